@@ -1,0 +1,288 @@
+"""The one error family: what went wrong, whose side it is on, and whether trying again can help.
+
+Control flow follows ``code``, ``retryable`` and ``scope``, never the text. A message is a sentence that a
+person can act on and never holds a credential or the value of a URL's query.
+
+Errors met while moving are kept with the job; ``RequestError`` and its kin refuse a call and become XML-RPC
+Faults at the door.
+"""
+
+from enum import Enum
+from typing import Any, ClassVar
+
+
+class Scope(Enum):
+    """Whose side an error is on."""
+
+    SOURCE = "SOURCE"
+    """Where the bytes come from."""
+    DESTINATION = "DESTINATION"
+    """Where the bytes go."""
+    TRANSFER = "TRANSFER"
+    """The move itself: what was asked and what arrived disagree, or it was given up."""
+    REQUEST = "REQUEST"
+    """What the client sent."""
+    SERVICE = "SERVICE"
+    """datamover, or what it stands on."""
+
+
+class DataMoverError(Exception):
+    """Base of every error that datamover raises on purpose."""
+
+    code: ClassVar[str] = "INTERNAL"
+    retryable: ClassVar[bool] = False
+    slow: ClassVar[bool] = False
+    """Trying again soon is useless: begin at the longest pause (a full disk)."""
+    bounded: ClassVar[bool] = False
+    """What arrived is worthless: try again from zero, and count the attempt whatever it moved."""
+    default_scope: ClassVar[Scope] = Scope.TRANSFER
+
+    def __init__(self, message: str, *, scope: Scope | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.scope = scope or self.default_scope
+        self.retry_after = retry_after
+        """Seconds that the other side asked us to wait, if it did."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what a job's row and a client are told of this error."""
+        return {"code": self.code, "retryable": self.retryable, "scope": self.scope.value, "message": self.message}
+
+
+# At the source ------------------------------------------------------------------------------------------------
+
+
+class SourceNotFound(DataMoverError):
+    code = "SOURCE_NOT_FOUND"
+    default_scope = Scope.SOURCE
+
+
+class SourceForbidden(DataMoverError):
+    code = "SOURCE_FORBIDDEN"
+    default_scope = Scope.SOURCE
+
+
+class SourceNotAllowedHere(DataMoverError):
+    """A redirect or an address, met while moving, that ``[sources]`` does not allow."""
+
+    code = "SOURCE_NOT_ALLOWED"
+    default_scope = Scope.SOURCE
+
+
+class SourceChanged(DataMoverError):
+    code = "SOURCE_CHANGED"
+    retryable = True
+    bounded = True
+    default_scope = Scope.SOURCE
+
+
+# At the destination -------------------------------------------------------------------------------------------
+
+
+class DestinationExists(DataMoverError):
+    code = "DESTINATION_EXISTS"
+    default_scope = Scope.DESTINATION
+
+
+class DestinationForbidden(DataMoverError):
+    code = "DESTINATION_FORBIDDEN"
+    default_scope = Scope.DESTINATION
+
+
+class DestinationInvalid(DataMoverError):
+    code = "DESTINATION_INVALID"
+    default_scope = Scope.DESTINATION
+
+
+class NoSpace(DataMoverError):
+    code = "NO_SPACE"
+    retryable = True
+    slow = True
+    default_scope = Scope.DESTINATION
+
+
+class QuotaExceeded(DataMoverError):
+    code = "QUOTA_EXCEEDED"
+    retryable = True
+    slow = True
+    default_scope = Scope.DESTINATION
+
+
+# On either side -----------------------------------------------------------------------------------------------
+
+
+class PathNotAllowedHere(DataMoverError):
+    """A path that, met while moving, leads out of its place's root (a symbolic link)."""
+
+    code = "PATH_NOT_ALLOWED"
+
+
+class ConnectFailed(DataMoverError):
+    code = "CONNECT_FAILED"
+    retryable = True
+
+
+class ConnectionLost(DataMoverError):
+    code = "CONNECTION_LOST"
+    retryable = True
+
+
+class TimedOut(DataMoverError):
+    code = "TIMED_OUT"
+    retryable = True
+
+
+class Stalled(DataMoverError):
+    code = "STALLED"
+    retryable = True
+
+
+class TooSlow(DataMoverError):
+    code = "TOO_SLOW"
+    retryable = True
+
+
+class RateLimited(DataMoverError):
+    code = "RATE_LIMITED"
+    retryable = True
+
+
+class ServerError(DataMoverError):
+    code = "SERVER_ERROR"
+    retryable = True
+
+
+class AuthenticationFailed(DataMoverError):
+    code = "AUTHENTICATION_FAILED"
+
+
+class HostKeyMismatch(DataMoverError):
+    code = "HOST_KEY_MISMATCH"
+
+
+class TLSFailed(DataMoverError):
+    code = "TLS_FAILED"
+
+
+# Of the move itself -------------------------------------------------------------------------------------------
+
+
+class ChecksumMismatch(DataMoverError):
+    code = "CHECKSUM_MISMATCH"
+    retryable = True
+    bounded = True
+
+
+class SizeMismatch(DataMoverError):
+    code = "SIZE_MISMATCH"
+    retryable = True
+    bounded = True
+
+
+class Cancelled(DataMoverError):
+    code = "CANCELLED"
+
+
+class InternalError(DataMoverError):
+    """A bug of ours: logged with its traceback, told without one."""
+
+    code = "INTERNAL"
+    retryable = True
+    bounded = True
+    default_scope = Scope.SERVICE
+
+
+# Of the request: refused at the door --------------------------------------------------------------------------
+
+
+class RequestError(DataMoverError):
+    """A call that is refused; ``fault`` is its XML-RPC fault code."""
+
+    code = "INVALID_REQUEST"
+    fault: ClassVar[int] = 1001
+    default_scope = Scope.REQUEST
+
+
+class InvalidRequest(RequestError):
+    pass
+
+
+class UnknownDestination(RequestError):
+    code = "UNKNOWN_DESTINATION"
+    fault = 1002
+
+
+class UnsupportedScheme(RequestError):
+    code = "UNSUPPORTED_SCHEME"
+    fault = 1003
+
+
+class PathNotAllowed(RequestError):
+    code = "PATH_NOT_ALLOWED"
+    fault = 1004
+
+
+class SourceNotAllowed(RequestError):
+    code = "SOURCE_NOT_ALLOWED"
+    fault = 1005
+
+
+class NotPermitted(RequestError):
+    code = "NOT_PERMITTED"
+    fault = 1006
+
+
+class UnknownJob(RequestError):
+    code = "UNKNOWN_JOB"
+    fault = 1007
+
+
+class InvalidState(RequestError):
+    code = "INVALID_STATE"
+    fault = 1009
+
+
+class RequestIdConflict(RequestError):
+    code = "REQUEST_ID_CONFLICT"
+    fault = 1010
+
+
+class Unavailable(RequestError):
+    """The database is away; nothing was stored; asking again is safe."""
+
+    code = "UNAVAILABLE"
+    fault = 1012
+    retryable = True
+    default_scope = Scope.SERVICE
+
+
+class RequestTooLarge(RequestError):
+    code = "REQUEST_TOO_LARGE"
+    fault = 1013
+
+
+# At the start -------------------------------------------------------------------------------------------------
+
+
+class ConfigError(DataMoverError):
+    """The configuration cannot be used; the message names file, key, value and what was expected."""
+
+    code = "INVALID_CONFIG"
+    default_scope = Scope.SERVICE
+
+
+class StartError(DataMoverError):
+    """Something the service stands on is not as it must be; the message says what to do."""
+
+    code = "CANNOT_START"
+    default_scope = Scope.SERVICE
+
+
+def missing(side: Scope, message: str) -> DataMoverError:
+    """Return the error for a name that does not exist, on ``side``."""
+    return SourceNotFound(message) if side is Scope.SOURCE else DestinationInvalid(message)
+
+
+def forbidden(side: Scope, message: str) -> DataMoverError:
+    """Return the error for a name that may not be read (source) or written (destination)."""
+    return SourceForbidden(message) if side is Scope.SOURCE else DestinationForbidden(message)

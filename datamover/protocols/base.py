@@ -1,0 +1,214 @@
+"""The seams between the engine and the protocols: what every way of moving bytes offers.
+
+A protocol reads (``Origin`` -> ``Source``) and, when it can, holds a *place* with names in it (``Place`` ->
+``Sink``). The engine sees only these. Whatever goes wrong comes out as an error of ``datamover.errors``, with its
+scope set to the side on which the place is used.
+
+One ordered stream: bytes come out of ``Source.read`` and go into ``Sink.write`` in order; what a protocol keeps in
+flight to be fast stays inside it. Awaiting ``Sink.write`` is the backpressure, not reading is the other half of it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, ClassVar, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from datamover.errors import Scope
+
+
+class Ability(Enum):
+    """What a protocol can do; declared, never guessed."""
+
+    READ = "read"
+    WRITE = "write"
+    LIST = "list"
+    RESUME = "resume"
+    """A read or a write may begin at an offset."""
+    REPLACE = "replace"
+    """A finished file takes its name atomically, also over an existing one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What a look at one file told."""
+
+    name: str
+    """Its own name, one path segment, as its side tells it; "" where there is none."""
+    size: int | None = None
+    """Bytes; None where the side does not say."""
+    identity: str | None = None
+    """Opaque; two equal ones mean the same bytes. None: the side gives no sign of a change."""
+    modified: float | None = None
+    """POSIX seconds."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """What the side publishes of the content: algorithm ("sha256" …) -> lower-case hex."""
+    directory: bool = False
+
+
+class Source(Protocol):
+    """One file being read, in order, from ``offset`` on."""
+
+    @property
+    def inspection(self) -> Inspection: ...
+
+    @property
+    def offset(self) -> int:
+        """Where reading began: what was asked for, or 0 where the side could not or must not resume."""
+        ...
+
+    async def read(self) -> bytes:
+        """Return the next bytes, b"" at the end. Cancelling leaves the source fit only for ``close``.
+
+        Raises SizeMismatch or ConnectionLost when the side ends before the size it told.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of what is held; may be called at any time and more than once."""
+        ...
+
+
+class Origin(Protocol):
+    """Something that can be read: a URL, or a file in a place."""
+
+    async def inspect(self) -> Inspection:
+        """Look without reading the content. Raises SourceNotFound, SourceForbidden and connection errors."""
+        ...
+
+    async def open(self, offset: int = 0, identity: str | None = None) -> Source:
+        """Open for reading from ``offset``, which is honoured only while the file still has ``identity``.
+
+        With an offset the returned source either begins there, with an equal identity, or at 0.
+        """
+        ...
+
+
+class Sink(Protocol):
+    """One part file being written, in order, from the offset it was opened at."""
+
+    async def write(self, data: bytes) -> None:
+        """Take the next bytes; completes when there is room for more, not when they are on disk."""
+        ...
+
+    async def flush(self) -> int:
+        """Wait until every byte taken is durable, as far as the side can promise it; return the contiguous offset."""
+        ...
+
+    async def finish(self, *, modified: float | None) -> int:
+        """Flush, set mode and modification time (POSIX seconds), and return the size the side says it holds.
+
+        Bytes that a longer predecessor left behind the last one written are cut off.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of what is held and leave the part file; may be called at any time and more than once."""
+        ...
+
+
+class Place(Protocol):
+    """A registered root and the names below it, as seen from one side.
+
+    Every path is relative to the root, its segments joined by "/", free of "..", of NUL and of a leading "/".
+    Missing directories of a written path are made. No path is followed out of the root (PathNotAllowedHere).
+    """
+
+    async def inspect(self, path: str) -> Inspection | None:
+        """Look at one name; None where there is nothing."""
+        ...
+
+    def origin(self, path: str) -> Origin: ...
+
+    async def write(self, part: str, *, offset: int = 0) -> Sink:
+        """Open the part file ``part`` for writing from ``offset``; offset 0 begins anew, whatever is there.
+
+        An offset beyond what the part file holds raises SizeMismatch.
+        """
+        ...
+
+    async def place(self, part: str, target: str, *, replace: bool) -> None:
+        """Rename the finished part file to its target, atomically, and make the rename durable.
+
+        Without ``replace`` an existing target raises DestinationExists and is left alone. A directory in the
+        target's place raises DestinationInvalid.
+        """
+        ...
+
+    async def remove(self, path: str) -> None:
+        """Remove one file; a missing one is fine."""
+        ...
+
+    async def list(self, path: str) -> list[str]:
+        """Return the names in a directory, without "." and ".."; an empty list where there is none."""
+        ...
+
+    async def free(self) -> int | None:
+        """Return the bytes that may still be written, None where the side does not tell."""
+        ...
+
+
+class Pool(Protocol):
+    """The connections to one registered destination, shared by every transfer that touches it."""
+
+    def at(self, side: Scope) -> Place:
+        """Return the place as seen from ``side``; both sides share the connections."""
+        ...
+
+    async def connect(self) -> None:
+        """Make sure of a connection, authenticated; raises what a transfer would meet."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection; completes when they are gone."""
+        ...
+
+
+class Options(BaseModel):
+    """The keys of a ``[destinations.NAME]`` table that its protocol asks for; each protocol has its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceSettings:
+    """What the registry tells a protocol of a destination, beside the protocol's own options."""
+
+    name: str
+    url: str
+    file_mode: int
+    directory_mode: int
+    connect_timeout: float
+    """Seconds."""
+    idle_timeout: float
+    """Seconds without an answer after which a request in flight has failed (Stalled)."""
+
+
+class PlaceProtocol(Protocol):
+    """What a module of this package declares of a protocol that destinations may use."""
+
+    name: ClassVar[str]
+    schemes: ClassVar[tuple[str, ...]]
+    abilities: ClassVar[frozenset[Ability]]
+    options: ClassVar[type[Options]]
+
+    def check_url(self, url: str) -> None:
+        """Raise ValueError, with what was expected, for a destination URL that cannot be used."""
+        ...
+
+    def root(self, url: str) -> str:
+        """Return the absolute path that a destination URL names as its root, "/" included."""
+        ...
+
+    def host(self, url: str) -> str | None:
+        """Return the host of a destination URL, None for a local one."""
+        ...
+
+    def user(self, url: str) -> str | None:
+        """Return the user that a destination URL names, None where it names none."""
+        ...
+
+    def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> Pool:
+        """Return the pool for one destination; connects only when first used."""
+        ...

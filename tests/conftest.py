@@ -1,0 +1,47 @@
+"""What every test shares: nothing may be left behind in the reactor."""
+
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor, task
+
+PATIENCE = 5.0
+"""Seconds that what a test closed may take to be gone."""
+
+
+def _loose_ends() -> tuple[set[object], set[object], set[object]]:
+    calls = {call for call in reactor.getDelayedCalls() if call.active()}  # type: ignore[attr-defined]
+    selectables = set(reactor.getReaders()) | set(reactor.getWriters())  # type: ignore[attr-defined]
+    threads = {thread for thread in threading.enumerate() if not thread.name.startswith("PoolThread-twisted.internet.reactor")}
+    return calls, selectables, set(threads)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind() -> Iterator[None]:
+    """Fail a test that leaves a delayed call, a socket or a thread of its own."""
+    before = _loose_ends()
+    yield
+    waited = 0.0
+    while True:
+        left = [found - known for found, known in zip(_loose_ends(), before, strict=True)]
+        if not any(left):
+            return
+        if waited >= PATIENCE:
+            pytest.fail(f"left behind: {[item for kind in left for item in kind]}")
+        pytest_twisted.blockon(task.deferLater(reactor, 0.02, lambda: None))
+        waited += 0.02
+
+
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """A directory that another user may enter too: sshd's, nginx's and PostgreSQL's users are not root."""
+    path = Path(tempfile.mkdtemp(prefix="datamover-test-"))
+    os.chmod(path, 0o755)
+    yield path
+    shutil.rmtree(path)
