@@ -11,66 +11,37 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from platformdirs import user_data_dir
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from twisted.internet.endpoints import _parse as _parse_endpoint  # type: ignore[attr-defined]
 
+from datamover.addresses import endpoint_interface, holds_password
+from datamover.addresses import is_private_listener as is_private_listener
 from datamover.errors import ConfigError
+from datamover.units import parse_duration, parse_mode, parse_rate, parse_size, positive
 
 SYSTEM_FILE = Path("/etc/datamover/datamover.toml")
 LOCAL_FILE = Path("datamover.toml")
 ENVIRONMENT_VARIABLE = "DATAMOVER_CONFIG"
 
-_DECIMAL = {"": 0, "k": 1, "M": 2, "G": 3, "T": 4, "P": 5}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kMGTP]?)B|([KMGTP])iB)?")
-_SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-
-
-def parse_size(value: Any) -> int:
-    """Return bytes: a whole number, or "200MB" (200·10⁶), "200MiB" (200·2²⁰)."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError('expected a size such as 4096, "200MB" or "200MiB"')
-    number, decimal, binary = match.groups()
-    factor = 1024 ** _DECIMAL["k" if binary == "K" else binary] if binary else 1000 ** _DECIMAL[decimal or ""]
-    return int(float(number) * factor)
-
-
-def parse_duration(value: Any) -> float:
-    """Return seconds: a number, or "30s", "10m", "2h", "90d", "250ms"."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf"):
-        return float(value)
-    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError('expected a time such as 30, "30s", "10m" or "90d"')
-    return float(match[1]) * _SECONDS[match[2] or ""]
-
-
-def parse_rate(value: Any) -> int:
-    """Return bytes a second: "200MB/s", or a size, which is then meant a second."""
-    try:
-        return parse_size(value.removesuffix("/s") if isinstance(value, str) else value)
-    except ValueError:
-        raise ValueError('expected a rate such as "200MB/s"') from None
-
-
-def parse_mode(value: Any) -> int:
-    """Return permission bits from an octal string such as "0644"."""
-    if not isinstance(value, str) or not re.fullmatch(r"0?[0-7]{3}", value):
-        raise ValueError('expected permission bits as a string, such as "0644"')
-    return int(value, 8)
-
-
-def _positive(value: float) -> float:
-    if value <= 0:
-        raise ValueError("expected a time above 0")
-    return value
+_LONGEST_SHOWN = 120
+_SECRET = re.compile(r"password|passphrase|secret|token")
+_EXPECTED = {
+    "bool_parsing": "expected true or false",
+    "bool_type": "expected true or false",
+    "dict_type": "expected a table",
+    "frozen_set_type": "expected an array",
+    "greater_than": "expected a whole number above 0",
+    "int_type": "expected a whole number above 0",
+    "mapping_type": "expected a table",
+    "model_type": "expected a table",
+    "path_type": "expected a path as a string",
+    "string_type": "expected a string",
+    "tuple_type": "expected an array",
+}
+"""What is expected where pydantic says it in Python's words."""
 
 
 def _listener(value: str) -> str:
@@ -90,38 +61,18 @@ def _closed_listener(value: str) -> str:
 
 
 def _absolute(value: Path) -> Path:
-    value = value.expanduser()
+    try:
+        value = value.expanduser()
+    except RuntimeError:
+        raise ValueError("expected an absolute path, or ~ and the name of a user who has a home directory") from None
     if not value.is_absolute():
         raise ValueError("expected an absolute path")
     return value
 
 
-def endpoint_interface(description: str) -> str | None:
-    """Return the address an endpoint string listens on: None for a Unix socket, "" for every address.
-
-    Raises ValueError for anything but a tcp or unix server endpoint.
-    """
-    try:
-        arguments, keywords = _parse_endpoint(description)
-    except Exception as error:
-        raise ValueError(str(error)) from error
-    kind = arguments[0] if arguments else ""
-    if kind == "unix" and len(arguments) > 1:
-        return None
-    if kind == "tcp" and (keywords.get("port") or (arguments[1] if len(arguments) > 1 else "")).isdigit():
-        return str(keywords.get("interface", arguments[2] if len(arguments) > 2 else ""))
-    raise ValueError(f"{description!r} is neither a tcp nor a unix endpoint")
-
-
-def is_private_listener(description: str) -> bool:
-    """Tell whether an endpoint string listens on loopback or a Unix socket alone."""
-    interface = endpoint_interface(description)
-    return interface is None or interface == "localhost" or interface == "::1" or interface.startswith("127.")
-
-
-Size = Annotated[int, BeforeValidator(parse_size)]
+Size = Annotated[int, BeforeValidator(parse_size), AfterValidator(positive)]
 Rate = Annotated[int, BeforeValidator(parse_rate)]
-Duration = Annotated[float, BeforeValidator(parse_duration), AfterValidator(_positive)]
+Duration = Annotated[float, BeforeValidator(parse_duration), AfterValidator(positive)]
 Mode = Annotated[int, BeforeValidator(parse_mode)]
 Count = Annotated[int, Field(gt=0, strict=True)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
@@ -172,7 +123,7 @@ class DestinationTable(BaseModel):
     url: str
     description: str = ""
     max_active: Count = 8
-    bandwidth: Rate | None = None
+    bandwidth: Annotated[Rate, AfterValidator(positive)] | None = None
     file_mode: Mode = 0o644
     directory_mode: Mode = 0o755
     verify: Literal["size", "read-back"] = "size"
@@ -266,15 +217,27 @@ def check_table(model: type[Table], table: Mapping[str, Any], *, file: str, key:
 
 def _sentence(file: str, prefix: str, error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in ((prefix, *first["loc"]) if prefix else first["loc"]))
+    parts = [part if part.isprintable() else repr(part) for part in map(str, first["loc"])]
+    key = ".".join([prefix, *parts] if prefix else parts)
     if first["type"] == "extra_forbidden":
         return f"{file}: {key}: unknown key; see docs/configuration.md for those there are"
     if first["type"] == "missing":
         return f"{file}: {key}: missing, and there is no default"
-    expected = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
-    value = first["input"]
-    shown = "a table" if isinstance(value, dict) else repr(value)
-    return f"{file}: {key} = {shown}: {expected}"
+    told = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    expected = _EXPECTED.get(first["type"], told)
+    return f"{file}: {key} = {_shown(key, first['input'])}: {expected}"
+
+
+def _shown(key: str, value: Any) -> str:
+    """Return a value as a message may repeat it: what may be a secret never, and no more than a line of it."""
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        return "an array of tables"
+    text = repr(value)
+    if ("://" in text and "@" in text) or (_SECRET.search(key) and not key.endswith("_file")):
+        return "…"
+    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
 
 
 def find(explicit: str | None = None, environment: Mapping[str, str] = os.environ) -> Path | None:
@@ -283,7 +246,15 @@ def find(explicit: str | None = None, environment: Mapping[str, str] = os.enviro
         return Path(explicit)
     if environment.get(ENVIRONMENT_VARIABLE):
         return Path(environment[ENVIRONMENT_VARIABLE])
-    return next((path for path in (LOCAL_FILE, SYSTEM_FILE) if path.exists()), None)
+    return next((path for path in (LOCAL_FILE, SYSTEM_FILE) if _is_there(path)), None)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        # In a directory that may not be entered: reading it will tell.
+        return True
 
 
 def load(path: Path | None) -> Config:
@@ -293,9 +264,7 @@ def load(path: Path | None) -> Config:
     """
     if path is None:
         service = Service()
-        local = DestinationTable(
-            url=(service.data_directory / "files").as_uri(), description="Files on this machine"
-        )
+        local = DestinationTable(url=(service.data_directory / "files").as_uri(), description="Files on this machine")
         return Config(service=service, destinations={"local": local})
     try:
         text = path.read_bytes().decode("utf-8")
@@ -317,10 +286,10 @@ def _check_whole(config: Config, file: str) -> None:
         for name in names:
             if not _NAME.fullmatch(name):
                 raise ConfigError(
-                    f"{file}: {section}.{name}: expected a name of at most 63 letters, digits, '.', '_', '-'"
+                    f"{file}: {section}.{name!r}: expected a name of at most 63 letters, digits, '.', '_', '-'"
                 )
     if not config.service.roles:
-        raise ConfigError(f"{file}: service.roles = []: expected \"api\", \"engine\" or both")
+        raise ConfigError(f'{file}: service.roles = []: expected "api", "engine" or both')
     if not config.clients and "api" in config.service.roles:
         for listener in config.service.listen:
             if not is_private_listener(listener):
@@ -334,10 +303,15 @@ def _check_whole(config: Config, file: str) -> None:
                 raise ConfigError(
                     f"{file}: clients.{name}.destinations = {destination!r}: expected the name of a [destinations.NAME]"
                 )
+    _check_database(config.database, file)
+    if config.http.proxy is not None and not _is_web(config.http.proxy):
+        raise ConfigError(
+            f'{file}: http.proxy: expected a URL such as "http://proxy.example.org:3128", without a login'
+        )
     for index, credential in enumerate(config.sources.credentials):
         here = f"{file}: sources.credentials.{index}"
-        if urlsplit(credential.url).scheme not in ("http", "https") or not urlsplit(credential.url).hostname:
-            raise ConfigError(f"{here}.url = {credential.url!r}: expected an http(s) URL prefix")
+        if not _is_web(credential.url):
+            raise ConfigError(f"{here}.url: expected an http(s) URL prefix, without a login")
         basic = credential.username is not None and credential.password_file is not None
         if basic == (credential.token_file is not None):
             raise ConfigError(f"{here}: expected token_file, or username and password_file")
@@ -345,3 +319,29 @@ def _check_whole(config: Config, file: str) -> None:
         raise ConfigError(
             f"{file}: console.password_hash: missing: expected what `datamover-admin hash-password` prints"
         )
+
+
+def _check_database(database: Database, file: str) -> None:
+    if database.url is None:
+        return
+    try:
+        parts = urlsplit(database.url)
+        scheme, query = parts.scheme, dict(parse_qsl(parts.query, keep_blank_values=True))
+    except ValueError:
+        scheme, query = "", {}
+    if holds_password(database.url) or any("password" in name for name in query):
+        raise ConfigError(
+            f"{file}: database.url: holds a password: leave it out, and name the file that holds it in password_file"
+        )
+    if scheme not in ("postgresql", "postgres") or "://" not in database.url:
+        raise ConfigError(
+            f'{file}: database.url: expected a URL such as "postgresql://datamover@db.example.org/datamover"'
+        )
+
+
+def _is_web(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
+    except ValueError:
+        return False

@@ -1,0 +1,167 @@
+"""Names below a root directory, resolved so that no path and no symbolic link leads out of it.
+
+What openat2(2) does with RESOLVE_BENEATH, by hand: every segment is opened relative to its directory and without
+following a link; a link is read and its words are walked in its stead, never above the root. An absolute link is
+followed where it begins with the root's own path. Blocking; knows nothing of sides or of datamover's errors.
+"""
+
+import errno
+import os
+import stat
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+LINKS = 40
+"""Symbolic links followed in one path, as the kernel's own bound."""
+
+_ENTER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class OutsideRoot(Exception):
+    """A path that leads out of its root."""
+
+
+class Beneath:
+    """The tree below ``root``, an absolute path; a link in the root's own path is followed."""
+
+    def __init__(self, root: str, directory_mode: int) -> None:
+        self._root = os.fsencode(root)
+        self._directory_mode = directory_mode
+
+    def at(self, path: str, do: Callable[[int, bytes], T], *, make: bool = False) -> T:
+        """Return what ``do(directory descriptor, name)`` returns for the last segment of ``path``.
+
+        ``do`` must not follow a link; where it fails with ELOOP (or ENOTDIR) at one, the walk goes on where the link
+        leads and ``do`` is called again. With ``make`` missing directories, the root too, are made.
+
+        Raises OutsideRoot, and OSError as open(2) does.
+        """
+        todo = deque(_segments(encode(path)))
+        done: list[bytes] = []
+        links = 0
+        here = self.open_root(make=make)
+        try:
+            while True:
+                name = todo.popleft() if todo else b"."
+                if name == b"..":
+                    if not done:
+                        raise OutsideRoot
+                    # Down again from the root: what stood above may have been moved meanwhile.
+                    todo.extendleft(reversed(done[:-1]))
+                    done.clear()
+                    here = _exchange(here, self.open_root())
+                    continue
+                try:
+                    if not todo:
+                        return do(here, name)
+                    below = self._enter(here, name, make)
+                except OSError as error:
+                    link = _read_link(here, name) if error.errno in (errno.ELOOP, errno.ENOTDIR) else None
+                    if link is None:
+                        raise
+                    links += 1
+                    if links > LINKS:
+                        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from None
+                    if link.startswith(b"/"):
+                        link = self._from_root(link)
+                        done.clear()
+                        here = _exchange(here, self.open_root())
+                    todo.extendleft(reversed(_segments(link)))
+                    continue
+                here = _exchange(here, below)
+                done.append(name)
+        finally:
+            os.close(here)
+
+    def open_root(self, *, make: bool = False) -> int:
+        """Return a descriptor of the root directory, to be closed; with ``make`` it is made, its parents too."""
+        flags = _ENTER & ~os.O_NOFOLLOW
+        try:
+            return os.open(self._root, flags)
+        except FileNotFoundError:
+            if not make:
+                raise
+        missing = [Path(os.fsdecode(self._root))]
+        while not missing[-1].parent.exists():
+            missing.append(missing[-1].parent)
+        for directory in reversed(missing):
+            parent = os.open(directory.parent, flags)
+            try:
+                os.close(self._enter(parent, os.fsencode(directory.name), make=True))
+            finally:
+                os.close(parent)
+        return os.open(self._root, flags)
+
+    def _enter(self, parent: int, name: bytes, make: bool) -> int:
+        try:
+            return os.open(name, _ENTER, dir_fd=parent)
+        except FileNotFoundError:
+            if not make:
+                raise
+        try:
+            os.mkdir(name, self._directory_mode, dir_fd=parent)
+        except FileExistsError:
+            return os.open(name, _ENTER, dir_fd=parent)
+        made = os.open(name, _ENTER, dir_fd=parent)
+        try:
+            # Whatever the umask took away; what a set-group-id parent gave stays.
+            inherited = os.stat(made).st_mode & stat.S_ISGID
+            os.chmod(b".", self._directory_mode | inherited, dir_fd=made)
+            sync_directory(parent)
+        except BaseException:
+            os.close(made)
+            raise
+        return made
+
+    def _from_root(self, link: bytes) -> bytes:
+        """Return an absolute link's words from the root on."""
+        for root in (self._root, os.path.realpath(self._root)):
+            prefix = root.rstrip(b"/") + b"/"
+            if (link + b"/").startswith(prefix):
+                return link[len(prefix) :]
+        raise OutsideRoot
+
+
+def sync_directory(directory: int) -> None:
+    """Make a directory's names durable, as far as its file system can: some cannot be asked, some not be read."""
+    try:
+        readable = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
+    except PermissionError:
+        return
+    try:
+        os.fsync(readable)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EROFS):
+            raise
+    finally:
+        os.close(readable)
+
+
+def encode(path: str) -> bytes:
+    """Return a path as the disk holds it: UTF-8, whatever the locale."""
+    return path.encode("utf-8", "surrogateescape")
+
+
+def decode(name: bytes) -> str:
+    """Return a name from the disk; what is not UTF-8 comes as lone surrogates."""
+    return name.decode("utf-8", "surrogateescape")
+
+
+def _segments(path: bytes) -> list[bytes]:
+    return [segment for segment in path.split(b"/") if segment not in (b"", b".")]
+
+
+def _read_link(directory: int, name: bytes) -> bytes | None:
+    try:
+        return os.readlink(name, dir_fd=directory)
+    except OSError:
+        return None
+
+
+def _exchange(old: int, new: int) -> int:
+    os.close(old)
+    return new

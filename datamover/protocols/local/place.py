@@ -1,0 +1,110 @@
+"""The names below a local root, for the engine: every call goes to the disk in a thread."""
+
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+from weakref import WeakSet
+
+from datamover.errors import Scope
+from datamover.protocols.base import Inspection, PlaceSettings
+from datamover.protocols.local.disk import Disk, unless_missing
+from datamover.protocols.local.files import LocalSink, LocalSource, Opened, Writer
+from datamover.protocols.local.refusals import Refusals
+from datamover.protocols.local.threads import Threads
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class LocalPlace:
+    """``protocols.base.Place`` of a directory of this machine; what it opened stands in ``opened`` until it is closed.
+
+    Cancelling a call lets go of its answer; what it had begun on the disk ends, and a file it opened is closed.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        settings: PlaceSettings,
+        side: Scope,
+        threads: Threads,
+        opened: WeakSet[LocalSource | LocalSink],
+    ) -> None:
+        self._refusals = Refusals(settings.name, side)
+        self._disk = Disk(root, settings.directory_mode, self._refusals)
+        self._file_mode = settings.file_mode
+        self._threads = threads
+        self._opened = opened
+
+    async def connect(self) -> None:
+        """Make sure of the root directory."""
+        await self._call("", self._disk.make_root)
+
+    async def inspect(self, path: str) -> Inspection | None:
+        """Look at one name, through links; None where there is nothing."""
+        return await self._call(path, unless_missing, self._disk.inspect, path)
+
+    def origin(self, path: str) -> "LocalOrigin":
+        return LocalOrigin(self, path)
+
+    async def write(self, part: str, *, offset: int = 0) -> LocalSink:
+        """Open a part file; its predecessor's bytes stay until they are overwritten or cut off at the end."""
+        with self._refusals.about(part):
+            writer = await self._threads.run(Writer.close, self._disk.open_part, part, offset)
+        sink = LocalSink(self._threads.lane(), writer, self._file_mode, part, self._refusals)
+        self._opened.add(sink)
+        return sink
+
+    async def place(self, part: str, target: str, *, replace: bool) -> None:
+        """Rename a part file to its target; a symbolic link there is replaced, unless it leads to a directory.
+
+        Without ``replace`` the target is made as a hard link of the part file, which fails where there is anything.
+        A file system without hard links shows an empty target for an instant, and keeps it if the service dies then.
+        Called again after it ended half-way, it completes.
+        """
+        await self._call(target, self._disk.place, part, target, replace)
+
+    async def remove(self, path: str) -> None:
+        """Remove a file, or a symbolic link itself; a missing one is fine."""
+        await self._call(path, unless_missing, self._disk.remove, path)
+
+    async def list(self, path: str) -> list[str]:
+        """Return the names in a directory, sorted; those that are not UTF-8 with lone surrogates."""
+        return await self._call(path, unless_missing, self._disk.names, path) or []
+
+    async def free(self) -> int:
+        """Return the bytes that the file system has left for the service's user."""
+        return await self._call("", self._disk.free)
+
+    async def look(self, path: str) -> Inspection:
+        """Look at one name, through links, that must be there."""
+        return await self._call(path, self._disk.inspect, path)
+
+    async def read(self, path: str, offset: int, identity: str | None) -> LocalSource:
+        """Open a regular file for reading, from ``offset`` if it still has ``identity``."""
+        with self._refusals.about(path):
+            opened = await self._threads.run(_close, self._disk.open_file, path, offset, identity)
+        source = LocalSource(self._threads.lane(), opened, path, self._refusals)
+        self._opened.add(source)
+        return source
+
+    async def _call(self, path: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        with self._refusals.about(path):
+            return await self._threads.lane().run(call, *args, **kwargs)
+
+
+class LocalOrigin:
+    """``protocols.base.Origin`` of one name in a local place."""
+
+    def __init__(self, place: LocalPlace, path: str) -> None:
+        self._place = place
+        self._path = path
+
+    async def inspect(self) -> Inspection:
+        return await self._place.look(self._path)
+
+    async def open(self, offset: int = 0, identity: str | None = None) -> LocalSource:
+        return await self._place.read(self._path, offset, identity)
+
+
+def _close(opened: Opened) -> None:
+    opened.reader.close()

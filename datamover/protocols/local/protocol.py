@@ -1,0 +1,75 @@
+"""What the protocol "file" declares, and the threads that one destination has."""
+
+import posixpath
+from typing import Any, ClassVar
+from urllib.parse import unquote_to_bytes, urlsplit
+from weakref import WeakSet
+
+from datamover.errors import Scope
+from datamover.protocols.base import Ability, Options, PlaceProtocol, PlaceSettings
+from datamover.protocols.local.beneath import decode
+from datamover.protocols.local.files import LocalSink, LocalSource
+from datamover.protocols.local.place import LocalPlace
+from datamover.protocols.local.threads import Threads
+
+THREADS = 8
+"""For one destination: what is slow there (a network file system) holds up nothing else."""
+
+
+class LocalPool:
+    """``protocols.base.Pool`` of a local directory: threads instead of connections."""
+
+    def __init__(self, root: str, settings: PlaceSettings, reactor: Any) -> None:
+        self._threads = Threads(reactor, f"destination-{settings.name}", THREADS)
+        self._opened: WeakSet[LocalSource | LocalSink] = WeakSet()
+        self._places = {
+            side: LocalPlace(root, settings, side, self._threads, self._opened)
+            for side in (Scope.SOURCE, Scope.DESTINATION)
+        }
+
+    def at(self, side: Scope) -> LocalPlace:
+        """Return the place as seen from ``side``, SOURCE or DESTINATION."""
+        return self._places[side]
+
+    async def connect(self) -> None:
+        """Make sure of the root directory, which is made where it is missing."""
+        await self._places[Scope.DESTINATION].connect()
+
+    async def close(self) -> None:
+        """Close what is open and end the threads; completes when the calls under way have ended."""
+        for opened in list(self._opened):
+            await opened.close()
+        await self._threads.close()
+
+
+class Local:
+    """``protocols.base.PlaceProtocol`` of directories of this machine."""
+
+    name: ClassVar[str] = "file"
+    schemes: ClassVar[tuple[str, ...]] = ("file",)
+    abilities: ClassVar[frozenset[Ability]] = frozenset(Ability)
+    options: ClassVar[type[Options]] = Options
+
+    def check_url(self, url: str) -> None:
+        """Raise ValueError for anything but file:///ABSOLUTE/PATH."""
+        parts = urlsplit(url)
+        path = unquote_to_bytes(parts.path)
+        unusable = parts.scheme != "file" or parts.netloc not in ("", "localhost") or not path.startswith(b"/")
+        if unusable or "?" in url or "#" in url or b"\0" in path or b".." in path.split(b"/"):
+            raise ValueError('expected file:// and an absolute path, such as "file:///srv/archive"')
+
+    def root(self, url: str) -> str:
+        return "/" + posixpath.normpath(decode(unquote_to_bytes(urlsplit(url).path))).lstrip("/")
+
+    def host(self, url: str) -> None:
+        return None
+
+    def user(self, url: str) -> None:
+        return None
+
+    def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> LocalPool:
+        """Return the pool; it starts its threads when first used and ends them when closed."""
+        return LocalPool(self.root(settings.url), settings, reactor)
+
+
+LOCAL: PlaceProtocol = Local()

@@ -1,0 +1,88 @@
+"""What a disk refuses, as errors of the family: whose side it is on and what a person can do."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from datamover import errors
+from datamover.errors import DataMoverError, Scope
+from datamover.protocols.local.beneath import OutsideRoot
+
+_SHOWN = 80
+
+_UNUSABLE = {
+    errno.EISDIR: "is a directory where a file is needed; name a file",
+    errno.ENOTEMPTY: "is a directory where a file is needed; name a file",
+    errno.ENXIO: "is not a regular file; remove it or take another name",
+    errno.EXDEV: "lies on another file system than its part file; make the mount a destination of its own",
+    errno.ELOOP: "leads through too many symbolic links; mend the links",
+    errno.EINVAL: "is a name that the disk does not take; choose another",
+    errno.EILSEQ: "is a name that the disk does not take; choose another",
+    errno.EFBIG: "would be larger than its file system allows",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """The words for the destination ``name`` as used on ``side``."""
+
+    name: str
+    side: Scope
+
+    @contextmanager
+    def about(self, path: str) -> Iterator[None]:
+        """Turn what the disk refuses of ``path`` into an error of the family."""
+        try:
+            yield
+        except OutsideRoot:
+            raise self.outside(path) from None
+        except OSError as error:
+            raise self.of(error, path) from error
+
+    def what(self, path: str) -> str:
+        shown = path if len(path) <= _SHOWN else path[: _SHOWN - 1] + "…"
+        return f"destination {self.name!r}: {shown!r}"
+
+    def of(self, error: OSError, path: str) -> DataMoverError:
+        what, code = self.what(path), error.errno
+        reason = os.strerror(code) if code else str(error)
+        if code == errno.ENOENT:
+            return errors.missing(self.side, f"{what} does not exist")
+        if code in (errno.EACCES, errno.EPERM, errno.EROFS):
+            verb = "read" if self.side is Scope.SOURCE else "written"
+            return errors.forbidden(
+                self.side, f"{what} may not be {verb}: {reason}; give user id {os.geteuid()} the permission"
+            )
+        if code == errno.ENOSPC:
+            return errors.NoSpace(f"{what}: no space is left on the disk; free some", scope=self.side)
+        if code == errno.EDQUOT:
+            return errors.QuotaExceeded(f"{what}: the disk quota is used up; raise it or free space", scope=self.side)
+        if code == errno.ENOTDIR:
+            return errors.missing(self.side, f"{what} leads through a file where a directory is needed")
+        if code == errno.ENAMETOOLONG:
+            return errors.missing(self.side, f"{what} has a name that is too long for the disk; shorten it")
+        if code in _UNUSABLE:
+            return self.unusable(path, _UNUSABLE[code])
+        return errors.ServerError(f"{what}: the disk answers: {reason}", scope=self.side)
+
+    def outside(self, path: str) -> DataMoverError:
+        return errors.PathNotAllowedHere(
+            f"{self.what(path)} leads out of the destination's root, through a symbolic link", scope=self.side
+        )
+
+    def unusable(self, path: str, why: str) -> DataMoverError:
+        kind = errors.SourceForbidden if self.side is Scope.SOURCE else errors.DestinationInvalid
+        return kind(f"{self.what(path)} {why}")
+
+    def changed(self, path: str) -> DataMoverError:
+        return errors.SourceChanged(f"{self.what(path)} changed while it was read", scope=self.side)
+
+    def short(self, path: str, size: int, offset: int) -> DataMoverError:
+        return errors.SizeMismatch(
+            f"{self.what(path)} holds {size} bytes and cannot be written on from byte {offset}", scope=self.side
+        )
+
+    def exists(self, path: str) -> DataMoverError:
+        return errors.DestinationExists(f"{self.what(path)} exists and may not be replaced", scope=self.side)

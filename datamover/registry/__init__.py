@@ -1,0 +1,1 @@
+"""Where files may come from and go: destinations, credentials, the access policy."""

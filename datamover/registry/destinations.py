@@ -1,0 +1,201 @@
+"""The registered destinations: where each is, what it can do, and the connections to it.
+
+The configuration's ``[destinations.NAME]`` tables are checked here, each by the protocol that its URL's scheme names.
+Nothing is connected to before it is used. Who may use a destination is the api's to judge, and how busy it is the
+job store's to know.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.python.failure import Failure
+
+from datamover.addresses import holds_password
+from datamover.config import Config, DestinationTable, check_table
+from datamover.errors import ConfigError, Scope, UnknownDestination
+from datamover.protocols import PLACES
+from datamover.protocols.base import Ability, Place, PlaceProtocol, PlaceSettings, Pool
+from datamover.registry.probe import probe
+from datamover.registry.urls import shown
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """A place by the name that clients use."""
+
+    name: str
+    description: str
+    protocol: str
+    abilities: frozenset[Ability]
+    root: str
+    """The absolute path that every other is below."""
+    host: str | None
+    """None: this machine."""
+    user: str | None
+    max_active: int
+    """Transfers at once, over all processes."""
+    bandwidth: int | None
+    """Bytes a second, None without a bound."""
+    verify: Literal["size", "read-back"]
+    file_mode: int
+    directory_mode: int
+    pool: Pool = field(repr=False)
+
+    def at(self, side: Scope) -> Place:
+        """Return the place as seen from ``side``, SOURCE or DESTINATION."""
+        return self.pool.at(side)
+
+    def below(self, path: str) -> str | None:
+        """Return what an absolute path at or below the root is called below it, None for any other path."""
+        segments, root = _segments(path), _segments(self.root)
+        if not path.startswith("/") or segments[: len(root)] != root:
+            return None
+        return _joined(segments[len(root) :], path)
+
+
+class Registry:
+    """Every registered destination, in the order of the configuration."""
+
+    def __init__(self, destinations: Iterable[Destination], reactor: Any, http: Any = None) -> None:
+        self._destinations = {destination.name: destination for destination in destinations}
+        self._reactor = reactor
+        self.http = http
+        """What reads the URLs that clients name; None in a process that reads none. Closed with the registry."""
+
+    @classmethod
+    def from_config(
+        cls, config: Config, reactor: Any, http: Any = None, *, protocols: Iterable[PlaceProtocol] = PLACES
+    ) -> "Registry":
+        """Check every ``[destinations.NAME]``; raises ConfigError naming file, key, value and what was expected."""
+        by_scheme = {scheme: protocol for protocol in protocols for scheme in protocol.schemes}
+        destinations = [
+            _destination(name, table, config, by_scheme, reactor) for name, table in config.destinations.items()
+        ]
+        return cls(destinations, reactor, http)
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._destinations)
+
+    def get(self, name: str) -> Destination:
+        """Return one destination; raises UnknownDestination."""
+        try:
+            return self._destinations[name]
+        except KeyError:
+            raise UnknownDestination(f"destination {name!r} is not registered") from None
+
+    def locate(self, host: str, user: str | None, path: str) -> tuple[Destination, str] | None:
+        """Return the destination that ``[user@]host`` and ``path`` mean, and the path below its root, not yet checked.
+
+        ``host`` is a registered name, or the host of registered destinations: then the one with the longest root that
+        holds the path, else the first of them. A path at or below the root is absolute, any other is taken below it.
+        None where no destination matches.
+        """
+        own = [each for each in self._destinations.values() if user is None or each.user == user]
+        named = [each for each in own if each.name == host]
+        matches = named or [each for each in own if each.host is not None and _same_host(each.host, host)]
+        if not matches:
+            return None
+        holding = [each for each in matches if each.below(path) is not None]
+        if not holding:
+            return matches[0], _joined(_segments(path), path)
+        found = max(holding, key=lambda each: len(_segments(each.root)))
+        return found, found.below(path) or ""
+
+    def describe(self, name: str) -> dict[str, Any]:
+        """Return what a client may know of a destination, without what changes; raises UnknownDestination."""
+        destination = self.get(name)
+        return {
+            "name": destination.name,
+            "description": destination.description,
+            "protocol": destination.protocol,
+            "abilities": sorted(ability.value for ability in destination.abilities),
+            "max_active": destination.max_active,
+        }
+
+    async def test(self, name: str) -> dict[str, Any]:
+        """Try a destination as a transfer would use it: ``{ok, steps: [{step, ok, seconds, error?}]}``.
+
+        Cancelling lets go of the answer alone: what is written for it is removed in any case.
+        Raises UnknownDestination.
+        """
+        destination = self.get(name)
+        answer: Deferred[dict[str, Any]] = Deferred()
+
+        def deliver(result: dict[str, Any] | Failure) -> None:
+            if not answer.called:
+                answer.callback(result)
+
+        Deferred.fromCoroutine(probe(destination.pool, destination.abilities, self._reactor)).addBoth(deliver)
+        return await answer
+
+    async def close(self) -> None:
+        """Close every connection; completes when they are gone."""
+        closing = [each.pool for each in self._destinations.values()]
+        if self.http is not None:
+            closing.append(self.http)
+        await gatherResults([Deferred.fromCoroutine(each.close()) for each in closing], consumeErrors=True)
+
+
+def _destination(
+    name: str, table: DestinationTable, config: Config, by_scheme: Mapping[str, PlaceProtocol], reactor: Any
+) -> Destination:
+    file, key = str(config.path or "the built-in configuration"), f"destinations.{name}"
+    protocol = _protocol(table.url, by_scheme, f"{file}: {key}.url")
+    options = check_table(protocol.options, table.model_extra or {}, file=file, key=key)
+    settings = PlaceSettings(
+        name=name,
+        url=table.url,
+        file_mode=table.file_mode,
+        directory_mode=table.directory_mode,
+        connect_timeout=config.transfers.connect_timeout,
+        idle_timeout=config.transfers.idle_timeout,
+    )
+    return Destination(
+        name=name,
+        description=table.description,
+        protocol=protocol.name,
+        abilities=protocol.abilities,
+        root=protocol.root(table.url),
+        host=protocol.host(table.url),
+        user=protocol.user(table.url),
+        max_active=table.max_active,
+        bandwidth=table.bandwidth,
+        verify=table.verify,
+        file_mode=table.file_mode,
+        directory_mode=table.directory_mode,
+        pool=protocol.open(settings, options, reactor),
+    )
+
+
+def _protocol(url: str, by_scheme: Mapping[str, PlaceProtocol], where: str) -> PlaceProtocol:
+    """Return the protocol of a URL that it finds usable."""
+    if holds_password(url):
+        raise ConfigError(f"{where}: holds a password: leave it out, and name the file that holds it in password_file")
+    scheme = _SCHEME.match(url)
+    protocol = by_scheme.get(scheme[1].lower()) if scheme else None
+    if protocol is None:
+        known = ", ".join(sorted(by_scheme))
+        raise ConfigError(f"{where} = {shown(url)!r}: expected a URL with one of the schemes {known}")
+    try:
+        protocol.check_url(url)
+    except ValueError as error:
+        raise ConfigError(f"{where} = {shown(url)!r}: {error}") from None
+    return protocol
+
+
+def _segments(path: str) -> list[str]:
+    return [segment for segment in path.split("/") if segment not in ("", ".")]
+
+
+def _joined(segments: list[str], path: str) -> str:
+    """Return a path of ``segments`` that is a directory's where ``path`` is one's."""
+    return "/".join(segments) + ("/" if segments and path.endswith(("/", "/.")) else "")
+
+
+def _same_host(one: str, other: str) -> bool:
+    return one.strip("[]").rstrip(".").lower() == other.strip("[]").rstrip(".").lower()

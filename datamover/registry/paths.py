@@ -1,0 +1,58 @@
+"""Paths below a destination's root, as a client may name them.
+
+Pure: nothing is looked up. What a path leads to through symbolic links is the protocol's to watch, at every use.
+"""
+
+import unicodedata
+
+from datamover.errors import PathNotAllowed
+
+RESERVED = ".datamover-"
+"""How the names of part files begin."""
+
+LONGEST_NAME = 255
+"""Bytes of a segment in UTF-8, as nearly every file system has it."""
+
+LONGEST_PATH = 4096
+"""Bytes of a whole path in UTF-8, as Linux has it."""
+
+_SHOWN = 80
+
+
+def check_path(text: str, *, key: str, destination: str) -> str:
+    """Return ``text`` without "." segments and doubled "/"; "" is the root, a "/" at the end "into this directory".
+
+    Raises PathNotAllowed, which names ``key`` (such as "files[3].path"), the value and ``destination``.
+    """
+    reason = _refusal(text)
+    if reason is not None:
+        shown = text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+        raise PathNotAllowed(f"{key}: {shown!r} {reason.format(repr(destination))}")
+    segments = [segment for segment in text.split("/") if segment not in ("", ".")]
+    ending = "/" if segments and text.endswith(("/", "/.")) else ""
+    return "/".join(segments) + ending
+
+
+def is_into(path: str) -> bool:
+    """Tell whether a checked path names a directory that the file is to be put into, under its own name."""
+    return not path or path.endswith("/")
+
+
+def _refusal(text: str) -> str | None:
+    """Return what is wrong with a path, None where nothing is; "{}" stands for the destination."""
+    segments = text.split("/")
+    if "\0" in text or "%00" in text:
+        return "holds a NUL, which no file's name can"
+    if any(unicodedata.category(char) in ("Cc", "Cs") for char in text):
+        return "holds control characters or lone surrogates: leave them out"
+    if text.startswith("/"):
+        return "begins with '/': name a path below the root of destination {}"
+    if ".." in segments:
+        return "leaves destination {}"
+    if any(segment.startswith(RESERVED) for segment in segments):
+        return f"has a name that begins with '{RESERVED}', which is kept for files on their way"
+    if any(len(segment.encode()) > LONGEST_NAME for segment in segments):
+        return f"has a name of more than {LONGEST_NAME} bytes: shorten it"
+    if len(text.encode()) > LONGEST_PATH:
+        return f"is longer than {LONGEST_PATH} bytes: shorten it"
+    return None

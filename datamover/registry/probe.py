@@ -1,0 +1,98 @@
+"""A rehearsal at one destination: connect, write, read, replace and delete a small file, as a transfer would.
+
+It leaves nothing behind but a root directory that was missing. What it tells is what ``destinations.test`` answers.
+"""
+
+import os
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+from datamover.errors import AuthenticationFailed, DataMoverError, Scope, ServerError
+from datamover.protocols.base import Ability, Place, Pool
+
+_SIZE = 4096
+
+
+async def probe(pool: Pool, abilities: frozenset[Ability], clock: Any) -> dict[str, Any]:
+    """Return ``{ok, steps: [{step, ok, seconds, error?}]}``; the first step that fails is the last one tried."""
+    steps: list[dict[str, Any]] = []
+
+    async def tried(step: str, attempt: Callable[[], Awaitable[None]]) -> bool:
+        begun = clock.seconds()
+        told: dict[str, Any] = {"step": step, "ok": True}
+        try:
+            await attempt()
+        except DataMoverError as error:
+            told.update(ok=False, error=error.as_dict())
+            if step == "connect" and isinstance(error, AuthenticationFailed):
+                # The connection stood, or nobody could have refused the login.
+                steps.append({"step": "connect", "ok": True, "seconds": float(clock.seconds() - begun)})
+                told["step"] = "authenticate"
+        told["seconds"] = float(clock.seconds() - begun)
+        steps.append(told)
+        return bool(told["ok"])
+
+    ok = await tried("connect", pool.connect)
+    if ok:
+        # A pool connects and logs in as one.
+        steps.append({"step": "authenticate", "ok": True, "seconds": 0.0})
+        if Ability.WRITE in abilities:
+            rehearsal = _Rehearsal(pool)
+            try:
+                for step in (rehearsal.write, rehearsal.read, rehearsal.replace, rehearsal.delete):
+                    ok = ok and await tried(step.__name__, step)
+            finally:
+                await rehearsal.tidy()
+    return {"ok": ok, "steps": steps}
+
+
+class _Rehearsal:
+    """The steps on one small file in the root directory."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._reading: Place = pool.at(Scope.SOURCE)
+        self._writing: Place = pool.at(Scope.DESTINATION)
+        self._target = f".datamover-test-{os.urandom(8).hex()}"
+        self._part = f"{self._target}.part"
+        self._content = b""
+
+    async def write(self) -> None:
+        await self._put(replace=False)
+
+    async def read(self) -> None:
+        source = await self._reading.origin(self._target).open()
+        found = []
+        try:
+            while data := await source.read():
+                found.append(data)
+        finally:
+            await source.close()
+        if b"".join(found) != self._content:
+            raise ServerError("what was read is not what was written", scope=Scope.DESTINATION)
+
+    async def replace(self) -> None:
+        await self._put(replace=True)
+        await self.read()
+
+    async def delete(self) -> None:
+        await self._writing.remove(self._target)
+        if await self._writing.inspect(self._target) is not None:
+            raise ServerError("what was deleted is still there", scope=Scope.DESTINATION)
+
+    async def tidy(self) -> None:
+        for name in (self._part, self._target):
+            with suppress(DataMoverError):
+                await self._writing.remove(name)
+
+    async def _put(self, *, replace: bool) -> None:
+        self._content = os.urandom(_SIZE)
+        sink = await self._writing.write(self._part)
+        try:
+            await sink.write(self._content)
+            size = await sink.finish(modified=None)
+        finally:
+            await sink.close()
+        if size != _SIZE:
+            raise ServerError(f"{_SIZE} bytes were written and {size} arrived", scope=Scope.DESTINATION)
+        await self._writing.place(self._part, self._target, replace=replace)
