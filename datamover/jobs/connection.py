@@ -1,0 +1,312 @@
+"""One connection to PostgreSQL: what txpostgres and psycopg2 get wrong is put right here, once.
+
+- connecting has a time limit and resolves names off the reactor (libpq does neither when asynchronous);
+- the end of an idle connection is noticed, told once, and raises nothing into the reactor;
+- cancelling a caller leaves the statement running to its end, for ``settle`` to wait for;
+- a statement that ran into its time limit is an error, not a cancellation;
+- COMMIT of a transaction that had failed is an error, not a silent rollback.
+
+Which connection serves whom, and what is tried again, is the pool's matter (database.py).
+"""
+
+import ipaddress
+import json
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import psycopg2
+import psycopg2.extensions
+from psycopg2.errors import InFailedSqlTransaction, ReadOnlySqlTransaction
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as NoAnswer
+from twisted.internet.error import ConnectionClosed
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
+from txpostgres import txpostgres
+
+from datamover.errors import StartError, Unavailable
+
+Row = dict[str, Any]
+Parameters = Mapping[str, Any] | Sequence[Any] | None
+
+AWAY = "the database is away: try again; nothing was stored"
+UNCERTAIN = (
+    "the database went away while storing this, so it may or may not be stored: look, or ask again with the same "
+    "request_id"
+)
+CONNECT_TIMEOUT = 10.0
+"""Seconds."""
+STATEMENT_TIMEOUT = 30.0
+"""Seconds after which the server ends a statement."""
+OLDEST = 14
+"""The oldest major version of PostgreSQL that has what queries.sql needs."""
+
+_SLICE = 2000
+"""Rows read, or elements encoded, between two turns of the reactor."""
+_NETWORK = {
+    # A peer that vanished without a word is noticed within half a minute.
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+    "application_name": "datamover",
+}
+_SESSION = (
+    "SELECT set_config('timezone', 'UTC', false), set_config('statement_timeout', %s, false),"
+    " set_config('idle_in_transaction_session_timeout', %s, false)"
+)
+
+
+def _read_bytes(value: str | bytes | None, cursor: Any) -> bytes | None:
+    return None if value is None else bytes(psycopg2.BINARY(value, cursor))
+
+
+_BYTES = psycopg2.extensions.new_type((17,), "BYTES", _read_bytes)
+
+
+class Json:
+    """A parameter to be sent as JSON; a long list is encoded a slice at a time."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    async def encode(self, reactor: Any) -> str:
+        """Return the text, letting the reactor turn in between."""
+        if not isinstance(self.value, list) or len(self.value) <= _SLICE:
+            return json.dumps(self.value, allow_nan=False)
+        parts = []
+        for start in range(0, len(self.value), _SLICE):
+            parts.append(json.dumps(self.value[start : start + _SLICE], allow_nan=False)[1:-1])
+            await deferLater(reactor, 0)
+        return f"[{','.join(parts)}]"
+
+
+class _Link(txpostgres.Connection):  # type: ignore[misc]  # txpostgres has no types
+    """txpostgres's connection, which tells of its end once and raises nothing into the reactor."""
+
+    def __init__(self, reactor: Any, on_notify: Callable[[str, str], None], on_lost: Callable[[], None]) -> None:
+        super().__init__(reactor)
+        self._on_notify = on_notify
+        self._on_lost: Callable[[], None] | None = on_lost
+
+    def doRead(self) -> None:  # noqa: N802
+        try:
+            if self._pollingD is not None:
+                # Still connecting: libpq may change its socket, so nothing of the old one may stay in the reactor.
+                txpostgres._PollingMixin.doRead(self)
+            else:
+                super().doRead()
+        except psycopg2.Error:
+            self.close()
+
+    def connectionLost(self, reason: Any) -> None:  # noqa: N802
+        super().connectionLost(reason)
+        on_lost, self._on_lost = self._on_lost, None
+        if on_lost is not None:
+            on_lost()
+
+    def checkForNotifies(self) -> None:  # noqa: N802
+        # At once, where txpostgres would leave a task in the one global cooperator.
+        while self._connection.notifies:
+            notify = self._connection.notifies.pop(0)
+            self._on_notify(notify.channel, notify.payload)
+
+    def close(self) -> None:
+        if self._connection is None:
+            return
+        for cursor in set(self._cursors):
+            self.reactor.removeReader(cursor)
+            self.reactor.removeWriter(cursor)
+        super().close()
+
+
+class Connection:
+    """A connection, for one caller at a time."""
+
+    def __init__(self, reactor: Any, on_notify: Callable[[str, str], None] | None = None) -> None:
+        self._reactor = reactor
+        self._link = _Link(reactor, on_notify or (lambda channel, payload: None), self._lost)
+        self._statement: Deferred[Any] | None = None
+        self._waiting: list[Deferred[None]] = []
+        self._dropped = False
+
+    async def connect(self, dsn: str) -> None:
+        """Connect and set the session up, within ``CONNECT_TIMEOUT``; cancelling drops the connection.
+
+        Raises Unavailable, or StartError for a server that will never do.
+        """
+        attempt = Deferred.fromCoroutine(self._connect(dsn))
+        attempt.addTimeout(CONNECT_TIMEOUT, self._reactor)
+        try:
+            await attempt
+        except (Unavailable, StartError, CancelledError):
+            self.close()
+            raise
+        except (psycopg2.Error, ConnectionClosed, OSError) as error:
+            self.close()
+            raise Unavailable(f"{AWAY} ({one_line(error)})") from error
+        except NoAnswer as error:
+            self.close()
+            raise Unavailable(f"{AWAY} (no answer within {CONNECT_TIMEOUT:.0f} s)") from error
+
+    async def _connect(self, dsn: str) -> None:
+        parameters = await _resolve(self._reactor, {**_NETWORK, **psycopg2.extensions.parse_dsn(dsn)})
+        if self._dropped:
+            raise Unavailable(AWAY)
+        await _shield(self._link.connect(**{**parameters, "client_encoding": "utf8"}))
+        if (major := self._link.server_version // 10_000) < OLDEST:
+            raise StartError(f"the database is PostgreSQL {major}: datamover needs {OLDEST} or newer")
+        if (encoding := self._link.get_parameter_status("server_encoding")) != "UTF8":
+            raise StartError(
+                f"the database's encoding is {encoding}: create it with ENCODING 'UTF8' TEMPLATE template0"
+            )
+        psycopg2.extensions.register_type(_BYTES, self._link.pollable())
+        limit = int(STATEMENT_TIMEOUT * 1000)
+        await self.execute(_SESSION, (str(limit), str(2 * limit)))
+
+    @property
+    def closed(self) -> bool:
+        return self._link.pollable() is None or bool(self._link.pollable().closed)
+
+    def close(self) -> None:
+        """Drop the connection, whatever it is doing."""
+        self._dropped = True
+        self._link.close()
+
+    async def wait_for_end(self) -> None:
+        """Complete when the connection has ended; cancelling only stops the waiting."""
+        if not self.closed:
+            waiter: Deferred[None] = Deferred(self._waiting.remove)
+            self._waiting.append(waiter)
+            await waiter
+
+    def _lost(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            waiter.callback(None)
+
+    async def execute(self, sql: str, params: Parameters = None) -> None:
+        """Run one statement, and forget its rows.
+
+        Raises Unavailable when the connection is lost or the server gives up; what the statement itself did wrong
+        stays a psycopg2 error. Cancelling leaves the statement running: ``settle`` before the next one.
+        """
+        (await self._run(sql, params)).close()
+
+    async def fetch(self, sql: str, params: Parameters = None) -> list[Row]:
+        """Run one statement and return its rows; otherwise like ``execute``."""
+        cursor = await self._run(sql, params)
+        names = [column.name for column in cursor.description or ()]
+        rows: list[Row] = []
+        while chunk := cursor.fetchmany(_SLICE):
+            rows.extend(dict(zip(names, row, strict=True)) for row in chunk)
+            if len(chunk) == _SLICE:
+                await deferLater(self._reactor, 0)
+        cursor.close()
+        return rows
+
+    async def commit(self) -> None:
+        """Commit. Raises Unavailable, saying so, when the connection is lost before the server has answered."""
+        try:
+            cursor = await self._run("COMMIT")
+        except Unavailable as error:
+            raise Unavailable(UNCERTAIN) from error
+        if cursor.statusmessage != "COMMIT":
+            raise InFailedSqlTransaction("a statement of this transaction had failed, so it was rolled back")
+        cursor.close()
+
+    async def listen(self, channel: str) -> None:
+        """Have notifications on ``channel`` told to ``on_notify``."""
+        await self.execute(f"LISTEN {psycopg2.extensions.quote_ident(channel, self._link.pollable())}")
+
+    async def settle(self) -> None:
+        """Wait for a statement whose caller has gone, and roll back what is open; drop the connection if that fails."""
+        if self._statement is not None:
+            await _shield(self._statement)
+        if not self.closed and self._link.get_transaction_status() != psycopg2.extensions.TRANSACTION_STATUS_IDLE:
+            try:
+                await self.execute("ROLLBACK")
+            except (psycopg2.Error, Unavailable):
+                self.close()
+
+    async def _run(self, sql: str, params: Parameters = None) -> Any:
+        encoded = await self._encode(params)
+        if self._statement is not None or self.closed:
+            raise Unavailable(AWAY)
+        cursor = self._link.cursor()
+        # libpq may drop its socket while sending; the reactor must not be watching it then.
+        self._reactor.removeReader(self._link)
+        self._statement = statement = cursor.execute(sql, encoded)
+        statement.addCallbacks(self._finish, self._fail)
+        try:
+            await _shield(statement)
+        except psycopg2.extensions.TransactionRollbackError:
+            raise
+        except (psycopg2.OperationalError, psycopg2.InterfaceError, ReadOnlySqlTransaction, ConnectionClosed) as error:
+            raise Unavailable(f"{AWAY} ({one_line(error)})") from error
+        return cursor
+
+    def _finish(self, result: Any) -> Any:
+        self._statement = None
+        if not self.closed:
+            self._reactor.addReader(self._link)
+        return result
+
+    def _fail(self, failure: Failure) -> Failure:
+        if isinstance(failure.value, CancelledError):
+            # txpostgres's name for the server's "canceling statement due to statement timeout".
+            self._finish(None)
+            raise Unavailable("the database took too long to answer: try again; nothing was stored")
+        return cast(Failure, self._finish(failure))
+
+    async def _encode(self, params: Parameters) -> Parameters:
+        if isinstance(params, Mapping):
+            return {name: await self._encode_one(value) for name, value in params.items()}
+        return None if params is None else tuple([await self._encode_one(value) for value in params])
+
+    async def _encode_one(self, value: Any) -> Any:
+        return await value.encode(self._reactor) if isinstance(value, Json) else value
+
+
+def one_line(error: BaseException) -> str:
+    """Return what libpq says in several lines as one."""
+    return " ".join(str(error).split())
+
+
+def _shield(running: Deferred[Any]) -> Deferred[Any]:
+    """Return a Deferred with the result of ``running``, whose cancelling leaves that alone."""
+    shielded: Deferred[Any] = Deferred()
+    running.addCallbacks(shielded.callback, shielded.errback)
+    return shielded
+
+
+async def _resolve(reactor: Any, parameters: dict[str, str]) -> dict[str, str]:
+    """Return connection parameters with the addresses of every host, which libpq would look up on the reactor."""
+    hosts = parameters.get("host", "").split(",")
+    if "hostaddr" in parameters or not any(map(_is_name, hosts)):
+        return parameters
+    ports = parameters.get("port", "").split(",")
+    found: list[tuple[str, str, str]] = []
+    for index, host in enumerate(hosts):
+        port = ports[index] if len(ports) > 1 else ports[0]
+        addresses = [""]
+        if _is_name(host):
+            answers = await deferToThreadPool(
+                reactor, reactor.getThreadPool(), socket.getaddrinfo, host, None, type=socket.SOCK_STREAM
+            )
+            addresses = [str(answer[4][0]) for answer in answers]
+        found.extend((host, address, port) for address in addresses)
+    columns = zip(("host", "hostaddr", "port"), zip(*found, strict=True), strict=True)
+    return {**parameters, **{name: ",".join(column) for name, column in columns}}
+
+
+def _is_name(host: str) -> bool:
+    if not host or host.startswith(("/", "@")):
+        return False
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return True
+    return False

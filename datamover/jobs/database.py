@@ -1,0 +1,344 @@
+"""The database as the rest of the house sees it: transactions, notifications, and whether it is there.
+
+A pool of connections that heals by itself: a lost connection is replaced when it is next needed, and whoever met
+the loss is told Unavailable. Transactions that the server ended to serialise them are run again. The single
+connection is connection.py's matter, the tables are migrate.py's, the statements the store's.
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import psycopg2
+import psycopg2.extensions
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from datamover import config
+from datamover.errors import ConfigError, StartError, Unavailable
+from datamover.jobs.connection import AWAY, Connection, Json, Parameters, Row
+from datamover.jobs.listening import Listening, persist
+
+__all__ = ["Cursor", "Database", "Json", "Listening", "Parameters", "Row", "given"]
+
+log = Logger()
+Result = TypeVar("Result")
+
+ROUNDS = 6
+"""How often a transaction is run before its conflicts with others are reported."""
+
+
+class Cursor:
+    """What a transaction function runs its statements with; of no use once the function has returned."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def execute(self, sql: str, params: Parameters = None) -> None:
+        """Run one statement. Raises Unavailable and psycopg2's errors for what the statement itself did wrong."""
+        await self._connection.execute(sql, params)
+
+    async def fetch(self, sql: str, params: Parameters = None) -> list[Row]:
+        """Run one statement and return its rows: times aware and in UTC, bytea as bytes, jsonb decoded."""
+        return await self._connection.fetch(sql, params)
+
+    async def fetch_one(self, sql: str, params: Parameters = None) -> Row | None:
+        """Run one statement and return its first row, None where there is none."""
+        rows = await self._connection.fetch(sql, params)
+        return rows[0] if rows else None
+
+
+class Database:
+    """A pool of at most ``connections`` connections, made when needed; callers beyond that wait in order.
+
+    ``dsn`` is asked before every new connection.
+    """
+
+    def __init__(self, reactor: Any, dsn: Callable[[], Awaitable[str]], connections: int) -> None:
+        self._reactor = reactor
+        self._dsn = dsn
+        self._free = connections
+        self._callers: deque[Deferred[None]] = deque()
+        self._idle: list[Connection] = []
+        self._connections: set[Connection] = set()
+        self._tasks: set[Deferred[Any]] = set()
+        self._ready = False
+        self._away = False
+        self._closed = False
+        self._failure: BaseException | None = None
+        self._openings: list[Deferred[None]] = []
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has been opened; before that every call raises Unavailable at once."""
+        return self._ready
+
+    # Opening and closing --------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Connect once. Raises Unavailable when it cannot be reached, StartError when it can never do."""
+        self._idle.append(await self._connect())
+        self._ready = True
+
+    def start(self, prepare: Callable[["Database"], Awaitable[None]]) -> None:
+        """Open in the background, trying again until it works; ``prepare`` (migrations) runs once before the others.
+
+        ``prepare`` is given a database of its own; see ``opened`` for the outcome.
+        """
+        self._spawn(self._start(prepare))
+
+    async def opened(self) -> None:
+        """Complete when the database is ready; raise what keeps it from ever being (StartError and bugs)."""
+        if self._failure is not None:
+            raise self._failure
+        if not self._ready:
+            waiter: Deferred[None] = Deferred(self._openings.remove)
+            self._openings.append(waiter)
+            await waiter
+
+    async def close(self) -> None:
+        """Drop every connection and end every loop; completes when they are gone. Callers get Unavailable."""
+        self._closed = True
+        self._ready = False
+        for task in list(self._tasks):
+            task.cancel()
+        while self._callers:
+            self._callers.popleft().errback(Unavailable(AWAY))
+        openings, self._openings = self._openings, []
+        for opening in openings:
+            opening.errback(Unavailable(AWAY))
+        for connection in list(self._connections):
+            connection.close()
+        self._idle.clear()
+        for task in list(self._tasks):
+            await task
+
+    async def _start(self, prepare: Callable[["Database"], Awaitable[None]]) -> None:
+        try:
+            await persist(self._reactor, lambda: self._prepare(prepare))
+        except CancelledError:
+            raise
+        except Exception as error:  # whatever it is, those who wait are to be told
+            self._failure = error
+        openings, self._openings = self._openings, []
+        for opening in openings:
+            if self._failure is None:
+                opening.callback(None)
+            else:
+                opening.errback(self._failure)
+
+    async def _prepare(self, prepare: Callable[["Database"], Awaitable[None]]) -> None:
+        first = Database(self._reactor, self._dsn, 1)
+        try:
+            await first.open()
+            await prepare(first)
+        finally:
+            await first.close()
+        await self.open()
+
+    def _spawn(self, coroutine: Any) -> Deferred[Any]:
+        """Run ``coroutine`` in the background until it ends or the database is closed."""
+        task = Deferred.fromCoroutine(coroutine)
+        self._tasks.add(task)
+
+        def ended(result: Any) -> None:
+            self._tasks.discard(task)
+            if hasattr(result, "check") and not result.check(CancelledError):
+                log.failure("a task of the database ended", result)
+
+        task.addBoth(ended)
+        return task
+
+    # Transactions ---------------------------------------------------------------------------------------------
+
+    async def transaction(self, work: Callable[[Cursor], Awaitable[Result]]) -> Result:
+        """Run ``work`` in a transaction and return its value; committed once it has returned, else rolled back.
+
+        ``work`` is run again, from its start, when the server ends the transaction in favour of another. Raises what
+        ``work`` raises, psycopg2's errors for what its statements did wrong, and Unavailable when the database is
+        away: nothing was stored then, unless the message says that this is not known. Cancelling stops at once and
+        rolls back.
+        """
+        for turn in range(1, ROUNDS + 1):
+            try:
+                return await self._attempt(work)
+            except psycopg2.extensions.TransactionRollbackError as error:
+                if turn == ROUNDS:
+                    raise Unavailable("the database is too busy: try again; nothing was stored") from error
+            await deferLater(self._reactor, 0.01 * 2**turn)
+        raise AssertionError("not reached")
+
+    async def fetch(self, sql: str, params: Parameters = None) -> list[Row]:
+        """Run one statement in a transaction of its own and return its rows."""
+        return await self.transaction(lambda cursor: cursor.fetch(sql, params))
+
+    async def fetch_one(self, sql: str, params: Parameters = None) -> Row | None:
+        """Run one statement in a transaction of its own and return its first row, None where there is none."""
+        return await self.transaction(lambda cursor: cursor.fetch_one(sql, params))
+
+    async def execute(self, sql: str, params: Parameters = None) -> None:
+        """Run one statement in a transaction of its own."""
+        await self.transaction(lambda cursor: cursor.execute(sql, params))
+
+    async def _attempt(self, work: Callable[[Cursor], Awaitable[Result]]) -> Result:
+        connection = await self._begin()
+        try:
+            result = await work(Cursor(connection))
+            await connection.commit()
+        except CancelledError:
+            self._spawn(self._recycle(connection))
+            raise
+        except Exception:  # whatever it is, the connection comes back clean
+            await self._recycle(connection)
+            raise
+        self._release(connection)
+        return result
+
+    async def _begin(self) -> Connection:
+        """Return a connection with a transaction begun, from the pool or new."""
+        await self._wait()
+        connection: Connection | None = None
+        try:
+            while True:
+                reused = connection = self._take()
+                if connection is None:
+                    connection = await self._connect()
+                try:
+                    await connection.execute("BEGIN")
+                except Unavailable:
+                    # One that died in the pool: nothing was sent on it, so another does as well.
+                    self._drop(connection)
+                    if reused is None:
+                        raise
+                else:
+                    return connection
+        except BaseException:
+            if connection is not None:
+                self._drop(connection)
+            self._release(None)
+            raise
+
+    async def _recycle(self, connection: Connection) -> None:
+        """Put a connection back once what is left of its transaction is gone."""
+        try:
+            await connection.settle()
+        except BaseException:
+            connection.close()
+            raise
+        finally:
+            self._release(connection)
+
+    # The pool -------------------------------------------------------------------------------------------------
+
+    async def _wait(self) -> None:
+        """Wait for one's turn to hold a connection."""
+        if not self._ready:
+            raise Unavailable(AWAY)
+        if self._free > 0:
+            self._free -= 1
+            return
+        caller: Deferred[None] = Deferred(self._callers.remove)
+        self._callers.append(caller)
+        await caller
+
+    def _release(self, connection: Connection | None) -> None:
+        """End one's turn; a connection that is still good goes back to the pool."""
+        if connection is not None:
+            if connection.closed or self._closed:
+                self._drop(connection)
+            else:
+                self._idle.append(connection)
+        if self._callers:
+            self._callers.popleft().callback(None)
+        else:
+            self._free += 1
+
+    def _take(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.closed:
+                return connection
+            self._drop(connection)
+        return None
+
+    def _drop(self, connection: Connection) -> None:
+        connection.close()
+        self._connections.discard(connection)
+
+    async def _connect(self, on_notify: Callable[[str, str], None] | None = None) -> Connection:
+        connection = Connection(self._reactor, on_notify)
+        try:
+            self._connections.add(connection)
+            await connection.connect(await self._dsn())
+        except (Unavailable, StartError) as error:
+            self._drop(connection)
+            self._gone(error)
+            if self._ready and isinstance(error, StartError):
+                raise Unavailable(f"{AWAY} ({error.message})") from error
+            raise
+        except BaseException:
+            self._drop(connection)
+            raise
+        if self._away:
+            self._away = False
+            log.info("the database is back")
+        return connection
+
+    def _gone(self, error: StartError | Unavailable) -> None:
+        """Say once that the database is away, and tell all who wait for a turn: theirs would fail as well."""
+        if self._ready and not self._away:
+            self._away = True
+            log.error("cannot connect: {reason}", reason=error.message)
+        if any(not connection.closed for connection in self._connections):
+            return
+        while self._callers:
+            self._callers.popleft().errback(Unavailable(AWAY))
+
+    # Notifications --------------------------------------------------------------------------------------------
+
+    async def listen(
+        self, channel: str, callback: Callable[[str], None], on_listening: Callable[[], None] | None = None
+    ) -> Listening:
+        """Call ``callback`` with the payload of every notification on ``channel``, over a connection of its own.
+
+        Completes when listening has begun. A lost connection is replaced until the database, or what is returned,
+        is closed; notifications sent meanwhile are lost, so ``on_listening`` is called each time listening begins,
+        for the caller to look for itself.
+        """
+        listening = Listening(self._reactor, self._connect, channel, callback, on_listening)
+        listening.task = self._spawn(listening.run())
+        try:
+            await listening.begun
+        except CancelledError:
+            await listening.close()
+            raise
+        return listening
+
+
+def given(settings: config.Database) -> Callable[[], Awaitable[str]]:
+    """Return what tells the address of the PostgreSQL that ``[database]`` names, its password read anew each time.
+
+    Raises ConfigError for a URL that cannot be one, or that holds a password.
+    """
+    url = settings.url or ""
+    try:
+        parameters = psycopg2.extensions.parse_dsn(url)
+    except psycopg2.ProgrammingError:
+        raise ConfigError(
+            'database.url: expected a URL such as "postgresql://datamover@db.example.org/datamover"'
+        ) from None
+    if "password" in parameters:
+        raise ConfigError("database.url: holds a password: leave it out and name a file in database.password_file")
+
+    async def address() -> str:
+        if settings.password_file is None:
+            return url
+        try:
+            password = settings.password_file.read_text("utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+            raise StartError(f"database.password_file: {settings.password_file}: {reason}") from None
+        return str(psycopg2.extensions.make_dsn(url, password=password))
+
+    return address

@@ -1,0 +1,98 @@
+"""The tables: numbered SQL files, forward only, each applied once and in one transaction.
+
+Files are ``migrations/NNNN_name.sql``, numbered from 1 without gaps. What they say is theirs; that they are
+applied in order, once, by one process at a time, is this module's matter.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from importlib import resources
+
+from twisted.logger import Logger
+
+from datamover.errors import StartError
+from datamover.jobs.database import Cursor, Database
+
+log = Logger()
+
+_NAME = re.compile(r"(\d{4})_(\w+)\.sql")
+_LOCK = "SELECT pg_advisory_xact_lock(hashtext('datamover.migrate'))"
+_TABLE = """
+CREATE TABLE IF NOT EXISTS schema_migrations (
+    number     integer PRIMARY KEY,
+    name       text NOT NULL,
+    sha256     text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One step of the tables' history."""
+
+    number: int
+    name: str
+    sql: str
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+def available() -> list[Migration]:
+    """Return every migration that this version of datamover knows, in order."""
+    found = []
+    for file in (resources.files("datamover.jobs") / "migrations").iterdir():
+        if match := _NAME.fullmatch(file.name):
+            found.append(Migration(int(match[1]), match[2], file.read_text("utf-8")))
+    found.sort(key=lambda migration: migration.number)
+    if [migration.number for migration in found] != list(range(1, len(found) + 1)):
+        raise ValueError("the migrations are not numbered from 1 without gaps")
+    return found
+
+
+async def migrate(database: Database, migrations: list[Migration] | None = None) -> list[Migration]:
+    """Bring the tables up to date and return what had to be applied; safe to run at any time, by many at once.
+
+    Raises StartError for a database that a newer datamover has migrated, or that another history led to, and
+    Unavailable; what was applied before stays.
+    """
+    known = available() if migrations is None else migrations
+    applied: list[Migration] = []
+    while True:
+        migration = await database.transaction(lambda cursor: _apply_next(cursor, known))
+        if migration is None:
+            return applied
+        log.info("applied migration {number:04d}_{name}", number=migration.number, name=migration.name)
+        applied.append(migration)
+
+
+async def _apply_next(cursor: Cursor, known: list[Migration]) -> Migration | None:
+    # Building an index over a long history takes as long as it takes, and so does waiting for who does it already.
+    await cursor.execute("SET LOCAL statement_timeout = 0")
+    await cursor.execute(_LOCK)
+    await cursor.execute("SET LOCAL client_min_messages = warning")
+    await cursor.execute(_TABLE)
+    rows = await cursor.fetch("SELECT number, name, sha256 FROM schema_migrations ORDER BY number")
+    if rows and rows[-1]["number"] > len(known):
+        raise StartError(
+            f"the database has migration {rows[-1]['number']:04d}_{rows[-1]['name']}, which this version of datamover "
+            f"does not know (it knows {len(known)}): install the newer version, or restore the backup from before it"
+        )
+    for row, migration in zip(rows, known, strict=False):
+        if (row["number"], row["sha256"]) != (migration.number, migration.sha256):
+            raise StartError(
+                f"the database was made by another migration {row['number']:04d}_{row['name']} than this version's: "
+                "use the version of datamover that made it, or another database"
+            )
+    if len(rows) == len(known):
+        return None
+    migration = known[len(rows)]
+    await cursor.execute(migration.sql)
+    await cursor.execute(
+        "INSERT INTO schema_migrations (number, name, sha256) VALUES (%s, %s, %s)",
+        (migration.number, migration.name, migration.sha256),
+    )
+    return migration
