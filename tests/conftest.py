@@ -16,15 +16,19 @@ PATIENCE = 5.0
 
 
 def _loose_ends() -> tuple[set[object], set[object], set[object]]:
-    calls = {call for call in reactor.getDelayedCalls() if call.active()}  # type: ignore[attr-defined]
-    selectables = set(reactor.getReaders()) | set(reactor.getWriters())  # type: ignore[attr-defined]
-    threads = {thread for thread in threading.enumerate() if not thread.name.startswith("PoolThread-twisted.internet.reactor")}
-    return calls, selectables, set(threads)
+    calls: set[object] = {call for call in reactor.getDelayedCalls() if call.active()}
+    selectables: set[object] = set(reactor.getReaders()) | set(reactor.getWriters())
+    threads: set[object] = {
+        thread for thread in threading.enumerate() if not thread.name.startswith("PoolThread-twisted.internet.reactor")
+    }
+    return calls, selectables, threads
 
 
 @pytest.fixture(autouse=True)
 def _nothing_left_behind() -> Iterator[None]:
     """Fail a test that leaves a delayed call, a socket or a thread of its own."""
+    # A turn of the reactor first: its own sockets are made when it begins to run.
+    pytest_twisted.blockon(task.deferLater(reactor, 0, lambda: None))
     before = _loose_ends()
     yield
     waited = 0.0

@@ -1,0 +1,458 @@
+"""What every protocol that holds a place must do: one suite, run over each by a few lines in test_conformance.
+
+A protocol's test is a subclass of ``Conformance`` with a fixture ``premises``, which says where the place is and where
+on this machine its files lie, so that the suite can look at them, and tamper with them, from outside.
+"""
+
+import os
+import stat
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import pytest_twisted
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
+
+from datamover import errors
+from datamover.errors import Scope
+from datamover.protocols.base import Place, Pool, Source
+
+MIB = 2**20
+PART = ".datamover-1-0a1b.part"
+FILE_MODE = 0o640
+DIRECTORY_MODE = 0o750
+BEYOND = 2**32 + 5
+"""More than 32 bits count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Premises:
+    """A place under test."""
+
+    pool: Pool
+    """Opened with ``FILE_MODE`` and ``DIRECTORY_MODE``; closed by the fixture."""
+    root: Path
+    """Where the files of its root lie on this machine."""
+    bound: Callable[[], AbstractContextManager[object]]
+    """While it is entered, the protocol is bound by permissions as somebody who owns nothing below the root."""
+
+    @property
+    def reading(self) -> Place:
+        return self.pool.at(Scope.SOURCE)
+
+    @property
+    def writing(self) -> Place:
+        return self.pool.at(Scope.DESTINATION)
+
+
+def content(size: int) -> bytes:
+    """Return ``size`` bytes that no shift or gap leaves the same."""
+    return b"".join(number.to_bytes(4, "big") for number in range((size + 3) // 4))[:size]
+
+
+async def fill(place: Place, part: str, data: bytes, *, offset: int = 0, modified: float | None = None) -> int:
+    """Write ``data`` to a part file in uneven pieces; return the size that the place tells at the end."""
+    sink = await place.write(part, offset=offset)
+    try:
+        step = 100_003
+        for start in range(0, len(data), step):
+            await sink.write(data[start : start + step])
+        return await sink.finish(modified=modified)
+    finally:
+        await sink.close()
+
+
+async def put(place: Place, path: str, data: bytes, *, replace: bool = False) -> None:
+    """Write a file as the engine does: a part file beside it, then its name."""
+    directory = path.rpartition("/")[0]
+    part = f"{directory}/{PART}" if directory else PART
+    assert await fill(place, part, data) == len(data)
+    await place.place(part, path, replace=replace)
+
+
+async def get(place: Place, path: str, *, offset: int = 0, identity: str | None = None) -> tuple[int, bytes]:
+    """Return where reading began and what was read."""
+    source = await place.origin(path).open(offset, identity)
+    try:
+        found = []
+        while data := await source.read():
+            found.append(data)
+        assert await source.read() == b""
+        return source.offset, b"".join(found)
+    finally:
+        await source.close()
+
+
+async def _refused(attempt: Awaitable[object], side: Scope) -> None:
+    with pytest.raises(errors.PathNotAllowedHere) as caught:
+        await attempt
+    assert caught.value.scope is side
+
+
+async def _read_to_the_end(source: Source) -> None:
+    while await source.read():
+        pass
+
+
+class Conformance:
+    """The suite; a subclass gives the fixture ``premises``."""
+
+    @pytest.mark.parametrize("size", [0, 1, 3 * MIB + 7])
+    @pytest_twisted.ensureDeferred
+    async def test_round_trip(self, premises: Premises, size: int) -> None:
+        """What is written and placed is on the disk, and is what is read, to the byte."""
+        data = content(size)
+        await put(premises.writing, "file.bin", data)
+        assert (premises.root / "file.bin").read_bytes() == data
+        assert await get(premises.reading, "file.bin") == (0, data)
+        assert os.listdir(premises.root) == ["file.bin"]
+
+    @pytest_twisted.ensureDeferred
+    async def test_inspection(self, premises: Premises) -> None:
+        """A look at a file tells name, size, time and an identity that changes with the file."""
+        path = premises.root / "file.bin"
+        path.write_bytes(b"one")
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+        first = await premises.reading.origin("file.bin").inspect()
+        assert (first.name, first.size, first.modified, first.directory) == ("file.bin", 3, 1_000_000_000, False)
+        assert first.identity
+        assert first == await premises.reading.inspect("file.bin")
+        os.utime(path, (1_000_000_001, 1_000_000_001))
+        assert (await premises.reading.origin("file.bin").inspect()).identity != first.identity
+
+    @pytest_twisted.ensureDeferred
+    async def test_part_is_not_the_target(self, premises: Premises) -> None:
+        """Before it is placed, a file is under its part's name alone."""
+        await fill(premises.writing, f"a/{PART}", b"half")
+        assert await premises.writing.inspect("a/file.bin") is None
+        assert os.listdir(premises.root / "a") == [PART]
+
+    @pytest_twisted.ensureDeferred
+    async def test_flush_tells_what_is_kept(self, premises: Premises) -> None:
+        """After a flush every byte taken is in the part file, and the offset says how many they are."""
+        data = content(MIB + 1)
+        sink = await premises.writing.write(PART)
+        await sink.write(data)
+        assert await sink.flush() == len(data)
+        assert (premises.root / PART).read_bytes() == data
+        await sink.write(b"more")
+        assert await sink.flush() == len(data) + 4
+        await sink.close()
+
+    @pytest_twisted.ensureDeferred
+    async def test_close_leaves_the_part(self, premises: Premises) -> None:
+        """A sink closed midway, even twice, leaves what was flushed, from where the next one goes on."""
+        data = content(2 * MIB)
+        sink = await premises.writing.write(PART)
+        await sink.write(data[: MIB + 3])
+        kept = await sink.flush()
+        await sink.close()
+        await sink.close()
+        assert (premises.root / PART).stat().st_size >= kept == MIB + 3
+        assert await fill(premises.writing, PART, data[kept:], offset=kept) == len(data)
+        assert (premises.root / PART).read_bytes() == data
+
+    @pytest_twisted.ensureDeferred
+    async def test_offset_beyond_the_part(self, premises: Premises) -> None:
+        """Writing on from beyond what the part file holds is refused: there would be a hole."""
+        (premises.root / PART).write_bytes(b"abc")
+        with pytest.raises(errors.SizeMismatch):
+            await premises.writing.write(PART, offset=4)
+        with pytest.raises(errors.SizeMismatch):
+            await premises.writing.write(".datamover-2-x.part", offset=1)
+        assert os.listdir(premises.root) == [PART]
+
+    @pytest.mark.parametrize("offset", [0, 2])
+    @pytest_twisted.ensureDeferred
+    async def test_longer_predecessor(self, premises: Premises, offset: int) -> None:
+        """What a longer part file held beyond the last byte written is cut off."""
+        (premises.root / PART).write_bytes(b"ab" + b"x" * MIB)
+        assert await fill(premises.writing, PART, b"abcd"[offset:], offset=offset) == 4
+        assert (premises.root / PART).read_bytes() == b"abcd"
+
+    @pytest_twisted.ensureDeferred
+    async def test_nothing_written_cuts_all(self, premises: Premises) -> None:
+        """A file of no bytes begun anew over a part file holds none."""
+        (premises.root / PART).write_bytes(b"before")
+        assert await fill(premises.writing, PART, b"") == 0
+        assert (premises.root / PART).read_bytes() == b""
+
+    @pytest_twisted.ensureDeferred
+    async def test_read_from_an_offset(self, premises: Premises) -> None:
+        """Reading goes on from an offset while the file is the same one, up to its very end."""
+        data = content(2 * MIB + 5)
+        (premises.root / "file.bin").write_bytes(data)
+        identity = (await premises.reading.origin("file.bin").inspect()).identity
+        for offset in (1, MIB + 1, len(data) - 1, len(data)):
+            assert await get(premises.reading, "file.bin", offset=offset, identity=identity) == (offset, data[offset:])
+
+    @pytest_twisted.ensureDeferred
+    async def test_read_from_an_offset_of_another(self, premises: Premises) -> None:
+        """A file that is no longer the same one, or too short, or of no known identity, is read from its beginning."""
+        (premises.root / "file.bin").write_bytes(b"new words")
+        identity = (await premises.reading.origin("file.bin").inspect()).identity
+        for offset, known in ((3, "another"), (3, None), (10, identity)):
+            assert await get(premises.reading, "file.bin", offset=offset, identity=known) == (0, b"new words")
+
+    @pytest_twisted.ensureDeferred
+    async def test_shrunk_while_read(self, premises: Premises) -> None:
+        """A file cut short under its reader is an error that can be tried again, never a short file."""
+        path = premises.root / "file.bin"
+        with path.open("wb") as file:
+            file.truncate(256 * MIB)
+        source = await premises.reading.origin("file.bin").open()
+        try:
+            await source.read()
+            os.truncate(path, MIB)
+            with pytest.raises((errors.SourceChanged, errors.SizeMismatch, errors.ConnectionLost)) as caught:
+                await _read_to_the_end(source)
+        finally:
+            await source.close()
+        assert caught.value.scope is Scope.SOURCE
+
+    @pytest_twisted.ensureDeferred
+    async def test_replace(self, premises: Premises) -> None:
+        """A file replaces another at once."""
+        await put(premises.writing, "file.bin", b"first")
+        await put(premises.writing, "file.bin", b"second", replace=True)
+        assert (premises.root / "file.bin").read_bytes() == b"second"
+        assert os.listdir(premises.root) == ["file.bin"]
+
+    @pytest_twisted.ensureDeferred
+    async def test_no_replace(self, premises: Premises) -> None:
+        """Where nothing may be replaced, what exists is left alone and said to exist."""
+        await put(premises.writing, "file.bin", b"first")
+        with pytest.raises(errors.DestinationExists, match=r"file\.bin"):
+            await put(premises.writing, "file.bin", b"second")
+        assert (premises.root / "file.bin").read_bytes() == b"first"
+        assert (premises.root / PART).read_bytes() == b"second"
+
+    @pytest_twisted.ensureDeferred
+    async def test_directories_and_modes(self, premises: Premises) -> None:
+        """Missing directories are made, for the part and for the target, and modes are those configured."""
+        assert await fill(premises.writing, f"x/y/{PART}", b"data", modified=1_234_567_890.0) == 4
+        await premises.writing.place(f"x/y/{PART}", "x/new/er/file.bin", replace=False)
+        status = (premises.root / "x/new/er/file.bin").stat()
+        assert stat.S_IMODE(status.st_mode) == FILE_MODE
+        assert status.st_mtime == 1_234_567_890
+        for directory in ("x", "x/y", "x/new", "x/new/er"):
+            assert stat.S_IMODE((premises.root / directory).stat().st_mode) == DIRECTORY_MODE
+
+    @pytest_twisted.ensureDeferred
+    async def test_names(self, premises: Premises) -> None:
+        """Names of any Unicode, of spaces and signs, and of 255 bytes go there and back as they are."""
+        names = ["Ünïcode ☃ 𝛼.csv", " two  spaces ", "100%41?*[x]\\'\"$(y);#&|<>~", "-rf", "n" * 255, "é" * 127]
+        for name in names:
+            await put(premises.writing, f"d/{name}", name.encode())
+        assert sorted(os.listdir(premises.root / "d")) == sorted(names)
+        assert sorted(await premises.reading.list("d")) == sorted(names)
+        for name in names:
+            assert await get(premises.reading, f"d/{name}") == (0, name.encode())
+            assert (await premises.reading.origin(f"d/{name}").inspect()).name == name
+
+    @pytest_twisted.ensureDeferred
+    async def test_missing(self, premises: Premises) -> None:
+        """What is not there is None to a look, SOURCE_NOT_FOUND to a reader, nothing to a list, and removed already."""
+        (premises.root / "file").write_bytes(b"")
+        for path in ("none", "no/such", "file/below"):
+            assert await premises.writing.inspect(path) is None
+            assert await premises.reading.inspect(path) is None
+            with pytest.raises(errors.SourceNotFound):
+                await premises.reading.origin(path).inspect()
+            with pytest.raises(errors.SourceNotFound):
+                await premises.reading.origin(path).open()
+            await premises.writing.remove(path)
+        assert await premises.writing.list("none") == []
+        with pytest.raises(errors.DestinationInvalid):
+            await premises.writing.origin("none").open()
+        with pytest.raises(errors.DestinationInvalid):
+            await premises.writing.place("no.part", "target", replace=True)
+
+    @pytest_twisted.ensureDeferred
+    async def test_list_inspect_remove(self, premises: Premises) -> None:
+        """A directory is told as one and lists its names; a file is removed, a directory is not."""
+        await put(premises.writing, "d/one", b"1")
+        await put(premises.writing, "d/two", b"2")
+        looked = await premises.writing.inspect("d")
+        root = await premises.writing.inspect("")
+        assert looked is not None
+        assert (looked.name, looked.directory, looked.size, looked.identity) == ("d", True, None, None)
+        assert root is not None
+        assert root.directory
+        assert sorted(await premises.writing.list("d")) == ["one", "two"]
+        assert await premises.writing.list("") == ["d"]
+        await premises.writing.remove("d/one")
+        assert os.listdir(premises.root / "d") == ["two"]
+        with pytest.raises(errors.DestinationInvalid):
+            await premises.writing.remove("d")
+        assert os.listdir(premises.root / "d") == ["two"]
+
+    @pytest_twisted.ensureDeferred
+    async def test_free(self, premises: Premises) -> None:
+        """The room left is told, or that it is not known."""
+        free = await premises.writing.free()
+        assert free is None or free > 0
+
+    @pytest_twisted.ensureDeferred
+    async def test_forbidden(self, premises: Premises) -> None:
+        """What permissions keep away is forbidden at the side that wants it."""
+        closed = premises.root / "closed"
+        closed.mkdir()
+        (closed / "file").write_bytes(b"secret")
+        (premises.root / "own").write_bytes(b"secret")
+        closed.chmod(0o000)
+        (premises.root / "own").chmod(0o000)
+        try:
+            with premises.bound():
+                for path in ("own", "closed/file"):
+                    with pytest.raises(errors.SourceForbidden):
+                        await premises.reading.origin(path).open()
+                with pytest.raises(errors.SourceForbidden):
+                    await premises.reading.origin("closed/file").inspect()
+                with pytest.raises(errors.DestinationForbidden):
+                    await premises.writing.write(f"closed/{PART}")
+                with pytest.raises(errors.DestinationForbidden):
+                    await premises.writing.remove("closed/file")
+        finally:
+            closed.chmod(0o700)
+
+    @pytest.mark.parametrize("replace", [True, False])
+    @pytest_twisted.ensureDeferred
+    async def test_directory_in_the_way(self, premises: Premises, replace: bool) -> None:
+        """A directory where a file should be is told as such and left alone, empty or not."""
+        (premises.root / "full").mkdir()
+        (premises.root / "full/file").write_bytes(b"kept")
+        (premises.root / "empty").mkdir()
+        for target in ("full", "empty"):
+            with pytest.raises(errors.DestinationInvalid, match=target):
+                await put(premises.writing, target, b"data", replace=replace)
+            assert (premises.root / target).is_dir()
+            with pytest.raises(errors.DataMoverError) as caught:
+                await premises.reading.origin(target).open()
+            assert (caught.value.scope, caught.value.retryable) == (Scope.SOURCE, False)
+        assert (premises.root / "full/file").read_bytes() == b"kept"
+
+    @pytest_twisted.ensureDeferred
+    async def test_file_in_the_way(self, premises: Premises) -> None:
+        """A file where a directory should be is told as such and left alone."""
+        (premises.root / "file").write_bytes(b"kept")
+        with pytest.raises(errors.DestinationInvalid):
+            await premises.writing.write(f"file/{PART}")
+        await fill(premises.writing, PART, b"data")
+        with pytest.raises(errors.DestinationInvalid):
+            await premises.writing.place(PART, "file/target", replace=True)
+        assert (premises.root / "file").read_bytes() == b"kept"
+
+    @pytest_twisted.ensureDeferred
+    async def test_name_too_long(self, premises: Premises) -> None:
+        """A name that the disk does not take is the destination's refusal, and no file is there for a reader."""
+        long = "n" * 256
+        with pytest.raises(errors.DestinationInvalid):
+            await premises.writing.write(f"{long}/{PART}")
+        with pytest.raises(errors.DestinationInvalid):
+            await put(premises.writing, long, b"data")
+        with pytest.raises(errors.SourceNotFound):
+            await premises.reading.origin(long).open()
+
+    @pytest_twisted.ensureDeferred
+    async def test_links_out_of_the_root(self, premises: Premises) -> None:
+        """No symbolic link leads out of the root, at the end of a path or within it, whichever way it is used."""
+        outside = premises.root.parent / "outside"
+        outside.mkdir()
+        (outside / "file").write_bytes(b"private")
+        outside.chmod(0o755)
+        (premises.root / "up").symlink_to("../outside")
+        (premises.root / "away").symlink_to(outside)
+        (premises.root / "passwd").symlink_to("/etc/passwd")
+        await fill(premises.writing, PART, b"data")
+        for path in ("up/file", "away/file", "passwd"):
+            await _refused(premises.reading.inspect(path), Scope.SOURCE)
+            await _refused(premises.reading.origin(path).inspect(), Scope.SOURCE)
+            await _refused(premises.reading.origin(path).open(), Scope.SOURCE)
+        for path in ("up", "away"):
+            await _refused(premises.writing.list(path), Scope.DESTINATION)
+            await _refused(premises.writing.write(f"{path}/new/{PART}"), Scope.DESTINATION)
+            await _refused(premises.writing.place(PART, f"{path}/file", replace=True), Scope.DESTINATION)
+            await _refused(premises.writing.remove(f"{path}/file"), Scope.DESTINATION)
+        assert os.listdir(outside) == ["file"]
+        assert (outside / "file").read_bytes() == b"private"
+
+    @pytest_twisted.ensureDeferred
+    async def test_links_within_the_root(self, premises: Premises) -> None:
+        """A symbolic link that stays below the root is followed."""
+        (premises.root / "real/deep").mkdir(parents=True)
+        (premises.root / "real/file").write_bytes(b"found")
+        (premises.root / "link").symlink_to("real")
+        (premises.root / "real/deep/back").symlink_to("../file")
+        assert await get(premises.reading, "link/file") == (0, b"found")
+        assert await get(premises.reading, "link/deep/back") == (0, b"found")
+        await put(premises.writing, "link/new", b"written")
+        assert (premises.root / "real/new").read_bytes() == b"written"
+
+    @pytest_twisted.ensureDeferred
+    async def test_cancelled_write(self, premises: Premises) -> None:
+        """A write that is cancelled leaves the sink fit to be closed and the place to be used."""
+        sink = await premises.writing.write(PART)
+
+        async def endless() -> None:
+            while True:
+                await sink.write(bytes(MIB))
+
+        writing = Deferred.fromCoroutine(endless())
+        await premises.writing.inspect("")
+        writing.cancel()
+        with pytest.raises(CancelledError):
+            await writing
+        await sink.close()
+        await premises.writing.remove(PART)
+        await put(premises.writing, "file.bin", b"data")
+
+    @pytest_twisted.ensureDeferred
+    async def test_cancelled_read(self, premises: Premises) -> None:
+        """A read that is cancelled leaves the source fit to be closed and the place to be used."""
+        with (premises.root / "file.bin").open("wb") as file:
+            file.truncate(512 * MIB)
+        source = await premises.reading.origin("file.bin").open()
+        reading = Deferred.fromCoroutine(_read_to_the_end(source))
+        await premises.reading.inspect("")
+        reading.cancel()
+        with pytest.raises(CancelledError):
+            await reading
+        await source.close()
+        await source.close()
+        (premises.root / "file.bin").write_bytes(b"short")
+        assert await get(premises.reading, "file.bin") == (0, b"short")
+
+    @pytest_twisted.ensureDeferred
+    async def test_at_the_same_time(self, premises: Premises) -> None:
+        """Many files go in and come out at the same time, none mixed up with another."""
+        data = {f"d{number % 3}/file-{number}": content(300_000 + number)[number:] for number in range(20)}
+
+        async def there_and_back(path: str) -> None:
+            directory, _, name = path.partition("/")
+            await fill(premises.writing, f"{directory}/.datamover-{name}.part", data[path])
+            await premises.writing.place(f"{directory}/.datamover-{name}.part", path, replace=False)
+            assert await get(premises.reading, path) == (0, data[path])
+
+        await gatherResults([Deferred.fromCoroutine(there_and_back(path)) for path in data])
+
+    @pytest_twisted.ensureDeferred
+    async def test_beyond_4_gib(self, premises: Premises) -> None:
+        """Offsets beyond 4 GiB are written to and read from (a hole stands for what is before)."""
+        with (premises.root / PART).open("wb") as file:
+            file.truncate(BEYOND + 100)
+        assert await fill(premises.writing, PART, b"the end", offset=BEYOND) == BEYOND + 7
+        await premises.writing.place(PART, "large", replace=False)
+        looked = await premises.reading.origin("large").inspect()
+        assert looked.size == BEYOND + 7
+        assert await get(premises.reading, "large", offset=BEYOND, identity=looked.identity) == (BEYOND, b"the end")
+
+    @pytest_twisted.ensureDeferred
+    async def test_connect_again_and_close_twice(self, premises: Premises) -> None:
+        """A pool may be asked to connect when it has, and to close when it has."""
+        await premises.pool.connect()
+        await premises.pool.connect()
+        await premises.pool.close()
+        await premises.pool.close()
