@@ -91,7 +91,8 @@ async def _refused(attempt: Awaitable[object], side: Scope) -> None:
     assert caught.value.scope is side
 
 
-async def _read_to_the_end(source: Source) -> None:
+async def read_to_the_end(source: Source) -> None:
+    """Read what is left and let it go."""
     while await source.read():
         pass
 
@@ -207,7 +208,7 @@ class Conformance:
             await source.read()
             os.truncate(path, MIB)
             with pytest.raises((errors.SourceChanged, errors.SizeMismatch, errors.ConnectionLost)) as caught:
-                await _read_to_the_end(source)
+                await read_to_the_end(source)
         finally:
             await source.close()
         assert caught.value.scope is Scope.SOURCE
@@ -415,7 +416,7 @@ class Conformance:
         with (premises.root / "file.bin").open("wb") as file:
             file.truncate(512 * MIB)
         source = await premises.reading.origin("file.bin").open()
-        reading = Deferred.fromCoroutine(_read_to_the_end(source))
+        reading = Deferred.fromCoroutine(read_to_the_end(source))
         await premises.reading.inspect("")
         reading.cancel()
         with pytest.raises(CancelledError):
