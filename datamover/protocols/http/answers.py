@@ -1,0 +1,230 @@
+"""What a server's status and headers mean. Pure: no connection is seen here.
+
+An answer tells everything that is known of a file before its first byte: how big it is, what it is called, by which
+sign a change would show, which digests the server publishes.
+"""
+
+import base64
+import binascii
+import hashlib
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+
+from twisted.web.http_headers import Headers
+
+from datamover.errors import (
+    AuthenticationFailed,
+    ConnectionLost,
+    DataMoverError,
+    RateLimited,
+    Scope,
+    ServerError,
+    SourceForbidden,
+    SourceNotFound,
+)
+from datamover.protocols.base import Inspection
+from datamover.protocols.http.names import disposition_name, path_name
+from datamover.registry.urls import WebUrl
+
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+WHOLE = frozenset({200, 203})
+PARTIAL = 206
+UNSATISFIABLE = 416
+
+_STRONG_TAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
+_CONTENT_RANGE = re.compile(r"bytes\s+(\d+)-(\d+)/(\d+|\*)", re.IGNORECASE)
+_STRUCTURED_DIGEST = re.compile(r"(sha-256|sha-512)\s*=\s*:([A-Za-z0-9+/=]+):", re.IGNORECASE)
+_INSTANCE_DIGEST = re.compile(r"([A-Za-z0-9-]+)=([A-Za-z0-9+/=]+)")
+_ALGORITHMS = {"sha-256": "sha256", "sha-512": "sha512", "sha": "sha1", "md5": "md5"}
+# A compressed file that its server, for its name, also declares to be coded on the way: what is sent is the file.
+_OWN_CODING = {
+    "gzip": (".gz", ".tgz", ".svgz"),
+    "x-gzip": (".gz", ".tgz", ".svgz"),
+    "compress": (".z", ".taz"),
+    "x-compress": (".z", ".taz"),
+    "bzip2": (".bz2", ".tbz"),
+    "x-bzip2": (".bz2", ".tbz"),
+    "br": (".br",),
+    "zstd": (".zst", ".tzst"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """An answer without its body."""
+
+    status: int
+    headers: Headers
+    length: int | None
+    """Bytes of the body that a GET gets, None where the server does not say."""
+    asked: WebUrl
+    """What was first asked for."""
+    url: WebUrl
+    """What answered, after redirects."""
+
+    def header(self, name: str) -> str | None:
+        raw = self.headers.getRawHeaders(name.encode("ascii"))
+        return raw[-1].decode("latin-1") if raw else None
+
+    def headers_of(self, name: str) -> str:
+        """Return the values of a header that is a list, as one."""
+        return ", ".join(value.decode("latin-1") for value in self.headers.getRawHeaders(name.encode("ascii")) or ())
+
+    @property
+    def answered(self) -> str:
+        """The status in words: the standard's, since the server's own may repeat what was asked for."""
+        return f"{self.url.shown} answered {self.status} {_phrase(self.status)}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class ContentRange:
+    """Which bytes a 206 holds: ``first`` to ``last``, both included, of ``total``."""
+
+    first: int
+    last: int
+    total: int | None
+
+
+def content_range(head: Head) -> ContentRange | None:
+    """Return what Content-Range says, None where it is missing or makes no sense (RFC 9110 14.4)."""
+    match = _CONTENT_RANGE.fullmatch((head.header("Content-Range") or "").strip())
+    if match is None:
+        return None
+    found = ContentRange(int(match[1]), int(match[2]), None if match[3] == "*" else int(match[3]))
+    if found.last < found.first or (found.total is not None and found.last >= found.total):
+        return None
+    if head.length is not None and head.length != found.last - found.first + 1:
+        return None
+    return found
+
+
+def inspection_of(head: Head) -> Inspection:
+    """Return what an answer with status 200 or 206, to GET or HEAD, tells of the file."""
+    if head.status == PARTIAL:
+        found = content_range(head)
+        size = found.total if found else None
+    else:
+        size = head.length
+    disposition = head.headers.getRawHeaders(b"Content-Disposition")
+    return Inspection(
+        name=(disposition_name(disposition[-1]) if disposition else "")
+        or path_name(head.url.path)
+        or path_name(head.asked.path),
+        size=size,
+        identity=_identity(head, size),
+        modified=_http_date(head.header("Last-Modified")),
+        digests=_digests(head),
+    )
+
+
+def _identity(head: Head, size: int | None) -> str | None:
+    tag = (head.header("ETag") or "").strip()
+    if _STRONG_TAG.fullmatch(tag):
+        return f"tag {tag}"
+    changed = (head.header("Last-Modified") or "").strip()
+    modified, sent = _http_date(changed), _http_date(head.header("Date"))
+    # A file that changed in the very second in which it was sent may change in it once more (RFC 9110 8.8.2.2).
+    if size is None or modified is None or sent is None or sent - modified < 1:
+        return None
+    return f"weak {tag} {changed} {size}" if tag else f"date {changed} {size}"
+
+
+def if_range(identity: str) -> str | None:
+    """Return the validator to send with a Range, None where the identity has no strong one (RFC 9110 13.1.5)."""
+    kind, _, rest = identity.partition(" ")
+    if kind == "tag":
+        return rest
+    return rest.rpartition(" ")[0] if kind == "date" else None
+
+
+def _http_date(text: str | None) -> float | None:
+    try:
+        moment = parsedate_to_datetime(text or "")
+        return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _digests(head: Head) -> Mapping[str, str]:
+    """Return the digests of the whole file: RFC 9530's, RFC 3230's, Content-MD5; the newer goes before the older."""
+    found: list[tuple[str, str]] = _STRUCTURED_DIGEST.findall(head.headers_of("Repr-Digest"))
+    if head.status != PARTIAL:
+        found += _STRUCTURED_DIGEST.findall(head.headers_of("Content-Digest"))
+    found += _INSTANCE_DIGEST.findall(head.headers_of("Digest"))
+    if head.status != PARTIAL:
+        found += [("md5", (head.header("Content-MD5") or "").strip())]
+    digests: dict[str, str] = {}
+    for name, value in found:
+        algorithm = _ALGORITHMS.get(name.lower())
+        if algorithm is None or algorithm in digests:
+            continue
+        try:
+            raw = base64.b64decode(value, validate=True)
+        except binascii.Error:
+            continue
+        if len(raw) == hashlib.new(algorithm, usedforsecurity=False).digest_size:
+            digests[algorithm] = raw.hex()
+    return digests
+
+
+def check_coding(head: Head) -> None:
+    """Raise ServerError for a body that is coded on the way, though the client asked for none.
+
+    Decoding would break size, digest and resumption, storing it as it comes would give another file than was asked.
+    """
+    coding = head.headers_of("Content-Encoding").strip().lower()
+    if coding in ("", "identity"):
+        return
+    if inspection_of(head).name.lower().endswith(_OWN_CODING.get(coding, ())):
+        return
+    raise ServerError(
+        f"{head.url.shown} was sent {coding}-compressed although the file itself was asked for: "
+        "have the server honour Accept-Encoding: identity",
+        scope=Scope.SOURCE,
+    )
+
+
+def failure_of(head: Head) -> DataMoverError:
+    """Return the error that a status other than 200 and 206 stands for."""
+    status = head.status
+    if status in (404, 410):
+        return SourceNotFound(f"there is no file at the source: {head.answered}")
+    if status in (401, 403):
+        return SourceForbidden(f"the source may not be read: {head.answered}")
+    if status == 407:
+        return AuthenticationFailed(f"the HTTP proxy asks for a login: {head.answered}", scope=Scope.SOURCE)
+    if status == 408:
+        return ConnectionLost(f"the request took too long for the server: {head.answered}", scope=Scope.SOURCE)
+    if status == 429 or (status == 503 and head.header("Retry-After") is not None):
+        pause = retry_after(head)
+        told = "" if pause is None else f", and asks to come again in {pause:.0f} s"
+        return RateLimited(f"{head.answered}{told}", scope=Scope.SOURCE, retry_after=pause)
+    if 400 <= status < 500 and status != 425:
+        return SourceForbidden(f"the source refused the request: {head.answered}")
+    if status >= 500 or status == 425:
+        return ServerError(head.answered, scope=Scope.SOURCE)
+    return ServerError(f"{head.answered}, which holds no file", scope=Scope.SOURCE)
+
+
+def retry_after(head: Head) -> float | None:
+    """Return the seconds that Retry-After asks to wait, given in seconds or as a date (RFC 9110 10.2.3)."""
+    text = (head.header("Retry-After") or "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    moment = _http_date(text)
+    if moment is None:
+        return None
+    now = _http_date(head.header("Date"))
+    return max(0.0, moment - (time.time() if now is None else now))
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""

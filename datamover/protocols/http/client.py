@@ -1,0 +1,109 @@
+"""The door of this package: URLs become origins, and every request obeys the rules of ``[sources]``.
+
+Redirects are followed here, by hand, so that each hop is judged and each login is sent only where it belongs. How
+one request travels is ``sender``'s business, what its answer means for a file ``origin``'s.
+"""
+
+from typing import Any
+
+from twisted.web.http_headers import Headers
+
+from datamover import __version__, config
+from datamover.errors import InvalidRequest, Scope, ServerError, SourceNotAllowedHere, UnsupportedScheme
+from datamover.protocols.base import Origin
+from datamover.protocols.http.answers import REDIRECTS, Head
+from datamover.protocols.http.names import text_of
+from datamover.protocols.http.origin import WebOrigin
+from datamover.protocols.http.sender import Reply, Sender
+from datamover.registry.source_credentials import SourceCredentials
+from datamover.registry.sources import SourcePolicy
+from datamover.registry.urls import WebUrl
+
+MOST_REDIRECTS = 20
+
+
+class HttpClient:
+    """Reads files from web servers; one is enough for a process."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        http: config.Http,
+        transfers: config.Transfers,
+        policy: SourcePolicy,
+        credentials: SourceCredentials,
+    ) -> None:
+        """Prepare; nothing is connected yet. Raises ConfigError for a proxy or ``ca_file`` that cannot be used."""
+        self._policy = policy
+        self._credentials = credentials
+        self._sender = Sender(
+            reactor,
+            policy,
+            connect_timeout=transfers.connect_timeout,
+            idle_timeout=transfers.idle_timeout,
+            ca_file=http.ca_file,
+            proxy=http.proxy,
+        )
+
+    def origin(self, url: str) -> Origin:
+        """Return the file at an http or https URL; raises InvalidRequest or UnsupportedScheme for what is none."""
+        return WebOrigin(self._ask, WebUrl.parse(url))
+
+    async def close(self) -> None:
+        """Cancel what waits for an answer and drop every connection; completes when the sockets are gone."""
+        await self._sender.close()
+
+    async def _ask(self, method: bytes, asked: WebUrl, headers: dict[str, str]) -> Reply:
+        """Send a request, follow where it is redirected, and return the last answer, whatever its status.
+
+        Raises SourceNotAllowedHere for a hop that the rules refuse, ServerError for redirects that do not end, and
+        what ``Sender.send`` raises.
+        """
+        if not self._policy.allows(asked):
+            raise SourceNotAllowedHere(f"{asked.shown} is not an allowed source any more: [sources] has changed")
+        url, seen = asked, {asked}
+        for _ in range(MOST_REDIRECTS + 1):
+            reply = await self._sender.send(method, url, self._headers(url, headers), asked=asked)
+            if reply.head.status not in REDIRECTS or reply.head.header("Location") is None:
+                return reply
+            await reply.body.discard()
+            url = self._target(reply.head)
+            if url in seen:
+                raise ServerError(f"{asked.shown} redirects in a circle, to {url.shown} again", scope=Scope.SOURCE)
+            seen.add(url)
+        raise ServerError(f"{asked.shown} redirects more than {MOST_REDIRECTS} times", scope=Scope.SOURCE)
+
+    def _headers(self, url: WebUrl, headers: dict[str, str]) -> Headers:
+        result = Headers(
+            {
+                "Host": [url.authority],
+                "User-Agent": [f"datamover/{__version__}"],
+                "Accept": ["*/*"],
+                # What is stored, measured and resumed is the file itself, not a compressed form of it.
+                "Accept-Encoding": ["identity"],
+            }
+        )
+        for name, value in headers.items():
+            result.setRawHeaders(name, [value])
+        login = self._credentials.header_for(url)
+        if login is not None:
+            result.setRawHeaders(login[0], [login[1]])
+        return result
+
+    def _target(self, head: Head) -> WebUrl:
+        """Return where a redirect leads, if it may be followed."""
+        location = text_of((head.headers.getRawHeaders(b"Location") or [b""])[0])
+        try:
+            target = head.url.join(location)
+        except (InvalidRequest, UnsupportedScheme) as error:
+            raise SourceNotAllowedHere(
+                f"{head.url.shown} redirects to what cannot be followed: {error.message}"
+            ) from None
+        if not self._policy.allows_hop(head.url, target):
+            reason = (
+                "which leaves https for http, and no rule in [sources] allow names it"
+                if self._policy.allows(target)
+                else "which [sources] does not allow"
+            )
+            raise SourceNotAllowedHere(f"{head.url.shown} redirects to {target.shown}, {reason}")
+        return target

@@ -1,0 +1,215 @@
+"""How a connection is made: to an address that was looked at, in TLS that was verified, or through a proxy.
+
+A name is resolved once, and the addresses that passed are those connected to. So neither a second answer of the name
+server nor another spelling of an address leads anywhere else.
+"""
+
+from collections.abc import Callable
+from ipaddress import IPv4Address as Address4
+from ipaddress import IPv6Address as Address6
+from ipaddress import ip_address
+from typing import Any
+
+from twisted.internet import error as internet_error
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.interfaces import (
+    IAddress,
+    IHostnameResolver,
+    IHostResolution,
+    IProtocol,
+    IProtocolFactory,
+    IReactorPluggableNameResolver,
+    IResolutionReceiver,
+    IStreamClientEndpoint,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from datamover.errors import AuthenticationFailed, ConnectFailed, Scope, SourceNotAllowedHere, TimedOut
+
+LARGEST_TUNNEL_HEAD = 64 * 1024
+
+
+@implementer(IResolutionReceiver)
+class _Addresses:
+    """Collects what a resolver finds."""
+
+    def __init__(self) -> None:
+        self.found: list[IAddress] = []
+        self.complete: Deferred[None] = Deferred()
+
+    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:  # noqa: N802, N803
+        pass
+
+    def addressResolved(self, address: IAddress) -> None:  # noqa: N802
+        self.found.append(address)
+
+    def resolutionComplete(self) -> None:  # noqa: N802
+        self.complete.callback(None)
+
+
+@implementer(IReactorPluggableNameResolver, IHostnameResolver)
+class _Resolved:
+    """The reactor, for an endpoint that is to connect to these addresses and to look nothing up."""
+
+    def __init__(self, reactor: Any, addresses: list[IAddress]) -> None:
+        self._reactor = reactor
+        self._addresses = addresses
+        self.nameResolver = self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    def installNameResolver(self, resolver: IHostnameResolver) -> IHostnameResolver:  # noqa: N802
+        raise NotImplementedError("the addresses are known")
+
+    def resolveHostName(self, resolutionReceiver: IResolutionReceiver, *_: Any, **__: Any) -> Any:  # noqa: N802, N803
+        for address in self._addresses:
+            resolutionReceiver.addressResolved(address)
+        resolutionReceiver.resolutionComplete()
+
+
+@implementer(IStreamClientEndpoint)
+class NamedEndpoint:
+    """A host that is resolved once, and connected to at those of its addresses that ``admit`` takes.
+
+    ``connect`` fails with SourceNotAllowedHere when none is admitted, ConnectFailed or TimedOut when none answers.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        host: str,
+        port: int,
+        *,
+        admit: Callable[[Address4 | Address6], bool],
+        timeout: float,
+        role: str = "",
+    ) -> None:
+        """Name a host; ``timeout`` (seconds) is what each of its addresses gets, ``role`` what messages call it."""
+        self._reactor = reactor
+        self._host = host
+        self._port = port
+        self._admit = admit
+        self._timeout = timeout
+        self._role = role
+
+    def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
+        return Deferred.fromCoroutine(self._connect(factory))
+
+    async def _connect(self, factory: IProtocolFactory) -> IProtocol:
+        found = await self._resolve()
+        where = f"{self._role}{self._host} port {self._port}"
+        if not found:
+            raise ConnectFailed(f"no address is known for {self._role}{self._host}", scope=Scope.SOURCE)
+        admitted = [address for address in found if self._admit(ip_address(address.host))]  # type: ignore[attr-defined]
+        if not admitted:
+            raise SourceNotAllowedHere(
+                f"{self._host} is at {found[0].host}, which is not a public address, and neither a rule "  # type: ignore[attr-defined]
+                "in [sources] allow nor allow_addresses names it"
+            )
+        try:
+            # Named by an address, since this endpoint would take some host names for bad ones ("a_b.example.org").
+            reactor = _Resolved(self._reactor, admitted)
+            return await HostnameEndpoint(reactor, admitted[0].host, self._port, self._timeout).connect(factory)  # type: ignore[attr-defined]
+        except (internet_error.TimeoutError, internet_error.TCPTimedOutError):
+            raise TimedOut(f"{where} does not answer", scope=Scope.SOURCE) from None
+        except (internet_error.ConnectError, internet_error.DNSLookupError) as error:
+            raise ConnectFailed(f"cannot connect to {where}: {_plain(error)}", scope=Scope.SOURCE) from None
+
+    async def _resolve(self) -> list[IAddress]:
+        try:
+            literal = ip_address(self._host)
+        except ValueError:
+            addresses = _Addresses()
+            self._reactor.nameResolver.resolveHostName(addresses, self._host, portNumber=self._port)
+            await addresses.complete
+            return addresses.found
+        kind = IPv4Address if literal.version == 4 else IPv6Address
+        return [kind("TCP", self._host, self._port)]
+
+
+def _plain(error: Exception) -> str:
+    """Return Twisted's words for a failed connection without its stops and numbers."""
+    text = str(error).rstrip(".")
+    return text[:1].lower() + text[1:]
+
+
+class _Tunnel(Protocol):
+    """Asks a proxy for a connection, then steps aside for the protocol that is to use it."""
+
+    def __init__(self, authority: str) -> None:
+        self._authority = authority.encode("ascii")
+        self._head = b""
+        self._inner: IProtocol | None = None
+        self.answered: Deferred[int] = Deferred()
+
+    def connectionMade(self) -> None:  # noqa: N802
+        self.transport.write(b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (self._authority, self._authority))  # type: ignore[union-attr]
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        if self._inner is not None:
+            self._inner.dataReceived(data)
+            return
+        self._head += data
+        if b"\r\n\r\n" in self._head or len(self._head) > LARGEST_TUNNEL_HEAD:
+            status = self._head.split(b"\r\n")[0].split(b" ")
+            known = len(status) > 1 and status[0].startswith(b"HTTP/1.") and status[1].isdigit()
+            self._answer(int(status[1]) if known else 0)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
+        if self._inner is not None:
+            self._inner.connectionLost(reason)
+        else:
+            self._answer(0)
+
+    def enter(self, factory: IProtocolFactory) -> IProtocol:
+        """Hand the connection to a protocol of ``factory``."""
+        inner = factory.buildProtocol(self.transport.getPeer())  # type: ignore[union-attr]
+        assert inner is not None
+        self._inner = inner
+        inner.makeConnection(self.transport)  # type: ignore[arg-type]
+        return inner
+
+    def _answer(self, status: int) -> None:
+        if not self.answered.called:
+            self.answered.callback(status)
+
+
+@implementer(IStreamClientEndpoint)
+class TunnelEndpoint:
+    """A host and port behind an HTTP proxy, reached by CONNECT (RFC 9110 9.3.6).
+
+    ``connect`` fails with AuthenticationFailed (407), ConnectFailed, or as the proxy's own endpoint does.
+    """
+
+    def __init__(self, proxy: IStreamClientEndpoint, host: str, port: int) -> None:
+        self._proxy = proxy
+        self._authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
+        return Deferred.fromCoroutine(self._connect(factory))
+
+    async def _connect(self, factory: IProtocolFactory) -> IProtocol:
+        entrance = Factory.forProtocol(lambda: _Tunnel(self._authority))
+        entrance.noisy = False
+        tunnel: Any = await self._proxy.connect(entrance)
+        entered = False
+        try:
+            status = await tunnel.answered
+            if status == 407:
+                raise AuthenticationFailed("the HTTP proxy asks for a login (407)", scope=Scope.SOURCE)
+            if not 200 <= status < 300:
+                told = f"answered {status}" if status else "ended the connection"
+                raise ConnectFailed(
+                    f"the HTTP proxy did not connect to {self._authority}: it {told}", scope=Scope.SOURCE
+                )
+            inner: IProtocol = tunnel.enter(factory)
+            entered = True
+            return inner
+        finally:
+            if not entered:
+                tunnel.transport.abortConnection()

@@ -1,0 +1,175 @@
+"""A file on the web: looked at, opened, taken up again where an earlier read ended.
+
+An offset is honoured only where the server proves that the file is still the one it was: its answer to the range
+carries the same identity, or its size and the condition that the range was asked under say so.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from datamover.errors import ConnectionLost, Scope, SizeMismatch
+from datamover.protocols.base import Inspection
+from datamover.protocols.http.answers import (
+    PARTIAL,
+    UNSATISFIABLE,
+    WHOLE,
+    Head,
+    check_coding,
+    content_range,
+    failure_of,
+    if_range,
+    inspection_of,
+)
+from datamover.protocols.http.body import IGNORABLE, Body
+from datamover.protocols.http.sender import Reply
+from datamover.registry.urls import WebUrl
+
+Ask = Callable[[bytes, WebUrl, dict[str, str]], Awaitable[Reply]]
+"""Sends method, URL and headers, follows redirects, and returns the last answer."""
+
+_FINAL_FOR_HEAD = frozenset({407, 429, 503})
+"""Refusals of a HEAD that a GET would meet as well; after any other the GET is tried."""
+
+
+class WebOrigin:
+    """The file at one URL."""
+
+    def __init__(self, ask: Ask, url: WebUrl) -> None:
+        self._ask = ask
+        self._url = url
+
+    async def inspect(self) -> Inspection:
+        """Look at the file with HEAD or, where the server knows no HEAD, with a GET that is given up.
+
+        Raises SourceNotFound, SourceForbidden, SourceNotAllowedHere, RateLimited, ServerError and connection errors.
+        """
+        try:
+            reply = await self._ask(b"HEAD", self._url, {})
+        except ConnectionLost:
+            pass  # Some servers hang up on a HEAD.
+        else:
+            head = reply.head
+            await reply.body.close()
+            if head.status in _FINAL_FOR_HEAD:
+                raise failure_of(head)
+            # Programs behind a web server often say 0 because they made no body.
+            if head.status in WHOLE and head.length != 0:
+                check_coding(head)
+                return inspection_of(head)
+        reply = await self._get()
+        if reply.head.length is not None and reply.head.length <= IGNORABLE:
+            await reply.body.discard()
+        else:
+            await reply.body.close()
+        return inspection_of(reply.head)
+
+    async def open(self, offset: int = 0, identity: str | None = None) -> "WebSource":
+        """Open the file from ``offset`` if it still has ``identity`` and the server can, else from 0.
+
+        Raises what ``inspect`` raises. Cancelling drops the connection.
+        """
+        if offset > 0 and identity is not None:
+            source = await self._resume(offset, identity)
+            if source is not None:
+                return source
+        return _whole(await self._get())
+
+    async def _get(self) -> Reply:
+        reply = await self._ask(b"GET", self._url, {})
+        if reply.head.status not in WHOLE:
+            await reply.body.discard()
+            raise failure_of(reply.head)
+        return await _uncoded(reply)
+
+    async def _resume(self, offset: int, identity: str) -> "WebSource | None":
+        """Return the source from ``offset`` on, or a whole one if that was sent instead, None where neither came."""
+        headers = {"Range": f"bytes={offset}-"}
+        condition = if_range(identity)
+        if condition is not None:
+            headers["If-Range"] = condition
+        reply = await self._ask(b"GET", self._url, headers)
+        if reply.head.status in WHOLE:
+            return _whole(await _uncoded(reply))
+        if reply.head.status == PARTIAL:
+            await _uncoded(reply)
+            inspection = continuation(reply.head, offset, identity)
+            if inspection is not None and inspection.size is not None:
+                return WebSource(inspection, offset, inspection.size - offset, reply.body, reply.head.url.shown)
+            await reply.body.close()
+            return None
+        await reply.body.discard()
+        if reply.head.status != UNSATISFIABLE:
+            raise failure_of(reply.head)
+        inspection = await self.inspect()
+        if (inspection.identity, inspection.size) == (identity, offset):
+            return WebSource(inspection, offset, 0, None, reply.head.url.shown)
+        return None
+
+
+class WebSource:
+    """One body being read, and counted against what was announced."""
+
+    def __init__(self, inspection: Inspection, offset: int, length: int | None, body: Body | None, shown: str) -> None:
+        self._inspection = inspection
+        self._offset = offset
+        self._length = length
+        self._body = body
+        self._shown = shown
+        self._read = 0
+
+    @property
+    def inspection(self) -> Inspection:
+        return self._inspection
+
+    @property
+    def offset(self) -> int:
+        return self._offset
+
+    async def read(self) -> bytes:
+        """Return the next bytes, b"" at the end.
+
+        Raises ConnectionLost or SizeMismatch where the file ends before or after the size it was announced with, and
+        Stalled when nothing comes for the idle timeout. Cancelling leaves the source fit only for ``close``.
+        """
+        data = await self._body.read() if self._body is not None else b""
+        self._read += len(data)
+        if self._length is not None and (self._read > self._length or (not data and self._read < self._length)):
+            raise SizeMismatch(
+                f"{self._shown} announced {self._length} bytes and sent {'' if data else 'only '}{self._read}",
+                scope=Scope.SOURCE,
+            )
+        return data
+
+    async def close(self) -> None:
+        """Let go of the connection, dropping it if the body was not read to its end; completes when that is done."""
+        if self._body is not None:
+            await self._body.close()
+
+
+def continuation(head: Head, offset: int, identity: str) -> Inspection | None:
+    """Return the inspection of a file whose bytes from ``offset`` to the end a 206 holds, None where it is not so."""
+    part = content_range(head)
+    if part is None or part.total is None or (part.first, part.last + 1) != (offset, part.total):
+        return None
+    inspection = inspection_of(head)
+    if inspection.identity == identity:
+        return inspection
+    # An answer to If-Range may leave out what the client knows (RFC 9110 15.3.7): that it is a 206 says the same.
+    silent = head.header("ETag") is None and head.header("Last-Modified") is None
+    if silent and identity.startswith("date ") and identity.endswith(f" {part.total}"):
+        return replace(inspection, identity=identity)
+    return None
+
+
+def _whole(reply: Reply) -> WebSource:
+    return WebSource(inspection_of(reply.head), 0, reply.head.length, reply.body, reply.head.url.shown)
+
+
+async def _uncoded(reply: Reply) -> Reply:
+    """Return a reply whose body is the file itself; any other is closed, and ServerError raised."""
+    try:
+        check_coding(reply.head)
+    except BaseException:
+        await reply.body.close()
+        raise
+    return reply

@@ -1,0 +1,191 @@
+"""Which URLs a client may name, and which addresses datamover connects to for them: the ``[sources]`` rules.
+
+Pure: nothing is resolved or fetched here. A URL is judged when it is asked for (``check_url``), every redirect when
+it is met (``allows_hop``), and every address before it is connected to (``allows_address``), so that neither a
+redirect nor a name that resolves to an inside address leads past the rules.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from urllib.parse import unquote
+
+from datamover import config
+from datamover.errors import ConfigError, SourceNotAllowed
+from datamover.registry.urls import DEFAULT_PORTS, WebUrl, canonical_host, shown, without_dots
+
+__all__ = ["Prefix", "SourcePolicy", "is_public", "shown"]
+
+Address = IPv4Address | IPv6Address
+
+_PREFIX = re.compile(r"(https?)://(\*\.)?(\[[0-9A-Fa-f:.]+\]|[^/:?#@\[\]*\\]+)(?::(\*|\d{1,5}))?(/[^?#]*)?")
+_EXPECTED = (
+    'expected a rule such as "https://*.example.org/", "http://data.example.org:8080/open/" or "http://10.1.2.3:*/"'
+)
+
+# What ipaddress of this Python calls global though it is not for us to reach: all of 192.0.0.0/24 (Oracle's metadata
+# is in it), the 6to4 relays, the address of Azure's metadata.
+_NOT_PUBLIC_4 = tuple(IPv4Network(text) for text in ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32"))
+_UNICAST_6 = IPv6Network("2000::/3")
+_NOT_PUBLIC_6 = tuple(IPv6Network(text) for text in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"))
+_TRANSLATED = IPv6Network("64:ff9b::/96")
+_COMPATIBLE = IPv6Network("::/96")
+_MOST_DECODINGS = 5
+
+
+def embedded(address: Address) -> IPv4Address | None:
+    """Return the IPv4 address that an IPv6 one stands for: mapped, compatible, 6to4 or NAT64 (RFC 6052)."""
+    if not isinstance(address, IPv6Address):
+        return None
+    if address.ipv4_mapped or address.sixtofour:
+        return address.ipv4_mapped or address.sixtofour
+    if address in _TRANSLATED or (address in _COMPATIBLE and int(address) > 1):
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return None
+
+
+def is_public(address: Address) -> bool:
+    """Tell whether anyone on the internet may reach an address: neither inside a network nor of special use."""
+    inner = embedded(address)
+    if inner is not None:
+        return is_public(inner)
+    if isinstance(address, IPv6Address):
+        return address in _UNICAST_6 and not any(address in network for network in _NOT_PUBLIC_6)
+    return address.is_global and not address.is_multicast and not any(address in network for network in _NOT_PUBLIC_4)
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """A scheme, a host, a port and the beginning of a path, in whole segments."""
+
+    scheme: str
+    host: str
+    subdomains: bool
+    """The host itself is not meant, only what is below it."""
+    port: int | None
+    """None: any."""
+    path: str
+    """Decoded."""
+
+    @classmethod
+    def parse(cls, text: str) -> "Prefix":
+        """Read ``scheme://host[:port][/path]``; raises ValueError with what was expected."""
+        match = _PREFIX.fullmatch(text)
+        if match is None:
+            raise ValueError(_EXPECTED)
+        scheme, wildcard, host, port, path = match.groups()
+        try:
+            host = canonical_host(host)
+        except ValueError:
+            raise ValueError(_EXPECTED) from None
+        if wildcard and _literal(host):
+            raise ValueError(_EXPECTED)
+        if port is None:
+            number: int | None = DEFAULT_PORTS[scheme]
+        elif port == "*":
+            number = None
+        elif 0 < int(port) < 65536:
+            number = int(port)
+        else:
+            raise ValueError("expected a port from 1 to 65535, or * for any")
+        return cls(scheme, host, bool(wildcard), number, without_dots(unquote(path or "/")))
+
+    def matches(self, url: WebUrl) -> bool:
+        """Tell whether ``url`` begins so, however a server may decode its path."""
+        if url.scheme != self.scheme or (self.port is not None and url.port != self.port):
+            return False
+        if not (url.host.endswith(f".{self.host}") if self.subdomains else url.host == self.host):
+            return False
+        start = self.path if self.path.endswith("/") else f"{self.path}/"
+        return all(path == self.path or path.startswith(start) for path in _readings(url.path))
+
+    def names(self, address: Address) -> bool:
+        """Tell whether the host is this very address."""
+        return not self.subdomains and _literal(self.host) == address
+
+
+def _literal(host: str) -> Address | None:
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
+
+
+def _readings(path: str) -> Iterator[str]:
+    """Yield the paths that a server, or one behind it, may make of an encoded one."""
+    for _ in range(_MOST_DECODINGS):
+        decoded = unquote(path)
+        yield without_dots(decoded)
+        yield without_dots(decoded.replace("\\", "/"))
+        if decoded == path:
+            return
+        path = decoded
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePolicy:
+    """What ``[sources]`` says: rules for URLs, and networks that may be reached though they are not public.
+
+    A rule's ``*.`` stands for one or more labels. A host that is an inside address needs a rule that names that very
+    address, or a place in ``allow_addresses``; a host name that leads to one needs the latter.
+    """
+
+    rules: tuple[Prefix, ...] | None = None
+    """None: any host."""
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+
+    @classmethod
+    def from_config(cls, sources: config.Sources, *, file: str = "datamover.toml") -> "SourcePolicy":
+        """Read the rules; raises ConfigError naming file, key, value and what was expected."""
+        rules = []
+        for index, text in enumerate(sources.allow or ()):
+            try:
+                rules.append(Prefix.parse(text))
+            except ValueError as error:
+                raise ConfigError(f"{file}: sources.allow.{index} = {shown(text)!r}: {error}") from None
+        networks = []
+        for index, text in enumerate(sources.allow_addresses):
+            try:
+                networks.append(ip_network(text))
+            except ValueError:
+                raise ConfigError(
+                    f"{file}: sources.allow_addresses.{index} = {text!r}: "
+                    'expected an address or a network, such as "10.20.0.5" or "10.20.0.0/16"'
+                ) from None
+        return cls(None if sources.allow is None else tuple(rules), tuple(networks))
+
+    def check_url(self, url: str) -> None:
+        """Refuse a URL that a client may not name.
+
+        Raises UnsupportedScheme, InvalidRequest (not a URL, or a login in it) and SourceNotAllowed.
+        """
+        target = WebUrl.parse(url)
+        if not self._ruled(target):
+            raise SourceNotAllowed(
+                f"{target.shown} is not an allowed source: no rule in [sources] allow names it; ask the administrator"
+            )
+        if not self.allows(target):
+            raise SourceNotAllowed(
+                f"{target.shown} is not an allowed source: {target.host} is not a public address, and neither a rule "
+                "in [sources] allow nor allow_addresses names it; ask the administrator"
+            )
+
+    def allows(self, url: WebUrl) -> bool:
+        """Tell whether a URL may be fetched, as far as it can be told without resolving its host."""
+        return self._ruled(url) and (url.address is None or self.allows_address(url, url.address))
+
+    def allows_hop(self, url: WebUrl, target: WebUrl) -> bool:
+        """Tell whether a redirect may be followed; one from https to http only where a rule names its target."""
+        downgrade = url.scheme == "https" and target.scheme == "http"
+        return self.allows(target) and not (downgrade and self.rules is None)
+
+    def allows_address(self, url: WebUrl, address: Address) -> bool:
+        """Tell whether to connect to ``address`` for the sake of ``url``."""
+        forms = [form for form in (address, embedded(address)) if form is not None]
+        if is_public(address) or any(form in network for form in forms for network in self.networks):
+            return True
+        return any(rule.names(address) and rule.matches(url) for rule in self.rules or ())
+
+    def _ruled(self, url: WebUrl) -> bool:
+        return self.rules is None or any(rule.matches(url) for rule in self.rules)

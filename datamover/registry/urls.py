@@ -1,0 +1,170 @@
+"""The URL of a file on the web, read once and the same way by everyone.
+
+Checking one reading of a URL and fetching another is how access rules are walked around, so whatever is checked,
+fetched or compared is a ``WebUrl``: its host in ASCII, its address spelt in full, its path without dot segments.
+Which URLs are allowed is the business of ``datamover.registry.sources``.
+"""
+
+import re
+import socket
+import unicodedata
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from urllib.parse import quote, urljoin, urlsplit
+
+import idna
+
+from datamover.errors import InvalidRequest, UnsupportedScheme
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_REST = re.compile(r"//([^/?#]*)([^?#]*)(?:\?([^#]*))?(?:#.*)?", re.DOTALL)
+_AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::(\d*))?")
+_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
+_NUMBER = re.compile(r"\d+|0x[0-9a-f]*")
+_LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_ENCODED_DOT = re.compile(r"%2e", re.IGNORECASE)
+_PATH_SAFE = "/:@!$&'()*+,;=~%"
+_QUERY_SAFE = _PATH_SAFE + "?"
+
+
+def shown(url: str) -> str:
+    """Return a URL as it may be told and logged: no login, no fragment, ``***`` for every value of its query.
+
+    Never raises: what cannot be read as a URL is told as little more than that.
+    """
+    try:
+        parts = urlsplit("".join(quote(char) if unicodedata.category(char) in ("Cc", "Cs") else char for char in url))
+        parts.port  # noqa: B018
+    except (ValueError, UnicodeError):
+        return "a URL that cannot be read"
+    if parts.netloc.count("@") > 1 or "\\" in parts.netloc:
+        return f"{parts.scheme}://…"
+    host = parts.netloc.rpartition("@")[2]
+    query = "&".join(_masked(field) for field in parts.query.split("&")) if parts.query else ""
+    start = f"{parts.scheme}:" if parts.scheme else ""
+    return f"{start}{'//' if parts.netloc else ''}{host}{parts.path}{'?' if query else ''}{query}"
+
+
+def _masked(field: str) -> str:
+    name, equals, _ = field.partition("=")
+    return f"{name}=***" if equals else "***"
+
+
+def canonical_host(host: str) -> str:
+    """Return a host name in lower-case ASCII without its trailing dot, or an address spelt in full, without brackets.
+
+    Whatever a C library would take for an IPv4 address ("2130706433", "0x7f.1") is one. Raises ValueError.
+    """
+    if host.startswith("["):
+        return str(IPv6Address(host[1:-1]))
+    if not host.isascii():
+        host = idna.encode(host, uts46=True).decode("ascii")
+    host = host.lower().removesuffix(".")
+    labels = host.split(".")
+    if _NUMBER.fullmatch(labels[-1]):
+        try:
+            return str(IPv4Address(socket.inet_aton(host)))
+        except OSError:
+            raise ValueError("not an IPv4 address") from None
+    if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
+        raise ValueError("not a host name")
+    return host
+
+
+def without_dots(path: str) -> str:
+    """Return an absolute path with its "." and ".." segments, encoded ones too, taken out (RFC 3986 5.2.4)."""
+    kept: list[str] = []
+    segments = path.split("/")[1:]
+    for index, segment in enumerate(segments):
+        last = index == len(segments) - 1
+        plain = _ENCODED_DOT.sub(".", segment)
+        if plain == "..":
+            del kept[-1:]
+        if plain not in (".", ".."):
+            kept.append(segment)
+        elif last:
+            kept.append("")
+    return "/" + "/".join(kept)
+
+
+@dataclass(frozen=True, slots=True)
+class WebUrl:
+    """An absolute http or https URL in canonical form, without login and fragment."""
+
+    scheme: str
+    host: str
+    """Lower-case ASCII, or an address without brackets."""
+    port: int
+    path: str
+    """Percent-encoded, begins with "/"."""
+    query: str | None = field(repr=False)
+    """Percent-encoded; may hold a signature."""
+
+    @classmethod
+    def parse(cls, text: str) -> "WebUrl":
+        """Read a URL or IRI; what needs percent-encoding is encoded, what is encoded stays as it is.
+
+        Raises UnsupportedScheme and InvalidRequest; neither repeats a login or a query's value.
+        """
+        text = text.strip(" ")
+        if any(unicodedata.category(char) in ("Cc", "Cs") for char in text):
+            raise InvalidRequest("the source URL holds control characters: percent-encode them")
+        scheme = _SCHEME.match(text)
+        if scheme is None:
+            raise InvalidRequest("the source is not an absolute URL: expected one such as https://example.org/file.csv")
+        if scheme[1].lower() not in DEFAULT_PORTS:
+            raise UnsupportedScheme(f"cannot read from {scheme[1]!r} URLs: expected http or https")
+        rest = _REST.fullmatch(text, scheme.end())
+        if rest is None or not rest[1]:
+            raise InvalidRequest("the source URL names no host: expected one such as https://example.org/file.csv")
+        if "@" in rest[1]:
+            raise InvalidRequest(
+                "the source URL holds a user name or password: leave them out, and have the administrator "
+                "add [[sources.credentials]] for the site"
+            )
+        authority = _AUTHORITY.fullmatch(rest[1])
+        try:
+            host = canonical_host(authority[1] if authority else "")
+            port = int(authority[2]) if authority and authority[2] else DEFAULT_PORTS[scheme[1].lower()]
+        except ValueError:
+            raise InvalidRequest(f"the host in the source URL {shown(text)} cannot be read") from None
+        if not 0 < port < 65536:
+            raise InvalidRequest(f"the port in the source URL {shown(text)} is not one: expected 1 to 65535")
+        path = without_dots(_quoted(rest[2] or "/", _PATH_SAFE))
+        query = None if rest[3] is None else _quoted(rest[3], _QUERY_SAFE)
+        return cls(scheme[1].lower(), host, port, path, query)
+
+    @property
+    def address(self) -> IPv4Address | IPv6Address | None:
+        """The host where it is an address, None where it is a name."""
+        try:
+            return ip_address(self.host)
+        except ValueError:
+            return None
+
+    @property
+    def authority(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def text(self) -> str:
+        """The whole URL; may hold a signature: show ``shown``, never this."""
+        return f"{self.scheme}://{self.authority}{self.path}" + ("" if self.query is None else f"?{self.query}")
+
+    @property
+    def shown(self) -> str:
+        return shown(self.text)
+
+    def join(self, reference: str) -> "WebUrl":
+        """Return what ``reference``, relative or not, means here (RFC 3986 5.2); raises like ``parse``."""
+        try:
+            return self.parse(urljoin(self.text, reference.strip(" ")))
+        except ValueError:
+            raise InvalidRequest(f"{self.shown} refers to something that is not a URL") from None
+
+
+def _quoted(text: str, safe: str) -> str:
+    return quote(_LONE_PERCENT.sub("%25", text), safe=safe)

@@ -1,0 +1,419 @@
+"""Reading from web servers that behave: a real nginx, and a scripted server where the answer must be just so."""
+
+import base64
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor, task
+from twisted.internet.defer import CancelledError, Deferred
+
+from datamover import __version__
+from datamover.errors import SourceForbidden, SourceNotFound
+from datamover.protocols.http import body as bodies
+from tests.protocols.reading import content_of, reading, rest_of, serving, soon
+from tests.servers.nginx import Nginx
+from tests.servers.web import Exchange, File, redirect, silent, trickle
+
+LONG_AGO = 1_700_000_000
+CONTENT = bytes(range(256)) * 40
+LARGE = 120 * 2**20
+
+
+@pytest.fixture(scope="module")
+def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
+    directory = tmp_path_factory.mktemp("served")
+    for name, content in (("file.csv", CONTENT), ("empty", b""), ("data.csv.gz", CONTENT)):
+        (directory / name).write_bytes(content)
+        os.utime(directory / name, (LONG_AGO, LONG_AGO))
+    with (directory / "large").open("wb") as file:
+        file.truncate(LARGE)
+        for place in range(0, LARGE, 2**20):
+            file.seek(place)
+            file.write(b"%d" % place)
+    os.utime(directory / "large", (LONG_AGO, LONG_AGO))
+    with Nginx(directory, config="location /secret { return 403; }") as server:
+        yield server
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@pytest_twisted.ensureDeferred
+async def test_inspect_tells_what_nginx_knows(nginx: Nginx) -> None:
+    """A look at a file tells its name, size, time and identity, and reads nothing."""
+    async with reading() as client:
+        found = await client.origin(f"{nginx.url}/file.csv?key=1").inspect()
+    assert (found.name, found.size, found.modified) == ("file.csv", len(CONTENT), LONG_AGO)
+    assert found.identity is not None
+    assert found.identity.startswith('tag "')
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_large_file_arrives_whole(nginx: Nginx) -> None:
+    """Over a hundred MiB come with the digest of the file served."""
+    digest, total = hashlib.sha256(), 0
+    async with reading() as client:
+        source = await client.origin(f"{nginx.url}/large").open()
+        while piece := await source.read():
+            digest.update(piece)
+            total += len(piece)
+        await source.close()
+    assert (total, digest.hexdigest()) == (LARGE, sha256(nginx.directory / "large"))
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_slow_reader_is_waited_for(nginx: Nginx) -> None:
+    """While nobody reads, no more than the room of one body, and what one read of the socket adds, is taken in."""
+    async with reading() as client:
+        source = await client.origin(f"{nginx.url}/large").open()
+        body = source._body  # type: ignore[attr-defined]
+        assert await soon(lambda: body.received >= bodies.ROOM)
+        for _ in range(20):
+            await task.deferLater(reactor, 0, lambda: None)
+        assert bodies.ROOM <= body.received <= bodies.ROOM + 2**17
+        while await source.read():
+            assert body._held <= bodies.ROOM + 2**17
+        await source.close()
+    assert body.received == LARGE
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_empty_file_is_a_file(nginx: Nginx) -> None:
+    """Nothing is read from an empty file, and that is its right size."""
+    async with reading() as client:
+        origin = client.origin(f"{nginx.url}/empty")
+        assert (await origin.inspect()).size == 0
+        source = await origin.open()
+        assert source.inspection.size == 0
+        assert await rest_of(source) == b""
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("offset", [1, 4096, len(CONTENT) - 1, len(CONTENT)])
+async def test_nginx_is_resumed(nginx: Nginx, offset: int) -> None:
+    """A read goes on from any offset, the end included, while the file is the same."""
+    async with reading() as client:
+        origin = client.origin(f"{nginx.url}/file.csv")
+        found = await origin.inspect()
+        source = await origin.open(offset, found.identity)
+        assert (source.offset, source.inspection.identity) == (offset, found.identity)
+        assert source.inspection.size == len(CONTENT)
+        assert await rest_of(source) == CONTENT[offset:]
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(
+    ("offset", "identity"),
+    [(100, 'tag "of another file"'), (100, None), (10**9, "the same"), (0, "the same")],
+)
+async def test_what_cannot_be_resumed_begins_anew(nginx: Nginx, offset: int, identity: str | None) -> None:
+    """Another identity, none, or an offset beyond the end gives the whole file."""
+    async with reading() as client:
+        origin = client.origin(f"{nginx.url}/file.csv")
+        if identity == "the same":
+            identity = (await origin.inspect()).identity
+        source = await origin.open(offset, identity)
+        assert source.offset == 0
+        assert await rest_of(source) == CONTENT
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_not_there_or_forbidden(nginx: Nginx) -> None:
+    """nginx's 404 and 403 are told apart, by a look and by a read."""
+    async with reading() as client:
+        for path, expected in (("/nowhere", SourceNotFound), ("/secret", SourceForbidden)):
+            with pytest.raises(expected):
+                await client.origin(nginx.url + path).inspect()
+            with pytest.raises(expected):
+                await client.origin(nginx.url + path).open()
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_sent() -> None:
+    """A request names datamover and its version, asks for the file itself, and keeps the query."""
+    async with serving() as web, reading() as client:
+        web.route("/a b", File(CONTENT))
+        web.route("/a%20b", File(CONTENT))
+        await content_of(client, f"{web.url}/a b?signature=x%2Fy")
+        (request,) = web.requests
+    assert request.target == "/a%20b?signature=x%2Fy"
+    assert request.headers["user-agent"] == f"datamover/{__version__}"
+    assert request.headers["accept-encoding"] == "identity"
+    assert request.headers["host"] == f"127.0.0.1:{web.port}"
+    assert "range" not in request.headers
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_resumed_read_asks_under_a_condition() -> None:
+    """Range goes with If-Range, so that a file that changed is sent whole."""
+    file = File(CONTENT, etag='"1"')
+    async with serving() as web, reading() as client:
+        web.route("/f", file)
+        origin = client.origin(f"{web.url}/f")
+        assert (await origin.open(10, 'tag "1"')).offset == 10
+        request = web.requests[-1]
+        assert (request.headers["range"], request.headers["if-range"]) == ("bytes=10-", '"1"')
+        file.etag, file.content = '"2"', b"other"
+        source = await origin.open(10, 'tag "1"')
+        assert (source.offset, source.inspection.identity) == (0, 'tag "2"')
+        assert await rest_of(source) == b"other"
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(
+    ("file", "resumed"),
+    [
+        (File(CONTENT, modified=LONG_AGO), True),
+        (File(CONTENT, etag='W/"1"', modified=LONG_AGO), True),
+        (File(CONTENT, etag='"1"'), True),
+        (File(CONTENT, etag='"1"', chunked=True), True),
+        (File(CONTENT, etag='"1"', ranges=False), False),
+    ],
+    ids=["time and size", "weak tag, time and size", "tag", "no length", "ranges ignored"],
+)
+async def test_which_identities_resume(file: File, resumed: bool) -> None:
+    """A file is resumed by its tag, or by its time and size, where the server sends ranges."""
+    async with serving() as web, reading() as client:
+        web.route("/f", file)
+        origin = client.origin(f"{web.url}/f")
+        identity = (await origin.inspect()).identity
+        if file.chunked:
+            assert (await origin.inspect()).size is None
+        assert identity is not None
+        source = await origin.open(1000, identity)
+        assert source.offset == (1000 if resumed else 0)
+        assert await rest_of(source) == CONTENT[source.offset :]
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [("Content-Range", "bytes 11-99/100")],
+        [("Content-Range", "bytes 10-49/100")],
+        [("Content-Range", "bytes 10-99/*")],
+        [("Content-Range", "bytes 99-10/100")],
+        [("Content-Range", "lines 10-99/100")],
+    ],
+)
+async def test_a_part_that_is_not_the_one_asked_for(headers: list[tuple[str, str]]) -> None:
+    """A 206 that holds other bytes, or does not say which, is put aside and the file read from its beginning."""
+
+    def handler(exchange: Exchange) -> None:
+        if "range" in exchange.request.headers:
+            exchange.answer(206, [("ETag", '"1"'), *headers], b"x" * 90)
+        else:
+            exchange.answer(200, [("ETag", '"1"')], b"y" * 100)
+
+    async with serving() as web, reading() as client:
+        web.route("/f", handler)
+        source = await client.origin(f"{web.url}/f").open(10, 'tag "1"')
+        assert source.offset == 0
+        assert await rest_of(source) == b"y" * 100
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_part_of_a_changed_file_is_put_aside() -> None:
+    """A server that ignores If-Range and sends a part of another file is not believed."""
+    async with serving() as web, reading() as client:
+        web.route("/f", File(CONTENT, etag='"2"', heed_if_range=False))
+        source = await client.origin(f"{web.url}/f").open(10, 'tag "1"')
+        assert (source.offset, source.inspection.identity) == (0, 'tag "2"')
+        assert await rest_of(source) == CONTENT
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_short_answer_to_a_condition_is_believed() -> None:
+    """A 206 to If-Range with a date may leave out the date: it continues the file if the size is the same."""
+
+    def handler(exchange: Exchange) -> None:
+        content_range = ("Content-Range", f"bytes 10-{len(CONTENT) - 1}/{len(CONTENT)}")
+        exchange.answer(206, [content_range], CONTENT[10:])
+
+    async with serving() as web, reading() as client:
+        web.route("/f", handler)
+        same = f"date Tue, 14 Nov 2023 22:13:20 GMT {len(CONTENT)}"
+        source = await client.origin(f"{web.url}/f").open(10, same)
+        assert (source.offset, source.inspection.identity) == (10, same)
+        assert await rest_of(source) == CONTENT[10:]
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(("etag", "offset"), [('"1"', len(CONTENT)), ('"2"', 0)])
+async def test_an_offset_at_the_end(etag: str, offset: int) -> None:
+    """A 416 at the size of a file that is the same leaves nothing to read; of another, it all begins anew."""
+    async with serving() as web, reading() as client:
+        web.route("/f", File(CONTENT, etag=etag, heed_if_range=False))
+        source = await client.origin(f"{web.url}/f").open(len(CONTENT), 'tag "1"')
+        assert source.offset == offset
+        assert await rest_of(source) == CONTENT[offset:]
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("refusal", [400, 403, 404, 405, 500, 501])
+async def test_where_head_is_refused_get_is_tried(refusal: int) -> None:
+    """A server without HEAD is inspected by a GET, which is given up before a large file has come."""
+    async with serving() as web, reading() as client:
+        web.route("/f", File(b"x" * 10**7, etag='"1"', head=refusal))
+        found = await client.origin(f"{web.url}/f").inspect()
+        assert (found.size, found.identity) == (10**7, 'tag "1"')
+        assert [request.method for request in web.requests] == ["HEAD", "GET"]
+        assert await soon(lambda: web.open_connections == 0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_head_is_not_believed_when_it_says_nothing_or_hangs_up() -> None:
+    """A HEAD that tells length 0, or breaks the connection, is followed by a GET."""
+
+    def hang_up(exchange: Exchange) -> None:
+        if exchange.request.method == "HEAD":
+            exchange.reset()
+        else:
+            exchange.answer(200, [], CONTENT)
+
+    def zero(exchange: Exchange) -> None:
+        if exchange.request.method == "HEAD":
+            exchange.answer(200, [], length=0)
+        else:
+            exchange.answer(200, [], CONTENT)
+
+    async with serving() as web, reading() as client:
+        web.route("/hang-up", hang_up)
+        web.route("/zero", zero)
+        for path in ("/hang-up", "/zero"):
+            assert (await client.origin(web.url + path).inspect()).size == len(CONTENT)
+
+
+@pytest_twisted.ensureDeferred
+async def test_without_a_length() -> None:
+    """Chunks, and a body that ends with its connection, are read whole though no size is known before."""
+    async with serving() as web, reading() as client:
+        for path, file in (("/chunked", File(CONTENT, chunked=True)), ("/close", File(CONTENT, until_close=True))):
+            web.route(path, file)
+            source = await client.origin(web.url + path).open()
+            assert source.inspection.size is None
+            assert await rest_of(source) == CONTENT
+
+
+@pytest_twisted.ensureDeferred
+async def test_connections_are_kept() -> None:
+    """Requests one after the other share a connection, a redirect's and a failed one's too."""
+    async with serving() as web, reading() as client:
+        web.route("/f", File(CONTENT))
+        web.route("/moved", redirect("/f"))
+        await content_of(client, f"{web.url}/moved")
+        with pytest.raises(SourceNotFound):
+            await client.origin(f"{web.url}/nowhere").open()
+        await client.origin(f"{web.url}/f").inspect()
+        assert {request.connection for request in web.requests} == {1}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_kept_connection_that_the_server_closed_is_replaced() -> None:
+    """A request that meets a connection the server has just given up is sent again on a new one."""
+
+    def once(exchange: Exchange) -> None:
+        if exchange.request.turn > 1:
+            exchange.close()
+        else:
+            exchange.answer(200, [], CONTENT)
+
+    async with serving() as web, reading() as client:
+        web.route("/f", once)
+        assert await content_of(client, f"{web.url}/f") == CONTENT
+        assert await content_of(client, f"{web.url}/f") == CONTENT
+        assert [request.connection for request in web.requests] == [1, 1, 2]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_file_in_its_own_compression_is_left_as_it_is() -> None:
+    """A .gz file that its server also calls gzip-coded is the file that was asked for."""
+    async with serving() as web, reading() as client:
+        web.route("/data.csv.gz", File(CONTENT, headers=[("Content-Encoding", "gzip")]))
+        assert await content_of(client, f"{web.url}/data.csv.gz") == CONTENT
+
+
+@pytest_twisted.ensureDeferred
+async def test_over_ipv6() -> None:
+    """An address in brackets is connected to, and named so in Host."""
+    async with serving(interface="::1") as web, reading() as client:
+        web.route("/f", File(CONTENT))
+        assert await content_of(client, f"{web.url}/f") == CONTENT
+        assert web.requests[0].headers["host"] == f"[::1]:{web.port}"
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("when", ["waiting for an answer", "waiting for bytes", "putting a redirect aside"])
+async def test_cancelling(when: str) -> None:
+    """Whatever is awaited can be cancelled; the connection goes with it and nothing stays behind."""
+    async with serving() as web, reading() as client:
+        web.route("/silent", silent)
+        web.route("/slow", trickle(b"xy", seconds=0, stop_after=1))
+        web.route(
+            "/moved", lambda exchange: exchange.write(exchange.head(302, [("Location", "/"), ("Content-Length", "9")]))
+        )
+        if when == "waiting for bytes":
+            source = await client.origin(f"{web.url}/slow").open()
+            assert await source.read() == b"x"
+            running: Deferred[object] = Deferred.fromCoroutine(source.read())
+        else:
+            source = None
+            path = "/silent" if when == "waiting for an answer" else "/moved"
+            running = Deferred.fromCoroutine(client.origin(web.url + path).open())
+            assert await soon(lambda: len(web.requests) == 1)
+        running.cancel()
+        with pytest.raises(CancelledError):
+            await running
+        if source is not None:
+            await source.close()
+        assert await soon(lambda: web.open_connections == 0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_closing_the_client() -> None:
+    """When close completes every socket is gone: those kept, those being read, those waiting for an answer."""
+    async with serving() as web, reading() as client:
+        web.route("/f", File(CONTENT))
+        web.route("/slow", trickle(b"xy", seconds=0, stop_after=1))
+        web.route("/silent", silent)
+        await content_of(client, f"{web.url}/f")
+        source = await client.origin(f"{web.url}/slow").open()
+        await source.read()
+        waiting = Deferred.fromCoroutine(client.origin(f"{web.url}/silent").open())
+        assert await soon(lambda: web.open_connections == 2)
+        await client.close()
+        with pytest.raises(CancelledError):
+            await waiting
+        await source.close()
+        await source.close()
+        assert await soon(lambda: web.open_connections == 0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_closing_a_source_early() -> None:
+    """A source closed before its end drops its connection rather than reading on."""
+    async with serving() as web, reading() as client:
+        web.route("/f", File(b"x" * 10**7))
+        source = await client.origin(f"{web.url}/f").open()
+        await source.read()
+        await source.close()
+        assert await soon(lambda: web.open_connections == 0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_published_digests() -> None:
+    """What a server publishes of the content comes with the look at it."""
+    raw = hashlib.sha256(CONTENT)
+    async with serving() as web, reading() as client:
+        web.route(
+            "/f", File(CONTENT, headers=[("Repr-Digest", f"sha-256=:{base64.b64encode(raw.digest()).decode()}:")])
+        )
+        assert (await client.origin(f"{web.url}/f").inspect()).digests == {"sha256": raw.hexdigest()}
+        assert (await client.origin(f"{web.url}/f").open()).inspection.digests == {"sha256": raw.hexdigest()}

@@ -1,0 +1,92 @@
+"""A certificate authority of the tests' own."""
+
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from OpenSSL.SSL import Context
+from twisted.internet.ssl import CertificateOptions, PrivateCertificate
+
+HOSTS = ("localhost", "127.0.0.1")
+
+
+class Authority:
+    """Signs certificates for servers; ``file`` in ``directory`` is what clients are to trust."""
+
+    def __init__(self, directory: Path, name: str = "authority") -> None:
+        self.directory = directory
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._certificate = self._sign(self._name, self._key, self._name, (), timedelta(days=1), authority=True)
+        self.file = directory / f"{name}.pem"
+        self.file.write_bytes(self._certificate.public_bytes(Encoding.PEM))
+
+    def issue(
+        self, *hosts: str, valid_for: timedelta = timedelta(hours=1), self_signed: bool = False
+    ) -> tuple[Path, Path]:
+        """Return the files of a certificate and its key, for ``hosts`` (default: this machine); negative: expired."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "server")])
+        certificate = (
+            self._sign(subject, key, subject, hosts or HOSTS, valid_for, signer=key)
+            if self_signed
+            else self._sign(subject, key, self._name, hosts or HOSTS, valid_for)
+        )
+        stem = self.directory / f"server-{certificate.serial_number:x}"
+        certificate_file, key_file = stem.with_suffix(".pem"), stem.with_suffix(".key")
+        certificate_file.write_bytes(certificate.public_bytes(Encoding.PEM))
+        key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        return certificate_file, key_file
+
+    def _sign(
+        self,
+        subject: x509.Name,
+        key: ec.EllipticCurvePrivateKey,
+        issuer: x509.Name,
+        hosts: tuple[str, ...],
+        valid_for: timedelta,
+        *,
+        authority: bool = False,
+        signer: ec.EllipticCurvePrivateKey | None = None,
+    ) -> x509.Certificate:
+        now = datetime.now(UTC)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(issuer)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=2))
+            .not_valid_after(now + valid_for)
+            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        )
+        if hosts:
+            names = [_general_name(host) for host in hosts]
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        return builder.sign(signer or self._key, hashes.SHA256())
+
+
+def _general_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+class ServerTLS:
+    """What ``reactor.listenSSL`` asks for, from the files of a certificate and its key."""
+
+    def __init__(self, certificate: Path, key: Path) -> None:
+        pair = PrivateCertificate.loadPEM(certificate.read_bytes() + key.read_bytes())  # type: ignore[no-untyped-call]
+        self._options: CertificateOptions = pair.options()
+
+    def getContext(self) -> Context:  # noqa: N802
+        return self._options.getContext()
+
+
+__all__ = ["HOSTS", "Authority", "ServerTLS"]

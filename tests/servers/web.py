@@ -1,0 +1,353 @@
+"""A web server that misbehaves as it is told, over real sockets: for what no proper server can be made to do.
+
+    web = Web(reactor)
+    web.route("/file.csv", File(b"…", etag='"1"'))
+    web.route("/moved", redirect("/file.csv"))
+    web.route("/broken", lambda exchange: exchange.reset())
+    await web.start()
+    … f"{web.url}/file.csv" …, web.requests …
+    await web.stop()
+
+A route is a path without its query; the query is in ``request.target``. What is sent is up to the route alone: a
+handler may be a function or a coroutine function, and an ``Exchange`` lets it write any bytes.
+"""
+
+import gzip
+import inspect
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+
+from tests.servers.certificates import ServerTLS
+
+Handler = Callable[["Exchange"], Awaitable[None] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a client sent."""
+
+    method: str
+    target: str
+    """As it stood in the request line, query and all."""
+    headers: dict[str, str]
+    """By lower-case name."""
+    connection: int
+    """Counted from 1."""
+    turn: int
+    """Which request of its connection it was, counted from 1."""
+
+    @property
+    def path(self) -> str:
+        return urlsplit(self.target).path
+
+
+class Exchange:
+    """One request being answered."""
+
+    def __init__(self, connection: "_Connection", request: Request, reactor: Any) -> None:
+        self.request = request
+        self.reactor = reactor
+        self._connection = connection
+
+    @property
+    def gone(self) -> bool:
+        """The client has hung up."""
+        return self._connection.lost
+
+    def answer(
+        self,
+        status: int,
+        headers: Sequence[tuple[str, str]] = (),
+        body: bytes = b"",
+        *,
+        length: int | None = None,
+    ) -> None:
+        """Send a whole answer; ``length`` is what Content-Length says where it is not the truth."""
+        announced = ("Content-Length", str(len(body) if length is None else length))
+        self.write(self.head(status, [*headers, announced]) + (b"" if self.request.method == "HEAD" else body))
+
+    def head(self, status: int, headers: Sequence[tuple[str, str]]) -> bytes:
+        """Return a status line and headers, without sending them; Date is added."""
+        phrase = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else "Odd"
+        lines = [f"HTTP/1.1 {status} {phrase}"]
+        if not any(name.lower() == "date" for name, _ in headers):
+            lines.append(f"Date: {formatdate(usegmt=True)}")
+        lines += [f"{name}: {value}" for name, value in headers]
+        return "\r\n".join([*lines, "", ""]).encode("utf-8")
+
+    def write(self, data: bytes) -> None:
+        if not self.gone:
+            self._connection.transport.write(data)  # type: ignore[union-attr]
+
+    def close(self) -> None:
+        """Close the connection in good order, once everything is written."""
+        self._connection.transport.loseConnection()  # type: ignore[union-attr]
+
+    def reset(self) -> None:
+        """Break the connection at once (RST); what was written and not sent yet is lost."""
+        self._connection.transport.abortConnection()  # type: ignore[union-attr]
+
+    async def pause(self, seconds: float) -> None:
+        """Wait; ends early, without an error, when the client hangs up or the server stops."""
+        await self._connection.pause(seconds)
+
+    async def until_gone(self) -> None:
+        """Wait until the client hangs up or the server stops."""
+        while not self.gone:
+            await self.pause(3600.0)
+
+
+class Web:
+    """The server; listens on 127.0.0.1 (or ``interface``), at a port of the system's choice."""
+
+    def __init__(self, reactor: Any, *, tls: ServerTLS | None = None, interface: str = "127.0.0.1") -> None:
+        self.requests: list[Request] = []
+        """Everything asked, oldest first."""
+        self.port = 0
+        self._reactor = reactor
+        self._tls = tls
+        self._interface = interface
+        self._routes: dict[str, Handler] = {}
+        self._listener: Any = None
+        self._connections: set[_Connection] = set()
+        self._counted = 0
+
+    @property
+    def url(self) -> str:
+        """The server's URL, without a "/" at its end."""
+        return self.url_of(f"[{self._interface}]" if ":" in self._interface else self._interface)
+
+    def url_of(self, host: str) -> str:
+        """The server's URL by another of its names, such as "localhost"."""
+        return f"{'http' if self._tls is None else 'https'}://{host}:{self.port}"
+
+    @property
+    def open_connections(self) -> int:
+        return len(self._connections)
+
+    def route(self, path: str, handler: Handler) -> None:
+        """Answer requests for ``path`` so; any other path is answered 404."""
+        self._routes[path] = handler
+
+    def asked(self, path: str) -> list[Request]:
+        """Return the requests for ``path``, oldest first."""
+        return [request for request in self.requests if request.path == path]
+
+    async def start(self) -> None:
+        """Listen; ``port`` and ``url`` hold from here on."""
+        factory = Factory.forProtocol(lambda: _Connection(self))
+        factory.noisy = False
+        if self._tls is None:
+            self._listener = self._reactor.listenTCP(0, factory, interface=self._interface)
+        else:
+            self._listener = self._reactor.listenSSL(0, factory, self._tls, interface=self._interface)
+        self.port = self._listener.getHost().port
+
+    async def stop(self) -> None:
+        """Stop listening and break every connection; completes when all are gone."""
+        if self._listener is not None:
+            await self._listener.stopListening()
+            self._listener = None
+        await self.drop()
+
+    async def drop(self) -> None:
+        """Break every connection, and go on listening; completes when they are gone."""
+        connections = list(self._connections)
+        for connection in connections:
+            connection.transport.abortConnection()  # type: ignore[union-attr]
+        await gatherResults([connection.gone for connection in connections])
+
+    # For its connections ------------------------------------------------------------------------------------------
+
+    def joined(self, connection: "_Connection") -> int:
+        self._connections.add(connection)
+        self._counted += 1
+        return self._counted
+
+    def left(self, connection: "_Connection") -> None:
+        self._connections.discard(connection)
+
+    def serve(self, connection: "_Connection", request: Request) -> None:
+        self.requests.append(request)
+        result = self._routes.get(request.path, status(404))(Exchange(connection, request, self._reactor))
+        if inspect.iscoroutine(result):
+            Deferred.fromCoroutine(result)
+
+    def later(self, seconds: float) -> Deferred[None]:
+        return deferLater(self._reactor, seconds, lambda: None)
+
+
+class _Connection(Protocol):
+    lost = False
+
+    def __init__(self, web: Web) -> None:
+        self._web = web
+        self._received = b""
+        self._turns = 0
+        self._pauses: set[Deferred[None]] = set()
+        self.gone: Deferred[None] = Deferred()
+
+    def connectionMade(self) -> None:  # noqa: N802
+        self._number = self._web.joined(self)
+        self.transport.setTcpNoDelay(True)  # type: ignore[union-attr]
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        self._received += data
+        while b"\r\n\r\n" in self._received:
+            head, _, self._received = self._received.partition(b"\r\n\r\n")
+            first, *lines = head.decode("latin-1").split("\r\n")
+            method, target, _ = first.split(" ")
+            headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+            self._turns += 1
+            self._web.serve(self, Request(method, target, headers, self._number, self._turns))
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
+        self.lost = True
+        self._web.left(self)
+        for pause in list(self._pauses):
+            pause.cancel()
+        self.gone.callback(None)
+
+    async def pause(self, seconds: float) -> None:
+        if self.lost:
+            return
+        waiting = self._web.later(seconds)
+        self._pauses.add(waiting)
+        try:
+            await waiting
+        except CancelledError:
+            pass
+        finally:
+            self._pauses.discard(waiting)
+
+
+@dataclass(slots=True)
+class File:
+    """A file served properly, unless told otherwise; fields may be changed while it is served."""
+
+    content: bytes
+    etag: str | None = None
+    modified: float | None = None
+    """POSIX seconds."""
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    """Further ones, such as Content-Disposition."""
+    ranges: bool = True
+    """False: Range is ignored, and the whole file sent."""
+    heed_if_range: bool = True
+    """False: a range is sent of whatever the file is now."""
+    head: int | None = None
+    """The status that answers HEAD, None: a proper answer."""
+    length: int | None = None
+    """What Content-Length says, None: the truth."""
+    chunked: bool = False
+    """No Content-Length: chunks."""
+    until_close: bool = False
+    """No Content-Length: the body ends with the connection."""
+    gzip: bool = False
+    """Compressed, though nobody asked for it."""
+    cut: int | None = None
+    """Break the connection after so many bytes of the body."""
+    cuts: int | None = None
+    """How many times, None: always."""
+
+    def __call__(self, exchange: Exchange) -> None:
+        request = exchange.request
+        if request.method == "HEAD" and self.head is not None:
+            exchange.answer(self.head)
+            return
+        code, headers, body = self._part(request)
+        if self.gzip:
+            headers.append(("Content-Encoding", "gzip"))
+            body = gzip.compress(body)
+        if self.chunked:
+            headers.append(("Transfer-Encoding", "chunked"))
+            pieces = [body[start : start + 65536] for start in range(0, len(body), 65536)]
+            body = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+        elif self.until_close:
+            headers.append(("Connection", "close"))
+        else:
+            headers.append(("Content-Length", str(len(body) if self.length is None else self.length)))
+        exchange.write(exchange.head(code, headers))
+        if request.method != "HEAD":
+            self._send(exchange, body)
+        elif self.until_close:
+            exchange.close()
+
+    def _send(self, exchange: Exchange, body: bytes) -> None:
+        if self.cut is not None and self.cut < len(body) and self.cuts != 0:
+            self.cuts = None if self.cuts is None else self.cuts - 1
+            exchange.write(body[: self.cut])
+            exchange.close()
+            return
+        exchange.write(body)
+        if self.until_close or (self.length is not None and len(body) < self.length):
+            exchange.close()
+
+    def _part(self, request: Request) -> tuple[int, list[tuple[str, str]], bytes]:
+        headers = list(self.headers)
+        modified = None if self.modified is None else formatdate(self.modified, usegmt=True)
+        if self.etag is not None:
+            headers.append(("ETag", self.etag))
+        if modified is not None:
+            headers.append(("Last-Modified", modified))
+        wanted = request.headers.get("range")
+        condition = request.headers.get("if-range")
+        stale = self.heed_if_range and condition is not None and condition not in (self.etag, modified)
+        if wanted is None or not self.ranges or stale or request.method == "HEAD":
+            return 200, headers, self.content
+        size, start = len(self.content), int(wanted.removeprefix("bytes=").removesuffix("-"))
+        if start >= size:
+            return 416, [("Content-Range", f"bytes */{size}")], b""
+        return 206, [*headers, ("Content-Range", f"bytes {start}-{size - 1}/{size}")], self.content[start:]
+
+
+def status(code: int, headers: Sequence[tuple[str, str]] = (), body: bytes = b"no file here") -> Handler:
+    """Answer so, whatever is asked."""
+    return lambda exchange: exchange.answer(code, headers, body)
+
+
+def redirect(target: str, code: int = 302) -> Handler:
+    """Send the client elsewhere."""
+    return status(code, [("Location", target)], b"elsewhere")
+
+
+async def silent(exchange: Exchange) -> None:
+    """Take the request and never answer."""
+    await exchange.until_gone()
+
+
+def trickle(content: bytes, *, seconds: float, piece: int = 1, stop_after: int | None = None) -> Handler:
+    """Send ``piece`` bytes every ``seconds``; after ``stop_after`` bytes nothing more, and the connection stays."""
+
+    async def handler(exchange: Exchange) -> None:
+        exchange.write(exchange.head(200, [("Content-Length", str(len(content)))]))
+        if exchange.request.method == "HEAD":
+            return
+        for start in range(0, len(content), piece):
+            if exchange.gone:
+                return
+            if stop_after is not None and start >= stop_after:
+                await exchange.until_gone()
+                return
+            exchange.write(content[start : start + piece])
+            await exchange.pause(seconds)
+
+    return handler
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
