@@ -6,8 +6,8 @@ on this machine its files lie, so that the suite can look at them, and tamper wi
 
 import os
 import stat
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 
 from datamover import errors
 from datamover.errors import Scope
-from datamover.protocols.base import Place, Pool, Source
+from datamover.protocols.base import Place, PlaceSettings, Pool, Source
 
 MIB = 2**20
 PART = ".datamover-1-0a1b.part"
@@ -25,6 +25,7 @@ FILE_MODE = 0o640
 DIRECTORY_MODE = 0o750
 BEYOND = 2**32 + 5
 """More than 32 bits count."""
+NOBODY = 65534
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,24 @@ class Premises:
     @property
     def writing(self) -> Place:
         return self.pool.at(Scope.DESTINATION)
+
+
+def settings(url: str) -> PlaceSettings:
+    """Return what the suite expects a pool to be opened with."""
+    return PlaceSettings("place", url, FILE_MODE, DIRECTORY_MODE, connect_timeout=10.0, idle_timeout=10.0)
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Run as a user who owns nothing, where the tests are run by root, whom no permission binds."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 def content(size: int) -> bytes:

@@ -16,8 +16,7 @@ from datamover import errors
 from datamover.errors import DataMoverError, Scope
 from datamover.protocols.local import LOCAL
 from datamover.protocols.local.refusals import Refusals
-from tests.protocols.conformance import MIB, PART, Premises, fill, get, put, read_to_the_end
-from tests.protocols.test_conformance import as_nobody, settings
+from tests.protocols.conformance import MIB, PART, Premises, as_nobody, fill, get, put, read_to_the_end, settings
 
 
 @pytest.fixture

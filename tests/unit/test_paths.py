@@ -1,6 +1,10 @@
 """Paths below a destination's root."""
 
+import posixpath
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from datamover.errors import PathNotAllowed
 from datamover.registry.paths import check_path, is_into
@@ -88,3 +92,17 @@ def test_braces_are_just_braces() -> None:
 def test_into(path: str, into: bool) -> None:
     """A path that is empty or ends in "/" is a directory to put files into."""
     assert is_into(path) is into
+
+
+@given(
+    st.lists(st.sampled_from(["a", "..", ".", "", "/", "\0", "%00", "é", "n" * 255, ".datamover-", "\n"])).map("/".join)
+)
+def test_never_outside(text: str) -> None:
+    """Whatever is asked for, a path that is taken stays below the root and means what was written."""
+    try:
+        path = check_path(text, key="path", destination="archive")
+    except PathNotAllowed:
+        return
+    assert check_path(path, key="path", destination="archive") == path
+    assert posixpath.normpath(posixpath.join("/root", path)) == posixpath.normpath(posixpath.join("/root", text))
+    assert posixpath.commonpath(["/root", posixpath.normpath(posixpath.join("/root", path))]) == "/root"

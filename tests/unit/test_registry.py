@@ -12,11 +12,21 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 
 from datamover.config import Config, DestinationTable, load
-from datamover.errors import ConfigError, Scope, UnknownDestination
+from datamover.errors import (
+    AuthenticationFailed,
+    ConfigError,
+    ConnectFailed,
+    DataMoverError,
+    HostKeyMismatch,
+    Scope,
+    UnknownDestination,
+)
 from datamover.protocols import PLACES
-from datamover.protocols.base import Ability, Options, PlaceProtocol, PlaceSettings, Pool
+from datamover.protocols.base import Ability, Options, Place, PlaceProtocol, PlaceSettings, Pool
 from datamover.protocols.local import LOCAL
 from datamover.registry.destinations import Registry
+from datamover.registry.probe import probe
+from tests.protocols.conformance import as_nobody
 
 Build = Callable[..., Registry]
 
@@ -228,6 +238,56 @@ async def test_rehearsal_of_what_only_reads(build: Build) -> None:
     """Where nothing can be written, a test connects and writes nothing."""
     told = await build(far="remote://h/").test("far")
     assert [step["step"] for step in told["steps"]] == ["connect", "authenticate"]
+
+
+class Refusing:
+    """A pool whose other side says no to every login."""
+
+    def __init__(self, answer: DataMoverError) -> None:
+        self.answer = answer
+
+    def at(self, side: Scope) -> Place:
+        raise AssertionError(f"used on side {side} without a connection")
+
+    async def connect(self) -> None:
+        raise self.answer
+
+    async def close(self) -> None:
+        """Nothing was opened."""
+
+
+@pytest.mark.parametrize(
+    ("answer", "steps"),
+    [
+        (AuthenticationFailed("no", scope=Scope.DESTINATION), [("connect", True), ("authenticate", False)]),
+        (HostKeyMismatch("another key", scope=Scope.DESTINATION), [("connect", False)]),
+        (ConnectFailed("refused", scope=Scope.DESTINATION), [("connect", False)]),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_rehearsal_without_a_login(answer: DataMoverError, steps: list[tuple[str, bool]]) -> None:
+    """A login that is refused is told apart from a connection that is, and nothing more is tried."""
+    told = await probe(Refusing(answer), frozenset(Ability), reactor)
+    assert told["ok"] is False
+    assert [(step["step"], step["ok"]) for step in told["steps"]] == steps
+    assert told["steps"][-1]["error"] == answer.as_dict()
+
+
+@pytest_twisted.ensureDeferred
+async def test_rehearsal_where_nothing_may_be_written(build: Build, open_directory: Path) -> None:
+    """A directory that may not be written to is told at the step that writes."""
+    (open_directory / "root").mkdir(mode=0o755)
+    registry = build(here=(open_directory / "root").as_uri())
+    (open_directory / "root").chmod(0o555)
+    with as_nobody():
+        told = await registry.test("here")
+    assert [(step["step"], step["ok"]) for step in told["steps"]] == [
+        ("connect", True),
+        ("authenticate", True),
+        ("write", False),
+    ]
+    assert told["steps"][-1]["error"]["code"] == "DESTINATION_FORBIDDEN"
+    assert os.listdir(open_directory / "root") == []
 
 
 @pytest_twisted.ensureDeferred
