@@ -180,8 +180,12 @@ class Transfer:
     failures: int
     """Attempts that used one up: those that moved nothing forward, or that were worthless."""
     checkpoint: Checkpoint | None
+    sent: int
+    """Bytes that the attempt before is known to have brought, kept or not."""
     target: str | None
     """The resolved path, once it is known."""
+    cancelling: bool
+    """The client cancelled it: only what it left is still to be removed."""
     placing: bool
     """Everything of the group was verified and the renames had begun: roll forward."""
     lease: int
@@ -199,6 +203,8 @@ class Progress:
     rate: float
     """Bytes a second."""
     stage: str
+    digest: str | None
+    """As clients are told it, once it is known: ``sha256:…``."""
     checkpoint: Checkpoint | None
 
 

@@ -1,0 +1,85 @@
+"""Zip archives: made in a thread, streamed from file to file, never in memory.
+
+Members are stored, not compressed: what is moved is mostly compressed already, and it keeps the maker as fast as the
+disk. Two layouts: ``zip`` holds the files by their names; ``bagit`` holds them under ``data/``, with the manifest
+``manifest-md5.txt`` (after BagIt, RFC 8493), as the original made them.
+"""
+
+import posixpath
+import threading
+import time
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+BAGIT = "bagit"
+MANIFEST = "manifest-md5.txt"
+CHUNK = 2**20
+
+_EARLIEST = (1980, 1, 1, 0, 0, 0)
+_LATEST = (2107, 12, 31, 23, 59, 58)
+
+
+class Stopped(Exception):
+    """The making was given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One file that goes into an archive."""
+
+    path: Path
+    name: str
+    md5: str
+    """Hex; the bagit layout's manifest tells it."""
+    modified: float | None
+    """POSIX seconds."""
+
+
+def bagit_name(job: int) -> str:
+    """Return what the archive of a job is called."""
+    return f"move-job-{job}.zip"
+
+
+def unique_names(names: Sequence[str]) -> list[str]:
+    """Return ``names`` with a number in those that come again: ``a.csv``, ``a-2.csv``."""
+    taken: set[str] = set()
+    wanted = set(names)
+    unique = []
+    for name in names:
+        stem, extension = posixpath.splitext(name)
+        found, number = name, 1
+        while found in taken or (number > 1 and found in wanted):
+            number += 1
+            found = f"{stem}-{number}{extension}"
+        taken.add(found)
+        unique.append(found)
+    return unique
+
+
+def make(target: Path, members: Sequence[Member], layout: str, stop: threading.Event) -> None:
+    """Write the archive of ``members``, whose names are unique, to ``target``. Blocking; raises OSError and Stopped."""
+    prefix = "data/" if layout == BAGIT else ""
+    with target.open("wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        for member in members:
+            info = zipfile.ZipInfo(prefix + member.name, _date(member.modified))
+            info.external_attr = 0o100644 << 16
+            with member.path.open("rb") as source, archive.open(info, "w", force_zip64=True) as sink:
+                _copy(source, sink, stop)
+        if layout == BAGIT:
+            manifest = "".join(f"{member.md5} {prefix}{member.name}\n" for member in members)
+            archive.writestr(MANIFEST, manifest.encode("utf-8"))
+
+
+def _copy(source: IO[bytes], sink: IO[bytes], stop: threading.Event) -> None:
+    while data := source.read(CHUNK):
+        if stop.is_set():
+            raise Stopped
+        sink.write(data)
+
+
+def _date(modified: float | None) -> tuple[int, int, int, int, int, int]:
+    moment = time.gmtime(modified if modified is not None else time.time())[:6]
+    return min(max(moment, _EARLIEST), _LATEST)

@@ -1,0 +1,210 @@
+"""Who works on what: claims groups, holds their leases, starts and ends the work.
+
+Three loops: take what may be taken, renew what is held, take over what nodes that are gone held. What moving means is
+the worker's business; what is written of it, the recorder's.
+"""
+
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from datamover.engine.lease import Ending, Lease
+from datamover.engine.pulse import Pulse
+from datamover.errors import DataMoverError, Unavailable
+from datamover.jobs import news
+from datamover.jobs.queue import Group, Queue
+
+log = Logger()
+
+POLL = 1.0
+"""Seconds after which the queue is looked at, should no word have come."""
+BATCH = 64
+"""Groups claimed at once, at most."""
+BEATS = 3
+"""Renewals in the time of one lease."""
+
+
+class Work(Protocol):
+    """Brings one group to the end of an attempt, and writes how it ended unless the lease's ending forbids it."""
+
+    def __call__(self, group: Group, lease: Lease) -> Coroutine[Any, Any, None]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    lease: Lease
+    done: Deferred[None]
+
+
+class Dispatcher:
+    """The work of one process."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        work: Work,
+        *,
+        limits: Mapping[str, int],
+        max_active: int,
+        clock: IReactorTime,
+        monotonic: Callable[[], float],
+        heard: news.News,
+    ) -> None:
+        self._queue = queue
+        self._work = work
+        self._limits = limits
+        self._max_active = max_active
+        self._clock = clock
+        self._monotonic = monotonic
+        self._news = heard
+        self._runs: dict[int, _Run] = {}
+        self._pulse = Pulse(clock)
+        self._stopping = False
+        self._loops: list[Deferred[None]] = []
+        self._forget: Callable[[], None] = lambda: None
+
+    @property
+    def active(self) -> int:
+        """Groups that are worked on."""
+        return len(self._runs)
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._forget = self._news.hear(self._hear)
+        for loop in (self._claiming, self._renewing, self._watching):
+            self._loops.append(Deferred.fromCoroutine(loop()).addErrback(_end_of_loop))
+
+    async def stop(self, grace: float) -> None:
+        """Take nothing new, give running work ``grace`` seconds to reach a good moment, and hand back the rest.
+
+        Completes when nothing is worked on any more and the leases are given back, or the database is away.
+        """
+        self._stopping = True
+        self._forget()
+        for loop in self._loops:
+            loop.cancel()
+        await DeferredList(self._loops)
+        runs = list(self._runs.values())
+        for run in runs:
+            run.lease.park()
+
+        def end() -> None:
+            for run in runs:
+                run.lease.end(Ending.PARKED)
+
+        hurry = self._clock.callLater(grace, end)
+        await DeferredList([run.done for run in runs])
+        if hurry.active():
+            hurry.cancel()
+        parked = [run.lease.leader for run in runs if run.lease.ending is Ending.PARKED]
+        try:
+            await self._queue.park(parked)
+            await self._queue.leave()
+        except Unavailable as error:
+            log.warn("leases are left to run out: {error}", error=error.message)
+
+    # Taking ---------------------------------------------------------------------------------------------------
+
+    async def _claiming(self) -> None:
+        while True:
+            asked = min(self._max_active - len(self._runs), BATCH)
+            taken = await self._steadily(self._take, asked) if asked > 0 else 0
+            if not taken or taken < asked:
+                await self._pulse.wait(POLL)
+
+    async def _take(self, room: int) -> int:
+        ends_at = self._monotonic() + self._queue.lease
+        groups = await self._queue.claim(self._limits, room)
+        for group in groups:
+            self._begin(group, Lease(group.leader, ends_at, self._monotonic))
+        return len(groups)
+
+    def _begin(self, group: Group, lease: Lease) -> None:
+        run = self._runs[group.leader.id] = _Run(lease, Deferred())
+        working = Deferred.fromCoroutine(self._work(group, lease))
+        working.addErrback(_end_of_run, group.leader.job).addBoth(self._ended, run)
+
+    def _ended(self, _: object, run: _Run) -> None:
+        del self._runs[run.lease.leader.id]
+        run.done.callback(None)
+        self._pulse.beat()
+
+    # Holding --------------------------------------------------------------------------------------------------
+
+    async def _renewing(self) -> None:
+        pause = Pulse(self._clock)
+        while True:
+            await self._steadily(self._renew)
+            await self._steadily(self._queue.take_over)
+            await pause.wait(self._queue.lease / BEATS)
+
+    async def _renew(self) -> int:
+        await self._queue.beat(len(self._runs))
+        runs = dict(self._runs)
+        if not runs:
+            return 0
+        ends_at = self._monotonic() + self._queue.lease
+        ours = await self._queue.renew([run.lease.leader for run in runs.values()])
+        for id, run in runs.items():  # noqa: A001 - it is the transfer's id
+            if id not in ours:
+                self._lose(run, "another node has it")
+            else:
+                run.lease.extend(ends_at)
+                if ours[id]:
+                    run.lease.end(Ending.CANCELLED)
+        return len(ours)
+
+    async def _watching(self) -> None:
+        """Stop what could not be renewed in time."""
+        pause = Pulse(self._clock)
+        while True:
+            for run in list(self._runs.values()):
+                if not run.lease.held:
+                    self._lose(run, "it could not be renewed in time")
+            await pause.wait(POLL)
+
+    def _lose(self, run: _Run, why: str) -> None:
+        if self._runs.get(run.lease.leader.id) is run and run.lease.ending is not Ending.LOST:
+            log.warn(
+                "lost the lease on transfer {id} of job {job}: {why}",
+                id=run.lease.leader.id,
+                job=run.lease.leader.job,
+                why=why,
+            )
+            run.lease.end(Ending.LOST)
+
+    def _hear(self, word: str) -> None:
+        if word in ("", news.WORK):
+            self._pulse.beat()
+        if word in ("", news.CANCEL) and self._runs:
+            Deferred.fromCoroutine(self._steadily(self._cancel)).addErrback(_end_of_loop)
+
+    async def _cancel(self) -> int:
+        cancelling = await self._queue.cancelling()
+        for id in cancelling:  # noqa: A001 - it is the transfer's id
+            if id in self._runs:
+                self._runs[id].lease.end(Ending.CANCELLED)
+        return len(cancelling)
+
+    async def _steadily(self, call: Callable[..., Awaitable[int]], *arguments: int) -> int:
+        """Call, and take an error for a nought: what failed is tried again in its time."""
+        try:
+            return await call(*arguments)
+        except DataMoverError as error:
+            log.warn("the queue cannot be reached: {error}", error=error.message)
+        return 0
+
+
+def _end_of_loop(failure: Failure) -> None:
+    if not isinstance(failure.value, CancelledError):
+        log.failure("a loop of the engine ended", failure)
+
+
+def _end_of_run(failure: Failure, job: int) -> None:
+    if not isinstance(failure.value, CancelledError):
+        log.failure("work on job {job} broke off", failure, job=job)

@@ -1,0 +1,35 @@
+"""Several coroutines at a time, a few of them at once."""
+
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred, DeferredList, FirstError
+
+T = TypeVar("T")
+
+
+async def gather(calls: Iterable[Callable[[], Coroutine[Any, Any, T]]], at_once: int) -> list[T]:
+    """Call each and return what they returned, in order, ``at_once`` of them running at a time.
+
+    The first error ends the others, which are cancelled, and is raised when they are gone. Cancelling cancels all.
+    """
+    pending = list(enumerate(calls))
+    pending.reverse()
+    results: dict[int, T] = {}
+
+    async def work() -> None:
+        while pending:
+            index, call = pending.pop()
+            results[index] = await call()
+
+    workers = [Deferred.fromCoroutine(work()) for _ in range(min(at_once, len(pending)))]
+    try:
+        await DeferredList(workers, fireOnOneErrback=True, consumeErrors=True)
+    except FirstError as error:
+        error.subFailure.raiseException()
+    finally:
+        pending.clear()
+        for worker in workers:
+            worker.cancel()
+        await DeferredList(workers, consumeErrors=True)
+    return [results[index] for index in sorted(results)]

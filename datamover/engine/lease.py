@@ -1,0 +1,83 @@
+"""The right to work on a placement group, and why it ends early.
+
+Measured on a clock that nobody can set (``time.monotonic``), with a margin: we stop before others may begin.
+"""
+
+from collections.abc import Callable, Coroutine
+from enum import Enum
+from typing import Any, TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred
+
+from datamover.errors import DataMoverError
+from datamover.jobs.values import Transfer
+
+T = TypeVar("T")
+
+MARGIN = 5.0
+"""Seconds before the end of a lease from which on it is not relied upon."""
+
+
+class Ending(Enum):
+    """Why work stops before it is done."""
+
+    CANCELLED = "cancelled"
+    """The client's word: what was brought is removed."""
+    PARKED = "parked"
+    """This process stops: what was brought stays for whoever goes on."""
+    LOST = "lost"
+    """The lease ran out or is another's: nothing at the destination is ours to touch."""
+
+
+class Parked(DataMoverError):
+    """Raised at a good moment to stop, once a lease is to be parked."""
+
+    code = "PARKED"
+    retryable = True
+
+
+class Lease:
+    """One group's."""
+
+    def __init__(self, leader: Transfer, ends_at: float, monotonic: Callable[[], float]) -> None:
+        self.leader = leader
+        self.ending: Ending | None = None
+        self._ends_at = ends_at
+        self._monotonic = monotonic
+        self._working: Deferred[Any] | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether we may still place and remove what this lease is on."""
+        return self.ending is not Ending.LOST and self._monotonic() < self._ends_at - MARGIN
+
+    @property
+    def parking(self) -> bool:
+        return self.ending is Ending.PARKED
+
+    def extend(self, ends_at: float) -> None:
+        """Take note of a renewal; ``ends_at`` is counted from before it was asked for."""
+        self._ends_at = ends_at
+
+    async def over(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do ``work``, which ``end`` cancels; what comes after it is not disturbed."""
+        if self.ending is not None:
+            work.close()
+            raise CancelledError
+        working: Deferred[T] = Deferred.fromCoroutine(work)
+        self._working = working
+        try:
+            return await working
+        finally:
+            self._working = None
+
+    def park(self) -> None:
+        """Have the work stop at the next good moment."""
+        self.ending = self.ending or Ending.PARKED
+
+    def end(self, ending: Ending) -> None:
+        """Stop the work at once."""
+        if self.ending in (None, Ending.PARKED) or ending is Ending.LOST:
+            self.ending = ending
+        if self._working is not None:
+            self._working.cancel()

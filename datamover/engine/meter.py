@@ -1,0 +1,61 @@
+"""How far one file is: set by the transfer, read by whoever writes or shows it."""
+
+from datamover.jobs.values import Checkpoint, Progress
+
+_SMOOTHING = 0.4
+"""Weight of the newest second in the shown rate."""
+
+
+class Meter:
+    """The figures of one file's attempt."""
+
+    def __init__(self, transfer: int, lease: int, *, stage: str = "connecting") -> None:
+        self.transfer = transfer
+        self.lease = lease
+        self.stage = stage
+        """What is being done, in words."""
+        self.bytes_done = 0
+        self.size: int | None = None
+        self.digest: str | None = None
+        self.part: str | None = None
+        """The path of the part file that was begun."""
+        self.checkpoint: Checkpoint | None = None
+        self.resumed: tuple[int, int] | None = None
+        """Where this attempt began, and how many bytes of those that had arrived it moves once more."""
+        self.rate = 0.0
+        """Bytes a second, smoothed."""
+        self._sampled: tuple[float, int] | None = None
+        self._told: Progress | None = None
+
+    def sample(self, now: float) -> None:
+        """Take the rate's next sample; ``now`` in seconds."""
+        if self._sampled is not None and now > self._sampled[0]:
+            newest = max(0, self.bytes_done - self._sampled[1]) / (now - self._sampled[0])
+            self.rate = newest if not self.rate else self.rate + _SMOOTHING * (newest - self.rate)
+        self._sampled = (now, self.bytes_done)
+
+    def begin(self, bytes_done: int) -> None:
+        """Count from ``bytes_done``, which did not move just now."""
+        self.bytes_done = bytes_done
+        self._sampled = None
+
+    def news(self) -> Progress | None:
+        """Return what to write, None where nothing changed since the last time."""
+        current = Progress(
+            self.transfer,
+            self.lease,
+            self.bytes_done,
+            self.size,
+            self.rate,
+            self.stage,
+            self.digest,
+            self.checkpoint,
+        )
+        if current == self._told:
+            return None
+        self._told = current
+        return current
+
+    def forget_told(self) -> None:
+        """Tell everything again: the last news did not arrive."""
+        self._told = None

@@ -1,0 +1,175 @@
+"""One ordered stream from a source to a sink: digest, rate limit, progress, checkpoints, and the two clocks.
+
+Memory is what source and sink hold inside, one chunk here and the digest's batch: constants. A stream that stands
+still for ``idle_timeout``, or that stays below ``min_rate`` over a whole ``min_rate_window``, ends with Stalled or
+TooSlow. Time spent waiting for our own rate limit is nobody's fault and does not count.
+"""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from datamover.config import Transfers
+from datamover.engine.digest import Digest
+from datamover.engine.lease import Lease, Parked
+from datamover.engine.meter import Meter
+from datamover.engine.throttle import Throttle
+from datamover.errors import DataMoverError, Scope, Stalled, TooSlow
+from datamover.protocols.base import Sink, Source
+
+T = TypeVar("T")
+
+CHECKPOINT_BYTES = 32 * 2**20
+CHECKPOINT_SHARE = 40
+"""A checkpoint at the latest after this part of the file, where that is more."""
+CHECKPOINT_SECONDS = 5.0
+CHECKS = 4
+"""Looks at the clocks in one of their periods."""
+
+
+Keep = Callable[[int, str], None]
+"""Told of every checkpoint: so many bytes are flushed, and their sha256."""
+
+
+class Pipe:
+    """Moves what is left of one file."""
+
+    def __init__(
+        self,
+        *,
+        source: Source,
+        sink: Sink,
+        digest: Digest,
+        meter: Meter,
+        lease: Lease,
+        throttle: Throttle | None,
+        keep: Keep | None,
+        clock: IReactorTime,
+        settings: Transfers,
+    ) -> None:
+        self._source = source
+        self._sink = sink
+        self._digest = digest
+        self._meter = meter
+        self._lease = lease
+        self._throttle = throttle
+        self._keep = keep
+        self._clock = clock
+        self._settings = settings
+        self._written = source.offset
+        self._side = Scope.SOURCE
+        self._throttled = 0.0
+
+    async def pump(self) -> int:
+        """Move until the source ends; return the whole file's size in bytes.
+
+        Raises what source and sink raise, Stalled, TooSlow, and Parked where the lease is to be parked.
+        Cancelling stops at once; ``rescue`` may be called then, as after an error.
+        """
+        watch = _Watch(self._clock, self._settings, self._figures)
+        return await watch.over(self._pump())
+
+    async def rescue(self) -> None:
+        """Flush and remember what arrived, so that the next attempt begins there; says nothing if that fails."""
+        if self._keep is None or self._digest.size != self._written:
+            return
+        try:
+            await self._checkpoint()
+        except DataMoverError:
+            return  # What broke the stream also broke the sink: the checkpoint before stands.
+
+    async def _pump(self) -> int:
+        marked_at, marked = self._clock.seconds(), self._written
+        step = max(CHECKPOINT_BYTES, (self._source.inspection.size or 0) // CHECKPOINT_SHARE)
+        while data := await self._source.read():
+            await self._digest.add(data)
+            self._side = Scope.DESTINATION
+            await self._sink.write(data)
+            self._side = Scope.SOURCE
+            self._written += len(data)
+            self._meter.bytes_done = self._written
+            if self._throttle is not None:
+                self._throttled += await self._throttle.take(len(data))
+            if self._lease.parking:
+                raise Parked("the service stops; another attempt goes on from here")
+            now = self._clock.seconds()
+            if self._keep and (self._written - marked >= step or now - marked_at >= CHECKPOINT_SECONDS):
+                await self._checkpoint()
+                marked_at, marked = self._clock.seconds(), self._written
+        return self._written
+
+    async def _checkpoint(self) -> None:
+        self._side = Scope.DESTINATION
+        digests = await self._digest.hexdigests()
+        offset = await self._sink.flush()
+        self._side = Scope.SOURCE
+        if self._keep is not None and offset == self._written:
+            self._keep(offset, digests["sha256"])
+
+    def _figures(self) -> tuple[int, float, Scope]:
+        return self._written, self._throttled, self._side
+
+
+class _Watch:
+    """Ends a stream that stands still or crawls."""
+
+    def __init__(
+        self, clock: IReactorTime, settings: Transfers, figures: Callable[[], tuple[int, float, Scope]]
+    ) -> None:
+        self._clock = clock
+        self._settings = settings
+        self._figures = figures
+        self._verdict: DataMoverError | None = None
+        self._call: IDelayedCall | None = None
+        self._moved_at = self._window_from = clock.seconds()
+        self._moved, self._throttled, _ = figures()
+        self._window_moved, self._window_throttled = self._moved, self._throttled
+
+    async def over(self, stream: Coroutine[Any, Any, T]) -> T:
+        """Await ``stream``; raises Stalled or TooSlow in its stead. Cancelling cancels it."""
+        running: Deferred[T] = Deferred.fromCoroutine(stream)
+        self._again(running)
+        try:
+            return await running
+        except CancelledError:
+            if self._verdict is not None:
+                raise self._verdict from None
+            raise
+        finally:
+            if self._call is not None and self._call.active():
+                self._call.cancel()
+
+    def _again(self, running: "Deferred[T]") -> None:
+        period = min(self._settings.idle_timeout, self._settings.min_rate_window) / CHECKS
+        self._call = self._clock.callLater(period, self._look, running)
+
+    def _look(self, running: "Deferred[T]") -> None:
+        now = self._clock.seconds()
+        moved, throttled, side = self._figures()
+        if moved != self._moved or throttled != self._throttled:
+            self._moved, self._throttled, self._moved_at = moved, throttled, now
+        self._verdict = self._stalled(now, side) or self._too_slow(now, moved, throttled)
+        if self._verdict is None:
+            self._again(running)
+        else:
+            running.cancel()
+
+    def _stalled(self, now: float, side: Scope) -> DataMoverError | None:
+        if now - self._moved_at < self._settings.idle_timeout:
+            return None
+        verb = "came from the source" if side is Scope.SOURCE else "was taken by the destination"
+        return Stalled(f"nothing {verb} for {now - self._moved_at:.0f} s", scope=side)
+
+    def _too_slow(self, now: float, moved: int, throttled: float) -> DataMoverError | None:
+        seconds = now - self._window_from - (throttled - self._window_throttled)
+        if seconds < self._settings.min_rate_window:
+            return None
+        rate = (moved - self._window_moved) / seconds
+        self._window_from, self._window_moved, self._window_throttled = now, moved, throttled
+        if rate >= self._settings.min_rate:
+            return None
+        return TooSlow(
+            f"{rate:.0f} bytes a second over the last {seconds:.0f} s: at least {self._settings.min_rate} are expected"
+        )

@@ -1,0 +1,51 @@
+"""Whether and when to try again. Pure.
+
+An attempt that moved the file forward does not use one up; one whose bytes turned out worthless always does.
+Pauses grow exponentially, with jitter, up to a cap (AWS Architecture Blog, "Exponential Backoff And Jitter").
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from datamover.config import Transfers
+from datamover.errors import DataMoverError
+from datamover.jobs.values import State
+
+LONGEST_PAUSE = 86_400.0
+"""Seconds that a server may ask us to wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What follows from a failed attempt."""
+
+    state: State
+    """PENDING: again, after ``pause`` seconds; or FAILED."""
+    failures: int
+    """Attempts used up so far, this one included if it counts."""
+    pause: float = 0.0
+
+
+def judge(
+    error: DataMoverError,
+    *,
+    failures: int,
+    max_attempts: int,
+    forward: bool,
+    settings: Transfers,
+    random: Callable[[], float],
+) -> Verdict:
+    """Decide on an attempt that ended in ``error``; ``forward`` tells that it left more in place than it found.
+
+    ``random`` returns numbers from 0 to 1, as ``random.random`` does.
+    """
+    free = forward and not error.bounded
+    failures += 0 if free and error.retryable else 1
+    if not error.retryable or failures >= max_attempts:
+        return Verdict(State.FAILED, failures)
+    longest = settings.retry_cap
+    pause = longest if error.slow else min(longest, settings.retry_base * 2.0 ** max(0, min(failures, 60) - 1))
+    pause *= 0.5 + random() / 2
+    if error.retry_after is not None:
+        pause = max(pause, min(error.retry_after, LONGEST_PAUSE))
+    return Verdict(State.PENDING, failures, pause)

@@ -1,0 +1,327 @@
+"""The story of one file: look at the source, go on from what is proven, pump, verify, place.
+
+What is moved where is an ``Order``; the story knows nothing of jobs or of the database. It leaves in the meter how
+far it came and where the next attempt may begin. Whatever happens, the target is seen whole or not at all.
+"""
+
+import posixpath
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from datamover.config import Transfers
+from datamover.engine.comparison import Content, read_through, same_content
+from datamover.engine.digest import MAIN, Digest, Offload
+from datamover.engine.lease import Lease, Parked
+from datamover.engine.meter import Meter
+from datamover.engine.parts import Kept, part_name, proven
+from datamover.engine.pipe import Pipe
+from datamover.engine.throttle import Throttle
+from datamover.errors import (
+    ChecksumMismatch,
+    ConnectionLost,
+    DataMoverError,
+    DestinationExists,
+    DestinationInvalid,
+    NoSpace,
+    SizeMismatch,
+)
+from datamover.jobs.values import Checkpoint, Checksum, Naming, Overwrite
+from datamover.protocols.base import Inspection, Origin, Place, Sink, Source
+
+log = Logger()
+
+ROOM_LOOKED_FOR = 64 * 2**20
+"""Bytes from which on it is worth asking the destination whether there is room."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to move where."""
+
+    transfer: int
+    origin: Origin
+    source: str
+    """The source's name, for people and for the part file."""
+    place: Place
+    path: str
+    naming: Naming
+    overwrite: Overwrite
+    checksum: Checksum | None
+    size: int | None
+    """Bytes that are expected."""
+    checkpoint: Checkpoint | None
+    sent: int
+    """Bytes that the attempt before brought."""
+    read_back: bool
+    """Read the part file once more before it is placed."""
+    throttle: Throttle | None
+    name: str | None
+    """What the file is called in a directory; None: what the source calls it."""
+    algorithms: frozenset[str]
+    """Digests to compute beside sha256."""
+    resumable: bool
+    """Keep what arrived, with a checkpoint, where the attempt breaks off."""
+    name_target: Callable[[str], Awaitable[None]]
+    """Told the target's path once the source's name decided it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A file in place."""
+
+    name: str
+    """What the source calls it."""
+    target: str
+    size: int
+    digests: dict[str, str]
+    """Algorithm -> hex; sha256 is always among them."""
+    modified: float | None
+    already_there: bool
+
+    @property
+    def digest(self) -> str:
+        return f"{MAIN}:{self.digests[MAIN]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What every transfer of this process works with."""
+
+    clock: IReactorTime
+    offload: Offload
+    settings: Transfers
+    installation: str
+
+
+async def move(order: Order, lease: Lease, meter: Meter, tools: Tools) -> Moved:
+    """Move one file; completes when it is in place and durable.
+
+    Raises errors of the family, Parked among them. Cancelling stops at once. Either leaves the part file, and in the
+    meter's checkpoint where the next attempt may begin; with none, or without another attempt, ``clear`` is due.
+    """
+    story = _Story(order, lease, meter, tools)
+    try:
+        return await story.tell()
+    finally:
+        await story.close()
+
+
+async def clear(order: Order, lease: Lease, meter: Meter) -> None:
+    """Remove what attempts left beside the target; for when nobody will go on from it."""
+    parts = {meter.part, order.checkpoint.part if order.checkpoint else None} - {None}
+    meter.checkpoint = None
+    for part in parts:
+        if part is None or not lease.held:
+            continue
+        try:
+            await order.place.remove(part)
+        except DataMoverError as trouble:
+            log.warn("part file {part} could not be removed: {error}", part=part, error=trouble.message)
+
+
+class _Story:
+    def __init__(self, order: Order, lease: Lease, meter: Meter, tools: Tools) -> None:
+        self._order = order
+        self._lease = lease
+        self._meter = meter
+        self._tools = tools
+        self._source: Source | None = None
+        self._sink: Sink | None = None
+
+    async def tell(self) -> Moved:
+        kept = await self._proven()
+        source = await self._open(kept)
+        target = await self._target(source.inspection)
+        there = await self._already_there(target, source.inspection)
+        if there is not None:
+            return self._moved(target, source.inspection, there, already_there=True)
+        if self._source is None:  # It was read to the end to be compared.
+            source = await self._open(kept)
+        if not source.offset:
+            kept = None
+        self._meter.resumed = (source.offset, max(0, self._order.sent - source.offset)) if self._order.sent else None
+        part = self._part(target, source.inspection, kept)
+        await self._check_room(source)
+        digest, size = await self._pump(part, source, kept)
+        digests = await self._verify(part, digest, size, source.inspection)
+        await self._place(part, target)
+        return self._moved(target, source.inspection, Content(size, digests))
+
+    async def close(self) -> None:
+        source, self._source = self._source, None
+        if source is not None:
+            await source.close()
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            await sink.close()
+
+    # The steps ------------------------------------------------------------------------------------------------
+
+    async def _proven(self) -> Kept | None:
+        if self._order.checkpoint is None:
+            return None
+        self._meter.stage = "reading back what had arrived"
+        kept = await proven(self._order.place, self._order.checkpoint, self._new_digest())
+        self._meter.checkpoint = kept.checkpoint if kept else None
+        return kept
+
+    async def _open(self, kept: Kept | None) -> Source:
+        self._meter.stage = "connecting"
+        offset, identity = (kept.checkpoint.offset, kept.checkpoint.identity) if kept else (0, None)
+        self._source = source = await self._order.origin.open(offset, identity)
+        size, expected = source.inspection.size, self._order.size
+        self._meter.size = size
+        if expected is not None and size is not None and size != expected:
+            raise SizeMismatch(f"{self._order.source} is {size} bytes, expected {expected}")
+        return source
+
+    async def _target(self, inspection: Inspection) -> str:
+        order = self._order
+        if not await self._into(order):
+            return order.path
+        name = order.name or inspection.name
+        if not name:
+            raise DestinationInvalid(
+                f"{order.source} tells no file name: give a path that ends in one, instead of a directory"
+            )
+        target = posixpath.join(order.path.rstrip("/"), name)
+        await order.name_target(target)
+        return target
+
+    async def _into(self, order: Order) -> bool:
+        if order.naming is Naming.EXACT:
+            return False
+        if order.naming is Naming.INTO or not order.path.strip("/"):
+            return True
+        found = await order.place.inspect(order.path)
+        if found is not None and found.directory:
+            return True
+        await order.name_target(order.path)
+        return False
+
+    async def _already_there(self, target: str, inspection: Inspection) -> Content | None:
+        order = self._order
+        if order.overwrite is Overwrite.ALWAYS:
+            return None
+        found = await order.place.inspect(target)
+        if found is None:
+            return None
+        if found.directory:
+            raise DestinationInvalid(f"{target!r} is a directory there: name a file, or end the path in '/'")
+        self._meter.stage = "comparing with what is there"
+        await self.close()
+        there = await same_content(order, target, found, inspection, self._new_digest)
+        if there is None and order.overwrite is Overwrite.NEVER:
+            raise DestinationExists(
+                f"{target!r} exists with other content: remove it, or ask with overwrite 'if-different' or 'always'"
+            )
+        return there
+
+    def _part(self, target: str, inspection: Inspection, kept: Kept | None) -> str:
+        if kept is not None:
+            self._meter.part = kept.checkpoint.part
+            return kept.checkpoint.part
+        self._meter.checkpoint = None
+        self._meter.part = part_name(
+            target,
+            installation=self._tools.installation,
+            transfer=self._order.transfer,
+            source=self._order.source,
+            identity=inspection.identity,
+            lease=self._lease.leader.lease,
+        )
+        return self._meter.part
+
+    async def _check_room(self, source: Source) -> None:
+        needed = (source.inspection.size or 0) - source.offset
+        if needed < ROOM_LOOKED_FOR:
+            return
+        free = await self._order.place.free()
+        if free is not None and free < needed:
+            raise NoSpace(f"{needed} bytes are needed at the destination and {free} are free: make room there")
+
+    async def _pump(self, part: str, source: Source, kept: Kept | None) -> tuple[Digest, int]:
+        digest = kept.digest if kept else self._new_digest(source.inspection)
+        self._sink = sink = await self._order.place.write(part, offset=source.offset)
+        self._meter.begin(source.offset)
+        self._meter.stage = "moving"
+        identity = source.inspection.identity
+
+        def keep(offset: int, sha256: str) -> None:
+            if identity is not None:
+                self._meter.checkpoint = Checkpoint(part, identity, offset, sha256)
+
+        pipe = Pipe(
+            source=source,
+            sink=sink,
+            digest=digest,
+            meter=self._meter,
+            lease=self._lease,
+            throttle=self._order.throttle,
+            keep=keep if identity is not None and self._order.resumable else None,
+            clock=self._tools.clock,
+            settings=self._tools.settings,
+        )
+        try:
+            return digest, await pipe.pump()
+        except DataMoverError as error:
+            if error.retryable and not error.bounded:
+                await pipe.rescue()
+            raise
+
+    async def _verify(self, part: str, digest: Digest, size: int, inspection: Inspection) -> dict[str, str]:
+        self._meter.stage = "verifying"
+        if self._sink is None:
+            raise ConnectionLost("the destination was let go of before everything was written")
+        for told, expected in (("the source said", inspection.size), ("the request said", self._order.size)):
+            if expected is not None and size != expected:
+                raise SizeMismatch(f"{self._order.source}: {size} bytes came, {told} {expected}")
+        digests = await digest.hexdigests()
+        asked = self._order.checksum
+        self._compare("the request", digests, {asked.algorithm: asked.hexdigest} if asked else {})
+        self._compare("the source", digests, inspection.digests)
+        held = await self._sink.finish(modified=inspection.modified)
+        if held != size:
+            raise SizeMismatch(f"the destination holds {held} bytes of {self._order.source}, sent were {size}")
+        if self._order.read_back:
+            await self._read_back(part, size, digests[MAIN])
+        return digests
+
+    def _compare(self, whose: str, digests: dict[str, str], expected: Mapping[str, str]) -> None:
+        for algorithm, value in expected.items():
+            if algorithm in digests and digests[algorithm] != value:
+                raise ChecksumMismatch(
+                    f"{self._order.source}: {algorithm} is {digests[algorithm]}, {whose} expected {value}"
+                )
+
+    async def _read_back(self, part: str, size: int, sha256: str) -> None:
+        self._meter.stage = "reading back"
+        held = await read_through(self._order.place.origin(part), Digest(self._tools.offload))
+        if held.digests[MAIN] != sha256 or held.size != size:
+            raise ChecksumMismatch(f"read back from the destination, {MAIN} is {held.digests[MAIN]}, expected {sha256}")
+
+    async def _place(self, part: str, target: str) -> None:
+        self._meter.stage = "placing"
+        if not self._lease.held:
+            raise Parked("the lease ended before the file could be placed; whoever holds it goes on")
+        await self._order.place.place(part, target, replace=self._order.overwrite is not Overwrite.NEVER)
+
+    def _new_digest(self, inspection: Inspection | None = None) -> Digest:
+        expected = self._order.checksum
+        algorithms = self._order.algorithms | ({expected.algorithm} if expected else set())
+        return Digest(self._tools.offload, algorithms | set(inspection.digests if inspection else ()))
+
+    def _moved(self, target: str, inspection: Inspection, content: Content, *, already_there: bool = False) -> Moved:
+        self._meter.begin(content.size)
+        self._meter.size = content.size
+        return Moved(
+            name=inspection.name,
+            target=target,
+            size=content.size,
+            digests=content.digests,
+            modified=inspection.modified,
+            already_there=already_there,
+        )

@@ -1,0 +1,131 @@
+"""One attempt at one placement group: has it made, and says how it ended.
+
+A file on its own is one story; an archive is staged, made, and then moved. Whatever goes wrong ends in an outcome;
+what it means for the next attempt is decided in ``retry``.
+"""
+
+from collections.abc import Callable
+
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+
+from datamover.engine.archiving import ArchiveAttempt
+from datamover.engine.attempt import Attempt, Done, FileAttempt, Rooms
+from datamover.engine.lease import Ending, Lease, Parked
+from datamover.engine.recorder import Recorder
+from datamover.engine.retry import judge
+from datamover.engine.staging import Staging
+from datamover.errors import DataMoverError, InternalError
+from datamover.jobs.queue import Group, Outcome, Remark
+from datamover.jobs.values import State
+
+log = Logger()
+
+
+class Worker:
+    """What the dispatcher calls for each group; ``random`` returns numbers from 0 to 1."""
+
+    def __init__(self, rooms: Rooms, recorder: Recorder, staging: Staging, random: Callable[[], float]) -> None:
+        self._rooms = rooms
+        self._recorder = recorder
+        self._staging = staging
+        self._random = random
+
+    async def __call__(self, group: Group, lease: Lease) -> None:
+        """Work; completes when the outcome is on disk, or when there is none to write (parked, or lost)."""
+        try:
+            attempt = self._attempt(group, lease)
+        except DataMoverError as error:
+            await self._recorder.settle(self._failed(lease, error, None))
+            return
+        forget = [self._recorder.watch(meter) for meter in attempt.meters]
+        try:
+            outcome = await self._outcome(attempt, lease)
+            if outcome is None:
+                await self._recorder.caught_up()
+            else:
+                await self._recorder.settle(outcome)
+        finally:
+            for end in forget:
+                end()
+            await attempt.close()
+
+    def _attempt(self, group: Group, lease: Lease) -> Attempt:
+        if group.leader.archive:
+            return ArchiveAttempt(group, lease, self._rooms, self._staging)
+        return FileAttempt(group.leader, lease, self._rooms)
+
+    async def _outcome(self, attempt: Attempt, lease: Lease) -> Outcome | None:
+        """Return what to write; None where the lease's ending leaves that to whoever goes on."""
+        if lease.leader.cancelling:
+            lease.end(Ending.CANCELLED)
+        try:
+            done = await lease.over(attempt.run())
+        except CancelledError:
+            if lease.ending is not Ending.CANCELLED:
+                return None
+            await attempt.clear()
+            return Outcome(lease.leader, State.CANCELLED, lease.leader.failures, remarks=_remarks(attempt))
+        except Parked:
+            return None
+        except DataMoverError as error:
+            outcome = self._failed(lease, error, attempt)
+        except Exception:  # A bug of ours must not take the queue with it: told, logged, tried again.
+            log.failure("job {job}: a bug", job=lease.leader.job)
+            outcome = self._failed(lease, InternalError("an error of the service itself; its log has more"), attempt)
+        else:
+            return self._completed(lease, attempt, done)
+        if outcome.state is State.FAILED or outcome.checkpoint is None:
+            await attempt.clear()
+        return outcome
+
+    def _completed(self, lease: Lease, attempt: Attempt, done: Done) -> Outcome:
+        leader = lease.leader
+        log.info("job {job}: moved {source}", job=leader.job, source=leader.source.shown)
+        return Outcome(
+            leader,
+            State.COMPLETED,
+            leader.failures,
+            size=done.size,
+            digest=done.digest,
+            remarks=(*_remarks(attempt), *done.remarks),
+        )
+
+    def _failed(self, lease: Lease, error: DataMoverError, attempt: Attempt | None) -> Outcome:
+        leader = lease.leader
+        before = leader.checkpoint.offset if leader.checkpoint else 0
+        checkpoint = attempt.checkpoint if attempt else None
+        verdict = judge(
+            error,
+            failures=leader.failures,
+            max_attempts=leader.max_attempts,
+            forward=checkpoint is not None and checkpoint.offset > before,
+            settings=self._rooms.tools.settings,
+            random=self._random,
+        )
+        log.warn(
+            "job {job}: attempt {attempt} at {source}: {code}: {error}",
+            job=leader.job,
+            attempt=leader.attempt,
+            source=leader.source.shown,
+            code=error.code,
+            error=error.message,
+        )
+        keep = checkpoint if verdict.state is State.PENDING and not error.bounded else None
+        return Outcome(
+            leader,
+            verdict.state,
+            verdict.failures,
+            pause=verdict.pause,
+            error=error,
+            checkpoint=keep,
+            bytes_done=attempt.meters[0].bytes_done if attempt and keep else 0,
+            remarks=_remarks(attempt) if attempt else (),
+        )
+
+
+def _remarks(attempt: Attempt) -> tuple[Remark, ...]:
+    resumed = attempt.meters[0].resumed
+    if resumed is None:
+        return ()
+    return (Remark("resumed", {"from": resumed[0], "resent": resumed[1]}),)

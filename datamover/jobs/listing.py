@@ -1,0 +1,62 @@
+"""The one query whose shape depends on its filters: jobs as their status call tells them.
+
+Every figure of a job is read from its own row or from a partial index (what moves, what is to be tried again), so
+that a job of a hundred thousand files costs no more to look at than a job of one.
+"""
+
+from typing import Any
+
+from datamover.jobs.values import State
+
+_SELECT = """
+SELECT j.id, j.state, j.owner, j.label, j.method, j.archive, j.max_attempts, j.files_total, j.files_completed,
+       j.files_failed, j.files_sized, j.bytes_sized, j.bytes_settled, j.error, j.first_error, j.submitted_at,
+       j.started_at, j.finished_at,
+       coalesce(moving.bytes, 0)::bigint + coalesce(again.bytes, 0)::bigint AS bytes_moving,
+       coalesce(moving.rate, 0) AS rate, moving.stage, again.at AS next_retry_at,
+       coalesce(moving.attempt, again.attempt, first.attempt, 0) AS attempt
+FROM jobs j
+LEFT JOIN LATERAL (
+    SELECT sum(t.bytes_done) AS bytes, sum(t.rate) AS rate, max(t.attempt) AS attempt,
+           (array_agg(t.stage ORDER BY t.index) FILTER (WHERE t.stage IS NOT NULL))[1] AS stage
+    FROM transfers t WHERE t.job = j.id AND t.state IN ('PREPARING', 'IN_PROGRESS')) moving
+    ON j.finished_at IS NULL
+LEFT JOIN LATERAL (
+    SELECT sum(t.bytes_done) AS bytes, min(t.next_attempt_at) AS at, max(t.attempt) AS attempt
+    FROM transfers t WHERE t.job = j.id AND t.state = 'PENDING' AND t.attempt > 0) again
+    ON j.finished_at IS NULL
+LEFT JOIN transfers first ON first.job = j.id AND first.index = 0
+"""
+
+
+def query(
+    *,
+    ids: list[int] | None = None,
+    owner: str | None = None,
+    state: State | None = None,
+    label: str | None = None,
+    destination: str | None = None,
+    before: int | None = None,
+    limit: int = 1,
+) -> tuple[str, dict[str, Any]]:
+    """Return the statement and its parameters, newest job first; a filter that is None does not filter."""
+    conditions = {
+        "j.id = ANY (%(ids)s)": ids,
+        "j.owner = %(owner)s": owner,
+        "j.state = %(state)s": state.value if state else None,
+        "j.label = %(label)s": label,
+        "EXISTS (SELECT FROM transfers d WHERE d.job = j.id AND d.destination = %(destination)s)": destination,
+        "j.id < %(before)s": before,
+    }
+    used = [condition for condition, value in conditions.items() if value is not None]
+    where = f"WHERE {' AND '.join(used)}\n" if used else ""
+    parameters = {
+        "ids": ids,
+        "owner": owner,
+        "state": state.value if state else None,
+        "label": label,
+        "destination": destination,
+        "before": before,
+        "limit": limit,
+    }
+    return f"{_SELECT}{where}ORDER BY j.id DESC LIMIT %(limit)s", parameters

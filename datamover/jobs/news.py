@@ -1,0 +1,48 @@
+"""What processes tell each other through the database, so that nobody has to wait for the next poll.
+
+A hint, never a fact: a word may be lost with the connection that would have brought it, so whoever listens also polls.
+The words: "work" (something may be claimed), "cancel" (a running transfer is to stop), "ended ID" (a job is terminal).
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+CHANNEL = "datamover"
+
+WORK = "work"
+CANCEL = "cancel"
+ENDED = "ended"
+
+
+class Listening(Protocol):
+    """What of the database is needed here."""
+
+    async def listen(
+        self, channel: str, callback: Callable[[str], None], on_listening: Callable[[], None] | None = None
+    ) -> None: ...
+
+
+def ended(job: int) -> str:
+    """Return the word that tells of a job's end."""
+    return f"{ENDED} {job}"
+
+
+class News:
+    """One connection that listens, for everyone in this process."""
+
+    def __init__(self, database: Listening) -> None:
+        self._database = database
+        self._hearers: list[Callable[[str], None]] = []
+
+    def hear(self, hearer: Callable[[str], None]) -> Callable[[], None]:
+        """Call ``hearer`` with every word, and with "" when words may have been missed; return what ends that."""
+        self._hearers.append(hearer)
+        return lambda: self._hearers.remove(hearer) if hearer in self._hearers else None
+
+    def start(self) -> Awaitable[None]:
+        """Begin to listen; completes when the database was asked to. Ends with the database's ``close``."""
+        return self._database.listen(CHANNEL, self._tell, lambda: self._tell(""))
+
+    def _tell(self, word: str) -> None:
+        for hearer in list(self._hearers):
+            hearer(word)

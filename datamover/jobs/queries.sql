@@ -1,0 +1,335 @@
+-- Every statement of the job room whose shape does not depend on its parameters, named.
+--
+-- Lock order everywhere: jobs by id, then transfers. Every change of a state stands in one statement that says
+-- which states may precede it.
+
+-- Submission ---------------------------------------------------------------------------------------------------
+
+-- name: find_request
+SELECT id, state, fingerprint FROM jobs WHERE owner = %(owner)s AND request_id = %(request_id)s;
+
+-- name: insert_job
+-- A request_id that is there already inserts nothing.
+INSERT INTO jobs (owner, method, label, request_id, fingerprint, overwrite, archive, max_attempts,
+                  files_total, files_sized, bytes_sized)
+VALUES (%(owner)s, %(method)s, %(label)s, %(request_id)s, %(fingerprint)s, %(overwrite)s, %(archive)s,
+        %(max_attempts)s, %(files_total)s, %(files_sized)s, %(bytes_sized)s)
+ON CONFLICT (owner, request_id) WHERE request_id IS NOT NULL DO NOTHING
+RETURNING id;
+
+-- name: insert_transfers
+INSERT INTO transfers (job, index, leader, source_url, source_sealed, source_destination, source_path,
+                       destination, path, naming, target, checksum, expected_size)
+SELECT %(job)s, index, leader, source_url, source_sealed::bytea, source_destination, source_path,
+       destination, path, naming, target, checksum, expected_size
+FROM jsonb_to_recordset(%(files)s) AS f (
+    index integer, leader integer, source_url text, source_sealed text, source_destination text, source_path text,
+    destination text, path text, naming text, target text, checksum text, expected_size bigint);
+
+-- name: insert_event
+INSERT INTO events (job, owner, file, kind, details)
+SELECT id, owner, %(file)s, %(kind)s, %(details)s FROM jobs WHERE id = %(job)s;
+
+-- name: insert_events
+INSERT INTO events (job, owner, file, kind, details)
+SELECT e.job, j.owner, e.file, e.kind, coalesce(e.details, '{}')
+FROM ROWS FROM (jsonb_to_recordset(%(events)s) AS (job integer, file integer, kind text, details jsonb))
+         WITH ORDINALITY AS e (job, file, kind, details, position)
+JOIN jobs j ON j.id = e.job
+ORDER BY e.position;
+
+-- Status -------------------------------------------------------------------------------------------------------
+
+-- name: read_files
+SELECT index, source_url, source_destination, source_path, destination, coalesce(target, path) AS path, state,
+       coalesce(size, expected_size) AS size, bytes_done, rate, digest, attempt, error, first_error, started_at,
+       finished_at, CASE WHEN state = 'PENDING' AND attempt > 0 THEN next_attempt_at END AS next_retry_at
+FROM transfers
+WHERE job = %(job)s AND (%(state)s::text IS NULL OR state = %(state)s)
+ORDER BY index OFFSET %(offset)s LIMIT %(limit)s;
+
+-- name: read_events
+-- A growing serial number is not the order of commits: serve only what no running transaction can still precede.
+SELECT cursor, at, job, file, kind, details FROM events
+WHERE cursor > %(after)s AND transaction < pg_snapshot_xmin(pg_current_snapshot())
+  AND (%(job)s::integer IS NULL OR job = %(job)s)
+  AND (%(owner)s::text IS NULL OR owner = %(owner)s)
+ORDER BY cursor LIMIT %(limit)s;
+
+-- name: read_queue
+SELECT destination,
+       count(*) FILTER (WHERE state = 'PENDING')::integer AS pending,
+       count(*) FILTER (WHERE node IS NOT NULL)::integer AS active,
+       coalesce(sum(rate) FILTER (WHERE node IS NOT NULL), 0) AS rate
+FROM transfers WHERE state IN ('PENDING', 'PREPARING', 'IN_PROGRESS') AND leader = index
+GROUP BY destination ORDER BY destination;
+
+-- name: read_nodes
+SELECT name, roles, heartbeat_at, active FROM nodes
+WHERE heartbeat_at > now() - %(lease)s * interval '1 second' ORDER BY name, started_at;
+
+-- name: read_rate
+SELECT coalesce(sum(rate), 0) AS rate FROM transfers WHERE node IS NOT NULL;
+
+-- name: read_newest_id
+SELECT coalesce(max(id), 0) AS id FROM jobs;
+
+-- name: read_waiting
+-- Why does this job's next file not move? How many are active there, how many stand before it, is anybody working?
+SELECT t.destination, t.next_attempt_at > now() AS pausing, t.next_attempt_at, t.error,
+       (SELECT count(*) FROM transfers a WHERE a.destination = t.destination AND a.node IS NOT NULL)::integer AS active,
+       (SELECT count(*) FROM transfers p WHERE p.destination = t.destination AND p.state = 'PENDING'
+            AND p.leader = p.index AND p.next_attempt_at <= now() AND (p.job, p.index) < (t.job, t.index))::integer
+           AS ahead,
+       (SELECT count(*) FROM nodes WHERE 'engine' = ANY (roles)
+            AND heartbeat_at > now() - %(lease)s * interval '1 second')::integer AS engines
+FROM transfers t
+WHERE t.job = %(job)s AND t.state = 'PENDING' AND t.leader = t.index
+ORDER BY t.next_attempt_at, t.index LIMIT 1;
+
+-- name: read_active
+SELECT t.id, t.job, t.index, j.owner, t.source_url, t.source_destination, t.source_path, t.destination,
+       coalesce(t.target, t.path) AS path, t.state, coalesce(t.size, t.expected_size) AS size, t.bytes_done, t.rate,
+       t.stage, t.attempt, t.started_at, n.name AS node
+FROM transfers t JOIN jobs j ON j.id = t.job LEFT JOIN nodes n ON n.id = t.node
+WHERE t.node IS NOT NULL ORDER BY t.job, t.index LIMIT %(limit)s;
+
+-- Control ------------------------------------------------------------------------------------------------------
+
+-- name: lock_job
+SELECT id, state, owner FROM jobs WHERE id = %(job)s FOR UPDATE;
+
+-- name: lock_jobs
+SELECT id FROM jobs WHERE id = ANY (%(jobs)s) ORDER BY id FOR UPDATE;
+
+-- name: cancel_waiting
+UPDATE transfers SET state = 'CANCELLED', finished_at = now(), stage = NULL, rate = 0
+WHERE job = %(job)s AND state = 'PENDING' AND checkpoint IS NULL
+RETURNING index;
+
+-- name: cancel_running
+-- A transfer that left a part file is claimed once more, to remove it.
+UPDATE transfers SET cancelling = true, next_attempt_at = least(next_attempt_at, now())
+WHERE job = %(job)s AND state IN ('PENDING', 'PREPARING', 'IN_PROGRESS');
+
+-- name: retry_failed
+-- The whole placement group of a file that failed; what an earlier attempt proved stays usable.
+UPDATE transfers t
+SET state = 'PENDING', failures = 0, next_attempt_at = now(), finished_at = NULL, cancelling = false
+WHERE t.job = %(job)s AND t.state = 'FAILED'
+RETURNING index;
+
+-- name: reopen_job
+UPDATE jobs SET state = 'IN_PROGRESS', finished_at = NULL, files_failed = files_failed - %(files)s
+WHERE id = %(job)s AND state IN ('FAILED', 'PARTIAL');
+
+-- name: count_cancelled
+UPDATE jobs SET files_cancelled = files_cancelled + %(files)s WHERE id = %(job)s;
+
+-- name: finish_jobs
+-- A job whose last file is terminal is terminal itself.
+UPDATE jobs
+SET finished_at = now(),
+    error = CASE WHEN files_completed < files_total THEN error END,
+    state = CASE WHEN files_completed = files_total THEN 'COMPLETED'
+                 WHEN files_cancelled > 0 THEN 'CANCELLED'
+                 WHEN files_completed > 0 THEN 'PARTIAL'
+                 ELSE 'FAILED' END
+WHERE id = ANY (%(jobs)s) AND finished_at IS NULL
+  AND files_completed + files_failed + files_cancelled = files_total
+RETURNING id, state;
+
+-- Work ---------------------------------------------------------------------------------------------------------
+
+-- name: register_node
+INSERT INTO nodes (id, name, roles) VALUES (%(node)s, %(name)s, %(roles)s) ON CONFLICT (id) DO NOTHING;
+
+-- name: beat
+INSERT INTO nodes (id, name, roles, active) VALUES (%(node)s, %(name)s, %(roles)s, %(active)s)
+ON CONFLICT (id) DO UPDATE SET heartbeat_at = now(), active = excluded.active;
+
+-- name: forget_nodes
+DELETE FROM nodes n WHERE heartbeat_at < now() - interval '1 hour'
+AND NOT EXISTS (SELECT FROM transfers t WHERE t.node = n.id);
+
+-- name: leave
+DELETE FROM nodes WHERE id = %(node)s;
+
+-- name: serialise_claims
+-- One claimer at a time, so that counting what is active and adding to it is one step.
+SELECT pg_advisory_xact_lock(hashtext('datamover.claim'));
+
+-- name: claim
+WITH room AS (
+    SELECT l.destination, l.max_active - (
+        SELECT count(*) FROM transfers a WHERE a.destination = l.destination AND a.node IS NOT NULL) AS free
+    FROM unnest(%(destinations)s::text[], %(limits)s::integer[]) AS l (destination, max_active)
+), chosen AS (
+    SELECT next.id FROM room CROSS JOIN LATERAL (
+        SELECT t.id, t.job, t.index FROM transfers t
+        WHERE t.destination = room.destination AND t.state = 'PENDING' AND t.leader = t.index
+          AND t.next_attempt_at <= now()
+        ORDER BY t.job, t.index LIMIT greatest(room.free, 0)
+        FOR UPDATE SKIP LOCKED) AS next
+    ORDER BY next.job, next.index LIMIT %(room)s
+)
+UPDATE transfers t
+SET state = CASE WHEN j.archive IS NULL THEN 'IN_PROGRESS' ELSE 'PREPARING' END,
+    node = %(node)s, lease = t.lease + 1, lease_until = now() + %(lease)s * interval '1 second',
+    attempt = t.attempt + 1, started_at = coalesce(t.started_at, now()), rate = 0,
+    stage = 'connecting'
+FROM chosen, jobs j
+WHERE t.id = chosen.id AND j.id = t.job
+RETURNING t.id, t.job, t.index, t.leader, t.source_url, t.source_sealed, t.source_destination, t.source_path,
+          t.destination, t.path, t.naming, t.target, t.checksum, t.expected_size, t.attempt, t.failures, t.checkpoint,
+          t.bytes_done, t.cancelling, t.renaming, t.lease, t.state, j.owner, j.overwrite, j.archive, j.max_attempts;
+
+-- name: start_members
+UPDATE transfers t SET state = 'PREPARING', attempt = t.attempt + 1, started_at = coalesce(t.started_at, now())
+FROM unnest(%(jobs)s::integer[], %(leaders)s::integer[]) AS g (job, leader)
+WHERE t.job = g.job AND t.leader = g.leader AND t.index <> t.leader AND t.state = 'PENDING';
+
+-- name: start_jobs
+UPDATE jobs SET state = CASE WHEN archive IS NULL THEN 'IN_PROGRESS' ELSE 'PREPARING' END,
+                started_at = coalesce(started_at, now())
+WHERE id = ANY (%(jobs)s) AND state = 'PENDING';
+
+-- name: read_members
+SELECT t.id, t.job, t.index, t.leader, t.source_url, t.source_sealed, t.source_destination, t.source_path,
+       t.destination, t.path, t.naming, t.target, t.checksum, t.expected_size, t.attempt, t.failures, t.checkpoint,
+       t.bytes_done, t.cancelling, t.renaming, t.lease, t.state, j.owner, j.overwrite, j.archive, j.max_attempts
+FROM transfers t JOIN jobs j ON j.id = t.job
+WHERE t.job = %(job)s AND t.leader = %(leader)s ORDER BY t.index;
+
+-- name: renew
+-- The rows that come back are still ours; "cancelling" is the client's word reaching us.
+UPDATE transfers t SET lease_until = now() + %(lease)s * interval '1 second'
+FROM unnest(%(transfers)s::bigint[], %(leases)s::bigint[]) AS held (id, lease)
+WHERE t.id = held.id AND t.lease = held.lease AND t.node = %(node)s
+RETURNING t.id, t.cancelling;
+
+-- name: read_cancelling
+SELECT id FROM transfers WHERE node = %(node)s AND cancelling;
+
+-- name: read_expired
+-- What a node that is gone held. Its jobs are locked first, by lock_jobs.
+SELECT id, job FROM transfers WHERE node IS NOT NULL AND lease_until < now();
+
+-- name: release_expired
+UPDATE transfers t
+SET state = 'PENDING', node = NULL, lease_until = NULL, next_attempt_at = now(), rate = 0, stage = NULL
+WHERE id = ANY (%(transfers)s) AND node IS NOT NULL AND lease_until < now()
+RETURNING job, index, cancelling;
+
+-- name: release_members
+UPDATE transfers t SET state = 'PENDING', rate = 0
+FROM unnest(%(jobs)s::integer[], %(leaders)s::integer[]) AS g (job, leader)
+WHERE t.job = g.job AND t.leader = g.leader AND t.index <> t.leader AND t.state IN ('PREPARING', 'IN_PROGRESS');
+
+-- name: park
+-- A node that stops hands back what it holds, at once.
+UPDATE transfers t
+SET state = 'PENDING', node = NULL, lease_until = NULL, next_attempt_at = now(), rate = 0, stage = NULL
+FROM unnest(%(transfers)s::bigint[], %(leases)s::bigint[]) AS held (id, lease)
+WHERE t.id = held.id AND t.lease = held.lease AND t.node = %(node)s
+RETURNING t.job, t.index, t.cancelling;
+
+-- name: progress
+-- Members of a group are fenced by their leader's lease.
+WITH news AS (
+    SELECT * FROM jsonb_to_recordset(%(news)s)
+        AS n (transfer bigint, lease bigint, bytes_done bigint, size bigint, rate double precision, stage text,
+              digest text, checkpoint jsonb)
+), held AS (
+    SELECT t.id, n.*, t.job, t.size AS old_size, t.expected_size
+    FROM news n JOIN transfers t ON t.id = n.transfer
+    JOIN transfers l ON l.job = t.job AND l.index = t.leader
+    WHERE l.node = %(node)s AND l.lease = n.lease AND t.state IN ('PREPARING', 'IN_PROGRESS')
+), sized AS (
+    SELECT job, count(*) FILTER (WHERE coalesce(old_size, expected_size) IS NULL) AS more,
+           sum(size - coalesce(old_size, expected_size, 0)) AS bytes
+    FROM held WHERE size IS NOT NULL AND size IS DISTINCT FROM coalesce(old_size, expected_size) GROUP BY job
+), counted AS (
+    UPDATE jobs j SET files_sized = files_sized + sized.more, bytes_sized = bytes_sized + sized.bytes
+    FROM sized WHERE j.id = sized.job
+)
+UPDATE transfers t
+SET bytes_done = held.bytes_done, size = coalesce(held.size, t.size), rate = held.rate, stage = held.stage,
+    digest = coalesce(held.digest, t.digest), checkpoint = coalesce(held.checkpoint, t.checkpoint)
+FROM held WHERE t.id = held.id;
+
+-- name: set_target
+UPDATE transfers t SET target = %(target)s
+WHERE t.id = %(transfer)s AND EXISTS (
+    SELECT FROM transfers l WHERE l.job = t.job AND l.index = t.leader AND l.node = %(node)s AND l.lease = %(lease)s)
+RETURNING id;
+
+-- name: set_placing
+-- From here on the group's files take their names, whoever finishes it.
+UPDATE transfers t SET renaming = true, state = 'IN_PROGRESS', stage = 'placing'
+FROM transfers l
+WHERE t.job = l.job AND t.leader = l.index AND l.id = %(transfer)s AND l.node = %(node)s AND l.lease = %(lease)s
+  AND t.state IN ('PREPARING', 'IN_PROGRESS')
+RETURNING t.job;
+
+-- name: job_moves_on
+UPDATE jobs SET state = 'IN_PROGRESS' WHERE id = %(job)s AND state = 'PREPARING';
+
+-- name: lock_held
+SELECT t.id, t.job, t.index FROM transfers t
+JOIN unnest(%(transfers)s::bigint[], %(leases)s::bigint[]) AS held (id, lease) ON t.id = held.id
+WHERE t.lease = held.lease AND t.node = %(node)s AND t.state IN ('PREPARING', 'IN_PROGRESS')
+ORDER BY t.id FOR UPDATE OF t;
+
+-- name: settle
+-- The end of an attempt, for the whole placement group: in place, to be tried again, failed or cancelled. A member's
+-- size and digest stand in its row already; the leader's may not.
+WITH outcome AS (
+    SELECT * FROM jsonb_to_recordset(%(outcomes)s)
+        AS o (job integer, leader integer, state text, failures integer, pause double precision, error jsonb,
+              checkpoint jsonb, bytes_done bigint, size bigint, digest text)
+), before AS (
+    SELECT t.id, o.*, t.index = o.leader AS leads, coalesce(t.size, t.expected_size) AS known,
+           CASE WHEN t.index = o.leader THEN coalesce(o.size, t.size) ELSE t.size END AS now_size
+    FROM outcome o JOIN transfers t ON t.job = o.job AND t.leader = o.leader
+    WHERE t.state IN ('PREPARING', 'IN_PROGRESS')
+), ended AS (
+    UPDATE transfers t
+    SET state = b.state,
+        node = NULL, lease_until = NULL, renaming = false, stage = NULL, rate = 0,
+        failures = b.failures,
+        next_attempt_at = now() + coalesce(b.pause, 0) * interval '1 second',
+        error = CASE WHEN b.state = 'COMPLETED' THEN NULL ELSE coalesce(b.error, t.error) END,
+        first_error = coalesce(t.first_error, b.error),
+        checkpoint = CASE WHEN b.leads THEN b.checkpoint END,
+        size = b.now_size,
+        digest = CASE WHEN b.leads THEN coalesce(b.digest, t.digest) ELSE t.digest END,
+        bytes_done = CASE WHEN b.state = 'COMPLETED' THEN coalesce(b.now_size, 0)
+                          WHEN b.leads THEN b.bytes_done ELSE 0 END,
+        finished_at = CASE WHEN b.state <> 'PENDING' THEN now() END
+    FROM before b WHERE t.id = b.id
+), counted AS (
+    SELECT job, count(*) FILTER (WHERE state = 'COMPLETED') AS completed,
+           count(*) FILTER (WHERE state = 'FAILED') AS failed,
+           count(*) FILTER (WHERE state = 'CANCELLED') AS cancelled,
+           coalesce(sum(now_size) FILTER (WHERE state = 'COMPLETED'), 0) AS bytes,
+           count(*) FILTER (WHERE known IS NULL AND now_size IS NOT NULL) AS newly_sized,
+           coalesce(sum(now_size - coalesce(known, 0)) FILTER (WHERE now_size IS NOT NULL), 0) AS newly_bytes
+    FROM before GROUP BY job
+), erred AS (
+    SELECT DISTINCT ON (job) job, error FROM outcome WHERE error IS NOT NULL ORDER BY job, leader
+)
+UPDATE jobs j
+SET files_completed = files_completed + c.completed, files_failed = files_failed + c.failed,
+    files_cancelled = files_cancelled + c.cancelled, bytes_settled = bytes_settled + c.bytes,
+    files_sized = files_sized + c.newly_sized, bytes_sized = bytes_sized + c.newly_bytes,
+    state = CASE WHEN j.state = 'PREPARING' AND c.completed > 0 THEN 'IN_PROGRESS' ELSE j.state END,
+    error = coalesce(e.error, j.error), first_error = coalesce(j.first_error, e.error)
+FROM counted c LEFT JOIN erred e USING (job)
+WHERE j.id = c.job;
+
+-- name: read_installation
+SELECT id::text FROM installation;
+
+-- name: notify
+SELECT pg_notify('datamover', %(news)s);

@@ -1,0 +1,284 @@
+"""What an engine asks of the job room: work to do, the lease on it, and where to write what came of it.
+
+A *lease* says who works on a placement group: 30 s, renewed every 10. Every statement here that changes a transfer
+names the node and the lease, so that a node which lost it changes nothing. The door's half is ``datamover.jobs.store``.
+Every method raises Unavailable while the database is away.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from psycopg2.errors import UniqueViolation
+
+from datamover.errors import DataMoverError, DestinationExists
+from datamover.jobs import news, rows
+from datamover.jobs.database import Cursor, Database, Json
+from datamover.jobs.sql import Queries
+from datamover.jobs.store import LEASE
+from datamover.jobs.values import Checkpoint, Progress, State, Transfer
+
+_KINDS = {State.COMPLETED: "completed", State.FAILED: "failed", State.CANCELLED: "cancelled", State.PENDING: "retrying"}
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A placement group whose lease we hold: the leader first, then its members by index."""
+
+    transfers: tuple[Transfer, ...]
+
+    @property
+    def leader(self) -> Transfer:
+        return self.transfers[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """An event of a file's own, told with the outcome of its attempt."""
+
+    kind: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended."""
+
+    leader: Transfer
+    state: State
+    """COMPLETED, FAILED, CANCELLED, or PENDING: to be tried again."""
+    failures: int
+    pause: float = 0.0
+    """Seconds before the next attempt."""
+    error: DataMoverError | None = None
+    checkpoint: Checkpoint | None = None
+    bytes_done: int = 0
+    size: int | None = None
+    digest: str | None = None
+    """As clients are told it: ``sha256:…``."""
+    remarks: tuple[Remark, ...] = ()
+
+
+class Queue:
+    """The work of one node."""
+
+    def __init__(
+        self, database: Database, cipher: rows.Seal, *, node: str, name: str, roles: Sequence[str], lease: float = LEASE
+    ) -> None:
+        self._database = database
+        self._cipher = cipher
+        self._node = node
+        self._name = name
+        self._roles = sorted(roles)
+        self._lease = lease
+        self._queries = Queries.load()
+
+    @property
+    def lease(self) -> float:
+        """Seconds that a claim or a renewal holds."""
+        return self._lease
+
+    async def installation(self) -> str:
+        """Return what tells this database from every other."""
+        return str((await self._database.fetch(self._queries["read_installation"]))[0]["id"])
+
+    async def beat(self, active: int) -> None:
+        """Tell that this node lives, and how many transfers it works on."""
+        beat = {"node": self._node, "name": self._name, "roles": self._roles, "active": active}
+        await self._database.execute(self._queries["beat"], beat)
+        await self._database.execute(self._queries["forget_nodes"])
+
+    async def leave(self) -> None:
+        """Tell that this node is gone."""
+        await self._database.execute(self._queries["leave"], {"node": self._node})
+
+    # Taking work ----------------------------------------------------------------------------------------------
+
+    async def claim(self, limits: Mapping[str, int], room: int) -> list[Group]:
+        """Take at most ``room`` groups, oldest first, at most ``limits`` of them at a time for each destination."""
+
+        async def take(cursor: Cursor) -> list[Group]:
+            await cursor.execute(self._queries["serialise_claims"])
+            found = await cursor.fetch(
+                self._queries["claim"],
+                {
+                    "destinations": list(limits),
+                    "limits": list(limits.values()),
+                    "room": room,
+                    "node": self._node,
+                    "lease": self._lease,
+                },
+            )
+            if not found:
+                return []
+            leaders = [rows.transfer(row, self._cipher) for row in found]
+            staged = [leader for leader in leaders if leader.archive]
+            keys = {"jobs": [one.job for one in staged], "leaders": [one.index for one in staged]}
+            if staged:
+                await cursor.execute(self._queries["start_members"], keys)
+            await cursor.execute(self._queries["start_jobs"], {"jobs": sorted({one.job for one in leaders})})
+            groups = [Group((leader, *await self._members(cursor, leader))) for leader in leaders]
+            await self._tell(cursor, [(one.job, one.index, _started(one)) for one in leaders])
+            return sorted(groups, key=lambda group: (group.leader.job, group.leader.index))
+
+        return await self._database.transaction(take)
+
+    async def _members(self, cursor: Cursor, leader: Transfer) -> list[Transfer]:
+        if not leader.archive:
+            return []
+        found = await cursor.fetch(self._queries["read_members"], {"job": leader.job, "leader": leader.index})
+        return [rows.transfer(row, self._cipher) for row in found if row["index"] != leader.index]
+
+    async def take_over(self) -> int:
+        """Put back in the queue what nodes that are gone held; return how many groups."""
+
+        async def take(cursor: Cursor) -> int:
+            expired = await cursor.fetch(self._queries["read_expired"])
+            if not expired:
+                return 0
+            jobs = sorted({row["job"] for row in expired})
+            await cursor.execute(self._queries["lock_jobs"], {"jobs": jobs})
+            released = await cursor.fetch(
+                self._queries["release_expired"], {"transfers": [row["id"] for row in expired]}
+            )
+            await self._released(cursor, released)
+            return len(released)
+
+        return await self._database.transaction(take)
+
+    async def park(self, held: Sequence[Transfer]) -> None:
+        """Hand back groups at once, with the checkpoints that were written."""
+
+        async def do(cursor: Cursor) -> None:
+            await cursor.execute(self._queries["lock_jobs"], {"jobs": sorted({one.job for one in held})})
+            await self._released(cursor, await cursor.fetch(self._queries["park"], self._fence(held)))
+
+        if held:
+            await self._database.transaction(do)
+
+    async def _released(self, cursor: Cursor, released: Sequence[rows.Row]) -> None:
+        keys = {"jobs": [row["job"] for row in released], "leaders": [row["index"] for row in released]}
+        await cursor.execute(self._queries["release_members"], keys)
+        jobs = sorted({row["job"] for row in released if row["cancelling"]})
+        for job in jobs:
+            cancelled = await cursor.fetch(self._queries["cancel_waiting"], {"job": job})
+            await cursor.execute(self._queries["count_cancelled"], {"job": job, "files": len(cancelled)})
+            await self._tell(cursor, [(job, row["index"], Remark("cancelled")) for row in cancelled])
+        await self._finish(cursor, jobs)
+        await cursor.execute(self._queries["notify"], {"news": news.WORK})
+
+    # Holding it -----------------------------------------------------------------------------------------------
+
+    async def renew(self, held: Sequence[Transfer]) -> dict[int, bool]:
+        """Renew leases; return the ids that are still ours, True where the client cancelled."""
+        renewed = await self._database.fetch(self._queries["renew"], {**self._fence(held), "lease": self._lease})
+        return {row["id"]: row["cancelling"] for row in renewed}
+
+    async def cancelling(self) -> set[int]:
+        """Return the ids of the groups that this node is to stop, at the client's word."""
+        return {row["id"] for row in await self._database.fetch(self._queries["read_cancelling"], {"node": self._node})}
+
+    async def progress(self, progress: Sequence[Progress]) -> None:
+        """Write how far transfers are; those whose lease was lost are passed over."""
+        parameters = {"node": self._node, "news": Json(rows.progress_parameters(progress))}
+        await self._database.execute(self._queries["progress"], parameters)
+
+    async def set_target(self, transfer: Transfer, leader: Transfer, target: str) -> bool:
+        """Write a file's path, once its name is known; False: the lease was lost.
+
+        Raises DestinationExists where another file of the job has it.
+        """
+        parameters = {"transfer": transfer.id, "target": target, "node": self._node, "lease": leader.lease}
+        try:
+            return bool(await self._database.fetch(self._queries["set_target"], parameters))
+        except UniqueViolation:
+            raise DestinationExists(
+                f"another file of this job is called {target!r} too: give the files paths of their own"
+            ) from None
+
+    async def placing(self, leader: Transfer) -> bool:
+        """Write that a group is verified and its renames begin; False: the lease was lost."""
+
+        async def do(cursor: Cursor) -> bool:
+            await cursor.execute(self._queries["lock_jobs"], {"jobs": [leader.job]})
+            parameters = {"transfer": leader.id, "node": self._node, "lease": leader.lease}
+            found = await cursor.fetch(self._queries["set_placing"], parameters)
+            await cursor.execute(self._queries["job_moves_on"], {"job": leader.job})
+            return bool(found)
+
+        return await self._database.transaction(do)
+
+    # Ending it ------------------------------------------------------------------------------------------------
+
+    async def settle(self, outcomes: Sequence[Outcome]) -> None:
+        """Write how attempts ended; those whose lease was lost are passed over."""
+
+        async def do(cursor: Cursor) -> None:
+            jobs = sorted({one.leader.job for one in outcomes})
+            await cursor.execute(self._queries["lock_jobs"], {"jobs": jobs})
+            leaders = [one.leader for one in outcomes]
+            ours = {row["id"] for row in await cursor.fetch(self._queries["lock_held"], self._fence(leaders))}
+            held = [one for one in outcomes if one.leader.id in ours]
+            if not held:
+                return
+            await cursor.execute(self._queries["settle"], {"outcomes": Json([_columns(one) for one in held])})
+            await self._tell(
+                cursor,
+                [(one.leader.job, one.leader.index, remark) for one in held for remark in (*one.remarks, _ended(one))],
+            )
+            await self._finish(cursor, jobs)
+
+        await self._database.transaction(do)
+
+    async def _finish(self, cursor: Cursor, jobs: Sequence[int]) -> None:
+        for row in await cursor.fetch(self._queries["finish_jobs"], {"jobs": list(jobs)}) if jobs else ():
+            kind = {"CANCELLED": "cancelled", "COMPLETED": "completed"}.get(row["state"], "failed")
+            await self._tell(cursor, [(row["id"], None, Remark(kind, {"status": row["state"]}))])
+            await cursor.execute(self._queries["notify"], {"news": news.ended(row["id"])})
+
+    async def _tell(self, cursor: Cursor, events: Sequence[tuple[int, int | None, Remark]]) -> None:
+        told = [{"job": job, "file": file, "kind": one.kind, "details": dict(one.details)} for job, file, one in events]
+        await cursor.execute(self._queries["insert_events"], {"events": Json(told)})
+
+    def _fence(self, held: Sequence[Transfer]) -> dict[str, Any]:
+        return {
+            "node": self._node,
+            "transfers": [one.id for one in held],
+            "leases": [one.lease for one in held],
+        }
+
+
+def _started(transfer: Transfer) -> Remark:
+    return Remark("preparing" if transfer.archive else "started", {"attempt": transfer.attempt})
+
+
+def _ended(outcome: Outcome) -> Remark:
+    details: dict[str, Any] = {}
+    if outcome.state is State.COMPLETED:
+        details = {"size": outcome.size, "digest": outcome.digest}
+    if outcome.error is not None:
+        details["error"] = outcome.error.as_dict()
+    if outcome.state is State.PENDING:
+        details["next_retry_at"] = _told(datetime.now(UTC) + timedelta(seconds=outcome.pause))
+    return Remark(_KINDS[outcome.state], details)
+
+
+def _told(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _columns(outcome: Outcome) -> dict[str, Any]:
+    leader, error = outcome.leader, outcome.error
+    return {
+        "job": leader.job,
+        "leader": leader.index,
+        "state": outcome.state.value,
+        "failures": outcome.failures,
+        "pause": outcome.pause,
+        "error": {**error.as_dict(), "attempt": leader.attempt, "at": _told(datetime.now(UTC))} if error else None,
+        "checkpoint": rows.checkpoint_column(outcome.checkpoint),
+        "bytes_done": outcome.bytes_done,
+        "size": outcome.size,
+        "digest": outcome.digest,
+    }

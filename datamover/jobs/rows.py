@@ -1,0 +1,191 @@
+"""Rows of the database <-> the values of the job room.
+
+Pure: what a column means is written here and nowhere else. The queries themselves stand in queries.sql.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from datamover.jobs.values import (
+    Checkpoint,
+    Checksum,
+    Event,
+    FileRecord,
+    JobRecord,
+    Naming,
+    NewFile,
+    NewJob,
+    Overwrite,
+    PlaceSource,
+    Progress,
+    SourceRef,
+    State,
+    Transfer,
+    UrlSource,
+)
+
+Row = Mapping[str, Any]
+
+
+class Seal(Protocol):
+    """Keeps what a row must not tell."""
+
+    def seal(self, text: str) -> bytes: ...
+
+    def open(self, sealed: bytes) -> str: ...
+
+
+def job_parameters(job: NewJob) -> dict[str, Any]:
+    """Return what ``insert_job`` asks for."""
+    sizes = [file.size for file in job.files if file.size is not None]
+    return {
+        "owner": job.owner,
+        "method": job.method,
+        "label": job.label,
+        "request_id": job.request_id,
+        "fingerprint": job.fingerprint,
+        "overwrite": job.overwrite.value,
+        "archive": job.archive,
+        "max_attempts": job.max_attempts,
+        "files_total": len(job.files),
+        "files_sized": len(sizes),
+        "bytes_sized": sum(sizes),
+    }
+
+
+def file_parameters(job: NewJob, cipher: Seal) -> list[dict[str, Any]]:
+    """Return what ``insert_transfers`` asks for: one placement group for an archive, else one for each file."""
+    return [
+        {
+            "index": index,
+            "leader": 0 if job.archive else index,
+            **_source_columns(file.source, cipher),
+            "destination": file.destination,
+            "path": file.path,
+            "naming": file.naming.value,
+            "target": file.path if _known(job, index, file) else None,
+            "checksum": str(file.checksum) if file.checksum else None,
+            "expected_size": file.size,
+        }
+        for index, file in enumerate(job.files)
+    ]
+
+
+def _known(job: NewJob, index: int, file: NewFile) -> bool:
+    return file.naming is Naming.EXACT and (not job.archive or index == 0)
+
+
+def _source_columns(source: SourceRef, cipher: Seal) -> dict[str, Any]:
+    if isinstance(source, PlaceSource):
+        return {"source_destination": source.destination, "source_path": source.path}
+    secret = source.url != source.shown
+    return {
+        "source_url": source.shown,
+        "source_sealed": "\\x" + cipher.seal(source.url).hex() if secret else None,
+    }
+
+
+def transfer(row: Row, cipher: Seal) -> Transfer:
+    """Return what a claim or ``read_members`` gave."""
+    return Transfer(
+        id=row["id"],
+        job=row["job"],
+        index=row["index"],
+        owner=row["owner"],
+        source=_source(row, cipher),
+        destination=row["destination"],
+        path=row["path"],
+        naming=Naming(row["naming"]),
+        overwrite=Overwrite(row["overwrite"]),
+        archive=row["archive"],
+        checksum=Checksum.parse(row["checksum"]) if row["checksum"] else None,
+        size=row["expected_size"],
+        attempt=row["attempt"],
+        max_attempts=row["max_attempts"],
+        failures=row["failures"],
+        checkpoint=Checkpoint(**row["checkpoint"]) if row["checkpoint"] else None,
+        sent=row["bytes_done"],
+        target=row["target"],
+        cancelling=row["cancelling"],
+        placing=row["renaming"],
+        lease=row["lease"],
+    )
+
+
+def _source(row: Row, cipher: Seal) -> SourceRef:
+    if row["source_destination"] is not None:
+        return PlaceSource(row["source_destination"], row["source_path"])
+    sealed = row["source_sealed"]
+    return UrlSource(cipher.open(bytes(sealed)) if sealed is not None else row["source_url"], row["source_url"])
+
+
+def shown_source(row: Row) -> str:
+    """Return a row's source as it may be told."""
+    if row["source_destination"] is not None:
+        return PlaceSource(row["source_destination"], row["source_path"]).shown
+    return str(row["source_url"])
+
+
+def progress_parameters(news: Sequence[Progress]) -> list[dict[str, Any]]:
+    """Return what ``progress`` asks for."""
+    return [asdict(one) for one in news]
+
+
+def checkpoint_column(checkpoint: Checkpoint | None) -> dict[str, Any] | None:
+    return asdict(checkpoint) if checkpoint else None
+
+
+def job(row: Row, waiting_for: str | None = None) -> JobRecord:
+    """Return what ``listing`` read."""
+    sized = row["files_sized"] == row["files_total"]
+    return JobRecord(
+        id=row["id"],
+        state=State(row["state"]),
+        owner=row["owner"],
+        label=row["label"],
+        method=row["method"],
+        archive=row["archive"],
+        files_total=row["files_total"],
+        files_completed=row["files_completed"],
+        files_failed=row["files_failed"],
+        bytes_total=row["bytes_sized"] if sized else None,
+        bytes_done=row["bytes_settled"] + row["bytes_moving"],
+        rate=row["rate"],
+        stage=row["stage"],
+        attempt=row["attempt"],
+        max_attempts=row["max_attempts"],
+        next_retry_at=row["next_retry_at"],
+        waiting_for=waiting_for,
+        error=row["error"],
+        first_error=row["first_error"],
+        submitted_at=row["submitted_at"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+    )
+
+
+def file(row: Row) -> FileRecord:
+    """Return what ``read_files`` read."""
+    return FileRecord(
+        index=row["index"],
+        source=shown_source(row),
+        destination=row["destination"],
+        path=row["path"],
+        state=State(row["state"]),
+        size=row["size"],
+        bytes_done=row["bytes_done"],
+        rate=row["rate"],
+        digest=row["digest"],
+        attempt=row["attempt"],
+        next_retry_at=row["next_retry_at"],
+        error=row["error"],
+        first_error=row["first_error"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+    )
+
+
+def event(row: Row) -> Event:
+    """Return what ``read_events`` read."""
+    return Event(row["cursor"], row["at"], row["job"], row["file"], row["kind"], row["details"])
