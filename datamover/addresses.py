@@ -17,7 +17,7 @@ def endpoint_interface(description: str) -> str | None:
     Raises ValueError for anything but a tcp or unix server endpoint.
     """
     try:
-        arguments, keywords = _parse_endpoint(description)
+        arguments, keywords = _parse_endpoint(description)  # type: ignore[no-untyped-call]
     except Exception as error:
         # Twisted's parser fails in whatever way its input makes it.
         raise ValueError(str(error)) from error
