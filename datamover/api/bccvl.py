@@ -1,0 +1,125 @@
+"""The original's methods, in the original's words: clients of every era call these unchanged.
+
+They answer ``{'id', 'status', 'reason'?}`` and, where ``jobs.*`` would Fault, ``{'status': 'REJECTED', 'reason'}``.
+"""
+
+import re
+from collections.abc import Awaitable
+from typing import Any
+
+from datamover.api.context import Caller, Context
+from datamover.api.methods import Table
+from datamover.api.moves import NO_ALA, Moves, Rejected, invalid, is_lsid, missing
+from datamover.errors import RequestError, UnknownJob
+from datamover.jobs.values import JobRecord, State
+
+TABLE = Table()
+
+_MOVING = {State.PENDING: "PENDING", State.PREPARING: "IN_PROGRESS", State.IN_PROGRESS: "IN_PROGRESS"}
+_DOWNLOADING = {State.PENDING: "PENDING", State.PREPARING: "DOWNLOADING", State.IN_PROGRESS: "DOWNLOADING"}
+
+
+@TABLE.method("pullOccurrenceFromALA", "struct string", "struct string string", "struct", lenient=True)
+async def pull_occurrence_from_ala(context: Context, caller: Caller, lsid: Any, destination: Any = None) -> Any:
+    """Fetch the occurrences of a taxon: pullOccurrenceFromALA(lsid) -> {id, status}.
+
+    {status: 'REJECTED', reason} where it is refused.
+    """
+    if not is_lsid(lsid):
+        return _rejected(missing("source ALA LSID"))
+    return _rejected(Rejected(NO_ALA))
+
+
+@TABLE.method("checkALAJobStatus", "struct int", "struct string", "struct", lenient=True)
+async def check_ala_job_status(context: Context, caller: Caller, id: Any) -> Any:  # noqa: A002 - the original's
+    """Tell how far a pullOccurrenceFromALA is: checkALAJobStatus(id) -> {id, status, reason?}.
+
+    status: PENDING, DOWNLOADING, COMPLETED or FAILED; REJECTED, without an id, where there is no such job.
+    """
+    return await _or_rejected(_status(context, caller, id, _DOWNLOADING))
+
+
+@TABLE.method(
+    "move",
+    "struct string string",
+    "struct string string boolean",
+    "struct array string",
+    "struct array string boolean",
+    "struct struct struct",
+    "struct struct struct boolean",
+    "struct",
+    lenient=True,
+)
+async def move(context: Context, caller: Caller, source: Any, destination: Any, zip: Any = None) -> Any:  # noqa: A002
+    """Move files: move(source, destination, zip=False) -> {id, status}, or {status: 'REJECTED', reason}.
+
+    source: a URL (scp, http, https), or a list of them; destination: scp://host/path, host being a registered name;
+    with zip they arrive as one zip. Structs as of 2013 are taken too: {type: 'url', url}, {type: 'scp', host, path},
+    {type: 'mixed', sources} and {host, path, zip?}, in either order.
+    """
+    return await _or_rejected(_move(context, caller, source, destination, zip))
+
+
+@TABLE.method("checkMoveStatus", "struct int", "struct string", "struct", lenient=True)
+async def check_move_status(context: Context, caller: Caller, id: Any) -> Any:  # noqa: A002 - the original's
+    """Tell how far a move is: checkMoveStatus(id) -> {id, status, reason?}.
+
+    status: PENDING, IN_PROGRESS, COMPLETED or FAILED; REJECTED, without an id, where there is no such job.
+    """
+    return await _or_rejected(_status(context, caller, id, _MOVING))
+
+
+TABLE.method("check_move_status", "struct int", "struct string", "struct", lenient=True)(check_move_status)
+
+
+async def _move(context: Context, caller: Caller, source: Any, destination: Any, zipped: Any) -> dict[str, Any]:
+    job = Moves(context.registry, context.rules(caller), caller).job(source, destination, zipped)
+    [answer] = await context.store.submit([job])
+    return {"id": answer.id, "status": _MOVING.get(answer.state, answer.state.value)}
+
+
+async def _status(context: Context, caller: Caller, id: Any, words: dict[State, str]) -> dict[str, Any]:  # noqa: A002
+    number = _id(id)
+    record = await context.store.job(number, caller.owner)
+    if record.state is State.COMPLETED:
+        return {"id": number, "status": "COMPLETED"}
+    if record.state in words:
+        return {"id": number, "status": words[record.state]}
+    return {
+        "id": number,
+        "status": "FAILED",
+        "reason": f"Move has failed for job with id {number}. Reason: {_reason(record)}",
+    }
+
+
+def _id(value: Any) -> int:
+    """Return a job's id from an int or a string of digits."""
+    if value is None:
+        raise missing("id")
+    if isinstance(value, str) and re.fullmatch(r"\s*[0-9]{1,18}\s*", value):
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise invalid("id must be an int")
+    return value
+
+
+def _reason(record: JobRecord) -> str:
+    if record.state is State.CANCELLED:
+        return "The job was cancelled."
+    message = (record.error or {}).get("message") or "unknown"
+    if record.state is State.PARTIAL:
+        return f"{record.files_failed} of {record.files_total} files failed. {message}"
+    return str(message)
+
+
+async def _or_rejected(answer: Awaitable[dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return await answer
+    except UnknownJob:
+        return _rejected(Rejected("Job does not exist"))
+    except RequestError as error:
+        return _rejected(error)
+
+
+def _rejected(error: RequestError) -> dict[str, Any]:
+    return {"status": "REJECTED", "reason": error.message}

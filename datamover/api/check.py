@@ -1,0 +1,120 @@
+"""``jobs.check``: a look at both ends of every file of a checked request.
+
+Sources are inspected, targets too, and every destination that is named is tried once as a transfer would use it. What
+is found are the problems that a job would meet now; no job is made, and what was written for the trial is removed.
+"""
+
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any
+
+from twisted.internet.defer import DeferredSemaphore, gatherResults
+
+from datamover.api.context import Context
+from datamover.api.records import measure
+from datamover.errors import DataMoverError, DestinationInvalid, RequestTooLarge, Scope, SourceNotFound
+from datamover.jobs.values import Naming, NewFile, NewJob, Overwrite, PlaceSource
+from datamover.protocols.base import Inspection, Origin
+
+MOST_FILES = 1000
+AT_ONCE = 8
+"""Files looked at at the same time."""
+
+
+async def look(context: Context, job: NewJob) -> dict[str, Any]:
+    """Return ``{ok, files}``; completes when every end was looked at, cancelling stops the looking."""
+    if len(job.files) > MOST_FILES:
+        raise RequestTooLarge(f"files: {len(job.files)} of them: jobs.check looks at {MOST_FILES} at most")
+    names = sorted({file.destination for file in job.files})
+    trials = dict(zip(names, await _all([partial(_trial, context, name) for name in names]), strict=True))
+    files = await _all([partial(_file, context, job, file, trials[file.destination]) for file in job.files])
+    return {"ok": not any(file["problems"] for file in files), "files": files}
+
+
+async def _all(calls: Sequence[Callable[[], Coroutine[Any, Any, dict[str, Any]]]]) -> list[dict[str, Any]]:
+    """Return what the calls return, in order, a few of them running at a time."""
+    turns = DeferredSemaphore(AT_ONCE)
+    return await gatherResults([turns.run(call) for call in calls], consumeErrors=True)
+
+
+async def _trial(context: Context, name: str) -> dict[str, Any]:
+    """Return whether a destination can be written, the bytes that fit, and what is wrong."""
+    told: dict[str, Any] = {"writable": False, "problems": []}
+    try:
+        result = await context.registry.test(name)
+        told["problems"] = [_step(name, step) for step in result["steps"] if not step["ok"]]
+        told["writable"] = result["ok"] and any(step["step"] == "write" for step in result["steps"])
+        if result["ok"] and not told["writable"]:
+            told["problems"] = [f"destination {name!r} can be read only"]
+        if told["writable"]:
+            told["free"] = measure(await context.registry.get(name).at(Scope.DESTINATION).free())
+    except DataMoverError as error:
+        told["problems"].append(f"destination {name!r}: {error.message}")
+    return told
+
+
+def _step(name: str, step: dict[str, Any]) -> str:
+    error = step.get("error") or "failed"
+    message = error.get("message", "failed") if isinstance(error, dict) else error
+    return f"destination {name!r}: {step['step']}: {message}"
+
+
+async def _file(context: Context, job: NewJob, file: NewFile, trial: dict[str, Any]) -> dict[str, Any]:
+    problems: list[str] = list(trial["problems"])
+    found: Inspection | None = None
+    try:
+        found = await _origin(context, file).inspect()
+        if found.directory:
+            raise SourceNotFound(f"{file.source.shown} is a directory: expected a file")
+        if file.size is not None and found.size is not None and found.size != file.size:
+            problems.append(f"source: its size is {found.size} bytes, expected {file.size}")
+    except DataMoverError as error:
+        problems.append(f"source: {error.message}")
+        found = None
+    source = {"reachable": found is not None, **(_told(found) if found else {})}
+    destination = {"writable": trial["writable"], "free": trial.get("free")}
+    path = _path(file, found)
+    if trial["writable"] and path is not None:
+        try:
+            destination |= await _target(context, job, file, path)
+        except DataMoverError as error:
+            problems.append(f"destination {file.destination!r}: {error.message}")
+    free, size = trial.get("free"), found.size if found else None
+    if free is not None and size is not None and size > free:
+        problems.append(f"destination {file.destination!r}: the file's {size} bytes do not fit: {free:.0f} are free")
+    return {"source": source, "destination": destination, "problems": problems}
+
+
+def _origin(context: Context, file: NewFile) -> Origin:
+    source = file.source
+    if isinstance(source, PlaceSource):
+        return context.registry.get(source.destination).at(Scope.SOURCE).origin(source.path)
+    if context.http is None:
+        raise SourceNotFound("this process reads no URLs")
+    return context.http.origin(source.url)
+
+
+def _told(found: Inspection) -> dict[str, Any]:
+    return {
+        "name": found.name or None,
+        "size": measure(found.size),
+        "identity": found.identity,
+        "modified": measure(found.modified),
+    }
+
+
+def _path(file: NewFile, found: Inspection | None) -> str | None:
+    """Return where the file would be, None where its name is not known."""
+    if file.naming is not Naming.INTO:
+        return file.path
+    return f"{file.path}/{found.name}".lstrip("/") if found and found.name else None
+
+
+async def _target(context: Context, job: NewJob, file: NewFile, path: str) -> dict[str, Any]:
+    there = await context.registry.get(file.destination).at(Scope.DESTINATION).inspect(path)
+    if there is not None and there.directory:
+        raise DestinationInvalid(f"{path!r} is a directory: end the path in '/' to put the file into it")
+    told: dict[str, Any] = {"path": path, "exists": there is not None}
+    if there is not None:
+        told["replaced"] = job.overwrite is not Overwrite.NEVER
+    return told

@@ -1,0 +1,207 @@
+"""What the door needs of the other rooms, and who is calling.
+
+The seams are Protocols: the job store, the registry, the source policy and the logins stand behind them.
+"""
+
+from collections.abc import Collection, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from twisted.internet import task
+
+from datamover.config import Config
+from datamover.errors import DataMoverError, NotPermitted, RequestError, Scope, Unavailable
+from datamover.jobs.request_files import Rules
+from datamover.jobs.values import Event, FileRecord, JobRecord, NewJob, State, Submitted
+from datamover.protocols.base import Origin, Place
+from datamover.registry.urls import WebUrl
+
+if TYPE_CHECKING:
+    from datamover.api.methods import Method
+
+T = TypeVar("T")
+
+SLICE = 0.01
+"""Seconds that long work keeps the reactor before the others have their turn."""
+
+
+class Store(Protocol):
+    """The job store as the door uses it; ``owner`` None is an administrator, any method may raise Unavailable."""
+
+    @property
+    def ready(self) -> bool: ...
+
+    async def submit(self, jobs: Sequence[NewJob]) -> list[Submitted]: ...
+
+    async def job(self, id: int, owner: str | None = None) -> JobRecord: ...  # noqa: A002
+
+    async def files(
+        self,
+        id: int,  # noqa: A002
+        owner: str | None = None,
+        *,
+        state: State | None = None,
+        offset: int = 0,
+        limit: int = 100,
+    ) -> list[FileRecord]: ...
+
+    async def jobs(
+        self,
+        owner: str | None = None,
+        *,
+        state: State | None = None,
+        label: str | None = None,
+        destination: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> list[JobRecord]: ...
+
+    async def wait(self, id: int, timeout: float, owner: str | None = None) -> JobRecord: ...  # noqa: A002, ASYNC109
+
+    async def cancel(self, id: int, owner: str | None = None) -> JobRecord: ...  # noqa: A002
+
+    async def retry(self, id: int, owner: str | None = None) -> JobRecord: ...  # noqa: A002
+
+    async def events(
+        self,
+        owner: str | None = None,
+        *,
+        after: int = 0,
+        job: int | None = None,
+        limit: int = 100,
+        timeout: float = 0.0,  # noqa: ASYNC109
+    ) -> list[Event]: ...
+
+    async def queue(self) -> list[dict[str, Any]]: ...
+
+    async def nodes(self) -> list[dict[str, Any]]: ...
+
+    async def rate(self) -> float: ...
+
+    async def ids_used(self) -> float: ...
+
+
+class Destination(Protocol):
+    """A registered place."""
+
+    @property
+    def name(self) -> str: ...
+
+    def at(self, side: Scope) -> Place: ...
+
+
+class Registry(Protocol):
+    """The registered destinations."""
+
+    def names(self) -> Sequence[str]: ...
+
+    def get(self, name: str) -> Destination: ...
+
+    def locate(self, host: str, user: str | None, path: str) -> tuple[Destination, str] | None: ...
+
+    def describe(self, name: str) -> dict[str, Any]: ...
+
+    async def test(self, name: str) -> dict[str, Any]: ...
+
+
+class Policy(Protocol):
+    """Which URLs may be sources."""
+
+    def check_url(self, url: str) -> None: ...
+
+
+class Credentials(Protocol):
+    """The logins for sources."""
+
+    def header_for(self, url: WebUrl) -> tuple[bytes, bytes] | None: ...
+
+
+class Http(Protocol):
+    """What reads URLs."""
+
+    def origin(self, url: str) -> Origin: ...
+
+
+class Logins(Protocol):
+    """Who may call; ``check`` returns the client's name, None where the login is wrong."""
+
+    async def check(self, username: str, password: str, address: str) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is calling, and what they may."""
+
+    name: str
+    administrator: bool
+    destinations: Collection[str] | None = None
+    """The names that may be used; None: all."""
+
+    @property
+    def owner(self) -> str | None:
+        """Whose jobs are seen; None: everybody's."""
+        return None if self.administrator else self.name
+
+    def may_use(self, destination: str) -> bool:
+        return self.destinations is None or destination in self.destinations
+
+    def check_destination(self, destination: str) -> None:
+        """Raise NotPermitted for a destination that is not this caller's to use."""
+        if not self.may_use(destination):
+            raise NotPermitted(f"client {self.name!r} may not use destination {destination!r}")
+
+
+LOCAL = Caller("local", administrator=True)
+"""Whoever calls where no clients are configured: only loopback and Unix listeners start so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What every method is handed."""
+
+    config: Config
+    registry: Registry
+    store: Store
+    policy: Policy
+    credentials: Credentials | None
+    http: Http | None
+    reactor: Any
+    methods: "Mapping[str, Method]"
+
+    def caller(self, name: str) -> Caller:
+        """Return the configured client of a name."""
+        client = self.config.clients[name]
+        return Caller(name, client.admin, client.destinations)
+
+    def rules(self, caller: Caller) -> Rules:
+        """Return what this caller's requests are held against."""
+        return Rules(
+            owner=caller.name,
+            destinations=tuple(self.registry.names()),
+            permitted=caller.destinations,
+            check_url=self._check_url,
+            max_files=self.config.limits.files,
+            max_attempts=self.config.transfers.max_attempts,
+        )
+
+    def _check_url(self, url: str) -> None:
+        self.policy.check_url(url)
+        if self.credentials is None:
+            return
+        try:
+            self.credentials.header_for(WebUrl.parse(url))
+        except RequestError:
+            raise
+        except DataMoverError as error:
+            raise Unavailable(error.message) from None
+
+    async def in_slices(self, steps: Generator[None, None, T]) -> T:
+        """Run a generator to its end, a slice of time at a turn of the reactor; cancelling stops it."""
+        while True:
+            until = self.reactor.seconds() + SLICE
+            try:
+                while self.reactor.seconds() < until:
+                    next(steps)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            await task.deferLater(self.reactor, 0, lambda: None)

@@ -1,0 +1,92 @@
+"""What is turned away before its body is read: everything that is not an XML-RPC client of this service.
+
+A web page can make a browser send a POST to a local service. It cannot set another content type than a form's without
+asking first, cannot leave out Origin, and reaches us under its own name (DNS rebinding): so only ``text/xml``, no
+Origin, and only Host headers that are ours. Pure.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from socket import gethostname
+
+from datamover.addresses import endpoint_interface
+from datamover.config import Config
+
+Header = Callable[[str], list[str]]
+"""Every value of a header, by its name."""
+
+ALWAYS = frozenset({"localhost", "localhost.localdomain", "ip6-localhost", "127.0.0.1", "::1"})
+_EVERY_ADDRESS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared with, not listened on
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer in HTTP's own terms, not XML-RPC's."""
+
+    status: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Which Host headers are served."""
+
+    names: frozenset[str]
+    any_address: bool
+    """A listener binds every address, so that every literal one may be ours; a page cannot bear one as its name."""
+
+    @classmethod
+    def from_config(cls, config: Config) -> "Gate":
+        """Serve localhost, the listeners' own interfaces and ``service.hosts``."""
+        interfaces = {endpoint_interface(listener) for listener in config.service.listen} - {None}
+        every = bool(interfaces & _EVERY_ADDRESS)
+        own: Iterable[str] = [gethostname()] if every else []
+        names = {_plain(name) for name in (*config.service.hosts, *own, *(each for each in interfaces if each))}
+        return cls(frozenset(ALWAYS | names), every)
+
+    def refusal(self, method: str, header: Header) -> Refusal | None:
+        """Return why a request is not read, None for one that may be an XML-RPC call."""
+        hosts = header("host")
+        if len(hosts) != 1 or not self.serves(hosts[0]):
+            shown = repr(hosts[0][:100]) if len(hosts) == 1 else "none, or several,"
+            return Refusal(
+                421,
+                f"Host {shown} is not served here: use the listener's address, or have it added to service.hosts.",
+            )
+        if header("origin"):
+            return Refusal(403, "Requests from web pages (with an Origin header) are not served.")
+        if method != "POST":
+            return Refusal(405, "This is an XML-RPC service: send a methodCall with POST.")
+        types = [value.partition(";")[0].strip().lower() for value in header("content-type")]
+        if types != ["text/xml"]:
+            return Refusal(415, "Send the methodCall with Content-Type: text/xml.")
+        if any(value.strip().lower() != "identity" for value in header("content-encoding")):
+            return Refusal(415, "Send the methodCall as it is, without a Content-Encoding.")
+        return None
+
+    def serves(self, host: str) -> bool:
+        """Tell whether a Host header's value, with or without a port, is ours."""
+        name = host.strip()
+        if name.startswith("["):
+            name, bracket, port = name[1:].partition("]")
+            port = port.removeprefix(":") if port.startswith(":") else port
+            if not bracket:
+                return False
+        else:
+            name, _, port = name.partition(":")
+        if port and not port.isdigit():
+            return False
+        return _plain(name) in self.names or (self.any_address and _is_address(name))
+
+
+def _plain(name: str) -> str:
+    return name.strip("[]").rstrip(".").lower()
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,138 @@
+"""``jobs.*``: ask for moves, and see how far they are."""
+
+from typing import Any
+
+from datamover.api import check as checks
+from datamover.api import parameters, records
+from datamover.api.context import Caller, Context
+from datamover.api.methods import Table
+from datamover.errors import NotPermitted
+from datamover.jobs.requests import checking, checking_many
+
+TABLE = Table()
+
+
+@TABLE.method("jobs.submit", "struct struct")
+async def submit(context: Context, caller: Caller, request: Any) -> Any:
+    """Ask for files to be moved: jobs.submit(request) -> {id, status, created}.
+
+    request: {files: [{source, destination, path, checksum?, size?}…], overwrite?, archive?, request_id?, label?,
+    max_attempts?}; one file's keys may stand at the top instead of in files. source is an http(s) URL or
+    {destination, path}; path is below the destination's root, and a directory if it ends in "/". The answer means that
+    the job is on disk. The same request_id and request again return the same job, created false.
+    """
+    job = await context.in_slices(checking(request, context.rules(caller)))
+    [answer] = await context.store.submit([job])
+    return records.submitted(answer)
+
+
+@TABLE.method("jobs.submit_many", "array array")
+async def submit_many(context: Context, caller: Caller, requests: Any) -> Any:
+    """Ask for several jobs, all or none: jobs.submit_many([request…]) -> [{id, status, created}…].
+
+    A refusal names the request by its index, and nothing is stored.
+    """
+    jobs = await context.in_slices(checking_many(requests, context.rules(caller)))
+    return [records.submitted(answer) for answer in await context.store.submit(jobs)] if jobs else []
+
+
+@TABLE.method("jobs.check", "struct struct", abandoned=True)
+async def check(context: Context, caller: Caller, request: Any) -> Any:
+    """Check a request and look at both ends, without making a job: jobs.check(request) -> {ok, files}.
+
+    files: [{source: {reachable, name?, size?, identity?, modified?}, destination: {writable, exists, free?, path?},
+    problems: [text…]}…]. What jobs.submit refuses is refused here alike. At most 1,000 files.
+    """
+    job = await context.in_slices(checking(request, context.rules(caller)))
+    return await checks.look(context, job)
+
+
+@TABLE.method("jobs.status", "struct int")
+async def status(context: Context, caller: Caller, id: Any) -> Any:  # noqa: A002 - what the interface calls it
+    """Tell how far a job is: jobs.status(id) -> {id, status, files_total, files_completed, bytes_done, rate, …}.
+
+    status: PENDING, PREPARING, IN_PROGRESS, COMPLETED, PARTIAL, FAILED or CANCELLED. What does not apply is left out.
+    """
+    return records.job(await context.store.job(parameters.job_id(id), caller.owner))
+
+
+@TABLE.method("jobs.files", "array int", "array int struct")
+async def files(context: Context, caller: Caller, id: Any, options: Any = None) -> Any:  # noqa: A002
+    """Tell of each file of a job: jobs.files(id, {status?, offset?, limit?}) -> [{index, source, path, status, …}…].
+
+    In the request's order; limit is 100 where it is not given, 1,000 at most.
+    """
+    table = parameters.options({} if options is None else options, {"status", "offset", "limit"})
+    found = await context.store.files(
+        parameters.job_id(id),
+        caller.owner,
+        state=parameters.state(table),
+        offset=parameters.number(table, "offset", 0, 0, 2**31 - 1),
+        limit=parameters.limit(table),
+    )
+    return [records.file(each) for each in found]
+
+
+@TABLE.method("jobs.list", "array", "array struct")
+async def list_jobs(context: Context, caller: Caller, options: Any = None) -> Any:
+    """Tell of the jobs, newest first: jobs.list({status?, owner?, label?, destination?, before?, limit?}) -> [job…].
+
+    Each is what jobs.status tells. before is the id that the page before ended with; limit is 100 where it is not
+    given, 1,000 at most. owner is for administrators, who see everybody's jobs.
+    """
+    known = {"status", "owner", "label", "destination", "before", "limit"}
+    table = parameters.options({} if options is None else options, known)
+    owner = parameters.optional_text(table, "owner")
+    if owner is not None and not caller.administrator and owner != caller.name:
+        raise NotPermitted(f"owner: {owner!r}: only an administrator sees the jobs of others")
+    before = table.get("before")
+    found = await context.store.jobs(
+        caller.owner if owner is None else owner,
+        state=parameters.state(table),
+        label=parameters.optional_text(table, "label"),
+        destination=parameters.optional_text(table, "destination"),
+        before=None if before is None else parameters.job_id(before, "before"),
+        limit=parameters.limit(table),
+    )
+    return [records.job(each) for each in found]
+
+
+@TABLE.method("jobs.wait", "struct int double", "struct int int", abandoned=True)
+async def wait(context: Context, caller: Caller, id: Any, timeout: Any) -> Any:  # noqa: A002, ASYNC109
+    """Wait for a job's end: jobs.wait(id, timeout) -> what jobs.status tells.
+
+    Answers when the job ends, or as it is after timeout seconds, 60 at most.
+    """
+    waiting = parameters.seconds(timeout, "timeout")
+    return records.job(await context.store.wait(parameters.job_id(id), waiting, caller.owner))
+
+
+@TABLE.method("jobs.cancel", "struct int")
+async def cancel(context: Context, caller: Caller, id: Any) -> Any:  # noqa: A002
+    """Give a job up: jobs.cancel(id) -> what jobs.status tells afterwards. Files in place stay there."""
+    return records.job(await context.store.cancel(parameters.job_id(id), caller.owner))
+
+
+@TABLE.method("jobs.retry", "struct int")
+async def retry(context: Context, caller: Caller, id: Any) -> Any:  # noqa: A002
+    """Try a job's failed files again, and those alone: jobs.retry(id) -> what jobs.status tells afterwards."""
+    return records.job(await context.store.retry(parameters.job_id(id), caller.owner))
+
+
+@TABLE.method("jobs.events", "struct", "struct struct", abandoned=True)
+async def events(context: Context, caller: Caller, options: Any = None) -> Any:
+    """Tell what happened: jobs.events({after?, job?, limit?, timeout?}) -> {events: [{cursor, at, job, …}…], cursor}.
+
+    The append-only history after a cursor; with the cursor that it returns the next call goes on, missing nothing and
+    telling nothing twice. timeout: seconds to wait for the first event, 60 at most, 0 where it is not given.
+    """
+    table = parameters.options({} if options is None else options, {"after", "job", "limit", "timeout"})
+    after = parameters.cursor(table, "after")
+    found = await context.store.events(
+        caller.owner,
+        after=after,
+        job=parameters.job_id(table["job"], "job") if "job" in table else None,
+        limit=parameters.limit(table),
+        timeout=parameters.seconds(table.get("timeout", 0), "timeout"),
+    )
+    return {"events": [records.event(each) for each in found], "cursor": str(found[-1].cursor if found else after)}

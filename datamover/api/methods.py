@@ -1,0 +1,144 @@
+"""The table of methods, and how one of them is called.
+
+Each module of a namespace declares its methods once, with signature, help and who may call them; the dispatcher, and
+``system.*``, read that. Errors become Faults here.
+"""
+
+import secrets
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from inspect import cleandoc
+from typing import Any
+from xmlrpc.client import Fault
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from datamover.api.context import Caller, Context
+from datamover.errors import InvalidRequest, NotPermitted, RequestError
+
+log = Logger()
+
+NO_SUCH_METHOD = 8001
+BUG = 8002
+
+NOT_YET = frozenset(
+    {"jobs.pause", "jobs.resume", "destinations.hold", "destinations.release", "service.drain", "service.reload"}
+)
+"""Part of the interface, and refused until they work."""
+
+Run = Callable[..., Coroutine[Any, Any, Any]]
+Signature = tuple[str, ...]
+"""The type of the result, then those of the parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One method of the interface."""
+
+    name: str
+    signatures: tuple[Signature, ...]
+    run: Run
+    """Called with the context, the caller and the parameters."""
+    administrator: bool = False
+    lenient: bool = False
+    """A missing parameter counts as nil: the method has its own words for it."""
+    abandoned: bool = False
+    """Cancelled when its client goes away; any other is done to its end."""
+
+    @property
+    def help(self) -> str:
+        return cleandoc(self.run.__doc__ or "")
+
+
+class Table:
+    """The methods of one namespace, in the order of their declaration."""
+
+    def __init__(self) -> None:
+        self.methods: dict[str, Method] = {}
+
+    def method(
+        self, name: str, *signatures: str, administrator: bool = False, lenient: bool = False, abandoned: bool = False
+    ) -> Callable[[Run], Run]:
+        """Declare a coroutine function as a method; a signature is written "struct int double", the result first."""
+
+        def declare(run: Run) -> Run:
+            parsed = tuple(tuple(signature.split()) for signature in signatures)
+            self.methods[name] = Method(name, parsed, run, administrator, lenient, abandoned)
+            return run
+
+        return declare
+
+
+def find(methods: Mapping[str, Method], name: str) -> Method:
+    """Return a method; raises Fault 8001 for one that does not exist, InvalidRequest for one that does not yet."""
+    method = methods.get(name)
+    if method is not None:
+        return method
+    if name in NOT_YET:
+        raise InvalidRequest(f"{name} is not available yet")
+    raise Fault(NO_SUCH_METHOD, f"there is no method {name[:100]!r}: system.listMethods names those there are")
+
+
+async def call(context: Context, caller: Caller, name: str, parameters: tuple[Any, ...]) -> Any:
+    """Return a method's result, or a Fault; raises only what means that nobody waits for it any more."""
+    try:
+        method = find(context.methods, name)
+        _check_caller(method, caller)
+        running = method.run(context, caller, *_fitting(method, parameters))
+        return await (running if method.abandoned else _whole(running, name))
+    except Fault as refusal:
+        return refusal
+    except RequestError as error:
+        return fault(error)
+    except CancelledError:
+        raise
+    except Exception:
+        # Whatever else is raised is a bug, and the next call must be served all the same.
+        return bug(name)
+
+
+async def _whole(running: Coroutine[Any, Any, Any], name: str) -> Any:
+    """Return what ``running`` returns; being cancelled ends the waiting for it, not what it does."""
+    outer: Deferred[Any] = Deferred()
+
+    def ended(result: Any) -> None:
+        if not outer.called:
+            outer.callback(result)
+        elif isinstance(result, Failure) and not isinstance(result.value, RequestError | Fault):
+            bug(name, result)
+
+    Deferred.fromCoroutine(running).addBoth(ended)
+    return await outer
+
+
+def _check_caller(method: Method, caller: Caller) -> None:
+    if method.administrator and not caller.administrator:
+        raise NotPermitted(f"{method.name} is an administrator's to call")
+
+
+def _fitting(method: Method, parameters: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the parameters if a signature takes as many; raises InvalidRequest."""
+    counts = sorted({len(signature) - 1 for signature in method.signatures})
+    if len(parameters) in counts:
+        return parameters
+    if method.lenient and len(parameters) < counts[-1]:
+        return parameters + (None,) * (counts[-1] - len(parameters))
+    expected = " or ".join(str(count) for count in counts)
+    raise InvalidRequest(f"{method.name}: {len(parameters)} parameters: expected {expected}; see system.methodHelp")
+
+
+def fault(error: RequestError) -> Fault:
+    """Return what a client is told of a refusal."""
+    return Fault(error.fault, error.message)
+
+
+def bug(where: str, failure: Failure | None = None) -> Fault:
+    """Log a bug with its traceback under a reference, and return the Fault that names the reference alone.
+
+    Without a ``failure`` it is the exception that is being handled.
+    """
+    reference = secrets.token_hex(4)
+    log.failure("bug {reference} in {where}", failure, reference=reference, where=where)
+    return Fault(BUG, f"an error of datamover's own: its log tells more under the reference {reference}")

@@ -1,0 +1,256 @@
+"""The shapes that the original's ``move`` took over the years -> one job.
+
+Pure. A call is refused in the original's words (``Rejected``), which its clients show; what those words do not cover is
+refused with the errors of ``jobs.submit``. Nothing is stored or looked at here.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+from datamover.api.context import Caller, Registry
+from datamover.errors import NotPermitted, RequestError, RequestTooLarge
+from datamover.jobs.request_files import Rules, Targets, is_array, place_source, told, url_source
+from datamover.jobs.values import Naming, NewFile, NewJob, Overwrite, SourceRef
+from datamover.registry.paths import check_path, is_into
+
+NO_ALA = "ALA sources are not available yet"
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_LSID = re.compile(r"urn:lsid:[^:\s]+:[^:\s]+:[^:\s]+(:[^:\s]+)?", re.IGNORECASE)
+_SCP = re.compile(r"(?:([^/@]*(?:@[^/@]*)*)@)?(\[[^\]/]*\]|[^/:@]*)(?::\d*)?(/.*)?", re.DOTALL)
+
+
+class Rejected(RequestError):
+    """A refusal in the original's words."""
+
+
+def missing(what: str) -> Rejected:
+    return Rejected(f"Missing or incorrect parameter '{what}'")
+
+
+def invalid(what: str) -> Rejected:
+    return Rejected(f"Invalid parameter '{what}'")
+
+
+def is_lsid(value: object) -> bool:
+    """Tell whether a value is a Life Science Identifier: urn:lsid:<authority>:<namespace>:<object>[:<revision>]."""
+    return isinstance(value, str) and _LSID.fullmatch(value) is not None
+
+
+class _Ala:
+    """A dataset as a source."""
+
+
+ALA = _Ala()
+Found = SourceRef | _Ala
+
+
+@dataclass(frozen=True, slots=True)
+class _Into:
+    """Where a move goes."""
+
+    destination: str
+    path: str
+    naming: Naming
+
+
+@dataclass(frozen=True, slots=True)
+class Moves:
+    """Reads the parameters of ``move`` for one caller."""
+
+    registry: Registry
+    rules: Rules
+    caller: Caller
+
+    def job(self, first: Any, second: Any, zipped: Any) -> NewJob:
+        """Return the job that a call asks for; raises Rejected and what ``jobs.submit`` raises."""
+        if first is None or second is None:
+            raise missing("source and destination must not be None")
+        if isinstance(first, Mapping) or isinstance(second, Mapping):
+            source, destination = (second, first) if _turned(first, second) else (first, second)
+            sources = self._described_sources(source)
+            into, also = self._described_destination(destination)
+            zipped = also if zipped is None else zipped
+        else:
+            sources = self._listed_sources(first)
+            into = self._destination(second)
+        if zipped is not None and not isinstance(zipped, bool):
+            raise invalid("zip must be of type bool")
+        return self._job(sources, into, bool(zipped))
+
+    def _job(self, sources: list[Found], into: _Into, zipped: bool) -> NewJob:
+        if sum(source is ALA for source in sources) > 1:
+            raise Rejected("Too many ALA jobs. Mixed sources can only contain a maximum of one ALA job.")
+        if len(sources) > self.rules.max_files:
+            raise RequestTooLarge(f"{len(sources)} sources: expected at most {self.rules.max_files}")
+        # Several files need a directory: what scp would have refused without one.
+        naming = Naming.INTO if len(sources) > 1 and not zipped else into.naming
+        targets = Targets(shared=zipped)
+        files = []
+        for index, source in enumerate(sources):
+            if isinstance(source, _Ala):
+                raise Rejected(NO_ALA)
+            file = NewFile(source, into.destination, into.path, naming)
+            targets.add(file, f"sources[{index}]")
+            files.append(file)
+        return NewJob(
+            owner=self.rules.owner,
+            files=tuple(files),
+            overwrite=Overwrite.ALWAYS,
+            archive="bagit" if zipped else None,
+            method="move",
+            max_attempts=self.rules.max_attempts,
+        )
+
+    # Structs, as of 2013 --------------------------------------------------------------------------------------
+
+    def _described_sources(self, source: Any) -> list[Found]:
+        if isinstance(source, Mapping) and source.get("type") == "mixed":
+            sources = source.get("sources")
+            if sources is None:
+                raise missing("sources must be provided with mixed source")
+            if not is_array(sources):
+                raise missing("sources must be of list type")
+            if not sources:
+                raise invalid("no sources selected")
+            if any(isinstance(each, Mapping) and each.get("type") == "mixed" for each in sources):
+                raise invalid("mixed sources may not be nested")
+            return [self._described_source(each) for each in sources]
+        return [self._described_source(source)]
+
+    def _described_source(self, source: Any) -> Found:
+        if not isinstance(source, Mapping):
+            raise missing("source must be of type dict")
+        match source.get("type"):
+            case None:
+                raise missing("source must specify a type")
+            case "ala":
+                if not is_lsid(source.get("lsid")):
+                    raise missing("lsid must be provided with ala source")
+                return ALA
+            case "url":
+                url = source.get("url") or source.get("id")
+                if not isinstance(url, str):
+                    raise missing("url must be provided with url source")
+                return self._web(url)
+            case "scp":
+                host, path = source.get("host"), source.get("path")
+                if not isinstance(host, str) or not isinstance(path, str) or not host or not path:
+                    raise missing("host and path must be provided with scp source")
+                return self._file(host if host in self.registry.names() else None, host, None, path)
+            case unknown:
+                raise Rejected(f"Unknown source type '{unknown if isinstance(unknown, str) else told(unknown)}'")
+
+    def _described_destination(self, destination: Any) -> tuple[_Into, Any]:
+        if not isinstance(destination, Mapping):
+            raise missing("destination must be of type dict")
+        host, path = destination.get("host"), destination.get("path")
+        if not isinstance(host, str) or not isinstance(path, str) or not host:
+            raise missing("destination must specify a host and path")
+        known = host if host in self.registry.names() else None
+        return self._into(known, host, None, path), destination.get("zip")
+
+    # URLs, as of 2014 -----------------------------------------------------------------------------------------
+
+    def _listed_sources(self, source: Any) -> list[Found]:
+        if not isinstance(source, str) and not is_array(source):
+            raise invalid("source must be of type str or list")
+        sources = [source] if isinstance(source, str) else list(source)
+        if not sources:
+            raise invalid("no sources selected")
+        if not all(isinstance(each, str) for each in sources):
+            raise invalid("source must be of type str or list")
+        return [self._source(each) for each in sources]
+
+    def _source(self, url: str) -> Found:
+        match scheme := _scheme(url):
+            case "scp":
+                user, host, path = _scp(url, "source")
+                return self._file(host, host, user, path)
+            case "http" | "https":
+                return self._web(url)
+            case "ala":
+                if not is_lsid(parse_qs(url.partition("?")[2]).get("lsid", [None])[0]):
+                    raise missing("source ALA LSID")
+                return ALA
+        raise Rejected(f"Unknown source URL scheme '{scheme}'")
+
+    def _destination(self, url: Any) -> _Into:
+        if not isinstance(url, str):
+            raise missing("destination must be of type str")
+        if (scheme := _scheme(url)) != "scp":
+            raise Rejected(f"Unknown destination URL scheme '{scheme}'")
+        user, host, path = _scp(url, "destination")
+        return self._into(host, host, user, path)
+
+    # What they mean -------------------------------------------------------------------------------------------
+
+    def _web(self, url: str) -> SourceRef:
+        if (scheme := _scheme(url)) not in ("http", "https"):
+            raise Rejected(f"Unknown source URL scheme '{scheme}'")
+        rest = url.partition("://")[2]
+        host = re.split("[/?#]", rest, maxsplit=1)[0]
+        if not host.rpartition("@")[2].partition(":")[0]:
+            raise Rejected("Host not specified in 'source'")
+        if rest == host:
+            raise Rejected("Path not specified in 'source'")
+        return url_source(url, "source", self.rules)
+
+    def _file(self, known: str | None, host: str, user: str | None, path: str) -> SourceRef:
+        """Return a file of a place as a source."""
+        found = self.registry.locate(known, user, path) if known else None
+        if found is None:
+            raise Rejected(f"Unknown source '{host}'")
+        destination, below = found
+        self._permit(destination.name)
+        if not check_path(below, key="source", destination=destination.name):
+            raise Rejected("Path not specified in 'source'")
+        return place_source(destination.name, below, "source")
+
+    def _into(self, known: str | None, host: str, user: str | None, path: str) -> _Into:
+        found = self.registry.locate(known, user, path) if known else None
+        if found is None:
+            raise Rejected(f"Unknown destination '{host}'")
+        destination, below = found
+        self._permit(destination.name)
+        checked = check_path(below, key="destination", destination=destination.name)
+        return _Into(destination.name, checked.rstrip("/"), Naming.INTO if is_into(checked) else Naming.PROBE)
+
+    def _permit(self, name: str) -> None:
+        if not self.caller.may_use(name):
+            raise NotPermitted(f"client {self.caller.name!r} may not use destination {name!r}")
+
+
+def _turned(first: Any, second: Any) -> bool:
+    """Tell whether the destination comes first, as in 2013-09."""
+    return _is_destination(first) and not _is_destination(second)
+
+
+def _is_destination(value: Any) -> bool:
+    if not isinstance(value, Mapping) or value.get("type") is not None:
+        return False
+    return value.get("host") is not None and value.get("path") is not None
+
+
+def _scheme(url: str) -> str:
+    """Return the scheme of a URL in lower case, "" where it has none."""
+    match = _SCHEME.match(url.strip())
+    return match[1].lower() if match else ""
+
+
+def _scp(url: str, what: str) -> tuple[str | None, str, str]:
+    """Return user, host and path of ``scp://[user@]host[:port]/path``; the path may hold "?" and "#"."""
+    match = _SCP.fullmatch(url.strip().partition("://")[2])
+    if match is None:
+        raise Rejected(f"Host not specified in '{what}'")
+    user, host, path = match.groups()
+    if user is not None and ":" in user:
+        raise invalid(f"{what} must not hold a password: leave it out")
+    if not host:
+        raise Rejected(f"Host not specified in '{what}'")
+    if not path:
+        raise Rejected(f"Path not specified in '{what}'")
+    return unquote(user) if user else None, host.strip("[]"), unquote(path)

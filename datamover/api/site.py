@@ -1,0 +1,205 @@
+"""The door itself: HTTP in, XML-RPC out, on ``/data_mover`` and ``/RPC2``.
+
+A request passes the gate (headers alone), the login, the reader and then its method. Bodies are bounded: what is over
+the bound is read and thrown away, so that the client finds an answer rather than a broken pipe. What methods there are,
+and what they do, is written in the modules of the namespaces.
+"""
+
+from base64 import b64decode
+from functools import partial
+from io import BytesIO
+from typing import Any
+from xmlrpc.client import Fault
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site
+
+from datamover.api import bccvl, destinations, jobs, methods, service, system, wire
+from datamover.api.context import LOCAL, Caller, Context, Logins
+from datamover.api.gate import Gate, Refusal
+from datamover.config import Config
+from datamover.errors import InvalidRequest, RequestError, RequestTooLarge
+
+log = Logger()
+
+NAMESPACES = (jobs, destinations, service, system, bccvl)
+PATHS = (b"data_mover", b"RPC2")
+DRAINED = 2
+"""A body may be this many times over its bound; then the connection is closed."""
+_REALM = b'Basic realm="datamover", charset="UTF-8"'
+
+
+def make_site(
+    *,
+    config: Config,
+    registry: Any,
+    store: Any,
+    policy: Any,
+    credentials: Any = None,
+    http: Any = None,
+    logins: Logins,
+    reactor: Any,
+) -> Site:
+    """Return the site that serves the interface; nothing is connected to or read before a request comes."""
+    known = {name: method for namespace in NAMESPACES for name, method in namespace.TABLE.methods.items()}
+    context = Context(config, registry, store, policy, credentials, http, reactor, known)
+    gate = Gate.from_config(config)
+    door = Door(context, logins)
+    root = Nowhere(gate)
+    for path in PATHS:
+        root.putChild(path, door)
+    factory = partial(BoundedRequest, gate=gate, limit=config.limits.request_size)
+    site = Site(root, requestFactory=factory, parsePOSTFormSubmission=False, reactor=reactor)  # type: ignore[no-untyped-call]
+    site.noisy = False
+    return site
+
+
+class BoundedRequest(Request):
+    """A request that keeps no more of its body than is wanted."""
+
+    def __init__(self, *args: Any, gate: Gate, limit: int, **keywords: Any) -> None:
+        super().__init__(*args, **keywords)  # type: ignore[no-untyped-call]
+        self._gate = gate
+        self._limit = limit
+        self._received = 0
+        self.refusal: Refusal | None = None
+        """Why the body is not kept at all."""
+        self.too_large = False
+
+    def header(self, name: str) -> list[str]:
+        """Return every value of a header."""
+        return [str(value) for value in self.requestHeaders.getRawHeaders(name, [])]
+
+    def gotLength(self, length: int | None) -> None:  # noqa: N802 - Twisted's
+        # The method is not known here to a Request; it is judged when the body is in.
+        self.refusal = self._gate.refusal("POST", self.header)
+        self.too_large = length is not None and length > self._limit
+        super().gotLength(0 if self.refusal or self.too_large else length)  # type: ignore[no-untyped-call]
+
+    def handleContentChunk(self, data: bytes) -> None:  # noqa: N802 - Twisted's
+        self._received += len(data)
+        if self._received > self._limit * DRAINED:
+            self.loseConnection()  # type: ignore[no-untyped-call]
+        elif self._received > self._limit and not self.too_large:
+            self.too_large = True
+            assert self.content is not None
+            self.content.close()
+            self.content = BytesIO()
+        if not (self.refusal or self.too_large):
+            super().handleContentChunk(data)  # type: ignore[no-untyped-call]
+
+    def process(self) -> None:
+        self.refusal = self.refusal or self._gate.refusal(self.method.decode("latin-1"), self.header)
+        super().process()  # type: ignore[no-untyped-call]
+
+
+class Nowhere(Resource):
+    """Every path that is not the interface's."""
+
+    def __init__(self, gate: Gate) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._gate = gate
+
+    def getChild(self, path: bytes, request: Any) -> Resource:  # noqa: N802 - Twisted's
+        return self
+
+    def render(self, request: Any) -> int:
+        refuse(
+            request, request.refusal if request.refusal else Refusal(404, "The interface is at /data_mover and /RPC2.")
+        )
+        return NOT_DONE_YET
+
+
+class Door(Resource):
+    """The interface."""
+
+    isLeaf = True  # noqa: N815 - Twisted's
+
+    def __init__(self, context: Context, logins: Logins) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._context = context
+        self._logins = logins
+
+    def render(self, request: Any) -> int:
+        if request.refusal:
+            refuse(request, request.refusal)
+            return NOT_DONE_YET
+        answering = Deferred.fromCoroutine(self._answer(request))
+        request.notifyFinish().addErrback(lambda gone: answering.cancel())
+        answering.addErrback(_unless_gone, request)
+        return NOT_DONE_YET
+
+    async def _answer(self, request: Any) -> None:
+        caller = await self._caller(request)
+        if caller is None:
+            request.setHeader(b"WWW-Authenticate", _REALM)
+            refuse(request, Refusal(401, "The name or the password is missing or wrong."))
+            return
+        try:
+            result = await self._call(caller, request)
+        except RequestError as error:
+            result = methods.fault(error)
+        body = wire.answer(result)
+        request.setHeader(b"Content-Type", b"text/xml; charset=utf-8")
+        request.setHeader(b"Content-Length", b"%d" % len(body))
+        request.write(body)
+        request.finish()
+
+    async def _call(self, caller: Caller, request: Any) -> Any:
+        """Return the result of the call in the body, a Fault where it went wrong."""
+        if request.too_large:
+            limit = self._context.config.limits.request_size
+            raise RequestTooLarge(f"the request is over {limit} bytes ([limits] request_size): send it in several")
+        if request.content is None:
+            raise InvalidRequest("the request has no body: expected an XML-RPC methodCall")
+        name, parameters = await self._context.in_slices(wire.reading(request.content))
+        return await methods.call(self._context, caller, name, parameters)
+
+    async def _caller(self, request: Any) -> Caller | None:
+        if not self._context.config.clients:
+            return LOCAL
+        login = _basic(request.header("authorization"))
+        if login is None:
+            return None
+        name = await self._logins.check(*login, getattr(request.getClientAddress(), "host", ""))
+        return None if name is None else self._context.caller(name)
+
+
+def refuse(request: Any, refusal: Refusal) -> None:
+    """Answer in plain text and finish."""
+    body = (refusal.text + "\n").encode()
+    request.setResponseCode(refusal.status)
+    if refusal.status == 405:
+        request.setHeader(b"Allow", b"POST")
+    request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
+    request.setHeader(b"Content-Length", b"%d" % len(body))
+    if request.method != b"HEAD":
+        request.write(body)
+    request.finish()
+
+
+def _basic(headers: list[str]) -> tuple[str, str] | None:
+    """Return the name and password of a Basic login (RFC 7617), None where there is none to be read."""
+    scheme, _, encoded = headers[0].partition(" ") if len(headers) == 1 else ("", "", "")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        username, colon, password = b64decode(encoded.strip(), validate=True).decode("utf-8").partition(":")
+    except ValueError:
+        return None
+    return (username, password) if colon else None
+
+
+def _unless_gone(failure: Failure, request: Any) -> None:
+    """Log a bug of the door itself; a client that went away is none."""
+    if isinstance(failure.value, CancelledError | ConnectionDone | ConnectionLost):
+        return
+    fault: Fault = methods.bug("the door", failure)
+    if not request.finished and not request.startedWriting and not request._disconnected:
+        request.setHeader(b"Content-Type", b"text/xml; charset=utf-8")
+        request.write(wire.answer(fault))
+        request.finish()

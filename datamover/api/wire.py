@@ -1,0 +1,111 @@
+"""XML-RPC on the wire: a body read in slices, and answers that every client can read.
+
+Reading is strict about XML (no DTD, no entities, bounded nesting) and lenient about values (i8, nil). What goes out
+is plain XML-RPC: no nil, no i8, and only characters that XML can carry.
+"""
+
+import re
+from collections.abc import Generator, Mapping
+from datetime import UTC, datetime
+from typing import Any, BinaryIO
+from xmlrpc.client import Fault, Unmarshaller, dumps
+
+from defusedxml.common import DefusedXmlException
+from defusedxml.xmlrpc import DefusedExpatParser
+
+from datamover.errors import InvalidRequest
+
+READ = 64 * 1024
+"""Bytes parsed at a time: a few milliseconds."""
+DEEPEST = 32
+"""Arrays and structs within each other."""
+
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_INT = 2**31
+
+
+class _Bounded(Unmarshaller):
+    """An unmarshaller that refuses what is nested beyond reason."""
+
+    _depth = 0
+
+    def start(self, tag: str, attrs: dict[str, str]) -> None:
+        if tag in ("array", "struct"):
+            self._depth += 1
+            if self._depth > DEEPEST:
+                raise InvalidRequest(f"the body nests arrays and structs more than {DEEPEST} deep")
+        super().start(tag, attrs)
+
+    def end(self, tag: str) -> None:
+        if tag in ("array", "struct"):
+            self._depth -= 1
+        super().end(tag)
+
+
+def reading(body: BinaryIO) -> Generator[None, None, tuple[str, tuple[Any, ...]]]:
+    """Parse a call, yielding after each slice; return its method's name and parameters. Raises InvalidRequest."""
+    target = _Bounded()
+    parser = DefusedExpatParser(target, forbid_dtd=True)
+    try:
+        while data := body.read(READ):
+            parser.feed(data)
+            yield
+        parser.close()
+        parameters = target.close()
+        method = target.getmethodname()
+    except InvalidRequest:
+        raise
+    except DefusedXmlException:
+        raise InvalidRequest("the body has a document type or entities: expected a plain XML-RPC methodCall") from None
+    except Exception as error:
+        # Expat and the unmarshaller raise whatever the malformed document makes them run into.
+        raise InvalidRequest(f"the body is not an XML-RPC methodCall: {_reason(error)}") from None
+    if not isinstance(method, str):
+        raise InvalidRequest("the body is not an XML-RPC methodCall: it names no method")
+    return method, tuple(parameters)
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    return text[:200] if text else "a value in it is incomplete"
+
+
+def answer(value: object) -> bytes:
+    """Return the body of an answer: a value, or a Fault."""
+    if isinstance(value, Fault):
+        fault = Fault(value.faultCode, legible(value.faultString))
+        text = dumps(fault, methodresponse=True)
+    else:
+        text = dumps((outgoing(value),), methodresponse=True)
+    # A parser would read a bare carriage return as a new line.
+    return text.replace("\r", "&#13;").encode()
+
+
+def outgoing(value: Any) -> Any:
+    """Return a value as it may go out: without nil, its times as text, its long integers as doubles.
+
+    Fractions end at the third digit: of bytes a second and of seconds no more means anything.
+    """
+    if isinstance(value, Mapping):
+        return {legible(str(key)): outgoing(each) for key, each in value.items() if each is not None}
+    if isinstance(value, list | tuple):
+        return [outgoing(each) for each in value if each is not None]
+    if isinstance(value, str):
+        return legible(value)
+    if isinstance(value, datetime):
+        return moment(value)
+    if isinstance(value, int) and not isinstance(value, bool) and not -_INT <= value < _INT:
+        return float(value)
+    if isinstance(value, float):
+        return round(value, 3)
+    return value
+
+
+def legible(text: str) -> str:
+    """Return text with the replacement character for whatever XML cannot carry."""
+    return _NOT_XML.sub("\ufffd", text)
+
+
+def moment(at: datetime) -> str:
+    """Return a time as text: ISO 8601, UTC, whole seconds."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,225 @@
+"""One file of a request, checked: its source, where it goes, what is expected of it.
+
+Pure: no reactor, no database, no network. A refusal names the key and the value. What a whole request says is the
+business of ``datamover.jobs.requests``.
+"""
+
+import json
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeGuard
+
+from datamover.errors import InvalidRequest, NotPermitted, RequestError, UnknownDestination, UnsupportedScheme
+from datamover.jobs.values import Checksum, Naming, NewFile, PlaceSource, SourceRef, UrlSource
+from datamover.protocols.http.names import path_name
+from datamover.registry.paths import check_path, is_into
+from datamover.registry.urls import WebUrl, shown
+
+LARGEST_SIZE = 2**53
+"""Bytes: what a double tells exactly."""
+FILE_KEYS = frozenset({"source", "destination", "path", "checksum", "size"})
+NOT_YET = frozenset({"priority", "deadline", "on_failure", "notify"})
+HEX_DIGITS = {"sha256": 64, "sha512": 128, "sha1": 40, "md5": 32}
+PLACE_SCHEMES = frozenset({"file", "sftp", "scp"})
+
+_SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]*):")
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a request is held against."""
+
+    owner: str
+    destinations: Collection[str]
+    """The registered names."""
+    permitted: Collection[str] | None
+    """Those that this client may use; None: all."""
+    check_url: Callable[[str], None]
+    """Refuses a URL that may not be a source, or whose login is not at hand, with a RequestError."""
+    max_files: int
+    max_attempts: int
+    """Where the request does not say."""
+
+
+@contextmanager
+def at(where: str) -> Iterator[None]:
+    """Put ``where`` before the message of a RequestError raised within."""
+    try:
+        yield
+    except RequestError as error:
+        raise type(error)(f"{where}: {error.message}") from None
+
+
+@dataclass(slots=True)
+class Targets:
+    """Where the files of one job go, as far as it is known before they are looked at: no two to the same name."""
+
+    shared: bool = False
+    """The files go into one archive; that they share its path is right."""
+    _seen: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def add(self, file: NewFile, where: str) -> None:
+        """Take note of a file; raises InvalidRequest where another has its target."""
+        target = None if self.shared else known_target(file)
+        if target is None:
+            return
+        other = self._seen.setdefault((file.destination, target), where)
+        if other != where:
+            raise InvalidRequest(
+                f"{where} and {other} have the same target {target!r} at destination {file.destination!r}"
+            )
+
+
+def known_target(file: NewFile) -> str | None:
+    """Return the path that a file will have, None where only its source can tell."""
+    if file.naming is Naming.EXACT:
+        return file.path
+    if file.naming is Naming.PROBE:
+        return None
+    if isinstance(file.source, PlaceSource):
+        name = file.source.path.rpartition("/")[2]
+    else:
+        url = WebUrl.parse(file.source.url)
+        name = path_name(url.path) if url.query is None else ""
+    return f"{file.path}/{name}".lstrip("/") if name else None
+
+
+def check_file(item: Mapping[str, Any], where: str, archive: str | None, rules: Rules) -> NewFile:
+    prefix = f"{where}." if where else ""
+    if where:
+        known_keys(item, FILE_KEYS, prefix)
+    for key in ("source", "destination", "path"):
+        if key not in item:
+            raise InvalidRequest(f"{prefix}{key}: missing")
+    source = _source(item["source"], f"{prefix}source", rules)
+    destination = registered(item["destination"], f"{prefix}destination", rules)
+    path = item["path"]
+    if not isinstance(path, str):
+        raise InvalidRequest(f"{prefix}path: {told(path)}: expected text")
+    path = check_path(path, key=f"{prefix}path", destination=destination)
+    if archive and is_into(path):
+        raise InvalidRequest(f"{prefix}path: {path!r}: expected the archive's own path, such as 'results/all.zip'")
+    return NewFile(
+        source=source,
+        destination=destination,
+        path=path.rstrip("/"),
+        naming=Naming.INTO if is_into(path) else Naming.EXACT,
+        checksum=_checksum(item["checksum"], f"{prefix}checksum") if "checksum" in item else None,
+        size=_size(item["size"], f"{prefix}size") if "size" in item else None,
+    )
+
+
+def _source(value: object, key: str, rules: Rules) -> SourceRef:
+    if isinstance(value, str):
+        return url_source(value, key, rules)
+    if not isinstance(value, Mapping):
+        raise InvalidRequest(f"{key}: {told(value)}: expected a URL, or a struct with 'destination' and 'path'")
+    known_keys(value, frozenset({"destination", "path"}), f"{key}.")
+    for part in ("destination", "path"):
+        if not isinstance(value.get(part), str):
+            raise InvalidRequest(f"{key}.{part}: {told(value[part]) if part in value else 'missing'}: expected text")
+    destination = registered(value["destination"], f"{key}.destination", rules)
+    return place_source(destination, value["path"], f"{key}.path")
+
+
+def place_source(destination: str, path: str, key: str) -> PlaceSource:
+    """Return a file of a registered place as a source; raises PathNotAllowed and InvalidRequest (a directory)."""
+    checked = check_path(path, key=key, destination=destination)
+    if is_into(checked):
+        raise InvalidRequest(f"{key}: {path!r}: expected a file's path: directories are not moved")
+    return PlaceSource(destination, checked)
+
+
+def url_source(text: str, key: str, rules: Rules) -> UrlSource:
+    """Return a URL as a source.
+
+    Raises UnsupportedScheme, InvalidRequest (not a URL, or a login in it) and SourceNotAllowed.
+    """
+    scheme = match[1].lower() if (match := _SCHEME.match(text)) else ""
+    if scheme in PLACE_SCHEMES:
+        raise UnsupportedScheme(
+            f"{key}: {shown(text)!r}: {scheme}:// sources are not read by URL: name the registered place, "
+            "{destination: NAME, path: …}"
+        )
+    if scheme == "ala":
+        raise UnsupportedScheme(f"{key}: {shown(text)!r}: dataset sources (ala://) are not available yet")
+    with at(key):
+        rules.check_url(text)
+        url = WebUrl.parse(text)
+    return UrlSource(url.text, url.shown)
+
+
+def registered(value: object, key: str, rules: Rules) -> str:
+    """Return the name of a destination that this client may use; raises UnknownDestination and NotPermitted."""
+    if not isinstance(value, str):
+        raise InvalidRequest(f"{key}: {told(value)}: expected the name of a destination")
+    if value not in rules.destinations:
+        names = [name for name in rules.destinations if rules.permitted is None or name in rules.permitted]
+        raise UnknownDestination(f"{key}: {told(value)} is not a registered destination; there are: {', '.join(names)}")
+    if rules.permitted is not None and value not in rules.permitted:
+        raise NotPermitted(f"{key}: client {rules.owner!r} may not use destination {value!r}")
+    return value
+
+
+def _checksum(value: object, key: str) -> Checksum:
+    algorithm, colon, digits = value.partition(":") if isinstance(value, str) else ("", "", "")
+    length = HEX_DIGITS.get(algorithm)
+    if not colon or length is None:
+        raise InvalidRequest(f"{key}: {told(value)}: expected one of {', '.join(f'{name}:…' for name in HEX_DIGITS)}")
+    if not re.fullmatch(rf"[0-9A-Fa-f]{{{length}}}", digits):
+        raise InvalidRequest(f"{key}: {told(value)}: expected {length} hexadecimal digits after '{algorithm}:'")
+    return Checksum(algorithm, digits.lower())
+
+
+def _size(value: object, key: str) -> int:
+    size = whole(value)
+    if size is None or not 0 <= size <= LARGEST_SIZE:
+        raise InvalidRequest(f"{key}: {told(value)}: expected a whole number of bytes, 0 or more")
+    return size
+
+
+def canonical(file: NewFile) -> bytes:
+    source = file.source
+    whence = [source.url] if isinstance(source, UrlSource) else [source.destination, source.path]
+    checksum = str(file.checksum) if file.checksum else None
+    return json.dumps([whence, file.destination, file.path, file.naming.value, checksum, file.size]).encode()
+
+
+# Values --------------------------------------------------------------------------------------------------------
+
+
+def is_array(value: object) -> TypeGuard[Sequence[Any]]:
+    """Tell whether a value is an XML-RPC array."""
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def whole(value: object) -> int | None:
+    """Return a whole number, given as int, i8 or a whole double; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if isinstance(value, int) or value.is_integer() else None
+
+
+def told(value: object) -> str:
+    """Return a value as a message quotes it: short, and without a secret that a URL may hold."""
+    if value is None:
+        return "nil"
+    if isinstance(value, Mapping):
+        return "a struct"
+    if isinstance(value, str):
+        text = repr(shown(value) if "://" in value else value)
+    elif isinstance(value, int | float):
+        text = repr(value) if abs(value) < 10**30 or value != value else "a number out of range"
+    else:
+        return "an array" if is_array(value) else f"a {type(value).__name__}"
+    return text if len(text) <= 100 else f"{text[:99]}…"
+
+
+def known_keys(table: Mapping[str, Any], known: frozenset[str], prefix: str) -> None:
+    for key in table:
+        if key in NOT_YET and not prefix:
+            raise InvalidRequest(f"{key}: is not available yet")
+        if key not in known:
+            raise InvalidRequest(f"{prefix}{key}: unknown key; there are: {', '.join(sorted(known))}")

@@ -1,0 +1,169 @@
+"""From what a client asks for to a ``NewJob``: every check that needs no look at either end.
+
+Pure: no reactor, no database, no network. A refusal names the key, the index and the value. What is long (a hundred
+thousand files) is a generator that yields now and then, for the caller to let others have their turn. Whether what is
+named exists, and can be reached, is for the transfer to find out.
+"""
+
+import hashlib
+import json
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, NoReturn, TypeVar
+
+from datamover.errors import InvalidRequest, RequestTooLarge
+from datamover.jobs.request_files import (
+    FILE_KEYS,
+    Rules,
+    Targets,
+    at,
+    canonical,
+    check_file,
+    is_array,
+    known_keys,
+    told,
+    whole,
+)
+from datamover.jobs.values import NewFile, NewJob, Overwrite
+
+T = TypeVar("T")
+
+LONGEST_REQUEST_ID = 200
+LONGEST_LABEL = 200
+"""Characters, both."""
+MOST_ATTEMPTS = 100
+
+JOB_KEYS = frozenset({"files", "overwrite", "archive", "request_id", "label", "max_attempts"})
+
+_FILES_BETWEEN_YIELDS = 20
+
+
+def check_request(request: object, rules: Rules) -> NewJob:
+    """Return the job that a request struct asks for; raises what ``checking`` raises."""
+    return finish(checking(request, rules))
+
+
+def checking(request: object, rules: Rules) -> Generator[None, None, NewJob]:
+    """Check one request, yielding every few files.
+
+    Raises InvalidRequest, UnknownDestination, UnsupportedScheme, PathNotAllowed, SourceNotAllowed, NotPermitted and
+    RequestTooLarge; the message names key, index and value.
+    """
+    if not isinstance(request, Mapping):
+        raise InvalidRequest(
+            f"the request is {told(request)}: expected a struct with 'files', or with 'source' and so on"
+        )
+    known_keys(request, JOB_KEYS | FILE_KEYS, "")
+    overwrite = _choice(request, "overwrite", [each.value for each in Overwrite]) or Overwrite.NEVER.value
+    archive = _choice(request, "archive", ["zip"])
+    request_id = _text(request, "request_id", LONGEST_REQUEST_ID)
+    if request_id == "":
+        raise InvalidRequest("request_id: '': expected at least one character, or no such key")
+    label = _text(request, "label", LONGEST_LABEL)
+    attempts = request.get("max_attempts", rules.max_attempts)
+    if (max_attempts := whole(attempts)) is None or not 1 <= max_attempts <= MOST_ATTEMPTS:
+        raise InvalidRequest(f"max_attempts: {told(attempts)}: expected a whole number from 1 to {MOST_ATTEMPTS}")
+    digest = None if request_id is None else hashlib.sha256()
+    files: list[NewFile] = []
+    targets = Targets(shared=archive is not None)
+    for number, (where, item) in enumerate(_items(request, archive, rules)):
+        file = check_file(item, where, archive, rules)
+        targets.add(file, where)
+        files.append(file)
+        if digest is not None:
+            digest.update(canonical(file))
+        if number % _FILES_BETWEEN_YIELDS == 0:
+            yield
+    job = NewJob(
+        owner=rules.owner,
+        files=tuple(files),
+        overwrite=Overwrite(overwrite),
+        archive=archive,
+        label=label or "",
+        request_id=request_id,
+        max_attempts=max_attempts,
+    )
+    if digest is None:
+        return job
+    told_attempts = max_attempts if "max_attempts" in request else None
+    digest.update(json.dumps([job.overwrite.value, archive, job.label, told_attempts]).encode())
+    return replace(job, fingerprint=digest.hexdigest())
+
+
+def checking_many(requests: object, rules: Rules) -> Generator[None, None, list[NewJob]]:
+    """Check an array of requests like ``checking``; a refusal's message begins with "requests[2]: "."""
+    if not is_array(requests):
+        raise InvalidRequest(f"requests: {told(requests)}: expected an array of requests")
+    jobs: list[NewJob] = []
+    left = rules.max_files
+    for index, request in enumerate(requests):
+        with at(f"requests[{index}]"):
+            job = yield from checking(request, rules)
+            left -= len(job.files)
+            if left < 0:
+                raise RequestTooLarge(f"more than {rules.max_files} files in one call: send them in several")
+        jobs.append(job)
+        yield
+    return jobs
+
+
+def finish(steps: Generator[None, None, T]) -> T:
+    """Run a generator to its end at once and return its result."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+
+def _items(request: Mapping[str, Any], archive: str | None, rules: Rules) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield each file's struct, with the name that messages call it by."""
+    top = FILE_KEYS & request.keys()
+    if "files" not in request:
+        yield "", {key: request[key] for key in top}
+        return
+    common = {"destination", "path"} if archive else set()
+    if top - common:
+        raise InvalidRequest(f"{min(top - common)}: given beside 'files': put it into each of them")
+    items = request["files"]
+    if not is_array(items) or not items:
+        raise InvalidRequest(f"files: {told(items)}: expected an array of at least one struct")
+    if len(items) > rules.max_files:
+        raise RequestTooLarge(f"files: {len(items)} of them: expected at most {rules.max_files}; send several requests")
+    first: tuple[object, object] | None = None
+    for index, item in enumerate(items):
+        where = f"files[{index}]"
+        if not isinstance(item, Mapping):
+            raise InvalidRequest(f"{where}: {told(item)}: expected a struct with 'source', 'destination' and 'path'")
+        merged = {**{key: request[key] for key in top}, **item}
+        if archive:
+            pair = (merged.get("destination"), merged.get("path"))
+            first = first or pair
+            if pair != first:
+                raise InvalidRequest(
+                    f"{where}: an archive has one destination and path for all its files: name the same in each"
+                )
+        yield where, merged
+
+
+def _choice(request: Mapping[str, Any], key: str, choices: list[str]) -> str | None:
+    if key not in request:
+        return None
+    if request[key] not in choices:
+        _refuse(key, request[key], f"one of {', '.join(choices)}" if len(choices) > 1 else repr(choices[0]))
+    return str(request[key])
+
+
+def _text(request: Mapping[str, Any], key: str, longest: int) -> str | None:
+    if key not in request:
+        return None
+    value = request[key]
+    if not isinstance(value, str) or len(value) > longest:
+        _refuse(key, value, f"text of at most {longest} characters")
+    if "\0" in value:
+        _refuse(key, value, "text without NUL")
+    return value
+
+
+def _refuse(key: str, value: object, expected: str) -> NoReturn:
+    raise InvalidRequest(f"{key}: {told(value)}: expected {expected}")

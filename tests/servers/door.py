@@ -1,0 +1,103 @@
+"""The door on a port of its own, with a job store in memory and a real registry of local directories."""
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from xmlrpc.client import ServerProxy
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+
+from datamover.api import make_site
+from datamover.config import Client, Config, DestinationTable, Limits, Service
+from datamover.registry.destinations import Registry
+from datamover.registry.sources import SourcePolicy
+from tests.fakes import MemoryJobStore, PlainLogins
+
+WAIT = 20.0
+"""Seconds that a client of a test waits for an answer."""
+
+
+def config_of(
+    directory: Path,
+    *names: str,
+    clients: dict[str, Client] | None = None,
+    limits: Limits | None = None,
+    hosts: tuple[str, ...] = (),
+) -> Config:
+    """Return a configuration of local destinations, below ``directory`` each."""
+    tables = {name: DestinationTable(url=(directory / name).as_uri()) for name in names or ("local", "archive")}
+    return Config(
+        destinations=tables,
+        clients=clients or {},
+        limits=limits or Limits(),
+        service=Service(hosts=hosts, data_directory=directory / "data"),
+    )
+
+
+class Door:
+    """A served interface, and ways to call it."""
+
+    def __init__(self, config: Config, *, logins: PlainLogins | None = None, http: Any = None) -> None:
+        self.config = config
+        self.store = MemoryJobStore(reactor)
+        self.registry = Registry.from_config(config, reactor)
+        self.logins = logins or PlainLogins({})
+        self.site = make_site(
+            config=config,
+            registry=self.registry,
+            store=self.store,
+            policy=SourcePolicy.from_config(config.sources),
+            http=http,
+            logins=self.logins,
+            reactor=reactor,
+        )
+        listening: Any = reactor
+        self._port = listening.listenTCP(0, self.site, interface="127.0.0.1")
+        self.port: int = self._port.getHost().port
+
+    def url(self, login: str = "", path: str = "/data_mover") -> str:
+        return f"http://{login}{'@' if login else ''}127.0.0.1:{self.port}{path}"
+
+    def ask(self, calls: Callable[[Any], Any], *, login: str = "", path: str = "/data_mover") -> Deferred[Any]:
+        """Run ``calls`` with a client of Python's own, in a thread."""
+
+        def run() -> Any:
+            with ServerProxy(self.url(login, path), allow_none=True) as client:
+                return calls(client)
+
+        return deferToThread(run)
+
+    def raw(self, data: bytes) -> Deferred[bytes]:
+        """Send bytes, and nothing after them, and return what comes back before the connection ends."""
+
+        def run() -> bytes:
+            with self.socket() as connection:
+                connection.sendall(data)
+                connection.shutdown(socket.SHUT_WR)
+                return b"".join(iter(lambda: connection.recv(65536), b""))
+
+        return deferToThread(run)
+
+    @contextmanager
+    def socket(self) -> Iterator[socket.socket]:
+        with socket.create_connection(("127.0.0.1", self.port), WAIT) as connection:
+            yield connection
+
+    def post(self, body: bytes, *headers: str, host: str | None = None) -> bytes:
+        """Return a whole request with a body, closing the connection after it."""
+        lines = [
+            "POST /data_mover HTTP/1.1",
+            f"Host: {host or f'127.0.0.1:{self.port}'}",
+            "Connection: close",
+            f"Content-Length: {len(body)}",
+            *(headers or ("Content-Type: text/xml",)),
+        ]
+        return "\r\n".join([*lines, "", ""]).encode() + body
+
+    async def close(self) -> None:
+        await self._port.stopListening()
+        await self.registry.close()

@@ -1,0 +1,218 @@
+"""What a request may say, and how a refusal names what is wrong."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from datamover import errors
+from datamover.jobs.request_files import Rules
+from datamover.jobs.requests import check_request, checking, checking_many, finish
+from datamover.jobs.values import Checksum, Naming, Overwrite, PlaceSource, UrlSource
+from datamover.registry.sources import SourcePolicy
+
+URL = "https://example.org/data/a.csv"
+SHA256 = "sha256:" + "AB" * 32
+
+
+def rules(**changes: Any) -> Rules:
+    return Rules(
+        **{
+            "owner": "portal",
+            "destinations": ("archive", "visualiser", "vault"),
+            "permitted": ("archive", "visualiser"),
+            "check_url": SourcePolicy().check_url,
+            "max_files": 10,
+            "max_attempts": 5,
+            **changes,
+        }
+    )
+
+
+def one(**changes: Any) -> dict[str, Any]:
+    return {"source": URL, "destination": "archive", "path": "in/a.csv", **changes}
+
+
+def many(*files: Mapping[str, Any], **keys: Any) -> dict[str, Any]:
+    return {"files": list(files), **keys}
+
+
+def test_a_one_file_job_gives_its_keys_at_the_top() -> None:
+    """The short form and the long one ask for the same job."""
+    short = check_request(one(size=5, checksum=SHA256, label="x"), rules())
+    long = check_request(many(one(size=5.0, checksum=SHA256), label="x"), rules())
+    assert short == long
+    [file] = short.files
+    assert file.source == UrlSource(URL, URL)
+    assert (file.destination, file.path, file.naming) == ("archive", "in/a.csv", Naming.EXACT)
+    assert (file.size, file.checksum) == (5, Checksum("sha256", "ab" * 32))
+    assert (short.owner, short.overwrite, short.archive, short.max_attempts) == ("portal", Overwrite.NEVER, None, 5)
+
+
+def test_every_key_is_taken() -> None:
+    """What api.md's table names, and works, comes out in the job."""
+    job = check_request(
+        many(
+            one(source={"destination": "visualiser", "path": "maps/b.tif"}, path="deep/"),
+            one(path=""),
+            overwrite="if-different",
+            request_id="r-1",
+            label="Grüße",
+            max_attempts=7.0,
+        ),
+        rules(),
+    )
+    assert job.files[0].source == PlaceSource("visualiser", "maps/b.tif")
+    assert [(file.path, file.naming) for file in job.files] == [("deep", Naming.INTO), ("", Naming.INTO)]
+    assert (job.overwrite, job.request_id, job.label, job.max_attempts) == (
+        Overwrite.IF_DIFFERENT,
+        "r-1",
+        "Grüße",
+        7,
+    )
+
+
+def test_a_signature_in_a_url_is_not_shown() -> None:
+    """The source keeps its query's value, and what is shown does not."""
+    [file] = check_request(one(source=f"{URL}?signature=s3cret"), rules()).files
+    assert isinstance(file.source, UrlSource)
+    assert file.source.url.endswith("s3cret")
+    assert file.source.shown == f"{URL}?signature=***"
+    assert "s3cret" not in repr(file)
+
+
+def test_a_zip_has_one_path_for_all_its_files() -> None:
+    """The path may stand once at the top, or the same in each file."""
+    zipped = check_request(
+        many({"source": URL}, {"source": f"{URL}x"}, archive="zip", destination="archive", path="all.zip"), rules()
+    )
+    assert zipped.archive == "zip"
+    assert [(file.path, file.naming) for file in zipped.files] == [("all.zip", Naming.EXACT)] * 2
+    each = many(one(path="all.zip"), one(path="all.zip", source=f"{URL}x"), archive="zip")
+    assert check_request(each, rules()) == zipped
+
+
+REFUSED: list[tuple[Any, type[errors.RequestError], str]] = [
+    ("text", errors.InvalidRequest, "the request is 'text'"),
+    ({}, errors.InvalidRequest, "source: missing"),
+    (many(), errors.InvalidRequest, "files: an array"),
+    ({"files": "x"}, errors.InvalidRequest, "files: 'x'"),
+    ({"files": [5]}, errors.InvalidRequest, "files[0]: 5"),
+    (one(colour="red"), errors.InvalidRequest, "colour: unknown key"),
+    (many(one(), one(colour="red")), errors.InvalidRequest, "files[1].colour: unknown key"),
+    (many(one(), label="x", source=URL), errors.InvalidRequest, "source: given beside 'files'"),
+    (many(one(), destination="archive"), errors.InvalidRequest, "destination: given beside 'files'"),
+    (many({"source": URL, "destination": "archive"}), errors.InvalidRequest, "files[0].path: missing"),
+    (one(path=None), errors.InvalidRequest, "path: nil"),
+    (many(one(path="../x")), errors.PathNotAllowed, "files[0].path: '../x' leaves destination 'archive'"),
+    (one(path="/etc/passwd"), errors.PathNotAllowed, "path: '/etc/passwd' begins with '/'"),
+    (one(path="a%00b"), errors.PathNotAllowed, "path: 'a%00b' holds a NUL"),
+    (one(path="a/" + "b" * 256), errors.PathNotAllowed, "path: 'a/bbb"),
+    (one(destination="nowhere"), errors.UnknownDestination, "destination: 'nowhere' is not a registered destination"),
+    (one(destination=5), errors.InvalidRequest, "destination: 5"),
+    (one(destination="vault"), errors.NotPermitted, "destination: client 'portal' may not use destination 'vault'"),
+    (
+        many(one(source={"destination": "vault", "path": "x"})),
+        errors.NotPermitted,
+        "files[0].source.destination: client 'portal' may not",
+    ),
+    (one(source={"destination": "archive"}), errors.InvalidRequest, "source.path: missing"),
+    (one(source={"destination": "archive", "path": "a/"}), errors.InvalidRequest, "source.path: 'a/'"),
+    (one(source={"destination": "archive", "path": "a/../../b"}), errors.PathNotAllowed, "source.path: 'a/../../b'"),
+    (one(source={"destination": "archive", "path": "a", "x": 1}), errors.InvalidRequest, "source.x: unknown key"),
+    (one(source=5), errors.InvalidRequest, "source: 5"),
+    (one(source="not a url"), errors.InvalidRequest, "source: "),
+    (many(one(source="file:///etc/passwd")), errors.UnsupportedScheme, "files[0].source: 'file:"),
+    (one(source="SFTP://host/x"), errors.UnsupportedScheme, "name the registered place"),
+    (one(source="scp://u:secret@host/x"), errors.UnsupportedScheme, "source: 'scp://host/x'"),
+    (one(source="ftp://host/x"), errors.UnsupportedScheme, "source: cannot read from 'ftp' URLs"),
+    (one(source="ala://ala?lsid=urn:lsid:a:b:c"), errors.UnsupportedScheme, "not available yet"),
+    (one(source="https://u:secret@example.org/x"), errors.InvalidRequest, "source: the source URL holds a user name"),
+    (one(source="http://127.0.0.1/x"), errors.SourceNotAllowed, "source: http://127.0.0.1/x is not an allowed source"),
+    (one(checksum="sha256:abc"), errors.InvalidRequest, "checksum: 'sha256:abc': expected 64 hexadecimal digits"),
+    (one(checksum="crc32:abcdef01"), errors.InvalidRequest, "checksum: 'crc32:abcdef01': expected one of sha256:"),
+    (one(checksum=5), errors.InvalidRequest, "checksum: 5"),
+    (one(size=-1), errors.InvalidRequest, "size: -1"),
+    (one(size=1.5), errors.InvalidRequest, "size: 1.5"),
+    (one(size=float("nan")), errors.InvalidRequest, "size: nan"),
+    (one(size=float("inf")), errors.InvalidRequest, "size: a number out of range"),
+    (one(size=True), errors.InvalidRequest, "size: True"),
+    (one(size=10**400), errors.InvalidRequest, "size: a number out of range"),
+    (one(overwrite="sometimes"), errors.InvalidRequest, "overwrite: 'sometimes': expected one of never, always"),
+    (one(overwrite=[]), errors.InvalidRequest, "overwrite: an array"),
+    (one(archive="tar"), errors.InvalidRequest, "archive: 'tar': expected 'zip'"),
+    (one(archive="zip", path="in/"), errors.InvalidRequest, "path: 'in/': expected the archive's own path"),
+    (one(archive="zip", path=""), errors.InvalidRequest, "path: '': expected the archive's own path"),
+    (
+        many(one(path="a.zip"), one(path="b.zip"), archive="zip"),
+        errors.InvalidRequest,
+        "files[1]: an archive has one destination and path",
+    ),
+    (one(request_id=""), errors.InvalidRequest, "request_id: ''"),
+    (one(request_id="x" * 201), errors.InvalidRequest, "request_id: 'xxx"),
+    (one(label=5), errors.InvalidRequest, "label: 5"),
+    (one(label="x" * 201), errors.InvalidRequest, "label: 'xxx"),
+    (one(max_attempts=0), errors.InvalidRequest, "max_attempts: 0"),
+    (one(max_attempts=101), errors.InvalidRequest, "max_attempts: 101"),
+    (one(max_attempts="3"), errors.InvalidRequest, "max_attempts: '3'"),
+    (one(priority=5), errors.InvalidRequest, "priority: is not available yet"),
+    (one(deadline=60), errors.InvalidRequest, "deadline: is not available yet"),
+    (one(on_failure="stop"), errors.InvalidRequest, "on_failure: is not available yet"),
+    (one(notify="https://example.org/"), errors.InvalidRequest, "notify: is not available yet"),
+    (many(one(), one()), errors.InvalidRequest, "files[1] and files[0] have the same target 'in/a.csv'"),
+    (many(one(path="in/"), one()), errors.InvalidRequest, "files[1] and files[0] have the same target 'in/a.csv'"),
+    (
+        many(one(path="in"), one(source={"destination": "visualiser", "path": "x/in"}, path="")),
+        errors.InvalidRequest,
+        "files[1] and files[0] have the same target 'in'",
+    ),
+    (many(*[one(path=str(n)) for n in range(11)]), errors.RequestTooLarge, "files: 11 of them: expected at most 10"),
+]
+
+
+@pytest.mark.parametrize(
+    ("request_", "error", "message"), REFUSED, ids=[f"{n}-{row[2][:30]}" for n, row in enumerate(REFUSED)]
+)
+def test_a_refusal_names_what_is_wrong(request_: Any, error: type[errors.RequestError], message: str) -> None:
+    """Each is refused with its own error, and the message names key, index and value, and no secret."""
+    with pytest.raises(errors.RequestError) as caught:
+        check_request(request_, rules())
+    assert caught.type is error
+    assert message in caught.value.message
+    assert "secret" not in caught.value.message
+
+
+def test_targets_that_only_the_source_can_tell_are_not_compared() -> None:
+    """Two URLs with a query may well have different names."""
+    job = check_request(many(one(source=f"{URL}?id=1", path="in/"), one(source=f"{URL}?id=2", path="in/")), rules())
+    assert len(job.files) == 2
+
+
+def test_the_fingerprint_is_of_what_was_asked() -> None:
+    """The same request has the same one however it is written, another has another, and none without a request_id."""
+
+    def fingerprint(**changes: Any) -> str | None:
+        return check_request(one(request_id="r", **changes), rules()).fingerprint
+
+    same = [fingerprint(), check_request(many(one(), request_id="r"), rules(max_attempts=9)).fingerprint]
+    other = [fingerprint(path="b"), fingerprint(size=1), fingerprint(label="x"), fingerprint(overwrite="always")]
+    other += [fingerprint(source=f"{URL}?a=1"), fingerprint(source=f"{URL}?a=2"), fingerprint(max_attempts=5)]
+    assert len(set(same)) == 1
+    assert len({*same, *other}) == 1 + len(other)
+    assert check_request(one(), rules()).fingerprint is None
+
+
+def test_many_requests_are_refused_by_index() -> None:
+    """One bad request refuses them all, and the files of all count together."""
+    with pytest.raises(errors.PathNotAllowed, match=r"requests\[1\]: path: '\.\./x'"):
+        finish(checking_many([one(), one(path="../x")], rules()))
+    with pytest.raises(errors.RequestTooLarge, match=r"requests\[1\]: more than 10 files"):
+        finish(checking_many([many(*[one(path=str(n)) for n in range(6)])] * 2, rules()))
+    with pytest.raises(errors.InvalidRequest, match="requests: 'x'"):
+        finish(checking_many("x", rules()))
+
+
+def test_checking_many_files_lets_others_have_their_turn() -> None:
+    """The check of a long request yields again and again."""
+    steps = checking(many(*[one(path=str(n)) for n in range(1000)]), rules(max_files=1000))
+    assert sum(1 for _ in steps) >= 50
