@@ -1,0 +1,275 @@
+"""One SFTP channel of an SSH connection: requests out, answers in, any number under way.
+
+conch's channel buffers without limit and copies what it buffers again and again; here pieces wait in a queue as they
+are and leave as the server's window allows. What is in them, and how much may be under way, its users decide.
+"""
+
+# ruff: noqa: N802, N803 - the names of what is overridden are conch's
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from twisted.conch.ssh.channel import SSHChannel
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from datamover import errors
+from datamover.errors import DataMoverError
+from datamover.protocols.sftp import messages
+from datamover.protocols.sftp.ciphers import Piece
+from datamover.protocols.sftp.messages import Status
+from datamover.protocols.sftp.transport import words
+from datamover.protocols.sftp.wire import Malformed, Reader, number, string
+
+WINDOW = 16 * 2**20
+"""Bytes that the server may send before they are taken; the bytes asked for are what bounds them."""
+PACKET = 2**16
+LARGEST = 2**20
+"""Bytes of the largest answer that is taken."""
+
+_CHANNEL_DATA = 94
+_EXPECTED = {
+    messages.INIT: messages.ANSWER_VERSION,
+    messages.OPEN: messages.HANDLE,
+    messages.OPENDIR: messages.HANDLE,
+    messages.READ: messages.DATA,
+    messages.READDIR: messages.NAME,
+    messages.REALPATH: messages.NAME,
+    messages.STAT: messages.ATTRS,
+    messages.LSTAT: messages.ATTRS,
+    messages.FSTAT: messages.ATTRS,
+}
+_OPENED = (messages.OPEN, messages.OPENDIR)
+
+
+class SftpChannel(SSHChannel):
+    """Requests and answers. ``opened`` fires with what the server announces, or fails with why there is no channel."""
+
+    name = b"session"
+    _log = Logger(observer=lambda event: None)  # type: ignore[arg-type]  # conch tells every step at "info"
+
+    def __init__(self, clock: Any, idle_timeout: float) -> None:
+        super().__init__(localWindow=WINDOW, localMaxPacket=PACKET)
+        self.opened: Deferred[dict[bytes, bytes]] = Deferred()
+        self.failure: DataMoverError | None = None
+        self._clock = clock
+        self._idle_timeout = idle_timeout
+        self._queue: deque[Piece] = deque()
+        self._waiting: dict[int, tuple[int, int, Deferred[Any]]] = {}
+        self._next = 0
+        self._chunks: deque[memoryview] = deque()
+        self._have = 0
+        self._length: int | None = None
+        self._timer: Any = None
+        self._heard = 0.0
+        self._packets = 0
+
+    # Asking -------------------------------------------------------------------------------------------------
+
+    def request(self, kind: int, *pieces: Piece, expect: int | None = None) -> Deferred[Any]:
+        """Send one request; fires with the answer's value, None for a plain "OK".
+
+        Fails with Status where the server refuses, with ConnectionLost or Stalled where it does not answer.
+        Cancelling lets go of the answer; a handle that comes nevertheless is closed.
+        """
+        answer: Deferred[Any] = Deferred(lambda _: None)
+        if self.failure is not None:
+            answer.errback(again(self.failure))
+            return answer
+        self._next = self._next % (2**32 - 1) + 1
+        self._waiting[self._next] = (kind, _EXPECTED.get(kind, messages.STATUS) if expect is None else expect, answer)
+        self._post(kind, (number(self._next), *pieces))
+        if self._timer is None:
+            self._mark()
+            self._timer = self._clock.callLater(self._idle_timeout, self._check)
+        return answer
+
+    def _post(self, kind: int, pieces: tuple[Piece, ...]) -> None:
+        self._queue.append(number(1 + sum(map(len, pieces))) + kind.to_bytes(1, "big"))
+        self._queue.extend(pieces)
+        self._pump()
+
+    def _pump(self) -> None:
+        while self._queue and self.remoteWindowLeft > 0 and not self.localClosed:
+            room = min(self.remoteWindowLeft, self.remoteMaxPacket)
+            taken: list[Piece] = []
+            size = 0
+            while self._queue and size < room:
+                piece = self._queue.popleft()
+                if len(piece) > room - size:
+                    view = memoryview(piece)
+                    self._queue.appendleft(view[room - size :])
+                    piece = view[: room - size]
+                taken.append(piece)
+                size += len(piece)
+            self.remoteWindowLeft -= size
+            remote: int = self.conn.channelsToRemoteChannel[self]  # type: ignore[union-attr]
+            self.conn.transport.send(_CHANNEL_DATA, (number(remote) + number(size), *taken))  # type: ignore[union-attr]
+
+    def addWindowBytes(self, data: int) -> None:
+        self.remoteWindowLeft += data
+        self._mark()
+        self._pump()
+
+    # What comes back ----------------------------------------------------------------------------------------
+
+    def dataReceived(self, data: memoryview) -> None:
+        self._mark()
+        self._chunks.append(data)
+        self._have += len(data)
+        try:
+            while self._take_answer():
+                pass
+        except Malformed as error:
+            self.fail(errors.ServerError(f"the server's SFTP is not understood: {error}"))
+
+    def _take_answer(self) -> bool:
+        if self.failure is not None:
+            return False
+        if self._length is None:
+            if self._have < 4:
+                return False
+            self._length = int.from_bytes(self._take(4), "big")
+            if not 5 <= self._length <= LARGEST:
+                raise Malformed(f"an answer of {self._length} bytes")
+        if self._have < self._length:
+            return False
+        length, self._length = self._length, None
+        head = self._take(5)
+        kind, key = head[0], int.from_bytes(head[1:], "big")
+        body = self._take_data(length - 5) if kind == messages.DATA else self._take(length - 5)
+        if kind == messages.ANSWER_VERSION:
+            key, body = 0, head[1:] + body
+        self._deliver(kind, key, body)
+        return True
+
+    def _take_data(self, length: int) -> bytes:
+        if length < 4 or int.from_bytes(self._take(4), "big") != length - 4:
+            raise Malformed("data of another length than was told")
+        return self._take(length - 4)
+
+    def _take(self, count: int) -> bytes:
+        """Return the next bytes; those of a whole answer are copied this once."""
+        self._have -= count
+        parts = []
+        while count:
+            view = self._chunks.popleft()
+            if len(view) > count:
+                self._chunks.appendleft(view[count:])
+                view = view[:count]
+            parts.append(view)
+            count -= len(view)
+        return b"".join(parts)
+
+    def _deliver(self, kind: int, key: int, body: bytes) -> None:
+        asked, expected, answer = self._waiting.pop(key, (0, 0, None))
+        if answer is None:
+            raise Malformed("an answer to nothing that was asked")
+        if not self._waiting:
+            self._stop_timer()
+        value = _value(kind, body)
+        if answer.called:
+            if asked in _OPENED and kind == messages.HANDLE:
+                self.request(messages.CLOSE, string(value)).addErrback(lambda _: None)
+        elif isinstance(value, Status) and value.code != messages.OK:
+            answer.errback(value)
+        elif kind != expected:
+            answer.errback(Status(messages.BAD_MESSAGE, "an answer of another kind than was asked for"))
+        else:
+            answer.callback(None if kind == messages.STATUS else value)
+
+    # Its beginning and its end ------------------------------------------------------------------------------
+
+    def channelOpen(self, specificData: bytes) -> None:
+        if self.failure is not None:
+            self.conn.sendClose(self)  # type: ignore[union-attr]
+            return
+        asked = self.conn.sendRequest(self, b"subsystem", string(b"sftp"), wantReply=1)  # type: ignore[union-attr]
+        asked.addCallbacks(self._subsystem, self._no_subsystem)
+
+    def _subsystem(self, _: object) -> None:
+        if self.failure is None:
+            self._waiting[0] = (messages.INIT, messages.ANSWER_VERSION, self.opened)
+            self._post(messages.INIT, (number(messages.VERSION),))
+
+    def _no_subsystem(self, _: object) -> None:
+        lost = self.conn.transport.failure  # type: ignore[union-attr]
+        self.fail(lost or errors.ServerError("the server has no SFTP; enable the sftp subsystem in its sshd_config"))
+
+    def openFailed(self, reason: Any) -> None:
+        told = getattr(reason, "desc", None) or getattr(reason, "value", None) or b""
+        said = words(told) if isinstance(told, bytes) else str(told)
+        lost = self.conn.transport.failure  # type: ignore[union-attr]
+        self.fail(lost or errors.ServerError(f"the server opens no further channel: {said}"))
+
+    def extReceived(self, dataType: int, data: bytes) -> None:
+        """Leave aside what the server's SFTP writes to its standard error."""
+
+    def eofReceived(self) -> None:
+        self.fail(errors.ConnectionLost("the server ended SFTP"))
+
+    def closed(self) -> None:
+        self.fail(self.conn.transport.failure or errors.ConnectionLost("the server closed the SFTP channel"))  # type: ignore[union-attr]
+
+    def fail(self, error: DataMoverError) -> None:
+        """End the channel; what is under way and what is asked later fails with ``error``."""
+        if self.failure is not None:
+            return
+        self.failure = error
+        self._stop_timer()
+        self._queue.clear()
+        self._chunks.clear()
+        waiting, self._waiting = self._waiting, {}
+        if not self.opened.called:
+            self.opened.errback(again(error))
+        for _, _, answer in waiting.values():
+            if not answer.called:
+                answer.errback(again(error))
+        if self in self.conn.channelsToRemoteChannel:  # type: ignore[union-attr]
+            self.conn.sendClose(self)  # type: ignore[union-attr]
+
+    # Silence ------------------------------------------------------------------------------------------------
+
+    def _mark(self) -> None:
+        self._heard = self._clock.seconds()
+        self._packets = self.conn.transport.received  # type: ignore[union-attr]
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _check(self) -> None:
+        left = self._heard + self._idle_timeout - self._clock.seconds()
+        if left > 0:
+            self._timer = self._clock.callLater(left, self._check)
+            return
+        self._timer = None
+        transport: Any = self.conn.transport  # type: ignore[union-attr]
+        silent = transport.received == self._packets
+        self.fail(errors.Stalled(f"the server did not answer for {self._idle_timeout:g} s"))
+        if silent:
+            transport.fail(errors.Stalled(f"the server did not answer for {self._idle_timeout:g} s"))
+
+
+def again(error: DataMoverError) -> DataMoverError:
+    """Return an error of its own for one more who waits: a traceback is not to be shared."""
+    return type(error)(error.message, scope=error.scope, retry_after=error.retry_after)
+
+
+_READERS: dict[int, Callable[[Reader], Any]] = {
+    messages.STATUS: messages.read_status,
+    messages.NAME: messages.read_names,
+    messages.ATTRS: messages.read_attributes,
+    messages.HANDLE: Reader.string,
+}
+
+
+def _value(kind: int, body: bytes) -> Any:
+    if kind == messages.ANSWER_VERSION:
+        reader = Reader(body)
+        if reader.number() != messages.VERSION:
+            raise Malformed("it is not SFTP version 3")
+        return messages.read_extensions(reader)
+    return _READERS[kind](Reader(body)) if kind in _READERS else body

@@ -1,0 +1,227 @@
+"""How packets are sealed and opened: AES-GCM (RFC 5647 as OpenSSH does it), or AES-CTR with HMAC-SHA-2 (RFC 4253).
+
+A ``Sealer`` makes packets of messages, an ``Opener`` takes messages out of a buffer, by offset; each counts what went
+through it, so that the keys can be changed in time. conch negotiates; it knows none of the modes here that are AEAD.
+"""
+
+import hmac
+import os
+import struct
+from collections.abc import Sequence
+from typing import Protocol
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CTR
+
+Piece = bytes | memoryview
+
+CIPHERS: dict[bytes, int] = {
+    b"aes128-gcm@openssh.com": 16,
+    b"aes256-gcm@openssh.com": 32,
+    b"aes128-ctr": 16,
+    b"aes192-ctr": 24,
+    b"aes256-ctr": 32,
+}
+"""Name -> bytes of key, the preferred first. Nothing here needs a strict key exchange (CVE-2023-48795)."""
+
+MACS: dict[bytes, str] = {b"hmac-sha2-256": "sha256", b"hmac-sha2-512": "sha512"}
+
+LARGEST = 2**20
+"""Bytes of the largest packet that is taken."""
+
+_BLOCK = 16
+_TAG = 16
+_LENGTH = struct.Struct(">L")
+_HEADER = struct.Struct(">LB")
+
+
+class Tampered(Exception):
+    """A packet is not what the other side sent."""
+
+
+def is_gcm(name: bytes) -> bool:
+    return name.endswith(b"-gcm@openssh.com")
+
+
+class Sealer(Protocol):
+    """Makes packets."""
+
+    packets: int
+    octets: int
+
+    def seal(self, sequence: int, message: Sequence[Piece]) -> Sequence[bytes]:
+        """Return the packet of a message, both in pieces."""
+        ...
+
+
+class Opener(Protocol):
+    """Takes packets apart."""
+
+    packets: int
+    octets: int
+
+    def length(self, buffer: bytes, offset: int) -> int | None:
+        """Return the bytes of the packet that begins at ``offset``, None before that can be told."""
+        ...
+
+    def open(self, sequence: int, buffer: bytes, offset: int, length: int) -> memoryview:
+        """Return the message in the packet. Raises Tampered."""
+        ...
+
+
+def _checked(length: int) -> int:
+    if not _BLOCK // 2 <= length <= LARGEST:
+        raise Tampered(f"a packet of {length} bytes")
+    return length
+
+
+def _message(body: memoryview, padding: int) -> memoryview:
+    """Return what stands between the byte that tells the padding and the padding."""
+    if padding + 2 > len(body):
+        raise Tampered("a packet of padding alone")
+    return body[1 : len(body) - padding]
+
+
+def _padding(length: int, block: int) -> int:
+    padding = -length % block
+    return padding if padding >= 4 else padding + block
+
+
+class Plain:
+    """Both directions before the first keys."""
+
+    def __init__(self) -> None:
+        self.packets = self.octets = 0
+
+    def seal(self, sequence: int, message: Sequence[Piece]) -> Sequence[bytes]:
+        size = sum(map(len, message))
+        padding = _padding(5 + size, 8)
+        return [_HEADER.pack(1 + size + padding, padding), *map(bytes, message), bytes(padding)]
+
+    def length(self, buffer: bytes, offset: int) -> int | None:
+        if len(buffer) - offset < 4:
+            return None
+        return 4 + _checked(_LENGTH.unpack_from(buffer, offset)[0])
+
+    def open(self, sequence: int, buffer: bytes, offset: int, length: int) -> memoryview:
+        return _message(memoryview(buffer)[offset + 4 : offset + length], buffer[offset + 4])
+
+
+class _Gcm:
+    def __init__(self, key: bytes, nonce: bytes) -> None:
+        self.packets = self.octets = 0
+        self._aead = AESGCM(key)
+        self._fixed = nonce[:4]
+        self._invocation = int.from_bytes(nonce[4:12], "big")
+
+    def _nonce(self, octets: int) -> bytes:
+        nonce = self._fixed + self._invocation.to_bytes(8, "big")
+        self._invocation = (self._invocation + 1) % 2**64
+        self.packets += 1
+        self.octets += octets
+        return nonce
+
+
+class GcmSealer(_Gcm):
+    def seal(self, sequence: int, message: Sequence[Piece]) -> Sequence[bytes]:
+        size = 1 + sum(map(len, message))
+        padding = _padding(size, _BLOCK)
+        header = _LENGTH.pack(size + padding)
+        body = b"".join((padding.to_bytes(1, "big"), *message, os.urandom(padding)))
+        return header, self._aead.encrypt(self._nonce(size), body, header)
+
+
+class GcmOpener(_Gcm):
+    def length(self, buffer: bytes, offset: int) -> int | None:
+        if len(buffer) - offset < 4:
+            return None
+        return 4 + _checked(_LENGTH.unpack_from(buffer, offset)[0]) + _TAG
+
+    def open(self, sequence: int, buffer: bytes, offset: int, length: int) -> memoryview:
+        view = memoryview(buffer)
+        try:
+            body = self._aead.decrypt(
+                self._nonce(length), view[offset + 4 : offset + length], view[offset : offset + 4]
+            )
+        except InvalidTag:
+            raise Tampered("a packet's tag is wrong") from None
+        return _message(memoryview(body), body[0])
+
+
+class _Ctr:
+    def __init__(self, key: bytes, nonce: bytes, digest: str, digest_key: bytes) -> None:
+        self.packets = self.octets = 0
+        self._cipher = Cipher(AES(key), CTR(nonce[:_BLOCK]))
+        self._digest = digest
+        self._digest_key = digest_key
+
+    def _mac(self, sequence: int, packet: bytes) -> bytes:
+        return hmac.digest(self._digest_key, _LENGTH.pack(sequence) + packet, self._digest)
+
+    def _count(self, octets: int) -> None:
+        self.packets += 1
+        self.octets += octets
+
+
+class CtrSealer(_Ctr):
+    def __init__(self, key: bytes, nonce: bytes, digest: str, digest_key: bytes) -> None:
+        super().__init__(key, nonce, digest, digest_key)
+        self._encryptor = self._cipher.encryptor()
+
+    def seal(self, sequence: int, message: Sequence[Piece]) -> Sequence[bytes]:
+        size = sum(map(len, message))
+        padding = _padding(5 + size, _BLOCK)
+        packet = b"".join((_HEADER.pack(1 + size + padding, padding), *message, os.urandom(padding)))
+        self._count(len(packet))
+        return self._encryptor.update(packet), self._mac(sequence, packet)
+
+
+class CtrOpener(_Ctr):
+    def __init__(self, key: bytes, nonce: bytes, digest: str, digest_key: bytes) -> None:
+        super().__init__(key, nonce, digest, digest_key)
+        self._decryptor = self._cipher.decryptor()
+        self._mac_size = len(hmac.digest(b"", b"", digest))
+        self._first = b""
+        """The block that tells the length of the packet at hand, decrypted."""
+
+    def length(self, buffer: bytes, offset: int) -> int | None:
+        if not self._first:
+            if len(buffer) - offset < _BLOCK:
+                return None
+            self._first = self._decryptor.update(buffer[offset : offset + _BLOCK])
+        length = _checked(_LENGTH.unpack_from(self._first)[0])
+        if (4 + length) % _BLOCK:
+            raise Tampered(f"a packet of {length} bytes")
+        return 4 + length + self._mac_size
+
+    def open(self, sequence: int, buffer: bytes, offset: int, length: int) -> memoryview:
+        end = offset + length - self._mac_size
+        packet = self._first + self._decryptor.update(memoryview(buffer)[offset + _BLOCK : end])
+        self._first = b""
+        self._count(len(packet))
+        if not hmac.compare_digest(self._mac(sequence, packet), buffer[end : end + self._mac_size]):
+            raise Tampered("a packet's authentication code is wrong")
+        return _message(memoryview(packet)[4:], packet[4])
+
+
+def sealer(cipher: bytes, key: bytes, nonce: bytes, mac: bytes, mac_key: bytes) -> Sealer:
+    """Return what seals under a negotiated cipher and, unless that is AEAD, a code."""
+    size = CIPHERS[cipher]
+    if is_gcm(cipher):
+        return GcmSealer(key[:size], nonce)
+    return CtrSealer(key[:size], nonce, MACS[mac], mac_key[: _mac_key_size(mac)])
+
+
+def opener(cipher: bytes, key: bytes, nonce: bytes, mac: bytes, mac_key: bytes) -> Opener:
+    """Return what opens what ``sealer`` of the other side made."""
+    size = CIPHERS[cipher]
+    if is_gcm(cipher):
+        return GcmOpener(key[:size], nonce)
+    return CtrOpener(key[:size], nonce, MACS[mac], mac_key[: _mac_key_size(mac)])
+
+
+def _mac_key_size(mac: bytes) -> int:
+    return len(hmac.digest(b"", b"", MACS[mac]))

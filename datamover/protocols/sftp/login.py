@@ -1,0 +1,187 @@
+"""Logging in: secrets read from their files at the moment they are needed, and the SSH user authentication."""
+
+# ruff: noqa: N802, N815, RUF012 - the names of what is overridden are conch's
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from twisted.conch.ssh.keys import BadKeyError, EncryptedKeyError, Key
+from twisted.conch.ssh.service import SSHService
+from twisted.conch.ssh.userauth import SSHUserAuthClient
+from twisted.logger import Logger
+
+from datamover import errors
+from datamover.protocols.sftp.known_hosts import KnownHosts, fingerprint
+from datamover.protocols.sftp.transport import words
+from datamover.protocols.sftp.wire import Reader, number, string
+
+_INFO_RESPONSE = 61
+_QUESTIONS = 5
+"""Rounds of questions that are answered."""
+_SIGNATURES = (b"rsa-sha2-512", b"rsa-sha2-256")
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What proves who we are."""
+
+    key: Key | None = field(default=None, repr=False)
+    password: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SecretFiles:
+    """Where the secrets of one destination lie."""
+
+    known_hosts: Path
+    private_key: Path | None = None
+    passphrase: Path | None = None
+    password: Path | None = None
+
+    def read(self) -> tuple[KnownHosts, Credentials]:
+        """Read them; blocking, and slow for a key under a passphrase. Raises AuthenticationFailed, HostKeyMismatch."""
+        try:
+            known = KnownHosts(self.known_hosts.read_text("utf-8", "replace"))
+        except OSError as error:
+            raise errors.HostKeyMismatch(
+                f"known_hosts_file {self.known_hosts} cannot be read: {error.strerror}; make it from what "
+                "`datamover-admin scan-host-key` prints"
+            ) from None
+        key = None if self.private_key is None else self._key(self.private_key)
+        password = None if self.password is None else _secret("password_file", self.password)
+        return known, Credentials(key, password)
+
+    def _key(self, path: Path) -> Key:
+        passphrase = None if self.passphrase is None else _secret("passphrase_file", self.passphrase)
+        data = _content("private_key_file", path)
+        try:
+            key = Key.fromString(data, passphrase=passphrase)  # type: ignore[no-untyped-call]
+        except EncryptedKeyError:
+            raise errors.AuthenticationFailed(
+                f"private_key_file {path} is encrypted, and there is no passphrase_file"
+            ) from None
+        except (BadKeyError, UnsupportedAlgorithm, ValueError, TypeError, IndexError, KeyError) as error:
+            # The parsers' own words may quote what they read.
+            why = "is not a private key that is understood"
+            if passphrase is not None:
+                why += ", or passphrase_file does not hold its passphrase"
+            raise errors.AuthenticationFailed(f"private_key_file {path} {why} ({type(error).__name__})") from None
+        if key.isPublic():
+            raise errors.AuthenticationFailed(f"private_key_file {path} holds a public key; name the private one")
+        if key.type() == "DSA":
+            raise errors.AuthenticationFailed(f"private_key_file {path} holds a DSA key; make an ed25519 one")
+        return key  # type: ignore[no-any-return]
+
+
+def _content(option: str, path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise errors.AuthenticationFailed(
+            f"{option} {path} cannot be read by user id {os.geteuid()}: {error.strerror}"
+        ) from None
+
+
+def _secret(option: str, path: Path) -> bytes:
+    """Return a file's content without the end of its line."""
+    return _content(option, path).removesuffix(b"\n").removesuffix(b"\r")
+
+
+class Login(SSHUserAuthClient):
+    """Tries each kind of login once: the key, the password, the password again as an answer to questions."""
+
+    preferredOrder = [b"publickey", b"password", b"keyboard-interactive"]
+    _log = Logger(observer=lambda event: None)  # type: ignore[arg-type]  # conch tells every step at "info"
+
+    def __init__(self, user: str, credentials: Credentials, service: SSHService) -> None:
+        super().__init__(user.encode("utf-8"), service)
+        self._credentials = credentials
+        self._tried: list[bytes] = []
+        self._questions = 0
+
+    def ssh_USERAUTH_BANNER(self, packet: bytes) -> None:
+        """Leave the server's greeting unread."""
+
+    def ssh_USERAUTH_SUCCESS(self, packet: bytes) -> None:
+        transport: Any = self.transport
+        transport.logged_in = True
+        transport.setService(self.instance)
+
+    def ssh_USERAUTH_FAILURE(self, packet: bytes) -> None:
+        offered = Reader(packet).names()
+        for kind in self.preferredOrder:
+            if kind in offered and kind not in self._tried and self._start(kind):
+                self._tried.append(kind)
+                return
+        self._refused(offered)
+
+    def ssh_USERAUTH_PK_OK(self, packet: bytes) -> None:
+        """Take the message that has this number: a new password is wanted, or questions are asked."""
+        if self.lastAuth == b"password":
+            self._fail("the password has expired; change it and mend password_file")
+        elif self.lastAuth == b"keyboard-interactive" and self._questions < _QUESTIONS:
+            self._answer(Reader(packet))
+        else:
+            self._fail("the server's questions have no end")
+
+    def _start(self, kind: bytes) -> bool:
+        if kind == b"publickey":
+            return self._sign()
+        if self._credentials.password is None:
+            return False
+        if kind == b"password":
+            self.askForAuth(kind, b"\0" + string(self._credentials.password))
+        else:
+            self.askForAuth(kind, string(b"") + string(b""))
+        return True
+
+    def _sign(self) -> bool:
+        key = self._credentials.key
+        if key is None:
+            return False
+        transport: Any = self.transport
+        algorithm = key.sshType()  # type: ignore[no-untyped-call]
+        if algorithm == b"ssh-rsa":
+            taken = transport.peerExtensions.get(b"server-sig-algs", _SIGNATURES[0]).split(b",")
+            algorithm = next((name for name in _SIGNATURES if name in taken), _SIGNATURES[0])
+        request = b"\1" + string(algorithm) + string(key.blob())  # type: ignore[no-untyped-call]
+        asked = b"\x32" + b"".join(map(string, (self.user, self.instance.name, b"publickey")))
+        signature = key.sign(string(transport.sessionID) + asked + request, signatureType=algorithm)
+        self.askForAuth(b"publickey", request + string(signature))
+        return True
+
+    def _answer(self, questions: Reader) -> None:
+        """Answer the first hidden question with the password, once; every other with nothing."""
+        for _ in range(3):
+            questions.string()
+        hidden = []
+        for _ in range(questions.number()):
+            questions.string()
+            hidden.append(not questions.byte())
+        answers = [b""] * len(hidden)
+        if self._questions == 0 and True in hidden:
+            answers[hidden.index(True)] = self._credentials.password or b""
+        self._questions += 1
+        transport: Any = self.transport
+        transport.sendPacket(_INFO_RESPONSE, number(len(answers)) + b"".join(map(string, answers)))
+
+    def _refused(self, offered: list[bytes]) -> None:
+        key = self._credentials.key
+        if not self._tried:
+            tried = "nothing that is configured here"
+        elif b"publickey" in self._tried and key is not None:
+            tried = f"the key {fingerprint(key.public().blob())}"  # type: ignore[no-untyped-call]
+            tried += " and the password" if len(self._tried) > 1 else ""
+        else:
+            tried = "the password"
+        self._fail(
+            f"user {words(self.user)!r} is not let in with {tried}; the server takes {words(b', '.join(offered))}: "
+            "mend private_key_file or password_file, or the account's authorized_keys"
+        )
+
+    def _fail(self, why: str) -> None:
+        transport: Any = self.transport
+        transport.fail(errors.AuthenticationFailed(why))

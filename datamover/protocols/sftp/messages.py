@@ -1,0 +1,140 @@
+"""The messages of SFTP version 3 (draft-ietf-secsh-filexfer-02) with OpenSSH's extensions, as bytes and as values."""
+
+import stat
+import struct
+from dataclasses import dataclass
+
+from datamover.protocols.sftp.wire import Reader, number, string
+
+VERSION = 3
+
+# Requests
+INIT, OPEN, CLOSE, READ, WRITE, LSTAT, FSTAT, FSETSTAT, OPENDIR, READDIR = 1, 3, 4, 5, 6, 7, 8, 10, 11, 12
+SETSTAT, REMOVE, MKDIR, REALPATH, STAT, RENAME, EXTENDED = 9, 13, 14, 16, 17, 18, 200
+
+# Answers
+ANSWER_VERSION, STATUS, HANDLE, DATA, NAME, ATTRS, EXTENDED_REPLY = 2, 101, 102, 103, 104, 105, 201
+
+# Flags of OPEN
+FOR_READING, FOR_WRITING, CREATE, EXCLUSIVELY = 0x1, 0x2, 0x8, 0x20
+
+# Status codes
+OK, EOF, NO_SUCH_FILE, PERMISSION_DENIED, FAILURE, BAD_MESSAGE = 0, 1, 2, 3, 4, 5
+UNSUPPORTED, WRITE_PROTECT, ALREADY_EXISTS, NO_SPACE, QUOTA = 8, 12, 11, 14, 15
+
+POSIX_RENAME = b"posix-rename@openssh.com"
+HARD_LINK = b"hardlink@openssh.com"
+FSYNC = b"fsync@openssh.com"
+LIMITS = b"limits@openssh.com"
+STATVFS = b"statvfs@openssh.com"
+
+_SIZE, _OWNER, _PERMISSIONS, _TIMES = 0x1, 0x2, 0x4, 0x8
+_U64 = struct.Struct(">Q")
+
+
+class Status(Exception):
+    """A request was refused: the code and the server's own words."""
+
+    def __init__(self, code: int, words: str) -> None:
+        super().__init__(f"{words or 'no words'} (status {code})")
+        self.code = code
+        self.words = words
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What a server tells of a file, or is asked to set; None is "not told"."""
+
+    size: int | None = None
+    mode: int | None = None
+    modified: int | None = None
+    """POSIX seconds, 32 bits."""
+
+    @property
+    def directory(self) -> bool:
+        return self.mode is not None and stat.S_ISDIR(self.mode)
+
+    @property
+    def link(self) -> bool:
+        return self.mode is not None and stat.S_ISLNK(self.mode)
+
+    @property
+    def regular(self) -> bool:
+        """True also where the server does not tell: then it has no other kinds."""
+        return self.mode is None or stat.S_IFMT(self.mode) in (0, stat.S_IFREG)
+
+    @property
+    def identity(self) -> str | None:
+        """Return the sign of an unchanged file, None where there is none."""
+        if not self.regular or self.modified is None or self.size is None:
+            return None
+        return f"{self.modified}-{self.size}"
+
+    def packed(self) -> bytes:
+        flags, values = 0, b""
+        if self.size is not None:
+            flags, values = flags | _SIZE, values + _U64.pack(self.size)
+        if self.mode is not None:
+            flags, values = flags | _PERMISSIONS, values + number(self.mode)
+        if self.modified is not None:
+            flags, values = flags | _TIMES, values + number(self.modified) * 2
+        return number(flags) + values
+
+
+NOTHING = Attributes()
+
+
+def read_attributes(reader: Reader) -> Attributes:
+    flags = reader.number()
+    size = reader.long() if flags & _SIZE else None
+    if flags & _OWNER:
+        reader.take(8)
+    mode = reader.number() if flags & _PERMISSIONS else None
+    modified = None
+    if flags & _TIMES:
+        reader.number()
+        modified = reader.number()
+    if flags & 0x80000000:
+        for _ in range(reader.number()):
+            reader.string()
+            reader.string()
+    return Attributes(size, mode, modified)
+
+
+def read_status(reader: Reader) -> Status:
+    code = reader.number()
+    said = reader.string() if reader else b""
+    return Status(code, said[:200].decode("utf-8", "replace"))
+
+
+def read_names(reader: Reader) -> list[bytes]:
+    """Return the names of a NAME answer, without what it tells of them."""
+    found = []
+    for _ in range(reader.number()):
+        found.append(reader.string())
+        reader.string()
+        read_attributes(reader)
+    return found
+
+
+def read_extensions(reader: Reader) -> dict[bytes, bytes]:
+    """Return what a VERSION answer announces after its number."""
+    found = {}
+    while reader:
+        name = reader.string()
+        found[name] = reader.string()
+    return found
+
+
+def extended(name: bytes, *strings: bytes) -> bytes:
+    """Return the body of an EXTENDED request."""
+    return b"".join(map(string, (name, *strings)))
+
+
+def encode(path: str) -> bytes:
+    """Return a path's bytes; names that are not UTF-8 stand in text as lone surrogates."""
+    return path.encode("utf-8", "surrogateescape")
+
+
+def decode(path: bytes) -> str:
+    return path.decode("utf-8", "surrogateescape")

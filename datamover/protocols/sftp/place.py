@@ -1,0 +1,247 @@
+"""The names below a root on a file server, for the engine."""
+
+import posixpath
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from datamover.errors import Scope
+from datamover.protocols.base import Inspection, PlaceSettings
+from datamover.protocols.sftp import messages
+from datamover.protocols.sftp.link import Link
+from datamover.protocols.sftp.messages import Attributes, Status, decode
+from datamover.protocols.sftp.refusals import Refusals
+from datamover.protocols.sftp.session import Session
+from datamover.protocols.sftp.sink import SftpSink
+from datamover.protocols.sftp.source import SftpSource
+from datamover.protocols.sftp.tree import Tree
+
+_PRIVATE = Attributes(mode=0o600)
+
+
+class SftpPlace:
+    """``protocols.base.Place`` of a directory on a server, whose connection ``link`` answers with.
+
+    Cancelling a call lets go of its answer; what the server was asked for it does, and a file it opened is closed.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        user: str,
+        settings: PlaceSettings,
+        side: Scope,
+        link: Callable[[], Awaitable[Link]],
+        reactor: Any,
+    ) -> None:
+        self._refusals = Refusals(settings.name, user, side)
+        self._tree = Tree(reactor, root, settings.directory_mode, self._refusals)
+        self._file_mode = settings.file_mode
+        self._link = link
+
+    async def connect(self) -> None:
+        """Make sure of a connection and of SFTP on it."""
+        with self._refusals.about(""):
+            async with (await self._link()).lease():
+                pass
+
+    async def inspect(self, path: str) -> Inspection | None:
+        """Look at one name, through links; None where there is nothing."""
+        with self._refusals.about(path):
+            try:
+                return await self._look(path)
+            except Status as refusal:
+                if refusal.code == messages.NO_SUCH_FILE:
+                    return None
+                raise
+
+    def origin(self, path: str) -> "SftpOrigin":
+        return SftpOrigin(self, path)
+
+    async def write(self, part: str, *, offset: int = 0) -> SftpSink:
+        """Open a part file; its predecessor's bytes stay until they are overwritten or cut off at the end."""
+        with self._refusals.about(part):
+            lease = (await self._link()).lease()
+            session = await lease.__aenter__()
+            handle = None
+            try:
+                real = await self._part(lease.link, session, part, offset)
+                flags = messages.FOR_WRITING | (0 if offset else messages.CREATE)
+                handle = await session.open_file(real, flags, _PRIVATE)
+                if offset:
+                    self._check_long_enough(await session.look(handle), part, offset)
+            except BaseException:
+                if handle is not None:
+                    session.close_later(handle)
+                lease.link.directories.clear()
+                lease.give_back()
+                raise
+            return SftpSink(lease, session, handle, real, offset, self._file_mode, part, self._refusals)
+
+    async def place(self, part: str, target: str, *, replace: bool) -> None:
+        """Rename a part file to its target; a symbolic link there is replaced, unless it leads to a directory.
+
+        Without ``replace`` the target is made as a hard link of the part file, which fails where there is anything;
+        a server without hard links is asked for a rename, which it must refuse then (version 3, section 6.5).
+        A server without posix-rename@openssh.com cannot replace in one step, and is not made to.
+        """
+        with self._refusals.about(target):
+            link = await self._link()
+            async with link.lease() as session:
+                new = await self._tree.name(link, session, target, make=True)
+                there = await session.stat(new)
+                if there is not None and there.directory:
+                    raise self._refusals.unusable(target, "is a directory where a file is needed; name a file")
+                with self._refusals.about(part):
+                    old = await self._tree.name(link, session, part)
+                    self._check_regular(part, await session.link_stat(old))
+                if replace:
+                    await self._replace(session, old, new, target)
+                else:
+                    await self._claim(session, old, new, target)
+                await session.sync_directory(posixpath.dirname(new))
+
+    async def remove(self, path: str) -> None:
+        """Remove a file, or a symbolic link itself; a missing one is fine."""
+        with self._refusals.about(path):
+            link = await self._link()
+            async with link.lease() as session:
+                try:
+                    real = await self._tree.name(link, session, path)
+                    await session.remove(real)
+                except Status as refusal:
+                    if refusal.code == messages.NO_SUCH_FILE:
+                        return
+                    found = await session.link_stat(real)
+                    if found is not None and found.directory:
+                        raise self._refusals.unusable(
+                            path, "is a directory where a file is needed; name a file"
+                        ) from None
+                    raise
+
+    async def list(self, path: str) -> list[str]:
+        """Return the names in a directory, sorted; those that are not UTF-8 with lone surrogates."""
+        with self._refusals.about(path):
+            link = await self._link()
+            async with link.lease() as session:
+                try:
+                    found = await session.names(await self._tree.directory(link, session, path.rstrip("/")))
+                except Status as refusal:
+                    if refusal.code == messages.NO_SUCH_FILE:
+                        return []
+                    raise
+            return sorted(decode(name) for name in found if name not in (b".", b"..") and b"/" not in name)
+
+    async def free(self) -> int | None:
+        """Return the bytes that the server's file system has left, None where it cannot be asked."""
+        with self._refusals.about(""):
+            async with (await self._link()).lease() as session:
+                return await self._tree.free(session)
+
+    async def look(self, path: str) -> Inspection:
+        """Look at one name, through links, that must be there."""
+        with self._refusals.about(path):
+            return await self._look(path)
+
+    async def read(self, path: str, offset: int, identity: str | None) -> SftpSource:
+        """Open a regular file for reading, from ``offset`` if it still has ``identity``."""
+        with self._refusals.about(path):
+            lease = (await self._link()).lease()
+            session = await lease.__aenter__()
+            handle = None
+            try:
+                real = await self._tree.target(lease.link, session, path)
+                # Looked at first: to open a device can already do something to it.
+                self._check_regular(path, await session.stat(real))
+                handle = await session.open_file(real, messages.FOR_READING)
+                found = await session.look(handle)
+                self._check_regular(path, found)
+            except BaseException:
+                if handle is not None:
+                    session.close_later(handle)
+                lease.give_back()
+                raise
+            same = identity is not None and found.identity == identity and offset <= (found.size or 0)
+            name = posixpath.basename(path.rstrip("/"))
+            return SftpSource(lease, session, handle, found, name, offset if same else 0, path, self._refusals)
+
+    async def _look(self, path: str) -> Inspection:
+        link = await self._link()
+        async with link.lease() as session:
+            found = await session.stat(await self._tree.target(link, session, path))
+        if found is None:
+            raise Status(messages.NO_SUCH_FILE, "No such file")
+        name = posixpath.basename(path.rstrip("/"))
+        if not found.regular:
+            return Inspection(name, modified=found.modified, directory=found.directory)
+        return Inspection(name, found.size, found.identity, found.modified)
+
+    async def _part(self, link: Link, session: Session, part: str, offset: int) -> bytes:
+        """Return a part file's real path, nothing in the way of writing it."""
+        real = await self._tree.name(link, session, part, make=not offset)
+        found = await session.link_stat(real)
+        if found is None:
+            if offset:
+                raise self._refusals.short(part, 0, offset)
+        elif found.directory or not (found.regular or found.link):
+            raise self._refusals.unusable(part, "is not a regular file; remove it or take another name")
+        elif found.link:
+            raise self._refusals.unusable(part, "is a symbolic link where a part file is needed; remove it")
+        return real
+
+    def _check_long_enough(self, found: Attributes, part: str, offset: int) -> None:
+        if found.size is None or found.size < offset:
+            raise self._refusals.short(part, found.size or 0, offset)
+
+    def _check_regular(self, path: str, found: Attributes | None) -> None:
+        if found is None:
+            raise Status(messages.NO_SUCH_FILE, "No such file")
+        if found.directory:
+            raise self._refusals.unusable(path, "is a directory where a file is needed; name a file")
+        if not found.regular or found.size is None:
+            raise self._refusals.unusable(path, "is not a regular file; remove it or take another name")
+
+    async def _replace(self, session: Session, old: bytes, new: bytes, target: str) -> None:
+        if session.can(messages.POSIX_RENAME):
+            await session.replace(old, new)
+            return
+        if await session.link_stat(new) is not None:
+            raise self._refusals.cannot_replace(target)
+        await session.rename(old, new)
+
+    async def _claim(self, session: Session, old: bytes, new: bytes, target: str) -> None:
+        """Give the target's name to the part file where nothing has it."""
+        if await session.link_stat(new) is not None:
+            raise self._refusals.exists(target)
+        if session.can(messages.HARD_LINK) and await self._link_to(session, old, new, target):
+            await session.remove(old)
+            return
+        try:
+            await session.rename(old, new)
+        except Status:
+            if await session.link_stat(new) is not None:
+                raise self._refusals.exists(target) from None
+            raise
+
+    async def _link_to(self, session: Session, old: bytes, new: bytes, target: str) -> bool:
+        try:
+            await session.link(old, new)
+        except Status:
+            if await session.link_stat(new) is not None:
+                raise self._refusals.exists(target) from None
+            # Not every file system has hard links.
+            return False
+        return True
+
+
+class SftpOrigin:
+    """``protocols.base.Origin`` of one name in a place on a server."""
+
+    def __init__(self, place: SftpPlace, path: str) -> None:
+        self._place = place
+        self._path = path
+
+    async def inspect(self) -> Inspection:
+        return await self._place.look(self._path)
+
+    async def open(self, offset: int = 0, identity: str | None = None) -> SftpSource:
+        return await self._place.read(self._path, offset, identity)

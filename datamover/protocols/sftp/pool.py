@@ -1,0 +1,84 @@
+"""The one connection that all transfers of a destination share, made when needed and again when it was lost."""
+
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+
+from datamover import errors
+from datamover.errors import DataMoverError, Scope
+from datamover.protocols.base import PlaceSettings
+from datamover.protocols.sftp.channel import again
+from datamover.protocols.sftp.link import Link, Server
+from datamover.protocols.sftp.place import SftpPlace
+
+
+class SftpPool:
+    """``protocols.base.Pool`` of one account on one server."""
+
+    def __init__(self, root: str, server: Server, settings: PlaceSettings, reactor: Any) -> None:
+        self._server = server
+        self._reactor = reactor
+        self._links: list[Link] = []
+        """The last is the one in use; those before it were lost, and their sockets may not be gone yet."""
+        self._attempt: Deferred[None] | None = None
+        self._waiting: list[Deferred[Link]] = []
+        self._places = {
+            side: SftpPlace(root, server.user, settings, side, self._link, reactor)
+            for side in (Scope.SOURCE, Scope.DESTINATION)
+        }
+
+    def at(self, side: Scope) -> SftpPlace:
+        """Return the place as seen from ``side``, SOURCE or DESTINATION."""
+        return self._places[side]
+
+    async def connect(self) -> None:
+        """Make sure of a connection, logged in, and of SFTP on it."""
+        await self._places[Scope.DESTINATION].connect()
+
+    async def close(self) -> None:
+        """Close the connection; completes when its socket is gone. What still uses it meets ConnectionLost."""
+        if self._attempt is not None:
+            self._attempt.cancel()
+        links, self._links = self._links, []
+        for link in links:
+            await link.close()
+
+    def _link(self) -> Deferred[Link]:
+        """Return a connection in use or a new one; who is the last to cancel gives up the attempt for all."""
+        wanted: Deferred[Link] = Deferred(self._no_longer_wanted)
+        if self._links and self._attempt is None and not self._links[-1].lost:
+            wanted.callback(self._links[-1])
+            return wanted
+        self._waiting.append(wanted)
+        if self._attempt is None:
+            self._links = [link for link in self._links if not link.gone]
+            link = Link(self._reactor, self._server)
+            self._links.append(link)
+            self._attempt = Deferred.fromCoroutine(link.open())
+            self._attempt.addCallbacks(lambda _: self._made(link), self._failed)
+        return wanted
+
+    def _no_longer_wanted(self, wanted: Deferred[Link]) -> None:
+        if wanted in self._waiting:
+            self._waiting.remove(wanted)
+        if not self._waiting and self._attempt is not None:
+            self._attempt.cancel()
+
+    def _made(self, link: Link) -> None:
+        self._attempt = None
+        waiting, self._waiting = self._waiting, []
+        for wanted in waiting:
+            wanted.callback(link)
+
+    def _failed(self, failure: Failure) -> None:
+        self._attempt = None
+        waiting, self._waiting = self._waiting, []
+        for wanted in waiting:
+            error = failure.value
+            if isinstance(error, DataMoverError):
+                wanted.errback(again(error))
+            elif isinstance(error, CancelledError):
+                wanted.errback(errors.ConnectionLost("the connection was closed while it was made"))
+            else:
+                wanted.errback(failure)

@@ -1,0 +1,90 @@
+"""What the protocol "sftp" declares: its URLs and its options."""
+
+import posixpath
+from typing import Any, ClassVar, Self
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
+
+from pydantic import model_validator
+
+from datamover.config import AbsolutePath
+from datamover.protocols.base import Ability, Options, PlaceProtocol, PlaceSettings
+from datamover.protocols.sftp.link import Server
+from datamover.protocols.sftp.login import SecretFiles
+from datamover.protocols.sftp.messages import decode
+from datamover.protocols.sftp.pool import SftpPool
+
+PORT = 22
+
+_EXPECTED = 'expected sftp://USER@HOST[:PORT]/ABSOLUTE/PATH, such as "sftp://datamover@vis.example.org/srv/data"'
+
+
+class SftpOptions(Options):
+    """The files that hold what a login needs; read at every connect."""
+
+    known_hosts_file: AbsolutePath
+    private_key_file: AbsolutePath | None = None
+    passphrase_file: AbsolutePath | None = None
+    password_file: AbsolutePath | None = None
+
+    @model_validator(mode="after")
+    def _can_log_in(self) -> Self:
+        if self.private_key_file is None and self.password_file is None:
+            raise ValueError("expected private_key_file or password_file")
+        if self.passphrase_file is not None and self.private_key_file is None:
+            raise ValueError("expected private_key_file beside passphrase_file")
+        return self
+
+
+class Sftp:
+    """``protocols.base.PlaceProtocol`` of accounts on SSH servers."""
+
+    name: ClassVar[str] = "sftp"
+    schemes: ClassVar[tuple[str, ...]] = ("sftp",)
+    abilities: ClassVar[frozenset[Ability]] = frozenset(Ability)
+    options: ClassVar[type[Options]] = SftpOptions
+
+    def check_url(self, url: str) -> None:
+        """Raise ValueError for anything but sftp://USER@HOST[:PORT]/ABSOLUTE/PATH."""
+        parts = urlsplit(url)
+        if parts.password is not None:
+            raise ValueError(f"{_EXPECTED}; a password belongs in password_file")
+        try:
+            usable = bool(parts.hostname and parts.username) and parts.port != 0
+        except ValueError:
+            usable = False
+        path = unquote_to_bytes(parts.path)
+        if not usable or parts.scheme != "sftp" or not path.startswith(b"/") or "?" in url or "#" in url:
+            raise ValueError(_EXPECTED)
+        if b"\0" in path or b".." in path.split(b"/"):
+            raise ValueError(f"{_EXPECTED}, with no '..' in it")
+
+    def root(self, url: str) -> str:
+        return "/" + posixpath.normpath(decode(unquote_to_bytes(urlsplit(url).path))).lstrip("/")
+
+    def host(self, url: str) -> str | None:
+        return urlsplit(url).hostname
+
+    def user(self, url: str) -> str | None:
+        name = urlsplit(url).username
+        return None if name is None else unquote(name)
+
+    def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> SftpPool:
+        """Return the pool; it connects when first used."""
+        self.check_url(settings.url)
+        server = Server(
+            host=self.host(settings.url) or "",
+            port=urlsplit(settings.url).port or PORT,
+            user=self.user(settings.url) or "",
+            files=SecretFiles(
+                known_hosts=options.known_hosts_file,
+                private_key=options.private_key_file,
+                passphrase=options.passphrase_file,
+                password=options.password_file,
+            ),
+            connect_timeout=settings.connect_timeout,
+            idle_timeout=settings.idle_timeout,
+        )
+        return SftpPool(self.root(settings.url), server, settings, reactor)
+
+
+SFTP: PlaceProtocol = Sftp()

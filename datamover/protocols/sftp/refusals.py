@@ -1,0 +1,95 @@
+"""What a file server refuses, and what befalls its connection, as errors of the family: whose side, what to do."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from datamover import errors
+from datamover.errors import DataMoverError, Scope
+from datamover.protocols.sftp import messages
+from datamover.protocols.sftp.messages import Status
+
+_SHOWN = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """The words for the destination ``name``, logged in as ``user``, as used on ``side``."""
+
+    name: str
+    user: str
+    side: Scope
+
+    @contextmanager
+    def about(self, path: str) -> Iterator[None]:
+        """Turn what the server refuses of ``path``, and what the connection met, into an error of the side."""
+        try:
+            yield
+        except Status as refusal:
+            raise self.of(refusal, path) from refusal
+        except DataMoverError as error:
+            if error.scope is not Scope.TRANSFER:
+                raise
+            raise self.met(error) from error
+
+    def met(self, error: DataMoverError) -> DataMoverError:
+        """Return what befell the connection, which knows no sides, as this side's."""
+        return type(error)(f"destination {self.name!r}: {error.message}", scope=self.side)
+
+    def what(self, path: str) -> str:
+        shown = path if len(path) <= _SHOWN else path[: _SHOWN - 1] + "…"
+        return f"destination {self.name!r}: {shown!r}"
+
+    def of(self, refusal: Status, path: str) -> DataMoverError:
+        what, code, said = self.what(path), refusal.code, refusal.words or f"status {refusal.code}"
+        if code == messages.NO_SUCH_FILE:
+            return errors.missing(self.side, f"{what} does not exist")
+        if code in (messages.PERMISSION_DENIED, messages.WRITE_PROTECT):
+            verb = "read" if self.side is Scope.SOURCE else "written"
+            return errors.forbidden(
+                self.side, f"{what} may not be {verb}: {said}; give user {self.user!r} on the server the permission"
+            )
+        if code == messages.NO_SPACE or "no space" in said.lower():
+            return self.full(path)
+        if code == messages.QUOTA or "quota" in said.lower():
+            return errors.QuotaExceeded(
+                f"{what}: the quota on the server is used up; raise it or free space", scope=self.side
+            )
+        if code == messages.BAD_MESSAGE:
+            return errors.missing(self.side, f"{what} is a name that the server does not take ({said}); shorten it")
+        return errors.ServerError(f"{what}: the server answers: {said}", scope=self.side)
+
+    def full(self, path: str) -> DataMoverError:
+        return errors.NoSpace(f"{self.what(path)}: no space is left on the server; free some", scope=self.side)
+
+    def outside(self, path: str) -> DataMoverError:
+        return errors.PathNotAllowedHere(
+            f"{self.what(path)} leads out of the destination's root, through a symbolic link", scope=self.side
+        )
+
+    def unusable(self, path: str, why: str) -> DataMoverError:
+        kind = errors.SourceForbidden if self.side is Scope.SOURCE else errors.DestinationInvalid
+        return kind(f"{self.what(path)} {why}")
+
+    def changed(self, path: str) -> DataMoverError:
+        return errors.SourceChanged(f"{self.what(path)} changed while it was read", scope=self.side)
+
+    def ended(self, path: str, size: int, offset: int) -> DataMoverError:
+        return errors.SizeMismatch(
+            f"{self.what(path)} ended after {offset} bytes; the server told {size}", scope=self.side
+        )
+
+    def short(self, path: str, size: int, offset: int) -> DataMoverError:
+        return errors.SizeMismatch(
+            f"{self.what(path)} holds {size} bytes and cannot be written on from byte {offset}", scope=self.side
+        )
+
+    def exists(self, path: str) -> DataMoverError:
+        return errors.DestinationExists(f"{self.what(path)} exists and may not be replaced", scope=self.side)
+
+    def cannot_replace(self, path: str) -> DataMoverError:
+        return errors.DestinationExists(
+            f"{self.what(path)} exists, and the server cannot replace a file in one step (it lacks "
+            "posix-rename@openssh.com); remove the file, or take another name",
+            scope=self.side,
+        )

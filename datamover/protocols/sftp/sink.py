@@ -1,0 +1,140 @@
+"""One part file of a file server being written: many requests under way, each saying where its bytes belong."""
+
+from collections import deque
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from datamover.protocols.sftp import messages
+from datamover.protocols.sftp.link import Lease
+from datamover.protocols.sftp.messages import Attributes, Status
+from datamover.protocols.sftp.refusals import Refusals
+from datamover.protocols.sftp.session import Session
+from datamover.protocols.sftp.source import close_handle
+
+BUDGET = 8 * 2**20
+"""Bytes sent, or waiting to be, and not yet acknowledged."""
+_NEARLY_NOTHING = 2**20
+_LATEST = 2**32 - 1
+"""POSIX seconds; SFTP has 32 bits for them."""
+
+
+class SftpSink:
+    """``protocols.base.Sink`` of a part file on a server; holds a channel's lease and a handle until it is closed."""
+
+    def __init__(
+        self, lease: Lease, session: Session, handle: bytes, real: bytes, offset: int, mode: int, path: str,
+        refusals: Refusals,
+    ) -> None:  # fmt: skip
+        self._lease = lease
+        self._session = session
+        self._handle: bytes | None = handle
+        self._real = real
+        self._offset = offset
+        self._mode = mode
+        self._path = path
+        self._refusals = refusals
+        self._gathered: deque[memoryview] = deque()
+        self._held = 0
+        self._unacknowledged = 0
+        self._failure: Failure | None = None
+        self._waiter: Deferred[None] | None = None
+
+    async def write(self, data: bytes) -> None:
+        """Take the next bytes; waits while too much is unacknowledged. Raises what an earlier write met."""
+        with self._refusals.about(self._path):
+            self._gathered.append(memoryview(data))
+            self._held += len(data)
+            while self._held >= self._session.write_size:
+                self._send(self._session.write_size)
+            await self._until(BUDGET)
+
+    async def flush(self) -> int:
+        """Wait until every byte taken is acknowledged, and on disk where the server can be asked for that."""
+        with self._refusals.about(self._path):
+            await self._drain()
+            await self._sync()
+            return self._offset
+
+    async def finish(self, *, modified: float | None) -> int:
+        """Write what is held, cut what a longer predecessor left, set mode and time, fsync; return the size."""
+        with self._refusals.about(self._path):
+            handle = await self._drain()
+            seconds = int(modified) if modified is not None and 0 <= modified <= _LATEST else None
+            await self._session.set(handle, Attributes(self._offset, self._mode, seconds))
+            await self._sync()
+            found = await self._session.look(handle)
+            return self._offset if found.size is None else found.size
+
+    async def close(self) -> None:
+        """Close the part file; what was only gathered is dropped. Completes when the server has answered, or cannot."""
+        handle, self._handle = self._handle, None
+        if handle is None:
+            return
+        self._gathered.clear()
+        await close_handle(self._lease, self._session, handle)
+
+    def _send(self, size: int) -> None:
+        assert self._handle is not None, "the sink is closed"
+        pieces, left = [], size
+        while left:
+            piece = self._gathered.popleft()
+            if len(piece) > left:
+                self._gathered.appendleft(piece[left:])
+                piece = piece[:left]
+            pieces.append(piece)
+            left -= len(piece)
+        self._held -= size
+        self._unacknowledged += size
+        answer = self._session.write(self._handle, self._offset, pieces, size)
+        self._offset += size
+        answer.addCallbacks(self._acknowledged, self._refused, callbackArgs=(size,))
+
+    def _acknowledged(self, _: object, size: int) -> None:
+        self._unacknowledged -= size
+        self._wake()
+
+    def _refused(self, failure: Failure) -> None:
+        self._failure = self._failure or failure
+        self._wake()
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.called:
+            waiter.callback(None)
+
+    async def _until(self, most: int) -> None:
+        """Wait until no more than so many bytes are unacknowledged; raise what one of them met."""
+        while self._failure is None and self._unacknowledged > most:
+            self._waiter = Deferred()
+            await self._waiter
+        if self._failure is not None:
+            await self._raise(self._failure.value)
+
+    async def _raise(self, error: BaseException | None) -> None:
+        """Raise what a write met; OpenSSH says "Failure" of a full disk, so that one has to look."""
+        if isinstance(error, Status) and error.code == messages.FAILURE:
+            left = await self._session.free(self._real)
+            if left is not None and left < _NEARLY_NOTHING:
+                raise self._refusals.full(self._path)
+            raise self._refusals.of(error, self._path)
+        assert error is not None
+        raise error
+
+    async def _drain(self) -> bytes:
+        if self._held:
+            while self._held:
+                self._send(min(self._held, self._session.write_size))
+        await self._until(0)
+        assert self._handle is not None, "the sink is closed"
+        return self._handle
+
+    async def _sync(self) -> None:
+        if self._handle is None or not self._session.can(messages.FSYNC):
+            return
+        try:
+            await self._session.sync(self._handle)
+        except Status:
+            # The kernel forgets what it could not write: a second fsync would succeed, and lie.
+            self._failure = self._failure or Failure()  # type: ignore[no-untyped-call]
+            raise

@@ -1,0 +1,307 @@
+"""The SSH transport: conch's, with today's algorithms alone, packets taken by offset, and keys changed in time.
+
+Who logs in and what runs on top is the business of its owner, which is told when the connection is secure and when it
+has ended. Host keys are judged by a function handed in, before anything secret is sent.
+"""
+
+# ruff: noqa: N802, N803, N815, RUF012 - the names of what is overridden are conch's
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.conch.error import ConchError
+from twisted.conch.ssh import _kex
+from twisted.conch.ssh.transport import SSHClientTransport
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from datamover import errors
+from datamover.errors import DataMoverError
+from datamover.protocols.sftp import ciphers
+from datamover.protocols.sftp.ciphers import CIPHERS, MACS, Opener, Piece, Plain, Sealer, Tampered, is_gcm
+from datamover.protocols.sftp.known_hosts import key_kind
+from datamover.protocols.sftp.wire import Reader, number, string
+
+log = Logger()
+
+HOST_KEYS = (
+    b"ssh-ed25519",
+    b"ecdsa-sha2-nistp256",
+    b"ecdsa-sha2-nistp384",
+    b"ecdsa-sha2-nistp521",
+    b"rsa-sha2-512",
+    b"rsa-sha2-256",
+)
+"""What a server may sign with, the preferred first."""
+
+_KEX = (
+    b"curve25519-sha256",
+    b"curve25519-sha256@libssh.org",
+    b"ecdh-sha2-nistp256",
+    b"ecdh-sha2-nistp384",
+    b"ecdh-sha2-nistp521",
+    b"diffie-hellman-group-exchange-sha256",
+)
+_SMALLEST_GROUP = 2048
+_DISCONNECT, _KEXINIT, _KEX_FIRST, _GEX_REQUEST, _CHANNEL_DATA = 1, 20, 30, 34, 94
+_BY_APPLICATION = 11
+_WORDS = 200
+
+
+class _Keys:
+    """What conch keeps of one key exchange: its names, and what seals and opens once there are keys."""
+
+    def __init__(self, out_cipher: bytes, in_cipher: bytes, out_mac: bytes, in_mac: bytes) -> None:
+        self.outCipType, self.inCipType = out_cipher, in_cipher
+        self.outMACType, self.inMACType = out_mac, in_mac
+        self.encBlockSize = 0
+        self.sealer: Sealer = Plain()
+        self.opener: Opener = Plain()
+
+    def setKeys(
+        self, out_nonce: bytes, out_key: bytes, in_nonce: bytes, in_key: bytes, out_mac: bytes, in_mac: bytes
+    ) -> None:
+        self.sealer = ciphers.sealer(self.outCipType, out_key, out_nonce, self.outMACType, out_mac)
+        self.opener = ciphers.opener(self.inCipType, in_key, in_nonce, self.inMACType, in_mac)
+        self.encBlockSize = 16
+
+
+def host_key_algorithms(kinds: Sequence[bytes]) -> list[bytes]:
+    """Return the signature algorithms to ask for, those of the ``kinds`` of key already known first."""
+    return sorted(HOST_KEYS, key=lambda name: (_kind(name) not in kinds, HOST_KEYS.index(name)))
+
+
+def _kind(algorithm: bytes) -> bytes:
+    return b"ssh-rsa" if algorithm.startswith(b"rsa-") else algorithm
+
+
+def words(text: bytes) -> str:
+    """Return what a server says, fit for a message."""
+    return "".join(letter if letter.isprintable() else " " for letter in text[:_WORDS].decode("utf-8", "replace"))
+
+
+class Transport(SSHClientTransport):
+    """One connection. ``judge`` answers what is wrong with a host key, ``secure`` and ``ended`` are told once."""
+
+    REKEY_OCTETS = 2**34
+    """Keys are changed after so many bytes in one direction; AES-GCM must not pass 2**36."""
+    REKEY_PACKETS = 2**30
+
+    supportedKeyExchanges = list(_KEX)
+    supportedCiphers = list(CIPHERS)
+    supportedMACs = list(MACS)
+    supportedCompressions = [b"none"]
+    outgoingCompressionType = incomingCompressionType = b"none"
+    _dhMinimalGroupSize = _SMALLEST_GROUP
+    _dhPreferredGroupSize = 3072
+    _log = Logger(observer=lambda event: None)  # type: ignore[arg-type]  # conch tells every step at "info"
+
+    currentEncryptions: Any
+    nextEncryptions: Any
+    transport: Any
+
+    def __init__(
+        self,
+        algorithms: Sequence[bytes],
+        judge: Callable[[bytes], DataMoverError | None],
+        secure: Callable[["Transport"], None],
+        ended: Callable[[DataMoverError], None],
+    ) -> None:
+        self.supportedPublicKeys = list(algorithms)
+        self._judge = judge
+        self._secure: Callable[[Transport], None] | None = secure
+        self._ended = ended
+        self.failure: DataMoverError | None = None
+        """Why the connection ends, once it does."""
+        self.received = 0
+        """Packets; who waits sees by it that the server lives."""
+        self.key_exchanges = 0
+        self.logged_in = False
+
+    # Its beginning and its end ------------------------------------------------------------------------------
+
+    def connectionMade(self) -> None:
+        self.transport.setTcpNoDelay(True)
+        self.transport.setTcpKeepAlive(True)
+        self.transport.write(self.ourVersionString + b"\r\n")
+        self.currentEncryptions = _Keys(b"none", b"none", b"none", b"none")
+        self._gotNewKeys = 0
+        self.sendKexInit()  # type: ignore[no-untyped-call]
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        if self.failure is None:
+            told = reason.getErrorMessage().rstrip(".") if reason else "connection closed"
+            self.failure = errors.ConnectionLost(f"the connection broke: {told}")
+        super().connectionLost(reason)
+        self._ended(self.failure)
+
+    def fail(self, error: DataMoverError) -> None:
+        """End the connection at once, for a reason."""
+        if self.failure is None:
+            self.failure = error
+        self.transport.abortConnection()
+
+    def leave(self) -> None:
+        """Say good-bye and close once that is sent."""
+        if self.failure is None:
+            self.failure = errors.ConnectionLost("the connection was closed, for the service is stopping")
+        self.sendPacket(_DISCONNECT, number(_BY_APPLICATION) + string(b"done") + string(b""))
+        self.transport.loseConnection()
+
+    def sendDisconnect(self, reason: int, desc: bytes) -> None:
+        """Give up, as conch does where the server is not understood."""
+        if self.failure is None:
+            self.failure = errors.ConnectFailed(f"the key exchange failed: {words(desc)}")
+        self.sendPacket(_DISCONNECT, number(reason) + string(desc) + string(b""))
+        self.transport.loseConnection()
+
+    def receiveError(self, reasonCode: int, description: bytes) -> None:
+        if self.failure is None:
+            said = f"the server ended the connection: {words(description)}"
+            if not self.logged_in and b"authentication" in description.lower():
+                self.failure = errors.AuthenticationFailed(said)
+            else:
+                self.failure = errors.ConnectionLost(said)
+
+    def connectionSecure(self) -> None:
+        """Keys are in use: the first, or new ones."""
+        self.key_exchanges += 1
+        secure, self._secure = self._secure, None
+        if secure is not None:
+            secure(self)
+
+    # Packets ------------------------------------------------------------------------------------------------
+
+    def getPacket(self) -> None:
+        """Leave packets to ``_take_packets``: conch's way slices the buffer for each."""
+
+    def dataReceived(self, data: bytes) -> None:
+        try:
+            if self.gotVersion:
+                self.buf = self.buf + data if self.buf else data
+            else:
+                super().dataReceived(data)  # type: ignore[no-untyped-call]
+            if self.gotVersion:
+                self._take_packets()
+        except Tampered as error:
+            self.fail(errors.ConnectionLost(f"the stream was damaged on its way: {error}"))
+        except Exception as error:  # what a server sends must not reach the reactor as an exception
+            log.failure("an SSH server is not understood")
+            self.fail(errors.ServerError(f"the server is not understood: {type(error).__name__}: {error}"))
+
+    def _take_packets(self) -> None:
+        buffer, offset = self.buf, 0
+        while self.failure is None:
+            opener: Opener = self.currentEncryptions.opener
+            length = opener.length(buffer, offset)
+            if length is None or len(buffer) - offset < length:
+                break
+            message = opener.open(self.incomingPacketSequence, buffer, offset, length)
+            self.incomingPacketSequence = (self.incomingPacketSequence + 1) % 2**32
+            offset += length
+            self.received += 1
+            kind = message[0]
+            if kind == _CHANNEL_DATA and self.logged_in:
+                self.service.data(message)  # type: ignore[union-attr]
+            else:
+                self.dispatchMessage(kind, bytes(message[1:]))  # type: ignore[no-untyped-call]
+            self._rekey_in_time(opener)
+        self.buf = buffer[offset:]
+
+    def sendPacket(self, messageType: int, payload: bytes) -> None:
+        self.send(messageType, (payload,))
+
+    def send(self, kind: int, pieces: Sequence[Piece]) -> None:
+        """Send a message given in pieces, or keep it until the key exchange under way is over."""
+        changing = self._keyExchangeState != self._KEY_EXCHANGE_NONE
+        if changing and not self._allowedKeyExchangeMessageType(kind):  # type: ignore[no-untyped-call]
+            self._blockedByKeyExchange.append((kind, b"".join(pieces)))
+            return
+        sealer: Sealer = self.currentEncryptions.sealer
+        message = (kind.to_bytes(1, "big"), *pieces)
+        self.transport.writeSequence(sealer.seal(self.outgoingPacketSequence, message))
+        self.outgoingPacketSequence = (self.outgoingPacketSequence + 1) % 2**32
+        if kind == _CHANNEL_DATA:
+            self._rekey_in_time(sealer)
+
+    # Keys ---------------------------------------------------------------------------------------------------
+
+    def _rekey_in_time(self, half: Sealer | Opener) -> None:
+        spent = half.octets > self.REKEY_OCTETS or half.packets > self.REKEY_PACKETS
+        if spent and self.logged_in and self._keyExchangeState == self._KEY_EXCHANGE_NONE:
+            self.sendKexInit()  # type: ignore[no-untyped-call]
+
+    def ssh_KEXINIT(self, packet: bytes) -> None:
+        """Agree on algorithms and begin the exchange; with AES-GCM there is no code to agree on."""
+        offer = Reader(packet, 16)
+        kex, keys, out_ciphers, in_ciphers, out_macs, in_macs = (offer.names() for _ in range(6))
+        self.otherKexInitPayload = bytes((_KEXINIT,)) + packet
+        try:
+            self.kexAlg = _choose("key exchange", self.supportedKeyExchanges, kex)
+            self.keyAlg = _choose("host key", self.supportedPublicKeys, keys)
+            out_cipher = _choose("cipher", self.supportedCiphers, out_ciphers)
+            in_cipher = _choose("cipher", self.supportedCiphers, in_ciphers)
+            out_mac = b"" if is_gcm(out_cipher) else _choose("MAC", self.supportedMACs, out_macs)
+            in_mac = b"" if is_gcm(in_cipher) else _choose("MAC", self.supportedMACs, in_macs)
+        except ConchError as error:
+            self.fail(errors.ConnectFailed(str(error)))
+            return
+        self.nextEncryptions = _Keys(out_cipher, in_cipher, out_mac, in_mac)
+        if self._keyExchangeState == self._KEY_EXCHANGE_REQUESTED:
+            self._keyExchangeState = self._KEY_EXCHANGE_PROGRESSING
+        else:
+            self.sendKexInit()  # type: ignore[no-untyped-call]
+        if _kex.isEllipticCurve(self.kexAlg):
+            self.ecPriv = self._generateECPrivateKey()  # type: ignore[no-untyped-call]
+            self.ecPub = self.ecPriv.public_key()
+            self.sendPacket(_KEX_FIRST, string(self._encodeECPublicKey(self.ecPub)))  # type: ignore[no-untyped-call]
+        else:
+            sizes = (self._dhMinimalGroupSize, self._dhPreferredGroupSize, self._dhMaximalGroupSize)
+            self.sendPacket(_GEX_REQUEST, b"".join(map(number, sizes)))
+
+    def ssh_KEX_DH_GEX_GROUP(self, packet: bytes) -> Any:
+        """Take the server's group, or, the message's number being the same, its curve's answer."""
+        if not _kex.isEllipticCurve(self.kexAlg):
+            if int.from_bytes(Reader(packet).string(), "big").bit_length() < _SMALLEST_GROUP:
+                self.fail(errors.ConnectFailed("the server asks for a Diffie-Hellman group that is too small"))
+                return None
+        elif not self._signed_as_agreed(packet):
+            return None
+        return super().ssh_KEX_DH_GEX_GROUP(packet)  # type: ignore[no-untyped-call]
+
+    def ssh_KEX_DH_GEX_REPLY(self, packet: bytes) -> Any:
+        if not self._signed_as_agreed(packet):
+            return None
+        return super().ssh_KEX_DH_GEX_REPLY(packet)  # type: ignore[no-untyped-call]
+
+    def ssh_NEWKEYS(self, packet: bytes) -> None:
+        if self._keyExchangeState == self._KEY_EXCHANGE_NONE or not self.nextEncryptions.encBlockSize:
+            self.fail(errors.ServerError("the server changes keys that were not agreed on"))
+            return
+        super().ssh_NEWKEYS(packet)  # type: ignore[no-untyped-call]
+
+    def verifyHostKey(self, hostKey: bytes, fingerprint: bytes) -> Deferred[bool]:
+        """Answer at once: conch must not go on before."""
+        error = self._judge(hostKey)
+        if error is not None:
+            self.failure = self.failure or error
+            return fail(error)
+        return succeed(True)
+
+    def _signed_as_agreed(self, packet: bytes) -> bool:
+        """Check that key and signature are of the kind agreed on (a SHA-1 signature of an RSA key is not)."""
+        reply = Reader(packet)
+        key, _, signature = reply.string(), reply.string(), reply.string()
+        if key_kind(key) == _kind(self.keyAlg) and key_kind(signature) == self.keyAlg:
+            return True
+        self.fail(errors.ConnectFailed("the server signs with another algorithm than was agreed on"))
+        return False
+
+
+def _choose(what: str, ours: Sequence[bytes], theirs: Sequence[bytes]) -> bytes:
+    for name in ours:
+        if name in theirs:
+            return name
+    offered, wanted = (b", ".join(names).decode("ascii", "replace") for names in (theirs[:20], ours))
+    raise ConchError(f"the server offers no {what} algorithm that may be used; it has {offered}; wanted is {wanted}")  # type: ignore[no-untyped-call]

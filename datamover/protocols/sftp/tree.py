@@ -1,0 +1,99 @@
+"""Names below a root on a file server, resolved so that no path and no symbolic link leads out of it.
+
+The server is asked for the real path of a name's directory, which must lie below the root's; the answer is believed
+for a moment, so that a directory of many small files is not asked for each. A link that another user of the server
+puts there in that moment is the server's to guard against (a chroot, its permissions).
+"""
+
+import posixpath
+from typing import Any
+
+from datamover.protocols.sftp import messages
+from datamover.protocols.sftp.link import Link
+from datamover.protocols.sftp.messages import Status, encode
+from datamover.protocols.sftp.refusals import Refusals
+from datamover.protocols.sftp.session import Session
+
+FRESH = 2.0
+"""Seconds for which a directory's real path is believed."""
+_REMEMBERED = 1000
+
+
+class Tree:
+    """The names below ``root``; missing directories are made with ``directory_mode``."""
+
+    def __init__(self, clock: Any, root: str, directory_mode: int, refusals: Refusals) -> None:
+        self._clock = clock
+        self._root = encode(root)
+        self._directory_mode = directory_mode
+        self._refusals = refusals
+
+    async def directory(self, link: Link, session: Session, path: str, *, make: bool = False) -> bytes:
+        """Return the real path of a directory. Raises PathNotAllowedHere, and Status where it is missing."""
+        when, real = link.directories.get(path, (0.0, b""))
+        if real and self._clock.seconds() - when < FRESH:
+            return real
+        root = await self.directory(link, session, "", make=make) if path else None
+        real = await self._resolve(session, self._absolute(path), path, root, make)
+        if len(link.directories) >= _REMEMBERED:
+            link.directories.clear()
+        link.directories[path] = (self._clock.seconds(), real)
+        return real
+
+    async def name(self, link: Link, session: Session, path: str, *, make: bool = False) -> bytes:
+        """Return a name's real path, itself not followed if it is a link."""
+        parent, name = posixpath.split(path.rstrip("/"))
+        if not name:
+            raise self._refusals.unusable(path, "is the destination's root; name a file")
+        return posixpath.join(await self.directory(link, session, parent, make=make), encode(name))
+
+    async def target(self, link: Link, session: Session, path: str) -> bytes:
+        """Return the real path of what a name stands for, links followed."""
+        root = await self.directory(link, session, "")
+        real = await session.real_path(self._absolute(path))
+        self._check_inside(path, real, root)
+        return real
+
+    async def free(self, session: Session) -> int | None:
+        """Return the free bytes of the root, or of where it will be made."""
+        path = self._root
+        while path != b"/" and await session.stat(path) is None:
+            path = posixpath.dirname(path)
+        return await session.free(path)
+
+    def _absolute(self, path: str) -> bytes:
+        return posixpath.join(self._root, encode(path)) if path else self._root
+
+    def _check_inside(self, path: str, real: bytes, root: bytes) -> None:
+        if real != root and not real.startswith(root.rstrip(b"/") + b"/"):
+            raise self._refusals.outside(path)
+
+    async def _resolve(self, session: Session, absolute: bytes, path: str, root: bytes | None, make: bool) -> bytes:
+        try:
+            real = await session.real_path(absolute)
+        except Status as refusal:
+            if refusal.code != messages.NO_SUCH_FILE or not make or absolute == b"/":
+                raise
+            above, name = posixpath.split(absolute)
+            real = posixpath.join(await self._resolve(session, above, path, root, make), name)
+        if root is not None:
+            self._check_inside(path, real, root)
+        found = await session.stat(real)
+        if found is None:
+            if not make:
+                raise Status(messages.NO_SUCH_FILE, "No such directory")
+            await self._make(session, real)
+        elif not found.directory:
+            if not make:
+                raise Status(messages.NO_SUCH_FILE, "Not a directory")
+            raise self._refusals.unusable(path, "leads through a file where a directory is needed")
+        return real
+
+    async def _make(self, session: Session, real: bytes) -> None:
+        try:
+            await session.make_directory(real, self._directory_mode)
+        except Status:
+            # Another transfer may have made it meanwhile.
+            found = await session.stat(real)
+            if found is None or not found.directory:
+                raise
