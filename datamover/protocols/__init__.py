@@ -6,5 +6,6 @@ reads, from URLs that clients name, and holds no place.
 
 from datamover.protocols.base import PlaceProtocol
 from datamover.protocols.local import LOCAL
+from datamover.protocols.sftp import SFTP
 
-PLACES: tuple[PlaceProtocol, ...] = (LOCAL,)
+PLACES: tuple[PlaceProtocol, ...] = (LOCAL, SFTP)

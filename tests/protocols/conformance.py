@@ -1,4 +1,4 @@
-"""What every protocol that holds a place must do: one suite, run over each by a few lines in test_conformance.
+"""What every protocol that holds a place must do: one suite, run over each by a few lines.
 
 A protocol's test is a subclass of ``Conformance`` with a fixture ``premises``, which says where the place is and where
 on this machine its files lie, so that the suite can look at them, and tamper with them, from outside.

@@ -1,4 +1,4 @@
-"""The conformance suite over every protocol that holds a place."""
+"""The conformance suite over local disks; every other protocol has a file of its own for it."""
 
 from collections.abc import Iterator
 from pathlib import Path

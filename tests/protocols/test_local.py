@@ -1,9 +1,11 @@
 """What is the local protocol's own, beside the conformance suite."""
 
+import ctypes
 import errno
 import os
 import resource
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +19,9 @@ from datamover.errors import DataMoverError, Scope
 from datamover.protocols.local import LOCAL
 from datamover.protocols.local.refusals import Refusals
 from tests.protocols.conformance import MIB, PART, Premises, as_nobody, fill, get, put, read_to_the_end, settings
+
+AT_FDCWD = -100
+RENAME_EXCHANGE = 2
 
 
 @pytest.fixture
@@ -349,3 +354,39 @@ def test_refusals(side: Scope, code: int | None, reading: str, writing: str) -> 
     assert error.scope is side
     assert error.message.startswith("destination 'archive': 'a/bbb")
     assert len(error.message) < 250
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_link_slipped_in(premises: Premises) -> None:
+    """A directory that turns into a link and back while it is used leads nobody out of the root."""
+    outside = premises.root.parent / "outside"
+    outside.mkdir()
+    (premises.root / "d").mkdir()
+    (premises.root / "link").symlink_to(outside)
+    stop = threading.Event()
+
+    exchange = ctypes.CDLL(None).renameat2
+    names = [os.fsencode(premises.root / name) for name in ("d", "link")]
+
+    def swap() -> None:
+        while not stop.is_set():
+            exchange(AT_FDCWD, names[0], AT_FDCWD, names[1], RENAME_EXCHANGE)
+
+    swapper = threading.Thread(target=swap)
+    swapper.start()
+    met: set[str] = set()
+    number = 0
+    try:
+        deadline = reactor.seconds() + 30.0
+        while not ({"placed", "PATH_NOT_ALLOWED"} <= met and number >= 300) and reactor.seconds() < deadline:
+            number += 1
+            try:
+                await put(premises.writing, f"d/{number}", b"data")
+                met.add("placed")
+            except DataMoverError as error:
+                met.add(error.code)
+    finally:
+        stop.set()
+        swapper.join()
+    assert {"placed", "PATH_NOT_ALLOWED"} <= met
+    assert os.listdir(outside) == []

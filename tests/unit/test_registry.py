@@ -1,6 +1,7 @@
 """The registry of destinations: what it takes, what it refuses, and how a URL's host finds its destination."""
 
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,6 +28,7 @@ from datamover.protocols.local import LOCAL
 from datamover.registry.destinations import Registry
 from datamover.registry.probe import probe
 from tests.protocols.conformance import as_nobody
+from tests.servers.sshd import Sshd
 
 Build = Callable[..., Registry]
 
@@ -114,14 +116,23 @@ def test_unknown_destination(build: Build) -> None:
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        ('url = "gopher://x/y"', "destinations.x.url = 'gopher://x/y': expected a URL with one of the schemes file"),
-        ('url = "/srv/x"', "destinations.x.url = '/srv/x': expected a URL with one of the schemes file"),
+        (
+            'url = "gopher://x/y"',
+            "destinations.x.url = 'gopher://x/y': expected a URL with one of the schemes file, sftp",
+        ),
+        ('url = "/srv/x"', "destinations.x.url = '/srv/x': expected a URL with one of the schemes file, sftp"),
         ('url = ""', "destinations.x.url = '': expected a URL"),
         ('url = "file://host/x"', "destinations.x.url = 'file://host/x': expected file:// and an absolute path"),
         ('url = "file:///x"\nport = 5', "destinations.x.port: unknown key"),
         ('url = "file:///x"\npassword = "hunter2"', "destinations.x.password: unknown key"),
         ('url = "sftp://bob:hunter2@h/x"', "destinations.x.url: holds a password: leave it out"),
         ('url = "sftp://bob:hun/ter2@h/x"', "destinations.x.url: holds a password: leave it out"),
+        (
+            'url = "sftp://h/x"\nknown_hosts_file = "/k"\npassword_file = "/p"',
+            "destinations.x.url = 'sftp://h/x': expected sftp:",
+        ),
+        ('url = "sftp://bob@h/x"\npassword_file = "/p"', "destinations.x.known_hosts_file: missing"),
+        ('url = "sftp://bob@h/x"\nknown_hosts_file = "/k"', "destinations.x = a table: expected private_key_file or"),
         ('url = "gopher://bob:hunter2@h/x"', "destinations.x.url: holds a password: leave it out"),
         ('url = "gopher://h/x?key=hunter2"', "destinations.x.url = 'gopher://h/x?key=***': expected"),
     ],
@@ -288,6 +299,42 @@ async def test_rehearsal_where_nothing_may_be_written(build: Build, open_directo
     ]
     assert told["steps"][-1]["error"]["code"] == "DESTINATION_FORBIDDEN"
     assert os.listdir(open_directory / "root") == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_rehearsal_over_ssh(open_directory: Path) -> None:
+    """Over a real SSH server a rehearsal goes through, or tells a strange server from a refused login."""
+    sshd = Sshd(open_directory)
+    sshd.start()
+    stranger = open_directory / "stranger"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(stranger)], check=True)  # noqa: ASYNC221
+    (open_directory / "no_hosts").touch()
+    file = open_directory / "dm.toml"
+    file.write_text(
+        "".join(
+            f'[destinations.{name}]\nurl = "{sshd.url}"\nknown_hosts_file = "{hosts}"\nprivate_key_file = "{key}"\n'
+            for name, hosts, key in (
+                ("good", sshd.known_hosts, sshd.private_key),
+                ("strange", open_directory / "no_hosts", sshd.private_key),
+                ("refused", sshd.known_hosts, stranger),
+            )
+        )
+    )
+    registry = Registry.from_config(load(file), reactor)
+    try:
+        told = {name: await registry.test(name) for name in registry.names()}
+        located = registry.locate("127.0.0.1", sshd.user, f"{sshd.root}/a/")
+    finally:
+        await registry.close()
+        sshd.stop()
+    steps = {name: [(step["step"], step["ok"]) for step in each["steps"]] for name, each in told.items()}
+    assert told["good"]["ok"], told["good"]
+    assert [step for step, _ in steps["good"]] == ["connect", "authenticate", "write", "read", "replace", "delete"]
+    assert steps["strange"] == [("connect", False)]
+    assert steps["refused"] == [("connect", True), ("authenticate", False)]
+    assert os.listdir(sshd.root) == []
+    assert located is not None
+    assert (located[0].name, located[1]) == ("good", "a/")
 
 
 @pytest_twisted.ensureDeferred
