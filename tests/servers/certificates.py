@@ -9,8 +9,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
-from OpenSSL.SSL import Context
-from twisted.internet.ssl import CertificateOptions, PrivateCertificate
+from OpenSSL.SSL import TLS_SERVER_METHOD, Connection, Context
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from zope.interface import implementer
 
 HOSTS = ("localhost", "127.0.0.1")
 
@@ -42,6 +44,10 @@ class Authority:
         certificate_file.write_bytes(certificate.public_bytes(Encoding.PEM))
         key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return certificate_file, key_file
+
+    def server(self, *hosts: str, valid_for: timedelta = timedelta(hours=1), self_signed: bool = False) -> "ServerTLS":
+        """Return what a server in this process needs, with a certificate as ``issue`` makes it."""
+        return ServerTLS(*self.issue(*hosts, valid_for=valid_for, self_signed=self_signed))
 
     def _sign(
         self,
@@ -78,15 +84,17 @@ def _general_name(host: str) -> x509.GeneralName:
         return x509.DNSName(host)
 
 
+@implementer(IOpenSSLServerConnectionCreator)
 class ServerTLS:
     """What ``reactor.listenSSL`` asks for, from the files of a certificate and its key."""
 
     def __init__(self, certificate: Path, key: Path) -> None:
-        pair = PrivateCertificate.loadPEM(certificate.read_bytes() + key.read_bytes())  # type: ignore[no-untyped-call]
-        self._options: CertificateOptions = pair.options()
+        self._context = Context(TLS_SERVER_METHOD)
+        self._context.use_certificate_chain_file(str(certificate))
+        self._context.use_privatekey_file(str(key))
 
-    def getContext(self) -> Context:  # noqa: N802
-        return self._options.getContext()
+    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> Connection:  # noqa: N802, N803
+        return Connection(self._context, None)
 
 
 __all__ = ["HOSTS", "Authority", "ServerTLS"]

@@ -22,7 +22,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults, maybeDeferred
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
@@ -156,7 +156,7 @@ class Web:
     async def stop(self) -> None:
         """Stop listening and break every connection; completes when all are gone."""
         if self._listener is not None:
-            await self._listener.stopListening()
+            await maybeDeferred(self._listener.stopListening)
             self._listener = None
         await self.drop()
 

@@ -116,7 +116,7 @@ class NamedEndpoint:
             reactor = _Resolved(self._reactor, admitted)
             return await HostnameEndpoint(reactor, admitted[0].host, self._port, self._timeout).connect(factory)  # type: ignore[attr-defined]
         except (internet_error.TimeoutError, internet_error.TCPTimedOutError):
-            raise TimedOut(f"{where} does not answer", scope=Scope.SOURCE) from None
+            raise TimedOut(f"{where} does not answer within {self._timeout:g} s", scope=Scope.SOURCE) from None
         except (internet_error.ConnectError, internet_error.DNSLookupError) as error:
             raise ConnectFailed(f"cannot connect to {where}: {_plain(error)}", scope=Scope.SOURCE) from None
 

@@ -1,0 +1,203 @@
+"""Redirects, logins on their way, and the addresses that names lead to."""
+
+from pathlib import Path
+
+import pytest
+import pytest_twisted
+
+from datamover import config
+from datamover.errors import AuthenticationFailed, ServerError, SourceNotAllowedHere
+from tests.protocols.reading import content_of, reading, serving
+from tests.servers.certificates import Authority
+from tests.servers.web import File, redirect
+
+CONTENT = b"moved, not gone"
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("target", ["/b/file.csv", "../b/file.csv", "file.csv?x=1", "{url}/b/file.csv#part"])
+async def test_redirects_are_followed(code: int, target: str) -> None:
+    """Every kind of redirect leads on, relative or not, and the name is the last URL's."""
+    async with serving() as web, reading() as client:
+        web.route("/b/start", redirect(target.replace("{url}", web.url), code))
+        web.route("/b/file.csv", File(CONTENT))
+        origin = client.origin(f"{web.url}/b/start")
+        assert (await origin.inspect()).name == "file.csv"
+        assert await content_of(client, f"{web.url}/b/start") == CONTENT
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_redirect_in_utf8() -> None:
+    """A Location that is not ASCII means what its UTF-8 says."""
+    async with serving() as web, reading() as client:
+        web.route("/start", redirect("/données.csv"))
+        web.route("/donn%C3%A9es.csv", File(CONTENT))
+        assert (await client.origin(f"{web.url}/start").inspect()).name == "données.csv"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_range_is_asked_for_at_the_end_of_the_way() -> None:
+    """A resumed read follows redirects with its range."""
+    async with serving() as web, reading() as client:
+        web.route("/start", redirect("/f"))
+        web.route("/f", File(CONTENT, etag='"1"'))
+        source = await client.origin(f"{web.url}/start").open(3, 'tag "1"')
+        assert source.offset == 3
+        await source.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_twenty_redirects_and_no_more() -> None:
+    """Twenty redirects are followed, the twenty-first is an error that says so."""
+    async with serving() as web, reading() as client:
+        for number in range(21):
+            web.route(f"/{number}", redirect(f"/{number + 1}"))
+        web.route("/21", File(CONTENT))
+        assert await content_of(client, f"{web.url}/1") == CONTENT
+        with pytest.raises(ServerError, match="redirects more than 20 times"):
+            await client.origin(f"{web.url}/0").open()
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("targets", [["/0"], ["/1", "/0"], ["/1", "/2", "/1"]])
+async def test_circles(targets: list[str]) -> None:
+    """A redirect to where the way has been is found at once."""
+    async with serving() as web, reading() as client:
+        for number, target in enumerate(targets):
+            web.route(f"/{number}", redirect(target))
+        with pytest.raises(ServerError, match="redirects in a circle"):
+            await client.origin(f"{web.url}/0").open()
+        assert len(web.requests) == len(targets)
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("ftp://127.0.0.1/f", "cannot read from 'ftp' URLs"),
+        ("file:///etc/passwd", "cannot read from 'file' URLs"),
+        ("http://user:s3cr3t@127.0.0.1/f", "user name or password"),
+        ("http://[/f", "not a URL"),
+        ("http://169.254.169.254/latest/meta-data?s3cr3t=s3cr3t", "not allow"),
+        ("http://2852039166/latest", "169.254.169.254"),
+        ("http://10.0.0.1/f", "not allow"),
+        ("http://[::ffff:10.0.0.1]/f", "not allow"),
+        ("http://other.example.org/f?key=s3cr3t", r"other.example.org/f\?key=\*\*\*, which \[sources\] does not allow"),
+    ],
+)
+async def test_where_no_redirect_may_lead(target: str, words: str) -> None:
+    """A redirect to what the rules do not allow is refused before anything is connected, and no secret is told."""
+    async with serving() as web, reading(allow=("http://127.0.0.1:*/",)) as client:
+        web.route("/start", redirect(target))
+        origin = client.origin(f"{web.url}/start")
+        for asking in (origin.inspect, origin.open):
+            with pytest.raises(SourceNotAllowedHere, match=words) as raised:
+                await asking()
+            assert "s3cr3t=s3" not in raised.value.message.replace("s3cr3t=***", "")
+            assert "key=s3cr3t" not in raised.value.message
+            assert ":s3cr3t@" not in raised.value.message
+
+
+@pytest_twisted.ensureDeferred
+async def test_from_https_to_http(tmp_path: Path) -> None:
+    """A redirect from https to http is followed only where a rule names its target."""
+    authority = Authority(tmp_path)
+    async with serving(authority.server()) as secure, serving() as plain:
+        secure.route("/start", redirect(f"{plain.url}/f"))
+        plain.route("/f", File(CONTENT))
+        async with reading(ca_file=authority.file) as client:
+            with pytest.raises(SourceNotAllowedHere, match="leaves https for http"):
+                await client.origin(f"{secure.url}/start").open()
+        assert plain.requests == []
+        async with reading(ca_file=authority.file, allow=("https://127.0.0.1:*/", "http://127.0.0.1:*/f")) as client:
+            assert await content_of(client, f"{secure.url}/start") == CONTENT
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:{port}/f",
+        "http://2130706433:{port}/f",
+        "http://0x7f.1:{port}/f",
+        "http://[::1]:{port}/f",
+        "http://[::ffff:127.0.0.1]:{port}/f",
+        "http://0.0.0.0:{port}/f",
+    ],
+)
+async def test_inside_addresses_are_not_connected_to(url: str) -> None:
+    """An inside address is refused however it is spelt, where no rule names it."""
+    async with serving() as web, reading(addresses=()) as client:
+        web.route("/f", File(CONTENT))
+        with pytest.raises(SourceNotAllowedHere):
+            await client.origin(url.format(port=web.port)).open()
+        assert web.requests == []
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("allow", [None, ("http://localhost:*/",)])
+async def test_a_name_that_leads_inside(allow: tuple[str, ...] | None) -> None:
+    """A host name that resolves to an inside address is refused, a rule for the name notwithstanding."""
+    async with serving() as web, reading(addresses=(), allow=allow) as client:
+        web.route("/f", File(CONTENT))
+        web.route("/start", redirect(f"{web.url_of('localhost')}/f"))
+        with pytest.raises(
+            SourceNotAllowedHere, match=r"localhost is at (127.0.0.1|::1), which is not a public address"
+        ):
+            await client.origin(f"{web.url_of('localhost')}/f").open()
+        assert web.requests == []
+    async with serving() as web, reading(addresses=("127.0.0.0/8",), allow=allow) as client:
+        web.route("/f", File(CONTENT))
+        assert await content_of(client, f"{web.url_of('localhost')}/f") == CONTENT
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_rule_for_one_path_allows_no_other() -> None:
+    """A rule that names an inside address opens it for its own path alone, on a kept connection too."""
+    async with serving() as web, reading(addresses=(), allow=("http://127.0.0.1:*/open/",)) as client:
+        web.route("/open/f", File(CONTENT))
+        web.route("/open/start", redirect("/shut/f"))
+        web.route("/shut/f", File(CONTENT))
+        assert await content_of(client, f"{web.url}/open/f") == CONTENT
+        for path in ("/shut/f", "/open/start", "/open/../shut/f", "/open/%2e%2e/shut/f", "/open/..%2fshut/f"):
+            with pytest.raises(SourceNotAllowedHere):
+                await client.origin(web.url + path).open()
+        assert web.asked("/shut/f") == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_login_goes_where_it_belongs(tmp_path: Path) -> None:
+    """A login is sent under its prefix, and never on a redirect out of it, to another path, port or host."""
+    secret = tmp_path / "token"
+    secret.write_text("s3cr3t\n")
+    async with serving() as web, serving() as other:
+        login = config.Credential(url=f"{web.url}/data", token_file=secret)
+        for server in (web, other):
+            server.route("/data/f", File(CONTENT))
+            server.route("/f", File(CONTENT))
+        web.route("/data/out", redirect("/f"))
+        web.route("/data/away", redirect(f"{other.url}/data/f"))
+        web.route("/data/name", redirect(f"{web.url_of('localhost')}/data/f"))
+        web.route("/in", redirect("/data/f"))
+        async with reading(credentials=(login,)) as client:
+            for path in ("/data/f", "/data/out", "/data/away", "/data/name", "/in", "/database"):
+                web.route("/database", File(CONTENT))
+                web.requests.clear()
+                other.requests.clear()
+                assert await content_of(client, web.url + path) == CONTENT
+                for server in (web, other):
+                    for request in server.requests:
+                        belongs = request.path.startswith("/data/") and request.headers["host"] == web.url[7:]
+                        assert request.headers.get("authorization") == ("Bearer s3cr3t" if belongs else None)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_login_that_cannot_be_read(tmp_path: Path) -> None:
+    """A missing secret is told by its file's name before anything is sent."""
+    async with serving() as web:
+        login = config.Credential(url=web.url, username="me", password_file=tmp_path / "missing")
+        async with reading(credentials=(login,)) as client:
+            with pytest.raises(AuthenticationFailed, match="missing: No such file"):
+                await client.origin(f"{web.url}/f").open()
+        assert web.requests == []
