@@ -8,7 +8,7 @@ job store's to know.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.python.failure import Failure
@@ -17,7 +17,7 @@ from datamover.addresses import holds_password
 from datamover.config import Config, DestinationTable, check_table
 from datamover.errors import ConfigError, Scope, UnknownDestination
 from datamover.protocols import PLACES
-from datamover.protocols.base import Ability, Place, PlaceProtocol, PlaceSettings, Pool
+from datamover.protocols.base import Ability, Origin, Place, PlaceProtocol, PlaceSettings, Pool
 from datamover.registry.probe import probe
 from datamover.registry.urls import shown
 
@@ -58,18 +58,31 @@ class Destination:
         return _joined(segments[len(root) :], path)
 
 
+class UrlReader(Protocol):
+    """What reads the URLs that clients name."""
+
+    def origin(self, url: str) -> Origin: ...
+
+    async def close(self) -> None: ...
+
+
 class Registry:
     """Every registered destination, in the order of the configuration."""
 
-    def __init__(self, destinations: Iterable[Destination], reactor: Any, http: Any = None) -> None:
+    def __init__(self, destinations: Iterable[Destination], reactor: Any, http: UrlReader | None = None) -> None:
         self._destinations = {destination.name: destination for destination in destinations}
         self._reactor = reactor
         self.http = http
-        """What reads the URLs that clients name; None in a process that reads none. Closed with the registry."""
+        """None in a process that reads no URLs. Closed with the registry."""
 
     @classmethod
     def from_config(
-        cls, config: Config, reactor: Any, http: Any = None, *, protocols: Iterable[PlaceProtocol] = PLACES
+        cls,
+        config: Config,
+        reactor: Any,
+        http: UrlReader | None = None,
+        *,
+        protocols: Iterable[PlaceProtocol] = PLACES,
     ) -> "Registry":
         """Check every ``[destinations.NAME]``; raises ConfigError naming file, key, value and what was expected."""
         by_scheme = {scheme: protocol for protocol in protocols for scheme in protocol.schemes}
@@ -135,7 +148,7 @@ class Registry:
 
     async def close(self) -> None:
         """Close every connection; completes when they are gone."""
-        closing = [each.pool for each in self._destinations.values()]
+        closing: list[Pool | UrlReader] = [each.pool for each in self._destinations.values()]
         if self.http is not None:
             closing.append(self.http)
         await gatherResults([Deferred.fromCoroutine(each.close()) for each in closing], consumeErrors=True)

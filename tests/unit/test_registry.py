@@ -23,7 +23,7 @@ from datamover.errors import (
     UnknownDestination,
 )
 from datamover.protocols import PLACES
-from datamover.protocols.base import Ability, Options, Place, PlaceProtocol, PlaceSettings, Pool
+from datamover.protocols.base import Ability, Options, Origin, Place, PlaceProtocol, PlaceSettings, Pool
 from datamover.protocols.local import LOCAL
 from datamover.registry.destinations import Registry
 from datamover.registry.probe import probe
@@ -343,6 +343,9 @@ async def test_close(build: Build) -> None:
 
     class Web:
         closed = 0
+
+        def origin(self, url: str) -> Origin:
+            raise AssertionError(f"{url} was read")
 
         async def close(self) -> None:
             self.closed += 1
