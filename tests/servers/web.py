@@ -97,6 +97,11 @@ class Exchange:
         """Break the connection at once (RST); what was written and not sent yet is lost."""
         self._connection.transport.abortConnection()  # type: ignore[union-attr]
 
+    def cut(self) -> None:
+        """End the TCP connection in good order, once everything is written, without TLS's goodbye."""
+        transport: Any = self._connection.transport
+        (transport.transport if self._connection.secure else transport).loseConnection()
+
     async def pause(self, seconds: float) -> None:
         """Wait; ends early, without an error, when the client hangs up or the server stops."""
         await self._connection.pause(seconds)
@@ -130,6 +135,10 @@ class Web:
     def url_of(self, host: str) -> str:
         """The server's URL by another of its names, such as "localhost"."""
         return f"{'http' if self._tls is None else 'https'}://{host}:{self.port}"
+
+    @property
+    def secure(self) -> bool:
+        return self._tls is not None
 
     @property
     def open_connections(self) -> int:
@@ -191,6 +200,7 @@ class _Connection(Protocol):
     lost = False
 
     def __init__(self, web: Web) -> None:
+        self.secure = web.secure
         self._web = web
         self._received = b""
         self._turns = 0
