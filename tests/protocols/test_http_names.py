@@ -1,0 +1,187 @@
+"""What a file on the web is called, and what its headers tell of it."""
+
+import hashlib
+from base64 import b64encode
+
+import pytest
+from twisted.web.http_headers import Headers
+
+from datamover.protocols.base import Inspection
+from datamover.protocols.http.answers import Head, if_range, inspection_of
+from datamover.protocols.http.names import disposition_name, path_name, safe_name
+from datamover.registry.urls import WebUrl
+
+MOMENT = "Tue, 14 Nov 2023 22:13:20 GMT"
+LATER = "Tue, 14 Nov 2023 22:13:21 GMT"
+
+
+def inspection(
+    *headers: tuple[str, str | bytes],
+    length: int | None = 10,
+    asked: str = "https://example.org/asked.csv",
+    url: str = "https://example.org/final.csv",
+    status: int = 200,
+) -> Inspection:
+    all_headers = Headers()
+    for name, value in headers:
+        all_headers.addRawHeader(name.encode(), value if isinstance(value, bytes) else value.encode())
+    return inspection_of(Head(status, all_headers, length, WebUrl.parse(asked), WebUrl.parse(url)))
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        (b"attachment", ""),
+        (b'attachment; filename="data.csv"', "data.csv"),
+        (b"attachment; filename=data.csv", "data.csv"),
+        (b"ATTACHMENT;FILENAME=data.csv ; size=3", "data.csv"),
+        (b'attachment; filename="a;b.csv"', "a;b.csv"),
+        (b'attachment; filename="say \\"hi\\".csv"', 'say "hi".csv'),
+        (b"attachment; filename*=UTF-8''na%C3%AFve.csv; filename=\"naive.csv\"", "naïve.csv"),
+        (b"attachment; filename=\"naive.csv\"; filename*=utf-8'en'na%C3%AFve.csv", "naïve.csv"),
+        (b"attachment; filename*=ISO-8859-1''na%EFve.csv", "naïve.csv"),
+        (b"attachment; filename*=KOI8-R''x; filename=data.csv", "data.csv"),
+        ('attachment; filename="données.csv"'.encode(), "données.csv"),
+        ('attachment; filename="données.csv"'.encode("latin-1"), "données.csv"),
+        (b'attachment; filename="../../etc/passwd"', "passwd"),
+        (b'attachment; filename="C:\\\\temp\\\\data.csv"', "data.csv"),
+        (b"attachment; filename*=UTF-8''..%2F..%2Fdata.csv", "data.csv"),
+        (b'attachment; filename=".."', ""),
+        (b'attachment; filename="/"', ""),
+        (b"attachment; filename*=UTF-8''a%00b%0A.csv", "ab.csv"),
+        (b'attachment; filename=""', ""),
+        (b"", ""),
+    ],
+)
+def test_content_disposition(header: bytes, name: str) -> None:
+    """The name in Content-Disposition is one safe path segment, in whatever form servers give it."""
+    assert disposition_name(header) == name
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/a/data.csv", "data.csv"),
+        ("/a/donn%C3%A9es.csv", "données.csv"),
+        ("/a/na%EFve.csv", "naïve.csv"),
+        ("/a%2Fb.csv", "b.csv"),
+        ("/a/..%5Cb.csv", "b.csv"),
+        ("/a/", ""),
+        ("/", ""),
+        ("/%2e%2e", ""),
+        ("/%00", ""),
+        ("/a+b.csv", "a+b.csv"),
+    ],
+)
+def test_names_in_urls(path: str, name: str) -> None:
+    """The last segment of a URL's path is decoded and made safe."""
+    assert path_name(path) == name
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("x" * 300 + ".csv", "x" * 251 + ".csv"),
+        ("x" * 300 + ".tar.gz", "x" * 248 + ".tar.gz"),
+        ("é" * 200 + ".csv", "é" * 125 + ".csv"),
+        ("x" * 300, "x" * 255),
+        ("a." + "x" * 300, "a." + "x" * 253),
+        ("jpg.\u202eexe.gpj", "jpg.exe.gpj"),
+        (" a ", "a"),
+        ("\ud800", ""),
+    ],
+)
+def test_safe_names(text: str, name: str) -> None:
+    """A name fits 255 bytes with its extension kept, and nothing in it misleads."""
+    assert safe_name(text) == name
+
+
+@pytest.mark.parametrize(
+    ("headers", "asked", "url", "name"),
+    [
+        ([("Content-Disposition", 'attachment; filename="told.csv"')], "/asked.csv", "/final.csv", "told.csv"),
+        ([("Content-Disposition", "inline")], "/asked.csv", "/final.csv", "final.csv"),
+        ([], "/asked.csv", "/final.csv", "final.csv"),
+        ([], "/asked.csv", "/", "asked.csv"),
+        ([], "/", "/", ""),
+    ],
+)
+def test_where_a_name_comes_from(headers: list[tuple[str, str]], asked: str, url: str, name: str) -> None:
+    """The server's word goes before the final URL, that before the one asked for."""
+    found = inspection(*headers, asked=f"https://example.org{asked}", url=f"https://example.org{url}")
+    assert found.name == name
+
+
+@pytest.mark.parametrize(
+    ("headers", "length", "identity"),
+    [
+        ([("ETag", '"a"')], 10, 'tag "a"'),
+        ([("ETag", '"a"')], None, 'tag "a"'),
+        ([("ETag", '"a"'), ("Last-Modified", MOMENT)], 10, 'tag "a"'),
+        ([("Last-Modified", MOMENT), ("Date", LATER)], 10, f"date {MOMENT} 10"),
+        ([("Last-Modified", MOMENT), ("Date", LATER)], None, None),
+        ([("Last-Modified", MOMENT), ("Date", MOMENT)], 10, None),
+        ([("Last-Modified", MOMENT)], 10, None),
+        ([("Last-Modified", "yesterday"), ("Date", LATER)], 10, None),
+        ([("ETag", 'W/"a"')], 10, None),
+        ([("ETag", 'W/"a"'), ("Last-Modified", MOMENT), ("Date", LATER)], 10, f'weak W/"a" {MOMENT} 10'),
+        ([("ETag", "a")], 10, None),
+        ([("ETag", '"a')], 10, None),
+        ([], 10, None),
+    ],
+)
+def test_identities(headers: list[tuple[str, str]], length: int | None, identity: str | None) -> None:
+    """A strong tag is an identity; else time and size are, if the time is older than the answer."""
+    assert inspection(*headers, length=length).identity == identity
+
+
+@pytest.mark.parametrize(
+    ("identity", "condition"),
+    [('tag "a b"', '"a b"'), (f"date {MOMENT} 10", MOMENT), (f'weak W/"a" {MOMENT} 10', None), ("other", None)],
+)
+def test_conditions(identity: str, condition: str | None) -> None:
+    """A strong validator is what If-Range takes, a weak one is not sent."""
+    assert if_range(identity) == condition
+
+
+def _base64(algorithm: str, content: bytes = b"x") -> str:
+    return b64encode(hashlib.new(algorithm, content).digest()).decode()
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "algorithms"),
+    [
+        ([("Repr-Digest", f"sha-256=:{_base64('sha256')}:")], 200, {"sha256"}),
+        ([("Repr-Digest", f"sha-256=:{_base64('sha256')}:, sha-512=:{_base64('sha512')}:")], 206, {"sha256", "sha512"}),
+        ([("Content-Digest", f"sha-256=:{_base64('sha256')}:")], 200, {"sha256"}),
+        ([("Content-Digest", f"sha-256=:{_base64('sha256')}:")], 206, set()),
+        ([("Digest", f"SHA-256={_base64('sha256')},MD5={_base64('md5')}")], 206, {"sha256", "md5"}),
+        ([("Digest", f"sha={_base64('sha1')}"), ("Digest", "adler32=03da0195")], 200, {"sha1"}),
+        ([("Content-MD5", _base64("md5"))], 200, {"md5"}),
+        ([("Content-MD5", _base64("md5"))], 206, set()),
+        ([("Digest", f"sha-256={_base64('md5')}")], 200, set()),
+        ([("Digest", "sha-256=abc")], 200, set()),
+        ([("Repr-Digest", "sha-256=nonsense")], 200, set()),
+    ],
+)
+def test_published_digests(headers: list[tuple[str, str]], status: int, algorithms: set[str]) -> None:
+    """Digests of the whole file are understood in every form servers give them, those of a part are not taken."""
+    ranged = [("Content-Range", "bytes 0-9/100")] if status == 206 else []
+    found = inspection(*headers, *ranged, status=status).digests
+    assert found == {name: hashlib.new(name, b"x").hexdigest() for name in algorithms}
+
+
+def test_the_newer_digest_goes_before_the_older() -> None:
+    """Where two headers give the same algorithm, the newer standard's is believed."""
+    found = inspection(
+        ("Digest", f"sha-256={_base64('sha256', b'old')}"), ("Repr-Digest", f"sha-256=:{_base64('sha256', b'new')}:")
+    )
+    assert found.digests == {"sha256": hashlib.sha256(b"new").hexdigest()}
+
+
+def test_what_a_part_tells_of_the_whole() -> None:
+    """The size of a file is the total of its Content-Range, and its time in POSIX seconds."""
+    found = inspection(
+        ("Content-Range", "bytes 90-99/100"), ("Last-Modified", MOMENT), ("Date", LATER), length=10, status=206
+    )
+    assert (found.size, found.modified, found.identity) == (100, 1_700_000_000, f"date {MOMENT} 100")
