@@ -126,8 +126,10 @@ class MemoryJobStore:
 
     async def cancel(self, id: int, owner: str | None = None) -> JobRecord:  # noqa: A002
         record = await self.job(id, owner)
+        if record.state is State.CANCELLED:
+            return record
         if record.state.terminal:
-            raise InvalidState(f"job {id} is {record.state.value}: it cannot be cancelled")
+            raise InvalidState(f"job {id} is {record.state.value} and can no longer be cancelled")
         self.change(id, state=State.CANCELLED, finished_at=now())
         self.tell(id, "cancelled", {})
         return await self.job(id, owner)

@@ -19,7 +19,7 @@ _MOVING = {State.PENDING: "PENDING", State.PREPARING: "IN_PROGRESS", State.IN_PR
 _DOWNLOADING = {State.PENDING: "PENDING", State.PREPARING: "DOWNLOADING", State.IN_PROGRESS: "DOWNLOADING"}
 
 
-@TABLE.method("pullOccurrenceFromALA", "struct string", "struct string string", "struct", lenient=True)
+@TABLE.method("pullOccurrenceFromALA", "struct string", "struct string string", lenient=True)
 async def pull_occurrence_from_ala(context: Context, caller: Caller, lsid: Any, destination: Any = None) -> Any:
     """Fetch the occurrences of a taxon: pullOccurrenceFromALA(lsid) -> {id, status}.
 
@@ -30,7 +30,7 @@ async def pull_occurrence_from_ala(context: Context, caller: Caller, lsid: Any, 
     return _rejected(Rejected(NO_ALA))
 
 
-@TABLE.method("checkALAJobStatus", "struct int", "struct string", "struct", lenient=True)
+@TABLE.method("checkALAJobStatus", "struct int", "struct string", lenient=True)
 async def check_ala_job_status(context: Context, caller: Caller, id: Any) -> Any:  # noqa: A002 - the original's
     """Tell how far a pullOccurrenceFromALA is: checkALAJobStatus(id) -> {id, status, reason?}.
 
@@ -47,7 +47,6 @@ async def check_ala_job_status(context: Context, caller: Caller, id: Any) -> Any
     "struct array string boolean",
     "struct struct struct",
     "struct struct struct boolean",
-    "struct",
     lenient=True,
 )
 async def move(context: Context, caller: Caller, source: Any, destination: Any, zip: Any = None) -> Any:  # noqa: A002
@@ -60,7 +59,7 @@ async def move(context: Context, caller: Caller, source: Any, destination: Any, 
     return await _or_rejected(_move(context, caller, source, destination, zip))
 
 
-@TABLE.method("checkMoveStatus", "struct int", "struct string", "struct", lenient=True)
+@TABLE.method("checkMoveStatus", "struct int", "struct string", lenient=True)
 async def check_move_status(context: Context, caller: Caller, id: Any) -> Any:  # noqa: A002 - the original's
     """Tell how far a move is: checkMoveStatus(id) -> {id, status, reason?}.
 
@@ -69,12 +68,13 @@ async def check_move_status(context: Context, caller: Caller, id: Any) -> Any:  
     return await _or_rejected(_status(context, caller, id, _MOVING))
 
 
-TABLE.method("check_move_status", "struct int", "struct string", "struct", lenient=True)(check_move_status)
+TABLE.method("check_move_status", "struct int", "struct string", lenient=True)(check_move_status)
 
 
 async def _move(context: Context, caller: Caller, source: Any, destination: Any, zipped: Any) -> dict[str, Any]:
-    job = Moves(context.registry, context.rules(caller), caller).job(source, destination, zipped)
-    [answer] = await context.store.submit([job])
+    moves = Moves(context.registry, context.rules(caller), caller)
+    job = await context.in_slices(moves.reading(source, destination, zipped))
+    [answer] = await context.submit([job])
     return {"id": answer.id, "status": _MOVING.get(answer.state, answer.state.value)}
 
 

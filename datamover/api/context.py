@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from twisted.internet import task
+from twisted.logger import Logger
 
 from datamover.config import Config
 from datamover.errors import DataMoverError, NotPermitted, RequestError, Scope, Unavailable
@@ -18,6 +19,8 @@ from datamover.registry.urls import WebUrl
 
 if TYPE_CHECKING:
     from datamover.api.methods import Method
+
+log = Logger()
 
 T = TypeVar("T")
 
@@ -194,6 +197,20 @@ class Context:
             raise
         except DataMoverError as error:
             raise Unavailable(error.message) from None
+
+    async def submit(self, jobs: Sequence[NewJob]) -> list[Submitted]:
+        """Store jobs and say so in the log."""
+        answers = await self.store.submit(jobs)
+        for job, answer in zip(jobs, answers, strict=True):
+            if answer.created:
+                log.info(
+                    "{owner} asked for job {job}: {files} files, by {method}",
+                    owner=job.owner,
+                    job=answer.id,
+                    files=len(job.files),
+                    method=job.method,
+                )
+        return answers
 
     async def in_slices(self, steps: Generator[None, None, T]) -> T:
         """Run a generator to its end, a slice of time at a turn of the reactor; cancelling stops it."""

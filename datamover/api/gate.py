@@ -36,6 +36,9 @@ class Gate:
     any_address: bool
     """A listener binds every address, so that every literal one may be ours; a page cannot bear one as its name."""
 
+    login: bool = False
+    """Nobody is served without one: the body of a request without one is not kept."""
+
     @classmethod
     def from_config(cls, config: Config) -> "Gate":
         """Serve localhost, the listeners' own interfaces and ``service.hosts``."""
@@ -43,7 +46,7 @@ class Gate:
         every = bool(interfaces & _EVERY_ADDRESS)
         own: Iterable[str] = [gethostname()] if every else []
         names = {_plain(name) for name in (*config.service.hosts, *own, *(each for each in interfaces if each))}
-        return cls(frozenset(ALWAYS | names), every)
+        return cls(frozenset(ALWAYS | names), every, bool(config.clients))
 
     def refusal(self, method: str, header: Header) -> Refusal | None:
         """Return why a request is not read, None for one that may be an XML-RPC call."""

@@ -22,7 +22,7 @@ async def submit(context: Context, caller: Caller, request: Any) -> Any:
     the job is on disk. The same request_id and request again return the same job, created false.
     """
     job = await context.in_slices(checking(request, context.rules(caller)))
-    [answer] = await context.store.submit([job])
+    [answer] = await context.submit([job])
     return records.submitted(answer)
 
 
@@ -33,7 +33,7 @@ async def submit_many(context: Context, caller: Caller, requests: Any) -> Any:
     A refusal names the request by its index, and nothing is stored.
     """
     jobs = await context.in_slices(checking_many(requests, context.rules(caller)))
-    return [records.submitted(answer) for answer in await context.store.submit(jobs)] if jobs else []
+    return [records.submitted(answer) for answer in await context.submit(jobs)] if jobs else []
 
 
 @TABLE.method("jobs.check", "struct struct", abandoned=True)

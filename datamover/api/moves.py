@@ -5,7 +5,7 @@ refused with the errors of ``jobs.submit``. Nothing is stored or looked at here.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, unquote
@@ -18,6 +18,7 @@ from datamover.registry.paths import check_path, is_into
 
 NO_ALA = "ALA sources are not available yet"
 
+_FILES_BETWEEN_YIELDS = 20
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _LSID = re.compile(r"urn:lsid:[^:\s]+:[^:\s]+:[^:\s]+(:[^:\s]+)?", re.IGNORECASE)
 _SCP = re.compile(r"(?:([^/@]*(?:@[^/@]*)*)@)?(\[[^\]/]*\]|[^/:@]*)(?::\d*)?(/.*)?", re.DOTALL)
@@ -65,27 +66,28 @@ class Moves:
     rules: Rules
     caller: Caller
 
-    def job(self, first: Any, second: Any, zipped: Any) -> NewJob:
-        """Return the job that a call asks for; raises Rejected and what ``jobs.submit`` raises."""
+    def reading(self, first: Any, second: Any, zipped: Any) -> Generator[None, None, NewJob]:
+        """Return the job that a call asks for, yielding every few files.
+
+        Raises Rejected and what ``jobs.submit`` raises.
+        """
         if first is None or second is None:
             raise missing("source and destination must not be None")
         if isinstance(first, Mapping) or isinstance(second, Mapping):
             source, destination = (second, first) if _turned(first, second) else (first, second)
-            sources = self._described_sources(source)
+            sources = yield from self._described_sources(source)
             into, also = self._described_destination(destination)
             zipped = also if zipped is None else zipped
         else:
-            sources = self._listed_sources(first)
+            sources = yield from self._listed_sources(first)
             into = self._destination(second)
         if zipped is not None and not isinstance(zipped, bool):
             raise invalid("zip must be of type bool")
-        return self._job(sources, into, bool(zipped))
+        return (yield from self._job(sources, into, bool(zipped)))
 
-    def _job(self, sources: list[Found], into: _Into, zipped: bool) -> NewJob:
+    def _job(self, sources: list[Found], into: _Into, zipped: bool) -> Generator[None, None, NewJob]:
         if sum(source is ALA for source in sources) > 1:
             raise Rejected("Too many ALA jobs. Mixed sources can only contain a maximum of one ALA job.")
-        if len(sources) > self.rules.max_files:
-            raise RequestTooLarge(f"{len(sources)} sources: expected at most {self.rules.max_files}")
         # Several files need a directory: what scp would have refused without one.
         naming = Naming.INTO if len(sources) > 1 and not zipped else into.naming
         targets = Targets(shared=zipped)
@@ -96,6 +98,8 @@ class Moves:
             file = NewFile(source, into.destination, into.path, naming)
             targets.add(file, f"sources[{index}]")
             files.append(file)
+            if index % _FILES_BETWEEN_YIELDS == 0:
+                yield
         return NewJob(
             owner=self.rules.owner,
             files=tuple(files),
@@ -107,7 +111,7 @@ class Moves:
 
     # Structs, as of 2013 --------------------------------------------------------------------------------------
 
-    def _described_sources(self, source: Any) -> list[Found]:
+    def _described_sources(self, source: Any) -> Generator[None, None, list[Found]]:
         if isinstance(source, Mapping) and source.get("type") == "mixed":
             sources = source.get("sources")
             if sources is None:
@@ -118,7 +122,7 @@ class Moves:
                 raise invalid("no sources selected")
             if any(isinstance(each, Mapping) and each.get("type") == "mixed" for each in sources):
                 raise invalid("mixed sources may not be nested")
-            return [self._described_source(each) for each in sources]
+            return (yield from self._each(sources, self._described_source))
         return [self._described_source(source)]
 
     def _described_source(self, source: Any) -> Found:
@@ -155,7 +159,7 @@ class Moves:
 
     # URLs, as of 2014 -----------------------------------------------------------------------------------------
 
-    def _listed_sources(self, source: Any) -> list[Found]:
+    def _listed_sources(self, source: Any) -> Generator[None, None, list[Found]]:
         if not isinstance(source, str) and not is_array(source):
             raise invalid("source must be of type str or list")
         sources = [source] if isinstance(source, str) else list(source)
@@ -163,7 +167,7 @@ class Moves:
             raise invalid("no sources selected")
         if not all(isinstance(each, str) for each in sources):
             raise invalid("source must be of type str or list")
-        return [self._source(each) for each in sources]
+        return (yield from self._each(sources, self._source))
 
     def _source(self, url: str) -> Found:
         match scheme := _scheme(url):
@@ -185,6 +189,16 @@ class Moves:
             raise Rejected(f"Unknown destination URL scheme '{scheme}'")
         user, host, path = _scp(url, "destination")
         return self._into(host, host, user, path)
+
+    def _each(self, sources: Sequence[Any], read: Callable[[Any], Found]) -> Generator[None, None, list[Found]]:
+        if len(sources) > self.rules.max_files:
+            raise RequestTooLarge(f"{len(sources)} sources: expected at most {self.rules.max_files}")
+        found = []
+        for index, source in enumerate(sources):
+            found.append(read(source))
+            if index % _FILES_BETWEEN_YIELDS == 0:
+                yield
+        return found
 
     # What they mean -------------------------------------------------------------------------------------------
 

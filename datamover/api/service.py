@@ -12,6 +12,9 @@ TABLE = Table()
 IDS_RUN_OUT = 0.9
 """The share of the job ids at which the warning begins."""
 
+NODE = ("name", "roles", "heartbeat_at", "active")
+LINE = ("destination", "pending", "active")
+
 
 @TABLE.method("service.status", "struct")
 async def status(context: Context, caller: Caller) -> Any:
@@ -26,8 +29,8 @@ async def status(context: Context, caller: Caller) -> Any:
     try:
         used = await context.store.ids_used()
         told |= {
-            "nodes": await context.store.nodes(),
-            "queue": [line for line in await context.store.queue() if caller.may_use(line["destination"])],
+            "nodes": [_only(node, NODE) for node in await context.store.nodes()],
+            "queue": [_only(line, LINE) for line in await context.store.queue() if caller.may_use(line["destination"])],
             "rate": float(await context.store.rate()),
             "ready": True,
         }
@@ -36,3 +39,7 @@ async def status(context: Context, caller: Caller) -> Any:
     if used >= IDS_RUN_OUT:
         told["warnings"] = [f"{used:.0%} of the job ids are used up: ids end at 2147483647"]
     return told
+
+
+def _only(row: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    return {key: row[key] for key in keys}

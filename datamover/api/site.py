@@ -19,7 +19,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from datamover.api import bccvl, destinations, jobs, methods, service, system, wire
-from datamover.api.context import LOCAL, Caller, Context, Logins
+from datamover.api.context import LOCAL, Caller, Context, Credentials, Http, Logins, Policy, Registry, Store
 from datamover.api.gate import Gate, Refusal
 from datamover.config import Config
 from datamover.errors import InvalidRequest, RequestError, RequestTooLarge
@@ -36,11 +36,11 @@ _REALM = b'Basic realm="datamover", charset="UTF-8"'
 def make_site(
     *,
     config: Config,
-    registry: Any,
-    store: Any,
-    policy: Any,
-    credentials: Any = None,
-    http: Any = None,
+    registry: Registry,
+    store: Store,
+    policy: Policy,
+    credentials: Credentials | None = None,
+    http: Http | None = None,
     logins: Logins,
     reactor: Any,
 ) -> Site:
@@ -53,9 +53,16 @@ def make_site(
     for path in PATHS:
         root.putChild(path, door)
     factory = partial(BoundedRequest, gate=gate, limit=config.limits.request_size)
-    site = Site(root, requestFactory=factory, parsePOSTFormSubmission=False, reactor=reactor)  # type: ignore[no-untyped-call]
-    site.noisy = False
-    return site
+    return QuietSite(root, requestFactory=factory, parsePOSTFormSubmission=False, reactor=reactor)  # type: ignore[no-untyped-call]
+
+
+class QuietSite(Site):
+    """A site that does not log every poll of every client; what is asked for and what goes wrong is logged."""
+
+    noisy = False
+
+    def log(self, request: Any) -> None:
+        pass
 
 
 class BoundedRequest(Request):
@@ -66,6 +73,7 @@ class BoundedRequest(Request):
         self._gate = gate
         self._limit = limit
         self._received = 0
+        self._kept = False
         self.refusal: Refusal | None = None
         """Why the body is not kept at all."""
         self.too_large = False
@@ -78,7 +86,8 @@ class BoundedRequest(Request):
         # The method is not known here to a Request; it is judged when the body is in.
         self.refusal = self._gate.refusal("POST", self.header)
         self.too_large = length is not None and length > self._limit
-        super().gotLength(0 if self.refusal or self.too_large else length)  # type: ignore[no-untyped-call]
+        self._kept = not (self.refusal or self.too_large or (self._gate.login and not self.header("authorization")))
+        super().gotLength(length if self._kept else 0)  # type: ignore[no-untyped-call]
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802 - Twisted's
         self._received += len(data)
@@ -86,10 +95,11 @@ class BoundedRequest(Request):
             self.loseConnection()  # type: ignore[no-untyped-call]
         elif self._received > self._limit and not self.too_large:
             self.too_large = True
-            assert self.content is not None
-            self.content.close()
-            self.content = BytesIO()
-        if not (self.refusal or self.too_large):
+            if self._kept and self.content is not None:
+                self.content.close()
+                self.content = BytesIO()
+            self._kept = False
+        if self._kept:
             super().handleContentChunk(data)  # type: ignore[no-untyped-call]
 
     def process(self) -> None:
@@ -143,7 +153,7 @@ class Door(Resource):
             result = await self._call(caller, request)
         except RequestError as error:
             result = methods.fault(error)
-        body = wire.answer(result)
+        body = await self._context.in_slices(wire.answering(result))
         request.setHeader(b"Content-Type", b"text/xml; charset=utf-8")
         request.setHeader(b"Content-Length", b"%d" % len(body))
         request.write(body)
@@ -201,5 +211,5 @@ def _unless_gone(failure: Failure, request: Any) -> None:
     fault: Fault = methods.bug("the door", failure)
     if not request.finished and not request.startedWriting and not request._disconnected:
         request.setHeader(b"Content-Type", b"text/xml; charset=utf-8")
-        request.write(wire.answer(fault))
+        request.write(wire.finished(fault))
         request.finish()

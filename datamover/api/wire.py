@@ -22,6 +22,9 @@ DEEPEST = 32
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _INT = 2**31
+_DECLARATION = "<?xml version='1.0'?>\n"
+_BEFORE, _AFTER = "<params>\n<param>\n", "</param>\n</params>\n"
+"""What Python puts around a single value."""
 
 
 class _Bounded(Unmarshaller):
@@ -70,15 +73,37 @@ def _reason(error: Exception) -> str:
     return text[:200] if text else "a value in it is incomplete"
 
 
-def answer(value: object) -> bytes:
-    """Return the body of an answer: a value, or a Fault."""
+def answering(value: object) -> Generator[None, None, bytes]:
+    """Return the body of an answer, a value or a Fault, yielding after each element of an array."""
     if isinstance(value, Fault):
-        fault = Fault(value.faultCode, legible(value.faultString))
-        text = dumps(fault, methodresponse=True)
+        return finished(value)
+    if isinstance(value, list):
+        parts = ["<value><array><data>\n"]
+        for each in value:
+            parts.append(_value(each))
+            yield
+        parts.append("</data></array></value>\n")
+        text = "".join(parts)
     else:
-        text = dumps((outgoing(value),), methodresponse=True)
-    # A parser would read a bare carriage return as a new line.
-    return text.replace("\r", "&#13;").encode()
+        text = _value(value)
+    return f"{_DECLARATION}<methodResponse>\n<params>\n<param>\n{text}</param>\n</params>\n</methodResponse>\n".encode()
+
+
+def finished(fault: Fault) -> bytes:
+    """Return the body of a Fault."""
+    text = dumps(Fault(fault.faultCode, legible(fault.faultString)), methodresponse=True)
+    return _returns(text).encode()
+
+
+def _value(value: object) -> str:
+    """Return a value as the text of its element."""
+    whole: str = dumps((outgoing(value),))
+    return _returns(whole[len(_BEFORE) : -len(_AFTER)])
+
+
+def _returns(text: str) -> str:
+    """Spell carriage returns out: a parser would read a bare one as a new line."""
+    return text.replace("\r", "&#13;")
 
 
 def outgoing(value: Any) -> Any:

@@ -71,13 +71,14 @@ class Door:
 
         return deferToThread(run)
 
-    def raw(self, data: bytes) -> Deferred[bytes]:
-        """Send bytes, and nothing after them, and return what comes back before the connection ends."""
+    def raw(self, data: bytes, *, ending: bool = False) -> Deferred[bytes]:
+        """Send bytes, ``ending`` with a half-closed connection, and return what comes back before it ends."""
 
         def run() -> bytes:
             with self.socket() as connection:
                 connection.sendall(data)
-                connection.shutdown(socket.SHUT_WR)
+                if ending:
+                    connection.shutdown(socket.SHUT_WR)
                 return b"".join(iter(lambda: connection.recv(65536), b""))
 
         return deferToThread(run)

@@ -1,0 +1,316 @@
+"""What reaches the door that is no well-behaved client's call, and who may call."""
+
+import subprocess
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from xmlrpc.client import Fault, ProtocolError, loads
+
+import pytest
+import pytest_twisted
+from twisted.internet.threads import deferToThread
+from twisted.logger import LogEvent, globalLogPublisher
+
+from datamover.config import Client, Limits
+from tests.fakes import PlainLogins
+from tests.servers.door import WAIT, Door, config_of
+
+URL = "https://example.org/data/a.csv"
+PERL = Path(__file__).parent / "perl" / "client.pl"
+LIST = b"<methodCall><methodName>system.listMethods</methodName><params/></methodCall>"
+
+
+@pytest_twisted.async_yield_fixture
+async def door(tmp_path: Path) -> AsyncIterator[Door]:
+    """An interface that takes 100 kB a request, and is also called datamover.example.org."""
+    limits = Limits(request_size=100_000, files=1000)
+    door = Door(config_of(tmp_path, limits=limits, hosts=("datamover.example.org",)))
+    yield door
+    await door.close()
+
+
+@pytest_twisted.async_yield_fixture
+async def guarded(tmp_path: Path) -> AsyncIterator[Door]:
+    """An interface with three clients, one of them an administrator."""
+    clients = {
+        "portal": Client(password_hash="x", destinations=("archive",)),
+        "other": Client(password_hash="x"),
+        "boss": Client(password_hash="x", admin=True),
+    }
+    logins = PlainLogins({"portal": "s:ecret/ü", "other": "o", "boss": "b"})
+    door = Door(config_of(tmp_path, clients=clients), logins=logins)
+    yield door
+    await door.close()
+
+
+def one(**changes: Any) -> dict[str, Any]:
+    return {"source": URL, "destination": "archive", "path": "in/a.csv", **changes}
+
+
+def told(answer: bytes) -> tuple[int, bytes]:
+    """Return the status and the body of an HTTP answer."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return int(head.split()[1]), body
+
+
+def call(name: str, value: str = "") -> bytes:
+    parameter = f"<param><value>{value}</value></param>" if value else ""
+    return f"<methodCall><methodName>{name}</methodName><params>{parameter}</params></methodCall>".encode()
+
+
+@pytest_twisted.ensureDeferred
+async def test_both_paths_are_served_and_no_other(door: Door) -> None:
+    """/data_mover is the original's, /RPC2 what clients use by themselves."""
+    names = await door.ask(lambda s: s.system.listMethods())
+    assert names == await door.ask(lambda s: s.system.listMethods(), path="/RPC2")
+    with pytest.raises(ProtocolError) as caught:
+        await door.ask(lambda s: s.system.listMethods(), path="/other")
+    assert caught.value.errcode == 404
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1", 200),
+        ("localhost:10700", 200),
+        ("LOCALHOST", 200),
+        ("[::1]:80", 200),
+        ("datamover.example.org:80", 200),
+        ("evil.example.org", 421),
+        ("127.0.0.1.evil.example.org", 421),
+        ("localhost:80@evil.example.org", 421),
+        ("10.1.2.3", 421),
+        ("[::1", 421),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_only_known_hosts_are_served(door: Door, host: str, status: int) -> None:
+    """A name that a web page made to lead here is not ours."""
+    assert told(await door.raw(door.post(LIST, host=host)))[0] == status
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        (("Content-Type: text/xml; charset=utf-8",), 200),
+        (("Content-Type: TEXT/XML",), 200),
+        (("Content-Type: application/xml",), 415),
+        (("Content-Type: text/plain",), 415),
+        (("Content-Type: application/x-www-form-urlencoded",), 415),
+        (("Content-Type: multipart/form-data; boundary=x",), 415),
+        (("X-Nothing: x",), 415),
+        (("Content-Type: text/xml", "Content-Type: text/plain"), 415),
+        (("Content-Type: text/xml", "Content-Encoding: gzip"), 415),
+        (("Content-Type: text/xml", "Origin: http://127.0.0.1"), 403),
+        (("Content-Type: text/xml", "Origin: null"), 403),
+        (("Content-Type: text/xml", "Host: localhost"), 421),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_no_web_page_drives_the_service(door: Door, headers: tuple[str, ...], status: int) -> None:
+    """Only text/xml as it is, with one Host and no Origin, is read."""
+    assert told(await door.raw(door.post(LIST, *headers)))[0] == status
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "OPTIONS", "HEAD", "DELETE"])
+@pytest_twisted.ensureDeferred
+async def test_only_post_is_served(door: Door, method: str) -> None:
+    """Any other method is told what is expected."""
+    answer = await door.raw(door.post(LIST).replace(b"POST", method.encode(), 1))
+    assert told(answer)[0] == 405
+    assert b"Allow: POST" in answer
+
+
+DEEP = "<array><data><value>" * 40 + "</value></data></array>" * 40
+MALFORMED = [
+    b"",
+    b"x",
+    b"<methodCall>",
+    b"<methodCall/>",
+    b"<html/>",
+    LIST[:-5],
+    LIST.replace(b"<params/>", b"<params><param><value><int>five</int></value></param></params>"),
+    LIST.replace(b"<params/>", b"<params><param><value><boolean>2</boolean></value></param></params>"),
+    LIST.replace(b"<params/>", b"<params><param><value><base64>%</base64></value></param></params>"),
+    LIST.replace(b"<params/>", b"</data></array>"),
+    LIST.replace(b"<params/>", b"<params><param><value><struct><member></member></struct></value></param></params>"),
+    LIST.replace(b"<params/>", b"<params><param><value>\xff</value></param></params>"),
+    LIST + LIST,
+    b"<methodResponse><params><param><value>x</value></param></params></methodResponse>",
+    b'<?xml version="1.0" encoding="no-such"?>' + LIST,
+    b'<!DOCTYPE x SYSTEM "http://example.org/x.dtd">' + LIST,
+    b'<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;">]>' + call("system.methodHelp", "&b;"),
+    b'<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]>' + call("system.methodHelp", "&a;"),
+    call("system.methodHelp", DEEP),
+]
+
+
+@pytest.mark.parametrize("body", MALFORMED, ids=range(len(MALFORMED)))
+@pytest_twisted.ensureDeferred
+async def test_what_is_malformed_is_a_fault(door: Door, body: bytes) -> None:
+    """A body that is no methodCall, or holds entities, is answered with 1001 and does no harm."""
+    status, answer = told(await door.raw(door.post(body)))
+    assert status == 200
+    with pytest.raises(Fault) as caught:
+        loads(answer)
+    assert caught.value.faultCode == 1001
+    assert b"root:" not in answer
+    assert await door.ask(lambda s: s.system.listMethods())
+
+
+@pytest.mark.parametrize("number", ["<i8>5000000000</i8>", "<int>5000000000</int>", "<double>5e9</double>"])
+@pytest_twisted.ensureDeferred
+async def test_long_integers_come_in(door: Door, number: str) -> None:
+    """Byte counts may be sent as i8, int or a whole double."""
+    members = "".join(f"<member><name>{key}</name><value>{value}</value></member>" for key, value in one().items())
+    size = f"<member><name>size</name><value>{number}</value></member>"
+    body = call("jobs.submit", f"<struct>{members}{size}</struct>")
+    (answer,), _ = loads(told(await door.raw(door.post(body)))[1])
+    assert answer == {"id": 1, "status": "PENDING", "created": True}
+    assert door.store.jobs_asked[1].files[0].size == 5_000_000_000
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_body_that_breaks_off_stores_nothing(door: Door) -> None:
+    """Not even when what has come is a whole methodCall."""
+    members = "".join(f"<member><name>{key}</name><value>{value}</value></member>" for key, value in one().items())
+    whole = door.post(call("jobs.submit", f"<struct>{members}</struct>") + b" " * 100)
+    assert await door.raw(whole[:-50], ending=True) == b""
+    assert not door.store.jobs_asked
+    assert told(await door.raw(whole))[0] == 200
+    assert len(door.store.jobs_asked) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_chunked_body_is_a_body(door: Door) -> None:
+    """Clients that do not know the length beforehand are served, and bounded, alike."""
+    head = b"POST /RPC2 HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/xml\r\nConnection: close\r\n"
+    head += b"Transfer-Encoding: chunked\r\n\r\n"
+    chunk = b"%x\r\n%s\r\n"
+    status, _ = told(await door.raw(head + chunk % (len(LIST), LIST) + b"0\r\n\r\n"))
+    assert status == 200
+    padding = b" " * 50_000
+    _, answer = told(await door.raw(head + (chunk % (len(padding), padding)) * 3 + b"0\r\n\r\n"))
+    with pytest.raises(Fault) as caught:
+        loads(answer)
+    assert caught.value.faultCode == 1013
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_too_large_is_told_so(door: Door) -> None:
+    """A client that sends more than is taken reads 1013, not a broken pipe, be it too many bytes or too many files."""
+    requests: list[dict[str, Any]] = [one(label="x" * 150_000), {"files": [{}] * 1001}]
+    for request in requests:
+        with pytest.raises(Fault) as caught:
+            await door.ask(lambda s, request=request: s.jobs.submit(request))  # type: ignore[misc]
+        assert caught.value.faultCode == 1013
+    assert not door.store.jobs_asked
+
+
+@pytest_twisted.ensureDeferred
+async def test_nobody_sends_without_end(door: Door) -> None:
+    """What is twice over the bound is no longer drained: the connection ends."""
+    endless = door.post(b"x" * 300_000)
+    try:
+        answer = await door.raw(endless)
+    except OSError:
+        answer = b""
+    assert answer == b""
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_bug_of_ours_is_told_by_reference(door: Door) -> None:
+    """The Fault 8002 names where the log tells more, and nothing of the exception; the next call is served."""
+    events: list[LogEvent] = []
+    observer: Any = events.append
+    store: Any = door.store
+
+    async def broken(*_: Any) -> Any:
+        raise ZeroDivisionError("the password is s3cret")
+
+    store.job = broken
+    globalLogPublisher.addObserver(observer)
+    try:
+        with pytest.raises(Fault) as caught:
+            await door.ask(lambda s: s.jobs.status(1))
+    finally:
+        globalLogPublisher.removeObserver(observer)
+    assert caught.value.faultCode == 8002
+    assert "s3cret" not in caught.value.faultString
+    [event] = [event for event in events if "reference" in event]
+    assert event["reference"] in caught.value.faultString
+    assert event["log_failure"].check(ZeroDivisionError)
+    assert await door.ask(lambda s: s.system.listMethods())
+
+
+@pytest.mark.parametrize("login", ["", "portal:wrong", "nobody:x", "portal:"])
+@pytest_twisted.ensureDeferred
+async def test_a_wrong_login_is_401(guarded: Door, login: str) -> None:
+    """Without a right name and password nothing is answered, not even what methods there are."""
+    with pytest.raises(ProtocolError) as caught:
+        await guarded.ask(lambda s: s.system.listMethods(), login=login)
+    assert caught.value.errcode == 401
+    assert caught.value.headers["WWW-Authenticate"].startswith("Basic ")
+
+
+@pytest.mark.parametrize(
+    "header", ["Bearer x", "Basic", "Basic ü", "Basic " + b64encode(b"portal").decode(), "Basic /w=="]
+)
+@pytest_twisted.ensureDeferred
+async def test_a_login_that_cannot_be_read_is_wrong(guarded: Door, header: str) -> None:
+    """It is 401 as well."""
+    raw = guarded.post(LIST, "Content-Type: text/xml", f"Authorization: {header}")
+    assert told(await guarded.raw(raw))[0] == 401
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_client_sees_its_own(guarded: Door) -> None:
+    """Others' jobs do not exist for it, nor destinations that it may not use; an administrator sees everything."""
+    portal, other, boss = "portal:s%3Aecret%2F%C3%BC", "other:o", "boss:b"
+    assert (await guarded.ask(lambda s: s.jobs.submit(one()), login=portal))["id"] == 1
+    assert guarded.logins.seen == [("portal", "127.0.0.1")]
+    assert (await guarded.ask(lambda s: s.jobs.status(1), login=portal))["owner"] == "portal"
+    assert (await guarded.ask(lambda s: s.jobs.status(1), login=boss))["owner"] == "portal"
+    assert await guarded.ask(lambda s: s.jobs.list(), login=other) == []
+    assert [job["id"] for job in await guarded.ask(lambda s: s.jobs.list({"owner": "portal"}), login=boss)] == [1]
+    assert (await guarded.ask(lambda s: s.jobs.events(), login=other))["events"] == []
+    assert await guarded.ask(lambda s: s.checkMoveStatus(1), login=other) == {
+        "status": "REJECTED",
+        "reason": "Job does not exist",
+    }
+    assert [told["name"] for told in await guarded.ask(lambda s: s.destinations.list(), login=portal)] == ["archive"]
+
+    async def code(ask: Any, login: str) -> int:
+        with pytest.raises(Fault) as caught:
+            await guarded.ask(ask, login=login)
+        return int(caught.value.faultCode)
+
+    assert await code(lambda s: s.jobs.cancel(1), other) == 1007
+    assert await code(lambda s: s.jobs.list({"owner": "portal"}), other) == 1006
+    assert await code(lambda s: s.jobs.submit(one(destination="local")), portal) == 1006
+    assert await code(lambda s: s.jobs.submit(one(source={"destination": "local", "path": "x"})), portal) == 1006
+    assert await code(lambda s: s.destinations.describe("local"), portal) == 1006
+
+
+@pytest_twisted.ensureDeferred
+async def test_perls_client_is_served_too(door: Door) -> None:
+    """RPC::XML::Client reads every kind of answer."""
+
+    def run() -> str:
+        done = subprocess.run(["perl", PERL, door.url()], capture_output=True, timeout=WAIT, check=True)
+        return done.stdout.decode()
+
+    lines = (await deferToThread(run)).splitlines()
+    assert lines == [
+        "jobs.submit: created=1 id=1 status=PENDING",
+        "jobs.status: attempt=0 bytes_done=0.0 bytes_total=5000000000.0 files_completed=0 files_failed=0 files_total=1 "
+        "id=1 label=grün max_attempts=5 owner=local paused=0 priority=3 rate=0.0 status=PENDING",
+        "jobs.status: fault 1007: there is no job 2",
+        "jobs.submit: fault 1004: path: '../x' leaves destination 'archive'",
+        "move: id=2 status=PENDING",
+        "checkMoveStatus: id=2 status=PENDING",
+        "move: reason=Missing or incorrect parameter 'source and destination must not be None' status=REJECTED",
+        "destinations.list: 2 values",
+    ]
+    assert door.store.jobs_asked[1].files[0].path == "in/ü.csv"

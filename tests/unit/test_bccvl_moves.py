@@ -1,0 +1,225 @@
+"""The shapes that ``move`` took over the years, and the original's words of refusal."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock
+
+from datamover.api.context import Caller
+from datamover.api.moves import Moves
+from datamover.config import Config, DestinationTable
+from datamover.errors import RequestError
+from datamover.jobs.request_files import Rules
+from datamover.jobs.requests import finish
+from datamover.jobs.values import Naming, NewFile, NewJob, Overwrite, PlaceSource, UrlSource
+from datamover.registry.destinations import Registry
+from datamover.registry.sources import SourcePolicy
+
+URL = "http://example.org/maps/a.zip"
+WEB = UrlSource(URL, URL)
+LSID = "urn:lsid:biodiversity.org.au:afd.taxon:31a9b8b8-4e8f-4343-a15f-2ed24e0bf1ae"
+
+
+@pytest.fixture
+def moves(tmp_path: Path) -> Moves:
+    """Two places, /…/visualiser and /…/compute, and one that this client may not use."""
+    names = ("visualiser", "compute", "vault")
+    config = Config(destinations={name: DestinationTable(url=(tmp_path / name).as_uri()) for name in names})
+    rules = Rules("portal", names, names[:2], SourcePolicy().check_url, 10, 7)
+    caller = Caller("portal", administrator=False, destinations=names[:2])
+    return Moves(Registry.from_config(config, Clock()), rules, caller)
+
+
+def job_of(moves: Moves, call: tuple[Any, ...]) -> NewJob:
+    """Return the job that a call asks for, parameters that are left out being nil."""
+    return finish(moves.reading(*call, *[None] * (3 - len(call))))
+
+
+def asked(*files: NewFile, archive: str | None = None) -> NewJob:
+    return NewJob("portal", files, Overwrite.ALWAYS, archive, "move", max_attempts=7)
+
+
+def probe(path: str = "data/a.zip", source: Any = WEB, destination: str = "visualiser") -> NewFile:
+    return NewFile(source, destination, path, Naming.PROBE)
+
+
+def into(path: str = "data", source: Any = WEB, destination: str = "visualiser") -> NewFile:
+    return NewFile(source, destination, path, Naming.INTO)
+
+
+TO = {"host": "visualiser", "path": "data/a.zip"}
+SCP = "scp://visualiser/data/a.zip"
+ON_COMPUTE = PlaceSource("compute", "out/b.tif")
+
+SHAPES: list[tuple[tuple[Any, ...], NewJob]] = [
+    # 2013-09: the destination first
+    ((TO, {"type": "url", "id": URL}), asked(probe())),
+    ((TO, {"type": "url", "url": URL}), asked(probe())),
+    # 2013-10
+    (({"type": "url", "url": URL}, TO), asked(probe())),
+    (({"type": "url", "url": URL}, {**TO, "path": "data/"}), asked(into())),
+    (({"type": "url", "url": URL}, {**TO, "path": "/data/"}), asked(into())),
+    (({"type": "url", "url": URL}, {**TO, "path": "/"}), asked(into(""))),
+    (({"type": "url", "url": URL}, {**TO, "zip": True}), asked(probe(), archive="bagit")),
+    (({"type": "url", "url": URL}, {**TO, "zip": False}), asked(probe())),
+    (({"type": "url", "url": URL}, {**TO, "zip": None}), asked(probe())),
+    (({"type": "scp", "host": "compute", "path": "/out/b.tif"}, TO), asked(probe(source=ON_COMPUTE))),
+    (
+        (
+            {
+                "type": "mixed",
+                "sources": [{"type": "url", "url": URL}, {"type": "scp", "host": "compute", "path": "out/b.tif"}],
+            },
+            {**TO, "path": "data", "zip": True},
+        ),
+        asked(probe("data"), probe("data", ON_COMPUTE), archive="bagit"),
+    ),
+    # 2014-06
+    ((URL, SCP), asked(probe())),
+    ((URL, SCP, False), asked(probe())),
+    ((URL, SCP, None), asked(probe())),
+    ((URL, SCP, True), asked(probe(), archive="bagit")),
+    (([URL], SCP), asked(probe())),
+    (([URL, "scp://compute/out/b.tif"], "scp://visualiser/data"), asked(into(), into(source=ON_COMPUTE))),
+    (
+        ([URL, "scp://compute/out/b.tif"], "scp://visualiser/data/", True),
+        asked(into(), into(source=ON_COMPUTE), archive="bagit"),
+    ),
+    ((URL, "scp://visualiser/data/"), asked(into())),
+    ((URL, "SCP://visualiser:22/data/"), asked(into())),
+    ((URL, "scp://visualiser/"), asked(into(""))),
+    ((URL, "scp://visualiser/R%C3%A4ume/x%20y#1?2"), asked(probe("Räume/x y#1?2"))),
+    (("scp://compute/out/b.tif", SCP), asked(probe(source=ON_COMPUTE))),
+    ((f"{URL}?key=s3cret", SCP), asked(probe(source=UrlSource(f"{URL}?key=s3cret", f"{URL}?key=***")))),
+]
+
+
+@pytest.mark.parametrize(("call", "job"), SHAPES, ids=range(len(SHAPES)))
+def test_every_shape_of_every_era_is_understood(moves: Moves, call: tuple[Any, ...], job: NewJob) -> None:
+    """Which argument is which follows from its shape; what is there is replaced."""
+    assert job_of(moves, call) == job
+
+
+def test_a_path_below_the_root_is_taken_as_absolute(moves: Moves, tmp_path: Path) -> None:
+    """A path that begins with the destination's root is that path, any other is below the root."""
+    root = str(tmp_path / "visualiser")
+    [file] = job_of(moves, (URL, f"scp://visualiser{root}/deep/a.zip")).files
+    assert (file.path, file.naming) == ("deep/a.zip", Naming.PROBE)
+    [file] = job_of(moves, (URL, f"scp://visualiser{root}/")).files
+    assert (file.path, file.naming) == ("", Naming.INTO)
+
+
+URL_SOURCE = {"type": "url", "url": URL}
+WORDS: list[tuple[tuple[Any, ...], str]] = [
+    ((None, None), "Missing or incorrect parameter 'source and destination must not be None'"),
+    ((URL, None), "Missing or incorrect parameter 'source and destination must not be None'"),
+    ((None, SCP), "Missing or incorrect parameter 'source and destination must not be None'"),
+    (("x", TO), "Missing or incorrect parameter 'source must be of type dict'"),
+    ((TO, "x"), "Missing or incorrect parameter 'source must be of type dict'"),
+    (([URL], TO), "Missing or incorrect parameter 'source must be of type dict'"),
+    (({}, TO), "Missing or incorrect parameter 'source must specify a type'"),
+    (({"type": None}, TO), "Missing or incorrect parameter 'source must specify a type'"),
+    ((TO, TO), "Missing or incorrect parameter 'source must specify a type'"),
+    ((TO, {}), "Missing or incorrect parameter 'source must specify a type'"),
+    (({"type": "ala"}, TO), "Missing or incorrect parameter 'lsid must be provided with ala source'"),
+    (({"type": "url"}, TO), "Missing or incorrect parameter 'url must be provided with url source'"),
+    (({"type": "url", "url": 5}, TO), "Missing or incorrect parameter 'url must be provided with url source'"),
+    (
+        ({"type": "scp", "host": "compute"}, TO),
+        "Missing or incorrect parameter 'host and path must be provided with scp source'",
+    ),
+    (
+        ({"type": "scp", "path": "x"}, TO),
+        "Missing or incorrect parameter 'host and path must be provided with scp source'",
+    ),
+    (({"type": "mixed"}, TO), "Missing or incorrect parameter 'sources must be provided with mixed source'"),
+    (({"type": "mixed", "sources": "x"}, TO), "Missing or incorrect parameter 'sources must be of list type'"),
+    (({"type": "mixed", "sources": []}, TO), "Invalid parameter 'no sources selected'"),
+    (({"type": "mixed", "sources": ["x"]}, TO), "Missing or incorrect parameter 'source must be of type dict'"),
+    (
+        ({"type": "mixed", "sources": [URL_SOURCE, {"type": "mixed", "sources": []}]}, TO),
+        "Invalid parameter 'mixed sources may not be nested'",
+    ),
+    (
+        ({"type": "mixed", "sources": [{"type": "ala", "lsid": LSID}] * 2}, TO),
+        "Too many ALA jobs. Mixed sources can only contain a maximum of one ALA job.",
+    ),
+    (
+        ([f"ala://ala?lsid={LSID}"] * 2, SCP),
+        "Too many ALA jobs. Mixed sources can only contain a maximum of one ALA job.",
+    ),
+    (({"type": "ala", "lsid": LSID}, TO), "ALA sources are not available yet"),
+    ((f"ala://ala?lsid={LSID}", SCP), "ALA sources are not available yet"),
+    (("ala://ala", SCP), "Missing or incorrect parameter 'source ALA LSID'"),
+    (("ala://ala?lsid=kangaroo", SCP), "Missing or incorrect parameter 'source ALA LSID'"),
+    (({"type": "ftp"}, TO), "Unknown source type 'ftp'"),
+    (({"type": 5}, TO), "Unknown source type '5'"),
+    (({"type": "scp", "host": "nowhere", "path": "x"}, TO), "Unknown source 'nowhere'"),
+    ((URL_SOURCE, "x"), "Missing or incorrect parameter 'destination must be of type dict'"),
+    ((URL_SOURCE, 5), "Missing or incorrect parameter 'destination must be of type dict'"),
+    ((URL_SOURCE, {"host": "visualiser"}), "Missing or incorrect parameter 'destination must specify a host and path'"),
+    ((URL_SOURCE, {"path": "x"}), "Missing or incorrect parameter 'destination must specify a host and path'"),
+    ((URL_SOURCE, {**TO, "host": "nowhere"}), "Unknown destination 'nowhere'"),
+    ((URL_SOURCE, {**TO, "zip": "yes"}), "Invalid parameter 'zip must be of type bool'"),
+    ((URL, SCP, 1), "Invalid parameter 'zip must be of type bool'"),
+    ((5, SCP), "Invalid parameter 'source must be of type str or list'"),
+    (([5], SCP), "Invalid parameter 'source must be of type str or list'"),
+    (([], SCP), "Invalid parameter 'no sources selected'"),
+    ((URL, 5), "Missing or incorrect parameter 'destination must be of type str'"),
+    ((URL, [SCP]), "Missing or incorrect parameter 'destination must be of type str'"),
+    (("swift+http://host/c/o", SCP), "Unknown source URL scheme 'swift+http'"),
+    (("file:///etc/passwd", SCP), "Unknown source URL scheme 'file'"),
+    (("kangaroo", SCP), "Unknown source URL scheme ''"),
+    (({"type": "url", "url": "file:///etc/passwd"}, TO), "Unknown source URL scheme 'file'"),
+    ((URL, "swift+https://host/c/o"), "Unknown destination URL scheme 'swift+https'"),
+    ((URL, "http://visualiser/x"), "Unknown destination URL scheme 'http'"),
+    ((URL, "visualiser"), "Unknown destination URL scheme ''"),
+    (("scp://nowhere/x", SCP), "Unknown source 'nowhere'"),
+    ((URL, "scp://nowhere/x"), "Unknown destination 'nowhere'"),
+    ((URL, "scp://root@visualiser/x"), "Unknown destination 'visualiser'"),
+    (("scp:///x", SCP), "Host not specified in 'source'"),
+    (("scp://", SCP), "Host not specified in 'source'"),
+    (("http:///x", SCP), "Host not specified in 'source'"),
+    (("scp://compute", SCP), "Path not specified in 'source'"),
+    (("scp://compute/", SCP), "Path not specified in 'source'"),
+    (("http://example.org", SCP), "Path not specified in 'source'"),
+    ((URL, "scp:///x"), "Host not specified in 'destination'"),
+    ((URL, "scp://visualiser"), "Path not specified in 'destination'"),
+]
+
+
+@pytest.mark.parametrize(("call", "reason"), WORDS, ids=range(len(WORDS)))
+def test_a_refusal_has_the_words_that_clients_know(moves: Moves, call: tuple[Any, ...], reason: str) -> None:
+    """Each is the sentence of the original's last years, to the letter."""
+    with pytest.raises(RequestError) as caught:
+        job_of(moves, call)
+    assert caught.value.message == reason
+
+
+OTHERS: list[tuple[tuple[Any, ...], str]] = [
+    ((URL, "scp://visualiser/../x"), "leaves destination 'visualiser'"),
+    ((URL, "scp://visualiser/%2e%2e/x"), "leaves destination 'visualiser'"),
+    ((URL, "scp://visualiser/a%00b"), "holds a NUL"),
+    (("scp://compute/a/../../b", SCP), "leaves destination 'compute'"),
+    ((URL_SOURCE, {**TO, "path": "../x"}), "leaves destination 'visualiser'"),
+    ((URL, "scp://vault/x"), "client 'portal' may not use destination 'vault'"),
+    (("scp://vault/x", SCP), "client 'portal' may not use destination 'vault'"),
+    ((URL, "scp://root:s3cret@visualiser/x"), "destination must not hold a password"),
+    (("scp://root:s3cret@compute/x", SCP), "source must not hold a password"),
+    (("http://u:s3cret@example.org/x", SCP), "user name or password"),
+    (("http://127.0.0.1/x?key=s3cret", SCP), "http://127.0.0.1/x?key=*** is not an allowed source"),
+    (([URL, URL], "scp://visualiser/data/"), "sources[1] and sources[0] have the same target 'data/a.zip'"),
+    (([f"{URL}{n}" for n in range(11)], SCP), "11 sources: expected at most 10"),
+]
+
+
+@pytest.mark.parametrize(("call", "reason"), OTHERS, ids=range(len(OTHERS)))
+def test_what_the_old_words_do_not_cover_is_refused_all_the_same(
+    moves: Moves, call: tuple[Any, ...], reason: str
+) -> None:
+    """Paths out of the root, places of others, passwords and sources that are not allowed; no secret is repeated."""
+    with pytest.raises(RequestError) as caught:
+        job_of(moves, call)
+    assert reason in caught.value.message
+    assert "s3cret" not in caught.value.message
