@@ -13,11 +13,12 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from datamover.engine.lease import Ending, Lease
+from datamover.engine.lease import RELIABLE, Ending, Lease
 from datamover.engine.pulse import Pulse
 from datamover.errors import DataMoverError, Unavailable
 from datamover.jobs import news
 from datamover.jobs.queue import Group, Queue
+from datamover.jobs.values import Transfer
 
 log = Logger()
 
@@ -62,7 +63,8 @@ class Dispatcher:
         self._clock = clock
         self._monotonic = monotonic
         self._news = heard
-        self._runs: dict[int, _Run] = {}
+        # By (transfer, lease): a lease that is lost here may be claimed here again before its work has ended.
+        self._runs: dict[tuple[int, int], _Run] = {}
         self._pulse = Pulse(clock)
         self._stopping = False
         self._loops: list[Deferred[None]] = []
@@ -118,19 +120,19 @@ class Dispatcher:
                 await self._pulse.wait(POLL)
 
     async def _take(self, room: int) -> int:
-        ends_at = self._monotonic() + self._queue.lease
+        ends_at = self._monotonic() + self._queue.lease * RELIABLE
         groups = await self._queue.claim(self._limits, room)
         for group in groups:
             self._begin(group, Lease(group.leader, ends_at, self._monotonic))
         return len(groups)
 
     def _begin(self, group: Group, lease: Lease) -> None:
-        run = self._runs[group.leader.id] = _Run(lease, Deferred())
+        run = self._runs[_key(group.leader)] = _Run(lease, Deferred())
         working = Deferred.fromCoroutine(self._work(group, lease))
         working.addErrback(_end_of_run, group.leader.job).addBoth(self._ended, run)
 
     def _ended(self, _: object, run: _Run) -> None:
-        del self._runs[run.lease.leader.id]
+        del self._runs[_key(run.lease.leader)]
         run.done.callback(None)
         self._pulse.beat()
 
@@ -148,14 +150,14 @@ class Dispatcher:
         runs = dict(self._runs)
         if not runs:
             return 0
-        ends_at = self._monotonic() + self._queue.lease
+        ends_at = self._monotonic() + self._queue.lease * RELIABLE
         ours = await self._queue.renew([run.lease.leader for run in runs.values()])
-        for id, run in runs.items():  # noqa: A001 - it is the transfer's id
-            if id not in ours:
+        for key, run in runs.items():
+            if key not in ours:
                 self._lose(run, "another node has it")
             else:
                 run.lease.extend(ends_at)
-                if ours[id]:
+                if ours[key]:
                     run.lease.end(Ending.CANCELLED)
         return len(ours)
 
@@ -169,7 +171,7 @@ class Dispatcher:
             await pause.wait(POLL)
 
     def _lose(self, run: _Run, why: str) -> None:
-        if self._runs.get(run.lease.leader.id) is run and run.lease.ending is not Ending.LOST:
+        if self._runs.get(_key(run.lease.leader)) is run and run.lease.ending is not Ending.LOST:
             log.warn(
                 "lost the lease on transfer {id} of job {job}: {why}",
                 id=run.lease.leader.id,
@@ -186,9 +188,9 @@ class Dispatcher:
 
     async def _cancel(self) -> int:
         cancelling = await self._queue.cancelling()
-        for id in cancelling:  # noqa: A001 - it is the transfer's id
-            if id in self._runs:
-                self._runs[id].lease.end(Ending.CANCELLED)
+        for run in list(self._runs.values()):
+            if run.lease.leader.id in cancelling:
+                run.lease.end(Ending.CANCELLED)
         return len(cancelling)
 
     async def _steadily(self, call: Callable[..., Awaitable[int]], *arguments: int) -> int:
@@ -198,6 +200,10 @@ class Dispatcher:
         except DataMoverError as error:
             log.warn("the queue cannot be reached: {error}", error=error.message)
         return 0
+
+
+def _key(leader: Transfer) -> tuple[int, int]:
+    return leader.id, leader.lease
 
 
 def _end_of_loop(failure: Failure) -> None:

@@ -1,6 +1,7 @@
 """The right to work on a placement group, and why it ends early.
 
-Measured on a clock that nobody can set (``time.monotonic``), with a margin: we stop before others may begin.
+Measured on a clock that nobody can set (``time.monotonic``), and relied upon for a part of its time only: we stop
+before others may begin.
 """
 
 from collections.abc import Callable, Coroutine
@@ -14,8 +15,8 @@ from datamover.jobs.values import Transfer
 
 T = TypeVar("T")
 
-MARGIN = 5.0
-"""Seconds before the end of a lease from which on it is not relied upon."""
+RELIABLE = 5 / 6
+"""The part of a lease's time that it is relied upon, counted from before it was asked for."""
 
 
 class Ending(Enum):
@@ -49,14 +50,14 @@ class Lease:
     @property
     def held(self) -> bool:
         """Whether we may still place and remove what this lease is on."""
-        return self.ending is not Ending.LOST and self._monotonic() < self._ends_at - MARGIN
+        return self.ending is not Ending.LOST and self._monotonic() < self._ends_at
 
     @property
     def parking(self) -> bool:
         return self.ending is Ending.PARKED
 
     def extend(self, ends_at: float) -> None:
-        """Take note of a renewal; ``ends_at`` is counted from before it was asked for."""
+        """Take note of a renewal; ``ends_at`` is when it is no longer relied upon."""
         self._ends_at = ends_at
 
     async def over(self, work: Coroutine[Any, Any, T]) -> T:

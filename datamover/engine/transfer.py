@@ -111,15 +111,18 @@ async def move(order: Order, lease: Lease, meter: Meter, tools: Tools) -> Moved:
 
 async def clear(order: Order, lease: Lease, meter: Meter) -> None:
     """Remove what attempts left beside the target; for when nobody will go on from it."""
-    parts = {meter.part, order.checkpoint.part if order.checkpoint else None} - {None}
     meter.checkpoint = None
-    for part in parts:
-        if part is None or not lease.held:
-            continue
-        try:
-            await order.place.remove(part)
-        except DataMoverError as trouble:
-            log.warn("part file {part} could not be removed: {error}", part=part, error=trouble.message)
+    for part in {meter.part, order.checkpoint.part if order.checkpoint else None}:
+        await _remove(order, lease, part)
+
+
+async def _remove(order: Order, lease: Lease, part: str | None) -> None:
+    if part is None or not lease.held:
+        return
+    try:
+        await order.place.remove(part)
+    except DataMoverError as trouble:
+        log.warn("part file {part} could not be removed: {error}", part=part, error=trouble.message)
 
 
 class _Story:
@@ -144,6 +147,8 @@ class _Story:
             kept = None
         self._meter.resumed = (source.offset, max(0, self._order.sent - source.offset)) if self._order.sent else None
         part = self._part(target, source.inspection, kept)
+        if self._order.checkpoint is not None and self._order.checkpoint.part != part:
+            await _remove(self._order, self._lease, self._order.checkpoint.part)
         await self._check_room(source)
         digest, size = await self._pump(part, source, kept)
         digests = await self._verify(part, digest, size, source.inspection)
@@ -307,7 +312,13 @@ class _Story:
         self._meter.stage = "placing"
         if not self._lease.held:
             raise Parked("the lease ended before the file could be placed; whoever holds it goes on")
-        await self._order.place.place(part, target, replace=self._order.overwrite is not Overwrite.NEVER)
+        place = self._order.place
+        try:
+            await place.place(part, target, replace=self._order.overwrite is not Overwrite.NEVER)
+        except DestinationInvalid:
+            if await place.inspect(part) is None:
+                raise SizeMismatch(f"the part file of {target!r} vanished before it could be placed") from None
+            raise
 
     def _new_digest(self, inspection: Inspection | None = None) -> Digest:
         expected = self._order.checksum

@@ -41,6 +41,7 @@ class Worker:
         forget = [self._recorder.watch(meter) for meter in attempt.meters]
         try:
             outcome = await self._outcome(attempt, lease)
+            await attempt.close()
             if outcome is None:
                 await self._recorder.caught_up()
             else:
@@ -48,7 +49,6 @@ class Worker:
         finally:
             for end in forget:
                 end()
-            await attempt.close()
 
     def _attempt(self, group: Group, lease: Lease) -> Attempt:
         if group.leader.archive:

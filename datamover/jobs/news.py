@@ -19,7 +19,7 @@ class Listening(Protocol):
 
     async def listen(
         self, channel: str, callback: Callable[[str], None], on_listening: Callable[[], None] | None = None
-    ) -> None: ...
+    ) -> object: ...
 
 
 def ended(job: int) -> str:
@@ -39,7 +39,7 @@ class News:
         self._hearers.append(hearer)
         return lambda: self._hearers.remove(hearer) if hearer in self._hearers else None
 
-    def start(self) -> Awaitable[None]:
+    def start(self) -> Awaitable[object]:
         """Begin to listen; completes when the database was asked to. Ends with the database's ``close``."""
         return self._database.listen(CHANNEL, self._tell, lambda: self._tell(""))
 

@@ -206,7 +206,7 @@ WHERE t.job = %(job)s AND t.leader = %(leader)s ORDER BY t.index;
 UPDATE transfers t SET lease_until = now() + %(lease)s * interval '1 second'
 FROM unnest(%(transfers)s::bigint[], %(leases)s::bigint[]) AS held (id, lease)
 WHERE t.id = held.id AND t.lease = held.lease AND t.node = %(node)s
-RETURNING t.id, t.cancelling;
+RETURNING t.id, t.lease, t.cancelling;
 
 -- name: read_cancelling
 SELECT id FROM transfers WHERE node = %(node)s AND cancelling;

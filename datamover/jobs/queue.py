@@ -170,10 +170,10 @@ class Queue:
 
     # Holding it -----------------------------------------------------------------------------------------------
 
-    async def renew(self, held: Sequence[Transfer]) -> dict[int, bool]:
-        """Renew leases; return the ids that are still ours, True where the client cancelled."""
+    async def renew(self, held: Sequence[Transfer]) -> dict[tuple[int, int], bool]:
+        """Renew leases; return (id, lease) of those that are still ours, True where the client cancelled."""
         renewed = await self._database.fetch(self._queries["renew"], {**self._fence(held), "lease": self._lease})
-        return {row["id"]: row["cancelling"] for row in renewed}
+        return {(row["id"], row["lease"]): row["cancelling"] for row in renewed}
 
     async def cancelling(self) -> set[int]:
         """Return the ids of the groups that this node is to stop, at the client's word."""

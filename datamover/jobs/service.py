@@ -1,0 +1,67 @@
+"""The database as a part of the running service: opened in the background, closed after everyone who uses it."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+
+from datamover.errors import StartError, Unavailable
+from datamover.jobs.database import Database
+from datamover.jobs.migrate import migrate
+from datamover.jobs.news import News
+
+log = Logger()
+
+
+class Server(Protocol):
+    """A PostgreSQL of our own."""
+
+    async def stop(self) -> None: ...
+
+
+class DatabaseService(Service):
+    """Opens the database, with its tables brought up to date, and listens; tries again for as long as it takes.
+
+    Until it is open every call of its users raises Unavailable. What can never work (StartError) is told to
+    ``give_up``, in a sentence.
+    """
+
+    def __init__(self, database: Database, news: News, server: Server | None, give_up: Callable[[str], None]) -> None:
+        self._database = database
+        self._news = news
+        self._server = server
+        self._give_up = give_up
+        self._opening: Deferred[None] | None = None
+
+    def startService(self) -> None:  # noqa: N802
+        super().startService()
+        self._opening = Deferred.fromCoroutine(self._open())
+        self._opening.addErrback(lambda failure: log.failure("the database is not opened", failure))
+
+    async def _open(self) -> None:
+        self._database.start(_bring_up_to_date)
+        try:
+            await self._database.opened()
+            await self._news.start()
+        except StartError as error:
+            self._give_up(error.message)
+        except (CancelledError, Unavailable):
+            return  # The service stops before it has begun.
+
+    def stopService(self) -> "Deferred[None]":  # noqa: N802
+        super().stopService()
+        return Deferred.fromCoroutine(self._close())
+
+    async def _close(self) -> None:
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            opening.cancel()
+        await self._database.close()
+        if self._server is not None:
+            await self._server.stop()
+
+
+async def _bring_up_to_date(database: Database) -> None:
+    await migrate(database)

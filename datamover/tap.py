@@ -1,0 +1,242 @@
+"""``twistd datamover``: the options, and the service tree, to be read from top to bottom.
+
+The one place where the reactor is named; everything below is handed it.
+"""
+
+import os
+import random
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from functools import cache, cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from twisted.application.internet import StreamServerEndpointService
+from twisted.application.service import IService, MultiService, Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python import usage
+
+from datamover import config
+from datamover.api import make_site
+from datamover.config import Client, Config
+from datamover.console import Names, telnet_factory
+from datamover.engine.attempt import Rooms
+from datamover.engine.digest import Offload
+from datamover.engine.dispatcher import Dispatcher
+from datamover.engine.recorder import Recorder
+from datamover.engine.service import EngineService
+from datamover.engine.staging import Staging
+from datamover.engine.throttle import Throttle
+from datamover.engine.transfer import Tools
+from datamover.engine.worker import Worker
+from datamover.errors import ConfigError
+from datamover.jobs.database import Database, given
+from datamover.jobs.embedded import EmbeddedPostgres
+from datamover.jobs.news import News
+from datamover.jobs.queue import Queue
+from datamover.jobs.secrets import Cipher
+from datamover.jobs.service import DatabaseService
+from datamover.jobs.store import JobStore
+from datamover.logins import Logins
+from datamover.protocols.http import HttpClient
+from datamover.registry.destinations import Registry
+from datamover.registry.source_credentials import SourceCredentials
+from datamover.registry.sources import SourcePolicy
+
+log = Logger()
+
+
+class Options(usage.Options):
+    """What ``twistd datamover`` takes; everything else stands in the configuration file."""
+
+    longdesc = "Move files for other programs: they ask over XML-RPC, get a job id, and the file arrives."
+    optParameters = [  # noqa: RUF012 - usage.Options reads it from the class
+        [
+            "config",
+            "c",
+            None,
+            "The configuration file [default: $DATAMOVER_CONFIG, ./datamover.toml, /etc/datamover/datamover.toml]",
+        ]
+    ]
+
+    config: Config
+
+    def postOptions(self) -> None:  # noqa: N802
+        """Read the configuration; one that cannot be used ends the start with one line."""
+        try:
+            self.config = config.load(config.find(self["config"]))
+        except ConfigError as error:
+            raise SystemExit(f"datamover: {error.message}") from None
+
+
+def makeService(options: Options) -> IService:  # noqa: N802 - the name that twistd looks for
+    """Return the whole service; a configuration that cannot be used ends the start with one line."""
+    from twisted.internet import reactor
+
+    try:
+        return service_tree(options.config, reactor)
+    except ConfigError as error:
+        raise SystemExit(f"datamover: {error.message}") from None
+
+
+class House:
+    """What several services share; nothing of it connects, reads or listens before they start."""
+
+    def __init__(self, settings: Config, reactor: Any) -> None:
+        """Check the whole configuration; raises ConfigError."""
+        file = str(settings.path or "the built-in configuration")
+        self.settings = settings
+        self.reactor = reactor
+        self.offload: Offload = partial(deferToThreadPool, reactor, reactor.getThreadPool())
+        self.policy = SourcePolicy.from_config(settings.sources, file=file)
+        self.credentials = SourceCredentials.from_config(settings.sources, file=file)
+        self.http = HttpClient(reactor, settings.http, settings.transfers, self.policy, self.credentials)
+        self.registry = Registry.from_config(settings, reactor, self.http)
+        self.limits = {name: self.registry.get(name).max_active for name in self.registry.names()}
+        own = settings.database.url is None
+        self.server = EmbeddedPostgres(reactor, settings.service.data_directory) if own else None
+        dsn = self.server.ensure if self.server else given(settings.database)
+        self.database = Database(reactor, dsn, settings.database.connections)
+        self.news = News(self.database)
+        self.key = KeyFile(settings.service.key_path)
+        self.store = JobStore(self.database, self.key, self.news, reactor, self.limits)
+
+    def give_up(self, sentence: str) -> None:
+        """End the process: what is wrong does not go away by waiting."""
+        log.critical("datamover cannot run: {sentence}", sentence=sentence)
+        if self.reactor.running:
+            self.reactor.stop()
+        else:
+            self.reactor.callWhenRunning(self.reactor.stop)
+
+
+def service_tree(settings: Config, reactor: Any) -> IService:
+    """Return the services, in the order in which they start; they stop, one after the other, in the reverse."""
+    house = House(settings, reactor)
+    tree = Ordered()
+    for service in (
+        Connections(house.registry),
+        DatabaseService(house.database, house.news, house.server, house.give_up),
+        *_engine(house),
+        *_doors(house),
+        *_console(house),
+    ):
+        service.setServiceParent(tree)
+    return tree
+
+
+def _engine(house: House) -> Iterator[Service]:
+    settings, reactor = house.settings, house.reactor
+    if "engine" not in settings.service.roles:
+        return
+    node = str(uuid.uuid4())
+    name = f"{socket.gethostname()}:{os.getpid()}"
+    queue = Queue(house.database, house.key, node=node, name=name, roles=sorted(settings.service.roles))
+    recorder = Recorder(queue, reactor)
+    staging = Staging(settings.service.data_directory / "staging", node, reactor, house.offload)
+
+    @cache
+    def throttle(destination: str) -> Throttle | None:
+        bandwidth = house.registry.get(destination).bandwidth
+        return Throttle(reactor, bandwidth) if bandwidth else None
+
+    async def dispatcher() -> Dispatcher:
+        tools = Tools(reactor, house.offload, settings.transfers, await queue.installation())
+        rooms = Rooms(tools, house.registry, queue, throttle)
+        return Dispatcher(
+            queue,
+            Worker(rooms, recorder, staging, random.random),
+            limits=house.limits,
+            max_active=settings.service.max_active,
+            clock=reactor,
+            monotonic=time.monotonic,
+            heard=house.news,
+        )
+
+    yield EngineService(
+        opened=house.database.opened,
+        staging=staging,
+        recorder=recorder,
+        dispatcher=dispatcher,
+        give_up=house.give_up,
+    )
+
+
+def _doors(house: House) -> Iterator[Service]:
+    if "api" not in house.settings.service.roles:
+        return
+    if not house.settings.clients:
+        log.warn("there are no [clients]: every user of this machine is an administrator of this service")
+    site = make_site(
+        config=house.settings,
+        registry=house.registry,
+        store=house.store,
+        policy=house.policy,
+        credentials=house.credentials,
+        http=house.http,
+        logins=Logins(house.settings.clients, house.reactor),
+        reactor=house.reactor,
+    )
+    for listener in house.settings.service.listen:
+        yield StreamServerEndpointService(serverFromString(house.reactor, listener), site)
+
+
+def _console(house: House) -> Iterator[Service]:
+    console = house.settings.console
+    if console.telnet is None:
+        return
+    registry = house.registry
+    names = Names(house.store, lambda: [registry.describe(name) for name in registry.names()])
+    operator = {console.username: Client(password_hash=console.password_hash or "", admin=True)}
+    logins = Logins(operator, house.reactor)
+
+    async def check(username: str, password: str) -> bool:
+        return await logins.check(username, password, "console") is not None
+
+    factory = telnet_factory(check, names.namespace())
+    yield StreamServerEndpointService(serverFromString(house.reactor, console.telnet), factory)
+
+
+class Ordered(MultiService):
+    """Services that need those before them: stopped one after the other, the last first."""
+
+    def stopService(self) -> "Deferred[None]":  # noqa: N802
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        for service in reversed(list(self)):
+            await maybeDeferred(service.stopService)
+
+
+class Connections(Service):
+    """The connections to sources and destinations, closed when nobody uses them any more."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def stopService(self) -> "Deferred[None]":  # noqa: N802
+        super().stopService()
+        return Deferred.fromCoroutine(self._registry.close())
+
+
+class KeyFile:
+    """The key that rows are sealed with, read (or made) when it is first needed: by then as the service's own user."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @cached_property
+    def _cipher(self) -> Cipher:
+        return Cipher.from_file(self._path)
+
+    def seal(self, text: str) -> bytes:
+        return self._cipher.seal(text)
+
+    def open(self, sealed: bytes) -> str:
+        return self._cipher.open(sealed)

@@ -1,0 +1,176 @@
+"""An engine and a job store in this process, on a real database: what the service assembles, for tests to look into."""
+
+import os
+import random
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from cryptography.fernet import Fernet
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
+
+from datamover.config import Config, DestinationTable, Sources, Transfers
+from datamover.engine.attempt import Rooms
+from datamover.engine.dispatcher import Dispatcher
+from datamover.engine.recorder import Recorder
+from datamover.engine.staging import Staging
+from datamover.engine.throttle import Throttle
+from datamover.engine.transfer import Tools
+from datamover.engine.worker import Worker
+from datamover.jobs.database import Database
+from datamover.jobs.news import News
+from datamover.jobs.queue import Queue
+from datamover.jobs.store import JobStore
+from datamover.jobs.values import FileRecord, JobRecord, Naming, NewFile, NewJob, PlaceSource, SourceRef, UrlSource
+from datamover.protocols.http import HttpClient
+from datamover.registry.destinations import Registry
+from datamover.registry.source_credentials import SourceCredentials
+from datamover.registry.sources import SourcePolicy
+from datamover.registry.urls import shown
+from tests.servers import postgres
+
+PATIENCE = 30.0
+"""Seconds that a job of a test may take."""
+
+QUICK = {"retry_base": "50ms", "retry_cap": "200ms", "connect_timeout": "5s", "idle_timeout": "2s"}
+
+
+class Seal:
+    """A key of the test's own."""
+
+    def __init__(self) -> None:
+        self._fernet = Fernet(Fernet.generate_key())
+
+    def seal(self, text: str) -> bytes:
+        return self._fernet.encrypt(text.encode())
+
+    def open(self, sealed: bytes) -> str:
+        return self._fernet.decrypt(sealed).decode()
+
+
+@dataclass
+class Engine:
+    """One node."""
+
+    queue: Queue
+    recorder: Recorder
+    dispatcher: Dispatcher
+    staging: Staging
+    recording: "Deferred[None]"
+
+    async def stop(self, grace: float = 5.0) -> None:
+        await self.dispatcher.stop(grace)
+        self.recorder.stop()
+        await self.recording
+        await self.staging.close()
+
+
+class Rig:
+    """A database of its own, destinations as in a configuration, and as many engines as a test starts."""
+
+    def __init__(self, reactor: Any, directory: Path) -> None:
+        self.reactor = reactor
+        self.directory = directory
+        self.seal = Seal()
+        self.engines: list[Engine] = []
+
+    async def open(
+        self, destinations: Mapping[str, Mapping[str, Any]], *, transfers: Mapping[str, Any] | None = None
+    ) -> "Rig":
+        self.url = await postgres.shared().migrated(self.reactor)
+        self.settings = Config(
+            destinations={name: DestinationTable.model_validate(table) for name, table in destinations.items()},
+            sources=Sources(allow=("http://127.0.0.1:*/",)),
+            transfers=Transfers.model_validate({**QUICK, **(transfers or {})}),
+        )
+        self.database = Database(self.reactor, postgres.address(self.url), 8)
+        await self.database.open()
+        self.news = News(self.database)
+        await self.news.start()
+        policy = SourcePolicy.from_config(self.settings.sources)
+        http = HttpClient(self.reactor, self.settings.http, self.settings.transfers, policy, SourceCredentials())
+        self.registry = Registry.from_config(self.settings, self.reactor, http)
+        self.limits = {name: self.registry.get(name).max_active for name in self.registry.names()}
+        self.store = JobStore(self.database, self.seal, self.news, self.reactor, self.limits)
+        return self
+
+    async def engine(self, *, lease: float = 30.0, max_active: int = 8, database: Database | None = None) -> Engine:
+        """Start one more node, on a connection to the database of its own if one is given."""
+        node = str(uuid.uuid4())
+        offload = partial(deferToThreadPool, self.reactor, self.reactor.getThreadPool())
+        queue = Queue(database or self.database, self.seal, node=node, name=node[:8], roles=["engine"], lease=lease)
+        recorder = Recorder(queue, self.reactor)
+        staging = Staging(self.directory / "staging", node, self.reactor, offload)
+        await staging.open()
+
+        def throttle(name: str) -> Throttle | None:
+            bandwidth = self.registry.get(name).bandwidth
+            return Throttle(self.reactor, bandwidth) if bandwidth else None
+
+        tools = Tools(self.reactor, offload, self.settings.transfers, await queue.installation())
+        rooms = Rooms(tools, self.registry, queue, throttle)
+        dispatcher = Dispatcher(
+            queue,
+            Worker(rooms, recorder, staging, random.random),
+            limits=self.limits,
+            max_active=max_active,
+            clock=self.reactor,
+            monotonic=time.monotonic,
+            heard=self.news,
+        )
+        engine = Engine(queue, recorder, dispatcher, staging, Deferred.fromCoroutine(recorder.run()))
+        dispatcher.start()
+        self.engines.append(engine)
+        return engine
+
+    async def ask(self, *files: NewFile, **job: Any) -> int:
+        """Submit one job; return its id."""
+        submitted = await self.store.submit([NewJob(owner="tester", files=files, **job)])
+        return submitted[0].id
+
+    async def ended(self, job: int) -> JobRecord:
+        """Wait until a job is terminal."""
+        record = await self.store.wait(job, PATIENCE)
+        assert record.state.terminal, f"job {job} is still {record.state}: {record.error}, {record.waiting_for}"
+        return record
+
+    async def moved(self, *files: NewFile, **job: Any) -> tuple[JobRecord, list[FileRecord]]:
+        """Submit one job and wait for its end."""
+        number = await self.ask(*files, **job)
+        return await self.ended(number), await self.store.files(number)
+
+    async def kinds(self, job: int) -> list[str]:
+        """Return the kinds of a job's events, in order."""
+        return [event.kind for event in await self.store.events(job=job, limit=1000)]
+
+    async def close(self) -> None:
+        for engine in self.engines:
+            await engine.stop()
+        await self.registry.close()
+        await self.database.close()
+
+
+def url(text: str) -> UrlSource:
+    return UrlSource(text, shown(text))
+
+
+def file(source: SourceRef, destination: str, path: str, naming: Naming = Naming.EXACT, **more: Any) -> NewFile:
+    return NewFile(source, destination, path, naming, **more)
+
+
+def place(destination: str, path: str) -> PlaceSource:
+    return PlaceSource(destination, path)
+
+
+def parts(directory: Path) -> list[Path]:
+    """Return the part files below a directory."""
+    return [path for path in directory.rglob("*") if path.name.startswith(".datamover-")]
+
+
+def random_bytes(size: int) -> bytes:
+    return os.urandom(size)

@@ -1,0 +1,248 @@
+"""What breaks on the way: retries that are told, resumption from what is proven, cancelling, nodes that die."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet.task import deferLater
+
+from datamover.errors import InvalidState
+from datamover.jobs.database import Database
+from datamover.jobs.values import State
+from tests.engine.rig import PATIENCE, Rig, file, parts, url
+from tests.servers import postgres
+from tests.servers.web import Exchange, File, Web
+
+MIB = 2**20
+BIG = os.urandom(96 * MIB)
+
+
+@pytest_twisted.async_yield_fixture
+async def rig(tmp_path: Path) -> Any:
+    rig = await Rig(reactor, tmp_path).open(
+        {
+            "archive": {"url": (tmp_path / "archive").as_uri()},
+            "slow": {"url": (tmp_path / "slow").as_uri(), "bandwidth": "20MB/s", "max_active": 1},
+        },
+        transfers={"max_attempts": 3},
+    )
+    yield rig
+    await rig.close()
+
+
+@pytest_twisted.async_yield_fixture
+async def web() -> Any:
+    web = Web(reactor)
+    await web.start()
+    yield web
+    await web.stop()
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Wait until something is so."""
+    deadline = reactor.seconds() + PATIENCE
+    while not condition():
+        assert reactor.seconds() < deadline, "it never came about"
+        await deferLater(reactor, 0.01)
+
+
+async def sent(rig: Rig, job: int, least: int) -> None:
+    """Wait until a checkpoint of at least so many bytes is in the database."""
+    deadline = reactor.seconds() + PATIENCE
+    while True:
+        rows = await rig.database.fetch(
+            "SELECT (checkpoint->>'offset')::bigint AS offset FROM transfers WHERE job = %(job)s", {"job": job}
+        )
+        if (rows[0]["offset"] or 0) >= least:
+            return
+        assert reactor.seconds() < deadline, "no checkpoint came"
+        await deferLater(reactor, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "attempts"),
+    [
+        (404, "SOURCE_NOT_FOUND", 1),
+        (410, "SOURCE_NOT_FOUND", 1),
+        (403, "SOURCE_FORBIDDEN", 1),
+        (500, "SERVER_ERROR", 3),
+        (503, "SERVER_ERROR", 3),
+        (429, "RATE_LIMITED", 3),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_status(rig: Rig, web: Web, tmp_path: Path, status: int, code: str, attempts: int) -> None:
+    """What trying again may mend is tried as often as was asked; what it cannot is not."""
+    await rig.engine()
+    web.route("/f", lambda exchange: exchange.answer(status))
+
+    job, files = await rig.moved(file(url(f"{web.url}/f?token=secret"), "archive", "f"), max_attempts=3)
+
+    assert (job.state, files[0].attempt) == (State.FAILED, attempts)
+    assert job.error is not None
+    assert job.first_error is not None
+    assert (job.error["code"], job.error["attempt"], job.first_error["attempt"]) == (code, attempts, 1)
+    assert "secret" not in str(job) + str(files) + str(await rig.store.events(job=job.id))
+    kinds = await rig.kinds(job.id)
+    assert kinds.count("retrying") == attempts - 1
+    assert not parts(tmp_path)
+    assert not (tmp_path / "archive/f").exists()
+
+
+@pytest_twisted.ensureDeferred
+async def test_comes_back(rig: Rig, web: Web, tmp_path: Path) -> None:
+    """A server that fails and comes back is asked again; the first error stays to be seen, the last does not."""
+    await rig.engine()
+    failures = iter([500, 502])
+    whole = File(b"content", etag='"1"')
+
+    def answer(exchange: Exchange) -> Any:
+        status = next(failures, None)
+        return exchange.answer(status) if status else whole(exchange)
+
+    web.route("/f", answer)
+    job, _ = await rig.moved(file(url(f"{web.url}/f"), "archive", "f"), max_attempts=3)
+
+    assert job.state is State.COMPLETED
+    assert job.error is None
+    assert job.first_error is not None
+    assert "500" in job.first_error["message"]
+    assert (tmp_path / "archive/f").read_bytes() == b"content"
+
+
+@pytest_twisted.ensureDeferred
+async def test_broken_connections_use_up_no_attempts(rig: Rig, web: Web, tmp_path: Path) -> None:
+    """A transfer whose connection breaks again and again goes on from what arrived, and is not given up."""
+    await rig.engine()
+    piece = 20 * MIB
+    whole = File(BIG, etag='"1"', cut=piece)
+    web.route("/f", whole)
+
+    job, files = await rig.moved(file(url(f"{web.url}/f"), "archive", "f"), max_attempts=1)
+
+    assert job.state is State.COMPLETED, job.error
+    assert (tmp_path / "archive/f").read_bytes() == BIG
+    assert files[0].attempt == 5
+    resumed = [event for event in await rig.store.events(job=job.id) if event.kind == "resumed"]
+    assert [event.details["from"] for event in resumed] == [piece * number for number in range(1, 5)]
+    assert not parts(tmp_path)
+
+
+@pytest_twisted.ensureDeferred
+async def test_cancel(rig: Rig, web: Web, tmp_path: Path) -> None:
+    """Cancelling stops a running transfer and removes what it brought; the job says who stopped it."""
+    await rig.engine()
+    web.route("/f", File(BIG, etag='"1"'))
+    job = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
+    await until(lambda: parts(tmp_path))
+
+    await rig.store.cancel(job)
+    record = await rig.ended(job)
+
+    assert record.state is State.CANCELLED
+    assert not parts(tmp_path)
+    assert not (tmp_path / "slow/f").exists()
+    with pytest.raises(InvalidState):
+        await rig.store.retry(job)
+
+
+@pytest_twisted.ensureDeferred
+async def test_cancel_while_it_waits(rig: Rig, web: Web, tmp_path: Path) -> None:
+    """A job that waits for its turn says what for, and ends at once when it is cancelled."""
+    await rig.engine()
+    web.route("/f", File(BIG, etag='"1"'))
+    running = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
+    await until(lambda: parts(tmp_path))
+    waiting = await rig.ask(file(url(f"{web.url}/f"), "slow", "g"))
+
+    record = await rig.store.job(waiting)
+    cancelled = await rig.store.cancel(waiting)
+    await rig.store.cancel(running)
+
+    assert record.waiting_for == "destination slow: 1 of 1 transfers active"
+    assert cancelled.state is State.CANCELLED
+    assert (await rig.ended(running)).state is State.CANCELLED
+
+
+@pytest_twisted.ensureDeferred
+async def test_stopping_and_going_on(rig: Rig, web: Web, tmp_path: Path) -> None:
+    """A node that stops hands back its work at once, and the next goes on where it was."""
+    first = await rig.engine()
+    web.route("/f", File(BIG, etag='"1"'))
+    job = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
+    await sent(rig, job, 1)
+
+    await first.stop()
+    rig.engines.remove(first)
+    parked = await rig.store.job(job)
+    await rig.engine()
+    record = await rig.ended(job)
+
+    assert parked.bytes_done > 0
+    assert parked.waiting_for is not None
+    assert record.state is State.COMPLETED
+    assert (tmp_path / "slow/f").read_bytes() == BIG
+    resumed = [event.details for event in await rig.store.events(job=job) if event.kind == "resumed"]
+    assert len(resumed) == 1
+    assert resumed[0]["resent"] == 0
+    assert not parts(tmp_path)
+
+
+@pytest_twisted.ensureDeferred
+async def test_lost_lease(rig: Rig, web: Web, tmp_path: Path) -> None:
+    """A node that can no longer renew its lease stops in time; another goes on, and the file arrives whole."""
+    own = Database(reactor, postgres.address(rig.url), 4)
+    await own.open()
+    cut_off = await rig.engine(lease=3.0, database=own)
+    web.route("/f", File(BIG, etag='"1"'))
+    job = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
+    await sent(rig, job, 1)
+
+    await own.close()
+    await until(lambda: not cut_off.dispatcher.active)
+    await rig.engine()
+    record = await rig.ended(job)
+
+    assert record.state is State.COMPLETED, record.error
+    assert (tmp_path / "slow/f").read_bytes() == BIG
+    assert (await rig.store.files(job))[0].attempt == 2
+    assert not parts(tmp_path)
+
+
+@pytest_twisted.ensureDeferred
+async def test_retry(rig: Rig, web: Web, tmp_path: Path) -> None:
+    """Only what failed is moved again when the client asks, and the history stays."""
+    await rig.engine()
+    web.route("/a", File(b"a", etag='"1"'))
+    job, _ = await rig.moved(*(file(url(f"{web.url}/{name}"), "archive", name) for name in "ab"))
+    assert job.state is State.PARTIAL
+
+    web.route("/b", File(b"b", etag='"1"'))
+    await rig.store.retry(job.id)
+    again = await rig.ended(job.id)
+
+    assert again.state is State.COMPLETED
+    assert (again.files_completed, again.files_failed) == (2, 0)
+    assert (tmp_path / "archive/b").read_bytes() == b"b"
+    assert [request.path for request in web.requests].count("/a") == 1
+    assert "failed" in await rig.kinds(job.id)
+
+
+@pytest_twisted.ensureDeferred
+async def test_changed_meanwhile(rig: Rig, web: Web, tmp_path: Path) -> None:
+    """A source that changed between two attempts is moved from its beginning, not patched together."""
+    await rig.engine()
+    old, new = BIG[: 60 * MIB], BIG[1 : 60 * MIB]
+    web.route("/f", File(old, etag='"1"', cut=40 * MIB))
+    job = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
+    await sent(rig, job, 1)
+    web.route("/f", File(new, etag='"2"'))
+    record = await rig.ended(job)
+
+    assert record.state is State.COMPLETED
+    assert (tmp_path / "slow/f").read_bytes() == new
+    assert not parts(tmp_path)
