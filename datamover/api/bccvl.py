@@ -11,6 +11,7 @@ from datamover.api.context import Caller, Context
 from datamover.api.methods import Table
 from datamover.api.moves import NO_ALA, Moves, Rejected, invalid, is_lsid, missing
 from datamover.errors import RequestError, UnknownJob
+from datamover.jobs.request_files import told
 from datamover.jobs.values import JobRecord, State
 
 TABLE = Table()
@@ -27,6 +28,8 @@ async def pull_occurrence_from_ala(context: Context, caller: Caller, lsid: Any, 
     """
     if not is_lsid(lsid):
         return _rejected(missing("source ALA LSID"))
+    if destination is not None and destination not in context.registry.names():
+        return _rejected(Rejected(f"Unknown destination {told(destination)}"))
     return _rejected(Rejected(NO_ALA))
 
 

@@ -95,6 +95,7 @@ REJECTED: list[tuple[str, tuple[Any, ...], str]] = [
     ("pullOccurrenceFromALA", (), "Missing or incorrect parameter 'source ALA LSID'"),
     ("pullOccurrenceFromALA", ("kangaroo",), "Missing or incorrect parameter 'source ALA LSID'"),
     ("pullOccurrenceFromALA", (LSID,), "ALA sources are not available yet"),
+    ("pullOccurrenceFromALA", (LSID, "nowhere"), "Unknown destination 'nowhere'"),
     ("pullOccurrenceFromALA", (LSID, "visualiser"), "ALA sources are not available yet"),
 ]
 

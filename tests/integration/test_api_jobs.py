@@ -16,8 +16,10 @@ from twisted.internet import reactor, task
 from twisted.internet.defer import gatherResults
 
 from datamover import __version__
+from datamover.config import Credential, Sources
 from datamover.jobs.values import State
 from tests.servers.door import Door, config_of
+from tests.servers.web import File, Web
 
 URL = "https://example.org/data/a.csv"
 
@@ -356,6 +358,44 @@ async def test_a_check_looks_at_both_ends_and_makes_no_job(door: Door, tmp_path:
     assert not door.store.jobs_asked
     assert sorted(each.name for each in (tmp_path / "archive").iterdir()) == ["taken"]
     assert (await faulted(door.ask(lambda s: s.jobs.check(one(path="../x"))))).faultCode == 1004
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_check_looks_at_urls_too(tmp_path: Path) -> None:
+    """A URL that answers is reachable, with what it tells of itself; one that does not is a problem."""
+    web = Web(reactor)
+    web.route("/a.csv", File(b"12345", etag='"1"'))
+    await web.start()
+    door = Door(config_of(tmp_path, sources=Sources(allow=("http://127.0.0.1:*/",))))
+    try:
+        files = [one(source=f"{web.url}/{name}.csv?key=s3cret", path=name) for name in ("a", "gone")]
+        told = await door.ask(lambda s: s.jobs.check({"files": files}))
+    finally:
+        await door.close()
+        await web.stop()
+    there, gone = told["files"]
+    assert (there["source"]["reachable"], there["source"]["size"], there["problems"]) == (True, 5.0, [])
+    assert gone["source"] == {"reachable": False}
+    assert [problem.partition(":")[0] for problem in gone["problems"]] == ["source"]
+    assert "s3cret" not in str(told)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_login_for_a_source_must_be_at_hand(tmp_path: Path) -> None:
+    """A job whose source's password cannot be read is refused at once, and others are not."""
+    secret = tmp_path / "token"
+    credential = Credential(url="https://example.org/data/", token_file=secret)
+    door = Door(config_of(tmp_path, sources=Sources(credentials=(credential,))))
+    try:
+        refused = await faulted(door.ask(lambda s: s.jobs.submit({"files": [one()]})))
+        assert (await door.ask(lambda s: s.jobs.submit(one(source="https://example.org/open.csv"))))["created"]
+        secret.write_text("t0ken\n")
+        assert (await door.ask(lambda s: s.jobs.submit(one())))["created"]
+    finally:
+        await door.close()
+    assert refused.faultCode == 1012
+    assert refused.faultString.startswith("files[0].source: ")
+    assert str(secret) in refused.faultString
 
 
 @pytest_twisted.ensureDeferred

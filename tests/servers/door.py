@@ -12,8 +12,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from datamover.api import make_site
-from datamover.config import Client, Config, DestinationTable, Limits, Service
+from datamover.config import Client, Config, DestinationTable, Limits, Service, Sources
+from datamover.protocols.http import HttpClient
 from datamover.registry.destinations import Registry
+from datamover.registry.source_credentials import SourceCredentials
 from datamover.registry.sources import SourcePolicy
 from tests.fakes import MemoryJobStore, PlainLogins
 
@@ -27,6 +29,7 @@ def config_of(
     clients: dict[str, Client] | None = None,
     limits: Limits | None = None,
     hosts: tuple[str, ...] = (),
+    sources: Sources | None = None,
 ) -> Config:
     """Return a configuration of local destinations, below ``directory`` each."""
     tables = {name: DestinationTable(url=(directory / name).as_uri()) for name in names or ("local", "archive")}
@@ -34,6 +37,7 @@ def config_of(
         destinations=tables,
         clients=clients or {},
         limits=limits or Limits(),
+        sources=sources or Sources(),
         service=Service(hosts=hosts, data_directory=directory / "data"),
     )
 
@@ -41,16 +45,20 @@ def config_of(
 class Door:
     """A served interface, and ways to call it."""
 
-    def __init__(self, config: Config, *, logins: PlainLogins | None = None, http: Any = None) -> None:
+    def __init__(self, config: Config, *, logins: PlainLogins | None = None) -> None:
         self.config = config
         self.store = MemoryJobStore(reactor)
-        self.registry = Registry.from_config(config, reactor)
+        policy = SourcePolicy.from_config(config.sources)
+        credentials = SourceCredentials.from_config(config.sources)
+        http = HttpClient(reactor, config.http, config.transfers, policy, credentials)
+        self.registry = Registry.from_config(config, reactor, http)
         self.logins = logins or PlainLogins({})
         self.site = make_site(
             config=config,
             registry=self.registry,
             store=self.store,
-            policy=SourcePolicy.from_config(config.sources),
+            policy=policy,
+            credentials=credentials,
             http=http,
             logins=self.logins,
             reactor=reactor,
