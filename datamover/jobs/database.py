@@ -285,6 +285,11 @@ class Database:
             log.info("the database is back")
         return connection
 
+    async def _connect_listener(self, on_notify: Callable[[str, str], None]) -> Connection:
+        if self._closed:
+            raise CancelledError  # whose word may have come while the listener was not waiting for anything
+        return await self._connect(on_notify)
+
     def _gone(self, error: StartError | Unavailable) -> None:
         """Say once that the database is away, and tell all who wait for a turn: theirs would fail as well."""
         if self._ready and not self._away:
@@ -306,7 +311,7 @@ class Database:
         is closed; notifications sent meanwhile are lost, so ``on_listening`` is called each time listening begins,
         for the caller to look for itself.
         """
-        listening = Listening(self._reactor, self._connect, channel, callback, on_listening)
+        listening = Listening(self._reactor, self._connect_listener, channel, callback, on_listening)
         listening.task = self._spawn(listening.run())
         try:
             await listening.begun

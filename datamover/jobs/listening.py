@@ -73,10 +73,10 @@ class Listening:
         connection = await self._connect(self._notice)
         try:
             await connection.listen(self._channel)
-            if not self.begun.called:
-                self.begun.callback(None)
             if self._on_listening is not None:
                 self._guard(self._on_listening)
+            if not self.begun.called:
+                self.begun.callback(None)
             await connection.wait_for_end()
         finally:
             connection.close()

@@ -1,0 +1,549 @@
+"""The database against a real PostgreSQL: transactions, losses, notifications, migrations."""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import psycopg2
+import psycopg2.errors
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.python.failure import Failure
+
+from datamover import config
+from datamover.errors import ConfigError, StartError, Unavailable
+from datamover.jobs.database import Cursor, Database, Json, given
+from datamover.jobs.migrate import Migration, available, migrate
+from tests.servers.postgres import Postgres, address, running, shared
+
+PATIENCE = 15.0
+
+
+@pytest.fixture
+def url() -> str:
+    return shared().fresh()
+
+
+@pytest.fixture
+def own_server() -> Iterator[Postgres]:
+    """A server that a test may stop and kill."""
+    with running() as server:
+        yield server
+
+
+@asynccontextmanager
+async def opened(url: str, connections: int = 8) -> AsyncIterator[Database]:
+    database = Database(reactor, address(url), connections)
+    try:
+        await database.open()
+        yield database
+    finally:
+        await database.close()
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Wait for ``condition``, asked again and again, or fail."""
+    deadline = time.monotonic() + PATIENCE
+    while not await condition():
+        assert time.monotonic() < deadline, "it never came to be"
+        await deferLater(reactor, 0.02)
+
+
+async def count(database: Database, table: str = "things") -> int:
+    row = await database.fetch_one(f"SELECT count(*) AS n FROM {table}")
+    assert row is not None
+    return int(row["n"])
+
+
+def _expect_cancelled(failure: Failure) -> None:
+    assert isinstance(failure.value, CancelledError), failure
+
+
+async def backends(database: Database) -> int:
+    """Kill every other session of this database and return how many there were."""
+    rows = await database.fetch(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    return len(rows)
+
+
+def test_statements_say_what_is_needed() -> None:
+    """The migrations are numbered without gaps."""
+    assert available()[0].name == "jobs"
+
+
+@pytest_twisted.ensureDeferred
+async def test_commits_after_the_function(url: str) -> None:
+    """A transaction's rows are seen by others only once its function has returned."""
+    async with opened(url) as database:
+        await database.execute("CREATE TABLE things (n integer)")
+
+        async def work(cursor: Cursor) -> str:
+            await cursor.execute("INSERT INTO things VALUES (%s)", (1,))
+            await deferLater(reactor, 0)
+            assert await count(database) == 0
+            return "done"
+
+        assert await database.transaction(work) == "done"
+        assert await count(database) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_rolls_back(url: str) -> None:
+    """A function that raises leaves nothing behind and its error is what the caller gets."""
+    async with opened(url, 1) as database:
+        await database.execute("CREATE TABLE things (n integer)")
+
+        async def work(cursor: Cursor) -> None:
+            await cursor.execute("INSERT INTO things VALUES (1)")
+            await deferLater(reactor, 0)
+            raise KeyError("mine")
+
+        with pytest.raises(KeyError, match="mine"):
+            await database.transaction(work)
+        assert await count(database) == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_violations_surface(url: str) -> None:
+    """A violated constraint is psycopg2's error, and a function that swallows it cannot pretend to have committed."""
+    async with opened(url, 1) as database:
+        await database.execute("CREATE TABLE things (n integer PRIMARY KEY)")
+        await database.execute("INSERT INTO things VALUES (1)")
+        with pytest.raises(psycopg2.errors.UniqueViolation):
+            await database.execute("INSERT INTO things VALUES (1)")
+
+        async def swallow(cursor: Cursor) -> None:
+            with pytest.raises(psycopg2.errors.UniqueViolation):
+                await cursor.execute("INSERT INTO things VALUES (1)")
+
+        with pytest.raises(psycopg2.errors.InFailedSqlTransaction):
+            await database.transaction(swallow)
+        with pytest.raises(IndexError):
+            await database.execute("SELECT %s, %s", (1,))
+        with pytest.raises(ValueError, match="NUL"):
+            await database.execute("SELECT %s", ("a\0b",))
+        assert await count(database) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_values(url: str) -> None:
+    """Values come back as Python's: times in UTC, bytes, decoded JSON, lists; and go out the same way."""
+    async with opened(url) as database:
+        row = await database.fetch_one(
+            "SELECT now() AS at, %s::bytea AS sealed, %s::jsonb AS told, %s::text[] AS names, %s::uuid AS node,"
+            " %s::integer[] AS none, null::bytea AS nothing, %s AS per",
+            (b"\0\xff", Json({"ü": [1, None]}), ["a", "b"], "00000000-0000-0000-0000-000000000001", [], "100 %"),
+        )
+        assert row is not None
+        assert row["at"].tzinfo is UTC
+        assert abs(row["at"] - datetime.now(UTC)) < timedelta(minutes=5)
+        assert row["sealed"] == b"\0\xff"
+        assert row["told"] == {"ü": [1, None]}
+        assert (row["names"], row["none"], row["nothing"], row["per"]) == (["a", "b"], [], None, "100 %")
+        assert row["node"] == "00000000-0000-0000-0000-000000000001"
+        assert await database.fetch_one("SELECT 1 WHERE false") is None
+        assert await database.fetch("SELECT '50 %' AS x") == [{"x": "50 %"}]
+
+
+@pytest_twisted.ensureDeferred
+async def test_large(url: str) -> None:
+    """A parameter of 30 MB and a hundred thousand rows go through while the reactor goes on turning."""
+    async with opened(url) as database:
+        await database.execute("CREATE TABLE things (index integer, path text)")
+        files = [{"index": index, "path": f"{index}/" + "x" * 280} for index in range(100_000)]
+        turns: list[float] = []
+        clock = LoopingCall(lambda: turns.append(time.monotonic()))
+        clock.clock = reactor
+        running = clock.start(0.01)
+        try:
+            await database.execute(
+                "INSERT INTO things SELECT * FROM jsonb_to_recordset(%(files)s) AS f (index integer, path text)",
+                {"files": Json(files)},
+            )
+            rows = await database.fetch("SELECT index, path FROM things ORDER BY index")
+        finally:
+            clock.stop()
+            await running
+        assert rows == files
+        assert max(late - early for early, late in pairwise(turns)) < 2.0
+
+
+@pytest_twisted.ensureDeferred
+async def test_many_callers(url: str) -> None:
+    """Sixty-four callers share eight connections, each served, in order, none twice."""
+    async with opened(url, 8) as database:
+        await database.execute("CREATE TABLE things (n integer)")
+        order: list[int] = []
+
+        async def insert(n: int) -> int:
+            async def work(cursor: Cursor) -> int:
+                order.append(n)
+                await cursor.execute("INSERT INTO things VALUES (%s)", (n,))
+                rows = await cursor.fetch(
+                    "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database()"
+                )
+                return int(rows[0]["n"])
+
+            return await database.transaction(work)
+
+        sessions = await gatherResults([Deferred.fromCoroutine(insert(n)) for n in range(64)])
+        assert max(sessions) <= 8
+        assert await count(database) == 64
+        assert sorted(order) == list(range(64))
+        assert max(abs(place - n) for place, n in enumerate(order)) < 16
+
+
+@pytest_twisted.ensureDeferred
+async def test_serialisation(url: str) -> None:
+    """A transaction that the server ends in favour of another is run again, whole."""
+    async with opened(url) as database:
+        await database.execute("CREATE TABLE things (n integer)")
+        await database.execute("INSERT INTO things VALUES (0)")
+        runs = 0
+        everybody: Deferred[None] = Deferred()
+
+        async def add(cursor: Cursor) -> None:
+            nonlocal runs
+            runs += 1
+            await cursor.execute("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
+            row = await cursor.fetch_one("SELECT n FROM things")
+            assert row is not None
+            if runs == 3 and not everybody.called:
+                everybody.callback(None)
+            elif runs < 3:
+                waiting: Deferred[None] = Deferred()
+                everybody.chainDeferred(waiting)
+                await waiting
+            await cursor.execute("UPDATE things SET n = %s", (row["n"] + 1,))
+
+        await gatherResults([Deferred.fromCoroutine(database.transaction(add)) for _ in range(3)])
+        assert await database.fetch("SELECT n FROM things") == [{"n": 3}]
+        assert runs > 3
+
+
+@pytest_twisted.ensureDeferred
+async def test_terminated_sessions_are_replaced(url: str) -> None:
+    """After pg_terminate_backend on every session the next callers are served, without an error."""
+    async with opened(url, 4) as database, opened(url, 1) as killer:
+        await gatherResults([Deferred.fromCoroutine(database.execute("SELECT pg_sleep(0.05)")) for _ in range(4)])
+        assert await backends(killer) == 4
+        results = await gatherResults([Deferred.fromCoroutine(database.fetch("SELECT 1 AS x")) for _ in range(8)])
+        assert results == [[{"x": 1}]] * 8
+
+
+@pytest_twisted.ensureDeferred
+async def test_terminated_in_the_middle(url: str) -> None:
+    """A session ended inside a transaction is Unavailable to its caller, and nothing of it is stored."""
+    async with opened(url, 1) as database, opened(url, 1) as killer:
+        await database.execute("CREATE TABLE things (n integer)")
+
+        async def work(cursor: Cursor) -> None:
+            await cursor.execute("INSERT INTO things VALUES (1)")
+            await backends(killer)
+            await cursor.execute("INSERT INTO things VALUES (2)")
+
+        with pytest.raises(Unavailable, match="nothing was stored"):
+            await database.transaction(work)
+        assert await count(database) == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_lost_while_committing(url: str) -> None:
+    """A connection lost during COMMIT is Unavailable with a message that does not claim to know."""
+    async with opened(url, 1) as database, opened(url, 1) as killer:
+        await database.execute("CREATE TABLE things (n integer PRIMARY KEY)")
+        await database.execute(
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(20); RETURN NULL; END'"
+        )
+        await database.execute(
+            "CREATE CONSTRAINT TRIGGER late AFTER INSERT ON things DEFERRABLE INITIALLY DEFERRED"
+            " FOR EACH ROW EXECUTE FUNCTION slow()"
+        )
+        committing = Deferred.fromCoroutine(database.execute("INSERT INTO things VALUES (1)"))
+
+        async def at_commit() -> bool:
+            return bool(
+                await killer.fetch("SELECT 1 FROM pg_stat_activity WHERE query = 'COMMIT' AND state = 'active'")
+            )
+
+        await until(at_commit)
+        await backends(killer)
+        with pytest.raises(Unavailable, match="may or may not be stored"):
+            await committing
+
+
+@pytest_twisted.ensureDeferred
+async def test_restart(own_server: Postgres) -> None:
+    """While the server is down callers get Unavailable at once; when it is back they are served."""
+    async with opened(own_server.url, 4) as database:
+        await database.execute("CREATE TABLE things (n integer)")
+        inside = Deferred.fromCoroutine(database.execute("SELECT pg_sleep(20)"))
+        own_server.kill()
+        with pytest.raises(Unavailable):
+            await inside
+        began = time.monotonic()
+        for attempt in [Deferred.fromCoroutine(database.execute("SELECT 1")) for _ in range(16)]:
+            with pytest.raises(Unavailable, match="try again"):
+                await attempt
+        assert time.monotonic() - began < 2
+        own_server.start()
+        assert await count(database) == 0
+        own_server.restart()
+        assert await count(database) == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_cancelling(url: str) -> None:
+    """Cancelling a caller ends its wait at once; its statement is rolled back and the connection is used again."""
+    async with opened(url, 1) as database:
+        await database.execute("CREATE TABLE things (n integer)")
+        session = await database.fetch("SELECT pg_backend_pid() AS pid")
+
+        async def work(cursor: Cursor) -> None:
+            await cursor.execute("INSERT INTO things VALUES (1)")
+            await cursor.execute("SELECT pg_sleep(0.3)")
+
+        running = Deferred.fromCoroutine(database.transaction(work))
+        waiting = Deferred.fromCoroutine(database.execute("INSERT INTO things VALUES (2)"))
+        after = Deferred.fromCoroutine(count(database))
+        await deferLater(reactor, 0.1)
+        waiting.cancel()
+        running.cancel()
+        for cancelled in (running, waiting):
+            assert cancelled.called
+            with pytest.raises(CancelledError):
+                await cancelled
+        assert await after == 0
+        assert await database.fetch("SELECT pg_backend_pid() AS pid") == session
+
+
+@pytest_twisted.ensureDeferred
+async def test_cancelling_at_every_moment(url: str) -> None:
+    """Whenever a caller is cancelled, the pool is whole afterwards and no transaction stays open."""
+    async with opened(url, 2) as database:
+        await database.execute("CREATE TABLE things (n integer)")
+
+        async def work(cursor: Cursor) -> None:
+            await cursor.execute("INSERT INTO things VALUES (1)")
+            await cursor.fetch("SELECT generate_series(1, 5000)")
+
+        for step in range(60):
+            callers = [Deferred.fromCoroutine(database.transaction(work)) for _ in range(3)]
+            await deferLater(reactor, step / 4000)
+            for caller in callers:
+                caller.addErrback(_expect_cancelled)
+                caller.cancel()
+            await gatherResults(callers)
+        await gatherResults([Deferred.fromCoroutine(database.execute("SELECT pg_sleep(0.01)")) for _ in range(8)])
+        rows = await database.fetch(
+            "SELECT state FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            " AND backend_type = 'client backend'"
+        )
+        assert [row["state"] for row in rows] in ([], ["idle"])
+
+
+@pytest_twisted.ensureDeferred
+async def test_statement_timeout(url: str) -> None:
+    """A statement that the server ends for its duration is Unavailable, not a cancellation."""
+    async with opened(url, 1) as database:
+
+        async def work(cursor: Cursor) -> None:
+            await cursor.execute("SET LOCAL statement_timeout = 50")
+            await cursor.execute("SELECT pg_sleep(10)")
+
+        with pytest.raises(Unavailable, match="too long"):
+            await database.transaction(work)
+        row = await database.fetch_one("SHOW statement_timeout")
+        assert row == {"statement_timeout": "30s"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_not_open() -> None:
+    """Before it is opened, and after it is closed, every call is Unavailable at once."""
+    url = shared().fresh()
+    database = Database(reactor, address(url), 1)
+    with pytest.raises(Unavailable):
+        await database.execute("SELECT 1")
+    assert not database.ready
+    await database.open()
+    assert database.ready
+    sleeping = Deferred.fromCoroutine(database.execute("SELECT pg_sleep(20)"))
+    waiting = Deferred.fromCoroutine(database.execute("SELECT 1"))
+    await deferLater(reactor, 0.05)
+    await database.close()
+    for caller in (sleeping, waiting):
+        with pytest.raises(Unavailable):
+            await caller
+    with pytest.raises(Unavailable):
+        await database.execute("SELECT 1")
+
+
+@pytest_twisted.ensureDeferred
+async def test_start_waits_for_the_server(own_server: Postgres) -> None:
+    """Started before its server, the database opens by itself, migrated, once the server is there."""
+    own_server.stop()
+    database = Database(reactor, address(own_server.url), 2)
+    prepared: list[object] = []
+
+    async def prepare(fresh: Database) -> None:
+        prepared.append(await migrate(fresh))
+
+    database.start(prepare)
+    try:
+        await deferLater(reactor, 0.1)
+        assert not database.ready
+        own_server.start()
+        await database.opened()
+        assert database.ready
+        assert prepared == [available()]
+        assert await count(database, "jobs") == 0
+    finally:
+        await database.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_start_tells_what_keeps_it(url: str) -> None:
+    """What can never work is told to whoever waits for the database; closing early is Unavailable."""
+
+    async def prepare(fresh: Database) -> None:
+        raise StartError("newer than I am")
+
+    async def fine(fresh: Database) -> None:
+        pass
+
+    database = Database(reactor, address(url), 1)
+    database.start(prepare)
+    with pytest.raises(StartError, match="newer than I am"):
+        await database.opened()
+    with pytest.raises(StartError, match="newer than I am"):
+        await database.opened()
+    await database.close()
+
+    nowhere = Database(reactor, address("postgresql://nobody@127.0.0.1:1/none"), 1)
+    nowhere.start(fine)
+    opening = Deferred.fromCoroutine(nowhere.opened())
+    await deferLater(reactor, 0.1)
+    await nowhere.close()
+    with pytest.raises(Unavailable):
+        await opening
+
+
+@pytest_twisted.ensureDeferred
+async def test_listening(url: str) -> None:
+    """Notifications arrive, and again after the listening session was ended; each beginning is told."""
+    async with opened(url, 2) as database:
+        heard: list[str] = []
+        beginnings: list[int] = []
+        listening = await database.listen('news of "it"', heard.append, lambda: beginnings.append(1))
+        assert beginnings == [1]
+        await database.execute("SELECT pg_notify('news of \"it\"', 'one')")
+
+        async def heard_one() -> bool:
+            return heard == ["one"]
+
+        await until(heard_one)
+        assert await backends(database) >= 1
+
+        async def listening_again() -> bool:
+            return len(beginnings) == 2
+
+        await until(listening_again)
+        await database.execute("SELECT pg_notify('news of \"it\"', 'two')")
+
+        async def heard_both() -> bool:
+            return heard == ["one", "two"]
+
+        await until(heard_both)
+        await listening.close()
+        await database.listen("other", heard.append)
+
+
+@pytest_twisted.ensureDeferred
+async def test_migrating(url: str) -> None:
+    """Migrating twice, or by several at once, applies every migration once."""
+    async with opened(url, 4) as database, opened(url, 4) as other:
+        applied: list[Any] = await gatherResults(
+            [Deferred.fromCoroutine(migrate(one)) for one in (database, other, database)]
+        )
+        assert sorted(map(len, applied)) == [0, 0, len(available())]
+        assert await migrate(database) == []
+        assert await count(database, "schema_migrations") == len(available())
+
+
+@pytest_twisted.ensureDeferred
+async def test_migration_failing(url: str) -> None:
+    """A migration that fails leaves nothing of itself, and what came before it stays."""
+    async with opened(url) as database:
+        steps = [
+            Migration(1, "one", "CREATE TABLE one (n integer)"),
+            Migration(2, "two", "CREATE TABLE two (n integer); SELECT 1/0"),
+        ]
+        with pytest.raises(psycopg2.errors.DivisionByZero):
+            await migrate(database, steps)
+        rows = await database.fetch("SELECT to_regclass('one') AS one, to_regclass('two') AS two")
+        assert rows == [{"one": "one", "two": None}]
+
+
+@pytest_twisted.ensureDeferred
+async def test_migrated_by_a_newer_version(url: str) -> None:
+    """A database that is newer than the code, or has another history, is refused in a sentence."""
+    async with opened(url) as database:
+        steps = [Migration(1, "one", "SELECT 1"), Migration(2, "two", "SELECT 2")]
+        await migrate(database, steps)
+        with pytest.raises(StartError, match="0002_two, which this version of datamover does not know"):
+            await migrate(database, steps[:1])
+        with pytest.raises(StartError, match="another migration 0001_one"):
+            await migrate(database, [Migration(1, "one", "SELECT 3"), steps[1]])
+
+
+@pytest_twisted.ensureDeferred
+async def test_refused_by_the_server(url: str) -> None:
+    """A database that does not exist, and an encoding that will not do, are said in the server's words and ours."""
+    with pytest.raises(Unavailable, match='database "nowhere" does not exist'):
+        async with opened(shared().server.database_url("nowhere")):
+            pass
+    shared().server.run("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    with pytest.raises(StartError, match="LATIN1"):
+        async with opened(shared().server.database_url("latin")):
+            pass
+
+
+@pytest_twisted.ensureDeferred
+async def test_names_are_resolved(url: str) -> None:
+    """A host name, and several, are looked up before connecting, and every address is tried."""
+    port = shared().server.port
+    name = url.rpartition("/")[2]
+    async with opened(f"host=localhost,127.0.0.1 port={port} user=postgres dbname={name}", 1) as database:
+        assert await database.fetch("SELECT 1 AS x") == [{"x": 1}]
+    async with opened(f"host=localhost,127.0.0.1 port=1,{port} user=postgres dbname={name}", 1) as database:
+        assert await database.fetch("SELECT 1 AS x") == [{"x": 1}]
+    with pytest.raises(Unavailable, match="try again"):
+        async with opened("postgresql://nobody@nowhere.invalid/none"):
+            pass
+
+
+@pytest_twisted.ensureDeferred
+async def test_given(url: str, tmp_path: Any) -> None:
+    """The password comes from its file; one in the URL is refused without being repeated."""
+    secret = tmp_path / "password"
+    secret.write_text("s3cret\n")
+    told = await given(config.Database(url=url, password_file=secret))()
+    assert "password=s3cret" in told
+    async with opened(told) as database:
+        assert database.ready
+    assert await given(config.Database(url=url))() == url
+    with pytest.raises(StartError, match="No such file"):
+        await given(config.Database(url=url, password_file=tmp_path / "none"))()
+    with pytest.raises(ConfigError, match="password_file") as refusal:
+        given(config.Database(url="postgresql://a:hunter2@b/c"))
+    assert "hunter2" not in str(refusal.value)
+    with pytest.raises(ConfigError, match=r"database\.url"):
+        given(config.Database(url="mysql://a/b c"))

@@ -1,0 +1,210 @@
+"""A real PostgreSQL, as Debian installs it, on a port of its own; and databases in it, made fast from a template."""
+
+import atexit
+import glob
+import itertools
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+
+from datamover.jobs.database import Database
+from datamover.jobs.migrate import migrate
+
+PATIENCE = 30.0
+"""Seconds within which the server starts or stops."""
+
+
+def binaries() -> Path:
+    """Return the directory of the newest installed PostgreSQL's programs."""
+    found = sorted(glob.glob("/usr/lib/postgresql/*/bin"), key=lambda path: int(path.split("/")[4]))
+    return Path(found[-1])
+
+
+def server_user() -> dict[str, Any]:
+    """Return what makes ``subprocess`` run as a user PostgreSQL agrees to: it refuses root."""
+    if os.geteuid() != 0:
+        return {}
+    user = pwd.getpwnam("postgres")
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+
+def free_port() -> int:
+    """Return a port that is free now; PostgreSQL cannot be asked to choose one."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Postgres:
+    """One cluster in ``directory``, which the server's user must be able to reach.
+
+    ``url`` names the superuser ``postgres``, over TCP, trusted: everything is on this machine and thrown away.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory / "cluster"
+        self.sockets = directory / "sockets"
+        self.port = free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+        for made in (self.directory, self.sockets):
+            made.mkdir()
+            if "user" in server_user():
+                os.chown(made, server_user()["user"], server_user()["group"])
+        self._run(
+            "initdb",
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "--no-sync",
+            "-D",
+            str(self.directory),
+        )
+
+    @property
+    def url(self) -> str:
+        return self.database_url("postgres")
+
+    def database_url(self, name: str) -> str:
+        """Return the superuser's URL of one database."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
+
+    def start(self) -> None:
+        """Start and wait until it answers."""
+        self.process = subprocess.Popen(
+            [
+                str(binaries() / "postgres"), "-D", str(self.directory), "-h", "127.0.0.1", "-p", str(self.port),
+                "-k", str(self.sockets), "-c", "fsync=off", "-c", "max_connections=200", "-c", "log_min_messages=fatal",
+            ],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", **server_user(),
+        )  # fmt: skip
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                psycopg2.connect(self.url).close()
+            except psycopg2.OperationalError:
+                if time.monotonic() > deadline or self.process.poll() is not None:
+                    raise
+                time.sleep(0.02)
+            else:
+                return
+
+    def stop(self) -> None:
+        """Stop it the way that ends sessions at once ("fast")."""
+        self._end(signal.SIGINT)
+
+    def kill(self) -> None:
+        """Kill it and everything it started, as a crash would."""
+        self._end(signal.SIGQUIT)
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def run(self, sql: str, *, database: str = "postgres") -> list[tuple[Any, ...]]:
+        """Run one statement as the superuser, outside any transaction, blocking."""
+        connection = psycopg2.connect(self.database_url(database))
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(sql)
+                return cursor.fetchall() if cursor.description else []
+        finally:
+            connection.close()
+
+    def _end(self, number: int) -> None:
+        if self.process is not None:
+            self.process.send_signal(number)
+            self.process.wait(PATIENCE)
+            self.process = None
+
+    def _run(self, program: str, *arguments: str) -> None:
+        subprocess.run(
+            [str(binaries() / program), *arguments], check=True, capture_output=True, cwd="/", **server_user()
+        )
+
+
+class TestDatabases:
+    """Databases in one cluster, each fresh, copied from ``template`` where one is named."""
+
+    __test__ = False
+
+    def __init__(self, server: Postgres) -> None:
+        self.server = server
+        self._numbers = itertools.count(1)
+        self._migrated = False
+
+    def fresh(self, template: str = "template1") -> str:
+        """Return the URL of a new database, a copy of ``template``."""
+        name = f"test_{next(self._numbers)}"
+        self.server.run(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return self.server.database_url(name)
+
+    async def migrated(self, reactor: Any) -> str:
+        """Return the URL of a new database with datamover's tables, which are made once and then copied."""
+        if not self._migrated:
+            self.server.run("CREATE DATABASE migrated")
+            database = Database(reactor, address(self.server.database_url("migrated")), 1)
+            try:
+                await database.open()
+                await migrate(database)
+            finally:
+                await database.close()
+            self._wait_until_unused("migrated")
+            self._migrated = True
+        return self.fresh("migrated")
+
+    def _wait_until_unused(self, name: str) -> None:
+        """A database is copied only while nobody is connected to it; a session ends a moment after its socket."""
+        deadline = time.monotonic() + PATIENCE
+        while self.server.run(f"SELECT 1 FROM pg_stat_activity WHERE datname = '{name}'"):
+            assert time.monotonic() < deadline, f"somebody stays connected to {name}"
+            time.sleep(0.01)
+
+
+def address(url: str) -> Callable[[], Awaitable[str]]:
+    """Return what ``Database`` asks for its server's address."""
+
+    async def tell() -> str:
+        return url
+
+    return tell
+
+
+@contextmanager
+def running() -> Iterator[Postgres]:
+    """Have a server in a directory of its own, gone afterwards."""
+    directory = Path(tempfile.mkdtemp(prefix="datamover-postgres-"))
+    directory.chmod(0o755)
+    try:
+        server = Postgres(directory)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
+    finally:
+        shutil.rmtree(directory)
+
+
+@cache
+def shared() -> TestDatabases:
+    """Return databases in the one server that all tests share; it is started at first use and stopped at the end."""
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return TestDatabases(stack.enter_context(running()))
