@@ -12,7 +12,7 @@ from twisted.internet import reactor, task
 from twisted.internet.defer import CancelledError, Deferred
 
 from datamover import __version__
-from datamover.errors import SourceForbidden, SourceNotFound
+from datamover.errors import ConnectionLost, SourceForbidden, SourceNotFound
 from datamover.protocols.http import body as bodies
 from tests.protocols.reading import content_of, reading, rest_of, serving, soon
 from tests.servers.nginx import Nginx
@@ -95,35 +95,6 @@ async def test_an_empty_file_is_a_file(nginx: Nginx) -> None:
 
 
 @pytest_twisted.ensureDeferred
-@pytest.mark.parametrize("offset", [1, 4096, len(CONTENT) - 1, len(CONTENT)])
-async def test_nginx_is_resumed(nginx: Nginx, offset: int) -> None:
-    """A read goes on from any offset, the end included, while the file is the same."""
-    async with reading() as client:
-        origin = client.origin(f"{nginx.url}/file.csv")
-        found = await origin.inspect()
-        source = await origin.open(offset, found.identity)
-        assert (source.offset, source.inspection.identity) == (offset, found.identity)
-        assert source.inspection.size == len(CONTENT)
-        assert await rest_of(source) == CONTENT[offset:]
-
-
-@pytest_twisted.ensureDeferred
-@pytest.mark.parametrize(
-    ("offset", "identity"),
-    [(100, 'tag "of another file"'), (100, None), (10**9, "the same"), (0, "the same")],
-)
-async def test_what_cannot_be_resumed_begins_anew(nginx: Nginx, offset: int, identity: str | None) -> None:
-    """Another identity, none, or an offset beyond the end gives the whole file."""
-    async with reading() as client:
-        origin = client.origin(f"{nginx.url}/file.csv")
-        if identity == "the same":
-            identity = (await origin.inspect()).identity
-        source = await origin.open(offset, identity)
-        assert source.offset == 0
-        assert await rest_of(source) == CONTENT
-
-
-@pytest_twisted.ensureDeferred
 async def test_what_is_not_there_or_forbidden(nginx: Nginx) -> None:
     """nginx's 404 and 403 are told apart, by a look and by a read."""
     async with reading() as client:
@@ -147,113 +118,6 @@ async def test_what_is_sent() -> None:
     assert request.headers["accept-encoding"] == "identity"
     assert request.headers["host"] == f"127.0.0.1:{web.port}"
     assert "range" not in request.headers
-
-
-@pytest_twisted.ensureDeferred
-async def test_a_resumed_read_asks_under_a_condition() -> None:
-    """Range goes with If-Range, so that a file that changed is sent whole."""
-    file = File(CONTENT, etag='"1"')
-    async with serving() as web, reading() as client:
-        web.route("/f", file)
-        origin = client.origin(f"{web.url}/f")
-        assert (await origin.open(10, 'tag "1"')).offset == 10
-        request = web.requests[-1]
-        assert (request.headers["range"], request.headers["if-range"]) == ("bytes=10-", '"1"')
-        file.etag, file.content = '"2"', b"other"
-        source = await origin.open(10, 'tag "1"')
-        assert (source.offset, source.inspection.identity) == (0, 'tag "2"')
-        assert await rest_of(source) == b"other"
-
-
-@pytest_twisted.ensureDeferred
-@pytest.mark.parametrize(
-    ("file", "resumed"),
-    [
-        (File(CONTENT, modified=LONG_AGO), True),
-        (File(CONTENT, etag='W/"1"', modified=LONG_AGO), True),
-        (File(CONTENT, etag='"1"'), True),
-        (File(CONTENT, etag='"1"', chunked=True), True),
-        (File(CONTENT, etag='"1"', ranges=False), False),
-    ],
-    ids=["time and size", "weak tag, time and size", "tag", "no length", "ranges ignored"],
-)
-async def test_which_identities_resume(file: File, resumed: bool) -> None:
-    """A file is resumed by its tag, or by its time and size, where the server sends ranges."""
-    async with serving() as web, reading() as client:
-        web.route("/f", file)
-        origin = client.origin(f"{web.url}/f")
-        identity = (await origin.inspect()).identity
-        if file.chunked:
-            assert (await origin.inspect()).size is None
-        assert identity is not None
-        source = await origin.open(1000, identity)
-        assert source.offset == (1000 if resumed else 0)
-        assert await rest_of(source) == CONTENT[source.offset :]
-
-
-@pytest_twisted.ensureDeferred
-@pytest.mark.parametrize(
-    "headers",
-    [
-        [],
-        [("Content-Range", "bytes 11-99/100")],
-        [("Content-Range", "bytes 10-49/100")],
-        [("Content-Range", "bytes 10-99/*")],
-        [("Content-Range", "bytes 99-10/100")],
-        [("Content-Range", "lines 10-99/100")],
-    ],
-)
-async def test_a_part_that_is_not_the_one_asked_for(headers: list[tuple[str, str]]) -> None:
-    """A 206 that holds other bytes, or does not say which, is put aside and the file read from its beginning."""
-
-    def handler(exchange: Exchange) -> None:
-        if "range" in exchange.request.headers:
-            exchange.answer(206, [("ETag", '"1"'), *headers], b"x" * 90)
-        else:
-            exchange.answer(200, [("ETag", '"1"')], b"y" * 100)
-
-    async with serving() as web, reading() as client:
-        web.route("/f", handler)
-        source = await client.origin(f"{web.url}/f").open(10, 'tag "1"')
-        assert source.offset == 0
-        assert await rest_of(source) == b"y" * 100
-
-
-@pytest_twisted.ensureDeferred
-async def test_a_part_of_a_changed_file_is_put_aside() -> None:
-    """A server that ignores If-Range and sends a part of another file is not believed."""
-    async with serving() as web, reading() as client:
-        web.route("/f", File(CONTENT, etag='"2"', heed_if_range=False))
-        source = await client.origin(f"{web.url}/f").open(10, 'tag "1"')
-        assert (source.offset, source.inspection.identity) == (0, 'tag "2"')
-        assert await rest_of(source) == CONTENT
-
-
-@pytest_twisted.ensureDeferred
-async def test_a_short_answer_to_a_condition_is_believed() -> None:
-    """A 206 to If-Range with a date may leave out the date: it continues the file if the size is the same."""
-
-    def handler(exchange: Exchange) -> None:
-        content_range = ("Content-Range", f"bytes 10-{len(CONTENT) - 1}/{len(CONTENT)}")
-        exchange.answer(206, [content_range], CONTENT[10:])
-
-    async with serving() as web, reading() as client:
-        web.route("/f", handler)
-        same = f"date Tue, 14 Nov 2023 22:13:20 GMT {len(CONTENT)}"
-        source = await client.origin(f"{web.url}/f").open(10, same)
-        assert (source.offset, source.inspection.identity) == (10, same)
-        assert await rest_of(source) == CONTENT[10:]
-
-
-@pytest_twisted.ensureDeferred
-@pytest.mark.parametrize(("etag", "offset"), [('"1"', len(CONTENT)), ('"2"', 0)])
-async def test_an_offset_at_the_end(etag: str, offset: int) -> None:
-    """A 416 at the size of a file that is the same leaves nothing to read; of another, it all begins anew."""
-    async with serving() as web, reading() as client:
-        web.route("/f", File(CONTENT, etag=etag, heed_if_range=False))
-        source = await client.origin(f"{web.url}/f").open(len(CONTENT), 'tag "1"')
-        assert source.offset == offset
-        assert await rest_of(source) == CONTENT[offset:]
 
 
 @pytest_twisted.ensureDeferred
@@ -394,6 +258,22 @@ async def test_closing_the_client() -> None:
         await source.close()
         await source.close()
         assert await soon(lambda: web.open_connections == 0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_closed_client_asks_nothing_more() -> None:
+    """A redirect that arrives while the client is closed is not followed, nor is anything else asked."""
+    async with serving() as web, reading() as client:
+        web.route("/f", File(CONTENT))
+        head = [("Location", "/f"), ("Content-Length", "9")]
+        web.route("/moved", lambda exchange: exchange.write(exchange.head(302, head)))
+        moved = Deferred.fromCoroutine(client.origin(f"{web.url}/moved").open())
+        assert await soon(lambda: len(web.requests) == 1)
+        await client.close()
+        for asking in (moved, Deferred.fromCoroutine(client.origin(f"{web.url}/f").open())):
+            with pytest.raises((CancelledError, ConnectionLost)):
+                await asking
+        assert web.asked("/f") == []
 
 
 @pytest_twisted.ensureDeferred

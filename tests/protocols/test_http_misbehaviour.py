@@ -218,6 +218,24 @@ async def test_silence(make: Callable[[], Handler], words: str) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_refusal_is_told_without_its_page() -> None:
+    """A refusal whose page never comes, or never ends, is told all the same, and soon."""
+
+    async def endless(exchange: Exchange) -> None:
+        exchange.write(exchange.head(404, []))
+        while not exchange.gone:
+            exchange.write(b"no " * 10000)
+            await exchange.pause(0.01)
+
+    async with serving() as web, reading(idle_timeout=60) as client:
+        web.route("/never", lambda exchange: exchange.answer(404, [], length=9))
+        web.route("/endless", endless)
+        for path in ("/never", "/endless"):
+            with pytest.raises(SourceNotFound):
+                await client.origin(web.url + path).open()
+
+
+@pytest_twisted.ensureDeferred
 async def test_slow_is_not_silent() -> None:
     """A trickle that outlasts the idle timeout, but never pauses for so long, is read to its end."""
     async with serving() as web, reading(idle_timeout=0.3) as client:

@@ -62,7 +62,7 @@ class Nginx:
         return f"https://localhost:{self.port}" if self._tls else f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Start it, and return once it answers; raises RuntimeError with its words when it does not."""
+        """Start it, again at the same port, and return once it answers; raises RuntimeError with what it said."""
         state = self._state = Path(tempfile.mkdtemp(prefix="datamover-nginx-"))
         config = self._config
         if self._tls:
@@ -70,7 +70,7 @@ class Nginx:
             certificate, key = self.authority.issue()
             config += f"\nssl_certificate {certificate};\nssl_certificate_key {key};"
         # nginx takes a listening socket over, as in its own upgrades: so the port is ours before anyone else's.
-        with socket.create_server(("127.0.0.1", 0)) as listener:
+        with socket.create_server(("127.0.0.1", self.port)) as listener:
             listener.setblocking(False)
             self.port = listener.getsockname()[1]
             text = _CONFIGURATION.format(

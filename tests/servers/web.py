@@ -18,98 +18,18 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
 
-from twisted.internet.defer import CancelledError, Deferred, gatherResults, maybeDeferred
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
-from twisted.python.failure import Failure
 
 from tests.servers.certificates import ServerTLS
+from tests.servers.exchange import Connection, Exchange, Request
 
-Handler = Callable[["Exchange"], Awaitable[None] | None]
+__all__ = ["Exchange", "File", "Handler", "Request", "Web", "free_port", "redirect", "silent", "status", "trickle"]
 
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What a client sent."""
-
-    method: str
-    target: str
-    """As it stood in the request line, query and all."""
-    headers: dict[str, str]
-    """By lower-case name."""
-    connection: int
-    """Counted from 1."""
-    turn: int
-    """Which request of its connection it was, counted from 1."""
-
-    @property
-    def path(self) -> str:
-        return urlsplit(self.target).path
-
-
-class Exchange:
-    """One request being answered."""
-
-    def __init__(self, connection: "_Connection", request: Request, reactor: Any) -> None:
-        self.request = request
-        self.reactor = reactor
-        self._connection = connection
-
-    @property
-    def gone(self) -> bool:
-        """The client has hung up."""
-        return self._connection.lost
-
-    def answer(
-        self,
-        status: int,
-        headers: Sequence[tuple[str, str]] = (),
-        body: bytes = b"",
-        *,
-        length: int | None = None,
-    ) -> None:
-        """Send a whole answer; ``length`` is what Content-Length says where it is not the truth."""
-        announced = ("Content-Length", str(len(body) if length is None else length))
-        self.write(self.head(status, [*headers, announced]) + (b"" if self.request.method == "HEAD" else body))
-
-    def head(self, status: int, headers: Sequence[tuple[str, str]]) -> bytes:
-        """Return a status line and headers, without sending them; Date is added."""
-        phrase = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else "Odd"
-        lines = [f"HTTP/1.1 {status} {phrase}"]
-        if not any(name.lower() == "date" for name, _ in headers):
-            lines.append(f"Date: {formatdate(usegmt=True)}")
-        lines += [f"{name}: {value}" for name, value in headers]
-        return "\r\n".join([*lines, "", ""]).encode("utf-8")
-
-    def write(self, data: bytes) -> None:
-        if not self.gone:
-            self._connection.transport.write(data)  # type: ignore[union-attr]
-
-    def close(self) -> None:
-        """Close the connection in good order, once everything is written."""
-        self._connection.transport.loseConnection()  # type: ignore[union-attr]
-
-    def reset(self) -> None:
-        """Break the connection at once (RST); what was written and not sent yet is lost."""
-        self._connection.transport.abortConnection()  # type: ignore[union-attr]
-
-    def cut(self) -> None:
-        """End the TCP connection in good order, once everything is written, without TLS's goodbye."""
-        transport: Any = self._connection.transport
-        (transport.transport if self._connection.secure else transport).loseConnection()
-
-    async def pause(self, seconds: float) -> None:
-        """Wait; ends early, without an error, when the client hangs up or the server stops."""
-        await self._connection.pause(seconds)
-
-    async def until_gone(self) -> None:
-        """Wait until the client hangs up or the server stops."""
-        while not self.gone:
-            await self.pause(3600.0)
+Handler = Callable[[Exchange], Awaitable[None] | None]
 
 
 class Web:
@@ -124,7 +44,7 @@ class Web:
         self._interface = interface
         self._routes: dict[str, Handler] = {}
         self._listener: Any = None
-        self._connections: set[_Connection] = set()
+        self._connections: set[Connection] = set()
         self._counted = 0
 
     @property
@@ -153,13 +73,13 @@ class Web:
         return [request for request in self.requests if request.path == path]
 
     async def start(self) -> None:
-        """Listen; ``port`` and ``url`` hold from here on."""
-        factory = Factory.forProtocol(lambda: _Connection(self))
+        """Listen, again at the same port; ``port`` and ``url`` hold from the first time on."""
+        factory = Factory.forProtocol(lambda: Connection(self))
         factory.noisy = False
         if self._tls is None:
-            self._listener = self._reactor.listenTCP(0, factory, interface=self._interface)
+            self._listener = self._reactor.listenTCP(self.port, factory, interface=self._interface)
         else:
-            self._listener = self._reactor.listenSSL(0, factory, self._tls, interface=self._interface)
+            self._listener = self._reactor.listenSSL(self.port, factory, self._tls, interface=self._interface)
         self.port = self._listener.getHost().port
 
     async def stop(self) -> None:
@@ -178,15 +98,15 @@ class Web:
 
     # For its connections ------------------------------------------------------------------------------------------
 
-    def joined(self, connection: "_Connection") -> int:
+    def joined(self, connection: Connection) -> int:
         self._connections.add(connection)
         self._counted += 1
         return self._counted
 
-    def left(self, connection: "_Connection") -> None:
+    def left(self, connection: Connection) -> None:
         self._connections.discard(connection)
 
-    def serve(self, connection: "_Connection", request: Request) -> None:
+    def serve(self, connection: Connection, request: Request) -> None:
         self.requests.append(request)
         result = self._routes.get(request.path, status(404))(Exchange(connection, request, self._reactor))
         if inspect.iscoroutine(result):
@@ -194,51 +114,6 @@ class Web:
 
     def later(self, seconds: float) -> Deferred[None]:
         return deferLater(self._reactor, seconds, lambda: None)
-
-
-class _Connection(Protocol):
-    lost = False
-
-    def __init__(self, web: Web) -> None:
-        self.secure = web.secure
-        self._web = web
-        self._received = b""
-        self._turns = 0
-        self._pauses: set[Deferred[None]] = set()
-        self.gone: Deferred[None] = Deferred()
-
-    def connectionMade(self) -> None:  # noqa: N802
-        self._number = self._web.joined(self)
-        self.transport.setTcpNoDelay(True)  # type: ignore[union-attr]
-
-    def dataReceived(self, data: bytes) -> None:  # noqa: N802
-        self._received += data
-        while b"\r\n\r\n" in self._received:
-            head, _, self._received = self._received.partition(b"\r\n\r\n")
-            first, *lines = head.decode("latin-1").split("\r\n")
-            method, target, _ = first.split(" ")
-            headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-            self._turns += 1
-            self._web.serve(self, Request(method, target, headers, self._number, self._turns))
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
-        self.lost = True
-        self._web.left(self)
-        for pause in list(self._pauses):
-            pause.cancel()
-        self.gone.callback(None)
-
-    async def pause(self, seconds: float) -> None:
-        if self.lost:
-            return
-        waiting = self._web.later(seconds)
-        self._pauses.add(waiting)
-        try:
-            await waiting
-        except CancelledError:
-            pass
-        finally:
-            self._pauses.discard(waiting)
 
 
 @dataclass(slots=True)

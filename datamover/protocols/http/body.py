@@ -23,7 +23,7 @@ MOST_PIECES = 4096
 LARGEST_READ = 2**20
 IGNORABLE = 64 * 1024
 """Bytes of a body nobody wants that are read to keep a connection, rather than dropping it."""
-IGNORABLE_TIME = 2.0
+IGNORABLE_TIME = 1.0
 
 
 class Body(Protocol):
@@ -92,6 +92,7 @@ class Body(Protocol):
     async def discard(self) -> None:
         """Read a short rest, so that the connection can serve again; drop the connection of a long or slow one."""
         start = self._clock.seconds()
+        self._idle_timeout = min(self._idle_timeout, IGNORABLE_TIME)
         try:
             while self.received <= IGNORABLE and self._clock.seconds() - start < IGNORABLE_TIME:
                 if not await self.read():

@@ -60,7 +60,7 @@ class HttpClient:
         what ``Sender.send`` raises.
         """
         if not self._policy.allows(asked):
-            raise SourceNotAllowedHere(f"{asked.shown} is not an allowed source any more: [sources] has changed")
+            raise SourceNotAllowedHere(f"{asked.shown} is not an allowed source: [sources] does not allow it")
         url, seen = asked, {asked}
         for _ in range(MOST_REDIRECTS + 1):
             reply = await self._sender.send(method, url, self._headers(url, headers), asked=asked)

@@ -42,11 +42,9 @@ def _shortened(name: str) -> str:
     if len(name.encode("utf-8")) <= LONGEST:
         return name
     found = _EXTENSION.search(name)
-    extension = found[0].encode("utf-8") if found else b""
-    if len(extension) > LONGEST_EXTENSION:
-        extension = b""
-    stem = name.encode("utf-8")[: LONGEST - len(extension)] if not extension else name[: found.start()].encode("utf-8")  # type: ignore[union-attr]
-    return stem[: LONGEST - len(extension)].decode("utf-8", "ignore") + extension.decode("utf-8")
+    extension = found[0] if found and len(found[0].encode("utf-8")) <= LONGEST_EXTENSION else ""
+    stem = name.removesuffix(extension).encode("utf-8")[: LONGEST - len(extension.encode("utf-8"))]
+    return stem.decode("utf-8", "ignore") + extension
 
 
 def disposition_name(header: bytes) -> str:

@@ -87,6 +87,7 @@ class Sender:
         self._proxy = None if proxy is None else self._proxy_endpoint(proxy)
         self._pool = Pool(reactor, connect_timeout=connect_timeout, idle_timeout=idle_timeout)
         self._waiting: set[Deferred[Any]] = set()
+        self._closed = False
 
     async def send(self, method: bytes, url: WebUrl, headers: Headers, *, asked: WebUrl) -> Reply:
         """Send one request and return the answer once its head is here, whatever its status.
@@ -109,13 +110,16 @@ class Sender:
         return Reply(head, body)
 
     async def close(self) -> None:
-        """Cancel what waits and drop every connection; completes when the sockets are gone."""
+        """Cancel what waits, drop every connection and send nothing more; completes when the sockets are gone."""
+        self._closed = True
         for waiting in list(self._waiting):
             waiting.cancel()
         await self._pool.close()
 
     async def _answer(self, method: bytes, url: WebUrl, headers: Headers) -> Answer:
         while True:
+            if self._closed:
+                raise ConnectionLost(f"{url.shown} is not asked any more: datamover is stopping", scope=Scope.SOURCE)
             waiting: Deferred[Any] = self._agent(url).request(method, url.text.encode("ascii"), headers)
             self._waiting.add(waiting)
             try:
