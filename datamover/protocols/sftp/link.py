@@ -69,7 +69,7 @@ class _Channels(SSHConnection):
 
 
 class Link:
-    """A connection, logged in once ``open`` has completed, of use until it is ``lost``."""
+    """A connection, logged in once ``open`` has completed, ``usable`` until it is lost."""
 
     def __init__(self, reactor: Any, server: Server) -> None:
         self._reactor = reactor
@@ -87,8 +87,10 @@ class Link:
         """Directories below the root that were found to lie there: when, and their real path."""
 
     @property
-    def lost(self) -> bool:
-        return self._ended or (self._transport is not None and self._transport.failure is not None)
+    def usable(self) -> bool:
+        """Tell whether it is logged in and not lost."""
+        transport = self._transport
+        return transport is not None and transport.logged_in and transport.failure is None
 
     @property
     def gone(self) -> bool:
@@ -145,8 +147,8 @@ class Link:
             return None
         offered = f"{server.shown} offers the {words(key_kind(key))} key {fingerprint(key)}"
         way = (
-            f"If that is its key, put what `datamover-admin scan-host-key {server.host} {server.port}` prints "
-            f"into {server.files.known_hosts}"
+            "Compare that with what its administrator tells; if it is right, put the line that "
+            f"`datamover-admin scan-host-key` prints for the server into {server.files.known_hosts}"
         )
         if verdict is Verdict.REVOKED:
             return errors.HostKeyMismatch(f"{offered}, which {server.files.known_hosts} marks as revoked")
@@ -177,7 +179,7 @@ class Link:
         transport = self._transport
         if transport is None or self.gone:
             return
-        if not self.lost:
+        if transport.failure is None:
             transport.leave()
         farewell: Deferred[None] = Deferred()
         self._farewells.append(farewell)

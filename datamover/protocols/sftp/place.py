@@ -2,7 +2,7 @@
 
 import posixpath
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from datamover.errors import Scope
 from datamover.protocols.base import Inspection, PlaceSettings
@@ -14,6 +14,8 @@ from datamover.protocols.sftp.session import Session
 from datamover.protocols.sftp.sink import SftpSink
 from datamover.protocols.sftp.source import SftpSource
 from datamover.protocols.sftp.tree import Tree
+
+T = TypeVar("T")
 
 _PRIVATE = Attributes(mode=0o600)
 
@@ -64,15 +66,14 @@ class SftpPlace:
             session = await lease.__aenter__()
             handle = None
             try:
-                real = await self._part(lease.link, session, part, offset)
-                flags = messages.FOR_WRITING | (0 if offset else messages.CREATE)
-                handle = await session.open_file(real, flags, _PRIVATE)
+                real, handle = await _unless_stale(
+                    lease.link, lambda: self._open_part(lease.link, session, part, offset)
+                )
                 if offset:
                     self._check_long_enough(await session.look(handle), part, offset)
             except BaseException:
                 if handle is not None:
                     session.close_later(handle)
-                lease.link.directories.clear()
                 lease.give_back()
                 raise
             return SftpSink(lease, session, handle, real, offset, self._file_mode, part, self._refusals)
@@ -87,18 +88,7 @@ class SftpPlace:
         with self._refusals.about(target):
             link = await self._link()
             async with link.lease() as session:
-                new = await self._tree.name(link, session, target, make=True)
-                there = await session.stat(new)
-                if there is not None and there.directory:
-                    raise self._refusals.unusable(target, "is a directory where a file is needed; name a file")
-                with self._refusals.about(part):
-                    old = await self._tree.name(link, session, part)
-                    self._check_regular(part, await session.link_stat(old))
-                if replace:
-                    await self._replace(session, old, new, target)
-                else:
-                    await self._claim(session, old, new, target)
-                await session.sync_directory(posixpath.dirname(new))
+                await _unless_stale(link, lambda: self._place(link, session, part, target, replace))
 
     async def remove(self, path: str) -> None:
         """Remove a file, or a symbolic link itself; a missing one is fine."""
@@ -175,8 +165,22 @@ class SftpPlace:
             return Inspection(name, modified=found.modified, directory=found.directory)
         return Inspection(name, found.size, found.identity, found.modified)
 
-    async def _part(self, link: Link, session: Session, part: str, offset: int) -> bytes:
-        """Return a part file's real path, nothing in the way of writing it."""
+    async def _place(self, link: Link, session: Session, part: str, target: str, replace: bool) -> None:
+        new = await self._tree.name(link, session, target, make=True)
+        there = await session.stat(new)
+        if there is not None and there.directory:
+            raise self._refusals.unusable(target, "is a directory where a file is needed; name a file")
+        with self._refusals.about(part):
+            old = await self._tree.name(link, session, part)
+            self._check_regular(part, await session.link_stat(old))
+        if replace:
+            await self._replace(session, old, new, target)
+        else:
+            await self._claim(session, old, new, target)
+        await session.sync_directory(posixpath.dirname(new))
+
+    async def _open_part(self, link: Link, session: Session, part: str, offset: int) -> tuple[bytes, bytes]:
+        """Open a part file for writing, where nothing else is in its way; return its real path and its handle."""
         real = await self._tree.name(link, session, part, make=not offset)
         found = await session.link_stat(real)
         if found is None:
@@ -186,7 +190,8 @@ class SftpPlace:
             raise self._refusals.unusable(part, "is not a regular file; remove it or take another name")
         elif found.link:
             raise self._refusals.unusable(part, "is a symbolic link where a part file is needed; remove it")
-        return real
+        flags = messages.FOR_WRITING | (0 if offset else messages.CREATE)
+        return real, await session.open_file(real, flags, _PRIVATE)
 
     def _check_long_enough(self, found: Attributes, part: str, offset: int) -> None:
         if found.size is None or found.size < offset:
@@ -231,6 +236,17 @@ class SftpPlace:
             # Not every file system has hard links.
             return False
         return True
+
+
+async def _unless_stale(link: Link, call: Callable[[], Awaitable[T]]) -> T:
+    """Call, and once more where a directory that was there a moment ago is not any more."""
+    try:
+        return await call()
+    except Status as refusal:
+        if refusal.code != messages.NO_SUCH_FILE or not link.directories:
+            raise
+    link.directories.clear()
+    return await call()
 
 
 class SftpOrigin:

@@ -21,6 +21,7 @@ class SftpPool:
         self._reactor = reactor
         self._links: list[Link] = []
         """The last is the one in use; those before it were lost, and their sockets may not be gone yet."""
+        self._closed = False
         self._attempt: Deferred[None] | None = None
         self._waiting: list[Deferred[Link]] = []
         self._places = {
@@ -38,6 +39,7 @@ class SftpPool:
 
     async def close(self) -> None:
         """Close the connection; completes when its socket is gone. What still uses it meets ConnectionLost."""
+        self._closed = True
         if self._attempt is not None:
             self._attempt.cancel()
         links, self._links = self._links, []
@@ -47,7 +49,10 @@ class SftpPool:
     def _link(self) -> Deferred[Link]:
         """Return a connection in use or a new one; who is the last to cancel gives up the attempt for all."""
         wanted: Deferred[Link] = Deferred(self._no_longer_wanted)
-        if self._links and self._attempt is None and not self._links[-1].lost:
+        if self._closed:
+            wanted.errback(errors.ConnectionLost("it was closed while it was in use; the service is stopping"))
+            return wanted
+        if self._links and self._attempt is None and self._links[-1].usable:
             wanted.callback(self._links[-1])
             return wanted
         self._waiting.append(wanted)
