@@ -189,7 +189,7 @@ class Context:
 
     def _check_url(self, url: str) -> None:
         self.policy.check_url(url)
-        if self.credentials is None:
+        if self.credentials is None or not self.config.sources.credentials:
             return
         try:
             self.credentials.header_for(WebUrl.parse(url))

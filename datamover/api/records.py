@@ -53,7 +53,7 @@ def eta(record: JobRecord) -> float | None:
     """Return the seconds that are left at the present rate, None where that cannot be told."""
     if record.state.terminal or record.bytes_total is None or record.rate <= 0:
         return None
-    return max(record.bytes_total - record.bytes_done, 0) / record.rate
+    return max(float(record.bytes_total) - float(record.bytes_done), 0.0) / float(record.rate)
 
 
 def file(record: FileRecord) -> dict[str, Any]:

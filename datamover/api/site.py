@@ -11,7 +11,7 @@ from io import BytesIO
 from typing import Any
 from xmlrpc.client import Fault
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -30,6 +30,9 @@ NAMESPACES = (jobs, destinations, service, system, bccvl)
 PATHS = (b"data_mover", b"RPC2")
 DRAINED = 2
 """A body may be this many times over its bound; then the connection is closed."""
+SMALL = 2**20
+"""Bytes of a body that is read at once whatever else is; larger ones take turns, so that memory has a bound."""
+LARGE_AT_ONCE = 2
 _REALM = b'Basic realm="datamover", charset="UTF-8"'
 
 
@@ -72,7 +75,7 @@ class BoundedRequest(Request):
         super().__init__(*args, **keywords)  # type: ignore[no-untyped-call]
         self._gate = gate
         self._limit = limit
-        self._received = 0
+        self.received = 0
         self._kept = False
         self.refusal: Refusal | None = None
         """Why the body is not kept at all."""
@@ -90,10 +93,10 @@ class BoundedRequest(Request):
         super().gotLength(length if self._kept else 0)  # type: ignore[no-untyped-call]
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802 - Twisted's
-        self._received += len(data)
-        if self._received > self._limit * DRAINED:
+        self.received += len(data)
+        if self.received > self._limit * DRAINED:
             self.loseConnection()  # type: ignore[no-untyped-call]
-        elif self._received > self._limit and not self.too_large:
+        elif self.received > self._limit and not self.too_large:
             self.too_large = True
             if self._kept and self.content is not None:
                 self.content.close()
@@ -133,6 +136,7 @@ class Door(Resource):
         super().__init__()  # type: ignore[no-untyped-call]
         self._context = context
         self._logins = logins
+        self._turns = DeferredSemaphore(LARGE_AT_ONCE)
 
     def render(self, request: Any) -> int:
         if request.refusal:
@@ -166,6 +170,15 @@ class Door(Resource):
             raise RequestTooLarge(f"the request is over {limit} bytes ([limits] request_size): send it in several")
         if request.content is None:
             raise InvalidRequest("the request has no body: expected an XML-RPC methodCall")
+        if request.received <= SMALL:
+            return await self._read_and_call(caller, request)
+        await self._turns.acquire()
+        try:
+            return await self._read_and_call(caller, request)
+        finally:
+            self._turns.release()
+
+    async def _read_and_call(self, caller: Caller, request: Any) -> Any:
         name, parameters = await self._context.in_slices(wire.reading(request.content))
         return await methods.call(self._context, caller, name, parameters)
 

@@ -2,7 +2,7 @@
 
 import subprocess
 from base64 import b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Any
 from xmlrpc.client import Fault, ProtocolError, loads
@@ -12,6 +12,7 @@ import pytest_twisted
 from twisted.internet.threads import deferToThread
 from twisted.logger import LogEvent, globalLogPublisher
 
+from datamover.api.site import LARGE_AT_ONCE, SMALL
 from datamover.config import Client, Limits
 from tests.fakes import PlainLogins
 from tests.servers.door import WAIT, Door, config_of
@@ -46,6 +47,12 @@ async def guarded(tmp_path: Path) -> AsyncIterator[Door]:
 
 def one(**changes: Any) -> dict[str, Any]:
     return {"source": URL, "destination": "archive", "path": "in/a.csv", **changes}
+
+
+async def faulted(asking: Awaitable[Any]) -> Fault:
+    with pytest.raises(Fault) as caught:
+        await asking
+    return caught.value
 
 
 def told(answer: bytes) -> tuple[int, bytes]:
@@ -217,6 +224,22 @@ async def test_nobody_sends_without_end(door: Door) -> None:
     except OSError:
         answer = b""
     assert answer == b""
+
+
+@pytest_twisted.ensureDeferred
+async def test_large_requests_take_turns(tmp_path: Path) -> None:
+    """Many at once are all answered, also after one whose client went away, and small ones pass them by."""
+    door = Door(config_of(tmp_path))
+    request = one(label="x" * 2 * SMALL)
+    try:
+        await door.raw(door.post(b" " * 2 * SMALL), ending=True)
+        asking = [faulted(door.ask(lambda s: s.jobs.submit(request))) for _ in range(3 * LARGE_AT_ONCE)]
+        small = await door.ask(lambda s: s.jobs.submit(one()))
+        codes = [(await fault).faultCode for fault in asking]
+    finally:
+        await door.close()
+    assert small["id"] == 1
+    assert codes == [1001] * 3 * LARGE_AT_ONCE
 
 
 @pytest_twisted.ensureDeferred
