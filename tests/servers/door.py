@@ -1,12 +1,13 @@
 """The door on a port of its own, with a job store in memory and a real registry of local directories."""
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from xmlrpc.client import ServerProxy
+from xmlrpc.client import Fault, ServerProxy
 
+import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
@@ -19,6 +20,7 @@ from datamover.registry.source_credentials import SourceCredentials
 from datamover.registry.sources import SourcePolicy
 from tests.fakes import MemoryJobStore, PlainLogins
 
+URL = "https://example.org/data/a.csv"
 WAIT = 20.0
 """Seconds that a client of a test waits for an answer."""
 
@@ -40,6 +42,24 @@ def config_of(
         sources=sources or Sources(),
         service=Service(hosts=hosts, data_directory=directory / "data"),
     )
+
+
+def one(**changes: Any) -> dict[str, Any]:
+    """Return a request for one file."""
+    return {"source": URL, "destination": "archive", "path": "in/a.csv", **changes}
+
+
+async def faulted(asking: Awaitable[Any]) -> Fault:
+    """Return the Fault that a call is refused with."""
+    with pytest.raises(Fault) as caught:
+        await asking
+    return caught.value
+
+
+def told(answer: bytes) -> tuple[int, bytes]:
+    """Return the status and the body of an HTTP answer."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return int(head.split()[1]), body
 
 
 class Door:
