@@ -1,6 +1,5 @@
 """What a server may do wrong, and the error that each comes out as."""
 
-import socket
 from collections.abc import Callable
 
 import pytest
@@ -18,7 +17,6 @@ from datamover.errors import (
     SourceForbidden,
     SourceNotFound,
     Stalled,
-    TimedOut,
 )
 from datamover.protocols.base import Source
 from tests.protocols.reading import content_of, reading, rest_of, serving, soon
@@ -252,21 +250,6 @@ async def test_nobody_there() -> None:
             await client.origin(f"http://127.0.0.1:{port}/f?key={SECRET}").inspect()
         with pytest.raises(ConnectFailed, match=r"no address is known for nowhere\.invalid"):
             await client.origin("http://nowhere.invalid/f").inspect()
-
-
-@pytest_twisted.ensureDeferred
-async def test_a_connection_that_is_never_made() -> None:
-    """A connection not made within the connect timeout is given up: here the listener's queue is full."""
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
-        waiting = [socket.socket() for _ in range(3)]
-        for one in waiting:
-            one.setblocking(False)
-            one.connect_ex(listener.getsockname())
-        async with reading(connect_timeout=0.3) as client:
-            with pytest.raises(TimedOut, match=r"within 0.3 s"):
-                await client.origin(f"http://127.0.0.1:{listener.getsockname()[1]}/f").open()
-        for one in waiting:
-            one.close()
 
 
 @pytest_twisted.ensureDeferred
