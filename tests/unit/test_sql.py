@@ -1,0 +1,37 @@
+"""The named statements."""
+
+import pytest
+
+from datamover.jobs.sql import Queries
+
+
+def test_loads_every_statement() -> None:
+    """Every named block of queries.sql is there, by attribute and by item, without its comments."""
+    queries = Queries.load()
+    assert "claim" in queries.names()
+    assert queries.claim == queries["claim"]
+    assert queries.claim.startswith("WITH room")
+    assert not any(line.startswith("--") for name in queries.names() for line in queries[name].splitlines())
+
+
+def test_unknown_name() -> None:
+    """A name that no block has is an error."""
+    queries = Queries("-- name: one\nSELECT 1;\n")
+    with pytest.raises(AttributeError, match="'two'"):
+        _ = queries.two
+    with pytest.raises(KeyError):
+        _ = queries["two"]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("-- name: a\nSELECT 1;\n-- name: a\nSELECT 2;\n", "two queries are named 'a'"),
+        ("SELECT 1;\n-- name: a\nSELECT 2;\n", "before the first name"),
+        ("-- name: a\n-- nothing\n-- name: b\nSELECT 2;\n", "'a' is empty"),
+    ],
+)
+def test_refused(text: str, complaint: str) -> None:
+    """A name given twice, a statement without one, and a name without a statement are errors."""
+    with pytest.raises(ValueError, match=complaint):
+        Queries(text)
