@@ -1,4 +1,4 @@
-"""The door on a port of its own, with a job store in memory and a real registry of local directories."""
+"""The door on a port of its own: a real registry of local directories, a job store in memory or a given one."""
 
 import socket
 from collections.abc import Awaitable, Callable, Iterator
@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from datamover.api import make_site
+from datamover.api.context import Store
 from datamover.config import Client, Config, DestinationTable, Limits, Service, Sources
 from datamover.protocols.http import HttpClient
 from datamover.registry.destinations import Registry
@@ -65,7 +66,7 @@ def told(answer: bytes) -> tuple[int, bytes]:
 class Door:
     """A served interface, and ways to call it."""
 
-    def __init__(self, config: Config, *, logins: PlainLogins | None = None) -> None:
+    def __init__(self, config: Config, *, logins: PlainLogins | None = None, store: Store | None = None) -> None:
         self.config = config
         self.store = MemoryJobStore(reactor)
         policy = SourcePolicy.from_config(config.sources)
@@ -76,7 +77,7 @@ class Door:
         self.site = make_site(
             config=config,
             registry=self.registry,
-            store=self.store,
+            store=store or self.store,
             policy=policy,
             credentials=credentials,
             http=http,

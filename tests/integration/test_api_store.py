@@ -1,0 +1,79 @@
+"""The door before the real job store, in a real PostgreSQL."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest_twisted
+from twisted.internet import reactor
+
+from datamover.jobs.database import Database
+from datamover.jobs.news import News
+from datamover.jobs.secrets import Cipher
+from datamover.jobs.store import JobStore
+from tests.servers.door import URL, Door, config_of, faulted, one
+from tests.servers.postgres import address, shared
+
+
+@pytest_twisted.async_yield_fixture
+async def door(tmp_path: Path) -> AsyncIterator[Door]:
+    database = Database(reactor, address(await shared().migrated(reactor)), 4)
+    await database.open()
+    news = News(database)
+    await news.start()
+    store = JobStore(database, Cipher.from_file(tmp_path / "key"), news, reactor, {"local": 8, "archive": 8})
+    door = Door(config_of(tmp_path), store=store)
+    yield door
+    await door.close()
+    await database.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_stored_is_told_as_it_was_asked(door: Door) -> None:
+    """Every call that needs no engine gives the same shapes as before the store in memory."""
+    request = {
+        "files": [one(size=3e9, source=f"{URL}?key=s3cret"), one(path="b/", size=5)],
+        "request_id": "r",
+        "label": "ü",
+    }
+
+    def calls(s: Any) -> None:
+        made = s.jobs.submit(request)
+        id_ = made["id"]
+        assert made == {"id": id_, "status": "PENDING", "created": True}
+        assert s.jobs.submit(request) == {**made, "created": False}
+        status = s.jobs.status(id_)
+        assert (status["bytes_total"], status["bytes_done"], status["files_total"]) == (3_000_000_005.0, 0.0, 2)
+        assert (status["label"], status["owner"], status["paused"]) == ("ü", "local", False)
+        assert status["submitted_at"].endswith("Z")
+        assert isinstance(status["waiting_for"], str)
+        first, second = s.jobs.files(id_)
+        assert (first["source"], first["size"], first["bytes_done"]) == (f"{URL}?key=***", 3e9, 0.0)
+        assert (second["destination"], second["status"]) == ("archive", "PENDING")
+        assert [job["id"] for job in s.jobs.list({"label": "ü", "destination": "archive", "limit": 1})] == [id_]
+        assert s.jobs.list({"before": id_}) == []
+        assert s.jobs.wait(id_, 0)["status"] == "PENDING"
+        told = s.jobs.events()
+        assert [(event["kind"], event["job"], event["files"]) for event in told["events"]] == [("submitted", id_, 2)]
+        queue = s.service.status()["queue"]
+        assert queue == [{"destination": "archive", "pending": 2, "active": 0}]
+        assert s.destinations.describe("archive")["queued"] == 2
+        assert s.jobs.cancel(id_)["status"] == "CANCELLED"
+        assert s.checkMoveStatus(id_)["reason"].startswith(f"Move has failed for job with id {id_}. Reason: ")
+        assert [event["kind"] for event in s.jobs.events({"after": told["cursor"]})["events"]] == ["cancelled"]
+
+    await door.ask(calls)
+    assert (await faulted(door.ask(lambda s: s.jobs.submit({**request, "label": "x"})))).faultCode == 1010
+    assert (await faulted(door.ask(lambda s: s.jobs.status(99)))).faultCode == 1007
+    assert (await door.ask(lambda s: s.move(URL, "scp://archive/maps/", True)))["status"] == "PENDING"
+
+
+@pytest_twisted.ensureDeferred
+async def test_all_or_none_is_stored(door: Door) -> None:
+    """A request_id that was used for another request refuses the whole of submit_many, by its index."""
+    await door.ask(lambda s: s.jobs.submit(one(request_id="r")))
+    several = [one(path="b"), one(path="c", request_id="r")]
+    refused = await faulted(door.ask(lambda s: s.jobs.submit_many(several)))
+    assert refused.faultCode == 1010
+    assert refused.faultString.startswith("requests[1]: ")
+    assert len(await door.ask(lambda s: s.jobs.list())) == 1
