@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet import reactor, task
 
 from datamover import config
+from datamover.errors import DataMoverError
 from datamover.protocols.base import Source
 from datamover.protocols.http import HttpClient
 from datamover.registry.source_credentials import SourceCredentials
@@ -65,6 +66,19 @@ async def rest_of(source: Source) -> bytes:
     finally:
         await source.close()
     return b"".join(pieces)
+
+
+async def until_broken(source: Source) -> tuple[bytes, DataMoverError | None]:
+    """Read a source to its error, and close it."""
+    received = b""
+    try:
+        while piece := await source.read():
+            received += piece
+    except DataMoverError as error:
+        return received, error
+    finally:
+        await source.close()
+    return received, None
 
 
 async def content_of(client: HttpClient, url: str) -> bytes:

@@ -18,8 +18,7 @@ from datamover.errors import (
     SourceNotFound,
     Stalled,
 )
-from datamover.protocols.base import Source
-from tests.protocols.reading import content_of, reading, rest_of, serving, soon
+from tests.protocols.reading import content_of, reading, rest_of, serving, soon, until_broken
 from tests.servers.web import Exchange, File, Handler, free_port, silent, status, trickle
 
 CONTENT = b"0123456789" * 1000
@@ -39,19 +38,6 @@ def raw(answer: bytes) -> Handler:
 def head_too_large(exchange: Exchange) -> None:
     line = b"X-Padding: " + b"x" * 8000 + b"\r\n"
     exchange.write(b"HTTP/1.1 200 OK\r\n" + line * 200)
-
-
-async def until_broken(source: Source) -> tuple[bytes, DataMoverError | None]:
-    """Read a source to its error, and close it."""
-    received = b""
-    try:
-        while piece := await source.read():
-            received += piece
-    except DataMoverError as error:
-        return received, error
-    finally:
-        await source.close()
-    return received, None
 
 
 def excess(content: bytes, announced: int) -> Handler:

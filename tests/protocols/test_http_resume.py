@@ -2,11 +2,14 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import pytest_twisted
+from twisted.internet.defer import Deferred, gatherResults
 
-from tests.protocols.reading import reading, rest_of, serving
+from datamover.errors import ConnectFailed, ConnectionLost
+from tests.protocols.reading import reading, rest_of, serving, until_broken
 from tests.servers.nginx import Nginx
 from tests.servers.web import Exchange, File
 
@@ -157,3 +160,42 @@ async def test_an_offset_at_the_end(etag: str, offset: int) -> None:
         source = await client.origin(f"{web.url}/f").open(len(CONTENT), 'tag "1"')
         assert source.offset == offset
         assert await rest_of(source) == CONTENT[offset:]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_server_that_is_restarted_underneath(tmp_path: Path) -> None:
+    """A read that nginx's end broke goes on at the restarted one, and both parts make the file."""
+    content = os.urandom(2**20) * 32
+    (tmp_path / "f").write_bytes(content)
+    with Nginx(tmp_path) as nginx:
+        async with reading() as client:
+            origin = client.origin(f"{nginx.url}/f")
+            source = await origin.open()
+            received = await source.read()
+            nginx.stop()
+            more, error = await until_broken(source)
+            received += more
+            assert isinstance(error, ConnectionLost)
+            assert 0 < len(received) < len(content)
+            with pytest.raises(ConnectFailed):
+                await origin.open(len(received), source.inspection.identity)
+            nginx.start()
+            rest = await origin.open(len(received), source.inspection.identity)
+            assert rest.offset == len(received)
+            received += await rest_of(rest)
+    assert received == content
+
+
+@pytest_twisted.ensureDeferred
+async def test_many_reads_at_once(nginx: Nginx) -> None:
+    """Reads at the same time, whole and from offsets, do not disturb each other."""
+    async with reading() as client:
+        origin = client.origin(f"{nginx.url}/file.csv")
+        identity = (await origin.inspect()).identity
+        offsets = range(0, len(CONTENT), 100)
+
+        async def read(offset: int) -> bool:
+            return await rest_of(await origin.open(offset, identity)) == CONTENT[offset:]
+
+        results = await gatherResults([Deferred.fromCoroutine(read(offset)) for offset in offsets])
+    assert results == [True] * len(offsets)
