@@ -19,8 +19,7 @@ from datamover.errors import DataMoverError
 from datamover.protocols.sftp import messages
 from datamover.protocols.sftp.ciphers import Piece
 from datamover.protocols.sftp.messages import Status
-from datamover.protocols.sftp.transport import words
-from datamover.protocols.sftp.wire import Malformed, Reader, number, string
+from datamover.protocols.sftp.wire import Malformed, Reader, number, string, words
 
 WINDOW = 16 * 2**20
 """Bytes that the server may send before they are taken; the bytes asked for are what bounds them."""
@@ -115,6 +114,8 @@ class SftpChannel(SSHChannel):
     # What comes back ----------------------------------------------------------------------------------------
 
     def dataReceived(self, data: memoryview) -> None:
+        if self.failure is not None:
+            return
         self._mark()
         self._chunks.append(data)
         self._have += len(data)

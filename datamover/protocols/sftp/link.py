@@ -18,12 +18,17 @@ from datamover.protocols.sftp.channel import SftpChannel, again
 from datamover.protocols.sftp.known_hosts import KnownHosts, Verdict, entry_name, fingerprint, key_kind
 from datamover.protocols.sftp.login import Credentials, Login, SecretFiles
 from datamover.protocols.sftp.session import Session
-from datamover.protocols.sftp.transport import Transport, host_key_algorithms, words
+from datamover.protocols.sftp.transport import Transport, host_key_algorithms
+from datamover.protocols.sftp.wire import words
 
 CHANNELS = 6
 """Of one connection; servers allow ten (MaxSessions) and others may want some."""
 PATIENCE = 2.0
 """Seconds for a good-bye to be sent."""
+IDLE = 60.0
+"""Seconds without use after which a connection is closed: a firewall may forget it, and tell nobody."""
+
+log = Logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,8 @@ class Link:
         self._farewells: list[Deferred[None]] = []
         self._sessions: list[Session] = []
         self._opening = DeferredLock()
+        self._users = 0
+        self._idle: Any = None
         self._limit = CHANNELS
         self.directories: dict[str, tuple[float, bytes]] = {}
         """Directories below the root that were found to lie there: when, and their real path."""
@@ -162,11 +169,14 @@ class Link:
         transport.requestService(login)
 
     def _logged_in(self) -> None:
+        log.info("logged in to {server} as {user}", server=self._server.shown, user=self._server.user)
         if not self._ready.called:
             self._ready.callback(None)
 
     def _end(self, reason: DataMoverError) -> None:
         self._ended = True
+        self._stop_idling()
+        log.info("the connection to {server} ended: {reason}", server=self._server.shown, reason=reason.message)
         if not self._ready.called:
             self._ready.addErrback(lambda _: None)
             self._ready.errback(again(reason))
@@ -181,6 +191,7 @@ class Link:
             return
         if transport.failure is None:
             transport.leave()
+        self._stop_idling()
         farewell: Deferred[None] = Deferred()
         self._farewells.append(farewell)
         impatience = self._reactor.callLater(PATIENCE, transport.transport.abortConnection)
@@ -200,6 +211,35 @@ class Link:
 
     async def take(self) -> Session:
         """Return a channel of one's own, or, when there are enough, the one with the fewest users."""
+        self._users += 1
+        self._stop_idling()
+        try:
+            return await self._take()
+        except BaseException:
+            self._left()
+            raise
+
+    def give_back(self, session: Session) -> None:
+        """Let go of what ``take`` returned."""
+        session.users -= 1
+        self._left()
+
+    def _left(self) -> None:
+        self._users -= 1
+        if not self._users and not self._ended:
+            self._idle = self._reactor.callLater(IDLE, self._tire)
+
+    def _stop_idling(self) -> None:
+        idle, self._idle = self._idle, None
+        if idle is not None and idle.active():
+            idle.cancel()
+
+    def _tire(self) -> None:
+        if self._transport is not None and self._transport.failure is None:
+            self._transport.failure = errors.ConnectionLost("the connection was closed, for nothing used it")
+            self._transport.leave()
+
+    async def _take(self) -> Session:
         session = self._idlest()
         if session is None or (session.users and len(self._sessions) < self._limit):
             await self._opening.acquire()
@@ -226,9 +266,16 @@ class Link:
         if self._ended:
             raise errors.ConnectionLost("the connection broke")
         self._channels.openChannel(channel)  # type: ignore[no-untyped-call]
+        assert self._transport is not None
+        heard = self._transport.received
         opening = Deferred.fromCoroutine(session.open())
         try:
             await opening.addTimeout(self._server.connect_timeout, self._reactor, onTimeoutCancel=self._late)
+        except errors.TimedOut as error:
+            channel.fail(error)
+            if self._transport.received == heard:
+                self._transport.fail(error)
+            raise
         except errors.ServerError:
             if instead is None:
                 raise
@@ -260,4 +307,4 @@ class Lease:
     def give_back(self) -> None:
         session, self._session = self._session, None
         if session is not None:
-            session.users -= 1
+            self.link.give_back(session)

@@ -15,8 +15,7 @@ from twisted.logger import Logger
 
 from datamover import errors
 from datamover.protocols.sftp.known_hosts import KnownHosts, fingerprint
-from datamover.protocols.sftp.transport import words
-from datamover.protocols.sftp.wire import Reader, number, string
+from datamover.protocols.sftp.wire import Reader, number, string, words
 
 _INFO_RESPONSE = 61
 _QUESTIONS = 5

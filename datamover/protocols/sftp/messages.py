@@ -4,7 +4,7 @@ import stat
 import struct
 from dataclasses import dataclass
 
-from datamover.protocols.sftp.wire import Reader, number, string
+from datamover.protocols.sftp.wire import Reader, number, string, words
 
 VERSION = 3
 
@@ -104,7 +104,7 @@ def read_attributes(reader: Reader) -> Attributes:
 def read_status(reader: Reader) -> Status:
     code = reader.number()
     said = reader.string() if reader else b""
-    return Status(code, said[:200].decode("utf-8", "replace"))
+    return Status(code, words(said))
 
 
 def read_names(reader: Reader) -> list[bytes]:

@@ -1,6 +1,7 @@
 """One part file of a file server being written: many requests under way, each saying where its bytes belong."""
 
 from collections import deque
+from typing import NoReturn
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -61,7 +62,10 @@ class SftpSink:
         with self._refusals.about(self._path):
             handle = await self._drain()
             seconds = int(modified) if modified is not None and 0 <= modified <= _LATEST else None
-            await self._session.set(handle, Attributes(self._offset, self._mode, seconds))
+            try:
+                await self._session.set(handle, Attributes(self._offset, self._mode, seconds))
+            except Status as refusal:
+                await self._raise(refusal)
             await self._sync()
             found = await self._session.look(handle)
             return self._offset if found.size is None else found.size
@@ -111,7 +115,7 @@ class SftpSink:
         if self._failure is not None:
             await self._raise(self._failure.value)
 
-    async def _raise(self, error: BaseException | None) -> None:
+    async def _raise(self, error: BaseException | None) -> NoReturn:
         """Raise what a write met; OpenSSH says "Failure" of a full disk, so that one has to look."""
         if isinstance(error, Status) and error.code == messages.FAILURE:
             left = await self._session.free(self._real)
@@ -134,7 +138,7 @@ class SftpSink:
             return
         try:
             await self._session.sync(self._handle)
-        except Status:
+        except Status as refusal:
             # The kernel forgets what it could not write: a second fsync would succeed, and lie.
             self._failure = self._failure or Failure()  # type: ignore[no-untyped-call]
-            raise
+            await self._raise(refusal)

@@ -21,7 +21,7 @@ from datamover.errors import DataMoverError
 from datamover.protocols.sftp import ciphers
 from datamover.protocols.sftp.ciphers import CIPHERS, MACS, Opener, Piece, Plain, Sealer, Tampered, is_gcm
 from datamover.protocols.sftp.known_hosts import key_kind
-from datamover.protocols.sftp.wire import Reader, number, string
+from datamover.protocols.sftp.wire import Reader, number, string, words
 
 log = Logger()
 
@@ -46,7 +46,6 @@ _KEX = (
 _SMALLEST_GROUP = 2048
 _DISCONNECT, _KEXINIT, _KEX_FIRST, _GEX_REQUEST, _CHANNEL_DATA = 1, 20, 30, 34, 94
 _BY_APPLICATION = 11
-_WORDS = 200
 
 
 class _Keys:
@@ -74,11 +73,6 @@ def host_key_algorithms(kinds: Sequence[bytes]) -> list[bytes]:
 
 def _kind(algorithm: bytes) -> bytes:
     return b"ssh-rsa" if algorithm.startswith(b"rsa-") else algorithm
-
-
-def words(text: bytes) -> str:
-    """Return what a server says, fit for a message."""
-    return "".join(letter if letter.isprintable() else " " for letter in text[:_WORDS].decode("utf-8", "replace"))
 
 
 class Transport(SSHClientTransport):

@@ -4,6 +4,7 @@ import struct
 
 _LENGTH = struct.Struct(">L")
 _LONG = struct.Struct(">Q")
+_WORDS = 200
 
 
 class Malformed(Exception):
@@ -23,6 +24,11 @@ def string(data: bytes) -> bytes:
 def names(*values: bytes) -> bytes:
     """Return a name-list."""
     return string(b",".join(values))
+
+
+def words(text: bytes) -> str:
+    """Return what a server says, fit for a message."""
+    return "".join(letter if letter.isprintable() else " " for letter in text[:_WORDS].decode("utf-8", "replace"))
 
 
 class Reader:
