@@ -1,4 +1,4 @@
-"""``twistd -ny datamover.tac``: the configuration is found as ``twistd datamover`` finds it, $DATAMOVER_CONFIG first."""
+"""``twistd -ny datamover.tac``: for a configuration that $DATAMOVER_CONFIG or one of the usual places names."""
 
 from twisted.application.service import Application
 

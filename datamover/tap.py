@@ -37,6 +37,8 @@ from datamover.engine.worker import Worker
 from datamover.errors import ConfigError
 from datamover.jobs.database import Database, given
 from datamover.jobs.embedded import EmbeddedPostgres
+from datamover.jobs.installation import identify
+from datamover.jobs.migrate import migrate
 from datamover.jobs.news import News
 from datamover.jobs.queue import Queue
 from datamover.jobs.secrets import Cipher
@@ -55,7 +57,7 @@ class Options(usage.Options):
     """What ``twistd datamover`` takes; everything else stands in the configuration file."""
 
     longdesc = "Move files for other programs: they ask over XML-RPC, get a job id, and the file arrives."
-    optParameters = [  # noqa: RUF012 - usage.Options reads it from the class
+    optParameters = [  # noqa: N815, RUF012 - usage.Options reads it from the class
         [
             "config",
             "c",
@@ -106,6 +108,11 @@ class House:
         self.key = KeyFile(settings.service.key_path)
         self.store = JobStore(self.database, self.key, self.news, reactor, self.limits)
 
+    async def prepare(self, database: Database) -> None:
+        """Bring the tables up to date, and make sure of the key; raises StartError and Unavailable."""
+        await migrate(database)
+        await identify(database, self.key)
+
     def give_up(self, sentence: str) -> None:
         """End the process: what is wrong does not go away by waiting."""
         log.critical("datamover cannot run: {sentence}", sentence=sentence)
@@ -121,7 +128,7 @@ def service_tree(settings: Config, reactor: Any) -> IService:
     tree = Ordered()
     for service in (
         Connections(house.registry),
-        DatabaseService(house.database, house.news, house.server, house.give_up),
+        DatabaseService(house.database, house.prepare, house.news, house.server, house.give_up),
         *_engine(house),
         *_doors(house),
         *_console(house),
@@ -146,7 +153,7 @@ def _engine(house: House) -> Iterator[Service]:
         return Throttle(reactor, bandwidth) if bandwidth else None
 
     async def dispatcher() -> Dispatcher:
-        tools = Tools(reactor, house.offload, settings.transfers, await queue.installation())
+        tools = Tools(reactor, house.offload, settings.transfers, await identify(house.database, house.key))
         rooms = Rooms(tools, house.registry, queue, throttle)
         return Dispatcher(
             queue,
@@ -233,7 +240,8 @@ class KeyFile:
 
     @cached_property
     def _cipher(self) -> Cipher:
-        return Cipher.from_file(self._path)
+        cipher: Cipher = Cipher.from_file(self._path)
+        return cipher
 
     def seal(self, text: str) -> bytes:
         return self._cipher.seal(text)

@@ -328,8 +328,11 @@ SET files_completed = files_completed + c.completed, files_failed = files_failed
 FROM counted c LEFT JOIN erred e USING (job)
 WHERE j.id = c.job;
 
--- name: read_installation
-SELECT id::text FROM installation;
+-- name: lock_installation
+SELECT id::text, proof FROM installation FOR UPDATE;
+
+-- name: prove_key
+UPDATE installation SET proof = %(proof)s WHERE proof IS NULL;
 
 -- name: notify
 SELECT pg_notify('datamover', %(news)s);

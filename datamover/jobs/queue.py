@@ -79,10 +79,6 @@ class Queue:
         """Seconds that a claim or a renewal holds."""
         return self._lease
 
-    async def installation(self) -> str:
-        """Return what tells this database from every other."""
-        return str((await self._database.fetch(self._queries["read_installation"]))[0]["id"])
-
     async def beat(self, active: int) -> None:
         """Tell that this node lives, and how many transfers it works on."""
         beat = {"node": self._node, "name": self._name, "roles": self._roles, "active": active}

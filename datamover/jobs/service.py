@@ -1,6 +1,6 @@
 """The database as a part of the running service: opened in the background, closed after everyone who uses it."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from twisted.application.service import Service
@@ -9,7 +9,6 @@ from twisted.logger import Logger
 
 from datamover.errors import StartError, Unavailable
 from datamover.jobs.database import Database
-from datamover.jobs.migrate import migrate
 from datamover.jobs.news import News
 
 log = Logger()
@@ -28,8 +27,17 @@ class DatabaseService(Service):
     ``give_up``, in a sentence.
     """
 
-    def __init__(self, database: Database, news: News, server: Server | None, give_up: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        prepare: Callable[[Database], Awaitable[None]],
+        news: News,
+        server: Server | None,
+        give_up: Callable[[str], None],
+    ) -> None:
+        """``prepare`` brings the tables up to date and checks what must fit them."""
         self._database = database
+        self._prepare = prepare
         self._news = news
         self._server = server
         self._give_up = give_up
@@ -41,7 +49,7 @@ class DatabaseService(Service):
         self._opening.addErrback(lambda failure: log.failure("the database is not opened", failure))
 
     async def _open(self) -> None:
-        self._database.start(_bring_up_to_date)
+        self._database.start(self._prepare)
         try:
             await self._database.opened()
             await self._news.start()
@@ -61,7 +69,3 @@ class DatabaseService(Service):
         await self._database.close()
         if self._server is not None:
             await self._server.stop()
-
-
-async def _bring_up_to_date(database: Database) -> None:
-    await migrate(database)

@@ -23,6 +23,7 @@ from datamover.engine.throttle import Throttle
 from datamover.engine.transfer import Tools
 from datamover.engine.worker import Worker
 from datamover.jobs.database import Database
+from datamover.jobs.installation import identify
 from datamover.jobs.news import News
 from datamover.jobs.queue import Queue
 from datamover.jobs.store import JobStore
@@ -112,7 +113,7 @@ class Rig:
             bandwidth = self.registry.get(name).bandwidth
             return Throttle(self.reactor, bandwidth) if bandwidth else None
 
-        tools = Tools(self.reactor, offload, self.settings.transfers, await queue.installation())
+        tools = Tools(self.reactor, offload, self.settings.transfers, await identify(self.database, self.seal))
         rooms = Rooms(tools, self.registry, queue, throttle)
         dispatcher = Dispatcher(
             queue,

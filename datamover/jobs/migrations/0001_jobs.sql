@@ -1,7 +1,8 @@
 -- Jobs, the transfers they consist of, the nodes that work on them, and the history.
 
 CREATE TABLE installation (
-    id      uuid NOT NULL DEFAULT gen_random_uuid()  -- part files are named for it: two services may share a disk
+    id      uuid NOT NULL DEFAULT gen_random_uuid(), -- part files are named for it: two services may share a disk
+    proof   bytea                                    -- sealed, so that a process with another key finds out at once
 );
 CREATE UNIQUE INDEX installation_one ON installation ((true));
 INSERT INTO installation DEFAULT VALUES;

@@ -1,0 +1,48 @@
+# make demo    see a file arrive, on this machine, with nothing prepared
+# make run     the service in the foreground
+# make test    the whole test suite    (needs Debian's packages: make system)
+# make lint    ruff and mypy
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+
+.PHONY: demo run test lint format build system clean
+
+demo: $(VENV)/.installed
+	@$(BIN)/python examples/demo.py
+
+run: $(VENV)/.installed
+	$(BIN)/twistd -n datamover
+
+test: $(VENV)/.developing
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.developing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.developing
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+build: $(VENV)/.developing
+	$(BIN)/python -m build
+
+# What the tests run against, on Debian.
+system:
+	apt-get update
+	apt-get install -y --no-install-recommends openssh-server openssh-client nginx-light postgresql librpc-xml-perl
+
+$(VENV)/.installed: pyproject.toml setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/.developing: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

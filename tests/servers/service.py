@@ -1,0 +1,113 @@
+"""datamover itself, as an operator runs it: a process of its own, asked over XML-RPC."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from xmlrpc.client import ServerProxy
+
+TWISTD = Path(sys.executable).with_name("twistd")
+PATIENCE = 60.0
+"""Seconds that a start, a stop or a job may take."""
+
+
+class Service:
+    """``twistd -n datamover`` with a configuration file of ``tables``; everything it has is below ``directory``.
+
+    ``command`` is what runs instead of twistd, given the options of datamover.
+    """
+
+    def __init__(self, directory: Path, tables: str, *, command: Callable[[Path], list[str]] | None = None) -> None:
+        self.directory = directory
+        self.port = free_port()
+        self.config = directory / "datamover.toml"
+        self.log = directory / "datamover.log"
+        listen = f'listen = ["tcp:{self.port}:interface=127.0.0.1"]'
+        self.config.write_text(f'[service]\n{listen}\ndata_directory = "{directory}/data"\n{tables}')
+        self._command = command or twistd
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/data_mover"
+
+    @property
+    def proxy(self) -> Any:
+        """A client; one for each thread."""
+        return ServerProxy(self.url, allow_none=False)
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self, environment: Mapping[str, str] | None = None) -> None:
+        """Start and wait until it is ready to work."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command(self.config),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.directory,
+                env={**os.environ, **(environment or {})},
+            )
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                if self.proxy.service.status()["ready"]:
+                    return
+            assert self._process.poll() is None, f"it ended:\n{self.log.read_text()}"
+            time.sleep(0.05)
+        raise AssertionError(f"it is not ready:\n{self.log.read_text()}")
+
+    def stop(self) -> None:
+        """Stop it as a supervisor would."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, number: int) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(number)
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise AssertionError(f"it did not stop:\n{self.log.read_text()}") from None
+
+    def ended(self, job: int) -> dict[str, Any]:
+        """Wait until a job is terminal and return what its status says."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            told: Any = self.proxy.jobs.wait(job, 5)
+            if told["status"] in ("COMPLETED", "PARTIAL", "FAILED", "CANCELLED"):
+                return dict(told)
+        raise AssertionError(f"job {job} does not end: {told}\n{self.log.read_text()}")
+
+    def memory(self) -> int:
+        """Return the most bytes of memory that the process has had at once."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+
+
+def twistd(config: Path) -> list[str]:
+    return [str(TWISTD), "-n", "--pidfile=", "datamover", "--config", str(config)]
+
+
+def free_port() -> int:
+    """Return a port that is free now; the configuration must name one."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
