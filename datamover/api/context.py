@@ -11,7 +11,7 @@ from twisted.internet import task
 from twisted.logger import Logger
 
 from datamover.config import Config
-from datamover.errors import DataMoverError, NotPermitted, RequestError, Scope, Unavailable
+from datamover.errors import DataMoverError, NotPermitted, Scope, Unavailable
 from datamover.jobs.request_files import Rules
 from datamover.jobs.values import Event, FileRecord, JobRecord, NewJob, State, Submitted
 from datamover.protocols.base import Origin, Place
@@ -110,7 +110,11 @@ class Registry(Protocol):
 class Policy(Protocol):
     """Which URLs may be sources."""
 
-    def check_url(self, url: str) -> None: ...
+    def allows(self, url: WebUrl) -> bool: ...
+
+    def check_url(self, url: str) -> None:
+        """Raise what says why a URL is not allowed."""
+        ...
 
 
 class Credentials(Protocol):
@@ -182,21 +186,21 @@ class Context:
             owner=caller.name,
             destinations=tuple(self.registry.names()),
             permitted=caller.destinations,
-            check_url=self._check_url,
+            read_url=self._read_url,
             max_files=self.config.limits.files,
             max_attempts=self.config.transfers.max_attempts,
         )
 
-    def _check_url(self, url: str) -> None:
-        self.policy.check_url(url)
-        if self.credentials is None or not self.config.sources.credentials:
-            return
-        try:
-            self.credentials.header_for(WebUrl.parse(url))
-        except RequestError:
-            raise
-        except DataMoverError as error:
-            raise Unavailable(error.message) from None
+    def _read_url(self, text: str) -> WebUrl:
+        url = WebUrl.parse(text)
+        if not self.policy.allows(url):
+            self.policy.check_url(text)
+        if self.credentials is not None and self.config.sources.credentials:
+            try:
+                self.credentials.header_for(url)
+            except DataMoverError as error:
+                raise Unavailable(error.message) from None
+        return url
 
     async def submit(self, jobs: Sequence[NewJob]) -> list[Submitted]:
         """Store jobs and say so in the log."""

@@ -12,7 +12,6 @@ from typing import Any
 from xmlrpc.client import Fault
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
-from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
@@ -22,7 +21,7 @@ from datamover.api import bccvl, destinations, jobs, methods, service, system, w
 from datamover.api.context import LOCAL, Caller, Context, Credentials, Http, Logins, Policy, Registry, Store
 from datamover.api.gate import Gate, Refusal
 from datamover.config import Config
-from datamover.errors import InvalidRequest, RequestError, RequestTooLarge
+from datamover.errors import InvalidRequest, RequestError, RequestTooLarge, Unavailable
 
 log = Logger()
 
@@ -143,8 +142,14 @@ class Door(Resource):
             refuse(request, request.refusal)
             return NOT_DONE_YET
         answering = Deferred.fromCoroutine(self._answer(request))
-        request.notifyFinish().addErrback(lambda gone: answering.cancel())
-        answering.addErrback(_unless_gone, request)
+        gone: list[Failure] = []
+
+        def left(reason: Failure) -> None:
+            gone.append(reason)
+            answering.cancel()
+
+        request.notifyFinish().addErrback(left)
+        answering.addErrback(_answer_failure, request, gone)
         return NOT_DONE_YET
 
     async def _answer(self, request: Any) -> None:
@@ -217,12 +222,14 @@ def _basic(headers: list[str]) -> tuple[str, str] | None:
     return (username, password) if colon else None
 
 
-def _unless_gone(failure: Failure, request: Any) -> None:
-    """Log a bug of the door itself; a client that went away is none."""
-    if isinstance(failure.value, CancelledError | ConnectionDone | ConnectionLost):
+def _answer_failure(failure: Failure, request: Any, gone: list[Failure]) -> None:
+    """Answer what the call itself could not: it was cancelled by us, or the door has a bug; a client may have gone."""
+    cancelled = isinstance(failure.value, CancelledError)
+    if gone and cancelled:
         return
-    fault: Fault = methods.bug("the door", failure)
-    if not request.finished and not request.startedWriting and not request._disconnected:
+    stopping = methods.fault(Unavailable("the service is stopping: ask again, with the same request_id"))
+    fault: Fault = stopping if cancelled else methods.bug("the door", failure)
+    if not gone and not request.startedWriting:
         request.setHeader(b"Content-Type", b"text/xml; charset=utf-8")
         request.write(wire.finished(fault))
         request.finish()

@@ -36,7 +36,7 @@ class Rules:
     """The registered names."""
     permitted: Collection[str] | None
     """Those that this client may use; None: all."""
-    check_url: Callable[[str], None]
+    read_url: Callable[[str], WebUrl]
     """Refuses a URL that may not be a source, or whose login is not at hand, with a RequestError."""
     max_files: int
     max_attempts: int
@@ -146,8 +146,7 @@ def url_source(text: str, key: str, rules: Rules) -> UrlSource:
     if scheme == "ala":
         raise UnsupportedScheme(f"{key}: {shown(text)!r}: dataset sources (ala://) are not available yet")
     with at(key):
-        rules.check_url(text)
-        url = WebUrl.parse(text)
+        url = rules.read_url(text)
     return UrlSource(url.text, url.shown)
 
 

@@ -7,6 +7,7 @@ from xmlrpc.client import Fault, ProtocolError, loads
 
 import pytest
 import pytest_twisted
+from twisted.internet.defer import CancelledError
 from twisted.logger import LogEvent, globalLogPublisher
 
 from datamover.api.site import LARGE_AT_ONCE, SMALL
@@ -204,6 +205,18 @@ async def test_large_requests_take_turns(tmp_path: Path) -> None:
         await door.close()
     assert small["id"] == 1
     assert codes == [1001] * 3 * LARGE_AT_ONCE
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_call_that_is_cancelled_within_is_answered(door: Door) -> None:
+    """What the service gives up by itself, as when it stops, leaves no client without an answer."""
+
+    async def given_up(*_: Any) -> Any:
+        raise CancelledError
+
+    store: Any = door.store
+    store.job = given_up
+    assert (await faulted(door.ask(lambda s: s.jobs.status(1)))).faultCode == 1012
 
 
 @pytest_twisted.ensureDeferred

@@ -14,7 +14,7 @@ from datamover.jobs.request_files import Rules
 from datamover.jobs.requests import finish
 from datamover.jobs.values import Naming, NewFile, NewJob, Overwrite, PlaceSource, UrlSource
 from datamover.registry.destinations import Registry
-from datamover.registry.sources import SourcePolicy
+from tests.unit.test_requests import read_url
 
 URL = "http://example.org/maps/a.zip"
 WEB = UrlSource(URL, URL)
@@ -26,7 +26,7 @@ def moves(tmp_path: Path) -> Moves:
     """Two places, /…/visualiser and /…/compute, and one that this client may not use."""
     names = ("visualiser", "compute", "vault")
     config = Config(destinations={name: DestinationTable(url=(tmp_path / name).as_uri()) for name in names})
-    rules = Rules("portal", names, names[:2], SourcePolicy().check_url, 10, 7)
+    rules = Rules("portal", names, names[:2], read_url, 10, 7)
     caller = Caller("portal", administrator=False, destinations=names[:2])
     return Moves(Registry.from_config(config, Clock()), rules, caller)
 

@@ -10,9 +10,15 @@ from datamover.jobs.request_files import Rules
 from datamover.jobs.requests import check_request, checking, checking_many, finish
 from datamover.jobs.values import Checksum, Naming, Overwrite, PlaceSource, UrlSource
 from datamover.registry.sources import SourcePolicy
+from datamover.registry.urls import WebUrl
 
 URL = "https://example.org/data/a.csv"
 SHA256 = "sha256:" + "AB" * 32
+
+
+def read_url(text: str) -> WebUrl:
+    SourcePolicy().check_url(text)
+    return WebUrl.parse(text)
 
 
 def rules(**changes: Any) -> Rules:
@@ -21,7 +27,7 @@ def rules(**changes: Any) -> Rules:
             "owner": "portal",
             "destinations": ("archive", "visualiser", "vault"),
             "permitted": ("archive", "visualiser"),
-            "check_url": SourcePolicy().check_url,
+            "read_url": read_url,
             "max_files": 10,
             "max_attempts": 5,
             **changes,
