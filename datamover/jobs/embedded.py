@@ -1,0 +1,184 @@
+"""The embedded PostgreSQL: started where none is running, shared by this machine's processes, stopped by the last.
+
+It outlives a starter that is killed, and the next start takes it over. ``users.lock`` is held, shared, by every
+process that uses the server; ``start.lock`` by the one that starts or stops it. Files and users are cluster.py's
+matter.
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from psycopg2.extensions import make_dsn
+from twisted.internet.defer import CancelledError, DeferredLock
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+
+from datamover.errors import StartError
+from datamover.jobs.cluster import PORT, Cluster, Programs, Server, hang_up
+
+log = Logger()
+Result = TypeVar("Result")
+
+_POLL = 0.05
+"""Seconds between two looks at what another process, or the server, does."""
+_SURVIVORS = 60.0
+"""Seconds that a killed server's processes may take to end."""
+_FOREVER = str(10**8)
+"""Seconds that pg_ctl waits: a recovery takes as long as it takes, and pg_ctl counts tenths in 32 bits."""
+
+
+class EmbeddedPostgres:
+    """The server below ``data_directory``, as one process uses it."""
+
+    def __init__(self, reactor: Any, data_directory: Path) -> None:
+        self._reactor = reactor
+        self._cluster = Cluster(data_directory)
+        self._turn = DeferredLock()
+        self._users: int | None = None
+
+    async def start(self) -> str:
+        """Make the cluster if there is none, start the server if it does not run, and return its address.
+
+        Waits as long as a recovery takes. Raises StartError. Cancelling leaves a server that is starting to itself.
+        """
+        return await self.ensure()
+
+    async def ensure(self) -> str:
+        """Return the server's address; a server that has died is started again, otherwise like ``start``."""
+        if self._users is not None and (server := self._cluster.server()) and server.status == "ready":
+            return _dsn(server)
+        await self._turn.acquire()
+        try:
+            return await self._ensure()
+        finally:
+            self._turn.release()
+
+    async def stop(self) -> None:
+        """Stop using the server; the last to do so stops it, which this awaits."""
+        await self._turn.acquire()
+        try:
+            if self._users is not None:
+                await self._stop()
+        finally:
+            self._turn.release()
+
+    async def _ensure(self) -> str:
+        programs = await self._blocking(self._cluster.prepare)
+        start_lock = await self._locked("start.lock", fcntl.LOCK_EX)
+        try:
+            if self._users is None:
+                self._users = await self._locked("users.lock", fcntl.LOCK_SH)
+            server = await self._settled()
+            if server is None:
+                await self._start(programs)
+                server = await self._settled()
+            if server is None:
+                raise StartError(f"the database server ended as soon as it had started: see {self._cluster.log}")
+            return _dsn(server)
+        finally:
+            os.close(start_lock)
+
+    async def _stop(self) -> None:
+        start_lock = await self._locked("start.lock", fcntl.LOCK_EX)
+        users, self._users = self._users, None
+        try:
+            if users is None or not _try_lock(users, fcntl.LOCK_EX):
+                return
+            server = self._cluster.server()
+            if server is not None:
+                programs = await self._blocking(self._cluster.prepare)
+                await self._run(programs, "pg_ctl", "stop", "-m", "fast", "-w", "-t", _FOREVER, "-D", self._directory)
+                if server.sockets.parent != self._cluster.home:
+                    shutil.rmtree(server.sockets, ignore_errors=True)
+                log.info("stopped the embedded PostgreSQL")
+        finally:
+            if users is not None:
+                os.close(users)
+            os.close(start_lock)
+
+    @property
+    def _directory(self) -> str:
+        return str(self._cluster.directory)
+
+    async def _settled(self) -> Server | None:
+        """Wait until the server, if one runs, is either ready or gone."""
+        while (server := self._cluster.server()) is not None and server.status != "ready":
+            await deferLater(self._reactor, _POLL)
+        return server
+
+    async def _start(self, programs: Programs) -> None:
+        waited = 0.0
+        while await self._blocking(self._cluster.survivors):
+            if waited > _SURVIVORS:
+                raise StartError(f"processes of a killed database server still use {self._directory}: end them first")
+            await deferLater(self._reactor, _POLL)
+            waited += _POLL
+        if not self._cluster.directory.exists():
+            await self._make(programs)
+        sockets = await self._blocking(self._cluster.sockets, programs.user)
+        await self._blocking(self._cluster.forget_stranger)
+        await self._blocking(programs.write_settings, self._cluster, sockets)
+        arguments = ("-w", "-t", _FOREVER, "-D", self._directory, "-l", str(self._cluster.log))
+        await self._run(programs, "pg_ctl", "start", *arguments)
+        log.info("started the embedded PostgreSQL in {directory}", directory=self._directory)
+
+    async def _make(self, programs: Programs) -> None:
+        """Make the cluster under another name first: what is there under its own name is whole."""
+        unfinished = self._cluster.home / "cluster.new"
+        await self._blocking(partial(shutil.rmtree, unfinished, ignore_errors=True))
+        arguments = ("-U", "datamover", "-E", "UTF8", "--locale=C", "-A", "peer", "--no-instructions")
+        await self._run(programs, "initdb", *arguments, "-D", str(unfinished))
+        with (unfinished / "postgresql.conf").open("a") as settings:
+            settings.write("\ninclude_if_exists = 'datamover.conf'  # written anew at every start\n")
+            settings.flush()
+            os.fsync(settings.fileno())
+        unfinished.rename(self._cluster.directory)
+        log.info("made a database in {directory}", directory=self._directory)
+
+    async def _run(self, programs: Programs, program: str, *arguments: str) -> None:
+        """Run one of PostgreSQL's programs; raises StartError when it fails."""
+        process = programs.begin(program, *arguments)
+        try:
+            said, _ = await self._blocking(process.communicate)
+        except CancelledError:
+            hang_up(process)
+            raise
+        if process.returncode:
+            lines = [line for line in said.splitlines() if line.strip()]
+            raise StartError(
+                f"PostgreSQL's {program} failed ({lines[-1].strip() if lines else process.returncode}): "
+                f"see {self._cluster.log}"
+            )
+
+    async def _locked(self, name: str, kind: int) -> int:
+        """Return a descriptor that holds a lock, once it can be had; closing it, or dying, lets go."""
+        path = self._cluster.data_directory / f"postgresql-{name}"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            while not _try_lock(descriptor, kind):
+                await deferLater(self._reactor, _POLL)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    async def _blocking(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        return await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function, *arguments)
+
+
+def _try_lock(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _dsn(server: Server) -> str:
+    return str(make_dsn(host=str(server.sockets), port=PORT, user="datamover", dbname="postgres"))
