@@ -18,6 +18,7 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from datamover import errors
 from datamover.errors import Scope
 from datamover.protocols.base import Place, Pool
+from datamover.protocols.sftp import leases
 from datamover.protocols.sftp.transport import Transport
 from tests.protocols.sftp import MIB, drain, opened, pour, send, sha256
 from tests.servers.conch import PASSWORD, ConchServer
@@ -199,6 +200,21 @@ async def test_restarted_server(sshd: Sshd) -> None:
         sshd.restart()
         await until(lambda: not _link_usable(pool))
         await send(writing(pool), "file", b"data")
+
+
+@pytest_twisted.ensureDeferred
+async def test_idle_connection(sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that nothing uses is closed after a while, not before, and made again when it is needed."""
+    monkeypatch.setattr(leases, "IDLE", 0.2)
+    async with opened(sshd) as pool:
+        (sshd.root / "file").write_bytes(b"data")
+        source = await reading(pool).origin("file").open()
+        await task.deferLater(reactor, 0.5)
+        assert await source.read() == b"data"
+        assert sshd.connections()
+        await source.close()
+        await until(lambda: not sshd.connections())
+        await send(writing(pool), "file", b"new")
 
 
 @pytest_twisted.ensureDeferred

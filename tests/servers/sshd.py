@@ -1,7 +1,7 @@
 """A real OpenSSH server for tests: its own keys and files in one directory, a port of the system's choice."""
 
-import getpass
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -47,7 +47,7 @@ class Sshd:
         self.directory = directory
         self.root = directory / "root"
         """Files that ``url`` names."""
-        self.user = getpass.getuser()
+        self.user = pwd.getpwuid(os.geteuid()).pw_name
         self.known_hosts = directory / "known_hosts"
         self.private_key = directory / "client_ed25519"
         self.passphrase_file = directory / "passphrase"

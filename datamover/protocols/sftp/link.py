@@ -1,32 +1,30 @@
-"""One SSH connection to a file server: made and logged in within a time, carrying a few SFTP channels."""
+"""One SSH connection to a file server: made and logged in within a time, closed in peace.
 
-from collections.abc import Callable
+Which of its SFTP channels serves whom is the matter of ``leases``.
+"""
+
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from twisted.conch.ssh.connection import SSHConnection
 from twisted.internet import error as failures
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from datamover import errors
 from datamover.errors import DataMoverError
-from datamover.protocols.sftp.channel import SftpChannel, again
+from datamover.protocols.sftp.channel import again
 from datamover.protocols.sftp.known_hosts import KnownHosts, Verdict, entry_name, fingerprint, key_kind
+from datamover.protocols.sftp.leases import Channels, Leases
 from datamover.protocols.sftp.login import Credentials, Login, SecretFiles
 from datamover.protocols.sftp.session import Session
 from datamover.protocols.sftp.transport import Transport, host_key_algorithms
 from datamover.protocols.sftp.wire import words
 
-CHANNELS = 6
-"""Of one connection; servers allow ten (MaxSessions) and others may want some."""
 PATIENCE = 2.0
 """Seconds for a good-bye to be sent."""
-IDLE = 60.0
-"""Seconds without use after which a connection is closed: a firewall may forget it, and tell nobody."""
 
 log = Logger()
 
@@ -47,32 +45,6 @@ class Server:
         return entry_name(self.host, self.port)
 
 
-class _Channels(SSHConnection):
-    """conch's connection, with the data of channels taken as it is."""
-
-    _log = Logger(observer=lambda event: None)  # type: ignore[arg-type]  # conch tells every step at "info"
-
-    def __init__(self, started: Callable[[], None]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._started = started
-
-    def serviceStarted(self) -> None:  # noqa: N802 - conch's name
-        self._started()
-
-    def data(self, message: memoryview) -> None:
-        """Give a CHANNEL_DATA message to its channel, and let the server send as much again in time."""
-        channel = self.channels[int.from_bytes(message[1:5], "big")]
-        length = int.from_bytes(message[5:9], "big")
-        if length != len(message) - 9 or length > channel.localWindowLeft:
-            channel.fail(errors.ServerError("the server sends more than it may"))
-            return
-        channel.localWindowLeft -= length
-        if channel.localWindowLeft < channel.localWindowSize // 2:
-            room = channel.localWindowSize - channel.localWindowLeft
-            self.adjustWindow(channel, room)  # type: ignore[no-untyped-call]
-        channel.dataReceived(message[9:])
-
-
 class Link:
     """A connection, logged in once ``open`` has completed, ``usable`` until it is lost."""
 
@@ -81,15 +53,11 @@ class Link:
         self._server = server
         self._transport: Transport | None = None
         self._credentials = Credentials()
-        self._channels = _Channels(self._logged_in)
+        self._channels = Channels(self._logged_in)
+        self._leases = Leases(reactor, self._channels, server.connect_timeout, server.idle_timeout)
         self._ready: Deferred[None] = Deferred()
         self._ended = False
         self._farewells: list[Deferred[None]] = []
-        self._sessions: list[Session] = []
-        self._opening = DeferredLock()
-        self._users = 0
-        self._idle: Any = None
-        self._limit = CHANNELS
         self.directories: dict[str, tuple[float, bytes]] = {}
         """Directories below the root that were found to lie there: when, and their real path."""
 
@@ -175,7 +143,7 @@ class Link:
 
     def _end(self, reason: DataMoverError) -> None:
         self._ended = True
-        self._stop_idling()
+        self._leases.stop()
         log.info("the connection to {server} ended: {reason}", server=self._server.shown, reason=reason.message)
         if not self._ready.called:
             self._ready.addErrback(lambda _: None)
@@ -191,7 +159,7 @@ class Link:
             return
         if transport.failure is None:
             transport.leave()
-        self._stop_idling()
+        self._leases.stop()
         farewell: Deferred[None] = Deferred()
         self._farewells.append(farewell)
         impatience = self._reactor.callLater(PATIENCE, transport.transport.abortConnection)
@@ -207,96 +175,19 @@ class Link:
 
     def lease(self) -> "Lease":
         """Return a channel for the length of an ``async with``, or until the lease is given back."""
-        return Lease(self)
-
-    async def take(self) -> Session:
-        """Return a channel of one's own, or, when there are enough, the one with the fewest users."""
-        self._users += 1
-        self._stop_idling()
-        try:
-            return await self._take()
-        except BaseException:
-            self._left()
-            raise
-
-    def give_back(self, session: Session) -> None:
-        """Let go of what ``take`` returned."""
-        session.users -= 1
-        self._left()
-
-    def _left(self) -> None:
-        self._users -= 1
-        if not self._users and not self._ended:
-            self._idle = self._reactor.callLater(IDLE, self._tire)
-
-    def _stop_idling(self) -> None:
-        idle, self._idle = self._idle, None
-        if idle is not None and idle.active():
-            idle.cancel()
-
-    def _tire(self) -> None:
-        if self._transport is not None and self._transport.failure is None:
-            self._transport.failure = errors.ConnectionLost("the connection was closed, for nothing used it")
-            self._transport.leave()
-
-    async def _take(self) -> Session:
-        session = self._idlest()
-        if session is None or (session.users and len(self._sessions) < self._limit):
-            await self._opening.acquire()
-            try:
-                session = self._idlest()
-                if session is None or (session.users and len(self._sessions) < self._limit):
-                    session = await self._one_more(session)
-                session.users += 1
-            finally:
-                self._opening.release()
-        else:
-            session.users += 1
-        return session
-
-    def _idlest(self) -> Session | None:
-        self._sessions = [session for session in self._sessions if session.channel.failure is None]
-        return min(self._sessions, key=lambda session: session.users, default=None)
-
-    async def _one_more(self, instead: Session | None) -> Session:
-        """Open a channel; where the server refuses one, be content with those there are."""
-        channel = SftpChannel(self._reactor, self._server.idle_timeout)
-        channel.conn = self._channels
-        session = Session(channel)
-        if self._ended:
-            raise errors.ConnectionLost("the connection broke")
-        self._channels.openChannel(channel)  # type: ignore[no-untyped-call]
-        assert self._transport is not None
-        heard = self._transport.received
-        opening = Deferred.fromCoroutine(session.open())
-        try:
-            await opening.addTimeout(self._server.connect_timeout, self._reactor, onTimeoutCancel=self._late)
-        except errors.TimedOut as error:
-            channel.fail(error)
-            if self._transport.received == heard:
-                self._transport.fail(error)
-            raise
-        except errors.ServerError:
-            if instead is None:
-                raise
-            self._limit = len(self._sessions)
-            return instead
-        except BaseException:
-            channel.fail(errors.ConnectionLost("the channel was given up while it was opened"))
-            raise
-        self._sessions.append(session)
-        return session
+        return Lease(self, self._leases)
 
 
 class Lease:
     """A channel held; given back once."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, leases: Leases) -> None:
         self.link = link
+        self._leases = leases
         self._session: Session | None = None
 
     async def __aenter__(self) -> Session:
-        self._session = await self.link.take()
+        self._session = await self._leases.take()
         return self._session
 
     async def __aexit__(
@@ -307,4 +198,4 @@ class Lease:
     def give_back(self) -> None:
         session, self._session = self._session, None
         if session is not None:
-            self.link.give_back(session)
+            self._leases.give_back(session)

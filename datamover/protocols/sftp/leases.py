@@ -1,0 +1,146 @@
+"""The SFTP channels of one connection and who uses them: one each while there are enough, shared beyond that."""
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from twisted.conch.ssh.connection import SSHConnection
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.logger import Logger
+
+from datamover import errors
+from datamover.protocols.sftp.channel import SftpChannel
+from datamover.protocols.sftp.session import Session
+
+CHANNELS = 6
+"""Of one connection; servers allow ten (MaxSessions) and others may want some."""
+IDLE = 60.0
+"""Seconds without use after which a connection is closed: a firewall may forget it, and tell nobody."""
+
+
+class Channels(SSHConnection):
+    """conch's connection, with the data of channels taken as it is."""
+
+    _log = Logger(observer=lambda event: None)  # type: ignore[arg-type]  # conch tells every step at "info"
+
+    def __init__(self, started: Callable[[], None]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._started = started
+
+    def serviceStarted(self) -> None:  # noqa: N802 - conch's name
+        self._started()
+
+    def data(self, message: memoryview) -> None:
+        """Give a CHANNEL_DATA message to its channel, and let the server send as much again in time."""
+        channel = self.channels[int.from_bytes(message[1:5], "big")]
+        length = int.from_bytes(message[5:9], "big")
+        if length != len(message) - 9 or length > channel.localWindowLeft:
+            channel.fail(errors.ServerError("the server sends more than it may"))
+            return
+        channel.localWindowLeft -= length
+        if channel.localWindowLeft < channel.localWindowSize // 2:
+            room = channel.localWindowSize - channel.localWindowLeft
+            self.adjustWindow(channel, room)  # type: ignore[no-untyped-call]
+        channel.dataReceived(message[9:])
+
+
+class Leases:
+    """The channels of a connection that is logged in, opened when they are needed."""
+
+    def __init__(self, reactor: Any, connection: Channels, open_timeout: float, idle_timeout: float) -> None:
+        self._reactor = reactor
+        self._connection = connection
+        self._open_timeout = open_timeout
+        self._idle_timeout = idle_timeout
+        self._sessions: list[Session] = []
+        self._opening = DeferredLock()
+        self._limit = CHANNELS
+        self._users = 0
+        self._idle: Any = None
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Watch no more for idleness: the connection ends."""
+        self._stopped = True
+        self._keep_awake()
+
+    async def take(self) -> Session:
+        """Return a channel of one's own, or, when there are enough, the one with the fewest users."""
+        self._users += 1
+        self._keep_awake()
+        try:
+            return await self._take()
+        except BaseException:
+            self._left()
+            raise
+
+    def give_back(self, session: Session) -> None:
+        """Let go of what ``take`` returned."""
+        session.users -= 1
+        self._left()
+
+    def _left(self) -> None:
+        self._users -= 1
+        if not self._users and not self._stopped:
+            self._idle = self._reactor.callLater(IDLE, self._tire)
+
+    def _keep_awake(self) -> None:
+        idle, self._idle = self._idle, None
+        if idle is not None and idle.active():
+            idle.cancel()
+
+    def _tire(self) -> None:
+        transport: Any = self._connection.transport
+        if transport.failure is None:
+            transport.failure = errors.ConnectionLost("it was closed, for nothing used it")
+            transport.leave()
+
+    async def _take(self) -> Session:
+        session = self._idlest()
+        if session is None or (session.users and len(self._sessions) < self._limit):
+            await self._opening.acquire()
+            try:
+                session = self._idlest()
+                if session is None or (session.users and len(self._sessions) < self._limit):
+                    session = await self._one_more(session)
+                session.users += 1
+            finally:
+                self._opening.release()
+        else:
+            session.users += 1
+        return session
+
+    def _idlest(self) -> Session | None:
+        self._sessions = [session for session in self._sessions if session.channel.failure is None]
+        return min(self._sessions, key=lambda session: session.users, default=None)
+
+    async def _one_more(self, instead: Session | None) -> Session:
+        """Open a channel; where the server refuses one, be content with those there are."""
+        transport: Any = self._connection.transport
+        if self._stopped:
+            raise errors.ConnectionLost("the connection broke")
+        channel = SftpChannel(self._reactor, self._idle_timeout)
+        channel.conn = self._connection
+        session = Session(channel)
+        self._connection.openChannel(channel)  # type: ignore[no-untyped-call]
+        heard = transport.received
+        try:
+            opening = Deferred.fromCoroutine(session.open())
+            await opening.addTimeout(self._open_timeout, self._reactor, onTimeoutCancel=self._late)
+        except errors.TimedOut as error:
+            channel.fail(error)
+            if transport.received == heard:
+                transport.fail(error)
+            raise
+        except errors.ServerError:
+            if instead is None:
+                raise
+            self._limit = len(self._sessions)
+            return instead
+        except BaseException:
+            channel.fail(errors.ConnectionLost("the channel was given up while it was opened"))
+            raise
+        self._sessions.append(session)
+        return session
+
+    def _late(self, result: object, timeout: float) -> NoReturn:
+        raise errors.TimedOut(f"the server opened no SFTP channel within {timeout:g} s")
