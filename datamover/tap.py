@@ -3,6 +3,7 @@
 The one place where the reactor is named; everything below is handed it.
 """
 
+import atexit
 import os
 import random
 import socket
@@ -94,10 +95,11 @@ class House:
         file = str(settings.path or "the built-in configuration")
         self.settings = settings
         self.reactor = reactor
+        self._given_up = False
         self.offload: Offload = partial(deferToThreadPool, reactor, reactor.getThreadPool())
         self.policy = SourcePolicy.from_config(settings.sources, file=file)
         self.credentials = SourceCredentials.from_config(settings.sources, file=file)
-        self.http = HttpClient(reactor, settings.http, settings.transfers, self.policy, self.credentials)
+        self.http = HttpClient(reactor, settings.http, settings.transfers, self.policy, self.credentials, file=file)
         self.registry = Registry.from_config(settings, reactor, self.http)
         self.limits = {name: self.registry.get(name).max_active for name in self.registry.names()}
         own = settings.database.url is None
@@ -114,12 +116,14 @@ class House:
         await identify(database, self.key)
 
     def give_up(self, sentence: str) -> None:
-        """End the process: what is wrong does not go away by waiting."""
+        """End the process, with exit status 1: what is wrong does not go away by waiting."""
+        if self._given_up:
+            return
+        self._given_up = True
         log.critical("datamover cannot run: {sentence}", sentence=sentence)
-        if self.reactor.running:
-            self.reactor.stop()
-        else:
-            self.reactor.callWhenRunning(self.reactor.stop)
+        # The reactor and twistd have no word for failure: a supervisor would take this for a wanted end.
+        atexit.register(os._exit, 1)
+        self.reactor.callWhenRunning(self.reactor.stop)
 
 
 def service_tree(settings: Config, reactor: Any) -> IService:

@@ -3,7 +3,7 @@
 Pure: what a column means is written here and nowhere else. The queries themselves stand in queries.sql.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -54,10 +54,10 @@ def job_parameters(job: NewJob) -> dict[str, Any]:
     }
 
 
-def file_parameters(job: NewJob, cipher: Seal) -> list[dict[str, Any]]:
-    """Return what ``insert_transfers`` asks for: one placement group for an archive, else one for each file."""
-    return [
-        {
+def file_parameters(job: NewJob, cipher: Seal) -> Iterator[dict[str, Any]]:
+    """Yield what ``insert_transfers`` asks for: one placement group for an archive, else one for each file."""
+    for index, file in enumerate(job.files):
+        yield {
             "index": index,
             "leader": 0 if job.archive else index,
             **_source_columns(file.source, cipher),
@@ -68,8 +68,6 @@ def file_parameters(job: NewJob, cipher: Seal) -> list[dict[str, Any]]:
             "checksum": str(file.checksum) if file.checksum else None,
             "expected_size": file.size,
         }
-        for index, file in enumerate(job.files)
-    ]
 
 
 def _known(job: NewJob, index: int, file: NewFile) -> bool:

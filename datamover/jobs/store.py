@@ -7,10 +7,12 @@ database is away; one that changes something has then changed nothing, unless th
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 
 from datamover.errors import InvalidState, RequestIdConflict, UnknownJob
 from datamover.jobs import listing, news, rows
@@ -21,6 +23,8 @@ from datamover.jobs.values import Event, FileRecord, JobRecord, NewJob, State, S
 MOST_IDS = 2**31 - 1
 LEASE = 30.0
 """Seconds that an engine may be silent before others take its work."""
+SLICE = 500
+"""Rows that are made in one go."""
 POLL = 1.0
 """Seconds after which a waiting call looks again, should no word have come."""
 
@@ -55,20 +59,34 @@ class JobStore:
         Raises RequestIdConflict where a request_id was used for another request.
         """
 
+        files = [await self._columns(job) for job in jobs]
+
         async def store(cursor: Cursor) -> list[Submitted]:
-            submitted = [await self._submit(cursor, job, index, len(jobs)) for index, job in enumerate(jobs)]
+            submitted = [
+                await self._submit(cursor, job, files[index], f"requests[{index}]: " if len(jobs) > 1 else "")
+                for index, job in enumerate(jobs)
+            ]
             if any(one.created for one in submitted):
                 await cursor.execute(self._queries["notify"], {"news": news.WORK})
             return submitted
 
         return await self._database.transaction(store)
 
-    async def _submit(self, cursor: Cursor, job: NewJob, index: int, total: int) -> Submitted:
+    async def _columns(self, job: NewJob) -> list[dict[str, Any]]:
+        """Return the rows of a job's files; many are made a slice at a time, between other calls."""
+        columns: list[dict[str, Any]] = []
+        making = rows.file_parameters(job, self._cipher)
+        while some := list(islice(making, SLICE)):
+            columns += some
+            if len(some) == SLICE:
+                await deferLater(self._clock, 0)
+        return columns
+
+    async def _submit(self, cursor: Cursor, job: NewJob, files: Sequence[Any], where: str) -> Submitted:
         made = await cursor.fetch_one(self._queries["insert_job"], rows.job_parameters(job))
         if made is None:
-            return await self._found(cursor, job, f"requests[{index}]: " if total > 1 else "")
-        files = rows.file_parameters(job, self._cipher)
-        await cursor.execute(self._queries["insert_transfers"], {"job": made["id"], "files": Json(files)})
+            return await self._found(cursor, job, where)
+        await cursor.execute(self._queries["insert_transfers"], {"job": made["id"], "files": Json(list(files))})
         event = {"job": made["id"], "file": None, "kind": "submitted", "details": Json({"files": len(files)})}
         await cursor.execute(self._queries["insert_event"], event)
         return Submitted(made["id"], State.PENDING, created=True)

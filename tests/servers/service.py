@@ -32,6 +32,7 @@ class Service:
         self.config.write_text(f'[service]\n{listen}\ndata_directory = "{directory}/data"\n{tables}')
         self._command = command or twistd
         self._process: subprocess.Popen[bytes] | None = None
+        self._proxy: ServerProxy | None = None
 
     @property
     def url(self) -> str:
@@ -39,8 +40,10 @@ class Service:
 
     @property
     def proxy(self) -> Any:
-        """A client; one for each thread."""
-        return ServerProxy(self.url, allow_none=False)
+        """A client, closed when the service ends; for one thread."""
+        if self._proxy is None:
+            self._proxy = ServerProxy(self.url)
+        return self._proxy
 
     @property
     def pid(self) -> int:
@@ -60,8 +63,9 @@ class Service:
             )
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
-            with contextlib.suppress(OSError):
-                if self.proxy.service.status()["ready"]:
+            with contextlib.suppress(OSError), ServerProxy(self.url) as proxy:
+                told: Any = proxy.service.status()
+                if told["ready"]:
                     return
             assert self._process.poll() is None, f"it ended:\n{self.log.read_text()}"
             time.sleep(0.05)
@@ -76,6 +80,9 @@ class Service:
         self._end(signal.SIGKILL)
 
     def _end(self, number: int) -> None:
+        if self._proxy is not None:
+            self._proxy("close")()
+            self._proxy = None
         process, self._process = self._process, None
         if process is None:
             return

@@ -32,8 +32,10 @@ class HttpClient:
         transfers: config.Transfers,
         policy: SourcePolicy,
         credentials: SourceCredentials,
+        *,
+        file: str = "datamover.toml",
     ) -> None:
-        """Prepare; nothing is connected yet. Raises ConfigError for a proxy or ``ca_file`` that cannot be used."""
+        """Prepare; nothing is connected yet. Raises ConfigError, naming ``file``, for a useless proxy or ``ca_file``."""
         self._policy = policy
         self._credentials = credentials
         self._sender = Sender(
@@ -43,6 +45,7 @@ class HttpClient:
             idle_timeout=transfers.idle_timeout,
             ca_file=http.ca_file,
             proxy=http.proxy,
+            file=file,
         )
 
     def origin(self, url: str) -> Origin:

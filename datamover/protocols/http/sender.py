@@ -77,14 +77,15 @@ class Sender:
         idle_timeout: float,
         ca_file: Path | None = None,
         proxy: str | None = None,
+        file: str = "datamover.toml",
     ) -> None:
-        """Prepare; times in seconds. Raises ConfigError for a ``ca_file`` or ``proxy`` that cannot be used."""
+        """Prepare; times in seconds. Raises ConfigError, naming ``file``, for a ``ca_file`` or ``proxy`` of no use."""
         self._reactor = reactor
         self._policy = policy
         self._connect_timeout = connect_timeout
         self._idle_timeout = idle_timeout
-        self._tls = Policy(VerifiedTLS(ca_file))
-        self._proxy = None if proxy is None else self._proxy_endpoint(proxy)
+        self._tls = Policy(VerifiedTLS(ca_file, file=file))
+        self._proxy = None if proxy is None else self._proxy_endpoint(proxy, file)
         self._pool = Pool(reactor, connect_timeout=connect_timeout, idle_timeout=idle_timeout)
         self._waiting: set[Deferred[Any]] = set()
         self._closed = False
@@ -167,14 +168,15 @@ class Sender:
             endpoint = wrapClientTLS(self._tls.creatorForNetloc(url.host.encode("ascii"), url.port), endpoint)
         return endpoint
 
-    def _proxy_endpoint(self, proxy: str) -> IStreamClientEndpoint:
+    def _proxy_endpoint(self, proxy: str, file: str) -> IStreamClientEndpoint:
         try:
             url: WebUrl | None = WebUrl.parse(proxy)
         except (InvalidRequest, UnsupportedScheme):
             url = None
         if url is None or url.scheme != "http" or url.path != "/" or url.query is not None:
             raise ConfigError(
-                'http.proxy: expected the address of an HTTP proxy, without a login, such as "http://proxy.example.org:3128"'
+                f"{file}: http.proxy: expected the address of an HTTP proxy, without a login, "
+                'such as "http://proxy.example.org:3128"'
             )
         return NamedEndpoint(
             self._reactor,
