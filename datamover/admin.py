@@ -1,0 +1,225 @@
+"""``datamover-admin``: what is done by hand, around the service. One sentence on standard error when it fails.
+
+It only reads the command line and says what happened; the work is done in the rooms it belongs to.
+"""
+
+import argparse
+import getpass
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any, cast
+
+import psycopg2
+from psycopg2 import sql
+from psycopg2.extensions import encrypt_password, parse_dsn
+from twisted.internet import task
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from datamover import __version__, config
+from datamover.config import Config
+from datamover.errors import ConfigError, DataMoverError, StartError
+from datamover.jobs.connection import CONNECT_TIMEOUT, one_line
+from datamover.jobs.database import Database, given
+from datamover.jobs.embedded import EmbeddedPostgres
+from datamover.jobs.migrate import migrate
+from datamover.logins import hash_password
+
+SCAN_TIMEOUT = 30.0
+"""Seconds."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit status: 0, 1 for a failure, 2 (by SystemExit) for a wrong command line."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except DataMoverError as error:
+        print(f"datamover-admin: {error.message}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="datamover-admin", description="Prepare and check a datamover.")
+    parser.add_argument("--version", action="version", version=f"datamover {__version__}")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--config", metavar="FILE", help="the configuration (default: where the service looks)")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, parents=[common], help=text, description=text)
+        added.set_defaults(run=run)
+        return added
+
+    init = command("init-db", init_db, "Make the database and its tables; running it again is safe.")
+    init.add_argument(
+        "--admin-url",
+        metavar="URL",
+        help="a PostgreSQL URL that may create roles and databases, to make those that database.url names",
+    )
+    command("migrate", migrate_db, "Bring the database's tables up to date.")
+    command("check-config", check_config, "Check the configuration and say what it comes to.")
+    command("hash-password", print_hash, "Read a password and print what a password_hash takes.")
+    scan = command("scan-host-key", scan_host, "Print an SSH server's host keys as known_hosts lines.")
+    scan.add_argument("host", metavar="HOST[:PORT]", type=_host_and_port)
+    return parser
+
+
+def init_db(options: argparse.Namespace) -> None:
+    settings = _settings(options)
+    if settings.database.url is None:
+        if options.admin_url is not None:
+            raise ConfigError("--admin-url is for the PostgreSQL that database.url names, and none is named")
+    elif options.admin_url is not None:
+        _create(settings, options.admin_url)
+    migrate_db(options)
+
+
+def migrate_db(options: argparse.Namespace) -> None:
+    settings = _settings(options)
+
+    async def work(reactor: Any) -> None:
+        own = settings.database.url is None
+        server = EmbeddedPostgres(reactor, settings.service.data_directory) if own else None
+        database = Database(reactor, server.ensure if server else given(settings.database), 1)
+        try:
+            await database.open()
+            applied = await migrate(database)
+        except psycopg2.Error as error:
+            raise StartError(f"the database refuses the migration: {one_line(error)}") from None
+        finally:
+            await database.close()
+            if server is not None:
+                await server.stop()
+        for migration in applied:
+            print(f"applied {migration.number:04d}_{migration.name}")
+        print("the database is up to date")
+
+    _with_reactor(work)
+
+
+def check_config(options: argparse.Namespace) -> None:
+    from twisted.internet import reactor
+
+    from datamover.tap import service_tree
+
+    settings = _settings(options)
+    if settings.database.url is not None:
+        given(settings.database)
+    service_tree(settings, reactor)
+    print(f"configuration  {settings.path or 'built in'}")
+    print(f"database       {settings.database.url or f'embedded, in {settings.service.data_directory}'}")
+    print(f"roles          {', '.join(sorted(settings.service.roles))}")
+    for listener in settings.service.listen:
+        print(f"listener       {listener}")
+    for name, client in settings.clients.items():
+        places = "every destination" if client.destinations is None else ", ".join(client.destinations) or "none"
+        print(f"client         {name}: {places}{', administrator' if client.admin else ''}")
+    for name, destination in settings.destinations.items():
+        print(f"destination    {name}: {destination.url}")
+    for rule in settings.sources.allow or ("any public http(s) address",):
+        print(f"sources        {rule}")
+
+
+def print_hash(options: argparse.Namespace) -> None:
+    if sys.stdin.isatty():
+        password = getpass.getpass("Password: ")
+        if getpass.getpass("Again: ") != password:
+            raise ConfigError("the two passwords differ")
+    else:
+        password = sys.stdin.readline().rstrip("\r\n")
+    if not password:
+        raise ConfigError("expected a password on standard input")
+    print(hash_password(password))
+
+
+def scan_host(options: argparse.Namespace) -> None:
+    from datamover.protocols.sftp import scan_host_key
+
+    host, port = options.host
+
+    async def work(reactor: Any) -> None:
+        for line in await scan_host_key(reactor, host, port, SCAN_TIMEOUT):
+            print(line)
+
+    _with_reactor(work)
+
+
+def _settings(options: argparse.Namespace) -> Config:
+    return config.load(config.find(options.config))
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    host, port = text, "22"
+    if text.startswith("["):
+        host, _, rest = text[1:].partition("]")
+        port = rest.removeprefix(":") or "22"
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected HOST, HOST:PORT or [IPV6]:PORT")
+    return host, int(port)
+
+
+def _create(settings: Config, admin_url: str) -> None:
+    """Make the role and the database that database.url names, where they are missing."""
+    given(settings.database)
+    parameters = parse_dsn(settings.database.url or "")
+    role = parameters.get("user", "datamover")
+    name = parameters.get("dbname", role)
+    try:
+        password = settings.database.password_file and settings.database.password_file.read_text().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"database.password_file: {settings.database.password_file}: {error}") from None
+    try:
+        connection = psycopg2.connect(admin_url, connect_timeout=int(CONNECT_TIMEOUT))
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,))
+                if cursor.fetchone() is None:
+                    secret = sql.SQL("")
+                    if password:
+                        hidden = encrypt_password(password, role, connection, "scram-sha-256")
+                        secret = sql.SQL(" PASSWORD ") + sql.Literal(hidden)  # type: ignore[assignment]
+                    cursor.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role)) + secret)
+                    print(f"made the role {role}")
+                    if connection.get_parameter_status("is_superuser") != "on":
+                        # Only a member of a role may make a database that the role owns.
+                        cursor.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(role)))
+                cursor.execute("SELECT FROM pg_database WHERE datname = %s", (name,))
+                if cursor.fetchone() is None:
+                    cursor.execute(
+                        sql.SQL("CREATE DATABASE {} OWNER {} ENCODING 'UTF8' TEMPLATE template0").format(
+                            sql.Identifier(name), sql.Identifier(role)
+                        )
+                    )
+                    print(f"made the database {name}")
+        finally:
+            connection.close()
+    except psycopg2.Error as error:
+        raise StartError(f"--admin-url: {one_line(error)}") from None
+
+
+def _with_reactor(work: Callable[[Any], Awaitable[None]]) -> None:
+    """Run ``work`` with the reactor turning; raises what it raises."""
+    outcome: list[object] = []
+
+    def start(reactor: Any) -> Deferred[Any]:
+        return Deferred.fromCoroutine(cast(Any, work(reactor))).addBoth(outcome.append)
+
+    with suppress(SystemExit):  # how react ends, whatever happened
+        task.react(start)
+    if not outcome:
+        raise KeyboardInterrupt
+    failure = outcome[0]
+    if isinstance(failure, Failure) and failure.value is not None:
+        raise cast(BaseException, failure.value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

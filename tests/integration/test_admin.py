@@ -1,0 +1,143 @@
+"""The datamover-admin commands, run as a person runs them."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+
+from datamover.jobs.cluster import Cluster
+from datamover.jobs.migrate import available
+from datamover.logins import verify
+from tests.servers.postgres import Postgres, running, shared
+
+
+@pytest.fixture
+def own_server() -> Iterator[Postgres]:
+    with running() as server:
+        yield server
+
+
+def admin(*arguments: str, given: str = "", **how: Any) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "datamover.admin", *arguments],
+        input=given, capture_output=True, text=True, timeout=60, cwd=Path(__file__).parents[2], **how,
+    )  # fmt: skip
+
+
+def written(directory: Path, text: str) -> str:
+    path = directory / "datamover.toml"
+    path.write_text(text)
+    return str(path)
+
+
+def migrations(url: str) -> int:
+    connection = psycopg2.connect(url)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM schema_migrations")
+            row = cursor.fetchone()
+            assert row is not None
+            return int(row[0])
+    finally:
+        connection.close()
+
+
+def test_init_db_given(own_server: Postgres, tmp_path: Path) -> None:
+    """For a given PostgreSQL the role, the database and the tables are made; again, nothing is."""
+    (tmp_path / "password").write_text("s3cret\n")
+    url = f"postgresql://mover@127.0.0.1:{own_server.port}/moves"
+    file = written(tmp_path, f'[database]\nurl = "{url}"\npassword_file = "{tmp_path}/password"\n')
+    first = admin("init-db", "--config", file, "--admin-url", own_server.url)
+    assert (first.returncode, first.stderr) == (0, "")
+    assert first.stdout.splitlines()[:2] == ["made the role mover", "made the database moves"]
+    assert migrations(url) == len(available())
+    assert own_server.run("SELECT rolpassword FROM pg_authid WHERE rolname = 'mover'")[0][0].startswith(
+        "SCRAM-SHA-256$"
+    )
+    again = admin("init-db", "--config", file, "--admin-url", own_server.url)
+    assert (again.returncode, again.stdout, again.stderr) == (0, "the database is up to date\n", "")
+
+
+def test_init_db_by_no_superuser(own_server: Postgres, tmp_path: Path) -> None:
+    """Who may create roles and databases, and no more, can make them too."""
+    own_server.run("CREATE ROLE maker LOGIN CREATEROLE CREATEDB")
+    url = f"postgresql://mover@127.0.0.1:{own_server.port}/moves"
+    file = written(tmp_path, f'[database]\nurl = "{url}"\n')
+    done = admin("init-db", "--config", file, "--admin-url", own_server.url.replace("//postgres@", "//maker@"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert migrations(url) == len(available())
+
+
+def test_init_db_embedded(open_directory: Path) -> None:
+    """The embedded database is made and migrated, and stopped again."""
+    file = written(open_directory, f'[service]\ndata_directory = "{open_directory}/data"\n')
+    done = admin("init-db", "--config", file)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("the database is up to date\n")
+    assert Cluster(open_directory / "data").directory.exists()
+    assert Cluster(open_directory / "data").server() is None
+    refused = admin("init-db", "--config", file, "--admin-url", "postgresql://x/y")
+    assert (refused.returncode, refused.stdout) == (1, "")
+
+
+def test_migrate(tmp_path: Path) -> None:
+    """Tables are made; a database that is away is one sentence and exit status 1."""
+    url = shared().fresh()
+    done = admin("migrate", "--config", written(tmp_path, f'[database]\nurl = "{url}"\n'))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("applied 0001_jobs\n")
+    assert migrations(url) == len(available())
+    away = admin("migrate", "--config", written(tmp_path, '[database]\nurl = "postgresql://a@127.0.0.1:1/b"\n'))
+    assert (away.returncode, away.stdout) == (1, "")
+    assert away.stderr.startswith("datamover-admin: the database is away")
+    assert away.stderr.count("\n") == 1
+
+
+def test_check_config(tmp_path: Path) -> None:
+    """A good configuration is summed up; a bad one is the one line that names file, key, value and expectation."""
+    file = written(
+        tmp_path,
+        f'[service]\ndata_directory = "{tmp_path}/data"\n[destinations.archive]\nurl = "file://{tmp_path}/archive"\n',
+    )
+    good = admin("check-config", "--config", file)
+    assert (good.returncode, good.stderr) == (0, "")
+    assert f"destination    archive: file://{tmp_path}/archive" in good.stdout
+    assert not (tmp_path / "data").exists()
+    file = written(tmp_path, '[service]\nmax_active = "many"\n')
+    bad = admin("check-config", "--config", file)
+    assert (bad.returncode, bad.stdout) == (1, "")
+    assert bad.stderr.startswith(f"datamover-admin: {file}: service.max_active = 'many'")
+    assert bad.stderr.count("\n") == 1
+    file = written(tmp_path, '[destinations.archive]\nurl = "gopher://x/"\n')
+    assert admin("check-config", "--config", file).returncode == 1
+    file = written(tmp_path, '[database]\nurl = "postgresql://a:hunter2@b/c"\n')
+    bad = admin("check-config", "--config", file)
+    assert bad.returncode == 1
+    assert "hunter2" not in bad.stderr
+    assert "password_file" in bad.stderr
+
+
+def test_hash_password() -> None:
+    """A password on standard input becomes its hash; none is refused."""
+    done = admin("hash-password", given="pässword\n", env={**os.environ, "PYTHONUTF8": "1"})
+    assert done.returncode == 0
+    assert verify(done.stdout.strip(), "pässword")
+    assert admin("hash-password", given="\n").returncode == 1
+
+
+def test_wrong_command_line() -> None:
+    """A command line that makes no sense is exit status 2."""
+    assert admin("scan-host-key", "host:port").returncode == 2
+    assert admin("no-such-command").returncode == 2
+    assert admin().returncode == 2
+
+
+def test_scan_host_key_refused() -> None:
+    """A host without an SSH server is one sentence."""
+    done = admin("scan-host-key", "127.0.0.1:1")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
