@@ -218,7 +218,7 @@ def _with_reactor(work: Callable[[Any], Awaitable[None]]) -> None:
         raise KeyboardInterrupt
     failure = outcome[0]
     if isinstance(failure, Failure) and failure.value is not None:
-        raise cast(BaseException, failure.value)
+        raise failure.value
 
 
 if __name__ == "__main__":
