@@ -13,7 +13,7 @@ from typing import Any
 
 from argon2 import PasswordHasher, extract_parameters
 from argon2.exceptions import InvalidHashError, VerificationError
-from twisted.internet.defer import DeferredLock, DeferredSemaphore
+from twisted.internet.defer import Deferred, DeferredLock, DeferredSemaphore
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
@@ -92,12 +92,7 @@ class Logins:
             await lock.acquire()
             try:
                 await self._threads.acquire()
-                try:
-                    return await deferToThreadPool(
-                        self._reactor, self._reactor.getThreadPool(), verify, password_hash, password
-                    )
-                finally:
-                    self._threads.release()
+                return await self._in_thread(password_hash, password)
             finally:
                 lock.release()
         finally:
@@ -105,6 +100,18 @@ class Logins:
             if not self._waiting[address]:
                 del self._waiting[address]
                 self._addresses.pop(address, None)
+
+    def _in_thread(self, password_hash: str, password: str) -> "Deferred[bool]":
+        """Verify in a thread, which counts until it has ended, even where nobody waits for it any more."""
+        verified: Deferred[bool] = Deferred()
+
+        def ended(result: Any) -> Any:
+            self._threads.release()
+            return result
+
+        running = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), verify, password_hash, password)
+        running.addBoth(ended).addCallbacks(verified.callback, verified.errback)
+        return verified
 
     def _mark(self, username: str, password: str) -> bytes:
         text = f"{username}\0{password}".encode("utf-8", "surrogatepass")
