@@ -18,7 +18,7 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from datamover import errors
 from datamover.errors import Scope
 from datamover.protocols.base import Place, Pool
-from datamover.protocols.sftp import leases
+from datamover.protocols.sftp import channel, leases
 from datamover.protocols.sftp.transport import Transport
 from tests.protocols.sftp import MIB, drain, opened, pour, send, sha256
 from tests.servers.conch import PASSWORD, ConchServer
@@ -152,6 +152,42 @@ async def test_few_channels(open_directory: Path) -> None:
         assert [(sshd.root / f"part-{number}").read_bytes() for number in range(5)] == [bytes([n]) for n in range(5)]
     finally:
         sshd.stop()
+
+
+@pytest.mark.parametrize("sessions", [1, 10])
+@pytest_twisted.ensureDeferred
+async def test_far_server(open_directory: Path, monkeypatch: pytest.MonkeyPatch, sessions: int) -> None:
+    """One file for a server far away goes over several channels, where the server has them, and arrives whole."""
+    monkeypatch.setattr(channel, "FAR", -1.0)
+    sshd = Sshd(open_directory, config=f"MaxSessions {sessions}")
+    sshd.start()
+    data = noise(LARGE)
+    try:
+        async with opened(sshd) as pool:
+            assert await send(writing(pool), PART, data) == LARGE
+            sink = await writing(pool).write("left")
+            await sink.write(data)
+            await sink.close()
+            await until(lambda: _open_files(sshd) == 0)
+        assert (sshd.root / PART).read_bytes() == data
+        assert (sshd.log.count("Starting session: subsystem 'sftp'") > 1) == (sessions > 1)
+    finally:
+        sshd.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_far_server_that_dies(sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection killed while one file goes over several channels is CONNECTION_LOST, and all of them are let go."""
+    monkeypatch.setattr(channel, "FAR", -1.0)
+    async with opened(sshd) as pool:
+        for pause in (0.0, 0.01, 0.05, 0.2):
+            sink = await writing(pool).write(PART)
+            pouring = started(pour(sink))
+            await task.deferLater(reactor, pause)
+            sshd.cut()
+            with pytest.raises(errors.ConnectionLost):
+                await pouring
+            await sink.close()
 
 
 @pytest_twisted.ensureDeferred

@@ -6,8 +6,10 @@ are and leave as the server's window allows. What is in them, and how much may b
 
 # ruff: noqa: N802, N803 - the names of what is overridden are conch's
 
+import math
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.conch.ssh.channel import SSHChannel
@@ -26,6 +28,8 @@ WINDOW = 16 * 2**20
 PACKET = 2**16
 LARGEST = 2**20
 """Bytes of the largest answer that is taken."""
+FAR = 0.005
+"""Seconds there and back from which on a server's window (2 MiB for OpenSSH) bounds the speed."""
 
 _CHANNEL_DATA = 94
 _EXPECTED = {
@@ -42,6 +46,16 @@ _EXPECTED = {
 _OPENED = (messages.OPEN, messages.OPENDIR)
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A request that is to be answered."""
+
+    kind: int
+    expected: int
+    answer: Deferred[Any]
+    at: float
+
+
 class SftpChannel(SSHChannel):
     """Requests and answers. ``opened`` fires with what the server announces, or fails with why there is no channel."""
 
@@ -55,7 +69,9 @@ class SftpChannel(SSHChannel):
         self._clock = clock
         self._idle_timeout = idle_timeout
         self._queue: deque[Piece] = deque()
-        self._waiting: dict[int, tuple[int, int, Deferred[Any]]] = {}
+        self._waiting: dict[int, _Waiting] = {}
+        self._quickest = math.inf
+        """Seconds of the quickest answer: little more than the way there and back."""
         self._next = 0
         self._chunks: deque[memoryview] = deque()
         self._have = 0
@@ -63,6 +79,11 @@ class SftpChannel(SSHChannel):
         self._timer: Any = None
         self._heard = 0.0
         self._packets = 0
+
+    @property
+    def held_back(self) -> bool:
+        """Tell whether requests wait for the window of a server that is so far away that it tells on the speed."""
+        return bool(self._queue) and self._quickest > FAR
 
     # Asking -------------------------------------------------------------------------------------------------
 
@@ -77,7 +98,8 @@ class SftpChannel(SSHChannel):
             answer.errback(again(self.failure))
             return answer
         self._next = self._next % (2**32 - 1) + 1
-        self._waiting[self._next] = (kind, _EXPECTED.get(kind, messages.STATUS) if expect is None else expect, answer)
+        expected = _EXPECTED.get(kind, messages.STATUS) if expect is None else expect
+        self._waiting[self._next] = _Waiting(kind, expected, answer, self._clock.seconds())
         self._post(kind, (number(self._next), *pieces))
         if self._timer is None:
             self._mark()
@@ -164,18 +186,20 @@ class SftpChannel(SSHChannel):
         return b"".join(parts)
 
     def _deliver(self, kind: int, key: int, body: bytes) -> None:
-        asked, expected, answer = self._waiting.pop(key, (0, 0, None))
-        if answer is None:
+        asked = self._waiting.pop(key, None)
+        if asked is None:
             raise Malformed("an answer to nothing that was asked")
+        answer = asked.answer
+        self._quickest = min(self._quickest, self._clock.seconds() - asked.at)
         if not self._waiting:
             self._stop_timer()
         value = _value(kind, body)
         if answer.called:
-            if asked in _OPENED and kind == messages.HANDLE:
+            if asked.kind in _OPENED and kind == messages.HANDLE:
                 self.request(messages.CLOSE, string(value)).addErrback(lambda _: None)
         elif isinstance(value, Status) and value.code != messages.OK:
             answer.errback(value)
-        elif kind != expected:
+        elif kind != asked.expected:
             answer.errback(Status(messages.BAD_MESSAGE, "an answer of another kind than was asked for"))
         else:
             answer.callback(None if kind == messages.STATUS else value)
@@ -191,7 +215,8 @@ class SftpChannel(SSHChannel):
 
     def _subsystem(self, _: object) -> None:
         if self.failure is None:
-            self._waiting[0] = (messages.INIT, messages.ANSWER_VERSION, self.opened)
+            now = self._clock.seconds()
+            self._waiting[0] = _Waiting(messages.INIT, messages.ANSWER_VERSION, self.opened, now)
             self._post(messages.INIT, (number(messages.VERSION),))
 
     def _no_subsystem(self, _: object) -> None:
@@ -224,9 +249,9 @@ class SftpChannel(SSHChannel):
         waiting, self._waiting = self._waiting, {}
         if not self.opened.called:
             self.opened.errback(again(error))
-        for _, _, answer in waiting.values():
-            if not answer.called:
-                answer.errback(again(error))
+        for asked in waiting.values():
+            if not asked.answer.called:
+                asked.answer.errback(again(error))
         if self in self.conn.channelsToRemoteChannel:  # type: ignore[union-attr]
             self.conn.sendClose(self)  # type: ignore[union-attr]
 

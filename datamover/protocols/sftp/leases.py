@@ -73,6 +73,26 @@ class Leases:
             self._left()
             raise
 
+    async def take_spare(self) -> Session | None:
+        """Return a channel that nobody uses, None where there are but used ones and no more may be opened."""
+        self._users += 1
+        self._keep_awake()
+        session = None
+        try:
+            await self._opening.acquire()
+            try:
+                session = self._idlest()
+                if session is not None and session.users:
+                    session = await self._one_more(None) if len(self._sessions) < self._limit else None
+                if session is not None:
+                    session.users += 1
+            finally:
+                self._opening.release()
+        finally:
+            if session is None:
+                self._left()
+        return session
+
     def give_back(self, session: Session) -> None:
         """Let go of what ``take`` returned."""
         session.users -= 1
@@ -132,9 +152,9 @@ class Leases:
                 transport.fail(error)
             raise
         except errors.ServerError:
+            self._limit = max(len(self._sessions), 1)
             if instead is None:
                 raise
-            self._limit = len(self._sessions)
             return instead
         except BaseException:
             channel.fail(errors.ConnectionLost("the channel was given up while it was opened"))

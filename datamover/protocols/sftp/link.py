@@ -190,6 +190,15 @@ class Lease:
         self._session = await self._leases.take()
         return self._session
 
+    def beside(self) -> "Lease":
+        """Return another lease of the same connection's."""
+        return Lease(self.link, self._leases)
+
+    async def take_spare(self) -> Session | None:
+        """Take a channel that nobody uses, if there is one."""
+        self._session = await self._leases.take_spare()
+        return self._session
+
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:

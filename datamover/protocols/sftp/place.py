@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from datamover.errors import Scope
 from datamover.protocols.base import Inspection, PlaceSettings
 from datamover.protocols.sftp import messages
+from datamover.protocols.sftp.lanes import Lane
 from datamover.protocols.sftp.link import Link
 from datamover.protocols.sftp.messages import Attributes, Status, decode
 from datamover.protocols.sftp.refusals import Refusals
@@ -76,7 +77,7 @@ class SftpPlace:
                     session.close_later(handle)
                 lease.give_back()
                 raise
-            return SftpSink(lease, session, handle, real, offset, self._file_mode, part, self._refusals)
+            return SftpSink(Lane(lease, session, handle), real, offset, self._file_mode, part, self._refusals)
 
     async def place(self, part: str, target: str, *, replace: bool) -> None:
         """Rename a part file to its target; a symbolic link there is replaced, unless it leads to a directory.
@@ -95,13 +96,14 @@ class SftpPlace:
         with self._refusals.about(path):
             link = await self._link()
             async with link.lease() as session:
+                real = None
                 try:
                     real = await self._tree.name(link, session, path)
                     await session.remove(real)
                 except Status as refusal:
                     if refusal.code == messages.NO_SUCH_FILE:
                         return
-                    found = await session.link_stat(real)
+                    found = None if real is None else await session.link_stat(real)
                     if found is not None and found.directory:
                         raise self._refusals.unusable(
                             path, "is a directory where a file is needed; name a file"

@@ -7,11 +7,9 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from datamover.protocols.sftp import messages
-from datamover.protocols.sftp.link import Lease
+from datamover.protocols.sftp.lanes import Lane, Lanes
 from datamover.protocols.sftp.messages import Attributes, Status
 from datamover.protocols.sftp.refusals import Refusals
-from datamover.protocols.sftp.session import Session
-from datamover.protocols.sftp.source import close_handle
 
 BUDGET = 8 * 2**20
 """Bytes sent, or waiting to be, and not yet acknowledged."""
@@ -21,15 +19,12 @@ _LATEST = 2**32 - 1
 
 
 class SftpSink:
-    """``protocols.base.Sink`` of a part file on a server; holds a channel's lease and a handle until it is closed."""
+    """``protocols.base.Sink`` of a part file on a server; holds its lanes' channels and handles until it is closed."""
 
-    def __init__(
-        self, lease: Lease, session: Session, handle: bytes, real: bytes, offset: int, mode: int, path: str,
-        refusals: Refusals,
-    ) -> None:  # fmt: skip
-        self._lease = lease
-        self._session = session
-        self._handle: bytes | None = handle
+    def __init__(self, lane: Lane, real: bytes, offset: int, mode: int, path: str, refusals: Refusals) -> None:
+        self._lanes = Lanes(lane, real)
+        self._session = lane.session
+        self._handle = lane.handle
         self._real = real
         self._offset = offset
         self._mode = mode
@@ -40,6 +35,7 @@ class SftpSink:
         self._unacknowledged = 0
         self._failure: Failure | None = None
         self._waiter: Deferred[None] | None = None
+        self._closed = False
 
     async def write(self, data: bytes) -> None:
         """Take the next bytes; waits while too much is unacknowledged. Raises what an earlier write met."""
@@ -48,6 +44,8 @@ class SftpSink:
             self._held += len(data)
             while self._held >= self._session.write_size:
                 self._send(self._session.write_size)
+            if self._unacknowledged > BUDGET:
+                self._lanes.widen()
             await self._until(BUDGET)
 
     async def flush(self) -> int:
@@ -60,26 +58,27 @@ class SftpSink:
     async def finish(self, *, modified: float | None) -> int:
         """Write what is held, cut what a longer predecessor left, set mode and time, fsync; return the size."""
         with self._refusals.about(self._path):
-            handle = await self._drain()
+            await self._drain()
             seconds = int(modified) if modified is not None and 0 <= modified <= _LATEST else None
             try:
-                await self._session.set(handle, Attributes(self._offset, self._mode, seconds))
+                await self._session.set(self._handle, Attributes(self._offset, self._mode, seconds))
             except Status as refusal:
                 await self._raise(refusal)
             await self._sync()
-            found = await self._session.look(handle)
+            found = await self._session.look(self._handle)
             return self._offset if found.size is None else found.size
 
     async def close(self) -> None:
         """Close the part file; what was only gathered is dropped. Completes when the server has answered, or cannot."""
-        handle, self._handle = self._handle, None
-        if handle is None:
+        if self._closed:
             return
+        self._closed = True
         self._gathered.clear()
-        await close_handle(self._lease, self._session, handle)
+        self._held = 0
+        await self._lanes.close()
 
     def _send(self, size: int) -> None:
-        assert self._handle is not None, "the sink is closed"
+        assert not self._closed, "the sink is closed"
         pieces, left = [], size
         while left:
             piece = self._gathered.popleft()
@@ -88,13 +87,16 @@ class SftpSink:
                 piece = piece[:left]
             pieces.append(piece)
             left -= len(piece)
+        lane = self._lanes.emptiest()
         self._held -= size
         self._unacknowledged += size
-        answer = self._session.write(self._handle, self._offset, pieces, size)
+        lane.unacknowledged += size
+        answer = lane.session.write(lane.handle, self._offset, pieces, size)
         self._offset += size
-        answer.addCallbacks(self._acknowledged, self._refused, callbackArgs=(size,))
+        answer.addCallbacks(self._acknowledged, self._refused, callbackArgs=(lane, size))
 
-    def _acknowledged(self, _: object, size: int) -> None:
+    def _acknowledged(self, _: object, lane: Lane, size: int) -> None:
+        lane.unacknowledged -= size
         self._unacknowledged -= size
         self._wake()
 
@@ -125,16 +127,14 @@ class SftpSink:
         assert error is not None
         raise error
 
-    async def _drain(self) -> bytes:
-        if self._held:
-            while self._held:
-                self._send(min(self._held, self._session.write_size))
+    async def _drain(self) -> None:
+        while self._held:
+            self._send(min(self._held, self._session.write_size))
         await self._until(0)
-        assert self._handle is not None, "the sink is closed"
-        return self._handle
 
     async def _sync(self) -> None:
-        if self._handle is None or not self._session.can(messages.FSYNC):
+        """Have the file written to disk: one handle's fsync is for what every handle wrote."""
+        if not self._session.can(messages.FSYNC):
             return
         try:
             await self._session.sync(self._handle)

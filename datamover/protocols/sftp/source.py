@@ -5,9 +5,9 @@ from collections import deque
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from datamover.errors import DataMoverError
 from datamover.protocols.base import Inspection
 from datamover.protocols.sftp import messages
+from datamover.protocols.sftp.lanes import Lane
 from datamover.protocols.sftp.link import Lease
 from datamover.protocols.sftp.messages import Attributes, Status
 from datamover.protocols.sftp.refusals import Refusals
@@ -112,7 +112,7 @@ class SftpSource:
             if pending is not None:
                 pending.addErrback(lambda _: None)
                 pending.cancel()
-        await close_handle(self._lease, self._session, handle)
+        await Lane(self._lease, self._session, handle).close()
 
     async def _first(self) -> bytes:
         piece = self._pieces[0]
@@ -157,13 +157,3 @@ class SftpSource:
         if now.identity != self._found.identity:
             raise self._refusals.changed(self._path)
         self._checked = True
-
-
-async def close_handle(lease: Lease, session: Session, handle: bytes) -> None:
-    """Close a handle and give its channel back; what goes wrong then takes nothing from what was done."""
-    try:
-        await session.close(handle)
-    except (Status, DataMoverError):
-        pass
-    finally:
-        lease.give_back()
