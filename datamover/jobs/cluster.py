@@ -267,6 +267,7 @@ class Programs:
                 f"unix_socket_directories = '\"{quoted}\"'\n"
                 "unix_socket_permissions = 0700\n"
                 "max_connections = 200\n"
+                "log_checkpoints = off\n"
                 "log_min_error_statement = panic\n"  # statements hold what clients sent
             ),
             "pg_hba.conf": "local all all peer map=datamover\n",
