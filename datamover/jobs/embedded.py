@@ -94,8 +94,7 @@ class EmbeddedPostgres:
             if server is not None:
                 programs = await self._blocking(self._cluster.prepare)
                 await self._run(programs, "pg_ctl", "stop", "-m", "fast", "-w", "-t", _FOREVER, "-D", self._directory)
-                if server.sockets.parent != self._cluster.home:
-                    shutil.rmtree(server.sockets, ignore_errors=True)
+                self._forget(server.sockets)
                 log.info("stopped the embedded PostgreSQL")
         finally:
             if users is not None:
@@ -125,8 +124,17 @@ class EmbeddedPostgres:
         await self._blocking(self._cluster.forget_stranger)
         await self._blocking(programs.write_settings, self._cluster, sockets)
         arguments = ("-w", "-t", _FOREVER, "-D", self._directory, "-l", str(self._cluster.log))
-        await self._run(programs, "pg_ctl", "start", *arguments)
+        try:
+            await self._run(programs, "pg_ctl", "start", *arguments)
+        except StartError:
+            self._forget(sockets)
+            raise
         log.info("started the embedded PostgreSQL in {directory}", directory=self._directory)
+
+    def _forget(self, sockets: Path) -> None:
+        """Remove a directory that was made for one run of the server."""
+        if sockets.parent != self._cluster.home:
+            shutil.rmtree(sockets, ignore_errors=True)
 
     async def _make(self, programs: Programs) -> None:
         """Make the cluster under another name first: what is there under its own name is whole."""
