@@ -24,7 +24,7 @@ TWISTD = Path(sys.executable).with_name("twistd")
 PATIENCE = 60.0
 """Seconds that anything here may take."""
 BIG = 48_000_000
-SMALL = {"species.csv": 1_000_000, "Zürich.csv": 2_500_000, "empty.csv": 0}
+SMALL = {"species.csv": 1_000_000, "places.csv": 2_500_000, "empty.csv": 0}
 
 
 def main() -> int:
@@ -86,15 +86,18 @@ def demonstrate(directory: Path, mover: Any, web: str, url: str) -> int:
 def follow(mover: Any, job: int) -> None:
     """Show a job's progress until it ends."""
     deadline = time.monotonic() + PATIENCE
+    last = ""
     while True:
         told = mover.jobs.wait(job, 0.25)
         done, total = told["bytes_done"], told.get("bytes_total")
         share = f"{done / total:4.0%}" if total else "    "
         files = f"{told['files_completed']} of {told['files_total']} files"
-        print(f"  job {job}: {told['status']:<11} {share} {done / 1e6:6.1f} MB  {files}")
+        error = told.get("error", {}).get("message", "")
+        line = f"  job {job}: {told['status']:<11} {share} {done / 1e6:6.1f} MB  {files}  {error}".rstrip()
+        if line != last:
+            print(line)
+            last = line
         if told["status"] in ("COMPLETED", "PARTIAL", "FAILED", "CANCELLED"):
-            if told["status"] != "COMPLETED":
-                print("  ", told.get("error"))
             print()
             return
         if time.monotonic() > deadline:

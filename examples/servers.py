@@ -7,6 +7,7 @@ DIRECTORY, prints one line of JSON with the ports, and runs until its standard i
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,13 @@ from twisted.conch.ssh.factory import SSHFactory
 from twisted.conch.ssh.filetransfer import FileTransferServer
 from twisted.conch.ssh.keys import Key
 from twisted.conch.ssh.session import SSHSession
-from twisted.conch.unix import SFTPServerForUnixConchUser
+from twisted.conch.unix import SFTPServerForUnixConchUser, UnixSFTPFile
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet import reactor
 from twisted.internet.protocol import Protocol
 from twisted.internet.stdio import StandardIO
 from twisted.python.components import registerAdapter
+from twisted.python.filepath import FilePath
 from twisted.web.server import Site
 from twisted.web.static import File
 from zope.interface import implementer
@@ -41,8 +43,8 @@ class User(ConchUser):
         self.channelLookup[b"session"] = SSHSession
         self.subsystemLookup[b"sftp"] = FileTransferServer
 
-    def getHomeDir(self) -> bytes:  # noqa: N802 - the name that conch calls
-        return str(self._home).encode()
+    def getHomeDir(self) -> FilePath[str]:  # noqa: N802 - the name that conch calls
+        return FilePath(str(self._home))
 
     def _runAsUser(self, call: Any, *arguments: Any, **keywords: Any) -> Any:  # noqa: N802
         calls = call if hasattr(call, "__iter__") else [(call, arguments, keywords)]
@@ -53,7 +55,26 @@ class User(ConchUser):
         return result
 
 
-registerAdapter(SFTPServerForUnixConchUser, User, ISFTPServer)
+class OpenFile(UnixSFTPFile):
+    """An open file whose attributes can be set, which conch leaves out."""
+
+    def setAttrs(self, attrs: dict[str, int]) -> None:  # noqa: N802 - the name that conch calls
+        if "size" in attrs:
+            os.ftruncate(self.fd, attrs["size"])
+        if "permissions" in attrs:
+            os.fchmod(self.fd, attrs["permissions"])
+        if "atime" in attrs and "mtime" in attrs:
+            os.utime(self.fd, (attrs["atime"], attrs["mtime"]))
+
+
+class Files(SFTPServerForUnixConchUser):
+    """The files of this machine."""
+
+    def openFile(self, filename: bytes, flags: int, attrs: dict[str, int]) -> OpenFile:  # noqa: N802
+        return OpenFile(self, self._absPath(filename), flags, attrs)
+
+
+registerAdapter(Files, User, ISFTPServer)
 
 
 @implementer(IRealm)

@@ -123,6 +123,8 @@ async def _remove(order: Order, lease: Lease, part: str | None) -> None:
         await order.place.remove(part)
     except DataMoverError as trouble:
         log.warn("part file {part} could not be removed: {error}", part=part, error=trouble.message)
+    except Exception:  # A bug of ours here must not keep the outcome from being written.
+        log.failure("part file {part} could not be removed", part=part)
 
 
 class _Story:

@@ -89,11 +89,16 @@ class Tree:
             raise self._refusals.unusable(path, "leads through a file where a directory is needed")
         return real
 
-    async def _make(self, session: Session, real: bytes) -> None:
+    async def _make(self, session: Session, real: bytes, *, above: bool = True) -> None:
+        """Make a directory, and those above it: some servers tell the real path of names that are not there."""
         try:
             await session.make_directory(real, self._directory_mode)
-        except Status:
+        except Status as refusal:
             # Another transfer may have made it meanwhile.
             found = await session.stat(real)
-            if found is None or not found.directory:
+            if found is not None and found.directory:
+                return
+            if found is not None or refusal.code != messages.NO_SUCH_FILE or not above or real == b"/":
                 raise
+            await self._make(session, posixpath.dirname(real))
+            await self._make(session, real, above=False)
