@@ -1,17 +1,22 @@
 """What the tests of SFTP share: a pool for a server, and a few moves."""
 
 import hashlib
-from collections.abc import AsyncIterator
+import random
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Never
 
-from twisted.internet import reactor
+from twisted.internet import reactor, task
+from twisted.internet.defer import Deferred
 
+from datamover.errors import Scope
 from datamover.protocols.base import Place, PlaceSettings, Pool, Sink, Source
 from datamover.protocols.sftp import SFTP
 
 MIB = 2**20
+LARGE = 50 * MIB
+PART = ".datamover-1-ab.part"
 
 
 @asynccontextmanager
@@ -77,3 +82,28 @@ async def pour(sink: Sink) -> Never:
     """Write without end."""
     while True:
         await sink.write(bytes(MIB))
+
+
+def noise(size: int) -> bytes:
+    return random.Random(size).randbytes(size)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition, ten seconds at most."""
+    for _ in range(500):
+        if condition():
+            return
+        await task.deferLater(reactor, 0.02)
+    raise AssertionError("it did not come about")
+
+
+def started(awaitable: object) -> Deferred[object]:
+    return Deferred.fromCoroutine(awaitable)  # type: ignore[arg-type]
+
+
+def writing(pool: Pool) -> Place:
+    return pool.at(Scope.DESTINATION)
+
+
+def reading(pool: Pool) -> Place:
+    return pool.at(Scope.SOURCE)

@@ -91,10 +91,12 @@ class Sshd:
         return _children(self.pid)
 
     def cut(self) -> None:
-        """Kill every connection, and leave the server listening."""
-        for child in self.connections():
-            for pid in (*_children(child), child):
-                _kill(pid)
+        """Kill every connection as one, and leave the server listening."""
+        assert self._process is not None
+        pids = descendants(self.pid)
+        for kind in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in pids:
+                _signal(pid, kind)
 
     def start(self) -> None:
         """Start, and wait until it answers."""
@@ -119,11 +121,11 @@ class Sshd:
         process, self._process = self._process, None
         if process is None:
             return
-        children = [pid for child in _children(process.pid) for pid in (*_children(child), child)]
+        left = descendants(process.pid)
         process.terminate()
         process.wait(DEADLINE)
-        for pid in children:
-            _kill(pid)
+        for pid in left:
+            _signal(pid, signal.SIGKILL)
 
     def restart(self) -> None:
         self.stop()
@@ -177,8 +179,13 @@ def _children(pid: int) -> list[int]:
         return []
 
 
-def _kill(pid: int) -> None:
+def descendants(pid: int) -> list[int]:
+    """Return the processes below ``pid``."""
+    return [below for child in _children(pid) for below in (child, *descendants(child))]
+
+
+def _signal(pid: int, kind: signal.Signals) -> None:
     try:
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, kind)
     except ProcessLookupError:
         return
