@@ -108,6 +108,30 @@ class QuotaExceeded(DataMoverError):
     default_scope = Scope.DESTINATION
 
 
+# Of a dataset ------------------------------------------------------------------------------------------------
+
+
+class DatasetNotFound(DataMoverError):
+    """The service that has the data does not know what was asked for."""
+
+    code = "DATASET_NOT_FOUND"
+    default_scope = Scope.SOURCE
+
+
+class DatasetEmpty(DataMoverError):
+    """Nothing of what came is of use."""
+
+    code = "DATASET_EMPTY"
+    default_scope = Scope.SOURCE
+
+
+class DatasetInvalid(DataMoverError):
+    """What came is not what it should be, and will not be next time."""
+
+    code = "DATASET_INVALID"
+    default_scope = Scope.SOURCE
+
+
 # On either side -----------------------------------------------------------------------------------------------
 
 
