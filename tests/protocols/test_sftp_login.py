@@ -14,9 +14,8 @@ import pytest_twisted
 from twisted.internet import reactor
 
 from datamover import errors
-from datamover.config import check_table
 from datamover.errors import Scope
-from datamover.protocols.sftp import SFTP, scan_host_key
+from datamover.protocols.sftp import scan_host_key
 from tests.protocols.sftp import opened, send, sha256
 from tests.servers.conch import PASSWORD, ConchServer
 from tests.servers.sshd import Sshd
@@ -296,43 +295,3 @@ async def test_no_sftp(open_directory: Path) -> None:
                 await pool.connect()
     finally:
         sshd.stop()
-
-
-@pytest.mark.parametrize(
-    ("table", "words"),
-    [
-        ({}, "known_hosts_file"),
-        ({"known_hosts_file": "/k"}, "expected private_key_file or password_file"),
-        ({"known_hosts_file": "k", "password_file": "/p"}, "absolute"),
-        ({"known_hosts_file": "/k", "password_file": "/p", "passphrase_file": "/q"}, "private_key_file beside"),
-        ({"known_hosts_file": "/k", "password": "x"}, "unknown key"),
-    ],
-)
-def test_options(table: dict[str, str], words: str) -> None:
-    """Options that cannot work are refused in one line."""
-    with pytest.raises(errors.ConfigError, match=words):
-        check_table(SFTP.options, table, file="f")
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "sftp://host/srv",
-        "sftp://u:p@host/srv",
-        "sftp://u@host",
-        "sftp://u@h:x/srv",
-        "sftp://u@h/a/../b",
-        "sftp://u@h/a?b",
-    ],
-)
-def test_urls_refused(url: str) -> None:
-    """A URL without user or path, with a password, a query or a way up is refused."""
-    with pytest.raises(ValueError, match="expected sftp://"):
-        SFTP.check_url(url)
-
-
-def test_urls() -> None:
-    """A URL tells root, host and user, each decoded."""
-    url = "sftp://data%40mover@[::1]:2222/srv/with%20space/"
-    SFTP.check_url(url)
-    assert (SFTP.root(url), SFTP.host(url), SFTP.user(url)) == ("/srv/with space", "::1", "data@mover")

@@ -54,7 +54,7 @@ class Sshd:
         self.config = config
         self.port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
-        self.root.mkdir(exist_ok=True)
+        self.root.mkdir(parents=True, exist_ok=True)
         self._make_keys()
 
     @property

@@ -200,7 +200,7 @@ class SftpChannel(SSHChannel):
         elif isinstance(value, Status) and value.code != messages.OK:
             answer.errback(value)
         elif kind != asked.expected:
-            answer.errback(Status(messages.BAD_MESSAGE, "an answer of another kind than was asked for"))
+            answer.errback(Status(messages.FAILURE, "an answer of another kind than was asked for"))
         else:
             answer.callback(None if kind == messages.STATUS else value)
 

@@ -4,7 +4,7 @@ OpenSSH takes 2 MiB a channel before it answers: at 50 ms that is 40 MB/s. So a 
 of the connection are idle is opened once more on one of those. Channels that others want are left to them.
 """
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred
 
 from datamover.errors import DataMoverError
 from datamover.protocols.sftp import messages
@@ -80,4 +80,5 @@ class Lanes:
         """Close every handle; completes when the server has answered, or cannot."""
         if self._widening is not None:
             self._widening.cancel()
-        await gatherResults([Deferred.fromCoroutine(lane.close()) for lane in self._lanes])
+        for closing in [Deferred.fromCoroutine(lane.close()) for lane in self._lanes]:
+            await closing

@@ -122,8 +122,8 @@ class Link:
             return None
         offered = f"{server.shown} offers the {words(key_kind(key))} key {fingerprint(key)}"
         way = (
-            "Compare that with what its administrator tells; if it is right, put the line that "
-            f"`datamover-admin scan-host-key` prints for the server into {server.files.known_hosts}"
+            "Compare that with what its administrator tells; if it is right, put the line of that key from "
+            f"`datamover-admin scan-host-key {server.shown}` into {server.files.known_hosts}"
         )
         if verdict is Verdict.REVOKED:
             return errors.HostKeyMismatch(f"{offered}, which {server.files.known_hosts} marks as revoked")

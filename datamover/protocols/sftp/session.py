@@ -57,7 +57,7 @@ class Session:
         """Return the path with every symbolic link followed; its last segment need not exist."""
         found: list[bytes] = await self.channel.request(messages.REALPATH, string(path))
         if len(found) != 1 or not found[0].startswith(b"/"):
-            raise Status(messages.BAD_MESSAGE, "a real path that is not one absolute path")
+            raise Status(messages.FAILURE, "a real path that is not one absolute path")
         return found[0]
 
     async def stat(self, path: bytes) -> Attributes | None:

@@ -44,7 +44,7 @@ class _Piece:
             self.short = True
             self._ask()
         elif self._left:
-            self._failed(Failure(Status(messages.BAD_MESSAGE, "an answer of no bytes, or of too many")))  # type: ignore[no-untyped-call]
+            self._failed(Failure(Status(messages.FAILURE, "an answer of no bytes, or of too many")))  # type: ignore[no-untyped-call]
         else:
             parts, self._parts = self._parts, []
             self.whole.callback(parts[0] if len(parts) == 1 else b"".join(parts))
