@@ -6,8 +6,8 @@ redirect nor a name that resolves to an inside address leads past the rules.
 """
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import unquote
 
@@ -134,6 +134,8 @@ class SourcePolicy:
     rules: tuple[Prefix, ...] | None = None
     """None: any host."""
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    trusted: frozenset[tuple[str, str, int]] = frozenset()
+    """Scheme, host and port of services that the operator configured: reached wherever their names lead."""
 
     @classmethod
     def from_config(cls, sources: config.Sources, *, file: str = "datamover.toml") -> "SourcePolicy":
@@ -154,6 +156,14 @@ class SourcePolicy:
                     'expected an address or a network, such as "10.20.0.5" or "10.20.0.0/16"'
                 ) from None
         return cls(None if sources.allow is None else tuple(rules), tuple(networks))
+
+    def trusting(self, urls: Iterable[str]) -> "SourcePolicy":
+        """Return a policy that also allows the origins (scheme, host, port) of these URLs, whatever their addresses.
+
+        For services that the operator configured, never for what a client names. Raises InvalidRequest or
+        UnsupportedScheme for what is no http(s) URL.
+        """
+        return replace(self, trusted=self.trusted | {WebUrl.parse(url).origin for url in urls})
 
     def check_url(self, url: str) -> None:
         """Refuse a URL that a client may not name.
@@ -178,14 +188,16 @@ class SourcePolicy:
     def allows_hop(self, url: WebUrl, target: WebUrl) -> bool:
         """Tell whether a redirect may be followed; one from https to http only where a rule names its target."""
         downgrade = url.scheme == "https" and target.scheme == "http"
-        return self.allows(target) and not (downgrade and self.rules is None)
+        return self.allows(target) and not (downgrade and self.rules is None and target.origin not in self.trusted)
 
     def allows_address(self, url: WebUrl, address: Address) -> bool:
         """Tell whether to connect to ``address`` for the sake of ``url``."""
+        if url.origin in self.trusted:
+            return True
         forms = [form for form in (address, embedded(address)) if form is not None]
         if is_public(address) or any(form in network for form in forms for network in self.networks):
             return True
         return any(rule.names(address) and rule.matches(url) for rule in self.rules or ())
 
     def _ruled(self, url: WebUrl) -> bool:
-        return self.rules is None or any(rule.matches(url) for rule in self.rules)
+        return self.rules is None or url.origin in self.trusted or any(rule.matches(url) for rule in self.rules)

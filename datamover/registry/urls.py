@@ -150,6 +150,11 @@ class WebUrl:
         return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
     @property
+    def origin(self) -> tuple[str, str, int]:
+        """Scheme, host and port (RFC 6454)."""
+        return self.scheme, self.host, self.port
+
+    @property
     def text(self) -> str:
         """The whole URL; may hold a signature: show ``shown``, never this."""
         return f"{self.scheme}://{self.authority}{self.path}" + ("" if self.query is None else f"?{self.query}")

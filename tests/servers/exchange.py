@@ -26,6 +26,7 @@ class Request:
     """Counted from 1."""
     turn: int
     """Which request of its connection it was, counted from 1."""
+    body: bytes = b""
 
     @property
     def path(self) -> str:
@@ -128,12 +129,16 @@ class Connection(Protocol):
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
         self._received += data
         while b"\r\n\r\n" in self._received:
-            head, _, self._received = self._received.partition(b"\r\n\r\n")
+            head, _, rest = self._received.partition(b"\r\n\r\n")
             first, *lines = head.decode("latin-1").split("\r\n")
             method, target, _ = first.split(" ")
             headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+            length = int(headers.get("content-length", "0"))
+            if len(rest) < length:
+                return
+            body, self._received = rest[:length], rest[length:]
             self._turns += 1
-            self._server.serve(self, Request(method, target, headers, self._number, self._turns))
+            self._server.serve(self, Request(method, target, headers, self._number, self._turns, body))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
         self.lost = True

@@ -1,9 +1,10 @@
-"""The door of this package: URLs become origins, and every request obeys the rules of ``[sources]``.
+"""The door of this package: URLs become origins, services are called, and every request obeys ``[sources]``.
 
 Redirects are followed here, by hand, so that each hop is judged and each login is sent only where it belongs. How
 one request travels is ``sender``'s business, what its answer means for a file ``origin``'s.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from twisted.web.http_headers import Headers
@@ -12,6 +13,7 @@ from datamover import __version__, config
 from datamover.errors import InvalidRequest, Scope, ServerError, SourceNotAllowedHere, UnsupportedScheme
 from datamover.protocols.base import Origin
 from datamover.protocols.http.answers import REDIRECTS, Head
+from datamover.protocols.http.call import FILE, LARGEST_ANSWER, Answer, Payload, Refused, beginning, whole
 from datamover.protocols.http.names import text_of
 from datamover.protocols.http.origin import WebOrigin
 from datamover.protocols.http.sender import Reply, Sender
@@ -35,7 +37,7 @@ class HttpClient:
         *,
         file: str = "datamover.toml",
     ) -> None:
-        """Prepare; nothing is connected yet. Raises ConfigError, naming ``file``, for a useless proxy or ``ca_file``."""
+        """Prepare; nothing is connected yet. Raises ConfigError, naming ``file``, for a bad proxy or ``ca_file``."""
         self._policy = policy
         self._credentials = credentials
         self._sender = Sender(
@@ -48,15 +50,46 @@ class HttpClient:
             file=file,
         )
 
-    def origin(self, url: str) -> Origin:
-        """Return the file at an http or https URL; raises InvalidRequest or UnsupportedScheme for what is none."""
-        return WebOrigin(self._ask, WebUrl.parse(url))
+    def origin(self, url: str, *, headers: Mapping[str, str] | None = None, refused: Refused | None = None) -> Origin:
+        """Return the file at an http or https URL; raises InvalidRequest or UnsupportedScheme for what is none.
+
+        An Authorization among ``headers`` is sent to the URL's own scheme, host and port only. ``refused`` makes the
+        errors of answers that hold no file, from their status and words.
+        """
+        added = headers or {}
+
+        async def ask(method: bytes, asked: WebUrl, own: dict[str, str]) -> Reply:
+            reply = await self._ask(method, asked, {**added, **own})
+            if refused is not None and reply.head.status not in FILE and method == b"GET":
+                raise refused(await beginning(reply))
+            return reply
+
+        return WebOrigin(ask, WebUrl.parse(url))
+
+    async def call(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        limit: int = LARGEST_ANSWER,
+    ) -> Answer:
+        """Send a small request and return the whole answer, whatever its status; a GET's redirects are followed.
+
+        An Authorization among ``headers`` is sent to the URL's own scheme, host and port only. Raises DatasetInvalid
+        for an answer of more than ``limit`` bytes, InvalidRequest and UnsupportedScheme for what is no URL,
+        SourceNotAllowedHere, and what breaks on the way. Cancelling drops the connection.
+        """
+        payload = None if body is None else Payload(body)
+        reply = await self._ask(method.encode("ascii"), WebUrl.parse(url), dict(headers or {}), payload)
+        return await whole(reply, limit)
 
     async def close(self) -> None:
         """Cancel what waits for an answer and drop every connection; completes when the sockets are gone."""
         await self._sender.close()
 
-    async def _ask(self, method: bytes, asked: WebUrl, headers: dict[str, str]) -> Reply:
+    async def _ask(self, method: bytes, asked: WebUrl, headers: dict[str, str], body: Payload | None = None) -> Reply:
         """Send a request, follow where it is redirected, and return the last answer, whatever its status.
 
         Raises SourceNotAllowedHere for a hop that the rules refuse, ServerError for redirects that do not end, and
@@ -66,8 +99,9 @@ class HttpClient:
             raise SourceNotAllowedHere(f"{asked.shown} is not an allowed source: [sources] does not allow it")
         url, seen = asked, {asked}
         for _ in range(MOST_REDIRECTS + 1):
-            reply = await self._sender.send(method, url, self._headers(url, headers), asked=asked)
-            if reply.head.status not in REDIRECTS or reply.head.header("Location") is None:
+            reply = await self._sender.send(method, url, self._headers(url, headers, asked), asked=asked, body=body)
+            redirected = reply.head.status in REDIRECTS and reply.head.header("Location") is not None
+            if not redirected or method not in (b"GET", b"HEAD"):
                 return reply
             await reply.body.discard()
             url = self._target(reply.head)
@@ -76,7 +110,7 @@ class HttpClient:
             seen.add(url)
         raise ServerError(f"{asked.shown} redirects more than {MOST_REDIRECTS} times", scope=Scope.SOURCE)
 
-    def _headers(self, url: WebUrl, headers: dict[str, str]) -> Headers:
+    def _headers(self, url: WebUrl, headers: dict[str, str], asked: WebUrl) -> Headers:
         result = Headers(
             {
                 "Host": [url.authority],
@@ -87,7 +121,8 @@ class HttpClient:
             }
         )
         for name, value in headers.items():
-            result.setRawHeaders(name, [value])
+            if name.lower() != "authorization" or url.origin == asked.origin:
+                result.setRawHeaders(name, [value])
         login = self._credentials.header_for(url)
         if login is not None:
             result.setRawHeaders(login[0], [login[1]])

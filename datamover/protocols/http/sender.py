@@ -23,7 +23,7 @@ from twisted.web.client import (
     ResponseFailed,
 )
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IAgentEndpointFactory
+from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer
 from zope.interface import implementer
 
 from datamover.errors import (
@@ -90,13 +90,17 @@ class Sender:
         self._waiting: set[Deferred[Any]] = set()
         self._closed = False
 
-    async def send(self, method: bytes, url: WebUrl, headers: Headers, *, asked: WebUrl) -> Reply:
+    async def send(
+        self, method: bytes, url: WebUrl, headers: Headers, *, asked: WebUrl, body: IBodyProducer | None = None
+    ) -> Reply:
         """Send one request and return the answer once its head is here, whatever its status.
+
+        It is sent again where a kept connection turns out to be closed: a ``body`` must be able to start anew.
 
         Raises ConnectFailed, TimedOut, Stalled, ConnectionLost, TLSFailed, AuthenticationFailed (the proxy),
         SourceNotAllowedHere (the address) and ServerError (not HTTP). Cancelling drops the connection.
         """
-        answer = await self._answer(method, url, headers)
+        answer = await self._answer(method, url, headers, body)
         response = answer.response
         announced = response.length if isinstance(response.length, int) else None
         head = Head(
@@ -106,9 +110,9 @@ class Sender:
             asked=asked,
             url=url,
         )
-        body = Body(self._reactor, answer.line, self._idle_timeout, url.shown)
-        response.deliverBody(body)  # type: ignore[no-untyped-call]
-        return Reply(head, body)
+        received = Body(self._reactor, answer.line, self._idle_timeout, url.shown)
+        response.deliverBody(received)  # type: ignore[no-untyped-call]
+        return Reply(head, received)
 
     async def close(self) -> None:
         """Cancel what waits, drop every connection and send nothing more; completes when the sockets are gone."""
@@ -117,11 +121,11 @@ class Sender:
             waiting.cancel()
         await self._pool.close()
 
-    async def _answer(self, method: bytes, url: WebUrl, headers: Headers) -> Answer:
+    async def _answer(self, method: bytes, url: WebUrl, headers: Headers, body: IBodyProducer | None) -> Answer:
         while True:
             if self._closed:
                 raise ConnectionLost(f"{url.shown} is not asked any more: datamover is stopping", scope=Scope.SOURCE)
-            waiting: Deferred[Any] = self._agent(url).request(method, url.text.encode("ascii"), headers)
+            waiting: Deferred[Any] = self._agent(url).request(method, url.text.encode("ascii"), headers, body)
             self._waiting.add(waiting)
             try:
                 answer: Answer = await waiting

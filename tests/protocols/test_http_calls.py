@@ -1,0 +1,148 @@
+"""Small requests and their whole answers, and the services that the operator trusts."""
+
+import json
+from ipaddress import ip_address
+
+import pytest
+import pytest_twisted
+
+from datamover import config
+from datamover.errors import DataMoverError, DatasetInvalid, ServerError, SourceForbidden, SourceNotAllowedHere
+from datamover.protocols.http.call import Answer
+from datamover.registry.sources import SourcePolicy
+from datamover.registry.urls import WebUrl
+from tests.protocols.reading import reading, rest_of, serving
+from tests.servers.web import Exchange, File, redirect, status
+
+
+def echo(exchange: Exchange) -> None:
+    request = exchange.request
+    told = {"method": request.method, "body": request.body.decode(), "type": request.headers.get("content-type")}
+    exchange.answer(200, [("X-Told", "yes")], json.dumps(told).encode())
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_call_brings_the_whole_answer() -> None:
+    """Method, headers and body go out; status, headers, body and URL come back."""
+    async with serving() as web, reading() as client:
+        web.route("/echo", echo)
+        body = "ü" * 100_000
+        for _ in range(2):
+            answer = await client.call(
+                "POST", f"{web.url}/echo", headers={"Content-Type": "text/x"}, body=body.encode("utf-8")
+            )
+            assert json.loads(answer.body) == {"method": "POST", "body": body, "type": "text/x"}
+        assert (answer.status, answer.header("x-TOLD"), answer.header("x-none")) == (200, "yes", None)
+        assert answer.url.text == f"{web.url}/echo"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_status_is_an_answer() -> None:
+    """Whatever the status, it is returned with its words and what Retry-After asks for."""
+    async with serving() as web, reading() as client:
+        web.route("/busy", status(429, [("Retry-After", "7")], b"slow down"))
+        answer = await client.call("GET", f"{web.url}/busy")
+        assert (answer.status, answer.body, answer.retry_after) == (429, b"slow down", 7.0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_redirects_of_a_get_alone_are_followed() -> None:
+    """A GET goes where it is sent; a POST's redirect is an answer."""
+    async with serving() as web, reading() as client:
+        web.route("/old", redirect("/new"))
+        web.route("/new", File(b"here"))
+        answer = await client.call("GET", f"{web.url}/old")
+        assert (answer.body, answer.url.path) == (b"here", "/new")
+        assert (await client.call("POST", f"{web.url}/old", body=b"x")).status == 302
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_an_answer_beyond_the_limit(chunked: bool) -> None:
+    """An answer that is longer than it may be is an error, announced or not."""
+    async with serving() as web, reading() as client:
+        web.route("/long", File(b"x" * 1001, chunked=chunked))
+        web.route("/fits", File(b"x" * 1000, chunked=chunked))
+        assert len((await client.call("GET", f"{web.url}/fits", limit=1000)).body) == 1000
+        with pytest.raises(DatasetInvalid, match="more than 1000 bytes"):
+            await client.call("GET", f"{web.url}/long", limit=1000)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_coded_answer() -> None:
+    """An answer that is compressed although none was asked for is an error."""
+    async with serving() as web, reading() as client:
+        web.route("/a", File(b"x", gzip=True))
+        with pytest.raises(ServerError, match="compressed"):
+            await client.call("GET", f"{web.url}/a")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_login_stays_with_its_origin() -> None:
+    """An Authorization header is sent on a redirect within the origin, never to another."""
+    async with serving() as web, serving() as other, reading() as client:
+        web.route("/near", redirect("/file"))
+        web.route("/far", redirect(f"{other.url}/file"))
+        web.route("/file", File(b"near"))
+        other.route("/file", File(b"far"))
+        headers = {"Authorization": "Bearer s3cret"}
+        assert (await client.call("GET", f"{web.url}/near", headers=headers)).body == b"near"
+        assert (await client.call("GET", f"{web.url}/far", headers=headers)).body == b"far"
+        source = await client.origin(f"{web.url}/far", headers=headers).open()
+        assert await rest_of(source) == b"far"
+        assert [request.headers.get("authorization") for request in web.requests] == ["Bearer s3cret"] * 4
+        assert [request.headers.get("authorization") for request in other.requests] == [None, None]
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_words_of_a_refusal() -> None:
+    """Who reads a file may make the error of a refusal from its status and words."""
+
+    def refused(answer: Answer) -> DataMoverError:
+        return DatasetInvalid(f"{answer.status}: {answer.body.decode()}")
+
+    async with serving() as web, reading() as client:
+        web.route("/no", status(403, body=b"not you"))
+        with pytest.raises(DatasetInvalid, match="403: not you"):
+            await client.origin(f"{web.url}/no", refused=refused).open()
+        with pytest.raises(SourceForbidden):
+            await client.origin(f"{web.url}/no").open()
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_rules_hold_for_calls() -> None:
+    """A call goes nowhere that [sources] does not allow, by a redirect neither."""
+    async with serving() as web, serving() as other:
+        web.route("/far", redirect(f"{other.url}/file"))
+        other.route("/file", File(b"far"))
+        async with reading(allow=(f"{web.url}/",)) as client:
+            for url in (f"{other.url}/file", f"{web.url}/far"):
+                with pytest.raises(SourceNotAllowedHere):
+                    await client.call("GET", url)
+        assert other.requests == []
+
+
+def test_trusted_origins() -> None:
+    """A configured service is reached wherever it is, by scheme, host and port; all else stays as it was."""
+    before = SourcePolicy.from_config(config.Sources(allow=("https://data.example.org/",)))
+    policy = before.trusting(["http://ala.local:8080/ws", "https://10.1.2.3"])
+    inside = ip_address("10.1.2.3")
+    for text in ("http://ala.local:8080/else", "https://10.1.2.3/x"):
+        url = WebUrl.parse(text)
+        assert policy.allows(url)
+        assert policy.allows_address(url, inside)
+        assert not before.allows(url)
+    for text in ("https://ala.local:8080/ws", "http://ala.local/ws", "http://ala.local:8081/ws", "http://10.1.2.3/x"):
+        assert not policy.allows(WebUrl.parse(text))
+        assert not policy.allows_address(WebUrl.parse(text), inside)
+    assert policy.allows(WebUrl.parse("https://data.example.org/file"))
+
+
+def test_an_unruled_policy_trusts_no_more_than_it_is_told() -> None:
+    """Without rules any public host is allowed as before, and of the others the trusted ones."""
+    policy = SourcePolicy.from_config(config.Sources()).trusting(["http://127.0.0.1:8080/ws"])
+    assert policy.allows(WebUrl.parse("http://127.0.0.1:8080/"))
+    assert not policy.allows(WebUrl.parse("http://127.0.0.1:8081/"))
+    https = WebUrl.parse("https://public.example.org/")
+    assert policy.allows_hop(https, WebUrl.parse("http://127.0.0.1:8080/"))
+    assert not policy.allows_hop(https, WebUrl.parse("http://other.example.org/"))
