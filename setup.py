@@ -7,5 +7,5 @@ setup(
     packages=[*find_namespace_packages(include=["datamover", "datamover.*"]), "twisted.plugins"],
     # Named, so that an editable install puts the checkout itself on the path and the plugin is found there.
     package_dir={"": "."},
-    package_data={"datamover.jobs": ["*.sql", "migrations/*.sql"]},
+    package_data={"datamover": ["py.typed"], "datamover.jobs": ["*.sql", "migrations/*.sql"]},
 )
