@@ -14,12 +14,15 @@ from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from platformdirs import user_data_dir
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from datamover.addresses import endpoint_interface, holds_password
+from datamover.addresses import holds_password
 from datamover.addresses import is_private_listener as is_private_listener
+from datamover.atlas import Ala as Ala
 from datamover.errors import ConfigError
-from datamover.units import parse_duration, parse_mode, parse_rate, parse_size, positive
+from datamover.sections import AbsolutePath as AbsolutePath
+from datamover.sections import ClosedListener, Count, Duration, Listener, Mode, Rate, Section, Size
+from datamover.units import positive
 
 SYSTEM_FILE = Path("/etc/datamover/datamover.toml")
 LOCAL_FILE = Path("datamover.toml")
@@ -42,48 +45,6 @@ _EXPECTED = {
     "tuple_type": "expected an array",
 }
 """What is expected where pydantic says it in Python's words."""
-
-
-def _listener(value: str) -> str:
-    try:
-        endpoint_interface(value)
-    except ValueError as error:
-        raise ValueError(
-            'expected a Twisted endpoint such as "tcp:10700:interface=127.0.0.1" or "unix:/run/datamover.sock"'
-        ) from error
-    return value
-
-
-def _closed_listener(value: str) -> str:
-    if not is_private_listener(_listener(value)):
-        raise ValueError('expected a loopback or Unix listener, such as "tcp:10701:interface=127.0.0.1"')
-    return value
-
-
-def _absolute(value: Path) -> Path:
-    try:
-        value = value.expanduser()
-    except RuntimeError:
-        raise ValueError("expected an absolute path, or ~ and the name of a user who has a home directory") from None
-    if not value.is_absolute():
-        raise ValueError("expected an absolute path")
-    return value
-
-
-Size = Annotated[int, BeforeValidator(parse_size), AfterValidator(positive)]
-Rate = Annotated[int, BeforeValidator(parse_rate)]
-Duration = Annotated[float, BeforeValidator(parse_duration), AfterValidator(positive)]
-Mode = Annotated[int, BeforeValidator(parse_mode)]
-Count = Annotated[int, Field(gt=0, strict=True)]
-AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
-Listener = Annotated[str, AfterValidator(_listener)]
-ClosedListener = Annotated[str, AfterValidator(_closed_listener)]
-
-
-class Section(BaseModel):
-    """A table of the file; a key it does not know is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def default_data_directory() -> Path:
@@ -202,6 +163,7 @@ class Config(Section):
     limits: Limits = Limits()
     clients: Mapping[str, Client] = {}
     console: Console = Console()
+    ala: Ala | None = None
 
 
 Table = TypeVar("Table", bound=BaseModel)
@@ -303,6 +265,10 @@ def _check_whole(config: Config, file: str) -> None:
                 raise ConfigError(
                     f"{file}: clients.{name}.destinations = {destination!r}: expected the name of a [destinations.NAME]"
                 )
+    if config.ala is not None and config.ala.destination not in config.destinations:
+        raise ConfigError(
+            f"{file}: ala.destination = {config.ala.destination!r}: expected the name of a [destinations.NAME]"
+        )
     _check_database(config.database, file)
     if config.http.proxy is not None and not _is_web(config.http.proxy):
         raise ConfigError(

@@ -214,6 +214,23 @@ def test_what_the_file_says(file: Path) -> None:
     assert config.clients["portal"].admin
 
 
+def test_the_atlas(file: Path) -> None:
+    """[ala] is read with its defaults; a header of the configuration goes before those known."""
+    assert read(file, "").ala is None
+    text = '[destinations.x]\nurl = "file:///x"\n[ala]\ndestination = "x"\nemail = "a@example.org"\n'
+    ala = read(file, text).ala
+    assert ala is not None
+    assert (ala.path, ala.mode, ala.occurrences_url) == ("ALA", "offline", "https://biocache-ws.ala.org.au/ws")
+    assert (ala.species_url, ala.reason_type_id, ala.poll_interval) == ("https://bie-ws.ala.org.au/ws", 4, 5.0)
+    assert (ala.quality, ala.max_unpacked) == ("all", 20 * 10**9)
+    assert "userVerified" in ala.good_flags
+    ala = read(file, text + 'occurrences_url = "http://127.0.0.1:8080/ws/"\n[ala.columns]\n"Long." = "lon"').ala
+    assert ala is not None
+    assert ala.occurrences_url == "http://127.0.0.1:8080/ws"
+    assert next(iter(ala.headers)) == "Long."
+    assert ala.headers["decimalLongitude"] == "lon"
+
+
 def test_empty_file_is_the_defaults(file: Path) -> None:
     """Nothing needs to be said: an empty file gives the defaults, and no destination."""
     config = read(file, "")
@@ -343,6 +360,33 @@ REFUSED = [
         '[console]\ntelnet = "tcp:1:interface=127.0.0.1"',
         "console.password_hash: missing: expected what `datamover-admin",
     ),
+    # [ala]
+    ('[ala]\nemail = "a@example.org"', "ala.destination: missing, and there is no default"),
+    ('[ala]\ndestination = "x"', "ala.email: missing, and there is no default"),
+    *(
+        (f'[destinations.x]\nurl = "file:///x"\n[ala]\ndestination = "x"\nemail = "a@example.org"\n{text}', said)
+        for text, said in [
+            ('mode = "sync"', "ala.mode = 'sync': expected 'offline' or 'direct'"),
+            ('species_lookup = "some"', "ala.species_lookup = 'some': expected 'single' or 'bulk'"),
+            ('path = "../x"', "ala.path = '../x': expected a directory below the destination's root"),
+            ('occurrences_url = "ala.org.au/ws"', "ala.occurrences_url = 'ala.org.au/ws': expected an http(s) URL"),
+            ('species_url = "http://bob:hunter2@x/ws"', "ala.species_url = …: expected an http(s) URL"),
+            ('species_url = "http://x/ws?key=1"', "ala.species_url = 'http://x/ws?key=1': expected an http(s) URL"),
+            ('species_url = "http://[x/ws"', "ala.species_url = 'http://[x/ws': expected an http(s) URL"),
+            ("reason_type_id = 0", "ala.reason_type_id = 0: expected a whole number above 0"),
+            ("poll_interval = 0", "ala.poll_interval = 0: expected more than 0"),
+            ('max_wait = "long"', "ala.max_wait = 'long': expected a time such as"),
+            ('max_unpacked = "big"', "ala.max_unpacked = 'big': expected a size such as"),
+            ("max_ratio = 0.5", "ala.max_ratio = 0.5: expected a whole number above 0"),
+            ('token = "hunter2"', "ala.token: unknown key"),
+            ('token_file = "t"', "ala.token_file = 't': expected an absolute path"),
+            ('good_flags = "x"', "ala.good_flags = 'x': expected an array"),
+            ('columns = ["x"]', "ala.columns = ['x']: expected a table"),
+            ('[ala.columns]\n"Long" = "x"', "ala.columns.Long = 'x': expected 'species', 'lon', 'lat'"),
+        ]
+    ),
+    ('[ala]\ndestination = "x"\nemail = "nobody"', "ala.email = 'nobody': expected the e-mail address"),
+    ('[ala]\ndestination = "y"\nemail = "a@example.org"', "ala.destination = 'y': expected the name of a [destinat"),
 ]
 
 

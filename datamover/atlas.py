@@ -1,0 +1,127 @@
+"""``[ala]``: how the Atlas of Living Australia is asked, what its columns are called, and which flags are harmless.
+
+All of it is configuration because the Atlas has changed its URLs and its names many times. What is done with it is
+the business of ``datamover.datasets.ala``.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+
+from datamover.sections import AbsolutePath, Count, Duration, Section, Size
+
+Column = Literal["species", "lon", "lat", "uncertainty", "date", "year", "month", "ignore"]
+"""A column of what is placed; a header that means "ignore" is no column, and no flag either."""
+
+COLUMNS: Mapping[str, Column] = {
+    "decimalLongitude": "lon",
+    "Longitude - processed": "lon",
+    "Decimal longitude (WGS84)": "lon",
+    "Decimal longitude": "lon",
+    "Longitude": "lon",
+    "decimalLatitude": "lat",
+    "Latitude - processed": "lat",
+    "Decimal latitude (WGS84)": "lat",
+    "Decimal latitude": "lat",
+    "Latitude": "lat",
+    "coordinateUncertaintyInMeters": "uncertainty",
+    "Coordinate Uncertainty in Metres - parsed": "uncertainty",
+    "Coordinate Uncertainty in Metres": "uncertainty",
+    "Coordinate Uncertainty in Meters": "uncertainty",
+    "Coordinate Uncertainty": "uncertainty",
+    "eventDate": "date",
+    "Event Date - parsed": "date",
+    "Event Date": "date",
+    "year": "year",
+    "Year - parsed": "year",
+    "month": "month",
+    "Month - parsed": "month",
+    "scientificName": "species",
+    "Scientific Name - processed": "species",
+    "Scientific Name": "species",
+    "Matched Scientific Name": "species",
+    "speciesID": "ignore",
+    "species _ guid": "ignore",
+}
+"""Header -> column, the better of two headers first."""
+
+GOOD_FLAGS = (
+    "Record Verified",
+    "Record Verified by collection manager",
+    "recordVerified",
+    "userVerified",
+    "User Verified",
+    "userAssertionVerified",
+    "Verified",
+    "spatiallyValid",
+    "Spatially valid",
+    "geospatialKosher",
+    "taxonomicKosher",
+)
+
+
+def _web_base(value: str) -> str:
+    expected = 'expected an http(s) URL such as "https://biocache-ws.ala.org.au/ws", without login and query'
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        raise ValueError(expected) from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or not value.isprintable():
+        raise ValueError(expected)
+    if "@" in parts.netloc or "?" in value or "#" in value:
+        raise ValueError(expected)
+    return value.rstrip("/")
+
+
+def _below_root(value: str) -> str:
+    path = value.strip("/")
+    if not path.isprintable() or any(segment in ("", ".", "..") for segment in path.split("/") if path):
+        raise ValueError('expected a directory below the destination\'s root, such as "ALA"')
+    return path
+
+
+def _address(value: str) -> str:
+    name, at, host = value.partition("@")
+    if not (name and at and host) or not value.isprintable() or " " in value:
+        raise ValueError("expected the e-mail address that is registered with the Atlas")
+    return value
+
+
+WebBase = Annotated[str, AfterValidator(_web_base)]
+
+
+class Ala(Section):
+    """``[ala]``: occurrences from the Atlas of Living Australia."""
+
+    destination: str
+    """Where pullOccurrenceFromALA places its files."""
+    path: Annotated[str, AfterValidator(_below_root)] = "ALA"
+    mode: Literal["offline", "direct"] = "offline"
+    occurrences_url: WebBase = "https://biocache-ws.ala.org.au/ws"
+    species_url: WebBase = "https://bie-ws.ala.org.au/ws"
+    species_lookup: Literal["single", "bulk"] = "single"
+    """One GET for each taxon, or one POST for those that are asked for at about the same time."""
+    email: Annotated[str, AfterValidator(_address)]
+    reason_type_id: Count = 4
+    source_type_id: Count = 2002
+    token_file: AbsolutePath | None = None
+    quality: str = "all"
+    good_flags: tuple[str, ...] = GOOD_FLAGS
+    columns: Mapping[str, Column] = Field(default_factory=dict)
+    """What is given goes before the default, ``COLUMNS``."""
+    poll_interval: Duration = 5.0
+    """Seconds before the first look; later ones are further apart."""
+    max_wait: Duration = 86400.0
+    """Seconds that the Atlas may take to prepare a download."""
+    max_unpacked: Size = 20 * 10**9
+    """Bytes that a download may unpack to."""
+    max_ratio: Count = 200
+    """How many times its size a download may unpack to, once that is more than a little."""
+
+    @property
+    def headers(self) -> Mapping[str, Column]:
+        """Header -> column, those of the configuration first."""
+        return {**self.columns, **{name: column for name, column in COLUMNS.items() if name not in self.columns}}
