@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from datamover.addresses import holds_password
 from datamover.addresses import is_private_listener as is_private_listener
 from datamover.atlas import Ala as Ala
+from datamover.atlas import WebBase
 from datamover.errors import ConfigError
 from datamover.sections import AbsolutePath as AbsolutePath
 from datamover.sections import ClosedListener, Count, Duration, Listener, Mode, Rate, Section, Size
@@ -149,6 +150,21 @@ class Console(Section):
     password_hash: str | None = None
 
 
+class Gbif(Section):
+    """``[gbif]``: occurrences from the Global Biodiversity Information Facility."""
+
+    url: WebBase = "https://api.gbif.org/v1"
+    bad_issues: tuple[str, ...] = (
+        "ZERO_COORDINATE",
+        "COORDINATE_INVALID",
+        "COORDINATE_OUT_OF_RANGE",
+        "COUNTRY_COORDINATE_MISMATCH",
+        "COORDINATE_REPROJECTION_FAILED",
+        "COORDINATE_REPROJECTION_SUSPICIOUS",
+    )
+    """Any of them drops a record; the first in this order is the reason."""
+
+
 class Config(Section):
     """The whole file."""
 
@@ -164,6 +180,7 @@ class Config(Section):
     clients: Mapping[str, Client] = {}
     console: Console = Console()
     ala: Ala | None = None
+    gbif: Gbif | None = None
 
 
 Table = TypeVar("Table", bound=BaseModel)
