@@ -9,7 +9,7 @@ from typing import Any
 
 from datamover.api.context import Caller, Context
 from datamover.api.methods import Table
-from datamover.api.moves import NO_ALA, Moves, Rejected, invalid, is_lsid, missing
+from datamover.api.moves import NO_ALA, Moves, Rejected, invalid, is_lsid, missing, pulled
 from datamover.errors import RequestError, UnknownJob
 from datamover.jobs.request_files import told
 from datamover.jobs.values import JobRecord, State
@@ -22,15 +22,12 @@ _DOWNLOADING = {State.PENDING: "PENDING", State.PREPARING: "DOWNLOADING", State.
 
 @TABLE.method("pullOccurrenceFromALA", "struct string", "struct string string", lenient=True)
 async def pull_occurrence_from_ala(context: Context, caller: Caller, lsid: Any, destination: Any = None) -> Any:
-    """Fetch the occurrences of a taxon: pullOccurrenceFromALA(lsid) -> {id, status}.
+    """Fetch the occurrences of a taxon from ALA: pullOccurrenceFromALA(lsid[, destination]) -> {id, status}.
 
-    {status: 'REJECTED', reason} where it is refused.
+    <lsid>.csv, <lsid>.json and <lsid>.dataset.json arrive in the configured directory; {status: 'REJECTED', reason}
+    where it is refused.
     """
-    if not is_lsid(lsid):
-        return _rejected(missing("source ALA LSID"))
-    if destination is not None and destination not in context.registry.names():
-        return _rejected(Rejected(f"Unknown destination {told(destination)}"))
-    return _rejected(Rejected(NO_ALA))
+    return await _or_rejected(_pull(context, caller, lsid, destination))
 
 
 @TABLE.method("checkALAJobStatus", "struct int", "struct string", lenient=True)
@@ -72,6 +69,20 @@ async def check_move_status(context: Context, caller: Caller, id: Any) -> Any:  
 
 
 TABLE.method("check_move_status", "struct int", "struct string", lenient=True)(check_move_status)
+
+
+async def _pull(context: Context, caller: Caller, lsid: Any, destination: Any) -> dict[str, Any]:
+    if not is_lsid(lsid):
+        raise missing("source ALA LSID")
+    if destination is not None and destination not in context.registry.names():
+        raise Rejected(f"Unknown destination {told(destination)}")
+    settings = context.config.ala
+    if settings is None or "ala" not in context.datasets.by_scheme:
+        raise Rejected(NO_ALA)
+    name = settings.destination if destination is None else destination
+    caller.check_destination(name)
+    [answer] = await context.submit([pulled(context.rules(caller), lsid, name, settings.path)])
+    return {"id": answer.id, "status": _DOWNLOADING.get(answer.state, answer.state.value)}
 
 
 async def _move(context: Context, caller: Caller, source: Any, destination: Any, zipped: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from twisted.internet.defer import DeferredSemaphore, gatherResults
 from datamover.api.context import Context
 from datamover.api.records import measure
 from datamover.errors import DataMoverError, DestinationInvalid, RequestTooLarge, Scope, SourceNotFound
-from datamover.jobs.values import Naming, NewFile, NewJob, Overwrite, PlaceSource
+from datamover.jobs.values import DatasetSource, Naming, NewFile, NewJob, Overwrite, PlaceSource
 from datamover.protocols.base import Inspection, Origin
 
 MOST_FILES = 1000
@@ -61,6 +61,13 @@ def _step(name: str, step: dict[str, Any]) -> str:
 
 async def _file(context: Context, job: NewJob, file: NewFile, trial: dict[str, Any]) -> dict[str, Any]:
     problems: list[str] = list(trial["problems"])
+    if isinstance(file.source, DatasetSource):
+        # It is made when the job runs: there is nothing to look at before.
+        return {
+            "source": {"dataset": file.source.url},
+            "destination": {"writable": trial["writable"]},
+            "problems": problems,
+        }
     found: Inspection | None = None
     try:
         found = await _origin(context, file).inspect()
@@ -91,6 +98,7 @@ def _origin(context: Context, file: NewFile) -> Origin:
         return context.registry.get(source.destination).at(Scope.SOURCE).origin(source.path)
     if context.http is None:
         raise SourceNotFound("this process reads no URLs")
+    assert not isinstance(source, DatasetSource), "it is told apart before"
     return context.http.origin(source.url)
 
 

@@ -12,6 +12,7 @@ from twisted.logger import Logger
 
 from datamover.config import Config
 from datamover.errors import DataMoverError, NotPermitted, Scope, Unavailable
+from datamover.jobs.request_datasets import Datasets
 from datamover.jobs.request_files import Rules
 from datamover.jobs.values import Event, FileRecord, JobRecord, NewJob, State, Submitted
 from datamover.protocols.base import Origin, Place
@@ -174,6 +175,7 @@ class Context:
     http: Http | None
     reactor: Any
     methods: "Mapping[str, Method]"
+    datasets: Datasets = Datasets({})  # noqa: RUF009 - frozen
 
     def caller(self, name: str) -> Caller:
         """Return the configured client of a name."""
@@ -189,6 +191,7 @@ class Context:
             read_url=self._read_url,
             max_files=self.config.limits.files,
             max_attempts=self.config.transfers.max_attempts,
+            datasets=self.datasets,
         )
 
     def _read_url(self, text: str) -> WebUrl:

@@ -4,21 +4,24 @@ Pure. A call is refused in the original's words (``Rejected``), which its client
 refused with the errors of ``jobs.submit``. Nothing is stored or looked at here.
 """
 
+import posixpath
 import re
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs, unquote, urlencode
 
 from datamover.api.context import Caller, Registry
 from datamover.errors import NotPermitted, RequestError, RequestTooLarge
 from datamover.jobs.request_files import Rules, Targets, is_array, place_source, told, url_source
-from datamover.jobs.values import Naming, NewFile, NewJob, Overwrite, SourceRef
+from datamover.jobs.values import DatasetSource, Naming, NewFile, NewJob, Overwrite, SourceRef
 from datamover.registry.paths import check_path, is_into
 
-NO_ALA = "ALA sources are not available yet"
+NO_ALA = "ALA sources are not configured"
 
 _FILES_BETWEEN_YIELDS = 20
+_PULLED = (".csv", ".json", ".dataset.json")
+"""What is added to the LSID for the occurrences, the species' metadata and the description of the dataset."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _LSID = re.compile(r"urn:lsid:[^:\s]+:[^:\s]+:[^:\s]+(:[^:\s]+)?", re.IGNORECASE)
 _SCP = re.compile(r"(?:([^/@]*(?:@[^/@]*)*)@)?(\[[^\]/]*\]|[^/:@]*)(?::\d*)?(/.*)?", re.DOTALL)
@@ -39,14 +42,6 @@ def invalid(what: str) -> Rejected:
 def is_lsid(value: object) -> bool:
     """Tell whether a value is a Life Science Identifier: urn:lsid:<authority>:<namespace>:<object>[:<revision>]."""
     return isinstance(value, str) and _LSID.fullmatch(value) is not None
-
-
-class _Ala:
-    """A dataset as a source."""
-
-
-ALA = _Ala()
-Found = SourceRef | _Ala
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,19 +80,20 @@ class Moves:
             raise invalid("zip must be of type bool")
         return (yield from self._job(sources, into, bool(zipped)))
 
-    def _job(self, sources: list[Found], into: _Into, zipped: bool) -> Generator[None, None, NewJob]:
-        if sum(source is ALA for source in sources) > 1:
+    def _job(self, sources: list[SourceRef], into: _Into, zipped: bool) -> Generator[None, None, NewJob]:
+        if sum(isinstance(source, DatasetSource) for source in sources) > 1:
             raise Rejected("Too many ALA jobs. Mixed sources can only contain a maximum of one ALA job.")
         # Several files need a directory: what scp would have refused without one.
         naming = Naming.INTO if len(sources) > 1 and not zipped else into.naming
         targets = Targets(shared=zipped)
         files = []
         for index, source in enumerate(sources):
-            if isinstance(source, _Ala):
+            if isinstance(source, DatasetSource) and "ala" not in self.rules.datasets.by_scheme:
                 raise Rejected(NO_ALA)
             file = NewFile(source, into.destination, into.path, naming)
-            targets.add(file, f"sources[{index}]")
-            files.append(file)
+            for each in self.rules.datasets.expanded(file, archive=zipped):
+                targets.add(each, f"sources[{index}]")
+                files.append(each)
             if index % _FILES_BETWEEN_YIELDS == 0:
                 yield
         return NewJob(
@@ -111,7 +107,7 @@ class Moves:
 
     # Structs, as of 2013 --------------------------------------------------------------------------------------
 
-    def _described_sources(self, source: Any) -> Generator[None, None, list[Found]]:
+    def _described_sources(self, source: Any) -> Generator[None, None, list[SourceRef]]:
         if isinstance(source, Mapping) and source.get("type") == "mixed":
             sources = source.get("sources")
             if sources is None:
@@ -125,7 +121,7 @@ class Moves:
             return (yield from self._each(sources, self._described_source))
         return [self._described_source(source)]
 
-    def _described_source(self, source: Any) -> Found:
+    def _described_source(self, source: Any) -> SourceRef:
         if not isinstance(source, Mapping):
             raise missing("source must be of type dict")
         match source.get("type"):
@@ -134,7 +130,7 @@ class Moves:
             case "ala":
                 if not is_lsid(source.get("lsid")):
                     raise missing("lsid must be provided with ala source")
-                return ALA
+                return DatasetSource(_ala_url(str(source["lsid"])), 0)
             case "url":
                 url = source.get("url") or source.get("id")
                 if not isinstance(url, str):
@@ -159,7 +155,7 @@ class Moves:
 
     # URLs, as of 2014 -----------------------------------------------------------------------------------------
 
-    def _listed_sources(self, source: Any) -> Generator[None, None, list[Found]]:
+    def _listed_sources(self, source: Any) -> Generator[None, None, list[SourceRef]]:
         if not isinstance(source, str) and not is_array(source):
             raise invalid("source must be of type str or list")
         sources = [source] if isinstance(source, str) else list(source)
@@ -169,7 +165,7 @@ class Moves:
             raise invalid("source must be of type str or list")
         return (yield from self._each(sources, self._source))
 
-    def _source(self, url: str) -> Found:
+    def _source(self, url: str) -> SourceRef:
         match scheme := _scheme(url):
             case "scp":
                 user, host, path = _scp(url, "source")
@@ -177,9 +173,10 @@ class Moves:
             case "http" | "https":
                 return self._web(url)
             case "ala":
-                if not is_lsid(parse_qs(url.partition("?")[2]).get("lsid", [None])[0]):
+                lsid = parse_qs(url.partition("?")[2]).get("lsid", [""])[0]
+                if not is_lsid(lsid):
                     raise missing("source ALA LSID")
-                return ALA
+                return DatasetSource(_ala_url(lsid), 0)
         raise Rejected(f"Unknown source URL scheme '{scheme}'")
 
     def _destination(self, url: Any) -> _Into:
@@ -190,7 +187,7 @@ class Moves:
         user, host, path = _scp(url, "destination")
         return self._into(host, host, user, path)
 
-    def _each(self, sources: Sequence[Any], read: Callable[[Any], Found]) -> Generator[None, None, list[Found]]:
+    def _each(self, sources: Sequence[Any], read: Callable[[Any], SourceRef]) -> Generator[None, None, list[SourceRef]]:
         if len(sources) > self.rules.max_files:
             raise RequestTooLarge(f"{len(sources)} sources: expected at most {self.rules.max_files}")
         found = []
@@ -236,6 +233,26 @@ class Moves:
     def _permit(self, name: str) -> None:
         if not self.caller.may_use(name):
             raise NotPermitted(f"client {self.caller.name!r} may not use destination {name!r}")
+
+
+def pulled(rules: Rules, lsid: str, destination: str, directory: str) -> NewJob:
+    """Return the job that ``pullOccurrenceFromALA`` asks for: the dataset's files, named for the taxon."""
+    source = rules.datasets.source(_ala_url(lsid), "source")
+    asked = NewFile(source, destination, directory.strip("/"), Naming.INTO)
+    return NewJob(
+        owner=rules.owner,
+        files=tuple(
+            replace(file, path=posixpath.join(directory.strip("/"), f"{lsid}{extension}"))
+            for file, extension in zip(rules.datasets.expanded(asked, archive=False), _PULLED, strict=True)
+        ),
+        overwrite=Overwrite.ALWAYS,
+        method="pullOccurrenceFromALA",
+        max_attempts=rules.max_attempts,
+    )
+
+
+def _ala_url(lsid: str) -> str:
+    return f"ala://ala?{urlencode({'lsid': lsid})}"
 
 
 def _turned(first: Any, second: Any) -> bool:

@@ -6,6 +6,7 @@ and what they do, is written in the modules of the namespaces.
 """
 
 from base64 import b64decode
+from collections.abc import Mapping
 from functools import partial
 from io import BytesIO
 from typing import Any
@@ -22,6 +23,7 @@ from datamover.api.context import LOCAL, Caller, Context, Credentials, Http, Log
 from datamover.api.gate import Gate, Refusal
 from datamover.config import Config
 from datamover.errors import InvalidRequest, RequestError, RequestTooLarge, Unavailable
+from datamover.jobs.request_datasets import Datasets, Named
 
 log = Logger()
 
@@ -45,10 +47,11 @@ def make_site(
     http: Http | None = None,
     logins: Logins,
     reactor: Any,
+    datasets: Mapping[str, Named] | None = None,
 ) -> Site:
     """Return the site that serves the interface; nothing is connected to or read before a request comes."""
     known = {name: method for namespace in NAMESPACES for name, method in namespace.TABLE.methods.items()}
-    context = Context(config, registry, store, policy, credentials, http, reactor, known)
+    context = Context(config, registry, store, policy, credentials, http, reactor, known, Datasets(datasets or {}))
     gate = Gate.from_config(config)
     door = Door(context, logins)
     root = Nowhere(gate)

@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from datamover.datasets.base import Dataset
 from datamover.engine.lease import Lease
 from datamover.engine.meter import Meter
 from datamover.engine.throttle import Throttle
-from datamover.engine.transfer import Moved, Order, Tools, clear, move
-from datamover.errors import Scope, SourceForbidden
+from datamover.engine.transfer import Brought, Order, Tools, clear, move
+from datamover.errors import Scope, SourceForbidden, UnsupportedScheme
 from datamover.jobs.queue import Queue, Remark
-from datamover.jobs.values import Checkpoint, PlaceSource, SourceRef, Transfer
+from datamover.jobs.values import Checkpoint, DatasetSource, PlaceSource, SourceRef, Transfer
 from datamover.protocols.base import Origin
 from datamover.registry.destinations import Registry
 
@@ -19,8 +20,9 @@ from datamover.registry.destinations import Registry
 class Done:
     """What an attempt that ended well tells of the group's leader."""
 
-    size: int
-    digest: str
+    size: int | None
+    """None: what stands in its row already."""
+    digest: str | None
     remarks: tuple[Remark, ...] = ()
 
 
@@ -39,8 +41,17 @@ class Attempt(Protocol):
         """Where the next attempt may begin."""
         ...
 
+    @property
+    def placing(self) -> bool:
+        """Whether the renames had begun: the next attempt goes on with them."""
+        ...
+
     async def clear(self) -> None:
         """Remove what is left at the destination, for when nobody goes on from it."""
+        ...
+
+    async def abandon(self) -> None:
+        """Tell those who were asked to make something that nobody wants it any more."""
         ...
 
     async def close(self) -> None:
@@ -57,15 +68,25 @@ class Rooms:
     queue: Queue
     throttle: Callable[[str], Throttle | None]
     """The rate limit of a destination, by its name."""
+    datasets: Mapping[str, Dataset] = field(default_factory=dict)
+    """By their scheme."""
 
     def origin(self, source: SourceRef) -> Origin:
         """Return what a source is read from; raises UnknownDestination."""
+        assert not isinstance(source, DatasetSource), "a dataset is made before it is read"
         if isinstance(source, PlaceSource):
             return self.registry.get(source.destination).at(Scope.SOURCE).origin(source.path)
         if self.registry.http is None:
             raise SourceForbidden("this process reads no URLs")
         origin: Origin = self.registry.http.origin(source.url)
         return origin
+
+    def dataset(self, url: str) -> Dataset:
+        """Return what makes the dataset of a URL; raises UnsupportedScheme."""
+        scheme = url.partition(":")[0]
+        if scheme not in self.datasets:
+            raise UnsupportedScheme(f"{scheme}:// datasets are not configured on this node: add [{scheme}]")
+        return self.datasets[scheme]
 
     def order(self, transfer: Transfer, lease: Lease, **changes: Any) -> Order:
         """Return the order to move a transfer's file; ``changes`` replaces what is to be otherwise."""
@@ -113,6 +134,8 @@ class FileAttempt:
         self.meters = (Meter(self.transfer.id, self.lease.leader.lease),)
         self.meters[0].checkpoint = self.transfer.checkpoint
 
+    placing: bool = False
+
     @property
     def checkpoint(self) -> Checkpoint | None:
         return self.meters[0].checkpoint
@@ -124,11 +147,14 @@ class FileAttempt:
     async def clear(self) -> None:
         await clear(self._order, self.lease, self.meters[0])
 
+    async def abandon(self) -> None:
+        """Nobody was asked to make anything."""
+
     async def close(self) -> None:
         """There is nothing on this node to let go of."""
 
 
-def remark_of(moved: Moved) -> Remark:
+def remark_of(moved: Brought) -> Remark:
     """Return the event of a file that was there already."""
     details: Mapping[str, Any] = {"path": moved.target}
     return Remark("already_there", details)

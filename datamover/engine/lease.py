@@ -46,6 +46,7 @@ class Lease:
         self._ends_at = ends_at
         self._monotonic = monotonic
         self._working: Deferred[Any] | None = None
+        self._committed = False
 
     @property
     def held(self) -> bool:
@@ -72,12 +73,23 @@ class Lease:
         finally:
             self._working = None
 
+    def commit(self) -> None:
+        """Go past the point of no return: from here on only the loss of the lease stops the work.
+
+        Raises Parked where the lease is not held any more.
+        """
+        if not self.held:
+            raise Parked("the lease ended before the file could be placed; whoever holds it goes on")
+        self._committed = True
+
     def park(self) -> None:
         """Have the work stop at the next good moment."""
         self.ending = self.ending or Ending.PARKED
 
     def end(self, ending: Ending) -> None:
-        """Stop the work at once."""
+        """Stop the work at once, unless it is past the point of no return."""
+        if self._committed and ending is not Ending.LOST:
+            return
         if self.ending in (None, Ending.PARKED) or ending is Ending.LOST:
             self.ending = ending
         if self._working is not None:

@@ -14,23 +14,21 @@ from twisted.logger import Logger
 
 from datamover.engine.digest import Offload
 from datamover.errors import Scope, StartError
-from datamover.protocols.base import Options, Place, PlaceSettings
+from datamover.protocols.base import Options, Origin, Place, PlaceSettings
 from datamover.protocols.local import LOCAL
 
 log = Logger()
 
 
-class Staging:
-    """The staging directory of one node: ``root``/``node``."""
+class Stage:
+    """One attempt's directory; made when something is put into it."""
 
-    def __init__(self, root: Path, node: str, reactor: Any, offload: Offload) -> None:
-        self._root = root
-        self._own = root / node
-        self._lock: int | None = None
+    def __init__(self, directory: Path, reactor: Any, offload: Offload) -> None:
+        self.directory = directory
         self._offload = offload
         settings = PlaceSettings(
             name="staging",
-            url=self._own.as_uri(),
+            url=directory.as_uri(),
             file_mode=0o600,
             directory_mode=0o700,
             connect_timeout=30.0,
@@ -40,12 +38,36 @@ class Staging:
 
     @property
     def place(self) -> Place:
-        """The directory as what is staged goes into it; its errors are the service's."""
+        """The directory as what is staged goes into it."""
         return self._pool.at(Scope.DESTINATION)
 
-    def origin_place(self) -> Place:
-        """The directory as what was made is read from it."""
-        return self._pool.at(Scope.SOURCE)
+    def origin(self, path: str) -> Origin:
+        """Return what was made, to be read."""
+        return self._pool.at(Scope.SOURCE).origin(path)
+
+    async def make(self, directory: str) -> None:
+        """Make a directory below it, and those above."""
+        await self._offload(_make, self.directory / directory)
+
+    async def close(self) -> None:
+        """Remove it; completes when it is gone, and nothing that was cancelled can bring it back."""
+        await self._pool.close()
+        await self._offload(shutil.rmtree, self.directory, True)
+
+
+class Staging:
+    """The staging directory of one node: ``root``/``node``."""
+
+    def __init__(self, root: Path, node: str, reactor: Any, offload: Offload) -> None:
+        self._root = root
+        self._own = root / node
+        self._lock: int | None = None
+        self._reactor = reactor
+        self._offload = offload
+
+    def stage(self, name: str) -> Stage:
+        """Return the directory of one attempt, by a name that no other has."""
+        return Stage(self._own / name, self._reactor, self._offload)
 
     async def open(self) -> None:
         """Make the directory and sweep those whose node is gone; raises StartError."""
@@ -59,18 +81,9 @@ class Staging:
 
     async def close(self) -> None:
         """Remove the directory; completes when it is gone."""
-        await self._pool.close()
         lock, self._lock = self._lock, None
         if lock is not None:
             await self._offload(_close, self._own, lock)
-
-    def path(self, group: str, name: str = "") -> Path:
-        """Return where on the disk a file of a group stands."""
-        return self._own / group / name
-
-    async def clear(self, group: str) -> None:
-        """Remove a group's directory."""
-        await self._offload(shutil.rmtree, self._own / group, True)
 
 
 def _open(root: Path, own: Path) -> int:
@@ -80,6 +93,10 @@ def _open(root: Path, own: Path) -> int:
     fcntl.flock(lock, fcntl.LOCK_EX)
     own.mkdir(mode=0o700)
     return lock
+
+
+def _make(directory: Path) -> None:
+    directory.mkdir(mode=0o700, parents=True)
 
 
 def _close(own: Path, lock: int) -> None:

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from datamover.config import Transfers
 from datamover.engine.comparison import Content, read_through, same_content
 from datamover.engine.digest import MAIN, Digest, Offload
-from datamover.engine.lease import Lease, Parked
+from datamover.engine.lease import Lease
 from datamover.engine.meter import Meter
 from datamover.engine.parts import Kept, part_name, proven
 from datamover.engine.pipe import Pipe
@@ -69,17 +69,22 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
-    """A file in place."""
+class Brought:
+    """A file that is at its destination, whole and verified."""
 
     name: str
     """What the source calls it."""
     target: str
+    part: str | None
+    """The part file that is still to take the target's name; None: it was there already."""
     size: int
     digests: dict[str, str]
     """Algorithm -> hex; sha256 is always among them."""
     modified: float | None
-    already_there: bool
+
+    @property
+    def already_there(self) -> bool:
+        return self.part is None
 
     @property
     def digest(self) -> str:
@@ -96,8 +101,18 @@ class Tools:
     installation: str
 
 
-async def move(order: Order, lease: Lease, meter: Meter, tools: Tools) -> Moved:
-    """Move one file; completes when it is in place and durable.
+async def move(order: Order, lease: Lease, meter: Meter, tools: Tools) -> Brought:
+    """Move one file; completes when it is in place and durable. Raises, and is cancelled, as ``bring`` is."""
+    brought = await bring(order, lease, meter, tools)
+    if brought.part is not None:
+        lease.commit()
+        meter.stage = "placing"
+        await place(order, brought.part, brought.target)
+    return brought
+
+
+async def bring(order: Order, lease: Lease, meter: Meter, tools: Tools) -> Brought:
+    """Bring one file to its destination, as a part file; completes when that is whole, verified and durable.
 
     Raises errors of the family, Parked among them. Cancelling stops at once. Either leaves the part file, and in the
     meter's checkpoint where the next attempt may begin; with none, or without another attempt, ``clear`` is due.
@@ -107,6 +122,16 @@ async def move(order: Order, lease: Lease, meter: Meter, tools: Tools) -> Moved:
         return await story.tell()
     finally:
         await story.close()
+
+
+async def place(order: Order, part: str, target: str) -> None:
+    """Give a part file its name; completes when that is durable. For a lease that was committed."""
+    try:
+        await order.place.place(part, target, replace=order.overwrite is not Overwrite.NEVER)
+    except DestinationInvalid:
+        if await order.place.inspect(part) is None:
+            raise SizeMismatch(f"the part file of {target!r} vanished before it could be placed") from None
+        raise
 
 
 async def clear(order: Order, lease: Lease, meter: Meter) -> None:
@@ -136,13 +161,13 @@ class _Story:
         self._source: Source | None = None
         self._sink: Sink | None = None
 
-    async def tell(self) -> Moved:
+    async def tell(self) -> Brought:
         kept = await self._proven()
         source = await self._open(kept)
         target = await self._target(source.inspection)
         there = await self._already_there(target, source.inspection)
         if there is not None:
-            return self._moved(target, source.inspection, there, already_there=True)
+            return self._brought(target, None, source.inspection, there)
         if self._source is None:  # It was read to the end to be compared.
             source = await self._open(kept)
         if not source.offset:
@@ -154,8 +179,7 @@ class _Story:
         await self._check_room(source)
         digest, size = await self._pump(part, source, kept)
         digests = await self._verify(part, digest, size, source.inspection)
-        await self._place(part, target)
-        return self._moved(target, source.inspection, Content(size, digests))
+        return self._brought(target, part, source.inspection, Content(size, digests))
 
     async def close(self) -> None:
         source, self._source = self._source, None
@@ -310,31 +334,19 @@ class _Story:
         if held.digests[MAIN] != sha256 or held.size != size:
             raise ChecksumMismatch(f"read back from the destination, {MAIN} is {held.digests[MAIN]}, expected {sha256}")
 
-    async def _place(self, part: str, target: str) -> None:
-        self._meter.stage = "placing"
-        if not self._lease.held:
-            raise Parked("the lease ended before the file could be placed; whoever holds it goes on")
-        place = self._order.place
-        try:
-            await place.place(part, target, replace=self._order.overwrite is not Overwrite.NEVER)
-        except DestinationInvalid:
-            if await place.inspect(part) is None:
-                raise SizeMismatch(f"the part file of {target!r} vanished before it could be placed") from None
-            raise
-
     def _new_digest(self, inspection: Inspection | None = None) -> Digest:
         expected = self._order.checksum
         algorithms = self._order.algorithms | ({expected.algorithm} if expected else set())
         return Digest(self._tools.offload, algorithms | set(inspection.digests if inspection else ()))
 
-    def _moved(self, target: str, inspection: Inspection, content: Content, *, already_there: bool = False) -> Moved:
+    def _brought(self, target: str, part: str | None, inspection: Inspection, content: Content) -> Brought:
         self._meter.begin(content.size)
         self._meter.size = content.size
-        return Moved(
+        return Brought(
             name=inspection.name,
             target=target,
+            part=part,
             size=content.size,
             digests=content.digests,
             modified=inspection.modified,
-            already_there=already_there,
         )

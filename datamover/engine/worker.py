@@ -9,8 +9,8 @@ from collections.abc import Callable
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
-from datamover.engine.archiving import ArchiveAttempt
 from datamover.engine.attempt import Attempt, Done, FileAttempt, Rooms
+from datamover.engine.group import GroupAttempt
 from datamover.engine.lease import Ending, Lease, Parked
 from datamover.engine.recorder import Recorder
 from datamover.engine.retry import judge
@@ -51,13 +51,13 @@ class Worker:
                 end()
 
     def _attempt(self, group: Group, lease: Lease) -> Attempt:
-        if group.leader.archive:
-            return ArchiveAttempt(group, lease, self._rooms, self._staging)
+        if group.leader.staged:
+            return GroupAttempt(group, lease, self._rooms, self._staging)
         return FileAttempt(group.leader, lease, self._rooms)
 
     async def _outcome(self, attempt: Attempt, lease: Lease) -> Outcome | None:
         """Return what to write; None where the lease's ending leaves that to whoever goes on."""
-        if lease.leader.cancelling:
+        if lease.leader.cancelling and not lease.leader.placing:
             lease.end(Ending.CANCELLED)
         try:
             done = await lease.over(attempt.run())
@@ -65,6 +65,7 @@ class Worker:
             if lease.ending is not Ending.CANCELLED:
                 return None
             await attempt.clear()
+            await attempt.abandon()
             return Outcome(lease.leader, State.CANCELLED, lease.leader.failures, remarks=_remarks(attempt))
         except Parked:
             return None
@@ -75,8 +76,10 @@ class Worker:
             outcome = self._failed(lease, InternalError("an error of the service itself; its log has more"), attempt)
         else:
             return self._completed(lease, attempt, done)
-        if outcome.state is State.FAILED or outcome.checkpoint is None:
+        if outcome.state is State.FAILED or not (outcome.checkpoint or outcome.placing):
             await attempt.clear()
+        if outcome.state is State.FAILED:
+            await attempt.abandon()
         return outcome
 
     def _completed(self, lease: Lease, attempt: Attempt, done: Done) -> Outcome:
@@ -119,6 +122,7 @@ class Worker:
             pause=verdict.pause,
             error=error,
             checkpoint=keep,
+            placing=attempt is not None and attempt.placing and verdict.state is State.PENDING and not error.bounded,
             bytes_done=attempt.meters[0].bytes_done if attempt and keep else 0,
             remarks=_remarks(attempt) if attempt else (),
         )

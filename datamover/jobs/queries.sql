@@ -18,12 +18,12 @@ ON CONFLICT (owner, request_id) WHERE request_id IS NOT NULL DO NOTHING
 RETURNING id;
 
 -- name: insert_transfers
-INSERT INTO transfers (job, index, leader, source_url, source_sealed, source_destination, source_path,
-                       destination, path, naming, target, checksum, expected_size)
-SELECT %(job)s, index, leader, source_url, source_sealed::bytea, source_destination, source_path,
+INSERT INTO transfers (job, index, leader, source_url, source_sealed, source_member, source_destination,
+                       source_path, destination, path, naming, target, checksum, expected_size)
+SELECT %(job)s, index, leader, source_url, source_sealed::bytea, source_member, source_destination, source_path,
        destination, path, naming, target, checksum, expected_size
 FROM jsonb_to_recordset(%(files)s) AS f (
-    index integer, leader integer, source_url text, source_sealed text, source_destination text, source_path text,
+    index integer, leader integer, source_url text, source_sealed text, source_member integer, source_destination text, source_path text,
     destination text, path text, naming text, target text, checksum text, expected_size bigint);
 
 -- name: insert_event
@@ -41,7 +41,7 @@ ORDER BY e.position;
 -- Status -------------------------------------------------------------------------------------------------------
 
 -- name: read_files
-SELECT index, source_url, source_destination, source_path, destination, coalesce(target, path) AS path, state,
+SELECT index, source_url, source_member, source_destination, source_path, destination, coalesce(target, path) AS path, state,
        coalesce(size, expected_size) AS size, bytes_done, rate, digest, attempt, error, first_error, started_at,
        finished_at, CASE WHEN state = 'PENDING' AND attempt > 0 THEN next_attempt_at END AS next_retry_at
 FROM transfers
@@ -88,7 +88,7 @@ WHERE t.job = %(job)s AND t.state = 'PENDING' AND t.leader = t.index
 ORDER BY t.next_attempt_at, t.index LIMIT 1;
 
 -- name: read_active
-SELECT t.id, t.job, t.index, j.owner, t.source_url, t.source_destination, t.source_path, t.destination,
+SELECT t.id, t.job, t.index, j.owner, t.source_url, t.source_member, t.source_destination, t.source_path, t.destination,
        coalesce(t.target, t.path) AS path, t.state, coalesce(t.size, t.expected_size) AS size, t.bytes_done, t.rate,
        t.stage, t.attempt, t.started_at, n.name AS node
 FROM transfers t JOIN jobs j ON j.id = t.job LEFT JOIN nodes n ON n.id = t.node
@@ -103,12 +103,15 @@ SELECT id, state, owner FROM jobs WHERE id = %(job)s FOR UPDATE;
 SELECT id FROM jobs WHERE id = ANY (%(jobs)s) ORDER BY id FOR UPDATE;
 
 -- name: cancel_waiting
-UPDATE transfers SET state = 'CANCELLED', finished_at = now(), stage = NULL, rate = 0
-WHERE job = %(job)s AND state = 'PENDING' AND checkpoint IS NULL
+-- Not those of which something is left: a part file, a request elsewhere.
+UPDATE transfers t SET state = 'CANCELLED', finished_at = now(), stage = NULL, rate = 0
+WHERE job = %(job)s AND state = 'PENDING' AND NOT EXISTS (
+    SELECT FROM transfers l WHERE l.job = t.job AND l.index = t.leader
+    AND (l.checkpoint IS NOT NULL OR l.memory IS NOT NULL))
 RETURNING index;
 
 -- name: cancel_running
--- A transfer that left a part file is claimed once more, to remove it.
+-- A transfer of which something is left is claimed once more, to remove it.
 UPDATE transfers SET cancelling = true, next_attempt_at = least(next_attempt_at, now())
 WHERE job = %(job)s AND state IN ('PENDING', 'PREPARING', 'IN_PROGRESS');
 
@@ -174,14 +177,14 @@ WITH room AS (
     ORDER BY next.job, next.index LIMIT %(room)s
 )
 UPDATE transfers t
-SET state = CASE WHEN j.archive IS NULL THEN 'IN_PROGRESS' ELSE 'PREPARING' END,
+SET state = CASE WHEN j.archive IS NULL AND t.source_member IS NULL THEN 'IN_PROGRESS' ELSE 'PREPARING' END,
     node = %(node)s, lease = t.lease + 1, lease_until = now() + %(lease)s * interval '1 second',
     attempt = t.attempt + 1, started_at = coalesce(t.started_at, now()), rate = 0,
     stage = 'connecting'
 FROM chosen, jobs j
 WHERE t.id = chosen.id AND j.id = t.job
-RETURNING t.id, t.job, t.index, t.leader, t.source_url, t.source_sealed, t.source_destination, t.source_path,
-          t.destination, t.path, t.naming, t.target, t.checksum, t.expected_size, t.attempt, t.failures, t.checkpoint,
+RETURNING t.id, t.job, t.index, t.leader, t.source_url, t.source_sealed, t.source_member, t.source_destination, t.source_path,
+          t.destination, t.path, t.naming, t.target, t.checksum, t.expected_size, t.attempt, t.failures, t.checkpoint, t.memory,
           t.bytes_done, t.cancelling, t.renaming, t.lease, t.state, j.owner, j.overwrite, j.archive, j.max_attempts;
 
 -- name: start_members
@@ -190,13 +193,14 @@ FROM unnest(%(jobs)s::integer[], %(leaders)s::integer[]) AS g (job, leader)
 WHERE t.job = g.job AND t.leader = g.leader AND t.index <> t.leader AND t.state = 'PENDING';
 
 -- name: start_jobs
-UPDATE jobs SET state = CASE WHEN archive IS NULL THEN 'IN_PROGRESS' ELSE 'PREPARING' END,
-                started_at = coalesce(started_at, now())
-WHERE id = ANY (%(jobs)s) AND state = 'PENDING';
+UPDATE jobs j SET started_at = coalesce(started_at, now()),
+    state = CASE WHEN EXISTS (SELECT FROM transfers t WHERE t.job = j.id AND t.state = 'IN_PROGRESS')
+                 THEN 'IN_PROGRESS' ELSE 'PREPARING' END
+WHERE id = ANY (%(jobs)s) AND state IN ('PENDING', 'PREPARING');
 
 -- name: read_members
-SELECT t.id, t.job, t.index, t.leader, t.source_url, t.source_sealed, t.source_destination, t.source_path,
-       t.destination, t.path, t.naming, t.target, t.checksum, t.expected_size, t.attempt, t.failures, t.checkpoint,
+SELECT t.id, t.job, t.index, t.leader, t.source_url, t.source_sealed, t.source_member, t.source_destination, t.source_path,
+       t.destination, t.path, t.naming, t.target, t.checksum, t.expected_size, t.attempt, t.failures, t.checkpoint, t.memory,
        t.bytes_done, t.cancelling, t.renaming, t.lease, t.state, j.owner, j.overwrite, j.archive, j.max_attempts
 FROM transfers t JOIN jobs j ON j.id = t.job
 WHERE t.job = %(job)s AND t.leader = %(leader)s ORDER BY t.index;
@@ -264,13 +268,28 @@ WHERE t.id = %(transfer)s AND EXISTS (
     SELECT FROM transfers l WHERE l.job = t.job AND l.index = t.leader AND l.node = %(node)s AND l.lease = %(lease)s)
 RETURNING id;
 
--- name: set_placing
--- From here on the group's files take their names, whoever finishes it.
-UPDATE transfers t SET renaming = true, state = 'IN_PROGRESS', stage = 'placing'
+-- name: remember
+UPDATE transfers SET memory = %(memory)s
+WHERE id = %(transfer)s AND node = %(node)s AND lease = %(lease)s
+RETURNING id;
+
+-- name: set_moving
+UPDATE transfers t SET state = 'IN_PROGRESS'
 FROM transfers l
 WHERE t.job = l.job AND t.leader = l.index AND l.id = %(transfer)s AND l.node = %(node)s AND l.lease = %(lease)s
-  AND t.state IN ('PREPARING', 'IN_PROGRESS')
-RETURNING t.job;
+  AND t.state = 'PREPARING'
+RETURNING t.id;
+
+-- name: set_placing
+-- From here on the group's files take their names, whoever finishes it; each row says which part file is its own.
+UPDATE transfers t
+SET renaming = true, state = 'IN_PROGRESS', target = p.target, size = coalesce(p.size, t.size),
+    digest = coalesce(p.digest, t.digest), checkpoint = p.checkpoint
+FROM transfers l, jsonb_to_recordset(%(placements)s)
+         AS p (transfer bigint, target text, size bigint, digest text, checkpoint jsonb)
+WHERE t.job = l.job AND t.leader = l.index AND l.id = %(transfer)s AND l.node = %(node)s AND l.lease = %(lease)s
+  AND t.state IN ('PREPARING', 'IN_PROGRESS') AND t.id = p.transfer
+RETURNING t.id;
 
 -- name: job_moves_on
 UPDATE jobs SET state = 'IN_PROGRESS' WHERE id = %(job)s AND state = 'PREPARING';
@@ -287,7 +306,7 @@ ORDER BY t.id FOR UPDATE OF t;
 WITH outcome AS (
     SELECT * FROM jsonb_to_recordset(%(outcomes)s)
         AS o (job integer, leader integer, state text, failures integer, pause double precision, error jsonb,
-              checkpoint jsonb, bytes_done bigint, size bigint, digest text)
+              checkpoint jsonb, renaming boolean, bytes_done bigint, size bigint, digest text)
 ), before AS (
     SELECT t.id, o.*, t.index = o.leader AS leads, coalesce(t.size, t.expected_size) AS known,
            CASE WHEN t.index = o.leader THEN coalesce(o.size, t.size) ELSE t.size END AS now_size
@@ -296,12 +315,13 @@ WITH outcome AS (
 ), ended AS (
     UPDATE transfers t
     SET state = b.state,
-        node = NULL, lease_until = NULL, renaming = false, stage = NULL, rate = 0,
+        node = NULL, lease_until = NULL, renaming = b.renaming, stage = NULL, rate = 0,
         failures = b.failures,
         next_attempt_at = now() + coalesce(b.pause, 0) * interval '1 second',
         error = CASE WHEN b.state = 'COMPLETED' THEN NULL ELSE coalesce(b.error, t.error) END,
         first_error = coalesce(t.first_error, b.error),
-        checkpoint = CASE WHEN b.leads THEN b.checkpoint END,
+        checkpoint = CASE WHEN b.renaming THEN t.checkpoint WHEN b.leads THEN b.checkpoint END,
+        memory = CASE WHEN b.state = 'PENDING' THEN t.memory END,
         size = b.now_size,
         digest = CASE WHEN b.leads THEN coalesce(b.digest, t.digest) ELSE t.digest END,
         bytes_done = CASE WHEN b.state = 'COMPLETED' THEN coalesce(b.now_size, 0)

@@ -53,11 +53,28 @@ class Outcome:
     """Seconds before the next attempt."""
     error: DataMoverError | None = None
     checkpoint: Checkpoint | None = None
+    placing: bool = False
+    """The renames of the group had begun, and are to be gone on with."""
     bytes_done: int = 0
     size: int | None = None
     digest: str | None = None
     """As clients are told it: ``sha256:…``."""
     remarks: tuple[Remark, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A file of a group that is verified and waits, as a part file, for its name."""
+
+    transfer: Transfer
+    target: str
+    size: int
+    digest: str
+    """As clients are told it."""
+    checkpoint: Checkpoint | None
+    """The whole of the part file; None: the file is in place already."""
+    own: bool
+    """False: size and digest are those of the group's one file (an archive), not of the transfer's own."""
 
 
 class Queue:
@@ -109,7 +126,7 @@ class Queue:
             if not found:
                 return []
             leaders = [rows.transfer(row, self._cipher) for row in found]
-            staged = [leader for leader in leaders if leader.archive]
+            staged = [leader for leader in leaders if leader.staged]
             keys = {"jobs": [one.job for one in staged], "leaders": [one.index for one in staged]}
             if staged:
                 await cursor.execute(self._queries["start_members"], keys)
@@ -121,7 +138,7 @@ class Queue:
         return await self._database.transaction(take)
 
     async def _members(self, cursor: Cursor, leader: Transfer) -> list[Transfer]:
-        if not leader.archive:
+        if not leader.staged:
             return []
         found = await cursor.fetch(self._queries["read_members"], {"job": leader.job, "leader": leader.index})
         return [rows.transfer(row, self._cipher) for row in found if row["index"] != leader.index]
@@ -193,14 +210,28 @@ class Queue:
                 f"another file of this job is called {target!r} too: give the files paths of their own"
             ) from None
 
-    async def placing(self, leader: Transfer) -> bool:
-        """Write that a group is verified and its renames begin; False: the lease was lost."""
+    async def remember(self, leader: Transfer, memory: Mapping[str, Any]) -> bool:
+        """Write what is to be known to whoever goes on with a group; False: the lease was lost."""
+        parameters = {"transfer": leader.id, "memory": Json(memory), "node": self._node, "lease": leader.lease}
+        return bool(await self._database.fetch(self._queries["remember"], parameters))
 
+    async def moving(self, leader: Transfer) -> bool:
+        """Write that a group is staged, and moves; False: the lease was lost."""
+        return await self._advance(leader, "set_moving", {})
+
+    async def placing(self, leader: Transfer, placements: Sequence[Placement]) -> bool:
+        """Write that a group is verified, and that its renames begin; False: the lease was lost."""
+        return await self._advance(
+            leader, "set_placing", {"placements": Json([_placement_columns(one) for one in placements])}
+        )
+
+    async def _advance(self, leader: Transfer, query: str, parameters: Mapping[str, Any]) -> bool:
         async def do(cursor: Cursor) -> bool:
             await cursor.execute(self._queries["lock_jobs"], {"jobs": [leader.job]})
-            parameters = {"transfer": leader.id, "node": self._node, "lease": leader.lease}
-            found = await cursor.fetch(self._queries["set_placing"], parameters)
-            await cursor.execute(self._queries["job_moves_on"], {"job": leader.job})
+            fence = {"transfer": leader.id, "node": self._node, "lease": leader.lease}
+            found = await cursor.fetch(self._queries[query], {**fence, **parameters})
+            if found:
+                await cursor.execute(self._queries["job_moves_on"], {"job": leader.job})
             return bool(found)
 
         return await self._database.transaction(do)
@@ -246,7 +277,7 @@ class Queue:
 
 
 def _started(transfer: Transfer) -> Remark:
-    return Remark("preparing" if transfer.archive else "started", {"attempt": transfer.attempt})
+    return Remark("preparing" if transfer.staged else "started", {"attempt": transfer.attempt})
 
 
 def _ended(outcome: Outcome) -> Remark:
@@ -264,6 +295,16 @@ def _told(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def _placement_columns(one: Placement) -> dict[str, Any]:
+    return {
+        "transfer": one.transfer.id,
+        "target": one.target,
+        "size": one.size if one.own else None,
+        "digest": one.digest if one.own else None,
+        "checkpoint": rows.checkpoint_column(one.checkpoint),
+    }
+
+
 def _columns(outcome: Outcome) -> dict[str, Any]:
     leader, error = outcome.leader, outcome.error
     return {
@@ -274,6 +315,7 @@ def _columns(outcome: Outcome) -> dict[str, Any]:
         "pause": outcome.pause,
         "error": {**error.as_dict(), "attempt": leader.attempt, "at": _told(datetime.now(UTC))} if error else None,
         "checkpoint": rows.checkpoint_column(outcome.checkpoint),
+        "renaming": outcome.placing,
         "bytes_done": outcome.bytes_done,
         "size": outcome.size,
         "digest": outcome.digest,

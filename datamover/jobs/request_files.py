@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
 from datamover.errors import InvalidRequest, NotPermitted, RequestError, UnknownDestination, UnsupportedScheme
-from datamover.jobs.values import Checksum, Naming, NewFile, PlaceSource, SourceRef, UrlSource
+from datamover.jobs.request_datasets import SCHEMES, Datasets, check_expectations
+from datamover.jobs.values import Checksum, DatasetSource, Naming, NewFile, PlaceSource, SourceRef, UrlSource
 from datamover.protocols.http.names import path_name
 from datamover.registry.paths import check_path, is_into
 from datamover.registry.urls import WebUrl, shown
@@ -41,6 +42,7 @@ class Rules:
     max_files: int
     max_attempts: int
     """Where the request does not say."""
+    datasets: Datasets = Datasets({})  # noqa: RUF009 - frozen
 
 
 @contextmanager
@@ -80,6 +82,8 @@ def known_target(file: NewFile) -> str | None:
         return None
     if isinstance(file.source, PlaceSource):
         name = file.source.path.rpartition("/")[2]
+    elif isinstance(file.source, DatasetSource):
+        return None
     else:
         url = WebUrl.parse(file.source.url)
         name = path_name(url.path) if url.query is None else ""
@@ -101,7 +105,7 @@ def check_file(item: Mapping[str, Any], where: str, archive: str | None, rules: 
     path = check_path(path, key=f"{prefix}path", destination=destination)
     if archive and is_into(path):
         raise InvalidRequest(f"{prefix}path: {path!r}: expected the archive's own path, such as 'results/all.zip'")
-    return NewFile(
+    file = NewFile(
         source=source,
         destination=destination,
         path=path.rstrip("/"),
@@ -109,11 +113,13 @@ def check_file(item: Mapping[str, Any], where: str, archive: str | None, rules: 
         checksum=_checksum(item["checksum"], f"{prefix}checksum") if "checksum" in item else None,
         size=_size(item["size"], f"{prefix}size") if "size" in item else None,
     )
+    check_expectations(source, file, prefix)
+    return file
 
 
 def _source(value: object, key: str, rules: Rules) -> SourceRef:
     if isinstance(value, str):
-        return url_source(value, key, rules)
+        return text_source(value, key, rules)
     if not isinstance(value, Mapping):
         raise InvalidRequest(f"{key}: {told(value)}: expected a URL, or a struct with 'destination' and 'path'")
     known_keys(value, frozenset({"destination", "path"}), f"{key}.")
@@ -132,6 +138,14 @@ def place_source(destination: str, path: str, key: str) -> PlaceSource:
     return PlaceSource(destination, checked)
 
 
+def text_source(text: str, key: str, rules: Rules) -> SourceRef:
+    """Return a dataset or a file on the web as a source; raises what ``url_source`` does."""
+    match = _SCHEME.match(text)
+    if match and match[1].lower() in SCHEMES:
+        return rules.datasets.source(text, key)
+    return url_source(text, key, rules)
+
+
 def url_source(text: str, key: str, rules: Rules) -> UrlSource:
     """Return a URL as a source.
 
@@ -143,8 +157,6 @@ def url_source(text: str, key: str, rules: Rules) -> UrlSource:
             f"{key}: {shown(text)!r}: {scheme}:// sources are not read by URL: name the registered place, "
             "{destination: NAME, path: …}"
         )
-    if scheme == "ala":
-        raise UnsupportedScheme(f"{key}: {shown(text)!r}: dataset sources (ala://) are not available yet")
     with at(key):
         url = rules.read_url(text)
     return UrlSource(url.text, url.shown)
@@ -181,7 +193,7 @@ def _size(value: object, key: str) -> int:
 
 def canonical(file: NewFile) -> bytes:
     source = file.source
-    whence = [source.url] if isinstance(source, UrlSource) else [source.destination, source.path]
+    whence = [source.destination, source.path] if isinstance(source, PlaceSource) else [source.url]
     checksum = str(file.checksum) if file.checksum else None
     return json.dumps([whence, file.destination, file.path, file.naming.value, checksum, file.size]).encode()
 

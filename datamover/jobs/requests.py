@@ -68,8 +68,9 @@ def checking(request: object, rules: Rules) -> Generator[None, None, NewJob]:
     targets = Targets(shared=archive is not None)
     for number, (where, item) in enumerate(_items(request, archive, rules)):
         file = check_file(item, where, archive, rules)
-        targets.add(file, where)
-        files.append(file)
+        for each in rules.datasets.expanded(file, archive=archive is not None):
+            targets.add(each, where)
+            files.append(each)
         if digest is not None:
             digest.update(canonical(file))
         if number % _FILES_BETWEEN_YIELDS == 0:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from datamover.jobs.values import (
     Checkpoint,
     Checksum,
+    DatasetSource,
     Event,
     FileRecord,
     JobRecord,
@@ -59,7 +60,7 @@ def file_parameters(job: NewJob, cipher: Seal) -> Iterator[dict[str, Any]]:
     for index, file in enumerate(job.files):
         yield {
             "index": index,
-            "leader": 0 if job.archive else index,
+            "leader": _leader(job, index, file),
             **_source_columns(file.source, cipher),
             "destination": file.destination,
             "path": file.path,
@@ -70,6 +71,12 @@ def file_parameters(job: NewJob, cipher: Seal) -> Iterator[dict[str, Any]]:
         }
 
 
+def _leader(job: NewJob, index: int, file: NewFile) -> int:
+    if job.archive:
+        return 0
+    return index - file.source.member if isinstance(file.source, DatasetSource) else index
+
+
 def _known(job: NewJob, index: int, file: NewFile) -> bool:
     return file.naming is Naming.EXACT and (not job.archive or index == 0)
 
@@ -77,6 +84,8 @@ def _known(job: NewJob, index: int, file: NewFile) -> bool:
 def _source_columns(source: SourceRef, cipher: Seal) -> dict[str, Any]:
     if isinstance(source, PlaceSource):
         return {"source_destination": source.destination, "source_path": source.path}
+    if isinstance(source, DatasetSource):
+        return {"source_url": source.url, "source_member": source.member}
     secret = source.url != source.shown
     return {
         "source_url": source.shown,
@@ -106,6 +115,7 @@ def transfer(row: Row, cipher: Seal) -> Transfer:
         sent=row["bytes_done"],
         target=row["target"],
         cancelling=row["cancelling"],
+        memory=row["memory"] or {},
         placing=row["renaming"],
         lease=row["lease"],
     )
@@ -114,6 +124,8 @@ def transfer(row: Row, cipher: Seal) -> Transfer:
 def _source(row: Row, cipher: Seal) -> SourceRef:
     if row["source_destination"] is not None:
         return PlaceSource(row["source_destination"], row["source_path"])
+    if row["source_member"] is not None:
+        return DatasetSource(row["source_url"], row["source_member"])
     sealed = row["source_sealed"]
     return UrlSource(cipher.open(bytes(sealed)) if sealed is not None else row["source_url"], row["source_url"])
 

@@ -80,7 +80,21 @@ class PlaceSource:
         return f"{self.destination}:{self.path}"
 
 
-SourceRef = UrlSource | PlaceSource
+@dataclass(frozen=True, slots=True)
+class DatasetSource:
+    """One file of a dataset, which is made before it moves: its files are one placement group."""
+
+    url: str
+    """Such as ``ala://ala?lsid=…``; holds no secret."""
+    member: int
+    """Which of the dataset's files, counted from 0."""
+
+    @property
+    def shown(self) -> str:
+        return self.url
+
+
+SourceRef = UrlSource | PlaceSource | DatasetSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,10 +200,17 @@ class Transfer:
     """The resolved path, once it is known."""
     cancelling: bool
     """The client cancelled it: only what it left is still to be removed."""
+    memory: Mapping[str, Any]
+    """What the makers of datasets remember, by the dataset's URL; the leader's."""
     placing: bool
     """Everything of the group was verified and the renames had begun: roll forward."""
     lease: int
     """Fencing number: a newer claim has a greater one."""
+
+    @property
+    def staged(self) -> bool:
+        """Whether something must be made before it moves: it leads (or is in) a group that is made together."""
+        return self.archive is not None or isinstance(self.source, DatasetSource)
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,9 +94,9 @@ REJECTED: list[tuple[str, tuple[Any, ...], str]] = [
     ("checkALAJobStatus", (99,), "Job does not exist"),
     ("pullOccurrenceFromALA", (), "Missing or incorrect parameter 'source ALA LSID'"),
     ("pullOccurrenceFromALA", ("kangaroo",), "Missing or incorrect parameter 'source ALA LSID'"),
-    ("pullOccurrenceFromALA", (LSID,), "ALA sources are not available yet"),
+    ("pullOccurrenceFromALA", (LSID,), "ALA sources are not configured"),
     ("pullOccurrenceFromALA", (LSID, "nowhere"), "Unknown destination 'nowhere'"),
-    ("pullOccurrenceFromALA", (LSID, "visualiser"), "ALA sources are not available yet"),
+    ("pullOccurrenceFromALA", (LSID, "visualiser"), "ALA sources are not configured"),
 ]
 
 

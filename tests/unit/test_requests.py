@@ -132,7 +132,7 @@ REFUSED: list[tuple[Any, type[errors.RequestError], str]] = [
     (one(source="SFTP://host/x"), errors.UnsupportedScheme, "name the registered place"),
     (one(source="scp://u:secret@host/x"), errors.UnsupportedScheme, "source: 'scp://host/x'"),
     (one(source="ftp://host/x"), errors.UnsupportedScheme, "source: cannot read from 'ftp' URLs"),
-    (one(source="ala://ala?lsid=urn:lsid:a:b:c"), errors.UnsupportedScheme, "not available yet"),
+    (one(source="ala://ala?lsid=urn:lsid:a:b:c"), errors.UnsupportedScheme, "not configured here"),
     (one(source="https://u:secret@example.org/x"), errors.InvalidRequest, "source: the source URL holds a user name"),
     (one(source="http://127.0.0.1/x"), errors.SourceNotAllowed, "source: http://127.0.0.1/x is not an allowed source"),
     (one(checksum="sha256:abc"), errors.InvalidRequest, "checksum: 'sha256:abc': expected 64 hexadecimal digits"),

@@ -44,6 +44,7 @@ CREATE TABLE transfers (
     leader             integer NOT NULL,          -- index of the file that leads its placement group
     source_url         text,                      -- as it may be shown
     source_sealed      bytea,                     -- the whole URL, encrypted, where it differs from the shown one
+    source_member      integer,                   -- of a dataset: which of its files
     source_destination text,                      -- or a registered place
     source_path        text,
     destination        text NOT NULL,
@@ -65,6 +66,7 @@ CREATE TABLE transfers (
     stage              text,
     digest             text,
     checkpoint         jsonb,
+    memory             jsonb,                     -- what the makers of datasets remember, by the dataset's URL
     error              jsonb,
     first_error        jsonb,
     node               uuid,                      -- who holds the lease

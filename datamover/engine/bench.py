@@ -1,0 +1,102 @@
+"""The bench that one attempt makes one dataset at: ``datasets.base.Bench`` on this node's staging directory."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from datamover.datasets.base import Fetched
+from datamover.datasets.process import run_module
+from datamover.engine.attempt import Rooms
+from datamover.engine.lease import Lease, Parked
+from datamover.engine.meter import Meter
+from datamover.engine.staging import Stage
+from datamover.engine.transfer import Order, move
+from datamover.errors import DataMoverError
+from datamover.jobs.values import Checkpoint, Naming, Overwrite, Transfer
+from datamover.protocols.base import Origin
+
+
+class StagingBench:
+    """One dataset of a group; ``name`` is its directory below the attempt's."""
+
+    def __init__(
+        self,
+        *,
+        rooms: Rooms,
+        stage: Stage,
+        name: str,
+        lease: Lease,
+        transfers: Sequence[Transfer],
+        meter: Meter,
+        memory: Mapping[str, Any],
+        remember: Callable[[Mapping[str, Any]], Awaitable[None]],
+    ) -> None:
+        self._rooms = rooms
+        self._stage = stage
+        self._name = name
+        self._lease = lease
+        self._meter = meter
+        self._leader = transfers[0]
+        self._targets = tuple(transfer.path for transfer in transfers)
+        self._memory = memory
+        self._remember = remember
+
+    @property
+    def directory(self) -> Path:
+        return self._stage.directory / self._name
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return self._targets
+
+    @property
+    def memory(self) -> Mapping[str, Any]:
+        return self._memory
+
+    async def remember(self, facts: Mapping[str, Any]) -> None:
+        """See ``datasets.base.Bench``; raises Parked where the lease was lost, and Unavailable."""
+        self._memory = dict(facts)
+        await self._remember(self._memory)
+
+    def tell(self, stage: str) -> None:
+        self._meter.stage = stage
+
+    async def fetch(self, origin: Origin, name: str) -> Fetched:
+        """See ``datasets.base.Bench``; a connection that breaks is gone on with as long as each attempt brings more."""
+        checkpoint: Checkpoint | None = None
+        while True:
+            try:
+                brought = await move(self._order(origin, name, checkpoint), self._lease, self._meter, self._rooms.tools)
+            except DataMoverError as error:
+                kept = self._meter.checkpoint
+                further = kept is not None and kept.offset > (checkpoint.offset if checkpoint else 0)
+                if error.bounded or not error.retryable or not further or isinstance(error, Parked):
+                    raise
+                checkpoint = kept
+            else:
+                self._meter.checkpoint = None
+                return Fetched(self.directory / name, brought.size, brought.digests["sha256"])
+
+    async def run(
+        self, module: str, request: Mapping[str, Any], progress: Callable[[Mapping[str, Any]], None]
+    ) -> Mapping[str, Any]:
+        """See ``datasets.base.Bench``."""
+        return await run_module(self._rooms.tools.clock, self._rooms.tools.offload, module, request, progress)
+
+    def _order(self, origin: Origin, name: str, checkpoint: Checkpoint | None) -> Order:
+        return self._rooms.order(
+            self._leader,
+            self._lease,
+            origin=origin,
+            source=f"{self._leader.source.shown} {name}",
+            place=self._stage.place,
+            path=f"{self._name}/{name}",
+            naming=Naming.EXACT,
+            overwrite=Overwrite.ALWAYS,
+            checkpoint=checkpoint,
+            sent=0,
+            read_back=False,
+            throttle=None,
+            checksum=None,
+            size=None,
+        )

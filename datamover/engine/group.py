@@ -1,0 +1,303 @@
+"""An attempt at a placement group: stage its files, make of them what is to be made, move that, place it together.
+
+What is staged stands on this node's own disk; another node that takes over stages again, from what the makers of
+datasets remember. Every file is brought to its destination and verified before the first takes its name; from then on
+the group rolls forward, whoever works on it.
+"""
+
+import threading
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from datamover.engine.archive import BAGIT, Member, Stopped, bagit_name, make, unique_names
+from datamover.engine.attempt import Done, Rooms, remark_of
+from datamover.engine.bench import StagingBench
+from datamover.engine.comparison import read_through
+from datamover.engine.digest import Digest
+from datamover.engine.gather import gather
+from datamover.engine.lease import Lease, Parked
+from datamover.engine.meter import Meter
+from datamover.engine.staging import Stage, Staging
+from datamover.engine.transfer import Brought, Order, bring, clear, move, place
+from datamover.errors import DataMoverError, NoSpace, Scope, ServerError, SizeMismatch
+from datamover.jobs.queue import Group, Placement, Remark
+from datamover.jobs.values import Checkpoint, DatasetSource, Naming, Overwrite, Transfer
+from datamover.protocols.base import Place
+
+AT_ONCE = 4
+"""Files of one group that move at a time."""
+ARCHIVE = "archive.zip"
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A file that stands in the staging directory."""
+
+    transfer: Transfer
+    path: str
+    """Below the attempt's directory."""
+    name: str
+    size: int
+    digests: Mapping[str, str]
+    modified: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outward:
+    """What is moved from the staging directory to the destination."""
+
+    transfer: Transfer
+    order: Order
+    meter: Meter
+    own: bool
+    """False: the archive, whose size and digest are no file's own."""
+
+
+@dataclass(slots=True)
+class GroupAttempt:
+    """One attempt at one group."""
+
+    group: Group
+    lease: Lease
+    rooms: Rooms
+    staging: Staging
+    meters: Sequence[Meter] = field(init=False)
+    placing: bool = False
+    """The renames have begun."""
+    checkpoint: Checkpoint | None = None
+    """None: what is staged is staged anew by each attempt."""
+    _stage: Stage = field(init=False)
+    _meters: dict[int, Meter] = field(init=False)
+    _outward: list[Outward] = field(init=False, default_factory=list)
+    _remarks: list[Remark] = field(init=False, default_factory=list)
+    _memory: dict[str, Any] = field(init=False)
+    _stop: threading.Event = field(init=False, default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        leader = self.lease.leader
+        self._stage = self.staging.stage(f"{leader.id}-{leader.lease}")
+        self._meters = {
+            transfer.id: Meter(transfer.id, leader.lease, stage="waiting to be staged")
+            for transfer in self.group.transfers
+        }
+        self.meters = tuple(self._meters.values())
+        self._memory = dict(leader.memory)
+
+    async def run(self) -> Done:
+        leader = self.lease.leader
+        if leader.placing:
+            placements = [one for one in map(_remembered, self.group.transfers) if one is not None]
+        else:
+            placements = await self._bring(await self._staged())
+        self.lease.commit()
+        if not leader.placing and not await self.rooms.queue.placing(leader, placements):
+            raise Parked("the lease was lost before the files could be placed; whoever holds it goes on")
+        self.placing = True
+        for placement in sorted(placements, key=lambda one: one.transfer.index):
+            await self._place(placement)
+        return self._done(placements)
+
+    async def clear(self) -> None:
+        for outward in self._outward:
+            await clear(outward.order, self.lease, outward.meter)
+        for transfer in self.group.transfers if self.lease.leader.placing else ():
+            if transfer.checkpoint is not None and self.lease.held:
+                await self._place_of(transfer).remove(transfer.checkpoint.part)
+
+    async def abandon(self) -> None:
+        for url, facts in self._memory.items():
+            await self.rooms.dataset(url).abandon(facts)
+
+    async def close(self) -> None:
+        self._stop.set()
+        await self._stage.close()
+
+    # Staging --------------------------------------------------------------------------------------------------
+
+    async def _staged(self) -> list[Staged]:
+        calls: list[Callable[[], Coroutine[Any, Any, list[Staged]]]] = []
+        datasets: dict[str, list[Transfer]] = {}
+        for transfer in self.group.transfers:
+            if isinstance(transfer.source, DatasetSource):
+                datasets.setdefault(transfer.source.url, []).append(transfer)
+            else:
+                calls.append(partial(self._fetch, transfer))
+        calls += [partial(self._make, url, transfers) for url, transfers in datasets.items()]
+        staged = [one for some in await gather(calls, AT_ONCE) for one in some]
+        return sorted(staged, key=lambda one: one.transfer.index)
+
+    async def _fetch(self, transfer: Transfer) -> list[Staged]:
+        """Stage a file that only has to be fetched."""
+        path = str(transfer.index)
+        meter = self._meters[transfer.id]
+        try:
+            order = self.rooms.order(
+                transfer,
+                self.lease,
+                place=self._stage.place,
+                path=path,
+                naming=Naming.EXACT,
+                overwrite=Overwrite.ALWAYS,
+                checkpoint=None,
+                sent=0,
+                read_back=False,
+                throttle=None,
+                algorithms=frozenset({"md5"}),
+                resumable=False,
+            )
+            fetched = await move(order, self.lease, meter, self.rooms.tools)
+        except DataMoverError as error:
+            raise _of_file(transfer, error) from error
+        if not fetched.name:
+            raise ServerError(f"{order.source} tells no file name, and the archive needs one", scope=Scope.SOURCE)
+        meter.digest, meter.stage = fetched.digest, "staged"
+        return [Staged(transfer, path, fetched.name, fetched.size, fetched.digests, fetched.modified)]
+
+    async def _make(self, url: str, transfers: Sequence[Transfer]) -> list[Staged]:
+        """Stage the files of a dataset."""
+        dataset = self.rooms.dataset(url)
+        subject = dataset.subject(url)
+        name = f"dataset-{transfers[0].index}"
+        meter = self._meters[transfers[0].id]
+        await self._stage.make(name)
+        bench = StagingBench(
+            rooms=self.rooms,
+            stage=self._stage,
+            name=name,
+            lease=self.lease,
+            transfers=transfers,
+            meter=meter,
+            memory=self._memory.get(url, {}),
+            remember=partial(self._remember, url),
+        )
+        made = await dataset.make(subject, bench)
+        self._remarks.append(Remark("made", {"dataset": url, **made.details}))
+        staged = []
+        for transfer, path, called in zip(transfers, made.paths, dataset.names(subject), strict=True):
+            relative = str(path.relative_to(self._stage.directory))
+            digest = Digest(self.rooms.tools.offload, {"md5"})
+            content = await read_through(self._stage.origin(relative), digest)
+            self._meters[transfer.id].begin(0)
+            self._meters[transfer.id].size = content.size
+            self._meters[transfer.id].stage = "staged"
+            staged.append(Staged(transfer, relative, called, content.size, content.digests, None))
+        return staged
+
+    async def _remember(self, url: str, facts: Mapping[str, Any]) -> None:
+        self._memory[url] = facts
+        if not await self.rooms.queue.remember(self.lease.leader, self._memory):
+            raise Parked("the lease was lost while a dataset was made; whoever holds it goes on")
+
+    # Moving ---------------------------------------------------------------------------------------------------
+
+    async def _bring(self, staged: Sequence[Staged]) -> list[Placement]:
+        leader = self.lease.leader
+        if leader.archive:
+            await self._archive(staged)
+            self._outward = [self._archive_outward()]
+        else:
+            self._outward = [self._file_outward(one) for one in staged]
+        await self.rooms.queue.moving(leader)
+        self._meters[leader.id].stage = "moving"
+        brought = await gather([partial(self._bring_one, outward) for outward in self._outward], AT_ONCE)
+        self._remarks += [remark_of(one) for one in brought if one.already_there]
+        return [
+            Placement(
+                outward.transfer,
+                one.target,
+                one.size,
+                one.digest,
+                None if one.part is None else Checkpoint(one.part, "", one.size, one.digests["sha256"]),
+                outward.own,
+            )
+            for outward, one in zip(self._outward, brought, strict=True)
+        ]
+
+    async def _bring_one(self, outward: Outward) -> Brought:
+        return await bring(outward.order, self.lease, outward.meter, self.rooms.tools)
+
+    async def _archive(self, staged: Sequence[Staged]) -> None:
+        """Make one archive of what is staged."""
+        self._meters[self.lease.leader.id].stage = "making the archive"
+        members = [
+            Member(self._stage.directory / one.path, name, one.digests["md5"], one.modified)
+            for name, one in zip(unique_names([one.name for one in staged]), staged, strict=True)
+        ]
+        target = self._stage.directory / ARCHIVE
+        try:
+            await self.rooms.tools.offload(make, target, members, self.lease.leader.archive, self._stop)
+        except Stopped:
+            raise ServerError("the archive was not made to its end", scope=Scope.SERVICE) from None
+        except OSError as error:
+            raise NoSpace(f"the archive cannot be made on this node: {error.strerror}", scope=Scope.SERVICE) from error
+
+    def _archive_outward(self) -> Outward:
+        leader = self.lease.leader
+        order = self.rooms.order(
+            leader,
+            self.lease,
+            origin=self._stage.origin(ARCHIVE),
+            source=f"the archive of job {leader.job}",
+            name=bagit_name(leader.job) if leader.archive == BAGIT else None,
+            checksum=None,
+            size=None,
+            checkpoint=None,
+            sent=0,
+            resumable=False,
+        )
+        return Outward(leader, order, Meter(leader.id, leader.lease), own=False)
+
+    def _file_outward(self, staged: Staged) -> Outward:
+        order = self.rooms.order(
+            staged.transfer,
+            self.lease,
+            origin=self._stage.origin(staged.path),
+            source=f"{staged.transfer.source.shown} {staged.name}",
+            checkpoint=None,
+            sent=0,
+            resumable=False,
+        )
+        return Outward(staged.transfer, order, self._meters[staged.transfer.id], own=True)
+
+    # Placing --------------------------------------------------------------------------------------------------
+
+    async def _place(self, placement: Placement) -> None:
+        """Give one file its name, unless it has it: an earlier attempt may have come so far."""
+        kept = placement.checkpoint
+        if kept is None:
+            return
+        self._meters[placement.transfer.id].stage = "placing"
+        order = self.rooms.order(placement.transfer, self.lease, origin=self._stage.origin("none"))
+        if self.lease.leader.placing and await order.place.inspect(kept.part) is None:
+            there = await read_through(order.place.origin(placement.target), Digest(self.rooms.tools.offload))
+            if there.digests["sha256"] != kept.digest:
+                raise SizeMismatch(f"neither the part file nor {placement.target!r} holds what was brought")
+            return
+        await place(order, kept.part, placement.target)
+
+    def _done(self, placements: Sequence[Placement]) -> Done:
+        first = next((one for one in placements if one.transfer is self.lease.leader), None)
+        if first is None or first.own:
+            return Done(first.size if first else None, first.digest if first else None, tuple(self._remarks))
+        details = {"path": first.target, "size": first.size, "digest": first.digest}
+        meter = self._meters[first.transfer.id]
+        return Done(meter.size, meter.digest, (*self._remarks, Remark("archived", details)))
+
+    def _place_of(self, transfer: Transfer) -> Place:
+        return self.rooms.registry.get(transfer.destination).at(Scope.DESTINATION)
+
+
+def _remembered(transfer: Transfer) -> Placement | None:
+    """Return what an earlier attempt wrote of a file before the renames began."""
+    kept = transfer.checkpoint
+    if kept is None or transfer.target is None:
+        return None
+    own = transfer.archive is None
+    return Placement(transfer, transfer.target, kept.offset, f"sha256:{kept.digest}", kept, own)
+
+
+def _of_file(transfer: Transfer, error: DataMoverError) -> DataMoverError:
+    message = f"files[{transfer.index}]: {error.message}"
+    return type(error)(message, scope=error.scope, retry_after=error.retry_after)
