@@ -1,0 +1,258 @@
+"""What is written for people, held against what there is."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from pydantic import BaseModel
+
+from datamover import errors
+from datamover.admin import main as admin
+from datamover.api import methods, records
+from datamover.api.site import NAMESPACES
+from datamover.config import Config, DestinationTable, load
+from datamover.errors import DataMoverError, RequestError
+from datamover.jobs import request_files
+from datamover.jobs.requests import JOB_KEYS
+from datamover.jobs.values import FileRecord, JobRecord, State
+from datamover.logins import hash_password
+from datamover.protocols import PLACES
+from tests.servers.certificates import Authority
+
+ROOT = Path(__file__).parents[2]
+PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
+API = (ROOT / "docs/api.md").read_text()
+CONFIGURATION = (ROOT / "docs/configuration.md").read_text()
+EXAMPLE = (ROOT / "etc/datamover.toml").read_text()
+METHODS = {name: method for namespace in NAMESPACES for name, method in namespace.TABLE.methods.items()}
+
+
+def part(text: str, heading: str) -> str:
+    """Return what stands below a heading, up to the next of its level or above."""
+    level = heading.index(" ")
+    found = re.search(rf"^{re.escape(heading)}$(.*?)(?=^#{{1,{level}}} |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert found is not None, f"there is no heading {heading!r}"
+    return found[1]
+
+
+def quoted(text: str) -> list[str]:
+    """Return what stands between backquotes."""
+    return re.findall(r"`([^`]+)`", text)
+
+
+def rows(text: str) -> Iterator[list[str]]:
+    """Yield the cells of the tables in a text, without their heads."""
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if re.match(r"\| (\d|[^|]*`)", line):
+            yield cells
+
+
+# The configuration --------------------------------------------------------------------------------------------
+
+
+def tables() -> dict[str, list[str]]:
+    """Return the sections of the configuration, as their headings call them, with the keys of each."""
+    found = {}
+    for name, field in Config.model_fields.items():
+        models = list(models_in(field.annotation))
+        if models:
+            heading = f"{name}.NAME" if name in ("destinations", "clients") else name
+            found[heading] = [key for model in models for key in model.model_fields]
+    found["destinations.NAME"] += [key for protocol in PLACES for key in protocol.options.model_fields]
+    return found
+
+
+def models_in(annotation: object) -> Iterator[type[BaseModel]]:
+    """Yield the models that a type is made of, and those that these are made of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+        for field in annotation.model_fields.values():
+            yield from models_in(field.annotation)
+    else:
+        for argument in get_args(annotation):
+            yield from models_in(argument)
+
+
+def uncommented() -> str:
+    """Return the example configuration with every example in it brought to life."""
+    return "\n".join(re.sub(r"^# (?=\[|[a-z_]+ = )", "", line) for line in EXAMPLE.splitlines())
+
+
+def test_the_example_is_the_defaults(tmp_path: Path) -> None:
+    """The example configuration can be used as it stands, and what it does not call an example is the default."""
+    path = tmp_path / "datamover.toml"
+    path.write_text(EXAMPLE)
+    loaded, builtin = load(path), Config()
+    assert loaded.service.model_copy(update={"data_directory": builtin.service.data_directory}) == builtin.service
+    default = DestinationTable(url="file:///srv/archive", description="Everything, for keeps")
+    assert loaded.destinations == {"archive": default}
+    for name in set(Config.model_fields) - {"path", "service", "destinations"}:
+        assert getattr(loaded, name) == getattr(builtin, name), name
+
+
+def test_the_examples_in_the_example_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With all that is commented out brought to life, and the files there that it names, it can be used."""
+    text = uncommented().replace("$argon2id$…", hash_password("secret"))
+    for name in sorted(set(re.findall(r'_file = "([^"]+)"', text)) - {"/etc/datamover/key"}):
+        file = tmp_path / Path(name).name
+        if file.suffix == ".pem":
+            file = Authority(tmp_path).file
+        else:
+            file.write_text("secret\n")
+        text = text.replace(f'"{name}"', f'"{file}"')
+    text = text.replace("/var/lib/datamover", str(tmp_path / "data")).replace("file:///srv", f"file://{tmp_path}")
+    path = tmp_path / "datamover.toml"
+    path.write_text(text)
+
+    loaded = load(path)
+    assert set(loaded.destinations) == {"archive", "visualiser"}
+    assert set(loaded.clients) == {"portal"}
+    assert loaded.database.url
+    assert loaded.sources.allow
+    assert loaded.sources.credentials
+    assert loaded.http.ca_file
+    assert loaded.console.telnet
+    assert admin(["check-config", "--config", str(path)]) == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", tables())
+def test_every_key_is_described(name: str) -> None:
+    """docs/configuration.md describes every key of every section, and the example file names it."""
+    described = " ".join(quoted(part(CONFIGURATION, f"## [{name}]")))
+    for key in tables()[name]:
+        assert re.search(rf"\b{key}\b", described), f"[{name}] {key} is not in docs/configuration.md"
+        assert re.search(rf"\b{key}\b", EXAMPLE), f"[{name}] {key} is not in etc/datamover.toml"
+
+
+def test_every_described_key_exists() -> None:
+    """docs/configuration.md describes no section and no key that there is not."""
+    headings = re.findall(r"^## \[(.+)\]$", CONFIGURATION, re.MULTILINE)
+    assert sorted(headings) == sorted(tables())
+    for name in headings:
+        for cells in rows(part(CONFIGURATION, f"## [{name}]")):
+            assert set(quoted(cells[0])) <= set(tables()[name]), name
+
+
+# The interface ------------------------------------------------------------------------------------------------
+
+
+def headings() -> dict[str, list[str]]:
+    """Return the methods that docs/api.md describes, with their parameters."""
+    found = re.findall(r"^### ([\w.]+)\((.*)\)$", API, re.MULTILINE)
+    return {name: [each for each in parameters.split(", ") if each] for name, parameters in found}
+
+
+def test_every_method_is_described() -> None:
+    """docs/api.md describes the methods of ``system.listMethods`` and no others, with as many parameters."""
+    assert sorted(headings()) == sorted(METHODS)
+    for name, parameters in headings().items():
+        longest = max(METHODS[name].signatures, key=len)
+        assert len(parameters) == len(longest) - 1, name
+
+
+def test_what_is_not_available_yet() -> None:
+    """docs/api.md names the methods and keys that are refused until they work, and no others."""
+    lines = part(API, "## Not available yet").splitlines()
+    (told_methods,) = [line for line in lines if line.startswith("- methods:")]
+    assert set(quoted(told_methods)) == methods.NOT_YET
+    told_keys = [name for line in lines if line.startswith("- keys") for name in quoted(line)]
+    assert set(told_keys) == request_files.NOT_YET
+
+
+def test_the_keys_of_a_request() -> None:
+    """docs/api.md describes every key of a request, and no others."""
+    told = {name for cells in rows(part(API, "### jobs.submit(request)")) for name in quoted(cells[0])}
+    values = {"never", "if-different", "always", "overwrite"}
+    assert told - values == (JOB_KEYS | request_files.FILE_KEYS) - {"overwrite"}
+    assert "`overwrite`" in part(API, "### jobs.submit(request)")
+
+
+def test_the_keys_of_answers() -> None:
+    """docs/api.md names every key that ``jobs.status`` and ``jobs.files`` tell, and every status."""
+    now = datetime.now(UTC)
+    error = {"code": "x"}
+    job = JobRecord(
+        *(1, State.FAILED, "", "", "", None, 0, 0, 0, 0, 0, 0.0, "", 1, 1, now, "", error, error, now, now, now)
+    )
+    status = quoted(part(API, "### jobs.status(id)"))
+    assert not set(records.job(job)) - set(status)
+    file = FileRecord(0, "", "", "", State.FAILED, 0, 0, 0.0, "", 1, now, error, error, now, now)
+    text = part(API, "### jobs.files(id, options)")
+    assert not [key for key in records.file(file) if f"`{key}`" not in text and f"'{key}'" not in text]
+    states = [name for cells in rows(part(API, "## A job's life").partition("###")[0]) for name in quoted(cells[0])]
+    assert states == [state.value for state in State]
+
+
+def family(base: type[DataMoverError]) -> set[type[DataMoverError]]:
+    found = {value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, base)}
+    return found - {DataMoverError, errors.ConfigError, errors.StartError}
+
+
+def test_every_error_is_described() -> None:
+    """docs/api.md tells every code that a file may fail with, and whether it is tried again."""
+    told = {}
+    for cells in rows(part(API, "### When files fail")):
+        for code in quoted(cells[0]):
+            told[code] = cells[1]
+    expected = {}
+    for error in family(DataMoverError) - family(RequestError):
+        how = ", slowly" if error.slow else ", from zero" if error.bounded else ""
+        expected[error.code] = f"yes{how}" if error.retryable else "no"
+    assert told == expected
+
+
+def test_every_fault_is_described() -> None:
+    """docs/api.md tells every Fault's code and name."""
+    told = {int(cells[0]): cells[1].strip("`") for cells in rows(part(API, "## Faults"))}
+    faults = {each.fault: each.code for each in family(RequestError) if issubclass(each, RequestError)}
+    assert told == {**faults, methods.NO_SUCH_METHOD: "", methods.BUG: ""}
+
+
+# The pages ----------------------------------------------------------------------------------------------------
+
+
+def anchors(page: Path) -> set[str]:
+    """Return what a page's headings are linked by, as GitHub makes it."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_somewhere(name: str) -> None:
+    """Every link within the pages, and every file of this repository that they name, is there."""
+    text = (ROOT / name).read_text()
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        if "://" in target:
+            continue
+        file, _, anchor = target.partition("#")
+        page = (ROOT / name).parent / file if file else ROOT / name
+        assert page.is_file(), target
+        assert not anchor or anchor in anchors(page), target
+    for target in re.findall(r"\b(?:docs|etc|examples|benchmarks)/[\w./-]*\w", text):
+        assert (ROOT / target).exists() or re.search(rf"[/\w]{re.escape(target)}", text), target
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_commands_exist(name: str) -> None:
+    """Every make target and every command of datamover-admin that the pages name is there."""
+    text = (ROOT / name).read_text()
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for target in re.findall(r"(?:`|^    )make (\w+)", text, re.MULTILINE):
+        assert target in targets, target
+    for command in re.findall(r"(?:`|^    )datamover-admin ([a-z-]+)", text, re.MULTILINE):
+        with pytest.raises(SystemExit) as ended:
+            admin([command, "--help"])
+        assert ended.value.code == 0, command
+
+
+def test_the_readme_names_methods_that_there_are() -> None:
+    """What README.md lists as methods exists."""
+    text = (ROOT / "README.md").read_text()
+    named = set(re.findall(r"`((?:jobs|destinations|service|system)\.\w+)`", text))
+    assert named
+    assert named <= set(METHODS)
+    assert set(re.findall(r"mover\.([\w.]+)\(", text)) <= set(METHODS)
