@@ -1,0 +1,1 @@
+"""Occurrences from the Atlas of Living Australia."""

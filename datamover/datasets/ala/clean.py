@@ -1,0 +1,58 @@
+"""``python -m datamover.datasets.ala.clean``: the zip that the Atlas made becomes clean occurrences.
+
+A process of its own; ``Request`` is what it is asked, ``work`` what it does.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from datamover.datasets.child import Report, serve
+from datamover.datasets.cleaning.occurrences import Occurrences
+from datamover.datasets.cleaning.table import clean
+from datamover.datasets.cleaning.unpacking import Bounds, member, note, opened
+from datamover.errors import DatasetEmpty
+
+DATA = "data.csv"
+DOI = "doi.txt"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be cleaned, and how."""
+
+    archive: str
+    output: str
+    headers: dict[str, str]
+    good_flags: list[str]
+    max_unpacked: int
+    max_ratio: int
+
+    def told(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def work(told: Mapping[str, Any], report: Report) -> Mapping[str, Any]:
+    """Clean; returns what ``Occurrences.told`` says and the ``doi``. Raises DatasetInvalid and DatasetEmpty."""
+    request = Request(**told)
+    bounds = Bounds(request.max_unpacked, request.max_ratio)
+    with opened(Path(request.archive), "ALA") as archive, Path(request.output).open("wb") as file:
+        doi = note(archive, DOI)
+        occurrences = Occurrences(file)
+        with member(archive, DATA, bounds, "ALA") as text:
+            clean(text, request.headers, request.good_flags, occurrences, lambda rows: report({"rows": rows}))
+    if not occurrences.read:
+        raise DatasetEmpty("ALA has no occurrence records of it: the download holds a header and no rows")
+    if not occurrences.kept:
+        raise DatasetEmpty(f"No valid occurrences left. {_dropped(occurrences)}")
+    return {**occurrences.told(), "doi": doi}
+
+
+def _dropped(occurrences: Occurrences) -> str:
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in occurrences.dropped.items())
+    return f"Of {occurrences.read:,} rows were dropped: {reasons}"
+
+
+if __name__ == "__main__":
+    serve(work)

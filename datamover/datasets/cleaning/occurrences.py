@@ -1,0 +1,136 @@
+"""Clean occurrences: which records are kept, why the others are not, and the file of those that are.
+
+A record is judged by its place, then by its flags; the first reason counts. Where records come from is left to
+those who call ``Occurrences.take``.
+"""
+
+import csv
+import hashlib
+import io
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, BinaryIO
+
+COLUMNS = ("species", "lon", "lat", "uncertainty", "date", "year", "month")
+"""The columns of what is placed."""
+
+PLACELESS = "placeless"
+NOT_A_NUMBER = "not a number"
+OUT_OF_RANGE = "out of range"
+FLAGGED = "flagged: "
+"""With the flag's name; the reasons in their order."""
+
+GATHERED = 4096
+"""Lines that are written at once."""
+
+
+def number(text: str) -> float | None:
+    """Return a decimal number, None for what is none: Python's "1_0", "nan" and "٣" are not numbers here."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    if "_" in text or not text.isascii() or (not math.isfinite(value) and "n" in text.lower()):
+        return None
+    return value
+
+
+def fault(lon: str, lat: str) -> str | None:
+    """Return why a place is none, None for a good one."""
+    if not lon or not lat:
+        return PLACELESS
+    x, y = number(lon), number(lat)
+    if x is None or y is None:
+        return NOT_A_NUMBER
+    return None if -180.0 <= x <= 180.0 and -90.0 <= y <= 90.0 else OUT_OF_RANGE
+
+
+class Occurrences:
+    """The file of the kept records (UTF-8 CSV), and the count of all."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+        self._lines = [",".join(COLUMNS)]
+        self._dropped: Counter[str] = Counter()
+        self._west = self._south = math.inf
+        self._east = self._north = -math.inf
+        self.read = 0
+        self.kept = 0
+        self.size = 0
+        """Bytes written."""
+
+    def take(self, fields: Sequence[str], flag: str | None = None) -> None:
+        """Judge one record: its fields in the order of ``COLUMNS``, and the first flag that condemns it."""
+        self.read += 1
+        clean = [field.strip() for field in fields]
+        lon, lat = clean[1], clean[2]
+        reason = fault(lon, lat)
+        if reason is None and flag is not None:
+            reason = FLAGGED + flag
+        if reason is not None:
+            self._dropped[reason] += 1
+            return
+        self.kept += 1
+        x, y = float(lon), float(lat)
+        if x < self._west:
+            self._west = x
+        if x > self._east:
+            self._east = x
+        if y < self._south:
+            self._south = y
+        if y > self._north:
+            self._north = y
+        line = ",".join(clean)
+        if '"' in line or "\n" in line or "\r" in line or line.count(",") != len(COLUMNS) - 1:
+            line = _quoted(clean)
+        self._lines.append(line)
+        if len(self._lines) >= GATHERED:
+            self._write()
+
+    def finish(self) -> None:
+        """Write what is gathered; nothing may be taken afterwards."""
+        self._write()
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """Reason -> records, in the order of the reasons, the flags by name."""
+        reasons = (PLACELESS, NOT_A_NUMBER, OUT_OF_RANGE, *sorted(self._dropped))
+        return {reason: self._dropped[reason] for reason in reasons if self._dropped[reason]}
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float] | None:
+        """West, south, east, north; None where nothing was kept."""
+        return (self._west, self._south, self._east, self._north) if self.kept else None
+
+    def told(self) -> dict[str, Any]:
+        """Return all that is known of the finished file, as JSON values."""
+        return {
+            "read": self.read,
+            "kept": self.kept,
+            "dropped": dict(self.dropped),
+            "bounds": self.bounds,
+            "size": self.size,
+            "sha256": self.sha256,
+        }
+
+    def _write(self) -> None:
+        if self._lines:
+            data = ("\n".join(self._lines) + "\n").encode("utf-8")
+            self._lines = []
+            self._digest.update(data)
+            self._file.write(data)
+            self.size += len(data)
+
+
+def _quoted(fields: Sequence[str]) -> str:
+    """Return a line with quotes where they are needed; line breaks within a field are single newlines."""
+    text = io.StringIO()
+    plain = [field.replace("\r\n", "\n").replace("\r", "\n") for field in fields]
+    csv.writer(text, lineterminator="\n").writerow(plain)
+    return text.getvalue()[:-1]

@@ -1,0 +1,67 @@
+"""A table of raw records, read row by row into ``Occurrences``."""
+
+import csv
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
+
+from datamover.datasets.cleaning.headers import Layout, layout_of
+from datamover.datasets.cleaning.occurrences import Occurrences
+from datamover.errors import DatasetInvalid
+
+LONGEST_FIELD = 2**20
+"""Characters; what is longer is a quote that was never closed."""
+REPORTED = 2048
+"""Rows between two reports."""
+
+_TRUE = frozenset({"true", "True", "TRUE"})
+
+
+def clean(
+    text: Iterable[str],
+    meanings: Mapping[str, str],
+    good_flags: Collection[str],
+    out: Occurrences,
+    report: Callable[[int], None],
+) -> None:
+    """Read a CSV with a header, line breaks as they are, into ``out``, telling ``report`` the rows read so far.
+
+    Raises DatasetInvalid for what is empty, not UTF-8 or not CSV, has not the columns that are needed, or a row that
+    is shorter or longer than the header: its values may stand in the wrong columns.
+    """
+    csv.field_size_limit(LONGEST_FIELD)
+    rows = csv.reader(text)
+    try:
+        header = next((row for row in rows if row), None)
+        if header is None:
+            raise DatasetInvalid("the records are zero bytes, without even a header")
+        _take(rows, layout_of(header, meanings, good_flags), out, report, lambda: rows.line_num)
+    except UnicodeDecodeError as error:
+        raise DatasetInvalid(f"the records are not UTF-8 text, after line {rows.line_num}: {error.reason}") from None
+    except csv.Error as error:
+        raise DatasetInvalid(f"the records are not CSV, at line {rows.line_num}: {error}") from None
+    out.finish()
+
+
+def _take(
+    rows: Iterator[Sequence[str]],
+    layout: Layout,
+    out: Occurrences,
+    report: Callable[[int], None],
+    line: Callable[[], int],
+) -> None:
+    width, pick, take = layout.width, itemgetter(*layout.columns), out.take
+    for row in rows:
+        if len(row) != width:
+            if not row:
+                continue
+            raise DatasetInvalid(
+                f"the row that ends at line {line()} has {len(row)} fields and the header {width}: "
+                f"it is too {'short' if len(row) < width else 'long'}"
+            )
+        # Few rows have a flag, and looking for one in the whole row is cheap.
+        flag = None
+        if "true" in row or "True" in row or "TRUE" in row:
+            flag = next((name for index, name in layout.flags if row[index] in _TRUE), None)
+        take(pick(row), flag)
+        if not out.read % REPORTED:
+            report(out.read)

@@ -1,0 +1,143 @@
+"""One member of a zip, read as it is unpacked, within bounds: nothing of a zip is ever written by its own name."""
+
+import io
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datamover.errors import DatasetInvalid
+
+LONGEST_LINE = 8 * 2**20
+"""Bytes; a line of records has a few hundred."""
+RATIO_FROM = 100 * 10**6
+"""Bytes from which on the ratio of unpacked to packed matters."""
+LARGEST_NOTE = 4096
+
+_READ = 256 * 1024
+_DRIVE = re.compile(r"[A-Za-z]:")
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_ENCRYPTED = 0x1
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What an archive may unpack to."""
+
+    size: int
+    """Bytes."""
+    ratio: int
+    """Times its own size, from ``RATIO_FROM`` on."""
+
+
+@contextmanager
+def opened(path: Path, source: str) -> Iterator[zipfile.ZipFile]:
+    """Open a zip that ``source`` sent and check its members' names; raises DatasetInvalid for a bad one.
+
+    Its members, where they are read within, are covered too.
+    """
+    if not path.stat().st_size:
+        raise DatasetInvalid(f"{source} sent zero bytes")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for info in archive.infolist():
+                _check_name(info.orig_filename, source)
+            yield archive
+    except zipfile.BadZipFile as error:
+        raise DatasetInvalid(f"{source} sent a bad zip: {_plain(error)}{_beginning(path)}") from None
+    except (zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise DatasetInvalid(f"{source} sent a bad zip: {_plain(error)}") from None
+
+
+def _check_name(name: str, source: str) -> None:
+    parts = re.split(r"[/\\]", name)
+    if ".." in parts or name.startswith(("/", "\\")) or _DRIVE.match(name) or "\0" in name:
+        raise DatasetInvalid(f"{source} sent a zip that holds {name[:80]!r}, a name that leads out of it")
+
+
+def _plain(error: Exception) -> str:
+    text = "".join(char if char.isprintable() else " " for char in str(error)) or type(error).__name__
+    return text[:200].rstrip(".")
+
+
+def _beginning(path: Path) -> str:
+    """Return how something that is no zip begins, where that is text: often it is a page that says why."""
+    with path.open("rb") as file:
+        text = file.read(200).decode("utf-8", "replace")
+    words = " ".join(re.sub(r"<[^>]*>?", " ", text).split())
+    return f'; it begins "{words[:100]}"' if words.isprintable() and "\ufffd" not in words and words else ""
+
+
+def member(archive: zipfile.ZipFile, name: str, bounds: Bounds, source: str) -> io.TextIOWrapper:
+    """Open a member as UTF-8 text, line breaks as they are; raises DatasetInvalid where there is none of that name.
+
+    Reading it raises DatasetInvalid beyond ``bounds``.
+    """
+    info = next((info for info in archive.infolist() if info.filename == name), None)
+    if info is None:
+        raise DatasetInvalid(f"{source} sent a zip without {name}")
+    if info.flag_bits & _ENCRYPTED:
+        raise DatasetInvalid(f"{source} sent a zip whose {name} is encrypted")
+    if info.compress_type not in _METHODS:
+        raise DatasetInvalid(f"{source} sent a zip whose {name} is compressed in a way that is not known here")
+    packed = os.stat(archive.filename or "").st_size
+    raw = Unpacked(archive.open(info), packed, bounds, f"{name} of the zip that {source} sent")
+    return io.TextIOWrapper(io.BufferedReader(raw, _READ), encoding="utf-8-sig", newline="")
+
+
+def note(archive: zipfile.ZipFile, name: str) -> str | None:
+    """Return the first line of a small text in the archive; None where there is none that can be read."""
+    info = next((info for info in archive.infolist() if info.filename == name), None)
+    if info is None or info.flag_bits & _ENCRYPTED or info.compress_type not in _METHODS:
+        return None
+    with archive.open(info) as file:
+        text = file.read(LARGEST_NOTE).decode("utf-8-sig", "replace").strip()
+    line = text.splitlines()[0].strip() if text else ""
+    return line[:300] if line and line.isprintable() else None
+
+
+class Unpacked(io.RawIOBase):
+    """A member's bytes; raises DatasetInvalid where there are more of them, or longer lines, than there may be."""
+
+    def __init__(self, file: Any, packed: int, bounds: Bounds, shown: str) -> None:
+        self._file = file
+        self._packed = packed
+        self._bounds = bounds
+        self._shown = shown
+        self._since_line = 0
+        self.size = 0
+        """Bytes so far."""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data: bytes = self._file.read1(len(buffer))
+        buffer[: len(data)] = data
+        self._check(data)
+        return len(data)
+
+    def _check(self, data: bytes) -> None:
+        self.size += len(data)
+        if self.size > self._bounds.size:
+            raise DatasetInvalid(
+                f"{self._shown} unpacks to more than {self._bounds.size} bytes, which is more than is allowed here"
+            )
+        if self.size > max(RATIO_FROM, self._bounds.ratio * self._packed):
+            raise DatasetInvalid(
+                f"{self._shown} unpacks to more than {self._bounds.ratio} times the size of the zip, which is more "
+                "than is allowed here"
+            )
+        found = data.rfind(b"\n")
+        self._since_line = self._since_line + len(data) if found < 0 else len(data) - found - 1
+        if self._since_line > LONGEST_LINE:
+            raise DatasetInvalid(f"{self._shown} has a line of more than {LONGEST_LINE} bytes")
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()

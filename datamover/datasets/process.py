@@ -1,0 +1,181 @@
+"""A module run in a process of its own, so that neither its work nor its memory is the service's.
+
+The child reads one JSON request from its standard input and writes JSON lines; ``datasets.child`` is its side. This
+side is a thread that waits for the lines.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+import datamover
+from datamover.errors import DataMoverError, InternalError, Scope
+
+log = Logger()
+
+Progress = Callable[[Mapping[str, Any]], None]
+
+KEPT_LINES = 30
+"""Lines of a child that fails in another way than by its protocol, for the log."""
+
+
+async def run_module(
+    reactor: Any, offload: Callable[..., "Deferred[Any]"], module: str, request: Mapping[str, Any], progress: Progress
+) -> Mapping[str, Any]:
+    """Run ``python -m module`` with ``request`` and return its result; ``progress`` is called on the reactor's thread.
+
+    A thread of ``offload`` is held as long as the process runs. Raises the error that the process tells, and
+    InternalError for one that ends without a result. Cancelling kills the process; completes when it is gone.
+    """
+    child = _Child(module, json.dumps(request), lambda told: reactor.callFromThread(child.report, progress, told))
+    outcome = _Outcome()
+    offload(child.run).addBoth(outcome.come)
+    cancelled = False
+    while not outcome.here:
+        try:
+            await outcome.coming()
+        except CancelledError:
+            # What it works on must not be touched before it is gone.
+            cancelled = True
+            child.kill()
+    if cancelled:
+        raise CancelledError
+    return outcome.value()
+
+
+class _Outcome:
+    """What a thread returns, awaited as often as need be: cancelling one wait leaves the next."""
+
+    here = False
+
+    def __init__(self) -> None:
+        self._result: Any = None
+        self._waiting: Deferred[None] | None = None
+
+    def come(self, result: Any) -> None:
+        self.here, self._result = True, result
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.callback(None)
+
+    async def coming(self) -> None:
+        self._waiting = Deferred()
+        try:
+            await self._waiting
+        finally:
+            self._waiting = None
+
+    def value(self) -> Mapping[str, Any]:
+        if isinstance(self._result, Failure):
+            self._result.raiseException()
+        result: Mapping[str, Any] = self._result
+        return result
+
+
+class _Child:
+    """One process; ``run`` is called in a thread, ``kill`` and ``report`` on the reactor's."""
+
+    def __init__(self, module: str, request: str, told: Progress) -> None:
+        self._module = module
+        self._request = request
+        self._told = told
+        self._lock = threading.Lock()
+        self._killed = False
+        self._process: subprocess.Popen[str] | None = None
+        self._other: deque[str] = deque(maxlen=KEPT_LINES)
+
+    def run(self) -> Mapping[str, Any]:
+        """Start the process and wait for its end."""
+        with self._lock:
+            if self._killed:
+                raise CancelledError
+            self._process = process = _start(self._module)
+        with process:
+            outcome = self._converse(process)
+        if outcome is not None and "result" in outcome:
+            return dict(outcome["result"])
+        if outcome is not None:
+            raise error_of(outcome["error"])
+        if not self._killed:
+            log.error(
+                "{module} ended with {status} and said: {lines}",
+                module=self._module,
+                status=process.returncode,
+                lines="\n".join(self._other),
+            )
+        raise InternalError(f"{self._module} ended with status {process.returncode} and without a result")
+
+    def _converse(self, process: "subprocess.Popen[str]") -> Mapping[str, Any] | None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            with process.stdin as stdin:
+                stdin.write(self._request)
+        except BrokenPipeError:
+            pass  # Its status and words tell more.
+        outcome = None
+        for line in process.stdout:
+            told = _parsed(line)
+            if told is None:
+                self._other.append(line.rstrip())
+            elif "progress" in told:
+                self._told(told["progress"])
+            else:
+                outcome = told
+        process.wait()
+        return outcome
+
+    def kill(self) -> None:
+        with self._lock:
+            self._killed = True
+            if self._process is not None:
+                self._process.kill()
+
+    def report(self, progress: Progress, told: Mapping[str, Any]) -> None:
+        if not self._killed:
+            progress(told)
+
+
+def _start(module: str) -> "subprocess.Popen[str]":
+    found = str(Path(datamover.__file__).parent.parent)
+    paths = [found, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return subprocess.Popen(  # noqa: S603 - this very Python and a module of ours
+        # -P: what lies in the working directory is not imported.
+        [sys.executable, "-P", "-m", module],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONIOENCODING": "utf-8"},
+        start_new_session=True,
+    )
+
+
+def _parsed(line: str) -> Mapping[str, Any] | None:
+    try:
+        told = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return told if isinstance(told, dict) and any(key in told for key in ("progress", "result", "error")) else None
+
+
+def error_of(told: Mapping[str, Any]) -> DataMoverError:
+    """Return the error that a child told by its code."""
+    kind = next((kind for kind in _family(DataMoverError) if kind.code == told.get("code")), InternalError)
+    scope = next((scope for scope in Scope if scope.value == told.get("scope")), None)
+    return kind(str(told.get("message")), scope=scope)
+
+
+def _family(kind: type[DataMoverError]) -> list[type[DataMoverError]]:
+    return [found for child in kind.__subclasses__() for found in (child, *_family(child))]
