@@ -18,14 +18,23 @@ PREFIX = ".datamover-"
 SUFFIX = ".part"
 
 
-def part_name(target: str, *, installation: str, transfer: int, source: str, identity: str | None, lease: int) -> str:
-    """Return the path of the part file for ``target``.
+def own_prefix(installation: str, transfer: int) -> str:
+    """Return what all part files of one transfer begin with; transfers of other databases have the same numbers."""
+    return f"{PREFIX}{installation[:8]}-{transfer}-"
 
-    ``installation`` tells databases apart, whose numbers may be the same; ``lease`` is the attempt's.
-    """
+
+def part_name(target: str, *, installation: str, transfer: int, source: str, identity: str | None, lease: int) -> str:
+    """Return the path of the part file for ``target``; ``lease`` is the attempt's."""
     read = identity if identity is not None else f"attempt {lease}"
     mark = hashlib.sha256("\0".join((installation, source, read)).encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    return posixpath.join(posixpath.dirname(target), f"{PREFIX}{transfer}-{mark}{SUFFIX}")
+    return posixpath.join(posixpath.dirname(target), f"{own_prefix(installation, transfer)}{mark}{SUFFIX}")
+
+
+async def orphans(place: Place, part: str, prefix: str) -> list[str]:
+    """Return the paths of the part files beside ``part`` that begin with ``prefix`` and are not it."""
+    directory, own = posixpath.split(part)
+    names = await place.list(directory)
+    return [posixpath.join(directory, name) for name in names if name.startswith(prefix) and name != own]
 
 
 @dataclass(frozen=True, slots=True)

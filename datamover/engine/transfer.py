@@ -16,7 +16,7 @@ from datamover.engine.comparison import Content, read_through, same_content
 from datamover.engine.digest import MAIN, Digest, Offload
 from datamover.engine.lease import Lease
 from datamover.engine.meter import Meter
-from datamover.engine.parts import Kept, part_name, proven
+from datamover.engine.parts import Kept, orphans, own_prefix, part_name, proven
 from datamover.engine.pipe import Pipe
 from datamover.engine.throttle import Throttle
 from datamover.errors import (
@@ -174,8 +174,7 @@ class _Story:
             kept = None
         self._meter.resumed = (source.offset, max(0, self._order.sent - source.offset)) if self._order.sent else None
         part = self._part(target, source.inspection, kept)
-        if self._order.checkpoint is not None and self._order.checkpoint.part != part:
-            await _remove(self._order, self._lease, self._order.checkpoint.part)
+        await self._sweep(part)
         await self._check_room(source)
         digest, size = await self._pump(part, source, kept)
         digests = await self._verify(part, digest, size, source.inspection)
@@ -265,6 +264,14 @@ class _Story:
             lease=self._lease.leader.lease,
         )
         return self._meter.part
+
+    async def _sweep(self, part: str) -> None:
+        """Remove the part files of earlier attempts that this one does not go on from."""
+        if self._lease.leader.attempt == 1:
+            return
+        prefix = own_prefix(self._tools.installation, self._order.transfer)
+        for orphan in await orphans(self._order.place, part, prefix):
+            await _remove(self._order, self._lease, orphan)
 
     async def _check_room(self, source: Source) -> None:
         needed = (source.inspection.size or 0) - source.offset
