@@ -10,7 +10,7 @@ from datamover.engine.attempt import Rooms
 from datamover.engine.lease import Lease, Parked
 from datamover.engine.meter import Meter
 from datamover.engine.staging import Stage
-from datamover.engine.transfer import Order, move
+from datamover.engine.transfer import Order, fetch
 from datamover.errors import DataMoverError
 from datamover.jobs.values import Checkpoint, Naming, Overwrite, Transfer
 from datamover.protocols.base import Origin
@@ -66,7 +66,9 @@ class StagingBench:
         checkpoint: Checkpoint | None = None
         while True:
             try:
-                brought = await move(self._order(origin, name, checkpoint), self._lease, self._meter, self._rooms.tools)
+                brought = await fetch(
+                    self._order(origin, name, checkpoint), self._lease, self._meter, self._rooms.tools
+                )
             except DataMoverError as error:
                 kept = self._meter.checkpoint
                 further = kept is not None and kept.offset > (checkpoint.offset if checkpoint else 0)

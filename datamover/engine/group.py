@@ -20,7 +20,7 @@ from datamover.engine.gather import gather
 from datamover.engine.lease import Lease, Parked
 from datamover.engine.meter import Meter
 from datamover.engine.staging import Stage, Staging
-from datamover.engine.transfer import Brought, Order, bring, clear, move, place
+from datamover.engine.transfer import Brought, Order, bring, clear, fetch, place
 from datamover.errors import DataMoverError, NoSpace, Scope, ServerError, SizeMismatch
 from datamover.jobs.queue import Group, Placement, Remark
 from datamover.jobs.values import Checkpoint, DatasetSource, Naming, Overwrite, Transfer
@@ -79,7 +79,7 @@ class GroupAttempt:
         leader = self.lease.leader
         self._stage = self.staging.stage(f"{leader.id}-{leader.lease}")
         self._meters = {
-            transfer.id: Meter(transfer.id, leader.lease, stage="waiting to be staged")
+            transfer.id: Meter(transfer.id, leader.lease, stage="waiting to be staged", staging=True)
             for transfer in self.group.transfers
         }
         self.meters = tuple(self._meters.values())
@@ -147,7 +147,7 @@ class GroupAttempt:
                 algorithms=frozenset({"md5"}),
                 resumable=False,
             )
-            fetched = await move(order, self.lease, meter, self.rooms.tools)
+            fetched = await fetch(order, self.lease, meter, self.rooms.tools)
         except DataMoverError as error:
             raise _of_file(transfer, error) from error
         if not fetched.name:

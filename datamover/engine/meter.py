@@ -9,8 +9,10 @@ _SMOOTHING = 0.4
 class Meter:
     """The figures of one file's attempt."""
 
-    def __init__(self, transfer: int, lease: int, *, stage: str = "connecting") -> None:
+    def __init__(self, transfer: int, lease: int, *, stage: str = "connecting", staging: bool = False) -> None:
+        """With ``staging`` the checkpoints are of this node's own files, and of no use to others."""
         self.transfer = transfer
+        self._staging = staging
         self.lease = lease
         self.stage = stage
         """What is being done, in words."""
@@ -49,7 +51,7 @@ class Meter:
             self.rate,
             self.stage,
             self.digest,
-            self.checkpoint,
+            None if self._staging else self.checkpoint,
         )
         if current == self._told:
             return None

@@ -111,6 +111,14 @@ async def move(order: Order, lease: Lease, meter: Meter, tools: Tools) -> Brough
     return brought
 
 
+async def fetch(order: Order, lease: Lease, meter: Meter, tools: Tools) -> Brought:
+    """Move one file to where nobody but this node sees it: unlike ``move`` it can be stopped to the last."""
+    brought = await bring(order, lease, meter, tools)
+    if brought.part is not None:
+        await place(order, brought.part, brought.target)
+    return brought
+
+
 async def bring(order: Order, lease: Lease, meter: Meter, tools: Tools) -> Brought:
     """Bring one file to its destination, as a part file; completes when that is whole, verified and durable.
 
