@@ -282,13 +282,24 @@ RETURNING t.id;
 
 -- name: set_placing
 -- From here on the group's files take their names, whoever finishes it; each row says which part file is its own.
+WITH placed AS (
+    SELECT t.id, t.job, coalesce(t.size, t.expected_size) AS known, p.target, p.size, p.digest, p.checkpoint
+    FROM jsonb_to_recordset(%(placements)s)
+             AS p (transfer bigint, target text, size bigint, digest text, checkpoint jsonb)
+    JOIN transfers t ON t.id = p.transfer
+    JOIN transfers l ON l.job = t.job AND l.index = t.leader
+    WHERE l.id = %(transfer)s AND l.node = %(node)s AND l.lease = %(lease)s
+      AND t.state IN ('PREPARING', 'IN_PROGRESS')
+), counted AS (
+    UPDATE jobs j SET files_sized = files_sized + c.more, bytes_sized = bytes_sized + c.bytes
+    FROM (SELECT job, count(*) FILTER (WHERE known IS NULL) AS more, sum(size - coalesce(known, 0)) AS bytes
+          FROM placed WHERE size IS NOT NULL GROUP BY job) AS c
+    WHERE j.id = c.job
+)
 UPDATE transfers t
 SET renaming = true, state = 'IN_PROGRESS', target = p.target, size = coalesce(p.size, t.size),
     digest = coalesce(p.digest, t.digest), checkpoint = p.checkpoint
-FROM transfers l, jsonb_to_recordset(%(placements)s)
-         AS p (transfer bigint, target text, size bigint, digest text, checkpoint jsonb)
-WHERE t.job = l.job AND t.leader = l.index AND l.id = %(transfer)s AND l.node = %(node)s AND l.lease = %(lease)s
-  AND t.state IN ('PREPARING', 'IN_PROGRESS') AND t.id = p.transfer
+FROM placed p WHERE t.id = p.id
 RETURNING t.id;
 
 -- name: job_moves_on

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
 from datamover.config import Config, DestinationTable, Sources, Transfers
+from datamover.datasets.base import Dataset
 from datamover.engine.attempt import Rooms
 from datamover.engine.dispatcher import Dispatcher
 from datamover.engine.recorder import Recorder
@@ -28,11 +29,13 @@ from datamover.jobs.news import News
 from datamover.jobs.queue import Queue
 from datamover.jobs.store import JobStore
 from datamover.jobs.values import FileRecord, JobRecord, Naming, NewFile, NewJob, PlaceSource, SourceRef, UrlSource
+from datamover.protocols import PLACES
 from datamover.protocols.http import HttpClient
 from datamover.registry.destinations import Registry
 from datamover.registry.source_credentials import SourceCredentials
 from datamover.registry.sources import SourcePolicy
 from datamover.registry.urls import shown
+from tests.protocols.faulty import Faulty
 from tests.servers import postgres
 
 PATIENCE = 30.0
@@ -79,6 +82,8 @@ class Rig:
         self.directory = directory
         self.seal = Seal()
         self.engines: list[Engine] = []
+        self.faulty = Faulty()
+        self.datasets: dict[str, Dataset] = {}
 
     async def open(
         self, destinations: Mapping[str, Mapping[str, Any]], *, transfers: Mapping[str, Any] | None = None
@@ -95,7 +100,7 @@ class Rig:
         await self.news.start()
         policy = SourcePolicy.from_config(self.settings.sources)
         http = HttpClient(self.reactor, self.settings.http, self.settings.transfers, policy, SourceCredentials())
-        self.registry = Registry.from_config(self.settings, self.reactor, http)
+        self.registry = Registry.from_config(self.settings, self.reactor, http, protocols=(*PLACES, self.faulty))
         self.limits = {name: self.registry.get(name).max_active for name in self.registry.names()}
         self.store = JobStore(self.database, self.seal, self.news, self.reactor, self.limits)
         return self
@@ -114,7 +119,7 @@ class Rig:
             return Throttle(self.reactor, bandwidth) if bandwidth else None
 
         tools = Tools(self.reactor, offload, self.settings.transfers, await identify(self.database, self.seal))
-        rooms = Rooms(tools, self.registry, queue, throttle)
+        rooms = Rooms(tools, self.registry, queue, throttle, self.datasets)
         dispatcher = Dispatcher(
             queue,
             Worker(rooms, recorder, staging, random.random),

@@ -1,0 +1,95 @@
+"""A local disk that breaks when it is told to: the protocol "faulty", for what no real disk does on command."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from datamover.errors import Scope
+from datamover.protocols.base import Ability, Options, Place, PlaceSettings, Pool
+from datamover.protocols.local import LOCAL
+
+Fault = Callable[[str, str], Awaitable[None]]
+"""Called before an operation ("place", "write", "remove") with the path it is on; may raise, or take its time."""
+
+
+class FaultyPlace:
+    """A place whose changes go through ``Faulty.before``."""
+
+    def __init__(self, place: Place, faulty: "Faulty") -> None:
+        self._place = place
+        self._faulty = faulty
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._place, name)
+
+    async def write(self, part: str, *, offset: int = 0) -> Any:
+        await self._faulty.before("write", part)
+        return await self._place.write(part, offset=offset)
+
+    async def place(self, part: str, target: str, *, replace: bool) -> None:
+        await self._faulty.before("place", target)
+        await self._place.place(part, target, replace=replace)
+
+    async def remove(self, path: str) -> None:
+        await self._faulty.before("remove", path)
+        await self._place.remove(path)
+
+
+class FaultyPool:
+    """Local files, seen through ``FaultyPlace``."""
+
+    def __init__(self, pool: Pool, faulty: "Faulty") -> None:
+        self._pool = pool
+        self._faulty = faulty
+
+    def at(self, side: Scope) -> Any:
+        return FaultyPlace(self._pool.at(side), self._faulty)
+
+    async def connect(self) -> None:
+        await self._pool.connect()
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+
+class Faulty:
+    """``protocols.base.PlaceProtocol`` of ``faulty:///…``; ``before`` is the test's to replace."""
+
+    name: ClassVar[str] = "faulty"
+    schemes: ClassVar[tuple[str, ...]] = ("faulty",)
+    abilities: ClassVar[frozenset[Ability]] = LOCAL.abilities
+    options: ClassVar[type[Options]] = Options
+
+    def __init__(self) -> None:
+        self.before: Fault = _nothing
+
+    def check_url(self, url: str) -> None:
+        LOCAL.check_url(_file(url))
+
+    def root(self, url: str) -> str:
+        return LOCAL.root(_file(url))
+
+    def host(self, url: str) -> None:
+        return None
+
+    def user(self, url: str) -> None:
+        return None
+
+    def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> Pool:
+        local = PlaceSettings(
+            name=settings.name,
+            url=_file(settings.url),
+            file_mode=settings.file_mode,
+            directory_mode=settings.directory_mode,
+            connect_timeout=settings.connect_timeout,
+            idle_timeout=settings.idle_timeout,
+        )
+        return FaultyPool(LOCAL.open(local, options, reactor), self)
+
+
+async def _nothing(operation: str, path: str) -> None:
+    """Nothing breaks."""
+
+
+def _file(url: str) -> str:
+    return urlsplit(url)._replace(scheme="file").geturl()
