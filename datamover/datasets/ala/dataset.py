@@ -1,0 +1,134 @@
+"""The Atlas's occurrences of a taxon as a dataset: look the taxon up, have the records, clean and describe them."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.internet.defer import DeferredSemaphore
+from twisted.internet.interfaces import IReactorTime
+
+from datamover.atlas import Ala as Settings
+from datamover.datasets.ala.asking import Asker
+from datamover.datasets.ala.clean import Request
+from datamover.datasets.ala.lsid import SCHEME, subject_of
+from datamover.datasets.ala.offline import Offline
+from datamover.datasets.ala.species import Species, Taxon
+from datamover.datasets.base import Bench, Made, Subject
+from datamover.datasets.description import ATTRIBUTION, OCCURRENCE, Description, Part
+from datamover.errors import DatasetEmpty, DatasetInvalid, DatasetNotFound
+from datamover.protocols.http import HttpClient
+
+NAMES = ("ala_occurrence.csv", "ala_metadata.json", "ala_dataset.json")
+ARCHIVE = "records.zip"
+CLEANER = "datamover.datasets.ala.clean"
+
+
+class Ala:
+    """``ala://ala?lsid=<LSID>``; satisfies ``datasets.base.Dataset``."""
+
+    scheme = SCHEME
+
+    def __init__(self, settings: Settings, http: HttpClient, clock: IReactorTime) -> None:
+        """Prepare; ``http`` must trust the origins of ``settings``' URLs."""
+        self._settings = settings
+        self._asker = Asker(settings, http)
+        self._species = Species(settings, self._asker, clock)
+        self._offline = Offline(settings, self._asker, clock)
+        self._clock = clock
+        # Each is a process that takes a core, and a thread that waits for it.
+        self._cleaning = DeferredSemaphore(max(1, os.cpu_count() or 1))
+
+    def subject(self, url: str) -> Subject:
+        """See ``datasets.base.Dataset``."""
+        return subject_of(url)
+
+    def names(self, subject: Subject) -> tuple[str, ...]:
+        """See ``datasets.base.Dataset``."""
+        return NAMES
+
+    def names_of(self, subject: Subject) -> tuple[str, ...]:
+        """Return what the files are called where each taxon's lie side by side, in the order of ``names``."""
+        return f"{subject.key}.csv", f"{subject.key}.json", f"{subject.key}.dataset.json"
+
+    async def make(self, subject: Subject, bench: Bench) -> Made:
+        """See ``datasets.base.Dataset``; a request that the bench remembers is gone on with."""
+        bench.tell("ALA: looking up the taxon")
+        taxon = await self._species.look_up(subject.key)
+        moment = self._clock.seconds()
+        url = await self._fetch(subject.key, bench)
+        try:
+            cleaned = await self._clean(bench)
+        except (DatasetInvalid, DatasetEmpty):
+            # Whoever tries once more wants other records than these.
+            await bench.remember({})
+            raise
+        (bench.directory / ARCHIVE).unlink()
+        paths = tuple(bench.directory / name for name in NAMES)
+        paths[1].write_bytes(taxon.answer)
+        paths[2].write_bytes(_described(taxon, url, moment, bench.targets, cleaned))
+        details = {key: cleaned[key] for key in ("read", "kept", "dropped")}
+        return Made(paths, {**details, **({"doi": cleaned["doi"]} if cleaned["doi"] else {})})
+
+    async def abandon(self, memory: Mapping[str, Any]) -> None:
+        """See ``datasets.base.Dataset``."""
+        await self._offline.abandon(memory)
+
+    # The steps ------------------------------------------------------------------------------------------------
+
+    async def _fetch(self, lsid: str, bench: Bench) -> str:
+        """Fetch the records; returns the URL at which they are found again."""
+        if self._settings.mode == "direct":
+            bench.tell("ALA: asking for the records")
+            await bench.fetch(self._asker.origin(self._asker.download_url("index", lsid), lsid), ARCHIVE)
+            return self._asker.search_url(lsid)
+        while True:
+            asked, recalled = await self._offline.ready(lsid, bench)
+            bench.tell("ALA: fetching the records")
+            try:
+                await bench.fetch(self._asker.origin(asked.download_url or "", "the download any more"), ARCHIVE)
+            except DatasetNotFound:
+                await bench.remember({})
+                if not recalled:
+                    raise
+            else:
+                return asked.search_url or self._asker.search_url(lsid)
+
+    async def _clean(self, bench: Bench) -> Mapping[str, Any]:
+        settings = self._settings
+        request = Request(
+            archive=str(bench.directory / ARCHIVE),
+            output=str(bench.directory / NAMES[0]),
+            headers=dict(settings.headers),
+            good_flags=list(settings.good_flags),
+            max_unpacked=settings.max_unpacked,
+            max_ratio=settings.max_ratio,
+        )
+        bench.tell("waiting to be cleaned")
+        await self._cleaning.acquire()
+        try:
+            bench.tell("cleaning")
+            return await bench.run(
+                CLEANER, request.told(), lambda told: bench.tell(f"cleaning: {told.get('rows', 0):,} rows")
+            )
+        finally:
+            self._cleaning.release()
+
+
+def _described(taxon: Taxon, url: str, moment: float, targets: tuple[str, ...], cleaned: Mapping[str, Any]) -> bytes:
+    metadata = hashlib.sha256(taxon.answer).hexdigest()
+    return Description(
+        subject=taxon.shown,
+        source="ALA",
+        url=url,
+        doi=cleaned["doi"],
+        moment=moment,
+        parts=(
+            Part(targets[0], OCCURRENCE, cleaned["size"], cleaned["sha256"]),
+            Part(targets[1], ATTRIBUTION, len(taxon.answer), metadata),
+        ),
+        own_url=targets[2],
+        count=cleaned["kept"],
+        bounds=cleaned["bounds"],
+        dropped=cleaned["dropped"],
+    ).encoded()

@@ -1,0 +1,194 @@
+"""A download that the Atlas prepares: asked for once, looked at until it is there, remembered over restarts."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from datamover.atlas import Ala as Settings
+from datamover.datasets.ala.answers import Stage, Status, status_of
+from datamover.datasets.ala.asking import Asker
+from datamover.datasets.base import Bench
+from datamover.errors import (
+    DataMoverError,
+    DatasetEmpty,
+    DatasetInvalid,
+    DatasetNotFound,
+    Scope,
+    ServerError,
+    TimedOut,
+)
+
+log = Logger()
+
+GROWTH = 1.3
+LONGEST_INTERVAL = 12
+"""Times the first one."""
+TOLERATED = 6
+"""Looks that may fail, one after the other."""
+LONGEST_PAUSE = 600.0
+"""Seconds that a Retry-After is heeded between two looks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that the Atlas accepted; what is remembered of it."""
+
+    lsid: str
+    since: float
+    """POSIX seconds."""
+    status_url: str | None = None
+    cancel_url: str | None = None
+    search_url: str | None = None
+    download_url: str | None = None
+
+    @classmethod
+    def recalled(cls, memory: Mapping[str, Any]) -> "Asked | None":
+        """Return what ``memory`` remembers, None where that is nothing of use."""
+        known = {field.name: memory.get(field.name) for field in fields(cls)}
+        texts = {name: value for name, value in known.items() if name != "since"}
+        if not isinstance(known["since"], int | float) or not isinstance(known["lsid"], str):
+            return None
+        if not all(value is None or isinstance(value, str) for value in texts.values()):
+            return None
+        found = cls(**known)  # type: ignore[arg-type]
+        return found if found.status_url or found.download_url else None
+
+    def remembered(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def learning(self, status: Status) -> "Asked":
+        """Return this with what ``status`` tells; what it leaves out stays."""
+        return replace(
+            self,
+            status_url=status.status_url or self.status_url,
+            cancel_url=status.cancel_url or self.cancel_url,
+            search_url=status.search_url or self.search_url,
+            download_url=(status.download_url if status.stage in (Stage.FINISHED, Stage.UNTOLD) else None)
+            or self.download_url,
+        )
+
+
+class Offline:
+    """Has the Atlas prepare downloads."""
+
+    def __init__(self, settings: Settings, asker: Asker, clock: IReactorTime) -> None:
+        self._settings = settings
+        self._asker = asker
+        self._clock = clock
+
+    async def ready(self, lsid: str, bench: Bench) -> tuple[Asked, bool]:
+        """Return a request whose download is ready, and whether an earlier attempt had made it.
+
+        Asks, unless the bench remembers a request that still lives, and waits. What ended at the Atlas is forgotten,
+        so that the next attempt asks anew. Raises DatasetEmpty, DatasetInvalid, TimedOut and what asking raises.
+        """
+        asked = Asked.recalled(bench.memory)
+        if asked is not None and asked.lsid == lsid:
+            try:
+                return await self._wait(asked, bench, pause=0.0), True
+            except _Gone:
+                await bench.remember({})
+        try:
+            return await self._wait(await self._ask(lsid, bench), bench, self._settings.poll_interval), False
+        except _Gone as gone:
+            await bench.remember({})
+            raise ServerError(f"ALA lost the request that it had accepted: {gone}", scope=Scope.SOURCE) from None
+
+    async def abandon(self, memory: Mapping[str, Any]) -> None:
+        """Cancel at the Atlas what ``memory`` remembers, if it is still being prepared; never raises."""
+        asked = Asked.recalled(memory)
+        if asked is None or asked.cancel_url is None or asked.download_url is not None:
+            return
+        try:
+            await self._cancel(asked.cancel_url)
+        except DataMoverError as error:
+            log.warn("ALA was not told that {lsid} is wanted no more: {error}", lsid=asked.lsid, error=error.message)
+        except Exception:  # Whoever cancels has no use for a bug of ours here.
+            log.failure("ALA was not told that {lsid} is wanted no more", lsid=asked.lsid)
+
+    # The steps ------------------------------------------------------------------------------------------------
+
+    async def _cancel(self, url: str) -> None:
+        answer = await self._asker.get(url)
+        if answer.status >= 400:
+            raise self._asker.refusal(answer, "the request")
+
+    async def _ask(self, lsid: str, bench: Bench) -> Asked:
+        bench.tell("ALA: asking for the records")
+        answer = await self._asker.get(self._asker.download_url("offline", lsid))
+        if answer.status not in (200, 201, 202):
+            raise self._asker.refusal(answer, lsid)
+        status = status_of(answer)
+        asked = Asked(lsid, self._clock.seconds()).learning(status)
+        if asked.status_url or asked.download_url:
+            await bench.remember(asked.remembered())
+        await self._judge(status, asked, bench)
+        if not asked.status_url and not asked.download_url:
+            raise DatasetInvalid(f"ALA accepted the request without saying where to look for it{status.words}")
+        return asked
+
+    async def _wait(self, asked: Asked, bench: Bench, pause: float) -> Asked:
+        failures, interval = 0, self._settings.poll_interval
+        while asked.download_url is None:
+            if self._clock.seconds() + pause - asked.since > self._settings.max_wait:
+                await self._give_up(asked, bench)
+            if pause:
+                await deferLater(self._clock, pause)
+            try:
+                status = await self._look(asked)
+            except DataMoverError as error:
+                failures += 1
+                if not error.retryable or failures > TOLERATED:
+                    raise
+                pause = max(interval, min(error.retry_after or 0.0, LONGEST_PAUSE))
+            else:
+                failures, pause = 0, interval
+                asked = await self._learn(asked, status, bench)
+            interval = min(interval * GROWTH, self._settings.poll_interval * LONGEST_INTERVAL)
+        return asked
+
+    async def _look(self, asked: Asked) -> Status:
+        answer = await self._asker.get(asked.status_url or "")
+        if answer.status == 200:
+            return status_of(answer)
+        error = self._asker.refusal(answer, "the request")
+        raise _Gone(error.message) if isinstance(error, DatasetNotFound) else error
+
+    async def _learn(self, asked: Asked, status: Status, bench: Bench) -> Asked:
+        learned = asked.learning(status)
+        await self._judge(status, learned, bench)
+        if learned != asked:
+            await bench.remember(learned.remembered())
+        return learned
+
+    async def _judge(self, status: Status, asked: Asked, bench: Bench) -> None:
+        """Tell the stage; where the request has ended without a download, forget it and raise why."""
+        ended: DataMoverError | None = None
+        if status.stage is Stage.FINISHED and status.total == 0:
+            ended = DatasetEmpty(f"ALA has no occurrence records of {asked.lsid}{status.words}")
+        elif status.stage is Stage.FINISHED and asked.download_url is None:
+            ended = DatasetInvalid(f"ALA finished the request without saying where the download is{status.words}")
+        elif status.stage is Stage.ENDED:
+            ended = DatasetInvalid(f"ALA ended the request with status {status.word!r}{status.words}")
+        elif status.stage is Stage.UNTOLD and status.failed and asked.download_url is None:
+            ended = DatasetInvalid(f"ALA did not take the request{status.words}")
+        if ended is not None:
+            await bench.remember({})
+            raise ended
+        bench.tell(status.shown)
+
+    async def _give_up(self, asked: Asked, bench: Bench) -> None:
+        await self.abandon(asked.remembered())
+        await bench.remember({})
+        raise TimedOut(
+            f"ALA did not prepare the records within {self._settings.max_wait:g} s ([ala] max_wait)",
+            scope=Scope.SOURCE,
+        )
+
+
+class _Gone(Exception):
+    """The Atlas does not know the request any more; ``args[0]`` is how it said so."""

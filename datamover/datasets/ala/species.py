@@ -1,0 +1,176 @@
+"""What the Atlas knows of a taxon: its names, and its whole answer for those who want to read on."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
+
+from datamover.atlas import Ala as Settings
+from datamover.datasets.ala.answers import json_of, words
+from datamover.datasets.ala.asking import Asker
+from datamover.errors import DataMoverError, DatasetInvalid, DatasetNotFound, Scope, ServerError
+from datamover.protocols.http.call import Answer
+
+LARGEST_BATCH = 100
+"""Taxa that the Atlas takes in one look-up."""
+GATHERING = 0.1
+"""Seconds in which look-ups are gathered for one request."""
+
+_SAFE = ":()+,.=@;$_!*'~-"
+
+
+@dataclass(frozen=True, slots=True)
+class Taxon:
+    """What a taxon is called."""
+
+    name: str
+    """The scientific one."""
+    common_name: str | None
+    answer: bytes
+    """What the Atlas said of it, JSON."""
+
+    @property
+    def shown(self) -> str:
+        return f"{self.common_name} ({self.name})" if self.common_name else self.name
+
+
+class Species:
+    """Looks taxa up, one by one or several at a time."""
+
+    def __init__(self, settings: Settings, asker: Asker, clock: IReactorTime) -> None:
+        self._url = settings.species_url
+        self._asker = asker
+        self._bulk = _Bulk(self._url, asker, clock) if settings.species_lookup == "bulk" else None
+
+    async def look_up(self, lsid: str) -> Taxon:
+        """Return a taxon; raises DatasetNotFound, in the Atlas's words, and what asking raises."""
+        return await (self._single(lsid) if self._bulk is None else self._bulk.look_up(lsid))
+
+    async def _single(self, lsid: str) -> Taxon:
+        url = f"{self._url}/species/{quote(lsid, safe=_SAFE)}"
+        answer = await self._asker.get(url)
+        if answer.status in (404, 406) or (answer.status == 200 and json_of(answer) is None):
+            # Older installations have a page for people here, or nothing, and the JSON beside it.
+            older = await self._asker.get(f"{url}.json")
+            answer = older if older.status == 200 else answer
+        if answer.status != 200:
+            raise self._asker.refusal(answer, lsid)
+        return _taxon(json_of(answer), answer, lsid)
+
+
+class _Bulk:
+    """Gathers what is looked up within a moment into one request for at most a hundred taxa."""
+
+    def __init__(self, url: str, asker: Asker, clock: IReactorTime) -> None:
+        self._url = f"{url}/species/guids/bulklookup"
+        self._asker = asker
+        self._clock = clock
+        self._waiting: dict[str, list[Deferred[Taxon]]] = {}
+        self._call: IDelayedCall | None = None
+
+    async def look_up(self, lsid: str) -> Taxon:
+        waiting: Deferred[Taxon] = Deferred()
+        self._waiting.setdefault(lsid, []).append(waiting)
+        if len(self._waiting) >= LARGEST_BATCH:
+            self._ask()
+        elif self._call is None:
+            self._call = self._clock.callLater(GATHERING, self._ask)
+        try:
+            return await waiting
+        except CancelledError:
+            self._forget(lsid, waiting)
+            raise
+
+    def _forget(self, lsid: str, waiting: "Deferred[Taxon]") -> None:
+        others = self._waiting.get(lsid, [])
+        if waiting in others:
+            others.remove(waiting)
+            if not others:
+                del self._waiting[lsid]
+        if not self._waiting:
+            self._stop_gathering()
+
+    def _stop_gathering(self) -> None:
+        call, self._call = self._call, None
+        if call is not None and call.active():
+            call.cancel()
+
+    def _ask(self) -> None:
+        self._stop_gathering()
+        batch, self._waiting = self._waiting, {}
+        Deferred.fromCoroutine(self._answer(batch))
+
+    async def _answer(self, batch: "dict[str, list[Deferred[Taxon]]]") -> None:
+        try:
+            found = await self._found(list(batch))
+        except Exception as error:  # Whatever it is, each of those who wait is told.
+            for waiting in batch.values():
+                _settle(waiting, error)
+            return
+        for lsid, waiting in batch.items():
+            _settle(waiting, found[lsid])
+
+    async def _found(self, lsids: list[str]) -> "dict[str, Taxon | DataMoverError]":
+        answer = await self._asker.post(self._url, lsids)
+        if answer.status != 200:
+            raise self._asker.refusal(answer, lsids[0] if len(lsids) == 1 else "these taxa")
+        told = json_of(answer)
+        entries = told.get("searchDTOList") if isinstance(told, dict) else told
+        if not isinstance(entries, list):
+            raise ServerError(f"ALA answered a look-up without a list of taxa{words(answer)}", scope=Scope.SOURCE)
+        by_guid = {entry.get("guid"): entry for entry in entries if isinstance(entry, dict)}
+        # The Atlas answers an outdated name with the accepted one: then it is the place in the list that tells.
+        in_order = dict(zip(lsids, entries, strict=True)) if len(entries) == len(lsids) else {}
+        return {lsid: _judged(by_guid.get(lsid) or in_order.get(lsid), answer, lsid) for lsid in lsids}
+
+
+def _judged(entry: Any, answer: Answer, lsid: str) -> Taxon | DataMoverError:
+    if entry is None:
+        return DatasetNotFound(f"ALA does not know {lsid}: it answered the look-up with null")
+    try:
+        return _taxon(entry, None, lsid)
+    except DataMoverError as error:
+        return error
+
+
+def _settle(waiting: "list[Deferred[Taxon]]", outcome: Taxon | Exception) -> None:
+    for each in waiting:
+        if each.called:
+            continue
+        if isinstance(outcome, Taxon):
+            each.callback(outcome)
+        else:
+            each.errback(Failure(outcome))  # type: ignore[no-untyped-call]
+
+
+def _taxon(found: Any, answer: Answer | None, lsid: str) -> Taxon:
+    """Read what either look-up says of a taxon; ``answer`` is the whole of it, None where it was one of many."""
+    if not isinstance(found, dict):
+        raise DatasetInvalid(f"ALA answered the look-up of {lsid} with something else than a JSON object")
+    concept = found.get("taxonConcept") if isinstance(found.get("taxonConcept"), dict) else found
+    name = _first(concept, "nameString", "scientificName", "name", "nameComplete")
+    if name is None:
+        raise DatasetNotFound(f"ALA does not know {lsid}: its answer holds no name of a taxon")
+    body = answer.body if answer is not None else json.dumps(found, ensure_ascii=False, indent=2).encode("utf-8")
+    return Taxon(name, _common_name(found), body)
+
+
+def _common_name(found: dict[str, Any]) -> str | None:
+    names = found.get("commonNames")
+    for entry in names if isinstance(names, list) else ():
+        name = _first(entry, "nameString", "name") if isinstance(entry, dict) else None
+        if name is not None:
+            return name
+    return _first(found, "commonNameSingle")
+
+
+def _first(found: Any, *keys: str) -> str | None:
+    for key in keys:
+        value = found.get(key)
+        if isinstance(value, str) and value.strip():
+            return " ".join(value.split())
+    return None

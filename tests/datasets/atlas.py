@@ -1,0 +1,85 @@
+"""What the tests of the Atlas's dataset share: a server, the dataset that asks it, and what came of that."""
+
+import csv
+import io
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet import reactor
+
+from datamover import config
+from datamover.datasets.ala.dataset import Ala
+from datamover.datasets.base import Made, Subject
+from datamover.errors import DataMoverError
+from datamover.protocols.http import HttpClient
+from datamover.registry.source_credentials import SourceCredentials
+from datamover.registry.sources import SourcePolicy
+from tests.datasets.bench import TestBench
+from tests.servers.ala import EMAIL, LSID, FakeAla
+
+TARGETS = ("ALA/ala_occurrence.csv", "ALA/ala_metadata.json", "ALA/ala_dataset.json")
+
+
+@asynccontextmanager
+async def atlas(**settings: Any) -> AsyncIterator[tuple[FakeAla, Ala]]:
+    """A fake Atlas that knows a taxon, and the dataset that asks it."""
+    server = FakeAla(reactor)
+    await server.start()
+    server.know()
+    try:
+        async with asking(server, **settings) as ala:
+            yield server, ala
+    finally:
+        await server.stop()
+
+
+@asynccontextmanager
+async def asking(server: FakeAla, *, trust: tuple[str, ...] = (), **settings: Any) -> AsyncIterator[Ala]:
+    """The dataset, asking a server; ``settings`` are keys of [ala]."""
+    given = {
+        "destination": "archive",
+        "email": EMAIL,
+        "occurrences_url": server.occurrences_url,
+        "species_url": server.species_url,
+        "poll_interval": 0.01,
+        **settings,
+    }
+    values = config.Ala.model_validate(given)
+    policy = SourcePolicy.from_config(config.Sources())
+    http = HttpClient(
+        reactor,
+        config.Http(),
+        config.Transfers(connect_timeout=5.0, idle_timeout=5.0),
+        policy.trusting([values.occurrences_url, values.species_url, *trust]),
+        SourceCredentials(),
+    )
+    try:
+        yield Ala(values, http, reactor)
+    finally:
+        await http.close()
+
+
+def subject(lsid: str = LSID) -> Subject:
+    """Return a taxon, as the dataset is asked for it."""
+    return Subject("ala", lsid)
+
+
+async def refused(ala: Ala, bench: TestBench, lsid: str = LSID) -> DataMoverError:
+    """Return the error with which the dataset is not made."""
+    with pytest.raises(DataMoverError) as caught:
+        await ala.make(subject(lsid), bench)
+    assert caught.value.message.isprintable()
+    return caught.value
+
+
+def rows_of(made: Made) -> list[list[str]]:
+    """Return the occurrences, header and all."""
+    return list(csv.reader(io.StringIO(made.paths[0].read_text("utf-8"), newline="")))
+
+
+def names_in(directory: Path) -> list[str]:
+    """Return the names in a directory, in order."""
+    return sorted(path.name for path in directory.iterdir())
