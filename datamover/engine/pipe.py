@@ -61,6 +61,7 @@ class Pipe:
         self._written = source.offset
         self._side = Scope.SOURCE
         self._throttled = 0.0
+        self._held_since: float | None = None
 
     async def pump(self) -> int:
         """Move until the source ends; return the whole file's size in bytes.
@@ -91,7 +92,9 @@ class Pipe:
             self._written += len(data)
             self._meter.bytes_done = self._written
             if self._throttle is not None:
+                self._held_since = self._clock.seconds()
                 self._throttled += await self._throttle.take(len(data))
+                self._held_since = None
             if self._lease.parking:
                 raise Parked("the service stops; another attempt goes on from here")
             now = self._clock.seconds()
@@ -109,7 +112,8 @@ class Pipe:
             self._keep(offset, digests["sha256"])
 
     def _figures(self) -> tuple[int, float, Scope]:
-        return self._written, self._throttled, self._side
+        held = 0.0 if self._held_since is None else self._clock.seconds() - self._held_since
+        return self._written, self._throttled + held, self._side
 
 
 class _Watch:

@@ -6,33 +6,10 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
 from datamover.engine.lease import Ending, Lease, Parked
-from datamover.jobs.values import Naming, Overwrite, PlaceSource, Transfer
 from tests.unit.outcomes import failure
 
-TRANSFER = Transfer(
-    id=1,
-    job=1,
-    index=0,
-    owner="tester",
-    source=PlaceSource("here", "a"),
-    destination="there",
-    path="a",
-    naming=Naming.EXACT,
-    overwrite=Overwrite.NEVER,
-    archive=None,
-    checksum=None,
-    size=None,
-    attempt=1,
-    max_attempts=5,
-    failures=0,
-    checkpoint=None,
-    sent=0,
-    target=None,
-    cancelling=False,
-    memory={},
-    placing=False,
-    lease=1,
-)
+LEADER: Any = object()
+"""Whose work it is; it does not matter here."""
 
 
 class Monotonic:
@@ -45,7 +22,7 @@ class Monotonic:
 
 
 def lease(clock: Monotonic, seconds: float = 10.0) -> Lease:
-    return Lease(TRANSFER, clock.now + seconds, clock)
+    return Lease(LEADER, clock.now + seconds, clock)
 
 
 async def waiting(on: "Deferred[Any]") -> str:

@@ -1,0 +1,272 @@
+"""One ordered stream, and the two clocks that watch it."""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.task import Clock
+
+from datamover.config import Transfers
+from datamover.engine.digest import Digest
+from datamover.engine.lease import Lease, Parked
+from datamover.engine.meter import Meter
+from datamover.engine.pipe import CHECKPOINT_BYTES, CHECKPOINT_SECONDS, Pipe
+from datamover.engine.throttle import Throttle
+from datamover.errors import ConnectionLost, Scope, Stalled, TooSlow
+from datamover.protocols.base import Inspection
+from tests.unit.outcomes import failure
+from tests.unit.test_engine_lease import LEADER
+
+SETTINGS = Transfers(idle_timeout=60, min_rate=1000, min_rate_window=300)
+
+
+class Tap:
+    """A source whose bytes come when a test says so."""
+
+    def __init__(self, offset: int = 0) -> None:
+        self.inspection = Inspection("tap")
+        self.offset = offset
+        self._wanted: Deferred[bytes] | None = None
+
+    async def read(self) -> bytes:
+        self._wanted = Deferred()
+        return await self._wanted
+
+    def give(self, data: bytes) -> None:
+        wanted, self._wanted = self._wanted, None
+        assert wanted is not None, "nobody reads"
+        wanted.callback(data)
+
+    @property
+    def wanted(self) -> bool:
+        return self._wanted is not None
+
+    async def close(self) -> None:
+        """There is nothing to let go of."""
+
+
+class Basin:
+    """A sink that takes everything; ``full`` makes the next write wait, ``broken`` makes the next flush fail."""
+
+    def __init__(self, offset: int = 0) -> None:
+        self.offset = offset
+        self.full: Deferred[None] | None = None
+        self.broken = False
+
+    async def write(self, data: bytes) -> None:
+        if self.full is not None:
+            await self.full
+        self.offset += len(data)
+
+    async def flush(self) -> int:
+        if self.broken:
+            raise ConnectionLost("gone")
+        return self.offset
+
+    async def finish(self, *, modified: float | None) -> int:
+        return self.offset
+
+    async def close(self) -> None:
+        """There is nothing to let go of."""
+
+
+class Stream:
+    """A pipe between the two, under way."""
+
+    def __init__(self, *, rate: int | None = None, offset: int = 0, resumable: bool = True) -> None:
+        self.clock = Clock()
+        self.tap, self.basin = Tap(offset), Basin(offset)
+        self.meter = Meter(1, 1)
+        self.lease = Lease(LEADER, 1e9, self.clock.seconds)
+        self.kept: list[tuple[int, str]] = []
+        keep: Callable[[int, str], None] | None = None
+        if resumable:
+
+            def keep(offset: int, digest: str) -> None:
+                self.kept.append((offset, digest))
+
+        self.digest = Digest(maybeDeferred)
+        self.pipe = Pipe(
+            source=self.tap,
+            sink=self.basin,
+            digest=self.digest,
+            meter=self.meter,
+            lease=self.lease,
+            throttle=Throttle(self.clock, rate) if rate else None,
+            keep=keep,
+            clock=self.clock,
+            settings=SETTINGS,
+        )
+        self.pumping: Deferred[Any] = Deferred.fromCoroutine(self.pipe.pump())
+
+    def passes(self, seconds: float) -> None:
+        """Let time pass, a second at a time."""
+        for _ in range(round(seconds)):
+            self.clock.advance(1)
+
+
+def test_everything_in_order() -> None:
+    """Bytes pass until the source ends; the meter follows, the digest is theirs, and no clock ticks on."""
+    stream = Stream()
+    stream.tap.give(b"one ")
+    assert stream.meter.bytes_done == 4
+    stream.tap.give(b"two")
+    stream.tap.give(b"")
+    assert stream.pumping.result == 7
+    digests: Any = Deferred.fromCoroutine(stream.digest.hexdigests())
+    assert digests.result["sha256"] == hashlib.sha256(b"one two").hexdigest()
+    assert not stream.clock.getDelayedCalls()
+
+
+def test_backpressure() -> None:
+    """Nothing more is read before the sink has taken what there is."""
+    stream = Stream()
+    stream.basin.full = Deferred()
+    stream.tap.give(b"x")
+    assert not stream.tap.wanted
+    stream.basin.full.callback(None)
+    assert stream.tap.wanted
+    stream.pumping.cancel()
+    assert isinstance(failure(stream.pumping), CancelledError)
+
+
+def test_a_source_that_falls_silent() -> None:
+    """No byte for idle_timeout ends the stream, and says whose side it was."""
+    stream = Stream()
+    stream.passes(50)
+    stream.tap.give(b"x")
+    stream.passes(59)
+    assert not stream.pumping.called
+    stream.passes(1 + 60 / 4)
+    found = failure(stream.pumping)
+    assert isinstance(found, Stalled)
+    assert found.scope is Scope.SOURCE
+    assert "came from the source" in found.message
+    assert not stream.clock.getDelayedCalls()
+
+
+def test_a_destination_that_falls_silent() -> None:
+    """A sink that takes nothing is the destination's fault."""
+    stream = Stream()
+    stream.basin.full = Deferred()
+    stream.tap.give(b"x")
+    stream.passes(60 + 2 * 60 / 4)
+    found = failure(stream.pumping)
+    assert isinstance(found, Stalled)
+    assert found.scope is Scope.DESTINATION
+
+
+def test_a_trickle() -> None:
+    """A stream that never stands still and yet stays below min_rate over a whole window ends."""
+    stream = Stream()
+    for _ in range(315):
+        if stream.pumping.called:
+            break
+        stream.tap.give(b"x" * 999)
+        stream.passes(1)
+    found = failure(stream.pumping)
+    assert isinstance(found, TooSlow)
+    assert "999 bytes a second over the last 300 s" in found.message
+
+
+def test_fast_enough() -> None:
+    """At min_rate it goes on, window after window."""
+    stream = Stream()
+    for _ in range(1000):
+        stream.tap.give(b"x" * 1000)
+        stream.passes(1)
+    stream.tap.give(b"")
+    assert stream.pumping.result == 1_000_000
+
+
+def test_our_own_limit_is_nobodys_fault() -> None:
+    """A stream that our rate limit holds below min_rate is neither stalled nor too slow."""
+    stream = Stream(rate=100)
+    for _ in range(20):
+        stream.tap.give(b"x" * 4000)
+        stream.passes(40)
+    stream.tap.give(b"")
+    assert stream.pumping.result == 80_000
+
+
+def test_a_long_wait_for_our_own_limit() -> None:
+    """Not even one wait that is longer than idle_timeout and the window counts."""
+    stream = Stream(rate=100)
+    stream.tap.give(b"x" * 50_000)
+    stream.passes(499)
+    assert not stream.pumping.called
+    stream.passes(1)
+    stream.tap.give(b"")
+    assert stream.pumping.result == 50_000
+
+
+def test_checkpoints_by_bytes() -> None:
+    """Every so many bytes what was flushed is told, with its digest."""
+    stream = Stream()
+    half = b"x" * (CHECKPOINT_BYTES // 2)
+    stream.tap.give(half)
+    assert not stream.kept
+    stream.tap.give(half)
+    assert stream.kept == [(CHECKPOINT_BYTES, hashlib.sha256(half + half).hexdigest())]
+    stream.tap.give(b"")
+    assert stream.pumping.called
+
+
+def test_checkpoints_by_time() -> None:
+    """And every few seconds, with the next bytes."""
+    stream = Stream()
+    stream.tap.give(b"a")
+    stream.passes(CHECKPOINT_SECONDS)
+    assert not stream.kept
+    stream.tap.give(b"b")
+    assert stream.kept == [(2, hashlib.sha256(b"ab").hexdigest())]
+    stream.tap.give(b"")
+    assert stream.pumping.called
+
+
+def test_parking() -> None:
+    """A lease that is to be parked ends the stream after the chunk that is under way; rescue keeps what arrived."""
+    stream = Stream()
+    stream.lease.park()
+    stream.tap.give(b"abc")
+    assert isinstance(failure(stream.pumping), Parked)
+    assert Deferred.fromCoroutine(stream.pipe.rescue()).called
+    assert stream.kept == [(3, hashlib.sha256(b"abc").hexdigest())]
+
+
+def test_rescue_after_a_broken_write() -> None:
+    """What the sink did not take is not told as arrived."""
+    stream = Stream()
+    stream.tap.give(b"abc")
+    stream.basin.full = Deferred()
+    stream.tap.give(b"def")
+    stream.basin.full.errback(ConnectionLost("gone"))
+    assert isinstance(failure(stream.pumping), ConnectionLost)
+    assert Deferred.fromCoroutine(stream.pipe.rescue()).called
+    assert not stream.kept
+
+
+def test_rescue_that_fails() -> None:
+    """Where the sink is gone too, rescue says nothing."""
+    stream = Stream()
+    stream.tap.give(b"abc")
+    stream.pumping.cancel()
+    assert isinstance(failure(stream.pumping), CancelledError)
+    stream.basin.broken = True
+    rescued = Deferred.fromCoroutine(stream.pipe.rescue())
+    assert rescued.called
+    assert failure(rescued) is None
+    assert not stream.kept
+
+
+def test_no_checkpoints_without_an_identity() -> None:
+    """What can never be resumed is not kept."""
+    stream = Stream(resumable=False)
+    stream.tap.give(b"abc")
+    stream.passes(CHECKPOINT_SECONDS)
+    stream.tap.give(b"def")
+    stream.pumping.cancel()
+    assert isinstance(failure(stream.pumping), CancelledError)
+    assert Deferred.fromCoroutine(stream.pipe.rescue()).called
+    assert not stream.kept
