@@ -1,0 +1,65 @@
+"""``python -m datamover.datasets.gbif.citing``: GBIF's answers for datasets become the file of citations.
+
+A process of its own, since an answer may be long; ``Request`` is what it is asked, ``work`` what it does.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from datamover.datasets.child import Report, serve
+from datamover.datasets.gbif.records import text_of
+from datamover.errors import Scope, ServerError
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be read and written."""
+
+    answers: str
+    """A file with one dataset a line: its key, and after a space GBIF's answer, if it knows the dataset."""
+    output: str
+
+    def told(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def work(told: Mapping[str, Any], report: Report) -> Mapping[str, Any]:
+    """Write one paragraph for each citation, sorted; returns the file's ``size`` and ``sha256``.
+
+    Raises ServerError for an answer that is none.
+    """
+    request = Request(**told)
+    citations: set[str] = set()
+    with Path(request.answers).open("rb") as lines:
+        for line in lines:
+            key, _, answer = line.strip().partition(b" ")
+            citations.add(citation_of(key.decode("ascii"), answer))
+    data = "\n".join(f"{citation}\n" for citation in sorted(citations)).encode("utf-8")
+    Path(request.output).write_bytes(data)
+    return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def citation_of(key: str, answer: bytes) -> str:
+    """Return how a dataset is to be cited, in one line; at the least what it is called and its key.
+
+    ``answer`` is GBIF's for the dataset, b"" where GBIF does not know it any more.
+    """
+    if not answer:
+        return f"GBIF dataset {key}, which GBIF does not know any more."
+    try:
+        found = json.loads(answer)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ServerError(f"GBIF's answer for dataset {key} is not a JSON object", scope=Scope.SOURCE)
+    citation = found.get("citation")
+    text = text_of(citation.get("text")) if isinstance(citation, dict) else ""
+    return text or f"{text_of(found.get('title')) or 'Untitled'}. GBIF dataset {key}."
+
+
+if __name__ == "__main__":
+    serve(work)

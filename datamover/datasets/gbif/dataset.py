@@ -1,0 +1,238 @@
+"""GBIF's occurrences of one taxon, cleaned, with what it is called and whom to cite: ``gbif://gbif?taxonKey=…``.
+
+The search gives pages of records, which are kept as they come, in one file, and cleaned in another process; so neither
+their number nor their size is felt here. What GBIF has no search for (more records than ``MOST``) is refused.
+"""
+
+import errno
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from twisted.internet.defer import DeferredSemaphore
+from twisted.internet.threads import deferToThreadPool
+
+from datamover import config
+from datamover.datasets.base import Bench, Made, Subject
+from datamover.datasets.description import ATTRIBUTION, OCCURRENCE, Description, Part
+from datamover.datasets.gbif import citing, cleaning
+from datamover.datasets.gbif.answers import Taxon, common_name_of, count_of, taxon_of
+from datamover.datasets.gbif.questions import SMALL, Patience, Questions, in_order
+from datamover.errors import DatasetEmpty, DatasetInvalid, InvalidRequest, NoSpace, Scope
+from datamover.protocols.http import HttpClient
+from datamover.protocols.http.call import Answer
+
+NAMES = ("gbif_occurrence.csv", "gbif_metadata.json", "gbif_citation.txt", "gbif_dataset.json")
+SEARCH = "/occurrence/search"
+PAGE = 300
+"""Records in one answer, the most that GBIF gives."""
+MOST = 100_000
+"""Records that GBIF's search gives: offset and limit of a page together may not be more."""
+LARGEST_PAGE = 32 * 2**20
+LARGEST_DATASET = 8 * 2**20
+"""Bytes of an answer for one dataset: some list all their taxa."""
+LONGEST_KEY = 10
+"""Digits."""
+
+GONE = frozenset({404, 410})
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Gbif:
+    """Satisfies ``datasets.base.Dataset``; one serves a whole process, so that all its datasets ask gently."""
+
+    def __init__(
+        self, settings: config.Gbif, http: HttpClient, clock: Any, *, patience: Patience | None = None
+    ) -> None:
+        """Prepare; ``clock`` is the reactor, whose threads write what comes. ``http`` must be allowed to reach GBIF."""
+        self._settings = settings
+        self._clock = clock
+        self._questions = Questions(settings.url, http, clock, patience)
+        # A process that takes a core, for a second or two.
+        self._cleaning = DeferredSemaphore(1)
+
+    @property
+    def scheme(self) -> str:
+        return "gbif"
+
+    def subject(self, url: str) -> Subject:
+        """Read ``gbif://gbif?taxonKey=<number>``; raises InvalidRequest."""
+        expected = InvalidRequest("expected a GBIF taxon such as gbif://gbif?taxonKey=2440012")
+        try:
+            parts = urlsplit(url.strip())
+            fields = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=True, max_num_fields=2)
+        except ValueError:
+            raise expected from None
+        whole = (parts.scheme, parts.netloc.lower(), parts.fragment) == ("gbif", "gbif", "") and parts.path in ("", "/")
+        if not whole or len(fields) != 1 or fields[0][0] != "taxonKey":
+            raise expected
+        key = fields[0][1]
+        if not (key.isascii() and key.isdigit() and len(key) <= LONGEST_KEY) or key.startswith("0"):
+            raise InvalidRequest(
+                "the taxonKey of a GBIF taxon is a whole number above 0, as in gbif://gbif?taxonKey=2440012"
+            )
+        return Subject("gbif", key)
+
+    def names(self, subject: Subject) -> tuple[str, ...]:
+        return NAMES
+
+    async def make(self, subject: Subject, bench: Bench) -> Made:
+        """See ``datasets.base.Dataset``.
+
+        Raises DatasetInvalid for a taxon with more records than the search gives. Nothing is remembered: who begins
+        again has an empty bench, and GBIF prepares nothing that could be gone on with.
+        """
+        occurrences, metadata, citations, description = paths = tuple(bench.directory / name for name in NAMES)
+        bench.tell(f"GBIF: asking about taxon {subject.key}")
+        moment = self._clock.seconds()
+        taxon, answer = await self._taxon(subject)
+        await self._offload(metadata.write_bytes, answer)
+        count = await self._count(subject, taxon)
+        cleaned, datasets = await self._occurrences(subject, taxon, count, occurrences, bench)
+        cited = await self._citations(datasets, citations, bench)
+        told = Description(
+            subject=taxon.shown,
+            source="GBIF",
+            url=f"{self._settings.url}{SEARCH}?{urlencode(_sought(subject))}",
+            doi=None,
+            moment=moment,
+            parts=(
+                Part(bench.targets[0], OCCURRENCE, cleaned["size"], cleaned["sha256"]),
+                Part(bench.targets[1], ATTRIBUTION, len(answer), sha256(answer).hexdigest()),
+                Part(bench.targets[2], ATTRIBUTION, cited["size"], cited["sha256"]),
+            ),
+            own_url=bench.targets[3],
+            count=cleaned["kept"],
+            bounds=cleaned["bounds"],
+            dropped=cleaned["dropped"],
+        )
+        await self._offload(description.write_bytes, told.encoded())
+        details = {key: cleaned[key] for key in ("read", "kept", "dropped", "datasets")}
+        return Made(paths, details)
+
+    async def abandon(self, memory: Mapping[str, Any]) -> None:
+        """Do nothing: GBIF prepares nothing that it would have to be told of."""
+
+    # What is asked ------------------------------------------------------------------------------------------------
+
+    async def _taxon(self, subject: Subject) -> tuple[Taxon, bytes]:
+        """Return what a taxon is called, and GBIF's answer for it as it came."""
+        answer = await self._questions.ask(f"/species/{subject.key}", about=f"taxon {subject.key}")
+        taxon = taxon_of(answer)
+        if taxon.common_name is None:
+            names = await self._questions.ask(
+                f"/species/{subject.key}/vernacularNames",
+                {"limit": "100"},
+                about=f"the names of taxon {subject.key}",
+                expected=GONE,
+            )
+            if names.status == 200:
+                taxon = replace(taxon, common_name=common_name_of(names))
+        return taxon, answer.body
+
+    async def _count(self, subject: Subject, taxon: Taxon) -> int:
+        """Return how many records there are to fetch; raises DatasetEmpty and DatasetInvalid."""
+        count = count_of(await self._search(subject, 0, 0))
+        if count == 0:
+            raise DatasetEmpty(f"GBIF has no occurrences of {taxon.name} (taxon {subject.key}) with sound coordinates")
+        if count > MOST:
+            raise DatasetInvalid(
+                f"GBIF has {count:,} occurrences of {taxon.name} (taxon {subject.key}), and its search gives at most "
+                f"{MOST:,}: ask for the taxa below it one by one, or order a download at GBIF and move it by its URL"
+            )
+        return count
+
+    async def _search(self, subject: Subject, limit: int, offset: int) -> Answer:
+        return await self._questions.ask(
+            SEARCH,
+            {**_sought(subject), "limit": str(limit), "offset": str(offset)},
+            about=f"occurrences of taxon {subject.key}",
+            limit=LARGEST_PAGE if limit else SMALL,
+        )
+
+    async def _occurrences(
+        self, subject: Subject, taxon: Taxon, count: int, output: Path, bench: Bench
+    ) -> tuple[Mapping[str, Any], list[str]]:
+        """Fetch and clean; returns what the cleaning told, and the keys of the datasets that rows are from."""
+        pages, keys = bench.directory / "pages", bench.directory / "keys"
+        await self._pages(subject, count, pages, bench)
+        bench.tell("waiting to be cleaned")
+        request = cleaning.Request(
+            str(pages), PAGE, count, str(output), str(keys), taxon.name, self._settings.bad_issues
+        )
+        await self._cleaning.acquire()
+        try:
+            bench.tell("cleaning")
+            cleaned = await bench.run(
+                cleaning.__name__, request.told(), lambda told: bench.tell(f"cleaning: {told['rows']:,} rows")
+            )
+        finally:
+            self._cleaning.release()
+        datasets = (await self._offload(keys.read_text, "ascii")).splitlines()
+        await self._offload(pages.unlink)
+        await self._offload(keys.unlink)
+        return cleaned, datasets
+
+    async def _pages(self, subject: Subject, count: int, pages: Path, bench: Bench) -> None:
+        """Write the pages, one a line, in order. They are read as JSON elsewhere: here that would take too long."""
+
+        async def ask(offset: int) -> Answer:
+            return await self._search(subject, min(PAGE, MOST - offset), offset)
+
+        async def take(offset: int, answer: Answer) -> None:
+            await self._offload(_append, pages, _line(answer))
+            bench.tell(f"GBIF: {min(offset + PAGE, count):,} of {count:,} records")
+
+        bench.tell(f"GBIF: 0 of {count:,} records")
+        await in_order(ask, range(0, count, PAGE), take)
+
+    async def _citations(self, datasets: Sequence[str], output: Path, bench: Bench) -> Mapping[str, Any]:
+        """Write the citations of these datasets; returns what the citing told."""
+        answers = bench.directory / "answers"
+        asked = 0
+
+        async def ask(key: str) -> Answer:
+            return await self._questions.ask(
+                f"/dataset/{key}", about=f"dataset {key}", expected=GONE, limit=LARGEST_DATASET
+            )
+
+        async def take(key: str, answer: Answer) -> None:
+            nonlocal asked
+            asked += 1
+            line = b"" if answer.status in GONE else _line(answer)
+            await self._offload(_append, answers, key.encode("ascii") + b" " + line)
+            bench.tell(f"GBIF: {asked:,} of {len(datasets):,} citations")
+
+        await self._offload(answers.touch)
+        await in_order(ask, datasets, take)
+        request = citing.Request(str(answers), str(output))
+        cited = await bench.run(citing.__name__, request.told(), lambda _: None)
+        await self._offload(answers.unlink)
+        return cited
+
+    async def _offload(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await deferToThreadPool(self._clock, self._clock.getThreadPool(), call, *args, **kwargs)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise NoSpace("there is no room left to make a dataset on this node", scope=Scope.SERVICE) from None
+
+
+def _sought(subject: Subject) -> dict[str, str]:
+    return {"taxonKey": subject.key, "hasCoordinate": "true", "hasGeospatialIssue": "false"}
+
+
+def _line(answer: Answer) -> bytes:
+    """Return an answer's JSON in one line: a line break in it is nothing but space between values."""
+    return answer.body.replace(b"\r", b" ").replace(b"\n", b" ").strip()
+
+
+def _append(path: Path, line: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(line + b"\n")

@@ -1,0 +1,131 @@
+"""What is asked of GBIF and how gently: two requests at once, and a pause where GBIF asks for one.
+
+A request that fails and may work later is sent again here a few times, since beginning a dataset anew would cost GBIF
+every page once more; what still fails then is for the engine to try again. What the answers mean is ``answers``'s
+business.
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+from twisted.internet.defer import Deferred, DeferredList, DeferredSemaphore
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from datamover.datasets.gbif.answers import not_json, refusal_of
+from datamover.errors import DataMoverError
+from datamover.protocols.http import HttpClient
+from datamover.protocols.http.call import Answer
+
+AT_ONCE = 2
+"""Requests to GBIF at once, of all the datasets of this process together."""
+
+SMALL = 2**20
+"""Bytes of an answer that is read on the reactor."""
+
+log = Logger()
+
+Item = TypeVar("Item")
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long one request is tried."""
+
+    tries: int = 4
+    first_pause: float = 2.0
+    """Seconds; doubled each time where GBIF does not say how long."""
+    longest_pause: float = 60.0
+    """Where GBIF asks for more, the attempt ends, and its place is free for other work meanwhile."""
+
+
+class Questions:
+    """Asks one GBIF for everything that this process wants of it."""
+
+    def __init__(self, url: str, http: HttpClient, clock: Any, patience: Patience | None = None) -> None:
+        self._url = url.rstrip("/")
+        self._http = http
+        self._clock = clock
+        self._patience = patience or Patience()
+        self._slots = DeferredSemaphore(AT_ONCE)
+        self._quiet_until = 0.0
+
+    async def ask(
+        self,
+        path: str,
+        parameters: Mapping[str, str] | None = None,
+        *,
+        about: str,
+        expected: frozenset[int] = frozenset(),
+        limit: int = SMALL,
+    ) -> Answer:
+        """Return the answer to a GET below GBIF's URL: a JSON object, or an answer of a status among ``expected``.
+
+        ``about`` is what is asked for, in words. Raises what ``refusal_of`` makes of any other status, and what
+        ``HttpClient.call`` raises. Cancelling drops the request.
+        """
+        query = f"?{urlencode(parameters)}" if parameters else ""
+        tried = 0
+        while True:
+            try:
+                return _checked(await self._once(f"{self._url}{path}{query}", limit), about, expected)
+            except DataMoverError as error:
+                usual = self._patience.first_pause * 2**tried
+                pause = usual if error.retry_after is None else error.retry_after
+                tried += 1
+                if not error.retryable or tried >= self._patience.tries or pause > self._patience.longest_pause:
+                    raise
+                log.info("GBIF is asked again in {pause:.1f} s: {error}", pause=pause, error=error)
+                self._quiet_until = max(self._quiet_until, self._clock.seconds() + pause)
+
+    async def _once(self, url: str, limit: int) -> Answer:
+        await self._slots.acquire()
+        try:
+            # Whoever was told to wait, nobody asks before that time.
+            while (pause := self._quiet_until - self._clock.seconds()) > 0:
+                await deferLater(self._clock, pause, lambda: None)
+            return await self._http.call("GET", url, headers={"Accept": "application/json"}, limit=limit)
+        finally:
+            self._slots.release()
+
+
+def _checked(answer: Answer, about: str, expected: frozenset[int]) -> Answer:
+    if answer.status not in expected | {200}:
+        raise refusal_of(answer, about)
+    if answer.status == 200 and not answer.body.lstrip().startswith(b"{"):
+        raise not_json(answer)
+    return answer
+
+
+async def in_order(
+    ask: Callable[[Item], Coroutine[Any, Any, Found]],
+    items: Iterable[Item],
+    take: Callable[[Item, Found], Awaitable[None]],
+) -> None:
+    """Ask for each item, ``AT_ONCE`` ahead, and hand what was found to ``take`` in the items' order.
+
+    Completes when the last was taken; raises the first error in order, with nothing left in flight. Cancelling stops
+    what is in flight.
+    """
+    rest = iter(items)
+    waiting: deque[tuple[Item, Deferred[Found]]] = deque()
+    try:
+        while True:
+            for item in rest:
+                waiting.append((item, Deferred.fromCoroutine(ask(item))))
+                if len(waiting) >= AT_ONCE:
+                    break
+            if not waiting:
+                return
+            item, found = waiting.popleft()
+            await take(item, await found)
+    finally:
+        left = [found for _, found in waiting]
+        ended = DeferredList(left, consumeErrors=True)
+        for found in left:
+            found.cancel()
+        await ended
