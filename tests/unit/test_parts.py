@@ -1,0 +1,180 @@
+"""Part files: what they are called, and the proof that one holds what it is said to hold."""
+
+import hashlib
+import posixpath
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, maybeDeferred
+
+from datamover.engine.archive import unique_names
+from datamover.engine.digest import Digest
+from datamover.engine.parts import orphans, own_prefix, part_name, proven
+from datamover.errors import ConnectionLost, DataMoverError, Scope, SourceForbidden
+from datamover.jobs.values import Checkpoint
+from datamover.protocols.base import Inspection, Place
+from datamover.protocols.local import LOCAL
+from datamover.registry.paths import LONGEST_NAME, RESERVED
+from tests.protocols.conformance import settings
+
+FACTS: dict[str, Any] = {
+    "installation": "0f" * 16,
+    "transfer": 12,
+    "source": "https://example.org/a.csv",
+    "identity": 'tag "1"',
+    "lease": 3,
+}
+CONTENT = b"content " * 1000
+PART = "in/.datamover-1-x.part"
+
+
+def named(target: str = "in/a.csv", **changes: Any) -> str:
+    return part_name(target, **{**FACTS, **changes})
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The root of ``place``, with a part file."""
+    (tmp_path / "root/in").mkdir(parents=True)
+    (tmp_path / "root" / PART).write_bytes(CONTENT)
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def place(root: Path) -> Iterator[Place]:
+    pool = LOCAL.open(settings(root.as_uri()), LOCAL.options(), reactor)
+    yield pool.at(Scope.DESTINATION)
+    pytest_twisted.blockon(Deferred.fromCoroutine(pool.close()))
+
+
+def checkpoint(offset: int = 5000, digest: str | None = None) -> Checkpoint:
+    return Checkpoint(PART, "identity", offset, digest or hashlib.sha256(CONTENT[:offset]).hexdigest())
+
+
+# Names --------------------------------------------------------------------------------------------------------
+
+
+def test_beside_its_target() -> None:
+    """It stands in its target's directory, hidden, under a name that no client can ask for."""
+    assert posixpath.dirname(named("a/b/c.csv")) == "a/b"
+    assert posixpath.dirname(named("c.csv")) == ""
+    assert posixpath.basename(named("a/b/c.csv")).startswith(RESERVED)
+
+
+def test_the_same_for_the_same_bytes() -> None:
+    """Attempts at the same bytes share it, so that a later one goes on from an earlier one."""
+    assert named(lease=3) == named(lease=4)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"transfer": 13}, {"identity": 'tag "2"'}, {"source": "https://example.org/b.csv"}, {"installation": "f0" * 16}],
+)
+def test_another_for_other_bytes(changes: dict[str, Any]) -> None:
+    """Another transfer, another database's, another source or a source that changed has another one."""
+    assert named(**changes) != named()
+
+
+def test_one_for_each_attempt_without_an_identity() -> None:
+    """A source that gives no sign of a change never shares it between attempts."""
+    assert named(identity=None, lease=3) != named(identity=None, lease=4)
+
+
+@given(
+    target=st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=255),
+    transfer=st.integers(1, 2**63 - 1),
+    source=st.text(),
+    identity=st.none() | st.text(),
+)
+def test_any_name(target: str, transfer: int, source: str, identity: str | None) -> None:
+    """However long the target's name, and whatever the source is called, a file system takes it; it is told as ours."""
+    found = named(target, transfer=transfer, source=source, identity=identity)
+    assert "/" not in found
+    assert found.isascii()
+    assert len(found) <= LONGEST_NAME
+    assert found.startswith(own_prefix(FACTS["installation"], transfer))
+
+
+def test_no_transfer_s_prefix_begins_another_s() -> None:
+    """The prefix of transfer 1 does not take in transfer 12's files, nor another database's."""
+    assert not named(transfer=12).startswith(own_prefix(FACTS["installation"], 1))
+    assert not named(installation="f0" * 16).startswith(own_prefix(FACTS["installation"], 12))
+
+
+@pytest_twisted.ensureDeferred
+async def test_orphans(root: Path, place: Place) -> None:
+    """What earlier attempts of the same transfer left beside it is found, and nothing else."""
+    own, earlier = named(), named(identity='tag "0"')
+    others = [named(transfer=13), "in/a.csv", "in/.hidden"]
+    for name in (own, earlier, *others):
+        (root / name).write_bytes(b"x")
+    assert await orphans(place, own, own_prefix(FACTS["installation"], 12)) == [earlier]
+
+
+@given(st.lists(st.sampled_from(["a", "a-2", "a-3", "b", "a.csv", "a-2.csv", ".a", "a.tar.gz"]), max_size=12))
+def test_unique_names(names: list[str]) -> None:
+    """Names in an archive are unique, as many as there were, and who has a name first keeps it."""
+    unique = unique_names(names)
+    assert len(unique) == len(names)
+    assert len(set(unique)) == len(unique)
+    for index, name in enumerate(names):
+        if name not in names[:index]:
+            assert unique[index] == name
+        assert posixpath.splitext(unique[index])[1] == posixpath.splitext(name)[1]
+
+
+# The proof ----------------------------------------------------------------------------------------------------
+
+
+@pytest_twisted.ensureDeferred
+async def test_proven(place: Place) -> None:
+    """A part file with the right beginning is gone on from, its digest going on too; what is behind does not count."""
+    kept = await proven(place, checkpoint(), Digest(maybeDeferred))
+    assert kept is not None
+    assert kept.checkpoint == checkpoint()
+    await kept.digest.add(CONTENT[5000:])
+    assert (await kept.digest.hexdigests())["sha256"] == hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "claimed",
+    [
+        None,
+        checkpoint(0),
+        checkpoint(len(CONTENT) + 1),
+        checkpoint(5000, "0" * 64),
+        Checkpoint("in/.datamover-gone.part", "identity", 5000, "0" * 64),
+        Checkpoint("nowhere/.datamover-gone.part", "identity", 5000, "0" * 64),
+        Checkpoint("in", "identity", 5000, "0" * 64),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_not_proven(place: Place, claimed: Checkpoint | None) -> None:
+    """No checkpoint, an empty one, one of more than there is, of other bytes, of what is gone or no file: from zero."""
+    assert await proven(place, claimed, Digest(maybeDeferred)) is None
+
+
+class Refusing:
+    """A place at which every look fails."""
+
+    def __init__(self, error: DataMoverError) -> None:
+        self._error = error
+
+    async def inspect(self, path: str) -> Inspection | None:
+        raise self._error
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_may_pass_is_no_reason_to_begin_anew() -> None:
+    """A connection that breaks ends the attempt, and what had arrived stays; a refusal means from zero."""
+    lost: Any = Refusing(ConnectionLost("gone"))
+    with pytest.raises(ConnectionLost):
+        await proven(lost, checkpoint(), Digest(maybeDeferred))
+    refused: Any = Refusing(SourceForbidden("no"))
+    assert await proven(refused, checkpoint(), Digest(maybeDeferred)) is None
