@@ -1,10 +1,12 @@
 """What is written for people, held against what there is."""
 
+import ast
+import doctest
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from dataclasses import fields
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from pydantic import BaseModel
@@ -16,10 +18,12 @@ from datamover.api.site import NAMESPACES
 from datamover.config import Config, DestinationTable, load
 from datamover.errors import DataMoverError, RequestError
 from datamover.jobs import request_files
-from datamover.jobs.requests import JOB_KEYS
+from datamover.jobs.request_files import Rules
+from datamover.jobs.requests import JOB_KEYS, check_request, checking_many, finish
 from datamover.jobs.values import FileRecord, JobRecord, State
 from datamover.logins import hash_password
 from datamover.protocols import PLACES
+from datamover.registry.urls import WebUrl
 from tests.servers.certificates import Authority
 
 ROOT = Path(__file__).parents[2]
@@ -171,16 +175,17 @@ def test_the_keys_of_a_request() -> None:
     assert "`overwrite`" in part(API, "### jobs.submit(request)")
 
 
+def nothing_but_failed(record: type[JobRecord] | type[FileRecord]) -> dict[str, Any]:
+    """Return what makes a record of which only the state is known."""
+    return {**dict.fromkeys(each.name for each in fields(record)), "state": State.FAILED}
+
+
 def test_the_keys_of_answers() -> None:
     """docs/api.md names every key that ``jobs.status`` and ``jobs.files`` tell, and every status."""
-    now = datetime.now(UTC)
-    error = {"code": "x"}
-    job = JobRecord(
-        *(1, State.FAILED, "", "", "", None, 0, 0, 0, 0, 0, 0.0, "", 1, 1, now, "", error, error, now, now, now)
-    )
+    job = JobRecord(**nothing_but_failed(JobRecord))
     status = quoted(part(API, "### jobs.status(id)"))
     assert not set(records.job(job)) - set(status)
-    file = FileRecord(0, "", "", "", State.FAILED, 0, 0, 0.0, "", 1, now, error, error, now, now)
+    file = FileRecord(**nothing_but_failed(FileRecord))
     text = part(API, "### jobs.files(id, options)")
     assert not [key for key in records.file(file) if f"`{key}`" not in text and f"'{key}'" not in text]
     states = [name for cells in rows(part(API, "## A job's life").partition("###")[0]) for name in quoted(cells[0])]
@@ -210,6 +215,65 @@ def test_every_fault_is_described() -> None:
     told = {int(cells[0]): cells[1].strip("`") for cells in rows(part(API, "## Faults"))}
     faults = {each.fault: each.code for each in family(RequestError) if issubclass(each, RequestError)}
     assert told == {**faults, methods.NO_SUCH_METHOD: "", methods.BUG: ""}
+
+
+def examples(name: str) -> list[doctest.Example]:
+    return doctest.DocTestParser().get_examples((ROOT / name).read_text())
+
+
+def calls(source: str) -> Iterator[tuple[str, ast.Call]]:
+    """Yield the calls of methods in an example, with the method's name."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call):
+            proxy, _, method = ast.unparse(node.func).partition(".")
+            if proxy in ("mover", "s"):
+                yield method, node
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_examples_can_be_called(name: str) -> None:
+    """Every call that a page shows is one of the interface, with as many parameters; every answer can be read."""
+    for example in examples(name):
+        for method, call in calls(example.source):
+            taken = {len(signature) - 1 for signature in METHODS[method].signatures}
+            assert len(call.args) in taken, example.source
+        if example.want:
+            ast.literal_eval(example.want.strip())
+
+
+def test_examples_are_accepted() -> None:
+    """Every request that docs/api.md shows passes the checks of ``jobs.submit``."""
+    rules = Rules("portal", ["visualiser", "archive"], None, WebUrl.parse, max_files=10, max_attempts=5)
+    seen = []
+    for example in examples("docs/api.md"):
+        for method, call in calls(example.source):
+            if method in ("jobs.submit", "jobs.check"):
+                seen.append(check_request(ast.literal_eval(call.args[0]), rules))
+            elif method == "jobs.submit_many":
+                seen += finish(checking_many(ast.literal_eval(call.args[0]), rules))
+    assert len(seen) >= 8
+
+
+@pytest.mark.parametrize(
+    ("method", "required"),
+    [
+        ("jobs.submit", {"id", "status", "created"}),
+        ("jobs.status", {"id", "status", "files_total", "bytes_done", "rate", "submitted_at"}),
+        ("jobs.files", {"index", "source", "destination", "path", "status", "digest"}),
+        ("service.status", {"version", "nodes", "queue", "rate", "ready"}),
+        ("destinations.describe", {"name", "description", "protocol", "abilities", "max_active", "active", "queued"}),
+    ],
+)
+def test_examples_show_what_is_answered(method: str, required: set[str]) -> None:
+    """The answers that are shown have the keys of the real ones."""
+    shown = [
+        ast.literal_eval(example.want.strip())
+        for example in examples("docs/api.md")
+        if example.source.startswith(f"mover.{method}(") and example.want.startswith(("{", "["))
+    ]
+    assert shown
+    for answer in shown:
+        assert required <= set(answer if isinstance(answer, dict) else answer[0])
 
 
 # The pages ----------------------------------------------------------------------------------------------------
