@@ -1,0 +1,98 @@
+"""GBIF's occurrences by the engine: asked for as any dataset is, made, and placed as one group."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest_twisted
+from twisted.internet import reactor
+
+from datamover import config
+from datamover.datasets.gbif.dataset import NAMES, Gbif
+from datamover.datasets.gbif.questions import Patience
+from datamover.jobs.request_datasets import Datasets
+from datamover.jobs.values import Naming, NewFile, State
+from datamover.protocols.http import HttpClient
+from tests.engine.rig import Rig, parts
+from tests.servers import gbif as fake
+from tests.servers.gbif import DATASET, record
+from tests.servers.web import status
+
+URL = "gbif://gbif?taxonKey=2440012"
+HASTY = Patience(tries=2, first_pause=0.01)
+
+
+@pytest_twisted.async_yield_fixture
+async def gbif() -> Any:
+    gbif = fake.Gbif(reactor)
+    gbif.taxon("2440012", "Macropus rufus", records=[record(1, 133.9, -23.7), record(2, 999, 0)])
+    gbif.dataset(DATASET, "Sightings (2026).")
+    await gbif.start()
+    yield gbif
+    await gbif.stop()
+
+
+@pytest_twisted.async_yield_fixture
+async def rig(tmp_path: Path, gbif: fake.Gbif) -> Any:
+    (tmp_path / "archive").mkdir()
+    rig = await Rig(reactor, tmp_path).open({"archive": {"url": f"faulty://{tmp_path}/archive"}})
+    assert isinstance(rig.registry.http, HttpClient)
+    rig.datasets["gbif"] = Gbif(config.Gbif(url=gbif.url), rig.registry.http, reactor, patience=HASTY)
+    yield rig
+    await rig.close()
+
+
+def files(rig: Rig) -> list[NewFile]:
+    """Return the files that the source of a request stands for."""
+    datasets = Datasets(rig.datasets)
+    source = datasets.source(URL, "source")
+    return datasets.expanded(NewFile(source, "archive", "roos", Naming.INTO), archive=False)
+
+
+@pytest_twisted.ensureDeferred
+async def test_placed(rig: Rig, gbif: fake.Gbif, tmp_path: Path) -> None:
+    """The four files are placed in their order, the description last, and it describes what is there."""
+    order: list[str] = []
+
+    async def note(operation: str, path: str) -> None:
+        if operation == "place":
+            order.append(path)
+
+    rig.faulty.before = note
+    await rig.engine()
+    job, told = await rig.moved(*files(rig))
+
+    assert job.state is State.COMPLETED, job.error
+    assert order == [f"roos/{name}" for name in NAMES]
+    description = json.loads((tmp_path / "archive/roos/gbif_dataset.json").read_bytes())
+    assert [one["url"] for one in description["files"]] == order
+    assert [one["size"] for one in description["files"]] == [one.size for one in told]
+    assert [one["digest"] for one in description["files"][:3]] == [one.digest for one in told[:3]]
+    made = next(event for event in await rig.store.events(job=job.id, limit=100) if event.kind == "made")
+    assert made.details["dropped"] == {"out of range": 1}
+    assert not parts(tmp_path)
+    assert not list((tmp_path / "staging").glob("*/*"))
+
+
+@pytest_twisted.ensureDeferred
+async def test_tried_again(rig: Rig, gbif: fake.Gbif, tmp_path: Path) -> None:
+    """Where GBIF fails for longer than it is waited for, the next attempt makes the dataset."""
+    gbif.fault(f"/dataset/{DATASET}", *[status(502)] * HASTY.tries)
+    await rig.engine()
+    job, _ = await rig.moved(*files(rig))
+    assert job.state is State.COMPLETED, job.error
+    assert "retrying" in await rig.kinds(job.id)
+    assert len(list((tmp_path / "archive/roos").iterdir())) == 4
+
+
+@pytest_twisted.ensureDeferred
+async def test_nothing_is_placed(rig: Rig, gbif: fake.Gbif, tmp_path: Path) -> None:
+    """A dataset that cannot be made fails the job with its reason, and nothing is placed."""
+    gbif.pages(lambda page: page.update(count=100_001))
+    await rig.engine()
+    job, _ = await rig.moved(*files(rig))
+    assert job.state is State.FAILED
+    assert job.error is not None
+    assert job.error["code"] == "DATASET_INVALID"
+    assert "GBIF has 100,001 occurrences" in job.error["message"]
+    assert not list((tmp_path / "archive").iterdir())
