@@ -25,15 +25,15 @@ from datamover.errors import DatasetEmpty, DatasetInvalid, InvalidRequest, NoSpa
 from datamover.protocols.http import HttpClient
 from datamover.protocols.http.call import Answer
 
+SCHEME = "gbif"
 NAMES = ("gbif_occurrence.csv", "gbif_metadata.json", "gbif_citation.txt", "gbif_dataset.json")
 SEARCH = "/occurrence/search"
 PAGE = 300
 """Records in one answer, the most that GBIF gives."""
 MOST = 100_000
 """Records that GBIF's search gives: offset and limit of a page together may not be more."""
-LARGEST_PAGE = 32 * 2**20
-LARGEST_DATASET = 8 * 2**20
-"""Bytes of an answer for one dataset: some list all their taxa."""
+LARGEST = 32 * 2**20
+"""Bytes of a page, and of an answer for one dataset: some list all their taxa."""
 LONGEST_KEY = 10
 """Digits."""
 
@@ -58,7 +58,7 @@ class Gbif:
 
     @property
     def scheme(self) -> str:
-        return "gbif"
+        return SCHEME
 
     def subject(self, url: str) -> Subject:
         """Read ``gbif://gbif?taxonKey=<number>``; raises InvalidRequest."""
@@ -68,7 +68,7 @@ class Gbif:
             fields = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=True, max_num_fields=2)
         except ValueError:
             raise expected from None
-        whole = (parts.scheme, parts.netloc.lower(), parts.fragment) == ("gbif", "gbif", "") and parts.path in ("", "/")
+        whole = (parts.scheme, parts.netloc.lower(), parts.fragment) == (SCHEME, "gbif", "") and parts.path in ("", "/")
         if not whole or len(fields) != 1 or fields[0][0] != "taxonKey":
             raise expected
         key = fields[0][1]
@@ -76,9 +76,10 @@ class Gbif:
             raise InvalidRequest(
                 "the taxonKey of a GBIF taxon is a whole number above 0, as in gbif://gbif?taxonKey=2440012"
             )
-        return Subject("gbif", key)
+        return Subject(SCHEME, key)
 
     def names(self, subject: Subject) -> tuple[str, ...]:
+        """See ``datasets.base.Dataset``."""
         return NAMES
 
     async def make(self, subject: Subject, bench: Bench) -> Made:
@@ -152,7 +153,7 @@ class Gbif:
             SEARCH,
             {**_sought(subject), "limit": str(limit), "offset": str(offset)},
             about=f"occurrences of taxon {subject.key}",
-            limit=LARGEST_PAGE if limit else SMALL,
+            limit=LARGEST if limit else SMALL,
         )
 
     async def _occurrences(
@@ -197,9 +198,7 @@ class Gbif:
         asked = 0
 
         async def ask(key: str) -> Answer:
-            return await self._questions.ask(
-                f"/dataset/{key}", about=f"dataset {key}", expected=GONE, limit=LARGEST_DATASET
-            )
+            return await self._questions.ask(f"/dataset/{key}", about=f"dataset {key}", expected=GONE, limit=LARGEST)
 
         async def take(key: str, answer: Answer) -> None:
             nonlocal asked
