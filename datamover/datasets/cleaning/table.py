@@ -29,7 +29,8 @@ def clean(
     is shorter or longer than the header: its values may stand in the wrong columns.
     """
     csv.field_size_limit(LONGEST_FIELD)
-    rows = csv.reader(text)
+    # Strict, or a quote that is never closed would swallow the rest without a word.
+    rows = csv.reader(text, strict=True)
     try:
         header = next((row for row in rows if row), None)
         if header is None:

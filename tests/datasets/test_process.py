@@ -1,0 +1,85 @@
+"""Modules in processes of their own: what they say, how they end, and that nothing of them stays."""
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor, task
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.threads import deferToThreadPool
+
+from datamover.datasets.process import Progress, run_module
+from datamover.errors import DataMoverError
+
+HERE = "tests.datasets.children"
+
+
+def run(request: dict[str, Any], progress: Progress = lambda _: None, module: str = HERE) -> "Deferred[Any]":
+    offload = partial(deferToThreadPool, reactor, reactor.getThreadPool())  # type: ignore[arg-type, attr-defined]
+    return ensureDeferred(run_module(reactor, offload, module, request, progress))
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_result() -> None:
+    """The request arrives whole, progress is told as it comes, and the result returned."""
+    told: list[Any] = []
+    result = await run({"do": "echo", "value": "ü" * 300_000}, told.append)
+    assert result == {"value": "ü" * 300_000}
+    assert told == [{"rows": 1}]
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(
+    ("what", "code", "said"),
+    [
+        ("refuse", "DATASET_EMPTY", "nothing there"),
+        ("strange", "INTERNAL", "what is this"),
+        ("full", "NO_SPACE", "no room left"),
+        ("hungry", "DATASET_INVALID", "more than 1024 MiB of memory"),
+        ("crash", "INTERNAL", "ended with status 1 and without a result"),
+        ("die", "INTERNAL", "ended with status -9"),
+        ("silent", "INTERNAL", "ended with status 0"),
+    ],
+)
+async def test_errors(what: str, code: str, said: str) -> None:
+    """An error is raised as the one with its code; an end without a word is ours to look into."""
+    with pytest.raises(DataMoverError) as caught:
+        await run({"do": what})
+    assert caught.value.code == code
+    assert said in caught.value.message
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_such_module() -> None:
+    """A module that cannot be run is an error of ours."""
+    with pytest.raises(DataMoverError, match="without a result"):
+        await run({}, module="tests.datasets.nothing_there")
+
+
+@pytest_twisted.ensureDeferred
+async def test_cancelling_kills(tmp_path: Path) -> None:
+    """When the cancelled run has ended, the process is gone, however often it is cancelled."""
+    told: list[Any] = []
+    running = run({"do": "sleep"}, told.append)
+    for _ in range(500):
+        if told:
+            break
+        await task.deferLater(reactor, 0.01, lambda: None)
+    running.cancel()
+    running.cancel()
+    with pytest.raises(CancelledError):
+        await running
+    with pytest.raises(ProcessLookupError):
+        os.kill(told[0]["pid"], 0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_cancelling_before_it_runs() -> None:
+    """A run that is cancelled at once ends as well."""
+    running = run({"do": "sleep"})
+    running.cancel()
+    with pytest.raises(CancelledError):
+        await running
