@@ -128,10 +128,20 @@ class Transfers(Section):
 
 
 class Limits(Section):
-    """``[limits]``: what one request may hold."""
+    """``[limits]``: what one request may hold, what may wait, and what may be active over all processes."""
 
     request_size: Size = 64 * 2**20
     files: Count = 100_000
+    queued: Count = 1_000_000
+    max_active: Count = 256
+    per_owner: Count = 128
+    per_source_host: Count = 32
+
+
+class Jobs(Section):
+    """``[jobs]``: what is kept of them."""
+
+    retention: Duration = 90 * 86_400.0
 
 
 class Client(Section):
@@ -177,6 +187,7 @@ class Config(Section):
     http: Http = Http()
     transfers: Transfers = Transfers()
     limits: Limits = Limits()
+    jobs: Jobs = Jobs()
     clients: Mapping[str, Client] = {}
     console: Console = Console()
     ala: Ala | None = None

@@ -207,6 +207,12 @@ class Cancelled(DataMoverError):
     code = "CANCELLED"
 
 
+class DeadlineExceeded(DataMoverError):
+    """The client's deadline has passed."""
+
+    code = "DEADLINE_EXCEEDED"
+
+
 class InternalError(DataMoverError):
     """A bug of ours: logged with its traceback, told without one."""
 
@@ -261,6 +267,13 @@ class UnknownJob(RequestError):
     fault = 1007
 
 
+class ExpiredJob(RequestError):
+    """It existed and was the caller's; its history is gone."""
+
+    code = "EXPIRED_JOB"
+    fault = 1008
+
+
 class InvalidState(RequestError):
     code = "INVALID_STATE"
     fault = 1009
@@ -269,6 +282,12 @@ class InvalidState(RequestError):
 class RequestIdConflict(RequestError):
     code = "REQUEST_ID_CONFLICT"
     fault = 1010
+
+
+class QueueFull(RequestError):
+    code = "QUEUE_FULL"
+    fault = 1011
+    retryable = True
 
 
 class Unavailable(RequestError):

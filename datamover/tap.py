@@ -45,6 +45,8 @@ from datamover.jobs.queue import Queue
 from datamover.jobs.secrets import Cipher
 from datamover.jobs.service import DatabaseService
 from datamover.jobs.store import JobStore
+from datamover.jobs.upkeep import Upkeep
+from datamover.jobs.waiting import Bounds
 from datamover.logins import Logins
 from datamover.protocols.http import HttpClient
 from datamover.registry.destinations import Registry
@@ -101,14 +103,20 @@ class House:
         self.credentials = SourceCredentials.from_config(settings.sources, file=file)
         self.http = HttpClient(reactor, settings.http, settings.transfers, self.policy, self.credentials, file=file)
         self.registry = Registry.from_config(settings, reactor, self.http)
-        self.limits = {name: self.registry.get(name).max_active for name in self.registry.names()}
+        self.bounds = Bounds(
+            destinations={name: self.registry.get(name).max_active for name in self.registry.names()},
+            total=settings.limits.max_active,
+            per_owner=settings.limits.per_owner,
+            per_source_host=settings.limits.per_source_host,
+            queued=settings.limits.queued,
+        )
         own = settings.database.url is None
         self.server = EmbeddedPostgres(reactor, settings.service.data_directory) if own else None
         dsn = self.server.ensure if self.server else given(settings.database)
         self.database = Database(reactor, dsn, settings.database.connections)
         self.news = News(self.database)
         self.key = KeyFile(settings.service.key_path)
-        self.store = JobStore(self.database, self.key, self.news, reactor, self.limits)
+        self.store = JobStore(self.database, self.key, self.news, reactor, self.bounds)
 
     async def prepare(self, database: Database) -> None:
         """Bring the tables up to date, and make sure of the key; raises StartError and Unavailable."""
@@ -162,7 +170,8 @@ def _engine(house: House) -> Iterator[Service]:
         return Dispatcher(
             queue,
             Worker(rooms, recorder, staging, random.random),
-            limits=house.limits,
+            bounds=house.bounds,
+            upkeep=Upkeep(house.database, settings.jobs.retention),
             max_active=settings.service.max_active,
             clock=reactor,
             monotonic=time.monotonic,

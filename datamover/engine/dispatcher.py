@@ -4,7 +4,7 @@ Three loops: take what may be taken, renew what is held, take over what nodes th
 the worker's business; what is written of it, the recorder's.
 """
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,8 +17,10 @@ from datamover.engine.lease import RELIABLE, Ending, Lease
 from datamover.engine.pulse import Pulse
 from datamover.errors import DataMoverError, Unavailable
 from datamover.jobs import news
-from datamover.jobs.queue import Group, Queue
+from datamover.jobs.queue import Group, Queue, Word
+from datamover.jobs.upkeep import Upkeep
 from datamover.jobs.values import Transfer
+from datamover.jobs.waiting import Bounds
 
 log = Logger()
 
@@ -28,6 +30,10 @@ BATCH = 64
 """Groups claimed at once, at most."""
 BEATS = 3
 """Renewals in the time of one lease."""
+PAUSE_GRACE = 2.0
+"""Seconds that a transfer which is paused has to reach a good moment."""
+RETIRING = 600.0
+"""Seconds between two looks for jobs whose history is old enough."""
 
 
 class Work(Protocol):
@@ -50,7 +56,8 @@ class Dispatcher:
         queue: Queue,
         work: Work,
         *,
-        limits: Mapping[str, int],
+        bounds: Bounds,
+        upkeep: Upkeep,
         max_active: int,
         clock: IReactorTime,
         monotonic: Callable[[], float],
@@ -58,7 +65,8 @@ class Dispatcher:
     ) -> None:
         self._queue = queue
         self._work = work
-        self._limits = limits
+        self._bounds = bounds
+        self._upkeep = upkeep
         self._max_active = max_active
         self._clock = clock
         self._monotonic = monotonic
@@ -78,7 +86,7 @@ class Dispatcher:
     def start(self) -> None:
         """Begin to work."""
         self._forget = self._news.hear(self._hear)
-        for loop in (self._claiming, self._renewing, self._watching):
+        for loop in (self._claiming, self._renewing, self._watching, self._keeping):
             self._loops.append(Deferred.fromCoroutine(loop()).addErrback(_end_of_loop))
 
     async def stop(self, grace: float) -> None:
@@ -121,7 +129,7 @@ class Dispatcher:
 
     async def _take(self, room: int) -> int:
         ends_at = self._monotonic() + self._queue.lease * RELIABLE
-        groups = await self._queue.claim(self._limits, room)
+        groups = await self._queue.claim(self._bounds, room)
         for group in groups:
             self._begin(group, Lease(group.leader, ends_at, self._monotonic))
         return len(groups)
@@ -133,8 +141,15 @@ class Dispatcher:
 
     def _ended(self, _: object, run: _Run) -> None:
         del self._runs[_key(run.lease.leader)]
+        if run.lease.ending is Ending.PARKED and not self._stopping:
+            giving_back = Deferred.fromCoroutine(self._steadily(self._give_back, run.lease.leader))
+            giving_back.addErrback(_end_of_loop)
         run.done.callback(None)
         self._pulse.beat()
+
+    async def _give_back(self, leader: Transfer) -> int:
+        await self._queue.park([leader])
+        return 1
 
     # Holding --------------------------------------------------------------------------------------------------
 
@@ -157,8 +172,7 @@ class Dispatcher:
                 self._lose(run, "another node has it")
             else:
                 run.lease.extend(ends_at)
-                if ours[key]:
-                    run.lease.end(Ending.CANCELLED)
+                self._obey(run, ours[key])
         return len(ours)
 
     async def _watching(self) -> None:
@@ -183,17 +197,40 @@ class Dispatcher:
     def _hear(self, word: str) -> None:
         if word in ("", news.WORK):
             self._pulse.beat()
-        if word in ("", news.CANCEL) and self._runs:
-            Deferred.fromCoroutine(self._steadily(self._cancel)).addErrback(_end_of_loop)
+        if word in ("", news.STOP) and self._runs:
+            Deferred.fromCoroutine(self._steadily(self._stop_some)).addErrback(_end_of_loop)
 
-    async def _cancel(self) -> int:
-        cancelling = await self._queue.cancelling()
-        for run in list(self._runs.values()):
-            if run.lease.leader.id in cancelling:
-                run.lease.end(Ending.CANCELLED)
-        return len(cancelling)
+    async def _stop_some(self) -> int:
+        stopping = await self._queue.stopping()
+        for key, word in stopping.items():
+            if key in self._runs:
+                self._obey(self._runs[key], word)
+        return len(stopping)
 
-    async def _steadily(self, call: Callable[..., Awaitable[int]], *arguments: int) -> int:
+    def _obey(self, run: _Run, word: Word | None) -> None:
+        """Do what a job wants of a transfer that runs."""
+        if word is Word.CANCEL:
+            run.lease.end(Ending.CANCELLED)
+        elif word is Word.OVERDUE:
+            run.lease.end(Ending.OVERDUE)
+        elif word is Word.PAUSE and run.lease.ending is None:
+            run.lease.park()
+            hurry = self._clock.callLater(PAUSE_GRACE, run.lease.end, Ending.PARKED)
+            run.done.addCallback(lambda _: hurry.cancel() if hurry.active() else None)
+
+    async def _keeping(self) -> None:
+        """Do for all jobs what any engine may."""
+        pause = Pulse(self._clock)
+        retired_at = -RETIRING
+        while True:
+            if await self._steadily(self._upkeep.end_overdue):
+                self._pulse.beat()
+            if self._monotonic() - retired_at >= RETIRING:
+                retired_at = self._monotonic()
+                await self._steadily(self._upkeep.retire)
+            await pause.wait(POLL)
+
+    async def _steadily(self, call: Callable[..., Awaitable[int]], *arguments: Any) -> int:
         """Call, and take an error for a nought: what failed is tried again in its time."""
         try:
             return await call(*arguments)

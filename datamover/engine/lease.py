@@ -26,6 +26,8 @@ class Ending(Enum):
     """The client's word: what was brought is removed."""
     PARKED = "parked"
     """This process stops: what was brought stays for whoever goes on."""
+    OVERDUE = "overdue"
+    """The job's deadline: likewise."""
     LOST = "lost"
     """The lease ran out or is another's: nothing at the destination is ours to touch."""
 

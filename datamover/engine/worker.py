@@ -15,7 +15,7 @@ from datamover.engine.lease import Ending, Lease, Parked
 from datamover.engine.recorder import Recorder
 from datamover.engine.retry import judge
 from datamover.engine.staging import Staging
-from datamover.errors import DataMoverError, InternalError
+from datamover.errors import DataMoverError, DeadlineExceeded, InternalError
 from datamover.jobs.queue import Group, Outcome, Remark
 from datamover.jobs.values import State
 
@@ -57,15 +57,17 @@ class Worker:
 
     async def _outcome(self, attempt: Attempt, lease: Lease) -> Outcome | None:
         """Return what to write; None where the lease's ending leaves that to whoever goes on."""
-        if lease.leader.cancelling and not lease.leader.placing:
-            lease.end(Ending.CANCELLED)
+        if not lease.leader.placing and (lease.leader.cancelling or lease.leader.overdue):
+            lease.end(Ending.CANCELLED if lease.leader.cancelling else Ending.OVERDUE)
         try:
             done = await lease.over(attempt.run())
         except CancelledError:
-            if lease.ending is not Ending.CANCELLED:
+            if lease.ending not in (Ending.CANCELLED, Ending.OVERDUE):
                 return None
             await attempt.clear()
             await attempt.abandon()
+            if lease.ending is Ending.OVERDUE:
+                return self._failed(lease, DeadlineExceeded("the job's deadline has passed"), attempt)
             return Outcome(lease.leader, State.CANCELLED, lease.leader.failures, remarks=_remarks(attempt))
         except Parked:
             return None

@@ -1,7 +1,7 @@
 """What processes tell each other through the database, so that nobody has to wait for the next poll.
 
 A hint, never a fact: a word may be lost with the connection that would have brought it, so whoever listens also polls.
-The words: "work" (something may be claimed), "cancel" (a running transfer is to stop), "ended ID" (a job is terminal).
+The words: "work" (something may be claimed), "stop" (a running transfer is to stop), "ended ID" (a job is terminal).
 """
 
 from collections.abc import Awaitable, Callable
@@ -10,7 +10,7 @@ from typing import Protocol
 CHANNEL = "datamover"
 
 WORK = "work"
-CANCEL = "cancel"
+STOP = "stop"
 ENDED = "ended"
 
 

@@ -10,21 +10,27 @@ SELECT id, state, fingerprint FROM jobs WHERE owner = %(owner)s AND request_id =
 
 -- name: insert_job
 -- A request_id that is there already inserts nothing.
-INSERT INTO jobs (owner, method, label, request_id, fingerprint, overwrite, archive, max_attempts,
-                  files_total, files_sized, bytes_sized)
+INSERT INTO jobs (owner, method, label, request_id, fingerprint, overwrite, archive, max_attempts, priority,
+                  deadline, stop_on_failure, files_total, files_sized, bytes_sized)
 VALUES (%(owner)s, %(method)s, %(label)s, %(request_id)s, %(fingerprint)s, %(overwrite)s, %(archive)s,
-        %(max_attempts)s, %(files_total)s, %(files_sized)s, %(bytes_sized)s)
+        %(max_attempts)s, %(priority)s, now() + %(deadline)s * interval '1 second', %(stop_on_failure)s,
+        %(files_total)s, %(files_sized)s, %(bytes_sized)s)
 ON CONFLICT (owner, request_id) WHERE request_id IS NOT NULL DO NOTHING
 RETURNING id;
 
 -- name: insert_transfers
-INSERT INTO transfers (job, index, leader, source_url, source_sealed, source_member, source_destination,
-                       source_path, destination, path, naming, target, checksum, expected_size)
-SELECT %(job)s, index, leader, source_url, source_sealed::bytea, source_member, source_destination, source_path,
-       destination, path, naming, target, checksum, expected_size
+INSERT INTO transfers (job, index, leader, owner, priority, source_host, source_url, source_sealed, source_member,
+                       source_destination, source_path, destination, path, naming, target, checksum, expected_size)
+SELECT %(job)s, index, leader, %(owner)s, %(priority)s, source_host, source_url, source_sealed::bytea, source_member,
+       source_destination, source_path, destination, path, naming, target, checksum, expected_size
 FROM jsonb_to_recordset(%(files)s) AS f (
-    index integer, leader integer, source_url text, source_sealed text, source_member integer, source_destination text, source_path text,
-    destination text, path text, naming text, target text, checksum text, expected_size bigint);
+    index integer, leader integer, source_host text, source_url text, source_sealed text, source_member integer,
+    source_destination text, source_path text, destination text, path text, naming text, target text, checksum text,
+    expected_size bigint);
+
+-- name: read_queued
+SELECT coalesce(sum(files_total - files_completed - files_failed - files_cancelled), 0)::bigint AS files
+FROM jobs WHERE finished_at IS NULL;
 
 -- name: insert_event
 INSERT INTO events (job, owner, file, kind, details)
@@ -75,15 +81,28 @@ SELECT coalesce(sum(rate), 0) AS rate FROM transfers WHERE node IS NOT NULL;
 SELECT coalesce(max(id), 0) AS id FROM jobs;
 
 -- name: read_waiting
--- Why does this job's next file not move? How many are active there, how many stand before it, is anybody working?
-SELECT t.destination, t.next_attempt_at > now() AS pausing, t.next_attempt_at, t.error,
-       (SELECT count(*) FROM transfers a WHERE a.destination = t.destination AND a.node IS NOT NULL)::integer AS active,
+-- Why does this job's next file not move? What its lane is held by, how much is active, how much stands before it.
+SELECT t.destination, t.source_host, t.owner, j.paused, t.next_attempt_at > now() AS pausing, t.next_attempt_at, t.error,
+       d.held, d.closed_until > now() AS closed, d.closed_until, d.error AS closed_error,
+       h.closed_until > now() AS source_closed, h.closed_until AS source_closed_until, h.error AS source_error,
+       active.destination AS active, active.owner AS owner_active, active.host AS host_active, active.total,
        (SELECT count(*) FROM transfers p WHERE p.destination = t.destination AND p.state = 'PENDING'
-            AND p.leader = p.index AND p.next_attempt_at <= now() AND (p.job, p.index) < (t.job, t.index))::integer
-           AS ahead,
-       (SELECT count(*) FROM nodes WHERE 'engine' = ANY (roles)
-            AND heartbeat_at > now() - %(lease)s * interval '1 second')::integer AS engines
-FROM transfers t
+            AND p.leader = p.index AND NOT p.paused AND p.next_attempt_at <= now()
+            AND (-p.priority, p.job, p.index) < (-t.priority, t.job, t.index))::integer AS ahead,
+       (SELECT o.job FROM transfers o WHERE o.destination = t.destination AND o.target = t.target AND o.job < t.job
+            AND o.state IN ('PENDING', 'PREPARING', 'IN_PROGRESS') ORDER BY o.job LIMIT 1) AS behind,
+       (SELECT count(*) FROM nodes WHERE 'engine' = ANY (roles) AND NOT draining
+            AND heartbeat_at > now() - %(lease)s * interval '1 second')::integer AS engines,
+       (SELECT count(*) FROM nodes WHERE 'engine' = ANY (roles) AND draining
+            AND heartbeat_at > now() - %(lease)s * interval '1 second')::integer AS draining
+FROM transfers t JOIN jobs j ON j.id = t.job
+LEFT JOIN sides d ON d.name = 'place ' || t.destination
+LEFT JOIN sides h ON h.name = t.source_host
+CROSS JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE a.destination = t.destination)::integer AS destination,
+           count(*) FILTER (WHERE a.owner = t.owner)::integer AS owner,
+           count(*) FILTER (WHERE a.source_host = t.source_host)::integer AS host, count(*)::integer AS total
+    FROM transfers a WHERE a.node IS NOT NULL) AS active
 WHERE t.job = %(job)s AND t.state = 'PENDING' AND t.leader = t.index
 ORDER BY t.next_attempt_at, t.index LIMIT 1;
 
@@ -111,19 +130,41 @@ WHERE job = %(job)s AND state = 'PENDING' AND NOT EXISTS (
 RETURNING index;
 
 -- name: cancel_running
--- A transfer of which something is left is claimed once more, to remove it.
-UPDATE transfers SET cancelling = true, next_attempt_at = least(next_attempt_at, now())
+-- A transfer of which something is left is claimed once more, to remove it, held or paused as it may be.
+UPDATE transfers SET cancelling = true, paused = false, next_attempt_at = least(next_attempt_at, now())
 WHERE job = %(job)s AND state IN ('PENDING', 'PREPARING', 'IN_PROGRESS');
+
+-- name: mark_cancelled
+UPDATE jobs SET cancelled = true, paused = false WHERE id = %(job)s;
+
+-- name: pause_job
+UPDATE jobs SET paused = %(paused)s WHERE id = %(job)s AND paused <> %(paused)s RETURNING id;
+
+-- name: pause_transfers
+UPDATE transfers SET paused = %(paused)s
+WHERE job = %(job)s AND state IN ('PENDING', 'PREPARING', 'IN_PROGRESS') AND NOT cancelling;
+
+-- name: hold
+INSERT INTO sides (name, held) VALUES (%(name)s, %(reason)s) ON CONFLICT (name) DO UPDATE SET held = excluded.held;
+
+-- name: release
+UPDATE sides SET held = NULL, failures = 0, closed_until = NULL, error = NULL WHERE name = %(name)s;
+
+-- name: read_sides
+SELECT name, held, failures, closed_until, error FROM sides WHERE held IS NOT NULL OR closed_until IS NOT NULL;
+
+-- name: drain
+UPDATE nodes SET draining = true;
 
 -- name: retry_failed
 -- The whole placement group of a file that failed; what an earlier attempt proved stays usable.
 UPDATE transfers t
-SET state = 'PENDING', failures = 0, next_attempt_at = now(), finished_at = NULL, cancelling = false
+SET state = 'PENDING', failures = 0, next_attempt_at = now(), finished_at = NULL, cancelling = false, paused = false
 WHERE t.job = %(job)s AND t.state = 'FAILED'
 RETURNING index;
 
 -- name: reopen_job
-UPDATE jobs SET state = 'IN_PROGRESS', finished_at = NULL, files_failed = files_failed - %(files)s
+UPDATE jobs SET state = 'IN_PROGRESS', finished_at = NULL, files_failed = files_failed - %(files)s, deadline = NULL
 WHERE id = %(job)s AND state IN ('FAILED', 'PARTIAL');
 
 -- name: count_cancelled
@@ -135,7 +176,7 @@ UPDATE jobs
 SET finished_at = now(),
     error = CASE WHEN files_completed < files_total THEN error END,
     state = CASE WHEN files_completed = files_total THEN 'COMPLETED'
-                 WHEN files_cancelled > 0 THEN 'CANCELLED'
+                 WHEN cancelled THEN 'CANCELLED'
                  WHEN files_completed > 0 THEN 'PARTIAL'
                  ELSE 'FAILED' END
 WHERE id = ANY (%(jobs)s) AND finished_at IS NULL
@@ -163,29 +204,77 @@ DELETE FROM nodes WHERE id = %(node)s;
 SELECT pg_advisory_xact_lock(hashtext('datamover.claim'));
 
 -- name: claim
-WITH room AS (
-    SELECT l.destination, l.max_active - (
-        SELECT count(*) FROM transfers a WHERE a.destination = l.destination AND a.node IS NOT NULL) AS free
-    FROM unnest(%(destinations)s::text[], %(limits)s::integer[]) AS l (destination, max_active)
+-- The queue has lanes: what one owner moves from one host to one destination. Each lane is looked at from its front, so
+-- that one which is full, held or broken costs the others nothing. Within a priority the owners take turns.
+WITH RECURSIVE lanes AS (
+    (SELECT destination, owner, source_host FROM transfers
+     WHERE state = 'PENDING' AND leader = index AND NOT paused
+     ORDER BY destination, owner, source_host LIMIT 1)
+    UNION ALL
+    SELECT next.* FROM lanes l CROSS JOIN LATERAL (
+        SELECT t.destination, t.owner, t.source_host FROM transfers t
+        WHERE t.state = 'PENDING' AND t.leader = t.index AND NOT t.paused
+          AND (t.destination, t.owner, t.source_host) > (l.destination, l.owner, l.source_host)
+        ORDER BY t.destination, t.owner, t.source_host LIMIT 1) AS next
+), active AS MATERIALIZED (
+    SELECT destination, owner, source_host FROM transfers WHERE node IS NOT NULL
+), limits AS (
+    SELECT l.destination, l.max_active FROM unnest(%(destinations)s::text[], %(limits)s::integer[])
+                                                AS l (destination, max_active)
+), open_lanes AS (
+    SELECT l.*,
+           least(limits.max_active, CASE WHEN d.closed_until IS NOT NULL THEN 1 END)
+               - (SELECT count(*) FROM active a WHERE a.destination = l.destination) AS destination_free,
+           %(per_owner)s - (SELECT count(*) FROM active a WHERE a.owner = l.owner) AS owner_free,
+           least(%(per_source_host)s, CASE WHEN h.closed_until IS NOT NULL THEN 1 END)
+               - (SELECT count(*) FROM active a WHERE a.source_host = l.source_host) AS host_free,
+           (SELECT count(*) FROM active a WHERE a.owner = l.owner) AS owner_active
+    FROM lanes l JOIN limits USING (destination)
+    LEFT JOIN sides d ON d.name = 'place ' || l.destination
+    LEFT JOIN sides h ON h.name = l.source_host
+    WHERE d.held IS NULL AND h.held IS NULL
+      AND coalesce(d.closed_until <= now(), true) AND coalesce(h.closed_until <= now(), true)
+), front AS (
+    SELECT o.destination, o.owner, o.source_host, o.destination_free, o.owner_free, o.host_free, o.owner_active,
+           next.id, next.job, next.index, next.priority
+    FROM open_lanes o CROSS JOIN LATERAL (
+        SELECT t.id, t.job, t.index, t.priority FROM transfers t
+        WHERE t.destination = o.destination AND t.owner = o.owner AND t.source_host = o.source_host
+          AND t.state = 'PENDING' AND t.leader = t.index AND NOT t.paused AND t.next_attempt_at <= now()
+          AND NOT EXISTS (SELECT FROM transfers older WHERE older.destination = t.destination
+                          AND older.target = t.target AND older.job < t.job
+                          AND older.state IN ('PENDING', 'PREPARING', 'IN_PROGRESS'))
+        ORDER BY t.priority DESC, t.job, t.index
+        LIMIT greatest(0, least(o.destination_free, o.owner_free, o.host_free, %(room)s))) AS next
+), turns AS (
+    SELECT f.*, f.owner_active + row_number() OVER (PARTITION BY f.owner ORDER BY f.priority DESC, f.job, f.index) AS turn
+    FROM front f
+), ranked AS (
+    SELECT t.*,
+           row_number() OVER (PARTITION BY t.destination ORDER BY t.priority DESC, t.turn, t.job, t.index) AS of_destination,
+           row_number() OVER (PARTITION BY t.owner ORDER BY t.priority DESC, t.turn, t.job, t.index) AS of_owner,
+           row_number() OVER (PARTITION BY t.source_host ORDER BY t.priority DESC, t.turn, t.job, t.index) AS of_host
+    FROM turns t
 ), chosen AS (
-    SELECT next.id FROM room CROSS JOIN LATERAL (
-        SELECT t.id, t.job, t.index FROM transfers t
-        WHERE t.destination = room.destination AND t.state = 'PENDING' AND t.leader = t.index
-          AND t.next_attempt_at <= now()
-        ORDER BY t.job, t.index LIMIT greatest(room.free, 0)
-        FOR UPDATE SKIP LOCKED) AS next
-    ORDER BY next.job, next.index LIMIT %(room)s
+    SELECT id FROM ranked
+    WHERE of_destination <= destination_free AND of_owner <= owner_free AND of_host <= host_free
+    ORDER BY priority DESC, turn, job, index
+    LIMIT greatest(0, least(%(room)s, %(max_active)s - (SELECT count(*) FROM active)))
+), locked AS (
+    SELECT t.id FROM transfers t JOIN chosen USING (id) WHERE t.state = 'PENDING' FOR UPDATE OF t SKIP LOCKED
 )
 UPDATE transfers t
 SET state = CASE WHEN j.archive IS NULL AND t.source_member IS NULL THEN 'IN_PROGRESS' ELSE 'PREPARING' END,
     node = %(node)s, lease = t.lease + 1, lease_until = now() + %(lease)s * interval '1 second',
     attempt = t.attempt + 1, started_at = coalesce(t.started_at, now()), rate = 0,
     stage = 'connecting'
-FROM chosen, jobs j
-WHERE t.id = chosen.id AND j.id = t.job
-RETURNING t.id, t.job, t.index, t.leader, t.source_url, t.source_sealed, t.source_member, t.source_destination, t.source_path,
-          t.destination, t.path, t.naming, t.target, t.checksum, t.expected_size, t.attempt, t.failures, t.checkpoint, t.memory,
-          t.bytes_done, t.cancelling, t.renaming, t.lease, t.state, j.owner, j.overwrite, j.archive, j.max_attempts;
+FROM locked, jobs j
+WHERE t.id = locked.id AND j.id = t.job AND NOT EXISTS (SELECT FROM nodes n WHERE n.id = %(node)s AND n.draining)
+RETURNING t.id, t.job, t.index, t.leader, t.source_url, t.source_sealed, t.source_member, t.source_destination,
+          t.source_path, t.destination, t.path, t.naming, t.target, t.checksum, t.expected_size, t.attempt, t.failures,
+          t.checkpoint, t.memory, t.bytes_done, t.cancelling, coalesce(j.deadline < now(), false) AS overdue, t.renaming,
+          t.lease, t.state, j.owner, j.overwrite, j.archive, j.max_attempts,
+          j.stop_on_failure;
 
 -- name: start_members
 UPDATE transfers t SET state = 'PREPARING', attempt = t.attempt + 1, started_at = coalesce(t.started_at, now())
@@ -201,19 +290,74 @@ WHERE id = ANY (%(jobs)s) AND state IN ('PENDING', 'PREPARING');
 -- name: read_members
 SELECT t.id, t.job, t.index, t.leader, t.source_url, t.source_sealed, t.source_member, t.source_destination, t.source_path,
        t.destination, t.path, t.naming, t.target, t.checksum, t.expected_size, t.attempt, t.failures, t.checkpoint, t.memory,
-       t.bytes_done, t.cancelling, t.renaming, t.lease, t.state, j.owner, j.overwrite, j.archive, j.max_attempts
+       t.bytes_done, t.cancelling, coalesce(j.deadline < now(), false) AS overdue, t.renaming, t.lease, t.state,
+       j.owner, j.overwrite, j.archive, j.max_attempts, j.stop_on_failure
 FROM transfers t JOIN jobs j ON j.id = t.job
 WHERE t.job = %(job)s AND t.leader = %(leader)s ORDER BY t.index;
 
 -- name: renew
--- The rows that come back are still ours; "cancelling" is the client's word reaching us.
+-- The rows that come back are still ours; "cancelling" and "paused" are the client's word reaching us.
 UPDATE transfers t SET lease_until = now() + %(lease)s * interval '1 second'
-FROM unnest(%(transfers)s::bigint[], %(leases)s::bigint[]) AS held (id, lease)
-WHERE t.id = held.id AND t.lease = held.lease AND t.node = %(node)s
-RETURNING t.id, t.lease, t.cancelling;
+FROM unnest(%(transfers)s::bigint[], %(leases)s::bigint[]) AS held (id, lease), jobs j
+WHERE t.id = held.id AND t.lease = held.lease AND t.node = %(node)s AND j.id = t.job
+RETURNING t.id, t.lease, t.cancelling, t.paused, coalesce(j.deadline < now(), false) AS overdue;
 
--- name: read_cancelling
-SELECT id FROM transfers WHERE node = %(node)s AND cancelling;
+-- name: read_stopping
+SELECT t.id, t.lease, t.cancelling, t.paused, coalesce(j.deadline < now(), false) AS overdue
+FROM transfers t JOIN jobs j ON j.id = t.job
+WHERE t.node = %(node)s AND (t.cancelling OR t.paused OR j.deadline < now());
+
+-- name: read_overdue
+SELECT id FROM jobs WHERE finished_at IS NULL AND deadline < now() ORDER BY id LIMIT 1000;
+
+-- name: fail_waiting
+-- Not those of which something is left: they are claimed once more, and end then.
+UPDATE transfers t SET state = 'FAILED', finished_at = now(), stage = NULL, rate = 0, error = %(error)s,
+    first_error = coalesce(first_error, %(error)s)
+WHERE job = %(job)s AND state = 'PENDING' AND NOT EXISTS (
+    SELECT FROM transfers l WHERE l.job = t.job AND l.index = t.leader
+    AND (l.checkpoint IS NOT NULL OR l.memory IS NOT NULL))
+RETURNING index;
+
+-- name: unpause_overdue
+UPDATE transfers SET paused = false, next_attempt_at = least(next_attempt_at, now()) WHERE job = %(job)s AND state = 'PENDING';
+
+-- name: count_failed
+UPDATE jobs SET files_failed = files_failed + %(files)s, error = %(error)s, first_error = coalesce(first_error, %(error)s)
+WHERE id = %(job)s;
+
+-- name: read_retired
+SELECT id, owner FROM jobs WHERE finished_at < now() - %(retention)s * interval '1 second' ORDER BY id LIMIT 500;
+
+-- name: retire
+INSERT INTO expired_jobs (id, owner) SELECT id, owner FROM jobs WHERE id = ANY (%(jobs)s) ON CONFLICT DO NOTHING;
+
+-- name: forget_events
+DELETE FROM events WHERE job = ANY (%(jobs)s);
+
+-- name: forget_old_events
+DELETE FROM events WHERE kind = 'expired' AND at < now() - %(retention)s * interval '1 second';
+
+-- name: forget_jobs
+DELETE FROM jobs WHERE id = ANY (%(jobs)s);
+
+-- name: read_expired_job
+SELECT owner FROM expired_jobs WHERE id = %(job)s;
+
+-- name: note_sides
+-- One more failure for everyone at a destination or a source host, or one thing that went well: the breaker.
+INSERT INTO sides AS s (name, failures, closed_until, error)
+SELECT n.name, 1, NULL, n.error FROM jsonb_to_recordset(%(news)s) AS n (name text, error jsonb, pause double precision)
+WHERE n.error IS NOT NULL
+ORDER BY n.name
+ON CONFLICT (name) DO UPDATE
+SET failures = s.failures + 1, error = excluded.error,
+    closed_until = CASE WHEN s.failures + 1 >= %(patience)s THEN now() + interval '1 second'
+        * least(%(cap)s, %(base)s * power(2, least(s.failures + 1 - %(patience)s, 30))) END;
+
+-- name: mend_sides
+UPDATE sides SET failures = 0, closed_until = NULL, error = NULL
+WHERE name = ANY (%(names)s) AND (failures > 0 OR closed_until IS NOT NULL);
 
 -- name: read_expired
 -- What a node that is gone held. Its jobs are locked first, by lock_jobs.

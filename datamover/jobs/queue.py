@@ -6,18 +6,23 @@ Every method raises Unavailable while the database is away.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 from typing import Any
 
 from psycopg2.errors import UniqueViolation
 
-from datamover.errors import DataMoverError, DestinationExists
+from datamover.errors import DataMoverError, DestinationExists, Scope
 from datamover.jobs import news, rows
 from datamover.jobs.database import Cursor, Database, Json
 from datamover.jobs.sql import Queries
 from datamover.jobs.store import LEASE
-from datamover.jobs.values import Checkpoint, Progress, State, Transfer
+from datamover.jobs.values import Checkpoint, Progress, State, Transfer, place_side, source_host
+from datamover.jobs.waiting import Bounds
+
+FOR_EVERYONE = frozenset({"CONNECT_FAILED", "TIMED_OUT", "AUTHENTICATION_FAILED", "HOST_KEY_MISMATCH", "TLS_FAILED"})
+"""Codes of errors that every transfer there would meet."""
 
 _KINDS = {State.COMPLETED: "completed", State.FAILED: "failed", State.CANCELLED: "cancelled", State.PENDING: "retrying"}
 
@@ -31,6 +36,15 @@ class Group:
     @property
     def leader(self) -> Transfer:
         return self.transfers[0]
+
+
+class Word(Enum):
+    """What a job wants of a transfer that runs."""
+
+    CANCEL = "cancel"
+    PAUSE = "pause"
+    OVERDUE = "overdue"
+    """Its deadline has passed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +91,30 @@ class Placement:
     """False: size and digest are those of the group's one file (an archive), not of the transfer's own."""
 
 
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """When a destination or a source host is left alone: after ``patience`` failures one after the other."""
+
+    patience: int = 5
+    base: float = 5.0
+    """Seconds until the first probe; each that fails doubles them."""
+    cap: float = 600.0
+    """Seconds at most."""
+
+
 class Queue:
     """The work of one node."""
 
     def __init__(
-        self, database: Database, cipher: rows.Seal, *, node: str, name: str, roles: Sequence[str], lease: float = LEASE
+        self,
+        database: Database,
+        cipher: rows.Seal,
+        *,
+        node: str,
+        name: str,
+        roles: Sequence[str],
+        lease: float = LEASE,
+        breaker: Breaker = Breaker(),
     ) -> None:
         self._database = database
         self._cipher = cipher
@@ -89,6 +122,7 @@ class Queue:
         self._name = name
         self._roles = sorted(roles)
         self._lease = lease
+        self._breaker = asdict(breaker)
         self._queries = Queries.load()
 
     @property
@@ -108,16 +142,19 @@ class Queue:
 
     # Taking work ----------------------------------------------------------------------------------------------
 
-    async def claim(self, limits: Mapping[str, int], room: int) -> list[Group]:
-        """Take at most ``room`` groups, oldest first, at most ``limits`` of them at a time for each destination."""
+    async def claim(self, bounds: Bounds, room: int) -> list[Group]:
+        """Take at most ``room`` groups, as ``bounds`` allows: by priority, owners taking turns, oldest first."""
 
         async def take(cursor: Cursor) -> list[Group]:
             await cursor.execute(self._queries["serialise_claims"])
             found = await cursor.fetch(
                 self._queries["claim"],
                 {
-                    "destinations": list(limits),
-                    "limits": list(limits.values()),
+                    "destinations": list(bounds.destinations),
+                    "limits": list(bounds.destinations.values()),
+                    "max_active": bounds.total,
+                    "per_owner": bounds.per_owner,
+                    "per_source_host": bounds.per_source_host,
                     "room": room,
                     "node": self._node,
                     "lease": self._lease,
@@ -183,14 +220,15 @@ class Queue:
 
     # Holding it -----------------------------------------------------------------------------------------------
 
-    async def renew(self, held: Sequence[Transfer]) -> dict[tuple[int, int], bool]:
-        """Renew leases; return (id, lease) of those that are still ours, True where the client cancelled."""
+    async def renew(self, held: Sequence[Transfer]) -> dict[tuple[int, int], Word | None]:
+        """Renew leases; return (id, lease) of those that are still ours, and what their jobs want of them."""
         renewed = await self._database.fetch(self._queries["renew"], {**self._fence(held), "lease": self._lease})
-        return {(row["id"], row["lease"]): row["cancelling"] for row in renewed}
+        return {(row["id"], row["lease"]): _word(row) for row in renewed}
 
-    async def cancelling(self) -> set[int]:
-        """Return the ids of the groups that this node is to stop, at the client's word."""
-        return {row["id"] for row in await self._database.fetch(self._queries["read_cancelling"], {"node": self._node})}
+    async def stopping(self) -> dict[tuple[int, int], Word | None]:
+        """Return (id, lease) of the groups that this node is to stop, and why."""
+        found = await self._database.fetch(self._queries["read_stopping"], {"node": self._node})
+        return {(row["id"], row["lease"]): _word(row) for row in found}
 
     async def progress(self, progress: Sequence[Progress]) -> None:
         """Write how far transfers are; those whose lease was lost are passed over."""
@@ -254,9 +292,41 @@ class Queue:
                 cursor,
                 [(one.leader.job, one.leader.index, remark) for one in held for remark in (*one.remarks, _ended(one))],
             )
+            await self._stop_jobs(cursor, held)
             await self._finish(cursor, jobs)
+            await self._note_sides(cursor, held)
 
         await self._database.transaction(do)
+
+    async def _stop_jobs(self, cursor: Cursor, held: Sequence[Outcome]) -> None:
+        """End what is left of jobs that a file's failure is to stop."""
+        stopped = {one.leader.job for one in held if one.state is State.FAILED and one.leader.stop_on_failure}
+        for job in sorted(stopped):
+            waiting = await cursor.fetch(self._queries["cancel_waiting"], {"job": job})
+            await cursor.execute(self._queries["cancel_running"], {"job": job})
+            await cursor.execute(self._queries["count_cancelled"], {"job": job, "files": len(waiting)})
+            await self._tell(cursor, [(job, row["index"], Remark("cancelled")) for row in waiting])
+            await cursor.execute(self._queries["notify"], {"news": news.STOP})
+
+    async def _note_sides(self, cursor: Cursor, held: Sequence[Outcome]) -> None:
+        """Have the breakers know who failed for everyone, and where something went well."""
+        broken: dict[str, Any] = {}
+        mended: set[str] = set()
+        for one in held:
+            sides = {
+                Scope.SOURCE: source_host(one.leader.source),
+                Scope.DESTINATION: place_side(one.leader.destination),
+            }
+            failed = sides.get(one.error.scope) if one.error and one.error.code in FOR_EVERYONE else None
+            if failed is not None and one.error is not None:
+                broken[failed] = one.error.as_dict()
+            if one.state is State.COMPLETED or (one.checkpoint and failed is None):
+                mended |= set(sides.values())
+        if broken:
+            found = [{"name": name, "error": broken[name]} for name in sorted(broken)]
+            await cursor.execute(self._queries["note_sides"], {"news": Json(found), **self._breaker})
+        if mended:
+            await cursor.execute(self._queries["mend_sides"], {"names": sorted(mended)})
 
     async def _finish(self, cursor: Cursor, jobs: Sequence[int]) -> None:
         for row in await cursor.fetch(self._queries["finish_jobs"], {"jobs": list(jobs)}) if jobs else ():
@@ -295,6 +365,19 @@ def _told(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def error_column(error: DataMoverError, *, attempt: int) -> dict[str, Any]:
+    """Return an error as rows keep it."""
+    return {**error.as_dict(), "attempt": attempt, "at": _told(datetime.now(UTC))}
+
+
+def _word(row: rows.Row) -> Word | None:
+    if row["cancelling"]:
+        return Word.CANCEL
+    if row["overdue"]:
+        return Word.OVERDUE
+    return Word.PAUSE if row["paused"] else None
+
+
 def _placement_columns(one: Placement) -> dict[str, Any]:
     return {
         "transfer": one.transfer.id,
@@ -313,7 +396,7 @@ def _columns(outcome: Outcome) -> dict[str, Any]:
         "state": outcome.state.value,
         "failures": outcome.failures,
         "pause": outcome.pause,
-        "error": {**error.as_dict(), "attempt": leader.attempt, "at": _told(datetime.now(UTC))} if error else None,
+        "error": error_column(error, attempt=leader.attempt) if error else None,
         "checkpoint": rows.checkpoint_column(outcome.checkpoint),
         "renaming": outcome.placing,
         "bytes_done": outcome.bytes_done,

@@ -24,6 +24,7 @@ from datamover.jobs.values import (
     State,
     Transfer,
     UrlSource,
+    source_host,
 )
 
 Row = Mapping[str, Any]
@@ -49,6 +50,9 @@ def job_parameters(job: NewJob) -> dict[str, Any]:
         "overwrite": job.overwrite.value,
         "archive": job.archive,
         "max_attempts": job.max_attempts,
+        "priority": job.priority,
+        "deadline": job.deadline,
+        "stop_on_failure": job.stop_on_failure,
         "files_total": len(job.files),
         "files_sized": len(sizes),
         "bytes_sized": sum(sizes),
@@ -61,6 +65,7 @@ def file_parameters(job: NewJob, cipher: Seal) -> Iterator[dict[str, Any]]:
         yield {
             "index": index,
             "leader": _leader(job, index, file),
+            "source_host": source_host(file.source),
             **_source_columns(file.source, cipher),
             "destination": file.destination,
             "path": file.path,
@@ -110,11 +115,13 @@ def transfer(row: Row, cipher: Seal) -> Transfer:
         size=row["expected_size"],
         attempt=row["attempt"],
         max_attempts=row["max_attempts"],
+        stop_on_failure=row["stop_on_failure"],
         failures=row["failures"],
         checkpoint=Checkpoint(**row["checkpoint"]) if row["checkpoint"] else None,
         sent=row["bytes_done"],
         target=row["target"],
         cancelling=row["cancelling"],
+        overdue=row["overdue"],
         memory=row["memory"] or {},
         placing=row["renaming"],
         lease=row["lease"],
@@ -156,6 +163,8 @@ def job(row: Row, waiting_for: str | None = None) -> JobRecord:
         label=row["label"],
         method=row["method"],
         archive=row["archive"],
+        paused=row["paused"],
+        priority=row["priority"],
         files_total=row["files_total"],
         files_completed=row["files_completed"],
         files_failed=row["files_failed"],

@@ -4,8 +4,7 @@ The engine's half (claims, leases, outcomes) is ``datamover.jobs.queue``. Every 
 database is away; one that changes something has then changed nothing, unless the message says otherwise.
 """
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -14,13 +13,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from datamover.errors import InvalidState, RequestIdConflict, UnknownJob
+from datamover.errors import QueueFull, RequestIdConflict
 from datamover.jobs import listing, news, rows
+from datamover.jobs.control import MOST_IDS, JobControl
 from datamover.jobs.database import Cursor, Database, Json
-from datamover.jobs.sql import Queries
 from datamover.jobs.values import Event, FileRecord, JobRecord, NewJob, State, Submitted
+from datamover.jobs.waiting import Bounds, waiting_for
 
-MOST_IDS = 2**31 - 1
 LEASE = 30.0
 """Seconds that an engine may be silent before others take its work."""
 SLICE = 500
@@ -29,7 +28,7 @@ POLL = 1.0
 """Seconds after which a waiting call looks again, should no word have come."""
 
 
-class JobStore:
+class JobStore(JobControl):
     """The jobs, as clients and people see them; ``owner`` None is an administrator, who sees everyone's."""
 
     def __init__(
@@ -38,14 +37,14 @@ class JobStore:
         cipher: rows.Seal,
         heard: news.News,
         clock: IReactorTime,
-        limits: Mapping[str, int],
+        bounds: Bounds,
     ) -> None:
-        self._database = database
+        super().__init__(database)
         self._cipher = cipher
         self._news = heard
         self._clock = clock
-        self._limits = limits
-        self._queries = Queries.load()
+        self._bounds = bounds
+        self._queued: tuple[float, int] | None = None
 
     @property
     def ready(self) -> bool:
@@ -56,8 +55,9 @@ class JobStore:
     async def submit(self, jobs: Sequence[NewJob]) -> list[Submitted]:
         """Store all of them or none; completes when they are on disk.
 
-        Raises RequestIdConflict where a request_id was used for another request.
+        Raises RequestIdConflict where a request_id was used for another request, and QueueFull.
         """
+        await self._check_queue(sum(len(job.files) for job in jobs))
 
         files = [await self._columns(job) for job in jobs]
 
@@ -71,6 +71,18 @@ class JobStore:
             return submitted
 
         return await self._database.transaction(store)
+
+    async def _check_queue(self, more: int) -> None:
+        """Raise QueueFull where too many files wait already; the count is a second old at most."""
+        now = self._clock.seconds()
+        if self._queued is None or now - self._queued[0] > POLL:
+            self._queued = (now, int((await self._database.fetch(self._queries["read_queued"]))[0]["files"]))
+        counted, queued = self._queued
+        if queued + more > self._bounds.queued:
+            raise QueueFull(
+                f"{queued} files wait already, and [limits] queued allows {self._bounds.queued}: ask again later"
+            )
+        self._queued = (counted, queued + more)
 
     async def _columns(self, job: NewJob) -> list[dict[str, Any]]:
         """Return the rows of a job's files; many are made a slice at a time, between other calls."""
@@ -86,7 +98,8 @@ class JobStore:
         made = await cursor.fetch_one(self._queries["insert_job"], rows.job_parameters(job))
         if made is None:
             return await self._found(cursor, job, where)
-        await cursor.execute(self._queries["insert_transfers"], {"job": made["id"], "files": Json(list(files))})
+        common = {"job": made["id"], "owner": job.owner, "priority": job.priority}
+        await cursor.execute(self._queries["insert_transfers"], {**common, "files": Json(list(files))})
         event = {"job": made["id"], "file": None, "kind": "submitted", "details": Json({"files": len(files)})}
         await cursor.execute(self._queries["insert_event"], event)
         return Submitted(made["id"], State.PENDING, created=True)
@@ -109,7 +122,7 @@ class JobStore:
         """Return one job; raises UnknownJob."""
         found = await self._database.fetch(*listing.query(ids=[id], owner=owner)) if 0 < id <= MOST_IDS else []
         if not found:
-            raise UnknownJob(f"there is no job {id}")
+            await self._refuse(self._database, id, owner)
         record = rows.job(found[0])
         if record.state.terminal or record.rate or record.stage:
             return record
@@ -187,6 +200,10 @@ class JobStore:
         """Return name, roles, heartbeat_at and active of the processes that are alive."""
         return await self._database.fetch(self._queries["read_nodes"], {"lease": LEASE})
 
+    async def sides(self) -> list[dict[str, Any]]:
+        """Return name, held, failures, closed_until and error of destinations and source hosts that are not open."""
+        return await self._database.fetch(self._queries["read_sides"])
+
     async def active(self, limit: int = 100) -> list[dict[str, Any]]:
         """Return the transfers that an engine is working on."""
         found = await self._database.fetch(self._queries["read_active"], {"limit": limit})
@@ -203,57 +220,30 @@ class JobStore:
     # Changing one's mind --------------------------------------------------------------------------------------
 
     async def cancel(self, id: int, owner: str | None = None) -> JobRecord:  # noqa: A002
-        """Cancel what has not ended; running transfers end soon after. Raises UnknownJob and InvalidState."""
+        """Cancel what has not ended; return the job as it is then. Raises UnknownJob and InvalidState."""
+        await self.cancel_job(id, owner)
+        return await self.job(id, owner)
 
-        async def do(cursor: Cursor) -> None:
-            await cursor.execute(self._queries["serialise_claims"])
-            state = await self._locked(cursor, id, owner)
-            if state is State.CANCELLED:
-                return
-            if state.terminal:
-                raise InvalidState(f"job {id} is {state.value} and can no longer be cancelled")
-            waiting = await cursor.fetch(self._queries["cancel_waiting"], {"job": id})
-            await cursor.execute(self._queries["cancel_running"], {"job": id})
-            await cursor.execute(self._queries["count_cancelled"], {"job": id, "files": len(waiting)})
-            ended = await cursor.fetch(self._queries["finish_jobs"], {"jobs": [id]})
-            for _ in ended:
-                event = {"job": id, "file": None, "kind": "cancelled", "details": Json({})}
-                await cursor.execute(self._queries["insert_event"], event)
-            await cursor.execute(self._queries["notify"], {"news": news.ended(id) if ended else news.CANCEL})
+    async def pause(self, id: int, owner: str | None = None) -> JobRecord:  # noqa: A002
+        """Take a job out of the queue; return the job as it is then. Raises UnknownJob and InvalidState."""
+        await self.pause_job(id, owner)
+        return await self.job(id, owner)
 
-        await self._database.transaction(do)
+    async def resume(self, id: int, owner: str | None = None) -> JobRecord:  # noqa: A002
+        """Put a paused job back; return the job as it is then. Raises UnknownJob and InvalidState."""
+        await self.resume_job(id, owner)
         return await self.job(id, owner)
 
     async def retry(self, id: int, owner: str | None = None) -> JobRecord:  # noqa: A002
-        """Put what failed back in the queue; history stays. Raises UnknownJob and InvalidState."""
-
-        async def do(cursor: Cursor) -> None:
-            state = await self._locked(cursor, id, owner)
-            if state not in (State.FAILED, State.PARTIAL):
-                raise InvalidState(f"job {id} is {state.value}: only a job that is FAILED or PARTIAL can be retried")
-            failed = await cursor.fetch(self._queries["retry_failed"], {"job": id})
-            await cursor.execute(self._queries["reopen_job"], {"job": id, "files": len(failed)})
-            details = Json({"by": "client", "files": len(failed)})
-            event = {"job": id, "file": None, "kind": "retrying", "details": details}
-            await cursor.execute(self._queries["insert_event"], event)
-            await cursor.execute(self._queries["notify"], {"news": news.WORK})
-
-        await self._database.transaction(do)
+        """Put what failed back in the queue; return the job as it is then. Raises UnknownJob and InvalidState."""
+        await self.retry_job(id, owner)
         return await self.job(id, owner)
 
-    async def _locked(self, cursor: Cursor, job: int, owner: str | None) -> State:
-        found = await cursor.fetch_one(self._queries["lock_job"], {"job": job}) if 0 < job <= MOST_IDS else None
-        if found is None or owner not in (None, found["owner"]):
-            raise UnknownJob(f"there is no job {job}")
-        return State(found["state"])
-
-    # Why nothing moves ----------------------------------------------------------------------------------------
+    # Waiting --------------------------------------------------------------------------------------------------
 
     async def _waiting_for(self, job: int) -> str | None:
         found = await self._database.fetch(self._queries["read_waiting"], {"job": job, "lease": LEASE})
-        if not found:
-            return None
-        return waiting_for(found[0], self._limits)
+        return waiting_for(found[0], self._bounds) if found else None
 
     async def _word(self, seconds: float, words: set[str] | None) -> None:
         """Wait for one of ``words`` (any, if None), ``seconds`` at most."""
@@ -271,20 +261,3 @@ class JobStore:
             forget()
             if later.active():
                 later.cancel()
-
-
-def waiting_for(row: rows.Row, limits: Mapping[str, int]) -> str:
-    """Say why a transfer waits, from what ``read_waiting`` told; ``limits`` is max_active of every destination."""
-    name = row["destination"]
-    if name not in limits:
-        return f"destination {name}: no longer in the configuration"
-    if not row["engines"]:
-        return "an engine: no process with the role 'engine' is running"
-    if row["pausing"]:
-        seconds = max(1, round(row["next_attempt_at"].timestamp() - time.time()))
-        code = (row["error"] or {}).get("code", "an error")
-        return f"the next attempt, in {seconds} s, after {code}"
-    ahead = f", {row['ahead']} ahead" if row["ahead"] else ""
-    if row["active"] >= limits[name]:
-        return f"destination {name}: {row['active']} of {limits[name]} transfers active{ahead}"
-    return f"an engine to take it up{ahead}"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from typing import Any
+from urllib.parse import urlsplit
 
 
 class State(Enum):
@@ -94,6 +95,20 @@ class DatasetSource:
         return self.url
 
 
+def source_host(source: "SourceRef") -> str:
+    """Return the name of the server that a source is on, as limits and breakers know it."""
+    if isinstance(source, PlaceSource):
+        return place_side(source.destination)
+    parts = urlsplit(source.url)
+    kind = "dataset" if isinstance(source, DatasetSource) else "web"
+    return f"{kind} {parts.hostname or ''}"
+
+
+def place_side(destination: str) -> str:
+    """Return the name of a registered place, as limits and breakers know it."""
+    return f"place {destination}"
+
+
 SourceRef = UrlSource | PlaceSource | DatasetSource
 
 
@@ -146,6 +161,12 @@ class NewJob:
     fingerprint: str | None = None
     """What two requests with the same request_id must agree in."""
     max_attempts: int = 5
+    priority: int = 3
+    """1 to 5, 5 first."""
+    deadline: float | None = None
+    """Seconds from the submission."""
+    stop_on_failure: bool = False
+    """A file that fails ends the job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +212,7 @@ class Transfer:
     attempt: int
     """Counted from 1."""
     max_attempts: int
+    stop_on_failure: bool
     failures: int
     """Attempts that used one up: those that moved nothing forward, or that were worthless."""
     checkpoint: Checkpoint | None
@@ -200,6 +222,8 @@ class Transfer:
     """The resolved path, once it is known."""
     cancelling: bool
     """The client cancelled it: only what it left is still to be removed."""
+    overdue: bool
+    """Its job's deadline has passed: likewise."""
     memory: Mapping[str, Any]
     """What the makers of datasets remember, by the dataset's URL; the leader's."""
     placing: bool
@@ -239,6 +263,8 @@ class JobRecord:
     label: str
     method: str
     archive: str | None
+    paused: bool
+    priority: int
     files_total: int
     files_completed: int
     files_failed: int

@@ -5,7 +5,7 @@ import random
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,9 @@ from datamover.jobs.installation import identify
 from datamover.jobs.news import News
 from datamover.jobs.queue import Queue
 from datamover.jobs.store import JobStore
+from datamover.jobs.upkeep import Upkeep
 from datamover.jobs.values import FileRecord, JobRecord, Naming, NewFile, NewJob, PlaceSource, SourceRef, UrlSource
+from datamover.jobs.waiting import Bounds
 from datamover.protocols import PLACES
 from datamover.protocols.http import HttpClient
 from datamover.registry.destinations import Registry
@@ -86,7 +88,11 @@ class Rig:
         self.datasets: dict[str, Dataset] = {}
 
     async def open(
-        self, destinations: Mapping[str, Mapping[str, Any]], *, transfers: Mapping[str, Any] | None = None
+        self,
+        destinations: Mapping[str, Mapping[str, Any]],
+        *,
+        transfers: Mapping[str, Any] | None = None,
+        bounds: Bounds = Bounds(),
     ) -> "Rig":
         self.url = await postgres.shared().migrated(self.reactor)
         self.settings = Config(
@@ -101,8 +107,9 @@ class Rig:
         policy = SourcePolicy.from_config(self.settings.sources)
         http = HttpClient(self.reactor, self.settings.http, self.settings.transfers, policy, SourceCredentials())
         self.registry = Registry.from_config(self.settings, self.reactor, http, protocols=(*PLACES, self.faulty))
-        self.limits = {name: self.registry.get(name).max_active for name in self.registry.names()}
-        self.store = JobStore(self.database, self.seal, self.news, self.reactor, self.limits)
+        limits = {name: self.registry.get(name).max_active for name in self.registry.names()}
+        self.bounds = replace(bounds, destinations=limits)
+        self.store = JobStore(self.database, self.seal, self.news, self.reactor, self.bounds)
         return self
 
     async def engine(self, *, lease: float = 30.0, max_active: int = 8, database: Database | None = None) -> Engine:
@@ -123,7 +130,8 @@ class Rig:
         dispatcher = Dispatcher(
             queue,
             Worker(rooms, recorder, staging, random.random),
-            limits=self.limits,
+            bounds=self.bounds,
+            upkeep=Upkeep(self.database),
             max_active=max_active,
             clock=self.reactor,
             monotonic=time.monotonic,
@@ -136,7 +144,7 @@ class Rig:
 
     async def ask(self, *files: NewFile, **job: Any) -> int:
         """Submit one job; return its id."""
-        submitted = await self.store.submit([NewJob(owner="tester", files=files, **job)])
+        submitted = await self.store.submit([NewJob(files=files, **{"owner": "tester", **job})])
         return submitted[0].id
 
     async def ended(self, job: int) -> JobRecord:

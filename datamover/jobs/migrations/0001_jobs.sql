@@ -17,6 +17,11 @@ CREATE TABLE jobs (
     overwrite       text NOT NULL,
     archive         text,
     max_attempts    integer NOT NULL,
+    priority        integer NOT NULL CHECK (priority BETWEEN 1 AND 5),
+    deadline        timestamptz,
+    stop_on_failure boolean NOT NULL,
+    paused          boolean NOT NULL DEFAULT false,
+    cancelled       boolean NOT NULL DEFAULT false, -- at the client's word
     state           text NOT NULL DEFAULT 'PENDING' CHECK (state IN
                         ('PENDING', 'PREPARING', 'IN_PROGRESS', 'COMPLETED', 'PARTIAL', 'FAILED', 'CANCELLED')),
     files_total     integer NOT NULL,
@@ -36,11 +41,23 @@ CREATE UNIQUE INDEX jobs_request_id ON jobs (owner, request_id) WHERE request_id
 CREATE INDEX jobs_owner ON jobs (owner, id);
 CREATE INDEX jobs_label ON jobs (label, id) WHERE label <> '';
 CREATE INDEX jobs_unfinished ON jobs (id) WHERE finished_at IS NULL;
+CREATE INDEX jobs_deadline ON jobs (deadline) WHERE finished_at IS NULL AND deadline IS NOT NULL;
+CREATE INDEX jobs_finished ON jobs (finished_at) WHERE finished_at IS NOT NULL;
+
+-- What is left of a job after the retention: enough to tell its owner that it was there.
+CREATE TABLE expired_jobs (
+    id    integer PRIMARY KEY,
+    owner text NOT NULL
+);
 
 CREATE TABLE transfers (
     id                 bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
     job                integer NOT NULL REFERENCES jobs ON DELETE CASCADE,
     index              integer NOT NULL,          -- the file's place in the request, from 0
+    owner              text NOT NULL,             -- the job's, as its priority is: what the queue is ordered by
+    priority           integer NOT NULL,
+    source_host        text NOT NULL,             -- the server that is read from: "web host" or "place name"
+    paused             boolean NOT NULL DEFAULT false,
     leader             integer NOT NULL,          -- index of the file that leads its placement group
     source_url         text,                      -- as it may be shown
     source_sealed      bytea,                     -- the whole URL, encrypted, where it differs from the shown one
@@ -76,8 +93,11 @@ CREATE TABLE transfers (
     finished_at        timestamptz,
     UNIQUE (job, index)
 );
--- What may be claimed, in the order in which it is.
-CREATE INDEX transfers_claimable ON transfers (destination, job, index) WHERE state = 'PENDING' AND leader = index;
+-- What may be claimed: the lanes of the queue, and in each the order in which it is.
+CREATE INDEX transfers_claimable ON transfers (destination, owner, source_host, priority DESC, job, index)
+    WHERE state = 'PENDING' AND leader = index AND NOT paused;
+CREATE INDEX transfers_aimed ON transfers (destination, target, job)
+    WHERE state IN ('PENDING', 'PREPARING', 'IN_PROGRESS') AND target IS NOT NULL;
 CREATE INDEX transfers_leased ON transfers (destination, lease_until) WHERE node IS NOT NULL;
 CREATE INDEX transfers_active ON transfers (job, index) WHERE state IN ('PREPARING', 'IN_PROGRESS');
 CREATE INDEX transfers_retrying ON transfers (job, next_attempt_at) WHERE state = 'PENDING' AND attempt > 0;
@@ -91,7 +111,17 @@ CREATE TABLE nodes (
     roles        text[] NOT NULL,
     started_at   timestamptz NOT NULL DEFAULT now(),
     heartbeat_at timestamptz NOT NULL DEFAULT now(),
-    active       integer NOT NULL DEFAULT 0
+    active       integer NOT NULL DEFAULT 0,
+    draining     boolean NOT NULL DEFAULT false   -- takes nothing new
+);
+
+-- Destinations ("place name") and source hosts ("web host", "place name") that are held, or that fail for everyone.
+CREATE TABLE sides (
+    name         text PRIMARY KEY,
+    held         text,                            -- why an administrator holds it
+    failures     integer NOT NULL DEFAULT 0,      -- one after the other, nothing having gone well between them
+    closed_until timestamptz,                     -- the breaker: nothing is tried before; then one probe at a time
+    error        jsonb
 );
 
 CREATE TABLE events (
@@ -99,7 +129,7 @@ CREATE TABLE events (
     -- A reader takes only rows of transactions that no older one may still precede: see read_events.
     transaction xid8 NOT NULL DEFAULT pg_current_xact_id(),
     at          timestamptz NOT NULL DEFAULT clock_timestamp(),
-    job         integer NOT NULL REFERENCES jobs ON DELETE CASCADE,
+    job         integer NOT NULL,                 -- which may have expired
     owner       text NOT NULL,
     file        integer,
     kind        text NOT NULL,
@@ -107,3 +137,4 @@ CREATE TABLE events (
 );
 CREATE INDEX events_job ON events (job, cursor);
 CREATE INDEX events_owner ON events (owner, cursor);
+CREATE INDEX events_at ON events (at);

@@ -49,7 +49,8 @@ class LocalPlace:
     async def write(self, part: str, *, offset: int = 0) -> LocalSink:
         """Open a part file; its predecessor's bytes stay until they are overwritten or cut off at the end."""
         with self._refusals.about(part):
-            writer = await self._threads.run(Writer.close, self._disk.open_part, part, offset)
+            # To its end: a part file that is made only after its transfer was given up would never be removed.
+            writer = await self._threads.finish(Writer.close, self._disk.open_part, part, offset)
         sink = LocalSink(self._threads.lane(), writer, self._file_mode, part, self._refusals)
         self._opened.add(sink)
         return sink

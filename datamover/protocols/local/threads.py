@@ -8,7 +8,7 @@ closed in its lane is never closed under a call that uses it.
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -62,6 +62,38 @@ class Threads:
             idle, self._idle = self._idle, []
             for waiter in idle:
                 waiter.callback(None)
+
+    async def finish(
+        self, discard: Callable[[T], object], call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Call in a thread and wait for its end, also when cancelled: what the call does is then done, not to come.
+
+        The result of a cancelled call goes to ``discard``, in a thread too, before CancelledError is raised.
+        """
+        ended: list[T | Failure] = []
+        waiting: list[Deferred[None]] = []
+
+        def end(result: T | Failure) -> None:
+            ended.append(result)
+            for waiter in waiting:
+                waiter.callback(None)
+
+        self.submit(call, *args, **kwargs).addBoth(end)
+        cancelled = False
+        while not ended:
+            waiting[:] = [Deferred()]
+            try:
+                await waiting[0]
+            except CancelledError:
+                cancelled = True
+        result = ended[0]
+        if cancelled:
+            if not isinstance(result, Failure):
+                self.submit(discard, result).addErrback(_tell_discard)
+            raise CancelledError
+        if isinstance(result, Failure):
+            raise result.value
+        return result
 
     async def close(self) -> None:
         """End the threads; completes when every call has run to its end. May be called more than once."""

@@ -1,0 +1,135 @@
+"""What clients and administrators change of what was asked: cancel, pause, resume, retry; hold, release, drain.
+
+Every change is one transaction that begins by locking the job; claims are kept out where one must not slip between.
+Every method raises Unavailable while the database is away, and has then changed nothing.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from datamover.errors import ExpiredJob, InvalidState, UnknownJob
+from datamover.jobs import news
+from datamover.jobs.database import Cursor, Database, Json
+from datamover.jobs.sql import Queries
+from datamover.jobs.values import State, place_side
+
+MOST_IDS = 2**31 - 1
+
+
+class JobControl:
+    """Changes of mind; ``owner`` None is an administrator, whose everyone's jobs are."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._queries = Queries.load()
+
+    async def cancel_job(self, id: int, owner: str | None) -> None:  # noqa: A002 - what the interface calls it
+        """Cancel what has not ended; running transfers end soon after. Raises UnknownJob and InvalidState."""
+
+        async def do(cursor: Cursor) -> None:
+            await cursor.execute(self._queries["serialise_claims"])
+            state = await self._locked(cursor, id, owner)
+            if state is State.CANCELLED:
+                return
+            self._check_unfinished(id, state, "cancelled")
+            await cursor.execute(self._queries["mark_cancelled"], {"job": id})
+            waiting = await cursor.fetch(self._queries["cancel_waiting"], {"job": id})
+            await cursor.execute(self._queries["cancel_running"], {"job": id})
+            await cursor.execute(self._queries["count_cancelled"], {"job": id, "files": len(waiting)})
+            ended = await cursor.fetch(self._queries["finish_jobs"], {"jobs": [id]})
+            if ended:
+                await self._tell(cursor, id, "cancelled", {"status": "CANCELLED"})
+            await self._notify(cursor, news.ended(id) if ended else news.STOP)
+
+        await self._database.transaction(do)
+
+    async def pause_job(self, id: int, owner: str | None) -> None:  # noqa: A002
+        """Take a job out of the queue; running transfers stop at their next good moment. Raises as ``cancel_job``."""
+
+        async def do(cursor: Cursor) -> None:
+            await cursor.execute(self._queries["serialise_claims"])
+            self._check_unfinished(id, await self._locked(cursor, id, owner), "paused")
+            if await self._set_paused(cursor, id, True):
+                await self._tell(cursor, id, "paused", {"by": owner or "administrator"})
+                await self._notify(cursor, news.STOP)
+
+        await self._database.transaction(do)
+
+    async def resume_job(self, id: int, owner: str | None) -> None:  # noqa: A002
+        """Put a paused job back; what had arrived is gone on with. Raises as ``cancel_job``."""
+
+        async def do(cursor: Cursor) -> None:
+            self._check_unfinished(id, await self._locked(cursor, id, owner), "resumed")
+            if await self._set_paused(cursor, id, False):
+                await self._tell(cursor, id, "resumed_by", {"by": owner or "administrator"})
+                await self._notify(cursor, news.WORK)
+
+        await self._database.transaction(do)
+
+    async def retry_job(self, id: int, owner: str | None) -> None:  # noqa: A002
+        """Put what failed back in the queue; history stays, a deadline does not. Raises UnknownJob and InvalidState."""
+
+        async def do(cursor: Cursor) -> None:
+            state = await self._locked(cursor, id, owner)
+            if state not in (State.FAILED, State.PARTIAL):
+                raise InvalidState(f"job {id} is {state.value}: only a job that is FAILED or PARTIAL can be retried")
+            failed = await cursor.fetch(self._queries["retry_failed"], {"job": id})
+            if not failed:
+                raise InvalidState(f"no file of job {id} failed: what is missing was stopped, ask for it again")
+            await cursor.execute(self._queries["reopen_job"], {"job": id, "files": len(failed)})
+            await self._tell(cursor, id, "retrying", {"by": "client", "files": len(failed)})
+            await self._notify(cursor, news.WORK)
+
+        await self._database.transaction(do)
+
+    async def hold(self, destination: str, reason: str) -> None:
+        """Let nothing new go to, or come from, a destination until it is released; what runs goes on."""
+        await self._database.execute(self._queries["hold"], {"name": place_side(destination), "reason": reason})
+
+    async def release(self, destination: str) -> None:
+        """End a hold, and forget what failed there."""
+
+        async def do(cursor: Cursor) -> None:
+            await cursor.execute(self._queries["release"], {"name": place_side(destination)})
+            await self._notify(cursor, news.WORK)
+
+        await self._database.transaction(do)
+
+    async def drain(self) -> None:
+        """Have every process that runs now take nothing new; those that are started later do."""
+        await self._database.execute(self._queries["drain"])
+
+    # What they share ------------------------------------------------------------------------------------------
+
+    async def _set_paused(self, cursor: Cursor, job: int, paused: bool) -> bool:
+        changed = await cursor.fetch(self._queries["pause_job"], {"job": job, "paused": paused})
+        if changed:
+            await cursor.execute(self._queries["pause_transfers"], {"job": job, "paused": paused})
+        return bool(changed)
+
+    async def _locked(self, cursor: Cursor, job: int, owner: str | None) -> State:
+        found = await cursor.fetch_one(self._queries["lock_job"], {"job": job}) if 0 < job <= MOST_IDS else None
+        if found is None or owner not in (None, found["owner"]):
+            await self._refuse(cursor, job, owner)
+        assert found is not None
+        return State(found["state"])
+
+    async def _refuse(self, cursor: Cursor | Database, job: int, owner: str | None) -> None:
+        """Raise ExpiredJob for a job that was the caller's, UnknownJob for any other."""
+        if 0 < job <= MOST_IDS:
+            expired = await cursor.fetch_one(self._queries["read_expired_job"], {"job": job})
+            if expired is not None and owner in (None, expired["owner"]):
+                raise ExpiredJob(f"job {job} ended so long ago that its history is gone")
+        raise UnknownJob(f"there is no job {job}")
+
+    @staticmethod
+    def _check_unfinished(job: int, state: State, what: str) -> None:
+        if state.terminal:
+            raise InvalidState(f"job {job} is {state.value} and can no longer be {what}")
+
+    async def _tell(self, cursor: Cursor, job: int, kind: str, details: Mapping[str, Any]) -> None:
+        event = {"job": job, "file": None, "kind": kind, "details": Json(dict(details))}
+        await cursor.execute(self._queries["insert_event"], event)
+
+    async def _notify(self, cursor: Cursor, word: str) -> None:
+        await cursor.execute(self._queries["notify"], {"news": word})

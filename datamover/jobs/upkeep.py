@@ -1,0 +1,73 @@
+"""What any engine does for all jobs, now and then: deadlines that have passed, histories that are old enough.
+
+Harmless when several do it at once. Every method raises Unavailable while the database is away.
+"""
+
+from collections.abc import Sequence
+
+from datamover.errors import DeadlineExceeded
+from datamover.jobs import news
+from datamover.jobs.database import Cursor, Database, Json
+from datamover.jobs.queue import error_column
+from datamover.jobs.sql import Queries
+
+DAY = 86_400.0
+
+
+class Upkeep:
+    """For the whole database."""
+
+    def __init__(self, database: Database, retention: float = 90 * DAY) -> None:
+        """``retention``: seconds that a job which has ended stays readable."""
+        self._database = database
+        self._retention = retention
+        self._queries = Queries.load()
+
+    async def end_overdue(self) -> int:
+        """End what waits in jobs whose deadline has passed; what runs is ended by who holds it. Return how many."""
+
+        async def do(cursor: Cursor) -> int:
+            overdue = [row["id"] for row in await cursor.fetch(self._queries["read_overdue"])]
+            if not overdue:
+                return 0
+            await cursor.execute(self._queries["serialise_claims"])
+            await cursor.execute(self._queries["lock_jobs"], {"jobs": overdue})
+            failed = 0
+            for job in overdue:
+                failed += await self._end(cursor, job)
+            for row in await cursor.fetch(self._queries["finish_jobs"], {"jobs": overdue}):
+                details = Json({"status": row["state"]})
+                event = {"job": row["id"], "file": None, "kind": "failed", "details": details}
+                await cursor.execute(self._queries["insert_event"], event)
+                await cursor.execute(self._queries["notify"], {"news": news.ended(row["id"])})
+            return failed
+
+        return await self._database.transaction(do)
+
+    async def _end(self, cursor: Cursor, job: int) -> int:
+        error = Json(error_column(DeadlineExceeded("the job's deadline has passed"), attempt=0))
+        files = await cursor.fetch(self._queries["fail_waiting"], {"job": job, "error": error})
+        await cursor.execute(self._queries["unpause_overdue"], {"job": job})
+        if files:
+            await cursor.execute(self._queries["count_failed"], {"job": job, "files": len(files), "error": error})
+        return len(files)
+
+    async def retire(self) -> int:
+        """Forget jobs that ended longer ago than the retention, but for their owner; return how many."""
+
+        async def do(cursor: Cursor) -> Sequence[int]:
+            found = await cursor.fetch(self._queries["read_retired"], {"retention": self._retention})
+            jobs = [row["id"] for row in found]
+            if jobs:
+                await cursor.execute(self._queries["forget_events"], {"jobs": jobs})
+                told = [{"job": job, "file": None, "kind": "expired", "details": {}} for job in jobs]
+                await cursor.execute(self._queries["insert_events"], {"events": Json(told)})
+                await cursor.execute(self._queries["retire"], {"jobs": jobs})
+                await cursor.execute(self._queries["forget_jobs"], {"jobs": jobs})
+            await cursor.execute(self._queries["forget_old_events"], {"retention": self._retention})
+            return jobs
+
+        retired = 0
+        while some := await self._database.transaction(do):
+            retired += len(some)
+        return retired

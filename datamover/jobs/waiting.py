@@ -1,0 +1,83 @@
+"""Why nothing moves, in words. Pure."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from datamover.jobs.rows import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much may be active at once, over all processes, and how much may wait."""
+
+    destinations: Mapping[str, int] = field(default_factory=dict)
+    """Of each registered destination."""
+    total: int = 256
+    per_owner: int = 128
+    per_source_host: int = 32
+    queued: int = 1_000_000
+    """Files that may wait; more are refused."""
+
+
+def waiting_for(row: Row, bounds: Bounds) -> str:
+    """Say why a transfer waits, from what ``read_waiting`` told."""
+    name = row["destination"]
+    ahead = f", {row['ahead']} ahead" if row["ahead"] else ""
+    return (
+        _stopped(row, bounds)
+        or _broken(row)
+        or _full(row, bounds, ahead)
+        or (f"job {row['behind']}, which has the same target" if row["behind"] else None)
+        or f"an engine to take it up{ahead}"
+        if name in bounds.destinations
+        else f"destination {name}: no longer in the configuration"
+    )
+
+
+def _stopped(row: Row, bounds: Bounds) -> str | None:
+    """What a person must change."""
+    if row["paused"]:
+        return "jobs.resume: the job is paused"
+    if row["held"] is not None:
+        return f"destination {row['destination']}: held: {row['held']}"
+    if row["engines"]:
+        return None
+    if row["draining"]:
+        return "an engine: those that run are draining"
+    return "an engine: no process with the role 'engine' is running"
+
+
+def _broken(row: Row) -> str | None:
+    """What failed, and is tried again."""
+    if row["closed"]:
+        return f"destination {row['destination']}: {_told(row['closed_error'])}; next probe {_in(row['closed_until'])}"
+    if row["source_closed"]:
+        host = row["source_host"].partition(" ")[2]
+        return f"source {host}: {_told(row['source_error'])}; next probe {_in(row['source_closed_until'])}"
+    if row["pausing"]:
+        code = (row["error"] or {}).get("code", "an error")
+        return f"the next attempt, {_in(row['next_attempt_at'])}, after {code}"
+    return None
+
+
+def _full(row: Row, bounds: Bounds, ahead: str) -> str | None:
+    """What is busy with other transfers."""
+    for what, active, most in (
+        (f"destination {row['destination']}", row["active"], bounds.destinations[row["destination"]]),
+        (f"source {row['source_host'].partition(' ')[2]}", row["host_active"], bounds.per_source_host),
+        (f"owner {row['owner']}", row["owner_active"], bounds.per_owner),
+        ("the service", row["total"], bounds.total),
+    ):
+        if active >= most:
+            return f"{what}: {active} of {most} transfers active{ahead}"
+    return None
+
+
+def _told(error: Mapping[str, str] | None) -> str:
+    return error["message"] if error else "not reachable"
+
+
+def _in(moment: datetime) -> str:
+    return f"in {max(1, round(moment.timestamp() - time.time()))} s"
