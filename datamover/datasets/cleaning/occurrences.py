@@ -66,14 +66,19 @@ class Occurrences:
         self.read += 1
         clean = [field.strip() for field in fields]
         lon, lat = clean[1], clean[2]
-        reason = fault(lon, lat)
+        # Most places are plainly good, and are told so without a call.
+        try:
+            x, y = float(lon), float(lat)
+        except ValueError:
+            x = y = math.nan
+        plainly = -180.0 <= x <= 180.0 and -90.0 <= y <= 90.0 and lon.isascii() and lat.isascii()
+        reason = None if plainly and "_" not in lon and "_" not in lat else fault(lon, lat)
         if reason is None and flag is not None:
             reason = FLAGGED + flag
         if reason is not None:
             self._dropped[reason] += 1
             return
         self.kept += 1
-        x, y = float(lon), float(lat)
         if x < self._west:
             self._west = x
         if x > self._east:
