@@ -26,6 +26,7 @@ from datamover import config
 from datamover.api import make_site
 from datamover.config import Client, Config
 from datamover.console import Names, telnet_factory
+from datamover.datasets.configured import Datasets
 from datamover.engine.attempt import Rooms
 from datamover.engine.digest import Offload
 from datamover.engine.dispatcher import Dispatcher
@@ -110,6 +111,7 @@ class House:
             per_source_host=settings.limits.per_source_host,
             queued=settings.limits.queued,
         )
+        self.datasets = Datasets(settings, reactor, self.policy, self.credentials, file=file)
         own = settings.database.url is None
         self.server = EmbeddedPostgres(reactor, settings.service.data_directory) if own else None
         dsn = self.server.ensure if self.server else given(settings.database)
@@ -139,7 +141,7 @@ def service_tree(settings: Config, reactor: Any) -> IService:
     house = House(settings, reactor)
     tree = Ordered()
     for service in (
-        Connections(house.registry),
+        Connections(house.registry, house.datasets),
         DatabaseService(house.database, house.prepare, house.news, house.server, house.give_up),
         *_engine(house),
         *_doors(house),
@@ -166,7 +168,7 @@ def _engine(house: House) -> Iterator[Service]:
 
     async def dispatcher() -> Dispatcher:
         tools = Tools(reactor, house.offload, settings.transfers, await identify(house.database, house.key))
-        rooms = Rooms(tools, house.registry, queue, throttle)
+        rooms = Rooms(tools, house.registry, queue, throttle, house.datasets.by_scheme)
         return Dispatcher(
             queue,
             Worker(rooms, recorder, staging, random.random),
@@ -201,6 +203,7 @@ def _doors(house: House) -> Iterator[Service]:
         http=house.http,
         logins=Logins(house.settings.clients, house.reactor),
         reactor=house.reactor,
+        datasets=house.datasets.by_scheme,
     )
     for listener in house.settings.service.listen:
         yield StreamServerEndpointService(serverFromString(house.reactor, listener), site)
@@ -237,12 +240,17 @@ class Ordered(MultiService):
 class Connections(Service):
     """The connections to sources and destinations, closed when nobody uses them any more."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, datasets: Datasets) -> None:
         self._registry = registry
+        self._datasets = datasets
 
     def stopService(self) -> "Deferred[None]":  # noqa: N802
         super().stopService()
-        return Deferred.fromCoroutine(self._registry.close())
+        return Deferred.fromCoroutine(self._close())
+
+    async def _close(self) -> None:
+        await self._datasets.close()
+        await self._registry.close()
 
 
 class KeyFile:

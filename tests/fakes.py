@@ -25,6 +25,8 @@ class MemoryJobStore:
     clock: IReactorTime
     ready: bool = True
     ids: float = 0.0
+    held: dict[str, str] = field(default_factory=dict)
+    draining: bool = False
     jobs_asked: dict[int, NewJob] = field(default_factory=dict)
     _records: dict[int, JobRecord] = field(default_factory=dict)
     _files: dict[int, list[FileRecord]] = field(default_factory=dict)
@@ -141,6 +143,34 @@ class MemoryJobStore:
         self.change(id, state=State.IN_PROGRESS, finished_at=None, files_failed=0)
         return await self.job(id, owner)
 
+    async def pause(self, id: int, owner: str | None = None) -> JobRecord:  # noqa: A002
+        return await self._set_paused(id, owner, True)
+
+    async def resume(self, id: int, owner: str | None = None) -> JobRecord:  # noqa: A002
+        return await self._set_paused(id, owner, False)
+
+    async def _set_paused(self, id: int, owner: str | None, paused: bool) -> JobRecord:  # noqa: A002
+        record = await self.job(id, owner)
+        if record.state.terminal:
+            raise InvalidState(f"job {id} is {record.state.value} and can no longer be paused or resumed")
+        self.change(id, paused=paused)
+        return await self.job(id, owner)
+
+    async def hold(self, destination: str, reason: str) -> None:
+        self.held[destination] = reason
+
+    async def release(self, destination: str) -> None:
+        self.held.pop(destination, None)
+
+    async def drain(self) -> None:
+        self.draining = True
+
+    async def sides(self) -> list[dict[str, Any]]:
+        return [
+            {"name": f"place {name}", "held": reason, "failures": 0, "closed_until": None, "error": None}
+            for name, reason in self.held.items()
+        ]
+
     async def events(
         self,
         owner: str | None = None,
@@ -202,6 +232,8 @@ class MemoryJobStore:
             label=job.label,
             method=job.method,
             archive=job.archive,
+            paused=False,
+            priority=job.priority,
             files_total=len(job.files),
             files_completed=0,
             files_failed=0,

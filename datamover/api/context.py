@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from twisted.internet import task
 from twisted.logger import Logger
 
+from datamover.api import records
 from datamover.config import Config
 from datamover.errors import DataMoverError, NotPermitted, Scope, Unavailable
 from datamover.jobs.request_datasets import Datasets
@@ -65,6 +66,18 @@ class Store(Protocol):
     async def cancel(self, id: int, owner: str | None = None) -> JobRecord: ...  # noqa: A002
 
     async def retry(self, id: int, owner: str | None = None) -> JobRecord: ...  # noqa: A002
+
+    async def pause(self, id: int, owner: str | None = None) -> JobRecord: ...  # noqa: A002
+
+    async def resume(self, id: int, owner: str | None = None) -> JobRecord: ...  # noqa: A002
+
+    async def hold(self, destination: str, reason: str) -> None: ...
+
+    async def release(self, destination: str) -> None: ...
+
+    async def drain(self) -> None: ...
+
+    async def sides(self) -> list[dict[str, Any]]: ...
 
     async def events(
         self,
@@ -218,6 +231,10 @@ class Context:
                     method=job.method,
                 )
         return answers
+
+    def told(self, record: JobRecord) -> dict[str, Any]:
+        """Return a job as the interface tells it."""
+        return records.job(record, self.config.jobs.retention)
 
     async def in_slices(self, steps: Generator[None, None, T]) -> T:
         """Run a generator to its end, a slice of time at a turn of the reactor; cancelling stops it."""

@@ -1,11 +1,14 @@
 """``destinations.*``: the registry as clients see it, each the part that is theirs to use."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from datamover.api import parameters
+from datamover.api import parameters, records
 from datamover.api.context import Caller, Context
 from datamover.api.methods import Table
 from datamover.errors import Unavailable
+from datamover.jobs.values import place_side
 
 TABLE = Table()
 
@@ -13,18 +16,19 @@ TABLE = Table()
 @TABLE.method("destinations.list", "array")
 async def list_destinations(context: Context, caller: Caller) -> Any:
     """Tell of every destination that you may use: destinations.list() -> [what destinations.describe tells…]."""
-    queue = await _queue(context)
-    return [_described(context, name, queue) for name in context.registry.names() if caller.may_use(name)]
+    busy = await _busy(context)
+    return [_described(context, name, busy) for name in context.registry.names() if caller.may_use(name)]
 
 
 @TABLE.method("destinations.describe", "struct string")
 async def describe(context: Context, caller: Caller, name: Any) -> Any:
     """Tell of a destination: destinations.describe(name) -> {name, description, protocol, abilities, max_active, …}.
 
-    active and queued, the transfers running and waiting, are left out while the database is away.
+    active and queued are the transfers running and waiting; held is why an administrator holds it, breaker why and
+    until when nothing is tried there, {failures, until, error}. They are left out while the database is away.
     """
     _allowed(context, caller, name)
-    return _described(context, name, await _queue(context))
+    return _described(context, name, await _busy(context))
 
 
 @TABLE.method("destinations.test", "struct string", abandoned=True)
@@ -38,21 +42,58 @@ async def test(context: Context, caller: Caller, name: Any) -> Any:
     return await context.registry.test(name)
 
 
+@TABLE.method("destinations.hold", "struct string string", administrator=True)
+async def hold(context: Context, caller: Caller, name: Any, reason: Any) -> Any:
+    """Let nothing new go to or come from a destination: destinations.hold(name, reason) -> what describe tells.
+
+    What runs goes on; what waits says the reason. Administrators only.
+    """
+    context.registry.get(parameters.text(name, "name"))
+    await context.store.hold(name, parameters.text(reason, "reason"))
+    return _described(context, name, await _busy(context))
+
+
+@TABLE.method("destinations.release", "struct string", administrator=True)
+async def release(context: Context, caller: Caller, name: Any) -> Any:
+    """End a hold, or a breaker's pause: destinations.release(name) -> what describe tells. Administrators only."""
+    context.registry.get(parameters.text(name, "name"))
+    await context.store.release(name)
+    return _described(context, name, await _busy(context))
+
+
 def _allowed(context: Context, caller: Caller, name: Any) -> None:
     context.registry.get(parameters.text(name, "name"))
     caller.check_destination(name)
 
 
-async def _queue(context: Context) -> dict[str, Any] | None:
+@dataclass(frozen=True, slots=True)
+class _Busy:
+    """What changes about destinations, by their names."""
+
+    queue: Mapping[str, Mapping[str, Any]]
+    sides: Mapping[str, Mapping[str, Any]]
+
+
+async def _busy(context: Context) -> _Busy | None:
     try:
-        return {line["destination"]: line for line in await context.store.queue()}
+        queue = {line["destination"]: line for line in await context.store.queue()}
+        return _Busy(queue, {side["name"]: side for side in await context.store.sides()})
     except Unavailable:
         return None
 
 
-def _described(context: Context, name: str, queue: dict[str, Any] | None) -> dict[str, Any]:
+def _described(context: Context, name: str, busy: _Busy | None) -> dict[str, Any]:
     told = dict(context.registry.describe(name))
-    if queue is not None:
-        line = queue.get(name, {"active": 0, "pending": 0})
+    if busy is not None:
+        line = busy.queue.get(name, {"active": 0, "pending": 0})
         told |= {"active": line["active"], "queued": line["pending"]}
+        side = busy.sides.get(place_side(name), {})
+        if side.get("held") is not None:
+            told["held"] = side["held"]
+        if side.get("closed_until") is not None:
+            told["breaker"] = {
+                "failures": side["failures"],
+                "until": side["closed_until"],
+                "error": records.details(side["error"]),
+            }
     return told

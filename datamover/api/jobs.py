@@ -53,7 +53,7 @@ async def status(context: Context, caller: Caller, id: Any) -> Any:  # noqa: A00
 
     status: PENDING, PREPARING, IN_PROGRESS, COMPLETED, PARTIAL, FAILED or CANCELLED. What does not apply is left out.
     """
-    return records.job(await context.store.job(parameters.job_id(id), caller.owner))
+    return context.told(await context.store.job(parameters.job_id(id), caller.owner))
 
 
 @TABLE.method("jobs.files", "array int", "array int struct")
@@ -94,7 +94,7 @@ async def list_jobs(context: Context, caller: Caller, options: Any = None) -> An
         before=None if before is None else parameters.job_id(before, "before"),
         limit=parameters.limit(table),
     )
-    return [records.job(each) for each in found]
+    return [context.told(each) for each in found]
 
 
 @TABLE.method("jobs.wait", "struct int double", "struct int int", abandoned=True)
@@ -104,19 +104,31 @@ async def wait(context: Context, caller: Caller, id: Any, timeout: Any) -> Any: 
     Answers when the job ends, or as it is after timeout seconds, 60 at most.
     """
     waiting = parameters.seconds(timeout, "timeout")
-    return records.job(await context.store.wait(parameters.job_id(id), waiting, caller.owner))
+    return context.told(await context.store.wait(parameters.job_id(id), waiting, caller.owner))
 
 
 @TABLE.method("jobs.cancel", "struct int")
 async def cancel(context: Context, caller: Caller, id: Any) -> Any:  # noqa: A002
     """Give a job up: jobs.cancel(id) -> what jobs.status tells afterwards. Files in place stay there."""
-    return records.job(await context.store.cancel(parameters.job_id(id), caller.owner))
+    return context.told(await context.store.cancel(parameters.job_id(id), caller.owner))
+
+
+@TABLE.method("jobs.pause", "struct int")
+async def pause(context: Context, caller: Caller, id: Any) -> Any:  # noqa: A002
+    """Stop a job's files for a while: jobs.pause(id) -> what jobs.status tells afterwards. What arrived is kept."""
+    return context.told(await context.store.pause(parameters.job_id(id), caller.owner))
+
+
+@TABLE.method("jobs.resume", "struct int")
+async def resume(context: Context, caller: Caller, id: Any) -> Any:  # noqa: A002
+    """Go on with a paused job, where it was: jobs.resume(id) -> what jobs.status tells afterwards."""
+    return context.told(await context.store.resume(parameters.job_id(id), caller.owner))
 
 
 @TABLE.method("jobs.retry", "struct int")
 async def retry(context: Context, caller: Caller, id: Any) -> Any:  # noqa: A002
     """Try a job's failed files again, and those alone: jobs.retry(id) -> what jobs.status tells afterwards."""
-    return records.job(await context.store.retry(parameters.job_id(id), caller.owner))
+    return context.told(await context.store.retry(parameters.job_id(id), caller.owner))
 
 
 @TABLE.method("jobs.events", "struct", "struct struct", abandoned=True)

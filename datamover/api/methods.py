@@ -23,9 +23,7 @@ log = Logger()
 NO_SUCH_METHOD = 8001
 BUG = 8002
 
-NOT_YET = frozenset(
-    {"jobs.pause", "jobs.resume", "destinations.hold", "destinations.release", "service.drain", "service.reload"}
-)
+NOT_YET = frozenset({"service.reload"})
 """Part of the interface, and refused until they work."""
 
 Run = Callable[..., Coroutine[Any, Any, Any]]

@@ -5,12 +5,10 @@ wire.
 """
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from datamover.jobs.values import Event, FileRecord, JobRecord, Submitted
-
-DEFAULT_PRIORITY = 3
-"""Every job's, as long as none can be given another."""
 
 _COUNTS = frozenset({"attempt", "attempts", "max_attempts", "files", "file", "index", "job"})
 """What events and errors tell that is counted: every other number is a measure."""
@@ -20,15 +18,15 @@ def submitted(answer: Submitted) -> dict[str, Any]:
     return {"id": answer.id, "status": answer.state.value, "created": answer.created}
 
 
-def job(record: JobRecord) -> dict[str, Any]:
-    """Return what ``jobs.status`` tells."""
+def job(record: JobRecord, retention: float) -> dict[str, Any]:
+    """Return what ``jobs.status`` tells; ``retention``: seconds that a job stays readable after its end."""
     return {
         "id": record.id,
         "status": record.state.value,
-        "paused": False,
+        "paused": record.paused,
         "label": record.label,
         "owner": record.owner,
-        "priority": DEFAULT_PRIORITY,
+        "priority": record.priority,
         "files_total": record.files_total,
         "files_completed": record.files_completed,
         "files_failed": record.files_failed,
@@ -46,6 +44,7 @@ def job(record: JobRecord) -> dict[str, Any]:
         "submitted_at": record.submitted_at,
         "started_at": record.started_at,
         "finished_at": record.finished_at,
+        "expires_at": record.finished_at + timedelta(seconds=retention) if record.finished_at else None,
     }
 
 

@@ -41,5 +41,15 @@ async def status(context: Context, caller: Caller) -> Any:
     return told
 
 
+@TABLE.method("service.drain", "boolean", administrator=True)
+async def drain(context: Context, caller: Caller) -> Any:
+    """Have every process that runs now take nothing new: service.drain() -> true. Administrators only.
+
+    Running transfers go on to their end; processes that are started afterwards take work as ever.
+    """
+    await context.store.drain()
+    return True
+
+
 def _only(row: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
     return {key: row[key] for key in keys}

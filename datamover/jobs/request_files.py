@@ -21,7 +21,7 @@ from datamover.registry.urls import WebUrl, shown
 LARGEST_SIZE = 2**53
 """Bytes: what a double tells exactly."""
 FILE_KEYS = frozenset({"source", "destination", "path", "checksum", "size"})
-NOT_YET = frozenset({"priority", "deadline", "on_failure", "notify"})
+NOT_YET = frozenset({"notify"})
 HEX_DIGITS = {"sha256": 64, "sha512": 128, "sha1": 40, "md5": 32}
 PLACE_SCHEMES = frozenset({"file", "sftp", "scp"})
 

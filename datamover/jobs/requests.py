@@ -33,7 +33,14 @@ LONGEST_LABEL = 200
 """Characters, both."""
 MOST_ATTEMPTS = 100
 
-JOB_KEYS = frozenset({"files", "overwrite", "archive", "request_id", "label", "max_attempts"})
+JOB_KEYS = frozenset(
+    {
+        "files", "overwrite", "archive", "request_id", "label", "max_attempts", "priority", "deadline", "on_failure",
+    }
+)  # fmt: skip
+DEFAULT_PRIORITY = 3
+LONGEST_DEADLINE = 366 * 86_400
+"""Seconds."""
 
 _FILES_BETWEEN_YIELDS = 20
 
@@ -63,6 +70,13 @@ def checking(request: object, rules: Rules) -> Generator[None, None, NewJob]:
     attempts = request.get("max_attempts", rules.max_attempts)
     if (max_attempts := whole(attempts)) is None or not 1 <= max_attempts <= MOST_ATTEMPTS:
         raise InvalidRequest(f"max_attempts: {told(attempts)}: expected a whole number from 1 to {MOST_ATTEMPTS}")
+    asked = request.get("priority", DEFAULT_PRIORITY)
+    if (priority := whole(asked)) is None or not 1 <= priority <= 5:
+        raise InvalidRequest(f"priority: {told(asked)}: expected a whole number from 1 to 5, 5 being first")
+    deadline = request.get("deadline")
+    if "deadline" in request and not _is_deadline(deadline):
+        raise InvalidRequest(f"deadline: {told(deadline)}: expected seconds from now, at most {LONGEST_DEADLINE}")
+    on_failure = _choice(request, "on_failure", ["continue", "stop"]) or "continue"
     digest = None if request_id is None else hashlib.sha256()
     files: list[NewFile] = []
     targets = Targets(shared=archive is not None)
@@ -83,12 +97,20 @@ def checking(request: object, rules: Rules) -> Generator[None, None, NewJob]:
         label=label or "",
         request_id=request_id,
         max_attempts=max_attempts,
+        priority=priority,
+        deadline=None if deadline is None else float(deadline),
+        stop_on_failure=on_failure == "stop",
     )
     if digest is None:
         return job
     told_attempts = max_attempts if "max_attempts" in request else None
-    digest.update(json.dumps([job.overwrite.value, archive, job.label, told_attempts]).encode())
+    rest = [job.overwrite.value, archive, job.label, told_attempts, priority, job.deadline, on_failure]
+    digest.update(json.dumps(rest).encode())
     return replace(job, fingerprint=digest.hexdigest())
+
+
+def _is_deadline(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= LONGEST_DEADLINE
 
 
 def checking_many(requests: object, rules: Rules) -> Generator[None, None, list[NewJob]]:

@@ -11,6 +11,7 @@ from datamover.jobs.database import Database
 from datamover.jobs.news import News
 from datamover.jobs.secrets import Cipher
 from datamover.jobs.store import JobStore
+from datamover.jobs.waiting import Bounds
 from tests.servers.door import URL, Door, config_of, faulted, one
 from tests.servers.postgres import address, shared
 
@@ -21,7 +22,9 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
     await database.open()
     news = News(database)
     await news.start()
-    store = JobStore(database, Cipher.from_file(tmp_path / "key"), news, reactor, {"local": 8, "archive": 8})
+    store = JobStore(
+        database, Cipher.from_file(tmp_path / "key"), news, reactor, Bounds(destinations={"local": 8, "archive": 8})
+    )
     door = Door(config_of(tmp_path), store=store)
     yield door
     await door.close()

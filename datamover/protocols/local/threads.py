@@ -92,6 +92,7 @@ class Threads:
                 self.submit(discard, result).addErrback(_tell_discard)
             raise CancelledError
         if isinstance(result, Failure):
+            assert result.value is not None
             raise result.value
         return result
 
