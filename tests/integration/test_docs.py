@@ -2,9 +2,11 @@
 
 import ast
 import doctest
+import inspect
 import re
-from collections.abc import Iterator
-from dataclasses import fields
+import subprocess
+import textwrap
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,11 +22,14 @@ from datamover.errors import DataMoverError, RequestError
 from datamover.jobs import request_files
 from datamover.jobs.request_files import Rules
 from datamover.jobs.requests import JOB_KEYS, check_request, checking_many, finish
-from datamover.jobs.values import FileRecord, JobRecord, State
+from datamover.jobs.values import State
 from datamover.logins import hash_password
 from datamover.protocols import PLACES
 from datamover.registry.urls import WebUrl
+from tests.servers import postgres
 from tests.servers.certificates import Authority
+from tests.servers.nginx import Nginx
+from tests.servers.service import Service
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
@@ -173,19 +178,18 @@ def test_the_keys_of_a_request() -> None:
     assert {name for cells in rows(table) for name in quoted(cells[0])} == JOB_KEYS | request_files.FILE_KEYS
 
 
-def nothing_but_failed(record: type[JobRecord] | type[FileRecord]) -> dict[str, Any]:
-    """Return what makes a record of which only the state is known."""
-    return {**dict.fromkeys(each.name for each in fields(record)), "state": State.FAILED}
+def keys(answer: Callable[..., dict[str, Any]]) -> list[str]:
+    """Return the keys of the struct that a function makes."""
+    return re.findall(r'^ +"(\w+)": ', inspect.getsource(answer), re.MULTILINE)
 
 
 def test_the_keys_of_answers() -> None:
     """docs/api.md names every key that ``jobs.status`` and ``jobs.files`` tell, and every status."""
-    job = JobRecord(**nothing_but_failed(JobRecord))
-    status = quoted(part(API, "### jobs.status(id)"))
-    assert not set(records.job(job)) - set(status)
-    file = FileRecord(**nothing_but_failed(FileRecord))
+    assert {"id", "status", "first_error"} <= set(keys(records.job))
+    assert not set(keys(records.job)) - set(quoted(part(API, "### jobs.status(id)")))
     text = part(API, "### jobs.files(id, options)")
-    assert not [key for key in records.file(file) if f"`{key}`" not in text and f"'{key}'" not in text]
+    assert {"index", "digest"} <= set(keys(records.file))
+    assert not [key for key in keys(records.file) if f"`{key}`" not in text and f"'{key}'" not in text]
     states = [name for cells in rows(part(API, "## A job's life").partition("###")[0]) for name in quoted(cells[0])]
     assert states == [state.value for state in State]
 
@@ -272,6 +276,43 @@ def test_examples_show_what_is_answered(method: str, required: set[str]) -> None
     assert shown
     for answer in shown:
         assert required <= set(answer if isinstance(answer, dict) else answer[0])
+
+
+def code(heading: str) -> str:
+    """Return the indented lines of a part of docs/api.md, as they are typed."""
+    lines = [line for line in part(API, heading).splitlines() if not line or line.startswith("    ")]
+    return textwrap.dedent("\n".join(lines)).strip()
+
+
+def test_examples_in_other_languages_run(open_directory: Path) -> None:
+    """The Perl program and the curl command of docs/api.md do what it says, but for the servers' names."""
+    for made in ("web", "files"):
+        (open_directory / made).mkdir()
+    (open_directory / "web/occurrences.csv").write_bytes(b"x" * 54016)
+    url = postgres.shared().fresh()
+    service = Service(
+        open_directory,
+        f'[database]\nurl = "{url}"\n[sources]\nallow = ["http://127.0.0.1:*/"]\n'
+        f'[destinations.visualiser]\nurl = "file://{open_directory}/files"\n',
+    )
+    with Nginx(open_directory / "web") as web:
+        service.start()
+        try:
+            here = {"http://127.0.0.1:10700/data_mover": service.url, "http://data.example.org": web.url}
+
+            def run(*command: str) -> str:
+                words = [re.sub("|".join(here), lambda found: here[found[0]], word) for word in command]
+                return subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout
+
+            printed = run("perl", "-e", code("### Perl"))
+            number, status = printed.split(": ")
+            assert status == "COMPLETED\n"
+            assert (open_directory / "files/from-perl/occurrences.csv").stat().st_size == 54016
+
+            command, _, answer = code("### Anything that can POST").replace("11", number).partition("\n<?xml")
+            assert run("sh", "-c", command.removeprefix("$ ")).strip() == f"<?xml{answer}"
+        finally:
+            service.stop()
 
 
 # The pages ----------------------------------------------------------------------------------------------------
