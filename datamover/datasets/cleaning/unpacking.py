@@ -1,5 +1,6 @@
 """One member of a zip, read as it is unpacked, within bounds: nothing of a zip is ever written by its own name."""
 
+import errno
 import io
 import os
 import re
@@ -50,8 +51,13 @@ def opened(path: Path, source: str) -> Iterator[zipfile.ZipFile]:
             yield archive
     except zipfile.BadZipFile as error:
         raise DatasetInvalid(f"{source} sent a bad zip: {_plain(error)}{_beginning(path)}") from None
-    except (zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zlib.error, EOFError, NotImplementedError, UnicodeDecodeError, OverflowError) as error:
         raise DatasetInvalid(f"{source} sent a bad zip: {_plain(error)}") from None
+    except OSError as error:
+        # An offset in it leads to before its beginning.
+        if error.errno != errno.EINVAL:
+            raise
+        raise DatasetInvalid(f"{source} sent a bad zip: its parts are not where it says") from None
 
 
 def _check_name(name: str, source: str) -> None:
