@@ -92,7 +92,7 @@ class Rig:
         destinations: Mapping[str, Mapping[str, Any]],
         *,
         transfers: Mapping[str, Any] | None = None,
-        bounds: Bounds = Bounds(),
+        bounds: Bounds | None = None,
     ) -> "Rig":
         self.url = await postgres.shared().migrated(self.reactor)
         self.settings = Config(
@@ -108,7 +108,7 @@ class Rig:
         http = HttpClient(self.reactor, self.settings.http, self.settings.transfers, policy, SourceCredentials())
         self.registry = Registry.from_config(self.settings, self.reactor, http, protocols=(*PLACES, self.faulty))
         limits = {name: self.registry.get(name).max_active for name in self.registry.names()}
-        self.bounds = replace(bounds, destinations=limits)
+        self.bounds = replace(bounds or Bounds(), destinations=limits)
         self.store = JobStore(self.database, self.seal, self.news, self.reactor, self.bounds)
         return self
 
