@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from platformdirs import user_data_dir
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from datamover.addresses import holds_password
 from datamover.addresses import is_private_listener as is_private_listener
@@ -53,6 +53,10 @@ def default_data_directory() -> Path:
     return Path("/var/lib/datamover") if os.geteuid() == 0 else Path(user_data_dir("datamover"))
 
 
+SHORTEST_LEASE = 3.0
+"""Seconds."""
+
+
 class Service(Section):
     """``[service]``: this process."""
 
@@ -63,6 +67,15 @@ class Service(Section):
     key_file: AbsolutePath | None = None
     hosts: tuple[str, ...] = ()
     """Host headers served beside the listeners' own names."""
+    lease: Duration = 30.0
+    """Seconds that an engine may be silent before others take its work; every process on a database has the same."""
+
+    @field_validator("lease")
+    @classmethod
+    def _long_enough(cls, value: float) -> float:
+        if value < SHORTEST_LEASE:
+            raise ValueError(f"expected at least {SHORTEST_LEASE:.0f}s: a lease must outlive a moment's trouble")
+        return value
 
     @property
     def key_path(self) -> Path:

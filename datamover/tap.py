@@ -118,7 +118,7 @@ class House:
         self.database = Database(reactor, dsn, settings.database.connections)
         self.news = News(self.database)
         self.key = KeyFile(settings.service.key_path)
-        self.store = JobStore(self.database, self.key, self.news, reactor, self.bounds)
+        self.store = JobStore(self.database, self.key, self.news, reactor, self.bounds, settings.service.lease)
 
     async def prepare(self, database: Database) -> None:
         """Bring the tables up to date, and make sure of the key; raises StartError and Unavailable."""
@@ -157,7 +157,14 @@ def _engine(house: House) -> Iterator[Service]:
         return
     node = str(uuid.uuid4())
     name = f"{socket.gethostname()}:{os.getpid()}"
-    queue = Queue(house.database, house.key, node=node, name=name, roles=sorted(settings.service.roles))
+    queue = Queue(
+        house.database,
+        house.key,
+        node=node,
+        name=name,
+        roles=sorted(settings.service.roles),
+        lease=settings.service.lease,
+    )
     recorder = Recorder(queue, reactor)
     staging = Staging(settings.service.data_directory / "staging", node, reactor, house.offload)
 

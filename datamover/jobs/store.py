@@ -38,12 +38,14 @@ class JobStore(JobControl):
         heard: news.News,
         clock: IReactorTime,
         bounds: Bounds,
+        lease: float = LEASE,
     ) -> None:
         super().__init__(database)
         self._cipher = cipher
         self._news = heard
         self._clock = clock
         self._bounds = bounds
+        self._lease = lease
         self._queued: tuple[float, int] | None = None
 
     @property
@@ -198,7 +200,7 @@ class JobStore(JobControl):
 
     async def nodes(self) -> list[dict[str, Any]]:
         """Return name, roles, heartbeat_at and active of the processes that are alive."""
-        return await self._database.fetch(self._queries["read_nodes"], {"lease": LEASE})
+        return await self._database.fetch(self._queries["read_nodes"], {"lease": self._lease})
 
     async def sides(self) -> list[dict[str, Any]]:
         """Return name, held, failures, closed_until and error of destinations and source hosts that are not open."""
@@ -242,7 +244,7 @@ class JobStore(JobControl):
     # Waiting --------------------------------------------------------------------------------------------------
 
     async def _waiting_for(self, job: int) -> str | None:
-        found = await self._database.fetch(self._queries["read_waiting"], {"job": job, "lease": LEASE})
+        found = await self._database.fetch(self._queries["read_waiting"], {"job": job, "lease": self._lease})
         return waiting_for(found[0], self._bounds) if found else None
 
     async def _word(self, seconds: float, words: set[str] | None) -> None:
