@@ -23,6 +23,20 @@ from tests.servers.ala import EMAIL, LSID, FakeAla
 TARGETS = ("ALA/ala_occurrence.csv", "ALA/ala_metadata.json", "ALA/ala_dataset.json")
 
 
+class Hasty:
+    """A clock that notes how long it is asked to wait, and does not wait."""
+
+    def __init__(self) -> None:
+        self.pauses: list[float] = []
+
+    def seconds(self) -> float:
+        return reactor.seconds()
+
+    def callLater(self, delay: float, function: Any, *arguments: Any, **named: Any) -> Any:  # noqa: N802
+        self.pauses.append(delay)
+        return reactor.callLater(0, function, *arguments, **named)
+
+
 @asynccontextmanager
 async def atlas(**settings: Any) -> AsyncIterator[tuple[FakeAla, Ala]]:
     """A fake Atlas that knows a taxon, and the dataset that asks it."""
@@ -37,7 +51,9 @@ async def atlas(**settings: Any) -> AsyncIterator[tuple[FakeAla, Ala]]:
 
 
 @asynccontextmanager
-async def asking(server: FakeAla, *, trust: tuple[str, ...] = (), **settings: Any) -> AsyncIterator[Ala]:
+async def asking(
+    server: FakeAla, *, trust: tuple[str, ...] = (), clock: Any = reactor, **settings: Any
+) -> AsyncIterator[Ala]:
     """The dataset, asking a server; ``settings`` are keys of [ala]."""
     given = {
         "destination": "archive",
@@ -57,7 +73,7 @@ async def asking(server: FakeAla, *, trust: tuple[str, ...] = (), **settings: An
         SourceCredentials(),
     )
     try:
-        yield Ala(values, http, reactor)
+        yield Ala(values, http, clock)
     finally:
         await http.close()
 

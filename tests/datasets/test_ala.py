@@ -12,7 +12,7 @@ from twisted.internet import defer
 from twisted.internet.defer import gatherResults
 
 from datamover.errors import DatasetNotFound
-from tests.datasets.atlas import TARGETS, asking, atlas, names_in, refused, rows_of, subject
+from tests.datasets.atlas import TARGETS, Hasty, asking, atlas, names_in, refused, rows_of, subject
 from tests.datasets.bench import TestBench
 from tests.servers.ala import EMAIL, GOOD_ROWS, LABELS, LSID, records_csv, records_zip
 
@@ -146,6 +146,39 @@ async def test_every_header(tmp_path: Path, content: bytes) -> None:
         ["Macropus rufus", "149.1", "-35.3"],
         ["Macropus rufus", "115.86", "-31.95"],
     ]
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("whole", [True, False])
+async def test_a_download_that_is_there_at_once(tmp_path: Path, whole: bool) -> None:
+    """A request that is finished when it is made is not looked at again; a URL may be relative."""
+    async with atlas() as (server, ala):
+        path = "/downloads/1/data.zip"
+        server.first_answer = {"status": "finished", "downloadUrl": f"{server.url}{path}" if whole else path}
+        bench = TestBench(tmp_path, TARGETS)
+        made = await ala.make(subject(), bench)
+        assert server.count("status") == 0
+        provenance = json.loads(made.paths[2].read_bytes())["provenance"]
+        assert provenance["url"] == f"{server.occurrences_url}/occurrences/search?q=lsid%3A{LSID.replace(':', '%3A')}"
+    assert "doi" not in provenance
+    assert bench.memory["download_url"].endswith(path)
+
+
+@pytest_twisted.ensureDeferred
+async def test_looks_are_further_and_further_apart(tmp_path: Path) -> None:
+    """The first look comes after the interval, each later one after a longer pause, up to a minute; errors likewise."""
+    clock = Hasty()
+    async with atlas(clock=clock, poll_interval=5) as (server, ala):
+        server.looks_until_ready = 20
+        server.fail("status", 429, "slow down", times=1, headers=[("Retry-After", "45")])
+        server.fail("status", 500, times=1)
+        await ala.make(subject(), TestBench(tmp_path, TARGETS))
+        assert server.count("status") == len(clock.pauses) == 22
+    first, heeded, *later = clock.pauses
+    assert (first, heeded) == (5.0, 45.0)
+    assert later[0] > 6
+    assert later == sorted(later)
+    assert later[-1] == 60.0
 
 
 @pytest_twisted.ensureDeferred

@@ -1,5 +1,6 @@
 """A request at the Atlas over restarts: gone on with while it lives, asked anew when not, cancelled when unwanted."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,14 +72,18 @@ async def test_stopped_after_it_was_made(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_request_that_is_gone(tmp_path: Path) -> None:
-    """Where the Atlas does not know the remembered request any more, it is asked once anew."""
+@pytest.mark.parametrize("word", [None, "invalidId", "UNAVAILABLE"])
+async def test_a_request_that_is_gone(tmp_path: Path, word: str | None) -> None:
+    """Where the Atlas does not know the remembered request any more, by status or in a word, it is asked once anew."""
     async with atlas() as (server, ala):
         server.held = True
         bench = TestBench(tmp_path, TARGETS)
         await killed(ala, bench, lambda: server.count("status") > 1)
         server.held = False
-        server.downloads[0].forgotten = True
+        if word is None:
+            server.downloads[0].forgotten = True
+        else:
+            server.fail("status", 200, json.dumps({"status": word}).encode("utf-8"), times=1)
         bench = TestBench(tmp_path, TARGETS, bench.memory)
         await ala.make(subject(), bench)
         assert server.count("ask") == 2

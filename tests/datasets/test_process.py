@@ -1,6 +1,9 @@
 """Modules in processes of their own: what they say, how they end, and that nothing of them stays."""
 
+import json
 import os
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,8 +14,11 @@ from twisted.internet import reactor, task
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.threads import deferToThreadPool
 
+from datamover.atlas import COLUMNS
+from datamover.datasets.ala.clean import Request
 from datamover.datasets.process import Progress, run_module
 from datamover.errors import DataMoverError
+from tests.servers.ala import GOOD_ROWS, records_csv, records_zip
 
 HERE = "tests.datasets.children"
 
@@ -83,3 +89,26 @@ async def test_cancelling_before_it_runs() -> None:
     running.cancel()
     with pytest.raises(CancelledError):
         await running
+
+
+def peak_of(rows: int, directory: Path) -> int:
+    """Return the most memory, in bytes, that cleaning so many rows takes in a process of its own."""
+    row = (",".join(GOOD_ROWS[0]) + "\n").encode("utf-8")
+    (directory / "records.zip").write_bytes(records_zip(records_csv([]) + row * rows))
+    request = Request(str(directory / "records.zip"), str(directory / "out.csv"), dict(COLUMNS), [], 10**12, 10**6)
+    program = (
+        "import json, sys; from datamover.datasets.ala.clean import work\n"
+        f"assert work(json.load(sys.stdin), lambda told: None)['kept'] == {rows}\n"
+        "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program], input=json.dumps(request.told()), capture_output=True, text=True, check=True
+    )
+    return int(told.stdout) * 1024
+
+
+def test_memory_is_bounded(tmp_path: Path) -> None:
+    """A hundred times the rows take no more memory to speak of, and that is little."""
+    few, many = peak_of(3_000, tmp_path), peak_of(300_000, tmp_path)
+    assert many < few + 10 * 2**20
+    assert many < 100 * 2**20

@@ -40,8 +40,17 @@ class Stage(Enum):
     FINISHED = "finished"
     UNTOLD = ""
     """No status, or null."""
+    GONE = "gone"
+    """invalidId or unavailable: the Atlas does not know the request, or has thrown the download away."""
     ENDED = "ended"
     """Anything else: tooLarge, cancelled, skipped, or a word that nobody knows yet."""
+
+
+_STAGES = {
+    **{stage.value: stage for stage in (Stage.QUEUED, Stage.RUNNING, Stage.FINISHED, Stage.UNTOLD)},
+    "invalidid": Stage.GONE,
+    "unavailable": Stage.GONE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +92,9 @@ def status_of(answer: Answer) -> Status:
     """
     found = object_of(answer)
     word = _text(found.get("status"))
-    stages = {stage.value: stage for stage in (Stage.QUEUED, Stage.RUNNING, Stage.FINISHED, Stage.UNTOLD)}
     said = (quoted(_text(found.get(key))) for key in ("message", "error"))
     return Status(
-        stage=stages.get("".join(char for char in word.casefold() if char.isalnum()), Stage.ENDED),
+        stage=_STAGES.get("".join(char for char in word.casefold() if char.isalnum()), Stage.ENDED),
         word=plain(word, 60),
         total=_count(found.get("totalRecords")),
         records=_count(found.get("records")),

@@ -138,6 +138,7 @@ class Offline:
                 await self._give_up(asked, bench)
             if pause:
                 await deferLater(self._clock, pause)
+            interval = min(interval * GROWTH, self._settings.poll_interval * LONGEST_INTERVAL)
             try:
                 status = await self._look(asked)
             except DataMoverError as error:
@@ -148,13 +149,15 @@ class Offline:
             else:
                 failures, pause = 0, interval
                 asked = await self._learn(asked, status, bench)
-            interval = min(interval * GROWTH, self._settings.poll_interval * LONGEST_INTERVAL)
         return asked
 
     async def _look(self, asked: Asked) -> Status:
         answer = await self._asker.get(asked.status_url or "")
         if answer.status == 200:
-            return status_of(answer)
+            status = status_of(answer)
+            if status.stage is Stage.GONE:
+                raise _Gone(f"its status is {status.word!r}{status.words}")
+            return status
         error = self._asker.refusal(answer, "the request")
         raise _Gone(error.message) if isinstance(error, DatasetNotFound) else error
 
@@ -172,7 +175,7 @@ class Offline:
             ended = DatasetEmpty(f"ALA has no occurrence records of {asked.lsid}{status.words}")
         elif status.stage is Stage.FINISHED and asked.download_url is None:
             ended = DatasetInvalid(f"ALA finished the request without saying where the download is{status.words}")
-        elif status.stage is Stage.ENDED:
+        elif status.stage in (Stage.ENDED, Stage.GONE):
             ended = DatasetInvalid(f"ALA ended the request with status {status.word!r}{status.words}")
         elif status.stage is Stage.UNTOLD and status.failed and asked.download_url is None:
             ended = DatasetInvalid(f"ALA did not take the request{status.words}")
