@@ -117,6 +117,7 @@ class GroupAttempt:
     # Staging --------------------------------------------------------------------------------------------------
 
     async def _staged(self) -> list[Staged]:
+        await self._reserve()
         calls: list[Callable[[], Coroutine[Any, Any, list[Staged]]]] = []
         datasets: dict[str, list[Transfer]] = {}
         for transfer in self.group.transfers:
@@ -127,6 +128,20 @@ class GroupAttempt:
         calls += [partial(self._make, url, transfers) for url, transfers in datasets.items()]
         staged = [one for some in await gather(calls, AT_ONCE) for one in some]
         return sorted(staged, key=lambda one: one.transfer.index)
+
+    async def _reserve(self) -> None:
+        """Set room aside for what will be staged, as far as its size is known, and for the archive of it."""
+        plain = [one for one in self.group.transfers if not isinstance(one.source, DatasetSource)]
+        sizes = await gather([partial(self._size, transfer) for transfer in plain], AT_ONCE)
+        await self._stage.reserve(sum(sizes) * (2 if self.lease.leader.archive else 1))
+
+    async def _size(self, transfer: Transfer) -> int:
+        if transfer.size is not None:
+            return transfer.size
+        try:
+            return (await self.rooms.origin(transfer.source).inspect()).size or 0
+        except DataMoverError as error:
+            raise _of_file(transfer, error) from error
 
     async def _fetch(self, transfer: Transfer) -> list[Staged]:
         """Stage a file that only has to be fetched."""

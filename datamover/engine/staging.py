@@ -7,13 +7,15 @@ directories behind; they are swept by the next process that starts here, told by
 import fcntl
 import os
 import shutil
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from twisted.logger import Logger
 
 from datamover.engine.digest import Offload
-from datamover.errors import Scope, StartError
+from datamover.errors import NoSpace, Scope, StartError
 from datamover.protocols.base import Options, Origin, Place, PlaceSettings
 from datamover.protocols.local import LOCAL
 
@@ -23,9 +25,10 @@ log = Logger()
 class Stage:
     """One attempt's directory; made when something is put into it."""
 
-    def __init__(self, directory: Path, reactor: Any, offload: Offload) -> None:
+    def __init__(self, directory: Path, reactor: Any, offload: Offload, reserved: dict[Path, int]) -> None:
         self.directory = directory
         self._offload = offload
+        self._reserved = reserved
         settings = PlaceSettings(
             name="staging",
             url=directory.as_uri(),
@@ -45,6 +48,24 @@ class Stage:
         """Return what was made, to be read."""
         return self._pool.at(Scope.SOURCE).origin(path)
 
+    async def reserve(self, size: int) -> None:
+        """Set aside room for ``size`` bytes until it is closed.
+
+        Raises NoSpace where the disk has not that much beyond what is free for others at work here.
+        """
+        free = await self.place.free()
+        if free is None:
+            return
+        others = {path: promised for path, promised in self._reserved.items() if path != self.directory}
+        left = free - await self._offload(_outstanding, others)
+        if left < size:
+            raise NoSpace(
+                f"{size} bytes are needed for staging in {self.directory.parent.parent} and {max(left, 0)} are free: "
+                "make room there, or set [service] data_directory to a larger disk",
+                scope=Scope.SERVICE,
+            )
+        self._reserved[self.directory] = size
+
     async def make(self, directory: str) -> None:
         """Make a directory below it, and those above."""
         await self._offload(_make, self.directory / directory)
@@ -53,6 +74,7 @@ class Stage:
         """Remove it; completes when it is gone, and nothing that was cancelled can bring it back."""
         await self._pool.close()
         await self._offload(shutil.rmtree, self.directory, True)
+        self._reserved.pop(self.directory, None)
 
 
 class Staging:
@@ -62,12 +84,13 @@ class Staging:
         self._root = root
         self._own = root / node
         self._lock: int | None = None
+        self._reserved: dict[Path, int] = {}
         self._reactor = reactor
         self._offload = offload
 
     def stage(self, name: str) -> Stage:
         """Return the directory of one attempt, by a name that no other has."""
-        return Stage(self._own / name, self._reactor, self._offload)
+        return Stage(self._own / name, self._reactor, self._offload, self._reserved)
 
     async def open(self) -> None:
         """Make the directory and sweep those whose node is gone; raises StartError."""
@@ -93,6 +116,20 @@ def _open(root: Path, own: Path) -> int:
     fcntl.flock(lock, fcntl.LOCK_EX)
     own.mkdir(mode=0o700)
     return lock
+
+
+def _outstanding(reserved: Mapping[Path, int]) -> int:
+    """Return the bytes that were promised to directories and are not in them yet."""
+    return sum(max(0, promised - _used(directory)) for directory, promised in reserved.items())
+
+
+def _used(directory: Path) -> int:
+    used = 0
+    for here, _, names in os.walk(directory):
+        for name in names:
+            with suppress(FileNotFoundError):  # Its attempt has ended.
+                used += os.stat(os.path.join(here, name)).st_size
+    return used
 
 
 def _make(directory: Path) -> None:

@@ -95,6 +95,19 @@ async def test_one_file_is_missing(rig: Rig, web: Web, tmp_path: Path) -> None:
     assert not list((tmp_path / "staging").glob("*/*"))
 
 
+@pytest_twisted.ensureDeferred
+async def test_no_room_to_stage(rig: Rig, web: Web, tmp_path: Path) -> None:
+    """What does not fit on the staging disk is not begun, and the reason names the disk and both numbers."""
+    web.route("/huge", File(b"x", etag='"1"', length=10**15))
+    job, _ = await rig.moved(file(url(f"{web.url}/huge"), "archive", "all.zip"), archive="zip", max_attempts=1)
+
+    assert job.state is State.FAILED
+    assert job.error is not None
+    assert job.error["code"] == "NO_SPACE"
+    assert f"{2 * 10**15} bytes are needed for staging in {tmp_path}/staging and " in job.error["message"]
+    assert not list((tmp_path / "staging").glob("*/*"))
+
+
 @pytest.mark.parametrize(
     ("names", "unique"),
     [
