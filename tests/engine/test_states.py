@@ -2,7 +2,7 @@
 
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest_twisted
 from hypothesis import HealthCheck, settings
@@ -186,7 +186,12 @@ class Jobs(RuleBasedStateMachine):
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Wait, in hypothesis' thread, for what is done in the reactor's."""
-    return blockingCallFromThread(reactor, Deferred.fromCoroutine, work)
+
+    def begin() -> Deferred[T]:
+        return Deferred.fromCoroutine(work)
+
+    result: T = blockingCallFromThread(cast(Any, reactor), begin)
+    return result
 
 
 @pytest_twisted.ensureDeferred
