@@ -190,7 +190,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     def begin() -> Deferred[T]:
         return Deferred.fromCoroutine(work)
 
-    result: T = blockingCallFromThread(cast(Any, reactor), begin)
+    result: T = cast(Any, blockingCallFromThread)(reactor, begin)
     return result
 
 
