@@ -145,7 +145,7 @@ class FileAttempt:
         return Done(moved.size, moved.digest, (remark_of(moved),) if moved.already_there else ())
 
     async def clear(self) -> None:
-        await clear(self._order, self.lease, self.meters[0])
+        await clear(self._order, self.lease, self.meters[0], self.rooms.tools)
 
     async def abandon(self) -> None:
         """Nobody was asked to make anything."""

@@ -100,8 +100,8 @@ class GroupAttempt:
         return self._done(placements)
 
     async def clear(self) -> None:
-        for outward in self._outward:
-            await clear(outward.order, self.lease, outward.meter)
+        for outward in self._outward or [self._found_outward(one) for one in self.group.transfers]:
+            await clear(outward.order, self.lease, outward.meter, self.rooms.tools)
         for transfer in self.group.transfers if self.lease.leader.placing else ():
             if transfer.checkpoint is not None and self.lease.held:
                 await self._place_of(transfer).remove(transfer.checkpoint.part)
@@ -275,6 +275,13 @@ class GroupAttempt:
             resumable=False,
         )
         return Outward(staged.transfer, order, self._meters[staged.transfer.id], own=True)
+
+    def _found_outward(self, transfer: Transfer) -> Outward:
+        """Return where an earlier attempt may have moved a file to."""
+        order = self.rooms.order(
+            transfer, self.lease, origin=self._stage.origin("none"), checkpoint=None, sent=0, resumable=False
+        )
+        return Outward(transfer, order, Meter(transfer.id, self.lease.leader.lease), own=True)
 
     # Placing --------------------------------------------------------------------------------------------------
 

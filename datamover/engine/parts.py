@@ -30,11 +30,9 @@ def part_name(target: str, *, installation: str, transfer: int, source: str, ide
     return posixpath.join(posixpath.dirname(target), f"{own_prefix(installation, transfer)}{mark}{SUFFIX}")
 
 
-async def orphans(place: Place, part: str, prefix: str) -> list[str]:
-    """Return the paths of the part files beside ``part`` that begin with ``prefix`` and are not it."""
-    directory, own = posixpath.split(part)
-    names = await place.list(directory)
-    return [posixpath.join(directory, name) for name in names if name.startswith(prefix) and name != own]
+async def left_over(place: Place, directory: str, prefix: str) -> list[str]:
+    """Return the paths of the part files in a directory that begin with ``prefix``."""
+    return [posixpath.join(directory, name) for name in await place.list(directory) if name.startswith(prefix)]
 
 
 @dataclass(frozen=True, slots=True)

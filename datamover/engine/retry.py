@@ -26,6 +26,12 @@ class Verdict:
     pause: float = 0.0
 
 
+def backoff(failures: int, settings: Transfers, random: Callable[[], float]) -> float:
+    """Return the seconds to wait after so many failures; ``random`` returns numbers from 0 to 1."""
+    pause = min(settings.retry_cap, settings.retry_base * 2.0 ** max(0, min(failures, 60) - 1))
+    return pause * (0.5 + random() / 2)
+
+
 def judge(
     error: DataMoverError,
     *,

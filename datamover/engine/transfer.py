@@ -16,7 +16,7 @@ from datamover.engine.comparison import Content, read_through, same_content
 from datamover.engine.digest import MAIN, Digest, Offload
 from datamover.engine.lease import Lease
 from datamover.engine.meter import Meter
-from datamover.engine.parts import Kept, orphans, own_prefix, part_name, proven
+from datamover.engine.parts import Kept, left_over, own_prefix, part_name, proven
 from datamover.engine.pipe import Pipe
 from datamover.engine.throttle import Throttle
 from datamover.errors import (
@@ -142,11 +142,32 @@ async def place(order: Order, part: str, target: str) -> None:
         raise
 
 
-async def clear(order: Order, lease: Lease, meter: Meter) -> None:
+async def clear(order: Order, lease: Lease, meter: Meter, tools: Tools) -> None:
     """Remove what attempts left beside the target; for when nobody will go on from it."""
     meter.checkpoint = None
-    for part in {meter.part, order.checkpoint.part if order.checkpoint else None}:
+    known = {meter.part, order.checkpoint.part if order.checkpoint else None} - {None}
+    for part in known:
         await _remove(order, lease, part)
+    if lease.leader.attempt > 1 and not known:
+        # A node that died may have left one that it told nobody of.
+        for directory in (
+            {posixpath.dirname(order.path), order.path}
+            if order.naming is not Naming.EXACT
+            else {posixpath.dirname(order.path)}
+        ):
+            await _sweep(order, lease, tools, directory)
+
+
+async def _sweep(order: Order, lease: Lease, tools: Tools, directory: str, keep: str | None = None) -> None:
+    """Remove a transfer's part files from a directory, all but ``keep``."""
+    try:
+        found = await left_over(order.place, directory, own_prefix(tools.installation, order.transfer))
+    except DataMoverError as trouble:
+        log.warn("no part file is looked for in {directory!r}: {error}", directory=directory, error=trouble.message)
+        return
+    for part in found:
+        if part != keep:
+            await _remove(order, lease, part)
 
 
 async def _remove(order: Order, lease: Lease, part: str | None) -> None:
@@ -182,7 +203,8 @@ class _Story:
             kept = None
         self._meter.resumed = (source.offset, max(0, self._order.sent - source.offset)) if self._order.sent else None
         part = self._part(target, source.inspection, kept)
-        await self._sweep(part)
+        if self._lease.leader.attempt > 1:
+            await _sweep(self._order, self._lease, self._tools, posixpath.dirname(part), keep=part)
         await self._check_room(source)
         digest, size = await self._pump(part, source, kept)
         digests = await self._verify(part, digest, size, source.inspection)
@@ -272,14 +294,6 @@ class _Story:
             lease=self._lease.leader.lease,
         )
         return self._meter.part
-
-    async def _sweep(self, part: str) -> None:
-        """Remove the part files of earlier attempts that this one does not go on from."""
-        if self._lease.leader.attempt == 1:
-            return
-        prefix = own_prefix(self._tools.installation, self._order.transfer)
-        for orphan in await orphans(self._order.place, part, prefix):
-            await _remove(self._order, self._lease, orphan)
 
     async def _check_room(self, source: Source) -> None:
         needed = (source.inspection.size or 0) - source.offset

@@ -126,7 +126,7 @@ SELECT id FROM jobs WHERE id = ANY (%(jobs)s) ORDER BY id FOR UPDATE;
 UPDATE transfers t SET state = 'CANCELLED', finished_at = now(), stage = NULL, rate = 0
 WHERE job = %(job)s AND state = 'PENDING' AND NOT EXISTS (
     SELECT FROM transfers l WHERE l.job = t.job AND l.index = t.leader
-    AND (l.checkpoint IS NOT NULL OR l.memory IS NOT NULL))
+    AND l.traces)
 RETURNING index;
 
 -- name: cancel_running
@@ -184,9 +184,6 @@ WHERE id = ANY (%(jobs)s) AND finished_at IS NULL
 RETURNING id, state;
 
 -- Work ---------------------------------------------------------------------------------------------------------
-
--- name: register_node
-INSERT INTO nodes (id, name, roles) VALUES (%(node)s, %(name)s, %(roles)s) ON CONFLICT (id) DO NOTHING;
 
 -- name: beat
 INSERT INTO nodes (id, name, roles, active) VALUES (%(node)s, %(name)s, %(roles)s, %(active)s)
@@ -267,7 +264,7 @@ UPDATE transfers t
 SET state = CASE WHEN j.archive IS NULL AND t.source_member IS NULL THEN 'IN_PROGRESS' ELSE 'PREPARING' END,
     node = %(node)s, lease = t.lease + 1, lease_until = now() + %(lease)s * interval '1 second',
     attempt = t.attempt + 1, started_at = coalesce(t.started_at, now()), rate = 0,
-    stage = 'connecting'
+    stage = 'connecting', traces = true
 FROM locked, jobs j
 WHERE t.id = locked.id AND j.id = t.job AND NOT EXISTS (SELECT FROM nodes n WHERE n.id = %(node)s AND n.draining)
 RETURNING t.id, t.job, t.index, t.leader, t.source_url, t.source_sealed, t.source_member, t.source_destination,
@@ -316,7 +313,7 @@ UPDATE transfers t SET state = 'FAILED', finished_at = now(), stage = NULL, rate
     first_error = coalesce(first_error, %(error)s)
 WHERE job = %(job)s AND state = 'PENDING' AND NOT EXISTS (
     SELECT FROM transfers l WHERE l.job = t.job AND l.index = t.leader
-    AND (l.checkpoint IS NOT NULL OR l.memory IS NOT NULL))
+    AND l.traces)
 RETURNING index;
 
 -- name: unpause_overdue
@@ -475,6 +472,7 @@ WITH outcome AS (
         next_attempt_at = now() + coalesce(b.pause, 0) * interval '1 second',
         error = CASE WHEN b.state = 'COMPLETED' THEN NULL ELSE coalesce(b.error, t.error) END,
         first_error = coalesce(t.first_error, b.error),
+        traces = b.state = 'PENDING' AND (b.renaming OR b.checkpoint IS NOT NULL OR t.memory IS NOT NULL),
         checkpoint = CASE WHEN b.renaming THEN t.checkpoint WHEN b.leads THEN b.checkpoint END,
         memory = CASE WHEN b.state = 'PENDING' THEN t.memory END,
         size = b.now_size,

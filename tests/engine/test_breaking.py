@@ -214,6 +214,27 @@ async def test_lost_lease(rig: Rig, web: Web, tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_cancel_what_a_dead_node_left(rig: Rig, web: Web, tmp_path: Path) -> None:
+    """A part file of which its node told nobody before it died is removed when the job is cancelled."""
+    own = Database(reactor, postgres.address(rig.url), 4)
+    await own.open()
+    cut_off = await rig.engine(lease=3.0, database=own)
+    web.route("/f", File(BIG, etag='"1"'))
+    job = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
+    await until(lambda: parts(tmp_path))
+    await own.close()
+    await until(lambda: not cut_off.dispatcher.active)
+    assert parts(tmp_path)
+
+    await rig.store.cancel(job)
+    await rig.engine()
+    record = await rig.ended(job)
+
+    assert record.state is State.CANCELLED
+    assert not parts(tmp_path)
+
+
+@pytest_twisted.ensureDeferred
 async def test_retry(rig: Rig, web: Web, tmp_path: Path) -> None:
     """Only what failed is moved again when the client asks, and the history stays."""
     await rig.engine()

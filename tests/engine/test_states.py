@@ -42,7 +42,9 @@ class Modelled:
     paused: bool = False
     cancelled: bool = False
     cancelling: set[int] = field(default_factory=set)
-    """Files that run and are to be stopped."""
+    """Files that are to be stopped by who works on them next, if not by who does now."""
+    traces: set[int] = field(default_factory=set)
+    """Files of which a dead node may have left something."""
 
     @property
     def state(self) -> State:
@@ -108,6 +110,7 @@ class Jobs(RuleBasedStateMachine):
         error = {"again": ConnectionLost("it broke"), "failed": SourceNotFound("it is not there")}.get(how)
         run(self.queues[node].settle([Outcome(leader, state, 0, error=error, size=1, digest="sha256:00")]))
         job.files[key[1]] = state
+        job.traces.discard(key[1])
         if state is not State.PENDING:
             job.cancelling.discard(key[1])
         if state is State.FAILED and job.stop_on_failure:
@@ -128,9 +131,8 @@ class Jobs(RuleBasedStateMachine):
         other = next(one for one in NODES if one != node)
         assert run(self.queues[other].take_over()) == 1
         job = self.model[key[0]]
-        cancelled = key[1] in job.cancelling
-        job.cancelling.discard(key[1])
-        job.files[key[1]] = State.CANCELLED if cancelled else State.PENDING
+        job.files[key[1]] = State.PENDING
+        job.traces.add(key[1])
         late = Outcome(group.leader, State.COMPLETED, 0, size=1, digest="sha256:00")
         run(self.queues[node].settle([late]))
 
@@ -162,9 +164,9 @@ class Jobs(RuleBasedStateMachine):
 
     def _stop(self, job: Modelled) -> None:
         for index, state in job.files.items():
-            if state is State.PENDING:
+            if state is State.PENDING and index not in job.traces:
                 job.files[index] = State.CANCELLED
-            elif state is State.IN_PROGRESS:
+            elif not state.terminal:
                 job.cancelling.add(index)
 
     @invariant()

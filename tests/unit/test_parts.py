@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 
 from datamover.engine.archive import unique_names
 from datamover.engine.digest import Digest
-from datamover.engine.parts import orphans, own_prefix, part_name, proven
+from datamover.engine.parts import left_over, own_prefix, part_name, proven
 from datamover.errors import ConnectionLost, DataMoverError, Scope, SourceForbidden
 from datamover.jobs.values import Checkpoint
 from datamover.protocols.base import Inspection, Place
@@ -108,13 +108,13 @@ def test_no_transfer_s_prefix_begins_another_s() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_orphans(root: Path, place: Place) -> None:
-    """What earlier attempts of the same transfer left beside it is found, and nothing else."""
+async def test_left_over(root: Path, place: Place) -> None:
+    """What attempts of one transfer left in a directory is found, and nothing else."""
     own, earlier = named(), named(identity='tag "0"')
     others = [named(transfer=13), "in/a.csv", "in/.hidden"]
     for name in (own, earlier, *others):
         (root / name).write_bytes(b"x")
-    assert await orphans(place, own, own_prefix(FACTS["installation"], 12)) == [earlier]
+    assert await left_over(place, "in", own_prefix(FACTS["installation"], 12)) == sorted([own, earlier])
 
 
 @given(st.lists(st.sampled_from(["a", "a-2", "a-3", "b", "a.csv", "a-2.csv", ".a", "a.tar.gz"]), max_size=12))

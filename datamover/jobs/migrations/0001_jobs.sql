@@ -73,6 +73,7 @@ CREATE TABLE transfers (
                            ('PENDING', 'PREPARING', 'IN_PROGRESS', 'COMPLETED', 'FAILED', 'CANCELLED')),
     cancelling         boolean NOT NULL DEFAULT false,
     renaming           boolean NOT NULL DEFAULT false,
+    traces             boolean NOT NULL DEFAULT false, -- an attempt may have left something: a part file, a request
     attempt            integer NOT NULL DEFAULT 0,
     failures           integer NOT NULL DEFAULT 0,
     next_attempt_at    timestamptz NOT NULL DEFAULT now(),
