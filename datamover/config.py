@@ -69,6 +69,8 @@ class Service(Section):
     """Host headers served beside the listeners' own names."""
     lease: Duration = 30.0
     """Seconds that an engine may be silent before others take its work; every process on a database has the same."""
+    notify_secret_file: AbsolutePath | None = None
+    """Signs notices where there are no clients."""
 
     @field_validator("lease")
     @classmethod
@@ -163,6 +165,7 @@ class Client(Section):
     password_hash: str
     destinations: tuple[str, ...] | None = None
     admin: bool = False
+    notify_secret_file: AbsolutePath | None = None
 
 
 class Console(Section):

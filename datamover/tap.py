@@ -30,6 +30,7 @@ from datamover.datasets.configured import Datasets
 from datamover.engine.attempt import Rooms
 from datamover.engine.digest import Offload
 from datamover.engine.dispatcher import Dispatcher
+from datamover.engine.notifier import NoticeService, Notifier
 from datamover.engine.recorder import Recorder
 from datamover.engine.service import EngineService
 from datamover.engine.staging import Staging
@@ -42,6 +43,7 @@ from datamover.jobs.embedded import EmbeddedPostgres
 from datamover.jobs.installation import identify
 from datamover.jobs.migrate import migrate
 from datamover.jobs.news import News
+from datamover.jobs.notices import Notices
 from datamover.jobs.queue import Queue
 from datamover.jobs.secrets import Cipher
 from datamover.jobs.service import DatabaseService
@@ -51,6 +53,7 @@ from datamover.jobs.waiting import Bounds
 from datamover.logins import Logins
 from datamover.protocols.http import HttpClient
 from datamover.registry.destinations import Registry
+from datamover.registry.notice_secrets import NoticeSecrets
 from datamover.registry.source_credentials import SourceCredentials
 from datamover.registry.sources import SourcePolicy
 
@@ -95,7 +98,7 @@ class House:
 
     def __init__(self, settings: Config, reactor: Any) -> None:
         """Check the whole configuration; raises ConfigError."""
-        file = str(settings.path or "the built-in configuration")
+        file = self.file = str(settings.path or "the built-in configuration")
         self.settings = settings
         self.reactor = reactor
         self._given_up = False
@@ -194,6 +197,25 @@ def _engine(house: House) -> Iterator[Service]:
         dispatcher=dispatcher,
         give_up=house.give_up,
     )
+    yield _notices(house)
+
+
+def _notices(house: House) -> Service:
+    # A client of its own: no login for a source is to go with what is sent to where clients say.
+    http = HttpClient(
+        house.reactor, house.settings.http, house.settings.transfers, house.policy, SourceCredentials(), file=house.file
+    )
+    notifier = Notifier(
+        Notices(house.database, house.key),
+        http,
+        NoticeSecrets.from_config(house.settings),
+        house.settings.transfers,
+        clock=house.reactor,
+        wall=time.time,
+        random=random.random,
+        heard=house.news,
+    )
+    return NoticeService(notifier, house.database.opened, http.close)
 
 
 def _doors(house: House) -> Iterator[Service]:

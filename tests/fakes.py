@@ -143,6 +143,13 @@ class MemoryJobStore:
         self.change(id, state=State.IN_PROGRESS, finished_at=None, files_failed=0)
         return await self.job(id, owner)
 
+    async def renotify(self, id: int, owner: str | None = None) -> JobRecord:  # noqa: A002
+        record = await self.job(id, owner)
+        if not record.state.terminal or self.jobs_asked[id].notify is None:
+            raise InvalidState(f"job {id}: nothing was told of its end")
+        self.tell(id, "renotified", {"by": owner or "administrator"})
+        return record
+
     async def pause(self, id: int, owner: str | None = None) -> JobRecord:  # noqa: A002
         return await self._set_paused(id, owner, True)
 

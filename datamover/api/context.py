@@ -5,6 +5,7 @@ The seams are Protocols: the job store, the registry, the source policy and the 
 
 from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from twisted.internet import task
@@ -17,6 +18,7 @@ from datamover.jobs.request_datasets import Datasets
 from datamover.jobs.request_files import Rules
 from datamover.jobs.values import Event, FileRecord, JobRecord, NewJob, State, Submitted
 from datamover.protocols.base import Origin, Place
+from datamover.registry.notice_secrets import NoticeSecrets
 from datamover.registry.urls import WebUrl
 
 if TYPE_CHECKING:
@@ -66,6 +68,8 @@ class Store(Protocol):
     async def cancel(self, id: int, owner: str | None = None) -> JobRecord: ...  # noqa: A002
 
     async def retry(self, id: int, owner: str | None = None) -> JobRecord: ...  # noqa: A002
+
+    async def renotify(self, id: int, owner: str | None = None) -> JobRecord: ...  # noqa: A002
 
     async def pause(self, id: int, owner: str | None = None) -> JobRecord: ...  # noqa: A002
 
@@ -189,6 +193,7 @@ class Context:
     reactor: Any
     methods: "Mapping[str, Method]"
     datasets: Datasets = Datasets({})  # noqa: RUF009 - frozen
+    secrets: NoticeSecrets = NoticeSecrets({})  # noqa: RUF009 - frozen
 
     def caller(self, name: str) -> Caller:
         """Return the configured client of a name."""
@@ -205,7 +210,12 @@ class Context:
             max_files=self.config.limits.files,
             max_attempts=self.config.transfers.max_attempts,
             datasets=self.datasets,
+            check_notice=partial(self._check_notice, caller),
         )
+
+    def _check_notice(self, caller: Caller, url: str) -> None:
+        self.secrets.check(caller.name)
+        self.policy.check_url(url)
 
     def _read_url(self, text: str) -> WebUrl:
         url = WebUrl.parse(text)

@@ -17,7 +17,7 @@ async def submit(context: Context, caller: Caller, request: Any) -> Any:
     """Ask for files to be moved: jobs.submit(request) -> {id, status, created}.
 
     request: {files: [{source, destination, path, checksum?, size?}…], overwrite?, archive?, request_id?, label?,
-    max_attempts?}; one file's keys may stand at the top instead of in files. source is an http(s) URL or
+    max_attempts?, notify?}; one file's keys may stand at the top instead of in files. source is an http(s) URL or
     {destination, path}; path is below the destination's root, and a directory if it ends in "/". The answer means that
     the job is on disk. The same request_id and request again return the same job, created false.
     """
@@ -129,6 +129,15 @@ async def resume(context: Context, caller: Caller, id: Any) -> Any:  # noqa: A00
 async def retry(context: Context, caller: Caller, id: Any) -> Any:  # noqa: A002
     """Try a job's failed files again, and those alone: jobs.retry(id) -> what jobs.status tells afterwards."""
     return context.told(await context.store.retry(parameters.job_id(id), caller.owner))
+
+
+@TABLE.method("jobs.renotify", "struct int")
+async def renotify(context: Context, caller: Caller, id: Any) -> Any:  # noqa: A002
+    """Send the notice of a job's end once more: jobs.renotify(id) -> what jobs.status tells.
+
+    For jobs that were asked for with notify and have ended; the notice has the id that it had.
+    """
+    return context.told(await context.store.renotify(parameters.job_id(id), caller.owner))
 
 
 @TABLE.method("jobs.events", "struct", "struct struct", abandoned=True)

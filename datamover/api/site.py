@@ -24,6 +24,7 @@ from datamover.api.gate import Gate, Refusal
 from datamover.config import Config
 from datamover.errors import InvalidRequest, RequestError, RequestTooLarge, Unavailable
 from datamover.jobs.request_datasets import Datasets, Named
+from datamover.registry.notice_secrets import NoticeSecrets
 
 log = Logger()
 
@@ -51,7 +52,8 @@ def make_site(
 ) -> Site:
     """Return the site that serves the interface; nothing is connected to or read before a request comes."""
     known = {name: method for namespace in NAMESPACES for name, method in namespace.TABLE.methods.items()}
-    context = Context(config, registry, store, policy, credentials, http, reactor, known, Datasets(datasets or {}))
+    named, secrets = Datasets(datasets or {}), NoticeSecrets.from_config(config)
+    context = Context(config, registry, store, policy, credentials, http, reactor, known, named, secrets)
     gate = Gate.from_config(config)
     door = Door(context, logins)
     root = Nowhere(gate)

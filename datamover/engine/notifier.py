@@ -8,10 +8,11 @@ the same id. Which notices are due, and what becomes of them, is written by ``da
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Protocol
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, TimeoutError
+from twisted.application.service import Service
+from twisted.internet import defer
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -20,7 +21,7 @@ from datamover.config import Transfers
 from datamover.engine.pulse import Pulse
 from datamover.engine.retry import LONGEST_PAUSE, backoff
 from datamover.engine.signing import letter
-from datamover.errors import DataMoverError, Scope, ServerError, TimedOut, Unavailable
+from datamover.errors import DataMoverError, Scope, ServerError, StartError, TimedOut, Unavailable
 from datamover.jobs import news
 from datamover.jobs.notices import Notices
 from datamover.jobs.values import Notice
@@ -32,9 +33,7 @@ AT_ONCE = 16
 PER_HOST = 2
 """Of those, to one host and port."""
 TIMEOUT = 30.0
-"""Seconds from the connection to the end of the answer."""
-LEASE = 2 * TIMEOUT
-"""Seconds after which another engine sends what this one says nothing of."""
+"""Seconds from the connection to the end of the answer: half of what a claim is good for."""
 POLL = 1.0
 """Seconds after which the notices are looked at, should no word have come."""
 GRACE = 2.0
@@ -90,7 +89,9 @@ class Notifier:
         self._news = heard
         self._pace = pace
         self._pulse = Pulse(clock)
-        self._sending: dict[Notice, Deferred[None]] = {}
+        # By (job, lease): one that was claimed anew may be sent here before its earlier attempt has ended.
+        self._sending: dict[tuple[int, int], tuple[Notice, Deferred[None]]] = {}
+        self._stopping = False
         self._loop: Deferred[None] | None = None
         self._forget: Callable[[], None] = lambda: None
 
@@ -102,41 +103,45 @@ class Notifier:
     async def stop(self, grace: float = GRACE) -> None:
         """Send nothing new, give what is being sent ``grace`` seconds, and hand back the rest.
 
-        Completes when nothing is being sent any more, and what was not acknowledged is handed back or the database away.
+        Completes when nothing is being sent any more, and the rest is handed back or the database away.
         """
+        self._stopping = True
         self._forget()
-        if self._loop is not None:
-            self._loop.cancel()
-            await self._loop
-        sending = dict(self._sending)
+        self._pulse.beat()
 
         def end() -> None:
-            for one in list(self._sending.values()):
-                one.cancel()
+            for deferred in (self._loop, *(sending for _, sending in self._sending.values())):
+                if deferred is not None:
+                    deferred.cancel()
 
         hurry = self._clock.callLater(grace, end)
-        # A copy of each: an errback that is added here would otherwise be what others wait for.
-        await DeferredList(list(sending.values()))
+        if self._loop is not None:
+            await self._loop
+        await DeferredList([sending for _, sending in self._sending.values()])
         if hurry.active():
             hurry.cancel()
+
+    # Taking ---------------------------------------------------------------------------------------------------
 
     def _hear(self, word: str) -> None:
         if word in ("", news.NOTICE):
             self._pulse.beat()
 
     async def _run(self) -> None:
-        while True:
-            taken = await self._take()
-            if not taken:
+        while not self._stopping:
+            if not await self._take():
                 await self._pulse.wait(self._pace.poll)
 
     async def _take(self) -> int:
         room = self._pace.at_once - len(self._sending)
         if room <= 0:
             return 0
-        busy = Counter(notice.host for notice in self._sending)
+        busy = Counter(notice.host for notice, _ in self._sending.values())
         try:
             taken = await self._notices.claim(room, self._pace.per_host, busy)
+            if self._stopping:
+                await self._notices.release(taken)
+                return 0
         except DataMoverError as error:
             log.warn("notices cannot be looked for: {error}", error=error.message)
             return 0
@@ -145,10 +150,108 @@ class Notifier:
         return len(taken)
 
     def _begin(self, notice: Notice) -> None:
-        def ended(_: object) -> None:
-            del self._sending[notice]
-            self._pulse.beat()
+        key = notice.job, notice.lease
+        begun: Deferred[None] = Deferred()
 
-        delivering = Deferred.fromCoroutine(self._deliver(notice))
-        self._sending[notice] = delivering
-        delivering.addErrback(_end_of_delivery, notice.job).addCallback(ended)
+        async def deliver() -> None:
+            try:
+                await begun
+                await self._deliver(notice)
+            finally:
+                del self._sending[key]
+                self._pulse.beat()
+
+        sending = Deferred.fromCoroutine(deliver()).addErrback(_end_of_delivery, notice.job)
+        self._sending[key] = notice, sending
+        begun.callback(None)
+
+    # Sending --------------------------------------------------------------------------------------------------
+
+    async def _deliver(self, notice: Notice) -> None:
+        """Make one attempt, and write what came of it; what cannot be written is sent again."""
+        try:
+            await self._attempt(notice)
+        except Unavailable as error:
+            log.warn(
+                "what came of the notice of job {job} is not written: {error}", job=notice.job, error=error.message
+            )
+
+    async def _attempt(self, notice: Notice) -> None:
+        try:
+            await self._post(notice)
+        except CancelledError:
+            await self._notices.release([notice])
+        except DataMoverError as error:
+            pause = backoff(notice.attempt, self._settings, self._random)
+            if error.retry_after is not None:
+                pause = max(pause, min(error.retry_after, LONGEST_PAUSE))
+            log.info(
+                "the notice of job {job} is sent again in {pause:.0f} s: {error}",
+                job=notice.job,
+                pause=pause,
+                error=error.message,
+            )
+            await self._notices.put_off(notice, error, pause)
+        else:
+            log.info("{url} knows of the end of job {job}", url=notice.url.shown, job=notice.job)
+            await self._notices.delivered(notice)
+
+    async def _post(self, notice: Notice) -> None:
+        """Send a notice; raises what kept it from being acknowledged."""
+        signed = letter(notice, self._secrets.secret(notice.owner), self._wall())
+        posting = Deferred.fromCoroutine(self._http.post(notice.url.url, signed.body, signed.headers))
+        posting.addTimeout(self._pace.timeout, self._clock)
+        try:
+            answer = await posting
+        except defer.TimeoutError:
+            raise TimedOut(
+                f"{notice.url.shown} did not answer within {self._pace.timeout:g} s", scope=Scope.SERVICE
+            ) from None
+        if not 200 <= answer.status < 300:
+            raise ServerError(f"{answer.head.answered}", scope=Scope.SERVICE, retry_after=answer.retry_after)
+
+
+def _end_of_loop(failure: Failure) -> None:
+    if not isinstance(failure.value, CancelledError):
+        log.failure("the loop of the notices ended", failure)
+
+
+def _end_of_delivery(failure: Failure, job: int) -> None:
+    if not isinstance(failure.value, CancelledError):
+        log.failure("the notice of job {job} broke off", failure, job=job)
+
+
+class NoticeService(Service):
+    """The notifier as a part of the running service; ``opened`` completes when the database may be used."""
+
+    def __init__(
+        self, notifier: Notifier, opened: Callable[[], Awaitable[None]], close: Callable[[], Awaitable[None]]
+    ) -> None:
+        """``close`` drops the connections that notices were sent over."""
+        self._notifier = notifier
+        self._opened = opened
+        self._close = close
+        self._starting: Deferred[None] | None = None
+
+    def startService(self) -> None:  # noqa: N802
+        super().startService()
+        self._starting = Deferred.fromCoroutine(self._start()).addErrback(_end_of_loop)
+
+    async def _start(self) -> None:
+        try:
+            await self._opened()
+        except (StartError, Unavailable):
+            return  # The service stops before it has begun; whoever opens the database says why.
+        self._notifier.start()
+
+    def stopService(self) -> "Deferred[None]":  # noqa: N802
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        starting, self._starting = self._starting, None
+        if starting is not None:
+            starting.cancel()
+            await starting
+        await self._notifier.stop()
+        await self._close()

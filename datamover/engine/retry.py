@@ -13,6 +13,8 @@ from datamover.jobs.values import State
 
 LONGEST_PAUSE = 86_400.0
 """Seconds that a server may ask us to wait."""
+MANY = 60
+"""Failures by which the longest pause is reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class Verdict:
 
 def backoff(failures: int, settings: Transfers, random: Callable[[], float]) -> float:
     """Return the seconds to wait after so many failures; ``random`` returns numbers from 0 to 1."""
-    pause = min(settings.retry_cap, settings.retry_base * 2.0 ** max(0, min(failures, 60) - 1))
+    pause = min(settings.retry_cap, settings.retry_base * 2.0 ** max(0, min(failures, MANY) - 1))
     return pause * (0.5 + random() / 2)
 
 
@@ -49,9 +51,7 @@ def judge(
     failures += 0 if free and error.retryable else 1
     if not error.retryable or failures >= max_attempts:
         return Verdict(State.FAILED, failures)
-    longest = settings.retry_cap
-    pause = longest if error.slow else min(longest, settings.retry_base * 2.0 ** max(0, min(failures, 60) - 1))
-    pause *= 0.5 + random() / 2
+    pause = backoff(MANY if error.slow else failures, settings, random)
     if error.retry_after is not None:
         pause = max(pause, min(error.retry_after, LONGEST_PAUSE))
     return Verdict(State.PENDING, failures, pause)

@@ -82,6 +82,20 @@ class JobControl:
 
         await self._database.transaction(do)
 
+    async def renotify_job(self, id: int, owner: str | None) -> None:  # noqa: A002
+        """Have a job's end told once more, from the first attempt on. Raises UnknownJob and InvalidState."""
+
+        async def do(cursor: Cursor) -> None:
+            state = await self._locked(cursor, id, owner)
+            if not state.terminal:
+                raise InvalidState(f"job {id} is {state.value}: its notice is sent when it has ended")
+            if not await cursor.fetch(self._queries["renotify"], {"job": id}):
+                raise InvalidState(f"job {id} was asked for without notify: there is nobody to tell")
+            await self._tell(cursor, id, "renotified", {"by": owner or "administrator"})
+            await self._notify(cursor, news.NOTICE)
+
+        await self._database.transaction(do)
+
     async def hold(self, destination: str, reason: str) -> None:
         """Let nothing new go to, or come from, a destination until it is released; what runs goes on."""
         await self._database.execute(self._queries["hold"], {"name": place_side(destination), "reason": reason})

@@ -1,7 +1,8 @@
 """What processes tell each other through the database, so that nobody has to wait for the next poll.
 
 A hint, never a fact: a word may be lost with the connection that would have brought it, so whoever listens also polls.
-The words: "work" (something may be claimed), "stop" (a running transfer is to stop), "ended ID" (a job is terminal).
+The words: "work" (something may be claimed), "stop" (a running transfer is to stop), "ended ID" (a job is terminal),
+"notice" (somebody is to be told of an end).
 """
 
 from collections.abc import Awaitable, Callable
@@ -12,6 +13,7 @@ CHANNEL = "datamover"
 WORK = "work"
 STOP = "stop"
 ENDED = "ended"
+NOTICE = "notice"
 
 
 class Listening(Protocol):

@@ -28,6 +28,10 @@ FROM jsonb_to_recordset(%(files)s) AS f (
     source_destination text, source_path text, destination text, path text, naming text, target text, checksum text,
     expected_size bigint);
 
+-- name: insert_notice
+INSERT INTO notices (job, owner, url, sealed, host)
+VALUES (%(job)s, %(owner)s, %(url)s, %(sealed)s, %(host)s);
+
 -- name: read_queued
 SELECT coalesce(sum(files_total - files_completed - files_failed - files_cancelled), 0)::bigint AS files
 FROM jobs WHERE finished_at IS NULL;
@@ -171,17 +175,31 @@ WHERE id = %(job)s AND state IN ('FAILED', 'PARTIAL');
 UPDATE jobs SET files_cancelled = files_cancelled + %(files)s WHERE id = %(job)s;
 
 -- name: finish_jobs
--- A job whose last file is terminal is terminal itself.
-UPDATE jobs
-SET finished_at = now(),
-    error = CASE WHEN files_completed < files_total THEN error END,
-    state = CASE WHEN files_completed = files_total THEN 'COMPLETED'
-                 WHEN cancelled THEN 'CANCELLED'
-                 WHEN files_completed > 0 THEN 'PARTIAL'
-                 ELSE 'FAILED' END
-WHERE id = ANY (%(jobs)s) AND finished_at IS NULL
-  AND files_completed + files_failed + files_cancelled = files_total
-RETURNING id, state;
+-- A job whose last file is terminal is terminal itself, and who asked for it is to be told.
+WITH ended AS (
+    UPDATE jobs
+    SET finished_at = now(),
+        error = CASE WHEN files_completed < files_total THEN error END,
+        state = CASE WHEN files_completed = files_total THEN 'COMPLETED'
+                     WHEN cancelled THEN 'CANCELLED'
+                     WHEN files_completed > 0 THEN 'PARTIAL'
+                     ELSE 'FAILED' END
+    WHERE id = ANY (%(jobs)s) AND finished_at IS NULL
+      AND files_completed + files_failed + files_cancelled = files_total
+    RETURNING *
+), noted AS (
+    UPDATE notices n
+    SET id = gen_random_uuid(), state = 'DUE', attempt = 0, lease = n.lease + 1, next_attempt_at = now(),
+        delivered_at = NULL, error = NULL,
+        payload = jsonb_strip_nulls(jsonb_build_object(
+            'status', e.state, 'at', to_char(e.finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+            'label', e.label, 'request_id', e.request_id, 'files_total', e.files_total,
+            'files_completed', e.files_completed, 'files_failed', e.files_failed, 'bytes_done', e.bytes_settled,
+            'error', e.error))
+    FROM ended e WHERE n.job = e.id
+    RETURNING pg_notify('datamover', 'notice')
+)
+SELECT id, state FROM ended;
 
 -- Work ---------------------------------------------------------------------------------------------------------
 
@@ -500,6 +518,55 @@ SET files_completed = files_completed + c.completed, files_failed = files_failed
     error = coalesce(e.error, j.error), first_error = coalesce(j.first_error, e.error)
 FROM counted c LEFT JOIN erred e USING (job)
 WHERE j.id = c.job;
+
+-- Notices ------------------------------------------------------------------------------------------------------
+
+-- name: claim_notices
+-- Every receiver's queue is looked at from its front, so that one which is slow or away costs the others nothing. A
+-- claimed notice is its claimer's until the time of its next attempt, which is put off.
+WITH RECURSIVE hosts AS (
+    (SELECT host FROM notices WHERE state = 'DUE' ORDER BY host LIMIT 1)
+    UNION ALL
+    SELECT next.host FROM hosts h CROSS JOIN LATERAL (
+        SELECT n.host FROM notices n WHERE n.state = 'DUE' AND n.host > h.host ORDER BY n.host LIMIT 1) AS next
+), chosen AS (
+    SELECT next.job FROM hosts h
+    LEFT JOIN unnest(%(busy)s::text[], %(counts)s::integer[]) AS b (host, active) ON b.host = h.host
+    CROSS JOIN LATERAL (
+        SELECT n.job, n.next_attempt_at FROM notices n
+        WHERE n.state = 'DUE' AND n.host = h.host AND n.next_attempt_at <= now()
+        ORDER BY n.next_attempt_at, n.job
+        LIMIT greatest(0, %(per_host)s - coalesce(b.active, 0))) AS next
+    ORDER BY next.next_attempt_at, next.job LIMIT %(room)s
+), locked AS (
+    SELECT n.job FROM notices n JOIN chosen USING (job)
+    WHERE n.state = 'DUE' AND n.next_attempt_at <= now() FOR UPDATE OF n SKIP LOCKED
+)
+UPDATE notices n
+SET attempt = n.attempt + 1, lease = n.lease + 1, next_attempt_at = now() + %(lease)s * interval '1 second'
+FROM locked WHERE n.job = locked.job
+RETURNING n.job, n.id::text, n.owner, n.url, n.sealed, n.host, n.attempt, n.lease, n.payload;
+
+-- name: deliver_notice
+UPDATE notices SET state = 'DELIVERED', delivered_at = now(), error = NULL
+WHERE job = %(job)s AND lease = %(lease)s AND state = 'DUE'
+RETURNING job;
+
+-- name: put_off_notice
+UPDATE notices SET next_attempt_at = now() + %(pause)s * interval '1 second', error = %(error)s
+WHERE job = %(job)s AND lease = %(lease)s AND state = 'DUE'
+RETURNING next_attempt_at;
+
+-- name: release_notices
+-- What an engine that stops had not sent, or does not know the answer to.
+UPDATE notices n SET next_attempt_at = now()
+FROM unnest(%(jobs)s::integer[], %(leases)s::bigint[]) AS held (job, lease)
+WHERE n.job = held.job AND n.lease = held.lease AND n.state = 'DUE';
+
+-- name: renotify
+UPDATE notices SET state = 'DUE', attempt = 0, lease = lease + 1, next_attempt_at = now(), delivered_at = NULL
+WHERE job = %(job)s AND state <> 'WAITING'
+RETURNING job;
 
 -- name: lock_installation
 SELECT id::text, proof FROM installation FOR UPDATE;

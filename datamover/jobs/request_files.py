@@ -21,7 +21,7 @@ from datamover.registry.urls import WebUrl, shown
 LARGEST_SIZE = 2**53
 """Bytes: what a double tells exactly."""
 FILE_KEYS = frozenset({"source", "destination", "path", "checksum", "size"})
-NOT_YET = frozenset({"notify"})
+NOT_YET: frozenset[str] = frozenset()
 HEX_DIGITS = {"sha256": 64, "sha512": 128, "sha1": 40, "md5": 32}
 PLACE_SCHEMES = frozenset({"file", "sftp", "scp"})
 
@@ -43,6 +43,8 @@ class Rules:
     max_attempts: int
     """Where the request does not say."""
     datasets: Datasets = Datasets({})  # noqa: RUF009 - frozen
+    check_notice: Callable[[str], None] = lambda _: None
+    """Refuses a URL that this client's notices may not be sent to, with a RequestError."""
 
 
 @contextmanager
@@ -159,6 +161,24 @@ def url_source(text: str, key: str, rules: Rules) -> UrlSource:
         )
     with at(key):
         url = rules.read_url(text)
+    return UrlSource(url.text, url.shown)
+
+
+def notice_url(value: object, key: str, rules: Rules) -> UrlSource:
+    """Return the URL that a job's end is told to.
+
+    Raises InvalidRequest (no URL, a login in it, or nothing to sign with) and SourceNotAllowed.
+    """
+    try:
+        url = WebUrl.parse(value) if isinstance(value, str) else None
+    except (InvalidRequest, UnsupportedScheme):
+        url = None
+    if url is None:
+        raise InvalidRequest(
+            f"{key}: {told(value)}: expected an http(s) URL without a login, such as https://portal.example.org/moved"
+        )
+    with at(key):
+        rules.check_notice(url.text)
     return UrlSource(url.text, url.shown)
 
 

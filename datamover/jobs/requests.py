@@ -21,6 +21,7 @@ from datamover.jobs.request_files import (
     check_file,
     is_array,
     known_keys,
+    notice_url,
     told,
     whole,
 )
@@ -36,6 +37,7 @@ MOST_ATTEMPTS = 100
 JOB_KEYS = frozenset(
     {
         "files", "overwrite", "archive", "request_id", "label", "max_attempts", "priority", "deadline", "on_failure",
+        "notify",
     }
 )  # fmt: skip
 DEFAULT_PRIORITY = 3
@@ -77,6 +79,7 @@ def checking(request: object, rules: Rules) -> Generator[None, None, NewJob]:
     if "deadline" in request and not _is_deadline(deadline):
         raise InvalidRequest(f"deadline: {told(deadline)}: expected seconds from now, at most {LONGEST_DEADLINE}")
     on_failure = _choice(request, "on_failure", ["continue", "stop"]) or "continue"
+    notify = notice_url(request["notify"], "notify", rules) if "notify" in request else None
     digest = None if request_id is None else hashlib.sha256()
     files: list[NewFile] = []
     targets = Targets(shared=archive is not None)
@@ -100,11 +103,14 @@ def checking(request: object, rules: Rules) -> Generator[None, None, NewJob]:
         priority=priority,
         deadline=None if deadline is None else float(deadline),
         stop_on_failure=on_failure == "stop",
+        notify=notify,
     )
     if digest is None:
         return job
     told_attempts = max_attempts if "max_attempts" in request else None
     rest = [job.overwrite.value, archive, job.label, told_attempts, priority, job.deadline, on_failure]
+    if job.notify is not None:
+        rest.append(job.notify.url)
     digest.update(json.dumps(rest).encode())
     return replace(job, fingerprint=digest.hexdigest())
 

@@ -17,6 +17,7 @@ from datamover.jobs.values import (
     Naming,
     NewFile,
     NewJob,
+    Notice,
     Overwrite,
     PlaceSource,
     Progress,
@@ -26,6 +27,7 @@ from datamover.jobs.values import (
     UrlSource,
     source_host,
 )
+from datamover.registry.urls import WebUrl
 
 Row = Mapping[str, Any]
 
@@ -74,6 +76,32 @@ def file_parameters(job: NewJob, cipher: Seal) -> Iterator[dict[str, Any]]:
             "checksum": str(file.checksum) if file.checksum else None,
             "expected_size": file.size,
         }
+
+
+def notice_parameters(job: int, owner: str, url: UrlSource, cipher: Seal) -> dict[str, Any]:
+    """Return what ``insert_notice`` asks for."""
+    return {
+        "job": job,
+        "owner": owner,
+        "url": url.shown,
+        "sealed": cipher.seal(url.url) if url.url != url.shown else None,
+        "host": WebUrl.parse(url.url).authority,
+    }
+
+
+def notice(row: Row, cipher: Seal) -> Notice:
+    """Return what ``claim_notices`` gave."""
+    url = cipher.open(bytes(row["sealed"])) if row["sealed"] is not None else row["url"]
+    return Notice(
+        job=row["job"],
+        id=row["id"],
+        owner=row["owner"],
+        url=UrlSource(url, row["url"]),
+        host=row["host"],
+        attempt=row["attempt"],
+        lease=row["lease"],
+        payload=row["payload"],
+    )
 
 
 def _leader(job: NewJob, index: int, file: NewFile) -> int:

@@ -102,6 +102,9 @@ class JobStore(JobControl):
             return await self._found(cursor, job, where)
         common = {"job": made["id"], "owner": job.owner, "priority": job.priority}
         await cursor.execute(self._queries["insert_transfers"], {**common, "files": Json(list(files))})
+        if job.notify is not None:
+            notice = rows.notice_parameters(made["id"], job.owner, job.notify, self._cipher)
+            await cursor.execute(self._queries["insert_notice"], notice)
         event = {"job": made["id"], "file": None, "kind": "submitted", "details": Json({"files": len(files)})}
         await cursor.execute(self._queries["insert_event"], event)
         return Submitted(made["id"], State.PENDING, created=True)
@@ -239,6 +242,11 @@ class JobStore(JobControl):
     async def retry(self, id: int, owner: str | None = None) -> JobRecord:  # noqa: A002
         """Put what failed back in the queue; return the job as it is then. Raises UnknownJob and InvalidState."""
         await self.retry_job(id, owner)
+        return await self.job(id, owner)
+
+    async def renotify(self, id: int, owner: str | None = None) -> JobRecord:  # noqa: A002
+        """Have the client told of a job's end once more; return the job. Raises UnknownJob and InvalidState."""
+        await self.renotify_job(id, owner)
         return await self.job(id, owner)
 
     # Waiting --------------------------------------------------------------------------------------------------

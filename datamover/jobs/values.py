@@ -167,6 +167,26 @@ class NewJob:
     """Seconds from the submission."""
     stop_on_failure: bool = False
     """A file that fails ends the job."""
+    notify: UrlSource | None = None
+    """Who is to be told of the job's end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What a client is to be told of a job's end, as an engine that has claimed it sees it."""
+
+    job: int
+    id: str
+    """The same for every attempt: the receiver knows a repetition by it."""
+    owner: str
+    url: UrlSource
+    host: str
+    """With its port."""
+    attempt: int
+    """Counted from 1."""
+    lease: int
+    """Fencing number: a newer claim has a greater one."""
+    payload: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

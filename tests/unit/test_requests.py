@@ -168,7 +168,10 @@ REFUSED: list[tuple[Any, type[errors.RequestError], str]] = [
     (one(deadline="soon"), errors.InvalidRequest, "deadline: 'soon': expected seconds from now"),
     (one(deadline=None), errors.InvalidRequest, "deadline: nil: expected seconds from now"),
     (one(on_failure="explode"), errors.InvalidRequest, "on_failure: 'explode': expected one of"),
-    (one(notify="https://example.org/"), errors.InvalidRequest, "notify: is not available yet"),
+    (one(notify=5), errors.InvalidRequest, "notify: 5: expected an http(s) URL"),
+    (one(notify="ftp://example.org/"), errors.InvalidRequest, "notify: 'ftp://example.org/': expected an http(s) URL"),
+    (one(notify="https://u:s3cret@example.org/"), errors.InvalidRequest, "notify: 'https://example.org/': expected"),
+    (many(one(notify="https://example.org/")), errors.InvalidRequest, "files[0].notify: unknown key"),
     (many(one(), one()), errors.InvalidRequest, "files[1] and files[0] have the same target 'in/a.csv'"),
     (many(one(path="in/"), one()), errors.InvalidRequest, "files[1] and files[0] have the same target 'in/a.csv'"),
     (

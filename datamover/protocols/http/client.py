@@ -85,6 +85,14 @@ class HttpClient:
         reply = await self._ask(method.encode("ascii"), WebUrl.parse(url), dict(headers or {}), payload)
         return await whole(reply, limit)
 
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Send ``body`` and return the answer with the beginning of its body; no redirect is followed.
+
+        Raises InvalidRequest and UnsupportedScheme for what is no URL, SourceNotAllowedHere, and what breaks before
+        the answer's head is here. Cancelling drops the connection.
+        """
+        return await beginning(await self._ask(b"POST", WebUrl.parse(url), dict(headers), Payload(body)))
+
     async def close(self) -> None:
         """Cancel what waits for an answer and drop every connection; completes when the sockets are gone."""
         await self._sender.close()
