@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from datamover.engine.lease import RELIABLE, Ending, Lease
+from datamover.engine.observer import UNOBSERVED, Observer
 from datamover.engine.pulse import Pulse
 from datamover.errors import DataMoverError, Unavailable
 from datamover.jobs import news
@@ -62,6 +63,7 @@ class Dispatcher:
         clock: IReactorTime,
         monotonic: Callable[[], float],
         heard: news.News,
+        observer: Observer = UNOBSERVED,
     ) -> None:
         self._queue = queue
         self._work = work
@@ -71,6 +73,7 @@ class Dispatcher:
         self._clock = clock
         self._monotonic = monotonic
         self._news = heard
+        self._observer = observer
         # By (transfer, lease): a lease that is lost here may be claimed here again before its work has ended.
         self._runs: dict[tuple[int, int], _Run] = {}
         self._pulse = Pulse(clock)
@@ -82,6 +85,11 @@ class Dispatcher:
     def active(self) -> int:
         """Groups that are worked on."""
         return len(self._runs)
+
+    @property
+    def running(self) -> bool:
+        """Whether every loop runs."""
+        return bool(self._loops) and not self._stopping and not any(loop.called for loop in self._loops)
 
     def start(self) -> None:
         """Begin to work."""
@@ -130,6 +138,7 @@ class Dispatcher:
     async def _take(self, room: int) -> int:
         ends_at = self._monotonic() + self._queue.lease * RELIABLE
         groups = await self._queue.claim(self._bounds, room)
+        self._observer.claimed(len(groups))
         for group in groups:
             self._begin(group, Lease(group.leader, ends_at, self._monotonic))
         return len(groups)
@@ -157,7 +166,7 @@ class Dispatcher:
         pause = Pulse(self._clock)
         while True:
             await self._steadily(self._renew)
-            await self._steadily(self._queue.take_over)
+            self._observer.taken_over(await self._steadily(self._queue.take_over))
             await pause.wait(self._queue.lease / BEATS)
 
     async def _renew(self) -> int:
@@ -187,12 +196,13 @@ class Dispatcher:
     def _lose(self, run: _Run, why: str) -> None:
         if self._runs.get(_key(run.lease.leader)) is run and run.lease.ending is not Ending.LOST:
             log.warn(
-                "lost the lease on transfer {id} of job {job}: {why}",
-                id=run.lease.leader.id,
+                "lost the lease on transfer {transfer} of job {job}: {why}",
+                transfer=run.lease.leader.id,
                 job=run.lease.leader.job,
                 why=why,
             )
             run.lease.end(Ending.LOST)
+            self._observer.lease_lost()
 
     def _hear(self, word: str) -> None:
         if word in ("", news.WORK):

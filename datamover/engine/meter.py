@@ -17,6 +17,8 @@ class Meter:
         self.stage = stage
         """What is being done, in words."""
         self.bytes_done = 0
+        self.moved = 0
+        """Bytes that this attempt moved and that nobody has counted yet."""
         self.size: int | None = None
         self.digest: str | None = None
         self.part: str | None = None

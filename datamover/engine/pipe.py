@@ -91,6 +91,7 @@ class Pipe:
             self._side = Scope.SOURCE
             self._written += len(data)
             self._meter.bytes_done = self._written
+            self._meter.moved += len(data)
             if self._throttle is not None:
                 self._held_since = self._clock.seconds()
                 self._throttled += await self._throttle.take(len(data))

@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from datamover.engine.meter import Meter
+from datamover.engine.observer import UNOBSERVED, Observer
 from datamover.engine.pulse import Pulse
 from datamover.errors import Unavailable
 from datamover.jobs.queue import Outcome
@@ -39,10 +40,12 @@ _Entry = tuple[Outcome, "Deferred[None]"]
 class Recorder:
     """One loop for all transfers of this process."""
 
-    def __init__(self, queue: Written, clock: IReactorTime) -> None:
+    def __init__(self, queue: Written, clock: IReactorTime, observer: Observer = UNOBSERVED) -> None:
         self._queue = queue
         self._clock = clock
+        self._observer = observer
         self._meters: dict[int, Meter] = {}
+        self._destinations: dict[int, str] = {}
         self._outcomes: list[_Entry] = []
         self._tried: list[Deferred[None]] = []
         self._pulse = Pulse(clock)
@@ -53,13 +56,15 @@ class Recorder:
     def meters(self) -> Sequence[Meter]:
         return tuple(self._meters.values())
 
-    def watch(self, meter: Meter) -> Callable[[], None]:
-        """Write this meter's figures from now on; return what ends that."""
+    def watch(self, meter: Meter, destination: str) -> Callable[[], None]:
+        """Write this meter's figures from now on, and count what it moves; return what ends that."""
         self._meters[meter.transfer] = meter
+        self._destinations[meter.transfer] = destination
 
         def forget() -> None:
+            self._count(meter, destination)
             if self._meters.get(meter.transfer) is meter:
-                del self._meters[meter.transfer]
+                del self._meters[meter.transfer], self._destinations[meter.transfer]
 
         return forget
 
@@ -111,6 +116,7 @@ class Recorder:
             self._sampled_at = now
             for meter in self._meters.values():
                 meter.sample(now)
+                self._count(meter, self._destinations[meter.transfer])
         outcomes, self._outcomes = self._outcomes, []
         tried, self._tried = self._tried, []
         try:
@@ -119,6 +125,11 @@ class Recorder:
             for waiter in tried:
                 if not waiter.called:
                     waiter.callback(None)
+
+    def _count(self, meter: Meter, destination: str) -> None:
+        moved, meter.moved = meter.moved, 0
+        if moved:
+            self._observer.bytes_moved(destination, moved)
 
     async def _written(self, outcomes: list[_Entry]) -> bool:
         ended = {entry[0].leader.id for entry in outcomes}

@@ -39,6 +39,11 @@ class EngineService(Service):
         self._recording: Deferred[None] | None = None
         self._starting: Deferred[None] | None = None
 
+    @property
+    def working(self) -> bool:
+        """Whether work is taken."""
+        return self._dispatcher is not None and self._dispatcher.running
+
     def startService(self) -> None:  # noqa: N802
         super().startService()
         self._starting = Deferred.fromCoroutine(self._start())

@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from datamover.engine.attempt import Attempt, Done, FileAttempt, Rooms
 from datamover.engine.group import GroupAttempt
 from datamover.engine.lease import Ending, Lease, Parked
+from datamover.engine.observer import UNOBSERVED, Observer
 from datamover.engine.recorder import Recorder
 from datamover.engine.retry import judge
 from datamover.engine.staging import Staging
@@ -21,11 +22,27 @@ from datamover.jobs.values import State
 
 log = Logger()
 
+_OUTCOMES = {
+    State.COMPLETED: "completed",
+    State.PENDING: "retrying",
+    State.FAILED: "failed",
+    State.CANCELLED: "cancelled",
+}
+"""What an attempt's end is called where it is counted."""
+
 
 class Worker:
     """What the dispatcher calls for each group; ``random`` returns numbers from 0 to 1."""
 
-    def __init__(self, rooms: Rooms, recorder: Recorder, staging: Staging, random: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        rooms: Rooms,
+        recorder: Recorder,
+        staging: Staging,
+        random: Callable[[], float],
+        observer: Observer = UNOBSERVED,
+    ) -> None:
+        self._observer = observer
         self._rooms = rooms
         self._recorder = recorder
         self._staging = staging
@@ -36,19 +53,25 @@ class Worker:
         try:
             attempt = self._attempt(group, lease)
         except DataMoverError as error:
-            await self._recorder.settle(self._failed(lease, error, None))
+            await self._settle(self._failed(lease, error, None))
             return
-        forget = [self._recorder.watch(meter) for meter in attempt.meters]
+        forget = [self._recorder.watch(meter, group.leader.destination) for meter in attempt.meters]
         try:
             outcome = await self._outcome(attempt, lease)
             await attempt.close()
             if outcome is None:
+                self._observer.attempt_ended("lost" if lease.ending is Ending.LOST else "parked", None)
                 await self._recorder.caught_up()
             else:
-                await self._recorder.settle(outcome)
+                await self._settle(outcome)
         finally:
             for end in forget:
                 end()
+
+    async def _settle(self, outcome: Outcome) -> None:
+        code = outcome.error.code if outcome.error else None
+        self._observer.attempt_ended(_OUTCOMES[outcome.state], code)
+        await self._recorder.settle(outcome)
 
     def _attempt(self, group: Group, lease: Lease) -> Attempt:
         if group.leader.staged:
@@ -74,7 +97,7 @@ class Worker:
         except DataMoverError as error:
             outcome = self._failed(lease, error, attempt)
         except Exception:  # A bug of ours must not take the queue with it: told, logged, tried again.
-            log.failure("job {job}: a bug", job=lease.leader.job)
+            log.failure("job {job}: a bug", job=lease.leader.job, transfer=lease.leader.id)
             outcome = self._failed(lease, InternalError("an error of the service itself; its log has more"), attempt)
         else:
             return self._completed(lease, attempt, done)
@@ -86,7 +109,7 @@ class Worker:
 
     def _completed(self, lease: Lease, attempt: Attempt, done: Done) -> Outcome:
         leader = lease.leader
-        log.info("job {job}: moved {source}", job=leader.job, source=leader.source.shown)
+        log.info("job {job}: moved {source}", job=leader.job, transfer=leader.id, source=leader.source.shown)
         return Outcome(
             leader,
             State.COMPLETED,
@@ -111,6 +134,7 @@ class Worker:
         log.warn(
             "job {job}: attempt {attempt} at {source}: {code}: {error}",
             job=leader.job,
+            transfer=leader.id,
             attempt=leader.attempt,
             source=leader.source.shown,
             code=error.code,
