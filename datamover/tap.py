@@ -10,7 +10,7 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator
-from functools import cache, cached_property, partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,11 @@ from datamover.datasets.configured import Datasets
 from datamover.engine.attempt import Rooms
 from datamover.engine.digest import Offload
 from datamover.engine.dispatcher import Dispatcher
-from datamover.engine.notifier import NoticeService, Notifier
+from datamover.engine.notifier import Notifier
 from datamover.engine.recorder import Recorder
-from datamover.engine.service import EngineService
+from datamover.engine.service import EngineService, NoticeService
 from datamover.engine.staging import Staging
-from datamover.engine.throttle import Throttle
+from datamover.engine.throttle import Throttles
 from datamover.engine.transfer import Tools
 from datamover.engine.worker import Worker
 from datamover.errors import ConfigError
@@ -171,18 +171,16 @@ def _engine(house: House) -> Iterator[Service]:
     recorder = Recorder(queue, reactor)
     staging = Staging(settings.service.data_directory / "staging", node, reactor, house.offload)
 
-    @cache
-    def throttle(destination: str) -> Throttle | None:
-        bandwidth = house.registry.get(destination).bandwidth
-        return Throttle(reactor, bandwidth) if bandwidth else None
+    throttles = Throttles(reactor, {name: house.registry.get(name).bandwidth for name in house.registry.names()})
 
     async def dispatcher() -> Dispatcher:
         tools = Tools(reactor, house.offload, settings.transfers, await identify(house.database, house.key))
-        rooms = Rooms(tools, house.registry, queue, throttle, house.datasets.by_scheme)
+        rooms = Rooms(tools, house.registry, queue, throttles.of, house.datasets.by_scheme)
         return Dispatcher(
             queue,
             Worker(rooms, recorder, staging, random.random),
             bounds=house.bounds,
+            throttles=throttles,
             upkeep=Upkeep(house.database, settings.jobs.retention),
             max_active=settings.service.max_active,
             clock=reactor,

@@ -6,11 +6,10 @@ the same id. Which notices are due, and what becomes of them, is written by ``da
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from twisted.application.service import Service
 from twisted.internet import defer
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
@@ -21,7 +20,7 @@ from datamover.config import Transfers
 from datamover.engine.pulse import Pulse
 from datamover.engine.retry import LONGEST_PAUSE, backoff
 from datamover.engine.signing import letter
-from datamover.errors import DataMoverError, Scope, ServerError, StartError, TimedOut, Unavailable
+from datamover.errors import DataMoverError, Scope, ServerError, TimedOut, Unavailable
 from datamover.jobs import news
 from datamover.jobs.notices import Notices
 from datamover.jobs.values import Notice
@@ -219,39 +218,3 @@ def _end_of_loop(failure: Failure) -> None:
 def _end_of_delivery(failure: Failure, job: int) -> None:
     if not isinstance(failure.value, CancelledError):
         log.failure("the notice of job {job} broke off", failure, job=job)
-
-
-class NoticeService(Service):
-    """The notifier as a part of the running service; ``opened`` completes when the database may be used."""
-
-    def __init__(
-        self, notifier: Notifier, opened: Callable[[], Awaitable[None]], close: Callable[[], Awaitable[None]]
-    ) -> None:
-        """``close`` drops the connections that notices were sent over."""
-        self._notifier = notifier
-        self._opened = opened
-        self._close = close
-        self._starting: Deferred[None] | None = None
-
-    def startService(self) -> None:  # noqa: N802
-        super().startService()
-        self._starting = Deferred.fromCoroutine(self._start()).addErrback(_end_of_loop)
-
-    async def _start(self) -> None:
-        try:
-            await self._opened()
-        except (StartError, Unavailable):
-            return  # The service stops before it has begun; whoever opens the database says why.
-        self._notifier.start()
-
-    def stopService(self) -> "Deferred[None]":  # noqa: N802
-        super().stopService()
-        return Deferred.fromCoroutine(self._stop())
-
-    async def _stop(self) -> None:
-        starting, self._starting = self._starting, None
-        if starting is not None:
-            starting.cancel()
-            await starting
-        await self._notifier.stop()
-        await self._close()

@@ -7,6 +7,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from datamover.engine.dispatcher import Dispatcher
+from datamover.engine.notifier import Notifier
 from datamover.engine.recorder import Recorder
 from datamover.engine.staging import Staging
 from datamover.errors import StartError, Unavailable
@@ -77,3 +78,40 @@ class EngineService(Service):
         if self._recording is not None:
             await self._recording
         await self._staging.close()
+
+
+class NoticeService(Service):
+    """The notifier as a part of the running service; ``opened`` completes when the database may be used."""
+
+    def __init__(
+        self, notifier: Notifier, opened: Callable[[], Awaitable[None]], close: Callable[[], Awaitable[None]]
+    ) -> None:
+        """``close`` drops the connections that notices were sent over."""
+        self._notifier = notifier
+        self._opened = opened
+        self._close = close
+        self._starting: Deferred[None] | None = None
+
+    def startService(self) -> None:  # noqa: N802
+        super().startService()
+        self._starting = Deferred.fromCoroutine(self._start())
+        self._starting.addErrback(lambda failure: log.failure("notices are not sent", failure))
+
+    async def _start(self) -> None:
+        try:
+            await self._opened()
+        except (CancelledError, StartError, Unavailable):
+            return  # The service stops before it has begun; whoever opens the database says why.
+        self._notifier.start()
+
+    def stopService(self) -> "Deferred[None]":  # noqa: N802
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        starting, self._starting = self._starting, None
+        if starting is not None:
+            starting.cancel()
+            await starting
+        await self._notifier.stop()
+        await self._close()
