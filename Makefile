@@ -2,12 +2,13 @@
 # make run     the service in the foreground
 # make test    the whole test suite    (needs Debian's packages: make system)
 # make lint    ruff and mypy
+# make bench   datamover beside rclone, aria2, OpenSSH and curl (make bench-system installs them)
 
 PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 
-.PHONY: demo run test lint format build system clean
+.PHONY: demo run test lint bench format build system bench-system clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/python examples/demo.py
@@ -23,6 +24,11 @@ lint: $(VENV)/.developing
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# One row: make bench ROWS=sftp-get
+bench: $(VENV)/.developing
+	$(BIN)/python -m benchmarks $(ROWS)
+	$(BIN)/python -m benchmarks --draw docs/performance.svg
+
 format: $(VENV)/.developing
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -34,6 +40,10 @@ build: $(VENV)/.developing
 system:
 	apt-get update
 	apt-get install -y --no-install-recommends openssh-server openssh-client nginx-light postgresql librpc-xml-perl
+
+# What it is measured beside, on Debian.
+bench-system: system
+	apt-get install -y --no-install-recommends rclone aria2 curl
 
 $(VENV)/.installed: pyproject.toml setup.py
 	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,76 @@
+"""Rows of calls that ask for work: how many are taken a second. Nothing is moved meanwhile."""
+
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from xmlrpc.client import ServerProxy, dumps
+
+from benchmarks.field import Field
+from benchmarks.results import OURS, Goal, Result
+from benchmarks.scale import Scale
+
+CLIENTS = 8
+CALLS = 8000
+JOBS_A_CALL = 1000
+ONLY_TAKING = 'roles = ["api"]\n[limits]\nqueued = 100_000_000'
+URL = "http://127.0.0.1:1/occurrences.csv"
+
+
+def submit(scale: Scale) -> Result:
+    """``jobs.submit`` on disk, eight clients, beside aria2's ``addUri``, which keeps in memory what it is told."""
+    ours = dumps(({"source": URL, "destination": "here", "path": "moved/file.csv"},), "jobs.submit").encode()
+    theirs = dumps(([URL], {"pause": "true"}), "aria2.addUri").encode()
+    calls = scale.count(CALLS)
+    values: dict[str, list[float]] = {OURS: [], "aria2 addUri": []}
+    with Field(ONLY_TAKING) as field:
+        for _ in range(scale.rounds):
+            values[OURS].append(_rate(field.service.port, "/data_mover", ours, calls))
+            with _aria2() as port:
+                values["aria2 addUri"].append(_rate(port, "/rpc", theirs, calls))
+    return Result("submit", f"`jobs.submit`, {CLIENTS} clients", "calls/s", values, [Goal("aria2 addUri", 1.0)])
+
+
+def submit_many(scale: Scale) -> Result:
+    """``jobs.submit_many`` with a thousand jobs a call, one client."""
+    calls = scale.count(20)
+    request = [{"source": URL, "destination": "here", "path": f"moved/{number}.csv"} for number in range(JOBS_A_CALL)]
+    values: list[float] = []
+    with Field(ONLY_TAKING) as field, ServerProxy(field.service.url) as mover:
+        body: Any = mover.jobs.submit_many
+        for _ in range(scale.rounds):
+            start = time.perf_counter()
+            for _ in range(calls):
+                assert len(body(request)) == JOBS_A_CALL
+            values.append(calls * JOBS_A_CALL / (time.perf_counter() - start))
+    goals = [Goal(None, at_least=10_000)]
+    notes = "the client's own building and reading of XML is in the time"
+    return Result("submit-many", f"`jobs.submit_many`, {JOBS_A_CALL:,} a call", "jobs/s", {OURS: values}, goals, notes)
+
+
+def _rate(port: int, path: str, body: bytes, calls: int) -> float:
+    command = [sys.executable, "-m", "benchmarks.client", str(port), path, str(CLIENTS), str(calls)]
+    return float(subprocess.run(command, input=body, stdout=subprocess.PIPE, check=True).stdout)
+
+
+@contextmanager
+def _aria2() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory() as directory:
+        rpc = ["--enable-rpc", f"--rpc-listen-port={port}", "--dir", directory, "--no-conf", "--quiet"]
+        with subprocess.Popen(["aria2c", *rpc]) as process:
+            try:
+                for _ in range(200):
+                    try:
+                        socket.create_connection(("127.0.0.1", port)).close()
+                        break
+                    except OSError:
+                        time.sleep(0.05)
+                yield port
+            finally:
+                process.kill()

@@ -1,0 +1,188 @@
+"""What the rows run on: a directory on a real disk, nginx, sshd, the long path, one datamover, and the peers' programs.
+
+Nothing here measures. Everything listens on 127.0.0.1 and is ended with the field.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from xmlrpc.client import ServerProxy
+
+from tests.servers.nginx import Nginx
+from tests.servers.service import Service
+from tests.servers.sshd import Sshd
+
+ONE_WAY = 25
+"""Milliseconds of delay each way on the long path."""
+FILES_AT_ONCE = 32
+"""Files that datamover, aria2 and rclone may move at once."""
+SMALL_FILE = 10_000
+MEBIBYTE = 2**20
+
+
+class Field:
+    """A context manager; ``config`` is put into datamover's configuration, its [service] table first.
+
+    HERE in it stands for the directory that files are moved to.
+    """
+
+    def __init__(self, config: str = "") -> None:
+        self._config = config
+        self._started: list[Any] = []
+        self._proxy: subprocess.Popen[str] | None = None
+        self._files: set[Path] = set()
+
+    def __enter__(self) -> "Field":
+        self.directory = Path(tempfile.mkdtemp(prefix="datamover-bench-", dir=os.environ.get("BENCH_DIRECTORY")))
+        try:
+            self._start()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def _start(self) -> None:
+        self.directory.chmod(0o755)
+        self.web_root = self.directory / "web"
+        self.here = self.directory / "here"
+        for each in (self.web_root, self.here):
+            each.mkdir()
+        self.sshd = self._run(Sshd(self._made("sshd")))
+        self.nginx = self._run(
+            Nginx(self.web_root, config="autoindex on; keepalive_requests 100000;\nlocation /slow { limit_rate 4k; }")
+        )
+        self._proxy = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.delay", str(self.sshd.port), str(ONE_WAY)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._proxy.stdout is not None
+        self.far_port = int(self._proxy.stdout.readline())
+        known = self.sshd.known_hosts
+        known.write_text(
+            known.read_text()
+            + "".join(
+                f"[127.0.0.1]:{self.far_port} {self.sshd.host_key(kind)}\n" for kind in ("ed25519", "ecdsa", "rsa")
+            )
+        )
+        self.service = self._run(Service(self._made("service"), self._tables()))
+        self.rclone_config = self.directory / "rclone.conf"
+        self.rclone_config.write_text(
+            "".join(
+                f"[{name}]\ntype = sftp\nhost = 127.0.0.1\nuser = {self.sshd.user}\nport = {port}\n"
+                f"key_file = {self.sshd.private_key}\nknown_hosts_file = {known}\n\n"
+                for name, port in (("there", self.sshd.port), ("far", self.far_port))
+            )
+            + f"[web]\ntype = http\nurl = {self.nginx.url}\n"
+        )
+
+    def _tables(self) -> str:
+        login = f'private_key_file = "{self.sshd.private_key}"\nknown_hosts_file = "{self.sshd.known_hosts}"\n'
+        wide = f"max_active = {FILES_AT_ONCE}\n"
+        user, root = self.sshd.user, self.sshd.root
+        return (
+            f"{self._config.replace('HERE', str(self.here))}\n"
+            f'[sources]\nallow = ["http://127.0.0.1:*/"]\n'
+            f'[destinations.here]\nurl = "file://{self.here}"\n{wide}'
+            f'[destinations.there]\nurl = "sftp://{user}@127.0.0.1:{self.sshd.port}{root}"\n{login}{wide}'
+            f'[destinations.far]\nurl = "sftp://{user}@127.0.0.1:{self.far_port}{root}"\n{login}{wide}'
+        )
+
+    def _made(self, name: str) -> Path:
+        directory = self.directory / name
+        directory.mkdir()
+        return directory
+
+    def _run(self, server: Any) -> Any:
+        server.start()
+        self._started.append(server)
+        return server
+
+    def _end(self) -> None:
+        for server in reversed(self._started):
+            server.stop()
+        if self._proxy is not None:
+            self._proxy.terminate()
+            self._proxy.wait()
+            assert self._proxy.stdout is not None
+            self._proxy.stdout.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    # Files --------------------------------------------------------------------------------------------------------
+
+    def file(self, path: Path, size: int) -> Path:
+        """Return ``path``, made of random bytes at the first call."""
+        if path not in self._files:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as file:
+                for start in range(0, size, MEBIBYTE):
+                    file.write(os.urandom(min(MEBIBYTE, size - start)))
+            self._files.add(path)
+        return path
+
+    def small_files(self, count: int) -> list[str]:
+        """Return the names of so many small files that nginx serves, below "small/"."""
+        names = [f"small/{number:05}.bin" for number in range(count)]
+        for name in names:
+            self.file(self.web_root / name, SMALL_FILE)
+        return names
+
+    def clear(self) -> None:
+        """Remove whatever was moved, and let the disk come to rest."""
+        for root in (self.here, self.sshd.root):
+            for path in root.glob("moved*"):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        os.sync()
+
+    # The programs -------------------------------------------------------------------------------------------------
+
+    def move(self, request: dict[str, Any]) -> None:
+        """Have datamover do a job: from the call to the answer that it is COMPLETED."""
+        with ServerProxy(self.service.url) as mover:
+            told: Any = mover.jobs.submit(request)
+            while told["status"] in ("PENDING", "PREPARING", "IN_PROGRESS"):
+                told = mover.jobs.wait(told["id"], 60)
+        assert told["status"] == "COMPLETED", told
+
+    def rclone(self, *arguments: str) -> None:
+        run("rclone", "--config", str(self.rclone_config), *arguments)
+
+    def sftp(self, port: int, batch: str) -> None:
+        run("sftp", "-q", "-b", "-", *self.login("-P", port), f"{self.sshd.user}@127.0.0.1", stdin=batch)
+
+    def login(self, port_option: str, port: int) -> list[str]:
+        """Return the options of OpenSSH's programs."""
+        known = f"UserKnownHostsFile={self.sshd.known_hosts}"
+        return [
+            "-i",
+            str(self.sshd.private_key),
+            "-o",
+            known,
+            "-o",
+            "BatchMode=yes",
+            "-F",
+            "none",
+            port_option,
+            str(port),
+        ]
+
+    def flush(self) -> None:
+        """Flush what a peer wrote locally, as datamover does of its own accord."""
+        run("sync", "-f", str(self.here))
+
+
+def run(*command: str, stdin: str | None = None) -> None:
+    """Run a program to its end; raises RuntimeError with what it said."""
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}: {done.stdout}{done.stderr}")
