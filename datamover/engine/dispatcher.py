@@ -1,7 +1,8 @@
 """Who works on what: claims groups, holds their leases, starts and ends the work.
 
-Three loops: take what may be taken, renew what is held, take over what nodes that are gone held. What moving means is
-the worker's business; what is written of it, the recorder's.
+Its loops take what may be taken, renew what is held, stop what was lost, and do for all jobs what any engine may, such
+as taking over what nodes that are gone held. What moving means is the worker's business; what is written of it, the
+recorder's.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine
@@ -16,6 +17,7 @@ from twisted.python.failure import Failure
 from datamover.engine.lease import RELIABLE, Ending, Lease
 from datamover.engine.observer import UNOBSERVED, Observer
 from datamover.engine.pulse import Pulse
+from datamover.engine.throttle import Throttles
 from datamover.errors import DataMoverError, Unavailable
 from datamover.jobs import news
 from datamover.jobs.queue import Group, Queue, Word
@@ -58,6 +60,7 @@ class Dispatcher:
         work: Work,
         *,
         bounds: Bounds,
+        throttles: Throttles,
         upkeep: Upkeep,
         max_active: int,
         clock: IReactorTime,
@@ -68,6 +71,7 @@ class Dispatcher:
         self._queue = queue
         self._work = work
         self._bounds = bounds
+        self._throttles = throttles
         self._upkeep = upkeep
         self._max_active = max_active
         self._clock = clock
@@ -166,7 +170,6 @@ class Dispatcher:
         pause = Pulse(self._clock)
         while True:
             await self._steadily(self._renew)
-            self._observer.taken_over(await self._steadily(self._queue.take_over))
             await pause.wait(self._queue.lease / BEATS)
 
     async def _renew(self) -> int:
@@ -228,12 +231,20 @@ class Dispatcher:
             hurry = self._clock.callLater(PAUSE_GRACE, run.lease.end, Ending.PARKED)
             run.done.addCallback(lambda _: hurry.cancel() if hurry.active() else None)
 
+    async def _share(self) -> int:
+        shares = await self._queue.shares() if self._runs else {}
+        self._throttles.share(shares)
+        return len(shares)
+
     async def _keeping(self) -> None:
         """Do for all jobs what any engine may."""
         pause = Pulse(self._clock)
         retired_at = -RETIRING
         while True:
-            if await self._steadily(self._upkeep.end_overdue):
+            await self._steadily(self._share)
+            taken_over = await self._steadily(self._queue.take_over)
+            self._observer.taken_over(taken_over)
+            if await self._steadily(self._upkeep.end_overdue) or taken_over:
                 self._pulse.beat()
             if self._monotonic() - retired_at >= RETIRING:
                 retired_at = self._monotonic()

@@ -1,4 +1,6 @@
-"""A limit on bytes a second, shared by every transfer that passes through it."""
+"""Limits on bytes a second, shared by every transfer that passes through one, and by the processes of a database."""
+
+from collections.abc import Mapping
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -10,17 +12,37 @@ SLACK = 0.02
 class Throttle:
     """Lets ``rate`` bytes a second through, in the order in which they come."""
 
-    def __init__(self, clock: IReactorTime, rate: int) -> None:
+    def __init__(self, clock: IReactorTime, rate: float) -> None:
         self._clock = clock
-        self._rate = rate
+        self.rate = rate
+        """Bytes a second, from the next bytes on."""
         self._free_at = clock.seconds()
 
     async def take(self, size: int) -> float:
         """Wait until ``size`` more bytes may pass; return the seconds waited. Cancelling gives up the turn."""
         now = self._clock.seconds()
-        self._free_at = max(now, self._free_at) + size / self._rate
+        self._free_at = max(now, self._free_at) + size / self.rate
         pause = self._free_at - now
         if pause <= SLACK:
             return 0.0
         await deferLater(self._clock, pause)
         return pause
+
+
+class Throttles:
+    """The limits of destinations: this process has that share of each that its transfers are of all that are active."""
+
+    def __init__(self, clock: IReactorTime, bandwidths: Mapping[str, int | None]) -> None:
+        """``bandwidths``: bytes a second over all processes, None without a limit, by the destination's name."""
+        self._bandwidths = {name: rate for name, rate in bandwidths.items() if rate is not None}
+        self._throttles = {name: Throttle(clock, rate) for name, rate in self._bandwidths.items()}
+
+    def of(self, destination: str) -> Throttle | None:
+        """Return a destination's limit, None where it has none."""
+        return self._throttles.get(destination)
+
+    def share(self, active: Mapping[str, tuple[int, int]]) -> None:
+        """Take what is active at each destination, here and in all, for this process's share."""
+        for name, throttle in self._throttles.items():
+            here, everywhere = active.get(name, (0, 0))
+            throttle.rate = self._bandwidths[name] * max(here, 1) / max(everywhere, here, 1)

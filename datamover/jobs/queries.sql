@@ -310,6 +310,10 @@ SELECT t.id, t.job, t.index, t.leader, t.source_url, t.source_sealed, t.source_m
 FROM transfers t JOIN jobs j ON j.id = t.job
 WHERE t.job = %(job)s AND t.leader = %(leader)s ORDER BY t.index;
 
+-- name: read_shares
+SELECT destination, count(*) FILTER (WHERE node = %(node)s)::integer AS here, count(*)::integer AS everywhere
+FROM transfers WHERE node IS NOT NULL GROUP BY destination;
+
 -- name: renew
 -- The rows that come back are still ours; "cancelling" and "paused" are the client's word reaching us.
 UPDATE transfers t SET lease_until = now() + %(lease)s * interval '1 second'
@@ -567,6 +571,53 @@ WHERE n.job = held.job AND n.lease = held.lease AND n.state = 'DUE';
 UPDATE notices SET state = 'DUE', attempt = 0, lease = lease + 1, next_attempt_at = now(), delivered_at = NULL
 WHERE job = %(job)s AND state <> 'WAITING'
 RETURNING job;
+
+-- Figures ------------------------------------------------------------------------------------------------------
+
+-- What is watched. Nothing here counts further than %(most)s rows, or reads what is neither waiting nor running.
+
+-- name: limit_time
+SET LOCAL statement_timeout = 4000;
+
+-- name: figure_queue
+-- How much waits for each destination; and since when, by the front of each lane.
+WITH RECURSIVE lanes AS (
+    (SELECT destination, owner, source_host FROM transfers
+     WHERE state = 'PENDING' AND leader = index AND NOT paused
+     ORDER BY destination, owner, source_host LIMIT 1)
+    UNION ALL
+    SELECT next.* FROM lanes l CROSS JOIN LATERAL (
+        SELECT t.destination, t.owner, t.source_host FROM transfers t
+        WHERE t.state = 'PENDING' AND t.leader = t.index AND NOT t.paused
+          AND (t.destination, t.owner, t.source_host) > (l.destination, l.owner, l.source_host)
+        ORDER BY t.destination, t.owner, t.source_host LIMIT 1) AS next
+), fronts AS (
+    SELECT l.destination, min(front.job) AS job
+    FROM (SELECT * FROM lanes LIMIT 1000) AS l CROSS JOIN generate_series(1, 5) AS p (priority) CROSS JOIN LATERAL (
+        SELECT t.job FROM transfers t
+        WHERE t.destination = l.destination AND t.owner = l.owner AND t.source_host = l.source_host
+          AND t.priority = p.priority AND t.state = 'PENDING' AND t.leader = t.index AND NOT t.paused
+        ORDER BY t.job LIMIT 1) AS front
+    GROUP BY l.destination
+)
+SELECT f.destination, extract(epoch FROM now() - j.submitted_at)::double precision AS age,
+       (SELECT count(*) FROM (SELECT FROM transfers t WHERE t.destination = f.destination AND t.state = 'PENDING'
+            AND t.leader = t.index AND NOT t.paused LIMIT %(most)s) AS waiting)::integer AS pending
+FROM fronts f JOIN jobs j ON j.id = f.job;
+
+-- name: figure_active
+SELECT destination, state, count(*)::integer AS groups FROM transfers WHERE node IS NOT NULL GROUP BY destination, state;
+
+-- name: figure_jobs
+SELECT state, count(*)::integer AS jobs
+FROM (SELECT state FROM jobs WHERE finished_at IS NULL LIMIT %(most)s) AS unfinished GROUP BY state;
+
+-- name: figure_sides
+SELECT name, held IS NOT NULL AS held, closed_until IS NOT NULL AS closed
+FROM sides WHERE held IS NOT NULL OR closed_until IS NOT NULL LIMIT %(most)s;
+
+-- name: figure_nodes
+SELECT roles, draining FROM nodes WHERE heartbeat_at > now() - %(lease)s * interval '1 second';
 
 -- name: lock_installation
 SELECT id::text, proof FROM installation FOR UPDATE;

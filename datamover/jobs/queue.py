@@ -230,6 +230,11 @@ class Queue:
         found = await self._database.fetch(self._queries["read_stopping"], {"node": self._node})
         return {(row["id"], row["lease"]): _word(row) for row in found}
 
+    async def shares(self) -> dict[str, tuple[int, int]]:
+        """Return how many groups are active at each destination: of this node, and of all."""
+        found = await self._database.fetch(self._queries["read_shares"], {"node": self._node})
+        return {row["destination"]: (row["here"], row["everywhere"]) for row in found}
+
     async def progress(self, progress: Sequence[Progress]) -> None:
         """Write how far transfers are; those whose lease was lost are passed over."""
         parameters = {"node": self._node, "news": Json(rows.progress_parameters(progress))}

@@ -20,7 +20,7 @@ from datamover.engine.attempt import Rooms
 from datamover.engine.dispatcher import Dispatcher
 from datamover.engine.recorder import Recorder
 from datamover.engine.staging import Staging
-from datamover.engine.throttle import Throttle
+from datamover.engine.throttle import Throttles
 from datamover.engine.transfer import Tools
 from datamover.engine.worker import Worker
 from datamover.jobs.database import Database
@@ -121,16 +121,15 @@ class Rig:
         staging = Staging(self.directory / "staging", node, self.reactor, offload)
         await staging.open()
 
-        def throttle(name: str) -> Throttle | None:
-            bandwidth = self.registry.get(name).bandwidth
-            return Throttle(self.reactor, bandwidth) if bandwidth else None
-
+        bandwidths = {name: self.registry.get(name).bandwidth for name in self.registry.names()}
+        throttles = Throttles(self.reactor, bandwidths)
         tools = Tools(self.reactor, offload, self.settings.transfers, await identify(self.database, self.seal))
-        rooms = Rooms(tools, self.registry, queue, throttle, self.datasets)
+        rooms = Rooms(tools, self.registry, queue, throttles.of, self.datasets)
         dispatcher = Dispatcher(
             queue,
             Worker(rooms, recorder, staging, random.random),
             bounds=self.bounds,
+            throttles=throttles,
             upkeep=Upkeep(self.database),
             max_active=max_active,
             clock=self.reactor,

@@ -3,7 +3,7 @@
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from datamover.engine.throttle import Throttle
+from datamover.engine.throttle import Throttle, Throttles
 from tests.unit.outcomes import failure
 
 
@@ -66,3 +66,19 @@ def test_cancelling_leaves_nothing_behind() -> None:
     taken.cancel()
     assert isinstance(failure(taken), CancelledError)
     assert not clock.getDelayedCalls()
+
+
+def test_share_of_all_processes() -> None:
+    """Processes have a destination's rate between them, as their transfers are; alone, one has all of it."""
+    here, there = (Throttles(Clock(), {"a": 1000, "b": None}) for _ in range(2))
+    one, other = here.of("a"), there.of("a")
+    assert one is not None
+    assert other is not None
+    assert here.of("b") is None
+
+    here.share({"a": (3, 4), "b": (1, 1)})
+    there.share({"a": (1, 4)})
+    assert (one.rate, other.rate) == (750, 250)
+    here.share({"a": (3, 3)})
+    there.share({})
+    assert (one.rate, other.rate) == (1000, 1000)
