@@ -15,7 +15,7 @@ from twisted.internet.threads import deferToThread
 
 from tests.integration.test_service import destinations
 from tests.servers import postgres
-from tests.servers.ala import EMAIL, LSID, FakeAla
+from tests.servers.ala import EMAIL, GOOD_ROWS, LSID, FakeAla, records_csv, records_zip
 from tests.servers.service import PATIENCE, Service
 from tests.servers.sshd import Sshd
 
@@ -90,6 +90,9 @@ occurrences_url = "{ala.occurrences_url}"
 species_url = "{ala.species_url}"
 email = "{EMAIL}"
 poll_interval = "50ms"
+[destinations.slow]
+url = "file://{open_directory}/slow"
+bandwidth = "10MB/s"
 """
     service = Service(open_directory, tables)
     await deferToThread(service.start)
@@ -195,6 +198,27 @@ async def test_killed(portal: Portal, ala: FakeAla, open_directory: Path, step: 
     assert told["status"] == "COMPLETED", told
     assert ala.count("ask") == 1
     assert sorted(path.name for path in (open_directory / "archive/ALA").iterdir()) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("stage", ["cleaning", "moving"])
+@pytest_twisted.ensureDeferred
+async def test_killed_later(portal: Portal, ala: FakeAla, open_directory: Path, stage: str) -> None:
+    """Killed while it cleans, or moves what it made, the service asks ALA for nothing new, and places all or none."""
+    ala.archive = records_zip(records_csv(GOOD_ROWS * 200_000))
+    asked = await portal.ask(lambda mover: mover.pullOccurrenceFromALA(LSID, "slow"))
+    deadline = reactor.seconds() + PATIENCE
+    while not (await portal.ask(lambda mover: mover.jobs.status(asked["id"]))).get("stage", "").startswith(stage):
+        assert reactor.seconds() < deadline
+    await deferToThread(portal.service.kill)
+    assert not list((open_directory / "slow").rglob(f"{LSID}*"))
+    await deferToThread(portal.service.start)
+    told = await portal.poll(asked["id"])
+
+    assert told["status"] == "COMPLETED", told
+    assert ala.count("ask") == 1
+    placed = open_directory / "slow/ALA"
+    assert sorted(path.name for path in placed.iterdir()) == sorted(NAMES)
+    assert json.loads((placed / NAMES[2]).read_text())["num_occurrences"] == len(GOOD_ROWS) * 200_000
 
 
 @pytest_twisted.ensureDeferred
