@@ -31,7 +31,7 @@ log = Logger()
 AT_ONCE = 16
 PER_HOST = 2
 """Of those, to one host and port."""
-TIMEOUT = 30.0
+TIMEOUT = 15.0
 """Seconds from the connection to the end of the answer: half of what a claim is good for."""
 POLL = 1.0
 """Seconds after which the notices are looked at, should no word have come."""

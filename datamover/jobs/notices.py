@@ -14,8 +14,8 @@ from datamover.jobs.database import Cursor, Database, Json
 from datamover.jobs.sql import Queries
 from datamover.jobs.values import Notice
 
-LEASE = 60.0
-"""Seconds."""
+LEASE = 30.0
+"""Seconds; longer than an attempt may take."""
 TOLD_ALL = 10
 TOLD_EVERY = 100
 """The first ten failures are told in the history, then one in a hundred: a receiver may be gone for good."""

@@ -10,7 +10,9 @@ from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublish
 from zope.interface import implementer
 
 from datamover import config
+from datamover.engine.notifier import Pace
 from datamover.errors import InvalidState, UnknownJob
+from datamover.jobs.upkeep import Upkeep
 from datamover.jobs.values import State
 from tests.engine.post import SECRET, Post, answering, headers, opened, read, verified
 from tests.engine.rig import file, place, url
@@ -190,6 +192,26 @@ async def test_renotify(post: Post) -> None:
     told = [read(request) for request in post.web.asked("/moved")]
     assert told == [told[0]] * 3
     assert [event.details["by"] for event in await post.told(number, "renotified", 2)] == ["portal", "administrator"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_told_at_once(post: Post) -> None:
+    """A job's end, and the wish to be told again, reach a notifier by a word, not by its next look."""
+    post.web.route("/moved", status(200))
+    await post.notifier(pace=Pace(poll=3600.0))
+    number = await post.ended()
+    await post.told(number, "notified")
+    await post.rig.store.renotify(number)
+    await post.told(number, "notified", 2)
+
+
+@pytest_twisted.ensureDeferred
+async def test_kept_for_as_long_as_the_job(post: Post) -> None:
+    """What could not be delivered by the time that the job's history is forgotten is forgotten with it."""
+    await post.ended()
+    await post.rig.database.execute("UPDATE jobs SET finished_at = now() - interval '2 days'")
+    assert await Upkeep(post.rig.database, retention=86_400.0).retire() == 1
+    assert await post.rig.database.fetch("SELECT job FROM notices") == []
 
 
 @pytest_twisted.ensureDeferred

@@ -87,6 +87,24 @@ def test_a_signature_in_a_url_is_not_shown() -> None:
     assert "s3cret" not in repr(file)
 
 
+def test_where_to_tell_of_the_end() -> None:
+    """``notify`` is a URL that this client's notices may go to; the value of its query is not shown."""
+
+    def check(url: str) -> None:
+        asked.append(url)
+        raise errors.SourceNotAllowed("is not for you")
+
+    asked: list[str] = []
+    job = check_request(one(notify="https://Example.org/moved?key=s3cret"), rules())
+    assert job.notify is not None
+    assert job.notify.url == "https://example.org/moved?key=s3cret"
+    assert job.notify.shown == "https://example.org/moved?key=***"
+    assert "s3cret" not in repr(job)
+    with pytest.raises(errors.SourceNotAllowed, match=r"^notify: is not for you$"):
+        check_request(one(notify="http://10.0.0.1"), rules(check_notice=check))
+    assert asked == ["http://10.0.0.1/"]
+
+
 def test_a_zip_has_one_path_for_all_its_files() -> None:
     """The path may stand once at the top, or the same in each file."""
     zipped = check_request(
@@ -210,6 +228,7 @@ def test_the_fingerprint_is_of_what_was_asked() -> None:
     same = [fingerprint(), check_request(many(one(), request_id="r"), rules(max_attempts=9)).fingerprint]
     other = [fingerprint(path="b"), fingerprint(size=1), fingerprint(label="x"), fingerprint(overwrite="always")]
     other += [fingerprint(source=f"{URL}?a=1"), fingerprint(source=f"{URL}?a=2"), fingerprint(max_attempts=5)]
+    other += [fingerprint(notify=URL), fingerprint(notify=f"{URL}?a=1")]
     assert len(set(same)) == 1
     assert len({*same, *other}) == 1 + len(other)
     assert check_request(one(), rules()).fingerprint is None
