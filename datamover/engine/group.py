@@ -100,7 +100,9 @@ class GroupAttempt:
         return self._done(placements)
 
     async def clear(self) -> None:
-        for outward in self._outward or [self._found_outward(one) for one in self.group.transfers]:
+        leader = self.lease.leader
+        moved = (leader,) if leader.archive else self.group.transfers
+        for outward in self._outward or [self._found_outward(one) for one in moved]:
             await clear(outward.order, self.lease, outward.meter, self.rooms.tools)
         for transfer in self.group.transfers if self.lease.leader.placing else ():
             if transfer.checkpoint is not None and self.lease.held:
