@@ -140,16 +140,17 @@ async def test_a_service_that_is_killed(open_directory: Path) -> None:
     secret.write_text(SECRET)
     (open_directory / "archive").mkdir()
     (open_directory / "archive/a.csv").write_bytes(b"a,b\n")
-    service = Service(
-        open_directory,
-        f'notify_secret_file = "{secret}"\n[database]\nurl = "{postgres.shared().fresh()}"\n'
-        f'[sources]\nallow = ["http://127.0.0.1:*/"]\n[transfers]\nretry_base = "200ms"\nretry_cap = "500ms"\n'
-        f'[destinations.archive]\nurl = "file://{open_directory}/archive"\n',
-    )
     web = Web(reactor)
     web.route("/moved", status(200))
     await web.start()
     await web.stop()
+    service = Service(
+        open_directory,
+        f'notify_secret_file = "{secret}"\n[database]\nurl = "{postgres.shared().fresh()}"\n'
+        f'[sources]\nallow = ["http://127.0.0.1:*/"]\n[transfers]\nretry_base = "200ms"\nretry_cap = "500ms"\n'
+        f'[destinations.archive]\nurl = "file://{open_directory}/archive"\n'
+        f'[[sources.credentials]]\nurl = "{web.url}/"\ntoken_file = "{secret}"\n',
+    )
     await deferToThread(service.start)
     try:
         request = {
@@ -170,6 +171,8 @@ async def test_a_service_that_is_killed(open_directory: Path) -> None:
 
         told = [verified(headers(request), request.body, SECRET) for request in web.requests]
         assert {(one["job"], one["status"], one["id"]) for one in told} == {(number, "COMPLETED", told[0]["id"])}
+        # A login for a source is not the client's to have sent where it likes.
+        assert not any("authorization" in request.headers for request in web.requests)
         assert web.requests[0].target == "/moved?key=k3y"
     finally:
         await deferToThread(service.stop)
