@@ -176,6 +176,23 @@ class Console(Section):
     password_hash: str | None = None
 
 
+class Monitor(Section):
+    """``[monitor]``: who may read ``/metrics``."""
+
+    public: bool = False
+    """Everybody."""
+    clients: tuple[str, ...] = ()
+    """Beside administrators."""
+    listen: Listener | None = None
+    """For these pages alone: what a process that is no api needs."""
+
+
+class Log(Section):
+    """``[log]``."""
+
+    format: Literal["text", "json"] = "text"
+
+
 class Gbif(Section):
     """``[gbif]``: occurrences from the Global Biodiversity Information Facility."""
 
@@ -206,6 +223,8 @@ class Config(Section):
     jobs: Jobs = Jobs()
     clients: Mapping[str, Client] = {}
     console: Console = Console()
+    monitor: Monitor = Monitor()
+    log: Log = Log()
     ala: Ala | None = None
     gbif: Gbif | None = None
 
@@ -309,6 +328,15 @@ def _check_whole(config: Config, file: str) -> None:
                 raise ConfigError(
                     f"{file}: clients.{name}.destinations = {destination!r}: expected the name of a [destinations.NAME]"
                 )
+    for client_name in config.monitor.clients:
+        if client_name not in config.clients:
+            raise ConfigError(f"{file}: monitor.clients = {client_name!r}: expected the name of a [clients.NAME]")
+    own = config.monitor.listen
+    if own is not None and not (is_private_listener(own) or config.clients or config.monitor.public):
+        raise ConfigError(
+            f"{file}: monitor.listen = {own!r}: expected a loopback or Unix listener, "
+            "or at least one [clients.NAME] who may log in, or public = true"
+        )
     if config.ala is not None and config.ala.destination not in config.destinations:
         raise ConfigError(
             f"{file}: ala.destination = {config.ala.destination!r}: expected the name of a [destinations.NAME]"

@@ -9,7 +9,7 @@ import random
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,13 @@ from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.threads import deferToThreadPool
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
+from twisted.python.components import Componentized
 
 from datamover import config
 from datamover.api import make_site
+from datamover.api.pages import Page
 from datamover.config import Client, Config
 from datamover.console import Names, telnet_factory
 from datamover.datasets.configured import Datasets
@@ -51,6 +53,10 @@ from datamover.jobs.store import JobStore
 from datamover.jobs.upkeep import Upkeep
 from datamover.jobs.waiting import Bounds
 from datamover.logins import Logins
+from datamover.monitor.logs import observer_for
+from datamover.monitor.metrics import Metrics
+from datamover.monitor.service import LagProbe
+from datamover.monitor.watch import watch
 from datamover.protocols.http import HttpClient
 from datamover.registry.destinations import Registry
 from datamover.registry.notice_secrets import NoticeSecrets
@@ -87,8 +93,9 @@ def makeService(options: Options) -> IService:  # noqa: N802 - the name that twi
     """Return the whole service; a configuration that cannot be used ends the start with one line."""
     from twisted.internet import reactor
 
+    observer = observer_for(options.parent) if options.config.log.format == "json" else None
     try:
-        return service_tree(options.config, reactor)
+        return service_tree(options.config, reactor, observer)
     except ConfigError as error:
         raise SystemExit(f"datamover: {error.message}") from None
 
@@ -102,6 +109,8 @@ class House:
         self.settings = settings
         self.reactor = reactor
         self._given_up = False
+        self.metrics = Metrics()
+        self.working: Callable[[], bool] | None = None
         self.offload: Offload = partial(deferToThreadPool, reactor, reactor.getThreadPool())
         self.policy = SourcePolicy.from_config(settings.sources, file=file)
         self.credentials = SourceCredentials.from_config(settings.sources, file=file)
@@ -139,13 +148,17 @@ class House:
         self.reactor.callWhenRunning(self.reactor.stop)
 
 
-def service_tree(settings: Config, reactor: Any) -> IService:
-    """Return the services, in the order in which they start; they stop, one after the other, in the reverse."""
+def service_tree(settings: Config, reactor: Any, observer: ILogObserver | None = None) -> IService:
+    """Return the services, in the order in which they start; they stop, one after the other, in the reverse.
+
+    ``observer`` is what twistd logs to, unless it was told otherwise.
+    """
     house = House(settings, reactor)
-    tree = Ordered()
+    tree = Ordered(observer)
     for service in (
         Connections(house.registry, house.datasets),
         DatabaseService(house.database, house.prepare, house.news, house.server, house.give_up),
+        LagProbe(reactor, time.monotonic, house.metrics.lagged),
         *_engine(house),
         *_doors(house),
         *_console(house),
@@ -168,7 +181,7 @@ def _engine(house: House) -> Iterator[Service]:
         roles=sorted(settings.service.roles),
         lease=settings.service.lease,
     )
-    recorder = Recorder(queue, reactor)
+    recorder = Recorder(queue, reactor, house.metrics)
     staging = Staging(settings.service.data_directory / "staging", node, reactor, house.offload)
 
     throttles = Throttles(reactor, {name: house.registry.get(name).bandwidth for name in house.registry.names()})
@@ -178,7 +191,7 @@ def _engine(house: House) -> Iterator[Service]:
         rooms = Rooms(tools, house.registry, queue, throttles.of, house.datasets.by_scheme)
         return Dispatcher(
             queue,
-            Worker(rooms, recorder, staging, random.random),
+            Worker(rooms, recorder, staging, random.random, house.metrics),
             bounds=house.bounds,
             throttles=throttles,
             upkeep=Upkeep(house.database, settings.jobs.retention),
@@ -186,15 +199,18 @@ def _engine(house: House) -> Iterator[Service]:
             clock=reactor,
             monotonic=time.monotonic,
             heard=house.news,
+            observer=house.metrics,
         )
 
-    yield EngineService(
+    engine = EngineService(
         opened=house.database.opened,
         staging=staging,
         recorder=recorder,
         dispatcher=dispatcher,
         give_up=house.give_up,
     )
+    house.working = lambda: engine.working
+    yield engine
     yield _notices(house)
 
 
@@ -217,23 +233,37 @@ def _notices(house: House) -> Service:
 
 
 def _doors(house: House) -> Iterator[Service]:
-    if "api" not in house.settings.service.roles:
-        return
-    if not house.settings.clients:
+    settings = house.settings
+    listeners = settings.service.listen if "api" in settings.service.roles else ()
+    if listeners and not settings.clients:
         log.warn("there are no [clients]: every user of this machine is an administrator of this service")
-    site = make_site(
-        config=house.settings,
+    site = partial(
+        make_site,
+        config=settings,
         registry=house.registry,
         store=house.store,
         policy=house.policy,
         credentials=house.credentials,
         http=house.http,
-        logins=Logins(house.settings.clients, house.reactor),
+        logins=Logins(settings.clients, house.reactor),
         reactor=house.reactor,
         datasets=house.datasets.by_scheme,
+        pages=_pages(house),
+        calls=house.metrics,
     )
-    for listener in house.settings.service.listen:
-        yield StreamServerEndpointService(serverFromString(house.reactor, listener), site)
+    for served, interface in ((listeners, True), (filter(None, [settings.monitor.listen]), False)):
+        factory = site(interface=interface)
+        for listener in served:
+            yield StreamServerEndpointService(serverFromString(house.reactor, listener), factory)
+
+
+def _pages(house: House) -> dict[str, Page]:
+    watching = watch(house.metrics, house.database, house.registry.names, house.settings, house.reactor, house.working)
+    return {
+        "metrics": Page(watching.metrics, open=house.settings.monitor.public),
+        "health/live": Page(watching.live, open=True),
+        "health/ready": Page(watching.ready, open=True),
+    }
 
 
 def _console(house: House) -> Iterator[Service]:
@@ -254,6 +284,16 @@ def _console(house: House) -> Iterator[Service]:
 
 class Ordered(MultiService):
     """Services that need those before them: stopped one after the other, the last first."""
+
+    def __init__(self, observer: ILogObserver | None = None) -> None:
+        super().__init__()
+        self._observer = observer
+
+    def setServiceParent(self, parent: Any) -> None:  # noqa: N802
+        if self._observer is not None and isinstance(parent, Componentized):
+            # The application: twistd looks there for what it is to log to.
+            parent.setComponent(ILogObserver, self._observer)
+        super().setServiceParent(parent)
 
     def stopService(self) -> "Deferred[None]":  # noqa: N802
         Service.stopService(self)

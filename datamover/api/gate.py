@@ -42,7 +42,8 @@ class Gate:
     @classmethod
     def from_config(cls, config: Config) -> "Gate":
         """Serve localhost, the listeners' own interfaces and ``service.hosts``."""
-        interfaces = {endpoint_interface(listener) for listener in config.service.listen} - {None}
+        listeners = (*config.service.listen, *filter(None, [config.monitor.listen]))
+        interfaces = {endpoint_interface(listener) for listener in listeners} - {None}
         every = bool(interfaces & _EVERY_ADDRESS)
         own: Iterable[str] = [gethostname()] if every else []
         names = {_plain(name) for name in (*config.service.hosts, *own, *(each for each in interfaces if each))}
@@ -50,6 +51,20 @@ class Gate:
 
     def refusal(self, method: str, header: Header) -> Refusal | None:
         """Return why a request is not read, None for one that may be an XML-RPC call."""
+        stranger = self.stranger(header)
+        if stranger is not None:
+            return stranger
+        if method != "POST":
+            return Refusal(405, "This is an XML-RPC service: send a methodCall with POST.")
+        types = [value.partition(";")[0].strip().lower() for value in header("content-type")]
+        if types != ["text/xml"]:
+            return Refusal(415, "Send the methodCall with Content-Type: text/xml.")
+        if any(value.strip().lower() != "identity" for value in header("content-encoding")):
+            return Refusal(415, "Send the methodCall as it is, without a Content-Encoding.")
+        return None
+
+    def stranger(self, header: Header) -> Refusal | None:
+        """Return why nothing at all is served: a name that is not ours, a web page's request."""
         hosts = header("host")
         if len(hosts) != 1 or not self.serves(hosts[0]):
             shown = repr(hosts[0][:100]) if len(hosts) == 1 else "none, or several,"
@@ -59,13 +74,6 @@ class Gate:
             )
         if header("origin"):
             return Refusal(403, "Requests from web pages (with an Origin header) are not served.")
-        if method != "POST":
-            return Refusal(405, "This is an XML-RPC service: send a methodCall with POST.")
-        types = [value.partition(";")[0].strip().lower() for value in header("content-type")]
-        if types != ["text/xml"]:
-            return Refusal(415, "Send the methodCall with Content-Type: text/xml.")
-        if any(value.strip().lower() != "identity" for value in header("content-encoding")):
-            return Refusal(415, "Send the methodCall as it is, without a Content-Encoding.")
         return None
 
     def serves(self, host: str) -> bool:

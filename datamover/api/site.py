@@ -9,7 +9,8 @@ from base64 import b64decode
 from collections.abc import Mapping
 from functools import partial
 from io import BytesIO
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Protocol
 from xmlrpc.client import Fault
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
@@ -21,6 +22,7 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 from datamover.api import bccvl, destinations, jobs, methods, service, system, wire
 from datamover.api.context import LOCAL, Caller, Context, Credentials, Http, Logins, Policy, Registry, Store
 from datamover.api.gate import Gate, Refusal
+from datamover.api.pages import NoPage, Page, PageResource, put
 from datamover.config import Config
 from datamover.errors import InvalidRequest, RequestError, RequestTooLarge, Unavailable
 from datamover.jobs.request_datasets import Datasets, Named
@@ -35,6 +37,14 @@ DRAINED = 2
 SMALL = 2**20
 """Bytes of a body that is read at once whatever else is; larger ones take turns, so that memory has a bound."""
 LARGE_AT_ONCE = 2
+
+
+class Calls(Protocol):
+    """Is told of every call that was answered, or abandoned."""
+
+    def called(self, method: str, outcome: str, seconds: float) -> None: ...
+
+
 _REALM = b'Basic realm="datamover", charset="UTF-8"'
 
 
@@ -49,16 +59,24 @@ def make_site(
     logins: Logins,
     reactor: Any,
     datasets: Mapping[str, Named] | None = None,
+    pages: Mapping[str, Page] = MappingProxyType({}),
+    calls: Calls | None = None,
+    interface: bool = True,
 ) -> Site:
-    """Return the site that serves the interface; nothing is connected to or read before a request comes."""
+    """Return the site that serves the interface, and ``pages`` by their paths; or these alone.
+
+    Nothing is connected to or read before a request comes.
+    """
     known = {name: method for namespace in NAMESPACES for name, method in namespace.TABLE.methods.items()}
     named, secrets = Datasets(datasets or {}), NoticeSecrets.from_config(config)
     context = Context(config, registry, store, policy, credentials, http, reactor, known, named, secrets)
     gate = Gate.from_config(config)
-    door = Door(context, logins)
+    door = Door(context, logins, calls)
     root = Nowhere(gate)
-    for path in PATHS:
-        root.putChild(path, door)
+    for path, page in pages.items():
+        put(root, path, PageResource(page, gate, door.admitted), lambda: NoPage(gate))
+    for name in PATHS if interface else ():
+        root.putChild(name, door)
     factory = partial(BoundedRequest, gate=gate, limit=config.limits.request_size)
     return QuietSite(root, requestFactory=factory, parsePOSTFormSubmission=False, reactor=reactor)  # type: ignore[no-untyped-call]
 
@@ -136,9 +154,10 @@ class Door(Resource):
 
     isLeaf = True  # noqa: N815 - Twisted's
 
-    def __init__(self, context: Context, logins: Logins) -> None:
+    def __init__(self, context: Context, logins: Logins, calls: Calls | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._context = context
+        self._calls = calls
         self._logins = logins
         self._turns = DeferredSemaphore(LARGE_AT_ONCE)
 
@@ -190,7 +209,25 @@ class Door(Resource):
 
     async def _read_and_call(self, caller: Caller, request: Any) -> Any:
         name, parameters = await self._context.in_slices(wire.reading(request.content))
-        return await methods.call(self._context, caller, name, parameters)
+        began, outcome = self._context.reactor.seconds(), "abandoned"
+        try:
+            result = await methods.call(self._context, caller, name, parameters)
+            outcome = str(result.faultCode) if isinstance(result, Fault) else "ok"
+        finally:
+            if self._calls is not None:
+                known = name if name in self._context.methods else "unknown"
+                self._calls.called(known, outcome, self._context.reactor.seconds() - began)
+        return result
+
+    async def admitted(self, request: Any) -> Refusal | None:
+        """Return why a page that is not for everybody is not shown, None for those who may watch."""
+        caller = await self._caller(request)
+        if caller is None:
+            request.setHeader(b"WWW-Authenticate", _REALM)
+            return Refusal(401, "The name or the password is missing or wrong.")
+        if caller.administrator or caller.name in self._context.config.monitor.clients:
+            return None
+        return Refusal(403, "This page is for administrators and the clients that [monitor] names.")
 
     async def _caller(self, request: Any) -> Caller | None:
         if not self._context.config.clients:

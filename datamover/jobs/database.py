@@ -74,6 +74,11 @@ class Database:
         """Whether it has been opened; before that every call raises Unavailable at once."""
         return self._ready
 
+    @property
+    def use(self) -> tuple[int, int]:
+        """How many connections may still be used, and how many callers wait for one."""
+        return self._free, len(self._callers)
+
     # Opening and closing --------------------------------------------------------------------------------------
 
     async def open(self) -> None:

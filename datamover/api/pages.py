@@ -1,0 +1,108 @@
+"""Pages beside the interface, for machines that only look: GET, behind the same gate and the same logins."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+
+from datamover.api.gate import Gate, Refusal
+
+log = Logger()
+
+READING = (b"GET", b"HEAD")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page."""
+
+    answer: Callable[[], Awaitable[tuple[int, str, bytes]]]
+    """Returns status, content type and body."""
+    open: bool
+    """Everybody may see it; otherwise those whom ``admitted`` lets in."""
+
+
+class PageResource(Resource):
+    """Serves one page. ``admitted`` returns why a request is not served, None for one that is."""
+
+    isLeaf = True  # noqa: N815 - Twisted's
+
+    def __init__(self, page: Page, gate: Gate, admitted: Callable[[Any], Awaitable[Refusal | None]]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._page = page
+        self._gate = gate
+        self._admitted = admitted
+
+    def render(self, request: Any) -> int:
+        answering = Deferred.fromCoroutine(self._answer(request))
+        request.notifyFinish().addErrback(lambda _: answering.cancel())
+        answering.addErrback(_failed, request)
+        return NOT_DONE_YET
+
+    async def _answer(self, request: Any) -> None:
+        refusal = self._gate.stranger(request.header)
+        if refusal is None and request.postpath:
+            refusal = Refusal(404, "There is no such page.")
+        if refusal is None and request.method not in READING:
+            refusal = Refusal(405, "This page is only read: send a GET.")
+            request.setHeader(b"Allow", b"GET, HEAD")
+        if refusal is None and not self._page.open:
+            refusal = await self._admitted(request)
+        if refusal is not None:
+            _refuse(request, refusal)
+            return
+        finish(request, *await self._page.answer())
+
+
+class NoPage(Resource):
+    """What stands above a page, and beside it."""
+
+    def __init__(self, gate: Gate) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._gate = gate
+
+    def getChild(self, path: bytes, request: Any) -> Resource:  # noqa: N802 - Twisted's
+        return self
+
+    def render(self, request: Any) -> int:
+        _refuse(request, self._gate.stranger(request.header) or Refusal(404, "There is no such page."))
+        return NOT_DONE_YET
+
+
+def finish(request: Any, status: int, kind: str, body: bytes) -> None:
+    """Answer and finish."""
+    request.setResponseCode(status)
+    request.setHeader(b"Content-Type", kind.encode("ascii"))
+    request.setHeader(b"Content-Length", b"%d" % len(body))
+    request.setHeader(b"Cache-Control", b"no-store")
+    if request.method != b"HEAD":
+        request.write(body)
+    request.finish()
+
+
+def _refuse(request: Any, refusal: Refusal) -> None:
+    finish(request, refusal.status, "text/plain; charset=utf-8", (refusal.text + "\n").encode())
+
+
+def _failed(failure: Failure, request: Any) -> None:
+    """Answer for a bug, unless the client has gone."""
+    if isinstance(failure.value, CancelledError):
+        return
+    log.failure("the page {path} cannot be answered", failure, path=request.path.decode("latin-1"))
+    if not request.startedWriting:
+        finish(request, 500, "text/plain; charset=utf-8", b"an error of datamover's own: its log tells more\n")
+
+
+def put(root: Resource, path: str, resource: Resource, between: Callable[[], Resource]) -> None:
+    """Hang a resource into a tree; ``between`` makes what stands on the way."""
+    *steps, last = path.encode("ascii").split(b"/")
+    for step in steps:
+        if step not in root.children:
+            root.putChild(step, between())
+        root = root.children[step]
+    root.putChild(last, resource)

@@ -1,0 +1,1 @@
+"""What is watched: metrics, health, and logs for machines."""

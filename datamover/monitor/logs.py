@@ -1,0 +1,63 @@
+"""Logs for machines: one JSON object a line.
+
+``time`` (RFC 3339, UTC), ``level``, ``namespace``, ``message`` (what the text log says), ``fields`` (the event's own,
+if plain), ``job`` and ``transfer`` where the event is of one, ``traceback`` of a failure.
+"""
+
+import json
+import signal
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from math import isfinite
+from pathlib import Path
+from typing import Any, TextIO
+
+from twisted.logger import FileLogObserver, ILogObserver, LogEvent, LogLevel, formatEvent
+from twisted.python.logfile import LogFile
+
+_LEGACY = frozenset({"message", "time", "system", "isError", "format", "printed", "why", "failure"})
+"""Keys that Twisted's old log puts into its events; they say nothing that the message does not."""
+
+
+def line(event: LogEvent) -> str:
+    """Return an event as one line. What is no plain value is left out: it might show what nobody chose to show."""
+    level = event.get("log_level") or LogLevel.info
+    fields = {
+        name: value
+        for name, value in event.items()
+        if _is_plain(value) and not name.startswith("log_") and name not in _LEGACY
+    }
+    told: dict[str, Any] = {
+        "time": datetime.fromtimestamp(event.get("log_time", 0.0), UTC).isoformat(timespec="milliseconds"),
+        "level": level.name,
+        "namespace": event.get("log_namespace") or event.get("log_system") or "-",
+        "message": formatEvent(event),
+        "fields": fields,
+    }
+    told |= {name: fields[name] for name in ("job", "transfer") if name in fields}
+    failure = event.get("log_failure")
+    if failure is not None:
+        told["traceback"] = failure.getTraceback()
+    return json.dumps(told) + "\n"
+
+
+def _is_plain(value: object) -> bool:
+    return isfinite(value) if isinstance(value, float) else value is None or isinstance(value, str | int)
+
+
+def json_observer(file: TextIO | None = None) -> ILogObserver:
+    """Return an observer that writes JSON lines to a file, or standard output: for ``twistd --logger``."""
+    return FileLogObserver(file or sys.stdout, line)
+
+
+def observer_for(options: Mapping[str, Any] | None) -> ILogObserver:
+    """Return an observer that writes where twistd's own would, by the options it was started with."""
+    chosen = options or {"nodaemon": True}
+    name = chosen.get("logfile")
+    if chosen.get("nodaemon") and name in (None, "", "-"):
+        return json_observer()
+    file = LogFile.fromFullPath(str(Path(name or "twistd.log").absolute()))  # type: ignore[no-untyped-call]
+    if not signal.getsignal(signal.SIGUSR1):
+        signal.signal(signal.SIGUSR1, lambda *_: file.rotate())
+    return json_observer(file)

@@ -1,0 +1,120 @@
+"""What this process counts as it happens: a registry of its own, told by the engine and by the door.
+
+What is read of the queue at a scrape is ``gauges``.
+"""
+
+import platform
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    GCCollector,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+)
+
+import twisted
+from datamover import __version__
+
+OUTCOMES = ("completed", "retrying", "failed", "cancelled", "parked", "lost")
+_CALL_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class Metrics:
+    """The counters of one process: what the engine's Observer and the door's Calls ask for."""
+
+    def __init__(self) -> None:
+        registry = self.registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+        Info("datamover_build", "What runs.", registry=registry).info(
+            {"version": __version__, "twisted": str(twisted.__version__), "python": platform.python_version()}
+        )
+        self._claims = Counter(
+            "datamover_claims", "Transfers that this process took from the queue.", registry=registry
+        )
+        self._attempts = Counter(
+            "datamover_attempts",
+            "Attempts at transfers that ended in this process: completed, retrying (there will be another), failed, "
+            "cancelled, parked (handed back), lost (with the lease).",
+            ["outcome"],
+            registry=registry,
+        )
+        self._errors = Counter(
+            "datamover_errors",
+            "Attempts that ended in an error in this process, by the error's code; docs/api.md tells what each means.",
+            ["code"],
+            registry=registry,
+        )
+        self._bytes = Counter(
+            "datamover_bytes_moved",
+            "Bytes that this process moved for transfers to a destination. What is staged first counts on both ways.",
+            ["destination"],
+            registry=registry,
+        )
+        self._losses = Counter(
+            "datamover_lease_losses",
+            "Leases that this process lost: it was silent for too long, or the database was away.",
+            registry=registry,
+        )
+        self._takeovers = Counter(
+            "datamover_lease_takeovers",
+            "Transfers of processes that fell silent, put back in the queue by this process.",
+            registry=registry,
+        )
+        self._calls = Counter(
+            "datamover_xmlrpc_calls",
+            'XML-RPC calls, by method ("unknown": there is none of that name) and outcome: ok, the Fault\'s number, or '
+            "abandoned by the client.",
+            ["method", "outcome"],
+            registry=registry,
+        )
+        self._call_seconds = Histogram(
+            "datamover_xmlrpc_call_seconds",
+            "How long XML-RPC calls take; jobs.wait and jobs.events wait as long as they are asked to.",
+            ["method"],
+            registry=registry,
+            buckets=_CALL_SECONDS,
+        )
+        self._lag = Histogram(
+            "datamover_reactor_lag_seconds",
+            "How late the event loop is: the delay of a call that is due every second.",
+            registry=registry,
+            buckets=_LAG_SECONDS,
+        )
+        for outcome in OUTCOMES:
+            self._attempts.labels(outcome)
+
+    # The engine's ---------------------------------------------------------------------------------------------
+
+    def claimed(self, groups: int) -> None:
+        self._claims.inc(groups)
+
+    def attempt_ended(self, outcome: str, code: str | None) -> None:
+        self._attempts.labels(outcome).inc()
+        if code is not None:
+            self._errors.labels(code).inc()
+
+    def bytes_moved(self, destination: str, count: int) -> None:
+        self._bytes.labels(destination).inc(count)
+
+    def lease_lost(self) -> None:
+        self._losses.inc()
+
+    def taken_over(self, groups: int) -> None:
+        self._takeovers.inc(groups)
+
+    # The door's -----------------------------------------------------------------------------------------------
+
+    def called(self, method: str, outcome: str, seconds: float) -> None:
+        self._calls.labels(method, outcome).inc()
+        self._call_seconds.labels(method).observe(seconds)
+
+    # The probe's ----------------------------------------------------------------------------------------------
+
+    def lagged(self, seconds: float) -> None:
+        self._lag.observe(seconds)

@@ -1,0 +1,82 @@
+"""What machines ask: the metrics, and whether this process lives and is ready. HTTP is the door's matter."""
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry, generate_latest
+from twisted.internet.interfaces import IReactorTime
+
+from datamover.config import Config
+from datamover.jobs.database import Database
+from datamover.jobs.figures import FigureReader, Figures
+from datamover.monitor.cached import Cached
+from datamover.monitor.gauges import Gauges, Pool, Seen
+from datamover.monitor.metrics import Metrics
+
+TEXT = "text/plain; charset=utf-8"
+EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
+
+KEPT = 5.0
+"""Seconds that the queue's figures are kept, so that scraping costs the database next to nothing …"""
+SHARE = 0.05
+"""… and never more of one connection's time than this."""
+REACH_KEPT = 1.0
+"""Seconds that it is remembered whether the database answers."""
+PATIENCE = 5.0
+"""Seconds that the database may take to answer."""
+
+Answer = tuple[int, str, bytes]
+"""Status, content type, body."""
+
+
+def watch(
+    metrics: Metrics,
+    database: Database,
+    destinations: Callable[[], Iterable[str]],
+    settings: Config,
+    clock: IReactorTime,
+    working: Callable[[], bool] | None,
+) -> "Watch":
+    """Return what answers for a process with this database; see ``Watch`` for ``working``."""
+    reader = FigureReader(database, settings.service.lease)
+    gauges = Gauges(destinations, lambda: Pool(settings.database.connections, *database.use))
+    metrics.registry.register(gauges)
+    figures = Cached(reader.read, clock, seconds=KEPT, patience=PATIENCE, share=SHARE)
+    reach = Cached(reader.reach, clock, seconds=REACH_KEPT, patience=PATIENCE, share=1.0)
+    return Watch(metrics.registry, gauges, figures, reach, working)
+
+
+class Watch:
+    """Answers for one process."""
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        gauges: Gauges,
+        figures: Cached[Figures],
+        reach: Cached[bool],
+        working: Callable[[], bool] | None,
+    ) -> None:
+        """``working`` tells whether the engine of this process takes work; None: it has none."""
+        self._registry = registry
+        self._gauges = gauges
+        self._figures = figures
+        self._reach = reach
+        self._working = working
+
+    async def metrics(self) -> Answer:
+        """Return every metric, in Prometheus' text format; never raises for a database that is away."""
+        figures = await self._figures.get()
+        self._gauges.seen = Seen(figures, self._figures.age)
+        return 200, EXPOSITION, generate_latest(self._registry)
+
+    async def live(self) -> Answer:
+        """Return 200: whoever hears it, hears it from an event loop that turns."""
+        return 200, TEXT, b"ok\n"
+
+    async def ready(self) -> Answer:
+        """Return 200 where the database answers and the engine, if this process is one, takes work; else 503."""
+        if not await self._reach.get():
+            return 503, TEXT, b"database away\n"
+        if self._working is not None and not self._working():
+            return 503, TEXT, b"engine not running\n"
+        return 200, TEXT, b"ok\n"
