@@ -91,6 +91,7 @@ class GroupAttempt:
             placements = [one for one in map(_remembered, self.group.transfers) if one is not None]
         else:
             placements = await self._bring(await self._staged())
+            await self._note()
         self.lease.commit()
         if not leader.placing and not await self.rooms.queue.placing(leader, placements):
             raise Parked("the lease was lost before the files could be placed; whoever holds it goes on")
@@ -234,6 +235,12 @@ class GroupAttempt:
 
     async def _bring_one(self, outward: Outward) -> Brought:
         return await bring(outward.order, self.lease, outward.meter, self.rooms.tools)
+
+    async def _note(self) -> None:
+        """Have the figures of every file on disk: whoever rolls forward does not stage it to know them."""
+        for meter in self.meters:
+            meter.forget_told()
+        await self.rooms.queue.progress([news for meter in self.meters if (news := meter.news()) is not None])
 
     async def _archive(self, staged: Sequence[Staged]) -> None:
         """Make one archive of what is staged."""

@@ -40,6 +40,8 @@ CONNECT_TIMEOUT = 10.0
 """Seconds."""
 STATEMENT_TIMEOUT = 30.0
 """Seconds after which the server ends a statement."""
+IDLE_TIMEOUT = 10.0
+"""Seconds after which the server ends a transaction whose process stands still: others wait for what it has locked."""
 OLDEST = 14
 """The oldest major version of PostgreSQL that has what queries.sql needs."""
 
@@ -163,8 +165,8 @@ class Connection:
                 f"the database's encoding is {encoding}: create it with ENCODING 'UTF8' TEMPLATE template0"
             )
         psycopg2.extensions.register_type(_BYTES, self._link.pollable())
-        limit = int(STATEMENT_TIMEOUT * 1000)
-        await self.execute(_SESSION, (str(limit), str(2 * limit)))
+        limits = (STATEMENT_TIMEOUT, IDLE_TIMEOUT)
+        await self.execute(_SESSION, tuple(str(int(limit * 1000)) for limit in limits))
 
     @property
     def closed(self) -> bool:
