@@ -1,6 +1,7 @@
 # make demo    see a file arrive, on this machine, with nothing prepared
 # make run     the service in the foreground
 # make test    the whole test suite    (needs Debian's packages: make system)
+# make faults  break it in every way, for minutes (FAULTS_SEED=… FAULTS_SECONDS=…)
 # make lint    ruff and mypy
 # make bench   datamover beside rclone, aria2, OpenSSH and curl (make bench-system installs them)
 
@@ -8,7 +9,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 
-.PHONY: demo run test lint bench format build system bench-system clean
+.PHONY: demo run test faults lint bench format build system bench-system clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/python examples/demo.py
@@ -18,6 +19,12 @@ run: $(VENV)/.installed
 
 test: $(VENV)/.developing
 	$(BIN)/python -m pytest
+
+FAULTS_SECONDS ?= 300
+
+faults: $(VENV)/.developing
+	FAULTS_SEED=$${FAULTS_SEED:-$$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')} FAULTS_SECONDS=$(FAULTS_SECONDS) \
+		$(BIN)/python -m pytest tests/faults/test_random.py -s
 
 lint: $(VENV)/.developing
 	$(BIN)/ruff check .

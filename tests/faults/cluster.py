@@ -1,0 +1,229 @@
+"""Several processes of datamover on one database, with their servers; and the ways to break them.
+
+One door, any number of engines; nginx to read from, sshd and a directory to write to and to read from. What is asked of
+them, and what must hold at the end, is ``work``'s.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from xmlrpc.client import Fault
+
+from tests.servers import postgres
+from tests.servers.nginx import Nginx
+from tests.servers.service import Service
+from tests.servers.sshd import Sshd
+
+PATIENCE = 90.0
+"""Seconds within which what is waited for must come, on a machine that has much else to do."""
+UNAVAILABLE = 1012
+BANDWIDTH = "15MB/s"
+"""Of each destination: so that big files are caught on their way. Each place has two names, so two of them."""
+
+_TABLES = """\
+roles = ["{role}"]
+key_file = "{directory}/key"
+lease = "{lease}"
+[database]
+url = "{database}"
+{places}
+[destinations.small]
+url = "file://{directory}/small"
+[sources]
+allow = ["http://127.0.0.1:*/"]
+[transfers]
+max_attempts = 100
+retry_base = "100ms"
+retry_cap = "500ms"
+connect_timeout = "5s"
+"""
+
+_PLACES = """\
+[destinations.visualiser{mark}]
+url = "{sshd.url}"
+private_key_file = "{sshd.private_key}"
+known_hosts_file = "{sshd.known_hosts}"
+bandwidth = "{bandwidth}"
+[destinations.archive{mark}]
+url = "file://{directory}/archive"
+bandwidth = "{bandwidth}"
+"""
+
+
+def until(holds: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
+    """Wait until ``holds`` returns something true, and return it."""
+    deadline = time.monotonic() + patience
+    while not (found := holds()):
+        assert time.monotonic() < deadline, f"in vain: {what}"
+        time.sleep(0.02)
+    return found
+
+
+class Engine(Service):
+    """A process that only moves; it has no door to be asked at."""
+
+    def start(self, environment: Any = None) -> None:
+        """Start; ``Cluster.engine`` waits until it works."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command(self.config),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.directory,
+                env={**os.environ, **(environment or {})},
+            )
+
+    @property
+    def returncode(self) -> int | None:
+        """Of a process that ended by itself."""
+        return self._process.poll() if self._process else None
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self.returncode is None
+
+    @property
+    def stalled(self) -> bool:
+        """Whether it was stopped, by whomever."""
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+    def stall(self) -> None:
+        """Have it stand still, as on a machine that is suspended."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def drain(self) -> None:
+        """Ask it to end, and do not wait."""
+        os.kill(self.pid, signal.SIGTERM)
+
+
+class Cluster:
+    """One door and no engine, to begin with, in ``directory``, which other users may enter."""
+
+    def __init__(self, directory: Path, *, lease: str = "3s", bandwidth: str = BANDWIDTH) -> None:
+        self.directory = directory
+        self.archive = directory / "archive"
+        self.small = directory / "small"
+        (directory / "web").mkdir()
+        (directory / "ssh").mkdir()
+        self.archive.mkdir()
+        self.small.mkdir()
+        self.web = Nginx(directory / "web")
+        self.sshd = Sshd(directory / "ssh")
+        self.database = postgres.shared().server
+        self.url = postgres.shared().fresh()
+        self.engines: list[Engine] = []
+        self._lease = lease
+        self._bandwidth = bandwidth
+        self.door = Service(self._home("door"), self._tables("api"))
+
+    def start(self) -> None:
+        self.web.start()
+        self.sshd.start()
+        self.door.start()
+
+    def stop(self) -> None:
+        for engine in self.engines:
+            engine.kill()
+        self.door.stop()
+        self.sshd.stop()
+        self.web.stop()
+
+    @property
+    def mover(self) -> Any:
+        return self.door.proxy
+
+    def engine(self, *, command: Callable[[Path], list[str]] | None = None, wait: bool = True) -> Engine:
+        """Start one more engine, and return it once it works, or (``wait``: false) at once."""
+        name = f"engine-{len(self.engines) + 1}"
+        engine = Engine(self._home(name), self._tables("engine"), command=command)
+        self.engines.append(engine)
+        if wait:
+            self.start_engine(engine)
+        else:
+            engine.start()
+        return engine
+
+    def start_engine(self, engine: Engine) -> None:
+        """Start an engine, and return once others know of it or it has ended by itself."""
+        engine.start()
+        until(
+            lambda: engine.returncode is not None or engine.pid in self.nodes(),
+            f"{engine.directory.name} at work: {engine.log.read_text()[-3000:]}",
+        )
+
+    def nodes(self) -> list[int]:
+        """Return the processes that the door knows as engines."""
+        told = self.ask(lambda: self.mover.service.status())
+        names = [node["name"] for node in told["nodes"]] if told else []
+        return [int(name.rpartition(":")[2]) for name in names if name.startswith(f"{socket.gethostname()}:")]
+
+    def ask(self, call: Callable[[], Any]) -> Any:
+        """Call; None while the database is away."""
+        try:
+            return call()
+        except Fault as fault:
+            if fault.faultCode != UNAVAILABLE:
+                raise
+            return None
+
+    def sql(self, statement: str) -> list[tuple[Any, ...]]:
+        return self.database.run(statement, database=self.url.rpartition("/")[2])
+
+    def cut_database(self) -> None:
+        """End every connection to the database."""
+        name = self.url.rpartition("/")[2]
+        self.database.run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+
+    def parts(self) -> list[Path]:
+        """Return the part files that stand anywhere."""
+        places = (self.archive, self.sshd.root, self.small)
+        return [path for place in places for path in place.rglob(".datamover-*")]
+
+    def staged(self) -> list[Path]:
+        """Return what stands in the staging directories of engines that live: the dead are swept by who comes after."""
+        return [path for engine in self.engines if engine.alive for path in engine.directory.glob("data/staging/*/*")]
+
+    def logs(self) -> str:
+        """Return the end of every process's log."""
+        return "\n".join(
+            f"--- {process.directory.name}\n{process.log.read_text()[-4000:]}" for process in (self.door, *self.engines)
+        )
+
+    def _home(self, name: str) -> Path:
+        home = self.directory / name
+        home.mkdir()
+        return home
+
+    def _tables(self, role: str) -> str:
+        places = [
+            _PLACES.format(mark=mark, directory=self.directory, sshd=self.sshd, bandwidth=self._bandwidth)
+            for mark in ("", "-too")
+        ]
+        return _TABLES.format(
+            role=role, directory=self.directory, lease=self._lease, database=self.url, places="".join(places)
+        )
+
+
+@contextmanager
+def running(directory: Path, **settings: str) -> Iterator[Cluster]:
+    """Have a cluster, gone afterwards; what its processes said is told of a test that fails."""
+    cluster = Cluster(directory, **settings)
+    try:
+        cluster.start()
+        yield cluster
+    except BaseException:
+        sys.stderr.write(cluster.logs())
+        raise
+    finally:
+        cluster.stop()
