@@ -94,6 +94,15 @@ async def test_one_connection(sshd: Sshd) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_hundreds_at_once(sshd: Sshd) -> None:
+    """Hundreds that begin at the same moment all get their turn, though there are but a few channels."""
+    (sshd.root / "file").write_bytes(b"data")
+    async with opened(sshd) as pool:
+        found = await gatherResults([started(reading(pool).inspect("file")) for _ in range(400)])
+    assert [one.size for one in found if one is not None] == [4] * 400
+
+
+@pytest_twisted.ensureDeferred
 async def test_few_channels(open_directory: Path) -> None:
     """Where the server allows but two channels, transfers share those."""
     sshd = Sshd(open_directory, config="MaxSessions 2")

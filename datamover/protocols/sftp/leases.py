@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from twisted.conch.ssh.connection import SSHConnection
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from datamover import errors
@@ -52,7 +52,8 @@ class Leases:
         self._open_timeout = open_timeout
         self._idle_timeout = idle_timeout
         self._sessions: list[Session] = []
-        self._opening = DeferredLock()
+        self._is_opening = False
+        self._waiting: list[Deferred[None]] = []
         self._limit = CHANNELS
         self._users = 0
         self._idle: Any = None
@@ -79,15 +80,12 @@ class Leases:
         self._keep_awake()
         session = None
         try:
-            await self._opening.acquire()
-            try:
-                session = self._idlest()
-                if session is not None and session.users:
-                    session = await self._one_more(None) if len(self._sessions) < self._limit else None
-                if session is not None:
-                    session.users += 1
-            finally:
-                self._opening.release()
+            await self._opened()
+            session = self._idlest()
+            if session is not None and session.users:
+                session = await self._one_more(None) if len(self._sessions) < self._limit else None
+            if session is not None:
+                session.users += 1
         finally:
             if session is None:
                 self._left()
@@ -116,18 +114,24 @@ class Leases:
 
     async def _take(self) -> Session:
         session = self._idlest()
-        if session is None or (session.users and len(self._sessions) < self._limit):
-            await self._opening.acquire()
-            try:
-                session = self._idlest()
-                if session is None or (session.users and len(self._sessions) < self._limit):
-                    session = await self._one_more(session)
-                session.users += 1
-            finally:
-                self._opening.release()
-        else:
-            session.users += 1
+        while session is None or (session.users and len(self._sessions) < self._limit):
+            if not self._is_opening:
+                session = await self._one_more(session)
+                break
+            await self._opened()
+            session = self._idlest()
+        session.users += 1
         return session
+
+    async def _opened(self) -> None:
+        """Wait until no channel is being opened.
+
+        Not a DeferredLock: its waiters wake each other from within each other, and hundreds are too many for that.
+        """
+        while self._is_opening:
+            waiter: Deferred[None] = Deferred(self._waiting.remove)
+            self._waiting.append(waiter)
+            await waiter
 
     def _idlest(self) -> Session | None:
         self._sessions = [session for session in self._sessions if session.channel.failure is None]
@@ -135,6 +139,17 @@ class Leases:
 
     async def _one_more(self, instead: Session | None) -> Session:
         """Open a channel; where the server refuses one, be content with those there are."""
+        self._is_opening = True
+        try:
+            return await self._open(instead)
+        finally:
+            self._is_opening = False
+            waiting, self._waiting = self._waiting, []
+            for waiter in tuple(waiting):  # Each may have others cancelled, which leave the list.
+                if not waiter.called:
+                    waiter.callback(None)
+
+    async def _open(self, instead: Session | None) -> Session:
         transport: Any = self._connection.transport
         if self._stopped:
             raise errors.ConnectionLost("the connection broke")
