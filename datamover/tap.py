@@ -14,6 +14,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from twisted.application.app import ServerOptions
 from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -53,7 +54,7 @@ from datamover.jobs.store import JobStore
 from datamover.jobs.upkeep import Upkeep
 from datamover.jobs.waiting import Bounds
 from datamover.logins import Logins
-from datamover.monitor.logs import observer_for
+from datamover.monitor.logs import json_observer, log_file
 from datamover.monitor.metrics import Metrics
 from datamover.monitor.service import LagProbe
 from datamover.monitor.watch import watch
@@ -93,11 +94,20 @@ def makeService(options: Options) -> IService:  # noqa: N802 - the name that twi
     """Return the whole service; a configuration that cannot be used ends the start with one line."""
     from twisted.internet import reactor
 
-    observer = observer_for(options.parent) if options.config.log.format == "json" else None
     try:
-        return service_tree(options.config, reactor, observer)
+        return service_tree(options.config, reactor, _observer(options, reactor))
     except ConfigError as error:
         raise SystemExit(f"datamover: {error.message}") from None
+
+
+def _observer(options: Options, reactor: Any) -> ILogObserver | None:
+    """Return what is logged to; None: what twistd makes of its own options, or the other runner of its."""
+    runner = options.parent
+    if options.config.log.format == "text" or not isinstance(runner, ServerOptions):
+        return None
+    if runner["logger"] or runner["syslog"]:
+        return None
+    return json_observer(log_file(runner, reactor.callFromThread))
 
 
 class House:

@@ -7,11 +7,11 @@ if plain), ``job`` and ``transfer`` where the event is of one, ``traceback`` of 
 import json
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from math import isfinite
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from twisted.logger import FileLogObserver, ILogObserver, LogEvent, LogLevel, formatEvent
 from twisted.python.logfile import LogFile
@@ -51,13 +51,15 @@ def json_observer(file: TextIO | None = None) -> ILogObserver:
     return FileLogObserver(file or sys.stdout, line)
 
 
-def observer_for(options: Mapping[str, Any] | None) -> ILogObserver:
-    """Return an observer that writes where twistd's own would, by the options it was started with."""
-    chosen = options or {"nodaemon": True}
-    name = chosen.get("logfile")
-    if chosen.get("nodaemon") and name in (None, "", "-"):
-        return json_observer()
-    file = LogFile.fromFullPath(str(Path(name or "twistd.log").absolute()))  # type: ignore[no-untyped-call]
+def log_file(options: Mapping[str, Any], later: Callable[[Callable[[], None]], object]) -> TextIO:
+    """Return what twistd would log to, by the options it was started with.
+
+    A file is turned over at SIGUSR1, as twistd's is, if nothing else is to happen then: ``later``, from the signal.
+    """
+    name = options["logfile"]
+    if options["nodaemon"] and name in (None, "", "-"):
+        return sys.stdout
+    file: Any = LogFile.fromFullPath(str(Path(name or "twistd.log").absolute()))  # type: ignore[no-untyped-call]
     if not signal.getsignal(signal.SIGUSR1):
-        signal.signal(signal.SIGUSR1, lambda *_: file.rotate())
-    return json_observer(file)
+        signal.signal(signal.SIGUSR1, lambda *_: later(file.rotate))
+    return cast(TextIO, file)
