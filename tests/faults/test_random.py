@@ -53,7 +53,7 @@ class Chaos:
             )
         )
         fault()
-        return fault.__name__
+        return fault.__qualname__
 
     def _runs(self, asked: Asked) -> bool:
         return self.work.status(asked).get("status", "PENDING") in ("PENDING", "PREPARING", "IN_PROGRESS")
