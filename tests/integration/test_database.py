@@ -473,7 +473,7 @@ async def test_migrating(url: str) -> None:
         applied: list[Any] = await gatherResults(
             [Deferred.fromCoroutine(migrate(one)) for one in (database, other, database)]
         )
-        assert sorted(map(len, applied)) == [0, 0, len(available())]
+        assert sum(map(len, applied)) == len(available())
         assert await migrate(database) == []
         assert await count(database, "schema_migrations") == len(available())
 
