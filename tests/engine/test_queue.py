@@ -186,10 +186,10 @@ async def test_pause_before_it_begins(rig: Rig) -> None:
 async def test_deadline(rig: Rig, web: Web, tmp_path: Path) -> None:
     """What is not in place by its deadline fails, running or waiting, and leaves nothing behind."""
     web.route("/f", File(os.urandom(96 * MIB), etag='"1"'))
-    await rig.engine(lease=3.0)
-    running = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"), deadline=1.5)
     waiting = await rig.ask(file(place("archive", "a"), "other", "b"), deadline=0.2)
     await rig.store.pause(waiting)
+    await rig.engine(lease=3.0)
+    running = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"), deadline=1.5)
 
     for job in (running, waiting):
         ended = await rig.ended(job)
