@@ -8,25 +8,37 @@
 -- name: find_request
 SELECT id, state, fingerprint FROM jobs WHERE owner = %(owner)s AND request_id = %(request_id)s;
 
--- name: insert_job
--- A request_id that is there already inserts nothing.
-INSERT INTO jobs (owner, method, label, request_id, fingerprint, overwrite, archive, max_attempts, priority,
-                  deadline, stop_on_failure, files_total, files_sized, bytes_sized)
-VALUES (%(owner)s, %(method)s, %(label)s, %(request_id)s, %(fingerprint)s, %(overwrite)s, %(archive)s,
-        %(max_attempts)s, %(priority)s, now() + %(deadline)s * interval '1 second', %(stop_on_failure)s,
-        %(files_total)s, %(files_sized)s, %(bytes_sized)s)
-ON CONFLICT (owner, request_id) WHERE request_id IS NOT NULL DO NOTHING
-RETURNING id;
-
--- name: insert_transfers
-INSERT INTO transfers (job, index, leader, owner, priority, source_host, source_url, source_sealed, source_member,
-                       source_destination, source_path, destination, path, naming, target, checksum, expected_size)
-SELECT %(job)s, index, leader, %(owner)s, %(priority)s, source_host, source_url, source_sealed::bytea, source_member,
-       source_destination, source_path, destination, path, naming, target, checksum, expected_size
-FROM jsonb_to_recordset(%(files)s) AS f (
-    index integer, leader integer, source_host text, source_url text, source_sealed text, source_member integer,
-    source_destination text, source_path text, destination text, path text, naming text, target text, checksum text,
-    expected_size bigint);
+-- name: insert_jobs
+-- Any number of jobs with all their files. A request_id that is there already inserts nothing, and is not returned.
+WITH asked AS MATERIALIZED (
+    SELECT nextval(pg_get_serial_sequence('jobs', 'id'))::integer AS id, j.*
+    FROM jsonb_to_recordset(%(jobs)s) AS j (
+        position integer, owner text, method text, label text, request_id text, fingerprint text, overwrite text,
+        archive text, max_attempts integer, priority integer, deadline double precision, stop_on_failure boolean,
+        files_total integer, files_sized integer, bytes_sized bigint)
+), made AS (
+    INSERT INTO jobs (id, owner, method, label, request_id, fingerprint, overwrite, archive, max_attempts, priority,
+                      deadline, stop_on_failure, files_total, files_sized, bytes_sized)
+    OVERRIDING SYSTEM VALUE
+    SELECT id, owner, method, label, request_id, fingerprint, overwrite, archive, max_attempts, priority,
+           now() + deadline * interval '1 second', stop_on_failure, files_total, files_sized, bytes_sized
+    FROM asked ORDER BY position
+    ON CONFLICT (owner, request_id) WHERE request_id IS NOT NULL DO NOTHING
+    RETURNING id, owner, priority, files_total
+), moved AS (
+    INSERT INTO transfers (job, index, leader, owner, priority, source_host, source_url, source_sealed, source_member,
+                           source_destination, source_path, destination, path, naming, target, checksum, expected_size)
+    SELECT made.id, f.index, leader, made.owner, made.priority, source_host, source_url, source_sealed::bytea,
+           source_member, source_destination, source_path, destination, path, naming, target, checksum, expected_size
+    FROM made JOIN asked USING (id) JOIN jsonb_to_recordset(%(files)s) AS f (
+        position integer, index integer, leader integer, source_host text, source_url text, source_sealed text,
+        source_member integer, source_destination text, source_path text, destination text, path text, naming text,
+        target text, checksum text, expected_size bigint) USING (position)
+), told AS (
+    INSERT INTO events (job, owner, kind, details)
+    SELECT id, owner, 'submitted', jsonb_build_object('files', files_total) FROM made ORDER BY id
+)
+SELECT position, id FROM asked JOIN made USING (id);
 
 -- name: insert_notice
 INSERT INTO notices (job, owner, url, sealed, host)
@@ -85,14 +97,20 @@ SELECT coalesce(sum(rate), 0) AS rate FROM transfers WHERE node IS NOT NULL;
 SELECT coalesce(max(id), 0) AS id FROM jobs;
 
 -- name: read_waiting
--- Why does this job's next file not move? What its lane is held by, how much is active, how much stands before it.
+-- Why does this job's next file not move? What its lane is held by, how much is active, how much stands before it: of
+-- those no more than are told are looked at, so that a long queue costs no more than a short one.
 SELECT t.destination, t.source_host, t.owner, j.paused, t.next_attempt_at > now() AS pausing, t.next_attempt_at, t.error,
        d.held, d.closed_until > now() AS closed, d.closed_until, d.error AS closed_error,
        h.closed_until > now() AS source_closed, h.closed_until AS source_closed_until, h.error AS source_error,
        active.destination AS active, active.owner AS owner_active, active.host AS host_active, active.total,
-       (SELECT count(*) FROM transfers p WHERE p.destination = t.destination AND p.state = 'PENDING'
-            AND p.leader = p.index AND NOT p.paused AND p.next_attempt_at <= now()
-            AND (-p.priority, p.job, p.index) < (-t.priority, t.job, t.index))::integer AS ahead,
+       (SELECT count(*) FILTER (WHERE next_attempt_at <= now()) FROM (
+            (SELECT p.next_attempt_at FROM transfers p WHERE p.destination = t.destination AND p.state = 'PENDING'
+                AND p.leader = p.index AND NOT p.paused AND p.priority > t.priority
+             ORDER BY p.priority DESC, p.job, p.index LIMIT %(counted)s)
+            UNION ALL
+            (SELECT p.next_attempt_at FROM transfers p WHERE p.destination = t.destination AND p.state = 'PENDING'
+                AND p.leader = p.index AND NOT p.paused AND p.priority = t.priority AND (p.job, p.index) < (t.job, t.index)
+             ORDER BY p.job, p.index LIMIT %(counted)s)) AS before)::integer AS ahead,
        (SELECT o.job FROM transfers o WHERE o.destination = t.destination AND o.target = t.target AND o.job < t.job
             AND o.state IN ('PENDING', 'PREPARING', 'IN_PROGRESS') ORDER BY o.job LIMIT 1) AS behind,
        (SELECT count(*) FROM nodes WHERE 'engine' = ANY (roles) AND NOT draining
@@ -425,11 +443,12 @@ SET bytes_done = held.bytes_done, size = coalesce(held.size, t.size), rate = hel
     digest = coalesce(held.digest, t.digest), checkpoint = coalesce(held.checkpoint, t.checkpoint)
 FROM held WHERE t.id = held.id;
 
--- name: set_target
-UPDATE transfers t SET target = %(target)s
-WHERE t.id = %(transfer)s AND EXISTS (
-    SELECT FROM transfers l WHERE l.job = t.job AND l.index = t.leader AND l.node = %(node)s AND l.lease = %(lease)s)
-RETURNING id;
+-- name: set_targets
+UPDATE transfers t SET target = n.target
+FROM unnest(%(transfers)s::bigint[], %(leases)s::bigint[], %(targets)s::text[]) AS n (id, lease, target)
+WHERE t.id = n.id AND EXISTS (
+    SELECT FROM transfers l WHERE l.job = t.job AND l.index = t.leader AND l.node = %(node)s AND l.lease = n.lease)
+RETURNING t.id;
 
 -- name: remember
 UPDATE transfers SET memory = %(memory)s
@@ -484,7 +503,10 @@ WITH outcome AS (
 ), before AS (
     SELECT t.id, o.*, t.index = o.leader AS leads, coalesce(t.size, t.expected_size) AS known,
            CASE WHEN t.index = o.leader THEN coalesce(o.size, t.size) ELSE t.size END AS now_size
-    FROM outcome o JOIN transfers t ON t.job = o.job AND t.leader = o.leader
+    FROM outcome o CROSS JOIN LATERAL (
+        SELECT * FROM transfers l WHERE l.job = o.job AND l.index = o.leader
+        UNION ALL
+        SELECT * FROM transfers m WHERE m.job = o.job AND m.leader = o.leader AND m.leader <> m.index) AS t
     WHERE t.state IN ('PREPARING', 'IN_PROGRESS')
 ), ended AS (
     UPDATE transfers t

@@ -12,9 +12,11 @@ from enum import Enum
 from typing import Any
 
 from psycopg2.errors import UniqueViolation
+from twisted.python.failure import Failure
 
 from datamover.errors import DataMoverError, DestinationExists, Scope
 from datamover.jobs import news, rows
+from datamover.jobs.batch import Batch
 from datamover.jobs.database import Cursor, Database, Json
 from datamover.jobs.sql import Queries
 from datamover.jobs.store import LEASE
@@ -102,6 +104,11 @@ class Breaker:
     """Seconds at most."""
 
 
+_Named = tuple[int, int, str]
+"""A transfer's id, its leader's lease, and its target."""
+NAMED_AT_ONCE = 256
+
+
 class Queue:
     """The work of one node."""
 
@@ -124,6 +131,7 @@ class Queue:
         self._lease = lease
         self._breaker = asdict(breaker)
         self._queries = Queries.load()
+        self._naming: Batch[_Named, bool] = Batch(self._set_targets, NAMED_AT_ONCE)
 
     @property
     def lease(self) -> float:
@@ -245,13 +253,23 @@ class Queue:
 
         Raises DestinationExists where another file of the job has it.
         """
-        parameters = {"transfer": transfer.id, "target": target, "node": self._node, "lease": leader.lease}
         try:
-            return bool(await self._database.fetch(self._queries["set_target"], parameters))
+            return await self._naming.add((transfer.id, leader.lease, target))
         except UniqueViolation:
             raise DestinationExists(
                 f"another file of this job is called {target!r} too: give the files paths of their own"
             ) from None
+
+    async def _set_targets(self, named: Sequence[_Named]) -> Sequence[bool | Failure]:
+        ids, leases, targets = (list(column) for column in zip(*named, strict=True))
+        parameters = {"transfers": ids, "leases": leases, "targets": targets, "node": self._node}
+        try:
+            ours = {row["id"] for row in await self._database.fetch(self._queries["set_targets"], parameters)}
+        except UniqueViolation:
+            if len(named) == 1:
+                return [Failure()]  # type: ignore[no-untyped-call]
+            return [answer for one in named for answer in await self._set_targets([one])]
+        return [one[0] in ours for one in named]
 
     async def remember(self, leader: Transfer, memory: Mapping[str, Any]) -> bool:
         """Write what is to be known to whoever goes on with a group; False: the lease was lost."""

@@ -41,7 +41,7 @@ class Seal(Protocol):
 
 
 def job_parameters(job: NewJob) -> dict[str, Any]:
-    """Return what ``insert_job`` asks for."""
+    """Return what ``insert_jobs`` asks for."""
     sizes = [file.size for file in job.files if file.size is not None]
     return {
         "owner": job.owner,
@@ -62,7 +62,7 @@ def job_parameters(job: NewJob) -> dict[str, Any]:
 
 
 def file_parameters(job: NewJob, cipher: Seal) -> Iterator[dict[str, Any]]:
-    """Yield what ``insert_transfers`` asks for: one placement group for an archive, else one for each file."""
+    """Yield what ``insert_jobs`` asks for of files: one placement group for an archive, else one for each file."""
     for index, file in enumerate(job.files):
         yield {
             "index": index,

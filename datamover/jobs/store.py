@@ -4,28 +4,43 @@ The engine's half (claims, leases, outcomes) is ``datamover.jobs.queue``. Every 
 database is away; one that changes something has then changed nothing, unless the message says otherwise.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 
 from datamover.errors import QueueFull, RequestIdConflict
 from datamover.jobs import listing, news, rows
+from datamover.jobs.batch import Batch
 from datamover.jobs.control import MOST_IDS, JobControl
 from datamover.jobs.database import Cursor, Database, Json
 from datamover.jobs.values import Event, FileRecord, JobRecord, NewJob, State, Submitted
-from datamover.jobs.waiting import Bounds, waiting_for
+from datamover.jobs.waiting import COUNTED, Bounds, waiting_for
 
 LEASE = 30.0
 """Seconds that an engine may be silent before others take its work."""
 SLICE = 500
 """Rows that are made in one go."""
+FEW = 100
+"""Jobs and files that one call may bring to be stored together with others' calls."""
+TOGETHER = 64
+"""Calls that are stored together, at most."""
 POLL = 1.0
 """Seconds after which a waiting call looks again, should no word have come."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What one call asks for: all of it or nothing."""
+
+    jobs: Sequence[NewJob]
+    files: Sequence[Sequence[Mapping[str, Any]]]
+    """Of each job, as rows."""
 
 
 class JobStore(JobControl):
@@ -47,6 +62,7 @@ class JobStore(JobControl):
         self._bounds = bounds
         self._lease = lease
         self._queued: tuple[float, int] | None = None
+        self._asking: Batch[_Asked, list[Submitted]] = Batch(self._store_each, TOGETHER)
 
     @property
     def ready(self) -> bool:
@@ -60,19 +76,57 @@ class JobStore(JobControl):
         Raises RequestIdConflict where a request_id was used for another request, and QueueFull.
         """
         await self._check_queue(sum(len(job.files) for job in jobs))
-
         files = [await self._columns(job) for job in jobs]
+        asked = _Asked(jobs, files)
+        if len(jobs) + sum(map(len, files)) > FEW:
+            [answers] = await self._store([asked])
+            return answers
+        return await self._asking.add(asked)
 
-        async def store(cursor: Cursor) -> list[Submitted]:
-            submitted = [
-                await self._submit(cursor, job, files[index], f"requests[{index}]: " if len(jobs) > 1 else "")
-                for index, job in enumerate(jobs)
-            ]
-            if any(one.created for one in submitted):
+    async def _store_each(self, asked: Sequence[_Asked]) -> Sequence[list[Submitted] | Failure]:
+        """Store what many clients ask for in one transaction; where one of them is refused, in one for each."""
+        try:
+            return await self._store(asked)
+        except RequestIdConflict as error:
+            if len(asked) == 1:
+                return [Failure(error)]  # type: ignore[no-untyped-call]
+            return [answer for one in asked for answer in await self._store_each([one])]
+
+    async def _store(self, asked: Sequence[_Asked]) -> list[list[Submitted]]:
+        async def store(cursor: Cursor) -> list[list[Submitted]]:
+            created = await self._insert(cursor, asked)
+            position, answers = 0, []
+            for one in asked:
+                submitted: list[Submitted] = []
+                for index, job in enumerate(one.jobs):
+                    if position in created:
+                        submitted.append(Submitted(created[position], State.PENDING, created=True))
+                    else:
+                        where = f"requests[{index}]: " if len(one.jobs) > 1 else ""
+                        submitted.append(await self._found(cursor, job, where))
+                    position += 1
+                answers.append(submitted)
+            if created:
                 await cursor.execute(self._queries["notify"], {"news": news.WORK})
-            return submitted
+            return answers
 
         return await self._database.transaction(store)
+
+    async def _insert(self, cursor: Cursor, asked: Sequence[_Asked]) -> dict[int, int]:
+        """Return the ids of the jobs that were made, by their place among all that are asked for."""
+        jobs = [job for one in asked for job in one.jobs]
+        files = [columns for one in asked for columns in one.files]
+        parameters = {
+            "jobs": Json([{**rows.job_parameters(job), "position": place} for place, job in enumerate(jobs)]),
+            "files": Json([{**file, "position": place} for place, some in enumerate(files) for file in some]),
+        }
+        made = {row["position"]: row["id"] for row in await cursor.fetch(self._queries["insert_jobs"], parameters)}
+        for position, id_ in made.items():
+            job = jobs[position]
+            if job.notify is not None:
+                notice = rows.notice_parameters(id_, job.owner, job.notify, self._cipher)
+                await cursor.execute(self._queries["insert_notice"], notice)
+        return made
 
     async def _check_queue(self, more: int) -> None:
         """Raise QueueFull where too many files wait already; the count is a second old at most."""
@@ -95,19 +149,6 @@ class JobStore(JobControl):
             if len(some) == SLICE:
                 await deferLater(self._clock, 0)
         return columns
-
-    async def _submit(self, cursor: Cursor, job: NewJob, files: Sequence[Any], where: str) -> Submitted:
-        made = await cursor.fetch_one(self._queries["insert_job"], rows.job_parameters(job))
-        if made is None:
-            return await self._found(cursor, job, where)
-        common = {"job": made["id"], "owner": job.owner, "priority": job.priority}
-        await cursor.execute(self._queries["insert_transfers"], {**common, "files": Json(list(files))})
-        if job.notify is not None:
-            notice = rows.notice_parameters(made["id"], job.owner, job.notify, self._cipher)
-            await cursor.execute(self._queries["insert_notice"], notice)
-        event = {"job": made["id"], "file": None, "kind": "submitted", "details": Json({"files": len(files)})}
-        await cursor.execute(self._queries["insert_event"], event)
-        return Submitted(made["id"], State.PENDING, created=True)
 
     async def _found(self, cursor: Cursor, job: NewJob, where: str) -> Submitted:
         found = await cursor.fetch_one(
@@ -252,7 +293,8 @@ class JobStore(JobControl):
     # Waiting --------------------------------------------------------------------------------------------------
 
     async def _waiting_for(self, job: int) -> str | None:
-        found = await self._database.fetch(self._queries["read_waiting"], {"job": job, "lease": self._lease})
+        parameters = {"job": job, "lease": self._lease, "counted": COUNTED}
+        found = await self._database.fetch(self._queries["read_waiting"], parameters)
         return waiting_for(found[0], self._bounds) if found else None
 
     async def _word(self, seconds: float, words: set[str] | None) -> None:

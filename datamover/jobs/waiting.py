@@ -7,6 +7,9 @@ from datetime import datetime
 
 from datamover.jobs.rows import Row
 
+COUNTED = 100
+"""Transfers that stand before another are counted up to here."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
@@ -24,7 +27,8 @@ class Bounds:
 def waiting_for(row: Row, bounds: Bounds) -> str:
     """Say why a transfer waits, from what ``read_waiting`` told."""
     name = row["destination"]
-    ahead = f", {row['ahead']} ahead" if row["ahead"] else ""
+    more = " or more" if row["ahead"] >= COUNTED else ""
+    ahead = f", {min(row['ahead'], COUNTED)}{more} ahead" if row["ahead"] else ""
     return (
         _stopped(row, bounds)
         or _broken(row)

@@ -41,6 +41,7 @@ CREATE UNIQUE INDEX jobs_request_id ON jobs (owner, request_id) WHERE request_id
 CREATE INDEX jobs_owner ON jobs (owner, id);
 CREATE INDEX jobs_label ON jobs (label, id) WHERE label <> '';
 CREATE INDEX jobs_unfinished ON jobs (id) WHERE finished_at IS NULL;
+CREATE INDEX jobs_state ON jobs (state, id) WHERE state <> 'COMPLETED';
 CREATE INDEX jobs_deadline ON jobs (deadline) WHERE finished_at IS NULL AND deadline IS NOT NULL;
 CREATE INDEX jobs_finished ON jobs (finished_at) WHERE finished_at IS NOT NULL;
 
@@ -96,6 +97,9 @@ CREATE TABLE transfers (
 );
 -- What may be claimed: the lanes of the queue, and in each the order in which it is.
 CREATE INDEX transfers_claimable ON transfers (destination, owner, source_host, priority DESC, job, index)
+    WHERE state = 'PENDING' AND leader = index AND NOT paused;
+-- What stands before a transfer in the queue of its destination.
+CREATE INDEX transfers_ahead ON transfers (destination, priority DESC, job, index)
     WHERE state = 'PENDING' AND leader = index AND NOT paused;
 CREATE INDEX transfers_aimed ON transfers (destination, target, job)
     WHERE state IN ('PENDING', 'PREPARING', 'IN_PROGRESS') AND target IS NOT NULL;
