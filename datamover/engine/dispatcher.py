@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -29,6 +29,8 @@ log = Logger()
 
 POLL = 1.0
 """Seconds after which the queue is looked at, should no word have come."""
+GATHERING = 0.02
+"""Seconds in which what ends is gathered before the room it left is filled: one claim for many."""
 BATCH = 64
 """Groups claimed at once, at most."""
 BEATS = 3
@@ -81,6 +83,7 @@ class Dispatcher:
         # By (transfer, lease): a lease that is lost here may be claimed here again before its work has ended.
         self._runs: dict[tuple[int, int], _Run] = {}
         self._pulse = Pulse(clock)
+        self._soon: IDelayedCall | None = None
         self._stopping = False
         self._loops: list[Deferred[None]] = []
         self._forget: Callable[[], None] = lambda: None
@@ -108,6 +111,9 @@ class Dispatcher:
         """
         self._stopping = True
         self._forget()
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
         for loop in self._loops:
             loop.cancel()
         await DeferredList(self._loops)
@@ -158,6 +164,11 @@ class Dispatcher:
             giving_back = Deferred.fromCoroutine(self._steadily(self._give_back, run.lease.leader))
             giving_back.addErrback(_end_of_loop)
         run.done.callback(None)
+        if self._soon is None and not self._stopping:
+            self._soon = self._clock.callLater(GATHERING if self._runs else 0, self._refill)
+
+    def _refill(self) -> None:
+        self._soon = None
         self._pulse.beat()
 
     async def _give_back(self, leader: Transfer) -> int:

@@ -26,7 +26,7 @@ from zope.interface import implementer
 
 from datamover.errors import DataMoverError
 
-KEPT_PER_HOST = 8
+KEPT_PER_HOST = 32
 KEPT_FOR = 30.0
 """Seconds that an idle connection is kept; servers close theirs after 5 to 75."""
 LARGEST_HEAD = 2**20

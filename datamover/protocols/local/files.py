@@ -101,11 +101,15 @@ class Writer:
         if modified is not None:
             _set_modified(self._descriptor, modified)
         self.sync(())
-        return os.fstat(self._descriptor).st_size
+        size = os.fstat(self._descriptor).st_size
+        self.close()
+        return size
 
     def close(self) -> None:
+        """Close the file, if ``finish`` has not done so."""
         descriptor, self._descriptor = self._descriptor, -1
-        _close(descriptor)
+        if descriptor >= 0:
+            _close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +174,7 @@ class LocalSink:
         self._gathered: list[bytes] = []
         self._held = 0
         self._writing: Deferred[None] | None = None
+        self._finished = False
         self._closed = False
 
     async def write(self, data: bytes) -> None:
@@ -191,10 +196,12 @@ class LocalSink:
             return await self._lane.run(self._writer.sync, self._take())
 
     async def finish(self, *, modified: float | None) -> int:
-        """Write what is held, cut what a longer predecessor left, set mode and time, fsync; return the size."""
+        """Write what is held, cut what a longer predecessor left, set mode and time, fsync, close; return the size."""
         self._forget_writing()
         with self._refusals.about(self._path):
-            return await self._lane.run(self._writer.finish, self._take(), self._mode, modified)
+            size = await self._lane.run(self._writer.finish, self._take(), self._mode, modified)
+        self._finished = True
+        return size
 
     async def close(self) -> None:
         """Close the part file, when the write under way has ended; what was only gathered is dropped."""
@@ -203,7 +210,8 @@ class LocalSink:
         self._closed = True
         self._gathered.clear()
         self._forget_writing()
-        await self._lane.run(self._writer.close)
+        if not self._finished:
+            await self._lane.run(self._writer.close)
 
     def _take(self) -> list[bytes]:
         taken, self._gathered, self._held = self._gathered, [], 0
