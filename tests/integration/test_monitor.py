@@ -129,6 +129,29 @@ def test_what_moved_is_counted(service: Service, open_directory: Path) -> None:
     assert value(samples, "lease_losses_total") == value(samples, "lease_takeovers_total") == 0
 
 
+def test_what_is_taken_over_is_counted(open_directory: Path) -> None:
+    """A transfer of a process that was killed is told by the one that puts it back in the queue."""
+    for made in ("files", "web"):
+        (open_directory / made).mkdir()
+    (open_directory / "web/a.bin").write_bytes(os.urandom(1_000_000))
+    slow = tables(open_directory, 'lease = "3s"\n') + 'bandwidth = "100kB/s"\n'
+    service = Service(open_directory, slow)
+    with Nginx(open_directory / "web") as web:
+        service.start()
+        try:
+            request = {"source": f"{web.url}/a.bin", "destination": "archive", "path": "a.bin"}
+            job = service.proxy.jobs.submit(request)["id"]
+            eventually(base(service), "queue_active", 1, destination="archive")
+            service.kill()
+            service.start()
+            samples = eventually(base(service), "lease_takeovers_total", 1)
+            assert value(samples, "lease_losses_total") == 0
+            service.proxy.jobs.cancel(job)
+            assert service.ended(job)["status"] == "CANCELLED"
+        finally:
+            service.stop()
+
+
 def test_calls_are_counted(service: Service) -> None:
     """Calls are told by method and outcome; names that are no methods are one, however many strangers make up."""
     service.proxy.system.listMethods()
