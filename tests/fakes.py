@@ -35,12 +35,12 @@ class MemoryJobStore:
 
     # What a test does with it ---------------------------------------------------------------------------------
 
-    def change(self, id: int, **changes: Any) -> None:  # noqa: A002
+    def change(self, id: int, **changes: Any) -> None:
         """Change a job's record as an engine would."""
         self._records[id] = replace(self._records[id], **changes)
         self._wake()
 
-    def change_file(self, id: int, index: int, **changes: Any) -> None:  # noqa: A002
+    def change_file(self, id: int, index: int, **changes: Any) -> None:
         self._files[id][index] = replace(self._files[id][index], **changes)
 
     def tell(self, job: int, kind: str, details: Mapping[str, Any], file: int | None = None) -> None:
@@ -57,7 +57,7 @@ class MemoryJobStore:
 
     async def submit(self, jobs: Sequence[NewJob]) -> list[Submitted]:
         self._available()
-        earlier = {(job.owner, job.request_id): id for id, job in self.jobs_asked.items() if job.request_id}  # noqa: A001
+        earlier = {(job.owner, job.request_id): id for id, job in self.jobs_asked.items() if job.request_id}
         answers: list[Submitted] = []
         fresh: list[tuple[int, NewJob]] = []
         for index, job in enumerate(jobs):
@@ -75,7 +75,7 @@ class MemoryJobStore:
             self._keep(number, job)
         return answers
 
-    async def job(self, id: int, owner: str | None = None) -> JobRecord:  # noqa: A002
+    async def job(self, id: int, owner: str | None = None) -> JobRecord:
         self._available()
         record = self._records.get(id)
         if record is None or owner not in (None, record.owner):
@@ -84,7 +84,7 @@ class MemoryJobStore:
 
     async def files(
         self,
-        id: int,  # noqa: A002
+        id: int,
         owner: str | None = None,
         *,
         state: State | None = None,
@@ -108,7 +108,7 @@ class MemoryJobStore:
         self._available()
         found = [
             record
-            for id, record in sorted(self._records.items(), reverse=True)  # noqa: A001
+            for id, record in sorted(self._records.items(), reverse=True)
             if owner in (None, record.owner)
             and state in (None, record.state)
             and label in (None, record.label)
@@ -117,7 +117,7 @@ class MemoryJobStore:
         ]
         return found[:limit]
 
-    async def wait(self, id: int, timeout: float, owner: str | None = None) -> JobRecord:  # noqa: A002, ASYNC109
+    async def wait(self, id: int, timeout: float, owner: str | None = None) -> JobRecord:  # noqa: ASYNC109
         ends = self.clock.seconds() + timeout
         while True:
             record = await self.job(id, owner)
@@ -126,7 +126,7 @@ class MemoryJobStore:
                 return record
             await self._news(left)
 
-    async def cancel(self, id: int, owner: str | None = None) -> JobRecord:  # noqa: A002
+    async def cancel(self, id: int, owner: str | None = None) -> JobRecord:
         record = await self.job(id, owner)
         if record.state is State.CANCELLED:
             return record
@@ -136,27 +136,27 @@ class MemoryJobStore:
         self.tell(id, "cancelled", {})
         return await self.job(id, owner)
 
-    async def retry(self, id: int, owner: str | None = None) -> JobRecord:  # noqa: A002
+    async def retry(self, id: int, owner: str | None = None) -> JobRecord:
         record = await self.job(id, owner)
         if record.state not in (State.FAILED, State.PARTIAL):
             raise InvalidState(f"job {id} is {record.state.value}: nothing in it has failed")
         self.change(id, state=State.IN_PROGRESS, finished_at=None, files_failed=0)
         return await self.job(id, owner)
 
-    async def renotify(self, id: int, owner: str | None = None) -> JobRecord:  # noqa: A002
+    async def renotify(self, id: int, owner: str | None = None) -> JobRecord:
         record = await self.job(id, owner)
         if not record.state.terminal or self.jobs_asked[id].notify is None:
             raise InvalidState(f"job {id}: nothing was told of its end")
         self.tell(id, "renotified", {"by": owner or "administrator"})
         return record
 
-    async def pause(self, id: int, owner: str | None = None) -> JobRecord:  # noqa: A002
+    async def pause(self, id: int, owner: str | None = None) -> JobRecord:
         return await self._set_paused(id, owner, True)
 
-    async def resume(self, id: int, owner: str | None = None) -> JobRecord:  # noqa: A002
+    async def resume(self, id: int, owner: str | None = None) -> JobRecord:
         return await self._set_paused(id, owner, False)
 
-    async def _set_paused(self, id: int, owner: str | None, paused: bool) -> JobRecord:  # noqa: A002
+    async def _set_paused(self, id: int, owner: str | None, paused: bool) -> JobRecord:
         record = await self.job(id, owner)
         if record.state.terminal:
             raise InvalidState(f"job {id} is {record.state.value} and can no longer be paused or resumed")
@@ -229,7 +229,7 @@ class MemoryJobStore:
         files = [file for files in self._files.values() for file in files]
         return sum(file.destination == destination and file.state is State.PENDING for file in files)
 
-    def _keep(self, id: int, job: NewJob) -> None:  # noqa: A002
+    def _keep(self, id: int, job: NewJob) -> None:
         self.jobs_asked[id] = job
         sizes = [file.size for file in job.files]
         self._records[id] = JobRecord(

@@ -31,7 +31,7 @@ async def pull_occurrence_from_ala(context: Context, caller: Caller, lsid: Any, 
 
 
 @TABLE.method("checkALAJobStatus", "struct int", "struct string", lenient=True)
-async def check_ala_job_status(context: Context, caller: Caller, id: Any) -> Any:  # noqa: A002 - the original's
+async def check_ala_job_status(context: Context, caller: Caller, id: Any) -> Any:
     """Tell how far a pullOccurrenceFromALA is: checkALAJobStatus(id) -> {id, status, reason?}.
 
     status: PENDING, DOWNLOADING, COMPLETED or FAILED; REJECTED, without an id, where there is no such job.
@@ -60,7 +60,7 @@ async def move(context: Context, caller: Caller, source: Any, destination: Any, 
 
 
 @TABLE.method("checkMoveStatus", "struct int", "struct string", lenient=True)
-async def check_move_status(context: Context, caller: Caller, id: Any) -> Any:  # noqa: A002 - the original's
+async def check_move_status(context: Context, caller: Caller, id: Any) -> Any:
     """Tell how far a move is: checkMoveStatus(id) -> {id, status, reason?}.
 
     status: PENDING, IN_PROGRESS, COMPLETED or FAILED; REJECTED, without an id, where there is no such job.
@@ -92,7 +92,7 @@ async def _move(context: Context, caller: Caller, source: Any, destination: Any,
     return {"id": answer.id, "status": _MOVING.get(answer.state, answer.state.value)}
 
 
-async def _status(context: Context, caller: Caller, id: Any, words: dict[State, str]) -> dict[str, Any]:  # noqa: A002
+async def _status(context: Context, caller: Caller, id: Any, words: dict[State, str]) -> dict[str, Any]:
     number = _id(id)
     record = await context.store.job(number, caller.owner)
     if record.state is State.COMPLETED:

@@ -40,11 +40,11 @@ class Store(Protocol):
 
     async def submit(self, jobs: Sequence[NewJob]) -> list[Submitted]: ...
 
-    async def job(self, id: int, owner: str | None = None) -> JobRecord: ...  # noqa: A002
+    async def job(self, id: int, owner: str | None = None) -> JobRecord: ...
 
     async def files(
         self,
-        id: int,  # noqa: A002
+        id: int,
         owner: str | None = None,
         *,
         state: State | None = None,
@@ -63,17 +63,17 @@ class Store(Protocol):
         limit: int = 100,
     ) -> list[JobRecord]: ...
 
-    async def wait(self, id: int, timeout: float, owner: str | None = None) -> JobRecord: ...  # noqa: A002, ASYNC109
+    async def wait(self, id: int, timeout: float, owner: str | None = None) -> JobRecord: ...  # noqa: ASYNC109
 
-    async def cancel(self, id: int, owner: str | None = None) -> JobRecord: ...  # noqa: A002
+    async def cancel(self, id: int, owner: str | None = None) -> JobRecord: ...
 
-    async def retry(self, id: int, owner: str | None = None) -> JobRecord: ...  # noqa: A002
+    async def retry(self, id: int, owner: str | None = None) -> JobRecord: ...
 
-    async def renotify(self, id: int, owner: str | None = None) -> JobRecord: ...  # noqa: A002
+    async def renotify(self, id: int, owner: str | None = None) -> JobRecord: ...
 
-    async def pause(self, id: int, owner: str | None = None) -> JobRecord: ...  # noqa: A002
+    async def pause(self, id: int, owner: str | None = None) -> JobRecord: ...
 
-    async def resume(self, id: int, owner: str | None = None) -> JobRecord: ...  # noqa: A002
+    async def resume(self, id: int, owner: str | None = None) -> JobRecord: ...
 
     async def hold(self, destination: str, reason: str) -> None: ...
 

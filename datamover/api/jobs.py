@@ -48,7 +48,7 @@ async def check(context: Context, caller: Caller, request: Any) -> Any:
 
 
 @TABLE.method("jobs.status", "struct int")
-async def status(context: Context, caller: Caller, id: Any) -> Any:  # noqa: A002 - what the interface calls it
+async def status(context: Context, caller: Caller, id: Any) -> Any:
     """Tell how far a job is: jobs.status(id) -> {id, status, files_total, files_completed, bytes_done, rate, …}.
 
     status: PENDING, PREPARING, IN_PROGRESS, COMPLETED, PARTIAL, FAILED or CANCELLED. What does not apply is left out.
@@ -57,7 +57,7 @@ async def status(context: Context, caller: Caller, id: Any) -> Any:  # noqa: A00
 
 
 @TABLE.method("jobs.files", "array int", "array int struct")
-async def files(context: Context, caller: Caller, id: Any, options: Any = None) -> Any:  # noqa: A002
+async def files(context: Context, caller: Caller, id: Any, options: Any = None) -> Any:
     """Tell of each file of a job: jobs.files(id, {status?, offset?, limit?}) -> [{index, source, path, status, …}…].
 
     In the request's order; limit is 100 where it is not given, 1,000 at most.
@@ -98,7 +98,7 @@ async def list_jobs(context: Context, caller: Caller, options: Any = None) -> An
 
 
 @TABLE.method("jobs.wait", "struct int double", "struct int int", abandoned=True)
-async def wait(context: Context, caller: Caller, id: Any, timeout: Any) -> Any:  # noqa: A002, ASYNC109
+async def wait(context: Context, caller: Caller, id: Any, timeout: Any) -> Any:  # noqa: ASYNC109
     """Wait for a job's end: jobs.wait(id, timeout) -> what jobs.status tells.
 
     Answers when the job ends, or as it is after timeout seconds, 60 at most.
@@ -108,31 +108,31 @@ async def wait(context: Context, caller: Caller, id: Any, timeout: Any) -> Any: 
 
 
 @TABLE.method("jobs.cancel", "struct int")
-async def cancel(context: Context, caller: Caller, id: Any) -> Any:  # noqa: A002
+async def cancel(context: Context, caller: Caller, id: Any) -> Any:
     """Give a job up: jobs.cancel(id) -> what jobs.status tells afterwards. Files in place stay there."""
     return context.told(await context.store.cancel(parameters.job_id(id), caller.owner))
 
 
 @TABLE.method("jobs.pause", "struct int")
-async def pause(context: Context, caller: Caller, id: Any) -> Any:  # noqa: A002
+async def pause(context: Context, caller: Caller, id: Any) -> Any:
     """Stop a job's files for a while: jobs.pause(id) -> what jobs.status tells afterwards. What arrived is kept."""
     return context.told(await context.store.pause(parameters.job_id(id), caller.owner))
 
 
 @TABLE.method("jobs.resume", "struct int")
-async def resume(context: Context, caller: Caller, id: Any) -> Any:  # noqa: A002
+async def resume(context: Context, caller: Caller, id: Any) -> Any:
     """Go on with a paused job, where it was: jobs.resume(id) -> what jobs.status tells afterwards."""
     return context.told(await context.store.resume(parameters.job_id(id), caller.owner))
 
 
 @TABLE.method("jobs.retry", "struct int")
-async def retry(context: Context, caller: Caller, id: Any) -> Any:  # noqa: A002
+async def retry(context: Context, caller: Caller, id: Any) -> Any:
     """Try a job's failed files again, and those alone: jobs.retry(id) -> what jobs.status tells afterwards."""
     return context.told(await context.store.retry(parameters.job_id(id), caller.owner))
 
 
 @TABLE.method("jobs.renotify", "struct int")
-async def renotify(context: Context, caller: Caller, id: Any) -> Any:  # noqa: A002
+async def renotify(context: Context, caller: Caller, id: Any) -> Any:
     """Send the notice of a job's end once more: jobs.renotify(id) -> what jobs.status tells.
 
     For jobs that were asked for with notify and have ended; the notice has the id that it had.

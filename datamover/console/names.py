@@ -20,13 +20,13 @@ Answer = Coroutine[Any, Any, str]
 class Store(Protocol):
     """What of the job store is needed here."""
 
-    async def job(self, id: int, owner: str | None = None) -> JobRecord: ...  # noqa: A002
+    async def job(self, id: int, owner: str | None = None) -> JobRecord: ...
 
     async def jobs(
         self, owner: str | None = None, *, state: State | None = None, limit: int = 100
     ) -> list[JobRecord]: ...
 
-    async def files(self, id: int, owner: str | None = None, *, limit: int = 100) -> list[FileRecord]: ...  # noqa: A002
+    async def files(self, id: int, owner: str | None = None, *, limit: int = 100) -> list[FileRecord]: ...
 
     async def events(self, owner: str | None = None, *, job: int | None = None, limit: int = 100) -> list[Event]: ...
 

@@ -23,7 +23,7 @@ class JobControl:
         self._database = database
         self._queries = Queries.load()
 
-    async def cancel_job(self, id: int, owner: str | None) -> None:  # noqa: A002 - what the interface calls it
+    async def cancel_job(self, id: int, owner: str | None) -> None:
         """Cancel what has not ended; running transfers end soon after. Raises UnknownJob and InvalidState."""
 
         async def do(cursor: Cursor) -> None:
@@ -43,7 +43,7 @@ class JobControl:
 
         await self._database.transaction(do)
 
-    async def pause_job(self, id: int, owner: str | None) -> None:  # noqa: A002
+    async def pause_job(self, id: int, owner: str | None) -> None:
         """Take a job out of the queue; running transfers stop at their next good moment. Raises as ``cancel_job``."""
 
         async def do(cursor: Cursor) -> None:
@@ -55,7 +55,7 @@ class JobControl:
 
         await self._database.transaction(do)
 
-    async def resume_job(self, id: int, owner: str | None) -> None:  # noqa: A002
+    async def resume_job(self, id: int, owner: str | None) -> None:
         """Put a paused job back; what had arrived is gone on with. Raises as ``cancel_job``."""
 
         async def do(cursor: Cursor) -> None:
@@ -66,7 +66,7 @@ class JobControl:
 
         await self._database.transaction(do)
 
-    async def retry_job(self, id: int, owner: str | None) -> None:  # noqa: A002
+    async def retry_job(self, id: int, owner: str | None) -> None:
         """Put what failed back in the queue; history stays, a deadline does not. Raises UnknownJob and InvalidState."""
 
         async def do(cursor: Cursor) -> None:
@@ -82,7 +82,7 @@ class JobControl:
 
         await self._database.transaction(do)
 
-    async def renotify_job(self, id: int, owner: str | None) -> None:  # noqa: A002
+    async def renotify_job(self, id: int, owner: str | None) -> None:
         """Have a job's end told once more, from the first attempt on. Raises UnknownJob and InvalidState."""
 
         async def do(cursor: Cursor) -> None:

@@ -164,7 +164,7 @@ class JobStore(JobControl):
 
     # Looking --------------------------------------------------------------------------------------------------
 
-    async def job(self, id: int, owner: str | None = None) -> JobRecord:  # noqa: A002 - what the interface calls it
+    async def job(self, id: int, owner: str | None = None) -> JobRecord:
         """Return one job; raises UnknownJob."""
         found = await self._database.fetch(*listing.query(ids=[id], owner=owner)) if 0 < id <= MOST_IDS else []
         if not found:
@@ -176,7 +176,7 @@ class JobStore(JobControl):
 
     async def files(
         self,
-        id: int,  # noqa: A002
+        id: int,
         owner: str | None = None,
         *,
         state: State | None = None,
@@ -204,7 +204,7 @@ class JobStore(JobControl):
         )
         return [rows.job(row) for row in found]
 
-    async def wait(self, id: int, timeout: float, owner: str | None = None) -> JobRecord:  # noqa: A002, ASYNC109
+    async def wait(self, id: int, timeout: float, owner: str | None = None) -> JobRecord:  # noqa: ASYNC109
         """Return the job once it is terminal, or as it is after ``timeout`` seconds; raises UnknownJob.
 
         Cancelling ends the wait and leaves the job alone.
@@ -265,27 +265,27 @@ class JobStore(JobControl):
 
     # Changing one's mind --------------------------------------------------------------------------------------
 
-    async def cancel(self, id: int, owner: str | None = None) -> JobRecord:  # noqa: A002
+    async def cancel(self, id: int, owner: str | None = None) -> JobRecord:
         """Cancel what has not ended; return the job as it is then. Raises UnknownJob and InvalidState."""
         await self.cancel_job(id, owner)
         return await self.job(id, owner)
 
-    async def pause(self, id: int, owner: str | None = None) -> JobRecord:  # noqa: A002
+    async def pause(self, id: int, owner: str | None = None) -> JobRecord:
         """Take a job out of the queue; return the job as it is then. Raises UnknownJob and InvalidState."""
         await self.pause_job(id, owner)
         return await self.job(id, owner)
 
-    async def resume(self, id: int, owner: str | None = None) -> JobRecord:  # noqa: A002
+    async def resume(self, id: int, owner: str | None = None) -> JobRecord:
         """Put a paused job back; return the job as it is then. Raises UnknownJob and InvalidState."""
         await self.resume_job(id, owner)
         return await self.job(id, owner)
 
-    async def retry(self, id: int, owner: str | None = None) -> JobRecord:  # noqa: A002
+    async def retry(self, id: int, owner: str | None = None) -> JobRecord:
         """Put what failed back in the queue; return the job as it is then. Raises UnknownJob and InvalidState."""
         await self.retry_job(id, owner)
         return await self.job(id, owner)
 
-    async def renotify(self, id: int, owner: str | None = None) -> JobRecord:  # noqa: A002
+    async def renotify(self, id: int, owner: str | None = None) -> JobRecord:
         """Have the client told of a job's end once more; return the job. Raises UnknownJob and InvalidState."""
         await self.renotify_job(id, owner)
         return await self.job(id, owner)
