@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
+QUANTUM = 64 * 1024
+"""Bytes that are let through at a time: who brings large pieces has no larger share."""
 SLACK = 0.02
 """Seconds too short to wait for: they are waited for together with the next."""
 
@@ -20,6 +22,12 @@ class Throttle:
 
     async def take(self, size: int) -> float:
         """Wait until ``size`` more bytes may pass; return the seconds waited. Cancelling gives up the turn."""
+        waited = 0.0
+        for start in range(0, size, QUANTUM):
+            waited += await self._take(min(QUANTUM, size - start))
+        return waited
+
+    async def _take(self, size: int) -> float:
         now = self._clock.seconds()
         self._free_at = max(now, self._free_at) + size / self.rate
         pause = self._free_at - now

@@ -3,7 +3,7 @@
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from datamover.engine.throttle import Throttle, Throttles
+from datamover.engine.throttle import QUANTUM, Throttle, Throttles
 from tests.unit.outcomes import failure
 
 
@@ -82,3 +82,13 @@ def test_share_of_all_processes() -> None:
     here.share({"a": (3, 3)})
     there.share({})
     assert (one.rate, other.rate) == (1000, 1000)
+
+
+def test_large_pieces_have_no_larger_share() -> None:
+    """One who brings a megabyte at a time and one who brings little are served alike."""
+    clock = Clock()
+    throttle = Throttle(clock, QUANTUM)
+    large = take(throttle, 16 * QUANTUM)
+    small = take(throttle, QUANTUM)
+    clock.advance(2)
+    assert results(large, small) == [2.0]
