@@ -10,11 +10,11 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from platformdirs import user_data_dir
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from datamover.addresses import holds_password
 from datamover.addresses import is_private_listener as is_private_listener
@@ -23,6 +23,7 @@ from datamover.atlas import WebBase
 from datamover.errors import ConfigError
 from datamover.sections import AbsolutePath as AbsolutePath
 from datamover.sections import ClosedListener, Count, Duration, Listener, Mode, Rate, Section, Size
+from datamover.sections import check_table as check_table
 from datamover.units import positive
 
 SYSTEM_FILE = Path("/etc/datamover/datamover.toml")
@@ -30,22 +31,6 @@ LOCAL_FILE = Path("datamover.toml")
 ENVIRONMENT_VARIABLE = "DATAMOVER_CONFIG"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_LONGEST_SHOWN = 120
-_SECRET = re.compile(r"password|passphrase|secret|token")
-_EXPECTED = {
-    "bool_parsing": "expected true or false",
-    "bool_type": "expected true or false",
-    "dict_type": "expected a table",
-    "frozen_set_type": "expected an array",
-    "greater_than": "expected a whole number above 0",
-    "int_type": "expected a whole number above 0",
-    "mapping_type": "expected a table",
-    "model_type": "expected a table",
-    "path_type": "expected a path as a string",
-    "string_type": "expected a string",
-    "tuple_type": "expected an array",
-}
-"""What is expected where pydantic says it in Python's words."""
 
 
 def default_data_directory() -> Path:
@@ -227,42 +212,6 @@ class Config(Section):
     log: Log = Log()
     ala: Ala | None = None
     gbif: Gbif | None = None
-
-
-Table = TypeVar("Table", bound=BaseModel)
-
-
-def check_table(model: type[Table], table: Mapping[str, Any], *, file: str, key: str = "") -> Table:
-    """Return ``table`` as a ``model``; raise ConfigError in one line that names file, key, value and expectation."""
-    try:
-        return model.model_validate(dict(table))
-    except ValidationError as error:
-        raise ConfigError(_sentence(file, key, error)) from None
-
-
-def _sentence(file: str, prefix: str, error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    parts = [part if part.isprintable() else repr(part) for part in map(str, first["loc"])]
-    key = ".".join([prefix, *parts] if prefix else parts)
-    if first["type"] == "extra_forbidden":
-        return f"{file}: {key}: unknown key; see docs/configuration.md for those there are"
-    if first["type"] == "missing":
-        return f"{file}: {key}: missing, and there is no default"
-    told = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
-    expected = _EXPECTED.get(first["type"], told)
-    return f"{file}: {key} = {_shown(key, first['input'])}: {expected}"
-
-
-def _shown(key: str, value: Any) -> str:
-    """Return a value as a message may repeat it: what may be a secret never, and no more than a line of it."""
-    if isinstance(value, dict):
-        return "a table"
-    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        return "an array of tables"
-    text = repr(value)
-    if ("://" in text and "@" in text) or (_SECRET.search(key) and not key.endswith("_file")):
-        return "…"
-    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
 
 
 def find(explicit: str | None = None, environment: Mapping[str, str] = os.environ) -> Path | None:

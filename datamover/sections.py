@@ -3,13 +3,33 @@
 Each kind refuses what it is not with what was expected; which sections there are is ``config``'s business.
 """
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from datamover.addresses import endpoint_interface, is_private_listener
+from datamover.errors import ConfigError
 from datamover.units import parse_duration, parse_mode, parse_rate, parse_size, positive
+
+_EXPECTED = {
+    "bool_parsing": "expected true or false",
+    "bool_type": "expected true or false",
+    "dict_type": "expected a table",
+    "frozen_set_type": "expected an array",
+    "greater_than": "expected a whole number above 0",
+    "int_type": "expected a whole number above 0",
+    "mapping_type": "expected a table",
+    "model_type": "expected a table",
+    "path_type": "expected a path as a string",
+    "string_type": "expected a string",
+    "tuple_type": "expected an array",
+}
+"""What is expected where pydantic says it in Python's words."""
+_SECRET = re.compile(r"password|passphrase|secret|token")
+_LONGEST_SHOWN = 120
 
 
 def _listener(value: str) -> str:
@@ -52,3 +72,39 @@ class Section(BaseModel):
     """A table of the file; a key it does not know is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Table = TypeVar("Table", bound=BaseModel)
+
+
+def check_table(model: type[Table], table: Mapping[str, Any], *, file: str, key: str = "") -> Table:
+    """Return ``table`` as a ``model``; raise ConfigError in one line that names file, key, value and expectation."""
+    try:
+        return model.model_validate(dict(table))
+    except ValidationError as error:
+        raise ConfigError(_sentence(file, key, error)) from None
+
+
+def _sentence(file: str, prefix: str, error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    parts = [part if part.isprintable() else repr(part) for part in map(str, first["loc"])]
+    key = ".".join([prefix, *parts] if prefix else parts)
+    if first["type"] == "extra_forbidden":
+        return f"{file}: {key}: unknown key; see docs/configuration.md for those there are"
+    if first["type"] == "missing":
+        return f"{file}: {key}: missing, and there is no default"
+    told = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    expected = _EXPECTED.get(first["type"], told)
+    return f"{file}: {key} = {_shown(key, first['input'])}: {expected}"
+
+
+def _shown(key: str, value: Any) -> str:
+    """Return a value as a message may repeat it: what may be a secret never, and no more than a line of it."""
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        return "an array of tables"
+    text = repr(value)
+    if ("://" in text and "@" in text) or (_SECRET.search(key) and not key.endswith("_file")):
+        return "…"
+    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"

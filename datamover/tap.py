@@ -34,11 +34,11 @@ from datamover.engine.attempt import Rooms
 from datamover.engine.digest import Offload
 from datamover.engine.dispatcher import Dispatcher
 from datamover.engine.notifier import Notifier
+from datamover.engine.order import Tools
 from datamover.engine.recorder import Recorder
 from datamover.engine.service import EngineService, NoticeService
 from datamover.engine.staging import Staging
 from datamover.engine.throttle import Throttles
-from datamover.engine.transfer import Tools
 from datamover.engine.worker import Worker
 from datamover.errors import ConfigError
 from datamover.jobs.database import Database, given

@@ -6,12 +6,15 @@ from typing import Any, Protocol
 
 from datamover.datasets.base import Dataset
 from datamover.engine.lease import Lease
+from datamover.engine.leftovers import clear
 from datamover.engine.meter import Meter
+from datamover.engine.order import Brought, Order, Tools
 from datamover.engine.throttle import Throttle
-from datamover.engine.transfer import Brought, Order, Tools, clear, move
+from datamover.engine.transfer import move
 from datamover.errors import Scope, SourceForbidden, UnsupportedScheme
-from datamover.jobs.queue import Queue, Remark
+from datamover.jobs.queue import Queue
 from datamover.jobs.values import Checkpoint, DatasetSource, PlaceSource, SourceRef, Transfer
+from datamover.jobs.work import Remark
 from datamover.protocols.base import Origin
 from datamover.registry.destinations import Registry
 

@@ -9,8 +9,9 @@ from datamover.datasets.process import run_module
 from datamover.engine.attempt import Rooms
 from datamover.engine.lease import Lease, Parked
 from datamover.engine.meter import Meter
+from datamover.engine.order import Order
 from datamover.engine.staging import Stage
-from datamover.engine.transfer import Order, fetch
+from datamover.engine.transfer import fetch
 from datamover.errors import DataMoverError
 from datamover.jobs.values import Checkpoint, Naming, Overwrite, Transfer
 from datamover.protocols.base import Origin

@@ -20,10 +20,11 @@ from datamover.engine.pulse import Pulse
 from datamover.engine.throttle import Throttles
 from datamover.errors import DataMoverError, Unavailable
 from datamover.jobs import news
-from datamover.jobs.queue import Group, Queue, Word
+from datamover.jobs.queue import Queue
 from datamover.jobs.upkeep import Upkeep
 from datamover.jobs.values import Transfer
 from datamover.jobs.waiting import Bounds
+from datamover.jobs.work import Group, Word
 
 log = Logger()
 

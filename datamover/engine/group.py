@@ -18,12 +18,14 @@ from datamover.engine.comparison import read_through
 from datamover.engine.digest import Digest
 from datamover.engine.gather import gather
 from datamover.engine.lease import Lease, Parked
+from datamover.engine.leftovers import clear
 from datamover.engine.meter import Meter
+from datamover.engine.order import Brought, Order
 from datamover.engine.staging import Stage, Staging
-from datamover.engine.transfer import Brought, Order, bring, clear, fetch, place
+from datamover.engine.transfer import bring, fetch, place
 from datamover.errors import DataMoverError, NoSpace, Scope, ServerError, SizeMismatch
-from datamover.jobs.queue import Group, Placement, Remark
 from datamover.jobs.values import Checkpoint, DatasetSource, Naming, Overwrite, Transfer
+from datamover.jobs.work import Group, Placement, Remark
 from datamover.protocols.base import Place
 
 AT_ONCE = 4

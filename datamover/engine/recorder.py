@@ -15,8 +15,8 @@ from datamover.engine.meter import Meter
 from datamover.engine.observer import UNOBSERVED, Observer
 from datamover.engine.pulse import Pulse
 from datamover.errors import Unavailable
-from datamover.jobs.queue import Outcome
 from datamover.jobs.values import Progress
+from datamover.jobs.work import Outcome
 
 log = Logger()
 

@@ -5,20 +5,16 @@ far it came and where the next attempt may begin. Whatever happens, the target i
 """
 
 import posixpath
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
-from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
-
-from datamover.config import Transfers
 from datamover.engine.comparison import Content, read_through, same_content
-from datamover.engine.digest import MAIN, Digest, Offload
+from datamover.engine.digest import MAIN, Digest
 from datamover.engine.lease import Lease
+from datamover.engine.leftovers import sweep
 from datamover.engine.meter import Meter
-from datamover.engine.parts import Kept, left_over, own_prefix, part_name, proven
+from datamover.engine.order import Brought, Order, Tools
+from datamover.engine.parts import Kept, part_name, proven
 from datamover.engine.pipe import Pipe
-from datamover.engine.throttle import Throttle
 from datamover.errors import (
     ChecksumMismatch,
     ConnectionLost,
@@ -28,77 +24,11 @@ from datamover.errors import (
     NoSpace,
     SizeMismatch,
 )
-from datamover.jobs.values import Checkpoint, Checksum, Naming, Overwrite
-from datamover.protocols.base import Inspection, Origin, Place, Sink, Source
-
-log = Logger()
+from datamover.jobs.values import Checkpoint, Naming, Overwrite
+from datamover.protocols.base import Inspection, Sink, Source
 
 ROOM_LOOKED_FOR = 64 * 2**20
 """Bytes from which on it is worth asking the destination whether there is room."""
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What to move where."""
-
-    transfer: int
-    origin: Origin
-    source: str
-    """The source's name, for people and for the part file."""
-    place: Place
-    path: str
-    naming: Naming
-    overwrite: Overwrite
-    checksum: Checksum | None
-    size: int | None
-    """Bytes that are expected."""
-    checkpoint: Checkpoint | None
-    sent: int
-    """Bytes that the attempt before brought."""
-    read_back: bool
-    """Read the part file once more before it is placed."""
-    throttle: Throttle | None
-    name: str | None
-    """What the file is called in a directory; None: what the source calls it."""
-    algorithms: frozenset[str]
-    """Digests to compute beside sha256."""
-    resumable: bool
-    """Keep what arrived, with a checkpoint, where the attempt breaks off."""
-    name_target: Callable[[str], Awaitable[None]]
-    """Told the target's path once the source's name decided it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Brought:
-    """A file that is at its destination, whole and verified."""
-
-    name: str
-    """What the source calls it."""
-    target: str
-    part: str | None
-    """The part file that is still to take the target's name; None: it was there already."""
-    size: int
-    digests: dict[str, str]
-    """Algorithm -> hex; sha256 is always among them."""
-    modified: float | None
-
-    @property
-    def already_there(self) -> bool:
-        return self.part is None
-
-    @property
-    def digest(self) -> str:
-        return f"{MAIN}:{self.digests[MAIN]}"
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What every transfer of this process works with."""
-
-    clock: IReactorTime
-    offload: Offload
-    settings: Transfers
-    installation: str
 
 
 async def move(order: Order, lease: Lease, meter: Meter, tools: Tools) -> Brought:
@@ -142,45 +72,6 @@ async def place(order: Order, part: str, target: str) -> None:
         raise
 
 
-async def clear(order: Order, lease: Lease, meter: Meter, tools: Tools) -> None:
-    """Remove what attempts left beside the target; for when nobody will go on from it."""
-    meter.checkpoint = None
-    known = {meter.part, order.checkpoint.part if order.checkpoint else None} - {None}
-    for part in known:
-        await _remove(order, lease, part)
-    if lease.leader.attempt > 1 and not known:
-        # A node that died may have left one that it told nobody of.
-        for directory in (
-            {posixpath.dirname(order.path), order.path}
-            if order.naming is not Naming.EXACT
-            else {posixpath.dirname(order.path)}
-        ):
-            await _sweep(order, lease, tools, directory)
-
-
-async def _sweep(order: Order, lease: Lease, tools: Tools, directory: str, keep: str | None = None) -> None:
-    """Remove a transfer's part files from a directory, all but ``keep``."""
-    try:
-        found = await left_over(order.place, directory, own_prefix(tools.installation, order.transfer))
-    except DataMoverError as trouble:
-        log.warn("no part file is looked for in {directory!r}: {error}", directory=directory, error=trouble.message)
-        return
-    for part in found:
-        if part != keep:
-            await _remove(order, lease, part)
-
-
-async def _remove(order: Order, lease: Lease, part: str | None) -> None:
-    if part is None or not lease.held:
-        return
-    try:
-        await order.place.remove(part)
-    except DataMoverError as trouble:
-        log.warn("part file {part} could not be removed: {error}", part=part, error=trouble.message)
-    except Exception:  # A bug of ours here must not keep the outcome from being written.
-        log.failure("part file {part} could not be removed", part=part)
-
-
 class _Story:
     def __init__(self, order: Order, lease: Lease, meter: Meter, tools: Tools) -> None:
         self._order = order
@@ -204,7 +95,7 @@ class _Story:
         self._meter.resumed = (source.offset, max(0, self._order.sent - source.offset)) if self._order.sent else None
         part = self._part(target, source.inspection, kept)
         if self._lease.leader.attempt > 1:
-            await _sweep(self._order, self._lease, self._tools, posixpath.dirname(part), keep=part)
+            await sweep(self._order, self._lease, self._tools, posixpath.dirname(part), keep=part)
         await self._check_room(source)
         digest, size = await self._pump(part, source, kept)
         digests = await self._verify(part, digest, size, source.inspection)

@@ -17,8 +17,8 @@ from datamover.engine.recorder import Recorder
 from datamover.engine.retry import judge
 from datamover.engine.staging import Staging
 from datamover.errors import DataMoverError, DeadlineExceeded, InternalError
-from datamover.jobs.queue import Group, Outcome, Remark
 from datamover.jobs.values import State
+from datamover.jobs.work import Group, Outcome, Remark
 
 log = Logger()
 

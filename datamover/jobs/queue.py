@@ -6,91 +6,35 @@ Every method raises Unavailable while the database is away.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
-from enum import Enum
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from psycopg2.errors import UniqueViolation
 from twisted.python.failure import Failure
 
-from datamover.errors import DataMoverError, DestinationExists, Scope
+from datamover.errors import DestinationExists, Scope
 from datamover.jobs import news, rows
 from datamover.jobs.batch import Batch
 from datamover.jobs.database import Cursor, Database, Json
 from datamover.jobs.sql import Queries
 from datamover.jobs.store import LEASE
-from datamover.jobs.values import Checkpoint, Progress, State, Transfer, place_side, source_host
+from datamover.jobs.values import Progress, State, Transfer, place_side, source_host
 from datamover.jobs.waiting import Bounds
+from datamover.jobs.work import (
+    Group,
+    Outcome,
+    Placement,
+    Remark,
+    Word,
+    ended,
+    outcome_columns,
+    placement_columns,
+    started,
+    word,
+)
 
 FOR_EVERYONE = frozenset({"CONNECT_FAILED", "TIMED_OUT", "AUTHENTICATION_FAILED", "HOST_KEY_MISMATCH", "TLS_FAILED"})
 """Codes of errors that every transfer there would meet."""
-
-_KINDS = {State.COMPLETED: "completed", State.FAILED: "failed", State.CANCELLED: "cancelled", State.PENDING: "retrying"}
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """A placement group whose lease we hold: the leader first, then its members by index."""
-
-    transfers: tuple[Transfer, ...]
-
-    @property
-    def leader(self) -> Transfer:
-        return self.transfers[0]
-
-
-class Word(Enum):
-    """What a job wants of a transfer that runs."""
-
-    CANCEL = "cancel"
-    PAUSE = "pause"
-    OVERDUE = "overdue"
-    """Its deadline has passed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Remark:
-    """An event of a file's own, told with the outcome of its attempt."""
-
-    kind: str
-    details: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How an attempt ended."""
-
-    leader: Transfer
-    state: State
-    """COMPLETED, FAILED, CANCELLED, or PENDING: to be tried again."""
-    failures: int
-    pause: float = 0.0
-    """Seconds before the next attempt."""
-    error: DataMoverError | None = None
-    checkpoint: Checkpoint | None = None
-    placing: bool = False
-    """The renames of the group had begun, and are to be gone on with."""
-    bytes_done: int = 0
-    size: int | None = None
-    digest: str | None = None
-    """As clients are told it: ``sha256:…``."""
-    remarks: tuple[Remark, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """A file of a group that is verified and waits, as a part file, for its name."""
-
-    transfer: Transfer
-    target: str
-    size: int
-    digest: str
-    """As clients are told it."""
-    checkpoint: Checkpoint | None
-    """The whole of the part file; None: the file is in place already."""
-    own: bool
-    """False: size and digest are those of the group's one file (an archive), not of the transfer's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +121,7 @@ class Queue:
                 await cursor.execute(self._queries["start_members"], keys)
             await cursor.execute(self._queries["start_jobs"], {"jobs": sorted({one.job for one in leaders})})
             groups = [Group((leader, *await self._members(cursor, leader))) for leader in leaders]
-            await self._tell(cursor, [(one.job, one.index, _started(one)) for one in leaders])
+            await self._tell(cursor, [(one.job, one.index, started(one)) for one in leaders])
             return sorted(groups, key=lambda group: (group.leader.job, group.leader.index))
 
         return await self._database.transaction(take)
@@ -231,12 +175,12 @@ class Queue:
     async def renew(self, held: Sequence[Transfer]) -> dict[tuple[int, int], Word | None]:
         """Renew leases; return (id, lease) of those that are still ours, and what their jobs want of them."""
         renewed = await self._database.fetch(self._queries["renew"], {**self._fence(held), "lease": self._lease})
-        return {(row["id"], row["lease"]): _word(row) for row in renewed}
+        return {(row["id"], row["lease"]): word(row) for row in renewed}
 
     async def stopping(self) -> dict[tuple[int, int], Word | None]:
         """Return (id, lease) of the groups that this node is to stop, and why."""
         found = await self._database.fetch(self._queries["read_stopping"], {"node": self._node})
-        return {(row["id"], row["lease"]): _word(row) for row in found}
+        return {(row["id"], row["lease"]): word(row) for row in found}
 
     async def shares(self) -> dict[str, tuple[int, int]]:
         """Return how many groups are active at each destination: of this node, and of all."""
@@ -283,7 +227,7 @@ class Queue:
     async def placing(self, leader: Transfer, placements: Sequence[Placement]) -> bool:
         """Write that a group is verified, and that its renames begin; False: the lease was lost."""
         return await self._advance(
-            leader, "set_placing", {"placements": Json([_placement_columns(one) for one in placements])}
+            leader, "set_placing", {"placements": Json([placement_columns(one) for one in placements])}
         )
 
     async def _advance(self, leader: Transfer, query: str, parameters: Mapping[str, Any]) -> bool:
@@ -310,10 +254,10 @@ class Queue:
             held = [one for one in outcomes if one.leader.id in ours]
             if not held:
                 return
-            await cursor.execute(self._queries["settle"], {"outcomes": Json([_columns(one) for one in held])})
+            await cursor.execute(self._queries["settle"], {"outcomes": Json([outcome_columns(one) for one in held])})
             await self._tell(
                 cursor,
-                [(one.leader.job, one.leader.index, remark) for one in held for remark in (*one.remarks, _ended(one))],
+                [(one.leader.job, one.leader.index, remark) for one in held for remark in (*one.remarks, ended(one))],
             )
             await self._stop_jobs(cursor, held)
             await self._finish(cursor, jobs)
@@ -367,62 +311,3 @@ class Queue:
             "transfers": [one.id for one in held],
             "leases": [one.lease for one in held],
         }
-
-
-def _started(transfer: Transfer) -> Remark:
-    return Remark("preparing" if transfer.staged else "started", {"attempt": transfer.attempt})
-
-
-def _ended(outcome: Outcome) -> Remark:
-    details: dict[str, Any] = {}
-    if outcome.state is State.COMPLETED:
-        details = {"size": outcome.size, "digest": outcome.digest}
-    if outcome.error is not None:
-        details["error"] = outcome.error.as_dict()
-    if outcome.state is State.PENDING:
-        details["next_retry_at"] = _told(datetime.now(UTC) + timedelta(seconds=outcome.pause))
-    return Remark(_KINDS[outcome.state], details)
-
-
-def _told(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def error_column(error: DataMoverError, *, attempt: int) -> dict[str, Any]:
-    """Return an error as rows keep it."""
-    return {**error.as_dict(), "attempt": attempt, "at": _told(datetime.now(UTC))}
-
-
-def _word(row: rows.Row) -> Word | None:
-    if row["cancelling"]:
-        return Word.CANCEL
-    if row["overdue"]:
-        return Word.OVERDUE
-    return Word.PAUSE if row["paused"] else None
-
-
-def _placement_columns(one: Placement) -> dict[str, Any]:
-    return {
-        "transfer": one.transfer.id,
-        "target": one.target,
-        "size": one.size if one.own else None,
-        "digest": one.digest if one.own else None,
-        "checkpoint": rows.checkpoint_column(one.checkpoint),
-    }
-
-
-def _columns(outcome: Outcome) -> dict[str, Any]:
-    leader, error = outcome.leader, outcome.error
-    return {
-        "job": leader.job,
-        "leader": leader.index,
-        "state": outcome.state.value,
-        "failures": outcome.failures,
-        "pause": outcome.pause,
-        "error": error_column(error, attempt=leader.attempt) if error else None,
-        "checkpoint": rows.checkpoint_column(outcome.checkpoint),
-        "renaming": outcome.placing,
-        "bytes_done": outcome.bytes_done,
-        "size": outcome.size,
-        "digest": outcome.digest,
-    }

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from datamover.errors import DeadlineExceeded
 from datamover.jobs import news
 from datamover.jobs.database import Cursor, Database, Json
-from datamover.jobs.queue import error_column
 from datamover.jobs.sql import Queries
+from datamover.jobs.work import error_column
 
 DAY = 86_400.0
 

@@ -18,10 +18,10 @@ from datamover.config import Config, DestinationTable, Sources, Transfers
 from datamover.datasets.base import Dataset
 from datamover.engine.attempt import Rooms
 from datamover.engine.dispatcher import Dispatcher
+from datamover.engine.order import Tools
 from datamover.engine.recorder import Recorder
 from datamover.engine.staging import Staging
 from datamover.engine.throttle import Throttles
-from datamover.engine.transfer import Tools
 from datamover.engine.worker import Worker
 from datamover.jobs.database import Database
 from datamover.jobs.installation import identify

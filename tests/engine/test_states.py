@@ -15,10 +15,11 @@ from twisted.internet.threads import blockingCallFromThread, deferToThread
 from datamover.errors import ConnectionLost, InvalidState, SourceNotFound
 from datamover.jobs.database import Database
 from datamover.jobs.news import News
-from datamover.jobs.queue import Group, Outcome, Queue
+from datamover.jobs.queue import Queue
 from datamover.jobs.store import JobStore
 from datamover.jobs.values import Naming, NewFile, NewJob, PlaceSource, State
 from datamover.jobs.waiting import Bounds
+from datamover.jobs.work import Group, Outcome
 from tests.engine.rig import Seal
 from tests.servers import postgres
 

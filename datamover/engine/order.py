@@ -1,0 +1,76 @@
+"""What to move where, and what came of it: the values of one file's story."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from twisted.internet.interfaces import IReactorTime
+
+from datamover.config import Transfers
+from datamover.engine.digest import MAIN, Offload
+from datamover.engine.throttle import Throttle
+from datamover.jobs.values import Checkpoint, Checksum, Naming, Overwrite
+from datamover.protocols.base import Origin, Place
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to move where."""
+
+    transfer: int
+    origin: Origin
+    source: str
+    """The source's name, for people and for the part file."""
+    place: Place
+    path: str
+    naming: Naming
+    overwrite: Overwrite
+    checksum: Checksum | None
+    size: int | None
+    """Bytes that are expected."""
+    checkpoint: Checkpoint | None
+    sent: int
+    """Bytes that the attempt before brought."""
+    read_back: bool
+    """Read the part file once more before it is placed."""
+    throttle: Throttle | None
+    name: str | None
+    """What the file is called in a directory; None: what the source calls it."""
+    algorithms: frozenset[str]
+    """Digests to compute beside sha256."""
+    resumable: bool
+    """Keep what arrived, with a checkpoint, where the attempt breaks off."""
+    name_target: Callable[[str], Awaitable[None]]
+    """Told the target's path once the source's name decided it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """A file that is at its destination, whole and verified."""
+
+    name: str
+    """What the source calls it."""
+    target: str
+    part: str | None
+    """The part file that is still to take the target's name; None: it was there already."""
+    size: int
+    digests: dict[str, str]
+    """Algorithm -> hex; sha256 is always among them."""
+    modified: float | None
+
+    @property
+    def already_there(self) -> bool:
+        return self.part is None
+
+    @property
+    def digest(self) -> str:
+        return f"{MAIN}:{self.digests[MAIN]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What every transfer of this process works with."""
+
+    clock: IReactorTime
+    offload: Offload
+    settings: Transfers
+    installation: str
