@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from datamover.protocols.base import Inspection
-from datamover.protocols.local.beneath import Beneath, decode, sync_directory
+from datamover.protocols.local.beneath import Beneath, decode, encode, sync_directory
 from datamover.protocols.local.files import Opened, Reader, Writer, examine
 from datamover.protocols.local.refusals import Refusals
 
@@ -97,10 +97,9 @@ class Disk:
 
     def place(self, part: str, target: str, replace: bool) -> None:
         """Rename a part file to its target and make that durable."""
-        with self._refusals.about(target):
-            looked = unless_missing(self.inspect, target)
-            if looked is not None and looked.directory:
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if replace:
+            with self._refusals.about(target):
+                self._check_no_directory(target)
 
         def from_part(source: int, part_name: bytes) -> None:
             self._check_regular(_status(source, part_name))
@@ -116,8 +115,14 @@ class Disk:
                 sync_directory(directory)
 
             with self._refusals.about(target):
-                self._tree.at(target, to_target, make=True)
+                if beside:
+                    to_target(source, encode(beside))
+                else:
+                    self._tree.at(target, to_target, make=True)
 
+        # Nearly always in the same directory, which need not be looked for again.
+        directory, name = posixpath.split(target)
+        beside = name if name not in (".", "..") and directory == posixpath.dirname(part) else ""
         with self._refusals.about(part):
             self._tree.at(part, from_part)
 
@@ -126,6 +131,7 @@ class Disk:
             os.link(part, name, src_dir_fd=source, dst_dir_fd=directory, follow_symlinks=False)
         except FileExistsError:
             if not _same(source, part, directory, name):
+                self._check_no_directory(target)
                 raise self._refusals.exists(target) from None
         except OSError as error:
             if error.errno not in _NO_HARD_LINKS:
@@ -137,7 +143,13 @@ class Disk:
         try:
             os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _COMMON, 0o600, dir_fd=directory))
         except FileExistsError:
+            self._check_no_directory(target)
             raise self._refusals.exists(target) from None
+
+    def _check_no_directory(self, target: str) -> None:
+        looked = unless_missing(self.inspect, target)
+        if looked is not None and looked.directory:
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
 
     def _check_long_enough(self, status: os.stat_result, part: str, offset: int) -> None:
         if status.st_size < offset:
