@@ -48,7 +48,7 @@ def _peak(size: int) -> float:
         else:
             time.sleep(WATCHED)
             moving: Any = mover.jobs.files(job["id"], {"limit": 1000})
-            active = [file for file in moving["files"] if file["status"] == "IN_PROGRESS"]
+            active = [file for file in moving if file["status"] == "IN_PROGRESS"]
             assert len(active) == AT_ONCE, f"only {len(active)} were under way"
             mover.jobs.cancel(job["id"])
         peak: float = field.service.memory() / 1e6
