@@ -303,12 +303,21 @@ class GroupAttempt:
             return
         self._meters[placement.transfer.id].stage = "placing"
         order = self.rooms.order(placement.transfer, self.lease, origin=self._stage.origin("none"))
-        if self.lease.leader.placing and await order.place.inspect(kept.part) is None:
-            there = await read_through(order.place.origin(placement.target), Digest(self.rooms.tools.offload))
-            if there.digests["sha256"] != kept.digest:
-                raise SizeMismatch(f"neither the part file nor {placement.target!r} holds what was brought")
+        if self.lease.leader.placing and await self._is_placed(order, placement, kept):
+            await order.place.remove(kept.part)
             return
         await place(order, kept.part, placement.target)
+
+    async def _is_placed(self, order: Order, placement: Placement, kept: Checkpoint) -> bool:
+        """Tell whether a file has its name already; raises SizeMismatch where it is neither there nor ready to be."""
+        found = await order.place.inspect(placement.target)
+        if found is not None and found.size == kept.offset:
+            there = await read_through(order.place.origin(placement.target), Digest(self.rooms.tools.offload))
+            if there.digests["sha256"] == kept.digest:
+                return True
+        if await order.place.inspect(kept.part) is None:
+            raise SizeMismatch(f"neither the part file nor {placement.target!r} holds what was brought")
+        return False
 
     def _done(self, placements: Sequence[Placement]) -> Done:
         first = next((one for one in placements if one.transfer is self.lease.leader), None)

@@ -87,6 +87,8 @@ class _Story:
         target = await self._target(source.inspection)
         there = await self._already_there(target, source.inspection)
         if there is not None:
+            # It may be there by an attempt that died before it had removed its part file.
+            await self._sweep(target)
             return self._brought(target, None, source.inspection, there)
         if self._source is None:  # It was read to the end to be compared.
             source = await self._open(kept)
@@ -94,8 +96,7 @@ class _Story:
             kept = None
         self._meter.resumed = (source.offset, max(0, self._order.sent - source.offset)) if self._order.sent else None
         part = self._part(target, source.inspection, kept)
-        if self._lease.leader.attempt > 1:
-            await sweep(self._order, self._lease, self._tools, posixpath.dirname(part), keep=part)
+        await self._sweep(target, keep=part)
         await self._check_room(source)
         digest, size = await self._pump(part, source, kept)
         digests = await self._verify(part, digest, size, source.inspection)
@@ -185,6 +186,11 @@ class _Story:
             lease=self._lease.leader.lease,
         )
         return self._meter.part
+
+    async def _sweep(self, target: str, keep: str | None = None) -> None:
+        """Remove the part files of earlier attempts that this one does not go on from."""
+        if self._lease.leader.attempt > 1:
+            await sweep(self._order, self._lease, self._tools, posixpath.dirname(target), keep=keep)
 
     async def _check_room(self, source: Source) -> None:
         needed = (source.inspection.size or 0) - source.offset

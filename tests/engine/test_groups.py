@@ -250,3 +250,36 @@ async def test_what_is_remembered(rig: Rig, letters: Letters, web: Web) -> None:
     assert letters.memories == [{}, {"asked": "abc"}]
     rows = await rig.database.fetch("SELECT memory FROM transfers")
     assert [row["memory"] for row in rows] == [None, None, None]
+
+
+@pytest_twisted.ensureDeferred
+async def test_node_dies_within_a_rename(rig: Rig, web: Web, tmp_path: Path) -> None:
+    """A node that dies when its file has its name, and its part file is still there, leaves it to the next to remove."""
+    stuck: Deferred[None] = Deferred()
+
+    async def half(operation: str, path: str) -> None:
+        if operation == "place":
+            (part,) = parts(tmp_path / "archive")
+            (tmp_path / "archive" / path).hardlink_to(part)
+            await stuck
+
+    rig.faulty.before = half
+    own = Database(reactor, postgres.address(rig.url), 4)
+    await own.open()
+    dying = await rig.engine(lease=3.0, database=own)
+    job = await rig.ask(file(url(f"{web.url}/letters"), "archive", "one"))
+    await until(lambda: (tmp_path / "archive/one").exists())
+    await own.close()
+    await until(lambda: not dying.dispatcher.active)
+    assert parts(tmp_path)
+
+    async def nothing(operation: str, path: str) -> None:
+        """It works again."""
+
+    rig.faulty.before = nothing
+    await rig.engine()
+    record = await rig.ended(job)
+
+    assert record.state is State.COMPLETED, record.error
+    assert (tmp_path / "archive/one").read_bytes() == b"abc"
+    assert not parts(tmp_path)
