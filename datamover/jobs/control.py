@@ -9,7 +9,7 @@ from typing import Any
 
 from datamover.errors import ExpiredJob, InvalidState, UnknownJob
 from datamover.jobs import news
-from datamover.jobs.database import Cursor, Database, Json
+from datamover.jobs.database import Cursor, Database, Json, Row
 from datamover.jobs.sql import Queries
 from datamover.jobs.values import State, place_side
 
@@ -28,7 +28,7 @@ class JobControl:
 
         async def do(cursor: Cursor) -> None:
             await cursor.execute(self._queries["serialise_claims"])
-            state = await self._locked(cursor, id, owner)
+            state = State((await self._locked(cursor, id, owner))["state"])
             if state is State.CANCELLED:
                 return
             self._check_unfinished(id, state, "cancelled")
@@ -48,7 +48,10 @@ class JobControl:
 
         async def do(cursor: Cursor) -> None:
             await cursor.execute(self._queries["serialise_claims"])
-            self._check_unfinished(id, await self._locked(cursor, id, owner), "paused")
+            locked = await self._locked(cursor, id, owner)
+            self._check_unfinished(id, State(locked["state"]), "paused")
+            if locked["cancelled"]:
+                raise InvalidState(f"job {id} is being cancelled and can no longer be paused")
             if await self._set_paused(cursor, id, True):
                 await self._tell(cursor, id, "paused", {"by": owner or "administrator"})
                 await self._notify(cursor, news.STOP)
@@ -59,7 +62,7 @@ class JobControl:
         """Put a paused job back; what had arrived is gone on with. Raises as ``cancel_job``."""
 
         async def do(cursor: Cursor) -> None:
-            self._check_unfinished(id, await self._locked(cursor, id, owner), "resumed")
+            self._check_unfinished(id, State((await self._locked(cursor, id, owner))["state"]), "resumed")
             if await self._set_paused(cursor, id, False):
                 await self._tell(cursor, id, "resumed_by", {"by": owner or "administrator"})
                 await self._notify(cursor, news.WORK)
@@ -70,7 +73,7 @@ class JobControl:
         """Put what failed back in the queue; history stays, a deadline does not. Raises UnknownJob and InvalidState."""
 
         async def do(cursor: Cursor) -> None:
-            state = await self._locked(cursor, id, owner)
+            state = State((await self._locked(cursor, id, owner))["state"])
             if state not in (State.FAILED, State.PARTIAL):
                 raise InvalidState(f"job {id} is {state.value}: only a job that is FAILED or PARTIAL can be retried")
             failed = await cursor.fetch(self._queries["retry_failed"], {"job": id})
@@ -86,7 +89,7 @@ class JobControl:
         """Have a job's end told once more, from the first attempt on. Raises UnknownJob and InvalidState."""
 
         async def do(cursor: Cursor) -> None:
-            state = await self._locked(cursor, id, owner)
+            state = State((await self._locked(cursor, id, owner))["state"])
             if not state.terminal:
                 raise InvalidState(f"job {id} is {state.value}: its notice is sent when it has ended")
             if not await cursor.fetch(self._queries["renotify"], {"job": id}):
@@ -121,12 +124,12 @@ class JobControl:
             await cursor.execute(self._queries["pause_transfers"], {"job": job, "paused": paused})
         return bool(changed)
 
-    async def _locked(self, cursor: Cursor, job: int, owner: str | None) -> State:
+    async def _locked(self, cursor: Cursor, job: int, owner: str | None) -> Row:
         found = await cursor.fetch_one(self._queries["lock_job"], {"job": job}) if 0 < job <= MOST_IDS else None
         if found is None or owner not in (None, found["owner"]):
             await self._refuse(cursor, job, owner)
         assert found is not None
-        return State(found["state"])
+        return found
 
     async def _refuse(self, cursor: Cursor | Database, job: int, owner: str | None) -> None:
         """Raise ExpiredJob for a job that was the caller's, UnknownJob for any other."""

@@ -138,7 +138,7 @@ WHERE t.node IS NOT NULL ORDER BY t.job, t.index LIMIT %(limit)s;
 -- Control ------------------------------------------------------------------------------------------------------
 
 -- name: lock_job
-SELECT id, state, owner FROM jobs WHERE id = %(job)s FOR UPDATE;
+SELECT id, state, owner, cancelled FROM jobs WHERE id = %(job)s FOR UPDATE;
 
 -- name: lock_jobs
 SELECT id FROM jobs WHERE id = ANY (%(jobs)s) ORDER BY id FOR UPDATE;

@@ -254,7 +254,7 @@ async def test_what_is_remembered(rig: Rig, letters: Letters, web: Web) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_node_dies_within_a_rename(rig: Rig, web: Web, tmp_path: Path) -> None:
-    """A node that dies when its file has its name, and its part file is still there, leaves it to the next to remove."""
+    """A node that dies when its file has its name but its part file is still there leaves that to the next."""
     stuck: Deferred[None] = Deferred()
 
     async def half(operation: str, path: str) -> None:

@@ -29,7 +29,7 @@ SETTINGS = settings(
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-    print_blob=True,
+    derandomize=True,
 )
 NODES = ("00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000b")
 
@@ -85,14 +85,15 @@ class Jobs(RuleBasedStateMachine):
     @rule(node=st.sampled_from(NODES), room=st.integers(1, 3))
     def claim(self, node: str, room: int) -> None:
         free = sum(
-            state is State.PENDING for job in self.model.values() if not job.paused for state in job.files.values()
+            state is State.PENDING and (not job.paused or index in job.cancelling)
+            for job in self.model.values()
+            for index, state in job.files.items()
         )
         groups = run(self.queues[node].claim(Bounds(destinations={"b": 100}), room))
         assert len(groups) == min(free, room)
         for group in groups:
             leader = group.leader
             assert self.model[leader.job].files[leader.index] is State.PENDING
-            assert not self.model[leader.job].paused
             self.model[leader.job].files[leader.index] = State.IN_PROGRESS
             self.started.add(leader.job)
             self.held[leader.job, leader.index] = (node, group)
@@ -159,7 +160,7 @@ class Jobs(RuleBasedStateMachine):
                 job.cancelled, job.paused = True, False
                 self._stop(job)
         else:
-            assert refused == terminal
+            assert refused == (terminal or (verb == "pause" and job.cancelled))
             if not refused:
                 job.paused = verb == "pause"
 
