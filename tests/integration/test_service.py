@@ -121,7 +121,7 @@ def test_killed_and_started_again(open_directory: Path, web: Nginx, sshd: Sshd, 
     content = os.urandom(160 * MIB)
     (web.directory / "big").write_bytes(content)
     limited = destinations(open_directory, sshd, more='bandwidth = "40MB/s"')
-    service = Service(open_directory, database + limited)
+    service = Service(open_directory, 'lease = "3s"\n' + database + limited)
     service.start()
     job = service.proxy.jobs.submit({"source": f"{web.url}/big", "destination": "visualiser", "path": "big"})["id"]
     while service.proxy.jobs.status(job)["bytes_done"] < 70 * MIB:
