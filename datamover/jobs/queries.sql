@@ -98,7 +98,18 @@ SELECT coalesce(max(id), 0) AS id FROM jobs;
 
 -- name: read_waiting
 -- Why does this job's next file not move? What its lane is held by, how much is active, how much stands before it: of
--- those no more than are told are looked at, so that a long queue costs no more than a short one.
+-- those no more than are told are looked at, so that a long queue costs no more than a short one. The file is chosen
+-- before anything is asked about it, so that a job of many files costs no more than one of a few.
+WITH fresh AS MATERIALIZED (
+    SELECT id FROM transfers WHERE job = %(job)s AND state = 'PENDING' AND leader = index AND attempt = 0
+    ORDER BY index LIMIT 1
+), tried AS MATERIALIZED (
+    SELECT id FROM transfers WHERE job = %(job)s AND state = 'PENDING' AND leader = index AND attempt > 0
+    ORDER BY next_attempt_at LIMIT 1
+), chosen AS MATERIALIZED (
+    SELECT t.* FROM transfers t JOIN (SELECT id FROM fresh UNION ALL SELECT id FROM tried) AS found USING (id)
+    ORDER BY t.next_attempt_at, t.index LIMIT 1
+)
 SELECT t.destination, t.source_host, t.owner, j.paused, t.next_attempt_at > now() AS pausing, t.next_attempt_at, t.error,
        d.held, d.closed_until > now() AS closed, d.closed_until, d.error AS closed_error,
        h.closed_until > now() AS source_closed, h.closed_until AS source_closed_until, h.error AS source_error,
@@ -117,16 +128,14 @@ SELECT t.destination, t.source_host, t.owner, j.paused, t.next_attempt_at > now(
             AND heartbeat_at > now() - %(lease)s * interval '1 second')::integer AS engines,
        (SELECT count(*) FROM nodes WHERE 'engine' = ANY (roles) AND draining
             AND heartbeat_at > now() - %(lease)s * interval '1 second')::integer AS draining
-FROM transfers t JOIN jobs j ON j.id = t.job
+FROM chosen t JOIN jobs j ON j.id = t.job
 LEFT JOIN sides d ON d.name = 'place ' || t.destination
 LEFT JOIN sides h ON h.name = t.source_host
 CROSS JOIN LATERAL (
     SELECT count(*) FILTER (WHERE a.destination = t.destination)::integer AS destination,
            count(*) FILTER (WHERE a.owner = t.owner)::integer AS owner,
            count(*) FILTER (WHERE a.source_host = t.source_host)::integer AS host, count(*)::integer AS total
-    FROM transfers a WHERE a.node IS NOT NULL) AS active
-WHERE t.job = %(job)s AND t.state = 'PENDING' AND t.leader = t.index
-ORDER BY t.next_attempt_at, t.index LIMIT 1;
+    FROM transfers a WHERE a.node IS NOT NULL) AS active;
 
 -- name: read_active
 SELECT t.id, t.job, t.index, j.owner, t.source_url, t.source_member, t.source_destination, t.source_path, t.destination,
