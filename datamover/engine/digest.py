@@ -5,19 +5,26 @@ hand-over; bytes are gathered so that there are few of those.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from datamover.buffers import Buffers
 
 Offload = Callable[..., "Deferred[Any]"]
 """Calls a function with arguments in a thread; the Deferred has its result."""
 
-BATCH = 2**20
-"""Bytes that are gathered before a thread gets them."""
+BATCHES = Buffers(24 * 2**20, least=2**17, most=2**20)
+"""Bytes of each stream that are gathered before a thread gets them; who streams joins."""
 INLINE = 64 * 1024
 """Bytes that are not worth a thread."""
 MAIN = "sha256"
+
+
+_Digests = dict[str, str]
+_Mark = Deferred[_Digests]
 
 
 class Digest:
@@ -26,9 +33,12 @@ class Digest:
     def __init__(self, offload: Offload, algorithms: Iterable[str] = ()) -> None:
         self._offload = offload
         self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in (MAIN, *algorithms)}
-        self._held: list[bytes] = []
+        self._held: list[bytes | _Mark] = []
+        """What is next, in order: bytes, and who is to be told the digests of all before."""
         self._held_size = 0
-        self._running: Deferred[None] | None = None
+        self._running = False
+        self._room: Deferred[None] | None = None
+        self._failure: Failure | None = None
         self.size = 0
         """Bytes added."""
 
@@ -41,43 +51,59 @@ class Digest:
         self._held.append(data)
         self._held_size += len(data)
         self.size += len(data)
-        if self._held_size >= BATCH:
-            await self._hand_over()
+        batch = BATCHES.size
+        while self._held_size >= batch and self._running:
+            # Cancelling must reach who waits, not the thread's answer.
+            self._room = Deferred()
+            await self._room
+        if self._failure is not None:
+            self._failure.raiseException()
+        if self._held_size >= batch:
+            self._hand_over()
 
-    async def hexdigests(self) -> dict[str, str]:
-        """Return the digest of everything added so far, for each algorithm; more may be added afterwards."""
-        await self._hand_over()
-        await self._settled()
-        return {name: value.copy().hexdigest() for name, value in self._hashes.items()}
+    def hexdigests(self) -> _Mark:
+        """Fire with the digest of everything added so far, for each algorithm; more may be added meanwhile.
 
-    async def _hand_over(self) -> None:
-        await self._settled()
-        pieces, size = self._held, self._held_size
+        Cancelling lets go of the answer alone.
+        """
+        mark: _Mark = Deferred()
+        self._held.append(mark)
+        if not self._running:
+            self._hand_over()
+        return mark
+
+    def _hand_over(self) -> None:
+        held, size = self._held, self._held_size
         self._held, self._held_size = [], 0
+        marks = [piece for piece in held if isinstance(piece, Deferred)]
+        pieces = [None if isinstance(piece, Deferred) else piece for piece in held]
         if size <= INLINE:
-            _update(tuple(self._hashes.values()), pieces)
+            self._handed_over(_update(self._hashes, pieces), marks)
         else:
-            self._running = self._offload(_update, tuple(self._hashes.values()), pieces)
+            self._running = True
+            self._offload(_update, self._hashes, pieces).addBoth(self._handed_over, marks)
 
-    async def _settled(self) -> None:
-        if self._running is None:
-            return
-        running = self._running
-        waiter: Deferred[None] = Deferred()
-
-        # Cancelling must reach who waits, not the thread's answer: the hashes are not to be read before it.
-        def done(result: Any) -> Any:
-            if not waiter.called:
-                waiter.callback(None)
-            return result
-
-        running.addBoth(done)
-        await waiter
-        self._running = None
-        await running
+    def _handed_over(self, told: "Sequence[_Digests] | Failure", marks: Sequence[_Mark]) -> None:
+        self._running = False
+        if isinstance(told, Failure):
+            self._failure = told
+        for number, mark in enumerate(marks):
+            if not mark.called:
+                mark.callback(told if isinstance(told, Failure) else told[number])
+        room, self._room = self._room, None
+        if room is not None and not room.called:
+            room.callback(None)
+        if not self._running and any(isinstance(piece, Deferred) for piece in self._held):
+            self._hand_over()
 
 
-def _update(hashes: Sequence[Any], pieces: Sequence[bytes]) -> None:
-    for value in hashes:
-        for piece in pieces:
-            value.update(piece)
+def _update(hashes: Mapping[str, Any], pieces: Sequence[bytes | None]) -> list[_Digests]:
+    """Take the pieces in; for each None among them, return what the digests are there."""
+    told = []
+    for piece in pieces:
+        if piece is None:
+            told.append({name: value.hexdigest() for name, value in hashes.items()})
+        else:
+            for value in hashes.values():
+                value.update(piece)
+    return told

@@ -1,5 +1,7 @@
 """How far one file is: set by the transfer, read by whoever writes or shows it."""
 
+from collections.abc import Callable
+
 from datamover.jobs.values import Checkpoint, Progress
 
 _SMOOTHING = 0.4
@@ -28,6 +30,8 @@ class Meter:
         """Where this attempt began, and how many bytes of those that had arrived it moves once more."""
         self.rate = 0.0
         """Bytes a second, smoothed."""
+        self.urge: Callable[[], None] = lambda: None
+        """Called when there is a checkpoint that is worth writing at once."""
         self._sampled: tuple[float, int] | None = None
         self._told: Progress | None = None
 
@@ -37,6 +41,12 @@ class Meter:
             newest = max(0, self.bytes_done - self._sampled[1]) / (now - self._sampled[0])
             self.rate = newest if not self.rate else self.rate + _SMOOTHING * (newest - self.rate)
         self._sampled = (now, self.bytes_done)
+
+    def keep(self, checkpoint: Checkpoint) -> None:
+        """Take note of where the next attempt may begin."""
+        self.checkpoint = checkpoint
+        if not self._staging:
+            self.urge()
 
     def begin(self, bytes_done: int) -> None:
         """Count from ``bytes_done``, which did not move just now."""

@@ -12,7 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from datamover.config import Transfers
-from datamover.engine.digest import Digest
+from datamover.engine.digest import BATCHES, Digest
 from datamover.engine.lease import Lease, Parked
 from datamover.engine.meter import Meter
 from datamover.engine.throttle import Throttle
@@ -21,9 +21,11 @@ from datamover.protocols.base import Sink, Source
 
 T = TypeVar("T")
 
-CHECKPOINT_BYTES = 32 * 2**20
-CHECKPOINT_SHARE = 40
+CHECKPOINT_BYTES = 16 * 2**20
+CHECKPOINT_SHARE = 80
 """A checkpoint at the latest after this part of the file, where that is more."""
+BEHIND = 3
+"""Steps that the stream may be ahead of the last checkpoint: what an attempt that breaks off can lose of it."""
 CHECKPOINT_SECONDS = 5.0
 CHECKS = 4
 """Looks at the clocks in one of their periods."""
@@ -62,6 +64,7 @@ class Pipe:
         self._side = Scope.SOURCE
         self._throttled = 0.0
         self._held_since: float | None = None
+        self._checkpointing: Deferred[None] | None = None
 
     async def pump(self) -> int:
         """Move until the source ends; return the whole file's size in bytes.
@@ -82,6 +85,14 @@ class Pipe:
             return  # What broke the stream also broke the sink: the checkpoint before stands.
 
     async def _pump(self) -> int:
+        leave = BATCHES.join()
+        try:
+            return await self._stream()
+        finally:
+            leave()
+            self._forget_checkpoint()
+
+    async def _stream(self) -> int:
         marked_at, marked = self._clock.seconds(), self._written
         step = max(CHECKPOINT_BYTES, (self._source.inspection.size or 0) // CHECKPOINT_SHARE)
         while data := await self._source.read():
@@ -98,19 +109,47 @@ class Pipe:
                 self._held_since = None
             if self._lease.parking:
                 raise Parked("the service stops; another attempt goes on from here")
+            if self._keep is None:
+                continue
             now = self._clock.seconds()
-            if self._keep and (self._written - marked >= step or now - marked_at >= CHECKPOINT_SECONDS):
-                await self._checkpoint()
-                marked_at, marked = self._clock.seconds(), self._written
+            if self._checkpointing is not None and (
+                self._checkpointing.called or self._written - marked >= BEHIND * step
+            ):
+                await self._checkpointed()
+            if self._checkpointing is None and (
+                self._written - marked >= step or now - marked_at >= CHECKPOINT_SECONDS
+            ):
+                self._checkpointing = Deferred.fromCoroutine(self._checkpoint())
+                marked_at, marked = now, self._written
+        await self._checkpointed()
         return self._written
 
+    async def _checkpointed(self) -> None:
+        """Wait for the checkpoint under way, which the stream did not wait for; raise what it met."""
+        if self._checkpointing is not None:
+            self._side = Scope.DESTINATION
+            await self._checkpointing
+            self._side = Scope.SOURCE
+            self._checkpointing = None
+
+    def _forget_checkpoint(self) -> None:
+        checkpointing, self._checkpointing = self._checkpointing, None
+        if checkpointing is not None:
+            checkpointing.addErrback(lambda _: None)
+            checkpointing.cancel()
+
     async def _checkpoint(self) -> None:
-        self._side = Scope.DESTINATION
-        digests = await self._digest.hexdigests()
-        offset = await self._sink.flush()
-        self._side = Scope.SOURCE
-        if self._keep is not None and offset == self._written:
-            self._keep(offset, digests["sha256"])
+        """Have everything up to here flushed and remembered; the stream may go on meanwhile."""
+        written, digests = self._written, self._digest.hexdigests()
+        try:
+            offset = await self._sink.flush()
+        except BaseException:
+            digests.addErrback(lambda _: None)
+            digests.cancel()
+            raise
+        sha256 = (await digests)["sha256"]
+        if self._keep is not None and offset == written:
+            self._keep(offset, sha256)
 
     def _figures(self) -> tuple[int, float, Scope]:
         held = 0.0 if self._held_since is None else self._clock.seconds() - self._held_since

@@ -5,6 +5,7 @@ away nothing is lost; what could not be written is written when it is back, fenc
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -21,7 +22,7 @@ from datamover.jobs.work import Outcome
 log = Logger()
 
 INTERVAL = 1.0
-"""Seconds between two writes of progress."""
+"""Seconds between two writes of progress; a checkpoint is written at once, since what came after it would be lost."""
 AWAY = 1.0
 """Seconds before the next try while the database is away."""
 
@@ -48,6 +49,7 @@ class Recorder:
         self._destinations: dict[int, str] = {}
         self._outcomes: list[_Entry] = []
         self._tried: list[Deferred[None]] = []
+        self._urgent: set[Meter] = set()
         self._pulse = Pulse(clock)
         self._stopping = False
         self._sampled_at = 0.0
@@ -60,16 +62,18 @@ class Recorder:
         """Write this meter's figures from now on, and count what it moves; return what ends that."""
         self._meters[meter.transfer] = meter
         self._destinations[meter.transfer] = destination
+        meter.urge = partial(self._urge, meter)
 
         def forget() -> None:
             self._count(meter, destination)
+            self._urgent.discard(meter)
             if self._meters.get(meter.transfer) is meter:
                 del self._meters[meter.transfer], self._destinations[meter.transfer]
 
         return forget
 
-    def urge(self) -> None:
-        """Write soon: there is a checkpoint that is worth it."""
+    def _urge(self, meter: Meter) -> None:
+        self._urgent.add(meter)
         self._pulse.beat()
 
     async def settle(self, outcome: Outcome) -> None:
@@ -103,7 +107,7 @@ class Recorder:
                 return
             if not written:
                 await self._pulse.wait(AWAY, eager=False)
-            elif not (self._outcomes or self._tried):
+            elif not (self._outcomes or self._tried or self._urgent):
                 await self._pulse.wait(INTERVAL)
 
     def stop(self) -> None:
@@ -112,15 +116,18 @@ class Recorder:
 
     async def _write(self) -> bool:
         now = self._clock.seconds()
-        if now - self._sampled_at >= INTERVAL:
+        urgent, self._urgent = self._urgent, set()
+        meters: Sequence[Meter] = tuple(urgent)
+        if now - self._sampled_at >= INTERVAL or self._tried:
             self._sampled_at = now
-            for meter in self._meters.values():
+            meters = self.meters
+            for meter in meters:
                 meter.sample(now)
                 self._count(meter, self._destinations[meter.transfer])
         outcomes, self._outcomes = self._outcomes, []
         tried, self._tried = self._tried, []
         try:
-            return await self._written(outcomes)
+            return await self._written(meters, outcomes)
         finally:
             for waiter in tried:
                 if not waiter.called:
@@ -131,9 +138,9 @@ class Recorder:
         if moved:
             self._observer.bytes_moved(destination, moved)
 
-    async def _written(self, outcomes: list[_Entry]) -> bool:
+    async def _written(self, watched: Sequence[Meter], outcomes: list[_Entry]) -> bool:
         ended = {entry[0].leader.id for entry in outcomes}
-        meters = [meter for meter in self._meters.values() if meter.transfer not in ended]
+        meters = [meter for meter in watched if meter.transfer not in ended]
         news = [progress for meter in meters if (progress := meter.news()) is not None]
         try:
             if news:

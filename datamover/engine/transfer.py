@@ -209,7 +209,7 @@ class _Story:
 
         def keep(offset: int, sha256: str) -> None:
             if identity is not None:
-                self._meter.checkpoint = Checkpoint(part, identity, offset, sha256)
+                self._meter.keep(Checkpoint(part, identity, offset, sha256))
 
         pipe = Pipe(
             source=source,

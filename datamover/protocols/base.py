@@ -93,7 +93,10 @@ class Sink(Protocol):
         ...
 
     async def flush(self) -> int:
-        """Wait until every byte taken is durable, as far as the side can promise it; return the contiguous offset."""
+        """Wait until every byte taken so far is durable, as far as the side can promise it; return the offset after it.
+
+        More may be written meanwhile. Cancelling lets go of the answer.
+        """
         ...
 
     async def finish(self, *, modified: float | None) -> int:

@@ -204,7 +204,7 @@ async def test_the_room_of_a_body_is_bounded(tmp_path: Path, in_crumbs: bool) ->
         assert await soon(lambda: body._paused)
         for _ in range(20):
             await task.deferLater(reactor, 0, lambda: None)
-        assert body._held <= bodies.ROOM + 2**17
+        assert body._held <= 2 * bodies.ROOMS.size
         assert len(body._pieces) <= bodies.MOST_PIECES + 2**17 // 8
         assert await rest_of(source) == content
 

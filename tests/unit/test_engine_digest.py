@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 
-from datamover.engine.digest import BATCH, INLINE, Digest
+from datamover.engine.digest import BATCHES, INLINE, Digest
 from tests.unit.outcomes import failure
 
 
@@ -46,7 +46,7 @@ def test_equal_to_hashlib(pieces: list[bytes], repeat: int) -> None:
         result(Deferred.fromCoroutine(digest.add(piece * repeat)))
         whole += piece * repeat
     for _ in range(2):
-        assert result(Deferred.fromCoroutine(digest.hexdigests())) == {
+        assert result(digest.hexdigests()) == {
             "sha256": hashlib.sha256(whole).hexdigest(),
             "md5": hashlib.md5(whole).hexdigest(),
         }
@@ -65,8 +65,8 @@ def test_memory_is_bounded() -> None:
     """While a thread hashes one batch, a second may gather, and no more is taken until the first is done."""
     threads = Threads()
     digest = Digest(threads.offload)
-    assert Deferred.fromCoroutine(digest.add(b"x" * BATCH)).called
-    assert Deferred.fromCoroutine(digest.add(b"y" * (BATCH - 1))).called
+    assert Deferred.fromCoroutine(digest.add(b"x" * BATCHES.size)).called
+    assert Deferred.fromCoroutine(digest.add(b"y" * (BATCHES.size - 1))).called
     third = Deferred.fromCoroutine(digest.add(b"z"))
     assert not third.called
     assert len(threads.waiting) == 1
@@ -79,7 +79,7 @@ def test_little_is_not_worth_a_thread() -> None:
     threads = Threads()
     digest = Digest(threads.offload)
     Deferred.fromCoroutine(digest.add(b"x" * INLINE))
-    assert result(Deferred.fromCoroutine(digest.hexdigests()))["sha256"] == hashlib.sha256(b"x" * INLINE).hexdigest()
+    assert result(digest.hexdigests())["sha256"] == hashlib.sha256(b"x" * INLINE).hexdigest()
     assert not threads.waiting
 
 
@@ -87,11 +87,11 @@ def test_cancelling_does_not_disturb_the_thread() -> None:
     """Who waits is let go at once; the digest goes on from what the thread was given."""
     threads = Threads()
     digest = Digest(threads.offload)
-    Deferred.fromCoroutine(digest.add(b"x" * BATCH))
-    asked = Deferred.fromCoroutine(digest.hexdigests())
+    Deferred.fromCoroutine(digest.add(b"x" * BATCHES.size))
+    asked = digest.hexdigests()
     asked.cancel()
     assert isinstance(failure(asked), CancelledError)
-    later = Deferred.fromCoroutine(digest.hexdigests())
+    later = digest.hexdigests()
     assert not later.called
     threads.run()
-    assert result(later)["sha256"] == hashlib.sha256(b"x" * BATCH).hexdigest()
+    assert result(later)["sha256"] == hashlib.sha256(b"x" * BATCHES.size).hexdigest()

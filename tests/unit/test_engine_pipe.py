@@ -114,7 +114,7 @@ def test_everything_in_order() -> None:
     stream.tap.give(b"two")
     stream.tap.give(b"")
     assert stream.pumping.result == 7
-    digests: Any = Deferred.fromCoroutine(stream.digest.hexdigests())
+    digests: Any = stream.digest.hexdigests()
     assert digests.result["sha256"] == hashlib.sha256(b"one two").hexdigest()
     assert not stream.clock.getDelayedCalls()
 

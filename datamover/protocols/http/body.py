@@ -1,7 +1,7 @@
 """The body of one answer: taken from the connection as fast as it is read, never faster.
 
-At most ``ROOM`` bytes wait here (and what one read of the socket may add); then the connection is paused, and the
-server feels it. What the bytes mean is left to the source that reads them.
+What waits here has a bound that all bodies share (and what one read of the socket may add); then the connection is
+paused, and the server feels it. What the bytes mean is left to the source that reads them.
 """
 
 from collections import deque
@@ -14,13 +14,16 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
 
+from datamover.buffers import Buffers
 from datamover.errors import ConnectionLost, DataMoverError, Scope, SizeMismatch, Stalled
 from datamover.protocols.http.pool import Line
 
-ROOM = 2 * 2**20
+ROOMS = Buffers(24 * 2**20, least=2**16, most=2**20)
+"""Bytes that wait in each body, or are received at once."""
 MOST_PIECES = 4096
 """Pieces as small as a few bytes each cost far more than their bytes."""
-LARGEST_READ = 2**20
+JOINED = 2**17
+"""Bytes of pieces that are worth handing over one by one, rather than copied together."""
 IGNORABLE = 64 * 1024
 """Bytes of a body nobody wants that are read to keep a connection, rather than dropping it."""
 IGNORABLE_TIME = 1.0
@@ -42,6 +45,7 @@ class Body(Protocol):
         self._dropped = False
         self._error: DataMoverError | None = None
         self._gone: Deferred[None] = Deferred()
+        self._leave = ROOMS.join()
         self.received = 0
         """Bytes that came, read or not."""
 
@@ -51,13 +55,16 @@ class Body(Protocol):
         self._pieces.append(data)
         self._held += len(data)
         self.received += len(data)
-        if self._held >= ROOM or len(self._pieces) >= MOST_PIECES:
+        room = ROOMS.size
+        self._line.receive(room)
+        if self._held >= room or len(self._pieces) >= MOST_PIECES:
             self._paused = True
             self._producer.pauseProducing()
         self._wake()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
         self._ended = True
+        self._leave()
         whole = isinstance(reason.value, ResponseDone)
         # Without a length the end of the connection is the end of the file, if it was an orderly one.
         lost = self._line.lost
@@ -75,7 +82,7 @@ class Body(Protocol):
         self._gone.callback(None)
 
     async def read(self) -> bytes:
-        """Return the next bytes, at most ``LARGEST_READ`` and what one piece adds; b"" at the end.
+        """Return the next bytes, b"" at the end; small pieces are joined.
 
         Once everything was read, raises ConnectionLost for a body that ended early and SizeMismatch for one that did
         not end where it should; raises Stalled when nothing comes for the idle timeout. Cancelling leaves the body
@@ -120,15 +127,15 @@ class Body(Protocol):
 
     def _take(self) -> bytes:
         data = self._pieces.popleft()
-        if self._pieces and len(data) + len(self._pieces[0]) <= LARGEST_READ:
+        if self._pieces and len(data) < JOINED:
             taken, size = [data], len(data)
-            while self._pieces and size + len(self._pieces[0]) <= LARGEST_READ:
+            while self._pieces and size < JOINED:
                 piece = self._pieces.popleft()
                 taken.append(piece)
                 size += len(piece)
             data = b"".join(taken)
         self._held -= len(data)
-        if self._paused and not self._ended and self._held < ROOM // 2:
+        if self._paused and not self._ended and self._held < ROOMS.size // 2:
             self._paused = False
             self._producer.resumeProducing()
         return data

@@ -67,6 +67,14 @@ class Line(ProtocolWrapper):
         self._handed_on: Deferred[None] | None = None
         self._lines = factory.lines
         self._lines.add(self)
+        self._lowest: Any = None
+        """What receives."""
+
+    def connectionMade(self) -> None:  # noqa: N802
+        self._lowest = self.transport
+        while isinstance(self._lowest, ProtocolWrapper):
+            self._lowest = self._lowest.transport
+        super().connectionMade()  # type: ignore[no-untyped-call]
 
     def begin(self) -> None:
         """Prepare for the answer to one more request."""
@@ -96,6 +104,10 @@ class Line(ProtocolWrapper):
         handed_on, self._handed_on = self._handed_on, None
         if handed_on is not None:
             handed_on.callback(None)
+
+    def receive(self, most: int) -> None:
+        """Have the system asked for so many bytes at a time: each call of it costs, and all that follows."""
+        self._lowest.bufferSize = most
 
     def _body_received(self, data: bytes) -> None:
         if self.body_left is not None:

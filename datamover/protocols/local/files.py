@@ -12,12 +12,15 @@ from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred, succeed
 
+from datamover.buffers import Buffers
 from datamover.protocols.base import Inspection
 from datamover.protocols.local.refusals import Refusals
 from datamover.protocols.local.threads import Lane
 
-CHUNK = 2**20
+CHUNKS = Buffers(24 * 2**20, least=2**17, most=2**20)
 """Bytes of a read, and about those of a write: large, so that a hand-off to a thread costs little for each."""
+_AT_ONCE = 1024
+"""Pieces that one call of the kernel takes (IOV_MAX)."""
 
 
 def examine(name: str, status: os.stat_result) -> Inspection:
@@ -47,7 +50,7 @@ class Reader:
 
     def read(self) -> bytes:
         """Return the next bytes. Whoever gets the last of them knows that the file was whole until then."""
-        wanted = min(CHUNK, self._size - self._position)
+        wanted = min(CHUNKS.size, self._size - self._position)
         data = os.pread(self._descriptor, wanted, self._position)
         if len(data) < wanted:
             raise self._changed()
@@ -71,28 +74,29 @@ class Writer:
         self._offset = offset
         self._failure: OSError | None = None
 
-    def put(self, chunks: Sequence[bytes]) -> None:
+    def put(self, chunks: Sequence[bytes]) -> int:
+        """Write, and return the offset after the last byte."""
         if self._failure is not None:
             raise self._failure
-        left = memoryview(b"".join(chunks))
+        left: list[bytes | memoryview] = list(chunks)
         try:
             while left:
-                written = os.pwrite(self._descriptor, left, self._offset)
+                written = os.pwritev(self._descriptor, left[:_AT_ONCE], self._offset)
                 self._offset += written
-                left = left[written:]
+                left = _after(left, written)
         except OSError as failure:
             self._failure = failure
             raise
+        return self._offset
 
-    def sync(self, chunks: Sequence[bytes]) -> int:
-        self.put(chunks)
+    def sync(self) -> None:
+        """Flush what was written; may be called while ``put`` runs in another thread."""
         try:
             os.fsync(self._descriptor)
         except OSError as failure:
             # The kernel forgets what it could not write: a second fsync would succeed, and lie.
-            self._failure = failure
+            self._failure = self._failure or failure
             raise
-        return self._offset
 
     def finish(self, chunks: Sequence[bytes], mode: int, modified: float | None) -> int:
         self.put(chunks)
@@ -100,7 +104,7 @@ class Writer:
         os.fchmod(self._descriptor, mode)
         if modified is not None:
             _set_modified(self._descriptor, modified)
-        self.sync(())
+        self.sync()
         size = os.fstat(self._descriptor).st_size
         self.close()
         return size
@@ -133,6 +137,7 @@ class LocalSource:
         self._offset = opened.offset
         self._path = path
         self._refusals = refusals
+        self._leave = CHUNKS.join()
         self._closed = False
 
     @property
@@ -157,6 +162,7 @@ class LocalSource:
         if self._closed:
             return
         self._closed = True
+        self._leave()
         _forget(self._ahead)
         self._ahead = None
         await self._lane.run(self._reader.close)
@@ -165,15 +171,19 @@ class LocalSource:
 class LocalSink:
     """``protocols.base.Sink`` of a local part file; holds at most one chunk beside the one being written."""
 
-    def __init__(self, lane: Lane, writer: Writer, mode: int, path: str, refusals: Refusals) -> None:
+    def __init__(self, lane: Lane, beside: Lane, writer: Writer, mode: int, path: str, refusals: Refusals) -> None:
+        """Prepare; what only flushes runs in the lane ``beside``, so that writing goes on."""
         self._lane = lane
+        self._beside = beside
         self._writer = writer
         self._mode = mode
         self._path = path
         self._refusals = refusals
         self._gathered: list[bytes] = []
         self._held = 0
-        self._writing: Deferred[None] | None = None
+        self._writing: Deferred[int] | None = None
+        self._leave = CHUNKS.join()
+        self._flushed = False
         self._finished = False
         self._closed = False
 
@@ -181,7 +191,7 @@ class LocalSink:
         """Take the next bytes; waits for the write before the last one. Raises what that one met."""
         self._gathered.append(data)
         self._held += len(data)
-        if self._held < CHUNK:
+        if self._held < CHUNKS.size:
             return
         writing, self._writing = self._writing, None
         if writing is not None:
@@ -190,28 +200,38 @@ class LocalSink:
         self._writing = self._lane.run(self._writer.put, self._take())
 
     async def flush(self) -> int:
-        """Write and fsync every byte taken; return the offset after the last."""
-        self._forget_writing()
+        """Write and fsync every byte taken so far; return the offset after the last. Writing may go on meanwhile."""
         with self._refusals.about(self._path):
-            return await self._lane.run(self._writer.sync, self._take())
+            offset = await self._lane.run(self._writer.put, self._take())
+            self._flushed = True
+            await self._beside.run(self._writer.sync)
+        return offset
 
     async def finish(self, *, modified: float | None) -> int:
         """Write what is held, cut what a longer predecessor left, set mode and time, fsync, close; return the size."""
         self._forget_writing()
+        await self._still()
         with self._refusals.about(self._path):
             size = await self._lane.run(self._writer.finish, self._take(), self._mode, modified)
         self._finished = True
         return size
 
     async def close(self) -> None:
-        """Close the part file, when the write under way has ended; what was only gathered is dropped."""
+        """Close the part file, when the calls under way have ended; what was only gathered is dropped."""
         if self._closed:
             return
         self._closed = True
+        self._leave()
         self._gathered.clear()
         self._forget_writing()
         if not self._finished:
+            await self._still()
             await self._lane.run(self._writer.close)
+
+    async def _still(self) -> None:
+        """Wait until nothing is being flushed: what was let go of may be."""
+        if self._flushed:
+            await self._beside.run(_nothing)
 
     def _take(self) -> list[bytes]:
         taken, self._gathered, self._held = self._gathered, [], 0
@@ -221,6 +241,19 @@ class LocalSink:
         """Leave a failure to the call that comes after it in the lane: the writer repeats it."""
         _forget(self._writing)
         self._writing = None
+
+
+def _nothing() -> None:
+    """Take a turn."""
+
+
+def _after(pieces: Sequence[bytes | memoryview], written: int) -> list[bytes | memoryview]:
+    """Return what is left of pieces of which so many bytes were written."""
+    for number, piece in enumerate(pieces):
+        if written < len(piece):
+            return [memoryview(piece)[written:], *pieces[number + 1 :]]
+        written -= len(piece)
+    return []
 
 
 def _set_modified(descriptor: int, modified: float) -> None:
@@ -235,7 +268,7 @@ def _set_modified(descriptor: int, modified: float) -> None:
             raise
 
 
-def _forget(answer: Deferred[bytes] | Deferred[None] | None) -> None:
+def _forget(answer: Deferred[bytes] | Deferred[int] | None) -> None:
     if answer is not None:
         answer.addErrback(lambda _: None)
         answer.cancel()

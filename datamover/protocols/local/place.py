@@ -51,7 +51,7 @@ class LocalPlace:
         with self._refusals.about(part):
             # To its end: a part file that is made only after its transfer was given up would never be removed.
             writer = await self._threads.finish(Writer.close, self._disk.open_part, part, offset)
-        sink = LocalSink(self._threads.lane(), writer, self._file_mode, part, self._refusals)
+        sink = LocalSink(self._threads.lane(), self._threads.lane(), writer, self._file_mode, part, self._refusals)
         self._opened.add(sink)
         return sink
 

@@ -44,6 +44,7 @@ class Lanes:
         self._real = real
         self._widening: Deferred[None] | None = None
         self._widest = LANES
+        self._aside: Lane | None = None
 
     @property
     def first(self) -> Lane:
@@ -59,7 +60,25 @@ class Lanes:
             self._widening = Deferred.fromCoroutine(self._one_more())
             self._widening.addErrback(lambda _: None)
 
+    async def aside(self) -> Lane:
+        """Return a handle to have the file flushed by: of a channel of its own where there is one, else the first.
+
+        A server answers a channel's requests one after the other: what is written behind a flush waits for it.
+        """
+        if self._aside is None:
+            self._aside = await self._opened() or self.first
+        return self._aside
+
     async def _one_more(self) -> None:
+        lane = await self._opened()
+        if lane is None:
+            self._widest = len(self._lanes)
+        else:
+            self._lanes.append(lane)
+        self._widening = None
+
+    async def _opened(self) -> Lane | None:
+        """Open the file once more, on a channel that nobody uses; None where that cannot be."""
         lease = self.first.lease.beside()
         try:
             session = await lease.take_spare()
@@ -71,14 +90,13 @@ class Lanes:
             raise
         if session is None or handle is None:
             lease.give_back()
-            self._widest = len(self._lanes)
-        else:
-            self._lanes.append(Lane(lease, session, handle))
-        self._widening = None
+            return None
+        return Lane(lease, session, handle)
 
     async def close(self) -> None:
         """Close every handle; completes when the server has answered, or cannot."""
         if self._widening is not None:
             self._widening.cancel()
-        for closing in [Deferred.fromCoroutine(lane.close()) for lane in self._lanes]:
+        aside = [] if self._aside in (None, self.first) else [self._aside]
+        for closing in [Deferred.fromCoroutine(lane.close()) for lane in (*self._lanes, *aside) if lane is not None]:
             await closing

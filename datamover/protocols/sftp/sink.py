@@ -1,6 +1,7 @@
 """One part file of a file server being written: many requests under way, each saying where its bytes belong."""
 
 from collections import deque
+from collections.abc import Callable
 from typing import NoReturn
 
 from twisted.internet.defer import Deferred
@@ -33,8 +34,10 @@ class SftpSink:
         self._gathered: deque[memoryview] = deque()
         self._held = 0
         self._unacknowledged = 0
+        self._outstanding: dict[int, int] = {}
+        """Offset -> bytes of what was sent and is not acknowledged, in the order of the file."""
         self._failure: Failure | None = None
-        self._waiter: Deferred[None] | None = None
+        self._waiters: list[Deferred[None]] = []
         self._closed = False
 
     async def write(self, data: bytes) -> None:
@@ -46,25 +49,31 @@ class SftpSink:
                 self._send(self._session.write_size)
             if self._unacknowledged > BUDGET:
                 self._lanes.widen()
-            await self._until(BUDGET)
+            await self._until(lambda: self._unacknowledged <= BUDGET)
 
     async def flush(self) -> int:
-        """Wait until every byte taken is acknowledged, and on disk where the server can be asked for that."""
+        """Wait until every byte taken so far is acknowledged, and on disk where the server can be asked for that.
+
+        Writing may go on meanwhile, beside it where a further channel can be had.
+        """
         with self._refusals.about(self._path):
-            await self._drain()
-            await self._sync()
-            return self._offset
+            self._send_all()
+            offset = self._offset
+            await self._until(lambda: next(iter(self._outstanding), self._offset) >= offset)
+            await self._sync(await self._lanes.aside())
+            return offset
 
     async def finish(self, *, modified: float | None) -> int:
         """Write what is held, cut what a longer predecessor left, set mode and time, fsync; return the size."""
         with self._refusals.about(self._path):
-            await self._drain()
+            self._send_all()
+            await self._until(lambda: not self._unacknowledged)
             seconds = int(modified) if modified is not None and 0 <= modified <= _LATEST else None
             try:
                 await self._session.set(self._handle, Attributes(self._offset, self._mode, seconds))
             except Status as refusal:
                 await self._raise(refusal)
-            await self._sync()
+            await self._sync(self._lanes.first)
             found = await self._session.look(self._handle)
             return self._offset if found.size is None else found.size
 
@@ -92,10 +101,12 @@ class SftpSink:
         self._unacknowledged += size
         lane.unacknowledged += size
         answer = lane.session.write(lane.handle, self._offset, pieces, size)
+        self._outstanding[self._offset] = size
+        answer.addCallbacks(self._acknowledged, self._refused, callbackArgs=(lane, self._offset))
         self._offset += size
-        answer.addCallbacks(self._acknowledged, self._refused, callbackArgs=(lane, size))
 
-    def _acknowledged(self, _: object, lane: Lane, size: int) -> None:
+    def _acknowledged(self, _: object, lane: Lane, offset: int) -> None:
+        size = self._outstanding.pop(offset)
         lane.unacknowledged -= size
         self._unacknowledged -= size
         self._wake()
@@ -105,15 +116,17 @@ class SftpSink:
         self._wake()
 
     def _wake(self) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.called:
-            waiter.callback(None)
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.called:
+                waiter.callback(None)
 
-    async def _until(self, most: int) -> None:
-        """Wait until no more than so many bytes are unacknowledged; raise what one of them met."""
-        while self._failure is None and self._unacknowledged > most:
-            self._waiter = Deferred()
-            await self._waiter
+    async def _until(self, enough: Callable[[], bool]) -> None:
+        """Wait until enough is acknowledged; raise what a write met."""
+        while self._failure is None and not enough():
+            waiter: Deferred[None] = Deferred()
+            self._waiters.append(waiter)
+            await waiter
         if self._failure is not None:
             await self._raise(self._failure.value)
 
@@ -127,17 +140,16 @@ class SftpSink:
         assert error is not None
         raise error
 
-    async def _drain(self) -> None:
+    def _send_all(self) -> None:
         while self._held:
             self._send(min(self._held, self._session.write_size))
-        await self._until(0)
 
-    async def _sync(self) -> None:
+    async def _sync(self, lane: Lane) -> None:
         """Have the file written to disk: one handle's fsync is for what every handle wrote."""
         if not self._session.can(messages.FSYNC):
             return
         try:
-            await self._session.sync(self._handle)
+            await lane.session.sync(lane.handle)
         except Status as refusal:
             # The kernel forgets what it could not write: a second fsync would succeed, and lie.
             self._failure = self._failure or Failure()  # type: ignore[no-untyped-call]
