@@ -162,6 +162,22 @@ class Conformance:
         await sink.close()
 
     @pytest_twisted.ensureDeferred
+    async def test_flush_beside_writes(self, premises: Premises) -> None:
+        """Writing goes on while earlier bytes are flushed, which are told as they were; nothing is out of its place."""
+        data = content(8 * MIB)
+        sink = await premises.writing.write(PART)
+        flushes = []
+        for start in range(0, len(data), MIB):
+            await sink.write(data[start : start + MIB])
+            if start % (2 * MIB) == 0:
+                flushes.append((start + MIB, Deferred.fromCoroutine(sink.flush())))
+        for offset, flushing in flushes:
+            assert await flushing == offset
+        assert await sink.finish(modified=None) == len(data)
+        await sink.close()
+        assert (premises.root / PART).read_bytes() == data
+
+    @pytest_twisted.ensureDeferred
     async def test_close_leaves_the_part(self, premises: Premises) -> None:
         """A sink closed midway, even twice, leaves what was flushed, from where the next one goes on."""
         data = content(2 * MIB)

@@ -11,7 +11,7 @@ from datamover.config import Transfers
 from datamover.engine.digest import Digest
 from datamover.engine.lease import Lease, Parked
 from datamover.engine.meter import Meter
-from datamover.engine.pipe import CHECKPOINT_BYTES, CHECKPOINT_SECONDS, Pipe
+from datamover.engine.pipe import BEHIND, CHECKPOINT_BYTES, CHECKPOINT_SECONDS, Pipe
 from datamover.engine.throttle import Throttle
 from datamover.errors import ConnectionLost, Scope, Stalled, TooSlow
 from datamover.protocols.base import Inspection
@@ -47,11 +47,12 @@ class Tap:
 
 
 class Basin:
-    """A sink that takes everything; ``full`` makes the next write wait, ``broken`` makes the next flush fail."""
+    """A sink that takes everything; ``full`` and ``flushing`` make who calls wait, ``broken`` fails flushes."""
 
     def __init__(self, offset: int = 0) -> None:
         self.offset = offset
         self.full: Deferred[None] | None = None
+        self.flushing: Deferred[None] | None = None
         self.broken = False
 
     async def write(self, data: bytes) -> None:
@@ -62,7 +63,10 @@ class Basin:
     async def flush(self) -> int:
         if self.broken:
             raise ConnectionLost("gone")
-        return self.offset
+        offset = self.offset
+        if self.flushing is not None:
+            await self.flushing
+        return offset
 
     async def finish(self, *, modified: float | None) -> int:
         return self.offset
@@ -223,6 +227,47 @@ def test_checkpoints_by_time() -> None:
     assert stream.kept == [(2, hashlib.sha256(b"ab").hexdigest())]
     stream.tap.give(b"")
     assert stream.pumping.called
+
+
+def test_the_stream_goes_on_beside_a_checkpoint() -> None:
+    """What is flushed is told as it was then; only far ahead of a checkpoint that does not end the stream waits."""
+    stream = Stream()
+    stream.basin.flushing = Deferred()
+    step = b"x" * CHECKPOINT_BYTES
+    for _ in range(BEHIND):
+        stream.tap.give(step)
+        assert stream.tap.wanted
+    stream.tap.give(step)
+    assert not stream.kept
+    assert not stream.tap.wanted
+    flushing, stream.basin.flushing = stream.basin.flushing, None
+    flushing.callback(None)
+    assert stream.kept[0] == (CHECKPOINT_BYTES, hashlib.sha256(step).hexdigest())
+    assert stream.kept[1][0] == (BEHIND + 1) * CHECKPOINT_BYTES
+    stream.tap.give(b"")
+    assert stream.pumping.called
+
+
+def test_a_checkpoint_that_fails() -> None:
+    """What a flush met ends the stream, at the next bytes or at its end."""
+    for last in (b"more", b""):
+        stream = Stream()
+        stream.basin.flushing = Deferred()
+        stream.tap.give(b"x" * CHECKPOINT_BYTES)
+        stream.basin.flushing.errback(ConnectionLost("gone"))
+        stream.tap.give(last)
+        assert isinstance(failure(stream.pumping), ConnectionLost)
+
+
+def test_cancelled_beside_a_checkpoint() -> None:
+    """A stream that is cancelled lets go of its checkpoint too."""
+    stream = Stream()
+    stream.basin.flushing = Deferred()
+    stream.tap.give(b"x" * CHECKPOINT_BYTES)
+    stream.pumping.cancel()
+    assert isinstance(failure(stream.pumping), CancelledError)
+    assert stream.basin.flushing.called
+    assert not stream.kept
 
 
 def test_parking() -> None:
