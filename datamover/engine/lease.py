@@ -4,6 +4,7 @@ Measured on a clock that nobody can set (``time.monotonic``), and relied upon fo
 before others may begin.
 """
 
+import threading
 from collections.abc import Callable, Coroutine
 from enum import Enum
 from typing import Any, TypeVar
@@ -49,6 +50,8 @@ class Lease:
         self._monotonic = monotonic
         self._working: Deferred[Any] | None = None
         self._committed = False
+        self._deciding = threading.Lock()
+        """Held to decide which comes first, the commitment (made in a thread, maybe) or an ending."""
 
     @property
     def held(self) -> bool:
@@ -76,13 +79,14 @@ class Lease:
             self._working = None
 
     def commit(self) -> None:
-        """Go past the point of no return: from here on only the loss of the lease stops the work.
+        """Go past the point of no return: from here on only the loss of the lease stops the work. In any thread.
 
-        Raises Parked where the lease is not held any more.
+        Raises Parked where the lease is not held any more, or the work is to end.
         """
-        if not self.held:
-            raise Parked("the lease ended before the file could be placed; whoever holds it goes on")
-        self._committed = True
+        with self._deciding:
+            if not self.held or self.ending not in (None, Ending.PARKED):
+                raise Parked("the lease ended before the file could be placed; whoever holds it goes on")
+            self._committed = True
 
     def park(self) -> None:
         """Have the work stop at the next good moment."""
@@ -90,9 +94,10 @@ class Lease:
 
     def end(self, ending: Ending) -> None:
         """Stop the work at once, unless it is past the point of no return."""
-        if self._committed and ending is not Ending.LOST:
-            return
-        if self.ending in (None, Ending.PARKED) or ending is Ending.LOST:
-            self.ending = ending
+        with self._deciding:
+            if self._committed and ending is not Ending.LOST:
+                return
+            if self.ending in (None, Ending.PARKED) or ending is Ending.LOST:
+                self.ending = ending
         if self._working is not None:
             self._working.cancel()

@@ -51,11 +51,13 @@ class Brought:
     """What the source calls it."""
     target: str
     part: str | None
-    """The part file that is still to take the target's name; None: it was there already."""
+    """The part file that takes the target's name; None: it was there already."""
     size: int
     digests: dict[str, str]
     """Algorithm -> hex; sha256 is always among them."""
     modified: float | None
+    placed: bool = False
+    """The part file has taken the name."""
 
     @property
     def already_there(self) -> bool:

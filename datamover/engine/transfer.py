@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from datamover.engine.comparison import Content, read_through, same_content
 from datamover.engine.digest import MAIN, Digest
+from datamover.engine.held import Held
 from datamover.engine.lease import Lease
 from datamover.engine.leftovers import sweep
 from datamover.engine.meter import Meter
@@ -27,14 +28,22 @@ from datamover.errors import (
 from datamover.jobs.values import Checkpoint, Naming, Overwrite
 from datamover.protocols.base import Inspection, Sink, Source
 
+SMALL = 256 * 1024
+"""Bytes of a file that is held whole, to be written and placed by one call; there is nothing to resume in it."""
+AT_ONCE = (Overwrite.NEVER, Overwrite.ALWAYS)
+"""What asks for no look at the target before there is something to be put there."""
 ROOM_LOOKED_FOR = 64 * 2**20
 """Bytes from which on it is worth asking the destination whether there is room."""
 
 
 async def move(order: Order, lease: Lease, meter: Meter, tools: Tools) -> Brought:
     """Move one file; completes when it is in place and durable. Raises, and is cancelled, as ``bring`` is."""
-    brought = await bring(order, lease, meter, tools)
-    if brought.part is not None:
+    story = _Story(order, lease, meter, tools)
+    try:
+        brought = await story.tell(to_the_end=True)
+    finally:
+        await story.close()
+    if brought.part is not None and not brought.placed:
         lease.commit()
         meter.stage = "placing"
         await place(order, brought.part, brought.target)
@@ -81,10 +90,16 @@ class _Story:
         self._source: Source | None = None
         self._sink: Sink | None = None
 
-    async def tell(self) -> Brought:
+    async def tell(self, *, to_the_end: bool = False) -> Brought:
+        """Bring the file; ``to_the_end`` lets a small one be placed by the call that writes it."""
         kept = await self._proven()
         source = await self._open(kept)
         target = await self._target(source.inspection)
+        if to_the_end and kept is None and self._fits(source):
+            moved = await self._move_whole(source, target)
+            if moved is not None:
+                return moved
+            source = await self._open(kept)  # Something has the name: it was read to the end in vain.
         there = await self._already_there(target, source.inspection)
         if there is not None:
             # It may be there by an attempt that died before it had removed its part file.
@@ -200,9 +215,39 @@ class _Story:
         if free is not None and free < needed:
             raise NoSpace(f"{needed} bytes are needed at the destination and {free} are free: make room there")
 
+    def _fits(self, source: Source) -> bool:
+        """Tell whether a file is to be written and placed at once: small, and with no need to look at its target."""
+        size, order = source.inspection.size, self._order
+        return size is not None and size <= SMALL and order.overwrite in AT_ONCE and not order.read_back
+
+    async def _move_whole(self, source: Source, target: str) -> Brought | None:
+        """Move a small file, verified in memory; None where something has its name and none is to be replaced."""
+        part = self._part(target, source.inspection, None)
+        await self._sweep(target, keep=part)
+        self._sink = held = Held()
+        digest, size = await self._pump_into(held, part, source, None)
+        digests = await self._verified(digest, size, source.inspection)
+        self._meter.stage = "placing"
+        try:
+            await self._order.place.put(
+                part,
+                target,
+                held.content,
+                modified=source.inspection.modified,
+                replace=self._order.overwrite is Overwrite.ALWAYS,
+                commit=self._lease.commit,
+            )
+        except DestinationExists:
+            await self.close()
+            return None
+        return self._brought(target, part, source.inspection, Content(size, digests), placed=True)
+
     async def _pump(self, part: str, source: Source, kept: Kept | None) -> tuple[Digest, int]:
-        digest = kept.digest if kept else self._new_digest(source.inspection)
         self._sink = sink = await self._order.place.write(part, offset=source.offset)
+        return await self._pump_into(sink, part, source, kept)
+
+    async def _pump_into(self, sink: Sink, part: str, source: Source, kept: Kept | None) -> tuple[Digest, int]:
+        digest = kept.digest if kept else self._new_digest(source.inspection)
         self._meter.begin(source.offset)
         self._meter.stage = "moving"
         identity = source.inspection.identity
@@ -218,7 +263,7 @@ class _Story:
             meter=self._meter,
             lease=self._lease,
             throttle=self._order.throttle,
-            keep=keep if identity is not None and self._order.resumable else None,
+            keep=keep if identity is not None and self._order.resumable and not isinstance(sink, Held) else None,
             clock=self._tools.clock,
             settings=self._tools.settings,
         )
@@ -233,6 +278,16 @@ class _Story:
         self._meter.stage = "verifying"
         if self._sink is None:
             raise ConnectionLost("the destination was let go of before everything was written")
+        digests = await self._verified(digest, size, inspection)
+        held = await self._sink.finish(modified=inspection.modified)
+        if held != size:
+            raise SizeMismatch(f"the destination holds {held} bytes of {self._order.source}, sent were {size}")
+        if self._order.read_back:
+            await self._read_back(part, size, digests[MAIN])
+        return digests
+
+    async def _verified(self, digest: Digest, size: int, inspection: Inspection) -> dict[str, str]:
+        """Return the digests of what came, which is what was expected; raises SizeMismatch and ChecksumMismatch."""
         for told, expected in (("the source said", inspection.size), ("the request said", self._order.size)):
             if expected is not None and size != expected:
                 raise SizeMismatch(f"{self._order.source}: {size} bytes came, {told} {expected}")
@@ -240,11 +295,6 @@ class _Story:
         asked = self._order.checksum
         self._compare("the request", digests, {asked.algorithm: asked.hexdigest} if asked else {})
         self._compare("the source", digests, inspection.digests)
-        held = await self._sink.finish(modified=inspection.modified)
-        if held != size:
-            raise SizeMismatch(f"the destination holds {held} bytes of {self._order.source}, sent were {size}")
-        if self._order.read_back:
-            await self._read_back(part, size, digests[MAIN])
         return digests
 
     def _compare(self, whose: str, digests: dict[str, str], expected: Mapping[str, str]) -> None:
@@ -265,7 +315,9 @@ class _Story:
         algorithms = self._order.algorithms | ({expected.algorithm} if expected else set())
         return Digest(self._tools.offload, algorithms | set(inspection.digests if inspection else ()))
 
-    def _brought(self, target: str, part: str | None, inspection: Inspection, content: Content) -> Brought:
+    def _brought(
+        self, target: str, part: str | None, inspection: Inspection, content: Content, *, placed: bool = False
+    ) -> Brought:
         self._meter.begin(content.size)
         self._meter.size = content.size
         return Brought(
@@ -275,4 +327,5 @@ class _Story:
             size=content.size,
             digests=content.digests,
             modified=inspection.modified,
+            placed=placed,
         )

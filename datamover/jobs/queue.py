@@ -12,9 +12,9 @@ from typing import Any
 from psycopg2.errors import UniqueViolation
 from twisted.python.failure import Failure
 
+from datamover.batch import Batch
 from datamover.errors import DestinationExists, Scope
 from datamover.jobs import news, rows
-from datamover.jobs.batch import Batch
 from datamover.jobs.database import Cursor, Database, Json
 from datamover.jobs.sql import Queries
 from datamover.jobs.store import LEASE

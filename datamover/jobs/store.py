@@ -14,9 +14,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
+from datamover.batch import Batch
 from datamover.errors import QueueFull, RequestIdConflict
 from datamover.jobs import listing, news, rows
-from datamover.jobs.batch import Batch
 from datamover.jobs.control import MOST_IDS, JobControl
 from datamover.jobs.database import Cursor, Database, Json
 from datamover.jobs.values import Event, FileRecord, JobRecord, NewJob, State, Submitted

@@ -8,7 +8,7 @@ One ordered stream: bytes come out of ``Source.read`` and go into ``Sink.write``
 flight to be fast stays inside it. Awaiting ``Sink.write`` is the backpressure, not reading is the other half of it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar, Protocol
@@ -136,6 +136,24 @@ class Place(Protocol):
 
         Without ``replace`` an existing target raises DestinationExists and is left alone. A directory in the
         target's place raises DestinationInvalid.
+        """
+        ...
+
+    async def put(
+        self,
+        part: str,
+        target: str,
+        data: bytes,
+        *,
+        modified: float | None,
+        replace: bool,
+        commit: Callable[[], None],
+    ) -> None:
+        """Write a whole small file as ``part`` and give it its name, in as few steps as the side allows.
+
+        Completes when it is durable under ``target``. ``commit`` is called, maybe in a thread, right before it takes
+        that name; where it raises, it does not. Raises what ``write``, ``finish`` and ``place`` raise; after
+        DestinationExists there is no part file. Cancelled, it raises once nothing of it is to come any more.
         """
         ...
 

@@ -5,10 +5,12 @@ on this machine its files lie, so that the suite can look at them, and tamper wi
 """
 
 import os
+import posixpath
 import stat
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -189,6 +191,78 @@ class Conformance:
         assert (premises.root / PART).stat().st_size >= kept == MIB + 3
         assert await fill(premises.writing, PART, data[kept:], offset=kept) == len(data)
         assert (premises.root / PART).read_bytes() == data
+
+    @pytest_twisted.ensureDeferred
+    async def test_put(self, premises: Premises) -> None:
+        """Small files are put whole, with their time, many at once; each is asked for right before it has its name."""
+        seen: list[str] = []
+
+        def commit(name: str) -> None:
+            assert not (premises.root / name).exists()
+            seen.append(name)
+
+        files = {f"a/b/{number}": content(1000 * number) for number in range(40)} | {
+            "top": b"",
+            "a/large": content(MIB),
+        }
+        await gatherResults(
+            [
+                Deferred.fromCoroutine(
+                    premises.writing.put(
+                        posixpath.join(posixpath.dirname(name), f".datamover-{number}.part"),
+                        name,
+                        data,
+                        modified=1_700_000_000.0,
+                        replace=False,
+                        commit=partial(commit, name),
+                    )
+                )
+                for number, (name, data) in enumerate(files.items())
+            ]
+        )
+        for name, data in files.items():
+            assert (premises.root / name).read_bytes() == data
+            assert (premises.root / name).stat().st_mtime == 1_700_000_000
+            assert stat.S_IMODE((premises.root / name).stat().st_mode) == FILE_MODE
+        assert sorted(seen) == sorted(files)
+        assert not list(premises.root.rglob(".datamover-*"))
+
+    @pytest_twisted.ensureDeferred
+    async def test_put_where_something_is(self, premises: Premises) -> None:
+        """What is there stays, and no part file beside it, unless it is to be replaced; a directory always does."""
+        (premises.root / "file").write_bytes(b"old")
+        (premises.root / "directory").mkdir()
+        put = partial(premises.writing.put, PART, modified=None, commit=lambda: None)
+        with pytest.raises(errors.DestinationExists):
+            await put("file", b"new", replace=False)
+        assert (premises.root / "file").read_bytes() == b"old"
+        assert sorted(os.listdir(premises.root)) == ["directory", "file"]
+        await put("file", b"new", replace=True)
+        assert (premises.root / "file").read_bytes() == b"new"
+        for replace in (True, False):
+            with pytest.raises(errors.DataMoverError):
+                await put("directory", b"new", replace=replace)
+            await premises.writing.remove(PART)
+        assert (premises.root / "directory").is_dir()
+
+    @pytest_twisted.ensureDeferred
+    async def test_put_over_what_an_attempt_left(self, premises: Premises) -> None:
+        """A part file of an attempt that died, longer than what is put, is written over and cut."""
+        (premises.root / PART).write_bytes(b"longer than it")
+        await premises.writing.put(PART, "file", b"short", modified=None, replace=False, commit=lambda: None)
+        assert (premises.root / "file").read_bytes() == b"short"
+        assert os.listdir(premises.root) == ["file"]
+
+    @pytest_twisted.ensureDeferred
+    async def test_put_that_may_not_be_placed(self, premises: Premises) -> None:
+        """Where the last question is answered with an error, that is raised, and nothing has the name."""
+
+        def commit() -> None:
+            raise errors.SourceChanged("not any more")
+
+        with pytest.raises(errors.SourceChanged):
+            await premises.writing.put(PART, "file", b"data", modified=None, replace=True, commit=commit)
+        assert not (premises.root / "file").exists()
 
     @pytest_twisted.ensureDeferred
     async def test_offset_beyond_the_part(self, premises: Premises) -> None:

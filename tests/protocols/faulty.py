@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from datamover.errors import Scope
+from datamover.errors import DestinationExists, Scope
 from datamover.protocols.base import Ability, Options, Place, PlaceSettings, Pool
 from datamover.protocols.local import LOCAL
 
@@ -29,6 +29,30 @@ class FaultyPlace:
     async def place(self, part: str, target: str, *, replace: bool) -> None:
         await self._faulty.before("place", target)
         await self._place.place(part, target, replace=replace)
+
+    async def put(
+        self,
+        part: str,
+        target: str,
+        data: bytes,
+        *,
+        modified: float | None,
+        replace: bool,
+        commit: Callable[[], None],
+    ) -> None:
+        """Take the steps one by one, so that each can break."""
+        sink = await self.write(part)
+        try:
+            await sink.write(data)
+            await sink.finish(modified=modified)
+        finally:
+            await sink.close()
+        commit()
+        try:
+            await self.place(part, target, replace=replace)
+        except DestinationExists:
+            await self.remove(part)
+            raise
 
     async def remove(self, path: str) -> None:
         await self._faulty.before("remove", path)

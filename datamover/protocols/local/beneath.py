@@ -77,6 +77,10 @@ class Beneath:
         finally:
             os.close(here)
 
+    def open_directory(self, path: str, *, make: bool = False) -> int:
+        """Return a descriptor of a directory, to be closed; with ``make`` it is made, and those above it."""
+        return self.at(path, lambda above, name: self._enter(above, name, make), make=make)
+
     def open_root(self, *, make: bool = False) -> int:
         """Return a descriptor of the root directory, to be closed; with ``make`` it is made, its parents too."""
         flags = _ENTER & ~os.O_NOFOLLOW

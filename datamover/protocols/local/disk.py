@@ -8,7 +8,7 @@ import errno
 import os
 import posixpath
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -16,6 +16,7 @@ from typing import ParamSpec, TypeVar
 from datamover.protocols.base import Inspection
 from datamover.protocols.local.beneath import Beneath, decode, encode, sync_directory
 from datamover.protocols.local.files import Opened, Reader, Writer, examine
+from datamover.protocols.local.put import Put
 from datamover.protocols.local.refusals import Refusals
 
 P = ParamSpec("P")
@@ -94,6 +95,59 @@ class Disk:
             os.close(descriptor)
             raise
         return Writer(descriptor, offset)
+
+    def put(self, files: Sequence[Put]) -> list[BaseException | None]:
+        """Write small files and place them; return for each what went wrong, None for what is durably in place.
+
+        Those of one directory share the walk to it and its flush.
+        """
+        failures: list[BaseException | None] = [None] * len(files)
+        directories: dict[str, list[int]] = {}
+        for number, file in enumerate(files):
+            directories.setdefault(posixpath.dirname(file.part), []).append(number)
+        for path, numbers in directories.items():
+            try:
+                with self._refusals.about(path):
+                    self._put_beside(path, [(number, files[number]) for number in numbers], failures)
+            except Exception as error:
+                for number in numbers:
+                    failures[number] = failures[number] or error
+        return failures
+
+    def _put_beside(self, path: str, files: Sequence[tuple[int, Put]], failures: list[BaseException | None]) -> None:
+        """Write all, then flush all, then name all, then make the names durable."""
+        steps: tuple[Callable[[Put, int], object], ...] = (Put.write, Put.sync, self._name_it)
+        directory = self._tree.open_directory(path, make=True)
+        try:
+            for step in steps:
+                for number, file in files:
+                    if failures[number] is None:
+                        failures[number] = self._failure(step, file, directory)
+            sync_directory(directory)
+        finally:
+            for _, file in files:
+                file.close()
+            os.close(directory)
+
+    def _failure(self, step: Callable[[Put, int], object], file: Put, directory: int) -> BaseException | None:
+        try:
+            with self._refusals.about(file.target):
+                step(file, directory)
+        except Exception as error:
+            return error
+        return None
+
+    def _name_it(self, file: Put, directory: int) -> None:
+        file.commit()
+        if file.replace:
+            self._check_no_directory(file.target)
+            os.rename(file.part_name, file.name, src_dir_fd=directory, dst_dir_fd=directory)
+            return
+        try:
+            self._link(directory, file.part_name, directory, file.name, file.target)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(file.part_name, dir_fd=directory)
 
     def place(self, part: str, target: str, replace: bool) -> None:
         """Rename a part file to its target and make that durable."""

@@ -103,7 +103,7 @@ class Writer:
         os.ftruncate(self._descriptor, self._offset)
         os.fchmod(self._descriptor, mode)
         if modified is not None:
-            _set_modified(self._descriptor, modified)
+            set_modified(self._descriptor, modified)
         self.sync()
         size = os.fstat(self._descriptor).st_size
         self.close()
@@ -256,7 +256,8 @@ def _after(pieces: Sequence[bytes | memoryview], written: int) -> list[bytes | m
     return []
 
 
-def _set_modified(descriptor: int, modified: float) -> None:
+def set_modified(descriptor: int, modified: float) -> None:
+    """Set a file's modification time, POSIX seconds, as far as its file system can hold it."""
     nanoseconds = round(modified * 1e9)
     try:
         os.utime(descriptor, ns=(nanoseconds, nanoseconds))

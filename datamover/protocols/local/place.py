@@ -1,18 +1,29 @@
 """The names below a local root, for the engine: every call goes to the disk in a thread."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar
 from weakref import WeakSet
 
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from datamover.batch import Batch
 from datamover.errors import Scope
+from datamover.finishing import to_its_end
 from datamover.protocols.base import Inspection, PlaceSettings
 from datamover.protocols.local.disk import Disk, unless_missing
 from datamover.protocols.local.files import LocalSink, LocalSource, Opened, Writer
+from datamover.protocols.local.put import Put
 from datamover.protocols.local.refusals import Refusals
 from datamover.protocols.local.threads import Threads
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+PUT_AT_ONCE = 32
+"""Small files that go together into a thread: that, and each call of the kernel there, costs more than their bytes."""
+PUTTING = 2
+"""Such calls under way."""
 
 
 class LocalPlace:
@@ -33,6 +44,7 @@ class LocalPlace:
         self._disk = Disk(root, settings.directory_mode, self._refusals)
         self._file_mode = settings.file_mode
         self._threads = threads
+        self._puts: Batch[Put, None] = Batch(self._put, PUT_AT_ONCE, calls=PUTTING)
         self._opened = opened
 
     async def connect(self) -> None:
@@ -64,6 +76,20 @@ class LocalPlace:
         """
         await self._call(target, self._disk.place, part, target, replace)
 
+    async def put(
+        self,
+        part: str,
+        target: str,
+        data: bytes,
+        *,
+        modified: float | None,
+        replace: bool,
+        commit: Callable[[], None],
+    ) -> None:
+        """Write and place a small file, together with others that are put at the same time."""
+        file = Put(part, target, data, self._file_mode, modified, replace, commit)
+        await to_its_end(Deferred.fromCoroutine(self._puts.add(file)))
+
     async def remove(self, path: str) -> None:
         """Remove a file, or a symbolic link itself; a missing one is fine."""
         await self._call(path, unless_missing, self._disk.remove, path)
@@ -87,6 +113,10 @@ class LocalPlace:
         source = LocalSource(self._threads.lane(), opened, path, self._refusals)
         self._opened.add(source)
         return source
+
+    async def _put(self, files: Sequence[Put]) -> Sequence[Failure | None]:
+        failures = await self._threads.submit(self._disk.put, files)
+        return [None if failure is None else Failure(failure) for failure in failures]  # type: ignore[no-untyped-call]
 
     async def _call(self, path: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         with self._refusals.about(path):

@@ -8,13 +8,14 @@ closed in its lane is never closed under a call that uses it.
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from datamover.errors import ConnectionLost
+from datamover.finishing import to_its_end
 
 log = Logger()
 
@@ -70,31 +71,11 @@ class Threads:
 
         The result of a cancelled call goes to ``discard``, in a thread too, before CancelledError is raised.
         """
-        ended: list[T | Failure] = []
-        waiting: list[Deferred[None]] = []
 
-        def end(result: T | Failure) -> None:
-            ended.append(result)
-            for waiter in waiting:
-                waiter.callback(None)
+        def dispose(result: T) -> None:
+            self.submit(discard, result).addErrback(_tell_discard)
 
-        self.submit(call, *args, **kwargs).addBoth(end)
-        cancelled = False
-        while not ended:
-            waiting[:] = [Deferred()]
-            try:
-                await waiting[0]
-            except CancelledError:
-                cancelled = True
-        result = ended[0]
-        if cancelled:
-            if not isinstance(result, Failure):
-                self.submit(discard, result).addErrback(_tell_discard)
-            raise CancelledError
-        if isinstance(result, Failure):
-            assert result.value is not None
-            raise result.value
-        return result
+        return await to_its_end(self.submit(call, *args, **kwargs), dispose)
 
     async def close(self) -> None:
         """End the threads; completes when every call has run to its end. May be called more than once."""

@@ -3,7 +3,9 @@
 Which of its SFTP channels serves whom is the matter of ``leases``.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -14,6 +16,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from datamover import errors
+from datamover.batch import Batch
 from datamover.errors import DataMoverError
 from datamover.protocols.sftp.channel import again
 from datamover.protocols.sftp.known_hosts import KnownHosts, Verdict, entry_name, fingerprint, key_kind
@@ -25,6 +28,9 @@ from datamover.protocols.sftp.wire import words
 
 PATIENCE = 2.0
 """Seconds for a good-bye to be sent."""
+
+_SYNCED = 1000
+"""Names, and directories, that are made durable together."""
 
 log = Logger()
 
@@ -60,6 +66,7 @@ class Link:
         self._farewells: list[Deferred[None]] = []
         self.directories: dict[str, tuple[float, bytes]] = {}
         """Directories below the root that were found to lie there: when, and their real path."""
+        self._syncing: dict[bytes, Batch[Session, None]] = {}
 
     @property
     def usable(self) -> bool:
@@ -171,11 +178,24 @@ class Link:
             if farewell in self._farewells:
                 self._farewells.remove(farewell)
 
+    async def synced(self, session: Session, directory: bytes) -> None:
+        """Make the names in a directory durable, by one request for all who ask while another is under way."""
+        if directory not in self._syncing:
+            if len(self._syncing) >= _SYNCED:
+                self._syncing.clear()
+            self._syncing[directory] = Batch(partial(_sync, directory), _SYNCED)
+        await self._syncing[directory].add(session)
+
     # Channels ------------------------------------------------------------------------------------------------------
 
     def lease(self) -> "Lease":
         """Return a channel for the length of an ``async with``, or until the lease is given back."""
         return Lease(self, self._leases)
+
+
+async def _sync(directory: bytes, sessions: Sequence[Session]) -> Sequence[None]:
+    await sessions[-1].sync_directory(directory)
+    return [None] * len(sessions)
 
 
 class Lease:

@@ -4,21 +4,25 @@ import posixpath
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from datamover.errors import Scope
+from twisted.internet.defer import Deferred, DeferredList
+
+from datamover.errors import DestinationExists, Scope
+from datamover.finishing import to_its_end
 from datamover.protocols.base import Inspection, PlaceSettings
 from datamover.protocols.sftp import messages
 from datamover.protocols.sftp.lanes import Lane
 from datamover.protocols.sftp.link import Link
-from datamover.protocols.sftp.messages import Attributes, Status, decode
+from datamover.protocols.sftp.messages import Attributes, Status, decode, encode
 from datamover.protocols.sftp.refusals import Refusals
 from datamover.protocols.sftp.session import Session
-from datamover.protocols.sftp.sink import SftpSink
+from datamover.protocols.sftp.sink import SftpSink, raise_refused, whole_seconds
 from datamover.protocols.sftp.source import SftpSource
 from datamover.protocols.sftp.tree import Tree
 
 T = TypeVar("T")
 
 _PRIVATE = Attributes(mode=0o600)
+_NEW = messages.FOR_WRITING | messages.CREATE | messages.EXCLUSIVELY
 
 
 class SftpPlace:
@@ -90,6 +94,27 @@ class SftpPlace:
             link = await self._link()
             async with link.lease() as session:
                 await _unless_stale(link, lambda: self._place(link, session, part, target, replace))
+
+    async def put(
+        self,
+        part: str,
+        target: str,
+        data: bytes,
+        *,
+        modified: float | None,
+        replace: bool,
+        commit: Callable[[], None],
+    ) -> None:
+        """Write and place a small file: what needs no answer to go on is asked for together."""
+        with self._refusals.about(target):
+            link = await self._link()
+            async with link.lease() as session:
+                putting = Deferred.fromCoroutine(
+                    _unless_stale(link, lambda: self._put(link, session, part, target, data, modified))
+                )
+                names = await to_its_end(putting)
+                commit()
+                await self._name_it(link, session, names, target, replace)
 
     async def remove(self, path: str) -> None:
         """Remove a file, or a symbolic link itself; a missing one is fine."""
@@ -181,6 +206,61 @@ class SftpPlace:
             await self._claim(session, old, new, target)
         await session.sync_directory(posixpath.dirname(new))
 
+    async def _put(
+        self, link: Link, session: Session, part: str, target: str, data: bytes, modified: float | None
+    ) -> tuple[bytes, bytes, bytes]:
+        """Write a small part file; return the real paths of its directory, of itself, and of its target."""
+        directory = await self._tree.directory(link, session, posixpath.dirname(part), make=True)
+        real, handle = await self._open_new(link, session, directory, part)
+        attributes = Attributes(len(data), self._file_mode, whole_seconds(modified))
+        step = session.write_size
+        answers: list[Deferred[Any]] = [
+            *(
+                session.write(handle, start, [memoryview(data)[start : start + step]], min(step, len(data) - start))
+                for start in range(0, len(data), step)
+            ),
+            session.set(handle, attributes),
+            *([session.sync(handle)] if session.can(messages.FSYNC) else ()),
+            session.look(handle),
+        ]
+        session.close_later(handle)
+        told = await DeferredList(answers, consumeErrors=True)
+        for succeeded, result in told:
+            if not succeeded:
+                await raise_refused(result.value, session, real, self._refusals, part)
+        held = told[-1][1].size
+        if held is not None and held != len(data):
+            raise self._refusals.short(part, held, len(data))
+        return directory, real, posixpath.join(directory, encode(posixpath.basename(target)))
+
+    async def _open_new(self, link: Link, session: Session, directory: bytes, part: str) -> tuple[bytes, bytes]:
+        """Open a part file that is nearly always not there yet; return its real path and its handle."""
+        real = posixpath.join(directory, encode(posixpath.basename(part)))
+        try:
+            return real, await session.open_file(real, _NEW, _PRIVATE)
+        except Status as refusal:
+            if refusal.code != messages.FAILURE:
+                raise
+        return await self._open_part(link, session, part, 0)
+
+    async def _name_it(
+        self, link: Link, session: Session, names: tuple[bytes, bytes, bytes], target: str, replace: bool
+    ) -> None:
+        """Give a small part file its name, and make that durable together with those beside it."""
+        directory, old, new = names
+        if replace:
+            there = await session.stat(new)
+            if there is not None and there.directory:
+                raise self._refusals.unusable(target, "is a directory where a file is needed; name a file")
+            await self._replace(session, old, new, target)
+        else:
+            try:
+                await self._claim(session, old, new, target)
+            except DestinationExists:
+                await session.remove(old)
+                raise
+        await link.synced(session, directory)
+
     async def _open_part(self, link: Link, session: Session, part: str, offset: int) -> tuple[bytes, bytes]:
         """Open a part file for writing, where nothing else is in its way; return its real path and its handle."""
         real = await self._tree.name(link, session, part, make=not offset)
@@ -217,11 +297,11 @@ class SftpPlace:
 
     async def _claim(self, session: Session, old: bytes, new: bytes, target: str) -> None:
         """Give the target's name to the part file where nothing has it."""
-        if await session.link_stat(new) is not None:
-            raise self._refusals.exists(target)
         if session.can(messages.HARD_LINK) and await self._link_to(session, old, new, target):
             await session.remove(old)
             return
+        if await session.link_stat(new) is not None:
+            raise self._refusals.exists(target)
         try:
             await session.rename(old, new)
         except Status:

@@ -11,6 +11,7 @@ from datamover.protocols.sftp import messages
 from datamover.protocols.sftp.lanes import Lane, Lanes
 from datamover.protocols.sftp.messages import Attributes, Status
 from datamover.protocols.sftp.refusals import Refusals
+from datamover.protocols.sftp.session import Session
 
 BUDGET = 8 * 2**20
 """Bytes sent, or waiting to be, and not yet acknowledged."""
@@ -68,9 +69,9 @@ class SftpSink:
         with self._refusals.about(self._path):
             self._send_all()
             await self._until(lambda: not self._unacknowledged)
-            seconds = int(modified) if modified is not None and 0 <= modified <= _LATEST else None
             try:
-                await self._session.set(self._handle, Attributes(self._offset, self._mode, seconds))
+                attributes = Attributes(self._offset, self._mode, whole_seconds(modified))
+                await self._session.set(self._handle, attributes)
             except Status as refusal:
                 await self._raise(refusal)
             await self._sync(self._lanes.first)
@@ -131,14 +132,7 @@ class SftpSink:
             await self._raise(self._failure.value)
 
     async def _raise(self, error: BaseException | None) -> NoReturn:
-        """Raise what a write met; OpenSSH says "Failure" of a full disk, so that one has to look."""
-        if isinstance(error, Status) and error.code == messages.FAILURE:
-            left = await self._session.free(self._real)
-            if left is not None and left < _NEARLY_NOTHING:
-                raise self._refusals.full(self._path)
-            raise self._refusals.of(error, self._path)
-        assert error is not None
-        raise error
+        await raise_refused(error, self._session, self._real, self._refusals, self._path)
 
     def _send_all(self) -> None:
         while self._held:
@@ -154,3 +148,21 @@ class SftpSink:
             # The kernel forgets what it could not write: a second fsync would succeed, and lie.
             self._failure = self._failure or Failure()  # type: ignore[no-untyped-call]
             await self._raise(refusal)
+
+
+def whole_seconds(modified: float | None) -> int | None:
+    """Return POSIX seconds as SFTP can hold them, None for what it cannot."""
+    return int(modified) if modified is not None and 0 <= modified <= _LATEST else None
+
+
+async def raise_refused(
+    error: BaseException | None, session: Session, real: bytes, refusals: Refusals, path: str
+) -> NoReturn:
+    """Raise what a write met; OpenSSH says "Failure" of a full disk, so that one has to look."""
+    if isinstance(error, Status) and error.code == messages.FAILURE:
+        left = await session.free(real)
+        if left is not None and left < _NEARLY_NOTHING:
+            raise refusals.full(path)
+        raise refusals.of(error, path)
+    assert error is not None
+    raise error

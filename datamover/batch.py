@@ -14,13 +14,18 @@ Answer = TypeVar("Answer")
 
 
 class Batch(Generic[Item, Answer]):
-    """Calls ``do`` with at most ``most`` items; it returns an answer for each, in their order, or raises for all."""
+    """Calls ``do`` with at most ``most`` items; it returns an answer for each, in their order, or raises for all.
 
-    def __init__(self, do: Callable[[Sequence[Item]], Awaitable[Sequence[Answer | Failure]]], most: int) -> None:
+    So many ``calls`` are under way at a time.
+    """
+
+    def __init__(
+        self, do: Callable[[Sequence[Item]], Awaitable[Sequence[Answer | Failure]]], most: int, *, calls: int = 1
+    ) -> None:
         self._do = do
         self._most = most
         self._waiting: list[tuple[Item, Deferred[Answer]]] = []
-        self._running = False
+        self._free = calls
 
     async def add(self, item: Item) -> Answer:
         """Have one item done; raises what ``do`` raised, or the failure that it returned in an answer's stead.
@@ -29,20 +34,22 @@ class Batch(Generic[Item, Answer]):
         """
         answer: Deferred[Answer] = Deferred()
         self._waiting.append((item, answer))
-        if not self._running:
-            self._running = True
+        if self._free:
+            self._free -= 1
             Deferred.fromCoroutine(self._run())
         return await answer
 
     async def _run(self) -> None:
-        while entries := [entry for entry in self._waiting if not entry[1].called][: self._most]:
-            done = {id(answer) for _, answer in entries}
-            self._waiting = [entry for entry in self._waiting if id(entry[1]) not in done and not entry[1].called]
+        while entries := self._next():
             for (_, answer), result in zip(entries, await self._results([item for item, _ in entries]), strict=True):
                 if not answer.called:
                     answer.callback(result)  # A Failure makes it an errback.
-        self._waiting.clear()
-        self._running = False
+        self._free += 1
+
+    def _next(self) -> list[tuple[Item, Deferred[Answer]]]:
+        wanted = [entry for entry in self._waiting if not entry[1].called]
+        self._waiting = wanted[self._most :]
+        return wanted[: self._most]
 
     async def _results(self, items: Sequence[Item]) -> Sequence[Answer | Failure]:
         try:

@@ -1,0 +1,25 @@
+"""A small file held in memory: a sink that has no place yet."""
+
+
+class Held:
+    """``protocols.base.Sink`` of what is to be written whole."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    @property
+    def content(self) -> bytes:
+        return b"".join(self._pieces)
+
+    async def write(self, data: bytes) -> None:
+        self._pieces.append(data)
+
+    async def flush(self) -> int:
+        """Tell what is held; nothing of it is durable, and nothing resumes from it."""
+        return sum(map(len, self._pieces))
+
+    async def finish(self, *, modified: float | None) -> int:
+        return await self.flush()
+
+    async def close(self) -> None:
+        self._pieces.clear()
