@@ -40,6 +40,7 @@ from datamover.engine.staging import Staging
 from datamover.engine.throttle import Throttles
 from datamover.engine.worker import Worker
 from datamover.errors import ConfigError
+from datamover.jobs.backup import adopt
 from datamover.jobs.database import Database, given
 from datamover.jobs.embedded import EmbeddedPostgres
 from datamover.jobs.installation import identify
@@ -151,6 +152,7 @@ class House:
     async def prepare(self, database: Database) -> None:
         """Bring the tables up to date, and make sure of the key; raises StartError and Unavailable."""
         await migrate(database)
+        await adopt(database)
         await identify(database, self.key)
 
     def give_up(self, sentence: str) -> None:

@@ -167,7 +167,10 @@ class EmbeddedPostgres:
     async def _locked(self, name: str, kind: int) -> int:
         """Return a descriptor that holds a lock, once it can be had; closing it, or dying, lets go."""
         path = self._cluster.data_directory / f"postgresql-{name}"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StartError(f"service.data_directory: {path}: {error.strerror}") from None
         try:
             while not _try_lock(descriptor, kind):
                 await deferLater(self._reactor, _POLL)

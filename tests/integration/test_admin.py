@@ -1,6 +1,7 @@
 """The datamover-admin commands, run as a person runs them."""
 
 import os
+import pwd
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -133,8 +134,26 @@ def test_hash_password() -> None:
 def test_wrong_command_line() -> None:
     """A command line that makes no sense is exit status 2."""
     assert admin("scan-host-key", "host:port").returncode == 2
+    assert admin("scan-host-key", "[::1").returncode == 2
     assert admin("no-such-command").returncode == 2
     assert admin().returncode == 2
+
+
+def test_embedded_refused(open_directory: Path) -> None:
+    """A data directory that is none, or that is another user's, is one sentence, and nothing is left in it."""
+    (open_directory / "file").touch()
+    refused = admin(
+        "migrate", "--config", written(open_directory, f'[service]\ndata_directory = "{open_directory}/file"\n')
+    )
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == f"datamover-admin: service.data_directory: {open_directory}/file is not a directory\n"
+    other = open_directory / "other"
+    other.mkdir()
+    os.chown(other, pwd.getpwnam("nobody").pw_uid, -1)
+    refused = admin("migrate", "--config", written(open_directory, f'[service]\ndata_directory = "{other}"\n'))
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "`runuser -u nobody -- datamover-admin …`" in refused.stderr
+    assert not list(other.iterdir())
 
 
 def test_scan_host_key_refused() -> None:
