@@ -18,7 +18,6 @@ from twisted.application.app import ServerOptions
 from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
@@ -53,6 +52,7 @@ from datamover.jobs.service import DatabaseService
 from datamover.jobs.store import JobStore
 from datamover.jobs.upkeep import Upkeep
 from datamover.jobs.waiting import Bounds
+from datamover.listener import Listener
 from datamover.logins import Logins
 from datamover.monitor.logs import json_observer, log_file
 from datamover.monitor.metrics import Metrics
@@ -273,7 +273,7 @@ def _doors(house: House) -> Iterator[Service]:
     for served, interface in ((listeners, True), (filter(None, [settings.monitor.listen]), False)):
         factory = site(interface=interface)
         for listener in served:
-            yield StreamServerEndpointService(serverFromString(house.reactor, listener), factory)
+            yield StreamServerEndpointService(Listener(house.reactor, listener, house.give_up), factory)
 
 
 def _pages(house: House) -> dict[str, Page]:
@@ -297,7 +297,7 @@ def _console(house: House) -> Iterator[Service]:
         return await logins.check(username, password, "console") is not None
 
     factory = telnet_factory(check, names.namespace())
-    yield StreamServerEndpointService(serverFromString(house.reactor, console.telnet), factory)
+    yield StreamServerEndpointService(Listener(house.reactor, console.telnet, house.give_up), factory)
 
 
 def _supervised(house: House) -> Iterator[Service]:
