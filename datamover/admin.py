@@ -5,9 +5,11 @@ It only reads the command line and says what happened; the work is done in the r
 
 import argparse
 import getpass
+import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, cast
 
 import psycopg2
@@ -20,10 +22,14 @@ from twisted.python.failure import Failure
 from datamover import __version__, config
 from datamover.config import Config
 from datamover.errors import ConfigError, DataMoverError, StartError
+from datamover.jobs.backup import Tools, adopt, is_empty, opened, renumber
+from datamover.jobs.cluster import Cluster, user_name
 from datamover.jobs.connection import CONNECT_TIMEOUT, one_line
 from datamover.jobs.database import Database, given
 from datamover.jobs.embedded import EmbeddedPostgres
+from datamover.jobs.installation import identify
 from datamover.jobs.migrate import migrate
+from datamover.jobs.secrets import Cipher
 from datamover.logins import hash_password
 
 SCAN_TIMEOUT = 30.0
@@ -62,6 +68,10 @@ def _parser() -> argparse.ArgumentParser:
         help="a PostgreSQL URL that may create roles and databases, to make those that database.url names",
     )
     command("migrate", migrate_db, "Bring the database's tables up to date.")
+    dump = command("backup", backup, "Write a backup of the database, while the service runs or not.")
+    dump.add_argument("file", metavar="FILE", type=Path, help="a new file; nobody else may read it")
+    load = command("restore", restore, "Read a backup into an empty database.")
+    load.add_argument("file", metavar="FILE", type=Path, help="what `backup` has written")
     command("check-config", check_config, "Check the configuration and say what it comes to.")
     command("hash-password", print_hash, "Read a password and print what a password_hash takes.")
     scan = command("scan-host-key", scan_host, "Print an SSH server's host keys as known_hosts lines.")
@@ -80,26 +90,47 @@ def init_db(options: argparse.Namespace) -> None:
 
 
 def migrate_db(options: argparse.Namespace) -> None:
-    settings = _settings(options)
-
-    async def work(reactor: Any) -> None:
-        own = settings.database.url is None
-        server = EmbeddedPostgres(reactor, settings.service.data_directory) if own else None
-        database = Database(reactor, server.ensure if server else given(settings.database), 1)
-        try:
-            await database.open()
-            applied = await migrate(database)
-        except psycopg2.Error as error:
-            raise StartError(f"the database refuses the migration: {one_line(error)}") from None
-        finally:
-            await database.close()
-            if server is not None:
-                await server.stop()
-        for migration in applied:
+    async def work(database: Database, tools: Tools) -> None:
+        for migration in await migrate(database):
             print(f"applied {migration.number:04d}_{migration.name}")
         print("the database is up to date")
 
-    _with_reactor(work)
+    _with_database(_settings(options), work)
+
+
+def backup(options: argparse.Namespace) -> None:
+    settings = _settings(options)
+
+    async def work(database: Database, tools: Tools) -> None:
+        size = tools.dump(options.file)
+        print(f"wrote {options.file}, {size} bytes")
+        print(f"keep {settings.service.key_path} as well, in another place: signed URLs cannot be read without it")
+
+    _with_database(settings, work)
+
+
+def restore(options: argparse.Namespace) -> None:
+    settings = _settings(options)
+    key = settings.service.key_path
+    file = opened(options.file)
+
+    async def work(database: Database, tools: Tools) -> None:
+        if not await is_empty(database):
+            raise StartError(
+                "the database is not empty: restore into a new one, or, if it is embedded, into a new data_directory"
+            )
+        tools.load(file)
+        await renumber(database)
+        await migrate(database)
+        await adopt(database)
+        await identify(database, cipher)
+        print(f"restored {options.file}: the service may be started")
+
+    with file:
+        if not key.exists():
+            raise ConfigError(f"service.key_file: {key} is missing: first put the key there that belongs to the backup")
+        cipher = Cipher.from_file(key)
+        _with_database(settings, work)
 
 
 def check_config(options: argparse.Namespace) -> None:
@@ -156,8 +187,8 @@ def _settings(options: argparse.Namespace) -> Config:
 def _host_and_port(text: str) -> tuple[str, int]:
     host, port = text, "22"
     if text.startswith("["):
-        host, _, rest = text[1:].partition("]")
-        port = rest.removeprefix(":") or "22"
+        host, closed, rest = text[1:].partition("]")
+        port = (rest.removeprefix(":") or "22") if closed else ""
     elif text.count(":") == 1:
         host, _, port = text.partition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
@@ -174,7 +205,8 @@ def _create(settings: Config, admin_url: str) -> None:
     try:
         password = settings.database.password_file and settings.database.password_file.read_text().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"database.password_file: {settings.database.password_file}: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise ConfigError(f"database.password_file: {settings.database.password_file}: {reason}") from None
     try:
         connection = psycopg2.connect(admin_url, connect_timeout=int(CONNECT_TIMEOUT))
         try:
@@ -203,6 +235,45 @@ def _create(settings: Config, admin_url: str) -> None:
             connection.close()
     except psycopg2.Error as error:
         raise StartError(f"--admin-url: {one_line(error)}") from None
+
+
+def _with_database(settings: Config, work: Callable[[Database, Tools], Awaitable[None]]) -> None:
+    """Run ``work`` with the database open, embedded or given."""
+    own = settings.database.url is None
+    cluster = Cluster(settings.service.data_directory)
+    if own:
+        _as_its_user(cluster)
+
+    async def run(reactor: Any) -> None:
+        server = EmbeddedPostgres(reactor, settings.service.data_directory) if own else None
+        address = server.ensure if server else given(settings.database)
+        database = Database(reactor, address, 1)
+        try:
+            await database.open()
+            dsn = await address()
+            await work(database, Tools.embedded(cluster.prepare(), dsn) if own else Tools.given(dsn))
+        except psycopg2.Error as error:
+            raise StartError(f"the database refuses: {one_line(error)}") from None
+        finally:
+            await database.close()
+            if server is not None:
+                await server.stop()
+
+    _with_reactor(run)
+
+
+def _as_its_user(cluster: Cluster) -> None:
+    """Refuse to leave files of root's where another user's service would stumble over them."""
+    try:
+        owner = cluster.data_directory.stat().st_uid
+    except OSError:
+        return
+    if os.geteuid() == 0 and owner != 0:
+        name = user_name(owner)
+        raise StartError(
+            f"{cluster.data_directory} belongs to user {name!r}: run this as that user, "
+            f"`runuser -u {name} -- datamover-admin …`"
+        )
 
 
 def _with_reactor(work: Callable[[Any], Awaitable[None]]) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from datamover import credentials
 from datamover.addresses import endpoint_interface, is_private_listener
 from datamover.errors import ConfigError
 from datamover.units import parse_duration, parse_mode, parse_rate, parse_size, positive
@@ -49,6 +50,8 @@ def _closed_listener(value: str) -> str:
 
 
 def _absolute(value: Path) -> Path:
+    if str(value).startswith(credentials.PREFIX):
+        return credentials.resolve(str(value))
     try:
         value = value.expanduser()
     except RuntimeError:

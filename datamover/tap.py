@@ -16,13 +16,11 @@ from typing import Any
 
 from twisted.application.app import ServerOptions
 from twisted.application.internet import StreamServerEndpointService
-from twisted.application.service import IService, MultiService, Service
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import serverFromString
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
-from twisted.python.components import Componentized
 
 from datamover import config
 from datamover.api import make_site
@@ -41,6 +39,7 @@ from datamover.engine.staging import Staging
 from datamover.engine.throttle import Throttles
 from datamover.engine.worker import Worker
 from datamover.errors import ConfigError
+from datamover.jobs.backup import adopt
 from datamover.jobs.database import Database, given
 from datamover.jobs.embedded import EmbeddedPostgres
 from datamover.jobs.installation import identify
@@ -53,11 +52,14 @@ from datamover.jobs.service import DatabaseService
 from datamover.jobs.store import JobStore
 from datamover.jobs.upkeep import Upkeep
 from datamover.jobs.waiting import Bounds
+from datamover.listener import Listener
 from datamover.logins import Logins
 from datamover.monitor.logs import json_observer, log_file
 from datamover.monitor.metrics import Metrics
 from datamover.monitor.service import LagProbe
-from datamover.monitor.watch import watch
+from datamover.monitor.supervisor import Manager, Supervised
+from datamover.monitor.watch import Watch, watch
+from datamover.ordered import Ordered
 from datamover.protocols.http import HttpClient
 from datamover.registry.destinations import Registry
 from datamover.registry.notice_secrets import NoticeSecrets
@@ -142,9 +144,15 @@ class House:
         self.key = KeyFile(settings.service.key_path)
         self.store = JobStore(self.database, self.key, self.news, reactor, self.bounds, settings.service.lease)
 
+    @cached_property
+    def watching(self) -> Watch:
+        """What answers for this process, once it is known whether it has an engine."""
+        return watch(self.metrics, self.database, self.registry.names, self.settings, self.reactor, self.working)
+
     async def prepare(self, database: Database) -> None:
         """Bring the tables up to date, and make sure of the key; raises StartError and Unavailable."""
         await migrate(database)
+        await adopt(database)
         await identify(database, self.key)
 
     def give_up(self, sentence: str) -> None:
@@ -172,6 +180,7 @@ def service_tree(settings: Config, reactor: Any, observer: ILogObserver | None =
         *_engine(house),
         *_doors(house),
         *_console(house),
+        *_supervised(house),
     ):
         service.setServiceParent(tree)
     return tree
@@ -264,15 +273,14 @@ def _doors(house: House) -> Iterator[Service]:
     for served, interface in ((listeners, True), (filter(None, [settings.monitor.listen]), False)):
         factory = site(interface=interface)
         for listener in served:
-            yield StreamServerEndpointService(serverFromString(house.reactor, listener), factory)
+            yield StreamServerEndpointService(Listener(house.reactor, listener, house.give_up), factory)
 
 
 def _pages(house: House) -> dict[str, Page]:
-    watching = watch(house.metrics, house.database, house.registry.names, house.settings, house.reactor, house.working)
     return {
-        "metrics": Page(watching.metrics, open=house.settings.monitor.public),
-        "health/live": Page(watching.live, open=True),
-        "health/ready": Page(watching.ready, open=True),
+        "metrics": Page(house.watching.metrics, open=house.settings.monitor.public),
+        "health/live": Page(house.watching.live, open=True),
+        "health/ready": Page(house.watching.ready, open=True),
     }
 
 
@@ -289,29 +297,13 @@ def _console(house: House) -> Iterator[Service]:
         return await logins.check(username, password, "console") is not None
 
     factory = telnet_factory(check, names.namespace())
-    yield StreamServerEndpointService(serverFromString(house.reactor, console.telnet), factory)
+    yield StreamServerEndpointService(Listener(house.reactor, console.telnet, house.give_up), factory)
 
 
-class Ordered(MultiService):
-    """Services that need those before them: stopped one after the other, the last first."""
-
-    def __init__(self, observer: ILogObserver | None = None) -> None:
-        super().__init__()
-        self._observer = observer
-
-    def setServiceParent(self, parent: Any) -> None:  # noqa: N802
-        if self._observer is not None and isinstance(parent, Componentized):
-            # The application: twistd looks there for what it is to log to.
-            parent.setComponent(ILogObserver, self._observer)
-        super().setServiceParent(parent)
-
-    def stopService(self) -> "Deferred[None]":  # noqa: N802
-        Service.stopService(self)
-        return Deferred.fromCoroutine(self._stop())
-
-    async def _stop(self) -> None:
-        for service in reversed(list(self)):
-            await maybeDeferred(service.stopService)
+def _supervised(house: House) -> Iterator[Service]:
+    manager = Manager(os.environ)
+    if manager.there:
+        yield Supervised(manager, house.watching.ready, house.reactor)
 
 
 class Connections(Service):

@@ -55,7 +55,7 @@ class Gate:
         if stranger is not None:
             return stranger
         if method != "POST":
-            return Refusal(405, "This is an XML-RPC service: send a methodCall with POST.")
+            return Refusal(405, "This is datamover, an XML-RPC service: POST a methodCall to /data_mover.")
         types = [value.partition(";")[0].strip().lower() for value in header("content-type")]
         if types != ["text/xml"]:
             return Refusal(415, "Send the methodCall with Content-Type: text/xml.")

@@ -86,6 +86,9 @@ class QuietSite(Site):
 
     noisy = False
 
+    def logPrefix(self) -> str:  # noqa: N802 - Twisted's
+        return "datamover"
+
     def log(self, request: Any) -> None:
         pass
 
@@ -128,7 +131,7 @@ class BoundedRequest(Request):
             super().handleContentChunk(data)  # type: ignore[no-untyped-call]
 
     def process(self) -> None:
-        self.refusal = self.refusal or self._gate.refusal(self.method.decode("latin-1"), self.header)
+        self.refusal = self._gate.refusal(self.method.decode("latin-1"), self.header)
         super().process()  # type: ignore[no-untyped-call]
 
 

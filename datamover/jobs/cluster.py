@@ -61,8 +61,12 @@ class Cluster:
             self.home.mkdir(mode=0o700, exist_ok=True)
             if user.drops and self.home.stat().st_uid != user.uid:
                 os.chown(self.home, user.uid, user.gid)
+        except FileExistsError as error:
+            raise StartError(f"service.data_directory: {error.filename} is not a directory") from None
         except OSError as error:
-            raise StartError(f"service.data_directory: {error.filename}: {error.strerror}") from None
+            raise StartError(
+                f"service.data_directory: {error.filename}: {error.strerror} (as user {user_name(os.geteuid())!r})"
+            ) from None
         if not user.reaches(self.home):
             raise StartError(
                 f"the database server may not run as root, and its user {user.name!r} cannot reach "
@@ -128,10 +132,10 @@ class Cluster:
             return _unprivileged(owner)
         if owner not in (None, mine):
             raise StartError(
-                f"the database in {self.directory} belongs to user {_name(owner or 0)!r}: run datamover as that "
+                f"the database in {self.directory} belongs to user {user_name(owner or 0)!r}: run datamover as that "
                 "user or as root, or set another service.data_directory"
             )
-        return User(mine, os.getegid(), _name(mine), drops=False)
+        return User(mine, os.getegid(), user_name(mine), drops=False)
 
     def _check_version(self) -> None:
         try:
@@ -259,7 +263,7 @@ class Programs:
     def write_settings(self, cluster: Cluster, sockets: Path) -> None:
         """Say how the server is to run and who may log in: the service's user and the server's, nobody else."""
         quoted = str(sockets).replace('"', '""').replace("'", "''")
-        users = sorted({_name(os.geteuid()), self.user.name})
+        users = sorted({user_name(os.geteuid()), self.user.name})
         files = {
             "datamover.conf": (
                 "listen_addresses = ''\n"
@@ -295,7 +299,7 @@ def _unprivileged(owner: int | None) -> User:
     )
 
 
-def _name(uid: int) -> str:
+def user_name(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

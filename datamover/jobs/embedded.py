@@ -7,6 +7,7 @@ matter.
 
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -31,6 +32,7 @@ _SURVIVORS = 60.0
 """Seconds that a killed server's processes may take to end."""
 _FOREVER = str(10**8)
 """Seconds that pg_ctl waits: a recovery takes as long as it takes, and pg_ctl counts tenths in 32 bits."""
+_TELLING = re.compile(r"FATAL|PANIC|error:|could not")
 
 
 class EmbeddedPostgres:
@@ -158,16 +160,19 @@ class EmbeddedPostgres:
             hang_up(process)
             raise
         if process.returncode:
-            lines = [line for line in said.splitlines() if line.strip()]
+            file = self._cluster.log
             raise StartError(
-                f"PostgreSQL's {program} failed ({lines[-1].strip() if lines else process.returncode}): "
-                f"see {self._cluster.log}"
+                f"PostgreSQL's {program} failed: {_reason(said) or f'exit status {process.returncode}'}"
+                f"{f'; see {file}' if file.exists() else ''}"
             )
 
     async def _locked(self, name: str, kind: int) -> int:
         """Return a descriptor that holds a lock, once it can be had; closing it, or dying, lets go."""
         path = self._cluster.data_directory / f"postgresql-{name}"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StartError(f"service.data_directory: {path}: {error.strerror}") from None
         try:
             while not _try_lock(descriptor, kind):
                 await deferLater(self._reactor, _POLL)
@@ -186,6 +191,12 @@ def _try_lock(descriptor: int, kind: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _reason(said: str) -> str:
+    """Return the line that tells most of what a program said: the first that speaks of an error, else the last."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return next((line for line in lines if _TELLING.search(line)), lines[-1] if lines else "")
 
 
 def _dsn(server: Server) -> str:

@@ -656,5 +656,21 @@ SELECT id::text, proof FROM installation FOR UPDATE;
 -- name: prove_key
 UPDATE installation SET proof = %(proof)s WHERE proof IS NULL;
 
+-- name: find_relation
+-- Anything that somebody made in this database.
+SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\_toast%' LIMIT 1;
+
+-- name: newest_transaction
+-- What can be seen was committed, so this server began it before the next that it will begin; unless it was another's.
+SELECT transaction >= pg_snapshot_xmax(pg_current_snapshot()) AS elsewhere FROM events ORDER BY cursor DESC LIMIT 1;
+
+-- name: adopt_history
+UPDATE events SET transaction = pg_current_xact_id() WHERE transaction >= pg_snapshot_xmax(pg_current_snapshot());
+
+-- name: skip_numbers
+SELECT setval('jobs_id_seq', least(last_value + 1000000, 2147483647)),
+       setval('events_cursor_seq', (SELECT last_value + 1000000000 FROM events_cursor_seq)) FROM jobs_id_seq;
+
 -- name: notify
 SELECT pg_notify('datamover', %(news)s);

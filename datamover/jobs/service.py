@@ -52,6 +52,7 @@ class DatabaseService(Service):
         self._database.start(self._prepare)
         try:
             await self._database.opened()
+            log.info("the database is open")
             await self._news.start()
         except StartError as error:
             self._give_up(error.message)

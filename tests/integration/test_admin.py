@@ -1,6 +1,7 @@
 """The datamover-admin commands, run as a person runs them."""
 
 import os
+import pwd
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 import psycopg2
 import pytest
 
+from datamover.admin import main
 from datamover.jobs.cluster import Cluster
 from datamover.jobs.migrate import available
 from datamover.logins import verify
@@ -98,7 +100,7 @@ def test_migrate(tmp_path: Path) -> None:
     assert away.stderr.count("\n") == 1
 
 
-def test_check_config(tmp_path: Path) -> None:
+def test_check_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A good configuration is summed up; a bad one is the one line that names file, key, value and expectation."""
     file = written(
         tmp_path,
@@ -114,12 +116,13 @@ def test_check_config(tmp_path: Path) -> None:
     assert bad.stderr.startswith(f"datamover-admin: {file}: service.max_active = 'many'")
     assert bad.stderr.count("\n") == 1
     file = written(tmp_path, '[destinations.archive]\nurl = "gopher://x/"\n')
-    assert admin("check-config", "--config", file).returncode == 1
+    assert main(["check-config", "--config", file]) == 1
+    assert "gopher" in capsys.readouterr().err
     file = written(tmp_path, '[database]\nurl = "postgresql://a:hunter2@b/c"\n')
-    bad = admin("check-config", "--config", file)
-    assert bad.returncode == 1
-    assert "hunter2" not in bad.stderr
-    assert "password_file" in bad.stderr
+    assert main(["check-config", "--config", file]) == 1
+    told = capsys.readouterr().err
+    assert "hunter2" not in told
+    assert "password_file" in told
 
 
 def test_hash_password() -> None:
@@ -130,11 +133,32 @@ def test_hash_password() -> None:
     assert admin("hash-password", given="\n").returncode == 1
 
 
-def test_wrong_command_line() -> None:
+@pytest.mark.parametrize(
+    "arguments", [(), ("no-such-command",), ("scan-host-key", "host:port"), ("scan-host-key", "[::1"), ("backup",)]
+)
+def test_wrong_command_line(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     """A command line that makes no sense is exit status 2."""
-    assert admin("scan-host-key", "host:port").returncode == 2
-    assert admin("no-such-command").returncode == 2
-    assert admin().returncode == 2
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "usage: datamover-admin" in capsys.readouterr().err
+
+
+def test_embedded_refused(open_directory: Path) -> None:
+    """A data directory that is none, or that is another user's, is one sentence, and nothing is left in it."""
+    (open_directory / "file").touch()
+    refused = admin(
+        "migrate", "--config", written(open_directory, f'[service]\ndata_directory = "{open_directory}/file"\n')
+    )
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == f"datamover-admin: service.data_directory: {open_directory}/file is not a directory\n"
+    other = open_directory / "other"
+    other.mkdir()
+    os.chown(other, pwd.getpwnam("nobody").pw_uid, -1)
+    refused = admin("migrate", "--config", written(open_directory, f'[service]\ndata_directory = "{other}"\n'))
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "`runuser -u nobody -- datamover-admin …`" in refused.stderr
+    assert not list(other.iterdir())
 
 
 def test_scan_host_key_refused() -> None:

@@ -92,6 +92,8 @@ async def test_only_post_is_served(door: Door, method: str) -> None:
     answer = await door.raw(door.post(LIST).replace(b"POST", method.encode(), 1))
     assert told(answer)[0] == 405
     assert b"Allow: POST" in answer
+    answer = await door.raw(f"{method} / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+    assert told(answer)[0] == 405
 
 
 DEEP = "<array><data><value>" * 40 + "</value></data></array>" * 40

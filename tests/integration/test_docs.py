@@ -352,6 +352,17 @@ def test_commands_exist(name: str) -> None:
         assert ended.value.code == 0, command
 
 
+def test_every_defence_is_shown() -> None:
+    """The tests that docs/security.md calls witnesses exist."""
+    text = (ROOT / "docs/security.md").read_text()
+    witnesses = re.findall(r"`([\w/]+): (test_\w+)`", text)
+    assert len(witnesses) > 40
+    for module, test in witnesses:
+        assert re.search(rf"\bdef {test}\(", (ROOT / f"tests/{module}.py").read_text()), f"{module}: {test}"
+    for cells in (line.split(" | ") for line in text.splitlines() if line.startswith("| ") and line.count(" | ") == 1):
+        assert "`test" in cells[1] or ": test_" in cells[1] or cells[1] == "shown by |", cells[0]
+
+
 def test_the_readme_names_methods_that_there_are() -> None:
     """What README.md lists as methods exists."""
     text = (ROOT / "README.md").read_text()

@@ -1,8 +1,9 @@
-"""What is shipped: a wheel of the tracked files, installed where there is no checkout."""
+"""What is shipped: an sdist of the tracked files and the wheel that it makes, installed where there is no checkout."""
 
 import shutil
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ RUN_TWISTD = "from twisted.scripts.twistd import run; run()"
 class Installed:
     """The wheel in an environment of its own, beside the dependencies of the one that the tests run in."""
 
+    sdist: Path
     wheel: Path
     directory: Path
     tracked: list[str]
@@ -54,13 +56,14 @@ def tracked() -> list[str]:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    """The wheel, built from a copy of the tracked files and installed."""
+    """The sdist of a copy of the tracked files, the wheel built from it, and that one installed."""
     copy = tmp_path_factory.mktemp("copy")
     names = tracked()
     for name in names:
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(CHECKOUT / name, copy / name)
-    output(sys.executable, "-m", "build", "--wheel", "--no-isolation", cwd=copy)
+    output(sys.executable, "-m", "build", "--no-isolation", cwd=copy)
+    (sdist,) = (copy / "dist").glob("*.tar.gz")
     (wheel,) = (copy / "dist").glob("*.whl")
 
     directory = tmp_path_factory.mktemp("environment")
@@ -74,7 +77,23 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
         *("--no-deps", "--no-index", "--no-compile", "--force-reinstall", str(wheel)),
         cwd=directory,
     )
-    return Installed(wheel, directory, names)
+    return Installed(sdist, wheel, directory, names)
+
+
+def test_what_is_in_the_sdist(installed: Installed) -> None:
+    """The sdist holds what the wheel is built from, the documents, and what an operator copies from."""
+    with tarfile.open(installed.sdist) as sdist:
+        files = {member.name.partition("/")[2] for member in sdist if member.isfile()}
+    wanted = ("datamover/", "twisted/", "docs/", "etc/")
+    shipped = {name for name in files if not name.startswith("datamover.egg-info/")}
+    assert {name for name in shipped if name.startswith(wanted)} == {
+        name for name in installed.tracked if name.startswith(wanted)
+    }
+    assert (
+        {"README.md", "LICENSE", "datamover.tac", "Dockerfile"}
+        <= shipped
+        <= {"PKG-INFO", *installed.tracked, "setup.cfg"}
+    )
 
 
 def test_what_is_in_the_wheel(installed: Installed) -> None:

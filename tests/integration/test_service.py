@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -199,6 +200,18 @@ def test_another_key(open_directory: Path, sshd: Sshd, database: str) -> None:
 
     assert ended.returncode == 1
     assert f"{key} is not the key that the database's rows were sealed with" in service.log.read_text()
+
+
+def test_port_in_use(open_directory: Path, database: str) -> None:
+    """A service that cannot listen where it should says so in a sentence and ends, with status 1."""
+    service = Service(open_directory, database)
+    with socket.create_server(("127.0.0.1", service.port)):
+        ended = subprocess.run(twistd(service.config), capture_output=True, text=True, timeout=60, check=False)
+
+    assert ended.returncode == 1
+    told = f"'tcp:{service.port}:interface=127.0.0.1' cannot be listened on: Address already in use"
+    assert told in ended.stdout
+    assert "Traceback" not in ended.stdout
 
 
 @pytest.mark.parametrize("way", ["tac", "twist"])

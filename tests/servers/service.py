@@ -52,6 +52,20 @@ class Service:
 
     def start(self, environment: Mapping[str, str] | None = None) -> None:
         """Start and wait until it is ready to work."""
+        self.launch(environment)
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError), ServerProxy(self.url) as proxy:
+                told: Any = proxy.service.status()
+                if told["ready"]:
+                    return
+            assert self._process is not None
+            assert self._process.poll() is None, f"it ended:\n{self.log.read_text()}"
+            time.sleep(0.05)
+        raise AssertionError(f"it is not ready:\n{self.log.read_text()}")
+
+    def launch(self, environment: Mapping[str, str] | None = None) -> None:
+        """Start it, and do not wait."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command(self.config),
@@ -61,15 +75,6 @@ class Service:
                 cwd=self.directory,
                 env={**os.environ, **(environment or {})},
             )
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError), ServerProxy(self.url) as proxy:
-                told: Any = proxy.service.status()
-                if told["ready"]:
-                    return
-            assert self._process.poll() is None, f"it ended:\n{self.log.read_text()}"
-            time.sleep(0.05)
-        raise AssertionError(f"it is not ready:\n{self.log.read_text()}")
 
     def stop(self) -> None:
         """Stop it as a supervisor would."""

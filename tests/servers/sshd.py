@@ -12,6 +12,7 @@ from pathlib import Path
 DEADLINE = 15.0
 """Seconds for the server to answer, or to be gone."""
 PASSPHRASE = "open sesame"
+MODULI = Path("/etc/ssh/moduli")
 
 _KINDS = ("ed25519", "ecdsa", "rsa")
 
@@ -28,7 +29,10 @@ UseDNS no
 StrictModes no
 LogLevel VERBOSE
 MaxStartups 100
+ModuliFile {directory}/moduli
 """
+_SMALLEST_GROUPS = "2047"
+"""The size, in moduli(5), of groups that a client has soon checked: larger ones take it seconds."""
 
 
 class Sshd:
@@ -147,6 +151,8 @@ class Sshd:
     def _make_keys(self) -> None:
         for kind in _KINDS:
             _generate(self.directory / f"host_{kind}", kind)
+        groups = [line for line in MODULI.read_text().splitlines() if line.split()[4:5] == [_SMALLEST_GROUPS]]
+        (self.directory / "moduli").write_text("\n".join(groups) + "\n")
         _generate(self.private_key, "ed25519")
         self._authorize(self.private_key)
         self.known_hosts.write_text("".join(f"[127.0.0.1]:{self.port} {self.host_key(kind)}\n" for kind in _KINDS))
@@ -158,7 +164,8 @@ class Sshd:
 
 
 def _generate(path: Path, kind: str, passphrase: str = "") -> None:
-    command = ["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-C", "", "-f", str(path)]
+    size = ["-b", "2048"] if kind == "rsa" else []  # made in a third of the time of the default's
+    command = ["ssh-keygen", "-q", "-t", kind, *size, "-N", passphrase, "-C", "", "-f", str(path)]
     if kind == "rsa":
         command += ["-b", "2048"]
     if not path.exists():
