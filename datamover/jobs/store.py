@@ -106,8 +106,6 @@ class JobStore(JobControl):
                         submitted.append(await self._found(cursor, job, where))
                     position += 1
                 answers.append(submitted)
-            if created:
-                await cursor.execute(self._queries["notify"], {"news": news.WORK})
             return answers
 
         return await self._database.transaction(store)
@@ -117,7 +115,7 @@ class JobStore(JobControl):
         jobs = [job for one in asked for job in one.jobs]
         files = [columns for one in asked for columns in one.files]
         parameters = {
-            "jobs": Json([{**rows.job_parameters(job), "position": place} for place, job in enumerate(jobs)]),
+            "jobs": Json([rows.job_parameters(job) | {"position": place} for place, job in enumerate(jobs)]),
             "files": Json([{**file, "position": place} for place, some in enumerate(files) for file in some]),
         }
         made = {row["position"]: row["id"] for row in await cursor.fetch(self._queries["insert_jobs"], parameters)}
