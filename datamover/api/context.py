@@ -231,15 +231,25 @@ class Context:
     async def submit(self, jobs: Sequence[NewJob]) -> list[Submitted]:
         """Store jobs and say so in the log."""
         answers = await self.store.submit(jobs)
-        for job, answer in zip(jobs, answers, strict=True):
-            if answer.created:
-                log.info(
-                    "{owner} asked for job {job}: {files} files, by {method}",
-                    owner=job.owner,
-                    job=answer.id,
-                    files=len(job.files),
-                    method=job.method,
-                )
+        made = [(job, answer.id) for job, answer in zip(jobs, answers, strict=True) if answer.created]
+        if len(made) == 1:
+            [(job, id_)] = made
+            log.info(
+                "{owner} asked for job {job}: {files} files, by {method}",
+                owner=job.owner,
+                job=id_,
+                files=len(job.files),
+                method=job.method,
+            )
+        elif made:
+            log.info(
+                "{owner} asked for {jobs} jobs, {first} to {last}: {files} files, by jobs.submit_many",
+                owner=made[0][0].owner,
+                jobs=len(made),
+                first=made[0][1],
+                last=made[-1][1],
+                files=sum(len(job.files) for job, _ in made),
+            )
         return answers
 
     def told(self, record: JobRecord) -> dict[str, Any]:

@@ -5,20 +5,19 @@ is plain XML-RPC: no nil, no i8, and only characters that XML can carry.
 """
 
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
-from xmlrpc.client import Fault, Unmarshaller, dumps
+from xmlrpc.client import Fault, dumps, escape
 
 from defusedxml.common import DefusedXmlException
 from defusedxml.xmlrpc import DefusedExpatParser
 
+from datamover.api.unmarshaller import Unmarshaller
 from datamover.errors import InvalidRequest
 
 READ = 64 * 1024
 """Bytes parsed at a time: a few milliseconds."""
-DEEPEST = 32
-"""Arrays and structs within each other."""
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _INT = 2**31
@@ -27,28 +26,11 @@ _BEFORE, _AFTER = "<params>\n<param>\n", "</param>\n</params>\n"
 """What Python puts around a single value."""
 
 
-class _Bounded(Unmarshaller):
-    """An unmarshaller that refuses what is nested beyond reason."""
-
-    _depth = 0
-
-    def start(self, tag: str, attrs: dict[str, str]) -> None:
-        if tag in ("array", "struct"):
-            self._depth += 1
-            if self._depth > DEEPEST:
-                raise InvalidRequest(f"the body nests arrays and structs more than {DEEPEST} deep")
-        super().start(tag, attrs)
-
-    def end(self, tag: str) -> None:
-        if tag in ("array", "struct"):
-            self._depth -= 1
-        super().end(tag)
-
-
 def reading(body: BinaryIO) -> Generator[None, None, tuple[str, tuple[Any, ...]]]:
     """Parse a call, yielding after each slice; return its method's name and parameters. Raises InvalidRequest."""
-    target = _Bounded()
+    target = Unmarshaller()
     parser = DefusedExpatParser(target, forbid_dtd=True)
+    parser._parser.buffer_text = True  # type: ignore[attr-defined]
     try:
         while data := body.read(READ):
             parser.feed(data)
@@ -80,12 +62,13 @@ def answering(value: object) -> Generator[None, None, bytes]:
     if isinstance(value, list):
         parts = ["<value><array><data>\n"]
         for each in value:
-            parts.append(_value(each))
+            _write(each, parts.append)
             yield
         parts.append("</data></array></value>\n")
-        text = "".join(parts)
     else:
-        text = _value(value)
+        parts = []
+        _write(value, parts.append)
+    text = _returns("".join(parts))
     return f"{_DECLARATION}<methodResponse>\n<params>\n<param>\n{text}</param>\n</params>\n</methodResponse>\n".encode()
 
 
@@ -95,10 +78,31 @@ def finished(fault: Fault) -> bytes:
     return _returns(text).encode()
 
 
-def _value(value: object) -> str:
-    """Return a value as the text of its element."""
-    whole: str = dumps((outgoing(value),))
-    return _returns(whole[len(_BEFORE) : -len(_AFTER)])
+def _write(value: Any, write: Callable[[str], object]) -> None:
+    """Write a value as the text of its element; what is nil is left out."""
+    if isinstance(value, str):
+        write(f"<value><string>{escape(legible(value))}</string></value>\n")
+    elif value is True or value is False:
+        write(f"<value><boolean>{value:d}</boolean></value>\n")
+    elif isinstance(value, Mapping):
+        write("<value><struct>\n")
+        for key, each in value.items():
+            if each is not None:
+                write(f"<member>\n<name>{escape(legible(str(key)))}</name>\n")
+                _write(each, write)
+                write("</member>\n")
+        write("</struct></value>\n")
+    elif isinstance(value, list | tuple):
+        write("<value><array><data>\n")
+        for each in value:
+            if each is not None:
+                _write(each, write)
+        write("</data></array></value>\n")
+    elif isinstance(value, int) and -_INT <= value < _INT:
+        write(f"<value><int>{value}</int></value>\n")
+    else:
+        whole: str = dumps((outgoing(value),))
+        write(whole[len(_BEFORE) : -len(_AFTER)])
 
 
 def _returns(text: str) -> str:
@@ -107,19 +111,13 @@ def _returns(text: str) -> str:
 
 
 def outgoing(value: Any) -> Any:
-    """Return a value as it may go out: without nil, its times as text, its long integers as doubles.
+    """Return a single value as it may go out: a time as text, a long integer as a double.
 
     Fractions end at the third digit: of bytes a second and of seconds no more means anything.
     """
-    if isinstance(value, Mapping):
-        return {legible(str(key)): outgoing(each) for key, each in value.items() if each is not None}
-    if isinstance(value, list | tuple):
-        return [outgoing(each) for each in value if each is not None]
-    if isinstance(value, str):
-        return legible(value)
     if isinstance(value, datetime):
         return moment(value)
-    if isinstance(value, int) and not isinstance(value, bool) and not -_INT <= value < _INT:
+    if isinstance(value, int):
         return float(value)
     if isinstance(value, float):
         return round(value, 3)

@@ -13,6 +13,7 @@ import ipaddress
 import json
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 import psycopg2
@@ -27,6 +28,7 @@ from twisted.python.failure import Failure
 from txpostgres import txpostgres
 
 from datamover.errors import StartError, Unavailable
+from datamover.jobs.sql import Prepared
 
 Row = dict[str, Any]
 Parameters = Mapping[str, Any] | Sequence[Any] | None
@@ -133,6 +135,10 @@ class Connection:
         self._statement: Deferred[Any] | None = None
         self._waiting: list[Deferred[None]] = []
         self._dropped = False
+        self._prepared: set[str] = set()
+        self._opening = ""
+        self.begun = False
+        """Whether a statement of the present transaction has been done."""
 
     async def connect(self, dsn: str) -> None:
         """Connect and set the session up, within ``CONNECT_TIMEOUT``; cancelling drops the connection.
@@ -189,6 +195,11 @@ class Connection:
         for waiter in waiting:
             waiter.callback(None)
 
+    def begin(self) -> None:
+        """Have the next statement begin a transaction: the server is told of both at once."""
+        self._opening = "BEGIN; "
+        self.begun = False
+
     async def execute(self, sql: str, params: Parameters = None) -> None:
         """Run one statement, and forget its rows.
 
@@ -211,6 +222,9 @@ class Connection:
 
     async def commit(self) -> None:
         """Commit. Raises Unavailable, saying so, when the connection is lost before the server has answered."""
+        if self._opening:
+            self._opening = ""
+            return
         try:
             cursor = await self._run("COMMIT")
         except Unavailable as error:
@@ -225,6 +239,7 @@ class Connection:
 
     async def settle(self) -> None:
         """Wait for a statement whose caller has gone, and roll back what is open; drop the connection if that fails."""
+        self._opening = ""
         if self._statement is not None:
             await _shield(self._statement)
         if not self.closed and self._link.get_transaction_status() != psycopg2.extensions.TRANSACTION_STATUS_IDLE:
@@ -234,20 +249,32 @@ class Connection:
                 self.close()
 
     async def _run(self, sql: str, params: Parameters = None) -> Any:
-        encoded = await self._encode(params)
+        if isinstance(sql, Prepared):
+            if sql.name not in self._prepared:
+                known = partial(self._prepared.add, sql.name)
+                (await self._send(sql.preparation, None, known)).close()
+            sql = sql.execution
+        return await self._send(sql, await self._encode(params))
+
+    async def _send(self, sql: str, params: Parameters, done: Callable[[], None] | None = None) -> Any:
+        """Run one statement as it stands; ``done`` is called when the server has, even if the caller was cancelled."""
         if self._statement is not None or self.closed:
             raise Unavailable(AWAY)
+        sql, self._opening = self._opening + sql, ""
         cursor = self._link.cursor()
         # libpq may drop its socket while sending; the reactor must not be watching it then.
         self._reactor.removeReader(self._link)
-        self._statement = statement = cursor.execute(sql, encoded)
+        self._statement = statement = cursor.execute(sql, params)
         statement.addCallbacks(self._finish, self._fail)
+        if done is not None:
+            statement.addCallback(lambda _: done())
         try:
             await _shield(statement)
         except psycopg2.extensions.TransactionRollbackError:
             raise
         except (psycopg2.OperationalError, psycopg2.InterfaceError, ReadOnlySqlTransaction, ConnectionClosed) as error:
             raise Unavailable(f"{AWAY} ({one_line(error)})") from error
+        self.begun = True
         return cursor
 
     def _finish(self, result: Any) -> Any:

@@ -187,7 +187,16 @@ class Database:
         await self.transaction(lambda cursor: cursor.execute(sql, params))
 
     async def _attempt(self, work: Callable[[Cursor], Awaitable[Result]]) -> Result:
-        connection = await self._begin()
+        connection, reused = await self._begin()
+        try:
+            return await self._run(connection, work)
+        except Unavailable:
+            if connection.begun or not (reused and connection.closed):
+                raise
+        # It died in the pool, and nothing was done on it: a new one does as well.
+        return await self._run((await self._begin(new=True))[0], work)
+
+    async def _run(self, connection: Connection, work: Callable[[Cursor], Awaitable[Result]]) -> Result:
         try:
             result = await work(Cursor(connection))
             await connection.commit()
@@ -200,29 +209,17 @@ class Database:
         self._release(connection)
         return result
 
-    async def _begin(self) -> Connection:
-        """Return a connection with a transaction begun, from the pool or new."""
+    async def _begin(self, *, new: bool = False) -> tuple[Connection, bool]:
+        """Return a connection that begins a transaction with its next statement, and whether it is from the pool."""
         await self._wait()
-        connection: Connection | None = None
+        reused = None if new else self._take()
         try:
-            while True:
-                reused = connection = self._take()
-                if connection is None:
-                    connection = await self._connect()
-                try:
-                    await connection.execute("BEGIN")
-                except Unavailable:
-                    # One that died in the pool: nothing was sent on it, so another does as well.
-                    self._drop(connection)
-                    if reused is None:
-                        raise
-                else:
-                    return connection
+            connection = reused or await self._connect()
         except BaseException:
-            if connection is not None:
-                self._drop(connection)
             self._release(None)
             raise
+        connection.begin()
+        return connection, reused is not None
 
     async def _recycle(self, connection: Connection) -> None:
         """Put a connection back once what is left of its transaction is gone."""

@@ -9,10 +9,12 @@
 SELECT id, state, fingerprint FROM jobs WHERE owner = %(owner)s AND request_id = %(request_id)s;
 
 -- name: insert_jobs
--- Any number of jobs with all their files. A request_id that is there already inserts nothing, and is not returned.
+-- prepared: jobs json, files json
+-- Any number of jobs with all their files. A request_id that is there already inserts nothing, and is not returned. What
+-- is missing in a row is NULL. Whoever waits for work is told of it.
 WITH asked AS MATERIALIZED (
-    SELECT nextval(pg_get_serial_sequence('jobs', 'id'))::integer AS id, j.*
-    FROM jsonb_to_recordset(%(jobs)s) AS j (
+    SELECT nextval('jobs_id_seq')::integer AS id, j.*
+    FROM json_to_recordset(%(jobs)s) AS j (
         position integer, owner text, method text, label text, request_id text, fingerprint text, overwrite text,
         archive text, max_attempts integer, priority integer, deadline double precision, stop_on_failure boolean,
         files_total integer, files_sized integer, bytes_sized bigint)
@@ -30,7 +32,7 @@ WITH asked AS MATERIALIZED (
                            source_destination, source_path, destination, path, naming, target, checksum, expected_size)
     SELECT made.id, f.index, leader, made.owner, made.priority, source_host, source_url, source_sealed::bytea,
            source_member, source_destination, source_path, destination, path, naming, target, checksum, expected_size
-    FROM made JOIN asked USING (id) JOIN jsonb_to_recordset(%(files)s) AS f (
+    FROM made JOIN asked USING (id) JOIN json_to_recordset(%(files)s) AS f (
         position integer, index integer, leader integer, source_host text, source_url text, source_sealed text,
         source_member integer, source_destination text, source_path text, destination text, path text, naming text,
         target text, checksum text, expected_size bigint) USING (position)
@@ -38,7 +40,7 @@ WITH asked AS MATERIALIZED (
     INSERT INTO events (job, owner, kind, details)
     SELECT id, owner, 'submitted', jsonb_build_object('files', files_total) FROM made ORDER BY id
 )
-SELECT position, id FROM asked JOIN made USING (id);
+SELECT position, id, (SELECT pg_notify('datamover', 'work')) AS told FROM asked JOIN made USING (id);
 
 -- name: insert_notice
 INSERT INTO notices (job, owner, url, sealed, host)

@@ -6,8 +6,7 @@ business of ``datamover.jobs.requests``.
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
@@ -47,13 +46,9 @@ class Rules:
     """Refuses a URL that this client's notices may not be sent to, with a RequestError."""
 
 
-@contextmanager
-def at(where: str) -> Iterator[None]:
-    """Put ``where`` before the message of a RequestError raised within."""
-    try:
-        yield
-    except RequestError as error:
-        raise type(error)(f"{where}: {error.message}") from None
+def located(error: RequestError, where: str) -> RequestError:
+    """Return the same error with ``where`` before its message."""
+    return type(error)(f"{where}: {error.message}")
 
 
 @dataclass(slots=True)
@@ -159,8 +154,10 @@ def url_source(text: str, key: str, rules: Rules) -> UrlSource:
             f"{key}: {shown(text)!r}: {scheme}:// sources are not read by URL: name the registered place, "
             "{destination: NAME, path: …}"
         )
-    with at(key):
+    try:
         url = rules.read_url(text)
+    except RequestError as error:
+        raise located(error, key) from None
     return UrlSource(url.text, url.shown)
 
 
@@ -177,8 +174,10 @@ def notice_url(value: object, key: str, rules: Rules) -> UrlSource:
         raise InvalidRequest(
             f"{key}: {told(value)}: expected an http(s) URL without a login, such as https://portal.example.org/moved"
         )
-    with at(key):
+    try:
         rules.check_notice(url.text)
+    except RequestError as error:
+        raise located(error, key) from None
     return UrlSource(url.text, url.shown)
 
 
@@ -249,6 +248,8 @@ def told(value: object) -> str:
 
 
 def known_keys(table: Mapping[str, Any], known: frozenset[str], prefix: str) -> None:
+    if table.keys() <= known:
+        return
     for key in table:
         if key in NOT_YET and not prefix:
             raise InvalidRequest(f"{key}: is not available yet")

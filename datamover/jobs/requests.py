@@ -7,20 +7,20 @@ named exists, and can be reached, is for the transfer to find out.
 
 import hashlib
 import json
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NoReturn, TypeVar
 
-from datamover.errors import InvalidRequest, RequestTooLarge
+from datamover.errors import InvalidRequest, RequestError, RequestTooLarge
 from datamover.jobs.request_files import (
     FILE_KEYS,
     Rules,
     Targets,
-    at,
     canonical,
     check_file,
     is_array,
     known_keys,
+    located,
     notice_url,
     told,
     whole,
@@ -40,6 +40,8 @@ JOB_KEYS = frozenset(
         "notify",
     }
 )  # fmt: skip
+KNOWN_KEYS = JOB_KEYS | FILE_KEYS
+OVERWRITES = {each.value: each for each in Overwrite}
 DEFAULT_PRIORITY = 3
 LONGEST_DEADLINE = 366 * 86_400
 """Seconds."""
@@ -62,9 +64,9 @@ def checking(request: object, rules: Rules) -> Generator[None, None, NewJob]:
         raise InvalidRequest(
             f"the request is {told(request)}: expected a struct with 'files', or with 'source' and so on"
         )
-    known_keys(request, JOB_KEYS | FILE_KEYS, "")
-    overwrite = _choice(request, "overwrite", [each.value for each in Overwrite]) or Overwrite.NEVER.value
-    archive = _choice(request, "archive", ["zip"])
+    known_keys(request, KNOWN_KEYS, "")
+    overwrite = _choice(request, "overwrite", OVERWRITES)
+    archive = _choice(request, "archive", ("zip",))
     request_id = _text(request, "request_id", LONGEST_REQUEST_ID)
     if request_id == "":
         raise InvalidRequest("request_id: '': expected at least one character, or no such key")
@@ -78,7 +80,7 @@ def checking(request: object, rules: Rules) -> Generator[None, None, NewJob]:
     deadline = request.get("deadline")
     if "deadline" in request and not _is_deadline(deadline):
         raise InvalidRequest(f"deadline: {told(deadline)}: expected seconds from now, at most {LONGEST_DEADLINE}")
-    on_failure = _choice(request, "on_failure", ["continue", "stop"]) or "continue"
+    on_failure = _choice(request, "on_failure", ("continue", "stop")) or "continue"
     notify = notice_url(request["notify"], "notify", rules) if "notify" in request else None
     digest = None if request_id is None else hashlib.sha256()
     files: list[NewFile] = []
@@ -90,12 +92,12 @@ def checking(request: object, rules: Rules) -> Generator[None, None, NewJob]:
             files.append(each)
         if digest is not None:
             digest.update(canonical(file))
-        if number % _FILES_BETWEEN_YIELDS == 0:
+        if number % _FILES_BETWEEN_YIELDS == _FILES_BETWEEN_YIELDS - 1:
             yield
     job = NewJob(
         owner=rules.owner,
         files=tuple(files),
-        overwrite=Overwrite(overwrite),
+        overwrite=OVERWRITES[overwrite] if overwrite else Overwrite.NEVER,
         archive=archive,
         label=label or "",
         request_id=request_id,
@@ -126,13 +128,16 @@ def checking_many(requests: object, rules: Rules) -> Generator[None, None, list[
     jobs: list[NewJob] = []
     left = rules.max_files
     for index, request in enumerate(requests):
-        with at(f"requests[{index}]"):
+        try:
             job = yield from checking(request, rules)
             left -= len(job.files)
             if left < 0:
                 raise RequestTooLarge(f"more than {rules.max_files} files in one call: send them in several")
+        except RequestError as error:
+            raise located(error, f"requests[{index}]") from None
         jobs.append(job)
-        yield
+        if index % _FILES_BETWEEN_YIELDS == _FILES_BETWEEN_YIELDS - 1:
+            yield
     return jobs
 
 
@@ -175,11 +180,11 @@ def _items(request: Mapping[str, Any], archive: str | None, rules: Rules) -> Ite
         yield where, merged
 
 
-def _choice(request: Mapping[str, Any], key: str, choices: list[str]) -> str | None:
+def _choice(request: Mapping[str, Any], key: str, choices: Collection[str]) -> str | None:
     if key not in request:
         return None
-    if request[key] not in choices:
-        _refuse(key, request[key], f"one of {', '.join(choices)}" if len(choices) > 1 else repr(choices[0]))
+    if request[key] not in list(choices):
+        _refuse(key, request[key], f"one of {', '.join(choices)}" if len(choices) > 1 else repr(*choices))
     return str(request[key])
 
 

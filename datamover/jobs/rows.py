@@ -41,28 +41,28 @@ class Seal(Protocol):
 
 
 def job_parameters(job: NewJob) -> dict[str, Any]:
-    """Return what ``insert_jobs`` asks for."""
+    """Return what ``insert_jobs`` asks for, without what is NULL."""
     sizes = [file.size for file in job.files if file.size is not None]
     return {
         "owner": job.owner,
         "method": job.method,
         "label": job.label,
-        "request_id": job.request_id,
-        "fingerprint": job.fingerprint,
         "overwrite": job.overwrite.value,
-        "archive": job.archive,
         "max_attempts": job.max_attempts,
         "priority": job.priority,
-        "deadline": job.deadline,
         "stop_on_failure": job.stop_on_failure,
         "files_total": len(job.files),
         "files_sized": len(sizes),
         "bytes_sized": sum(sizes),
+        **_given(request_id=job.request_id, fingerprint=job.fingerprint, archive=job.archive, deadline=job.deadline),
     }
 
 
 def file_parameters(job: NewJob, cipher: Seal) -> Iterator[dict[str, Any]]:
-    """Yield what ``insert_jobs`` asks for of files: one placement group for an archive, else one for each file."""
+    """Yield what ``insert_jobs`` asks for of files, likewise.
+
+    An archive is one placement group, any other file one of its own.
+    """
     for index, file in enumerate(job.files):
         yield {
             "index": index,
@@ -72,10 +72,16 @@ def file_parameters(job: NewJob, cipher: Seal) -> Iterator[dict[str, Any]]:
             "destination": file.destination,
             "path": file.path,
             "naming": file.naming.value,
-            "target": file.path if _known(job, index, file) else None,
-            "checksum": str(file.checksum) if file.checksum else None,
-            "expected_size": file.size,
+            **_given(
+                target=file.path if _known(job, index, file) else None,
+                checksum=str(file.checksum) if file.checksum else None,
+                expected_size=file.size,
+            ),
         }
+
+
+def _given(**columns: Any) -> dict[str, Any]:
+    return {name: value for name, value in columns.items() if value is not None}
 
 
 def notice_parameters(job: int, owner: str, url: UrlSource, cipher: Seal) -> dict[str, Any]:
@@ -119,11 +125,9 @@ def _source_columns(source: SourceRef, cipher: Seal) -> dict[str, Any]:
         return {"source_destination": source.destination, "source_path": source.path}
     if isinstance(source, DatasetSource):
         return {"source_url": source.url, "source_member": source.member}
-    secret = source.url != source.shown
-    return {
-        "source_url": source.shown,
-        "source_sealed": "\\x" + cipher.seal(source.url).hex() if secret else None,
-    }
+    if source.url == source.shown:
+        return {"source_url": source.shown}
+    return {"source_url": source.shown, "source_sealed": "\\x" + cipher.seal(source.url).hex()}
 
 
 def transfer(row: Row, cipher: Seal) -> Transfer:

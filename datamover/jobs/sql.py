@@ -4,10 +4,38 @@ Loading leaves what they mean to the file and what is done with them to the stor
 """
 
 import re
+from collections.abc import Mapping
 from importlib import resources
 from types import MappingProxyType
 
 _NAME = re.compile(r"-- name: (\S+)\s*")
+_PREPARED = re.compile(r"-- prepared: (\w+ [\w\[\]]+(?:, \w+ [\w\[\]]+)*)\s*")
+_PARAMETER = re.compile(r"%\((\w+)\)s|%%")
+
+
+class Prepared(str):
+    """A statement that a connection has planned once for all (PREPARE), where planning costs more than doing."""
+
+    name: str
+    types: Mapping[str, str]
+    """Of its parameters, by their names."""
+
+    def __new__(cls, text: str, name: str, types: Mapping[str, str]) -> "Prepared":
+        statement = super().__new__(cls, text)
+        statement.name, statement.types = name, types
+        return statement
+
+    @property
+    def preparation(self) -> str:
+        """What makes it known to the server, to be sent without parameters."""
+        places = {name: f"${place}" for place, name in enumerate(self.types, 1)}
+        body = _PARAMETER.sub(lambda match: places[match[1]] if match[1] else "%", self)
+        return f"PREPARE {self.name} ({', '.join(self.types.values())}) AS {body}"
+
+    @property
+    def execution(self) -> str:
+        """What runs it, to be sent with the parameters."""
+        return f"EXECUTE {self.name} ({', '.join(f'%({name})s' for name in self.types)})"
 
 
 class Queries:
@@ -16,15 +44,22 @@ class Queries:
     def __init__(self, text: str) -> None:
         """Read blocks, each below a line ``-- name: x``. A name given twice is a ValueError.
 
+        A line ``-- prepared: a integer, b text`` makes the block ``Prepared``, and gives the types of its parameters.
+
         Whole-line comments are dropped: the driver would take a percent sign in one for a parameter.
         """
         blocks: dict[str, list[str]] = {}
+        types: dict[str, Mapping[str, str]] = {}
         lines: list[str] | None = None
+        name = ""
         for line in text.splitlines():
             if match := _NAME.fullmatch(line):
-                if match[1] in blocks:
-                    raise ValueError(f"two queries are named {match[1]!r}")
-                lines = blocks[match[1]] = []
+                name = match[1]
+                if name in blocks:
+                    raise ValueError(f"two queries are named {name!r}")
+                lines = blocks[name] = []
+            elif (match := _PREPARED.fullmatch(line)) and lines is not None:
+                types[name] = dict(each.split() for each in match[1].split(", "))
             elif line.strip() and not line.lstrip().startswith("--"):
                 if lines is None:
                     raise ValueError(f"this stands before the first name: {line!r}")
@@ -32,7 +67,10 @@ class Queries:
         for name, block in blocks.items():
             if not block:
                 raise ValueError(f"the query {name!r} is empty")
-        self._blocks = MappingProxyType({name: "\n".join(block) for name, block in blocks.items()})
+        texts = {name: "\n".join(block) for name, block in blocks.items()}
+        self._blocks = MappingProxyType(
+            {name: Prepared(text, name, types[name]) if name in types else text for name, text in texts.items()}
+        )
 
     @classmethod
     def load(cls) -> "Queries":
@@ -50,4 +88,5 @@ class Queries:
         blocks = self.__dict__.get("_blocks", {})
         if name not in blocks:
             raise AttributeError(f"no query is named {name!r}")
-        return str(blocks[name])
+        text: str = blocks[name]
+        return text

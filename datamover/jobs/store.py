@@ -7,6 +7,7 @@ database is away; one that changes something has then changed nothing, unless th
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from math import inf
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -30,6 +31,8 @@ FEW = 100
 """Jobs and files that one call may bring to be stored together with others' calls."""
 TOGETHER = 64
 """Calls that are stored together, at most."""
+COUNTING = 20
+"""Times as long as it took to count what waits, until it is counted again."""
 POLL = 1.0
 """Seconds after which a waiting call looks again, should no word have come."""
 
@@ -61,7 +64,9 @@ class JobStore(JobControl):
         self._clock = clock
         self._bounds = bounds
         self._lease = lease
-        self._queued: tuple[float, int] | None = None
+        self._counted: int | None = None
+        self._recount = 0.0
+        self._since = 0
         self._asking: Batch[_Asked, list[Submitted]] = Batch(self._store_each, TOGETHER)
 
     @property
@@ -106,8 +111,6 @@ class JobStore(JobControl):
                         submitted.append(await self._found(cursor, job, where))
                     position += 1
                 answers.append(submitted)
-            if created:
-                await cursor.execute(self._queries["notify"], {"news": news.WORK})
             return answers
 
         return await self._database.transaction(store)
@@ -117,7 +120,7 @@ class JobStore(JobControl):
         jobs = [job for one in asked for job in one.jobs]
         files = [columns for one in asked for columns in one.files]
         parameters = {
-            "jobs": Json([{**rows.job_parameters(job), "position": place} for place, job in enumerate(jobs)]),
+            "jobs": Json([rows.job_parameters(job) | {"position": place} for place, job in enumerate(jobs)]),
             "files": Json([{**file, "position": place} for place, some in enumerate(files) for file in some]),
         }
         made = {row["position"]: row["id"] for row in await cursor.fetch(self._queries["insert_jobs"], parameters)}
@@ -129,16 +132,29 @@ class JobStore(JobControl):
         return made
 
     async def _check_queue(self, more: int) -> None:
-        """Raise QueueFull where too many files wait already; the count is a second old at most."""
-        now = self._clock.seconds()
-        if self._queued is None or now - self._queued[0] > POLL:
-            self._queued = (now, int((await self._database.fetch(self._queries["read_queued"]))[0]["files"]))
-        counted, queued = self._queued
-        if queued + more > self._bounds.queued:
+        """Raise QueueFull where too many files wait already."""
+        if self._counted is None or self._clock.seconds() >= self._recount:
+            self._counted = await self._count()
+        if self._counted + self._since + more > self._bounds.queued:
             raise QueueFull(
-                f"{queued} files wait already, and [limits] queued allows {self._bounds.queued}: ask again later"
+                f"{self._counted + self._since} files wait already, and [limits] queued allows {self._bounds.queued}: "
+                "ask again later"
             )
-        self._queued = (counted, queued + more)
+        self._since += more
+
+    async def _count(self) -> int:
+        """Count the files that wait: once a second, or as seldom as makes it a small part of the work.
+
+        Meanwhile others go on with the count before.
+        """
+        began, before, self._recount = self._clock.seconds(), self._since, inf
+        try:
+            found = await self._database.fetch(self._queries["read_queued"])
+        finally:
+            now = self._clock.seconds()
+            self._recount = now + max(POLL, COUNTING * (now - began))
+        self._since -= before
+        return int(found[0]["files"])
 
     async def _columns(self, job: NewJob) -> list[dict[str, Any]]:
         """Return the rows of a job's files; many are made a slice at a time, between other calls."""

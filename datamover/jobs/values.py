@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -99,9 +100,16 @@ def source_host(source: "SourceRef") -> str:
     """Return the name of the server that a source is on, as limits and breakers know it."""
     if isinstance(source, PlaceSource):
         return place_side(source.destination)
-    parts = urlsplit(source.url)
-    kind = "dataset" if isinstance(source, DatasetSource) else "web"
-    return f"{kind} {parts.hostname or ''}"
+    if isinstance(source, DatasetSource):
+        return f"dataset {urlsplit(source.url).hostname or ''}"
+    # A canonical URL has a path; hosts are few.
+    scheme, _, rest = source.url.partition("://")
+    return f"web {_hostname(scheme + '://' + rest.partition('/')[0])}"
+
+
+@lru_cache(1024)
+def _hostname(origin: str) -> str:
+    return urlsplit(origin).hostname or ""
 
 
 def place_side(destination: str) -> str:

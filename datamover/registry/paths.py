@@ -3,7 +3,7 @@
 Pure: nothing is looked up. What a path leads to through symbolic links is the protocol's to watch, at every use.
 """
 
-import unicodedata
+import re
 
 from datamover.errors import PathNotAllowed
 
@@ -17,6 +17,10 @@ LONGEST_PATH = 4096
 """Bytes of a whole path in UTF-8, as Linux has it."""
 
 _SHOWN = 80
+_UNPRINTABLE = re.compile(r"[\0-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters and lone surrogates."""
+_HERE = re.compile(r"(?:\A|/)\.(?:/|\Z)")
+"""A segment that leads nowhere."""
 
 
 def check_path(text: str, *, key: str, destination: str) -> str:
@@ -28,6 +32,8 @@ def check_path(text: str, *, key: str, destination: str) -> str:
     if reason is not None:
         shown = text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
         raise PathNotAllowed(f"{key}: {shown!r} {reason.format(repr(destination))}")
+    if "//" not in text and not _HERE.search(text):
+        return text
     segments = [segment for segment in text.split("/") if segment not in ("", ".")]
     ending = "/" if segments and text.endswith(("/", "/.")) else ""
     return "/".join(segments) + ending
@@ -43,16 +49,17 @@ def _refusal(text: str) -> str | None:
     segments = text.split("/")
     if "\0" in text or "%00" in text:
         return "holds a NUL, which no file's name can"
-    if any(unicodedata.category(char) in ("Cc", "Cs") for char in text):
+    if _UNPRINTABLE.search(text):
         return "holds control characters or lone surrogates: leave them out"
     if text.startswith("/"):
         return "begins with '/': name a path below the root of destination {}"
     if ".." in segments:
         return "leaves destination {}"
-    if any(segment.startswith(RESERVED) for segment in segments):
+    if RESERVED in text and any(segment.startswith(RESERVED) for segment in segments):
         return f"has a name that begins with '{RESERVED}', which is kept for files on their way"
-    if any(len(segment.encode()) > LONGEST_NAME for segment in segments):
+    length = len(text.encode())
+    if length > LONGEST_NAME and any(len(segment.encode()) > LONGEST_NAME for segment in segments):
         return f"has a name of more than {LONGEST_NAME} bytes: shorten it"
-    if len(text.encode()) > LONGEST_PATH:
+    if length > LONGEST_PATH:
         return f"is longer than {LONGEST_PATH} bytes: shorten it"
     return None

@@ -8,6 +8,7 @@ redirect nor a name that resolves to an inside address leads past the rules.
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import unquote
 
@@ -32,6 +33,8 @@ _NOT_PUBLIC_6 = tuple(IPv6Network(text) for text in ("2001::/23", "2001:db8::/32
 _TRANSLATED = IPv6Network("64:ff9b::/96")
 _COMPATIBLE = IPv6Network("::/96")
 _MOST_DECODINGS = 5
+_ADDRESSES = 1024
+"""Addresses of which it is remembered what they are: those of many URLs are few."""
 
 
 def embedded(address: Address) -> IPv4Address | None:
@@ -45,6 +48,7 @@ def embedded(address: Address) -> IPv4Address | None:
     return None
 
 
+@lru_cache(_ADDRESSES)
 def is_public(address: Address) -> bool:
     """Tell whether anyone on the internet may reach an address: neither inside a network nor of special use."""
     inner = embedded(address)
@@ -97,6 +101,8 @@ class Prefix:
             return False
         if not (url.host.endswith(f".{self.host}") if self.subdomains else url.host == self.host):
             return False
+        if self.path == "/":
+            return True
         start = self.path if self.path.endswith("/") else f"{self.path}/"
         return all(path == self.path or path.startswith(start) for path in _readings(url.path))
 
@@ -105,6 +111,7 @@ class Prefix:
         return not self.subdomains and _literal(self.host) == address
 
 
+@lru_cache(_ADDRESSES)
 def _literal(host: str) -> Address | None:
     try:
         return ip_address(host)
@@ -114,6 +121,9 @@ def _literal(host: str) -> Address | None:
 
 def _readings(path: str) -> Iterator[str]:
     """Yield the paths that a server, or one behind it, may make of an encoded one."""
+    if "%" not in path and "\\" not in path:
+        yield without_dots(path)
+        return
     for _ in range(_MOST_DECODINGS):
         decoded = unquote(path)
         yield without_dots(decoded)
@@ -194,8 +204,10 @@ class SourcePolicy:
         """Tell whether to connect to ``address`` for the sake of ``url``."""
         if url.origin in self.trusted:
             return True
+        if is_public(address):
+            return True
         forms = [form for form in (address, embedded(address)) if form is not None]
-        if is_public(address) or any(form in network for form in forms for network in self.networks):
+        if any(form in network for form in forms for network in self.networks):
             return True
         return any(rule.names(address) and rule.matches(url) for rule in self.rules or ())
 

@@ -7,8 +7,8 @@ Which URLs are allowed is the business of ``datamover.registry.sources``.
 
 import re
 import socket
-import unicodedata
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -23,10 +23,18 @@ _REST = re.compile(r"//([^/?#]*)([^?#]*)(?:\?([^#]*))?(?:#.*)?", re.DOTALL)
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::(\d*))?")
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"\d+|0x[0-9a-f]*")
+_UNSENDABLE = re.compile(r"[\0-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters and lone surrogates."""
 _LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ENCODED_DOT = re.compile(r"%2e", re.IGNORECASE)
+_DOTS = re.compile(r"/(?:\.|%2e){1,2}(?:/|\Z)", re.IGNORECASE)
+_PLAIN = re.compile(r"[/:@!$&'()*+,;=~A-Za-z0-9_.-]*")
+"""What needs no encoding wherever it stands."""
 _PATH_SAFE = "/:@!$&'()*+,;=~%"
 _QUERY_SAFE = _PATH_SAFE + "?"
+_LONGEST_HOST = 253
+_HOSTS = 1024
+"""Hosts that are remembered: those of many URLs are few."""
 
 
 def shown(url: str) -> str:
@@ -35,21 +43,23 @@ def shown(url: str) -> str:
     Never raises: what cannot be read as a URL is told as little more than that.
     """
     try:
-        parts = urlsplit("".join(quote(char) if unicodedata.category(char) in ("Cc", "Cs") else char for char in url))
+        parts = urlsplit(_UNSENDABLE.sub(lambda match: quote(match[0]), url))
         parts.port  # noqa: B018
     except (ValueError, UnicodeError):
         return "a URL that cannot be read"
     if parts.netloc.count("@") > 1 or "\\" in parts.netloc:
         return f"{parts.scheme}://…"
     host = parts.netloc.rpartition("@")[2]
-    query = "&".join(_masked(field) for field in parts.query.split("&")) if parts.query else ""
     start = f"{parts.scheme}:" if parts.scheme else ""
-    return f"{start}{'//' if parts.netloc else ''}{host}{parts.path}{'?' if query else ''}{query}"
+    return f"{start}{'//' if parts.netloc else ''}{host}{parts.path}{_masked(parts.query)}"
 
 
-def _masked(field: str) -> str:
-    name, equals, _ = field.partition("=")
-    return f"{name}=***" if equals else "***"
+def _masked(query: str | None) -> str:
+    """Return a query, with its question mark, without its values; "" for none."""
+    if not query:
+        return ""
+    fields = (field.partition("=") for field in query.split("&"))
+    return "?" + "&".join(f"{name}=***" if equals else "***" for name, equals, _ in fields)
 
 
 def canonical_host(host: str) -> str:
@@ -57,6 +67,11 @@ def canonical_host(host: str) -> str:
 
     Whatever a C library would take for an IPv4 address ("2130706433", "0x7f.1") is one. Raises ValueError.
     """
+    return _canonical_host(host) if len(host) <= _LONGEST_HOST else _canonical_host.__wrapped__(host)
+
+
+@lru_cache(_HOSTS)
+def _canonical_host(host: str) -> str:
     if host.startswith("["):
         return str(IPv6Address(host[1:-1]))
     if not host.isascii():
@@ -68,13 +83,15 @@ def canonical_host(host: str) -> str:
             return str(IPv4Address(socket.inet_aton(host)))
         except OSError:
             raise ValueError("not an IPv4 address") from None
-    if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
+    if len(host) > _LONGEST_HOST or not all(_LABEL.fullmatch(label) for label in labels):
         raise ValueError("not a host name")
     return host
 
 
 def without_dots(path: str) -> str:
     """Return an absolute path with its "." and ".." segments, encoded ones too, taken out (RFC 3986 5.2.4)."""
+    if path.startswith("/") and not _DOTS.search(path):
+        return path
     kept: list[str] = []
     segments = path.split("/")[1:]
     for index, segment in enumerate(segments):
@@ -109,7 +126,7 @@ class WebUrl:
         Raises UnsupportedScheme and InvalidRequest; neither repeats a login or a query's value.
         """
         text = text.strip(" ")
-        if any(unicodedata.category(char) in ("Cc", "Cs") for char in text):
+        if _UNSENDABLE.search(text):
             raise InvalidRequest("the source URL holds control characters: percent-encode them")
         scheme = _SCHEME.match(text)
         if scheme is None:
@@ -139,10 +156,7 @@ class WebUrl:
     @property
     def address(self) -> IPv4Address | IPv6Address | None:
         """The host where it is an address, None where it is a name."""
-        try:
-            return ip_address(self.host)
-        except ValueError:
-            return None
+        return _address(self.host)
 
     @property
     def authority(self) -> str:
@@ -157,11 +171,16 @@ class WebUrl:
     @property
     def text(self) -> str:
         """The whole URL; may hold a signature: show ``shown``, never this."""
-        return f"{self.scheme}://{self.authority}{self.path}" + ("" if self.query is None else f"?{self.query}")
+        return self._start if self.query is None else f"{self._start}?{self.query}"
 
     @property
     def shown(self) -> str:
-        return shown(self.text)
+        """The URL as it may be told: what the function of this name makes of ``text``."""
+        return self._start + _masked(self.query)
+
+    @property
+    def _start(self) -> str:
+        return f"{self.scheme}://{self.authority}{self.path}"
 
     def join(self, reference: str) -> "WebUrl":
         """Return what ``reference``, relative or not, means here (RFC 3986 5.2); raises like ``parse``."""
@@ -172,4 +191,13 @@ class WebUrl:
 
 
 def _quoted(text: str, safe: str) -> str:
-    return quote(_LONE_PERCENT.sub("%25", text), safe=safe)
+    return text if _PLAIN.fullmatch(text) else quote(_LONE_PERCENT.sub("%25", text), safe=safe)
+
+
+@lru_cache(_HOSTS)
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    """Return the address that a canonical host is, None for a name."""
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None

@@ -20,6 +20,7 @@ from datamover import config
 from datamover.errors import ConfigError, StartError, Unavailable
 from datamover.jobs.database import Cursor, Database, Json, given
 from datamover.jobs.migrate import Migration, available, migrate
+from datamover.jobs.sql import Queries
 from tests.servers.postgres import Postgres, address, running, shared
 
 PATIENCE = 15.0
@@ -278,6 +279,27 @@ async def test_lost_while_committing(url: str) -> None:
         await backends(killer)
         with pytest.raises(Unavailable, match="may or may not be stored"):
             await committing
+
+
+@pytest_twisted.ensureDeferred
+async def test_prepared(url: str) -> None:
+    """A statement is prepared once a connection, whatever becomes of the transaction or the caller that did it."""
+    statement = Queries("-- name: many\n-- prepared: n integer\nSELECT n %% 7 AS n FROM generate_series(1, %(n)s) n;")[
+        "many"
+    ]
+    async with opened(url, 1) as database:
+
+        async def refuse(cursor: Cursor) -> None:
+            assert len(await cursor.fetch(statement, {"n": 3})) == 3
+            raise ValueError("no")
+
+        calling = Deferred.fromCoroutine(database.fetch(statement, {"n": 1}))
+        calling.addErrback(_expect_cancelled)
+        calling.cancel()
+        with pytest.raises(ValueError, match="no"):
+            await database.transaction(refuse)
+        assert await database.fetch(statement, {"n": 2}) == [{"n": 1}, {"n": 2}]
+        assert [row["name"] for row in await database.fetch("SELECT name FROM pg_prepared_statements")] == ["many"]
 
 
 @pytest_twisted.ensureDeferred

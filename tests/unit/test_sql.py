@@ -2,7 +2,7 @@
 
 import pytest
 
-from datamover.jobs.sql import Queries
+from datamover.jobs.sql import Prepared, Queries
 
 
 def test_loads_every_statement() -> None:
@@ -12,6 +12,18 @@ def test_loads_every_statement() -> None:
     assert queries.claim == queries["claim"]
     assert queries.claim.startswith("WITH ")
     assert not any(line.startswith("--") for name in queries.names() for line in queries[name].splitlines())
+
+
+def test_prepared() -> None:
+    """A block that gives its parameters' types is a statement to be planned once; what is sent then names it alone."""
+    queries = Queries(
+        "-- name: a\n-- prepared: x integer, y text[]\nSELECT %(y)s, %(x)s %% %(x)s;\n-- name: b\nSELECT 1;"
+    )
+    prepared = queries["a"]
+    assert isinstance(prepared, Prepared)
+    assert prepared.preparation == "PREPARE a (integer, text[]) AS SELECT $2, $1 % $1;"
+    assert prepared.execution == "EXECUTE a (%(x)s, %(y)s)"
+    assert not isinstance(queries["b"], Prepared)
 
 
 def test_unknown_name() -> None:

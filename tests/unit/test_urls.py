@@ -1,6 +1,8 @@
 """URLs are read once and the same way by everyone."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from datamover.errors import InvalidRequest, UnsupportedScheme
 from datamover.registry.urls import WebUrl, canonical_host, shown, without_dots
@@ -100,6 +102,17 @@ def test_what_is_not_a_url(text: str, error: type[Exception], words: str) -> Non
 def test_what_is_told_of_a_url(url: str, told: str) -> None:
     """What is shown of a URL has no login and no value of its query, whatever was given."""
     assert shown(url) == told
+
+
+@given(st.text("ab/.?&=#@:%[]é\\ ", max_size=12))
+def test_a_url_tells_of_itself_what_is_told_of_its_text(rest: str) -> None:
+    """What was read of a URL need not be read again to be shown."""
+    try:
+        url = WebUrl.parse(f"https://example.org{rest}")
+    except InvalidRequest:
+        return
+    assert url.shown == shown(url.text)
+    assert WebUrl.parse(url.text) == url
 
 
 def test_a_query_is_not_in_the_repr() -> None:
