@@ -8,7 +8,8 @@ are and leave as the server's window allows. What is in them, and how much may b
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +24,10 @@ from datamover.protocols.sftp.ciphers import Piece
 from datamover.protocols.sftp.messages import Status
 from datamover.protocols.sftp.wire import Malformed, Reader, number, string, words
 
-WINDOW = 16 * 2**20
+WINDOW = 64 * 2**20
 """Bytes that the server may send before they are taken; the bytes asked for are what bounds them."""
-PACKET = 2**16
+PACKET = 2**17
+"""Bytes of the largest message of data that the server may send; OpenSSH fills it when it gets ahead of the socket."""
 LARGEST = 2**20
 """Bytes of the largest answer that is taken."""
 FAR = 0.005
@@ -66,13 +68,14 @@ class SftpChannel(SSHChannel):
         super().__init__(localWindow=WINDOW, localMaxPacket=PACKET)
         self.opened: Deferred[dict[bytes, bytes]] = Deferred()
         self.failure: DataMoverError | None = None
-        self._clock = clock
+        self.clock = clock
         self._idle_timeout = idle_timeout
         self._queue: deque[Piece] = deque()
         self._waiting: dict[int, _Waiting] = {}
         self._quickest = math.inf
         """Seconds of the quickest answer: little more than the way there and back."""
         self._next = 0
+        self._together = 0
         self._chunks: deque[memoryview] = deque()
         self._have = 0
         self._length: int | None = None
@@ -81,14 +84,19 @@ class SftpChannel(SSHChannel):
         self._packets = 0
 
     @property
+    def distance(self) -> float:
+        """Seconds there and back, as the quickest answer took; 0 before the first."""
+        return 0.0 if math.isinf(self._quickest) else self._quickest
+
+    @property
     def held_back(self) -> bool:
         """Tell whether requests wait for the window of a server that is so far away that it tells on the speed."""
-        return bool(self._queue) and self._quickest > FAR
+        return bool(self._queue) and self.distance > FAR
 
     # Asking -------------------------------------------------------------------------------------------------
 
     def request(self, kind: int, *pieces: Piece, expect: int | None = None) -> Deferred[Any]:
-        """Send one request; fires with the answer's value, None for a plain "OK".
+        """Send one request; fires with the answer's value: None for a plain "OK", the pieces of what was READ.
 
         Fails with Status where the server refuses, with ConnectionLost or Stalled where it does not answer.
         Cancelling lets go of the answer; a handle that comes nevertheless is closed.
@@ -97,14 +105,25 @@ class SftpChannel(SSHChannel):
         if self.failure is not None:
             answer.errback(again(self.failure))
             return answer
+        if not self._waiting:
+            self._mark()
         self._next = self._next % (2**32 - 1) + 1
         expected = _EXPECTED.get(kind, messages.STATUS) if expect is None else expect
-        self._waiting[self._next] = _Waiting(kind, expected, answer, self._clock.seconds())
+        self._waiting[self._next] = _Waiting(kind, expected, answer, self.clock.seconds())
         self._post(kind, (number(self._next), *pieces))
         if self._timer is None:
-            self._mark()
-            self._timer = self._clock.callLater(self._idle_timeout, self._check)
+            self._timer = self.clock.callLater(self._idle_timeout, self._check)
         return answer
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Let what is asked within leave at its end, in as few packets as it fits into."""
+        self._together += 1
+        try:
+            yield
+        finally:
+            self._together -= 1
+            self._pump()
 
     def _post(self, kind: int, pieces: tuple[Piece, ...]) -> None:
         self._queue.append(number(1 + sum(map(len, pieces))) + kind.to_bytes(1, "big"))
@@ -112,6 +131,8 @@ class SftpChannel(SSHChannel):
         self._pump()
 
     def _pump(self) -> None:
+        if self._together:
+            return
         while self._queue and self.remoteWindowLeft > 0 and not self.localClosed:
             room = min(self.remoteWindowLeft, self.remoteMaxPacket)
             taken: list[Piece] = []
@@ -141,6 +162,8 @@ class SftpChannel(SSHChannel):
         self._mark()
         self._chunks.append(data)
         self._have += len(data)
+        if self._length is not None and self._have < self._length:
+            return
         try:
             while self._take_answer():
                 pass
@@ -161,19 +184,25 @@ class SftpChannel(SSHChannel):
         length, self._length = self._length, None
         head = self._take(5)
         kind, key = head[0], int.from_bytes(head[1:], "big")
-        body = self._take_data(length - 5) if kind == messages.DATA else self._take(length - 5)
+        if kind == messages.DATA:
+            self._deliver(kind, key, self._take_data(length - 5))
+            return True
+        body = self._take(length - 5)
         if kind == messages.ANSWER_VERSION:
             key, body = 0, head[1:] + body
-        self._deliver(kind, key, body)
+        self._deliver(kind, key, _value(kind, body))
         return True
 
-    def _take_data(self, length: int) -> bytes:
+    def _take_data(self, length: int) -> list[memoryview]:
         if length < 4 or int.from_bytes(self._take(4), "big") != length - 4:
             raise Malformed("data of another length than was told")
-        return self._take(length - 4)
+        return self._take_pieces(length - 4)
 
     def _take(self, count: int) -> bytes:
-        """Return the next bytes; those of a whole answer are copied this once."""
+        return b"".join(self._take_pieces(count))
+
+    def _take_pieces(self, count: int) -> list[memoryview]:
+        """Return the next bytes as they came, uncopied."""
         self._have -= count
         parts = []
         while count:
@@ -183,17 +212,14 @@ class SftpChannel(SSHChannel):
                 view = view[:count]
             parts.append(view)
             count -= len(view)
-        return b"".join(parts)
+        return parts
 
-    def _deliver(self, kind: int, key: int, body: bytes) -> None:
+    def _deliver(self, kind: int, key: int, value: Any) -> None:
         asked = self._waiting.pop(key, None)
         if asked is None:
             raise Malformed("an answer to nothing that was asked")
         answer = asked.answer
-        self._quickest = min(self._quickest, self._clock.seconds() - asked.at)
-        if not self._waiting:
-            self._stop_timer()
-        value = _value(kind, body)
+        self._quickest = min(self._quickest, self.clock.seconds() - asked.at)
         if answer.called:
             if asked.kind in _OPENED and kind == messages.HANDLE:
                 self.request(messages.CLOSE, string(value)).addErrback(lambda _: None)
@@ -211,13 +237,11 @@ class SftpChannel(SSHChannel):
             self.conn.sendClose(self)  # type: ignore[union-attr]
             return
         asked = self.conn.sendRequest(self, b"subsystem", string(b"sftp"), wantReply=1)  # type: ignore[union-attr]
-        asked.addCallbacks(self._subsystem, self._no_subsystem)
-
-    def _subsystem(self, _: object) -> None:
-        if self.failure is None:
-            now = self._clock.seconds()
-            self._waiting[0] = _Waiting(messages.INIT, messages.ANSWER_VERSION, self.opened, now)
-            self._post(messages.INIT, (number(messages.VERSION),))
+        asked.addErrback(self._no_subsystem)
+        # Without waiting for that answer: a server that refuses lets go of what comes behind.
+        now = self.clock.seconds()
+        self._waiting[0] = _Waiting(messages.INIT, messages.ANSWER_VERSION, self.opened, now)
+        self._post(messages.INIT, (number(messages.VERSION),))
 
     def _no_subsystem(self, _: object) -> None:
         lost = self.conn.transport.failure  # type: ignore[union-attr]
@@ -258,7 +282,7 @@ class SftpChannel(SSHChannel):
     # Silence ------------------------------------------------------------------------------------------------
 
     def _mark(self) -> None:
-        self._heard = self._clock.seconds()
+        self._heard = self.clock.seconds()
         self._packets = self.conn.transport.received  # type: ignore[union-attr]
 
     def _stop_timer(self) -> None:
@@ -267,9 +291,12 @@ class SftpChannel(SSHChannel):
             self._timer = None
 
     def _check(self) -> None:
-        left = self._heard + self._idle_timeout - self._clock.seconds()
+        if not self._waiting:
+            self._timer = None
+            return
+        left = self._heard + self._idle_timeout - self.clock.seconds()
         if left > 0:
-            self._timer = self._clock.callLater(left, self._check)
+            self._timer = self.clock.callLater(left, self._check)
             return
         self._timer = None
         transport: Any = self.conn.transport  # type: ignore[union-attr]

@@ -143,18 +143,25 @@ class SftpPlace:
             try:
                 real = await self._tree.target(lease.link, session, path)
                 # Looked at first: to open a device can already do something to it.
-                self._check_regular(path, await session.stat(real))
+                there = self._check_regular(path, await session.stat(real))
                 handle = await session.open_file(real, messages.FOR_READING)
-                found = await session.look(handle)
-                self._check_regular(path, found)
+                source = SftpSource(lease, session, handle, path, self._refusals)
             except BaseException:
                 if handle is not None:
                     session.close_later(handle)
                 lease.give_back()
                 raise
-            same = identity is not None and found.identity == identity and offset <= (found.size or 0)
-            name = posixpath.basename(path.rstrip("/"))
-            return SftpSource(lease, session, handle, found, name, offset if same else 0, path, self._refusals)
+            try:
+                with session.together():
+                    looking = session.look(handle)
+                    source.begin(there, offset, identity)
+                found = self._check_regular(path, await looking)
+                if found != there:
+                    source.begin(found, offset, identity)
+            except BaseException:
+                await source.close()
+                raise
+            return source
 
     async def _look(self, path: str) -> Inspection:
         link = await self._link()
@@ -199,13 +206,14 @@ class SftpPlace:
         if found.size is None or found.size < offset:
             raise self._refusals.short(part, found.size or 0, offset)
 
-    def _check_regular(self, path: str, found: Attributes | None) -> None:
+    def _check_regular(self, path: str, found: Attributes | None) -> Attributes:
         if found is None:
             raise Status(messages.NO_SUCH_FILE, "No such file")
         if found.directory:
             raise self._refusals.unusable(path, "is a directory where a file is needed; name a file")
         if not found.regular or found.size is None:
             raise self._refusals.unusable(path, "is not a regular file; remove it or take another name")
+        return found
 
     async def _replace(self, session: Session, old: bytes, new: bytes, target: str) -> None:
         if session.can(messages.POSIX_RENAME):

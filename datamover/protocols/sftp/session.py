@@ -6,6 +6,7 @@ absolute bytes.
 
 import struct
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -36,20 +37,31 @@ class Session:
         self._extensions: dict[bytes, bytes] = {}
 
     async def open(self) -> None:
-        """Wait for the channel and learn what the server can do."""
+        """Wait for the channel and learn what the server can do; its sizes come a little later, and are small till then."""
         self._extensions = await self.channel.opened
-        if not self.can(messages.LIMITS):
-            return
+        if self.can(messages.LIMITS):
+            self._extended(messages.LIMITS, expect=messages.EXTENDED_REPLY).addCallbacks(
+                self._learn_limits, lambda _: None
+            )
+
+    def _learn_limits(self, told: bytes) -> None:
+        answer = Reader(told)
         try:
-            answer = Reader(await self._extended(messages.LIMITS, expect=messages.EXTENDED_REPLY))
             _, read, write, _ = (answer.long() for _ in range(4))
-        except (Status, Malformed):
+        except Malformed:
             return
         self.read_size = min(read or _READ_SIZE, _LARGEST_READ)
         self.write_size = min(write or _WRITE_SIZE, _LARGEST_WRITE)
 
     def can(self, extension: bytes) -> bool:
         return extension in self._extensions
+
+    def together(self) -> AbstractContextManager[None]:
+        """Let what is asked within, each answer a Deferred of its own, leave at once and in as few packets as it can.
+
+        A server does one after the other: what is asked of an open handle may stand behind its WRITEs.
+        """
+        return self.channel.together()
 
     # Names --------------------------------------------------------------------------------------------------
 
@@ -138,8 +150,8 @@ class Session:
         """Open a file; fires with its handle. Cancelled, a handle that still comes is closed."""
         return self.channel.request(messages.OPEN, string(path), number(flags), attributes.packed())
 
-    def read(self, handle: bytes, offset: int, length: int) -> Deferred[bytes]:
-        """Read up to ``length`` bytes; fails with the status EOF behind the end."""
+    def read(self, handle: bytes, offset: int, length: int) -> Deferred[list[memoryview]]:
+        """Read up to ``length`` bytes, in pieces; fails with the status EOF behind the end."""
         return self.channel.request(messages.READ, string(handle), _OFFSET.pack(offset, length))
 
     def write(self, handle: bytes, offset: int, pieces: Iterable[bytes | memoryview], size: int) -> Deferred[None]:

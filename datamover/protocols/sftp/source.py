@@ -1,5 +1,6 @@
 """One file of a file server being read: many requests under way, the bytes handed over in order."""
 
+import posixpath
 from collections import deque
 
 from twisted.internet.defer import Deferred
@@ -7,53 +8,83 @@ from twisted.python.failure import Failure
 
 from datamover.protocols.base import Inspection
 from datamover.protocols.sftp import messages
-from datamover.protocols.sftp.lanes import Lane
 from datamover.protocols.sftp.link import Lease
 from datamover.protocols.sftp.messages import Attributes, Status
 from datamover.protocols.sftp.refusals import Refusals
 from datamover.protocols.sftp.session import Session
+from datamover.protocols.sftp.window import Window
 
-BUDGET = 8 * 2**20
-"""Bytes asked for, or come and not yet taken."""
+PIECE = 2**20
+"""Bytes that are handed over at once, where there are so many: the way of each through the engine has its cost."""
+_PIECES = 4
+"""Of one window, at least."""
+
+
+class _Request:
+    """A range of the file that one READ asks for, and others where answers are short; its piece is told the end."""
+
+    def __init__(self, piece: "_Piece", offset: int, length: int) -> None:
+        self._piece = piece
+        self._offset = offset
+        self._left = length
+        self.parts: list[memoryview] = []
+        self.short = False
+        """It came in several answers, some asked for later."""
+        self._ask()
+
+    def _ask(self) -> None:
+        self._piece.read(self._offset, self._left).addCallbacks(self._came, self._piece.failed)
+
+    def _came(self, parts: list[memoryview]) -> None:
+        if self._piece.whole.called:
+            return
+        size = sum(map(len, parts))
+        self.parts += parts
+        self._offset += size
+        self._left -= size
+        if self._left > 0 and size:
+            self.short = True
+            self._ask()
+        elif self._left:
+            self._piece.failed(Failure(Status(messages.FAILURE, "an answer of no bytes, or of too many")))  # type: ignore[no-untyped-call]
+        else:
+            self._piece.came()
 
 
 class _Piece:
-    """A range of the file that was asked for; ``whole`` fires when all of it has come."""
+    """A range of the file that was asked for; ``whole`` fires with its bytes when all of them have come."""
 
     def __init__(self, session: Session, handle: bytes, offset: int, length: int) -> None:
         self._session = session
         self._handle = handle
-        self._offset = offset
-        self._left = length
-        self._parts: list[bytes] = []
-        self.short = False
-        """It came in several answers, some asked for later."""
         self.whole: Deferred[bytes] = Deferred()
-        self._ask()
+        self.short = False
+        """Some of it was asked for later than the rest."""
+        size = session.read_size
+        starts = range(offset, offset + length, size)
+        self._missing = len(starts)
+        self._requests: list[_Request] = []
+        with session.together():
+            for start in starts:
+                self._requests.append(_Request(self, start, min(size, offset + length - start)))
 
-    def _ask(self) -> None:
-        self._session.read(self._handle, self._offset, self._left).addCallbacks(self._came, self._failed)
+    def read(self, offset: int, length: int) -> Deferred[list[memoryview]]:
+        return self._session.read(self._handle, offset, length)
 
-    def _came(self, data: bytes) -> None:
-        if self.whole.called:
-            return
-        self._parts.append(data)
-        self._offset += len(data)
-        self._left -= len(data)
-        if self._left > 0 and data:
-            self.short = True
-            self._ask()
-        elif self._left:
-            self._failed(Failure(Status(messages.FAILURE, "an answer of no bytes, or of too many")))  # type: ignore[no-untyped-call]
-        else:
-            parts, self._parts = self._parts, []
-            self.whole.callback(parts[0] if len(parts) == 1 else b"".join(parts))
+    def came(self) -> None:
+        self._missing -= 1
+        if not self._missing:
+            requests, self._requests = self._requests, []
+            self.short = any(request.short for request in requests)
+            self.whole.callback(b"".join([part for request in requests for part in request.parts]))
 
-    def _failed(self, failure: Failure) -> None:
+    def failed(self, failure: Failure) -> None:
         if not self.whole.called:
+            self._requests = []
             self.whole.errback(failure)
 
     def forget(self) -> None:
+        self._requests = []
         self.whole.addErrback(lambda _: None)
         self.whole.cancel()
 
@@ -61,22 +92,29 @@ class _Piece:
 class SftpSource:
     """``protocols.base.Source`` of a file on a server; holds a channel's lease and a handle until it is closed."""
 
-    def __init__(
-        self, lease: Lease, session: Session, handle: bytes, found: Attributes, name: str, offset: int, path: str,
-        refusals: Refusals,
-    ) -> None:  # fmt: skip
+    def __init__(self, lease: Lease, session: Session, handle: bytes, path: str, refusals: Refusals) -> None:
         self._lease = lease
         self._session = session
         self._handle: bytes | None = handle
-        self._found = found
-        self._size = found.size or 0
-        self._inspection = Inspection(name, self._size, found.identity, found.modified)
-        self._offset = self._position = self._asked = offset
+        self._window = Window(session.channel)
         self._path = path
         self._refusals = refusals
         self._pieces: deque[_Piece] = deque()
         self._look: Deferred[Attributes] | None = None
-        self._beyond: Deferred[bytes] | None = None
+        self._beyond: Deferred[list[memoryview]] | None = None
+
+    def begin(self, found: Attributes, offset: int, identity: str | None) -> None:
+        """Ask for the first bytes of a file that was ``found`` so: from ``offset`` if it still has ``identity``.
+
+        Called again, it forgets what was asked for before.
+        """
+        self._forget()
+        self._found = found
+        self._size = found.size or 0
+        same = identity is not None and found.identity == identity and offset <= self._size
+        self._offset = self._position = self._asked = offset if same else 0
+        name = posixpath.basename(self._path.rstrip("/"))
+        self._inspection = Inspection(name, self._size, found.identity, found.modified)
         self._checked = False
         self._ask()
 
@@ -95,16 +133,23 @@ class SftpSource:
             if self._pieces:
                 data = await self._first()
                 self._position += len(data)
+                self._window.took(len(data))
                 self._ask()
             if self._position == self._size and not self._checked:
                 await self._check_unchanged()
             return data
 
     async def close(self) -> None:
-        """Close the file; completes when the server has answered, or cannot."""
+        """Let go of the file, without waiting for the server: nothing depends on its answer."""
         handle, self._handle = self._handle, None
         if handle is None:
             return
+        self._window.close()
+        self._forget()
+        self._session.close_later(handle)
+        self._lease.give_back()
+
+    def _forget(self) -> None:
         for piece in self._pieces:
             piece.forget()
         self._pieces.clear()
@@ -112,7 +157,7 @@ class SftpSource:
             if pending is not None:
                 pending.addErrback(lambda _: None)
                 pending.cancel()
-        await Lane(self._lease, self._session, handle).close()
+        self._look = self._beyond = None
 
     async def _first(self) -> bytes:
         piece = self._pieces[0]
@@ -132,11 +177,15 @@ class SftpSource:
         return data
 
     def _ask(self) -> None:
-        """Keep the budget's worth under way, and behind the last bytes a look at whether the file is still the same."""
+        """Keep the window full, and behind the last bytes have a look at whether the file is still the same."""
         if self._handle is None:
             return
-        while self._asked < self._size and self._asked - self._position < BUDGET:
-            length = min(self._session.read_size, self._size - self._asked)
+        window, size = self._window.size, self._session.read_size
+        most = max(min(PIECE, window // _PIECES) // size, 1) * size
+        while self._asked < self._size:
+            length = min(most, self._size - self._asked)
+            if self._pieces and self._asked + length - self._position > window:
+                break
             self._pieces.append(_Piece(self._session, self._handle, self._asked, length))
             self._asked += length
         if self._asked == self._size and self._beyond is None:

@@ -46,6 +46,8 @@ _KEX = (
 _SMALLEST_GROUP = 2048
 _DISCONNECT, _KEXINIT, _KEX_FIRST, _GEX_REQUEST, _CHANNEL_DATA = 1, 20, 30, 34, 94
 _BY_APPLICATION = 11
+_AT_ONCE = 2**18
+"""Bytes taken from the socket, or given to it, in one call: every call costs more than what it copies."""
 
 
 class _Keys:
@@ -118,6 +120,7 @@ class Transport(SSHClientTransport):
     def connectionMade(self) -> None:
         self.transport.setTcpNoDelay(True)
         self.transport.setTcpKeepAlive(True)
+        self.transport.bufferSize = self.transport.SEND_LIMIT = _AT_ONCE
         self.transport.write(self.ourVersionString + b"\r\n")
         self.currentEncryptions = _Keys(b"none", b"none", b"none", b"none")
         self._gotNewKeys = 0
@@ -186,12 +189,13 @@ class Transport(SSHClientTransport):
 
     def _take_packets(self) -> None:
         buffer, offset = self.buf, 0
+        view, end = memoryview(buffer), len(buffer)
         while self.failure is None:
             opener: Opener = self.currentEncryptions.opener
             length = opener.length(buffer, offset)
-            if length is None or len(buffer) - offset < length:
+            if length is None or end - offset < length:
                 break
-            message = opener.open(self.incomingPacketSequence, buffer, offset, length)
+            message = opener.open(self.incomingPacketSequence, view, offset, length)
             self.incomingPacketSequence = (self.incomingPacketSequence + 1) % 2**32
             offset += length
             self.received += 1
@@ -200,7 +204,8 @@ class Transport(SSHClientTransport):
                 self.service.data(message)  # type: ignore[union-attr]
             else:
                 self.dispatchMessage(kind, bytes(message[1:]))  # type: ignore[no-untyped-call]
-            self._rekey_in_time(opener)
+            if opener.octets > self.REKEY_OCTETS or opener.packets > self.REKEY_PACKETS:
+                self._change_keys()
         self.buf = buffer[offset:]
 
     def sendPacket(self, messageType: int, payload: bytes) -> None:
@@ -216,14 +221,13 @@ class Transport(SSHClientTransport):
         message = (kind.to_bytes(1, "big"), *pieces)
         self.transport.writeSequence(sealer.seal(self.outgoingPacketSequence, message))
         self.outgoingPacketSequence = (self.outgoingPacketSequence + 1) % 2**32
-        if kind == _CHANNEL_DATA:
-            self._rekey_in_time(sealer)
+        if kind == _CHANNEL_DATA and (sealer.octets > self.REKEY_OCTETS or sealer.packets > self.REKEY_PACKETS):
+            self._change_keys()
 
     # Keys ---------------------------------------------------------------------------------------------------
 
-    def _rekey_in_time(self, half: Sealer | Opener) -> None:
-        spent = half.octets > self.REKEY_OCTETS or half.packets > self.REKEY_PACKETS
-        if spent and self.logged_in and self._keyExchangeState == self._KEY_EXCHANGE_NONE:
+    def _change_keys(self) -> None:
+        if self.logged_in and self._keyExchangeState == self._KEY_EXCHANGE_NONE:
             self.sendKexInit()  # type: ignore[no-untyped-call]
 
     def ssh_KEXINIT(self, packet: bytes) -> None:
