@@ -150,9 +150,14 @@ class Session:
         """Open a file; fires with its handle. Cancelled, a handle that still comes is closed."""
         return self.channel.request(messages.OPEN, string(path), number(flags), attributes.packed())
 
-    def read(self, handle: bytes, offset: int, length: int) -> Deferred[list[memoryview]]:
-        """Read up to ``length`` bytes, in pieces; fails with the status EOF behind the end."""
-        return self.channel.request(messages.READ, string(handle), _OFFSET.pack(offset, length))
+    def read(self, handle: bytes, offset: int, into: memoryview) -> Deferred[int]:
+        """Read up to as many bytes as there is room; fires with their number, fails with the status EOF behind the end.
+
+        Nothing is put ``into`` it any more once the answer is there, or cancelled.
+        """
+        return self.channel.request(
+            messages.READ, string(handle), _OFFSET.pack(offset, len(into)), into=into
+        )
 
     def write(self, handle: bytes, offset: int, pieces: Iterable[bytes | memoryview], size: int) -> Deferred[None]:
         """Write ``pieces``, ``size`` bytes together."""

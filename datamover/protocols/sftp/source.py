@@ -23,32 +23,27 @@ _PIECES = 4
 class _Request:
     """A range of the file that one READ asks for, and others where answers are short; its piece is told the end."""
 
-    def __init__(self, piece: "_Piece", offset: int, length: int) -> None:
+    def __init__(self, piece: "_Piece", offset: int, room: memoryview) -> None:
         self._piece = piece
         self._offset = offset
-        self._left = length
-        self.parts: list[memoryview] = []
-        self.short = False
-        """It came in several answers, some asked for later."""
+        self._room = room
         self._ask()
 
     def _ask(self) -> None:
-        self._piece.read(self._offset, self._left).addCallbacks(self._came, self._piece.failed)
+        self._piece.read(self._offset, self._room).addCallbacks(self._came, self._piece.failed)
 
-    def _came(self, parts: list[memoryview]) -> None:
+    def _came(self, size: int) -> None:
         if self._piece.whole.called:
             return
-        size = sum(map(len, parts))
-        self.parts += parts
         self._offset += size
-        self._left -= size
-        if self._left > 0 and size:
-            self.short = True
-            self._ask()
-        elif self._left:
-            self._piece.failed(Failure(Status(messages.FAILURE, "an answer of no bytes, or of too many")))  # type: ignore[no-untyped-call]
-        else:
+        self._room = self._room[size:]
+        if not self._room:
             self._piece.came()
+        elif size:
+            self._piece.short = True
+            self._ask()
+        else:
+            self._piece.failed(Failure(Status(messages.FAILURE, "an answer of no bytes")))  # type: ignore[no-untyped-call]
 
 
 class _Piece:
@@ -57,34 +52,30 @@ class _Piece:
     def __init__(self, session: Session, handle: bytes, offset: int, length: int) -> None:
         self._session = session
         self._handle = handle
-        self.whole: Deferred[bytes] = Deferred()
+        self._data = bytearray(length)
+        self.whole: Deferred[bytearray] = Deferred()
         self.short = False
         """Some of it was asked for later than the rest."""
         size = session.read_size
-        starts = range(offset, offset + length, size)
-        self._missing = len(starts)
-        self._requests: list[_Request] = []
+        self._missing = -(-length // size)
+        room = memoryview(self._data)
         with session.together():
-            for start in starts:
-                self._requests.append(_Request(self, start, min(size, offset + length - start)))
+            for start in range(0, length, size):
+                _Request(self, offset + start, room[start : start + size])
 
-    def read(self, offset: int, length: int) -> Deferred[list[memoryview]]:
-        return self._session.read(self._handle, offset, length)
+    def read(self, offset: int, room: memoryview) -> Deferred[int]:
+        return self._session.read(self._handle, offset, room)
 
     def came(self) -> None:
         self._missing -= 1
         if not self._missing:
-            requests, self._requests = self._requests, []
-            self.short = any(request.short for request in requests)
-            self.whole.callback(b"".join([part for request in requests for part in request.parts]))
+            self.whole.callback(self._data)
 
     def failed(self, failure: Failure) -> None:
         if not self.whole.called:
-            self._requests = []
             self.whole.errback(failure)
 
     def forget(self) -> None:
-        self._requests = []
         self.whole.addErrback(lambda _: None)
         self.whole.cancel()
 
@@ -101,7 +92,7 @@ class SftpSource:
         self._refusals = refusals
         self._pieces: deque[_Piece] = deque()
         self._look: Deferred[Attributes] | None = None
-        self._beyond: Deferred[list[memoryview]] | None = None
+        self._beyond: Deferred[int] | None = None
 
     def begin(self, found: Attributes, offset: int, identity: str | None) -> None:
         """Ask for the first bytes of a file that was ``found`` so: from ``offset`` if it still has ``identity``.
@@ -190,7 +181,7 @@ class SftpSource:
             self._asked += length
         if self._asked == self._size and self._beyond is None:
             self._look = self._session.look(self._handle)
-            self._beyond = self._session.read(self._handle, self._size, 1)
+            self._beyond = self._session.read(self._handle, self._size, memoryview(bytearray(1)))
 
     async def _check_unchanged(self) -> None:
         assert self._handle is not None

@@ -46,6 +46,8 @@ _KEX = (
 _SMALLEST_GROUP = 2048
 _DISCONNECT, _KEXINIT, _KEX_FIRST, _GEX_REQUEST, _CHANNEL_DATA = 1, 20, 30, 34, 94
 _BY_APPLICATION = 11
+_ENOUGH = 16
+"""Bytes after which every packet's length can be told."""
 _AT_ONCE = 2**18
 """Bytes taken from the socket, or given to it, in one call: every call costs more than what it copies."""
 
@@ -175,20 +177,37 @@ class Transport(SSHClientTransport):
 
     def dataReceived(self, data: bytes) -> None:
         try:
-            if self.gotVersion:
-                self.buf = self.buf + data if self.buf else data
-            else:
+            if not self.gotVersion:
                 super().dataReceived(data)  # type: ignore[no-untyped-call]
-            if self.gotVersion:
-                self._take_packets()
+                data, self.buf = self.buf, b""
+                if not self.gotVersion:
+                    self.buf = data
+                    return
+            self._take_packets(data)
         except Tampered as error:
             self.fail(errors.ConnectionLost(f"the stream was damaged on its way: {error}"))
         except Exception as error:  # what a server sends must not reach the reactor as an exception
             log.failure("an SSH server is not understood")
             self.fail(errors.ServerError(f"the server is not understood: {type(error).__name__}: {error}"))
 
-    def _take_packets(self) -> None:
-        buffer, offset = self.buf, 0
+    def _take_packets(self, data: bytes) -> None:
+        """Take the packet that an earlier call has left begun, then those in ``data``, none of which is copied."""
+        offset = 0
+        while self.buf and offset < len(data) and self.failure is None:
+            more = data[offset : offset + self._lacking()]
+            offset += len(more)
+            self.buf += more
+            self.buf = self.buf[self._take_whole_packets(self.buf, 0) :]
+        if not self.buf:
+            self.buf = data[self._take_whole_packets(data, offset) :]
+
+    def _lacking(self) -> int:
+        """Return how many bytes the packet begun lacks, or what comes before its length can be told."""
+        length = self.currentEncryptions.opener.length(self.buf, 0)
+        return _ENOUGH if length is None else length - len(self.buf)
+
+    def _take_whole_packets(self, buffer: bytes, offset: int) -> int:
+        """Take the packets from ``offset`` on; return the offset after the last whole one."""
         view, end = memoryview(buffer), len(buffer)
         while self.failure is None:
             opener: Opener = self.currentEncryptions.opener
@@ -206,7 +225,7 @@ class Transport(SSHClientTransport):
                 self.dispatchMessage(kind, bytes(message[1:]))  # type: ignore[no-untyped-call]
             if opener.octets > self.REKEY_OCTETS or opener.packets > self.REKEY_PACKETS:
                 self._change_keys()
-        self.buf = buffer[offset:]
+        return offset
 
     def sendPacket(self, messageType: int, payload: bytes) -> None:
         self.send(messageType, (payload,))
