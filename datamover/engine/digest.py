@@ -10,6 +10,8 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from datamover.protocols.base import Octets
+
 Offload = Callable[..., "Deferred[Any]"]
 """Calls a function with arguments in a thread; the Deferred has its result."""
 
@@ -26,7 +28,7 @@ class Digest:
     def __init__(self, offload: Offload, algorithms: Iterable[str] = ()) -> None:
         self._offload = offload
         self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in (MAIN, *algorithms)}
-        self._held: list[bytes] = []
+        self._held: list[Octets] = []
         self._held_size = 0
         self._running: Deferred[None] | None = None
         self.size = 0
@@ -36,7 +38,7 @@ class Digest:
     def algorithms(self) -> frozenset[str]:
         return frozenset(self._hashes)
 
-    async def add(self, data: bytes) -> None:
+    async def add(self, data: Octets) -> None:
         """Take the next bytes; completes when there is room for more. Cancelling leaves them taken."""
         self._held.append(data)
         self._held_size += len(data)
@@ -77,7 +79,7 @@ class Digest:
         await running
 
 
-def _update(hashes: Sequence[Any], pieces: Sequence[bytes]) -> None:
+def _update(hashes: Sequence[Any], pieces: Sequence[Octets]) -> None:
     for value in hashes:
         for piece in pieces:
             value.update(piece)

@@ -54,7 +54,7 @@ class Basin:
         self.full: Deferred[None] | None = None
         self.broken = False
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes | bytearray) -> None:
         if self.full is not None:
             await self.full
         self.offset += len(data)

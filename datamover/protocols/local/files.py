@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred, succeed
 
-from datamover.protocols.base import Inspection
+from datamover.protocols.base import Inspection, Octets
 from datamover.protocols.local.refusals import Refusals
 from datamover.protocols.local.threads import Lane
 
@@ -71,7 +71,7 @@ class Writer:
         self._offset = offset
         self._failure: OSError | None = None
 
-    def put(self, chunks: Sequence[bytes]) -> None:
+    def put(self, chunks: Sequence[Octets]) -> None:
         if self._failure is not None:
             raise self._failure
         left = memoryview(b"".join(chunks))
@@ -84,7 +84,7 @@ class Writer:
             self._failure = failure
             raise
 
-    def sync(self, chunks: Sequence[bytes]) -> int:
+    def sync(self, chunks: Sequence[Octets]) -> int:
         self.put(chunks)
         try:
             os.fsync(self._descriptor)
@@ -94,7 +94,7 @@ class Writer:
             raise
         return self._offset
 
-    def finish(self, chunks: Sequence[bytes], mode: int, modified: float | None) -> int:
+    def finish(self, chunks: Sequence[Octets], mode: int, modified: float | None) -> int:
         self.put(chunks)
         os.ftruncate(self._descriptor, self._offset)
         os.fchmod(self._descriptor, mode)
@@ -171,13 +171,13 @@ class LocalSink:
         self._mode = mode
         self._path = path
         self._refusals = refusals
-        self._gathered: list[bytes] = []
+        self._gathered: list[Octets] = []
         self._held = 0
         self._writing: Deferred[None] | None = None
         self._finished = False
         self._closed = False
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: Octets) -> None:
         """Take the next bytes; waits for the write before the last one. Raises what that one met."""
         self._gathered.append(data)
         self._held += len(data)
@@ -213,7 +213,7 @@ class LocalSink:
         if not self._finished:
             await self._lane.run(self._writer.close)
 
-    def _take(self) -> list[bytes]:
+    def _take(self) -> list[Octets]:
         taken, self._gathered, self._held = self._gathered, [], 0
         return taken
 

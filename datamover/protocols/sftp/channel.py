@@ -105,9 +105,9 @@ class SftpChannel(SSHChannel):
         return 0.0 if math.isinf(self._quickest) else self._quickest
 
     @property
-    def held_back(self) -> bool:
-        """Tell whether requests wait for the window of a server that is so far away that it tells on the speed."""
-        return bool(self._queue) and self.distance > FAR
+    def far(self) -> bool:
+        """Tell whether the server is so far away that its window tells on the speed."""
+        return self.distance > FAR
 
     # Asking -------------------------------------------------------------------------------------------------
 
@@ -188,7 +188,7 @@ class SftpChannel(SSHChannel):
         head = self._head
         wanted = (_DATA_HEAD if len(head) >= _HEAD and head[4] == messages.DATA else _HEAD) - len(head)
         head += data[:wanted]
-        if len(head) == _HEAD and head[4] != messages.DATA or len(head) == _DATA_HEAD:
+        if (len(head) == _HEAD and head[4] != messages.DATA) or len(head) == _DATA_HEAD:
             self._head = bytearray()
             self._begin_body(head)
         return data[wanted:]

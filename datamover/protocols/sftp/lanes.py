@@ -1,8 +1,10 @@
 """Several channels that write one part file: a server's window bounds each of them, and bounds it hard far away.
 
-OpenSSH takes 2 MiB a channel before it answers: at 50 ms that is 40 MB/s. So a file whose channel is full while others
-of the connection are idle is opened once more on one of those. Channels that others want are left to them.
+OpenSSH takes 2 MiB a channel before it answers: at 50 ms that is 40 MB/s. So a file that more is waiting of than its
+channels hold is opened once more on others of the connection that are idle. Channels that others want are left to them.
 """
+
+from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 
@@ -12,8 +14,10 @@ from datamover.protocols.sftp.link import Lease
 from datamover.protocols.sftp.messages import Status
 from datamover.protocols.sftp.session import Session
 
-LANES = 4
+LANES = 8
 """For one file, of a connection's channels."""
+LANE = 5 * 2**19
+"""Bytes unacknowledged on one channel: what OpenSSH's window holds, and enough behind it to fill it again at once."""
 
 
 class Lane:
@@ -37,13 +41,18 @@ class Lane:
 
 
 class Lanes:
-    """The handles of one part file; the first is there from the beginning to the end."""
+    """The handles of one part file; the first is there from the beginning to the end. ``opened`` is told of others."""
 
-    def __init__(self, first: Lane, real: bytes) -> None:
+    def __init__(self, first: Lane, real: bytes, opened: Callable[[], None]) -> None:
         self._lanes = [first]
         self._real = real
-        self._widening: Deferred[None] | None = None
+        self._opened = opened
+        self._opening: list[Deferred[None]] = []
         self._widest = LANES
+
+    def __len__(self) -> int:
+        """Return how many there are, or will be if the server lets them be opened."""
+        return len(self._lanes) + len(self._opening)
 
     @property
     def first(self) -> Lane:
@@ -52,12 +61,22 @@ class Lanes:
     def emptiest(self) -> Lane:
         return min(self._lanes, key=lambda lane: lane.unacknowledged)
 
-    def widen(self) -> None:
-        """Begin to open one more where all are full; without waiting, and without harm if it cannot be."""
-        narrow = len(self._lanes) < self._widest and self._widening is None
-        if narrow and all(lane.session.channel.held_back for lane in self._lanes):
-            self._widening = Deferred.fromCoroutine(self._one_more())
-            self._widening.addErrback(lambda _: None)
+    def widen(self, waiting: int, most: int) -> None:
+        """Begin to open as many more as ``waiting`` bytes fill, up to ``most``, where the server is far away.
+
+        Without waiting for any, and without harm if they cannot be opened.
+        """
+        while waiting > 0 and len(self) < min(self._widest, most) and self.first.session.channel.far:
+            waiting -= LANE
+            opening = Deferred.fromCoroutine(self._one_more())
+            if not opening.called:
+                self._opening.append(opening)
+                opening.addBoth(self._no_longer_opening, opening)
+            opening.addErrback(lambda _: None)
+
+    def _no_longer_opening(self, result: object, opening: Deferred[None]) -> object:
+        self._opening.remove(opening)
+        return result
 
     async def _one_more(self) -> None:
         lease = self.first.lease.beside()
@@ -74,11 +93,11 @@ class Lanes:
             self._widest = len(self._lanes)
         else:
             self._lanes.append(Lane(lease, session, handle))
-        self._widening = None
+            self._opened()
 
     async def close(self) -> None:
         """Close every handle; completes when the server has answered, or cannot."""
-        if self._widening is not None:
-            self._widening.cancel()
+        for opening in tuple(self._opening):
+            opening.cancel()
         for closing in [Deferred.fromCoroutine(lane.close()) for lane in self._lanes]:
             await closing

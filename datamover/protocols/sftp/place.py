@@ -19,6 +19,8 @@ from datamover.protocols.sftp.tree import Tree
 T = TypeVar("T")
 
 _PRIVATE = Attributes(mode=0o600)
+_ANEW = messages.FOR_WRITING | messages.CREATE | messages.EXCLUSIVELY
+"""Of a file that is not there, as a part file mostly is not: one request tells, and makes it."""
 
 
 class SftpPlace:
@@ -141,9 +143,9 @@ class SftpPlace:
             session = await lease.__aenter__()
             handle = None
             try:
-                real = await self._tree.target(lease.link, session, path)
+                real, found = await self._tree.target(lease.link, session, path)
                 # Looked at first: to open a device can already do something to it.
-                there = self._check_regular(path, await session.stat(real))
+                there = self._check_regular(path, found)
                 handle = await session.open_file(real, messages.FOR_READING)
                 source = SftpSource(lease, session, handle, path, self._refusals)
             except BaseException:
@@ -166,7 +168,7 @@ class SftpPlace:
     async def _look(self, path: str) -> Inspection:
         link = await self._link()
         async with link.lease() as session:
-            found = await session.stat(await self._tree.target(link, session, path))
+            _, found = await self._tree.target(link, session, path)
         if found is None:
             raise Status(messages.NO_SUCH_FILE, "No such file")
         name = posixpath.basename(path.rstrip("/"))
@@ -191,6 +193,12 @@ class SftpPlace:
     async def _open_part(self, link: Link, session: Session, part: str, offset: int) -> tuple[bytes, bytes]:
         """Open a part file for writing, where nothing else is in its way; return its real path and its handle."""
         real = await self._tree.name(link, session, part, make=not offset)
+        if not offset:
+            try:
+                return real, await session.open_file(real, _ANEW, _PRIVATE)
+            except Status as refusal:
+                if refusal.code == messages.NO_SUCH_FILE:
+                    raise
         found = await session.link_stat(real)
         if found is None:
             if offset:

@@ -5,8 +5,8 @@ absolute bytes.
 """
 
 import struct
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Coroutine, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -37,7 +37,7 @@ class Session:
         self._extensions: dict[bytes, bytes] = {}
 
     async def open(self) -> None:
-        """Wait for the channel and learn what the server can do; its sizes come a little later, and are small till then."""
+        """Wait for the channel and learn what the server can do; until it has told its sizes, they are small."""
         self._extensions = await self.channel.opened
         if self.can(messages.LIMITS):
             self._extended(messages.LIMITS, expect=messages.EXTENDED_REPLY).addCallbacks(
@@ -155,9 +155,7 @@ class Session:
 
         Nothing is put ``into`` it any more once the answer is there, or cancelled.
         """
-        return self.channel.request(
-            messages.READ, string(handle), _OFFSET.pack(offset, len(into)), into=into
-        )
+        return self.channel.request(messages.READ, string(handle), _OFFSET.pack(offset, len(into)), into=into)
 
     def write(self, handle: bytes, offset: int, pieces: Iterable[bytes | memoryview], size: int) -> Deferred[None]:
         """Write ``pieces``, ``size`` bytes together."""
@@ -182,3 +180,15 @@ class Session:
 
     def _extended(self, name: bytes, *strings: bytes, expect: int = messages.STATUS) -> Deferred[Any]:
         return self.channel.request(messages.EXTENDED, extended(name, *strings), expect=expect)
+
+
+@contextmanager
+def begun(*calls: Coroutine[Any, Any, Any]) -> Iterator[list[Deferred[Any]]]:
+    """Begin calls at once, so that they share a round trip, to be awaited within; others are cancelled at the end."""
+    answers = [Deferred.fromCoroutine(call) for call in calls]
+    try:
+        yield answers
+    finally:
+        for answer in answers:
+            answer.addErrback(lambda _: None)
+            answer.cancel()

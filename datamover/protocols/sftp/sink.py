@@ -1,18 +1,18 @@
 """One part file of a file server being written: many requests under way, each saying where its bytes belong."""
 
 from collections import deque
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 
+from datamover.protocols.base import Octets
 from datamover.protocols.sftp import messages
-from datamover.protocols.sftp.lanes import Lane, Lanes
+from datamover.protocols.sftp.lanes import LANE, Lane, Lanes
 from datamover.protocols.sftp.messages import Attributes, Status
 from datamover.protocols.sftp.refusals import Refusals
+from datamover.protocols.sftp.window import UNDER_WAY
 
-BUDGET = 8 * 2**20
-"""Bytes sent, or waiting to be, and not yet acknowledged."""
 _NEARLY_NOTHING = 2**20
 _LATEST = 2**32 - 1
 """POSIX seconds; SFTP has 32 bits for them."""
@@ -22,7 +22,7 @@ class SftpSink:
     """``protocols.base.Sink`` of a part file on a server; holds its lanes' channels and handles until it is closed."""
 
     def __init__(self, lane: Lane, real: bytes, offset: int, mode: int, path: str, refusals: Refusals) -> None:
-        self._lanes = Lanes(lane, real)
+        self._lanes = Lanes(lane, real, self._send_what_fits)
         self._session = lane.session
         self._handle = lane.handle
         self._real = real
@@ -35,18 +35,20 @@ class SftpSink:
         self._unacknowledged = 0
         self._failure: Failure | None = None
         self._waiter: Deferred[None] | None = None
+        self._draining = False
         self._closed = False
+        UNDER_WAY.join()
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: Octets) -> None:
         """Take the next bytes; waits while too much is unacknowledged. Raises what an earlier write met."""
+        assert not self._closed, "the sink is closed"
         with self._refusals.about(self._path):
             self._gathered.append(memoryview(data))
             self._held += len(data)
-            while self._held >= self._session.write_size:
-                self._send(self._session.write_size)
-            if self._unacknowledged > BUDGET:
-                self._lanes.widen()
-            await self._until(BUDGET)
+            self._send_what_fits()
+            if self._held >= self._session.write_size:
+                self._lanes.widen(self._held, UNDER_WAY.part // LANE)
+            await self._until(min((len(self._lanes) + 1) * LANE, UNDER_WAY.part))
 
     async def flush(self) -> int:
         """Wait until every byte taken is acknowledged, and on disk where the server can be asked for that."""
@@ -60,13 +62,20 @@ class SftpSink:
         with self._refusals.about(self._path):
             await self._drain()
             seconds = int(modified) if modified is not None and 0 <= modified <= _LATEST else None
-            try:
-                await self._session.set(self._handle, Attributes(self._offset, self._mode, seconds))
-            except Status as refusal:
-                await self._raise(refusal)
-            await self._sync()
-            found = await self._session.look(self._handle)
-            return self._offset if found.size is None else found.size
+            asked: list[Deferred[Any]] = []
+            with self._session.together():
+                asked.append(self._session.set(self._handle, Attributes(self._offset, self._mode, seconds)))
+                if self._session.can(messages.FSYNC):
+                    asked.append(self._session.sync(self._handle))
+                asked.append(self._session.look(self._handle))
+                closing = Deferred.fromCoroutine(self.close())
+            answers = await DeferredList([*asked, closing], consumeErrors=True)
+            for came, answer in answers:
+                if not came:
+                    self._failure = self._failure or answer
+                    await self._raise(answer.value)
+            size: int | None = answers[-2][1].size
+            return self._offset if size is None else size
 
     async def close(self) -> None:
         """Close the part file; what was only gathered is dropped. Completes when the server has answered, or cannot."""
@@ -75,10 +84,19 @@ class SftpSink:
         self._closed = True
         self._gathered.clear()
         self._held = 0
+        UNDER_WAY.leave()
         await self._lanes.close()
 
-    def _send(self, size: int) -> None:
-        assert not self._closed, "the sink is closed"
+    def _send_what_fits(self) -> None:
+        """Give the lanes as much as they may have under way; what is less than a whole request only when draining."""
+        whole = self._session.write_size
+        while self._failure is None and (self._held >= whole or (self._draining and self._held)):
+            lane, size = self._lanes.emptiest(), min(whole, self._held)
+            if lane.unacknowledged and lane.unacknowledged + size > LANE:
+                break
+            self._send(lane, size)
+
+    def _send(self, lane: Lane, size: int) -> None:
         pieces, left = [], size
         while left:
             piece = self._gathered.popleft()
@@ -87,7 +105,6 @@ class SftpSink:
                 piece = piece[:left]
             pieces.append(piece)
             left -= len(piece)
-        lane = self._lanes.emptiest()
         self._held -= size
         self._unacknowledged += size
         lane.unacknowledged += size
@@ -98,6 +115,7 @@ class SftpSink:
     def _acknowledged(self, _: object, lane: Lane, size: int) -> None:
         lane.unacknowledged -= size
         self._unacknowledged -= size
+        self._send_what_fits()
         self._wake()
 
     def _refused(self, failure: Failure) -> None:
@@ -110,8 +128,8 @@ class SftpSink:
             waiter.callback(None)
 
     async def _until(self, most: int) -> None:
-        """Wait until no more than so many bytes are unacknowledged; raise what one of them met."""
-        while self._failure is None and self._unacknowledged > most:
+        """Wait until no more than so many bytes are held or unacknowledged; raise what one of them met."""
+        while self._failure is None and self._held + self._unacknowledged > most:
             self._waiter = Deferred()
             await self._waiter
         if self._failure is not None:
@@ -128,9 +146,12 @@ class SftpSink:
         raise error
 
     async def _drain(self) -> None:
-        while self._held:
-            self._send(min(self._held, self._session.write_size))
-        await self._until(0)
+        self._draining = True
+        try:
+            self._send_what_fits()
+            await self._until(0)
+        finally:
+            self._draining = False
 
     async def _sync(self) -> None:
         """Have the file written to disk: one handle's fsync is for what every handle wrote."""

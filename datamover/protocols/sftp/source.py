@@ -6,7 +6,7 @@ from collections import deque
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from datamover.protocols.base import Inspection
+from datamover.protocols.base import Inspection, Octets
 from datamover.protocols.sftp import messages
 from datamover.protocols.sftp.link import Lease
 from datamover.protocols.sftp.messages import Attributes, Status
@@ -117,10 +117,10 @@ class SftpSource:
     def offset(self) -> int:
         return self._offset
 
-    async def read(self) -> bytes:
+    async def read(self) -> Octets:
         """Return the next bytes, b"" at the end. Raises SourceChanged where the file is not what it was when opened."""
         with self._refusals.about(self._path):
-            data = b""
+            data: Octets = b""
             if self._pieces:
                 data = await self._first()
                 self._position += len(data)
@@ -150,7 +150,7 @@ class SftpSource:
                 pending.cancel()
         self._look = self._beyond = None
 
-    async def _first(self) -> bytes:
+    async def _first(self) -> bytearray:
         piece = self._pieces[0]
         try:
             data = await piece.whole
