@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from datamover.buffers import Buffers
+from datamover.protocols.base import Octets
 
 Offload = Callable[..., "Deferred[Any]"]
 """Calls a function with arguments in a thread; the Deferred has its result."""
@@ -33,7 +34,7 @@ class Digest:
     def __init__(self, offload: Offload, algorithms: Iterable[str] = ()) -> None:
         self._offload = offload
         self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in (MAIN, *algorithms)}
-        self._held: list[bytes | _Mark] = []
+        self._held: list[Octets | _Mark] = []
         """What is next, in order: bytes, and who is to be told the digests of all before."""
         self._held_size = 0
         self._running = False
@@ -46,7 +47,7 @@ class Digest:
     def algorithms(self) -> frozenset[str]:
         return frozenset(self._hashes)
 
-    async def add(self, data: bytes) -> None:
+    async def add(self, data: Octets) -> None:
         """Take the next bytes; completes when there is room for more. Cancelling leaves them taken."""
         self._held.append(data)
         self._held_size += len(data)
@@ -97,7 +98,7 @@ class Digest:
             self._hand_over()
 
 
-def _update(hashes: Mapping[str, Any], pieces: Sequence[bytes | None]) -> list[_Digests]:
+def _update(hashes: Mapping[str, Any], pieces: Sequence[Octets | None]) -> list[_Digests]:
     """Take the pieces in; for each None among them, return what the digests are there."""
     told = []
     for piece in pieces:

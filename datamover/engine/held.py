@@ -1,17 +1,19 @@
 """A small file held in memory: a sink that has no place yet."""
 
+from datamover.protocols.base import Octets
+
 
 class Held:
     """``protocols.base.Sink`` of what is to be written whole."""
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []
+        self._pieces: list[Octets] = []
 
     @property
     def content(self) -> bytes:
         return b"".join(self._pieces)
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: Octets) -> None:
         self._pieces.append(data)
 
     async def flush(self) -> int:

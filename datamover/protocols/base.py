@@ -47,6 +47,10 @@ class Inspection:
     directory: bool = False
 
 
+Octets = bytes | bytearray
+"""Bytes of a file on their way; whoever hands them over does not change them any more."""
+
+
 class Source(Protocol):
     """One file being read, in order, from ``offset`` on."""
 
@@ -58,7 +62,7 @@ class Source(Protocol):
         """Where reading began: what was asked for, or 0 where the side could not or must not resume."""
         ...
 
-    async def read(self) -> bytes:
+    async def read(self) -> Octets:
         """Return the next bytes, b"" at the end. Cancelling leaves the source fit only for ``close``.
 
         Raises SizeMismatch or ConnectionLost when the side ends before the size it told.
@@ -88,7 +92,7 @@ class Origin(Protocol):
 class Sink(Protocol):
     """One part file being written, in order, from the offset it was opened at."""
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: Octets) -> None:
         """Take the next bytes; completes when there is room for more, not when they are on disk."""
         ...
 

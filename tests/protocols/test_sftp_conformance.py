@@ -1,5 +1,6 @@
 """The conformance suite over SFTP, against OpenSSH."""
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,7 +14,9 @@ from twisted.internet.defer import Deferred
 
 from datamover.protocols.base import PlaceSettings
 from datamover.protocols.sftp import SFTP
+from datamover.protocols.sftp.ciphers import CIPHERS
 from tests.protocols.conformance import DIRECTORY_MODE, FILE_MODE, Conformance, Premises
+from tests.protocols.sftp import MIB, PART, noise, opened, reading, send, sha256, writing
 from tests.servers.sshd import Sshd
 
 NOBODY = 65534
@@ -52,3 +55,19 @@ def _subsystem(directory: Path, flag: Path) -> str:
     script.write_text(f"#!/bin/sh\nif [ -e {flag} ]; then exec {become} {server}; fi\nexec {server}\n")
     script.chmod(0o755)
     return f"Subsystem sftp {script}"
+
+
+@pytest.mark.parametrize("cipher", CIPHERS, ids=bytes.decode)
+@pytest_twisted.ensureDeferred
+async def test_every_cipher(open_directory: Path, cipher: bytes) -> None:
+    """Under each cipher that is offered bytes arrive whole both ways, while the server keeps changing the keys."""
+    sshd = Sshd(open_directory, config=f"Ciphers {cipher.decode()}\nRekeyLimit 1M")
+    sshd.start()
+    data = noise(5 * MIB + 1)
+    try:
+        async with opened(sshd) as pool:
+            assert await send(writing(pool), PART, data) == len(data)
+            assert await sha256(reading(pool), PART) == hashlib.sha256(data).hexdigest()
+        assert (sshd.root / PART).read_bytes() == data
+    finally:
+        sshd.stop()

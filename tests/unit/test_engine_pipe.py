@@ -55,7 +55,7 @@ class Basin:
         self.flushing: Deferred[None] | None = None
         self.broken = False
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes | bytearray) -> None:
         if self.full is not None:
             await self.full
         self.offset += len(data)

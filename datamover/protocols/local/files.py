@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from twisted.internet.defer import Deferred, succeed
 
 from datamover.buffers import Buffers
-from datamover.protocols.base import Inspection
+from datamover.protocols.base import Inspection, Octets
 from datamover.protocols.local.refusals import Refusals
 from datamover.protocols.local.threads import Lane
 
@@ -74,11 +74,11 @@ class Writer:
         self._offset = offset
         self._failure: OSError | None = None
 
-    def put(self, chunks: Sequence[bytes]) -> int:
+    def put(self, chunks: Sequence[Octets]) -> int:
         """Write, and return the offset after the last byte."""
         if self._failure is not None:
             raise self._failure
-        left: list[bytes | memoryview] = list(chunks)
+        left: list[Octets | memoryview] = list(chunks)
         try:
             while left:
                 written = os.pwritev(self._descriptor, left[:_AT_ONCE], self._offset)
@@ -98,7 +98,7 @@ class Writer:
             self._failure = self._failure or failure
             raise
 
-    def finish(self, chunks: Sequence[bytes], mode: int, modified: float | None) -> int:
+    def finish(self, chunks: Sequence[Octets], mode: int, modified: float | None) -> int:
         self.put(chunks)
         os.ftruncate(self._descriptor, self._offset)
         os.fchmod(self._descriptor, mode)
@@ -179,7 +179,7 @@ class LocalSink:
         self._mode = mode
         self._path = path
         self._refusals = refusals
-        self._gathered: list[bytes] = []
+        self._gathered: list[Octets] = []
         self._held = 0
         self._writing: Deferred[int] | None = None
         self._leave = CHUNKS.join()
@@ -187,7 +187,7 @@ class LocalSink:
         self._finished = False
         self._closed = False
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: Octets) -> None:
         """Take the next bytes; waits for the write before the last one. Raises what that one met."""
         self._gathered.append(data)
         self._held += len(data)
@@ -233,7 +233,7 @@ class LocalSink:
         if self._flushed:
             await self._beside.run(_nothing)
 
-    def _take(self) -> list[bytes]:
+    def _take(self) -> list[Octets]:
         taken, self._gathered, self._held = self._gathered, [], 0
         return taken
 
@@ -247,7 +247,7 @@ def _nothing() -> None:
     """Take a turn."""
 
 
-def _after(pieces: Sequence[bytes | memoryview], written: int) -> list[bytes | memoryview]:
+def _after(pieces: Sequence[Octets | memoryview], written: int) -> list[Octets | memoryview]:
     """Return what is left of pieces of which so many bytes were written."""
     for number, piece in enumerate(pieces):
         if written < len(piece):

@@ -7,8 +7,10 @@ are and leave as the server's window allows. What is in them, and how much may b
 # ruff: noqa: N802, N803 - the names of what is overridden are conch's
 
 import math
+import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,15 +25,19 @@ from datamover.protocols.sftp.ciphers import Piece
 from datamover.protocols.sftp.messages import Status
 from datamover.protocols.sftp.wire import Malformed, Reader, number, string, words
 
-WINDOW = 16 * 2**20
+WINDOW = 64 * 2**20
 """Bytes that the server may send before they are taken; the bytes asked for are what bounds them."""
-PACKET = 2**16
+PACKET = 2**17
+"""Bytes of the largest message of data that the server may send; OpenSSH fills it when it gets ahead of the socket."""
 LARGEST = 2**20
 """Bytes of the largest answer that is taken."""
 FAR = 0.005
 """Seconds there and back from which on a server's window (2 MiB for OpenSSH) bounds the speed."""
 
 _CHANNEL_DATA = 94
+_HEADER = struct.Struct(">LBL")
+_HEAD = _HEADER.size
+_DATA_HEAD = _HEAD + 4
 _EXPECTED = {
     messages.INIT: messages.ANSWER_VERSION,
     messages.OPEN: messages.HANDLE,
@@ -52,8 +58,20 @@ class _Waiting:
 
     kind: int
     expected: int
+    into: memoryview | None
+    """Where the bytes that it reads belong."""
     answer: Deferred[Any]
     at: float
+
+
+@dataclass(slots=True)
+class _Body:
+    """The rest of an answer that is coming in: ``room`` is what is not there yet of what ``value`` is read from."""
+
+    kind: int
+    key: int
+    value: memoryview
+    room: memoryview
 
 
 class SftpChannel(SSHChannel):
@@ -66,29 +84,37 @@ class SftpChannel(SSHChannel):
         super().__init__(localWindow=WINDOW, localMaxPacket=PACKET)
         self.opened: Deferred[dict[bytes, bytes]] = Deferred()
         self.failure: DataMoverError | None = None
-        self._clock = clock
+        self.clock = clock
         self._idle_timeout = idle_timeout
         self._queue: deque[Piece] = deque()
         self._waiting: dict[int, _Waiting] = {}
         self._quickest = math.inf
         """Seconds of the quickest answer: little more than the way there and back."""
         self._next = 0
-        self._chunks: deque[memoryview] = deque()
-        self._have = 0
-        self._length: int | None = None
+        self._together = 0
+        self._head = bytearray()
+        """The first bytes of an answer, until it can be told where the rest belongs."""
+        self._body: _Body | None = None
         self._timer: Any = None
         self._heard = 0.0
         self._packets = 0
 
     @property
-    def held_back(self) -> bool:
-        """Tell whether requests wait for the window of a server that is so far away that it tells on the speed."""
-        return bool(self._queue) and self._quickest > FAR
+    def distance(self) -> float:
+        """Seconds there and back, as the quickest answer took; 0 before the first."""
+        return 0.0 if math.isinf(self._quickest) else self._quickest
+
+    @property
+    def far(self) -> bool:
+        """Tell whether the server is so far away that its window tells on the speed."""
+        return self.distance > FAR
 
     # Asking -------------------------------------------------------------------------------------------------
 
-    def request(self, kind: int, *pieces: Piece, expect: int | None = None) -> Deferred[Any]:
-        """Send one request; fires with the answer's value, None for a plain "OK".
+    def request(
+        self, kind: int, *pieces: Piece, expect: int | None = None, into: memoryview | None = None
+    ) -> Deferred[Any]:
+        """Send one request; fires with the answer's value: None for a plain "OK", for READ the bytes put ``into``.
 
         Fails with Status where the server refuses, with ConnectionLost or Stalled where it does not answer.
         Cancelling lets go of the answer; a handle that comes nevertheless is closed.
@@ -97,14 +123,25 @@ class SftpChannel(SSHChannel):
         if self.failure is not None:
             answer.errback(again(self.failure))
             return answer
+        if not self._waiting:
+            self._mark()
         self._next = self._next % (2**32 - 1) + 1
         expected = _EXPECTED.get(kind, messages.STATUS) if expect is None else expect
-        self._waiting[self._next] = _Waiting(kind, expected, answer, self._clock.seconds())
+        self._waiting[self._next] = _Waiting(kind, expected, into, answer, self.clock.seconds())
         self._post(kind, (number(self._next), *pieces))
         if self._timer is None:
-            self._mark()
-            self._timer = self._clock.callLater(self._idle_timeout, self._check)
+            self._timer = self.clock.callLater(self._idle_timeout, self._check)
         return answer
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Let what is asked within leave at its end, in as few packets as it fits into."""
+        self._together += 1
+        try:
+            yield
+        finally:
+            self._together -= 1
+            self._pump()
 
     def _post(self, kind: int, pieces: tuple[Piece, ...]) -> None:
         self._queue.append(number(1 + sum(map(len, pieces))) + kind.to_bytes(1, "big"))
@@ -112,6 +149,8 @@ class SftpChannel(SSHChannel):
         self._pump()
 
     def _pump(self) -> None:
+        if self._together:
+            return
         while self._queue and self.remoteWindowLeft > 0 and not self.localClosed:
             room = min(self.remoteWindowLeft, self.remoteMaxPacket)
             taken: list[Piece] = []
@@ -136,64 +175,72 @@ class SftpChannel(SSHChannel):
     # What comes back ----------------------------------------------------------------------------------------
 
     def dataReceived(self, data: memoryview) -> None:
-        if self.failure is not None:
-            return
+        """Put bytes where they belong; ``data`` is not kept."""
         self._mark()
-        self._chunks.append(data)
-        self._have += len(data)
         try:
-            while self._take_answer():
-                pass
+            while data and self.failure is None:
+                data = self._take_head(data) if self._body is None else self._take_body(data, self._body)
         except Malformed as error:
             self.fail(errors.ServerError(f"the server's SFTP is not understood: {error}"))
 
-    def _take_answer(self) -> bool:
-        if self.failure is not None:
-            return False
-        if self._length is None:
-            if self._have < 4:
-                return False
-            self._length = int.from_bytes(self._take(4), "big")
-            if not 5 <= self._length <= LARGEST:
-                raise Malformed(f"an answer of {self._length} bytes")
-        if self._have < self._length:
-            return False
-        length, self._length = self._length, None
-        head = self._take(5)
-        kind, key = head[0], int.from_bytes(head[1:], "big")
-        body = self._take_data(length - 5) if kind == messages.DATA else self._take(length - 5)
+    def _take_head(self, data: memoryview) -> memoryview:
+        """Take length, kind and key of an answer, for data its second length too; return what is left."""
+        head = self._head
+        wanted = (_DATA_HEAD if len(head) >= _HEAD and head[4] == messages.DATA else _HEAD) - len(head)
+        head += data[:wanted]
+        if (len(head) == _HEAD and head[4] != messages.DATA) or len(head) == _DATA_HEAD:
+            self._head = bytearray()
+            self._begin_body(head)
+        return data[wanted:]
+
+    def _begin_body(self, head: bytearray) -> None:
+        length, kind, key = _HEADER.unpack_from(head)
+        if not _HEAD - 4 <= length <= LARGEST:
+            raise Malformed(f"an answer of {length} bytes")
+        size = length - (len(head) - 4)
         if kind == messages.ANSWER_VERSION:
-            key, body = 0, head[1:] + body
-        self._deliver(kind, key, body)
-        return True
+            # It has no key; what stands there is the version.
+            value = memoryview(head[5:] + bytes(size))
+            body = _Body(kind, 0, value, value[4:])
+        else:
+            if kind == messages.DATA and int.from_bytes(head[_HEAD:], "big") != size:
+                raise Malformed("data of another length than was told")
+            into = self._room(key, size) if kind == messages.DATA else None
+            value = memoryview(bytearray(size)) if into is None else into
+            body = _Body(kind, key, value, value)
+        self._body = body
+        if not size:
+            self._end_body(body)
 
-    def _take_data(self, length: int) -> bytes:
-        if length < 4 or int.from_bytes(self._take(4), "big") != length - 4:
-            raise Malformed("data of another length than was told")
-        return self._take(length - 4)
+    def _room(self, key: int, size: int) -> memoryview | None:
+        """Return where data belongs, None where nobody wants it any more."""
+        asked = self._waiting.get(key)
+        if asked is None or asked.into is None:
+            raise Malformed("data that was not asked for")
+        if size > len(asked.into):
+            raise Malformed("more data than was asked for")
+        return None if asked.answer.called else asked.into[:size]
 
-    def _take(self, count: int) -> bytes:
-        """Return the next bytes; those of a whole answer are copied this once."""
-        self._have -= count
-        parts = []
-        while count:
-            view = self._chunks.popleft()
-            if len(view) > count:
-                self._chunks.appendleft(view[count:])
-                view = view[:count]
-            parts.append(view)
-            count -= len(view)
-        return b"".join(parts)
+    def _take_body(self, data: memoryview, body: _Body) -> memoryview:
+        """Take what is there of an answer's rest; return what is left."""
+        size = min(len(data), len(body.room))
+        body.room[:size] = data[:size]
+        body.room = body.room[size:]
+        if not body.room:
+            self._end_body(body)
+        return data[size:]
 
-    def _deliver(self, kind: int, key: int, body: bytes) -> None:
+    def _end_body(self, body: _Body) -> None:
+        self._body = None
+        value = len(body.value) if body.kind == messages.DATA else _value(body.kind, bytes(body.value))
+        self._deliver(body.kind, body.key, value)
+
+    def _deliver(self, kind: int, key: int, value: Any) -> None:
         asked = self._waiting.pop(key, None)
         if asked is None:
             raise Malformed("an answer to nothing that was asked")
         answer = asked.answer
-        self._quickest = min(self._quickest, self._clock.seconds() - asked.at)
-        if not self._waiting:
-            self._stop_timer()
-        value = _value(kind, body)
+        self._quickest = min(self._quickest, self.clock.seconds() - asked.at)
         if answer.called:
             if asked.kind in _OPENED and kind == messages.HANDLE:
                 self.request(messages.CLOSE, string(value)).addErrback(lambda _: None)
@@ -211,13 +258,11 @@ class SftpChannel(SSHChannel):
             self.conn.sendClose(self)  # type: ignore[union-attr]
             return
         asked = self.conn.sendRequest(self, b"subsystem", string(b"sftp"), wantReply=1)  # type: ignore[union-attr]
-        asked.addCallbacks(self._subsystem, self._no_subsystem)
-
-    def _subsystem(self, _: object) -> None:
-        if self.failure is None:
-            now = self._clock.seconds()
-            self._waiting[0] = _Waiting(messages.INIT, messages.ANSWER_VERSION, self.opened, now)
-            self._post(messages.INIT, (number(messages.VERSION),))
+        asked.addErrback(self._no_subsystem)
+        # Without waiting for that answer: a server that refuses lets go of what comes behind.
+        now = self.clock.seconds()
+        self._waiting[0] = _Waiting(messages.INIT, messages.ANSWER_VERSION, None, self.opened, now)
+        self._post(messages.INIT, (number(messages.VERSION),))
 
     def _no_subsystem(self, _: object) -> None:
         lost = self.conn.transport.failure  # type: ignore[union-attr]
@@ -245,7 +290,7 @@ class SftpChannel(SSHChannel):
         self.failure = error
         self._stop_timer()
         self._queue.clear()
-        self._chunks.clear()
+        self._body = None
         waiting, self._waiting = self._waiting, {}
         if not self.opened.called:
             self.opened.errback(again(error))
@@ -258,7 +303,7 @@ class SftpChannel(SSHChannel):
     # Silence ------------------------------------------------------------------------------------------------
 
     def _mark(self) -> None:
-        self._heard = self._clock.seconds()
+        self._heard = self.clock.seconds()
         self._packets = self.conn.transport.received  # type: ignore[union-attr]
 
     def _stop_timer(self) -> None:
@@ -267,9 +312,12 @@ class SftpChannel(SSHChannel):
             self._timer = None
 
     def _check(self) -> None:
-        left = self._heard + self._idle_timeout - self._clock.seconds()
+        if not self._waiting:
+            self._timer = None
+            return
+        left = self._heard + self._idle_timeout - self.clock.seconds()
         if left > 0:
-            self._timer = self._clock.callLater(left, self._check)
+            self._timer = self.clock.callLater(left, self._check)
             return
         self._timer = None
         transport: Any = self.conn.transport  # type: ignore[union-attr]

@@ -36,6 +36,9 @@ _BLOCK = 16
 _TAG = 16
 _LENGTH = struct.Struct(">L")
 _HEADER = struct.Struct(">LB")
+_COUNTER = struct.Struct(">Q")
+_NOISE = 2**12
+_OPENED = 2**16
 
 
 class Tampered(Exception):
@@ -64,11 +67,11 @@ class Opener(Protocol):
     octets: int
 
     def length(self, buffer: bytes, offset: int) -> int | None:
-        """Return the bytes of the packet that begins at ``offset``, None before that can be told."""
+        """Return the bytes of the packet that begins at ``offset``, None before that can be told. Raises Tampered."""
         ...
 
-    def open(self, sequence: int, buffer: bytes, offset: int, length: int) -> memoryview:
-        """Return the message in the packet. Raises Tampered."""
+    def open(self, sequence: int, view: memoryview, offset: int, length: int) -> memoryview:
+        """Return the message in the packet, to be read before the next is opened. Raises Tampered."""
         ...
 
 
@@ -90,6 +93,22 @@ def _padding(length: int, block: int) -> int:
     return padding if padding >= 4 else padding + block
 
 
+class _Noise:
+    """Random bytes for padding: fetched many at a time, each used once."""
+
+    def __init__(self) -> None:
+        self._bytes = b""
+        self._used = 0
+
+    def take(self, count: int) -> bytes:
+        end = self._used + count
+        if end > len(self._bytes):
+            self._bytes, self._used, end = os.urandom(_NOISE), 0, count
+        taken = self._bytes[self._used : end]
+        self._used = end
+        return taken
+
+
 class Plain:
     """Both directions before the first keys."""
 
@@ -106,49 +125,65 @@ class Plain:
             return None
         return 4 + _checked(_LENGTH.unpack_from(buffer, offset)[0])
 
-    def open(self, sequence: int, buffer: bytes, offset: int, length: int) -> memoryview:
-        return _message(memoryview(buffer)[offset + 4 : offset + length], buffer[offset + 4])
+    def open(self, sequence: int, view: memoryview, offset: int, length: int) -> memoryview:
+        return _message(view[offset + 4 : offset + length], view[offset + 4])
 
 
 class _Gcm:
     def __init__(self, key: bytes, nonce: bytes) -> None:
         self.packets = self.octets = 0
         self._aead = AESGCM(key)
-        self._fixed = nonce[:4]
-        self._invocation = int.from_bytes(nonce[4:12], "big")
+        self._nonce = bytearray(nonce[:12])
+        self._invocation: int = _COUNTER.unpack_from(nonce, 4)[0]
 
-    def _nonce(self, octets: int) -> bytes:
-        nonce = self._fixed + self._invocation.to_bytes(8, "big")
+    def _count(self, octets: int) -> None:
+        """Go on to the nonce of the next packet."""
         self._invocation = (self._invocation + 1) % 2**64
+        _COUNTER.pack_into(self._nonce, 4, self._invocation)
         self.packets += 1
         self.octets += octets
-        return nonce
 
 
 class GcmSealer(_Gcm):
+    def __init__(self, key: bytes, nonce: bytes) -> None:
+        super().__init__(key, nonce)
+        self._noise = _Noise()
+
     def seal(self, sequence: int, message: Sequence[Piece]) -> Sequence[bytes]:
         size = 1 + sum(map(len, message))
         padding = _padding(size, _BLOCK)
         header = _LENGTH.pack(size + padding)
-        body = b"".join((padding.to_bytes(1, "big"), *message, os.urandom(padding)))
-        return header, self._aead.encrypt(self._nonce(size), body, header)
+        body = b"".join((padding.to_bytes(1, "big"), *message, self._noise.take(padding)))
+        sealed = self._aead.encrypt(self._nonce, body, header)
+        self._count(size)
+        return header, sealed
 
 
 class GcmOpener(_Gcm):
+    def __init__(self, key: bytes, nonce: bytes) -> None:
+        super().__init__(key, nonce)
+        self._opened = memoryview(bytearray(_OPENED))
+        """One place for what is opened, again and again: it stays in the processor's cache."""
+
     def length(self, buffer: bytes, offset: int) -> int | None:
         if len(buffer) - offset < 4:
             return None
-        return 4 + _checked(_LENGTH.unpack_from(buffer, offset)[0]) + _TAG
+        length: int = _LENGTH.unpack_from(buffer, offset)[0]
+        if not _BLOCK <= length <= LARGEST:
+            raise Tampered(f"a packet of {length} bytes")
+        return 4 + length + _TAG
 
-    def open(self, sequence: int, buffer: bytes, offset: int, length: int) -> memoryview:
-        view = memoryview(buffer)
+    def open(self, sequence: int, view: memoryview, offset: int, length: int) -> memoryview:
+        start, size = offset + 4, length - 4 - _TAG
+        if size > len(self._opened):
+            self._opened = memoryview(bytearray(size))
+        body = self._opened[:size]
         try:
-            body = self._aead.decrypt(
-                self._nonce(length), view[offset + 4 : offset + length], view[offset : offset + 4]
-            )
+            self._aead.decrypt_into(self._nonce, view[start : offset + length], view[offset:start], body)
         except InvalidTag:
             raise Tampered("a packet's tag is wrong") from None
-        return _message(memoryview(body), body[0])
+        self._count(length)
+        return _message(body, body[0])
 
 
 class _Ctr:
@@ -170,11 +205,12 @@ class CtrSealer(_Ctr):
     def __init__(self, key: bytes, nonce: bytes, digest: str, digest_key: bytes) -> None:
         super().__init__(key, nonce, digest, digest_key)
         self._encryptor = self._cipher.encryptor()
+        self._noise = _Noise()
 
     def seal(self, sequence: int, message: Sequence[Piece]) -> Sequence[bytes]:
         size = sum(map(len, message))
         padding = _padding(5 + size, _BLOCK)
-        packet = b"".join((_HEADER.pack(1 + size + padding, padding), *message, os.urandom(padding)))
+        packet = b"".join((_HEADER.pack(1 + size + padding, padding), *message, self._noise.take(padding)))
         self._count(len(packet))
         return self._encryptor.update(packet), self._mac(sequence, packet)
 
@@ -197,12 +233,12 @@ class CtrOpener(_Ctr):
             raise Tampered(f"a packet of {length} bytes")
         return 4 + length + self._mac_size
 
-    def open(self, sequence: int, buffer: bytes, offset: int, length: int) -> memoryview:
+    def open(self, sequence: int, view: memoryview, offset: int, length: int) -> memoryview:
         end = offset + length - self._mac_size
-        packet = self._first + self._decryptor.update(memoryview(buffer)[offset + _BLOCK : end])
+        packet = self._first + self._decryptor.update(view[offset + _BLOCK : end])
         self._first = b""
         self._count(len(packet))
-        if not hmac.compare_digest(self._mac(sequence, packet), buffer[end : end + self._mac_size]):
+        if not hmac.compare_digest(self._mac(sequence, packet), view[end : end + self._mac_size]):
             raise Tampered("a packet's authentication code is wrong")
         return _message(memoryview(packet)[4:], packet[4])
 

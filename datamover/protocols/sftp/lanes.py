@@ -1,8 +1,10 @@
 """Several channels that write one part file: a server's window bounds each of them, and bounds it hard far away.
 
-OpenSSH takes 2 MiB a channel before it answers: at 50 ms that is 40 MB/s. So a file whose channel is full while others
-of the connection are idle is opened once more on one of those. Channels that others want are left to them.
+OpenSSH takes 2 MiB a channel before it answers: at 50 ms that is 40 MB/s. So a file that more is waiting of than its
+channels hold is opened once more on others of the connection that are idle. Channels that others want are left to them.
 """
+
+from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 
@@ -12,8 +14,10 @@ from datamover.protocols.sftp.link import Lease
 from datamover.protocols.sftp.messages import Status
 from datamover.protocols.sftp.session import Session
 
-LANES = 4
+LANES = 8
 """For one file, of a connection's channels."""
+LANE = 5 * 2**19
+"""Bytes unacknowledged on one channel: what OpenSSH's window holds, and enough behind it to fill it again at once."""
 
 
 class Lane:
@@ -37,14 +41,19 @@ class Lane:
 
 
 class Lanes:
-    """The handles of one part file; the first is there from the beginning to the end."""
+    """The handles of one part file; the first is there from the beginning to the end. ``opened`` is told of others."""
 
-    def __init__(self, first: Lane, real: bytes) -> None:
+    def __init__(self, first: Lane, real: bytes, opened: Callable[[], None]) -> None:
         self._lanes = [first]
         self._real = real
-        self._widening: Deferred[None] | None = None
+        self._opened = opened
+        self._opening: list[Deferred[None]] = []
         self._widest = LANES
         self._aside: Lane | None = None
+
+    def __len__(self) -> int:
+        """Return how many there are, or will be if the server lets them be opened."""
+        return len(self._lanes) + len(self._opening)
 
     @property
     def first(self) -> Lane:
@@ -53,12 +62,22 @@ class Lanes:
     def emptiest(self) -> Lane:
         return min(self._lanes, key=lambda lane: lane.unacknowledged)
 
-    def widen(self) -> None:
-        """Begin to open one more where all are full; without waiting, and without harm if it cannot be."""
-        narrow = len(self._lanes) < self._widest and self._widening is None
-        if narrow and all(lane.session.channel.held_back for lane in self._lanes):
-            self._widening = Deferred.fromCoroutine(self._one_more())
-            self._widening.addErrback(lambda _: None)
+    def widen(self, waiting: int, most: int) -> None:
+        """Begin to open as many more as ``waiting`` bytes fill, up to ``most``, where the server is far away.
+
+        Without waiting for any, and without harm if they cannot be opened.
+        """
+        while waiting > 0 and len(self) < min(self._widest, most) and self.first.session.channel.far:
+            waiting -= LANE
+            opening = Deferred.fromCoroutine(self._one_more())
+            if not opening.called:
+                self._opening.append(opening)
+                opening.addBoth(self._no_longer_opening, opening)
+            opening.addErrback(lambda _: None)
+
+    def _no_longer_opening(self, result: object, opening: Deferred[None]) -> object:
+        self._opening.remove(opening)
+        return result
 
     async def aside(self) -> Lane:
         """Return a handle to have the file flushed by: of a channel of its own where there is one, else the first.
@@ -66,18 +85,18 @@ class Lanes:
         A server answers a channel's requests one after the other: what is written behind a flush waits for it.
         """
         if self._aside is None:
-            self._aside = await self._opened() or self.first
+            self._aside = await self._open() or self.first
         return self._aside
 
     async def _one_more(self) -> None:
-        lane = await self._opened()
+        lane = await self._open()
         if lane is None:
             self._widest = len(self._lanes)
         else:
             self._lanes.append(lane)
-        self._widening = None
+            self._opened()
 
-    async def _opened(self) -> Lane | None:
+    async def _open(self) -> Lane | None:
         """Open the file once more, on a channel that nobody uses; None where that cannot be."""
         lease = self.first.lease.beside()
         try:
@@ -95,8 +114,8 @@ class Lanes:
 
     async def close(self) -> None:
         """Close every handle; completes when the server has answered, or cannot."""
-        if self._widening is not None:
-            self._widening.cancel()
-        aside = [] if self._aside in (None, self.first) else [self._aside]
-        for closing in [Deferred.fromCoroutine(lane.close()) for lane in (*self._lanes, *aside) if lane is not None]:
+        for opening in tuple(self._opening):
+            opening.cancel()
+        lanes = [*self._lanes, *([self._aside] if self._aside not in (None, self.first) else ())]
+        for closing in [Deferred.fromCoroutine(lane.close()) for lane in lanes if lane is not None]:
             await closing

@@ -11,7 +11,7 @@ from datamover import errors
 from datamover.protocols.sftp.channel import SftpChannel
 from datamover.protocols.sftp.session import Session
 
-CHANNELS = 6
+CHANNELS = 8
 """Of one connection; servers allow ten (MaxSessions) and others may want some."""
 IDLE = 60.0
 """Seconds without use after which a connection is closed: a firewall may forget it, and tell nobody."""
@@ -52,7 +52,7 @@ class Leases:
         self._open_timeout = open_timeout
         self._idle_timeout = idle_timeout
         self._sessions: list[Session] = []
-        self._is_opening = False
+        self._opening = 0
         self._waiting: list[Deferred[None]] = []
         self._limit = CHANNELS
         self._users = 0
@@ -80,11 +80,10 @@ class Leases:
         self._keep_awake()
         session = None
         try:
-            await self._opened()
             session = self._idlest()
-            if session is not None and session.users:
-                session = await self._one_more(None) if len(self._sessions) < self._limit else None
-            if session is not None:
+            if session is None or session.users:
+                session = await self._open() if self._room else None
+            else:
                 session.users += 1
         finally:
             if session is None:
@@ -112,44 +111,58 @@ class Leases:
             transport.failure = errors.ConnectionLost("it was closed, for nothing used it")
             transport.leave()
 
+    @property
+    def _room(self) -> bool:
+        return len(self._sessions) + self._opening < self._limit
+
     async def _take(self) -> Session:
         session = self._idlest()
-        while session is None or (session.users and len(self._sessions) < self._limit):
-            if not self._is_opening:
-                session = await self._one_more(session)
-                break
-            await self._opened()
+        while session is None or (session.users and (self._room or self._opening)):
+            if self._room:
+                opened = await self._open()
+                if opened is not None:
+                    return opened
+            else:
+                await self._opened()
             session = self._idlest()
         session.users += 1
         return session
 
     async def _opened(self) -> None:
-        """Wait until no channel is being opened.
+        """Wait until one of the channels that are being opened is, or is not to be had.
 
         Not a DeferredLock: its waiters wake each other from within each other, and hundreds are too many for that.
         """
-        while self._is_opening:
-            waiter: Deferred[None] = Deferred(self._waiting.remove)
-            self._waiting.append(waiter)
-            await waiter
+        waiter: Deferred[None] = Deferred(self._waiting.remove)
+        self._waiting.append(waiter)
+        await waiter
 
     def _idlest(self) -> Session | None:
         self._sessions = [session for session in self._sessions if session.channel.failure is None]
         return min(self._sessions, key=lambda session: session.users, default=None)
 
-    async def _one_more(self, instead: Session | None) -> Session:
-        """Open a channel; where the server refuses one, be content with those there are."""
-        self._is_opening = True
+    async def _open(self) -> Session | None:
+        """Open a channel, for one user; None where the server refuses one, and there are or will be others."""
+        self._opening += 1
         try:
-            return await self._open(instead)
+            session = await self._opened_session()
+        except errors.ServerError:
+            self._limit = max(len(self._sessions) + self._opening - 1, 1)
+            if not self._sessions and self._opening == 1:
+                raise
+            return None
+        else:
+            session.users += 1
+            self._sessions.append(session)
+            return session
         finally:
-            self._is_opening = False
+            self._opening -= 1
             waiting, self._waiting = self._waiting, []
             for waiter in tuple(waiting):  # Each may have others cancelled, which leave the list.
                 if not waiter.called:
                     waiter.callback(None)
 
-    async def _open(self, instead: Session | None) -> Session:
+    async def _opened_session(self) -> Session:
         transport: Any = self._connection.transport
         if self._stopped:
             raise errors.ConnectionLost("the connection broke")
@@ -166,15 +179,9 @@ class Leases:
             if transport.received == heard:
                 transport.fail(error)
             raise
-        except errors.ServerError:
-            self._limit = max(len(self._sessions), 1)
-            if instead is None:
-                raise
-            return instead
         except BaseException:
             channel.fail(errors.ConnectionLost("the channel was given up while it was opened"))
             raise
-        self._sessions.append(session)
         return session
 
     def _late(self, result: object, timeout: float) -> NoReturn:

@@ -141,7 +141,7 @@ class Link:
     def _secure(self, transport: Transport) -> None:
         login = Login(self._server.user, self._credentials, self._channels)
         self._credentials = Credentials()
-        transport.requestService(login)
+        login.begin(transport)
 
     def _logged_in(self) -> None:
         log.info("logged in to {server} as {user}", server=self._server.shown, user=self._server.user)

@@ -101,6 +101,20 @@ class Login(SSHUserAuthClient):
         self._tried: list[bytes] = []
         self._questions = 0
 
+    def begin(self, transport: Any) -> None:
+        """Ask for the service and, where a key can sign already, show that at once, in the same round trip."""
+        self.transport = transport
+        transport.requestService(self)
+        key = self._credentials.key
+        # An RSA key's signature is of a kind that the server may yet tell.
+        if key is not None and key.type() != "RSA":
+            self._tried.append(b"publickey")
+            self._sign()
+
+    def serviceStarted(self) -> None:
+        if not self._tried:
+            super().serviceStarted()
+
     def ssh_USERAUTH_BANNER(self, packet: bytes) -> None:
         """Leave the server's greeting unread."""
 

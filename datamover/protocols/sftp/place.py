@@ -22,7 +22,8 @@ from datamover.protocols.sftp.tree import Tree
 T = TypeVar("T")
 
 _PRIVATE = Attributes(mode=0o600)
-_NEW = messages.FOR_WRITING | messages.CREATE | messages.EXCLUSIVELY
+_ANEW = messages.FOR_WRITING | messages.CREATE | messages.EXCLUSIVELY
+"""Of a file that is not there, as a part file mostly is not: one request tells, and makes it."""
 
 
 class SftpPlace:
@@ -166,25 +167,32 @@ class SftpPlace:
             session = await lease.__aenter__()
             handle = None
             try:
-                real = await self._tree.target(lease.link, session, path)
+                real, found = await self._tree.target(lease.link, session, path)
                 # Looked at first: to open a device can already do something to it.
-                self._check_regular(path, await session.stat(real))
+                there = self._check_regular(path, found)
                 handle = await session.open_file(real, messages.FOR_READING)
-                found = await session.look(handle)
-                self._check_regular(path, found)
+                source = SftpSource(lease, session, handle, path, self._refusals)
             except BaseException:
                 if handle is not None:
                     session.close_later(handle)
                 lease.give_back()
                 raise
-            same = identity is not None and found.identity == identity and offset <= (found.size or 0)
-            name = posixpath.basename(path.rstrip("/"))
-            return SftpSource(lease, session, handle, found, name, offset if same else 0, path, self._refusals)
+            try:
+                with session.together():
+                    looking = session.look(handle)
+                    source.begin(there, offset, identity)
+                found = self._check_regular(path, await looking)
+                if found != there:
+                    source.begin(found, offset, identity)
+            except BaseException:
+                await source.close()
+                raise
+            return source
 
     async def _look(self, path: str) -> Inspection:
         link = await self._link()
         async with link.lease() as session:
-            found = await session.stat(await self._tree.target(link, session, path))
+            _, found = await self._tree.target(link, session, path)
         if found is None:
             raise Status(messages.NO_SUCH_FILE, "No such file")
         name = posixpath.basename(path.rstrip("/"))
@@ -210,38 +218,28 @@ class SftpPlace:
         self, link: Link, session: Session, part: str, target: str, data: bytes, modified: float | None
     ) -> tuple[bytes, bytes, bytes]:
         """Write a small part file; return the real paths of its directory, of itself, and of its target."""
-        directory = await self._tree.directory(link, session, posixpath.dirname(part), make=True)
-        real, handle = await self._open_new(link, session, directory, part)
+        real, handle = await self._open_part(link, session, part, 0)
         attributes = Attributes(len(data), self._file_mode, whole_seconds(modified))
-        step = session.write_size
-        answers: list[Deferred[Any]] = [
-            *(
-                session.write(handle, start, [memoryview(data)[start : start + step]], min(step, len(data) - start))
-                for start in range(0, len(data), step)
-            ),
-            session.set(handle, attributes),
-            *([session.sync(handle)] if session.can(messages.FSYNC) else ()),
-            session.look(handle),
-        ]
-        session.close_later(handle)
-        told = await DeferredList(answers, consumeErrors=True)
-        for succeeded, result in told:
-            if not succeeded:
-                await raise_refused(result.value, session, real, self._refusals, part)
-        held = told[-1][1].size
+        content, step = memoryview(data), session.write_size
+        asked: list[Deferred[Any]] = []
+        with session.together():
+            for start in range(0, len(data), step):
+                piece = content[start : start + step]
+                asked.append(session.write(handle, start, [piece], len(piece)))
+            asked.append(session.set(handle, attributes))
+            if session.can(messages.FSYNC):
+                asked.append(session.sync(handle))
+            asked.append(session.look(handle))
+            session.close_later(handle)
+        answers = await DeferredList(asked, consumeErrors=True)
+        for came, answer in answers:
+            if not came:
+                await raise_refused(answer.value, session, real, self._refusals, part)
+        held = answers[-1][1].size
         if held is not None and held != len(data):
             raise self._refusals.short(part, held, len(data))
+        directory = posixpath.dirname(real)
         return directory, real, posixpath.join(directory, encode(posixpath.basename(target)))
-
-    async def _open_new(self, link: Link, session: Session, directory: bytes, part: str) -> tuple[bytes, bytes]:
-        """Open a part file that is nearly always not there yet; return its real path and its handle."""
-        real = posixpath.join(directory, encode(posixpath.basename(part)))
-        try:
-            return real, await session.open_file(real, _NEW, _PRIVATE)
-        except Status as refusal:
-            if refusal.code != messages.FAILURE:
-                raise
-        return await self._open_part(link, session, part, 0)
 
     async def _name_it(
         self, link: Link, session: Session, names: tuple[bytes, bytes, bytes], target: str, replace: bool
@@ -264,6 +262,12 @@ class SftpPlace:
     async def _open_part(self, link: Link, session: Session, part: str, offset: int) -> tuple[bytes, bytes]:
         """Open a part file for writing, where nothing else is in its way; return its real path and its handle."""
         real = await self._tree.name(link, session, part, make=not offset)
+        if not offset:
+            try:
+                return real, await session.open_file(real, _ANEW, _PRIVATE)
+            except Status as refusal:
+                if refusal.code == messages.NO_SUCH_FILE:
+                    raise
         found = await session.link_stat(real)
         if found is None:
             if offset:
@@ -279,13 +283,14 @@ class SftpPlace:
         if found.size is None or found.size < offset:
             raise self._refusals.short(part, found.size or 0, offset)
 
-    def _check_regular(self, path: str, found: Attributes | None) -> None:
+    def _check_regular(self, path: str, found: Attributes | None) -> Attributes:
         if found is None:
             raise Status(messages.NO_SUCH_FILE, "No such file")
         if found.directory:
             raise self._refusals.unusable(path, "is a directory where a file is needed; name a file")
         if not found.regular or found.size is None:
             raise self._refusals.unusable(path, "is not a regular file; remove it or take another name")
+        return found
 
     async def _replace(self, session: Session, old: bytes, new: bytes, target: str) -> None:
         if session.can(messages.POSIX_RENAME):

@@ -5,7 +5,8 @@ absolute bytes.
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -36,20 +37,31 @@ class Session:
         self._extensions: dict[bytes, bytes] = {}
 
     async def open(self) -> None:
-        """Wait for the channel and learn what the server can do."""
+        """Wait for the channel and learn what the server can do; until it has told its sizes, they are small."""
         self._extensions = await self.channel.opened
-        if not self.can(messages.LIMITS):
-            return
+        if self.can(messages.LIMITS):
+            self._extended(messages.LIMITS, expect=messages.EXTENDED_REPLY).addCallbacks(
+                self._learn_limits, lambda _: None
+            )
+
+    def _learn_limits(self, told: bytes) -> None:
+        answer = Reader(told)
         try:
-            answer = Reader(await self._extended(messages.LIMITS, expect=messages.EXTENDED_REPLY))
             _, read, write, _ = (answer.long() for _ in range(4))
-        except (Status, Malformed):
+        except Malformed:
             return
         self.read_size = min(read or _READ_SIZE, _LARGEST_READ)
         self.write_size = min(write or _WRITE_SIZE, _LARGEST_WRITE)
 
     def can(self, extension: bytes) -> bool:
         return extension in self._extensions
+
+    def together(self) -> AbstractContextManager[None]:
+        """Let what is asked within, each answer a Deferred of its own, leave at once and in as few packets as it can.
+
+        A server does one after the other: what is asked of an open handle may stand behind its WRITEs.
+        """
+        return self.channel.together()
 
     # Names --------------------------------------------------------------------------------------------------
 
@@ -138,9 +150,12 @@ class Session:
         """Open a file; fires with its handle. Cancelled, a handle that still comes is closed."""
         return self.channel.request(messages.OPEN, string(path), number(flags), attributes.packed())
 
-    def read(self, handle: bytes, offset: int, length: int) -> Deferred[bytes]:
-        """Read up to ``length`` bytes; fails with the status EOF behind the end."""
-        return self.channel.request(messages.READ, string(handle), _OFFSET.pack(offset, length))
+    def read(self, handle: bytes, offset: int, into: memoryview) -> Deferred[int]:
+        """Read up to as many bytes as there is room; fires with their number, fails with the status EOF behind the end.
+
+        Nothing is put ``into`` it any more once the answer is there, or cancelled.
+        """
+        return self.channel.request(messages.READ, string(handle), _OFFSET.pack(offset, len(into)), into=into)
 
     def write(self, handle: bytes, offset: int, pieces: Iterable[bytes | memoryview], size: int) -> Deferred[None]:
         """Write ``pieces``, ``size`` bytes together."""
@@ -165,3 +180,15 @@ class Session:
 
     def _extended(self, name: bytes, *strings: bytes, expect: int = messages.STATUS) -> Deferred[Any]:
         return self.channel.request(messages.EXTENDED, extended(name, *strings), expect=expect)
+
+
+@contextmanager
+def begun(*calls: Coroutine[Any, Any, Any]) -> Iterator[list[Deferred[Any]]]:
+    """Begin calls at once, so that they share a round trip, to be awaited within; others are cancelled at the end."""
+    answers = [Deferred.fromCoroutine(call) for call in calls]
+    try:
+        yield answers
+    finally:
+        for answer in answers:
+            answer.addErrback(lambda _: None)
+            answer.cancel()

@@ -2,19 +2,19 @@
 
 from collections import deque
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 
+from datamover.protocols.base import Octets
 from datamover.protocols.sftp import messages
-from datamover.protocols.sftp.lanes import Lane, Lanes
+from datamover.protocols.sftp.lanes import LANE, Lane, Lanes
 from datamover.protocols.sftp.messages import Attributes, Status
 from datamover.protocols.sftp.refusals import Refusals
 from datamover.protocols.sftp.session import Session
+from datamover.protocols.sftp.window import UNDER_WAY
 
-BUDGET = 8 * 2**20
-"""Bytes sent, or waiting to be, and not yet acknowledged."""
 _NEARLY_NOTHING = 2**20
 _LATEST = 2**32 - 1
 """POSIX seconds; SFTP has 32 bits for them."""
@@ -24,7 +24,7 @@ class SftpSink:
     """``protocols.base.Sink`` of a part file on a server; holds its lanes' channels and handles until it is closed."""
 
     def __init__(self, lane: Lane, real: bytes, offset: int, mode: int, path: str, refusals: Refusals) -> None:
-        self._lanes = Lanes(lane, real)
+        self._lanes = Lanes(lane, real, self._send_what_fits)
         self._session = lane.session
         self._handle = lane.handle
         self._real = real
@@ -39,18 +39,26 @@ class SftpSink:
         """Offset -> bytes of what was sent and is not acknowledged, in the order of the file."""
         self._failure: Failure | None = None
         self._waiters: list[Deferred[None]] = []
+        self._draining = 0
+        """Who waits for all that was taken so far."""
         self._closed = False
+        self._leave = UNDER_WAY.join()
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: Octets) -> None:
         """Take the next bytes; waits while too much is unacknowledged. Raises what an earlier write met."""
+        assert not self._closed, "the sink is closed"
         with self._refusals.about(self._path):
             self._gathered.append(memoryview(data))
             self._held += len(data)
-            while self._held >= self._session.write_size:
-                self._send(self._session.write_size)
-            if self._unacknowledged > BUDGET:
-                self._lanes.widen()
-            await self._until(lambda: self._unacknowledged <= BUDGET)
+            self._send_what_fits()
+            if self._held >= self._session.write_size:
+                self._lanes.widen(self._held, UNDER_WAY.size // LANE)
+            await self._until(lambda: self._held + self._unacknowledged <= self._room)
+
+    @property
+    def _room(self) -> int:
+        """Bytes that may be held or unacknowledged."""
+        return min((len(self._lanes) + 1) * LANE, UNDER_WAY.size)
 
     async def flush(self) -> int:
         """Wait until every byte taken so far is acknowledged, and on disk where the server can be asked for that.
@@ -58,25 +66,29 @@ class SftpSink:
         Writing may go on meanwhile, beside it where a further channel can be had.
         """
         with self._refusals.about(self._path):
-            self._send_all()
-            offset = self._offset
-            await self._until(lambda: next(iter(self._outstanding), self._offset) >= offset)
+            offset = await self._drain()
             await self._sync(await self._lanes.aside())
             return offset
 
     async def finish(self, *, modified: float | None) -> int:
         """Write what is held, cut what a longer predecessor left, set mode and time, fsync; return the size."""
         with self._refusals.about(self._path):
-            self._send_all()
-            await self._until(lambda: not self._unacknowledged)
-            try:
-                attributes = Attributes(self._offset, self._mode, whole_seconds(modified))
-                await self._session.set(self._handle, attributes)
-            except Status as refusal:
-                await self._raise(refusal)
-            await self._sync(self._lanes.first)
-            found = await self._session.look(self._handle)
-            return self._offset if found.size is None else found.size
+            await self._drain()
+            attributes = Attributes(self._offset, self._mode, whole_seconds(modified))
+            asked: list[Deferred[Any]] = []
+            with self._session.together():
+                asked.append(self._session.set(self._handle, attributes))
+                if self._session.can(messages.FSYNC):
+                    asked.append(self._session.sync(self._handle))
+                asked.append(self._session.look(self._handle))
+                closing = Deferred.fromCoroutine(self.close())
+            answers = await DeferredList([*asked, closing], consumeErrors=True)
+            for came, answer in answers:
+                if not came:
+                    self._failure = self._failure or answer
+                    await self._raise(answer.value)
+            size: int | None = answers[-2][1].size
+            return self._offset if size is None else size
 
     async def close(self) -> None:
         """Close the part file; what was only gathered is dropped. Completes when the server has answered, or cannot."""
@@ -85,10 +97,19 @@ class SftpSink:
         self._closed = True
         self._gathered.clear()
         self._held = 0
+        self._leave()
         await self._lanes.close()
 
-    def _send(self, size: int) -> None:
-        assert not self._closed, "the sink is closed"
+    def _send_what_fits(self) -> None:
+        """Give the lanes as much as they may have under way; what is less than a whole request only when draining."""
+        whole = self._session.write_size
+        while self._failure is None and (self._held >= whole or (self._draining and self._held)):
+            lane, size = self._lanes.emptiest(), min(whole, self._held)
+            if lane.unacknowledged and lane.unacknowledged + size > LANE:
+                break
+            self._send(lane, size)
+
+    def _send(self, lane: Lane, size: int) -> None:
         pieces, left = [], size
         while left:
             piece = self._gathered.popleft()
@@ -97,7 +118,6 @@ class SftpSink:
                 piece = piece[:left]
             pieces.append(piece)
             left -= len(piece)
-        lane = self._lanes.emptiest()
         self._held -= size
         self._unacknowledged += size
         lane.unacknowledged += size
@@ -110,6 +130,7 @@ class SftpSink:
         size = self._outstanding.pop(offset)
         lane.unacknowledged -= size
         self._unacknowledged -= size
+        self._send_what_fits()
         self._wake()
 
     def _refused(self, failure: Failure) -> None:
@@ -134,9 +155,16 @@ class SftpSink:
     async def _raise(self, error: BaseException | None) -> NoReturn:
         await raise_refused(error, self._session, self._real, self._refusals, self._path)
 
-    def _send_all(self) -> None:
-        while self._held:
-            self._send(min(self._held, self._session.write_size))
+    async def _drain(self) -> int:
+        """Wait until all that was taken so far is acknowledged; return the offset after it."""
+        end = self._offset + self._held
+        self._draining += 1
+        try:
+            self._send_what_fits()
+            await self._until(lambda: next(iter(self._outstanding), self._offset) >= end)
+        finally:
+            self._draining -= 1
+        return end
 
     async def _sync(self, lane: Lane) -> None:
         """Have the file written to disk: one handle's fsync is for what every handle wrote."""

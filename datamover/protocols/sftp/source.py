@@ -1,55 +1,77 @@
 """One file of a file server being read: many requests under way, the bytes handed over in order."""
 
+import posixpath
 from collections import deque
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from datamover.protocols.base import Inspection
+from datamover.protocols.base import Inspection, Octets
 from datamover.protocols.sftp import messages
-from datamover.protocols.sftp.lanes import Lane
 from datamover.protocols.sftp.link import Lease
 from datamover.protocols.sftp.messages import Attributes, Status
 from datamover.protocols.sftp.refusals import Refusals
 from datamover.protocols.sftp.session import Session
+from datamover.protocols.sftp.window import Window
 
-BUDGET = 8 * 2**20
-"""Bytes asked for, or come and not yet taken."""
+PIECE = 2**20
+"""Bytes that are handed over at once, where there are so many: the way of each through the engine has its cost."""
+_PIECES = 4
+"""Of one window, at least."""
+
+
+class _Request:
+    """A range of the file that one READ asks for, and others where answers are short; its piece is told the end."""
+
+    def __init__(self, piece: "_Piece", offset: int, room: memoryview) -> None:
+        self._piece = piece
+        self._offset = offset
+        self._room = room
+        self._ask()
+
+    def _ask(self) -> None:
+        self._piece.read(self._offset, self._room).addCallbacks(self._came, self._piece.failed)
+
+    def _came(self, size: int) -> None:
+        if self._piece.whole.called:
+            return
+        self._offset += size
+        self._room = self._room[size:]
+        if not self._room:
+            self._piece.came()
+        elif size:
+            self._piece.short = True
+            self._ask()
+        else:
+            self._piece.failed(Failure(Status(messages.FAILURE, "an answer of no bytes")))  # type: ignore[no-untyped-call]
 
 
 class _Piece:
-    """A range of the file that was asked for; ``whole`` fires when all of it has come."""
+    """A range of the file that was asked for; ``whole`` fires with its bytes when all of them have come."""
 
     def __init__(self, session: Session, handle: bytes, offset: int, length: int) -> None:
         self._session = session
         self._handle = handle
-        self._offset = offset
-        self._left = length
-        self._parts: list[bytes] = []
+        self._data = bytearray(length)
+        self.whole: Deferred[bytearray] = Deferred()
         self.short = False
-        """It came in several answers, some asked for later."""
-        self.whole: Deferred[bytes] = Deferred()
-        self._ask()
+        """Some of it was asked for later than the rest."""
+        size = session.read_size
+        self._missing = -(-length // size)
+        room = memoryview(self._data)
+        with session.together():
+            for start in range(0, length, size):
+                _Request(self, offset + start, room[start : start + size])
 
-    def _ask(self) -> None:
-        self._session.read(self._handle, self._offset, self._left).addCallbacks(self._came, self._failed)
+    def read(self, offset: int, room: memoryview) -> Deferred[int]:
+        return self._session.read(self._handle, offset, room)
 
-    def _came(self, data: bytes) -> None:
-        if self.whole.called:
-            return
-        self._parts.append(data)
-        self._offset += len(data)
-        self._left -= len(data)
-        if self._left > 0 and data:
-            self.short = True
-            self._ask()
-        elif self._left:
-            self._failed(Failure(Status(messages.FAILURE, "an answer of no bytes, or of too many")))  # type: ignore[no-untyped-call]
-        else:
-            parts, self._parts = self._parts, []
-            self.whole.callback(parts[0] if len(parts) == 1 else b"".join(parts))
+    def came(self) -> None:
+        self._missing -= 1
+        if not self._missing:
+            self.whole.callback(self._data)
 
-    def _failed(self, failure: Failure) -> None:
+    def failed(self, failure: Failure) -> None:
         if not self.whole.called:
             self.whole.errback(failure)
 
@@ -61,22 +83,29 @@ class _Piece:
 class SftpSource:
     """``protocols.base.Source`` of a file on a server; holds a channel's lease and a handle until it is closed."""
 
-    def __init__(
-        self, lease: Lease, session: Session, handle: bytes, found: Attributes, name: str, offset: int, path: str,
-        refusals: Refusals,
-    ) -> None:  # fmt: skip
+    def __init__(self, lease: Lease, session: Session, handle: bytes, path: str, refusals: Refusals) -> None:
         self._lease = lease
         self._session = session
         self._handle: bytes | None = handle
-        self._found = found
-        self._size = found.size or 0
-        self._inspection = Inspection(name, self._size, found.identity, found.modified)
-        self._offset = self._position = self._asked = offset
+        self._window = Window(session.channel)
         self._path = path
         self._refusals = refusals
         self._pieces: deque[_Piece] = deque()
         self._look: Deferred[Attributes] | None = None
-        self._beyond: Deferred[bytes] | None = None
+        self._beyond: Deferred[int] | None = None
+
+    def begin(self, found: Attributes, offset: int, identity: str | None) -> None:
+        """Ask for the first bytes of a file that was ``found`` so: from ``offset`` if it still has ``identity``.
+
+        Called again, it forgets what was asked for before.
+        """
+        self._forget()
+        self._found = found
+        self._size = found.size or 0
+        same = identity is not None and found.identity == identity and offset <= self._size
+        self._offset = self._position = self._asked = offset if same else 0
+        name = posixpath.basename(self._path.rstrip("/"))
+        self._inspection = Inspection(name, self._size, found.identity, found.modified)
         self._checked = False
         self._ask()
 
@@ -88,23 +117,30 @@ class SftpSource:
     def offset(self) -> int:
         return self._offset
 
-    async def read(self) -> bytes:
+    async def read(self) -> Octets:
         """Return the next bytes, b"" at the end. Raises SourceChanged where the file is not what it was when opened."""
         with self._refusals.about(self._path):
-            data = b""
+            data: Octets = b""
             if self._pieces:
                 data = await self._first()
                 self._position += len(data)
+                self._window.took(len(data))
                 self._ask()
             if self._position == self._size and not self._checked:
                 await self._check_unchanged()
             return data
 
     async def close(self) -> None:
-        """Close the file; completes when the server has answered, or cannot."""
+        """Let go of the file, without waiting for the server: nothing depends on its answer."""
         handle, self._handle = self._handle, None
         if handle is None:
             return
+        self._window.close()
+        self._forget()
+        self._session.close_later(handle)
+        self._lease.give_back()
+
+    def _forget(self) -> None:
         for piece in self._pieces:
             piece.forget()
         self._pieces.clear()
@@ -112,9 +148,9 @@ class SftpSource:
             if pending is not None:
                 pending.addErrback(lambda _: None)
                 pending.cancel()
-        await Lane(self._lease, self._session, handle).close()
+        self._look = self._beyond = None
 
-    async def _first(self) -> bytes:
+    async def _first(self) -> bytearray:
         piece = self._pieces[0]
         try:
             data = await piece.whole
@@ -132,16 +168,20 @@ class SftpSource:
         return data
 
     def _ask(self) -> None:
-        """Keep the budget's worth under way, and behind the last bytes a look at whether the file is still the same."""
+        """Keep the window full, and behind the last bytes have a look at whether the file is still the same."""
         if self._handle is None:
             return
-        while self._asked < self._size and self._asked - self._position < BUDGET:
-            length = min(self._session.read_size, self._size - self._asked)
+        window, size = self._window.size, self._session.read_size
+        most = max(min(PIECE, window // _PIECES) // size, 1) * size
+        while self._asked < self._size:
+            length = min(most, self._size - self._asked)
+            if self._pieces and self._asked + length - self._position > window:
+                break
             self._pieces.append(_Piece(self._session, self._handle, self._asked, length))
             self._asked += length
         if self._asked == self._size and self._beyond is None:
             self._look = self._session.look(self._handle)
-            self._beyond = self._session.read(self._handle, self._size, 1)
+            self._beyond = self._session.read(self._handle, self._size, memoryview(bytearray(1)))
 
     async def _check_unchanged(self) -> None:
         assert self._handle is not None

@@ -46,6 +46,10 @@ _KEX = (
 _SMALLEST_GROUP = 2048
 _DISCONNECT, _KEXINIT, _KEX_FIRST, _GEX_REQUEST, _CHANNEL_DATA = 1, 20, 30, 34, 94
 _BY_APPLICATION = 11
+_ENOUGH = 16
+"""Bytes after which every packet's length can be told."""
+_AT_ONCE = 2**18
+"""Bytes taken from the socket, or given to it, in one call: every call costs more than what it copies."""
 
 
 class _Keys:
@@ -118,6 +122,7 @@ class Transport(SSHClientTransport):
     def connectionMade(self) -> None:
         self.transport.setTcpNoDelay(True)
         self.transport.setTcpKeepAlive(True)
+        self.transport.bufferSize = self.transport.SEND_LIMIT = _AT_ONCE
         self.transport.write(self.ourVersionString + b"\r\n")
         self.currentEncryptions = _Keys(b"none", b"none", b"none", b"none")
         self._gotNewKeys = 0
@@ -172,26 +177,44 @@ class Transport(SSHClientTransport):
 
     def dataReceived(self, data: bytes) -> None:
         try:
-            if self.gotVersion:
-                self.buf = self.buf + data if self.buf else data
-            else:
+            if not self.gotVersion:
                 super().dataReceived(data)  # type: ignore[no-untyped-call]
-            if self.gotVersion:
-                self._take_packets()
+                data, self.buf = self.buf, b""
+                if not self.gotVersion:
+                    self.buf = data
+                    return
+            self._take_packets(data)
         except Tampered as error:
             self.fail(errors.ConnectionLost(f"the stream was damaged on its way: {error}"))
         except Exception as error:  # what a server sends must not reach the reactor as an exception
             log.failure("an SSH server is not understood")
             self.fail(errors.ServerError(f"the server is not understood: {type(error).__name__}: {error}"))
 
-    def _take_packets(self) -> None:
-        buffer, offset = self.buf, 0
+    def _take_packets(self, data: bytes) -> None:
+        """Take the packet that an earlier call has left begun, then those in ``data``, none of which is copied."""
+        offset = 0
+        while self.buf and offset < len(data) and self.failure is None:
+            more = data[offset : offset + self._lacking()]
+            offset += len(more)
+            self.buf += more
+            self.buf = self.buf[self._take_whole_packets(self.buf, 0) :]
+        if not self.buf:
+            self.buf = data[self._take_whole_packets(data, offset) :]
+
+    def _lacking(self) -> int:
+        """Return how many bytes the packet begun lacks, or what comes before its length can be told."""
+        length = self.currentEncryptions.opener.length(self.buf, 0)
+        return _ENOUGH if length is None else length - len(self.buf)
+
+    def _take_whole_packets(self, buffer: bytes, offset: int) -> int:
+        """Take the packets from ``offset`` on; return the offset after the last whole one."""
+        view, end = memoryview(buffer), len(buffer)
         while self.failure is None:
             opener: Opener = self.currentEncryptions.opener
             length = opener.length(buffer, offset)
-            if length is None or len(buffer) - offset < length:
+            if length is None or end - offset < length:
                 break
-            message = opener.open(self.incomingPacketSequence, buffer, offset, length)
+            message = opener.open(self.incomingPacketSequence, view, offset, length)
             self.incomingPacketSequence = (self.incomingPacketSequence + 1) % 2**32
             offset += length
             self.received += 1
@@ -200,8 +223,9 @@ class Transport(SSHClientTransport):
                 self.service.data(message)  # type: ignore[union-attr]
             else:
                 self.dispatchMessage(kind, bytes(message[1:]))  # type: ignore[no-untyped-call]
-            self._rekey_in_time(opener)
-        self.buf = buffer[offset:]
+            if opener.octets > self.REKEY_OCTETS or opener.packets > self.REKEY_PACKETS:
+                self._change_keys()
+        return offset
 
     def sendPacket(self, messageType: int, payload: bytes) -> None:
         self.send(messageType, (payload,))
@@ -216,14 +240,13 @@ class Transport(SSHClientTransport):
         message = (kind.to_bytes(1, "big"), *pieces)
         self.transport.writeSequence(sealer.seal(self.outgoingPacketSequence, message))
         self.outgoingPacketSequence = (self.outgoingPacketSequence + 1) % 2**32
-        if kind == _CHANNEL_DATA:
-            self._rekey_in_time(sealer)
+        if kind == _CHANNEL_DATA and (sealer.octets > self.REKEY_OCTETS or sealer.packets > self.REKEY_PACKETS):
+            self._change_keys()
 
     # Keys ---------------------------------------------------------------------------------------------------
 
-    def _rekey_in_time(self, half: Sealer | Opener) -> None:
-        spent = half.octets > self.REKEY_OCTETS or half.packets > self.REKEY_PACKETS
-        if spent and self.logged_in and self._keyExchangeState == self._KEY_EXCHANGE_NONE:
+    def _change_keys(self) -> None:
+        if self.logged_in and self._keyExchangeState == self._KEY_EXCHANGE_NONE:
             self.sendKexInit()  # type: ignore[no-untyped-call]
 
     def ssh_KEXINIT(self, packet: bytes) -> None:

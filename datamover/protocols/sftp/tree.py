@@ -10,9 +10,9 @@ from typing import Any
 
 from datamover.protocols.sftp import messages
 from datamover.protocols.sftp.link import Link
-from datamover.protocols.sftp.messages import Status, encode
+from datamover.protocols.sftp.messages import Attributes, Status, encode
 from datamover.protocols.sftp.refusals import Refusals
-from datamover.protocols.sftp.session import Session
+from datamover.protocols.sftp.session import Session, begun
 
 FRESH = 2.0
 """Seconds for which a directory's real path is believed."""
@@ -47,12 +47,17 @@ class Tree:
             raise self._refusals.unusable(path, "is the destination's root; name a file")
         return posixpath.join(await self.directory(link, session, parent, make=make), encode(name))
 
-    async def target(self, link: Link, session: Session, path: str) -> bytes:
-        """Return the real path of what a name stands for, links followed."""
-        root = await self.directory(link, session, "")
-        real = await session.real_path(self._absolute(path))
-        self._check_inside(path, real, root)
-        return real
+    async def target(self, link: Link, session: Session, path: str) -> tuple[bytes, Attributes | None]:
+        """Return the real path of what a name stands for, links followed, and what is there."""
+        absolute = self._absolute(path)
+        with begun(self.directory(link, session, ""), session.real_path(absolute), session.stat(absolute)) as (
+            finding,
+            resolving,
+            looking,
+        ):
+            root, real = await finding, await resolving
+            self._check_inside(path, real, root)
+            return real, await looking
 
     async def free(self, session: Session) -> int | None:
         """Return the free bytes of the root, or of where it will be made."""
@@ -69,16 +74,17 @@ class Tree:
             raise self._refusals.outside(path)
 
     async def _resolve(self, session: Session, absolute: bytes, path: str, root: bytes | None, make: bool) -> bytes:
-        try:
-            real = await session.real_path(absolute)
-        except Status as refusal:
-            if refusal.code != messages.NO_SUCH_FILE or not make or absolute == b"/":
-                raise
-            above, name = posixpath.split(absolute)
-            real = posixpath.join(await self._resolve(session, above, path, root, make), name)
-        if root is not None:
-            self._check_inside(path, real, root)
-        found = await session.stat(real)
+        with begun(session.real_path(absolute), session.stat(absolute)) as (resolving, looking):
+            try:
+                real: bytes = await resolving
+            except Status as refusal:
+                if refusal.code != messages.NO_SUCH_FILE or not make or absolute == b"/":
+                    raise
+                above, name = posixpath.split(absolute)
+                real = posixpath.join(await self._resolve(session, above, path, root, make), name)
+            if root is not None:
+                self._check_inside(path, real, root)
+            found = await looking
         if found is None:
             if not make:
                 raise Status(messages.NO_SUCH_FILE, "No such directory")
