@@ -116,7 +116,7 @@ def test_a_line_of_another_process() -> None:
 
     def fail(log: Logger) -> None:
         try:
-            raise ValueError("{braces}")
+            int("{braces}")
         except ValueError:
             log.failure("job {job} broke", job=7)
 
@@ -126,4 +126,4 @@ def test_a_line_of_another_process() -> None:
     text = formatEventAsClassicLogText(event(told, 4711))
     assert text is not None
     assert "[datamover.test#critical,4711] job 7 broke\n" in text
-    assert "ValueError: {braces}" in text
+    assert "ValueError: invalid literal for int() with base 10: '{braces}'" in text
