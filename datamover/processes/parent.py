@@ -3,12 +3,13 @@
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, ReactorNotRunning
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
@@ -60,7 +61,8 @@ class Parent(Tally, Service):
 
     def _left_alone(self) -> None:
         signal.alarm(LONGEST)
-        self._reactor.stop()
+        with suppress(ReactorNotRunning):  # A signal has come as well.
+            self._reactor.stop()
 
 
 class _Leash(FileDescriptor):

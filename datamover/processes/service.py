@@ -97,30 +97,44 @@ class EngineProcesses(Service):
             await self._opened()
         except (StartError, Unavailable):
             return  # The service stops before it has begun; whoever opens the database says why.
-        pauses: Iterator[float] | None = None
+        pauses = _pauses()
         while True:
             began = self._reactor.seconds()
-            child = await self._run(number)
-            self._ended()
-            if self._reactor.seconds() - began > STEADY or pauses is None:
-                pauses = chain(PAUSES, repeat(PAUSES[-1]))
-            pause = next(pauses)
-            log.error(
-                "engine process {process} {how}: what it held is put back, and another is started in {pause} s",
-                process=child.pid,
-                how=child.how,
-                pause=pause,
-            )
-            if await self._put_back(child):
-                log.info("engine process {process} was draining: none is started in its place", process=child.pid)
-                return
+            try:
+                child = await self._run(number)
+            except OSError as trouble:
+                pause = next(pauses)
+                log.warn(
+                    "no engine process can be started: {reason}; trying again in {pause} s",
+                    reason=trouble.strerror,
+                    pause=pause,
+                )
+            else:
+                if self._reactor.seconds() - began > STEADY:
+                    pauses = _pauses()
+                pause = next(pauses)
+                if not await self._replace(child, pause):
+                    return
             await deferLater(self._reactor, pause)
+
+    async def _replace(self, child: Child, pause: float) -> bool:
+        """Put back what a process held that ended by itself; tell whether there is to be another."""
+        self._ended()
+        log.error(
+            "engine process {process} {how}: what it held is put back, and another is started in {pause} s",
+            process=child.pid,
+            how=child.how,
+            pause=pause,
+        )
+        drained = await self._put_back(child)
+        if drained:
+            log.info("engine process {process} was draining: none is started in its place", process=child.pid)
+        return not drained
 
     async def _run(self, number: int) -> Child:
         """Run one process to its end, and return it; cancelling has it end in order."""
         brief = Brief(str(uuid.uuid4()), Share(number, self._wanted), self._settings)
-        child = Child(self._reactor, brief, hear=self._hear, logged=self._logged)
-        self._children[number] = child
+        child = self._children[number] = Child(self._reactor, brief, hear=self._hear, logged=self._logged)
         try:
             await child.ended()
         except CancelledError:
@@ -162,6 +176,10 @@ class EngineProcesses(Service):
             log.error("an engine process cannot run: {sentence}", sentence=word.given_up)
         else:
             self._give_up(word.given_up)
+
+
+def _pauses() -> Iterator[float]:
+    return chain(PAUSES, repeat(PAUSES[-1]))
 
 
 def _end_of_keeping(failure: Failure) -> None:
