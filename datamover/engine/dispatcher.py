@@ -144,12 +144,19 @@ class Dispatcher:
     # Taking ---------------------------------------------------------------------------------------------------
 
     async def _claiming(self) -> None:
+        breath = Pulse(self._clock)
+        most = least = self._own.first(BATCH)
         while True:
             active = Counter(run.lease.leader.destination for run in self._runs.values())
-            bounds, asked = self._own.room(self._bounds, active, min(self._max_active - len(self._runs), BATCH))
+            room = min(self._max_active - len(self._runs), most)
+            bounds, asked = self._own.room(self._bounds, active, room)
             taken = await self._steadily(self._take, bounds, asked) if asked > 0 else 0
-            if not taken or taken < asked:
+            if asked <= 0 or taken < asked:
+                most = least if asked > 0 else most
                 await self._pulse.wait(POLL)
+            elif asked == most < BATCH:
+                most = min(2 * most, BATCH)
+                await breath.wait(GATHERING)
 
     async def _take(self, bounds: Bounds, room: int) -> int:
         ends_at = self._monotonic() + self._queue.lease * RELIABLE

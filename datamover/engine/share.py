@@ -20,6 +20,14 @@ class Share:
         """Return this process's part of a limit; the parts of all add up to it."""
         return limit // self.of + (self.number < limit % self.of)
 
+    def first(self, most: int) -> int:
+        """Return what the first claim asks for after there was too little, where ``most`` is what one may ask for.
+
+        The next may ask for twice as much, after a moment in which the others have their turn: so a few transfers are
+        shared out too.
+        """
+        return most if self.of == 1 else 1
+
     def room(self, bounds: Bounds, active: Mapping[str, int], room: int) -> tuple[Bounds, int]:
         """Return what a claim may ask for: the destinations that are open to this process, and how many groups.
 
