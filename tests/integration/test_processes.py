@@ -19,11 +19,12 @@ from tests.servers.nginx import Nginx
 from tests.servers.service import PATIENCE, TWISTD, Service, twistd
 
 CHECKOUT = Path(__file__).parents[2]
-SIZE = 400_000
+SIZE = 600_000
 RATE = 200_000
-"""Bytes a second at which the web server gives each file: two seconds for one."""
+"""Bytes a second at which the web server gives each file: three seconds for one."""
 
 TABLES = """engine_processes = 2
+lease = "10m"  # nothing here goes on because a lease ran out
 [database]
 url = "{database}"
 [sources]
@@ -173,15 +174,13 @@ def test_a_process_that_is_killed(open_directory: Path, web: Nginx) -> None:
     service.start({"DATAMOVER_CONFIG": str(service.config)})
     try:
         until(service.ready, "both processes at work")
-        job = service.work(web, 4, 3 * SIZE)
+        job = service.work(web, 4, 2 * SIZE)
         holders = until(lambda: len(found := service.holders()) == 4 and found, "four files on their way")
         killed = holders[0]
         left = [pid for pid in service.children() if pid != killed]
         until(lambda: service.value("claims_total") == 4, "the claims told")
-        began = time.monotonic()
         os.kill(killed, signal.SIGKILL)
         until(lambda: killed not in service.holders() and len(service.holders()) == 4, "all four on their way again")
-        assert time.monotonic() - began < 15, "as long as a lease"
         assert service.ended(job)["status"] == "COMPLETED"
         until(service.ready, "both processes at work again")
         assert set(left) < set(service.children())
