@@ -49,6 +49,8 @@ class Service(Section):
     data_directory: AbsolutePath = Field(default_factory=default_data_directory)
     roles: frozenset[Literal["api", "engine"]] = frozenset({"api", "engine"})
     max_active: Count = 32
+    engine_processes: Count = 1
+    """Among which the engine's work is shared; 1: this process does it."""
     key_file: AbsolutePath | None = None
     hosts: tuple[str, ...] = ()
     """Host headers served beside the listeners' own names."""
@@ -264,6 +266,11 @@ def _check_whole(config: Config, file: str) -> None:
                 )
     if not config.service.roles:
         raise ConfigError(f'{file}: service.roles = []: expected "api", "engine" or both')
+    if config.service.engine_processes > config.service.max_active:
+        raise ConfigError(
+            f"{file}: service.engine_processes = {config.service.engine_processes}: "
+            f"expected at most service.max_active, {config.service.max_active}, which they share"
+        )
     if not config.clients and "api" in config.service.roles:
         for listener in config.service.listen:
             if not is_private_listener(listener):

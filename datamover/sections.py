@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from datamover import credentials
 from datamover.addresses import endpoint_interface, is_private_listener
@@ -64,7 +64,7 @@ def _absolute(value: Path) -> Path:
 Size = Annotated[int, BeforeValidator(parse_size), AfterValidator(positive)]
 Rate = Annotated[int, BeforeValidator(parse_rate)]
 Duration = Annotated[float, BeforeValidator(parse_duration), AfterValidator(positive)]
-Mode = Annotated[int, BeforeValidator(parse_mode)]
+Mode = Annotated[int, BeforeValidator(parse_mode), PlainSerializer("{:04o}".format, when_used="json")]
 Count = Annotated[int, Field(gt=0, strict=True)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 Listener = Annotated[str, AfterValidator(_listener)]

@@ -9,17 +9,15 @@ import random
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
 from twisted.application.app import ServerOptions
 from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
-from twisted.logger import ILogObserver, Logger
+from twisted.logger import ILogObserver, Logger, globalLogPublisher
 from twisted.python import usage
 
 from datamover import config
@@ -35,6 +33,7 @@ from datamover.engine.notifier import Notifier
 from datamover.engine.order import Tools
 from datamover.engine.recorder import Recorder
 from datamover.engine.service import EngineService, NoticeService
+from datamover.engine.share import ALONE, Share
 from datamover.engine.staging import Staging
 from datamover.engine.throttle import Throttles
 from datamover.engine.worker import Worker
@@ -47,24 +46,29 @@ from datamover.jobs.migrate import migrate
 from datamover.jobs.news import News
 from datamover.jobs.notices import Notices
 from datamover.jobs.queue import Queue
-from datamover.jobs.secrets import Cipher
+from datamover.jobs.secrets import KeyFile
 from datamover.jobs.service import DatabaseService
 from datamover.jobs.store import JobStore
 from datamover.jobs.upkeep import Upkeep
 from datamover.jobs.waiting import Bounds
 from datamover.listener import Listener
 from datamover.logins import Logins
-from datamover.monitor.logs import json_observer, log_file
+from datamover.monitor.logs import event, json_observer, log_file
 from datamover.monitor.metrics import Metrics
+from datamover.monitor.processes import ProcessFigures
 from datamover.monitor.service import LagProbe
 from datamover.monitor.supervisor import Manager, Supervised
 from datamover.monitor.watch import Watch, watch
-from datamover.ordered import Ordered
+from datamover.processes.counts import Counts
+from datamover.processes.parent import Parent
+from datamover.processes.service import EngineProcesses
+from datamover.processes.words import Brief, Word
 from datamover.protocols.http import HttpClient
 from datamover.registry.destinations import Registry
 from datamover.registry.notice_secrets import NoticeSecrets
 from datamover.registry.source_credentials import SourceCredentials
 from datamover.registry.sources import SourcePolicy
+from datamover.services import Connections, Ordered
 
 log = Logger()
 
@@ -115,13 +119,15 @@ def _observer(options: Options, reactor: Any) -> ILogObserver | None:
 class House:
     """What several services share; nothing of it connects, reads or listens before they start."""
 
-    def __init__(self, settings: Config, reactor: Any) -> None:
-        """Check the whole configuration; raises ConfigError."""
+    def __init__(self, settings: Config, reactor: Any, parent: Parent | None = None) -> None:
+        """Check the whole configuration; raises ConfigError. ``parent``: this is an engine process of another."""
         file = self.file = str(settings.path or "the built-in configuration")
         self.settings = settings
         self.reactor = reactor
         self._given_up = False
+        self.parent = parent
         self.metrics = Metrics()
+        self.counts: Counts = self.metrics if parent is None else parent
         self.working: Callable[[], bool] | None = None
         self.offload: Offload = partial(deferToThreadPool, reactor, reactor.getThreadPool())
         self.policy = SourcePolicy.from_config(settings.sources, file=file)
@@ -160,7 +166,10 @@ class House:
         if self._given_up:
             return
         self._given_up = True
-        log.critical("datamover cannot run: {sentence}", sentence=sentence)
+        if self.parent is None:
+            log.critical("datamover cannot run: {sentence}", sentence=sentence)
+        else:
+            self.parent.say(Word(False, given_up=sentence))
         # The reactor and twistd have no word for failure: a supervisor would take this for a wanted end.
         atexit.register(os._exit, 1)
         self.reactor.callWhenRunning(self.reactor.stop)
@@ -172,35 +181,67 @@ def service_tree(settings: Config, reactor: Any, observer: ILogObserver | None =
     ``observer`` is what twistd logs to, unless it was told otherwise.
     """
     house = House(settings, reactor)
-    tree = Ordered(observer)
+    return _tree(house, Ordered(observer), *_engines(house), *_doors(house), *_console(house), *_supervised(house))
+
+
+def run_engine_process(brief: Brief, pipe: int, write: Callable[[str], object]) -> None:
+    """Run an engine for the process that briefed us, until ``pipe`` or a signal ends it; raises ConfigError."""
+    from twisted.internet import reactor
+
+    parent = Parent(reactor, pipe, write)
+    house = House(brief.settings, reactor, parent)
+    tree = Ordered()
+    parent.setServiceParent(tree)
+    _tree(house, tree, *_engine(house, brief.node, {"engine"}, brief.share))
+    parent.working = house.working or parent.working
+    reactor.addSystemEventTrigger("before", "shutdown", tree.stopService)
+    reactor.callWhenRunning(tree.startService)
+    reactor.run()
+
+
+def _tree(house: House, tree: Ordered, *services: Service) -> IService:
     for service in (
         Connections(house.registry, house.datasets),
         DatabaseService(house.database, house.prepare, house.news, house.server, house.give_up),
-        LagProbe(reactor, time.monotonic, house.metrics.lagged),
-        *_engine(house),
-        *_doors(house),
-        *_console(house),
-        *_supervised(house),
+        LagProbe(house.reactor, time.monotonic, house.counts.lagged),
+        *services,
     ):
         service.setServiceParent(tree)
     return tree
 
 
-def _engine(house: House) -> Iterator[Service]:
-    settings, reactor = house.settings, house.reactor
-    if "engine" not in settings.service.roles:
-        return
-    node = str(uuid.uuid4())
+def _queue(house: House, node: str, roles: Iterable[str]) -> Queue:
     name = f"{socket.gethostname()}:{os.getpid()}"
-    queue = Queue(
-        house.database,
-        house.key,
-        node=node,
-        name=name,
-        roles=sorted(settings.service.roles),
-        lease=settings.service.lease,
+    lease = house.settings.service.lease
+    return Queue(house.database, house.key, node=node, name=name, roles=sorted(roles), lease=lease)
+
+
+def _engines(house: House) -> Iterator[Service]:
+    service = house.settings.service
+    if "engine" not in service.roles:
+        return
+    if service.engine_processes == 1:
+        yield from _engine(house, str(uuid.uuid4()), service.roles, ALONE)
+        return
+    processes = EngineProcesses(
+        house.reactor,
+        house.settings,
+        opened=house.database.opened,
+        bury=lambda node: _queue(house, node, ()).bury(),
+        counts=house.metrics,
+        ended=house.metrics.process_ended,
+        logged=lambda process, told: globalLogPublisher(event(told, process)),
+        give_up=house.give_up,
     )
-    recorder = Recorder(queue, reactor, house.metrics)
+    house.working = lambda: processes.working
+    house.metrics.registry.register(ProcessFigures(lambda: processes.pids))
+    yield processes
+
+
+def _engine(house: House, node: str, roles: Iterable[str], share: Share) -> Iterator[Service]:
+    settings, reactor = house.settings, house.reactor
+    queue = _queue(house, node, roles)
+    recorder = Recorder(queue, reactor, house.counts)
     staging = Staging(settings.service.data_directory / "staging", node, reactor, house.offload)
 
     throttles = Throttles(reactor, {name: house.registry.get(name).bandwidth for name in house.registry.names()})
@@ -210,7 +251,7 @@ def _engine(house: House) -> Iterator[Service]:
         rooms = Rooms(tools, house.registry, queue, throttles.of, house.datasets.by_scheme)
         return Dispatcher(
             queue,
-            Worker(rooms, recorder, staging, random.random, house.metrics),
+            Worker(rooms, recorder, staging, random.random, house.counts),
             bounds=house.bounds,
             throttles=throttles,
             upkeep=Upkeep(house.database, settings.jobs.retention),
@@ -218,7 +259,8 @@ def _engine(house: House) -> Iterator[Service]:
             clock=reactor,
             monotonic=time.monotonic,
             heard=house.news,
-            observer=house.metrics,
+            observer=house.counts,
+            share=share,
         )
 
     engine = EngineService(
@@ -304,37 +346,3 @@ def _supervised(house: House) -> Iterator[Service]:
     manager = Manager(os.environ)
     if manager.there:
         yield Supervised(manager, house.watching.ready, house.reactor)
-
-
-class Connections(Service):
-    """The connections to sources and destinations, closed when nobody uses them any more."""
-
-    def __init__(self, registry: Registry, datasets: Datasets) -> None:
-        self._registry = registry
-        self._datasets = datasets
-
-    def stopService(self) -> "Deferred[None]":  # noqa: N802
-        super().stopService()
-        return Deferred.fromCoroutine(self._close())
-
-    async def _close(self) -> None:
-        await self._datasets.close()
-        await self._registry.close()
-
-
-class KeyFile:
-    """The key that rows are sealed with, read (or made) when it is first needed: by then as the service's own user."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    @cached_property
-    def _cipher(self) -> Cipher:
-        cipher: Cipher = Cipher.from_file(self._path)
-        return cipher
-
-    def seal(self, text: str) -> bytes:
-        return self._cipher.seal(text)
-
-    def open(self, sealed: bytes) -> str:
-        return self._cipher.open(sealed)

@@ -5,20 +5,17 @@ side is a thread that waits for the lines.
 """
 
 import json
-import os
 import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-import datamover
+from datamover import modules
 from datamover.errors import DataMoverError, InternalError, Scope
 
 log = Logger()
@@ -147,17 +144,14 @@ class _Child:
 
 
 def _start(module: str) -> "subprocess.Popen[str]":
-    found = str(Path(datamover.__file__).parent.parent)
-    paths = [found, *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.Popen(  # noqa: S603 - this very Python and a module of ours
-        # -P: what lies in the working directory is not imported.
-        [sys.executable, "-P", "-m", module],
+        modules.command(module),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
         errors="replace",
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONIOENCODING": "utf-8"},
+        env=modules.environment(),
         start_new_session=True,
     )
 

@@ -5,6 +5,7 @@ as taking over what nodes that are gone held. What moving means is the worker's 
 recorder's.
 """
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,6 +18,7 @@ from twisted.python.failure import Failure
 from datamover.engine.lease import RELIABLE, Ending, Lease
 from datamover.engine.observer import UNOBSERVED, Observer
 from datamover.engine.pulse import Pulse
+from datamover.engine.share import ALONE, Share
 from datamover.engine.throttle import Throttles
 from datamover.errors import DataMoverError, Unavailable
 from datamover.jobs import news
@@ -70,13 +72,15 @@ class Dispatcher:
         monotonic: Callable[[], float],
         heard: news.News,
         observer: Observer = UNOBSERVED,
+        share: Share = ALONE,
     ) -> None:
         self._queue = queue
         self._work = work
         self._bounds = bounds
         self._throttles = throttles
         self._upkeep = upkeep
-        self._max_active = max_active
+        self._own = share
+        self._max_active = share.part(max_active)
         self._clock = clock
         self._monotonic = monotonic
         self._news = heard
@@ -140,15 +144,23 @@ class Dispatcher:
     # Taking ---------------------------------------------------------------------------------------------------
 
     async def _claiming(self) -> None:
+        breath = Pulse(self._clock)
+        most = least = self._own.first(BATCH)
         while True:
-            asked = min(self._max_active - len(self._runs), BATCH)
-            taken = await self._steadily(self._take, asked) if asked > 0 else 0
-            if not taken or taken < asked:
+            active = Counter(run.lease.leader.destination for run in self._runs.values())
+            room = min(self._max_active - len(self._runs), most)
+            bounds, asked = self._own.room(self._bounds, active, room)
+            taken = await self._steadily(self._take, bounds, asked) if asked > 0 else 0
+            if asked <= 0 or taken < asked:
+                most = least if asked > 0 else most
                 await self._pulse.wait(POLL)
+            elif asked == most < BATCH:
+                most = min(2 * most, BATCH)
+                await breath.wait(GATHERING)
 
-    async def _take(self, room: int) -> int:
+    async def _take(self, bounds: Bounds, room: int) -> int:
         ends_at = self._monotonic() + self._queue.lease * RELIABLE
-        groups = await self._queue.claim(self._bounds, room)
+        groups = await self._queue.claim(bounds, room)
         self._observer.claimed(len(groups))
         for group in groups:
             self._begin(group, Lease(group.leader, ends_at, self._monotonic))

@@ -111,10 +111,16 @@ class Staging:
 
 def _open(root: Path, own: Path) -> int:
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _sweep(root)
-    lock = os.open(_lock_path(own), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    own.mkdir(mode=0o700)
+    # One at a time: who sweeps must not find a lock that is made and not held yet.
+    turn = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        _sweep(root)
+        lock = os.open(_lock_path(own), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        own.mkdir(mode=0o700)
+    finally:
+        os.close(turn)
     return lock
 
 

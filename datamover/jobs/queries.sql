@@ -241,7 +241,11 @@ DELETE FROM nodes n WHERE heartbeat_at < now() - interval '1 hour'
 AND NOT EXISTS (SELECT FROM transfers t WHERE t.node = n.id);
 
 -- name: leave
-DELETE FROM nodes WHERE id = %(node)s;
+DELETE FROM nodes WHERE id = %(node)s RETURNING draining;
+
+-- name: expire_leases
+-- Of a node whose process has ended: others need not wait until its leases run out.
+UPDATE transfers SET lease_until = now() WHERE node = %(node)s;
 
 -- name: serialise_claims
 -- One claimer at a time, so that counting what is active and adding to it is one step.

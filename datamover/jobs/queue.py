@@ -92,6 +92,15 @@ class Queue:
         """Tell that this node is gone."""
         await self._database.execute(self._queries["leave"], {"node": self._node})
 
+    async def bury(self) -> tuple[int, bool]:
+        """Tell that this node is dead, and put back at once what it held; return how many groups, and if it drained.
+
+        Only for who knows that the node's process has ended.
+        """
+        await self._database.execute(self._queries["expire_leases"], {"node": self._node})
+        left = await self._database.fetch(self._queries["leave"], {"node": self._node})
+        return await self.take_over(), any(row["draining"] for row in left)
+
     # Taking work ----------------------------------------------------------------------------------------------
 
     async def claim(self, bounds: Bounds, room: int) -> list[Group]:

@@ -42,6 +42,34 @@ def line(event: LogEvent) -> str:
     return json.dumps(told) + "\n"
 
 
+def event(told: Mapping[str, Any], process: int) -> LogEvent:
+    """Return the event that another process of ours wrote as a line, to be logged here as what happened there."""
+    level, namespace = LogLevel.levelWithName(told["level"]), told["namespace"]
+    found: LogEvent = {
+        **told["fields"],
+        "process": process,
+        "log_time": datetime.fromisoformat(told["time"]).timestamp(),
+        "log_level": level,
+        "log_namespace": namespace,
+        "log_system": f"{namespace}#{level.name},{process}",
+        "log_format": "{log_message}",
+        "log_message": told["message"],
+    }
+    if "traceback" in told:
+        found["log_failure"] = _Told(told["traceback"])
+    return found
+
+
+class _Told:
+    """What an observer asks of a failure, where there is no more of it than this."""
+
+    def __init__(self, traceback: str) -> None:
+        self._traceback = traceback
+
+    def getTraceback(self) -> str:  # noqa: N802
+        return self._traceback
+
+
 def _is_plain(value: object) -> bool:
     return isfinite(value) if isinstance(value, float) else value is None or isinstance(value, str | int)
 

@@ -66,6 +66,11 @@ class Metrics:
             "Transfers of processes that fell silent, put back in the queue by this process.",
             registry=registry,
         )
+        self._ends = Counter(
+            "datamover_engine_process_ends",
+            "Engine processes of this one that ended by themselves, and were replaced.",
+            registry=registry,
+        )
         self._calls = Counter(
             "datamover_xmlrpc_calls",
             'XML-RPC calls, by method ("unknown": there is none of that name) and outcome: ok, the Fault\'s number, or '
@@ -107,6 +112,9 @@ class Metrics:
 
     def taken_over(self, groups: int) -> None:
         self._takeovers.inc(groups)
+
+    def process_ended(self) -> None:
+        self._ends.inc()
 
     # The door's -----------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from datamover.engine.attempt import Rooms
 from datamover.engine.dispatcher import Dispatcher
 from datamover.engine.order import Tools
 from datamover.engine.recorder import Recorder
+from datamover.engine.share import ALONE, Share
 from datamover.engine.staging import Staging
 from datamover.engine.throttle import Throttles
 from datamover.engine.worker import Worker
@@ -112,7 +113,9 @@ class Rig:
         self.store = JobStore(self.database, self.seal, self.news, self.reactor, self.bounds)
         return self
 
-    async def engine(self, *, lease: float = 30.0, max_active: int = 8, database: Database | None = None) -> Engine:
+    async def engine(
+        self, *, lease: float = 30.0, max_active: int = 8, database: Database | None = None, share: Share = ALONE
+    ) -> Engine:
         """Start one more node, on a connection to the database of its own if one is given."""
         node = str(uuid.uuid4())
         offload = partial(deferToThreadPool, self.reactor, self.reactor.getThreadPool())
@@ -135,6 +138,7 @@ class Rig:
             clock=self.reactor,
             monotonic=time.monotonic,
             heard=self.news,
+            share=share,
         )
         engine = Engine(queue, recorder, dispatcher, staging, Deferred.fromCoroutine(recorder.run()))
         dispatcher.start()

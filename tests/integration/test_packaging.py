@@ -137,12 +137,12 @@ def test_twistd_finds_the_plugin(installed: Installed) -> None:
 
 
 def test_twistd_runs_it(installed: Installed, open_directory: Path) -> None:
-    """The installed service starts, on a database that it makes itself, answers, moves a file and stops."""
+    """The installed service and its engine processes start, on a database of their own, move a file and stop."""
     (open_directory / "files").mkdir()
     (open_directory / "files/a.txt").write_bytes(b"content")
     service = Service(
         open_directory,
-        f'[destinations.local]\nurl = "file://{open_directory}/files"\n',
+        f'engine_processes = 2\n[destinations.local]\nurl = "file://{open_directory}/files"\n',
         command=lambda config: [*installed.twistd, *twistd(config)[1:]],
     )
     service.start()

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.logger import Logger, LogPublisher
+from twisted.logger import Logger, LogPublisher, formatEventAsClassicLogText
 from twisted.python.failure import Failure
 
-from datamover.monitor.logs import json_observer, line, log_file
+from datamover.monitor.logs import event, json_observer, line, log_file
 
 
 def written(tell: Any) -> dict[str, Any]:
@@ -109,3 +109,21 @@ def test_in_the_foreground(options: dict[str, Any], capsys: pytest.CaptureFixtur
     """In the foreground lines go to standard output."""
     json_observer(log_file(options, lambda call: call()))({"log_format": "hello", "log_time": 0.0})
     assert json.loads(capsys.readouterr().out)["message"] == "hello"
+
+
+def test_a_line_of_another_process() -> None:
+    """What another process wrote is logged here like our own, with its process id, in either form."""
+
+    def fail(log: Logger) -> None:
+        try:
+            int("{braces}")
+        except ValueError:
+            log.failure("job {job} broke", job=7)
+
+    told = written(fail)
+    again = json.loads(line(event(told, 4711)))
+    assert again == {**told, "fields": {"job": 7, "process": 4711}}
+    text = formatEventAsClassicLogText(event(told, 4711))
+    assert text is not None
+    assert "[datamover.test#critical,4711] job 7 broke\n" in text
+    assert "ValueError: invalid literal for int() with base 10: '{braces}'" in text

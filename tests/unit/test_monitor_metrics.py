@@ -1,6 +1,7 @@
 """What is told to Prometheus, and what is made of it."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from datamover.api.site import NAMESPACES
 from datamover.jobs.figures import Figures
 from datamover.monitor.gauges import Gauges, Pool, Seen
 from datamover.monitor.metrics import OUTCOMES, Metrics
+from datamover.monitor.processes import ProcessFigures
 
 ROOT = Path(__file__).parents[2]
 ALERTS: dict[str, Any] = yaml.safe_load((ROOT / "etc/prometheus-alerts.yml").read_text())
@@ -40,6 +42,7 @@ def told(figures: Figures | None = FIGURES) -> Told:
     metrics = Metrics()
     gauges = Gauges(lambda: ["archive", "visualiser"], lambda: Pool(8, 6, 3))
     metrics.registry.register(gauges)
+    metrics.registry.register(ProcessFigures(lambda: {"1": os.getpid(), "2": os.getppid()}))
     gauges.seen = Seen(figures, 2.5)
     metrics.claimed(2)
     metrics.attempt_ended("retrying", "TIMED_OUT")
@@ -48,6 +51,7 @@ def told(figures: Figures | None = FIGURES) -> Told:
     metrics.taken_over(3)
     metrics.called("jobs.submit", "ok", 0.02)
     metrics.lagged(0.3)
+    metrics.process_ended()
     found: Told = {}
     for family in text_string_to_metric_families(generate_latest(metrics.registry).decode()):
         assert family.documentation, family.name
@@ -168,6 +172,18 @@ def test_what_is_narrowed_to_is_told() -> None:
             for label, values in narrowed.items():
                 if label in known:
                     assert set(values.split("|")) <= known[label], expression
+
+
+def test_engine_processes_are_told_apart() -> None:
+    """What each engine process uses has its number; one that is gone meanwhile is left out."""
+    samples = told()
+    assert of(samples, "engine_processes") == 2
+    assert of(samples, "engine_process_ends_total") == 1
+    for name in ("resident_memory_bytes", "cpu_seconds_total", "open_fds"):
+        assert of(samples, f"engine_process_{name}", process="1") > 0
+        assert of(samples, f"engine_process_{name}", process="2") >= 0
+    gone = ProcessFigures(lambda: {"1": 2**22 + 1})
+    assert [metric.name for metric in gone.collect()] == ["datamover_engine_processes"]
 
 
 def test_alerts_can_be_acted_on() -> None:

@@ -1,4 +1,4 @@
-"""Services that need those before them, as one service."""
+"""What the service tree is held together by: services that stop in order, and what all of them use."""
 
 from typing import Any
 
@@ -6,6 +6,9 @@ from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import ILogObserver
 from twisted.python.components import Componentized
+
+from datamover.datasets.configured import Datasets
+from datamover.registry.destinations import Registry
 
 
 class Ordered(MultiService):
@@ -28,3 +31,19 @@ class Ordered(MultiService):
     async def _stop(self) -> None:
         for service in reversed(list(self)):
             await maybeDeferred(service.stopService)
+
+
+class Connections(Service):
+    """The connections to sources and destinations, closed when nobody uses them any more."""
+
+    def __init__(self, registry: Registry, datasets: Datasets) -> None:
+        self._registry = registry
+        self._datasets = datasets
+
+    def stopService(self) -> "Deferred[None]":  # noqa: N802
+        super().stopService()
+        return Deferred.fromCoroutine(self._close())
+
+    async def _close(self) -> None:
+        await self._datasets.close()
+        await self._registry.close()

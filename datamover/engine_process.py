@@ -1,0 +1,36 @@
+"""One of several engine processes: ``python -m datamover.engine_process``, as ``datamover.processes`` starts it.
+
+Its brief comes over standard input, which says nothing more until it ends; words and the log's lines go to standard
+output. It depends on no argument, no file of its own and no environment variable.
+"""
+
+import os
+import sys
+from contextlib import suppress
+
+from twisted.logger import globalLogBeginner
+
+from datamover.errors import ConfigError
+from datamover.monitor.logs import json_observer
+from datamover.processes.words import Brief, Word
+from datamover.tap import run_engine_process
+
+
+def main() -> None:
+    """Work until standard input ends or a signal comes; one who cannot work says so and ends with status 1."""
+    with suppress(PermissionError):  # We lead a group already.
+        os.setsid()  # A terminal's ^C is for the process that started us; it has us end in order.
+    line = sys.stdin.buffer.readline()
+    if not line:
+        return
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    globalLogBeginner.beginLoggingTo([json_observer(sys.stdout)], redirectStandardIO=False)
+    try:
+        run_engine_process(Brief.from_line(line), sys.stdin.fileno(), sys.stdout.write)
+    except ConfigError as error:
+        sys.stdout.write(Word(False, given_up=error.message).line())
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""The parent as an engine process sees it: whom it tells how it is, and with whom it ends."""
+
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone, ReactorNotRunning
+from twisted.internet.interfaces import IDelayedCall
+from twisted.python.failure import Failure
+
+from datamover.processes.counts import Tally
+from datamover.processes.words import Word
+
+EVERY = 0.5
+"""Seconds between two words."""
+LONGEST = 20
+"""Seconds that the end may take; whatever hangs then, the system ends the process."""
+
+
+class Parent(Tally, Service):
+    """Started before whatever else the process runs, and stopped after it: its last word is of all that happened."""
+
+    def __init__(self, reactor: Any, pipe: int, write: Callable[[str], object]) -> None:
+        """``pipe``: the descriptor whose end means ours; ``write`` must not lose what was written if we are killed."""
+        super().__init__()
+        self.working: Callable[[], bool] = lambda: False
+        """Whether work is taken."""
+        self._reactor = reactor
+        self._pipe = pipe
+        self._write = write
+        self._next: IDelayedCall | None = None
+
+    def startService(self) -> None:  # noqa: N802
+        super().startService()
+        _Leash(self._reactor, self._pipe, self._left_alone).startReading()
+        self._tell()
+
+    def stopService(self) -> "Deferred[None] | None":  # noqa: N802
+        super().stopService()
+        following, self._next = self._next, None
+        if following is not None:
+            following.cancel()
+        self.say(Word(False, self.take()))
+        return None
+
+    def say(self, word: Word) -> None:
+        """Say it, if somebody listens."""
+        try:
+            self._write(word.line())
+        except BrokenPipeError:
+            return  # Our own pipe ends as well.
+
+    def _tell(self) -> None:
+        self.say(Word(self.working(), self.take()))
+        self._next = self._reactor.callLater(EVERY, self._tell)
+
+    def _left_alone(self) -> None:
+        signal.alarm(LONGEST)
+        with suppress(ReactorNotRunning):  # A signal has come as well.
+            self._reactor.stop()
+
+
+class _Leash(FileDescriptor):
+    """The reading end of a pipe over which nothing comes but its end."""
+
+    def __init__(self, reactor: Any, descriptor: int, ended: Callable[[], None]) -> None:
+        super().__init__(reactor)
+        self._descriptor = descriptor
+        self._ended = ended
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def doRead(self) -> Exception | None:  # noqa: N802
+        return None if os.read(self._descriptor, 4096) else ConnectionDone()
+
+    def connectionLost(self, reason: Failure) -> None:  # noqa: N802
+        super().connectionLost(reason)
+        self._ended()

@@ -1,0 +1,56 @@
+"""What an engine process and the one that started it say to each other: one JSON object a line, over pipes.
+
+Downwards there is one line, the brief. When the pipe ends, whether it was closed or its writer died, the process hands
+back its work and ends. Upwards go words, and the lines of the log, told apart by their ``message``.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from datamover.config import Config
+from datamover.engine.share import Share
+from datamover.sections import check_table
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """What a process is started for; the settings are those that its starter runs on, whatever the file says now."""
+
+    node: str
+    share: Share
+    settings: Config
+
+    def line(self) -> str:
+        settings = self.settings.model_dump(mode="json")
+        told = {"node": self.node, "number": self.share.number, "of": self.share.of, "settings": settings}
+        return json.dumps(told) + "\n"
+
+    @classmethod
+    def from_line(cls, line: bytes) -> "Brief":
+        """Return what a line says; raises ConfigError for settings that cannot be used."""
+        told = json.loads(line)
+        settings = told["settings"]
+        checked = check_table(Config, settings, file=str(settings["path"] or "the built-in configuration"))
+        return cls(told["node"], Share(told["number"], told["of"]), checked)
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What a process says every so often."""
+
+    working: bool
+    """Whether it takes work."""
+    counted: tuple[tuple[Any, ...], ...] = ()
+    """What happened since: names of the methods of ``Counts``, and what they are to be called with."""
+    given_up: str | None = None
+    """Why it ends, for good."""
+
+    def line(self) -> str:
+        told = {"working": self.working, "counted": self.counted, "given_up": self.given_up}
+        return json.dumps(told) + "\n"
+
+    @classmethod
+    def from_told(cls, told: Mapping[str, Any]) -> "Word":
+        return cls(told["working"], tuple(tuple(call) for call in told["counted"]), told["given_up"])
