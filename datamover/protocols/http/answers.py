@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from http import HTTPStatus
 
 from datamover.errors import (
@@ -143,6 +144,7 @@ def if_range(identity: str) -> str | None:
     return rest.rpartition(" ")[0] if kind == "date" else None
 
 
+@lru_cache(maxsize=1024)
 def _http_date(text: str | None) -> float | None:
     try:
         moment = parsedate_to_datetime(text or "")

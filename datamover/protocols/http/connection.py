@@ -81,7 +81,7 @@ class Connection(TwistedProtocol):
         self._answered: Deferred[AnswerReader] | None = None
         self._requests = 0
         self._paused = False
-        self._ended = False
+        self._lost: Failure | None = None
         self._lowest: Any = None
         self._read = USUAL_READ
 
@@ -99,8 +99,8 @@ class Connection(TwistedProtocol):
         self._taker = taker
         answered: Deferred[AnswerReader] = Deferred(self._cancelled)
         self._answered = answered
-        if self._ended:
-            self._fail(StaleConnection())
+        if self._lost is not None:
+            self._fail(self._why(self._lost.value))
         else:
             self.transport.write(request)  # type: ignore[union-attr]
         return answered.addTimeout(timeout, clock, onTimeoutCancel=_not_answered)
@@ -131,7 +131,7 @@ class Connection(TwistedProtocol):
 
     def abort(self) -> None:
         """End it at once; ``gone`` fires soon after."""
-        if not self._ended:
+        if self._lost is None:
             self.transport.abortConnection()  # type: ignore[union-attr]
 
     def leave(self) -> None:
@@ -176,12 +176,12 @@ class Connection(TwistedProtocol):
             answered.callback(reader)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
-        self._ended = True
+        self._lost = reason
         self._keeper.lost(self)
         reader = self._reader
         if reader is not None:
             if self._answered is not None:
-                self._fail(self._why(reader, reason.value))
+                self._fail(self._why(reason.value))
             else:
                 # Without a length the end of the connection is the end of the file, if it was an orderly one.
                 whole = reader.until_close and isinstance(reason.value, ConnectionDone)
@@ -211,9 +211,9 @@ class Connection(TwistedProtocol):
         else:
             self._taker.end(Ending.BROKEN)
 
-    def _why(self, reader: AnswerReader, reason: BaseException | None) -> BaseException:
+    def _why(self, reason: BaseException | None) -> BaseException:
         """Return the error for an answer that did not come before the connection ended."""
-        if self._requests > 1 and not reader.begun:
+        if self._requests > 1 and self._reader is not None and not self._reader.begun:
             return StaleConnection()
         return reason if isinstance(reason, DataMoverError) else Broken(reason)
 

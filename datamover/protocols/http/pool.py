@@ -99,7 +99,7 @@ class Pool:
     def _drop_idle(self) -> None:
         self._sweep = None
         now = self._clock.seconds()
-        for kept in self._kept.values():
+        for kept in list(self._kept.values()):
             while kept and kept[0][0] + KEPT_FOR <= now:
                 kept.popleft()[1].leave()
         oldest = min((kept[0][0] for kept in self._kept.values() if kept), default=None)
