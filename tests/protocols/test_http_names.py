@@ -4,7 +4,6 @@ import hashlib
 from base64 import b64encode
 
 import pytest
-from twisted.web.http_headers import Headers
 
 from datamover.protocols.base import Inspection
 from datamover.protocols.http.answers import Head, if_range, inspection_of
@@ -22,10 +21,10 @@ def inspection(
     url: str = "https://example.org/final.csv",
     status: int = 200,
 ) -> Inspection:
-    all_headers = Headers()
+    fields: dict[bytes, list[bytes]] = {}
     for name, value in headers:
-        all_headers.addRawHeader(name.encode(), value if isinstance(value, bytes) else value.encode())
-    return inspection_of(Head(status, all_headers, length, WebUrl.parse(asked), WebUrl.parse(url)))
+        fields.setdefault(name.lower().encode(), []).append(value if isinstance(value, bytes) else value.encode())
+    return inspection_of(Head(status, fields, length, WebUrl.parse(asked), WebUrl.parse(url)))
 
 
 @pytest.mark.parametrize(

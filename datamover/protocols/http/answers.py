@@ -13,9 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from http import HTTPStatus
-
-from twisted.web.http_headers import Headers
 
 from datamover.errors import (
     AuthenticationFailed,
@@ -29,6 +28,7 @@ from datamover.errors import (
 )
 from datamover.protocols.base import Inspection
 from datamover.protocols.http.names import disposition_name, path_name
+from datamover.protocols.http.reader import Fields
 from datamover.registry.urls import WebUrl
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -40,6 +40,7 @@ _STRONG_TAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
 _CONTENT_RANGE = re.compile(r"bytes\s+(\d+)-(\d+)/(\d+|\*)", re.IGNORECASE)
 _STRUCTURED_DIGEST = re.compile(r"(sha-256|sha-512)\s*=\s*:([A-Za-z0-9+/=]+):", re.IGNORECASE)
 _INSTANCE_DIGEST = re.compile(r"([A-Za-z0-9-]+)=([A-Za-z0-9+/=]+)")
+_DIGESTS = frozenset({b"repr-digest", b"content-digest", b"digest", b"content-md5"})
 _ALGORITHMS = {"sha-256": "sha256", "sha-512": "sha512", "sha": "sha1", "md5": "md5"}
 # A compressed file that its server, for its name, also declares to be coded on the way: what is sent is the file.
 _OWN_CODING = {
@@ -59,7 +60,7 @@ class Head:
     """An answer without its body."""
 
     status: int
-    headers: Headers
+    fields: Fields
     length: int | None
     """Bytes of the body that a GET gets, None where the server does not say."""
     asked: WebUrl
@@ -68,12 +69,13 @@ class Head:
     """What answered, after redirects."""
 
     def header(self, name: str) -> str | None:
-        raw = self.headers.getRawHeaders(name.encode("ascii"))
-        return raw[-1].decode("latin-1") if raw else None
+        values = self.fields.get(name.lower().encode("ascii"))
+        return values[-1].decode("latin-1") if values else None
 
     def headers_of(self, name: str) -> str:
         """Return the values of a header that is a list, as one."""
-        return ", ".join(value.decode("latin-1") for value in self.headers.getRawHeaders(name.encode("ascii")) or ())
+        values = self.fields.get(name.lower().encode("ascii"))
+        return b", ".join(values).decode("latin-1") if values else ""
 
     @property
     def answered(self) -> str:
@@ -110,7 +112,7 @@ def inspection_of(head: Head) -> Inspection:
         size = found.total if found else None
     else:
         size = head.length
-    disposition = head.headers.getRawHeaders(b"Content-Disposition")
+    disposition = head.fields.get(b"content-disposition")
     return Inspection(
         name=(disposition_name(disposition[-1]) if disposition else "")
         or path_name(head.url.path)
@@ -142,6 +144,7 @@ def if_range(identity: str) -> str | None:
     return rest.rpartition(" ")[0] if kind == "date" else None
 
 
+@lru_cache(maxsize=1024)
 def _http_date(text: str | None) -> float | None:
     try:
         moment = parsedate_to_datetime(text or "")
@@ -152,6 +155,8 @@ def _http_date(text: str | None) -> float | None:
 
 def _digests(head: Head) -> Mapping[str, str]:
     """Return the digests of the whole file: RFC 9530's, RFC 3230's, Content-MD5; the newer goes before the older."""
+    if _DIGESTS.isdisjoint(head.fields):
+        return {}
     found: list[tuple[str, str]] = _STRUCTURED_DIGEST.findall(head.headers_of("Repr-Digest"))
     if head.status != PARTIAL:
         found += _STRUCTURED_DIGEST.findall(head.headers_of("Content-Digest"))

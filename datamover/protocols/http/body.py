@@ -5,18 +5,15 @@ paused, and the server feels it. What the bytes mean is left to the source that 
 """
 
 from collections import deque
+from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IPushProducer, IReactorTime
-from twisted.internet.protocol import Protocol, connectionDone
-from twisted.python.failure import Failure
-from twisted.web.client import ResponseDone
-from twisted.web.http import PotentialDataLoss
+from twisted.internet.interfaces import IReactorTime
 
 from datamover.buffers import Buffers
 from datamover.errors import ConnectionLost, DataMoverError, Scope, SizeMismatch, Stalled
-from datamover.protocols.http.pool import Line
+from datamover.protocols.http.connection import Connection, Ending
+from datamover.registry.urls import WebUrl
 
 ROOMS = Buffers(24 * 2**20, least=2**16, most=2**20)
 """Bytes that wait in each body, or are received at once."""
@@ -29,14 +26,14 @@ IGNORABLE = 64 * 1024
 IGNORABLE_TIME = 1.0
 
 
-class Body(Protocol):
-    """The bytes of one answer, in order."""
+class Body:
+    """The bytes of one answer, in order; it takes them from a connection."""
 
-    def __init__(self, clock: IReactorTime, line: Line, idle_timeout: float, shown: str) -> None:
+    def __init__(self, clock: IReactorTime, idle_timeout: float, url: WebUrl) -> None:
         self._clock = clock
-        self._line = line
         self._idle_timeout = idle_timeout
-        self._shown = shown
+        self._url = url
+        self._connection: Connection
         self._pieces: deque[bytes] = deque()
         self._held = 0
         self._paused = False
@@ -45,38 +42,39 @@ class Body(Protocol):
         self._dropped = False
         self._error: DataMoverError | None = None
         self._gone: Deferred[None] = Deferred()
-        self._leave = ROOMS.join()
+        self._leave: Callable[[], None]
         self.received = 0
         """Bytes that came, read or not."""
 
-    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+    def begin(self, connection: Connection) -> None:
+        """Take the bytes of this connection; as ``take`` and ``end``, for the connection to call."""
+        self._connection = connection
+        self._leave = ROOMS.join()
+
+    def take(self, data: bytes) -> None:
         if self._dropped:
             return
         self._pieces.append(data)
         self._held += len(data)
         self.received += len(data)
         room = ROOMS.size
-        self._line.receive(room)
+        self._connection.receive(room)
         if self._held >= room or len(self._pieces) >= MOST_PIECES:
             self._paused = True
-            self._producer.pauseProducing()
+            self._connection.pause()
         self._wake()
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
+    def end(self, ending: Ending) -> None:
         self._ended = True
         self._leave()
-        whole = isinstance(reason.value, ResponseDone)
-        # Without a length the end of the connection is the end of the file, if it was an orderly one.
-        lost = self._line.lost
-        if isinstance(reason.value, PotentialDataLoss) and lost is not None and isinstance(lost.value, ConnectionDone):
-            whole = True
-        if not whole:
+        shown = self._url.shown if ending is not Ending.WHOLE else ""
+        if ending is Ending.BROKEN:
             self._error = ConnectionLost(
-                f"the connection to {self._shown} broke after {self.received} bytes", scope=Scope.SOURCE
+                f"the connection to {shown} broke after {self.received} bytes", scope=Scope.SOURCE
             )
-        elif self._line.excess:
+        elif ending is Ending.EXCESS:
             self._error = SizeMismatch(
-                f"{self._shown} sent more than the {self.received} bytes that it had announced", scope=Scope.SOURCE
+                f"{shown} sent more than the {self.received} bytes that it had announced", scope=Scope.SOURCE
             )
         self._wake()
         self._gone.callback(None)
@@ -91,7 +89,7 @@ class Body(Protocol):
         if not self._pieces and not self._ended:
             await self._wait()
         if self._pieces:
-            return self._take()
+            return self._next()
         if self._error is not None:
             raise self._error
         return b""
@@ -123,9 +121,9 @@ class Body(Protocol):
         self._pieces.clear()
         self._held = 0
         if not self._ended:
-            self._line.abortConnection()
+            self._connection.abort()
 
-    def _take(self) -> bytes:
+    def _next(self) -> bytes:
         data = self._pieces.popleft()
         if self._pieces and len(data) < JOINED:
             taken, size = [data], len(data)
@@ -137,7 +135,7 @@ class Body(Protocol):
         self._held -= len(data)
         if self._paused and not self._ended and self._held < ROOMS.size // 2:
             self._paused = False
-            self._producer.resumeProducing()
+            self._connection.resume()
         return data
 
     async def _wait(self) -> None:
@@ -149,13 +147,11 @@ class Body(Protocol):
             self._waiting = None
 
     def _stalled(self, _: object, seconds: float) -> None:
-        raise Stalled(f"{self._shown} sent nothing for {seconds:g} s, after {self.received} bytes", scope=Scope.SOURCE)
+        raise Stalled(
+            f"{self._url.shown} sent nothing for {seconds:g} s, after {self.received} bytes", scope=Scope.SOURCE
+        )
 
     def _wake(self) -> None:
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.callback(None)
-
-    @property
-    def _producer(self) -> IPushProducer:
-        return IPushProducer(self.transport)

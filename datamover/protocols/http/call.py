@@ -6,12 +6,6 @@ The answer's status is for the caller to judge; it travels by the same rules as 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from twisted.internet import defer
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IConsumer
-from twisted.web.iweb import IBodyProducer
-from zope.interface import implementer
-
 from datamover.errors import DataMoverError, DatasetInvalid
 from datamover.protocols.http.answers import PARTIAL, UNSATISFIABLE, WHOLE, Head, check_coding, retry_after
 from datamover.protocols.http.sender import Reply
@@ -92,25 +86,3 @@ async def beginning(reply: Reply, limit: int = LARGEST_REFUSAL) -> Answer:
     finally:
         await reply.body.close()
     return Answer(reply.head, body[:limit])
-
-
-@implementer(IBodyProducer)
-class Payload:
-    """The body of a request, from memory."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self.length = len(data)
-
-    def startProducing(self, consumer: IConsumer) -> Deferred[None]:  # noqa: N802
-        consumer.write(self._data)
-        return defer.succeed(None)
-
-    def pauseProducing(self) -> None:  # noqa: N802
-        pass
-
-    def resumeProducing(self) -> None:  # noqa: N802
-        pass
-
-    def stopProducing(self) -> None:  # noqa: N802
-        pass

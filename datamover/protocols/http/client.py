@@ -7,13 +7,11 @@ one request travels is ``sender``'s business, what its answer means for a file `
 from collections.abc import Mapping
 from typing import Any
 
-from twisted.web.http_headers import Headers
-
-from datamover import __version__, config
+from datamover import config
 from datamover.errors import InvalidRequest, Scope, ServerError, SourceNotAllowedHere, UnsupportedScheme
 from datamover.protocols.base import Origin
 from datamover.protocols.http.answers import REDIRECTS, Head
-from datamover.protocols.http.call import FILE, LARGEST_ANSWER, Answer, Payload, Refused, beginning, whole
+from datamover.protocols.http.call import FILE, LARGEST_ANSWER, Answer, Refused, beginning, whole
 from datamover.protocols.http.names import text_of
 from datamover.protocols.http.origin import WebOrigin
 from datamover.protocols.http.sender import Reply, Sender
@@ -58,7 +56,7 @@ class HttpClient:
         """
         added = headers or {}
 
-        async def ask(method: bytes, asked: WebUrl, own: dict[str, str]) -> Reply:
+        async def ask(method: bytes, asked: WebUrl, own: Mapping[str, str]) -> Reply:
             reply = await self._ask(method, asked, {**added, **own})
             if refused is not None and reply.head.status not in FILE and method == b"GET":
                 raise refused(await beginning(reply))
@@ -81,8 +79,7 @@ class HttpClient:
         for an answer of more than ``limit`` bytes, InvalidRequest and UnsupportedScheme for what is no URL,
         SourceNotAllowedHere, and what breaks on the way. Cancelling drops the connection.
         """
-        payload = None if body is None else Payload(body)
-        reply = await self._ask(method.encode("ascii"), WebUrl.parse(url), dict(headers or {}), payload)
+        reply = await self._ask(method.encode("ascii"), WebUrl.parse(url), headers or {}, body)
         return await whole(reply, limit)
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
@@ -91,13 +88,13 @@ class HttpClient:
         Raises InvalidRequest and UnsupportedScheme for what is no URL, SourceNotAllowedHere, and what breaks before
         the answer's head is here. Cancelling drops the connection.
         """
-        return await beginning(await self._ask(b"POST", WebUrl.parse(url), dict(headers), Payload(body)))
+        return await beginning(await self._ask(b"POST", WebUrl.parse(url), headers, body))
 
     async def close(self) -> None:
         """Cancel what waits for an answer and drop every connection; completes when the sockets are gone."""
         await self._sender.close()
 
-    async def _ask(self, method: bytes, asked: WebUrl, headers: dict[str, str], body: Payload | None = None) -> Reply:
+    async def _ask(self, method: bytes, asked: WebUrl, headers: Mapping[str, str], body: bytes | None = None) -> Reply:
         """Send a request, follow where it is redirected, and return the last answer, whatever its status.
 
         Raises SourceNotAllowedHere for a hop that the rules refuse, ServerError for redirects that do not end, and
@@ -118,27 +115,24 @@ class HttpClient:
             seen.add(url)
         raise ServerError(f"{asked.shown} redirects more than {MOST_REDIRECTS} times", scope=Scope.SOURCE)
 
-    def _headers(self, url: WebUrl, headers: dict[str, str], asked: WebUrl) -> Headers:
-        result = Headers(
-            {
-                "Host": [url.authority],
-                "User-Agent": [f"datamover/{__version__}"],
-                "Accept": ["*/*"],
-                # What is stored, measured and resumed is the file itself, not a compressed form of it.
-                "Accept-Encoding": ["identity"],
-            }
-        )
-        for name, value in headers.items():
-            if name.lower() != "authorization" or url.origin == asked.origin:
-                result.setRawHeaders(name, [value])
+    def _headers(self, url: WebUrl, headers: Mapping[str, str], asked: WebUrl) -> Mapping[str, str]:
+        """Return what is sent to ``url`` of ``headers``, and with its login."""
         login = self._credentials.header_for(url)
+        if not headers and login is None:
+            return headers
+        sent = {
+            name.lower(): (name, value)
+            for name, value in headers.items()
+            if name.lower() != "authorization" or url.origin == asked.origin
+        }
         if login is not None:
-            result.setRawHeaders(login[0], [login[1]])
-        return result
+            name, value = (part.decode("utf-8") for part in login)
+            sent[name.lower()] = (name, value)
+        return dict(sent.values())
 
     def _target(self, head: Head) -> WebUrl:
         """Return where a redirect leads, if it may be followed."""
-        location = text_of((head.headers.getRawHeaders(b"Location") or [b""])[0])
+        location = text_of(head.fields[b"location"][0])
         try:
             target = head.url.join(location)
         except (InvalidRequest, UnsupportedScheme) as error:

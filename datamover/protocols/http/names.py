@@ -32,9 +32,11 @@ def text_of(raw: bytes) -> str:
 def safe_name(text: str) -> str:
     """Return the last path segment of ``text`` as a name that any directory can hold; "" where nothing is left."""
     name = re.split(r"[/\\]", text)[-1]
-    name = "".join(
-        char for char in name if unicodedata.category(char) not in _UNPRINTABLE and char not in _DIRECTION_OVERRIDES
-    ).strip()
+    if not name.isprintable():
+        name = "".join(
+            char for char in name if unicodedata.category(char) not in _UNPRINTABLE and char not in _DIRECTION_OVERRIDES
+        )
+    name = name.strip()
     return "" if name in (".", "..") else _shortened(name)
 
 

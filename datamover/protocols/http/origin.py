@@ -4,7 +4,7 @@ An offset is honoured only where the server proves that the file is still the on
 carries the same identity, or its size and the condition that the range was asked under say so.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from datamover.errors import ConnectionLost, Scope, SizeMismatch
@@ -24,7 +24,7 @@ from datamover.protocols.http.body import IGNORABLE, Body
 from datamover.protocols.http.sender import Reply
 from datamover.registry.urls import WebUrl
 
-Ask = Callable[[bytes, WebUrl, dict[str, str]], Awaitable[Reply]]
+Ask = Callable[[bytes, WebUrl, Mapping[str, str]], Awaitable[Reply]]
 """Sends method, URL and headers, follows redirects, and returns the last answer."""
 
 _FINAL_FOR_HEAD = frozenset({407, 429, 503})
@@ -94,7 +94,7 @@ class WebOrigin:
             await _uncoded(reply)
             inspection = continuation(reply.head, offset, identity)
             if inspection is not None and inspection.size is not None:
-                return WebSource(inspection, offset, inspection.size - offset, reply.body, reply.head.url.shown)
+                return WebSource(inspection, offset, inspection.size - offset, reply.body, reply.head.url)
             await reply.body.close()
             return None
         await reply.body.discard()
@@ -102,19 +102,19 @@ class WebOrigin:
             raise failure_of(reply.head)
         inspection = await self.inspect()
         if (inspection.identity, inspection.size) == (identity, offset):
-            return WebSource(inspection, offset, 0, None, reply.head.url.shown)
+            return WebSource(inspection, offset, 0, None, reply.head.url)
         return None
 
 
 class WebSource:
     """One body being read, and counted against what was announced."""
 
-    def __init__(self, inspection: Inspection, offset: int, length: int | None, body: Body | None, shown: str) -> None:
+    def __init__(self, inspection: Inspection, offset: int, length: int | None, body: Body | None, url: WebUrl) -> None:
         self._inspection = inspection
         self._offset = offset
         self._length = length
         self._body = body
-        self._shown = shown
+        self._url = url
         self._read = 0
 
     @property
@@ -135,7 +135,7 @@ class WebSource:
         self._read += len(data)
         if self._length is not None and (self._read > self._length or (not data and self._read < self._length)):
             raise SizeMismatch(
-                f"{self._shown} announced {self._length} bytes and sent {'' if data else 'only '}{self._read}",
+                f"{self._url.shown} announced {self._length} bytes and sent {'' if data else 'only '}{self._read}",
                 scope=Scope.SOURCE,
             )
         return data
@@ -162,7 +162,7 @@ def continuation(head: Head, offset: int, identity: str) -> Inspection | None:
 
 
 def _whole(reply: Reply) -> WebSource:
-    return WebSource(inspection_of(reply.head), 0, reply.head.length, reply.body, reply.head.url.shown)
+    return WebSource(inspection_of(reply.head), 0, reply.head.length, reply.body, reply.head.url)
 
 
 async def _uncoded(reply: Reply) -> Reply:

@@ -3,28 +3,15 @@
 Redirects, logins and ranges are the business of those who ask.
 """
 
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from OpenSSL.SSL import Error as OpenSSLError
 from OpenSSL.SSL import SysCallError
-from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import wrapClientTLS
-from twisted.internet.error import ConnectionAborted, ConnectionDone
-from twisted.internet.error import ConnectionLost as TransportLost
 from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.python.failure import Failure
-from twisted.web.client import (
-    URI,
-    Agent,
-    ProxyAgent,
-    RequestTransmissionFailed,
-    ResponseFailed,
-)
-from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer
-from zope.interface import implementer
 
 from datamover.errors import (
     ConfigError,
@@ -39,17 +26,12 @@ from datamover.errors import (
 )
 from datamover.protocols.http.answers import Head
 from datamover.protocols.http.body import Body
+from datamover.protocols.http.connection import Broken, NoAnswer, StaleConnection
 from datamover.protocols.http.endpoints import NamedEndpoint, TunnelEndpoint
-from datamover.protocols.http.pool import (
-    LARGEST_HEAD,
-    Answer,
-    HeadTooLarge,
-    NoAnswer,
-    NoConnection,
-    Pool,
-    StaleConnection,
-)
-from datamover.protocols.http.tls import Policy, VerifiedTLS, failed, words
+from datamover.protocols.http.pool import NoConnection, Pool
+from datamover.protocols.http.reader import LARGEST_HEAD, AnswerReader, HeadTooLarge, Malformed
+from datamover.protocols.http.request import request_of
+from datamover.protocols.http.tls import VerifiedTLS, failed, words
 from datamover.registry.sources import SourcePolicy
 from datamover.registry.urls import WebUrl
 
@@ -84,51 +66,41 @@ class Sender:
         self._policy = policy
         self._connect_timeout = connect_timeout
         self._idle_timeout = idle_timeout
-        self._tls = Policy(VerifiedTLS(ca_file, file=file))
+        self._tls = VerifiedTLS(ca_file, file=file)
         self._proxy = None if proxy is None else self._proxy_endpoint(proxy, file)
-        self._pool = Pool(reactor, connect_timeout=connect_timeout, idle_timeout=idle_timeout)
-        self._waiting: set[Deferred[Any]] = set()
+        self._pool = Pool(reactor, connect_timeout=connect_timeout)
         self._closed = False
 
     async def send(
-        self, method: bytes, url: WebUrl, headers: Headers, *, asked: WebUrl, body: IBodyProducer | None = None
+        self, method: bytes, url: WebUrl, headers: Mapping[str, str], *, asked: WebUrl, body: bytes | None = None
     ) -> Reply:
         """Send one request and return the answer once its head is here, whatever its status.
 
-        It is sent again where a kept connection turns out to be closed: a ``body`` must be able to start anew.
+        It is sent again where a kept connection turns out to be closed.
 
         Raises ConnectFailed, TimedOut, Stalled, ConnectionLost, TLSFailed, AuthenticationFailed (the proxy),
-        SourceNotAllowedHere (the address) and ServerError (not HTTP). Cancelling drops the connection.
+        SourceNotAllowedHere (the address), ServerError (not HTTP) and InvalidRequest (a header that cannot be sent).
+        Cancelling drops the connection.
         """
-        answer = await self._answer(method, url, headers, body)
-        response = answer.response
-        announced = response.length if isinstance(response.length, int) else None
-        head = Head(
-            status=response.code,
-            headers=response.headers,
-            length=_announced(response.headers) if method == b"HEAD" else announced,
-            asked=asked,
-            url=url,
-        )
-        received = Body(self._reactor, answer.line, self._idle_timeout, url.shown)
-        response.deliverBody(received)  # type: ignore[no-untyped-call]
-        return Reply(head, received)
+        proxied = self._proxy is not None and url.scheme == "http"
+        target = url.text if proxied else url.path if url.query is None else f"{url.path}?{url.query}"
+        request = request_of(method, target, url.authority, headers, body)
+        received = Body(self._reactor, self._idle_timeout, url)
+        answer = await self._answer(method, url, request, received, None if proxied else url.origin)
+        return Reply(Head(answer.status, answer.fields, answer.length, asked, url), received)
 
     async def close(self) -> None:
         """Cancel what waits, drop every connection and send nothing more; completes when the sockets are gone."""
         self._closed = True
-        for waiting in list(self._waiting):
-            waiting.cancel()
         await self._pool.close()
 
-    async def _answer(self, method: bytes, url: WebUrl, headers: Headers, body: IBodyProducer | None) -> Answer:
+    async def _answer(self, method: bytes, url: WebUrl, request: bytes, received: Body, key: Hashable) -> AnswerReader:
         while True:
             if self._closed:
                 raise ConnectionLost(f"{url.shown} is not asked any more: datamover is stopping", scope=Scope.SOURCE)
-            waiting: Deferred[Any] = self._agent(url).request(method, url.text.encode("ascii"), headers, body)
-            self._waiting.add(waiting)
             try:
-                answer: Answer = await waiting
+                connection = await self._pool.connection(key, lambda: self._endpoint(url))
+                return await connection.ask(request, method, received, clock=self._reactor, timeout=self._idle_timeout)
             except StaleConnection:
                 # The pool holds a few kept connections at most, and one that is made anew is never stale.
                 continue
@@ -142,24 +114,16 @@ class Sender:
                 raise ServerError(
                     f"{url.shown} answered with more than {LARGEST_HEAD} bytes of headers", scope=Scope.SOURCE
                 ) from None
-            except (RequestTransmissionFailed, ResponseFailed) as error:
-                raise _broken(url, error.reasons) from None
-            else:
-                return answer
-            finally:
-                self._waiting.discard(waiting)
-
-    def _agent(self, url: WebUrl) -> IAgent:
-        if self._proxy is not None and url.scheme == "http":
-            agent: IAgent = ProxyAgent(self._proxy, self._reactor, self._pool)  # type: ignore[no-untyped-call]
-        else:
-            agent = Agent.usingEndpointFactory(self._reactor, _Way(self._endpoint(url)), self._pool)  # type: ignore[no-untyped-call]
-        return agent
+            except Malformed:
+                raise ServerError(f"what {url.shown} answered is not HTTP/1.1", scope=Scope.SOURCE) from None
+            except Broken as error:
+                raise _broken(url, error.args[0]) from None
 
     def _endpoint(self, url: WebUrl) -> IStreamClientEndpoint:
-        endpoint: IStreamClientEndpoint
         if self._proxy is not None:
-            endpoint = TunnelEndpoint(self._proxy, url.host, url.port)
+            if url.scheme == "http":
+                return self._proxy
+            endpoint: IStreamClientEndpoint = TunnelEndpoint(self._proxy, url.host, url.port)
         else:
             endpoint = NamedEndpoint(
                 self._reactor,
@@ -169,7 +133,7 @@ class Sender:
                 timeout=self._connect_timeout,
             )
         if url.scheme == "https":
-            endpoint = wrapClientTLS(self._tls.creatorForNetloc(url.host.encode("ascii"), url.port), endpoint)
+            endpoint = wrapClientTLS(self._tls.creator(url.host), endpoint)
         return endpoint
 
     def _proxy_endpoint(self, proxy: str, file: str) -> IStreamClientEndpoint:
@@ -192,30 +156,8 @@ class Sender:
         )
 
 
-@implementer(IAgentEndpointFactory)
-class _Way:
-    """The endpoint of one request, as Twisted's agent asks for it."""
-
-    def __init__(self, endpoint: IStreamClientEndpoint) -> None:
-        self._endpoint = endpoint
-
-    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:  # noqa: N802
-        return self._endpoint
-
-
-def _announced(headers: Headers) -> int | None:
-    """Return the Content-Length of an answer to HEAD, None where there is none or there are several."""
-    values = {part.strip() for raw in headers.getRawHeaders(b"Content-Length") or () for part in raw.split(b",")}
-    value = values.pop() if len(values) == 1 else b""
-    return int(value) if value.isdigit() else None
-
-
-def _broken(url: WebUrl, reasons: list[Failure]) -> DataMoverError:
+def _broken(url: WebUrl, reason: BaseException | None) -> DataMoverError:
     """Return the error for a connection that ended before it brought an answer."""
-    for reason in reasons:
-        error = reason.value
-        if isinstance(error, OpenSSLError) and not isinstance(error, SysCallError) and "eof" not in words(error):
-            return failed(url.host, words(error))
-        if isinstance(error, ConnectionDone | TransportLost | ConnectionAborted | OpenSSLError):
-            return ConnectionLost(f"the connection to {url.shown} broke before an answer came", scope=Scope.SOURCE)
-    return ServerError(f"what {url.shown} answered is not HTTP/1.1", scope=Scope.SOURCE)
+    if isinstance(reason, OpenSSLError) and not isinstance(reason, SysCallError) and "eof" not in words(reason):
+        return failed(url.host, words(reason))
+    return ConnectionLost(f"the connection to {url.shown} broke before an answer came", scope=Scope.SOURCE)

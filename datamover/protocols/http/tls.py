@@ -12,7 +12,6 @@ from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import CertificateOptions
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
-from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
 from datamover.errors import ConfigError, Scope, TLSFailed
@@ -46,6 +45,10 @@ class VerifiedTLS:
                     f"{file}: http.ca_file = {str(ca_file)!r}: expected a readable file of PEM certificates"
                 ) from None
 
+    def creator(self, host: str) -> IOpenSSLClientConnectionCreator:
+        """Return what makes connections to ``host``, as Twisted's endpoints ask for it."""
+        return _Creator(self, host)
+
     def connection(self, tls: TLSMemoryBIOProtocol, host: str, identity: DNS_ID | IPAddress_ID) -> Connection:
         """Return the connection that ``tls`` is to use to ``host``."""
         connection = Connection(self._context, None)
@@ -71,17 +74,6 @@ class VerifiedTLS:
 
         connection.set_verify(VERIFY_PEER | VERIFY_FAIL_IF_NO_PEER_CERT, verify)
         return connection
-
-
-@implementer(IPolicyForHTTPS)
-class Policy:
-    """``VerifiedTLS`` as Twisted's agent asks for it."""
-
-    def __init__(self, tls: VerifiedTLS) -> None:
-        self._tls = tls
-
-    def creatorForNetloc(self, hostname: bytes, port: int) -> IOpenSSLClientConnectionCreator:  # noqa: N802
-        return _Creator(self._tls, hostname.decode("ascii"))
 
 
 @implementer(IOpenSSLClientConnectionCreator)

@@ -1,0 +1,48 @@
+"""The bytes of a request. Pure: where they go is the business of others.
+
+What would change the meaning of the head, such as a line's end in a value, is refused rather than sent.
+"""
+
+import re
+from collections.abc import Mapping
+
+from datamover import __version__
+from datamover.errors import InvalidRequest
+
+_USUAL = {
+    "user-agent": b"User-Agent: datamover/%b\r\n" % __version__.encode("ascii"),
+    "accept": b"Accept: */*\r\n",
+    # What is stored, measured and resumed is the file itself, not a compressed form of it.
+    "accept-encoding": b"Accept-Encoding: identity\r\n",
+}
+_USUAL_LINES = b"".join(_USUAL.values())
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*")
+_TARGET = re.compile(rb"[\x21-\x7e]+")
+_OURS = frozenset({"host", "content-length", "transfer-encoding", "connection"})
+
+
+def request_of(method: bytes, target: str, authority: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
+    """Return a request as it is sent; ``headers`` go before the usual ones.
+
+    Raises InvalidRequest for a header that cannot be sent; it repeats no value.
+    """
+    where = target.encode("ascii")
+    assert _TARGET.fullmatch(where)
+    lines = [b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (method, where, authority.encode("ascii"))]
+    if headers:
+        given = {name.lower(): _line(name, value) for name, value in headers.items()}
+        lines += ({**_USUAL, **given}).values()
+    else:
+        lines.append(_USUAL_LINES)
+    if body is not None or method == b"POST":
+        lines.append(b"Content-Length: %d\r\n" % len(body or b""))
+    lines += b"\r\n", body or b""
+    return b"".join(lines)
+
+
+def _line(name: str, value: str) -> bytes:
+    raw = value.encode("utf-8")
+    if _NAME.fullmatch(name) is None or name.lower() in _OURS or _VALUE.fullmatch(raw) is None:
+        raise InvalidRequest(f"the header {name[:80]!r} cannot be sent: expected a name and one line of text")
+    return b"%b: %b\r\n" % (name.encode("ascii"), raw)
