@@ -46,7 +46,7 @@ build: $(VENV)/.developing
 # What the tests run against, on Debian.
 system:
 	apt-get update
-	apt-get install -y --no-install-recommends openssh-server openssh-client nginx-light postgresql librpc-xml-perl
+	apt-get install -y --no-install-recommends openssh-server openssh-client nginx-light postgresql librpc-xml-perl faketime
 
 # What it is measured beside, on Debian.
 bench-system: system

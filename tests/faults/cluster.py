@@ -5,14 +5,16 @@ them, and what must hold at the end, is ``work``'s.
 """
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from xmlrpc.client import Fault
 
@@ -26,6 +28,9 @@ PATIENCE = 90.0
 UNAVAILABLE = 1012
 BANDWIDTH = "15MB/s"
 """Of each destination: so that big files are caught on their way. Each place has two names, so two of them."""
+
+Command = Callable[[Path], list[str]]
+"""Returns what runs a process, given its configuration file."""
 
 _TABLES = """\
 roles = ["{role}"]
@@ -69,6 +74,9 @@ def until(holds: Callable[[], Any], what: str, patience: float = PATIENCE) -> An
 class Engine(Service):
     """A process that only moves; it has no door to be asked at."""
 
+    environment: Mapping[str, str] = MappingProxyType({})
+    """What it finds there beside what this process has."""
+
     def start(self, environment: Any = None) -> None:
         """Start; ``Cluster.engine`` waits until it works."""
         with self.log.open("ab") as log:
@@ -78,7 +86,7 @@ class Engine(Service):
                 stdout=log,
                 stderr=log,
                 cwd=self.directory,
-                env={**os.environ, **(environment or {})},
+                env={**os.environ, **self.environment, **(environment or {})},
             )
 
     @property
@@ -102,6 +110,10 @@ class Engine(Service):
     def go_on(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
 
+    def lost(self, why: str = "") -> set[str]:
+        """Return the transfers that it says it has lost the leases of, at least once; those lost ``why``."""
+        return set(re.findall(rf"lost the lease on transfer (\d+) of job \d+: .*{why}", self.log.read_text()))
+
     def drain(self) -> None:
         """Ask it to end, and do not wait."""
         os.kill(self.pid, signal.SIGTERM)
@@ -110,7 +122,16 @@ class Engine(Service):
 class Cluster:
     """One door and no engine, to begin with, in ``directory``, which other users may enter."""
 
-    def __init__(self, directory: Path, *, lease: str = "3s", bandwidth: str = BANDWIDTH) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        lease: str = "3s",
+        bandwidth: str = BANDWIDTH,
+        tables: str = "",
+        command: Command | None = None,
+    ) -> None:
+        """``tables`` stand at the end of every configuration; ``command`` runs every process, instead of twistd."""
         self.directory = directory
         self.archive = directory / "archive"
         self.small = directory / "small"
@@ -125,7 +146,9 @@ class Cluster:
         self.engines: list[Engine] = []
         self._lease = lease
         self._bandwidth = bandwidth
-        self.door = Service(self._home("door"), self._tables("api"))
+        self._more = tables
+        self._command = command
+        self.door = Service(self._home("door"), self._tables("api"), command=command)
 
     def start(self) -> None:
         self.web.start()
@@ -143,10 +166,17 @@ class Cluster:
     def mover(self) -> Any:
         return self.door.proxy
 
-    def engine(self, *, command: Callable[[Path], list[str]] | None = None, wait: bool = True) -> Engine:
+    def engine(
+        self,
+        *,
+        command: Command | None = None,
+        environment: Mapping[str, str] | None = None,
+        wait: bool = True,
+    ) -> Engine:
         """Start one more engine, and return it once it works, or (``wait``: false) at once."""
         name = f"engine-{len(self.engines) + 1}"
-        engine = Engine(self._home(name), self._tables("engine"), command=command)
+        engine = Engine(self._home(name), self._tables("engine"), command=command or self._command)
+        engine.environment = environment or {}
         self.engines.append(engine)
         if wait:
             self.start_engine(engine)
@@ -210,13 +240,14 @@ class Cluster:
             _PLACES.format(mark=mark, directory=self.directory, sshd=self.sshd, bandwidth=self._bandwidth)
             for mark in ("", "-too")
         ]
-        return _TABLES.format(
+        tables = _TABLES.format(
             role=role, directory=self.directory, lease=self._lease, database=self.url, places="".join(places)
         )
+        return f"{tables}{self._more}"
 
 
 @contextmanager
-def running(directory: Path, **settings: str) -> Iterator[Cluster]:
+def running(directory: Path, **settings: Any) -> Iterator[Cluster]:
     """Have a cluster, gone afterwards; what its processes said is told of a test that fails."""
     cluster = Cluster(directory, **settings)
     try:

@@ -48,7 +48,7 @@ def test_stalled(open_directory: Path) -> None:
             until(partial(_started, work, asked, 2), "the second engine's turn")
         first.go_on()
         work.check()
-        assert "lost the lease on transfer" in first.log.read_text()
+        assert first.lost()
 
         second.drain()
         work.tiny()
@@ -68,7 +68,7 @@ def test_stalled_to_the_end(open_directory: Path) -> None:
         for asked in big:
             work.ended(asked)
         first.go_on()
-        until(lambda: first.log.read_text().count("lost the lease on transfer") == len(big), "it has learnt of it")
+        until(lambda: len(first.lost()) == len(big), "it has learnt of it")
         work.check()
 
 

@@ -80,7 +80,7 @@ def test_database_away(cluster: Cluster) -> None:
     cluster.database.kill()
     try:
         until(lambda: not work.status(big[0]), "an answer that it is away")
-        until(lambda: engine.log.read_text().count("could not be renewed in time") == len(big), "the leases' end")
+        until(lambda: len(engine.lost("not be renewed in time")) == len(big), "the leases' end")
         assert not any(asked.targets[0].exists() for asked in big)
     finally:
         cluster.database.start()

@@ -1,0 +1,68 @@
+"""A node's clock that is set hours ahead and hours back (libfaketime): the database's and the others' are right."""
+
+from pathlib import Path
+
+from tests.faults.cluster import running, until
+from tests.faults.work import MIB, Work
+
+
+class WrongClock:
+    """The wall clock of a process that was started with ``environment``; its monotonic clock is the machine's."""
+
+    def __init__(self, directory: Path) -> None:
+        self._file = directory / "clock"
+        self.set(0)
+        (library,) = Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")
+        self.environment = {
+            "LD_PRELOAD": str(library),
+            "FAKETIME_TIMESTAMP_FILE": str(self._file),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "NO_FAKE_STAT": "1",
+        }
+
+    def set(self, hours: int) -> None:
+        """Have it go wrong by so many hours from now on."""
+        new = self._file.with_suffix(".new")
+        new.write_text(f"{hours * 3600:+d}")
+        new.rename(self._file)
+
+
+def test_clock_set(open_directory: Path) -> None:
+    """Transfers, leases and retries do not mind that their node's clock is set hours ahead, and hours back."""
+    with running(open_directory, lease="15s") as cluster:
+        clock = WrongClock(open_directory)
+        work = Work(cluster)
+        engine = cluster.engine(environment=clock.environment)
+        big = work.big()
+        for hours, done in ((5, 8 * MIB), (-5, 20 * MIB)):
+            work.midway(big, done=done)
+            clock.set(hours)
+        work.midway(big)
+        for asked in big:
+            assert [event["kind"] for event in work.events(asked)] == ["submitted", "started"]
+        assert not engine.lost()
+
+        cluster.sshd.cut()
+        work.tiny()
+        work.check()
+        for asked in big[1:]:
+            assert work.events(asked, "resumed")
+
+
+def test_lease_under_a_clock_set_back(open_directory: Path) -> None:
+    """A node whose clock is set back gives up what it cannot renew, and goes on when it can."""
+    with running(open_directory) as cluster:
+        clock = WrongClock(open_directory)
+        work = Work(cluster)
+        engine = cluster.engine(environment=clock.environment)
+        big = work.big()
+        work.midway(big, done=8 * MIB)
+        clock.set(-5)
+        cluster.database.kill()
+        try:
+            until(lambda: len(engine.lost("not be renewed in time")) == len(big), "the leases' end")
+            assert not any(asked.targets[0].exists() for asked in big)
+        finally:
+            cluster.database.start()
+        work.check()
