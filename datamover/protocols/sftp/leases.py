@@ -58,6 +58,8 @@ class Leases:
         self._users = 0
         self._idle: Any = None
         self._stopped = False
+        self.extensions: frozenset[bytes] = frozenset()
+        """What the server can do beyond SFTP 3; nothing before a channel was opened."""
 
     def stop(self) -> None:
         """Watch no more for idleness: the connection ends."""
@@ -175,6 +177,7 @@ class Leases:
             channel.fail(errors.ConnectionLost("the channel was given up while it was opened"))
             raise
         self._sessions.append(session)
+        self.extensions = frozenset(session.extensions)
         return session
 
     def _late(self, result: object, timeout: float) -> NoReturn:

@@ -33,11 +33,11 @@ class Session:
         """Who has leased it."""
         self.read_size = _READ_SIZE
         self.write_size = _WRITE_SIZE
-        self._extensions: dict[bytes, bytes] = {}
+        self.extensions: dict[bytes, bytes] = {}
 
     async def open(self) -> None:
         """Wait for the channel and learn what the server can do."""
-        self._extensions = await self.channel.opened
+        self.extensions = await self.channel.opened
         if not self.can(messages.LIMITS):
             return
         try:
@@ -49,7 +49,7 @@ class Session:
         self.write_size = min(write or _WRITE_SIZE, _LARGEST_WRITE)
 
     def can(self, extension: bytes) -> bool:
-        return extension in self._extensions
+        return extension in self.extensions
 
     # Names --------------------------------------------------------------------------------------------------
 
@@ -84,6 +84,10 @@ class Session:
 
     async def remove(self, path: bytes) -> None:
         await self.channel.request(messages.REMOVE, string(path))
+
+    async def remove_directory(self, path: bytes) -> None:
+        """Remove an empty directory."""
+        await self.channel.request(messages.RMDIR, string(path))
 
     async def rename(self, old: bytes, new: bytes) -> None:
         """Rename where nothing has the new name."""
