@@ -4,6 +4,7 @@ One door, any number of engines; nginx to read from, sshd and a directory to wri
 them, and what must hold at the end, is ``work``'s.
 """
 
+import itertools
 import os
 import re
 import signal
@@ -46,7 +47,7 @@ allow = ["http://127.0.0.1:*/"]
 [transfers]
 max_attempts = 100
 retry_base = "100ms"
-retry_cap = "500ms"
+retry_cap = "{retry_cap}"
 connect_timeout = "5s"
 """
 
@@ -128,6 +129,7 @@ class Cluster:
         *,
         lease: str = "3s",
         bandwidth: str = BANDWIDTH,
+        retry_cap: str = "500ms",
         tables: str = "",
         command: Command | None = None,
     ) -> None:
@@ -144,8 +146,11 @@ class Cluster:
         self.database = postgres.shared().server
         self.url = postgres.shared().fresh()
         self.engines: list[Engine] = []
+        self.numbers = itertools.count(1)
+        """For what must not be called the same."""
         self._lease = lease
         self._bandwidth = bandwidth
+        self._retry_cap = retry_cap
         self._more = tables
         self._command = command
         self.door = Service(self._home("door"), self._tables("api"), command=command)
@@ -217,8 +222,7 @@ class Cluster:
 
     def parts(self) -> list[Path]:
         """Return the part files that stand anywhere."""
-        places = (self.archive, self.sshd.root, self.small)
-        return [path for place in places for path in place.rglob(".datamover-*")]
+        return list(self.directory.rglob(".datamover-*"))
 
     def staged(self) -> list[Path]:
         """Return what stands in the staging directories of engines that live: the dead are swept by who comes after."""
@@ -241,7 +245,12 @@ class Cluster:
             for mark in ("", "-too")
         ]
         tables = _TABLES.format(
-            role=role, directory=self.directory, lease=self._lease, database=self.url, places="".join(places)
+            role=role,
+            directory=self.directory,
+            lease=self._lease,
+            database=self.url,
+            places="".join(places),
+            retry_cap=self._retry_cap,
         )
         return f"{tables}{self._more}"
 

@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 
 from tests.faults.cluster import running, until
-from tests.faults.points import STORY, command
+from tests.faults.points import STORY
+from tests.faults.process import command
 from tests.faults.work import MIB, Asked, Work
 
 
