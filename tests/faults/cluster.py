@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import Any
 from xmlrpc.client import Fault
 
+from tests.faults import process
 from tests.servers import postgres
 from tests.servers.nginx import Nginx
 from tests.servers.service import Service
@@ -146,6 +147,8 @@ class Cluster:
         self.database = postgres.shared().server
         self.url = postgres.shared().fresh()
         self.engines: list[Engine] = []
+        self._gate = directory / "gate"
+        self._homes = itertools.count(1)
         self.numbers = itertools.count(1)
         """For what must not be called the same."""
         self._lease = lease
@@ -176,11 +179,16 @@ class Cluster:
         *,
         command: Command | None = None,
         environment: Mapping[str, str] | None = None,
+        lease: str | None = None,
         wait: bool = True,
     ) -> Engine:
-        """Start one more engine, and return it once it works, or (``wait``: false) at once."""
-        name = f"engine-{len(self.engines) + 1}"
-        engine = Engine(self._home(name), self._tables("engine"), command=command or self._command)
+        """Start one more engine, and return it once it works, or (``wait``: false) at once.
+
+        Unless it is run by a ``command``, its transfers pass through the gate.
+        """
+        command = command or self._command or process.command(gate=self._gate)
+        home = self._home(f"engine-{next(self._homes)}")
+        engine = Engine(home, self._tables("engine", lease), command=command)
         engine.environment = environment or {}
         self.engines.append(engine)
         if wait:
@@ -196,6 +204,24 @@ class Cluster:
             lambda: engine.returncode is not None or engine.pid in self.nodes(),
             f"{engine.directory.name} at work: {engine.log.read_text()[-3000:]}",
         )
+
+    def gate(self, done: int) -> None:
+        """Let every transfer come so far, and no further."""
+        new = self._gate.with_suffix(".new")
+        new.write_text(str(done))
+        new.rename(self._gate)
+
+    def open_gate(self) -> None:
+        """Let every transfer go on to its end."""
+        self._gate.unlink(missing_ok=True)
+
+    def cleared(self) -> bool:
+        """End the engines; tell whether nothing else of what was done is left."""
+        for engine in self.engines:
+            engine.kill()
+        self.engines = []
+        self.open_gate()
+        return not self.parts() and not self.sql("SELECT FROM jobs WHERE finished_at IS NULL")
 
     def nodes(self) -> list[int]:
         """Return the processes that the door knows as engines."""
@@ -239,7 +265,7 @@ class Cluster:
         home.mkdir()
         return home
 
-    def _tables(self, role: str) -> str:
+    def _tables(self, role: str, lease: str | None = None) -> str:
         places = [
             _PLACES.format(mark=mark, directory=self.directory, sshd=self.sshd, bandwidth=self._bandwidth)
             for mark in ("", "-too")
@@ -247,7 +273,7 @@ class Cluster:
         tables = _TABLES.format(
             role=role,
             directory=self.directory,
-            lease=self._lease,
+            lease=lease or self._lease,
             database=self.url,
             places="".join(places),
             retry_cap=self._retry_cap,

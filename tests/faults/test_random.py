@@ -13,6 +13,7 @@ from xmlrpc.client import Fault
 
 from tests.faults.cluster import Cluster, running, until
 from tests.faults.work import MIB, Asked, Work
+from tests.servers.service import twistd
 
 SEED = int(os.environ.get("FAULTS_SEED") or 20)
 SECONDS = float(os.environ.get("FAULTS_SECONDS") or 8)
@@ -119,7 +120,7 @@ class Chaos:
 def test_random(open_directory: Path) -> None:
     """Whatever breaks in whatever order, everything that was accepted arrives, whole and once."""
     print(f"FAULTS_SEED={SEED} FAULTS_SECONDS={SECONDS:.0f}", flush=True)
-    with running(open_directory, lease=f"{LEASE:.0f}s") as cluster:
+    with running(open_directory, lease=f"{LEASE:.0f}s", command=twistd) as cluster:
         for _ in range(2):
             cluster.engine()
         chaos = Chaos(cluster, random.Random(SEED))

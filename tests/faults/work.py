@@ -11,7 +11,7 @@ from typing import Any
 from tests.faults.cluster import Cluster, until
 
 MIB = 2**20
-BIG = 80 * MIB
+BIG = 48 * MIB
 ENDED = {"COMPLETED", "PARTIAL", "FAILED", "CANCELLED"}
 TERMINAL = {"completed", "failed", "cancelled"}
 RESENT = 64 * MIB
@@ -127,14 +127,9 @@ class Work:
         return self.cluster.ask(lambda: self.cluster.mover.jobs.status(asked.job)) or {}
 
     def midway(self, some: list[Asked], done: int = 36 * MIB) -> None:
-        """Wait until every one of ``some`` has brought ``done`` bytes; none may have ended."""
-
-        def there() -> bool:
-            told = [self.status(asked) for asked in some]
-            assert all(one.get("status") != "COMPLETED" for one in told), "too fast to be caught"
-            return all(one.get("bytes_done", 0) >= done for one in told)
-
-        until(there, f"{done} bytes of each")
+        """Wait until every one of ``some`` has brought ``done`` bytes; there they stay until the gate is moved."""
+        self.cluster.gate(done)
+        until(lambda: all(self.status(asked).get("bytes_done", 0) >= done for asked in some), f"{done} bytes of each")
 
     def ended(self, asked: Asked) -> dict[str, Any]:
         """Wait until a job is terminal."""
