@@ -131,10 +131,13 @@ class Cluster:
         lease: str = "3s",
         bandwidth: str = BANDWIDTH,
         retry_cap: str = "500ms",
+        ssh: str = "",
         tables: str = "",
         command: Command | None = None,
     ) -> None:
-        """``tables`` stand at the end of every configuration; ``command`` runs every process, instead of twistd."""
+        """``tables`` stand at the end of every configuration, ``ssh`` at the beginning of sshd's;
+        ``command`` runs every process, instead of twistd.
+        """
         self.directory = directory
         self.archive = directory / "archive"
         self.small = directory / "small"
@@ -143,7 +146,7 @@ class Cluster:
         self.archive.mkdir()
         self.small.mkdir()
         self.web = Nginx(directory / "web")
-        self.sshd = Sshd(directory / "ssh")
+        self.sshd = Sshd(directory / "ssh", config=ssh)
         self.database = postgres.shared().server
         self.url = postgres.shared().fresh()
         self.engines: list[Engine] = []
@@ -196,6 +199,12 @@ class Cluster:
         else:
             engine.start()
         return engine
+
+    def another_door(self, command: Command) -> Service:
+        """Start one more process that is asked, and return it when it is ready; it is the caller's to stop."""
+        door = Service(self._home(f"door-{next(self._homes)}"), self._tables("api"), command=command)
+        door.start()
+        return door
 
     def start_engine(self, engine: Engine) -> None:
         """Start an engine, and return once others know of it or it has ended by itself."""

@@ -28,6 +28,7 @@ STORY = {
 """Name -> module, function, whether before or after it."""
 POINTS = {
     **STORY,
+    "asked": ("datamover.jobs.store", "JobStore.submit", "after"),
     "claiming": ("datamover.jobs.queue", "Queue._members", "before"),
     "old file set aside": ("datamover.protocols.sftp.naming", "_set_aside", "after"),
 }

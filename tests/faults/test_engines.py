@@ -3,8 +3,9 @@
 import signal
 import time
 from functools import partial
+from pathlib import Path
 
-from tests.faults.cluster import Cluster, until
+from tests.faults.cluster import Cluster, running, until
 from tests.faults.points import STORY
 from tests.faults.process import command
 from tests.faults.work import MIB, Asked, Work
@@ -29,8 +30,7 @@ def test_killed(cluster: Cluster) -> None:
     work.check()
 
     for asked in big:
-        (resumed,) = work.events(asked, "resumed")
-        assert resumed["from"] >= 20 * MIB
+        assert max(event["from"] for event in work.events(asked, "resumed")) >= 20 * MIB
 
 
 def test_stalled(cluster: Cluster) -> None:
@@ -169,3 +169,31 @@ def test_killed_at_every_point(cluster: Cluster) -> None:
 
 def _started(work: Work, asked: Asked, times: int) -> bool:
     return len(work.events(asked, "started")) == times
+
+
+def test_killed_between_renames(open_directory: Path) -> None:
+    """A file that an engine had set aside when it died is back once its job is cancelled; else it is replaced."""
+    ssh = "Subsystem sftp internal-sftp -P posix-rename"
+    with running(open_directory, ssh=ssh) as cluster:
+        work = Work(cluster)
+        cancelled = _set_aside(work)
+        cluster.mover.jobs.cancel(cancelled.job)
+        engine = cluster.engine()
+        assert work.ended(cancelled)["status"] == "CANCELLED"
+        assert cancelled.targets[0].read_bytes() == b"old"
+        engine.kill()
+
+        work.asked = [_set_aside(work)]
+        cluster.engine()
+        work.check()
+
+
+def _set_aside(work: Work) -> Asked:
+    """Ask for a file that replaces another, and have an engine die when that has been set aside."""
+    asked = work.one(MIB, "visualiser", overwrite="always")
+    asked.targets[0].parent.mkdir(exist_ok=True)
+    asked.targets[0].write_bytes(b"old")
+    engine = work.cluster.engine(command=command("old file set aside"))
+    assert until(partial(getattr, engine, "returncode"), "death") == -signal.SIGKILL
+    assert not asked.targets[0].exists()
+    return asked
