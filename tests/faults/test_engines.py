@@ -30,7 +30,8 @@ def test_killed(cluster: Cluster) -> None:
     work.check()
 
     for asked in big:
-        assert max(event["from"] for event in work.events(asked, "resumed")) >= 20 * MIB
+        # A checkpoint comes every 32 MiB, or sooner.
+        assert max(event["from"] for event in work.events(asked, "resumed")) >= 4 * MIB
 
 
 def test_stalled(cluster: Cluster) -> None:
