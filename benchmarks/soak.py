@@ -3,13 +3,15 @@
     python -m benchmarks.soak [--jobs 50000] [--every 7]
 
 One process answers calls, two move files, all on one PostgreSQL; every few seconds one of the two is killed with
-SIGKILL and started again. At the end every job is asked for, and every file is looked at.
+SIGKILL and started again. At the end every job is asked for, its history is read, and every file is looked at. Memory
+is that of each process as it is (VmRSS), by quarters of the run.
 """
 
 import argparse
 import hashlib
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +71,11 @@ def run(api: Service, engines: list[Service], directory: Path, jobs: int, every:
         numbers = range(first, min(jobs, first + SUBMITTED_AT_ONCE))
         mover.jobs.submit_many([request(number) for number in numbers])
     print(f"{jobs} jobs submitted in {time.monotonic() - start:.1f} s", flush=True)
-    early = api.memory()
+    memory = Memory({"answering": api, "moving, first": engines[0], "moving, second": engines[1]})
     kills, killed_at = 0, time.monotonic()
     while waiting := sum(line["pending"] + line["active"] for line in mover.service.status()["queue"]):
         time.sleep(0.5)
+        memory.sample()
         if time.monotonic() - killed_at >= every and waiting > 200:
             victim = engines[kills % len(engines)]
             victim.kill()
@@ -92,7 +95,44 @@ def run(api: Service, engines: list[Service], directory: Path, jobs: int, every:
     parts = len(list((directory / "archive").rglob(".datamover-*")))
     print(f"{jobs / seconds:.0f} jobs/s, {kills} kills; states {states}; attempts {attempts}")
     print(f"{right} files right, {parts} part files left")
-    print(f"the answering process: {early / 1e6:.0f} MB after submission, {api.memory() / 1e6:.0f} MB at the end")
+    ends = completions(mover)
+    once = sum(ends[job] == {None: 1, 0: 1} for job in ends)
+    print(f"{once} of {jobs} jobs have exactly one end of the job and one of its file in their history")
+    memory.show()
+
+
+class Memory:
+    """What processes have, over time."""
+
+    def __init__(self, processes: dict[str, Service]) -> None:
+        self._processes = processes
+        self._samples: dict[str, list[float]] = {name: [] for name in processes}
+
+    def sample(self) -> None:
+        for name, process in self._processes.items():
+            self._samples[name].append(process.resident() / 1e6)
+
+    def show(self) -> None:
+        """Print the highest of each quarter of the run."""
+        print("MB, the highest of each quarter")
+        for name, samples in self._samples.items():
+            size = max(1, -(-len(samples) // 4))
+            quarters = [max(samples[start : start + size]) for start in range(0, len(samples), size)]
+            print(f"  {name:<15}" + "".join(f"{quarter:7.0f}" for quarter in quarters))
+
+
+def completions(mover: Any) -> dict[int, Counter[int | None]]:
+    """Return how often each job's history says "completed": of the job (None) and of each file."""
+    found: dict[int, Counter[int | None]] = {}
+    after: dict[str, str] = {}
+    while True:
+        answer = mover.jobs.events({"limit": 1000, **after})
+        for event in answer["events"]:
+            if event["kind"] == "completed":
+                found.setdefault(event["job"], Counter())[event.get("file")] += 1
+        if not answer["events"]:
+            return found
+        after = {"after": answer["cursor"]}
 
 
 def request(number: int) -> dict[str, Any]:

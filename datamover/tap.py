@@ -23,6 +23,7 @@ from twisted.python import usage
 from datamover import config
 from datamover.api import make_site
 from datamover.api.pages import Page
+from datamover.clock import steady
 from datamover.config import Client, Config
 from datamover.console import Names, telnet_factory
 from datamover.datasets.configured import Datasets
@@ -100,6 +101,7 @@ def makeService(options: Options) -> IService:  # noqa: N802 - the name that twi
     """Return the whole service; a configuration that cannot be used ends the start with one line."""
     from twisted.internet import reactor
 
+    steady(reactor)
     try:
         return service_tree(options.config, reactor, _observer(options, reactor))
     except ConfigError as error:

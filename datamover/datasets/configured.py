@@ -1,5 +1,6 @@
 """The datasets that the configuration turns on: named here, and nowhere else."""
 
+import time
 from typing import Any
 
 from datamover.config import Config
@@ -28,9 +29,9 @@ class Datasets:
         )
         self.by_scheme: dict[str, Dataset] = {}
         if settings.ala is not None:
-            self.by_scheme["ala"] = Ala(settings.ala, self._http, reactor)
+            self.by_scheme["ala"] = Ala(settings.ala, self._http, reactor, time.time)
         if settings.gbif is not None:
-            self.by_scheme["gbif"] = Gbif(settings.gbif, self._http, reactor)
+            self.by_scheme["gbif"] = Gbif(settings.gbif, self._http, reactor, time.time)
 
     async def close(self) -> None:
         """Drop every connection; completes when they are gone."""

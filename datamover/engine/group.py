@@ -23,10 +23,11 @@ from datamover.engine.meter import Meter
 from datamover.engine.order import Brought, Order
 from datamover.engine.staging import Stage, Staging
 from datamover.engine.transfer import bring, fetch, place
-from datamover.errors import DataMoverError, NoSpace, Scope, ServerError, SizeMismatch
+from datamover.errors import DataMoverError, Scope, ServerError, SizeMismatch
 from datamover.jobs.values import Checkpoint, DatasetSource, Naming, Overwrite, Transfer
 from datamover.jobs.work import Group, Placement, Remark
 from datamover.protocols.base import Place
+from datamover.protocols.local.refusals import Refusals
 
 AT_ONCE = 4
 """Files of one group that move at a time."""
@@ -257,7 +258,7 @@ class GroupAttempt:
         except Stopped:
             raise ServerError("the archive was not made to its end", scope=Scope.SERVICE) from None
         except OSError as error:
-            raise NoSpace(f"the archive cannot be made on this node: {error.strerror}", scope=Scope.SERVICE) from error
+            raise Refusals("staging", Scope.SERVICE).of(error, ARCHIVE) from error
 
     def _archive_outward(self) -> Outward:
         leader = self.lease.leader

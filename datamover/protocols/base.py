@@ -27,7 +27,9 @@ class Ability(Enum):
     RESUME = "resume"
     """A read or a write may begin at an offset."""
     REPLACE = "replace"
-    """A finished file takes its name atomically, also over an existing one."""
+    """A finished file takes its name also where another file has it."""
+    REPLACE_ATOMICALLY = "replace-atomically"
+    """And so that there always is a file of that name, the old one or the new one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,10 @@ class Place(Protocol):
         ...
 
     async def place(self, part: str, target: str, *, replace: bool) -> None:
-        """Rename the finished part file to its target, atomically, and make the rename durable.
+        """Rename the finished part file to its target and make the rename durable.
+
+        Atomically, unless REPLACE_ATOMICALLY is lacking: then a crash may leave nothing of the name, and the old file
+        hidden beside it until the next ``place`` or ``remove`` of this part file.
 
         Without ``replace`` an existing target raises DestinationExists and is left alone. A directory in the
         target's place raises DestinationInvalid.
@@ -162,7 +167,7 @@ class Place(Protocol):
         ...
 
     async def remove(self, path: str) -> None:
-        """Remove one file; a missing one is fine."""
+        """Remove one file; a missing one is fine. What ``place`` left hidden beside its target is put back by that."""
         ...
 
     async def list(self, path: str) -> list[str]:
@@ -179,6 +184,11 @@ class Pool(Protocol):
 
     def at(self, side: Scope) -> Place:
         """Return the place as seen from ``side``; both sides share the connections."""
+        ...
+
+    @property
+    def lacks(self) -> frozenset[Ability]:
+        """What the protocol declares and this side cannot do, or is not known to be able to so far."""
         ...
 
     async def connect(self) -> None:

@@ -32,6 +32,7 @@ class Destination:
     description: str
     protocol: str
     abilities: frozenset[Ability]
+    """Of its protocol; what the other side lacks of them ``pool`` knows."""
     root: str
     """The absolute path that every other is below."""
     host: str | None
@@ -126,7 +127,7 @@ class Registry:
             "name": destination.name,
             "description": destination.description,
             "protocol": destination.protocol,
-            "abilities": sorted(ability.value for ability in destination.abilities),
+            "abilities": sorted(ability.value for ability in destination.abilities - destination.pool.lacks),
             "max_active": destination.max_active,
         }
 

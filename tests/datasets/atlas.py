@@ -73,7 +73,7 @@ async def asking(
         SourceCredentials(),
     )
     try:
-        yield Ala(values, http, clock)
+        yield Ala(values, http, clock, clock.seconds)
     finally:
         await http.close()
 

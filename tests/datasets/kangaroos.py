@@ -1,5 +1,6 @@
 """A GBIF of the tests' own that knows the red kangaroo, and a dataset made from it."""
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -41,7 +42,7 @@ async def serving(*, records: Sequence[dict[str, Any]] = (), delay: float = 0.0)
 
 
 def dataset_of(gbif: fake.Gbif, http: HttpClient, **settings: Any) -> Gbif:
-    return Gbif(config.Gbif(url=gbif.url, **settings), http, reactor, patience=HASTY)
+    return Gbif(config.Gbif(url=gbif.url, **settings), http, reactor, time.time, patience=HASTY)
 
 
 async def made(gbif: fake.Gbif, directory: Path, **settings: Any) -> tuple[Made, TestBench]:

@@ -1,6 +1,7 @@
 """GBIF's occurrences by the engine: asked for as any dataset is, made, and placed as one group."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ async def rig(tmp_path: Path, gbif: fake.Gbif) -> Any:
     (tmp_path / "archive").mkdir()
     rig = await Rig(reactor, tmp_path).open({"archive": {"url": f"faulty://{tmp_path}/archive"}})
     assert isinstance(rig.registry.http, HttpClient)
-    rig.datasets["gbif"] = Gbif(config.Gbif(url=gbif.url), rig.registry.http, reactor, patience=HASTY)
+    rig.datasets["gbif"] = Gbif(config.Gbif(url=gbif.url), rig.registry.http, reactor, time.time, patience=HASTY)
     yield rig
     await rig.close()
 

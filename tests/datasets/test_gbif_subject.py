@@ -1,5 +1,6 @@
 """Which taxon of GBIF's is asked for, and the section of the configuration."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from tests.datasets.kangaroos import TAXON, URL
 
 def unasked() -> Gbif:
     """A dataset that asks nothing."""
-    return Gbif(config.Gbif(), HttpClient.__new__(HttpClient), reactor)
+    return Gbif(config.Gbif(), HttpClient.__new__(HttpClient), reactor, time.time)
 
 
 @pytest.mark.parametrize("url", [URL, f"GBIF://GBIF/?taxonKey={TAXON}", f" {URL} ", "gbif://gbif?taxonKey=24%34%30012"])

@@ -12,6 +12,7 @@ from typing import Any
 
 from cryptography.fernet import Fernet
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.threads import deferToThreadPool
 
 from datamover.config import Config, DestinationTable, Sources, Transfers
@@ -114,13 +115,22 @@ class Rig:
         return self
 
     async def engine(
-        self, *, lease: float = 30.0, max_active: int = 8, database: Database | None = None, share: Share = ALONE
+        self,
+        *,
+        lease: float = 30.0,
+        max_active: int = 8,
+        database: Database | None = None,
+        share: Share = ALONE,
+        telling: IReactorTime | None = None,
     ) -> Engine:
-        """Start one more node, on a connection to the database of its own if one is given."""
+        """Start one more node, on a connection to the database of its own if one is given.
+
+        By ``telling`` progress is written now and then; by a clock that stands still, only when it has to be.
+        """
         node = str(uuid.uuid4())
         offload = partial(deferToThreadPool, self.reactor, self.reactor.getThreadPool())
         queue = Queue(database or self.database, self.seal, node=node, name=node[:8], roles=["engine"], lease=lease)
-        recorder = Recorder(queue, self.reactor)
+        recorder = Recorder(queue, telling or self.reactor)
         staging = Staging(self.directory / "staging", node, self.reactor, offload)
         await staging.open()
 

@@ -1,5 +1,6 @@
 """Placement groups: a dataset's files are made, brought and verified together; their renames are rolled forward."""
 
+import hashlib
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
 from datamover.datasets.base import Bench, Made, Subject
 from datamover.errors import ConnectionLost, DestinationForbidden, InvalidRequest, ServerError
@@ -283,3 +285,22 @@ async def test_node_dies_within_a_rename(rig: Rig, web: Web, tmp_path: Path) -> 
     assert record.state is State.COMPLETED, record.error
     assert (tmp_path / "archive/one").read_bytes() == b"abc"
     assert not parts(tmp_path)
+
+
+@pytest_twisted.ensureDeferred
+async def test_digests_are_known_before_the_archive_is_placed(rig: Rig, web: Web) -> None:
+    """Before an archive takes its name its files' digests are on disk: who rolls forward cannot take them again."""
+    known: list[str | None] = []
+
+    async def note(operation: str, path: str) -> None:
+        if operation == "place":
+            known.extend(one.digest for one in await rig.store.files(job))
+
+    rig.faulty.before = note
+    names = ("one", "two", "three")
+    for name in names:
+        web.route(f"/{name}", File(name.encode(), etag='"1"'))
+    job = await rig.ask(*(file(url(f"{web.url}/{name}"), "archive", "all.zip") for name in names), archive="zip")
+    await rig.engine(telling=Clock())
+    await rig.ended(job)
+    assert known == [f"sha256:{hashlib.sha256(name.encode()).hexdigest()}" for name in names]

@@ -4,18 +4,22 @@ One door, any number of engines; nginx to read from, sshd and a directory to wri
 them, and what must hold at the end, is ``work``'s.
 """
 
+import itertools
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from xmlrpc.client import Fault
 
+from tests.faults import process
 from tests.servers import postgres
 from tests.servers.nginx import Nginx
 from tests.servers.service import Service
@@ -26,6 +30,9 @@ PATIENCE = 90.0
 UNAVAILABLE = 1012
 BANDWIDTH = "15MB/s"
 """Of each destination: so that big files are caught on their way. Each place has two names, so two of them."""
+
+Command = Callable[[Path], list[str]]
+"""Returns what runs a process, given its configuration file."""
 
 _TABLES = """\
 roles = ["{role}"]
@@ -41,7 +48,7 @@ allow = ["http://127.0.0.1:*/"]
 [transfers]
 max_attempts = 100
 retry_base = "100ms"
-retry_cap = "500ms"
+retry_cap = "{retry_cap}"
 connect_timeout = "5s"
 """
 
@@ -69,6 +76,9 @@ def until(holds: Callable[[], Any], what: str, patience: float = PATIENCE) -> An
 class Engine(Service):
     """A process that only moves; it has no door to be asked at."""
 
+    environment: Mapping[str, str] = MappingProxyType({})
+    """What it finds there beside what this process has."""
+
     def start(self, environment: Any = None) -> None:
         """Start; ``Cluster.engine`` waits until it works."""
         with self.log.open("ab") as log:
@@ -78,7 +88,7 @@ class Engine(Service):
                 stdout=log,
                 stderr=log,
                 cwd=self.directory,
-                env={**os.environ, **(environment or {})},
+                env={**os.environ, **self.environment, **(environment or {})},
             )
 
     @property
@@ -102,6 +112,10 @@ class Engine(Service):
     def go_on(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
 
+    def lost(self, why: str = "") -> set[str]:
+        """Return the transfers that it says it has lost the leases of, at least once; those lost ``why``."""
+        return set(re.findall(rf"lost the lease on transfer (\d+) of job \d+: .*{why}", self.log.read_text()))
+
     def drain(self) -> None:
         """Ask it to end, and do not wait."""
         os.kill(self.pid, signal.SIGTERM)
@@ -110,7 +124,20 @@ class Engine(Service):
 class Cluster:
     """One door and no engine, to begin with, in ``directory``, which other users may enter."""
 
-    def __init__(self, directory: Path, *, lease: str = "3s", bandwidth: str = BANDWIDTH) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        lease: str = "3s",
+        bandwidth: str = BANDWIDTH,
+        retry_cap: str = "500ms",
+        ssh: str = "",
+        tables: str = "",
+        command: Command | None = None,
+    ) -> None:
+        """``tables`` stand at the end of every configuration, ``ssh`` at the beginning of sshd's;
+        ``command`` runs every process, instead of twistd.
+        """
         self.directory = directory
         self.archive = directory / "archive"
         self.small = directory / "small"
@@ -119,13 +146,20 @@ class Cluster:
         self.archive.mkdir()
         self.small.mkdir()
         self.web = Nginx(directory / "web")
-        self.sshd = Sshd(directory / "ssh")
+        self.sshd = Sshd(directory / "ssh", config=ssh)
         self.database = postgres.shared().server
         self.url = postgres.shared().fresh()
         self.engines: list[Engine] = []
+        self._gate = directory / "gate"
+        self._homes = itertools.count(1)
+        self.numbers = itertools.count(1)
+        """For what must not be called the same."""
         self._lease = lease
         self._bandwidth = bandwidth
-        self.door = Service(self._home("door"), self._tables("api"))
+        self._retry_cap = retry_cap
+        self._more = tables
+        self._command = command
+        self.door = Service(self._home("door"), self._tables("api"), command=command)
 
     def start(self) -> None:
         self.web.start()
@@ -143,16 +177,34 @@ class Cluster:
     def mover(self) -> Any:
         return self.door.proxy
 
-    def engine(self, *, command: Callable[[Path], list[str]] | None = None, wait: bool = True) -> Engine:
-        """Start one more engine, and return it once it works, or (``wait``: false) at once."""
-        name = f"engine-{len(self.engines) + 1}"
-        engine = Engine(self._home(name), self._tables("engine"), command=command)
+    def engine(
+        self,
+        *,
+        command: Command | None = None,
+        environment: Mapping[str, str] | None = None,
+        lease: str | None = None,
+        wait: bool = True,
+    ) -> Engine:
+        """Start one more engine, and return it once it works, or (``wait``: false) at once.
+
+        Unless it is run by a ``command``, its transfers pass through the gate.
+        """
+        command = command or self._command or process.command(gate=self._gate)
+        home = self._home(f"engine-{next(self._homes)}")
+        engine = Engine(home, self._tables("engine", lease), command=command)
+        engine.environment = environment or {}
         self.engines.append(engine)
         if wait:
             self.start_engine(engine)
         else:
             engine.start()
         return engine
+
+    def another_door(self, command: Command) -> Service:
+        """Start one more process that is asked, and return it when it is ready; it is the caller's to stop."""
+        door = Service(self._home(f"door-{next(self._homes)}"), self._tables("api"), command=command)
+        door.start()
+        return door
 
     def start_engine(self, engine: Engine) -> None:
         """Start an engine, and return once others know of it or it has ended by itself."""
@@ -161,6 +213,24 @@ class Cluster:
             lambda: engine.returncode is not None or engine.pid in self.nodes(),
             f"{engine.directory.name} at work: {engine.log.read_text()[-3000:]}",
         )
+
+    def gate(self, done: int) -> None:
+        """Let every transfer come so far, and no further."""
+        new = self._gate.with_suffix(".new")
+        new.write_text(str(done))
+        new.rename(self._gate)
+
+    def open_gate(self) -> None:
+        """Let every transfer go on to its end."""
+        self._gate.unlink(missing_ok=True)
+
+    def cleared(self) -> bool:
+        """End the engines; tell whether nothing else of what was done is left."""
+        for engine in self.engines:
+            engine.kill()
+        self.engines = []
+        self.open_gate()
+        return not self.parts() and not self.sql("SELECT FROM jobs WHERE finished_at IS NULL")
 
     def nodes(self) -> list[int]:
         """Return the processes that the door knows as engines."""
@@ -187,8 +257,7 @@ class Cluster:
 
     def parts(self) -> list[Path]:
         """Return the part files that stand anywhere."""
-        places = (self.archive, self.sshd.root, self.small)
-        return [path for place in places for path in place.rglob(".datamover-*")]
+        return list(self.directory.rglob(".datamover-*"))
 
     def staged(self) -> list[Path]:
         """Return what stands in the staging directories of engines that live: the dead are swept by who comes after."""
@@ -205,18 +274,24 @@ class Cluster:
         home.mkdir()
         return home
 
-    def _tables(self, role: str) -> str:
+    def _tables(self, role: str, lease: str | None = None) -> str:
         places = [
             _PLACES.format(mark=mark, directory=self.directory, sshd=self.sshd, bandwidth=self._bandwidth)
             for mark in ("", "-too")
         ]
-        return _TABLES.format(
-            role=role, directory=self.directory, lease=self._lease, database=self.url, places="".join(places)
+        tables = _TABLES.format(
+            role=role,
+            directory=self.directory,
+            lease=lease or self._lease,
+            database=self.url,
+            places="".join(places),
+            retry_cap=self._retry_cap,
         )
+        return f"{tables}{self._more}"
 
 
 @contextmanager
-def running(directory: Path, **settings: str) -> Iterator[Cluster]:
+def running(directory: Path, **settings: Any) -> Iterator[Cluster]:
     """Have a cluster, gone afterwards; what its processes said is told of a test that fails."""
     cluster = Cluster(directory, **settings)
     try:

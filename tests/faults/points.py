@@ -1,16 +1,15 @@
-"""An engine that kills or stops itself at a named point of a file's story: ``points.py POINT SIGNAL CONFIG``.
+"""An engine that kills or stops itself at a named point of a file's story.
 
-Nothing of the service is replaced; where the point is reached, the process is gone, as by kill -9.
+Nothing of the service is replaced; where the point is reached, the process is gone, as by kill -9. Nor does it tell of
+progress before it must: what another has to know by then was told for that, and not by chance.
 """
 
 import os
-import signal
-import sys
-from collections.abc import Callable
 from functools import wraps
 from importlib import import_module
-from pathlib import Path
 from typing import Any
+
+from datamover.engine import recorder
 
 STORY = {
     "claimed": ("datamover.jobs.queue", "Queue.claim", "after"),
@@ -27,15 +26,19 @@ STORY = {
     "archive placed": ("datamover.engine.group", "GroupAttempt._place", "after"),
 }
 """Name -> module, function, whether before or after it."""
-POINTS = {**STORY, "claiming": ("datamover.jobs.queue", "Queue._members", "before")}
+POINTS = {
+    **STORY,
+    "asked": ("datamover.jobs.store", "JobStore.submit", "after"),
+    "claiming": ("datamover.jobs.queue", "Queue._members", "before"),
+    "old file set aside": ("datamover.protocols.sftp.naming", "_set_aside", "after"),
+}
+NEVER = 3600.0
+"""Seconds between two writes of progress."""
 
 
-def command(point: str, number: int = signal.SIGKILL) -> Callable[[Path], list[str]]:
-    """Return what runs an engine that sends itself a signal at ``point``."""
-    return lambda config: [sys.executable, __file__, point, str(int(number)), str(config)]
-
-
-def _end_at(point: str, number: int) -> None:
+def install(point: str, number: int) -> None:
+    """Have this process send itself a signal at ``point``."""
+    recorder.INTERVAL = NEVER
     module, path, when = POINTS[point]
     holder: Any = import_module(module)
     *outer, name = path.split(".")
@@ -53,14 +56,3 @@ def _end_at(point: str, number: int) -> None:
         return result
 
     setattr(holder, name, ending)
-
-
-def _main(point: str, number: str, config: str) -> None:
-    twistd: Any = import_module("twisted.scripts.twistd")
-    _end_at(point, int(number))
-    sys.argv = ["twistd", "-n", "--pidfile=", "datamover", "--config", config]
-    twistd.run()
-
-
-if __name__ == "__main__":
-    _main(*sys.argv[1:])

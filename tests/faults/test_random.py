@@ -11,7 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from xmlrpc.client import Fault
 
+from tests.faults.clock import WrongClock
 from tests.faults.cluster import Cluster, running, until
+from tests.faults.process import command
 from tests.faults.work import MIB, Asked, Work
 
 SEED = int(os.environ.get("FAULTS_SEED") or 20)
@@ -20,13 +22,19 @@ MOST = 12
 """Jobs under way at a time."""
 LEASE = 3.0
 INVALID_STATE = 1009
+FLAKY = """\
+[destinations.flaky]
+url = "broken://{directory}/flaky?call=write&error=EIO&at=4194304&times=3"
+"""
+"""A disk that fails the first large writes of each process."""
 
 
 class Chaos:
     """Asks for work and breaks what does it, as ``dice`` say."""
 
-    def __init__(self, cluster: Cluster, dice: random.Random) -> None:
+    def __init__(self, cluster: Cluster, dice: random.Random, clock: WrongClock) -> None:
         self.cluster = cluster
+        self.clock = clock
         self.dice = dice
         self.work = Work(cluster)
         self.cancelled: list[Asked] = []
@@ -50,6 +58,7 @@ class Chaos:
                 self.cluster.database.restart,
                 self._kill_database,
                 self._cancel,
+                self._set_clock,
             )
         )
         fault()
@@ -60,7 +69,7 @@ class Chaos:
 
     def _big(self) -> list[Asked]:
         size = self.dice.randrange(8 * MIB, 48 * MIB)
-        destination = self.dice.choice(("archive", "visualiser", "archive-too", "visualiser-too"))
+        destination = self.dice.choice(("archive", "visualiser", "archive-too", "visualiser-too", "flaky"))
         return [self.work.one(size, destination)]
 
     def _archive(self) -> list[Asked]:
@@ -92,6 +101,9 @@ class Chaos:
         self.cluster.database.kill()
         self.cluster.database.start()
 
+    def _set_clock(self) -> None:
+        self.clock.set(self.dice.randrange(-12, 13))
+
     def _cancel(self) -> None:
         if not self._standing:
             return
@@ -119,10 +131,13 @@ class Chaos:
 def test_random(open_directory: Path) -> None:
     """Whatever breaks in whatever order, everything that was accepted arrives, whole and once."""
     print(f"FAULTS_SEED={SEED} FAULTS_SECONDS={SECONDS:.0f}", flush=True)
-    with running(open_directory, lease=f"{LEASE:.0f}s") as cluster:
-        for _ in range(2):
-            cluster.engine()
-        chaos = Chaos(cluster, random.Random(SEED))
+    (open_directory / "flaky").mkdir()
+    tables = FLAKY.format(directory=open_directory)
+    with running(open_directory, lease=f"{LEASE:.0f}s", tables=tables, command=command()) as cluster:
+        clock = WrongClock(open_directory)
+        cluster.engine()
+        cluster.engine(environment=clock.environment)
+        chaos = Chaos(cluster, random.Random(SEED), clock)
         ends_at = time.monotonic() + SECONDS
         while time.monotonic() < ends_at:
             fault = chaos.turn()

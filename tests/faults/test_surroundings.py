@@ -9,16 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.cluster import Cluster, running, until
+from tests.faults.cluster import Cluster, until
 from tests.faults.work import MIB, Work, sha256
 from tests.servers.nginx import Nginx
 from tests.servers.service import Service
-
-
-@pytest.fixture
-def cluster(open_directory: Path) -> Iterator[Cluster]:
-    with running(open_directory) as cluster:
-        yield cluster
 
 
 def test_connections_cut(cluster: Cluster) -> None:
@@ -31,6 +25,7 @@ def test_connections_cut(cluster: Cluster) -> None:
         cluster.sshd.cut()
         cluster.web.stop()
         cluster.web.start()
+    cluster.open_gate()
     work.check()
 
     for asked in big:
@@ -46,28 +41,29 @@ def test_ssh_server_away(cluster: Cluster) -> None:
     big = work.big()
     work.midway(big, done=8 * MIB)
     cluster.sshd.stop()
+    cluster.open_gate()
     for asked in big[1:]:
         until(partial(work.events, asked, "retrying"), "an attempt that fails")
     cluster.sshd.start()
     work.check()
 
 
-def test_database_restarted(open_directory: Path) -> None:
+def test_database_restarted(cluster: Cluster) -> None:
     """Transfers go on while the database is restarted, or drops every connection: none is begun again."""
-    with running(open_directory, lease="60s") as cluster:
-        work = Work(cluster)
-        cluster.engine()
-        big = work.big()
-        work.midway(big, done=8 * MIB)
-        cluster.cut_database()
-        work.midway(big, done=24 * MIB)
-        cluster.database.restart()
-        work.tiny()
-        work.check()
+    work = Work(cluster)
+    cluster.engine(lease="60s")
+    big = work.big()
+    work.midway(big, done=8 * MIB)
+    cluster.cut_database()
+    work.midway(big, done=24 * MIB)
+    cluster.database.restart()
+    cluster.open_gate()
+    work.tiny()
+    work.check()
 
-        for asked in big:
-            assert len(work.events(asked, "started")) == 1
-            assert not work.events(asked, "resumed")
+    for asked in big:
+        assert len(work.events(asked, "started")) == 1
+        assert not work.events(asked, "resumed")
 
 
 def test_database_away(cluster: Cluster) -> None:
@@ -80,7 +76,8 @@ def test_database_away(cluster: Cluster) -> None:
     cluster.database.kill()
     try:
         until(lambda: not work.status(big[0]), "an answer that it is away")
-        until(lambda: engine.log.read_text().count("could not be renewed in time") == len(big), "the leases' end")
+        until(lambda: len(engine.lost("not be renewed in time")) == len(big), "the leases' end")
+        cluster.open_gate()
         assert not any(asked.targets[0].exists() for asked in big)
     finally:
         cluster.database.start()

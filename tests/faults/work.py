@@ -11,7 +11,7 @@ from typing import Any
 from tests.faults.cluster import Cluster, until
 
 MIB = 2**20
-BIG = 80 * MIB
+BIG = 48 * MIB
 ENDED = {"COMPLETED", "PARTIAL", "FAILED", "CANCELLED"}
 TERMINAL = {"completed", "failed", "cancelled"}
 RESENT = 64 * MIB
@@ -46,7 +46,6 @@ class Work:
 
     cluster: Cluster
     asked: list[Asked] = field(default_factory=list)
-    _number: int = 0
 
     def big(self, *, size: int = BIG) -> list[Asked]:
         """Ask for one file of ``size`` bytes each way: web to disk, web to SFTP, SFTP to disk, disk to SFTP."""
@@ -81,6 +80,10 @@ class Work:
         """Ask for one file from the web."""
         return self._ask(self._web(size), destination, **more)
 
+    def between(self, size: int, source: str, destination: str, **more: Any) -> Asked:
+        """Ask for one file from one place to another."""
+        return self._ask(self._placed(size, source), destination, **more)
+
     def _ask(self, source: tuple[Any, Path], destination: str, **more: Any) -> Asked:
         path = f"to/{self._next()}"
         request = {"source": source[0], "destination": destination, "path": path, **more}
@@ -111,12 +114,11 @@ class Work:
 
     def _root(self, destination: str) -> Path:
         cluster = self.cluster
-        roots = {"archive": cluster.archive, "visualiser": cluster.sshd.root, "small": cluster.small}
-        return roots[destination.removesuffix("-too")]
+        name = destination.removesuffix("-too")
+        return cluster.sshd.root if name == "visualiser" else cluster.directory / name
 
     def _next(self) -> int:
-        self._number += 1
-        return self._number
+        return next(self.cluster.numbers)
 
     # Watching -------------------------------------------------------------------------------------------------
 
@@ -125,14 +127,9 @@ class Work:
         return self.cluster.ask(lambda: self.cluster.mover.jobs.status(asked.job)) or {}
 
     def midway(self, some: list[Asked], done: int = 36 * MIB) -> None:
-        """Wait until every one of ``some`` has brought ``done`` bytes; none may have ended."""
-
-        def there() -> bool:
-            told = [self.status(asked) for asked in some]
-            assert all(one.get("status") != "COMPLETED" for one in told), "too fast to be caught"
-            return all(one.get("bytes_done", 0) >= done for one in told)
-
-        until(there, f"{done} bytes of each")
+        """Wait until every one of ``some`` has brought ``done`` bytes; there they stay until the gate is moved."""
+        self.cluster.gate(done)
+        until(lambda: all(self.status(asked).get("bytes_done", 0) >= done for asked in some), f"{done} bytes of each")
 
     def ended(self, asked: Asked) -> dict[str, Any]:
         """Wait until a job is terminal."""

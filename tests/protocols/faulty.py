@@ -69,6 +69,10 @@ class FaultyPool:
     def at(self, side: Scope) -> Any:
         return FaultyPlace(self._pool.at(side), self._faulty)
 
+    @property
+    def lacks(self) -> frozenset[Ability]:
+        return self._pool.lacks
+
     async def connect(self) -> None:
         await self._pool.connect()
 

@@ -3,17 +3,19 @@
 import hashlib
 import os
 import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 import pytest_twisted
+from twisted.conch.ssh.filetransfer import FX_PERMISSION_DENIED, SFTPError
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred, fail
 
 from datamover import errors
 from datamover.errors import Scope
-from datamover.protocols.base import Pool
+from datamover.protocols.base import Ability, Pool
 from tests.protocols.sftp import (
     LARGE,
     MIB,
@@ -184,9 +186,96 @@ async def test_without_extensions(sshd: Sshd, tmp_path: Path) -> None:
         await send(writing(pool), PART, b"other")
         with pytest.raises(errors.DestinationExists):
             await writing(pool).place(PART, "dir/file", replace=False)
-        with pytest.raises(errors.DestinationExists, match="posix-rename"):
-            await writing(pool).place(PART, "dir/file", replace=True)
-        assert (server.root / "dir/file").read_bytes() == data
+        await writing(pool).place(PART, "dir/file", replace=True)
+        assert (server.root / "dir/file").read_bytes() == b"other"
+        assert os.listdir(server.root) == ["dir"]
+        assert os.listdir(server.root / "dir") == ["file"]
+        assert pool.lacks == {Ability.REPLACE_ATOMICALLY}
+
+
+@pytest_twisted.ensureDeferred
+async def test_openssh_without_posix_rename(open_directory: Path) -> None:
+    """OpenSSH told not to rename onto files has them replaced, and is not said to do so in one step."""
+    sshd = Sshd(open_directory, config="Subsystem sftp internal-sftp -P posix-rename")
+    sshd.start()
+    try:
+        async with opened(sshd) as pool:
+            for data in (b"first", b"second"):
+                await send(writing(pool), PART, data)
+                await writing(pool).place(PART, "file", replace=True)
+                assert (sshd.root / "file").read_bytes() == data
+            assert os.listdir(sshd.root) == ["file"]
+            assert pool.lacks == {Ability.REPLACE_ATOMICALLY}
+    finally:
+        sshd.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_openssh_can(sshd: Sshd) -> None:
+    """A server is said to replace in one step once it has been asked, and not before."""
+    async with opened(sshd) as pool:
+        assert pool.lacks == {Ability.REPLACE_ATOMICALLY}
+        await pool.connect()
+        assert not pool.lacks
+
+
+class Renames:
+    """Answers the first renames, and not the one that would give the part file its name."""
+
+    def __init__(self, server: ConchServer, answer: Callable[[], Deferred[None]]) -> None:
+        self._name = os.fsencode(PART)
+        self._answer = answer
+        server.at_rename = self
+
+    def __call__(self, old: bytes, new: bytes) -> Deferred[None] | None:
+        return self._answer() if os.path.basename(old) == self._name else None
+
+
+def refusal() -> Deferred[None]:
+    return fail(SFTPError(FX_PERMISSION_DENIED, "not now"))  # type: ignore[no-untyped-call]
+
+
+@pytest_twisted.ensureDeferred
+async def test_refused_between_renames(sshd: Sshd, tmp_path: Path) -> None:
+    """Where the new file may not take the name that the old one was moved from, the old one has it again."""
+    async with conch_server(tmp_path, sshd) as (server, pool):
+        (server.root / "file").write_bytes(b"old")
+        await send(writing(pool), PART, b"new")
+        Renames(server, refusal)
+        with pytest.raises(errors.DestinationForbidden):
+            await writing(pool).place(PART, "file", replace=True)
+        assert (server.root / "file").read_bytes() == b"old"
+        assert sorted(os.listdir(server.root)) == [PART, "file"]
+
+
+@pytest.mark.parametrize("after", ["place", "remove", "sweep"])
+@pytest_twisted.ensureDeferred
+async def test_cut_off_between_renames(sshd: Sshd, tmp_path: Path, after: str) -> None:
+    """An old file that was set aside when everything broke off is put back by whatever comes next."""
+    async with conch_server(tmp_path, sshd) as (server, pool):
+        (server.root / "file").write_bytes(b"old")
+        await send(writing(pool), PART, b"new")
+
+        def cut() -> Deferred[None]:
+            server.cut()
+            return Deferred()
+
+        Renames(server, cut)
+        with pytest.raises(errors.ConnectionLost):
+            await writing(pool).place(PART, "file", replace=True)
+        assert not (server.root / "file").exists()
+        server.at_rename = lambda old, new: None
+
+        if after == "place":
+            await writing(pool).place(PART, "file", replace=True)
+        elif after == "remove":
+            await writing(pool).remove(PART)
+        else:
+            for name in await writing(pool).list(""):
+                if name.startswith(PART):
+                    await writing(pool).remove(name)
+        assert (server.root / "file").read_bytes() == (b"new" if after == "place" else b"old")
+        assert os.listdir(server.root) == ["file"]
 
 
 @pytest_twisted.ensureDeferred

@@ -5,6 +5,7 @@ Its SFTP has no extensions and answers reads in part; it serves this machine's f
 # ruff: noqa: N802, N803, N815, RUF012 - the names of what is overridden are conch's
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +36,18 @@ _INFO_REQUEST, _INFO_RESPONSE = 60, 61
 class ConchServer:
     """A server on 127.0.0.1 that lets ``USER`` in; with ``questions`` it asks for the password, and takes no other way.
 
-    While it is ``mute`` it answers no read.
+    While it is ``mute`` it answers no read. ``at_rename`` is called before each with the old and the new path; what it
+    raises is the answer, and what it returns is waited for.
     """
 
     def __init__(self, reactor: Any, directory: Path, host_key: Path, *, questions: bool = False) -> None:
         self.root = directory / "root"
         self.root.mkdir(exist_ok=True)
         self.mute = False
+        self.at_rename: Callable[[bytes, bytes], Deferred[None] | None] = lambda old, new: None
         key = Key.fromFile(str(host_key))  # type: ignore[no-untyped-call]
-        self._port = reactor.listenTCP(0, _Factory(self, key, questions), interface="127.0.0.1")
+        self._factory = _Factory(self, key, questions)
+        self._port = reactor.listenTCP(0, self._factory, interface="127.0.0.1")
         self.port: int = self._port.getHost().port
         self.known_hosts = directory / "known_hosts_conch"
         public = key.public().toString("OPENSSH").decode("ascii")
@@ -52,6 +56,11 @@ class ConchServer:
     @property
     def url(self) -> str:
         return f"sftp://{USER}@127.0.0.1:{self.port}{self.root}"
+
+    def cut(self) -> None:
+        """Drop every connection."""
+        for protocol in self._factory.built:
+            protocol.transport.abortConnection()
 
     async def stop(self) -> None:
         """Listen no more; connections end with their clients."""
@@ -87,6 +96,7 @@ class _Questions(SSHUserAuthServer):
 @implementer(IRealm)
 class _Factory(SSHFactory):
     def __init__(self, server: ConchServer, key: Key, questions: bool) -> None:
+        self.built: list[Any] = []
         self._server = server
         self._key = key
         checker = InMemoryUsernamePasswordDatabaseDontUse(**{USER: PASSWORD.encode("ascii")})
@@ -95,6 +105,10 @@ class _Factory(SSHFactory):
             b"ssh-userauth": _Questions if questions else SSHUserAuthServer,
             b"ssh-connection": SSHConnection,
         }
+
+    def buildProtocol(self, addr: Any) -> Any:
+        self.built.append(super().buildProtocol(addr))
+        return self.built[-1]
 
     def getPublicKeys(self) -> dict[bytes, Key]:
         return {self._key.sshType(): self._key.public()}  # type: ignore[no-untyped-call]
@@ -135,18 +149,40 @@ class _User(ConchUser):
     def removeFile(self, filename: bytes) -> None:
         os.remove(filename)
 
-    def renameFile(self, oldpath: bytes, newpath: bytes) -> None:
+    def renameFile(self, oldpath: bytes, newpath: bytes) -> Any:
+        waited = self.server.at_rename(oldpath, newpath)
+        if waited is not None:
+            return waited
         if os.path.lexists(newpath):
             raise FileExistsError
-        os.rename(oldpath, newpath)
+        return os.rename(oldpath, newpath)
 
     def makeDirectory(self, path: bytes, attrs: dict[str, Any]) -> None:
         os.mkdir(path)
 
+    def removeDirectory(self, path: bytes) -> None:
+        os.rmdir(path)
+
+    def openDirectory(self, path: bytes) -> "_Directory":
+        return _Directory(path)
+
     def _unsupported(self, *arguments: object) -> Any:
         raise NotImplementedError
 
-    openDirectory = removeDirectory = readLink = makeLink = extendedRequest = _unsupported
+    readLink = makeLink = extendedRequest = _unsupported
+
+
+class _Directory:
+    """The names in a directory, as conch asks for them."""
+
+    def __init__(self, path: bytes) -> None:
+        self._names = iter(sorted(os.listdir(path)))
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes, dict[str, Any]]]:
+        return ((name, name, {}) for name in self._names)
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
 
 
 @implementer(ISFTPFile)

@@ -110,8 +110,15 @@ class Service:
 
     def memory(self) -> int:
         """Return the most bytes of memory that the process has had at once."""
+        return self._status("VmHWM")
+
+    def resident(self) -> int:
+        """Return the bytes of memory that the process has."""
+        return self._status("VmRSS")
+
+    def _status(self, key: str) -> int:
         status = Path(f"/proc/{self.pid}/status").read_text()
-        return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+        return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith(f"{key}:"))
 
 
 def twistd(config: Path) -> list[str]:

@@ -100,7 +100,7 @@ def test_destination(tmp_path: Path) -> None:
         "name": "archive",
         "description": "Old files",
         "protocol": "file",
-        "abilities": ["list", "read", "replace", "resume", "write"],
+        "abilities": ["list", "read", "replace", "replace-atomically", "resume", "write"],
         "max_active": 3,
     }
 
@@ -259,6 +259,10 @@ class Refusing:
 
     def at(self, side: Scope) -> Place:
         raise AssertionError(f"used on side {side} without a connection")
+
+    @property
+    def lacks(self) -> frozenset[Ability]:
+        return frozenset(Ability)
 
     async def connect(self) -> None:
         raise self.answer

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.defer import DeferredSemaphore
@@ -29,13 +29,13 @@ class Ala:
 
     scheme = SCHEME
 
-    def __init__(self, settings: Settings, http: HttpClient, clock: IReactorTime) -> None:
-        """Prepare; ``http`` must trust the origins of ``settings``' URLs."""
+    def __init__(self, settings: Settings, http: HttpClient, clock: IReactorTime, wall: Callable[[], float]) -> None:
+        """Prepare; ``http`` must trust the origins of ``settings``' URLs, ``wall`` tells POSIX seconds."""
         self._settings = settings
         self._asker = Asker(settings, http)
         self._species = Species(settings, self._asker, clock)
-        self._offline = Offline(settings, self._asker, clock)
-        self._clock = clock
+        self._offline = Offline(settings, self._asker, clock, wall)
+        self._wall = wall
         # Each is a process that takes a core, and a thread that waits for it.
         self._cleaning = DeferredSemaphore(max(1, os.cpu_count() or 1))
 
@@ -55,7 +55,7 @@ class Ala:
         """See ``datasets.base.Dataset``; a request that the bench remembers is gone on with."""
         bench.tell("ALA: looking up the taxon")
         taxon = await self._species.look_up(subject.key)
-        moment = self._clock.seconds()
+        moment = self._wall()
         url = await self._fetch(subject.key, bench)
         try:
             cleaned = await self._clean(bench)

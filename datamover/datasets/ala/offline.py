@@ -1,6 +1,6 @@
 """A download that the Atlas prepares: asked for once, looked at until it is there, remembered over restarts."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -75,10 +75,12 @@ class Asked:
 class Offline:
     """Has the Atlas prepare downloads."""
 
-    def __init__(self, settings: Settings, asker: Asker, clock: IReactorTime) -> None:
+    def __init__(self, settings: Settings, asker: Asker, clock: IReactorTime, wall: Callable[[], float]) -> None:
+        """``wall`` tells POSIX seconds: what is remembered is read by other processes, later."""
         self._settings = settings
         self._asker = asker
         self._clock = clock
+        self._wall = wall
 
     async def ready(self, lsid: str, bench: Bench) -> tuple[Asked, bool]:
         """Return a request whose download is ready, and whether an earlier attempt had made it.
@@ -123,7 +125,7 @@ class Offline:
         if answer.status not in (200, 201, 202):
             raise self._asker.refusal(answer, lsid)
         status = status_of(answer)
-        asked = Asked(lsid, self._clock.seconds()).learning(status)
+        asked = Asked(lsid, self._wall()).learning(status)
         if asked.status_url or asked.download_url:
             await bench.remember(asked.remembered())
         await self._judge(status, asked, bench)
@@ -134,7 +136,7 @@ class Offline:
     async def _wait(self, asked: Asked, bench: Bench, pause: float) -> Asked:
         failures, interval = 0, self._settings.poll_interval
         while asked.download_url is None:
-            if self._clock.seconds() + pause - asked.since > self._settings.max_wait:
+            if self._wall() + pause - asked.since > self._settings.max_wait:
                 await self._give_up(asked, bench)
             if pause:
                 await deferLater(self._clock, pause)

@@ -47,11 +47,21 @@ class Gbif:
     """Satisfies ``datasets.base.Dataset``; one serves a whole process, so that all its datasets ask gently."""
 
     def __init__(
-        self, settings: config.Gbif, http: HttpClient, clock: Any, *, patience: Patience | None = None
+        self,
+        settings: config.Gbif,
+        http: HttpClient,
+        clock: Any,
+        wall: Callable[[], float],
+        *,
+        patience: Patience | None = None,
     ) -> None:
-        """Prepare; ``clock`` is the reactor, whose threads write what comes. ``http`` must be allowed to reach GBIF."""
+        """Prepare; ``clock`` is the reactor, whose threads write what comes, and ``wall`` tells POSIX seconds.
+
+        ``http`` must be allowed to reach GBIF.
+        """
         self._settings = settings
         self._clock = clock
+        self._wall = wall
         self._questions = Questions(settings.url, http, clock, patience)
         # A process that takes a core, for a second or two.
         self._cleaning = DeferredSemaphore(1)
@@ -90,7 +100,7 @@ class Gbif:
         """
         occurrences, metadata, citations, description = paths = tuple(bench.directory / name for name in NAMES)
         bench.tell(f"GBIF: asking about taxon {subject.key}")
-        moment = self._clock.seconds()
+        moment = self._wall()
         taxon, answer = await self._taxon(subject)
         await self._offload(metadata.write_bytes, answer)
         count = await self._count(subject, taxon)

@@ -31,6 +31,10 @@ class LocalPool:
         """Return the place as seen from ``side``, SOURCE or DESTINATION."""
         return self._places[side]
 
+    @property
+    def lacks(self) -> frozenset[Ability]:
+        return frozenset()
+
     async def connect(self) -> None:
         """Make sure of the root directory, which is made where it is missing."""
         await self._places[Scope.DESTINATION].connect()

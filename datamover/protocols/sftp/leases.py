@@ -58,6 +58,8 @@ class Leases:
         self._users = 0
         self._idle: Any = None
         self._stopped = False
+        self.extensions: frozenset[bytes] = frozenset()
+        """What the server can do beyond SFTP 3; nothing before a channel was opened."""
 
     def stop(self) -> None:
         """Watch no more for idleness: the connection ends."""
@@ -154,6 +156,7 @@ class Leases:
         else:
             session.users += 1
             self._sessions.append(session)
+            self.extensions = frozenset(session.extensions)
             return session
         finally:
             self._opening -= 1

@@ -79,6 +79,11 @@ class Link:
         """Tell whether there is no socket, any more or yet."""
         return self._ended or self._transport is None or self._transport.transport is None
 
+    @property
+    def extensions(self) -> frozenset[bytes]:
+        """What the server can do beyond SFTP 3, as far as it has been asked."""
+        return self._leases.extensions
+
     # Its beginning and its end -------------------------------------------------------------------------------------
 
     async def open(self) -> None:

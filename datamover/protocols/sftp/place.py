@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from datamover.errors import DestinationExists, Scope
 from datamover.finishing import to_its_end
 from datamover.protocols.base import Inspection, PlaceSettings
-from datamover.protocols.sftp import messages
+from datamover.protocols.sftp import messages, naming
 from datamover.protocols.sftp.lanes import Lane
 from datamover.protocols.sftp.link import Link
 from datamover.protocols.sftp.messages import Attributes, Status, decode, encode
@@ -89,7 +89,8 @@ class SftpPlace:
 
         Without ``replace`` the target is made as a hard link of the part file, which fails where there is anything;
         a server without hard links is asked for a rename, which it must refuse then (version 3, section 6.5).
-        A server without posix-rename@openssh.com cannot replace in one step, and is not made to.
+        On a server without posix-rename@openssh.com nothing has the name for an instant (``naming``); what is left
+        aside when that breaks off is put back by the next call, or by ``remove`` of the part file.
         """
         with self._refusals.about(target):
             link = await self._link()
@@ -118,13 +119,21 @@ class SftpPlace:
                 await self._name_it(link, session, names, target, replace)
 
     async def remove(self, path: str) -> None:
-        """Remove a file, or a symbolic link itself; a missing one is fine."""
+        """Remove a file, or a symbolic link itself; a missing one is fine.
+
+        With a part file, the file that ``place`` set aside for it is put back where it was.
+        """
         with self._refusals.about(path):
             link = await self._link()
             async with link.lease() as session:
                 real = None
                 try:
                     real = await self._tree.name(link, session, path)
+                    if real.endswith(naming.ASIDE):
+                        await naming.put_back(session, real)
+                        return
+                    if not session.can(messages.POSIX_RENAME):
+                        await naming.put_back(session, real + naming.ASIDE)
                     await session.remove(real)
                 except Status as refusal:
                     if refusal.code == messages.NO_SUCH_FILE:
@@ -209,9 +218,9 @@ class SftpPlace:
             old = await self._tree.name(link, session, part)
             self._check_regular(part, await session.link_stat(old))
         if replace:
-            await self._replace(session, old, new, target)
+            await naming.replace(session, old, new)
         else:
-            await self._claim(session, old, new, target)
+            await naming.claim(session, old, new, target, self._refusals)
         await session.sync_directory(posixpath.dirname(new))
 
     async def _put(
@@ -250,10 +259,10 @@ class SftpPlace:
             there = await session.stat(new)
             if there is not None and there.directory:
                 raise self._refusals.unusable(target, "is a directory where a file is needed; name a file")
-            await self._replace(session, old, new, target)
+            await naming.replace(session, old, new)
         else:
             try:
-                await self._claim(session, old, new, target)
+                await naming.claim(session, old, new, target, self._refusals)
             except DestinationExists:
                 await session.remove(old)
                 raise
@@ -291,38 +300,6 @@ class SftpPlace:
         if not found.regular or found.size is None:
             raise self._refusals.unusable(path, "is not a regular file; remove it or take another name")
         return found
-
-    async def _replace(self, session: Session, old: bytes, new: bytes, target: str) -> None:
-        if session.can(messages.POSIX_RENAME):
-            await session.replace(old, new)
-            return
-        if await session.link_stat(new) is not None:
-            raise self._refusals.cannot_replace(target)
-        await session.rename(old, new)
-
-    async def _claim(self, session: Session, old: bytes, new: bytes, target: str) -> None:
-        """Give the target's name to the part file where nothing has it."""
-        if session.can(messages.HARD_LINK) and await self._link_to(session, old, new, target):
-            await session.remove(old)
-            return
-        if await session.link_stat(new) is not None:
-            raise self._refusals.exists(target)
-        try:
-            await session.rename(old, new)
-        except Status:
-            if await session.link_stat(new) is not None:
-                raise self._refusals.exists(target) from None
-            raise
-
-    async def _link_to(self, session: Session, old: bytes, new: bytes, target: str) -> bool:
-        try:
-            await session.link(old, new)
-        except Status:
-            if await session.link_stat(new) is not None:
-                raise self._refusals.exists(target) from None
-            # Not every file system has hard links.
-            return False
-        return True
 
 
 async def _unless_stale(link: Link, call: Callable[[], Awaitable[T]]) -> T:

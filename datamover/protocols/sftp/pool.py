@@ -7,7 +7,8 @@ from twisted.python.failure import Failure
 
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
-from datamover.protocols.base import PlaceSettings
+from datamover.protocols.base import Ability, PlaceSettings
+from datamover.protocols.sftp import messages
 from datamover.protocols.sftp.channel import again
 from datamover.protocols.sftp.link import Link, Server
 from datamover.protocols.sftp.place import SftpPlace
@@ -32,6 +33,12 @@ class SftpPool:
     def at(self, side: Scope) -> SftpPlace:
         """Return the place as seen from ``side``, SOURCE or DESTINATION."""
         return self._places[side]
+
+    @property
+    def lacks(self) -> frozenset[Ability]:
+        """Replacing in one step, until a connection has shown that the server can."""
+        able = any(messages.POSIX_RENAME in link.extensions for link in self._links)
+        return frozenset() if able else frozenset({Ability.REPLACE_ATOMICALLY})
 
     async def connect(self) -> None:
         """Make sure of a connection, logged in, and of SFTP on it."""

@@ -86,10 +86,3 @@ class Refusals:
 
     def exists(self, path: str) -> DataMoverError:
         return errors.DestinationExists(f"{self.what(path)} exists and may not be replaced", scope=self.side)
-
-    def cannot_replace(self, path: str) -> DataMoverError:
-        return errors.DestinationExists(
-            f"{self.what(path)} exists, and the server cannot replace a file in one step (it lacks "
-            "posix-rename@openssh.com); remove the file, or take another name",
-            scope=self.side,
-        )

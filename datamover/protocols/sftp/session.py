@@ -34,11 +34,11 @@ class Session:
         """Who has leased it."""
         self.read_size = _READ_SIZE
         self.write_size = _WRITE_SIZE
-        self._extensions: dict[bytes, bytes] = {}
+        self.extensions: dict[bytes, bytes] = {}
 
     async def open(self) -> None:
         """Wait for the channel and learn what the server can do; until it has told its sizes, they are small."""
-        self._extensions = await self.channel.opened
+        self.extensions = await self.channel.opened
         if self.can(messages.LIMITS):
             self._extended(messages.LIMITS, expect=messages.EXTENDED_REPLY).addCallbacks(
                 self._learn_limits, lambda _: None
@@ -54,7 +54,7 @@ class Session:
         self.write_size = min(write or _WRITE_SIZE, _LARGEST_WRITE)
 
     def can(self, extension: bytes) -> bool:
-        return extension in self._extensions
+        return extension in self.extensions
 
     def together(self) -> AbstractContextManager[None]:
         """Let what is asked within, each answer a Deferred of its own, leave at once and in as few packets as it can.
@@ -96,6 +96,10 @@ class Session:
 
     async def remove(self, path: bytes) -> None:
         await self.channel.request(messages.REMOVE, string(path))
+
+    async def remove_directory(self, path: bytes) -> None:
+        """Remove an empty directory."""
+        await self.channel.request(messages.RMDIR, string(path))
 
     async def rename(self, old: bytes, new: bytes) -> None:
         """Rename where nothing has the new name."""

@@ -1,0 +1,118 @@
+"""A disk of this machine whose calls fail: the protocol ``broken``, as in ``broken:///srv?call=write&error=EIO&at=4096``.
+
+It is ``file`` in everything; what fails is the system's call for a file below that directory: ``write`` (at byte
+``at`` or behind), ``read`` (likewise), ``sync`` or ``rename``; with ``error``, an errno's name; ``times`` times
+(1), or until the process ends (0).
+"""
+
+import errno
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import parse_qs, urlsplit
+
+import datamover.protocols
+from datamover.protocols.base import Ability, Options, PlaceSettings, Pool
+from datamover.protocols.local import LOCAL
+
+
+@dataclass(slots=True)
+class Plan:
+    """What is to fail."""
+
+    root: str
+    call: str
+    error: int
+    at: int
+    times: int
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _failed: int = 0
+
+    def check(self, call: str, path: str, offset: int) -> None:
+        """Raise OSError where it is time for that."""
+        if call != self.call or not path.startswith(f"{self.root}/") or offset < self.at:
+            return
+        with self._lock:
+            self._failed += 1
+            if self.times and self._failed > self.times:
+                return
+        raise OSError(self.error, os.strerror(self.error))
+
+
+class Broken:
+    """``protocols.base.PlaceProtocol`` of ``broken:///…``."""
+
+    name: ClassVar[str] = "broken"
+    schemes: ClassVar[tuple[str, ...]] = ("broken",)
+    abilities: ClassVar[frozenset[Ability]] = LOCAL.abilities
+    options: ClassVar[type[Options]] = Options
+
+    def __init__(self) -> None:
+        self.plans: list[Plan] = []
+
+    def check_url(self, url: str) -> None:
+        LOCAL.check_url(_file(url))
+
+    def root(self, url: str) -> str:
+        return LOCAL.root(_file(url))
+
+    def host(self, url: str) -> None:
+        return None
+
+    def user(self, url: str) -> None:
+        return None
+
+    def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> Pool:
+        told = {key: value for key, (value,) in parse_qs(urlsplit(settings.url).query).items()}
+        error = getattr(errno, told["error"])
+        at, times = int(told.get("at", 0)), int(told.get("times", 1))
+        self.plans.append(Plan(self.root(settings.url), told["call"], error, at, times))
+        return LOCAL.open(replace(settings, url=_file(settings.url)), options, reactor)
+
+    def check(self, call: str, path: str, offset: int = 0) -> None:
+        for plan in self.plans:
+            plan.check(call, path, offset)
+
+
+def install() -> None:
+    """Have the protocol in this process, and calls that fail where it says so; before the registry is imported."""
+    broken = Broken()
+    datamover.protocols.PLACES = (*datamover.protocols.PLACES, broken)
+    pwrite, pread, fsync, rename = os.pwrite, os.pread, os.fsync, os.rename
+
+    def failing(call: str, original: Callable[[int, Any, int], Any]) -> Callable[[int, Any, int], Any]:
+        def checked(descriptor: int, data: Any, offset: int) -> Any:
+            size = data if isinstance(data, int) else len(data)
+            broken.check(call, _path(descriptor), offset + size)
+            return original(descriptor, data, offset)
+
+        return checked
+
+    def checked_fsync(descriptor: int) -> None:
+        broken.check("sync", _path(descriptor))
+        fsync(descriptor)
+
+    def checked_rename(old: Any, new: Any, **directories: Any) -> None:
+        if "dst_dir_fd" in directories:
+            broken.check("rename", f"{_path(directories['dst_dir_fd'])}/{os.fsdecode(new)}")
+        rename(old, new, **directories)
+
+    calls = {
+        "pwrite": failing("write", pwrite),
+        "pread": failing("read", pread),
+        "fsync": checked_fsync,
+        "rename": checked_rename,
+    }
+    for name, call in calls.items():
+        setattr(os, name, call)
+
+
+def _path(descriptor: int) -> str:
+    return str(Path(f"/proc/self/fd/{descriptor}").readlink())
+
+
+def _file(url: str) -> str:
+    return urlsplit(url)._replace(scheme="file", query="").geturl()

@@ -1,0 +1,38 @@
+"""A process of datamover that is prepared to break: ``process.py FAULTS CONFIG``, what ``twistd`` would run.
+
+FAULTS is JSON: ``point`` and ``signal`` are those of ``points``, ``gate`` is the file of a ``gate``. The protocol
+``broken`` is there always. Nothing else of the service is replaced.
+"""
+
+import json
+import signal
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from tests.faults import broken, gate, points
+
+
+def command(
+    point: str | None = None, number: int = signal.SIGKILL, *, gate: Path | None = None
+) -> Callable[[Path], list[str]]:
+    """Return what runs an engine that sends itself a signal at ``point`` and moves no further than ``gate`` lets it."""
+    faults = json.dumps({"point": point, "signal": int(number), "gate": None if gate is None else str(gate)})
+    return lambda config: [sys.executable, "-m", __name__, faults, str(config)]
+
+
+def _main(faults: dict[str, Any], config: str) -> None:
+    broken.install()
+    if faults["point"] is not None:
+        points.install(faults["point"], faults["signal"])
+    if faults["gate"] is not None:
+        gate.install(Path(faults["gate"]))
+    twistd: Any = import_module("twisted.scripts.twistd")
+    sys.argv = ["twistd", "-n", "--pidfile=", "datamover", "--config", config]
+    twistd.run()
+
+
+if __name__ == "__main__":
+    _main(json.loads(sys.argv[1]), sys.argv[2])
