@@ -204,12 +204,10 @@ class SourcePolicy:
         """Tell whether to connect to ``address`` for the sake of ``url``."""
         if url.origin in self.trusted:
             return True
-        if is_public(address):
+        if is_public(address) or any(rule.names(address) and rule.matches(url) for rule in self.rules or ()):
             return True
-        forms = [form for form in (address, embedded(address)) if form is not None]
-        if any(form in network for form in forms for network in self.networks):
-            return True
-        return any(rule.names(address) and rule.matches(url) for rule in self.rules or ())
+        forms = [form for form in (address, embedded(address)) if form is not None] if self.networks else []
+        return any(form in network for form in forms for network in self.networks)
 
     def _ruled(self, url: WebUrl) -> bool:
         return self.rules is None or url.origin in self.trusted or any(rule.matches(url) for rule in self.rules)
