@@ -39,7 +39,7 @@ def test_window_near() -> None:
     path = Path(0.0005)
     one = window(path)
     for _ in range(100):
-        path.clock.advance(0.002)  # type: ignore[no-untyped-call]
+        path.clock.advance(0.002)
         one.took(MIB)
     assert one.size == NEAR
 
@@ -50,14 +50,14 @@ def test_window_far() -> None:
     one = window(path)
     first = one.size
     assert NEAR < first <= MOST // 2
-    path.clock.advance(0.4)  # type: ignore[no-untyped-call]
+    path.clock.advance(0.4)
     one.took(24 * MIB)
     assert first < one.size == 24 * MIB
-    path.clock.advance(0.4)  # type: ignore[no-untyped-call]
+    path.clock.advance(0.4)
     one.took(MIB)
     assert one.size == 24 * MIB
     for _ in range(5):
-        path.clock.advance(0.4)  # type: ignore[no-untyped-call]
+        path.clock.advance(0.4)
         one.took(200 * MIB)
     assert one.size == MOST
 

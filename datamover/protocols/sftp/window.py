@@ -35,7 +35,7 @@ class Budget:
         self._users -= 1
 
 
-UNDER_WAY = Budget(total=64 * 2**20, least=2**20)
+UNDER_WAY = Budget(total=32 * 2**20, least=2**19)
 """That of this process."""
 
 
