@@ -7,9 +7,8 @@ are and leave as the server's window allows. What is in them, and how much may b
 # ruff: noqa: N802, N803 - the names of what is overridden are conch's
 
 import math
-import struct
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -21,23 +20,19 @@ from twisted.logger import Logger
 from datamover import errors
 from datamover.errors import DataMoverError
 from datamover.protocols.sftp import messages
+from datamover.protocols.sftp.answers import Answers
 from datamover.protocols.sftp.ciphers import Piece
 from datamover.protocols.sftp.messages import Status
-from datamover.protocols.sftp.wire import Malformed, Reader, number, string, words
+from datamover.protocols.sftp.wire import Malformed, number, string, words
 
 WINDOW = 64 * 2**20
 """Bytes that the server may send before they are taken; the bytes asked for are what bounds them."""
 PACKET = 2**17
 """Bytes of the largest message of data that the server may send; OpenSSH fills it when it gets ahead of the socket."""
-LARGEST = 2**20
-"""Bytes of the largest answer that is taken."""
 FAR = 0.005
 """Seconds there and back from which on a server's window (2 MiB for OpenSSH) bounds the speed."""
 
 _CHANNEL_DATA = 94
-_HEADER = struct.Struct(">LBL")
-_HEAD = _HEADER.size
-_DATA_HEAD = _HEAD + 4
 _EXPECTED = {
     messages.INIT: messages.ANSWER_VERSION,
     messages.OPEN: messages.HANDLE,
@@ -64,16 +59,6 @@ class _Waiting:
     at: float
 
 
-@dataclass(slots=True)
-class _Body:
-    """The rest of an answer that is coming in: ``room`` is what is not there yet of what ``value`` is read from."""
-
-    kind: int
-    key: int
-    value: memoryview
-    room: memoryview
-
-
 class SftpChannel(SSHChannel):
     """Requests and answers. ``opened`` fires with what the server announces, or fails with why there is no channel."""
 
@@ -92,9 +77,7 @@ class SftpChannel(SSHChannel):
         """Seconds of the quickest answer: little more than the way there and back."""
         self._next = 0
         self._together = 0
-        self._head = bytearray()
-        """The first bytes of an answer, until it can be told where the rest belongs."""
-        self._body: _Body | None = None
+        self._answers = Answers(self._room, self._deliver)
         self._timer: Any = None
         self._heard = 0.0
         self._packets = 0
@@ -141,15 +124,16 @@ class SftpChannel(SSHChannel):
             yield
         finally:
             self._together -= 1
-            self._pump()
+            self.pump()
 
     def _post(self, kind: int, pieces: tuple[Piece, ...]) -> None:
         self._queue.append(number(1 + sum(map(len, pieces))) + kind.to_bytes(1, "big"))
         self._queue.extend(pieces)
-        self._pump()
+        self.pump()
 
-    def _pump(self) -> None:
-        if self._together:
+    def pump(self) -> None:
+        """Send what waits, as far as the server's window allows, unless more is about to come."""
+        if self._together or not self._queue or self.conn.hold(self):  # type: ignore[union-attr]
             return
         while self._queue and self.remoteWindowLeft > 0 and not self.localClosed:
             room = min(self.remoteWindowLeft, self.remoteMaxPacket)
@@ -170,7 +154,7 @@ class SftpChannel(SSHChannel):
     def addWindowBytes(self, data: int) -> None:
         self.remoteWindowLeft += data
         self._mark()
-        self._pump()
+        self.pump()
 
     # What comes back ----------------------------------------------------------------------------------------
 
@@ -179,38 +163,9 @@ class SftpChannel(SSHChannel):
         self._mark()
         try:
             while data and self.failure is None:
-                data = self._take_head(data) if self._body is None else self._take_body(data, self._body)
+                data = self._answers.take(data)
         except Malformed as error:
             self.fail(errors.ServerError(f"the server's SFTP is not understood: {error}"))
-
-    def _take_head(self, data: memoryview) -> memoryview:
-        """Take length, kind and key of an answer, for data its second length too; return what is left."""
-        head = self._head
-        wanted = (_DATA_HEAD if len(head) >= _HEAD and head[4] == messages.DATA else _HEAD) - len(head)
-        head += data[:wanted]
-        if (len(head) == _HEAD and head[4] != messages.DATA) or len(head) == _DATA_HEAD:
-            self._head = bytearray()
-            self._begin_body(head)
-        return data[wanted:]
-
-    def _begin_body(self, head: bytearray) -> None:
-        length, kind, key = _HEADER.unpack_from(head)
-        if not _HEAD - 4 <= length <= LARGEST:
-            raise Malformed(f"an answer of {length} bytes")
-        size = length - (len(head) - 4)
-        if kind == messages.ANSWER_VERSION:
-            # It has no key; what stands there is the version.
-            value = memoryview(head[5:] + bytes(size))
-            body = _Body(kind, 0, value, value[4:])
-        else:
-            if kind == messages.DATA and int.from_bytes(head[_HEAD:], "big") != size:
-                raise Malformed("data of another length than was told")
-            into = self._room(key, size) if kind == messages.DATA else None
-            value = memoryview(bytearray(size)) if into is None else into
-            body = _Body(kind, key, value, value)
-        self._body = body
-        if not size:
-            self._end_body(body)
 
     def _room(self, key: int, size: int) -> memoryview | None:
         """Return where data belongs, None where nobody wants it any more."""
@@ -220,20 +175,6 @@ class SftpChannel(SSHChannel):
         if size > len(asked.into):
             raise Malformed("more data than was asked for")
         return None if asked.answer.called else asked.into[:size]
-
-    def _take_body(self, data: memoryview, body: _Body) -> memoryview:
-        """Take what is there of an answer's rest; return what is left."""
-        size = min(len(data), len(body.room))
-        body.room[:size] = data[:size]
-        body.room = body.room[size:]
-        if not body.room:
-            self._end_body(body)
-        return data[size:]
-
-    def _end_body(self, body: _Body) -> None:
-        self._body = None
-        value = len(body.value) if body.kind == messages.DATA else _value(body.kind, bytes(body.value))
-        self._deliver(body.kind, body.key, value)
 
     def _deliver(self, kind: int, key: int, value: Any) -> None:
         asked = self._waiting.pop(key, None)
@@ -290,7 +231,6 @@ class SftpChannel(SSHChannel):
         self.failure = error
         self._stop_timer()
         self._queue.clear()
-        self._body = None
         waiting, self._waiting = self._waiting, {}
         if not self.opened.called:
             self.opened.errback(again(error))
@@ -330,20 +270,3 @@ class SftpChannel(SSHChannel):
 def again(error: DataMoverError) -> DataMoverError:
     """Return an error of its own for one more who waits: a traceback is not to be shared."""
     return type(error)(error.message, scope=error.scope, retry_after=error.retry_after)
-
-
-_READERS: dict[int, Callable[[Reader], Any]] = {
-    messages.STATUS: messages.read_status,
-    messages.NAME: messages.read_names,
-    messages.ATTRS: messages.read_attributes,
-    messages.HANDLE: Reader.string,
-}
-
-
-def _value(kind: int, body: bytes) -> Any:
-    if kind == messages.ANSWER_VERSION:
-        reader = Reader(body)
-        if reader.number() != messages.VERSION:
-            raise Malformed("it is not SFTP version 3")
-        return messages.read_extensions(reader)
-    return _READERS[kind](Reader(body)) if kind in _READERS else body

@@ -1,5 +1,6 @@
 """The SFTP channels of one connection and who uses them: one each while there are enough, shared beyond that."""
 
+import struct
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -17,6 +18,9 @@ IDLE = 60.0
 """Seconds without use after which a connection is closed: a firewall may forget it, and tell nobody."""
 
 
+_ROOM = struct.Struct(">LL")
+
+
 class Channels(SSHConnection):
     """conch's connection, with the data of channels taken as it is."""
 
@@ -25,9 +29,32 @@ class Channels(SSHConnection):
     def __init__(self, started: Callable[[], None]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._started = started
+        self._taking = False
+        self._held: set[SftpChannel] = set()
 
     def serviceStarted(self) -> None:  # noqa: N802 - conch's name
         self._started()
+
+    def begin(self) -> None:
+        """Hold back what channels send until ``end``, so that it leaves in few packets: many messages are coming in."""
+        self._taking = True
+
+    def end(self) -> None:
+        self._taking = False
+        held, self._held = self._held, set()
+        for channel in held:
+            channel.pump()
+
+    def hold(self, channel: SftpChannel) -> bool:
+        """Tell whether the channel has to wait for ``end`` with what it wants to send."""
+        if self._taking:
+            self._held.add(channel)
+        return self._taking
+
+    def room(self, message: memoryview) -> None:
+        """Give a CHANNEL_WINDOW_ADJUST message to its channel."""
+        number, count = _ROOM.unpack(message[1:9])
+        self.channels[number].addWindowBytes(count)
 
     def data(self, message: memoryview) -> None:
         """Give a CHANNEL_DATA message to its channel, and let the server send as much again in time."""

@@ -44,7 +44,7 @@ _KEX = (
     b"diffie-hellman-group-exchange-sha256",
 )
 _SMALLEST_GROUP = 2048
-_DISCONNECT, _KEXINIT, _KEX_FIRST, _GEX_REQUEST, _CHANNEL_DATA = 1, 20, 30, 34, 94
+_DISCONNECT, _KEXINIT, _KEX_FIRST, _GEX_REQUEST, _WINDOW_ADJUST, _CHANNEL_DATA = 1, 20, 30, 34, 93, 94
 _BY_APPLICATION = 11
 _ENOUGH = 16
 """Bytes after which every packet's length can be told."""
@@ -193,6 +193,9 @@ class Transport(SSHClientTransport):
     def _take_packets(self, data: bytes) -> None:
         """Take the packet that an earlier call has left begun, then those in ``data``, none of which is copied."""
         offset = 0
+        channels: Any = self.service if self.logged_in else None
+        if channels is not None:
+            channels.begin()
         while self.buf and offset < len(data) and self.failure is None:
             more = data[offset : offset + self._lacking()]
             offset += len(more)
@@ -200,6 +203,8 @@ class Transport(SSHClientTransport):
             self.buf = self.buf[self._take_whole_packets(self.buf, 0) :]
         if not self.buf:
             self.buf = data[self._take_whole_packets(data, offset) :]
+        if channels is not None:
+            channels.end()
 
     def _lacking(self) -> int:
         """Return how many bytes the packet begun lacks, or what comes before its length can be told."""
@@ -221,6 +226,8 @@ class Transport(SSHClientTransport):
             kind = message[0]
             if kind == _CHANNEL_DATA and self.logged_in:
                 self.service.data(message)  # type: ignore[union-attr]
+            elif kind == _WINDOW_ADJUST and self.logged_in:
+                self.service.room(message)  # type: ignore[union-attr]
             else:
                 self.dispatchMessage(kind, bytes(message[1:]))  # type: ignore[no-untyped-call]
             if opener.octets > self.REKEY_OCTETS or opener.packets > self.REKEY_PACKETS:

@@ -16,7 +16,7 @@ _SHORTEST = 0.001
 """Seconds; what comes within less says little of the speed."""
 
 
-UNDER_WAY = Buffers(64 * 2**20, least=2**20, most=MOST)
+UNDER_WAY = Buffers(32 * 2**20, least=2**19, most=MOST)
 """Those of this process."""
 
 

@@ -1,0 +1,103 @@
+"""The answers of an SFTP server, out of a stream that may be cut anywhere; data is put where it belongs at once."""
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from datamover.protocols.sftp import messages
+from datamover.protocols.sftp.wire import Malformed, Reader
+
+LARGEST = 2**20
+"""Bytes of the largest answer that is taken."""
+
+_HEADER = struct.Struct(">LBL")
+_HEAD = _HEADER.size
+_DATA_HEAD = _HEAD + 4
+
+_READERS: dict[int, Callable[[Reader], Any]] = {
+    messages.STATUS: messages.read_status,
+    messages.NAME: messages.read_names,
+    messages.ATTRS: messages.read_attributes,
+    messages.HANDLE: Reader.string,
+}
+
+
+@dataclass(slots=True)
+class _Body:
+    """The rest of an answer that is coming in: ``left`` is what is not there yet of the bytes it is read from."""
+
+    kind: int
+    key: int
+    whole: memoryview
+    left: memoryview
+
+
+class Answers:
+    """Tells ``deliver`` the kind, the key and the value of each answer; for DATA the value is the number of its bytes.
+
+    ``room`` is asked where the data of a key belongs, of so many bytes; None for data that is not wanted any more.
+    """
+
+    def __init__(self, room: Callable[[int, int], memoryview | None], deliver: Callable[[int, int, Any], None]) -> None:
+        self._room = room
+        self._deliver = deliver
+        self._head = bytearray()
+        """The first bytes of an answer, until it can be told where the rest belongs."""
+        self._body: _Body | None = None
+
+    def take(self, data: memoryview) -> memoryview:
+        """Take bytes up to the end of a head or of an answer; return what is left. Raises Malformed."""
+        return self._take_head(data) if self._body is None else self._take_body(data, self._body)
+
+    def _take_head(self, data: memoryview) -> memoryview:
+        """Take length, kind and key of an answer, for data its second length too."""
+        head = self._head
+        wanted = (_DATA_HEAD if len(head) >= _HEAD and head[4] == messages.DATA else _HEAD) - len(head)
+        head += data[:wanted]
+        if (len(head) == _HEAD and head[4] != messages.DATA) or len(head) == _DATA_HEAD:
+            self._head = bytearray()
+            self._begin_body(head)
+        return data[wanted:]
+
+    def _begin_body(self, head: bytearray) -> None:
+        length, kind, key = _HEADER.unpack_from(head)
+        size = length - (len(head) - 4)
+        if size < 0 or length > LARGEST:
+            raise Malformed(f"an answer of {length} bytes")
+        if kind == messages.ANSWER_VERSION:
+            # It has no key; what stands there is the version.
+            whole = memoryview(head[5:] + bytes(size))
+            body = _Body(kind, 0, whole, whole[4:])
+        else:
+            if kind == messages.DATA and int.from_bytes(head[_HEAD:], "big") != size:
+                raise Malformed("data of another length than was told")
+            room = self._room(key, size) if kind == messages.DATA else None
+            whole = memoryview(bytearray(size)) if room is None else room
+            body = _Body(kind, key, whole, whole)
+        self._body = body
+        if not size:
+            self._end_body(body)
+
+    def _take_body(self, data: memoryview, body: _Body) -> memoryview:
+        size = min(len(data), len(body.left))
+        body.left[:size] = data[:size]
+        body.left = body.left[size:]
+        if not body.left:
+            self._end_body(body)
+        return data[size:]
+
+    def _end_body(self, body: _Body) -> None:
+        self._body = None
+        self._deliver(body.kind, body.key, _value(body.kind, body.whole))
+
+
+def _value(kind: int, whole: memoryview) -> Any:
+    if kind == messages.DATA:
+        return len(whole)
+    if kind == messages.ANSWER_VERSION:
+        reader = Reader(bytes(whole))
+        if reader.number() != messages.VERSION:
+            raise Malformed("it is not SFTP version 3")
+        return messages.read_extensions(reader)
+    return _READERS[kind](Reader(bytes(whole))) if kind in _READERS else bytes(whole)
