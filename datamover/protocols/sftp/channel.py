@@ -132,10 +132,11 @@ class SftpChannel(SSHChannel):
         self.pump()
 
     def pump(self) -> None:
-        """Send what waits, as far as the server's window allows, unless more is about to come."""
-        if self._together or not self._queue or self.conn.hold(self):  # type: ignore[union-attr]
-            return
+        """Send what waits, as far as the server's window and the connection allow, unless more is about to come."""
+        connection: Any = self.conn
         while self._queue and self.remoteWindowLeft > 0 and not self.localClosed:
+            if self._together or connection.hold(self):
+                return
             room = min(self.remoteWindowLeft, self.remoteMaxPacket)
             taken: list[Piece] = []
             size = 0
@@ -148,8 +149,8 @@ class SftpChannel(SSHChannel):
                 taken.append(piece)
                 size += len(piece)
             self.remoteWindowLeft -= size
-            remote: int = self.conn.channelsToRemoteChannel[self]  # type: ignore[union-attr]
-            self.conn.transport.send(_CHANNEL_DATA, (number(remote) + number(size), *taken))  # type: ignore[union-attr]
+            remote: int = connection.channelsToRemoteChannel[self]
+            connection.transport.send(_CHANNEL_DATA, (number(remote) + number(size), *taken))
 
     def addWindowBytes(self, data: int) -> None:
         self.remoteWindowLeft += data

@@ -30,9 +30,13 @@ class Channels(SSHConnection):
         super().__init__()  # type: ignore[no-untyped-call]
         self._started = started
         self._taking = False
-        self._held: set[SftpChannel] = set()
+        self._full = False
+        self._held: dict[SftpChannel, None] = {}
+        """Those with something to send, in the order in which they may."""
 
     def serviceStarted(self) -> None:  # noqa: N802 - conch's name
+        transport: Any = self.transport
+        transport.transport.registerProducer(self, True)
         self._started()
 
     def begin(self) -> None:
@@ -41,15 +45,30 @@ class Channels(SSHConnection):
 
     def end(self) -> None:
         self._taking = False
-        held, self._held = self._held, set()
-        for channel in held:
-            channel.pump()
+        self._go_on()
 
     def hold(self, channel: SftpChannel) -> bool:
-        """Tell whether the channel has to wait for ``end`` with what it wants to send."""
-        if self._taking:
-            self._held.add(channel)
-        return self._taking
+        """Tell whether the channel has to wait with what it wants to send, until it is told to go on."""
+        if self._taking or self._full:
+            self._held[channel] = None
+        return self._taking or self._full
+
+    def pauseProducing(self) -> None:  # noqa: N802 - the transport's name
+        """Seal nothing more until the socket has taken what was sealed."""
+        self._full = True
+
+    def resumeProducing(self) -> None:  # noqa: N802 - the transport's name
+        self._full = False
+        self._go_on()
+
+    def stopProducing(self) -> None:  # noqa: N802 - the transport's name
+        self._full = True
+
+    def _go_on(self) -> None:
+        while self._held and not self._taking and not self._full:
+            channel = next(iter(self._held))
+            del self._held[channel]
+            channel.pump()
 
     def room(self, message: memoryview) -> None:
         """Give a CHANNEL_WINDOW_ADJUST message to its channel."""

@@ -122,7 +122,8 @@ class Transport(SSHClientTransport):
     def connectionMade(self) -> None:
         self.transport.setTcpNoDelay(True)
         self.transport.setTcpKeepAlive(True)
-        self.transport.bufferSize = self.transport.SEND_LIMIT = _AT_ONCE
+        self.transport.bufferSize = _AT_ONCE
+        self.transport.SEND_LIMIT = 2 * _AT_ONCE
         self.transport.write(self.ourVersionString + b"\r\n")
         self.currentEncryptions = _Keys(b"none", b"none", b"none", b"none")
         self._gotNewKeys = 0
@@ -145,6 +146,7 @@ class Transport(SSHClientTransport):
         """Say good-bye and close once that is sent."""
         if self.failure is None:
             self.failure = errors.ConnectionLost("the connection was closed, for the service is stopping")
+        self.transport.unregisterProducer()
         self.sendPacket(_DISCONNECT, number(_BY_APPLICATION) + string(b"done") + string(b""))
         self.transport.loseConnection()
 
@@ -152,10 +154,12 @@ class Transport(SSHClientTransport):
         """Give up, as conch does where the server is not understood."""
         if self.failure is None:
             self.failure = errors.ConnectFailed(f"the key exchange failed: {words(desc)}")
+        self.transport.unregisterProducer()
         self.sendPacket(_DISCONNECT, number(reason) + string(desc) + string(b""))
         self.transport.loseConnection()
 
     def receiveError(self, reasonCode: int, description: bytes) -> None:
+        self.transport.unregisterProducer()
         if self.failure is None:
             said = f"the server ended the connection: {words(description)}"
             if not self.logged_in and b"authentication" in description.lower():
