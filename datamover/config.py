@@ -144,6 +144,23 @@ class Jobs(Section):
     retention: Duration = 90 * 86_400.0
 
 
+SHORTEST_AUDIT = 86_400.0
+"""Seconds."""
+
+
+class Audit(Section):
+    """``[audit]``: the trail of who did what."""
+
+    retention: Duration = 365 * 86_400.0
+
+    @field_validator("retention")
+    @classmethod
+    def _long_enough(cls, value: float) -> float:
+        if value < SHORTEST_AUDIT:
+            raise ValueError("expected at least 1d: a trail is for looking back")
+        return value
+
+
 class Client(Section):
     """``[clients.NAME]``: who may call, and for which destinations."""
 
@@ -157,8 +174,11 @@ class Console(Section):
     """``[console]``: the manhole."""
 
     telnet: ClosedListener | None = None
+    ssh: ClosedListener | None = None
     username: str = "operator"
     password_hash: str | None = None
+    authorized_keys_file: AbsolutePath | None = None
+    """Whose keys are let in over SSH."""
 
 
 class Monitor(Section):
@@ -206,6 +226,7 @@ class Config(Section):
     transfers: Transfers = Transfers()
     limits: Limits = Limits()
     jobs: Jobs = Jobs()
+    audit: Audit = Audit()
     clients: Mapping[str, Client] = {}
     console: Console = Console()
     monitor: Monitor = Monitor()
@@ -250,12 +271,12 @@ def load(path: Path | None) -> Config:
     if "path" in tables:
         raise ConfigError(f"{path}: path: unknown key; see docs/configuration.md for those there are")
     config = check_table(Config, {**tables, "path": path.absolute()}, file=str(path))
-    _check_whole(config, str(path))
+    check_whole(config, str(path))
     return config
 
 
-def _check_whole(config: Config, file: str) -> None:
-    """Check what no single key can tell."""
+def check_whole(config: Config, file: str) -> None:
+    """Check what no single key can tell; raises ConfigError."""
     for section, names in (("destinations", config.destinations), ("clients", config.clients)):
         for name in names:
             if not _NAME.fullmatch(name):
@@ -302,9 +323,14 @@ def _check_whole(config: Config, file: str) -> None:
         basic = credential.username is not None and credential.password_file is not None
         if basic == (credential.token_file is not None):
             raise ConfigError(f"{here}: expected token_file, or username and password_file")
-    if config.console.telnet and not config.console.password_hash:
+    console = config.console
+    if console.telnet and not console.password_hash:
         raise ConfigError(
             f"{file}: console.password_hash: missing: expected what `datamover-admin hash-password` prints"
+        )
+    if console.ssh and not (console.password_hash or console.authorized_keys_file):
+        raise ConfigError(
+            f"{file}: console.authorized_keys_file: missing: expected the file of the public keys that may log in"
         )
 
 

@@ -10,30 +10,27 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from functools import cached_property, partial
-from pathlib import Path
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from twisted.application.app import ServerOptions
 from twisted.application.internet import StreamServerEndpointService
-from twisted.application.service import IService, MultiService, Service
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.application.service import IService, Service
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
-from twisted.python.components import Componentized
 
 from datamover import config
 from datamover.api import make_site
 from datamover.api.pages import Page
-from datamover.config import Client, Config
+from datamover.config import Config
 from datamover.console import Names, telnet_factory
-from datamover.datasets.configured import Datasets
 from datamover.engine.attempt import Rooms
 from datamover.engine.digest import Offload
 from datamover.engine.dispatcher import Dispatcher
-from datamover.engine.notifier import Notifier
+from datamover.engine.notifier import Means, Notifier
 from datamover.engine.order import Tools
 from datamover.engine.recorder import Recorder
 from datamover.engine.service import EngineService, NoticeService
@@ -41,6 +38,9 @@ from datamover.engine.staging import Staging
 from datamover.engine.throttle import Throttles
 from datamover.engine.worker import Worker
 from datamover.errors import ConfigError
+from datamover.house import House, Houses
+from datamover.jobs import news
+from datamover.jobs.audit import Audit, AuditStore
 from datamover.jobs.database import Database, given
 from datamover.jobs.embedded import EmbeddedPostgres
 from datamover.jobs.installation import identify
@@ -48,21 +48,17 @@ from datamover.jobs.migrate import migrate
 from datamover.jobs.news import News
 from datamover.jobs.notices import Notices
 from datamover.jobs.queue import Queue
-from datamover.jobs.secrets import Cipher
+from datamover.jobs.secrets import KeyFile
 from datamover.jobs.service import DatabaseService
 from datamover.jobs.store import JobStore
 from datamover.jobs.upkeep import Upkeep
 from datamover.jobs.waiting import Bounds
-from datamover.logins import Logins
 from datamover.monitor.logs import json_observer, log_file
 from datamover.monitor.metrics import Metrics
 from datamover.monitor.service import LagProbe
 from datamover.monitor.watch import watch
-from datamover.protocols.http import HttpClient
-from datamover.registry.destinations import Registry
-from datamover.registry.notice_secrets import NoticeSecrets
-from datamover.registry.source_credentials import SourceCredentials
-from datamover.registry.sources import SourcePolicy
+from datamover.reload import Reload
+from datamover.services import Connections, HangUp, Ordered
 
 log = Logger()
 
@@ -110,30 +106,19 @@ def _observer(options: Options, reactor: Any) -> ILogObserver | None:
     return json_observer(log_file(runner, reactor.callFromThread))
 
 
-class House:
+class Wiring:
     """What several services share; nothing of it connects, reads or listens before they start."""
 
     def __init__(self, settings: Config, reactor: Any) -> None:
         """Check the whole configuration; raises ConfigError."""
-        file = self.file = str(settings.path or "the built-in configuration")
         self.settings = settings
+        """As it was at the start: for what only a restart changes."""
         self.reactor = reactor
         self._given_up = False
         self.metrics = Metrics()
         self.working: Callable[[], bool] | None = None
         self.offload: Offload = partial(deferToThreadPool, reactor, reactor.getThreadPool())
-        self.policy = SourcePolicy.from_config(settings.sources, file=file)
-        self.credentials = SourceCredentials.from_config(settings.sources, file=file)
-        self.http = HttpClient(reactor, settings.http, settings.transfers, self.policy, self.credentials, file=file)
-        self.registry = Registry.from_config(settings, reactor, self.http)
-        self.bounds = Bounds(
-            destinations={name: self.registry.get(name).max_active for name in self.registry.names()},
-            total=settings.limits.max_active,
-            per_owner=settings.limits.per_owner,
-            per_source_host=settings.limits.per_source_host,
-            queued=settings.limits.queued,
-        )
-        self.datasets = Datasets(settings, reactor, self.policy, self.credentials, file=file)
+        self.houses = Houses(House.build(settings, reactor))
         own = settings.database.url is None
         self.server = EmbeddedPostgres(reactor, settings.service.data_directory) if own else None
         dsn = self.server.ensure if self.server else given(settings.database)
@@ -141,6 +126,11 @@ class House:
         self.news = News(self.database)
         self.key = KeyFile(settings.service.key_path)
         self.store = JobStore(self.database, self.key, self.news, reactor, self.bounds, settings.service.lease)
+        self.audit = Audit(AuditStore(self.database), reactor)
+        self.reload = Reload(self.houses, reactor, partial(self.news.tell, news.WORK))
+
+    def bounds(self) -> Bounds:
+        return self.houses.now.bounds
 
     async def prepare(self, database: Database) -> None:
         """Bring the tables up to date, and make sure of the key; raises StartError and Unavailable."""
@@ -163,186 +153,145 @@ def service_tree(settings: Config, reactor: Any, observer: ILogObserver | None =
 
     ``observer`` is what twistd logs to, unless it was told otherwise.
     """
-    house = House(settings, reactor)
+    wiring = Wiring(settings, reactor)
     tree = Ordered(observer)
     for service in (
-        Connections(house.registry, house.datasets),
-        DatabaseService(house.database, house.prepare, house.news, house.server, house.give_up),
-        LagProbe(reactor, time.monotonic, house.metrics.lagged),
-        *_engine(house),
-        *_doors(house),
-        *_console(house),
+        Connections(wiring.houses),
+        DatabaseService(wiring.database, wiring.prepare, wiring.news, wiring.server, wiring.give_up),
+        LagProbe(reactor, time.monotonic, wiring.metrics.lagged),
+        HangUp(reactor, wiring.reload, wiring.audit),
+        *_engine(wiring),
+        *_doors(wiring),
+        *_console(wiring),
     ):
         service.setServiceParent(tree)
     return tree
 
 
-def _engine(house: House) -> Iterator[Service]:
-    settings, reactor = house.settings, house.reactor
+def _engine(wiring: Wiring) -> Iterator[Service]:
+    settings, reactor, houses = wiring.settings, wiring.reactor, wiring.houses
     if "engine" not in settings.service.roles:
         return
     node = str(uuid.uuid4())
     name = f"{socket.gethostname()}:{os.getpid()}"
     queue = Queue(
-        house.database,
-        house.key,
+        wiring.database,
+        wiring.key,
         node=node,
         name=name,
         roles=sorted(settings.service.roles),
         lease=settings.service.lease,
     )
-    recorder = Recorder(queue, reactor, house.metrics)
-    staging = Staging(settings.service.data_directory / "staging", node, reactor, house.offload)
-
-    throttles = Throttles(reactor, {name: house.registry.get(name).bandwidth for name in house.registry.names()})
+    recorder = Recorder(queue, reactor, wiring.metrics)
+    staging = Staging(settings.service.data_directory / "staging", node, reactor, wiring.offload)
+    throttles = Throttles(reactor, lambda name: houses.now.registry.bandwidth(name))
 
     async def dispatcher() -> Dispatcher:
-        tools = Tools(reactor, house.offload, settings.transfers, await identify(house.database, house.key))
-        rooms = Rooms(tools, house.registry, queue, throttles.of, house.datasets.by_scheme)
+        installation = await identify(wiring.database, wiring.key)
+
+        @contextmanager
+        def rooms() -> Iterator[Rooms]:
+            with houses.stay() as house:
+                tools = Tools(reactor, wiring.offload, house.settings.transfers, installation)
+                yield Rooms(tools, house.registry, queue, throttles.of, house.datasets.by_scheme)
+
         return Dispatcher(
             queue,
-            Worker(rooms, recorder, staging, random.random, house.metrics),
-            bounds=house.bounds,
+            Worker(rooms, recorder, staging, random.random, wiring.metrics),
+            bounds=wiring.bounds,
             throttles=throttles,
-            upkeep=Upkeep(house.database, settings.jobs.retention),
-            max_active=settings.service.max_active,
+            upkeep=Upkeep(
+                wiring.database,
+                lambda: houses.now.settings.jobs.retention,
+                lambda: houses.now.settings.audit.retention,
+            ),
+            max_active=lambda: houses.now.settings.service.max_active,
             clock=reactor,
             monotonic=time.monotonic,
-            heard=house.news,
-            observer=house.metrics,
+            heard=wiring.news,
+            observer=wiring.metrics,
         )
 
     engine = EngineService(
-        opened=house.database.opened,
+        opened=wiring.database.opened,
         staging=staging,
         recorder=recorder,
         dispatcher=dispatcher,
-        give_up=house.give_up,
+        give_up=wiring.give_up,
     )
-    house.working = lambda: engine.working
+    wiring.working = lambda: engine.working
     yield engine
-    yield _notices(house)
+    yield _notices(wiring)
 
 
-def _notices(house: House) -> Service:
-    # A client of its own: no login for a source is to go with what is sent to where clients say.
-    http = HttpClient(
-        house.reactor, house.settings.http, house.settings.transfers, house.policy, SourceCredentials(), file=house.file
-    )
+def _notices(wiring: Wiring) -> Service:
+    @contextmanager
+    def means() -> Iterator[Means]:
+        with wiring.houses.stay() as house:
+            yield Means(house.notice_http, house.notice_secrets, house.settings.transfers)
+
     notifier = Notifier(
-        Notices(house.database, house.key),
-        http,
-        NoticeSecrets.from_config(house.settings),
-        house.settings.transfers,
-        clock=house.reactor,
+        Notices(wiring.database, wiring.key),
+        means,
+        clock=wiring.reactor,
         wall=time.time,
         random=random.random,
-        heard=house.news,
+        heard=wiring.news,
     )
-    return NoticeService(notifier, house.database.opened, http.close)
+    return NoticeService(notifier, wiring.database.opened)
 
 
-def _doors(house: House) -> Iterator[Service]:
-    settings = house.settings
+def _doors(wiring: Wiring) -> Iterator[Service]:
+    settings = wiring.settings
     listeners = settings.service.listen if "api" in settings.service.roles else ()
     if listeners and not settings.clients:
         log.warn("there are no [clients]: every user of this machine is an administrator of this service")
     site = partial(
         make_site,
-        config=settings,
-        registry=house.registry,
-        store=house.store,
-        policy=house.policy,
-        credentials=house.credentials,
-        http=house.http,
-        logins=Logins(settings.clients, house.reactor),
-        reactor=house.reactor,
-        datasets=house.datasets.by_scheme,
-        pages=_pages(house),
-        calls=house.metrics,
+        houses=wiring.houses,
+        store=wiring.store,
+        reload=wiring.reload,
+        audit=wiring.audit,
+        reactor=wiring.reactor,
+        pages=_pages(wiring),
+        calls=wiring.metrics,
     )
     for served, interface in ((listeners, True), (filter(None, [settings.monitor.listen]), False)):
         factory = site(interface=interface)
         for listener in served:
-            yield StreamServerEndpointService(serverFromString(house.reactor, listener), factory)
+            yield StreamServerEndpointService(serverFromString(wiring.reactor, listener), factory)
 
 
-def _pages(house: House) -> dict[str, Page]:
-    watching = watch(house.metrics, house.database, house.registry.names, house.settings, house.reactor, house.working)
+def _pages(wiring: Wiring) -> dict[str, Page]:
+    houses = wiring.houses
+    watching = watch(
+        wiring.metrics,
+        wiring.database,
+        lambda: houses.now.registry.names(),
+        wiring.settings,
+        wiring.reactor,
+        wiring.working,
+    )
     return {
-        "metrics": Page(watching.metrics, open=house.settings.monitor.public),
-        "health/live": Page(watching.live, open=True),
-        "health/ready": Page(watching.ready, open=True),
+        "metrics": Page(watching.metrics, open=lambda: houses.now.settings.monitor.public),
+        "health/live": Page(watching.live, open=lambda: True),
+        "health/ready": Page(watching.ready, open=lambda: True),
     }
 
 
-def _console(house: House) -> Iterator[Service]:
-    console = house.settings.console
+def _console(wiring: Wiring) -> Iterator[Service]:
+    console, houses = wiring.settings.console, wiring.houses
     if console.telnet is None:
         return
-    registry = house.registry
-    names = Names(house.store, lambda: [registry.describe(name) for name in registry.names()])
-    operator = {console.username: Client(password_hash=console.password_hash or "", admin=True)}
-    logins = Logins(operator, house.reactor)
+
+    def described() -> list[dict[str, Any]]:
+        registry = houses.now.registry
+        return [registry.describe(name) for name in registry.names()]
+
+    names = Names(wiring.store, described)
 
     async def check(username: str, password: str) -> bool:
-        return await logins.check(username, password, "console") is not None
+        return await houses.now.operators.check(username, password, "console") is not None
 
     factory = telnet_factory(check, names.namespace())
-    yield StreamServerEndpointService(serverFromString(house.reactor, console.telnet), factory)
-
-
-class Ordered(MultiService):
-    """Services that need those before them: stopped one after the other, the last first."""
-
-    def __init__(self, observer: ILogObserver | None = None) -> None:
-        super().__init__()
-        self._observer = observer
-
-    def setServiceParent(self, parent: Any) -> None:  # noqa: N802
-        if self._observer is not None and isinstance(parent, Componentized):
-            # The application: twistd looks there for what it is to log to.
-            parent.setComponent(ILogObserver, self._observer)
-        super().setServiceParent(parent)
-
-    def stopService(self) -> "Deferred[None]":  # noqa: N802
-        Service.stopService(self)
-        return Deferred.fromCoroutine(self._stop())
-
-    async def _stop(self) -> None:
-        for service in reversed(list(self)):
-            await maybeDeferred(service.stopService)
-
-
-class Connections(Service):
-    """The connections to sources and destinations, closed when nobody uses them any more."""
-
-    def __init__(self, registry: Registry, datasets: Datasets) -> None:
-        self._registry = registry
-        self._datasets = datasets
-
-    def stopService(self) -> "Deferred[None]":  # noqa: N802
-        super().stopService()
-        return Deferred.fromCoroutine(self._close())
-
-    async def _close(self) -> None:
-        await self._datasets.close()
-        await self._registry.close()
-
-
-class KeyFile:
-    """The key that rows are sealed with, read (or made) when it is first needed: by then as the service's own user."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    @cached_property
-    def _cipher(self) -> Cipher:
-        cipher: Cipher = Cipher.from_file(self._path)
-        return cipher
-
-    def seal(self, text: str) -> bytes:
-        return self._cipher.seal(text)
-
-    def open(self, sealed: bytes) -> str:
-        return self._cipher.open(sealed)
+    yield StreamServerEndpointService(serverFromString(wiring.reactor, console.telnet), factory)

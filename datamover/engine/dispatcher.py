@@ -62,15 +62,16 @@ class Dispatcher:
         queue: Queue,
         work: Work,
         *,
-        bounds: Bounds,
+        bounds: Callable[[], Bounds],
         throttles: Throttles,
         upkeep: Upkeep,
-        max_active: int,
+        max_active: Callable[[], int],
         clock: IReactorTime,
         monotonic: Callable[[], float],
         heard: news.News,
         observer: Observer = UNOBSERVED,
     ) -> None:
+        """``bounds``, and ``max_active`` of this process, tell those that hold now."""
         self._queue = queue
         self._work = work
         self._bounds = bounds
@@ -141,14 +142,14 @@ class Dispatcher:
 
     async def _claiming(self) -> None:
         while True:
-            asked = min(self._max_active - len(self._runs), BATCH)
+            asked = min(self._max_active() - len(self._runs), BATCH)
             taken = await self._steadily(self._take, asked) if asked > 0 else 0
             if not taken or taken < asked:
                 await self._pulse.wait(POLL)
 
     async def _take(self, room: int) -> int:
         ends_at = self._monotonic() + self._queue.lease * RELIABLE
-        groups = await self._queue.claim(self._bounds, room)
+        groups = await self._queue.claim(self._bounds(), room)
         self._observer.claimed(len(groups))
         for group in groups:
             self._begin(group, Lease(group.leader, ends_at, self._monotonic))

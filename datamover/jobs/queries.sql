@@ -87,7 +87,7 @@ FROM transfers WHERE state IN ('PENDING', 'PREPARING', 'IN_PROGRESS') AND leader
 GROUP BY destination ORDER BY destination;
 
 -- name: read_nodes
-SELECT name, roles, heartbeat_at, active FROM nodes
+SELECT name, roles, heartbeat_at, active, draining FROM nodes
 WHERE heartbeat_at > now() - %(lease)s * interval '1 second' ORDER BY name, started_at;
 
 -- name: read_rate
@@ -176,7 +176,7 @@ UPDATE sides SET held = NULL, failures = 0, closed_until = NULL, error = NULL WH
 SELECT name, held, failures, closed_until, error FROM sides WHERE held IS NOT NULL OR closed_until IS NOT NULL;
 
 -- name: drain
-UPDATE nodes SET draining = true;
+UPDATE nodes SET draining = %(draining)s WHERE coalesce(%(node)s = name, true) RETURNING name;
 
 -- name: retry_failed
 -- The whole placement group of a file that failed; what an earlier attempt proved stays usable.
@@ -266,6 +266,7 @@ WITH RECURSIVE lanes AS (
     LEFT JOIN sides d ON d.name = 'place ' || l.destination
     LEFT JOIN sides h ON h.name = l.source_host
     WHERE d.held IS NULL AND h.held IS NULL
+      AND (l.source_host NOT LIKE 'place %%' OR substr(l.source_host, 7) = ANY (%(destinations)s))
       AND coalesce(d.closed_until <= now(), true) AND coalesce(h.closed_until <= now(), true)
 ), front AS (
     SELECT o.destination, o.owner, o.source_host, o.destination_free, o.owner_free, o.host_free, o.owner_active,
@@ -593,6 +594,27 @@ WHERE n.job = held.job AND n.lease = held.lease AND n.state = 'DUE';
 UPDATE notices SET state = 'DUE', attempt = 0, lease = lease + 1, next_attempt_at = now(), delivered_at = NULL
 WHERE job = %(job)s AND state <> 'WAITING'
 RETURNING job;
+
+-- The audit trail --------------------------------------------------------------------------------------------------
+
+-- name: insert_audit
+INSERT INTO audit (at, who, origin, action, subject, outcome)
+SELECT d.at, d.who, d.origin, d.action, d.subject, d.outcome
+FROM ROWS FROM (jsonb_to_recordset(%(deeds)s) AS (at timestamptz, who text, origin text, action text, subject text,
+                                                  outcome text)) WITH ORDINALITY
+     AS d (at, who, origin, action, subject, outcome, position)
+ORDER BY d.position;
+
+-- name: read_audit
+SELECT cursor, at, who, origin, action, subject, outcome FROM audit
+WHERE cursor > %(after)s AND transaction < pg_snapshot_xmin(pg_current_snapshot())
+ORDER BY cursor LIMIT %(limit)s;
+
+-- name: read_newest_audit
+SELECT cursor, at, who, origin, action, subject, outcome FROM audit ORDER BY cursor DESC LIMIT %(limit)s;
+
+-- name: forget_audit
+DELETE FROM audit WHERE at < now() - %(retention)s * interval '1 second';
 
 -- Figures ------------------------------------------------------------------------------------------------------
 

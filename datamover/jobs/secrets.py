@@ -3,6 +3,7 @@
 import os
 import stat
 import tempfile
+from functools import cached_property
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken
@@ -76,3 +77,20 @@ def _make(path: Path) -> None:
             os.close(directory)
     finally:
         os.unlink(temporary)
+
+
+class KeyFile:
+    """The key that rows are sealed with, read (or made) when it is first needed: by then as the service's own user."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @cached_property
+    def _cipher(self) -> Cipher:
+        return Cipher.from_file(self._path)
+
+    def seal(self, text: str) -> bytes:
+        return self._cipher.seal(text)
+
+    def open(self, sealed: bytes) -> str:
+        return self._cipher.open(sealed)

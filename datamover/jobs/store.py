@@ -4,7 +4,7 @@ The engine's half (claims, leases, outcomes) is ``datamover.jobs.queue``. Every 
 database is away; one that changes something has then changed nothing, unless the message says otherwise.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -52,9 +52,10 @@ class JobStore(JobControl):
         cipher: rows.Seal,
         heard: news.News,
         clock: IReactorTime,
-        bounds: Bounds,
+        bounds: Callable[[], Bounds],
         lease: float = LEASE,
     ) -> None:
+        """``bounds`` tells those that hold now."""
         super().__init__(database)
         self._cipher = cipher
         self._news = heard
@@ -134,10 +135,9 @@ class JobStore(JobControl):
         if self._queued is None or now - self._queued[0] > POLL:
             self._queued = (now, int((await self._database.fetch(self._queries["read_queued"]))[0]["files"]))
         counted, queued = self._queued
-        if queued + more > self._bounds.queued:
-            raise QueueFull(
-                f"{queued} files wait already, and [limits] queued allows {self._bounds.queued}: ask again later"
-            )
+        most = self._bounds().queued
+        if queued + more > most:
+            raise QueueFull(f"{queued} files wait already, and [limits] queued allows {most}: ask again later")
         self._queued = (counted, queued + more)
 
     async def _columns(self, job: NewJob) -> list[dict[str, Any]]:
@@ -243,7 +243,7 @@ class JobStore(JobControl):
         return await self._database.fetch(self._queries["read_queue"])
 
     async def nodes(self) -> list[dict[str, Any]]:
-        """Return name, roles, heartbeat_at and active of the processes that are alive."""
+        """Return name, roles, heartbeat_at, active and draining of the processes that are alive."""
         return await self._database.fetch(self._queries["read_nodes"], {"lease": self._lease})
 
     async def sides(self) -> list[dict[str, Any]]:
@@ -295,7 +295,7 @@ class JobStore(JobControl):
     async def _waiting_for(self, job: int) -> str | None:
         parameters = {"job": job, "lease": self._lease, "counted": COUNTED}
         found = await self._database.fetch(self._queries["read_waiting"], parameters)
-        return waiting_for(found[0], self._bounds) if found else None
+        return waiting_for(found[0], self._bounds()) if found else None
 
     async def _word(self, seconds: float, words: set[str] | None) -> None:
         """Wait for one of ``words`` (any, if None), ``seconds`` at most."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from datamover.jobs.rows import Row
+from datamover.jobs.values import place_of
 
 COUNTED = 100
 """Transfers that stand before another are counted up to here."""
@@ -26,7 +27,9 @@ class Bounds:
 
 def waiting_for(row: Row, bounds: Bounds) -> str:
     """Say why a transfer waits, from what ``read_waiting`` told."""
-    name = row["destination"]
+    for name in (row["destination"], place_of(row["source_host"])):
+        if name is not None and name not in bounds.destinations:
+            return f"destination {name}: no longer in the configuration"
     more = " or more" if row["ahead"] >= COUNTED else ""
     ahead = f", {min(row['ahead'], COUNTED)}{more} ahead" if row["ahead"] else ""
     return (
@@ -35,8 +38,6 @@ def waiting_for(row: Row, bounds: Bounds) -> str:
         or _full(row, bounds, ahead)
         or (f"job {row['behind']}, which has the same target" if row["behind"] else None)
         or f"an engine to take it up{ahead}"
-        if name in bounds.destinations
-        else f"destination {name}: no longer in the configuration"
     )
 
 

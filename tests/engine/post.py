@@ -4,6 +4,7 @@ import re
 import textwrap
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from email.message import Message
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
 from datamover import config
-from datamover.engine.notifier import Notifier, Pace
+from datamover.engine.notifier import Means, Notifier, Pace
 from datamover.jobs.notices import Notices
 from datamover.protocols.http import HttpClient
 from datamover.registry.notice_secrets import NoticeSecrets
@@ -94,11 +95,10 @@ class Post:
             policy or SourcePolicy.from_config(self.rig.settings.sources),
             SourceCredentials(),
         )
+        means = Means(http, NoticeSecrets.from_config(settings), self.rig.settings.transfers)
         notifier = Notifier(
             Notices(self.rig.database, self.rig.seal, lease),
-            http,
-            NoticeSecrets.from_config(settings),
-            self.rig.settings.transfers,
+            lambda: nullcontext(means),
             clock=reactor,
             wall=time.time,
             random=lambda: 1.0,

@@ -210,7 +210,7 @@ async def test_kept_for_as_long_as_the_job(post: Post) -> None:
     """What could not be delivered by the time that the job's history is forgotten is forgotten with it."""
     await post.ended()
     await post.rig.database.execute("UPDATE jobs SET finished_at = now() - interval '2 days'")
-    assert await Upkeep(post.rig.database, retention=86_400.0).retire() == 1
+    assert await Upkeep(post.rig.database, retention=lambda: 86_400.0).retire() == 1
     assert await post.rig.database.fetch("SELECT job FROM notices") == []
 
 

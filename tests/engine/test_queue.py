@@ -292,7 +292,7 @@ async def test_expiry(rig: Rig) -> None:
     await rig.engine()
     job, _ = await rig.moved(file(place("archive", "a"), "other", "b"))
     await rig.database.execute("UPDATE jobs SET finished_at = now() - interval '2 days'")
-    upkeep = Upkeep(rig.database, retention=86_400.0)
+    upkeep = Upkeep(rig.database, retention=lambda: 86_400.0)
 
     assert await upkeep.retire() == 1
     assert await upkeep.retire() == 0

@@ -163,15 +163,6 @@ def test_every_method_is_described() -> None:
         assert len(parameters) == len(longest) - 1, name
 
 
-def test_what_is_not_available_yet() -> None:
-    """docs/api.md names the methods and keys that are refused until they work, and no others."""
-    lines = part(API, "## Not available yet").splitlines()
-    (told_methods,) = [line for line in lines if line.startswith("- methods:")]
-    assert set(quoted(told_methods)) == methods.NOT_YET
-    told_keys = [name for line in lines if line.startswith("- keys") for name in quoted(line)]
-    assert set(told_keys) == request_files.NOT_YET
-
-
 def test_the_keys_of_a_request() -> None:
     """docs/api.md describes every key of a request, and no others."""
     table = part(API, "### jobs.submit(request)").partition(">>>")[0]

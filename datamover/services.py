@@ -1,0 +1,70 @@
+"""Parts of the service tree that belong to no room: the tree itself, the connections of all, the signal to reload."""
+
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import MultiService, Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import ILogObserver
+from twisted.python.components import Componentized
+
+from datamover.errors import ConfigError
+from datamover.house import Houses
+from datamover.jobs.audit import Audit, Deed
+
+
+class Ordered(MultiService):
+    """Services that need those before them: stopped one after the other, the last first."""
+
+    def __init__(self, observer: ILogObserver | None = None) -> None:
+        super().__init__()
+        self._observer = observer
+
+    def setServiceParent(self, parent: Any) -> None:  # noqa: N802
+        if self._observer is not None and isinstance(parent, Componentized):
+            # The application: twistd looks there for what it is to log to.
+            parent.setComponent(ILogObserver, self._observer)
+        super().setServiceParent(parent)
+
+    def stopService(self) -> "Deferred[None]":  # noqa: N802
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        for service in reversed(list(self)):
+            await maybeDeferred(service.stopService)
+
+
+class Connections(Service):
+    """The connections to sources and destinations, closed when nobody uses them any more."""
+
+    def __init__(self, houses: Houses) -> None:
+        self._houses = houses
+
+    def stopService(self) -> "Deferred[None]":  # noqa: N802
+        super().stopService()
+        return Deferred.fromCoroutine(self._houses.close())
+
+
+class HangUp(Service):
+    """Calls ``reload`` at SIGHUP, while it runs."""
+
+    def __init__(self, reactor: Any, reload: Callable[[], object], audit: Audit) -> None:
+        self._reactor = reactor
+        self._reload = reload
+        self._audit = audit
+        self._before: Any = None
+
+    def startService(self) -> None:  # noqa: N802
+        super().startService()
+        self._before = signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._hung_up))
+
+    def stopService(self) -> None:  # noqa: N802
+        super().stopService()
+        signal.signal(signal.SIGHUP, self._before)
+
+    def _hung_up(self) -> None:
+        deed = Deed("?", "SIGHUP", "service.reload")
+        reloading = Deferred.fromCoroutine(self._audit.done(deed, maybeDeferred(self._reload)))
+        reloading.addErrback(lambda failure: failure.trap(ConfigError))  # it was logged
