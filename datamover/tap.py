@@ -26,7 +26,7 @@ from datamover import config
 from datamover.api import make_site
 from datamover.api.pages import Page
 from datamover.config import Config
-from datamover.console import Names, telnet_factory
+from datamover.console import HOST_KEY, Access, Desk, Names, SshFactory, TelnetFactory, host_key
 from datamover.engine.attempt import Rooms
 from datamover.engine.digest import Offload
 from datamover.engine.dispatcher import Dispatcher
@@ -37,7 +37,7 @@ from datamover.engine.service import EngineService, NoticeService
 from datamover.engine.staging import Staging
 from datamover.engine.throttle import Throttles
 from datamover.engine.worker import Worker
-from datamover.errors import ConfigError
+from datamover.errors import ConfigError, StartError
 from datamover.house import House, Houses
 from datamover.jobs import news
 from datamover.jobs.audit import Audit, AuditStore
@@ -281,17 +281,27 @@ def _pages(wiring: Wiring) -> dict[str, Page]:
 
 def _console(wiring: Wiring) -> Iterator[Service]:
     console, houses = wiring.settings.console, wiring.houses
-    if console.telnet is None:
-        return
 
     def described() -> list[dict[str, Any]]:
         registry = houses.now.registry
         return [registry.describe(name) for name in registry.names()]
 
-    names = Names(wiring.store, described)
+    desk = Desk(houses, Names(wiring.store, described), wiring.store, wiring.audit, wiring.reload)
 
-    async def check(username: str, password: str) -> bool:
-        return await houses.now.operators.check(username, password, "console") is not None
+    def access() -> Access:
+        now = houses.now.settings.console
+        return Access(now.username, now.authorized_keys_file, password=now.password_hash is not None)
 
-    factory = telnet_factory(check, names.namespace())
-    yield StreamServerEndpointService(serverFromString(wiring.reactor, console.telnet), factory)
+    def key() -> Any:
+        try:
+            return host_key(wiring.settings.service.data_directory / HOST_KEY)
+        except StartError as error:
+            wiring.give_up(error.message)
+            raise
+
+    for listener, factory in (
+        (console.telnet, TelnetFactory(desk)),
+        (console.ssh, SshFactory(desk, key, access, wiring.reactor)),
+    ):
+        if listener is not None:
+            yield StreamServerEndpointService(serverFromString(wiring.reactor, listener), factory)

@@ -210,7 +210,9 @@ class MemoryJobStore:
 
     async def nodes(self) -> list[dict[str, Any]]:
         self._available()
-        return [{"name": "here", "roles": ["api", "engine"], "heartbeat_at": now(), "active": 0}]
+        return [
+            {"name": "here", "roles": ["api", "engine"], "heartbeat_at": now(), "active": 0, "draining": self.draining}
+        ]
 
     async def rate(self) -> float:
         self._available()

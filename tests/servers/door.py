@@ -18,6 +18,7 @@ from datamover.api.context import Store
 from datamover.config import Client, Config, DestinationTable, Limits, Service, Sources
 from datamover.house import House, Houses
 from datamover.jobs.audit import Audit
+from datamover.registry.notice_secrets import NoticeSecrets
 from datamover.reload import Reload
 from tests.fakes import MemoryJobStore, MemoryTrail, PlainLogins
 
@@ -72,7 +73,13 @@ class Door:
         self.logins = logins or PlainLogins({})
         # Their hashes are none: passwords are plain here.
         bare = config.model_copy(update={"clients": {}})
-        self.houses = Houses(replace(House.build(bare, reactor), settings=config, logins=self.logins))
+        house = replace(
+            House.build(bare, reactor),
+            settings=config,
+            logins=self.logins,
+            notice_secrets=NoticeSecrets.from_config(config),
+        )
+        self.houses = Houses(house)
         self.registry = self.houses.now.registry
         self.trail = MemoryTrail()
         self.audit = Audit(self.trail, reactor)
