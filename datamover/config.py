@@ -19,8 +19,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 from datamover.addresses import holds_password
 from datamover.addresses import is_private_listener as is_private_listener
 from datamover.atlas import Ala as Ala
-from datamover.atlas import WebBase
 from datamover.errors import ConfigError
+from datamover.gbif import Gbif as Gbif
 from datamover.sections import AbsolutePath as AbsolutePath
 from datamover.sections import ClosedListener, Count, Duration, Listener, Mode, Rate, Section, Size
 from datamover.sections import check_table as check_table
@@ -167,6 +167,11 @@ class Client(Section):
     password_hash: str
     destinations: tuple[str, ...] | None = None
     admin: bool = False
+    queued: Count | None = None
+    """Files that may wait."""
+    max_active: Count | None = None
+    """Transfers at once, over all processes."""
+    bytes_per_day: Size | None = None
     notify_secret_file: AbsolutePath | None = None
 
 
@@ -196,21 +201,6 @@ class Log(Section):
     """``[log]``."""
 
     format: Literal["text", "json"] = "text"
-
-
-class Gbif(Section):
-    """``[gbif]``: occurrences from the Global Biodiversity Information Facility."""
-
-    url: WebBase = "https://api.gbif.org/v1"
-    bad_issues: tuple[str, ...] = (
-        "ZERO_COORDINATE",
-        "COORDINATE_INVALID",
-        "COORDINATE_OUT_OF_RANGE",
-        "COUNTRY_COORDINATE_MISMATCH",
-        "COORDINATE_REPROJECTION_FAILED",
-        "COORDINATE_REPROJECTION_SUSPICIOUS",
-    )
-    """Any of them drops a record; the first in this order is the reason."""
 
 
 class Config(Section):

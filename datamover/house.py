@@ -16,7 +16,7 @@ from twisted.logger import Logger
 
 from datamover.config import Client, Config
 from datamover.datasets.configured import Datasets
-from datamover.jobs.waiting import Bounds
+from datamover.jobs.waiting import Bounds, Quota
 from datamover.logins import Logins
 from datamover.protocols.http import HttpClient
 from datamover.registry.destinations import Registry
@@ -112,6 +112,10 @@ def _bounds(settings: Config) -> Bounds:
         per_owner=settings.limits.per_owner,
         per_source_host=settings.limits.per_source_host,
         queued=settings.limits.queued,
+        owners={
+            name: Quota(client.queued, client.max_active, client.bytes_per_day)
+            for name, client in settings.clients.items()
+        },
     )
 
 

@@ -86,6 +86,7 @@ class Dispatcher:
         self._runs: dict[tuple[int, int], _Run] = {}
         self._pulse = Pulse(clock)
         self._soon: IDelayedCall | None = None
+        self._spent: list[str] = []
         self._stopping = False
         self._loops: list[Deferred[None]] = []
         self._forget: Callable[[], None] = lambda: None
@@ -149,7 +150,7 @@ class Dispatcher:
 
     async def _take(self, room: int) -> int:
         ends_at = self._monotonic() + self._queue.lease * RELIABLE
-        groups = await self._queue.claim(self._bounds(), room)
+        groups = await self._queue.claim(self._bounds(), room, self._spent)
         self._observer.claimed(len(groups))
         for group in groups:
             self._begin(group, Lease(group.leader, ends_at, self._monotonic))
@@ -249,12 +250,17 @@ class Dispatcher:
         self._throttles.share(shares)
         return len(shares)
 
+    async def _count(self) -> int:
+        self._spent = await self._queue.spent(self._bounds())
+        return len(self._spent)
+
     async def _keeping(self) -> None:
         """Do for all jobs what any engine may."""
         pause = Pulse(self._clock)
         retired_at = -RETIRING
         while True:
             await self._steadily(self._share)
+            await self._steadily(self._count)
             taken_over = await self._steadily(self._queue.take_over)
             self._observer.taken_over(taken_over)
             if await self._steadily(self._upkeep.end_overdue) or taken_over:

@@ -45,8 +45,8 @@ INSERT INTO notices (job, owner, url, sealed, host)
 VALUES (%(job)s, %(owner)s, %(url)s, %(sealed)s, %(host)s);
 
 -- name: read_queued
-SELECT coalesce(sum(files_total - files_completed - files_failed - files_cancelled), 0)::bigint AS files
-FROM jobs WHERE finished_at IS NULL;
+SELECT owner, sum(files_total - files_completed - files_failed - files_cancelled)::bigint AS files
+FROM jobs WHERE finished_at IS NULL GROUP BY owner;
 
 -- name: insert_event
 INSERT INTO events (job, owner, file, kind, details)
@@ -127,6 +127,16 @@ CROSS JOIN LATERAL (
     FROM transfers a WHERE a.node IS NOT NULL) AS active
 WHERE t.job = %(job)s AND t.state = 'PENDING' AND t.leader = t.index
 ORDER BY t.next_attempt_at, t.index LIMIT 1;
+
+-- name: read_moved
+-- Bytes of each of these owners' files that came into place within a day, and of those that move, as large as they are
+-- known to be.
+SELECT o.owner, (
+    (SELECT coalesce(sum(size), 0) FROM transfers t
+     WHERE t.owner = o.owner AND t.state = 'COMPLETED' AND t.finished_at > now() - interval '1 day')
+    + (SELECT coalesce(sum(greatest(size, expected_size, bytes_done)), 0) FROM transfers a
+       WHERE a.owner = o.owner AND a.node IS NOT NULL))::bigint AS bytes
+FROM unnest(%(owners)s::text[]) AS o (owner);
 
 -- name: read_active
 SELECT t.id, t.job, t.index, j.owner, t.source_url, t.source_member, t.source_destination, t.source_path, t.destination,
@@ -258,14 +268,15 @@ WITH RECURSIVE lanes AS (
     SELECT l.*,
            least(limits.max_active, CASE WHEN d.closed_until IS NOT NULL THEN 1 END)
                - (SELECT count(*) FROM active a WHERE a.destination = l.destination) AS destination_free,
-           %(per_owner)s - (SELECT count(*) FROM active a WHERE a.owner = l.owner) AS owner_free,
+           coalesce(q.max_active, %(per_owner)s) - (SELECT count(*) FROM active a WHERE a.owner = l.owner) AS owner_free,
            least(%(per_source_host)s, CASE WHEN h.closed_until IS NOT NULL THEN 1 END)
                - (SELECT count(*) FROM active a WHERE a.source_host = l.source_host) AS host_free,
            (SELECT count(*) FROM active a WHERE a.owner = l.owner) AS owner_active
     FROM lanes l JOIN limits USING (destination)
     LEFT JOIN sides d ON d.name = 'place ' || l.destination
     LEFT JOIN sides h ON h.name = l.source_host
-    WHERE d.held IS NULL AND h.held IS NULL
+    LEFT JOIN unnest(%(owners)s::text[], %(quotas)s::integer[]) AS q (owner, max_active) ON q.owner = l.owner
+    WHERE d.held IS NULL AND h.held IS NULL AND l.owner <> ALL (%(spent)s::text[])
       AND (l.source_host NOT LIKE 'place %%' OR substr(l.source_host, 7) = ANY (%(destinations)s))
       AND coalesce(d.closed_until <= now(), true) AND coalesce(h.closed_until <= now(), true)
 ), front AS (

@@ -4,6 +4,7 @@ The engine's half (claims, leases, outcomes) is ``datamover.jobs.queue``. Every 
 database is away; one that changes something has then changed nothing, unless the message says otherwise.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -62,7 +63,7 @@ class JobStore(JobControl):
         self._clock = clock
         self._bounds = bounds
         self._lease = lease
-        self._queued: tuple[float, int] | None = None
+        self._queued: tuple[float, Counter[str]] | None = None
         self._asking: Batch[_Asked, list[Submitted]] = Batch(self._store_each, TOGETHER)
 
     @property
@@ -76,7 +77,8 @@ class JobStore(JobControl):
 
         Raises RequestIdConflict where a request_id was used for another request, and QueueFull.
         """
-        await self._check_queue(sum(len(job.files) for job in jobs))
+        for owner in {job.owner for job in jobs}:
+            await self._check_queue(owner, sum(len(job.files) for job in jobs if job.owner == owner))
         files = [await self._columns(job) for job in jobs]
         asked = _Asked(jobs, files)
         if len(jobs) + sum(map(len, files)) > FEW:
@@ -129,16 +131,20 @@ class JobStore(JobControl):
                 await cursor.execute(self._queries["insert_notice"], notice)
         return made
 
-    async def _check_queue(self, more: int) -> None:
+    async def _check_queue(self, owner: str, more: int) -> None:
         """Raise QueueFull where too many files wait already; the count is a second old at most."""
         now = self._clock.seconds()
         if self._queued is None or now - self._queued[0] > POLL:
-            self._queued = (now, int((await self._database.fetch(self._queries["read_queued"]))[0]["files"]))
-        counted, queued = self._queued
-        most = self._bounds().queued
-        if queued + more > most:
-            raise QueueFull(f"{queued} files wait already, and [limits] queued allows {most}: ask again later")
-        self._queued = (counted, queued + more)
+            found = await self._database.fetch(self._queries["read_queued"])
+            self._queued = (now, Counter({row["owner"]: int(row["files"]) for row in found}))
+        queued, bounds = self._queued[1], self._bounds()
+        for what, waiting, most in (
+            ("[limits]", queued.total(), bounds.queued),
+            (f"[clients.{owner}]", queued[owner], bounds.quota(owner).queued),
+        ):
+            if most is not None and waiting + more > most:
+                raise QueueFull(f"{waiting} files wait already, and {what} queued allows {most}: ask again later")
+        queued[owner] += more
 
     async def _columns(self, job: NewJob) -> list[dict[str, Any]]:
         """Return the rows of a job's files; many are made a slice at a time, between other calls."""
@@ -295,7 +301,12 @@ class JobStore(JobControl):
     async def _waiting_for(self, job: int) -> str | None:
         parameters = {"job": job, "lease": self._lease, "counted": COUNTED}
         found = await self._database.fetch(self._queries["read_waiting"], parameters)
-        return waiting_for(found[0], self._bounds()) if found else None
+        if not found:
+            return None
+        bounds, owner, moved = self._bounds(), found[0]["owner"], 0
+        if bounds.quota(owner).bytes_per_day is not None:
+            moved = (await self._database.fetch(self._queries["read_moved"], {"owners": [owner]}))[0]["bytes"]
+        return waiting_for(found[0], bounds, moved)
 
     async def _word(self, seconds: float, words: set[str] | None) -> None:
         """Wait for one of ``words`` (any, if None), ``seconds`` at most."""
