@@ -23,11 +23,17 @@ from datamover.errors import ConfigError, DataMoverError, StartError
 from datamover.jobs.connection import CONNECT_TIMEOUT, one_line
 from datamover.jobs.database import Database, given
 from datamover.jobs.embedded import EmbeddedPostgres
+from datamover.jobs.installation import identify
 from datamover.jobs.migrate import migrate
+from datamover.jobs.rotation import prepare, reseal, settle, turn
+from datamover.jobs.secrets import Cipher
 from datamover.logins import hash_password
+from datamover.secret_files import Unusable, read
 
 SCAN_TIMEOUT = 30.0
 """Seconds."""
+SETTLING = 60.0
+"""Seconds in which whatever is sealed is stored."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,6 +70,16 @@ def _parser() -> argparse.ArgumentParser:
     command("migrate", migrate_db, "Bring the database's tables up to date.")
     command("check-config", check_config, "Check the configuration and say what it comes to.")
     command("hash-password", print_hash, "Read a password and print what a password_hash takes.")
+    rotate = command("rotate-key", rotate_key, "Change the key of rows for a new one; services may run.")
+    rotate.add_argument("--prepare", action="store_true", help="only add the next key to the file, to be copied about")
+    rotate.add_argument("--keep", action="store_true", help="leave the old key in the file")
+    rotate.add_argument(
+        "--wait",
+        metavar="SECONDS",
+        type=float,
+        default=SETTLING,
+        help=f"before the old key is let go of, for what was sealed with it to be stored (default: {SETTLING:.0f})",
+    )
     scan = command("scan-host-key", scan_host, "Print an SSH server's host keys as known_hosts lines.")
     scan.add_argument("host", metavar="HOST[:PORT]", type=_host_and_port)
     return parser
@@ -80,26 +96,45 @@ def init_db(options: argparse.Namespace) -> None:
 
 
 def migrate_db(options: argparse.Namespace) -> None:
-    settings = _settings(options)
-
-    async def work(reactor: Any) -> None:
-        own = settings.database.url is None
-        server = EmbeddedPostgres(reactor, settings.service.data_directory) if own else None
-        database = Database(reactor, server.ensure if server else given(settings.database), 1)
+    async def work(_: Any, database: Database) -> None:
         try:
-            await database.open()
             applied = await migrate(database)
         except psycopg2.Error as error:
             raise StartError(f"the database refuses the migration: {one_line(error)}") from None
-        finally:
-            await database.close()
-            if server is not None:
-                await server.stop()
         for migration in applied:
             print(f"applied {migration.number:04d}_{migration.name}")
         print("the database is up to date")
 
-    _with_reactor(work)
+    _with_database(_settings(options), work)
+
+
+def rotate_key(options: argparse.Namespace) -> None:
+    settings = _settings(options)
+    path = settings.service.key_path
+    if options.prepare:
+        prepare(path)
+        print(f"{path} holds the next key: have every process that has a copy of it read the new file")
+        return
+
+    async def work(reactor: Any, database: Database) -> None:
+        await migrate(database)
+        await identify(database, Cipher.from_file(path))
+        cipher = turn(path)
+        print(f"{path}: the new key seals, the old one opens still")
+        if options.keep:
+            count = await reseal(database, cipher)
+            print(f"{count} rows are sealed anew; the old key is kept")
+            return
+        print(f"looking again in {options.wait:g} s for what is sealed meanwhile")
+        await settle(
+            path,
+            database,
+            lambda: task.deferLater(reactor, options.wait, lambda: None),
+            lambda count: print(f"{count} rows are sealed anew"),
+        )
+        print("the old key is gone")
+
+    _with_database(settings, work)
 
 
 def check_config(options: argparse.Namespace) -> None:
@@ -149,6 +184,24 @@ def scan_host(options: argparse.Namespace) -> None:
     _with_reactor(work)
 
 
+def _with_database(settings: Config, work: Callable[[Any, Database], Awaitable[None]]) -> None:
+    """Run ``work`` with the reactor and the open database."""
+
+    async def run(reactor: Any) -> None:
+        own = settings.database.url is None
+        server = EmbeddedPostgres(reactor, settings.service.data_directory) if own else None
+        database = Database(reactor, server.ensure if server else given(settings.database), 1)
+        try:
+            await database.open()
+            await work(reactor, database)
+        finally:
+            await database.close()
+            if server is not None:
+                await server.stop()
+
+    _with_reactor(run)
+
+
 def _settings(options: argparse.Namespace) -> Config:
     return config.load(config.find(options.config))
 
@@ -172,7 +225,9 @@ def _create(settings: Config, admin_url: str) -> None:
     role = parameters.get("user", "datamover")
     name = parameters.get("dbname", role)
     try:
-        password = settings.database.password_file and settings.database.password_file.read_text().rstrip("\r\n")
+        password = settings.database.password_file and read(settings.database.password_file).decode().rstrip("\r\n")
+    except Unusable as error:
+        raise ConfigError(f"database.password_file: {error.reason}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"database.password_file: {settings.database.password_file}: {error}") from None
     try:

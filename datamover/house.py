@@ -23,6 +23,7 @@ from datamover.registry.destinations import Registry
 from datamover.registry.notice_secrets import NoticeSecrets
 from datamover.registry.source_credentials import SourceCredentials
 from datamover.registry.sources import SourcePolicy
+from datamover.secret_files import check_all
 
 log = Logger()
 
@@ -66,6 +67,7 @@ class House:
         What is the same as in the house ``before`` is shared with it: connections, and the logins that are verified.
         """
         file = str(settings.path or "the built-in configuration")
+        check_all(settings, file)
         policy = SourcePolicy.from_config(settings.sources, file=file)
         credentials = SourceCredentials.from_config(settings.sources, file=file)
         http = HttpClient(reactor, settings.http, settings.transfers, policy, credentials, file=file)

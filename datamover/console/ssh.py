@@ -27,7 +27,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from datamover.console.keys import AuthorizedKeys, KeyChecker
+from datamover.console.keys import SIGNATURES, AuthorizedKeys, KeyChecker
 from datamover.console.session import Desk, Visitor, terminal
 from datamover.console.telnet import PasswordChecker
 
@@ -55,6 +55,10 @@ class Transport(SSHServerTransport):
     _log = _QUIET
 
     portal: Portal
+
+    def sendExtInfo(self, extensions: Any) -> None:
+        """Tell what keys may sign logins with: conch would name the host key's algorithms."""
+        super().sendExtInfo([(b"server-sig-algs", b",".join(SIGNATURES))])
 
 
 class Connection(SSHConnection):

@@ -680,5 +680,32 @@ SELECT id::text, proof FROM installation FOR UPDATE;
 -- name: prove_key
 UPDATE installation SET proof = %(proof)s WHERE proof IS NULL;
 
+-- name: reseal_proof
+UPDATE installation SET proof = %(proof)s;
+
+-- name: read_sealed_transfers
+SELECT id, source_sealed AS sealed FROM transfers
+WHERE source_sealed IS NOT NULL AND id > %(after)s ORDER BY id LIMIT %(limit)s;
+
+-- name: reseal_transfers
+-- Never waits for a row that somebody changes: it is looked at again.
+WITH sealed AS (
+    SELECT id, sealed FROM unnest(%(ids)s::bigint[], %(sealed)s::bytea[]) AS s (id, sealed)
+), locked AS (
+    SELECT t.id FROM transfers t JOIN sealed USING (id) FOR UPDATE OF t SKIP LOCKED
+)
+UPDATE transfers t SET source_sealed = s.sealed FROM sealed s JOIN locked USING (id) WHERE t.id = s.id;
+
+-- name: read_sealed_notices
+SELECT job AS id, sealed FROM notices WHERE sealed IS NOT NULL AND job > %(after)s ORDER BY job LIMIT %(limit)s;
+
+-- name: reseal_notices
+WITH fresh AS (
+    SELECT job, sealed FROM unnest(%(ids)s::integer[], %(sealed)s::bytea[]) AS s (job, sealed)
+), locked AS (
+    SELECT n.job FROM notices n JOIN fresh USING (job) FOR UPDATE OF n SKIP LOCKED
+)
+UPDATE notices n SET sealed = f.sealed FROM fresh f JOIN locked USING (job) WHERE n.job = f.job;
+
 -- name: notify
 SELECT pg_notify('datamover', %(news)s);

@@ -74,6 +74,7 @@ class Post:
         self.web = web
         self.secret = directory / "secret"
         self.secret.write_text(f"{SECRET}\n")
+        self.secret.chmod(0o600)
         self._started: list[tuple[Notifier, HttpClient]] = []
 
     async def notifier(

@@ -162,6 +162,7 @@ async def test_each_client_has_its_own_secret(post: Post, tmp_path: Path) -> Non
     """A notice is signed with the secret of the client who asked for the job; one without gets none."""
     post.web.route("/moved", status(200))
     (tmp_path / "other").write_text("the other's")
+    (tmp_path / "other").chmod(0o600)
     clients = {
         "portal": config.Client(password_hash="x", notify_secret_file=post.secret),
         "other": config.Client(password_hash="x", notify_secret_file=tmp_path / "other"),

@@ -106,8 +106,11 @@ class Ssh:
 @pytest.fixture(scope="module")
 def ssh(tmp_path_factory: pytest.TempPathFactory) -> Ssh:
     directory = tmp_path_factory.mktemp("ssh")
-    for name in ("key", "stranger"):
-        subprocess.run(["ssh-keygen", "-q", "-ted25519", "-N", "", "-f", directory / name], check=True)
+    kinds = {"key": "ed25519", "stranger": "ed25519", "rsa": "rsa", "ecdsa": "ecdsa"}
+    for name, kind in kinds.items():
+        subprocess.run(["ssh-keygen", "-q", f"-t{kind}", "-N", "", "-f", directory / name], check=True)
+    keys = [(directory / f"{name}.pub").read_text() for name in ("key", "rsa", "ecdsa")]
+    (directory / "authorized").write_text("# the operators\n\nnonsense\n" + "".join(keys))
     return Ssh(directory, free_port())
 
 
@@ -135,7 +138,7 @@ description = "For keeps"
 telnet = "tcp:{port}:interface=127.0.0.1"
 password_hash = "{hash_password(PASSWORD)}"
 ssh = "tcp:{ssh.port}:interface=127.0.0.1"
-authorized_keys_file = "{ssh.directory}/key.pub"
+authorized_keys_file = "{ssh.directory}/authorized"
 """
     service = Service(directory, tables)
     service.start()
@@ -268,6 +271,15 @@ def test_who_does_not_get_in(service: Service, ssh: Ssh, options: tuple[str, ...
         assert ("operator", "login", "", "AUTHENTICATION_FAILED") in entries(service)
 
 
+@pytest.mark.parametrize("key", ["rsa", "ecdsa"])
+def test_other_kinds_of_key(service: Service, ssh: Ssh, key: str) -> None:
+    """RSA keys sign with SHA-2, and not with SHA-1."""
+    let_in = ssh.run("jobs()", key=key)
+    assert let_in.returncode == 0, let_in.stderr
+    if key == "rsa":
+        assert ssh.run("-oPubkeyAcceptedAlgorithms=ssh-rsa", "jobs()", key=key).returncode == 255
+
+
 def test_another_name_and_other_uses(service: Service, ssh: Ssh) -> None:
     """The key is the operator's alone; there are no files to fetch and no ports to forward."""
     assert "Permission denied" in ssh.run("jobs()", user="root").stderr
@@ -311,7 +323,7 @@ def test_the_host_key_is_kept(service: Service, ssh: Ssh, directory: Path) -> No
 
 def test_keys_that_others_may_change(service: Service, ssh: Ssh) -> None:
     """An authorized_keys file that others may write to lets nobody in, and the log says what to run."""
-    file = ssh.directory / "key.pub"
+    file = ssh.directory / "authorized"
     file.chmod(0o666)
     try:
         assert "Permission denied" in ssh.run("jobs()").stderr

@@ -112,6 +112,7 @@ def test_the_examples_in_the_example_work(tmp_path: Path, capsys: pytest.Capture
             file = Authority(tmp_path).file
         else:
             file.write_text("secret\n")
+            file.chmod(0o600)
         text = text.replace(f'"{name}"', f'"{file}"')
     text = text.replace("/var/lib/datamover", str(tmp_path / "data")).replace("file:///srv", f"file://{tmp_path}")
     path = tmp_path / "datamover.toml"
