@@ -13,6 +13,7 @@ import pytest
 from datamover.logins import hash_password
 from tests.servers import postgres
 from tests.servers.service import PATIENCE, Service
+from tests.servers.sshd import Sshd
 
 MIB = 2**20
 READ = "the configuration was read again"
@@ -128,6 +129,57 @@ def test_where_a_destination_is_changes_while_files_move(service: Service, direc
     assert service.ended(running)["status"] == "COMPLETED"
     assert (directory / "elsewhere/small").exists()
     assert (directory / "slow/big").exists()
+
+
+@pytest.fixture
+def sshd(open_directory: Path) -> Iterator[Sshd]:
+    sshd = Sshd(open_directory)
+    sshd.start()
+    yield sshd
+    sshd.stop()
+
+
+def test_connections(service: Service, directory: Path, sshd: Sshd) -> None:
+    """Those to a destination that is reached as before go on; others are closed behind the last transfer."""
+    mover = service.proxy
+    far = f"""[destinations.far]
+url = "{sshd.url}"
+private_key_file = "{sshd.private_key}"
+known_hosts_file = "{sshd.known_hosts}"
+bandwidth = "3MB/s"
+"""
+    rewrite(service, tables(directory, more=far))
+    mover.service.reload()
+    assert service.ended(copy(mover, "small", "far"))["status"] == "COMPLETED"
+    connected = sshd.connections()
+    assert connected
+
+    rewrite(service, tables(directory, more=far + 'description = "Far away"\nmax_active = 3\n'))
+    assert mover.service.reload()["changed"] == ["destinations.far"]
+    assert mover.destinations.describe("far")["description"] == "Far away"
+    assert sshd.connections() == connected
+
+    running = copy(mover, "big", "far")
+    until(lambda: mover.jobs.status(running)["bytes_done"] > 0)
+    rewrite(service, tables(directory))
+    mover.service.reload()
+    assert set(connected) <= set(sshd.connections())
+    assert service.ended(running)["status"] == "COMPLETED"
+    assert (sshd.root / "big").read_bytes() == (directory / "store/big").read_bytes()
+    until(lambda: not sshd.connections())
+
+
+def test_secrets_that_others_may_read(service: Service, directory: Path) -> None:
+    """A configuration is refused for them, with what to run, and taken once that was done."""
+    secret = directory / "token"
+    secret.write_text("s3cret\n")
+    secret.chmod(0o644)
+    more = f'[[sources.credentials]]\nurl = "https://example.org/"\ntoken_file = "{secret}"\n'
+    rewrite(service, tables(directory, more=more))
+    with pytest.raises(Fault, match=f"sources.credentials.0.token_file: .*run chmod 0600 {secret}"):
+        service.proxy.service.reload()
+    secret.chmod(0o600)
+    assert service.proxy.service.reload()["changed"] == ["sources.credentials"]
 
 
 def test_a_file_that_cannot_be_used(service: Service, directory: Path) -> None:
