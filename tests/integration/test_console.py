@@ -191,10 +191,16 @@ def test_wrong_password(service: Service, port: int) -> None:
         terminal.close()
 
 
-def entries(service: Service) -> list[tuple[str, str, str, str]]:
-    """Return who did what, of what, and what came of it."""
-    found = service.proxy.service.audit({"limit": 1000})["entries"]
-    return [(each["who"], each["action"], each["subject"], each["outcome"]) for each in found]
+def recorded(service: Service, *expected: tuple[str, str, str, str]) -> None:
+    """Wait until it is recorded who did what, of what, and what came of it."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        told = service.proxy.service.audit({"limit": 1000})["entries"]
+        found = {(each["who"], each["action"], each["subject"], each["outcome"]) for each in told}
+        if found.issuperset(expected):
+            return
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)
 
 
 def test_verbs_over_ssh(service: Service, ssh: Ssh) -> None:
@@ -218,12 +224,14 @@ def test_verbs_over_ssh(service: Service, ssh: Ssh) -> None:
     assert "Traceback" in ssh.run("1/0").stderr
     told = ssh.run("audit(100)").stdout
     assert re.search(r"operator +ssh 127\.0\.0\.1 +service\.drain +ok", told)
-    found = entries(service)
-    assert ("operator", "console", f"cancel({job})", "ok") in found
-    assert ("operator", "jobs.cancel", str(job), "ok") in found
-    assert ("operator", "jobs.retry", str(job), "INVALID_STATE") in found
-    assert ("operator", "destinations.hold", "archive for the test", "ok") in found
-    assert ("operator", "login", "", "ok") in found
+    recorded(
+        service,
+        ("operator", "console", f"cancel({job})", "ok"),
+        ("operator", "jobs.cancel", str(job), "ok"),
+        ("operator", "jobs.retry", str(job), "INVALID_STATE"),
+        ("operator", "destinations.hold", "archive for the test", "ok"),
+        ("operator", "login", "", "ok"),
+    )
     log = service.log.read_text()
     assert f"operator at ssh 127.0.0.1: console cancel({job}): ok" in log
     assert "Unhandled" not in log
@@ -248,7 +256,7 @@ def test_a_prompt_over_ssh(service: Service, ssh: Ssh) -> None:
         client.stdin.write(b"\x04")
         client.stdin.flush()
         assert client.wait(PATIENCE) == 0
-    assert ("operator", "console", "destinations()", "ok") in entries(service)
+    recorded(service, ("operator", "console", "destinations()", "ok"))
 
 
 @pytest.mark.parametrize(
@@ -268,7 +276,7 @@ def test_who_does_not_get_in(service: Service, ssh: Ssh, options: tuple[str, ...
     assert refused.returncode == 255
     assert words in refused.stderr
     if not options:
-        assert ("operator", "login", "", "AUTHENTICATION_FAILED") in entries(service)
+        recorded(service, ("operator", "login", "", "AUTHENTICATION_FAILED"))
 
 
 @pytest.mark.parametrize("key", ["rsa", "ecdsa"])
@@ -286,7 +294,7 @@ def test_another_name_and_other_uses(service: Service, ssh: Ssh) -> None:
     assert ssh.run("-s", "sftp").returncode != 0
     forwarded = ssh.run("-oExitOnForwardFailure=yes", f"-R{free_port()}:127.0.0.1:1", "jobs()")
     assert "remote port forwarding failed" in forwarded.stderr
-    assert ("?", "login", "", "AUTHENTICATION_FAILED") in entries(service)
+    recorded(service, ("?", "login", "", "AUTHENTICATION_FAILED"))
 
 
 @pytest.mark.parametrize(("password", "status"), [(PASSWORD, 0), ("guess", 255)])
