@@ -151,6 +151,7 @@ async def test_no_secret_yet(post: Post) -> None:
     assert post.web.requests == []
 
     post.secret.write_text("another secret")
+    post.secret.chmod(0o600)
     await post.told(number, "notified")
     assert read(post.web.asked("/moved")[0], "another secret")
     with pytest.raises(ValueError, match="not signed with our secret"):
