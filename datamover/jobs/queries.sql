@@ -247,6 +247,7 @@ DELETE FROM nodes WHERE id = %(node)s;
 SELECT pg_advisory_xact_lock(hashtext('datamover.claim'));
 
 -- name: claim
+-- Of owners who have spent their bytes of the day nothing is taken but what is cancelled, to remove what is left of it.
 -- The queue has lanes: what one owner moves from one host to one destination. Each lane is looked at from its front, so
 -- that one which is full, held or broken costs the others nothing. Within a priority the owners take turns.
 WITH RECURSIVE lanes AS (
@@ -276,7 +277,9 @@ WITH RECURSIVE lanes AS (
     LEFT JOIN sides d ON d.name = 'place ' || l.destination
     LEFT JOIN sides h ON h.name = l.source_host
     LEFT JOIN unnest(%(owners)s::text[], %(quotas)s::integer[]) AS q (owner, max_active) ON q.owner = l.owner
-    WHERE d.held IS NULL AND h.held IS NULL AND l.owner <> ALL (%(spent)s::text[])
+    WHERE d.held IS NULL AND h.held IS NULL
+      AND (l.owner <> ALL (%(spent)s::text[])
+           OR EXISTS (SELECT FROM transfers c WHERE c.owner = l.owner AND c.cancelling AND c.state = 'PENDING'))
       AND (l.source_host NOT LIKE 'place %%' OR substr(l.source_host, 7) = ANY (%(destinations)s))
       AND coalesce(d.closed_until <= now(), true) AND coalesce(h.closed_until <= now(), true)
 ), front AS (
@@ -286,6 +289,7 @@ WITH RECURSIVE lanes AS (
         SELECT t.id, t.job, t.index, t.priority FROM transfers t
         WHERE t.destination = o.destination AND t.owner = o.owner AND t.source_host = o.source_host
           AND t.state = 'PENDING' AND t.leader = t.index AND NOT t.paused AND t.next_attempt_at <= now()
+          AND (t.cancelling OR t.owner <> ALL (%(spent)s::text[]))
           AND NOT EXISTS (SELECT FROM transfers older WHERE older.destination = t.destination
                           AND older.target = t.target AND older.job < t.job
                           AND older.state IN ('PENDING', 'PREPARING', 'IN_PROGRESS'))

@@ -105,7 +105,7 @@ class Queue:
     async def claim(self, bounds: Bounds, room: int, spent: Sequence[str] = ()) -> list[Group]:
         """Take at most ``room`` groups, as ``bounds`` allows: by priority, owners taking turns, oldest first.
 
-        Nothing of the owners who have ``spent`` their bytes of the day.
+        Nothing of the owners who have ``spent`` their bytes of the day, but what is cancelled.
         """
 
         async def take(cursor: Cursor) -> list[Group]:

@@ -348,8 +348,13 @@ async def test_bytes_of_a_client_a_day(rig: Rig, tmp_path: Path) -> None:
     """Once they are over, its files wait and say why; others' do not; with a larger bound they go on."""
     (tmp_path / "other").mkdir()
     (tmp_path / "other/some").write_bytes(bytes(1000))
-    rig.bounds = replace(rig.bounds, owners={"portal": Quota(bytes_per_day=1500)})
+    (tmp_path / "other/big").write_bytes(bytes(60 * MIB))
     await rig.engine()
+    begun = await rig.ask(file(place("other", "big"), "slow", "begun"), owner="portal")
+    await became(rig, begun, lambda record: record.bytes_done > 0)
+    await rig.store.pause(begun)
+    await became(rig, begun, lambda record: record.stage is None)
+    rig.bounds = replace(rig.bounds, owners={"portal": Quota(bytes_per_day=1500)})
     for n in range(2):
         record, _ = await rig.moved(file(place("other", "some"), "slow", f"{n}"), owner="portal")
         assert record.state is State.COMPLETED
@@ -362,5 +367,8 @@ async def test_bytes_of_a_client_a_day(rig: Rig, tmp_path: Path) -> None:
         State.PENDING,
         "client portal: 2000 bytes moved in the last 24 hours, and bytes_per_day allows 1500",
     )
+    await rig.store.cancel(begun)
+    assert (await rig.ended(begun)).state is State.CANCELLED
+    assert not parts(tmp_path / "slow")
     rig.bounds = replace(rig.bounds, owners={})
     assert (await rig.ended(job)).state is State.COMPLETED

@@ -23,3 +23,4 @@ CREATE TRIGGER audit_kept BEFORE DELETE ON audit FOR EACH ROW
     WHEN (OLD.at > now() - interval '23 hours') EXECUTE FUNCTION audit_refuse();
 
 CREATE INDEX transfers_moved ON transfers (owner, finished_at) WHERE state = 'COMPLETED';
+CREATE INDEX transfers_cancelling ON transfers (owner) WHERE cancelling AND state = 'PENDING';
