@@ -29,11 +29,15 @@ from datamover.jobs.database import Database, given
 from datamover.jobs.embedded import EmbeddedPostgres
 from datamover.jobs.installation import identify
 from datamover.jobs.migrate import migrate
+from datamover.jobs.rotation import prepare, reseal, settle, turn
 from datamover.jobs.secrets import Cipher
 from datamover.logins import hash_password
+from datamover.secret_files import Unusable, read
 
 SCAN_TIMEOUT = 30.0
 """Seconds."""
+SETTLING = 60.0
+"""Seconds in which whatever is sealed is stored."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,6 +78,16 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument("file", metavar="FILE", type=Path, help="what `backup` has written")
     command("check-config", check_config, "Check the configuration and say what it comes to.")
     command("hash-password", print_hash, "Read a password and print what a password_hash takes.")
+    rotate = command("rotate-key", rotate_key, "Change the key of rows for a new one; services may run.")
+    rotate.add_argument("--prepare", action="store_true", help="only add the next key to the file, to be copied about")
+    rotate.add_argument("--keep", action="store_true", help="leave the old key in the file")
+    rotate.add_argument(
+        "--wait",
+        metavar="SECONDS",
+        type=float,
+        default=SETTLING,
+        help=f"before the old key is let go of, for what was sealed with it to be stored (default: {SETTLING:.0f})",
+    )
     scan = command("scan-host-key", scan_host, "Print an SSH server's host keys as known_hosts lines.")
     scan.add_argument("host", metavar="HOST[:PORT]", type=_host_and_port)
     return parser
@@ -90,7 +104,7 @@ def init_db(options: argparse.Namespace) -> None:
 
 
 def migrate_db(options: argparse.Namespace) -> None:
-    async def work(database: Database, tools: Tools) -> None:
+    async def work(reactor: Any, database: Database, tools: Tools) -> None:
         for migration in await migrate(database):
             print(f"applied {migration.number:04d}_{migration.name}")
         print("the database is up to date")
@@ -101,7 +115,7 @@ def migrate_db(options: argparse.Namespace) -> None:
 def backup(options: argparse.Namespace) -> None:
     settings = _settings(options)
 
-    async def work(database: Database, tools: Tools) -> None:
+    async def work(reactor: Any, database: Database, tools: Tools) -> None:
         size = tools.dump(options.file)
         print(f"wrote {options.file}, {size} bytes")
         print(f"keep {settings.service.key_path} as well, in another place: signed URLs cannot be read without it")
@@ -114,7 +128,7 @@ def restore(options: argparse.Namespace) -> None:
     key = settings.service.key_path
     file = opened(options.file)
 
-    async def work(database: Database, tools: Tools) -> None:
+    async def work(reactor: Any, database: Database, tools: Tools) -> None:
         if not await is_empty(database):
             raise StartError(
                 "the database is not empty: restore into a new one, or, if it is embedded, into a new data_directory"
@@ -131,6 +145,35 @@ def restore(options: argparse.Namespace) -> None:
             raise ConfigError(f"service.key_file: {key} is missing: first put the key there that belongs to the backup")
         cipher = Cipher.from_file(key)
         _with_database(settings, work)
+
+
+def rotate_key(options: argparse.Namespace) -> None:
+    settings = _settings(options)
+    path = settings.service.key_path
+    if options.prepare:
+        prepare(path)
+        print(f"{path} holds the next key: have every process that has a copy of it read the new file")
+        return
+
+    async def work(reactor: Any, database: Database, tools: Tools) -> None:
+        await migrate(database)
+        await identify(database, Cipher.from_file(path))
+        cipher = turn(path)
+        print(f"{path}: the new key seals, the old one opens still")
+        if options.keep:
+            count = await reseal(database, cipher)
+            print(f"{count} rows are sealed anew; the old key is kept")
+            return
+        print(f"looking again in {options.wait:g} s for what is sealed meanwhile")
+        await settle(
+            path,
+            database,
+            lambda: task.deferLater(reactor, options.wait, lambda: None),
+            lambda count: print(f"{count} rows are sealed anew"),
+        )
+        print("the old key is gone")
+
+    _with_database(settings, work)
 
 
 def check_config(options: argparse.Namespace) -> None:
@@ -203,7 +246,9 @@ def _create(settings: Config, admin_url: str) -> None:
     role = parameters.get("user", "datamover")
     name = parameters.get("dbname", role)
     try:
-        password = settings.database.password_file and settings.database.password_file.read_text().rstrip("\r\n")
+        password = settings.database.password_file and read(settings.database.password_file).decode().rstrip("\r\n")
+    except Unusable as error:
+        raise ConfigError(f"database.password_file: {error.reason}") from None
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise ConfigError(f"database.password_file: {settings.database.password_file}: {reason}") from None
@@ -237,8 +282,8 @@ def _create(settings: Config, admin_url: str) -> None:
         raise StartError(f"--admin-url: {one_line(error)}") from None
 
 
-def _with_database(settings: Config, work: Callable[[Database, Tools], Awaitable[None]]) -> None:
-    """Run ``work`` with the database open, embedded or given."""
+def _with_database(settings: Config, work: Callable[[Any, Database, Tools], Awaitable[None]]) -> None:
+    """Run ``work`` with the reactor and the database open, embedded or given."""
     own = settings.database.url is None
     cluster = Cluster(settings.service.data_directory)
     if own:
@@ -251,7 +296,7 @@ def _with_database(settings: Config, work: Callable[[Database, Tools], Awaitable
         try:
             await database.open()
             dsn = await address()
-            await work(database, Tools.embedded(cluster.prepare(), dsn) if own else Tools.given(dsn))
+            await work(reactor, database, Tools.embedded(cluster.prepare(), dsn) if own else Tools.given(dsn))
         except psycopg2.Error as error:
             raise StartError(f"the database refuses: {one_line(error)}") from None
         finally:

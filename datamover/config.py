@@ -19,8 +19,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 from datamover.addresses import holds_password
 from datamover.addresses import is_private_listener as is_private_listener
 from datamover.atlas import Ala as Ala
-from datamover.atlas import WebBase
 from datamover.errors import ConfigError
+from datamover.gbif import Gbif as Gbif
 from datamover.sections import AbsolutePath as AbsolutePath
 from datamover.sections import ClosedListener, Count, Duration, Listener, Mode, Rate, Section, Size
 from datamover.sections import check_table as check_table
@@ -146,12 +146,34 @@ class Jobs(Section):
     retention: Duration = 90 * 86_400.0
 
 
+SHORTEST_AUDIT = 86_400.0
+"""Seconds."""
+
+
+class Audit(Section):
+    """``[audit]``: the trail of who did what."""
+
+    retention: Duration = 365 * 86_400.0
+
+    @field_validator("retention")
+    @classmethod
+    def _long_enough(cls, value: float) -> float:
+        if value < SHORTEST_AUDIT:
+            raise ValueError("expected at least 1d: a trail is for looking back")
+        return value
+
+
 class Client(Section):
     """``[clients.NAME]``: who may call, and for which destinations."""
 
     password_hash: str
     destinations: tuple[str, ...] | None = None
     admin: bool = False
+    queued: Count | None = None
+    """Files that may wait."""
+    max_active: Count | None = None
+    """Transfers at once, over all processes."""
+    bytes_per_day: Size | None = None
     notify_secret_file: AbsolutePath | None = None
 
 
@@ -159,8 +181,11 @@ class Console(Section):
     """``[console]``: the manhole."""
 
     telnet: ClosedListener | None = None
+    ssh: ClosedListener | None = None
     username: str = "operator"
     password_hash: str | None = None
+    authorized_keys_file: AbsolutePath | None = None
+    """Whose keys are let in over SSH."""
 
 
 class Monitor(Section):
@@ -180,21 +205,6 @@ class Log(Section):
     format: Literal["text", "json"] = "text"
 
 
-class Gbif(Section):
-    """``[gbif]``: occurrences from the Global Biodiversity Information Facility."""
-
-    url: WebBase = "https://api.gbif.org/v1"
-    bad_issues: tuple[str, ...] = (
-        "ZERO_COORDINATE",
-        "COORDINATE_INVALID",
-        "COORDINATE_OUT_OF_RANGE",
-        "COUNTRY_COORDINATE_MISMATCH",
-        "COORDINATE_REPROJECTION_FAILED",
-        "COORDINATE_REPROJECTION_SUSPICIOUS",
-    )
-    """Any of them drops a record; the first in this order is the reason."""
-
-
 class Config(Section):
     """The whole file."""
 
@@ -208,6 +218,7 @@ class Config(Section):
     transfers: Transfers = Transfers()
     limits: Limits = Limits()
     jobs: Jobs = Jobs()
+    audit: Audit = Audit()
     clients: Mapping[str, Client] = {}
     console: Console = Console()
     monitor: Monitor = Monitor()
@@ -252,12 +263,12 @@ def load(path: Path | None) -> Config:
     if "path" in tables:
         raise ConfigError(f"{path}: path: unknown key; see docs/configuration.md for those there are")
     config = check_table(Config, {**tables, "path": path.absolute()}, file=str(path))
-    _check_whole(config, str(path))
+    check_whole(config, str(path))
     return config
 
 
-def _check_whole(config: Config, file: str) -> None:
-    """Check what no single key can tell."""
+def check_whole(config: Config, file: str) -> None:
+    """Check what no single key can tell; raises ConfigError."""
     for section, names in (("destinations", config.destinations), ("clients", config.clients)):
         for name in names:
             if not _NAME.fullmatch(name):
@@ -309,9 +320,14 @@ def _check_whole(config: Config, file: str) -> None:
         basic = credential.username is not None and credential.password_file is not None
         if basic == (credential.token_file is not None):
             raise ConfigError(f"{here}: expected token_file, or username and password_file")
-    if config.console.telnet and not config.console.password_hash:
+    console = config.console
+    if console.telnet and not console.password_hash:
         raise ConfigError(
             f"{file}: console.password_hash: missing: expected what `datamover-admin hash-password` prints"
+        )
+    if console.ssh and not (console.password_hash or console.authorized_keys_file):
+        raise ConfigError(
+            f"{file}: console.authorized_keys_file: missing: expected the file of the public keys that may log in"
         )
 
 

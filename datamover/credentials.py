@@ -25,13 +25,3 @@ def resolve(text: str, environment: Mapping[str, str] = os.environ) -> Path:
             f"${VARIABLE} to a directory that holds a file {name}"
         )
     return Path(environment[VARIABLE]) / name
-
-
-def handed_over(path: Path, environment: Mapping[str, str] = os.environ) -> bool:
-    """Tell whether a file is such a credential.
-
-    Its directory is closed to others; its own permissions do not show that: the manager may let the service's user in
-    by an access control list, whose mask then stands where a group's permissions do.
-    """
-    directory = environment.get(VARIABLE)
-    return bool(directory) and path.parent == Path(directory or "")

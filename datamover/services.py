@@ -1,5 +1,7 @@
-"""What the service tree is held together by: services that stop in order, and what all of them use."""
+"""Parts of the service tree that belong to no room: the tree itself, the connections of all, the signal to reload."""
 
+import signal
+from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import MultiService, Service
@@ -7,8 +9,9 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import ILogObserver
 from twisted.python.components import Componentized
 
-from datamover.datasets.configured import Datasets
-from datamover.registry.destinations import Registry
+from datamover.errors import ConfigError
+from datamover.house import Houses
+from datamover.jobs.audit import Audit, Deed
 
 
 class Ordered(MultiService):
@@ -36,14 +39,32 @@ class Ordered(MultiService):
 class Connections(Service):
     """The connections to sources and destinations, closed when nobody uses them any more."""
 
-    def __init__(self, registry: Registry, datasets: Datasets) -> None:
-        self._registry = registry
-        self._datasets = datasets
+    def __init__(self, houses: Houses) -> None:
+        self._houses = houses
 
     def stopService(self) -> "Deferred[None]":  # noqa: N802
         super().stopService()
-        return Deferred.fromCoroutine(self._close())
+        return Deferred.fromCoroutine(self._houses.close())
 
-    async def _close(self) -> None:
-        await self._datasets.close()
-        await self._registry.close()
+
+class HangUp(Service):
+    """Calls ``reload`` at SIGHUP, while it runs."""
+
+    def __init__(self, reactor: Any, reload: Callable[[], object], audit: Audit) -> None:
+        self._reactor = reactor
+        self._reload = reload
+        self._audit = audit
+        self._before: Any = None
+
+    def startService(self) -> None:  # noqa: N802
+        super().startService()
+        self._before = signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._hung_up))
+
+    def stopService(self) -> None:  # noqa: N802
+        super().stopService()
+        signal.signal(signal.SIGHUP, self._before)
+
+    def _hung_up(self) -> None:
+        deed = Deed("?", "SIGHUP", "service.reload")
+        reloading = Deferred.fromCoroutine(self._audit.done(deed, maybeDeferred(self._reload)))
+        reloading.addErrback(lambda failure: failure.trap(ConfigError))  # it was logged

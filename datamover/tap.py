@@ -3,20 +3,19 @@
 The one place where the reactor is named; everything below is handed it.
 """
 
-import atexit
 import os
 import random
 import socket
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property, partial
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from twisted.application.app import ServerOptions
 from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import IService, Service
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import ILogObserver, Logger, globalLogPublisher
 from twisted.python import usage
 
@@ -24,13 +23,11 @@ from datamover import config
 from datamover.api import make_site
 from datamover.api.pages import Page
 from datamover.clock import steady
-from datamover.config import Client, Config
-from datamover.console import Names, telnet_factory
-from datamover.datasets.configured import Datasets
+from datamover.config import Config
+from datamover.console import HOST_KEY, Access, Desk, Names, SshFactory, TelnetFactory, host_key
 from datamover.engine.attempt import Rooms
-from datamover.engine.digest import Offload
 from datamover.engine.dispatcher import Dispatcher
-from datamover.engine.notifier import Notifier
+from datamover.engine.notifier import Means, Notifier
 from datamover.engine.order import Tools
 from datamover.engine.recorder import Recorder
 from datamover.engine.service import EngineService, NoticeService
@@ -38,38 +35,22 @@ from datamover.engine.share import ALONE, Share
 from datamover.engine.staging import Staging
 from datamover.engine.throttle import Throttles
 from datamover.engine.worker import Worker
-from datamover.errors import ConfigError
-from datamover.jobs.backup import adopt
-from datamover.jobs.database import Database, given
-from datamover.jobs.embedded import EmbeddedPostgres
+from datamover.errors import ConfigError, StartError
 from datamover.jobs.installation import identify
-from datamover.jobs.migrate import migrate
-from datamover.jobs.news import News
 from datamover.jobs.notices import Notices
 from datamover.jobs.queue import Queue
-from datamover.jobs.secrets import KeyFile
 from datamover.jobs.service import DatabaseService
-from datamover.jobs.store import JobStore
 from datamover.jobs.upkeep import Upkeep
-from datamover.jobs.waiting import Bounds
 from datamover.listener import Listener
-from datamover.logins import Logins
 from datamover.monitor.logs import event, json_observer, log_file
-from datamover.monitor.metrics import Metrics
 from datamover.monitor.processes import ProcessFigures
 from datamover.monitor.service import LagProbe
 from datamover.monitor.supervisor import Manager, Supervised
-from datamover.monitor.watch import Watch, watch
-from datamover.processes.counts import Counts
 from datamover.processes.parent import Parent
 from datamover.processes.service import EngineProcesses
-from datamover.processes.words import Brief, Word
-from datamover.protocols.http import HttpClient
-from datamover.registry.destinations import Registry
-from datamover.registry.notice_secrets import NoticeSecrets
-from datamover.registry.source_credentials import SourceCredentials
-from datamover.registry.sources import SourcePolicy
-from datamover.services import Connections, Ordered
+from datamover.processes.words import Brief
+from datamover.services import Connections, HangUp, Ordered
+from datamover.wiring import Wiring
 
 log = Logger()
 
@@ -118,72 +99,21 @@ def _observer(options: Options, reactor: Any) -> ILogObserver | None:
     return json_observer(log_file(runner, reactor.callFromThread))
 
 
-class House:
-    """What several services share; nothing of it connects, reads or listens before they start."""
-
-    def __init__(self, settings: Config, reactor: Any, parent: Parent | None = None) -> None:
-        """Check the whole configuration; raises ConfigError. ``parent``: this is an engine process of another."""
-        file = self.file = str(settings.path or "the built-in configuration")
-        self.settings = settings
-        self.reactor = reactor
-        self._given_up = False
-        self.parent = parent
-        self.metrics = Metrics()
-        self.counts: Counts = self.metrics if parent is None else parent
-        self.working: Callable[[], bool] | None = None
-        self.offload: Offload = partial(deferToThreadPool, reactor, reactor.getThreadPool())
-        self.policy = SourcePolicy.from_config(settings.sources, file=file)
-        self.credentials = SourceCredentials.from_config(settings.sources, file=file)
-        self.http = HttpClient(reactor, settings.http, settings.transfers, self.policy, self.credentials, file=file)
-        self.registry = Registry.from_config(settings, reactor, self.http)
-        self.bounds = Bounds(
-            destinations={name: self.registry.get(name).max_active for name in self.registry.names()},
-            total=settings.limits.max_active,
-            per_owner=settings.limits.per_owner,
-            per_source_host=settings.limits.per_source_host,
-            queued=settings.limits.queued,
-        )
-        self.datasets = Datasets(settings, reactor, self.policy, self.credentials, file=file)
-        own = settings.database.url is None
-        self.server = EmbeddedPostgres(reactor, settings.service.data_directory) if own else None
-        dsn = self.server.ensure if self.server else given(settings.database)
-        self.database = Database(reactor, dsn, settings.database.connections)
-        self.news = News(self.database)
-        self.key = KeyFile(settings.service.key_path)
-        self.store = JobStore(self.database, self.key, self.news, reactor, self.bounds, settings.service.lease)
-
-    @cached_property
-    def watching(self) -> Watch:
-        """What answers for this process, once it is known whether it has an engine."""
-        return watch(self.metrics, self.database, self.registry.names, self.settings, self.reactor, self.working)
-
-    async def prepare(self, database: Database) -> None:
-        """Bring the tables up to date, and make sure of the key; raises StartError and Unavailable."""
-        await migrate(database)
-        await adopt(database)
-        await identify(database, self.key)
-
-    def give_up(self, sentence: str) -> None:
-        """End the process, with exit status 1: what is wrong does not go away by waiting."""
-        if self._given_up:
-            return
-        self._given_up = True
-        if self.parent is None:
-            log.critical("datamover cannot run: {sentence}", sentence=sentence)
-        else:
-            self.parent.say(Word(False, given_up=sentence))
-        # The reactor and twistd have no word for failure: a supervisor would take this for a wanted end.
-        atexit.register(os._exit, 1)
-        self.reactor.callWhenRunning(self.reactor.stop)
-
-
 def service_tree(settings: Config, reactor: Any, observer: ILogObserver | None = None) -> IService:
     """Return the services, in the order in which they start; they stop, one after the other, in the reverse.
 
     ``observer`` is what twistd logs to, unless it was told otherwise.
     """
-    house = House(settings, reactor)
-    return _tree(house, Ordered(observer), *_engines(house), *_doors(house), *_console(house), *_supervised(house))
+    wiring = Wiring(settings, reactor)
+    return _tree(
+        wiring,
+        Ordered(observer),
+        HangUp(reactor, wiring.reload, wiring.audit),
+        *_engines(wiring),
+        *_doors(wiring),
+        *_console(wiring),
+        *_supervised(wiring),
+    )
 
 
 def run_engine_process(brief: Brief, pipe: int, write: Callable[[str], object]) -> None:
@@ -191,160 +121,178 @@ def run_engine_process(brief: Brief, pipe: int, write: Callable[[str], object]) 
     from twisted.internet import reactor
 
     parent = Parent(reactor, pipe, write)
-    house = House(brief.settings, reactor, parent)
+    wiring = Wiring(brief.settings, reactor, parent)
     tree = Ordered()
     parent.setServiceParent(tree)
-    _tree(house, tree, *_engine(house, brief.node, {"engine"}, brief.share))
-    parent.working = house.working or parent.working
+    _tree(wiring, tree, *_engine(wiring, brief.node, {"engine"}, brief.share))
+    parent.working = wiring.working or parent.working
     reactor.addSystemEventTrigger("before", "shutdown", tree.stopService)
     reactor.callWhenRunning(tree.startService)
     reactor.run()
 
 
-def _tree(house: House, tree: Ordered, *services: Service) -> IService:
+def _tree(wiring: Wiring, tree: Ordered, *services: Service) -> IService:
     for service in (
-        Connections(house.registry, house.datasets),
-        DatabaseService(house.database, house.prepare, house.news, house.server, house.give_up),
-        LagProbe(house.reactor, time.monotonic, house.counts.lagged),
+        Connections(wiring.houses),
+        DatabaseService(wiring.database, wiring.prepare, wiring.news, wiring.server, wiring.give_up),
+        LagProbe(wiring.reactor, time.monotonic, wiring.counts.lagged),
         *services,
     ):
         service.setServiceParent(tree)
     return tree
 
 
-def _queue(house: House, node: str, roles: Iterable[str]) -> Queue:
+def _queue(wiring: Wiring, node: str, roles: Iterable[str]) -> Queue:
     name = f"{socket.gethostname()}:{os.getpid()}"
-    lease = house.settings.service.lease
-    return Queue(house.database, house.key, node=node, name=name, roles=sorted(roles), lease=lease)
+    lease = wiring.settings.service.lease
+    return Queue(wiring.database, wiring.key, node=node, name=name, roles=sorted(roles), lease=lease)
 
 
-def _engines(house: House) -> Iterator[Service]:
-    service = house.settings.service
+def _engines(wiring: Wiring) -> Iterator[Service]:
+    service = wiring.settings.service
     if "engine" not in service.roles:
         return
     if service.engine_processes == 1:
-        yield from _engine(house, str(uuid.uuid4()), service.roles, ALONE)
+        yield from _engine(wiring, str(uuid.uuid4()), service.roles, ALONE)
         return
     processes = EngineProcesses(
-        house.reactor,
-        house.settings,
-        opened=house.database.opened,
-        bury=lambda node: _queue(house, node, ()).bury(),
-        counts=house.metrics,
-        ended=house.metrics.process_ended,
+        wiring.reactor,
+        lambda: wiring.houses.now.settings,
+        opened=wiring.database.opened,
+        bury=lambda node: _queue(wiring, node, ()).bury(),
+        counts=wiring.metrics,
+        ended=wiring.metrics.process_ended,
         logged=lambda process, told: globalLogPublisher(event(told, process)),
-        give_up=house.give_up,
+        give_up=wiring.give_up,
     )
-    house.working = lambda: processes.working
-    house.metrics.registry.register(ProcessFigures(lambda: processes.pids))
+    wiring.working = lambda: processes.working
+    wiring.renew = processes.renew
+    wiring.metrics.registry.register(ProcessFigures(lambda: processes.pids))
     yield processes
 
 
-def _engine(house: House, node: str, roles: Iterable[str], share: Share) -> Iterator[Service]:
-    settings, reactor = house.settings, house.reactor
-    queue = _queue(house, node, roles)
-    recorder = Recorder(queue, reactor, house.counts)
-    staging = Staging(settings.service.data_directory / "staging", node, reactor, house.offload)
-
-    throttles = Throttles(reactor, {name: house.registry.get(name).bandwidth for name in house.registry.names()})
+def _engine(wiring: Wiring, node: str, roles: Iterable[str], share: Share) -> Iterator[Service]:
+    settings, reactor, houses = wiring.settings, wiring.reactor, wiring.houses
+    queue = _queue(wiring, node, roles)
+    recorder = Recorder(queue, reactor, wiring.counts)
+    staging = Staging(settings.service.data_directory / "staging", node, reactor, wiring.offload)
+    throttles = Throttles(reactor, lambda name: houses.now.registry.bandwidth(name))
 
     async def dispatcher() -> Dispatcher:
-        tools = Tools(reactor, house.offload, settings.transfers, await identify(house.database, house.key))
-        rooms = Rooms(tools, house.registry, queue, throttles.of, house.datasets.by_scheme)
+        installation = await identify(wiring.database, wiring.key)
+
+        @contextmanager
+        def rooms() -> Iterator[Rooms]:
+            with houses.stay() as house:
+                tools = Tools(reactor, wiring.offload, house.settings.transfers, installation)
+                yield Rooms(tools, house.registry, queue, throttles.of, house.datasets.by_scheme)
+
         return Dispatcher(
             queue,
-            Worker(rooms, recorder, staging, random.random, house.counts),
-            bounds=house.bounds,
+            Worker(rooms, recorder, staging, random.random, wiring.counts),
+            bounds=wiring.bounds,
             throttles=throttles,
-            upkeep=Upkeep(house.database, settings.jobs.retention),
-            max_active=settings.service.max_active,
+            upkeep=Upkeep(
+                wiring.database,
+                lambda: houses.now.settings.jobs.retention,
+                lambda: houses.now.settings.audit.retention,
+            ),
+            max_active=lambda: houses.now.settings.service.max_active,
             clock=reactor,
             monotonic=time.monotonic,
-            heard=house.news,
-            observer=house.counts,
+            heard=wiring.news,
+            observer=wiring.counts,
             share=share,
         )
 
     engine = EngineService(
-        opened=house.database.opened,
+        opened=wiring.database.opened,
         staging=staging,
         recorder=recorder,
         dispatcher=dispatcher,
-        give_up=house.give_up,
+        give_up=wiring.give_up,
     )
-    house.working = lambda: engine.working
+    wiring.working = lambda: engine.working
     yield engine
-    yield _notices(house)
+    yield _notices(wiring)
 
 
-def _notices(house: House) -> Service:
-    # A client of its own: no login for a source is to go with what is sent to where clients say.
-    http = HttpClient(
-        house.reactor, house.settings.http, house.settings.transfers, house.policy, SourceCredentials(), file=house.file
-    )
+def _notices(wiring: Wiring) -> Service:
+    @contextmanager
+    def means() -> Iterator[Means]:
+        with wiring.houses.stay() as house:
+            yield Means(house.notice_http, house.notice_secrets, house.settings.transfers)
+
     notifier = Notifier(
-        Notices(house.database, house.key),
-        http,
-        NoticeSecrets.from_config(house.settings),
-        house.settings.transfers,
-        clock=house.reactor,
+        Notices(wiring.database, wiring.key),
+        means,
+        clock=wiring.reactor,
         wall=time.time,
         random=random.random,
-        heard=house.news,
+        heard=wiring.news,
     )
-    return NoticeService(notifier, house.database.opened, http.close)
+    return NoticeService(notifier, wiring.database.opened)
 
 
-def _doors(house: House) -> Iterator[Service]:
-    settings = house.settings
+def _doors(wiring: Wiring) -> Iterator[Service]:
+    settings = wiring.settings
     listeners = settings.service.listen if "api" in settings.service.roles else ()
     if listeners and not settings.clients:
         log.warn("there are no [clients]: every user of this machine is an administrator of this service")
     site = partial(
         make_site,
-        config=settings,
-        registry=house.registry,
-        store=house.store,
-        policy=house.policy,
-        credentials=house.credentials,
-        http=house.http,
-        logins=Logins(settings.clients, house.reactor),
-        reactor=house.reactor,
-        datasets=house.datasets.by_scheme,
-        pages=_pages(house),
-        calls=house.metrics,
+        houses=wiring.houses,
+        store=wiring.store,
+        reload=wiring.reload,
+        audit=wiring.audit,
+        reactor=wiring.reactor,
+        pages=_pages(wiring),
+        calls=wiring.metrics,
     )
     for served, interface in ((listeners, True), (filter(None, [settings.monitor.listen]), False)):
         factory = site(interface=interface)
         for listener in served:
-            yield StreamServerEndpointService(Listener(house.reactor, listener, house.give_up), factory)
+            yield StreamServerEndpointService(Listener(wiring.reactor, listener, wiring.give_up), factory)
 
 
-def _pages(house: House) -> dict[str, Page]:
+def _pages(wiring: Wiring) -> dict[str, Page]:
+    houses, watching = wiring.houses, wiring.watching
     return {
-        "metrics": Page(house.watching.metrics, open=house.settings.monitor.public),
-        "health/live": Page(house.watching.live, open=True),
-        "health/ready": Page(house.watching.ready, open=True),
+        "metrics": Page(watching.metrics, open=lambda: houses.now.settings.monitor.public),
+        "health/live": Page(watching.live, open=lambda: True),
+        "health/ready": Page(watching.ready, open=lambda: True),
     }
 
 
-def _console(house: House) -> Iterator[Service]:
-    console = house.settings.console
-    if console.telnet is None:
-        return
-    registry = house.registry
-    names = Names(house.store, lambda: [registry.describe(name) for name in registry.names()])
-    operator = {console.username: Client(password_hash=console.password_hash or "", admin=True)}
-    logins = Logins(operator, house.reactor)
+def _console(wiring: Wiring) -> Iterator[Service]:
+    console, houses = wiring.settings.console, wiring.houses
 
-    async def check(username: str, password: str) -> bool:
-        return await logins.check(username, password, "console") is not None
+    def described() -> list[dict[str, Any]]:
+        registry = houses.now.registry
+        return [registry.describe(name) for name in registry.names()]
 
-    factory = telnet_factory(check, names.namespace())
-    yield StreamServerEndpointService(Listener(house.reactor, console.telnet, house.give_up), factory)
+    desk = Desk(houses, Names(wiring.store, described), wiring.store, wiring.audit, wiring.reload)
+
+    def access() -> Access:
+        now = houses.now.settings.console
+        return Access(now.username, now.authorized_keys_file, password=now.password_hash is not None)
+
+    def key() -> Any:
+        try:
+            return host_key(wiring.settings.service.data_directory / HOST_KEY)
+        except StartError as error:
+            wiring.give_up(error.message)
+            raise
+
+    for listener, factory in (
+        (console.telnet, TelnetFactory(desk)),
+        (console.ssh, SshFactory(desk, key, access, wiring.reactor)),
+    ):
+        if listener is not None:
+            yield StreamServerEndpointService(Listener(wiring.reactor, listener, wiring.give_up), factory)
 
 
-def _supervised(house: House) -> Iterator[Service]:
+def _supervised(wiring: Wiring) -> Iterator[Service]:
     manager = Manager(os.environ)
     if manager.there:
-        yield Supervised(manager, house.watching.ready, house.reactor)
+        yield Supervised(manager, wiring.watching.ready, wiring.reactor)

@@ -11,6 +11,7 @@ from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 from twisted.internet.interfaces import IReactorTime
 
 from datamover.errors import InvalidState, RequestIdConflict, Unavailable, UnknownJob
+from datamover.jobs.audit import Deed, Entry
 from datamover.jobs.values import Event, FileRecord, JobRecord, Naming, NewJob, State, Submitted
 
 
@@ -169,8 +170,8 @@ class MemoryJobStore:
     async def release(self, destination: str) -> None:
         self.held.pop(destination, None)
 
-    async def drain(self) -> None:
-        self.draining = True
+    async def drain(self, node: str | None = None, *, draining: bool = True) -> None:
+        self.draining = draining
 
     async def sides(self) -> list[dict[str, Any]]:
         return [
@@ -209,7 +210,9 @@ class MemoryJobStore:
 
     async def nodes(self) -> list[dict[str, Any]]:
         self._available()
-        return [{"name": "here", "roles": ["api", "engine"], "heartbeat_at": now(), "active": 0}]
+        return [
+            {"name": "here", "roles": ["api", "engine"], "heartbeat_at": now(), "active": 0, "draining": self.draining}
+        ]
 
     async def rate(self) -> float:
         self._available()
@@ -312,3 +315,27 @@ class PlainLogins:
     async def check(self, username: str, password: str, address: str) -> str | None:
         self.seen.append((username, address))
         return username if self.passwords.get(username) == password else None
+
+
+class MemoryTrail:
+    """``datamover.jobs.audit.AuditStore`` without a database."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.away = False
+
+    @property
+    def deeds(self) -> list[Deed]:
+        return [entry.deed for entry in self.entries]
+
+    async def write(self, entries: Sequence[tuple[datetime, Deed]]) -> None:
+        if self.away:
+            raise Unavailable("the database is away")
+        for at, deed in entries:
+            self.entries.append(Entry(len(self.entries) + 1, at, deed))
+
+    async def read(self, *, after: int = 0, limit: int = 100) -> list[Entry]:
+        return [entry for entry in self.entries if entry.cursor > after][:limit]
+
+    async def newest(self, limit: int) -> list[Entry]:
+        return self.entries[-limit:]

@@ -96,8 +96,6 @@ def _origin(context: Context, file: NewFile) -> Origin:
     source = file.source
     if isinstance(source, PlaceSource):
         return context.registry.get(source.destination).at(Scope.SOURCE).origin(source.path)
-    if context.http is None:
-        raise SourceNotFound("this process reads no URLs")
     assert not isinstance(source, DatasetSource), "it is told apart before"
     return context.http.origin(source.url)
 

@@ -1,9 +1,9 @@
 """What the door needs of the other rooms, and who is calling.
 
-The seams are Protocols: the job store, the registry, the source policy and the logins stand behind them.
+The job store stands behind a Protocol; everything that the configuration decides comes with the house of the call.
 """
 
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -13,13 +13,16 @@ from twisted.logger import Logger
 
 from datamover.api import records
 from datamover.config import Config
-from datamover.errors import DataMoverError, NotPermitted, Scope, Unavailable
+from datamover.errors import DataMoverError, NotPermitted, Unavailable
+from datamover.house import House
+from datamover.jobs.audit import Audit
 from datamover.jobs.request_datasets import Datasets
 from datamover.jobs.request_files import Rules
 from datamover.jobs.values import Event, FileRecord, JobRecord, NewJob, State, Submitted
-from datamover.protocols.base import Origin, Place
-from datamover.registry.notice_secrets import NoticeSecrets
+from datamover.protocols.http import HttpClient
+from datamover.registry.destinations import Registry
 from datamover.registry.urls import WebUrl
+from datamover.reload import Reloaded
 
 if TYPE_CHECKING:
     from datamover.api.methods import Method
@@ -79,7 +82,7 @@ class Store(Protocol):
 
     async def release(self, destination: str) -> None: ...
 
-    async def drain(self) -> None: ...
+    async def drain(self, node: str | None = None, *, draining: bool = True) -> None: ...
 
     async def sides(self) -> list[dict[str, Any]]: ...
 
@@ -102,57 +105,6 @@ class Store(Protocol):
     async def ids_used(self) -> float: ...
 
 
-class Destination(Protocol):
-    """A registered place."""
-
-    @property
-    def name(self) -> str: ...
-
-    def at(self, side: Scope) -> Place: ...
-
-
-class Registry(Protocol):
-    """The registered destinations."""
-
-    def names(self) -> Sequence[str]: ...
-
-    def get(self, name: str) -> Destination: ...
-
-    def locate(self, host: str, user: str | None, path: str) -> tuple[Destination, str] | None: ...
-
-    def describe(self, name: str) -> dict[str, Any]: ...
-
-    async def test(self, name: str) -> dict[str, Any]: ...
-
-
-class Policy(Protocol):
-    """Which URLs may be sources."""
-
-    def allows(self, url: WebUrl) -> bool: ...
-
-    def check_url(self, url: str) -> None:
-        """Raise what says why a URL is not allowed."""
-        ...
-
-
-class Credentials(Protocol):
-    """The logins for sources."""
-
-    def header_for(self, url: WebUrl) -> tuple[bytes, bytes] | None: ...
-
-
-class Http(Protocol):
-    """What reads URLs."""
-
-    def origin(self, url: str) -> Origin: ...
-
-
-class Logins(Protocol):
-    """Who may call; ``check`` returns the client's name, None where the login is wrong."""
-
-    async def check(self, username: str, password: str, address: str) -> str | None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who is calling, and what they may."""
@@ -161,6 +113,8 @@ class Caller:
     administrator: bool
     destinations: Collection[str] | None = None
     """The names that may be used; None: all."""
+    origin: str = ""
+    """The address that the call came from."""
 
     @property
     def owner(self) -> str | None:
@@ -184,21 +138,34 @@ LOCAL = Caller("local", administrator=True)
 class Context:
     """What every method is handed."""
 
-    config: Config
-    registry: Registry
+    house: House
+    """What the configuration came to when the call began."""
     store: Store
-    policy: Policy
-    credentials: Credentials | None
-    http: Http | None
     reactor: Any
     methods: "Mapping[str, Method]"
-    datasets: Datasets = Datasets({})  # noqa: RUF009 - frozen
-    secrets: NoticeSecrets = NoticeSecrets({})  # noqa: RUF009 - frozen
+    reload: Callable[[], Reloaded]
+    audit: Audit
 
-    def caller(self, name: str) -> Caller:
-        """Return the configured client of a name."""
+    @property
+    def config(self) -> Config:
+        return self.house.settings
+
+    @property
+    def registry(self) -> Registry:
+        return self.house.registry
+
+    @property
+    def http(self) -> HttpClient:
+        return self.house.http
+
+    @property
+    def datasets(self) -> Datasets:
+        return Datasets(self.house.datasets.by_scheme)
+
+    def caller(self, name: str, origin: str) -> Caller:
+        """Return the configured client of a name, calling from an address."""
         client = self.config.clients[name]
-        return Caller(name, client.admin, client.destinations)
+        return Caller(name, client.admin, client.destinations, origin)
 
     def rules(self, caller: Caller) -> Rules:
         """Return what this caller's requests are held against."""
@@ -214,18 +181,17 @@ class Context:
         )
 
     def _check_notice(self, caller: Caller, url: str) -> None:
-        self.secrets.check(caller.name)
-        self.policy.check_url(url)
+        self.house.notice_secrets.check(caller.name)
+        self.house.policy.check_url(url)
 
     def _read_url(self, text: str) -> WebUrl:
         url = WebUrl.parse(text)
-        if not self.policy.allows(url):
-            self.policy.check_url(text)
-        if self.credentials is not None and self.config.sources.credentials:
-            try:
-                self.credentials.header_for(url)
-            except DataMoverError as error:
-                raise Unavailable(error.message) from None
+        if not self.house.policy.allows(url):
+            self.house.policy.check_url(text)
+        try:
+            self.house.credentials.header_for(url)
+        except DataMoverError as error:
+            raise Unavailable(error.message) from None
         return url
 
     async def submit(self, jobs: Sequence[NewJob]) -> list[Submitted]:

@@ -42,7 +42,7 @@ async def test(context: Context, caller: Caller, name: Any) -> Any:
     return await context.registry.test(name)
 
 
-@TABLE.method("destinations.hold", "struct string string", administrator=True)
+@TABLE.method("destinations.hold", "struct string string", administrator=True, audited=True)
 async def hold(context: Context, caller: Caller, name: Any, reason: Any) -> Any:
     """Let nothing new go to or come from a destination: destinations.hold(name, reason) -> what describe tells.
 
@@ -53,7 +53,7 @@ async def hold(context: Context, caller: Caller, name: Any, reason: Any) -> Any:
     return _described(context, name, await _busy(context))
 
 
-@TABLE.method("destinations.release", "struct string", administrator=True)
+@TABLE.method("destinations.release", "struct string", administrator=True, audited=True)
 async def release(context: Context, caller: Caller, name: Any) -> Any:
     """End a hold, or a breaker's pause: destinations.release(name) -> what describe tells. Administrators only."""
     context.registry.get(parameters.text(name, "name"))

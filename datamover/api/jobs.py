@@ -107,31 +107,31 @@ async def wait(context: Context, caller: Caller, id: Any, timeout: Any) -> Any: 
     return context.told(await context.store.wait(parameters.job_id(id), waiting, caller.owner))
 
 
-@TABLE.method("jobs.cancel", "struct int")
+@TABLE.method("jobs.cancel", "struct int", audited=True)
 async def cancel(context: Context, caller: Caller, id: Any) -> Any:
     """Give a job up: jobs.cancel(id) -> what jobs.status tells afterwards. Files in place stay there."""
     return context.told(await context.store.cancel(parameters.job_id(id), caller.owner))
 
 
-@TABLE.method("jobs.pause", "struct int")
+@TABLE.method("jobs.pause", "struct int", audited=True)
 async def pause(context: Context, caller: Caller, id: Any) -> Any:
     """Stop a job's files for a while: jobs.pause(id) -> what jobs.status tells afterwards. What arrived is kept."""
     return context.told(await context.store.pause(parameters.job_id(id), caller.owner))
 
 
-@TABLE.method("jobs.resume", "struct int")
+@TABLE.method("jobs.resume", "struct int", audited=True)
 async def resume(context: Context, caller: Caller, id: Any) -> Any:
     """Go on with a paused job, where it was: jobs.resume(id) -> what jobs.status tells afterwards."""
     return context.told(await context.store.resume(parameters.job_id(id), caller.owner))
 
 
-@TABLE.method("jobs.retry", "struct int")
+@TABLE.method("jobs.retry", "struct int", audited=True)
 async def retry(context: Context, caller: Caller, id: Any) -> Any:
     """Try a job's failed files again, and those alone: jobs.retry(id) -> what jobs.status tells afterwards."""
     return context.told(await context.store.retry(parameters.job_id(id), caller.owner))
 
 
-@TABLE.method("jobs.renotify", "struct int")
+@TABLE.method("jobs.renotify", "struct int", audited=True)
 async def renotify(context: Context, caller: Caller, id: Any) -> Any:
     """Send the notice of a job's end once more: jobs.renotify(id) -> what jobs.status tells.
 

@@ -6,7 +6,7 @@ Each module of a namespace declares its methods once, with signature, help and w
 
 import secrets
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import cleandoc
 from typing import Any
 from xmlrpc.client import Fault
@@ -17,14 +17,12 @@ from twisted.python.failure import Failure
 
 from datamover.api.context import Caller, Context
 from datamover.errors import InvalidRequest, NotPermitted, RequestError
+from datamover.jobs.audit import Deed
 
 log = Logger()
 
 NO_SUCH_METHOD = 8001
 BUG = 8002
-
-NOT_YET = frozenset({"service.reload"})
-"""Part of the interface, and refused until they work."""
 
 Run = Callable[..., Coroutine[Any, Any, Any]]
 Signature = tuple[str, ...]
@@ -42,6 +40,8 @@ class Method:
     administrator: bool = False
     lenient: bool = False
     """A missing parameter counts as nil: the method has its own words for it."""
+    audited: bool = False
+    """Every call is recorded, with its first parameter."""
     abandoned: bool = False
     """Cancelled when its client goes away; any other is done to its end."""
 
@@ -56,26 +56,25 @@ class Table:
     def __init__(self) -> None:
         self.methods: dict[str, Method] = {}
 
-    def method(
-        self, name: str, *signatures: str, administrator: bool = False, lenient: bool = False, abandoned: bool = False
-    ) -> Callable[[Run], Run]:
-        """Declare a coroutine function as a method; a signature is written "struct int double", the result first."""
+    def method(self, name: str, *signatures: str, **rules: bool) -> Callable[[Run], Run]:
+        """Declare a coroutine function as a method; a signature is written "struct int double", the result first.
+
+        ``rules`` are those of ``Method``.
+        """
 
         def declare(run: Run) -> Run:
             parsed = tuple(tuple(signature.split()) for signature in signatures)
-            self.methods[name] = Method(name, parsed, run, administrator, lenient, abandoned)
+            self.methods[name] = Method(name, parsed, run, **rules)
             return run
 
         return declare
 
 
 def find(methods: Mapping[str, Method], name: str) -> Method:
-    """Return a method; raises Fault 8001 for one that does not exist, InvalidRequest for one that does not yet."""
+    """Return a method; raises Fault 8001 for one that does not exist."""
     method = methods.get(name)
     if method is not None:
         return method
-    if name in NOT_YET:
-        raise InvalidRequest(f"{name} is not available yet")
     raise Fault(NO_SUCH_METHOD, f"there is no method {name[:100]!r}: system.listMethods names those there are")
 
 
@@ -85,9 +84,14 @@ async def call(context: Context, caller: Caller, name: str, parameters: tuple[An
         method = find(context.methods, name)
         _check_caller(method, caller)
         running = method.run(context, caller, *_fitting(method, parameters))
+        if method.audited:
+            running = context.audit.done(_deed(caller, name, parameters), running)
         return await (running if method.abandoned else _whole(running, name))
     except Fault as refusal:
         return refusal
+    except NotPermitted as error:
+        await context.audit.refused(replace(_deed(caller, name, parameters), outcome=error.code))
+        return fault(error)
     except RequestError as error:
         return fault(error)
     except CancelledError:
@@ -109,6 +113,11 @@ async def _whole(running: Coroutine[Any, Any, Any], name: str) -> Any:
 
     Deferred.fromCoroutine(running).addBoth(ended)
     return await outer
+
+
+def _deed(caller: Caller, name: str, parameters: tuple[Any, ...]) -> Deed:
+    plain = [str(one) for one in parameters[:2] if isinstance(one, str | int)]
+    return Deed(caller.name, caller.origin, name, " ".join(plain))
 
 
 def _check_caller(method: Method, caller: Caller) -> None:

@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlencode
 
-from datamover.api.context import Caller, Registry
+from datamover.api.context import Caller
 from datamover.errors import NotPermitted, RequestError, RequestTooLarge
 from datamover.jobs.request_files import Rules, Targets, is_array, place_source, told, url_source
 from datamover.jobs.values import DatasetSource, Naming, NewFile, NewJob, Overwrite, SourceRef
+from datamover.registry.destinations import Registry
 from datamover.registry.paths import check_path, is_into
 
 NO_ALA = "ALA sources are not configured"

@@ -23,7 +23,7 @@ class Page:
 
     answer: Callable[[], Awaitable[tuple[int, str, bytes]]]
     """Returns status, content type and body."""
-    open: bool
+    open: Callable[[], bool]
     """Everybody may see it; otherwise those whom ``admitted`` lets in."""
 
 
@@ -32,7 +32,9 @@ class PageResource(Resource):
 
     isLeaf = True  # noqa: N815 - Twisted's
 
-    def __init__(self, page: Page, gate: Gate, admitted: Callable[[Any], Awaitable[Refusal | None]]) -> None:
+    def __init__(
+        self, page: Page, gate: Callable[[], Gate], admitted: Callable[[Any], Awaitable[Refusal | None]]
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._page = page
         self._gate = gate
@@ -45,13 +47,13 @@ class PageResource(Resource):
         return NOT_DONE_YET
 
     async def _answer(self, request: Any) -> None:
-        refusal = self._gate.stranger(request.header)
+        refusal = self._gate().stranger(request.header)
         if refusal is None and request.postpath:
             refusal = Refusal(404, "There is no such page.")
         if refusal is None and request.method not in READING:
             refusal = Refusal(405, "This page is only read: send a GET.")
             request.setHeader(b"Allow", b"GET, HEAD")
-        if refusal is None and not self._page.open:
+        if refusal is None and not self._page.open():
             refusal = await self._admitted(request)
         if refusal is not None:
             _refuse(request, refusal)
@@ -62,7 +64,7 @@ class PageResource(Resource):
 class NoPage(Resource):
     """What stands above a page, and beside it."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Callable[[], Gate]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._gate = gate
 
@@ -70,7 +72,7 @@ class NoPage(Resource):
         return self
 
     def render(self, request: Any) -> int:
-        _refuse(request, self._gate.stranger(request.header) or Refusal(404, "There is no such page."))
+        _refuse(request, self._gate().stranger(request.header) or Refusal(404, "There is no such page."))
         return NOT_DONE_YET
 
 

@@ -1,18 +1,20 @@
 """``service.*``: datamover itself."""
 
+from dataclasses import asdict
 from typing import Any
 
 from datamover import __version__
+from datamover.api import parameters
 from datamover.api.context import Caller, Context
 from datamover.api.methods import Table
-from datamover.errors import Unavailable
+from datamover.errors import ConfigError, InvalidRequest, Unavailable
 
 TABLE = Table()
 
 IDS_RUN_OUT = 0.9
 """The share of the job ids at which the warning begins."""
 
-NODE = ("name", "roles", "heartbeat_at", "active")
+NODE = ("name", "roles", "heartbeat_at", "active", "draining")
 LINE = ("destination", "pending", "active")
 
 
@@ -20,8 +22,8 @@ LINE = ("destination", "pending", "active")
 async def status(context: Context, caller: Caller) -> Any:
     """Tell how the service is: service.status() -> {version, nodes, queue, rate, ready, warnings?}.
 
-    nodes: [{name, roles, heartbeat_at, active}…]; queue: [{destination, pending, active}…]; rate: bytes a second over
-    all nodes; ready is false while the database is away, and then the others are empty.
+    nodes: [{name, roles, heartbeat_at, active, draining}…]; queue: [{destination, pending, active}…]; rate: bytes a
+    second over all nodes; ready is false while the database is away, and then the others are empty.
     """
     told: dict[str, Any] = {"version": __version__, "nodes": [], "queue": [], "rate": 0.0, "ready": False}
     if not context.store.ready:
@@ -41,14 +43,52 @@ async def status(context: Context, caller: Caller) -> Any:
     return told
 
 
-@TABLE.method("service.drain", "boolean", administrator=True)
-async def drain(context: Context, caller: Caller) -> Any:
-    """Have every process that runs now take nothing new: service.drain() -> true. Administrators only.
+@TABLE.method("service.drain", "boolean", "boolean string", administrator=True, audited=True)
+async def drain(context: Context, caller: Caller, node: Any = None) -> Any:
+    """Have every process that runs now take nothing new, or one of them: service.drain(node) -> true.
 
-    Running transfers go on to their end; processes that are started afterwards take work as ever.
+    node is a name that service.status tells. Running transfers go on to their end; processes that are started
+    afterwards take work as ever. Administrators only.
     """
-    await context.store.drain()
+    await context.store.drain(None if node is None else parameters.text(node, "node"))
     return True
+
+
+@TABLE.method("service.undrain", "boolean", "boolean string", administrator=True, audited=True)
+async def undrain(context: Context, caller: Caller, node: Any = None) -> Any:
+    """Have processes that drain take work again, or one of them: service.undrain(node) -> true. Administrators only."""
+    await context.store.drain(None if node is None else parameters.text(node, "node"), draining=False)
+    return True
+
+
+@TABLE.method("service.reload", "struct", administrator=True, audited=True)
+async def reload(context: Context, caller: Caller) -> Any:
+    """Read the configuration file again, in this process: service.reload() -> {changed, needs_restart}.
+
+    Both are keys, such as "limits.queued". A file that cannot be used is refused, and changes nothing. Administrators
+    only.
+    """
+    try:
+        found = context.reload()
+    except ConfigError as error:
+        raise InvalidRequest(error.message) from None
+    return {"changed": list(found.changed), "needs_restart": list(found.needs_restart)}
+
+
+@TABLE.method("service.audit", "struct", "struct struct", administrator=True)
+async def audit(context: Context, caller: Caller, options: Any = None) -> Any:
+    """Tell who did what: service.audit({after?, limit?}) -> {entries: [{cursor, at, who, origin, action, …}…], cursor}.
+
+    The append-only trail after a cursor; with the cursor that it returns the next call goes on. limit is 100 where it
+    is not given, 1,000 at most. Administrators only.
+    """
+    table = parameters.options({} if options is None else options, {"after", "limit"})
+    after = parameters.cursor(table, "after")
+    found = await context.audit.store.read(after=after, limit=parameters.limit(table))
+    return {
+        "entries": [{"cursor": str(each.cursor), "at": each.at, **asdict(each.deed)} for each in found],
+        "cursor": str(found[-1].cursor if found else after),
+    }
 
 
 def _only(row: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:

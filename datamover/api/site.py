@@ -6,8 +6,8 @@ and what they do, is written in the modules of the namespaces.
 """
 
 from base64 import b64decode
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from io import BytesIO
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -20,13 +20,13 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from datamover.api import bccvl, destinations, jobs, methods, service, system, wire
-from datamover.api.context import LOCAL, Caller, Context, Credentials, Http, Logins, Policy, Registry, Store
+from datamover.api.context import LOCAL, Caller, Context, Store
 from datamover.api.gate import Gate, Refusal
 from datamover.api.pages import NoPage, Page, PageResource, put
-from datamover.config import Config
 from datamover.errors import InvalidRequest, RequestError, RequestTooLarge, Unavailable
-from datamover.jobs.request_datasets import Datasets, Named
-from datamover.registry.notice_secrets import NoticeSecrets
+from datamover.house import House, Houses
+from datamover.jobs.audit import Audit, Deed
+from datamover.reload import Reloaded
 
 log = Logger()
 
@@ -50,15 +50,11 @@ _REALM = b'Basic realm="datamover", charset="UTF-8"'
 
 def make_site(
     *,
-    config: Config,
-    registry: Registry,
+    houses: Houses,
     store: Store,
-    policy: Policy,
-    credentials: Credentials | None = None,
-    http: Http | None = None,
-    logins: Logins,
+    reload: Callable[[], Reloaded],
+    audit: Audit,
     reactor: Any,
-    datasets: Mapping[str, Named] | None = None,
     pages: Mapping[str, Page] = MappingProxyType({}),
     calls: Calls | None = None,
     interface: bool = True,
@@ -68,16 +64,22 @@ def make_site(
     Nothing is connected to or read before a request comes.
     """
     known = {name: method for namespace in NAMESPACES for name, method in namespace.TABLE.methods.items()}
-    named, secrets = Datasets(datasets or {}), NoticeSecrets.from_config(config)
-    context = Context(config, registry, store, policy, credentials, http, reactor, known, named, secrets)
-    gate = Gate.from_config(config)
-    door = Door(context, logins, calls)
-    root = Nowhere(gate)
+    gate = houses.derived(lambda house: Gate.from_config(house.settings))
+
+    def context(house: House) -> Context:
+        return Context(house, store, reactor, known, reload, audit)
+
+    door = Door(houses, context, calls)
+    root = Nowhere()  # type: ignore[no-untyped-call]
     for path, page in pages.items():
         put(root, path, PageResource(page, gate, door.admitted), lambda: NoPage(gate))
     for name in PATHS if interface else ():
         root.putChild(name, door)
-    factory = partial(BoundedRequest, gate=gate, limit=config.limits.request_size)
+
+    def factory(*arguments: Any, **keywords: Any) -> BoundedRequest:
+        limit = houses.now.settings.limits.request_size
+        return BoundedRequest(*arguments, gate=gate(), limit=limit, **keywords)
+
     return QuietSite(root, requestFactory=factory, parsePOSTFormSubmission=False, reactor=reactor)  # type: ignore[no-untyped-call]
 
 
@@ -138,10 +140,6 @@ class BoundedRequest(Request):
 class Nowhere(Resource):
     """Every path that is not the interface's."""
 
-    def __init__(self, gate: Gate) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._gate = gate
-
     def getChild(self, path: bytes, request: Any) -> Resource:  # noqa: N802 - Twisted's
         return self
 
@@ -157,11 +155,11 @@ class Door(Resource):
 
     isLeaf = True  # noqa: N815 - Twisted's
 
-    def __init__(self, context: Context, logins: Logins, calls: Calls | None) -> None:
+    def __init__(self, houses: Houses, context: Callable[[House], Context], calls: Calls | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._houses = houses
         self._context = context
         self._calls = calls
-        self._logins = logins
         self._turns = DeferredSemaphore(LARGE_AT_ONCE)
 
     def render(self, request: Any) -> int:
@@ -180,66 +178,77 @@ class Door(Resource):
         return NOT_DONE_YET
 
     async def _answer(self, request: Any) -> None:
-        caller = await self._caller(request)
+        with self._houses.stay() as house:
+            await self._answer_from(self._context(house), request)
+
+    async def _answer_from(self, context: Context, request: Any) -> None:
+        caller = await self._caller(context, request)
         if caller is None:
             request.setHeader(b"WWW-Authenticate", _REALM)
             refuse(request, Refusal(401, "The name or the password is missing or wrong."))
             return
         try:
-            result = await self._call(caller, request)
+            result = await self._call(context, caller, request)
         except RequestError as error:
             result = methods.fault(error)
-        body = await self._context.in_slices(wire.answering(result))
+        body = await context.in_slices(wire.answering(result))
         request.setHeader(b"Content-Type", b"text/xml; charset=utf-8")
         request.setHeader(b"Content-Length", b"%d" % len(body))
         request.write(body)
         request.finish()
 
-    async def _call(self, caller: Caller, request: Any) -> Any:
+    async def _call(self, context: Context, caller: Caller, request: Any) -> Any:
         """Return the result of the call in the body, a Fault where it went wrong."""
         if request.too_large:
-            limit = self._context.config.limits.request_size
+            limit = context.config.limits.request_size
             raise RequestTooLarge(f"the request is over {limit} bytes ([limits] request_size): send it in several")
         if request.content is None:
             raise InvalidRequest("the request has no body: expected an XML-RPC methodCall")
         if request.received <= SMALL:
-            return await self._read_and_call(caller, request)
+            return await self._read_and_call(context, caller, request)
         await self._turns.acquire()
         try:
-            return await self._read_and_call(caller, request)
+            return await self._read_and_call(context, caller, request)
         finally:
             self._turns.release()
 
-    async def _read_and_call(self, caller: Caller, request: Any) -> Any:
-        name, parameters = await self._context.in_slices(wire.reading(request.content))
-        began, outcome = self._context.reactor.seconds(), "abandoned"
+    async def _read_and_call(self, context: Context, caller: Caller, request: Any) -> Any:
+        name, parameters = await context.in_slices(wire.reading(request.content))
+        began, outcome = context.reactor.seconds(), "abandoned"
         try:
-            result = await methods.call(self._context, caller, name, parameters)
+            result = await methods.call(context, caller, name, parameters)
             outcome = str(result.faultCode) if isinstance(result, Fault) else "ok"
         finally:
             if self._calls is not None:
-                known = name if name in self._context.methods else "unknown"
-                self._calls.called(known, outcome, self._context.reactor.seconds() - began)
+                known = name if name in context.methods else "unknown"
+                self._calls.called(known, outcome, context.reactor.seconds() - began)
         return result
 
     async def admitted(self, request: Any) -> Refusal | None:
         """Return why a page that is not for everybody is not shown, None for those who may watch."""
-        caller = await self._caller(request)
+        context = self._context(self._houses.now)
+        caller = await self._caller(context, request)
         if caller is None:
             request.setHeader(b"WWW-Authenticate", _REALM)
             return Refusal(401, "The name or the password is missing or wrong.")
-        if caller.administrator or caller.name in self._context.config.monitor.clients:
+        if caller.administrator or caller.name in context.config.monitor.clients:
             return None
         return Refusal(403, "This page is for administrators and the clients that [monitor] names.")
 
-    async def _caller(self, request: Any) -> Caller | None:
-        if not self._context.config.clients:
-            return LOCAL
+    async def _caller(self, context: Context, request: Any) -> Caller | None:
+        origin = getattr(request.getClientAddress(), "host", "") or "unix"
+        if not context.config.clients:
+            return replace(LOCAL, origin=origin)
         login = _basic(request.header("authorization"))
         if login is None:
             return None
-        name = await self._logins.check(*login, getattr(request.getClientAddress(), "host", ""))
-        return None if name is None else self._context.caller(name)
+        name = await context.house.logins.check(*login, origin)
+        if name is None:
+            # What is no client's name may be a password that went into the wrong field.
+            known = login[0] if login[0] in context.config.clients else "?"
+            await context.audit.refused(Deed(known, origin, "login", outcome="AUTHENTICATION_FAILED"))
+            return None
+        return context.caller(name, origin)
 
 
 def refuse(request: Any, refusal: Refusal) -> None:

@@ -1,6 +1,9 @@
-"""Looking into the live service: a terminal to log in to, and the few names a person types there."""
+"""Looking into the live service, and steering it: a prompt to log in to, and the few names a person types there."""
 
+from datamover.console.desk import Desk
+from datamover.console.keys import HOST_KEY, host_key
 from datamover.console.names import Names
-from datamover.console.telnet import telnet_factory
+from datamover.console.ssh import Access, SshFactory
+from datamover.console.telnet import TelnetFactory
 
-__all__ = ["Names", "telnet_factory"]
+__all__ = ["HOST_KEY", "Access", "Desk", "Names", "SshFactory", "TelnetFactory", "host_key"]

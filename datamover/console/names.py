@@ -1,6 +1,7 @@
-"""The names a person types at the console; each answers with text to read.
+"""The names a person types at the console to look; each answers with text to read.
 
-They look and never change anything. What the service knows comes from the job store, as clients get it.
+They never change anything: what does is in ``verbs``. What the service knows comes from the job store, as clients get
+it.
 """
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -14,6 +15,9 @@ FILES = 20
 EVENTS = 15
 JOBS = 20
 
+STATES = {state.value: state for state in State}
+NO_STATUS = f"{{!r}} is no status; there are {', '.join(STATES)}"
+
 Answer = Coroutine[Any, Any, str]
 
 
@@ -26,7 +30,9 @@ class Store(Protocol):
         self, owner: str | None = None, *, state: State | None = None, limit: int = 100
     ) -> list[JobRecord]: ...
 
-    async def files(self, id: int, owner: str | None = None, *, limit: int = 100) -> list[FileRecord]: ...
+    async def files(
+        self, id: int, owner: str | None = None, *, state: State | None = None, limit: int = 100
+    ) -> list[FileRecord]: ...
 
     async def events(self, owner: str | None = None, *, job: int | None = None, limit: int = 100) -> list[Event]: ...
 
@@ -38,7 +44,7 @@ class Store(Protocol):
 
 
 class Names:
-    """``jobs()``, ``job(12)``, ``transfers()``, ``destinations()``, ``explain(12)``, ``help()``."""
+    """``jobs()``, ``job(12)``, ``files(12)``, ``transfers()``, ``destinations()``, ``explain(12)``."""
 
     def __init__(self, store: Store, describe: Callable[[], Sequence[Mapping[str, Any]]]) -> None:
         """``describe`` returns what the registry tells of every destination."""
@@ -52,16 +58,15 @@ class Names:
             "job": self.job,
             "transfers": self.transfers,
             "destinations": self.destinations,
+            "files": self.files,
             "explain": self.explain,
-            "help": self.help,
         }
 
     async def jobs(self, status: str | None = None, limit: int = JOBS) -> str:
         """jobs(), jobs('FAILED'), jobs(limit=50): the newest jobs, or those of one status"""
-        states = {state.value: state for state in State}
-        if status is not None and status not in states:
-            return f"{status!r} is no status; there are {', '.join(states)}"
-        found = await self._store.jobs(state=states[status] if status else None, limit=limit)
+        if status is not None and status not in STATES:
+            return NO_STATUS.format(status)
+        found = await self._store.jobs(state=STATES[status] if status else None, limit=limit)
         rows = [
             (
                 job.id,
@@ -92,23 +97,18 @@ class Names:
         if job.waiting_for:
             lines.append(f"waiting for {job.waiting_for}")
         lines += [f"{word} error: {error['message']}" for word, error in _errors(job)]
-        rows = [
-            (
-                file.index,
-                file.state.value,
-                file.attempt,
-                percentage(file.bytes_done, file.size),
-                size(file.size),
-                rate(file.rate),
-                file.source,
-                f"{file.destination}:{file.path}",
-            )
-            for file in files
-        ]
-        lines += ["", table(("file", "status", "attempt", "%", "bytes", "rate", "from", "to"), rows)]
+        lines += ["", _files(files)]
         if job.files_total > len(files):
             lines.append(f"… and {job.files_total - len(files)} more")
         return "\n".join([*lines, "", _history(events[-EVENTS:])])
+
+    async def files(self, number: int, status: str | None = None, limit: int = FILES) -> str:
+        """files(12), files(12, 'FAILED'), files(12, limit=50): a job's files, or those of one status"""
+        if status is not None and status not in STATES:
+            return NO_STATUS.format(status)
+        files = await self._store.files(number, state=STATES[status] if status else None, limit=limit)
+        errors = [f"file {file.index}: {file.error['message']}" for file in files if file.error]
+        return "\n".join([_files(files), *errors])
 
     async def transfers(self) -> str:
         """transfers(): what moves at this moment"""
@@ -165,12 +165,25 @@ class Names:
             lines.append("No engine is alive: start one, or look at the log of the one that should be.")
         lines += [f"Its {word} error ({error['code']}): {error['message']}." for word, error in _errors(job)]
         if job.state in (State.FAILED, State.PARTIAL):
-            lines.append(f"jobs.retry({job.id}) puts what failed back in the queue.")
+            lines.append(f"retry({job.id}) puts what failed back in the queue.")
         return "\n".join(lines)
 
-    async def help(self) -> str:
-        """help(): this list"""
-        return "\n".join(str(name.__doc__) for name in self.namespace().values())
+
+def _files(files: Sequence[FileRecord]) -> str:
+    rows = [
+        (
+            file.index,
+            file.state.value,
+            file.attempt,
+            percentage(file.bytes_done, file.size),
+            size(file.size),
+            rate(file.rate),
+            file.source,
+            f"{file.destination}:{file.path}",
+        )
+        for file in files
+    ]
+    return table(("file", "status", "attempt", "%", "bytes", "rate", "from", "to"), rows)
 
 
 def _errors(job: JobRecord) -> list[tuple[str, Mapping[str, Any]]]:

@@ -64,23 +64,24 @@ class Dispatcher:
         queue: Queue,
         work: Work,
         *,
-        bounds: Bounds,
+        bounds: Callable[[], Bounds],
         throttles: Throttles,
         upkeep: Upkeep,
-        max_active: int,
+        max_active: Callable[[], int],
         clock: IReactorTime,
         monotonic: Callable[[], float],
         heard: news.News,
         observer: Observer = UNOBSERVED,
         share: Share = ALONE,
     ) -> None:
+        """``bounds``, and ``max_active`` of this process, tell those that hold now."""
         self._queue = queue
         self._work = work
         self._bounds = bounds
         self._throttles = throttles
         self._upkeep = upkeep
         self._own = share
-        self._max_active = share.part(max_active)
+        self._max_active = max_active
         self._clock = clock
         self._monotonic = monotonic
         self._news = heard
@@ -89,6 +90,7 @@ class Dispatcher:
         self._runs: dict[tuple[int, int], _Run] = {}
         self._pulse = Pulse(clock)
         self._soon: IDelayedCall | None = None
+        self._spent: list[str] = []
         self._stopping = False
         self._loops: list[Deferred[None]] = []
         self._forget: Callable[[], None] = lambda: None
@@ -148,8 +150,8 @@ class Dispatcher:
         most = least = self._own.first(BATCH)
         while True:
             active = Counter(run.lease.leader.destination for run in self._runs.values())
-            room = min(self._max_active - len(self._runs), most)
-            bounds, asked = self._own.room(self._bounds, active, room)
+            room = min(self._own.part(self._max_active()) - len(self._runs), most)
+            bounds, asked = self._own.room(self._bounds(), active, room)
             taken = await self._steadily(self._take, bounds, asked) if asked > 0 else 0
             if asked <= 0 or taken < asked:
                 most = least if asked > 0 else most
@@ -160,7 +162,7 @@ class Dispatcher:
 
     async def _take(self, bounds: Bounds, room: int) -> int:
         ends_at = self._monotonic() + self._queue.lease * RELIABLE
-        groups = await self._queue.claim(bounds, room)
+        groups = await self._queue.claim(bounds, room, self._spent)
         self._observer.claimed(len(groups))
         for group in groups:
             self._begin(group, Lease(group.leader, ends_at, self._monotonic))
@@ -260,12 +262,17 @@ class Dispatcher:
         self._throttles.share(shares)
         return len(shares)
 
+    async def _count(self) -> int:
+        self._spent = await self._queue.spent(self._bounds())
+        return len(self._spent)
+
     async def _keeping(self) -> None:
         """Do for all jobs what any engine may."""
         pause = Pulse(self._clock)
         retired_at = -RETIRING
         while True:
             await self._steadily(self._share)
+            await self._steadily(self._count)
             taken_over = await self._steadily(self._queue.take_over)
             self._observer.taken_over(taken_over)
             if await self._steadily(self._upkeep.end_overdue) or taken_over:

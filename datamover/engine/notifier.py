@@ -7,6 +7,7 @@ the same id. Which notices are due, and what becomes of them, is written by ``da
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -52,6 +53,16 @@ class Secrets(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Means:
+    """What notices are sent with."""
+
+    http: Post
+    secrets: Secrets
+    settings: Transfers
+    """Of these, the pauses between attempts are taken."""
+
+
+@dataclass(frozen=True, slots=True)
 class Pace:
     """How much, how often, how long; seconds."""
 
@@ -67,9 +78,7 @@ class Notifier:
     def __init__(
         self,
         notices: Notices,
-        http: Post,
-        secrets: Secrets,
-        settings: Transfers,
+        means: Callable[[], AbstractContextManager[Means]],
         *,
         clock: IReactorTime,
         wall: Callable[[], float],
@@ -77,11 +86,9 @@ class Notifier:
         heard: news.News,
         pace: Pace = Pace(),
     ) -> None:
-        """``wall`` tells POSIX seconds; of ``settings``, the pauses between attempts are taken."""
+        """``means`` gives an attempt those that it keeps to its end; ``wall`` tells POSIX seconds."""
         self._notices = notices
-        self._http = http
-        self._secrets = secrets
-        self._settings = settings
+        self._means = means
         self._clock = clock
         self._wall = wall
         self._random = random
@@ -169,19 +176,20 @@ class Notifier:
     async def _deliver(self, notice: Notice) -> None:
         """Make one attempt, and write what came of it; what cannot be written is sent again."""
         try:
-            await self._attempt(notice)
+            with self._means() as means:
+                await self._attempt(notice, means)
         except Unavailable as error:
             log.warn(
                 "what came of the notice of job {job} is not written: {error}", job=notice.job, error=error.message
             )
 
-    async def _attempt(self, notice: Notice) -> None:
+    async def _attempt(self, notice: Notice, means: Means) -> None:
         try:
-            await self._post(notice)
+            await self._post(notice, means)
         except CancelledError:
             await self._notices.release([notice])
         except DataMoverError as error:
-            pause = backoff(notice.attempt, self._settings, self._random)
+            pause = backoff(notice.attempt, means.settings, self._random)
             if error.retry_after is not None:
                 pause = max(pause, min(error.retry_after, LONGEST_PAUSE))
             log.info(
@@ -195,10 +203,10 @@ class Notifier:
             log.info("{url} knows of the end of job {job}", url=notice.url.shown, job=notice.job)
             await self._notices.delivered(notice)
 
-    async def _post(self, notice: Notice) -> None:
+    async def _post(self, notice: Notice, means: Means) -> None:
         """Send a notice; raises what kept it from being acknowledged."""
-        signed = letter(notice, self._secrets.secret(notice.owner), self._wall())
-        posting = Deferred.fromCoroutine(self._http.post(notice.url.url, signed.body, signed.headers))
+        signed = letter(notice, means.secrets.secret(notice.owner), self._wall())
+        posting = Deferred.fromCoroutine(means.http.post(notice.url.url, signed.body, signed.headers))
         posting.addTimeout(self._pace.timeout, self._clock)
         try:
             answer = await posting

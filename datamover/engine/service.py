@@ -83,13 +83,9 @@ class EngineService(Service):
 class NoticeService(Service):
     """The notifier as a part of the running service; ``opened`` completes when the database may be used."""
 
-    def __init__(
-        self, notifier: Notifier, opened: Callable[[], Awaitable[None]], close: Callable[[], Awaitable[None]]
-    ) -> None:
-        """``close`` drops the connections that notices were sent over."""
+    def __init__(self, notifier: Notifier, opened: Callable[[], Awaitable[None]]) -> None:
         self._notifier = notifier
         self._opened = opened
-        self._close = close
         self._starting: Deferred[None] | None = None
 
     def startService(self) -> None:  # noqa: N802
@@ -114,4 +110,3 @@ class NoticeService(Service):
             starting.cancel()
             await starting
         await self._notifier.stop()
-        await self._close()

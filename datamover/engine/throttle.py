@@ -1,6 +1,6 @@
 """Limits on bytes a second, shared by every transfer that passes through one, and by the processes of a database."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -40,17 +40,23 @@ class Throttle:
 class Throttles:
     """The limits of destinations: this process has that share of each that its transfers are of all that are active."""
 
-    def __init__(self, clock: IReactorTime, bandwidths: Mapping[str, int | None]) -> None:
-        """``bandwidths``: bytes a second over all processes, None without a limit, by the destination's name."""
-        self._bandwidths = {name: rate for name, rate in bandwidths.items() if rate is not None}
-        self._throttles = {name: Throttle(clock, rate) for name, rate in self._bandwidths.items()}
+    def __init__(self, clock: IReactorTime, bandwidth: Callable[[str], int | None]) -> None:
+        """``bandwidth``: bytes a second over all processes, as it is now, None without a limit, by destination."""
+        self._clock = clock
+        self._bandwidth = bandwidth
+        self._throttles: dict[str, Throttle] = {}
 
     def of(self, destination: str) -> Throttle | None:
         """Return a destination's limit, None where it has none."""
-        return self._throttles.get(destination)
+        rate = self._bandwidth(destination)
+        if rate is None:
+            return None
+        return self._throttles.setdefault(destination, Throttle(self._clock, rate))
 
     def share(self, active: Mapping[str, tuple[int, int]]) -> None:
         """Take what is active at each destination, here and in all, for this process's share."""
         for name, throttle in self._throttles.items():
             here, everywhere = active.get(name, (0, 0))
-            throttle.rate = self._bandwidths[name] * max(here, 1) / max(everywhere, here, 1)
+            bandwidth = self._bandwidth(name)
+            if bandwidth is not None:
+                throttle.rate = bandwidth * max(here, 1) / max(everywhere, here, 1)

@@ -5,10 +5,12 @@ what it means for the next attempt is decided in ``retry``.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
+from datamover.config import Transfers
 from datamover.engine.attempt import Attempt, Done, FileAttempt, Rooms
 from datamover.engine.group import GroupAttempt
 from datamover.engine.lease import Ending, Lease, Parked
@@ -32,16 +34,17 @@ _OUTCOMES = {
 
 
 class Worker:
-    """What the dispatcher calls for each group; ``random`` returns numbers from 0 to 1."""
+    """What the dispatcher calls for each group."""
 
     def __init__(
         self,
-        rooms: Rooms,
+        rooms: Callable[[], AbstractContextManager[Rooms]],
         recorder: Recorder,
         staging: Staging,
         random: Callable[[], float],
         observer: Observer = UNOBSERVED,
     ) -> None:
+        """``rooms`` gives an attempt those that it keeps to its end; ``random`` returns numbers from 0 to 1."""
         self._observer = observer
         self._rooms = rooms
         self._recorder = recorder
@@ -50,14 +53,19 @@ class Worker:
 
     async def __call__(self, group: Group, lease: Lease) -> None:
         """Work; completes when the outcome is on disk, or when there is none to write (parked, or lost)."""
+        with self._rooms() as rooms:
+            await self._work(group, lease, rooms)
+
+    async def _work(self, group: Group, lease: Lease, rooms: Rooms) -> None:
+        settings = rooms.tools.settings
         try:
-            attempt = self._attempt(group, lease)
+            attempt = self._attempt(group, lease, rooms)
         except DataMoverError as error:
-            await self._settle(self._failed(lease, error, None))
+            await self._settle(self._failed(lease, error, None, settings))
             return
         forget = [self._recorder.watch(meter, group.leader.destination) for meter in attempt.meters]
         try:
-            outcome = await self._outcome(attempt, lease)
+            outcome = await self._outcome(attempt, lease, settings)
             await attempt.close()
             if outcome is None:
                 self._observer.attempt_ended("lost" if lease.ending is Ending.LOST else "parked", None)
@@ -73,12 +81,12 @@ class Worker:
         self._observer.attempt_ended(_OUTCOMES[outcome.state], code)
         await self._recorder.settle(outcome)
 
-    def _attempt(self, group: Group, lease: Lease) -> Attempt:
+    def _attempt(self, group: Group, lease: Lease, rooms: Rooms) -> Attempt:
         if group.leader.staged:
-            return GroupAttempt(group, lease, self._rooms, self._staging)
-        return FileAttempt(group.leader, lease, self._rooms)
+            return GroupAttempt(group, lease, rooms, self._staging)
+        return FileAttempt(group.leader, lease, rooms)
 
-    async def _outcome(self, attempt: Attempt, lease: Lease) -> Outcome | None:
+    async def _outcome(self, attempt: Attempt, lease: Lease, settings: Transfers) -> Outcome | None:
         """Return what to write; None where the lease's ending leaves that to whoever goes on."""
         if not lease.leader.placing and (lease.leader.cancelling or lease.leader.overdue):
             lease.end(Ending.CANCELLED if lease.leader.cancelling else Ending.OVERDUE)
@@ -90,15 +98,16 @@ class Worker:
             await attempt.clear()
             await attempt.abandon()
             if lease.ending is Ending.OVERDUE:
-                return self._failed(lease, DeadlineExceeded("the job's deadline has passed"), attempt)
+                return self._failed(lease, DeadlineExceeded("the job's deadline has passed"), attempt, settings)
             return Outcome(lease.leader, State.CANCELLED, lease.leader.failures, remarks=_remarks(attempt))
         except Parked:
             return None
         except DataMoverError as error:
-            outcome = self._failed(lease, error, attempt)
+            outcome = self._failed(lease, error, attempt, settings)
         except Exception:  # A bug of ours must not take the queue with it: told, logged, tried again.
             log.failure("job {job}: a bug", job=lease.leader.job, transfer=lease.leader.id)
-            outcome = self._failed(lease, InternalError("an error of the service itself; its log has more"), attempt)
+            bug = InternalError("an error of the service itself; its log has more")
+            outcome = self._failed(lease, bug, attempt, settings)
         else:
             return self._completed(lease, attempt, done)
         if outcome.state is State.FAILED or not (outcome.checkpoint or outcome.placing):
@@ -119,7 +128,7 @@ class Worker:
             remarks=(*_remarks(attempt), *done.remarks),
         )
 
-    def _failed(self, lease: Lease, error: DataMoverError, attempt: Attempt | None) -> Outcome:
+    def _failed(self, lease: Lease, error: DataMoverError, attempt: Attempt | None, settings: Transfers) -> Outcome:
         leader = lease.leader
         before = leader.checkpoint.offset if leader.checkpoint else 0
         checkpoint = attempt.checkpoint if attempt else None
@@ -128,7 +137,7 @@ class Worker:
             failures=leader.failures,
             max_attempts=leader.max_attempts,
             forward=checkpoint is not None and checkpoint.offset > before,
-            settings=self._rooms.tools.settings,
+            settings=settings,
             random=self._random,
         )
         log.warn(

@@ -7,7 +7,7 @@ Every method raises Unavailable while the database is away, and has then changed
 from collections.abc import Mapping
 from typing import Any
 
-from datamover.errors import ExpiredJob, InvalidState, UnknownJob
+from datamover.errors import ExpiredJob, InvalidRequest, InvalidState, UnknownJob
 from datamover.jobs import news
 from datamover.jobs.database import Cursor, Database, Json, Row
 from datamover.jobs.sql import Queries
@@ -112,9 +112,20 @@ class JobControl:
 
         await self._database.transaction(do)
 
-    async def drain(self) -> None:
-        """Have every process that runs now take nothing new; those that are started later do."""
-        await self._database.execute(self._queries["drain"])
+    async def drain(self, node: str | None = None, *, draining: bool = True) -> None:
+        """Have every process that runs now, or those of one name, take nothing new; or take work again.
+
+        Processes that are started later take work. Raises InvalidRequest for a name that no process has.
+        """
+
+        async def do(cursor: Cursor) -> None:
+            found = await cursor.fetch(self._queries["drain"], {"node": node, "draining": draining})
+            if node is not None and not found:
+                raise InvalidRequest(f"node: no process is called {node!r}: service.status names those that run")
+            if not draining:
+                await self._notify(cursor, news.WORK)
+
+        await self._database.transaction(do)
 
     # What they share ------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from datamover import config
+from datamover import config, secret_files
 from datamover.errors import ConfigError, StartError, Unavailable
 from datamover.jobs.connection import AWAY, Connection, Json, Parameters, Row
 from datamover.jobs.listening import Listening, persist
@@ -342,7 +342,9 @@ def given(settings: config.Database) -> Callable[[], Awaitable[str]]:
         if settings.password_file is None:
             return url
         try:
-            password = settings.password_file.read_text("utf-8").rstrip("\r\n")
+            password = secret_files.read(settings.password_file).decode("utf-8").rstrip("\r\n")
+        except secret_files.Unusable as error:
+            raise StartError(f"database.password_file: {error.reason}") from None
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
             raise StartError(f"database.password_file: {settings.password_file}: {reason}") from None

@@ -43,8 +43,9 @@ class News:
 
     def start(self) -> Awaitable[object]:
         """Begin to listen; completes when the database was asked to. Ends with the database's ``close``."""
-        return self._database.listen(CHANNEL, self._tell, lambda: self._tell(""))
+        return self._database.listen(CHANNEL, self.tell, lambda: self.tell(""))
 
-    def _tell(self, word: str) -> None:
+    def tell(self, word: str) -> None:
+        """Have everyone in this process hear a word."""
         for hearer in list(self._hearers):
             hearer(word)

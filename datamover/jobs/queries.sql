@@ -47,8 +47,8 @@ INSERT INTO notices (job, owner, url, sealed, host)
 VALUES (%(job)s, %(owner)s, %(url)s, %(sealed)s, %(host)s);
 
 -- name: read_queued
-SELECT coalesce(sum(files_total - files_completed - files_failed - files_cancelled), 0)::bigint AS files
-FROM jobs WHERE finished_at IS NULL;
+SELECT owner, sum(files_total - files_completed - files_failed - files_cancelled)::bigint AS files
+FROM jobs WHERE finished_at IS NULL GROUP BY owner;
 
 -- name: insert_event
 INSERT INTO events (job, owner, file, kind, details)
@@ -89,7 +89,7 @@ FROM transfers WHERE state IN ('PENDING', 'PREPARING', 'IN_PROGRESS') AND leader
 GROUP BY destination ORDER BY destination;
 
 -- name: read_nodes
-SELECT name, roles, heartbeat_at, active FROM nodes
+SELECT name, roles, heartbeat_at, active, draining FROM nodes
 WHERE heartbeat_at > now() - %(lease)s * interval '1 second' ORDER BY name, started_at;
 
 -- name: read_rate
@@ -139,6 +139,16 @@ CROSS JOIN LATERAL (
            count(*) FILTER (WHERE a.source_host = t.source_host)::integer AS host, count(*)::integer AS total
     FROM transfers a WHERE a.node IS NOT NULL) AS active;
 
+-- name: read_moved
+-- Bytes of each of these owners' files that came into place within a day, and of those that move, as large as they are
+-- known to be.
+SELECT o.owner, (
+    (SELECT coalesce(sum(size), 0) FROM transfers t
+     WHERE t.owner = o.owner AND t.state = 'COMPLETED' AND t.finished_at > now() - interval '1 day')
+    + (SELECT coalesce(sum(greatest(size, expected_size, bytes_done)), 0) FROM transfers a
+       WHERE a.owner = o.owner AND a.node IS NOT NULL))::bigint AS bytes
+FROM unnest(%(owners)s::text[]) AS o (owner);
+
 -- name: read_active
 SELECT t.id, t.job, t.index, j.owner, t.source_url, t.source_member, t.source_destination, t.source_path, t.destination,
        coalesce(t.target, t.path) AS path, t.state, coalesce(t.size, t.expected_size) AS size, t.bytes_done, t.rate,
@@ -187,7 +197,7 @@ UPDATE sides SET held = NULL, failures = 0, closed_until = NULL, error = NULL WH
 SELECT name, held, failures, closed_until, error FROM sides WHERE held IS NOT NULL OR closed_until IS NOT NULL;
 
 -- name: drain
-UPDATE nodes SET draining = true;
+UPDATE nodes SET draining = %(draining)s WHERE coalesce(%(node)s = name, true) RETURNING name;
 
 -- name: retry_failed
 -- The whole placement group of a file that failed; what an earlier attempt proved stays usable.
@@ -252,6 +262,7 @@ UPDATE transfers SET lease_until = now() WHERE node = %(node)s;
 SELECT pg_advisory_xact_lock(hashtext('datamover.claim'));
 
 -- name: claim
+-- Of owners who have spent their bytes of the day nothing is taken but what is cancelled, to remove what is left of it.
 -- The queue has lanes: what one owner moves from one host to one destination. Each lane is looked at from its front, so
 -- that one which is full, held or broken costs the others nothing. Within a priority the owners take turns.
 WITH RECURSIVE lanes AS (
@@ -273,14 +284,18 @@ WITH RECURSIVE lanes AS (
     SELECT l.*,
            least(limits.max_active, CASE WHEN d.closed_until IS NOT NULL THEN 1 END)
                - (SELECT count(*) FROM active a WHERE a.destination = l.destination) AS destination_free,
-           %(per_owner)s - (SELECT count(*) FROM active a WHERE a.owner = l.owner) AS owner_free,
+           coalesce(q.max_active, %(per_owner)s) - (SELECT count(*) FROM active a WHERE a.owner = l.owner) AS owner_free,
            least(%(per_source_host)s, CASE WHEN h.closed_until IS NOT NULL THEN 1 END)
                - (SELECT count(*) FROM active a WHERE a.source_host = l.source_host) AS host_free,
            (SELECT count(*) FROM active a WHERE a.owner = l.owner) AS owner_active
     FROM lanes l JOIN limits USING (destination)
     LEFT JOIN sides d ON d.name = 'place ' || l.destination
     LEFT JOIN sides h ON h.name = l.source_host
+    LEFT JOIN unnest(%(owners)s::text[], %(quotas)s::integer[]) AS q (owner, max_active) ON q.owner = l.owner
     WHERE d.held IS NULL AND h.held IS NULL
+      AND (l.owner <> ALL (%(spent)s::text[])
+           OR EXISTS (SELECT FROM transfers c WHERE c.owner = l.owner AND c.cancelling AND c.state = 'PENDING'))
+      AND (l.source_host NOT LIKE 'place %%' OR substr(l.source_host, 7) = ANY (%(destinations)s))
       AND coalesce(d.closed_until <= now(), true) AND coalesce(h.closed_until <= now(), true)
 ), front AS (
     SELECT o.destination, o.owner, o.source_host, o.destination_free, o.owner_free, o.host_free, o.owner_active,
@@ -289,6 +304,7 @@ WITH RECURSIVE lanes AS (
         SELECT t.id, t.job, t.index, t.priority FROM transfers t
         WHERE t.destination = o.destination AND t.owner = o.owner AND t.source_host = o.source_host
           AND t.state = 'PENDING' AND t.leader = t.index AND NOT t.paused AND t.next_attempt_at <= now()
+          AND (t.cancelling OR t.owner <> ALL (%(spent)s::text[]))
           AND NOT EXISTS (SELECT FROM transfers older WHERE older.destination = t.destination
                           AND older.target = t.target AND older.job < t.job
                           AND older.state IN ('PENDING', 'PREPARING', 'IN_PROGRESS'))
@@ -609,6 +625,27 @@ UPDATE notices SET state = 'DUE', attempt = 0, lease = lease + 1, next_attempt_a
 WHERE job = %(job)s AND state <> 'WAITING'
 RETURNING job;
 
+-- The audit trail --------------------------------------------------------------------------------------------------
+
+-- name: insert_audit
+INSERT INTO audit (at, who, origin, action, subject, outcome)
+SELECT d.at, d.who, d.origin, d.action, d.subject, d.outcome
+FROM ROWS FROM (jsonb_to_recordset(%(deeds)s) AS (at timestamptz, who text, origin text, action text, subject text,
+                                                  outcome text)) WITH ORDINALITY
+     AS d (at, who, origin, action, subject, outcome, position)
+ORDER BY d.position;
+
+-- name: read_audit
+SELECT cursor, at, who, origin, action, subject, outcome FROM audit
+WHERE cursor > %(after)s AND transaction < pg_snapshot_xmin(pg_current_snapshot())
+ORDER BY cursor LIMIT %(limit)s;
+
+-- name: read_newest_audit
+SELECT cursor, at, who, origin, action, subject, outcome FROM audit ORDER BY cursor DESC LIMIT %(limit)s;
+
+-- name: forget_audit
+DELETE FROM audit WHERE at < now() - %(retention)s * interval '1 second';
+
 -- Figures ------------------------------------------------------------------------------------------------------
 
 -- What is watched. Nothing here counts further than %(most)s rows, or reads what is neither waiting nor running.
@@ -677,6 +714,33 @@ UPDATE events SET transaction = pg_current_xact_id() WHERE transaction >= pg_sna
 -- name: skip_numbers
 SELECT setval('jobs_id_seq', least(last_value + 1000000, 2147483647)),
        setval('events_cursor_seq', (SELECT last_value + 1000000000 FROM events_cursor_seq)) FROM jobs_id_seq;
+
+-- name: reseal_proof
+UPDATE installation SET proof = %(proof)s;
+
+-- name: read_sealed_transfers
+SELECT id, source_sealed AS sealed FROM transfers
+WHERE source_sealed IS NOT NULL AND id > %(after)s ORDER BY id LIMIT %(limit)s;
+
+-- name: reseal_transfers
+-- Never waits for a row that somebody changes: it is looked at again.
+WITH sealed AS (
+    SELECT id, sealed FROM unnest(%(ids)s::bigint[], %(sealed)s::bytea[]) AS s (id, sealed)
+), locked AS (
+    SELECT t.id FROM transfers t JOIN sealed USING (id) FOR UPDATE OF t SKIP LOCKED
+)
+UPDATE transfers t SET source_sealed = s.sealed FROM sealed s JOIN locked USING (id) WHERE t.id = s.id;
+
+-- name: read_sealed_notices
+SELECT job AS id, sealed FROM notices WHERE sealed IS NOT NULL AND job > %(after)s ORDER BY job LIMIT %(limit)s;
+
+-- name: reseal_notices
+WITH fresh AS (
+    SELECT job, sealed FROM unnest(%(ids)s::integer[], %(sealed)s::bytea[]) AS s (job, sealed)
+), locked AS (
+    SELECT n.job FROM notices n JOIN fresh USING (job) FOR UPDATE OF n SKIP LOCKED
+)
+UPDATE notices n SET sealed = f.sealed FROM fresh f JOIN locked USING (job) WHERE n.job = f.job;
 
 -- name: notify
 SELECT pg_notify('datamover', %(news)s);

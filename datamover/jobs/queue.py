@@ -103,8 +103,19 @@ class Queue:
 
     # Taking work ----------------------------------------------------------------------------------------------
 
-    async def claim(self, bounds: Bounds, room: int) -> list[Group]:
-        """Take at most ``room`` groups, as ``bounds`` allows: by priority, owners taking turns, oldest first."""
+    async def spent(self, bounds: Bounds) -> list[str]:
+        """Return the owners who have had their bytes of the day."""
+        most = bounds.bytes_per_day()
+        if not most:
+            return []
+        found = await self._database.fetch(self._queries["read_moved"], {"owners": list(most)})
+        return [row["owner"] for row in found if row["bytes"] >= most[row["owner"]]]
+
+    async def claim(self, bounds: Bounds, room: int, spent: Sequence[str] = ()) -> list[Group]:
+        """Take at most ``room`` groups, as ``bounds`` allows: by priority, owners taking turns, oldest first.
+
+        Nothing of the owners who have ``spent`` their bytes of the day, but what is cancelled.
+        """
 
         async def take(cursor: Cursor) -> list[Group]:
             await cursor.execute(self._queries["serialise_claims"])
@@ -115,6 +126,9 @@ class Queue:
                     "limits": list(bounds.destinations.values()),
                     "max_active": bounds.total,
                     "per_owner": bounds.per_owner,
+                    "owners": list(bounds.owners),
+                    "quotas": [bounds.active_of(owner) for owner in bounds.owners],
+                    "spent": list(spent),
                     "per_source_host": bounds.per_source_host,
                     "room": room,
                     "node": self._node,

@@ -20,7 +20,6 @@ from datamover.registry.urls import WebUrl, shown
 LARGEST_SIZE = 2**53
 """Bytes: what a double tells exactly."""
 FILE_KEYS = frozenset({"source", "destination", "path", "checksum", "size"})
-NOT_YET: frozenset[str] = frozenset()
 HEX_DIGITS = {"sha256": 64, "sha512": 128, "sha1": 40, "md5": 32}
 PLACE_SCHEMES = frozenset({"file", "sftp", "scp"})
 
@@ -251,7 +250,5 @@ def known_keys(table: Mapping[str, Any], known: frozenset[str], prefix: str) -> 
     if table.keys() <= known:
         return
     for key in table:
-        if key in NOT_YET and not prefix:
-            raise InvalidRequest(f"{key}: is not available yet")
         if key not in known:
             raise InvalidRequest(f"{prefix}{key}: unknown key; there are: {', '.join(sorted(known))}")

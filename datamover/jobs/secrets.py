@@ -1,23 +1,82 @@
-"""What rows must keep secret: sealed with the service's key, which is a file and never in the database."""
+"""What rows must keep secret: sealed with the service's key, which is a file and never in the database.
 
-import os
-import stat
-import tempfile
-from functools import cached_property
+The file's first line is the key that seals. While it is being changed for another (``rotation``) there are further
+lines, of a word and a key: ``next`` will seal, ``old`` has sealed; all of them open.
+"""
+
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cryptography.fernet import Fernet, InvalidToken
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from twisted.logger import Logger
 
-from datamover.credentials import handed_over
 from datamover.errors import StartError
+from datamover.secret_files import Unusable, make, read
+
+log = Logger()
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRing:
+    """The keys of a file."""
+
+    sealing: bytes
+    next: bytes | None = None
+    old: tuple[bytes, ...] = ()
+
+    @classmethod
+    def new(cls) -> "KeyRing":
+        return cls(Fernet.generate_key())
+
+    @classmethod
+    def parse(cls, content: bytes) -> "KeyRing":
+        """Read a file's content; raises ValueError for what is none."""
+        first, *rest = content.split(b"\n")
+        ring = cls(first.strip())
+        for line in filter(None, map(bytes.strip, rest)):
+            word, _, key = line.partition(b" ")
+            if word == b"next" and ring.next is None:
+                ring = replace(ring, next=key)
+            elif word == b"old":
+                ring = replace(ring, old=(*ring.old, key))
+            else:
+                raise ValueError("a line is neither next nor old")
+        for key in ring.keys:
+            Fernet(key)
+        return ring
+
+    @property
+    def keys(self) -> tuple[bytes, ...]:
+        """Those that open; the first seals."""
+        return (self.sealing, *(() if self.next is None else (self.next,)), *self.old)
+
+    def content(self) -> bytes:
+        lines = [
+            self.sealing,
+            *(() if self.next is None else (b"next " + self.next,)),
+            *(b"old " + k for k in self.old),
+        ]
+        return b"\n".join(lines) + b"\n"
+
+    def prepared(self) -> "KeyRing":
+        """Return a ring with a key that will seal."""
+        return self if self.next is not None else replace(self, next=Fernet.generate_key())
+
+    def turned(self) -> "KeyRing":
+        """Return a ring that seals with the next key."""
+        if self.next is None:
+            return self
+        return KeyRing(self.next, None, (self.sealing, *self.old))
 
 
 class Cipher:
     """Seals text with the key of one file (Fernet: AES-128-CBC with HMAC-SHA256)."""
 
-    def __init__(self, fernet: Fernet, path: Path) -> None:
-        self._fernet = fernet
+    def __init__(self, ring: KeyRing, path: Path) -> None:
+        self.ring = ring
         self._path = path
+        self._sealing = Fernet(ring.sealing)
+        self._opening = MultiFernet([Fernet(key) for key in ring.keys])
 
     @classmethod
     def from_file(cls, path: Path) -> "Cipher":
@@ -27,30 +86,34 @@ class Cipher:
         """
         try:
             if not path.exists():
-                _make(path)
-            with path.open("rb") as file:
-                mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-                content = file.read(1024)
+                make(path, KeyRing.new().content())
+            content = read(path)
         except OSError as error:
             raise StartError(f"service.key_file: {path}: {error.strerror}") from None
-        if mode & 0o077 and not handed_over(path):
-            raise StartError(
-                f"service.key_file: {path} has permissions {mode:04o}, so others may read it: run chmod 0600 {path}"
-            )
+        except Unusable as error:
+            raise StartError(f"service.key_file: {error.reason}") from None
         try:
-            return cls(Fernet(content.strip()), path)
+            return cls(KeyRing.parse(content), path)
         except ValueError:
             raise StartError(
                 f"service.key_file: {path} is not a key: restore it from a backup, or name another file"
             ) from None
 
     def seal(self, text: str) -> bytes:
-        return self._fernet.encrypt(text.encode())
+        return self._sealing.encrypt(text.encode())
+
+    def current(self, sealed: bytes) -> bool:
+        """Tell whether something is sealed with the key that seals now."""
+        try:
+            self._sealing.decrypt(sealed)
+        except InvalidToken:
+            return False
+        return True
 
     def open(self, sealed: bytes) -> str:
         """Return what was sealed. Raises StartError for what another key sealed."""
         try:
-            return self._fernet.decrypt(sealed).decode()
+            return self._opening.decrypt(sealed).decode()
         except InvalidToken:
             raise StartError(
                 f"service.key_file: {self._path} is not the key that the database's rows were sealed with: "
@@ -59,39 +122,34 @@ class Cipher:
 
 
 class KeyFile:
-    """The key that rows are sealed with, read (or made) when it is first needed: by then as the service's own user."""
+    """The key, read (or made) when it is first needed, by then as the service's own user, and again when it changes."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-
-    @cached_property
-    def _cipher(self) -> Cipher:
-        return Cipher.from_file(self._path)
+        self._cipher: Cipher | None = None
+        self._seen: tuple[int, int, int] | None = None
 
     def seal(self, text: str) -> bytes:
-        return self._cipher.seal(text)
+        return self._current().seal(text)
 
     def open(self, sealed: bytes) -> str:
-        return self._cipher.open(sealed)
+        return self._current().open(sealed)
 
+    def _current(self) -> Cipher:
+        seen = self._look()
+        if self._cipher is None or (seen is not None and seen != self._seen):
+            try:
+                self._cipher = Cipher.from_file(self._path)
+            except StartError as error:
+                if self._cipher is None:
+                    raise
+                log.warn("the key is left as it was: {error}", error=error.message)
+            self._seen = seen or self._look()
+        return self._cipher
 
-def _make(path: Path) -> None:
-    """Write a new key, whole or not at all, unless another process was faster."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(Fernet.generate_key() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+    def _look(self) -> tuple[int, int, int] | None:
         try:
-            os.link(temporary, path)
-        except FileExistsError:
-            return
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    finally:
-        os.unlink(temporary)
+            status = self._path.stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns, status.st_size

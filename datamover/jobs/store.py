@@ -4,7 +4,8 @@ The engine's half (claims, leases, outcomes) is ``datamover.jobs.queue``. Every 
 database is away; one that changes something has then changed nothing, unless the message says otherwise.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from math import inf
@@ -55,18 +56,20 @@ class JobStore(JobControl):
         cipher: rows.Seal,
         heard: news.News,
         clock: IReactorTime,
-        bounds: Bounds,
+        bounds: Callable[[], Bounds],
         lease: float = LEASE,
     ) -> None:
+        """``bounds`` tells those that hold now."""
         super().__init__(database)
         self._cipher = cipher
         self._news = heard
         self._clock = clock
         self._bounds = bounds
         self._lease = lease
-        self._counted: int | None = None
+        self._counted: Counter[str] | None = None
+        """Files that wait, by their owner, at the last count; and since then."""
         self._recount = 0.0
-        self._since = 0
+        self._since: Counter[str] = Counter()
         self._asking: Batch[_Asked, list[Submitted]] = Batch(self._store_each, TOGETHER)
 
     @property
@@ -80,7 +83,8 @@ class JobStore(JobControl):
 
         Raises RequestIdConflict where a request_id was used for another request, and QueueFull.
         """
-        await self._check_queue(sum(len(job.files) for job in jobs))
+        for owner in {job.owner for job in jobs}:
+            await self._check_queue(owner, sum(len(job.files) for job in jobs if job.owner == owner))
         files = [await self._columns(job) for job in jobs]
         asked = _Asked(jobs, files)
         if len(jobs) + sum(map(len, files)) > FEW:
@@ -131,30 +135,33 @@ class JobStore(JobControl):
                 await cursor.execute(self._queries["insert_notice"], notice)
         return made
 
-    async def _check_queue(self, more: int) -> None:
+    async def _check_queue(self, owner: str, more: int) -> None:
         """Raise QueueFull where too many files wait already."""
         if self._counted is None or self._clock.seconds() >= self._recount:
             self._counted = await self._count()
-        if self._counted + self._since + more > self._bounds.queued:
-            raise QueueFull(
-                f"{self._counted + self._since} files wait already, and [limits] queued allows {self._bounds.queued}: "
-                "ask again later"
-            )
-        self._since += more
+        bounds = self._bounds()
+        waiting = self._counted.total() + self._since.total(), self._counted[owner] + self._since[owner]
+        for what, files, most in (
+            ("[limits]", waiting[0], bounds.queued),
+            (f"[clients.{owner}]", waiting[1], bounds.quota(owner).queued),
+        ):
+            if most is not None and files + more > most:
+                raise QueueFull(f"{files} files wait already, and {what} queued allows {most}: ask again later")
+        self._since[owner] += more
 
-    async def _count(self) -> int:
+    async def _count(self) -> Counter[str]:
         """Count the files that wait: once a second, or as seldom as makes it a small part of the work.
 
         Meanwhile others go on with the count before.
         """
-        began, before, self._recount = self._clock.seconds(), self._since, inf
+        began, before, self._recount = self._clock.seconds(), self._since.copy(), inf
         try:
             found = await self._database.fetch(self._queries["read_queued"])
         finally:
             now = self._clock.seconds()
             self._recount = now + max(POLL, COUNTING * (now - began))
-        self._since -= before
-        return int(found[0]["files"])
+        self._since.subtract(before)
+        return Counter({row["owner"]: int(row["files"]) for row in found})
 
     async def _columns(self, job: NewJob) -> list[dict[str, Any]]:
         """Return the rows of a job's files; many are made a slice at a time, between other calls."""
@@ -259,7 +266,7 @@ class JobStore(JobControl):
         return await self._database.fetch(self._queries["read_queue"])
 
     async def nodes(self) -> list[dict[str, Any]]:
-        """Return name, roles, heartbeat_at and active of the processes that are alive."""
+        """Return name, roles, heartbeat_at, active and draining of the processes that are alive."""
         return await self._database.fetch(self._queries["read_nodes"], {"lease": self._lease})
 
     async def sides(self) -> list[dict[str, Any]]:
@@ -311,7 +318,12 @@ class JobStore(JobControl):
     async def _waiting_for(self, job: int) -> str | None:
         parameters = {"job": job, "lease": self._lease, "counted": COUNTED}
         found = await self._database.fetch(self._queries["read_waiting"], parameters)
-        return waiting_for(found[0], self._bounds) if found else None
+        if not found:
+            return None
+        bounds, owner, moved = self._bounds(), found[0]["owner"], 0
+        if bounds.quota(owner).bytes_per_day is not None:
+            moved = (await self._database.fetch(self._queries["read_moved"], {"owners": [owner]}))[0]["bytes"]
+        return waiting_for(found[0], bounds, moved)
 
     async def _word(self, seconds: float, words: set[str] | None) -> None:
         """Wait for one of ``words`` (any, if None), ``seconds`` at most."""

@@ -3,7 +3,7 @@
 Harmless when several do it at once. Every method raises Unavailable while the database is away.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from datamover.errors import DeadlineExceeded
 from datamover.jobs import news
@@ -17,10 +17,16 @@ DAY = 86_400.0
 class Upkeep:
     """For the whole database."""
 
-    def __init__(self, database: Database, retention: float = 90 * DAY) -> None:
-        """``retention``: seconds that a job which has ended stays readable."""
+    def __init__(
+        self,
+        database: Database,
+        retention: Callable[[], float] = lambda: 90 * DAY,
+        audited: Callable[[], float] = lambda: 365 * DAY,
+    ) -> None:
+        """``retention`` tells the seconds that a job which has ended stays readable, ``audited`` those of a deed."""
         self._database = database
         self._retention = retention
+        self._audited = audited
         self._queries = Queries.load()
 
     async def end_overdue(self) -> int:
@@ -53,10 +59,13 @@ class Upkeep:
         return len(files)
 
     async def retire(self) -> int:
-        """Forget jobs that ended longer ago than the retention, but for their owner; return how many."""
+        """Forget jobs that ended longer ago than the retention, but for their owner; return how many.
+
+        Old deeds are forgotten with them.
+        """
 
         async def do(cursor: Cursor) -> Sequence[int]:
-            found = await cursor.fetch(self._queries["read_retired"], {"retention": self._retention})
+            found = await cursor.fetch(self._queries["read_retired"], {"retention": self._retention()})
             jobs = [row["id"] for row in found]
             if jobs:
                 await cursor.execute(self._queries["forget_events"], {"jobs": jobs})
@@ -64,9 +73,10 @@ class Upkeep:
                 await cursor.execute(self._queries["insert_events"], {"events": Json(told)})
                 await cursor.execute(self._queries["retire"], {"jobs": jobs})
                 await cursor.execute(self._queries["forget_jobs"], {"jobs": jobs})
-            await cursor.execute(self._queries["forget_old_events"], {"retention": self._retention})
+            await cursor.execute(self._queries["forget_old_events"], {"retention": self._retention()})
             return jobs
 
+        await self._database.execute(self._queries["forget_audit"], {"retention": self._audited()})
         retired = 0
         while some := await self._database.transaction(do):
             retired += len(some)

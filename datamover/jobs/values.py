@@ -117,6 +117,12 @@ def place_side(destination: str) -> str:
     return f"place {destination}"
 
 
+def place_of(side: str) -> str | None:
+    """Return the registered place that a side is, None for a host."""
+    kind, _, name = side.partition(" ")
+    return name if kind == "place" else None
+
+
 SourceRef = UrlSource | PlaceSource | DatasetSource
 
 

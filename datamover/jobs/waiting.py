@@ -6,9 +6,21 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from datamover.jobs.rows import Row
+from datamover.jobs.values import place_of
 
 COUNTED = 100
 """Transfers that stand before another are counted up to here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What one owner may have of it; None: no bound of its own."""
+
+    queued: int | None = None
+    """Files that may wait."""
+    max_active: int | None = None
+    bytes_per_day: int | None = None
+    """Of files that came into place in the last 24 hours, and of those that move."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,21 +34,37 @@ class Bounds:
     per_source_host: int = 32
     queued: int = 1_000_000
     """Files that may wait; more are refused."""
+    owners: Mapping[str, Quota] = field(default_factory=dict)
+    """Of those who have one."""
+
+    def quota(self, owner: str) -> Quota:
+        return self.owners.get(owner, Quota())
+
+    def active_of(self, owner: str) -> int:
+        """Return how many transfers of an owner may be active."""
+        own = self.quota(owner).max_active
+        return self.per_owner if own is None else min(own, self.per_owner)
+
+    def bytes_per_day(self) -> dict[str, int]:
+        """Return the bytes of the day, by those who have that bound."""
+        found = {owner: quota.bytes_per_day for owner, quota in self.owners.items()}
+        return {owner: most for owner, most in found.items() if most is not None}
 
 
-def waiting_for(row: Row, bounds: Bounds) -> str:
-    """Say why a transfer waits, from what ``read_waiting`` told."""
-    name = row["destination"]
+def waiting_for(row: Row, bounds: Bounds, moved: int = 0) -> str:
+    """Say why a transfer waits, from what ``read_waiting`` told; ``moved``: bytes of its owner in the last day."""
+    for name in (row["destination"], place_of(row["source_host"])):
+        if name is not None and name not in bounds.destinations:
+            return f"destination {name}: no longer in the configuration"
     more = " or more" if row["ahead"] >= COUNTED else ""
     ahead = f", {min(row['ahead'], COUNTED)}{more} ahead" if row["ahead"] else ""
     return (
         _stopped(row, bounds)
         or _broken(row)
+        or _spent(row, bounds, moved)
         or _full(row, bounds, ahead)
         or (f"job {row['behind']}, which has the same target" if row["behind"] else None)
         or f"an engine to take it up{ahead}"
-        if name in bounds.destinations
-        else f"destination {name}: no longer in the configuration"
     )
 
 
@@ -66,12 +94,20 @@ def _broken(row: Row) -> str | None:
     return None
 
 
+def _spent(row: Row, bounds: Bounds, moved: int) -> str | None:
+    """What the owner has had of the day."""
+    most = bounds.quota(row["owner"]).bytes_per_day
+    if most is None or moved < most:
+        return None
+    return f"client {row['owner']}: {moved} bytes moved in the last 24 hours, and bytes_per_day allows {most}"
+
+
 def _full(row: Row, bounds: Bounds, ahead: str) -> str | None:
     """What is busy with other transfers."""
     for what, active, most in (
         (f"destination {row['destination']}", row["active"], bounds.destinations[row["destination"]]),
         (f"source {row['source_host'].partition(' ')[2]}", row["host_active"], bounds.per_source_host),
-        (f"owner {row['owner']}", row["owner_active"], bounds.per_owner),
+        (f"owner {row['owner']}", row["owner_active"], bounds.active_of(row["owner"])),
         ("the service", row["total"], bounds.total),
     ):
         if active >= most:

@@ -36,7 +36,7 @@ class EngineProcesses(Service):
     def __init__(
         self,
         reactor: Any,
-        settings: Config,
+        settings: Callable[[], Config],
         *,
         opened: Callable[[], Awaitable[None]],
         bury: Bury,
@@ -45,7 +45,9 @@ class EngineProcesses(Service):
         logged: Callable[[int, Mapping[str, Any]], None],
         give_up: Callable[[str], None],
     ) -> None:
-        """``counts`` is told what all of them count, ``ended`` of each that ended by itself.
+        """``settings`` tells those in force when a process starts.
+
+        ``counts`` is told what all of them count, ``ended`` of each that ended by itself.
 
         ``logged`` takes a process id and a line of its log; ``give_up`` a sentence, where none can ever work.
         """
@@ -58,6 +60,7 @@ class EngineProcesses(Service):
         self._logged = logged
         self._give_up = give_up
         self._children: dict[int, Child] = {}
+        self._renewed: set[Child] = set()
         self._keeping: list[Deferred[None]] = []
         self._has_worked = False
 
@@ -73,7 +76,7 @@ class EngineProcesses(Service):
 
     @property
     def _wanted(self) -> int:
-        return self._settings.service.engine_processes
+        return self._settings().service.engine_processes
 
     def startService(self) -> None:  # noqa: N802
         super().startService()
@@ -84,6 +87,12 @@ class EngineProcesses(Service):
     def stopService(self) -> "Deferred[None]":  # noqa: N802
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
+
+    def renew(self) -> None:
+        """Have each process hand back its work, and start anew by the settings in force."""
+        for child in self._children.values():
+            self._renewed.add(child)
+            child.end()
 
     async def _stop(self) -> None:
         keeping, self._keeping = self._keeping, []
@@ -110,6 +119,9 @@ class EngineProcesses(Service):
                     pause=pause,
                 )
             else:
+                if child in self._renewed:
+                    self._renewed.discard(child)
+                    continue
                 if self._reactor.seconds() - began > STEADY:
                     pauses = _pauses()
                 pause = next(pauses)
@@ -133,7 +145,7 @@ class EngineProcesses(Service):
 
     async def _run(self, number: int) -> Child:
         """Run one process to its end, and return it; cancelling has it end in order."""
-        brief = Brief(str(uuid.uuid4()), Share(number, self._wanted), self._settings)
+        brief = Brief(str(uuid.uuid4()), Share(number, self._wanted), self._settings())
         child = self._children[number] = Child(self._reactor, brief, hear=self._hear, logged=self._logged)
         try:
             await child.ended()

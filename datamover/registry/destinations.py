@@ -46,6 +46,8 @@ class Destination:
     file_mode: int
     directory_mode: int
     pool: Pool = field(repr=False)
+    basis: tuple[Any, ...] = field(default=(), repr=False)
+    """What the pool was made of: of the same it may be shared with another registry."""
 
     def at(self, side: Scope) -> Place:
         """Return the place as seen from ``side``, SOURCE or DESTINATION."""
@@ -84,16 +86,24 @@ class Registry:
         http: UrlReader | None = None,
         *,
         protocols: Iterable[PlaceProtocol] = PLACES,
+        before: "Registry | None" = None,
     ) -> "Registry":
-        """Check every ``[destinations.NAME]``; raises ConfigError naming file, key, value and what was expected."""
+        """Check every ``[destinations.NAME]``; raises ConfigError naming file, key, value and what was expected.
+
+        A destination that is reached as one of ``before`` was shares its connections.
+        """
         by_scheme = {scheme: protocol for protocol in protocols for scheme in protocol.schemes}
         destinations = [
-            _destination(name, table, config, by_scheme, reactor) for name, table in config.destinations.items()
+            _destination(name, table, config, by_scheme, reactor, before) for name, table in config.destinations.items()
         ]
         return cls(destinations, reactor, http)
 
     def names(self) -> tuple[str, ...]:
         return tuple(self._destinations)
+
+    @property
+    def pools(self) -> tuple[Pool, ...]:
+        return tuple(destination.pool for destination in self._destinations.values())
 
     def get(self, name: str) -> Destination:
         """Return one destination; raises UnknownDestination."""
@@ -101,6 +111,10 @@ class Registry:
             return self._destinations[name]
         except KeyError:
             raise UnknownDestination(f"destination {name!r} is not registered") from None
+
+    def bandwidth(self, name: str) -> int | None:
+        """Return a destination's bytes a second, None without a bound, or without the destination."""
+        return self._destinations[name].bandwidth if name in self._destinations else None
 
     def locate(self, host: str, user: str | None, path: str) -> tuple[Destination, str] | None:
         """Return the destination that ``[user@]host`` and ``path`` mean, and the path below its root, not yet checked.
@@ -156,7 +170,12 @@ class Registry:
 
 
 def _destination(
-    name: str, table: DestinationTable, config: Config, by_scheme: Mapping[str, PlaceProtocol], reactor: Any
+    name: str,
+    table: DestinationTable,
+    config: Config,
+    by_scheme: Mapping[str, PlaceProtocol],
+    reactor: Any,
+    before: Registry | None,
 ) -> Destination:
     file, key = str(config.path or "the built-in configuration"), f"destinations.{name}"
     protocol = _protocol(table.url, by_scheme, f"{file}: {key}.url")
@@ -169,6 +188,8 @@ def _destination(
         connect_timeout=config.transfers.connect_timeout,
         idle_timeout=config.transfers.idle_timeout,
     )
+    basis = (protocol.name, settings, options)
+    earlier = before.get(name) if before and name in before.names() else None
     return Destination(
         name=name,
         description=table.description,
@@ -182,7 +203,8 @@ def _destination(
         verify=table.verify,
         file_mode=table.file_mode,
         directory_mode=table.directory_mode,
-        pool=protocol.open(settings, options, reactor),
+        pool=earlier.pool if earlier and earlier.basis == basis else protocol.open(settings, options, reactor),
+        basis=basis,
     )
 
 

@@ -13,6 +13,7 @@ from datamover import config
 from datamover.errors import AuthenticationFailed, ConfigError, Scope
 from datamover.registry.sources import Prefix
 from datamover.registry.urls import WebUrl
+from datamover.secret_files import exposed
 
 
 class SecretFile:
@@ -28,14 +29,18 @@ class SecretFile:
         try:
             with self.path.open("rb") as file:
                 status = os.fstat(file.fileno())
+                reason = exposed(self.path, status.st_mode)
                 seen = (status.st_ino, status.st_mtime_ns, status.st_size)
-                if seen != self._seen:
+                if reason is None and seen != self._seen:
                     self._text = file.read().decode("utf-8").rstrip("\r\n")
                     self._seen = seen
         except OSError as error:
             raise self._unusable(error.strerror or "unreadable") from None
         except UnicodeDecodeError:
             raise self._unusable("not UTF-8 text") from None
+        if reason is not None:
+            self._seen = None
+            raise AuthenticationFailed(f"cannot use a secret: {reason}", scope=Scope.SOURCE)
         if not self._text or not self._text.isprintable():
             raise self._unusable("expected one line of text")
         return self._text

@@ -234,6 +234,7 @@ async def test_the_token_goes_to_the_atlas_alone(tmp_path: Path, mode: str) -> N
     """The token of the file goes to the configured origin, and neither elsewhere nor into a message."""
     token = tmp_path / "token"
     token.write_text("t0k3n\n")
+    token.chmod(0o600)
     (tmp_path / "bench").mkdir()
     bench = TestBench(tmp_path / "bench", TARGETS)
     async with atlas(token_file=str(token), mode=mode) as (server, ala), atlas() as (other, _):

@@ -4,6 +4,7 @@ import re
 import textwrap
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from email.message import Message
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
 from datamover import config
-from datamover.engine.notifier import Notifier, Pace
+from datamover.engine.notifier import Means, Notifier, Pace
 from datamover.jobs.notices import Notices
 from datamover.protocols.http import HttpClient
 from datamover.registry.notice_secrets import NoticeSecrets
@@ -73,6 +74,7 @@ class Post:
         self.web = web
         self.secret = directory / "secret"
         self.secret.write_text(f"{SECRET}\n")
+        self.secret.chmod(0o600)
         self._started: list[tuple[Notifier, HttpClient]] = []
 
     async def notifier(
@@ -94,11 +96,10 @@ class Post:
             policy or SourcePolicy.from_config(self.rig.settings.sources),
             SourceCredentials(),
         )
+        means = Means(http, NoticeSecrets.from_config(settings), self.rig.settings.transfers)
         notifier = Notifier(
             Notices(self.rig.database, self.rig.seal, lease),
-            http,
-            NoticeSecrets.from_config(settings),
-            self.rig.settings.transfers,
+            lambda: nullcontext(means),
             clock=reactor,
             wall=time.time,
             random=lambda: 1.0,

@@ -5,6 +5,7 @@ import random
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -111,7 +112,7 @@ class Rig:
         self.registry = Registry.from_config(self.settings, self.reactor, http, protocols=(*PLACES, self.faulty))
         limits = {name: self.registry.get(name).max_active for name in self.registry.names()}
         self.bounds = replace(bounds or Bounds(), destinations=limits)
-        self.store = JobStore(self.database, self.seal, self.news, self.reactor, self.bounds)
+        self.store = JobStore(self.database, self.seal, self.news, self.reactor, lambda: self.bounds)
         return self
 
     async def engine(
@@ -134,17 +135,16 @@ class Rig:
         staging = Staging(self.directory / "staging", node, self.reactor, offload)
         await staging.open()
 
-        bandwidths = {name: self.registry.get(name).bandwidth for name in self.registry.names()}
-        throttles = Throttles(self.reactor, bandwidths)
+        throttles = Throttles(self.reactor, lambda name: self.registry.get(name).bandwidth)
         tools = Tools(self.reactor, offload, self.settings.transfers, await identify(self.database, self.seal))
         rooms = Rooms(tools, self.registry, queue, throttles.of, self.datasets)
         dispatcher = Dispatcher(
             queue,
-            Worker(rooms, recorder, staging, random.random),
-            bounds=self.bounds,
+            Worker(lambda: nullcontext(rooms), recorder, staging, random.random),
+            bounds=lambda: self.bounds,
             throttles=throttles,
             upkeep=Upkeep(self.database),
-            max_active=max_active,
+            max_active=lambda: max_active,
             clock=self.reactor,
             monotonic=time.monotonic,
             heard=self.news,

@@ -151,6 +151,7 @@ async def test_no_secret_yet(post: Post) -> None:
     assert post.web.requests == []
 
     post.secret.write_text("another secret")
+    post.secret.chmod(0o600)
     await post.told(number, "notified")
     assert read(post.web.asked("/moved")[0], "another secret")
     with pytest.raises(ValueError, match="not signed with our secret"):
@@ -162,6 +163,7 @@ async def test_each_client_has_its_own_secret(post: Post, tmp_path: Path) -> Non
     """A notice is signed with the secret of the client who asked for the job; one without gets none."""
     post.web.route("/moved", status(200))
     (tmp_path / "other").write_text("the other's")
+    (tmp_path / "other").chmod(0o600)
     clients = {
         "portal": config.Client(password_hash="x", notify_secret_file=post.secret),
         "other": config.Client(password_hash="x", notify_secret_file=tmp_path / "other"),
@@ -210,7 +212,7 @@ async def test_kept_for_as_long_as_the_job(post: Post) -> None:
     """What could not be delivered by the time that the job's history is forgotten is forgotten with it."""
     await post.ended()
     await post.rig.database.execute("UPDATE jobs SET finished_at = now() - interval '2 days'")
-    assert await Upkeep(post.rig.database, retention=86_400.0).retire() == 1
+    assert await Upkeep(post.rig.database, retention=lambda: 86_400.0).retire() == 1
     assert await post.rig.database.fetch("SELECT job FROM notices") == []
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from twisted.internet.task import deferLater
 from datamover.errors import ConnectFailed, ExpiredJob, InvalidState, QueueFull, Scope, UnknownJob
 from datamover.jobs.upkeep import Upkeep
 from datamover.jobs.values import JobRecord, Overwrite, State
-from datamover.jobs.waiting import Bounds
+from datamover.jobs.waiting import Bounds, Quota
 from tests.engine.rig import PATIENCE, Rig, file, parts, place, url
 from tests.engine.test_breaking import sent, until
 from tests.servers.web import File, Web
@@ -292,7 +293,7 @@ async def test_expiry(rig: Rig) -> None:
     await rig.engine()
     job, _ = await rig.moved(file(place("archive", "a"), "other", "b"))
     await rig.database.execute("UPDATE jobs SET finished_at = now() - interval '2 days'")
-    upkeep = Upkeep(rig.database, retention=86_400.0)
+    upkeep = Upkeep(rig.database, retention=lambda: 86_400.0)
 
     assert await upkeep.retire() == 1
     assert await upkeep.retire() == 0
@@ -301,3 +302,73 @@ async def test_expiry(rig: Rig) -> None:
     with pytest.raises(UnknownJob):
         await rig.store.job(job.id, "somebody")
     assert await rig.database.fetch("SELECT * FROM transfers") == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_files_of_a_client_that_may_wait(rig: Rig) -> None:
+    """More are refused, by the quota's name, while others ask as ever; what ends makes room."""
+    rig.bounds = replace(rig.bounds, owners={"portal": Quota(queued=3)})
+    source = place("archive", "a")
+    job = await rig.ask(*(file(source, "other", f"{n}") for n in range(3)), owner="portal")
+    with pytest.raises(QueueFull) as refused:
+        await rig.ask(file(source, "other", "4"), owner="portal")
+    assert refused.value.message == "3 files wait already, and [clients.portal] queued allows 3: ask again later"
+    await rig.ask(file(source, "other", "of another"), owner="another")
+    await rig.store.cancel(job)
+    await deferLater(reactor, 1.1)
+    await rig.ask(*(file(source, "other", f"{n}") for n in range(3)), owner="portal")
+
+
+@pytest_twisted.ensureDeferred
+async def test_transfers_of_a_client_at_once(rig: Rig, tmp_path: Path) -> None:
+    """No more than the quota, over several engines, and below what holds for every owner; the others wait, truly."""
+    rig.bounds = replace(
+        rig.bounds, per_source_host=32, owners={"portal": Quota(max_active=2), "vast": Quota(max_active=1000)}
+    )
+    assert rig.bounds.active_of("vast") == rig.bounds.per_owner
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/big").write_bytes(bytes(4 * MIB))
+    job = await rig.ask(*(file(place("other", "big"), "slow", f"{n}") for n in range(5)), owner="portal")
+    late = await rig.ask(file(place("other", "big"), "slow", "late"), owner="portal")
+    for _ in range(2):
+        await rig.engine()
+    most, told = 0, set[str | None]()
+    while not (record := await rig.store.job(job)).state.terminal:
+        most = max(most, len(await rig.store.active()))
+        told.add((await rig.store.job(late)).waiting_for)
+        await deferLater(reactor, 0.02)
+    assert record.state is State.COMPLETED
+    assert most == 2
+    assert any(why and why.startswith("owner portal: 2 of 2 transfers active") for why in told), told
+    await rig.ended(late)
+
+
+@pytest_twisted.ensureDeferred
+async def test_bytes_of_a_client_a_day(rig: Rig, tmp_path: Path) -> None:
+    """Once they are over, its files wait and say why; others' do not; with a larger bound they go on."""
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/some").write_bytes(bytes(1000))
+    (tmp_path / "other/big").write_bytes(bytes(60 * MIB))
+    await rig.engine()
+    begun = await rig.ask(file(place("other", "big"), "slow", "begun"), owner="portal")
+    await became(rig, begun, lambda record: record.bytes_done > 0)
+    await rig.store.pause(begun)
+    await became(rig, begun, lambda record: record.stage is None)
+    rig.bounds = replace(rig.bounds, owners={"portal": Quota(bytes_per_day=1500)})
+    for n in range(2):
+        record, _ = await rig.moved(file(place("other", "some"), "slow", f"{n}"), owner="portal")
+        assert record.state is State.COMPLETED
+    await deferLater(reactor, 1.5)
+    job = await rig.ask(file(place("other", "some"), "slow", "late"), owner="portal")
+    record, _ = await rig.moved(file(place("other", "some"), "slow", "another"), owner="another")
+    assert record.state is State.COMPLETED
+    waiting = await rig.store.job(job)
+    assert (waiting.state, waiting.waiting_for) == (
+        State.PENDING,
+        "client portal: 2000 bytes moved in the last 24 hours, and bytes_per_day allows 1500",
+    )
+    await rig.store.cancel(begun)
+    assert (await rig.ended(begun)).state is State.CANCELLED
+    assert not parts(tmp_path / "slow")
+    rig.bounds = replace(rig.bounds, owners={})
+    assert (await rig.ended(job)).state is State.COMPLETED

@@ -207,7 +207,7 @@ async def test_states() -> None:
     try:
         seal = Seal()
         Jobs.database = database
-        Jobs.store = JobStore(database, seal, News(database), reactor, Bounds(destinations={"b": 100}))
+        Jobs.store = JobStore(database, seal, News(database), reactor, lambda: Bounds(destinations={"b": 100}))
         Jobs.queues = {node: Queue(database, seal, node=node, name=node, roles=["engine"]) for node in NODES}
         await deferToThread(run_state_machine_as_test, Jobs, settings=SETTINGS)
     finally:

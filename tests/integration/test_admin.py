@@ -52,6 +52,7 @@ def migrations(url: str) -> int:
 def test_init_db_given(own_server: Postgres, tmp_path: Path) -> None:
     """For a given PostgreSQL the role, the database and the tables are made; again, nothing is."""
     (tmp_path / "password").write_text("s3cret\n")
+    (tmp_path / "password").chmod(0o600)
     url = f"postgresql://mover@127.0.0.1:{own_server.port}/moves"
     file = written(tmp_path, f'[database]\nurl = "{url}"\npassword_file = "{tmp_path}/password"\n')
     first = admin("init-db", "--config", file, "--admin-url", own_server.url)

@@ -123,6 +123,7 @@ async def test_a_login_for_a_source_must_be_at_hand(tmp_path: Path) -> None:
         refused = await faulted(door.ask(lambda s: s.jobs.submit({"files": [one()]})))
         assert (await door.ask(lambda s: s.jobs.submit(one(source="https://example.org/open.csv"))))["created"]
         secret.write_text("t0ken\n")
+        secret.chmod(0o600)
         assert (await door.ask(lambda s: s.jobs.submit(one())))["created"]
     finally:
         await door.close()

@@ -22,9 +22,8 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
     await database.open()
     news = News(database)
     await news.start()
-    store = JobStore(
-        database, Cipher.from_file(tmp_path / "key"), news, reactor, Bounds(destinations={"local": 8, "archive": 8})
-    )
+    bounds = Bounds(destinations={"local": 8, "archive": 8})
+    store = JobStore(database, Cipher.from_file(tmp_path / "key"), news, reactor, lambda: bounds)
     door = Door(config_of(tmp_path), store=store)
     yield door
     await door.close()

@@ -557,6 +557,7 @@ async def test_given(url: str, tmp_path: Any) -> None:
     """The password comes from its file; one in the URL is refused without being repeated."""
     secret = tmp_path / "password"
     secret.write_text("s3cret\n")
+    secret.chmod(0o600)
     told = await given(config.Database(url=url, password_file=secret))()
     assert "password=s3cret" in told
     async with opened(told) as database:

@@ -28,6 +28,7 @@ TOLD = "https://portal.example.org/moved?key=k3y"
 def secret(tmp_path: Path) -> Path:
     path = tmp_path / "secret"
     path.write_text(SECRET)
+    path.chmod(0o600)
     return path
 
 
@@ -138,6 +139,7 @@ async def test_a_service_that_is_killed(open_directory: Path) -> None:
     """A job's end is told after the receiver was away and the service killed; and told again when asked for."""
     secret = open_directory / "secret"
     secret.write_text(SECRET)
+    secret.chmod(0o600)
     (open_directory / "archive").mkdir()
     (open_directory / "archive/a.csv").write_bytes(b"a,b\n")
     web = Web(reactor)

@@ -171,6 +171,7 @@ async def test_a_login_goes_where_it_belongs(tmp_path: Path) -> None:
     """A login is sent under its prefix, and never on a redirect out of it, to another path, port or host."""
     secret = tmp_path / "token"
     secret.write_text("s3cr3t\n")
+    secret.chmod(0o600)
     async with serving() as web, serving() as other:
         login = config.Credential(url=f"{web.url}/data", token_file=secret)
         for server in (web, other):

@@ -45,6 +45,7 @@ async def conch_server(directory: Path, sshd: Sshd) -> AsyncIterator[tuple[Conch
     """Give a server without extensions, and a pool for it that is impatient."""
     password = directory / "password"
     password.write_text(PASSWORD)
+    password.chmod(0o600)
     server = ConchServer(reactor, directory, sshd.directory / "host_ed25519")
     try:
         async with opened(server, password_file=password, idle_timeout=0.5) as pool:

@@ -55,6 +55,7 @@ async def test_passphrase_wrong_or_missing(sshd: Sshd, tmp_path: Path) -> None:
     key = sshd.client_key("ed25519", passphrase=True)
     wrong = tmp_path / "wrong"
     wrong.write_text("not the words\n")
+    wrong.chmod(0o600)
     async with opened(sshd, private_key_file=key) as pool:
         with pytest.raises(errors.AuthenticationFailed, match="no passphrase_file"):
             await pool.connect()
@@ -85,9 +86,11 @@ async def test_secret_files_unreadable(sshd: Sshd, tmp_path: Path) -> None:
         with pytest.raises(errors.AuthenticationFailed, match=f"private_key_file {key} cannot be read"):
             await pool.connect()
         key.write_text("nonsense")
+        key.chmod(0o600)
         with pytest.raises(errors.AuthenticationFailed, match="is not a private key"):
             await pool.connect()
         key.write_bytes(sshd.private_key.read_bytes())
+        key.chmod(0o600)
         await pool.connect()
 
 
@@ -216,6 +219,7 @@ async def test_password(sshd: Sshd, tmp_path: Path, questions: bool) -> None:
     server = ConchServer(reactor, tmp_path, sshd.directory / "host_ed25519", questions=questions)
     password = tmp_path / "password"
     password.write_text("wrong words\n")
+    password.chmod(0o600)
     try:
         async with opened(server, password_file=password) as pool:
             with pytest.raises(errors.AuthenticationFailed, match="not let in with the password") as caught:
@@ -233,6 +237,7 @@ async def test_key_then_password(sshd: Sshd, tmp_path: Path) -> None:
     server = ConchServer(reactor, tmp_path, sshd.directory / "host_ed25519")
     password = tmp_path / "password"
     password.write_text(PASSWORD)
+    password.chmod(0o600)
     try:
         async with opened(server, private_key_file=sshd.private_key, password_file=password) as pool:
             await pool.connect()

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xmlrpc.client import Fault, ServerProxy
@@ -15,11 +16,11 @@ from twisted.internet.threads import deferToThread
 from datamover.api import make_site
 from datamover.api.context import Store
 from datamover.config import Client, Config, DestinationTable, Limits, Service, Sources
-from datamover.protocols.http import HttpClient
-from datamover.registry.destinations import Registry
-from datamover.registry.source_credentials import SourceCredentials
-from datamover.registry.sources import SourcePolicy
-from tests.fakes import MemoryJobStore, PlainLogins
+from datamover.house import House, Houses
+from datamover.jobs.audit import Audit
+from datamover.registry.notice_secrets import NoticeSecrets
+from datamover.reload import Reload
+from tests.fakes import MemoryJobStore, MemoryTrail, PlainLogins
 
 URL = "https://example.org/data/a.csv"
 WAIT = 20.0
@@ -69,19 +70,24 @@ class Door:
     def __init__(self, config: Config, *, logins: PlainLogins | None = None, store: Store | None = None) -> None:
         self.config = config
         self.store = MemoryJobStore(reactor)
-        policy = SourcePolicy.from_config(config.sources)
-        credentials = SourceCredentials.from_config(config.sources)
-        http = HttpClient(reactor, config.http, config.transfers, policy, credentials)
-        self.registry = Registry.from_config(config, reactor, http)
         self.logins = logins or PlainLogins({})
-        self.site = make_site(
-            config=config,
-            registry=self.registry,
-            store=store or self.store,
-            policy=policy,
-            credentials=credentials,
-            http=http,
+        # Their hashes are none: passwords are plain here.
+        bare = config.model_copy(update={"clients": {}})
+        house = replace(
+            House.build(bare, reactor),
+            settings=config,
             logins=self.logins,
+            notice_secrets=NoticeSecrets.from_config(config),
+        )
+        self.houses = Houses(house)
+        self.registry = self.houses.now.registry
+        self.trail = MemoryTrail()
+        self.audit = Audit(self.trail, reactor)
+        self.site = make_site(
+            houses=self.houses,
+            store=store or self.store,
+            audit=self.audit,
+            reload=Reload(self.houses, reactor, lambda: None),
             reactor=reactor,
         )
         listening: Any = reactor
@@ -130,4 +136,4 @@ class Door:
 
     async def close(self) -> None:
         await self._port.stopListening()
-        await self.registry.close()
+        await self.houses.close()

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -53,16 +54,12 @@ class Service:
     def start(self, environment: Mapping[str, str] | None = None) -> None:
         """Start and wait until it is ready to work."""
         self.launch(environment)
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError), ServerProxy(self.url) as proxy:
-                told: Any = proxy.service.status()
-                if told["ready"]:
-                    return
-            assert self._process is not None
-            assert self._process.poll() is None, f"it ended:\n{self.log.read_text()}"
-            time.sleep(0.05)
-        raise AssertionError(f"it is not ready:\n{self.log.read_text()}")
+        self._until(self._ready)
+
+    def start_behind_a_login(self) -> None:
+        """Start and wait until it is ready to work, as its health tells: nobody may call without a login."""
+        self.launch(None)
+        self._until(self._healthy)
 
     def launch(self, environment: Mapping[str, str] | None = None) -> None:
         """Start it, and do not wait."""
@@ -75,6 +72,26 @@ class Service:
                 cwd=self.directory,
                 env={**os.environ, **(environment or {})},
             )
+
+    def _ready(self) -> bool:
+        with ServerProxy(self.url) as proxy:
+            told: Any = proxy.service.status()
+            return bool(told["ready"])
+
+    def _healthy(self) -> bool:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health/ready") as page:
+            return bool(page.status == 200)
+
+    def _until(self, ready: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                if ready():
+                    return
+            assert self._process is not None
+            assert self._process.poll() is None, f"it ended:\n{self.log.read_text()}"
+            time.sleep(0.05)
+        raise AssertionError(f"it is not ready:\n{self.log.read_text()}")
 
     def stop(self) -> None:
         """Stop it as a supervisor would."""

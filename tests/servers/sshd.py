@@ -157,6 +157,7 @@ class Sshd:
         self._authorize(self.private_key)
         self.known_hosts.write_text("".join(f"[127.0.0.1]:{self.port} {self.host_key(kind)}\n" for kind in _KINDS))
         self.passphrase_file.write_text(f"{PASSPHRASE}\n")
+        self.passphrase_file.chmod(0o600)
 
     def _authorize(self, key: Path) -> None:
         with (self.directory / "authorized_keys").open("a") as file:

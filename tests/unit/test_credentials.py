@@ -3,12 +3,10 @@
 from pathlib import Path
 
 import pytest
-from cryptography.fernet import Fernet
 
 from datamover.config import load
-from datamover.credentials import handed_over, resolve
-from datamover.errors import ConfigError, StartError
-from datamover.jobs.secrets import Cipher
+from datamover.credentials import resolve
+from datamover.errors import ConfigError
 
 
 def written(directory: Path, text: str) -> Path:
@@ -39,17 +37,3 @@ def test_nobody_handed_any_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
     with pytest.raises(ConfigError, match=r"service.key_file = .*LoadCredential=key:FILE, or set \$CREDENTIALS_DIREC"):
         load(written(tmp_path, '[service]\nkey_file = "credential:key"\n'))
-
-
-def test_permissions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A credential's own permissions may show an access list's mask (0440); elsewhere they mean what they say."""
-    path = tmp_path / "key"
-    path.write_bytes(Fernet.generate_key())
-    path.chmod(0o440)
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    cipher = Cipher.from_file(path)
-    assert cipher.open(cipher.seal("x")) == "x"
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "other"))
-    with pytest.raises(StartError, match="chmod 0600"):
-        Cipher.from_file(path)
-    assert not handed_over(path, {})

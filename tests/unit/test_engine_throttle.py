@@ -70,7 +70,7 @@ def test_cancelling_leaves_nothing_behind() -> None:
 
 def test_share_of_all_processes() -> None:
     """Processes have a destination's rate between them, as their transfers are; alone, one has all of it."""
-    here, there = (Throttles(Clock(), {"a": 1000, "b": None}) for _ in range(2))
+    here, there = (Throttles(Clock(), {"a": 1000, "b": None}.get) for _ in range(2))
     one, other = here.of("a"), there.of("a")
     assert one is not None
     assert other is not None

@@ -43,10 +43,12 @@ def test_another_key(tmp_path: Path) -> None:
 
 
 def test_loose_permissions(tmp_path: Path) -> None:
-    """A key that others may read is refused, with the command that mends it."""
+    """A key that others may read is refused, with the command that mends it; the group may."""
     path = tmp_path / "key"
     Cipher.from_file(path)
     path.chmod(0o640)
+    Cipher.from_file(path)
+    path.chmod(0o644)
     with pytest.raises(StartError, match="chmod 0600"):
         Cipher.from_file(path)
 

@@ -20,6 +20,7 @@ def credentials(*tables: dict[str, Any]) -> SourceCredentials:
 def secret(tmp_path: Path) -> Path:
     path = tmp_path / "secret"
     path.write_text("s3cr3t\n")
+    path.chmod(0o600)
     return path
 
 
@@ -54,6 +55,7 @@ def test_the_longest_prefix_wins(tmp_path: Path) -> None:
     """Of two logins the one with the longer path is sent."""
     for name in ("short", "long"):
         (tmp_path / name).write_text(name)
+        (tmp_path / name).chmod(0o600)
     found = credentials(
         {"url": "https://example.org/", "token_file": str(tmp_path / "short")},
         {"url": "https://example.org/a/", "token_file": str(tmp_path / "long")},
@@ -65,6 +67,7 @@ def test_the_longest_prefix_wins(tmp_path: Path) -> None:
 def test_a_user_and_a_password(tmp_path: Path) -> None:
     """A user name and a password go out as Basic, in UTF-8."""
     (tmp_path / "password").write_text("pass:wörd")
+    (tmp_path / "password").chmod(0o600)
     found = credentials(
         {"url": "https://example.org/", "username": "müller", "password_file": str(tmp_path / "password")}
     )

@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from datamover import errors
 from datamover.protocols.sftp.known_hosts import KnownHosts, fingerprint
 from datamover.protocols.sftp.wire import Reader, number, string, words
+from datamover.secret_files import Unusable, read
 
 _INFO_RESPONSE = 61
 _QUESTIONS = 5
@@ -77,7 +78,9 @@ class SecretFiles:
 
 def _content(option: str, path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read(path)
+    except Unusable as error:
+        raise errors.AuthenticationFailed(f"{option}: {error.reason}") from None
     except OSError as error:
         raise errors.AuthenticationFailed(
             f"{option} {path} cannot be read by user id {os.geteuid()}: {error.strerror}"

@@ -1,0 +1,74 @@
+"""Where visitors of the console are received: who may come in, what they may type, what is kept of it."""
+
+import ast
+from collections.abc import Awaitable, Callable
+from inspect import iscoroutine
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from datamover.console.names import Names
+from datamover.console.session import Visitor, told
+from datamover.console.verbs import Changes, Verbs
+from datamover.house import Houses
+from datamover.jobs.audit import Audit, Deed
+from datamover.reload import Reloaded
+
+
+class Desk:
+    """Satisfies ``session.Desk``."""
+
+    def __init__(
+        self, houses: Houses, names: Names, store: Changes, audit: Audit, reload: Callable[[], Reloaded]
+    ) -> None:
+        self._houses = houses
+        self._names = names
+        self._store = store
+        self._audit = audit
+        self._reload = reload
+
+    async def check(self, username: str, password: str, origin: str) -> bool:
+        right = await self._houses.now.operators.check(username, password, origin) is not None
+        self.came(username, origin, let_in=right)
+        return right
+
+    def came(self, who: str, origin: str, *, let_in: bool) -> None:
+        if let_in:
+            self._record(Deed(who, origin, "login"))
+            return
+        # What is not the operator's name may be a password that went into the wrong field.
+        known = who if who == self._houses.now.settings.console.username else "?"
+        refused = Deed(known, origin, "login", outcome="AUTHENTICATION_FAILED")
+        Deferred.fromCoroutine(self._audit.refused(refused))
+
+    def namespace(self, visitor: Visitor) -> dict[str, Callable[..., Awaitable[str]]]:
+        registered = self._houses.now.registry.get
+        verbs = Verbs(visitor, self._store, self._audit, self._reload, lambda name: registered(name))
+        typed: dict[str, Callable[..., Awaitable[str]]] = {**self._names.namespace(), **verbs.namespace()}
+
+        async def help() -> str:  # noqa: A001
+            """help(): this list"""
+            return "\n".join(str(name.__doc__) for name in typed.values())
+
+        typed["help"] = help
+        return typed
+
+    def typed(self, visitor: Visitor, line: str) -> None:
+        if line.strip():
+            self._record(Deed(visitor.who, visitor.origin, "console", line))
+
+    async def run(self, visitor: Visitor, line: str) -> tuple[bool, str]:
+        """Run an expression, as typed at the prompt: ``jobs()``."""
+        self.typed(visitor, line)
+        try:
+            code = compile(ast.parse(line.strip(), "<console>", "eval"), "<console>", "eval")
+            answer: Any = eval(code, dict(self.namespace(visitor)))  # noqa: S307 - it is the console
+            if iscoroutine(answer):
+                answer = await answer
+        except Exception:  # whatever it is, the visitor is told
+            return False, told(Failure())
+        return True, answer if isinstance(answer, str) else repr(answer)
+
+    def _record(self, deed: Deed) -> None:
+        Deferred.fromCoroutine(self._audit.record(deed))

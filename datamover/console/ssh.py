@@ -1,0 +1,223 @@
+"""The console over SSH: keys of an authorized_keys file, then the prompt, or one line that is run and answered.
+
+conch's server with today's algorithms alone. It has no strict key exchange, so neither chacha20-poly1305 nor
+encrypt-then-MAC is offered (CVE-2023-48795). No files, no forwarding, no programs of this machine.
+"""
+
+# ruff: noqa: N802, N803, N815, RUF012 - the names of what is overridden are conch's
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.conch.avatar import ConchUser
+from twisted.conch.interfaces import IConchUser
+from twisted.conch.ssh.channel import SSHChannel
+from twisted.conch.ssh.common import getNS
+from twisted.conch.ssh.connection import SSHConnection
+from twisted.conch.ssh.factory import SSHFactory
+from twisted.conch.ssh.keys import Key
+from twisted.conch.ssh.session import parseRequest_pty_req, parseRequest_window_change
+from twisted.conch.ssh.transport import SSHServerTransport
+from twisted.conch.ssh.userauth import SSHUserAuthServer
+from twisted.cred.portal import IRealm, Portal
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from datamover.console.keys import SIGNATURES, AuthorizedKeys, KeyChecker
+from datamover.console.session import Desk, Visitor, terminal
+from datamover.console.telnet import PasswordChecker
+
+LOGIN_TIMEOUT = 60
+"""Seconds."""
+ATTEMPTS = 6
+"""Logins that may fail before the connection is closed."""
+_QUIET = Logger(observer=lambda event: None)  # type: ignore[arg-type]  # conch tells every step at "info"
+
+
+class Transport(SSHServerTransport):
+    """One connection."""
+
+    ourVersionString = b"SSH-2.0-datamover"
+    supportedKeyExchanges = [
+        b"curve25519-sha256",
+        b"curve25519-sha256@libssh.org",
+        b"ecdh-sha2-nistp256",
+        b"ecdh-sha2-nistp384",
+        b"ecdh-sha2-nistp521",
+    ]
+    supportedCiphers = [b"aes256-ctr", b"aes192-ctr", b"aes128-ctr"]
+    supportedMACs = [b"hmac-sha2-256", b"hmac-sha2-512"]
+    supportedCompressions = [b"none"]
+    _log = _QUIET
+
+    portal: Portal
+
+    def sendExtInfo(self, extensions: Any) -> None:
+        """Tell what keys may sign logins with: conch would name the host key's algorithms."""
+        super().sendExtInfo([(b"server-sig-algs", b",".join(SIGNATURES))])
+
+
+class Connection(SSHConnection):
+    """The channels of a connection."""
+
+    _log = _QUIET
+
+
+class SshFactory(SSHFactory):
+    """Serves the console. ``host_key`` is told when the first connection comes; see ``access`` for who gets in."""
+
+    noisy = False
+    protocol = Transport
+    primes = None
+    _log = _QUIET
+
+    def __init__(self, desk: Desk, host_key: Callable[[], Key], access: Callable[[], "Access"], reactor: Any) -> None:
+        """``access`` tells who may log in, as it is when a connection comes."""
+        self._desk = desk
+        self._host_key = host_key
+        self._access = access
+        self.services = {b"ssh-userauth": _logins(reactor), b"ssh-connection": Connection}
+
+    def startFactory(self) -> None:
+        key = self._host_key()
+        self.privateKeys = {key.sshType(): key}
+        self.publicKeys = {key.sshType(): key.public()}
+        super().startFactory()
+
+    def buildProtocol(self, address: Any) -> Any:
+        origin = f"ssh {getattr(address, 'host', 'unix')}"
+        connection: Any = super().buildProtocol(address)
+        connection.portal = self.portal = self._access().portal(self._desk, origin)
+        return connection
+
+
+def _logins(reactor: Any) -> type[SSHUserAuthServer]:
+    class Logins(SSHUserAuthServer):
+        loginTimeout = LOGIN_TIMEOUT
+        attemptsBeforeDisconnect = ATTEMPTS
+        clock = reactor
+        _log = _QUIET
+
+        def serviceStarted(self) -> None:
+            super().serviceStarted()
+            connection: Any = self.transport
+            self.portal = connection.portal
+            offered = [self.interfaceToMethod.get(each) for each in self.portal.listCredentialsInterfaces()]
+            self.supportedAuthentications = [method for method in offered if method]
+
+    return Logins
+
+
+class Access:
+    """Who may log in: the keys in a file, and the password if there is one."""
+
+    def __init__(self, username: str, keys: Path | None, *, password: bool) -> None:
+        self._username = username
+        self._keys = keys
+        self._password = password
+
+    def portal(self, desk: Desk, origin: str) -> Portal:
+        """Return what judges the logins of a connection."""
+        portal = Portal(_Realm(desk, origin))
+        if self._keys is not None:
+            portal.registerChecker(KeyChecker(desk, origin, AuthorizedKeys(self._username, self._keys)))
+        if self._password:
+            portal.registerChecker(PasswordChecker(desk, origin))
+        return portal
+
+
+@implementer(IRealm)
+class _Realm:
+    def __init__(self, desk: Desk, origin: str) -> None:
+        self._desk = desk
+        self._origin = origin
+
+    def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
+        visitor = Visitor(avatarId.decode("utf-8", "replace"), self._origin)
+        return IConchUser, _User(self._desk, visitor), lambda: None
+
+
+class _User(ConchUser):
+    """A visitor, who may open sessions and nothing else."""
+
+    def __init__(self, desk: Desk, visitor: Visitor) -> None:
+        super().__init__()
+        self.desk = desk
+        self.visitor = visitor
+        self.channelLookup[b"session"] = _Session
+
+
+class _Session(SSHChannel):
+    """A terminal, or one line that is run."""
+
+    name = b"session"
+    _log = _QUIET
+    avatar: _User
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self._size = (80, 24)
+        self._terminal: Any = None
+        self._ended = False
+
+    def request_pty_req(self, data: bytes) -> bool:
+        self._resize(parseRequest_pty_req(data)[1])
+        return True
+
+    def request_window_change(self, data: bytes) -> bool:
+        self._resize(parseRequest_window_change(data))
+        return True
+
+    def _resize(self, size: tuple[int, ...]) -> None:
+        rows, columns = size[:2]
+        self._size = (columns or 80, rows or 24)
+        if self._terminal is not None:
+            self._terminal.terminalProtocol.terminalSize(*self._size)
+
+    def request_shell(self, data: bytes) -> bool:
+        if self._terminal is not None:
+            return False
+        self._terminal = terminal(self.avatar.desk, self.avatar.visitor)
+        self._terminal.makeConnection(self)
+        self._terminal.terminalProtocol.terminalSize(*self._size)
+        return True
+
+    def request_exec(self, data: bytes) -> bool:
+        line = getNS(data)[0].decode("utf-8", "replace")
+        Deferred.fromCoroutine(self.avatar.desk.run(self.avatar.visitor, line)).addCallback(self._answer)
+        return True
+
+    def _answer(self, answered: tuple[bool, str]) -> None:
+        well, text = answered
+        if self._ended:
+            return
+        if well:
+            self.write(f"{text}\n".encode())
+        else:
+            self.writeExtended(1, f"{text}\n".encode())
+        self._leave(0 if well else 1)
+
+    def _leave(self, status: int) -> None:
+        if not self._ended:
+            self._ended = True
+            connection: Any = self.conn
+            connection.sendRequest(self, b"exit-status", struct.pack(">L", status))
+            super().loseConnection()
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._terminal is not None:
+            self._terminal.dataReceived(data)
+
+    def loseConnection(self) -> None:
+        """End the session: the visitor has left the prompt."""
+        self._leave(0)
+
+    def closed(self) -> None:
+        self._ended = True
+        leaving, self._terminal = self._terminal, None
+        if leaving is not None:
+            leaving.connectionLost(Failure(ConnectionResetError("the session is over")))

@@ -1,0 +1,19 @@
+"""``[gbif]``: what the configuration says of the Global Biodiversity Information Facility."""
+
+from datamover.atlas import WebBase
+from datamover.sections import Section
+
+
+class Gbif(Section):
+    """Where it is, and what drops a record."""
+
+    url: WebBase = "https://api.gbif.org/v1"
+    bad_issues: tuple[str, ...] = (
+        "ZERO_COORDINATE",
+        "COORDINATE_INVALID",
+        "COORDINATE_OUT_OF_RANGE",
+        "COUNTRY_COORDINATE_MISMATCH",
+        "COORDINATE_REPROJECTION_FAILED",
+        "COORDINATE_REPROJECTION_SUSPICIOUS",
+    )
+    """Any of them drops a record; the first in this order is the reason."""

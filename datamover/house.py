@@ -1,0 +1,186 @@
+"""What one reading of the configuration comes to, and which reading is in force.
+
+A ``House`` is never changed: a reload builds another, whole, and moves in. Whoever works in the old one stays to the
+end, with the rules and the connections that it began with; what nobody needs any more is closed behind the last.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import Logger
+
+from datamover.config import Client, Config
+from datamover.datasets.configured import Datasets
+from datamover.jobs.waiting import Bounds, Quota
+from datamover.logins import Logins
+from datamover.protocols.http import HttpClient
+from datamover.registry.destinations import Registry
+from datamover.registry.notice_secrets import NoticeSecrets
+from datamover.registry.source_credentials import SourceCredentials
+from datamover.registry.sources import SourcePolicy
+from datamover.secret_files import check_all
+
+log = Logger()
+
+T = TypeVar("T")
+
+
+class Part(Protocol):
+    """Something with connections."""
+
+    async def close(self) -> None: ...
+
+
+class Checks(Protocol):
+    """Who may log in: ``check`` returns the name, None where the login is wrong."""
+
+    async def check(self, username: str, password: str, address: str) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class House:
+    """One configuration and what is made of it; nothing is connected to before it is used."""
+
+    settings: Config
+    policy: SourcePolicy
+    credentials: SourceCredentials
+    http: HttpClient
+    registry: Registry
+    datasets: Datasets
+    notice_http: HttpClient
+    """A client of its own: no login for a source is to go with what is sent to where clients say."""
+    notice_secrets: NoticeSecrets
+    logins: Checks
+    operators: Checks
+    """Who may log in at the console."""
+    bounds: Bounds
+
+    @classmethod
+    def build(cls, settings: Config, reactor: Any, before: "House | None" = None) -> "House":
+        """Check the whole configuration; raises ConfigError.
+
+        What is the same as in the house ``before`` is shared with it: connections, and the logins that are verified.
+        """
+        file = str(settings.path or "the built-in configuration")
+        check_all(settings, file)
+        policy = SourcePolicy.from_config(settings.sources, file=file)
+        credentials = SourceCredentials.from_config(settings.sources, file=file)
+        http = HttpClient(reactor, settings.http, settings.transfers, policy, credentials, file=file)
+        registry = Registry.from_config(settings, reactor, http, before=before.registry if before else None)
+        return cls(
+            settings=settings,
+            policy=policy,
+            credentials=credentials,
+            http=http,
+            registry=registry,
+            datasets=Datasets(settings, reactor, policy, credentials, file=file),
+            notice_http=HttpClient(reactor, settings.http, settings.transfers, policy, SourceCredentials(), file=file),
+            notice_secrets=NoticeSecrets.from_config(settings),
+            logins=(
+                before.logins
+                if before and before.settings.clients == settings.clients
+                else Logins(settings.clients, reactor)
+            ),
+            operators=(
+                before.operators
+                if before and before.settings.console == settings.console
+                else Logins(_operators(settings), reactor)
+            ),
+            bounds=_bounds(settings),
+        )
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """What is closed when nobody uses it."""
+        return (*self.registry.pools, self.http, self.datasets, self.notice_http)
+
+
+def _operators(settings: Config) -> dict[str, Client]:
+    console = settings.console
+    if console.password_hash is None:
+        return {}
+    return {console.username: Client(password_hash=console.password_hash, admin=True)}
+
+
+def _bounds(settings: Config) -> Bounds:
+    return Bounds(
+        destinations={name: table.max_active for name, table in settings.destinations.items()},
+        total=settings.limits.max_active,
+        per_owner=settings.limits.per_owner,
+        per_source_host=settings.limits.per_source_host,
+        queued=settings.limits.queued,
+        owners={
+            name: Quota(client.queued, client.max_active, client.bytes_per_day)
+            for name, client in settings.clients.items()
+        },
+    )
+
+
+class Houses:
+    """The house in force, and those in which somebody still works."""
+
+    def __init__(self, first: House) -> None:
+        self._now = first
+        self._guests: Counter[House] = Counter()
+        self._closing: set[Deferred[None]] = set()
+
+    @property
+    def now(self) -> House:
+        return self._now
+
+    @contextmanager
+    def stay(self) -> Iterator[House]:
+        """Give the house in force, which keeps its connections for as long as the block runs."""
+        house = self._now
+        self._guests[house] += 1
+        try:
+            yield house
+        finally:
+            self._guests[house] -= 1
+            if not self._guests[house]:
+                del self._guests[house]
+                if house is not self._now:
+                    self._shut(house)
+
+    def move(self, house: House) -> None:
+        """Put another house in force, at once; the old one is closed when the last of its guests has left."""
+        old, self._now = self._now, house
+        if old not in self._guests:
+            self._shut(old)
+
+    def derived(self, make: Callable[[House], T]) -> Callable[[], T]:
+        """Return what gives ``make`` of the house in force, made once for each house."""
+        kept: list[tuple[House, T]] = []
+
+        def give() -> T:
+            if not kept or kept[0][0] is not self._now:
+                kept[:] = [(self._now, make(self._now))]
+            return kept[0][1]
+
+        return give
+
+    async def close(self) -> None:
+        """Close every connection; completes when they are gone."""
+        for house in {self._now, *self._guests}:
+            self._close(house.parts)
+        await DeferredList(list(self._closing))
+
+    def _shut(self, house: House) -> None:
+        """Close what no house has any more in which somebody may be."""
+        used = {id(part) for other in (self._now, *self._guests) for part in other.parts}
+        self._close([part for part in house.parts if id(part) not in used])
+
+    def _close(self, parts: Sequence[Part]) -> None:
+        for part in parts:
+            closing = Deferred.fromCoroutine(part.close())
+            self._closing.add(closing)
+            closing.addErrback(lambda failure: log.failure("a connection is not closed", failure))
+            closing.addCallback(partial(self._closed, closing))
+
+    def _closed(self, closing: "Deferred[None]", _: object) -> None:
+        self._closing.discard(closing)

@@ -1,0 +1,198 @@
+"""The audit trail: who did what, from where, and what came of it. Only added to.
+
+Every deed is logged first and then stored; what cannot be stored while the database is away is kept for a while and
+stored with the next. Refusals and wrong logins, which anybody can cause, are stored a few a minute for each origin.
+"""
+
+import re
+from collections import Counter, deque
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Protocol, TypeVar
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from datamover.batch import Batch
+from datamover.errors import DataMoverError, NotPermitted, Unavailable
+from datamover.jobs.database import Database, Json
+from datamover.jobs.sql import Queries
+
+log = Logger()
+
+T = TypeVar("T")
+
+OK = "ok"
+LONGEST = 500
+"""Characters of a subject."""
+TOGETHER = 64
+"""Deeds that are stored together, at most."""
+KEPT = 1000
+"""Deeds that wait for a database that is away."""
+WINDOW = 60.0
+"""Seconds in which …"""
+REFUSALS = 20
+"""… so many refusals of one kind and origin are stored, and …"""
+ORIGINS = 1000
+"""… so many origins are told apart."""
+
+_QUERY = re.compile(r"([?&;][^=&\s'\"]*=)[^&\s'\"]+")
+_LOGIN = re.compile(r"(://[^/@\s'\"]*:)[^/@\s'\"]+(?=@)")
+_NAMED = re.compile(r"(?i)((?:password|passphrase|secret|token|key)\w*['\"]?\s*[=:,]\s*['\"])[^'\"]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """What somebody did, or was refused."""
+
+    who: str
+    origin: str
+    """An address, with "telnet" or "ssh" before it at the console."""
+    action: str
+    """A method's name, "login", or "console"."""
+    subject: str = ""
+    """A job's id, a destination, the line that was typed."""
+    outcome: str = OK
+    """"ok", or the code of the refusal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A deed in the trail."""
+
+    cursor: int
+    at: datetime
+    deed: Deed
+
+
+def masked(text: str) -> str:
+    """Return a typed line without what looks like a secret: a URL's query and login, a value named password."""
+    for pattern in (_QUERY, _LOGIN, _NAMED):
+        text = pattern.sub(r"\1***", text)
+    return text
+
+
+class Store(Protocol):
+    """Where the trail is kept."""
+
+    async def write(self, entries: Sequence[tuple[datetime, Deed]]) -> None: ...
+
+    async def read(self, *, after: int = 0, limit: int = 100) -> list[Entry]: ...
+
+    async def newest(self, limit: int) -> list[Entry]: ...
+
+
+class AuditStore:
+    """In the database. Every method raises Unavailable while that is away."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._queries = Queries.load()
+
+    async def write(self, entries: Sequence[tuple[datetime, Deed]]) -> None:
+        rows = [
+            {
+                "at": at.isoformat(),
+                "who": deed.who,
+                "origin": deed.origin,
+                "action": deed.action,
+                "subject": deed.subject,
+                "outcome": deed.outcome,
+            }
+            for at, deed in entries
+        ]
+        await self._database.execute(self._queries["insert_audit"], {"deeds": Json(rows)})
+
+    async def read(self, *, after: int = 0, limit: int = 100) -> list[Entry]:
+        """Return what comes after a cursor, in order."""
+        found = await self._database.fetch(self._queries["read_audit"], {"after": after, "limit": limit})
+        return [_entry(row) for row in found]
+
+    async def newest(self, limit: int) -> list[Entry]:
+        """Return the newest, the last of them last."""
+        found = await self._database.fetch(self._queries["read_newest_audit"], {"limit": limit})
+        return [_entry(row) for row in reversed(found)]
+
+
+def _entry(row: Any) -> Entry:
+    deed = Deed(row["who"], row["origin"], row["action"], row["subject"], row["outcome"])
+    return Entry(row["cursor"], row["at"], deed)
+
+
+class Audit:
+    """What the door and the console tell."""
+
+    def __init__(self, store: Store, clock: IReactorTime) -> None:
+        self.store = store
+        self._clock = clock
+        self._unstored: deque[tuple[datetime, Deed]] = deque(maxlen=KEPT)
+        self._writing: Batch[tuple[datetime, Deed], None] = Batch(self._write, TOGETHER)
+        self._window = 0.0
+        self._refusals: Counter[tuple[str, str]] = Counter()
+
+    async def done(self, deed: Deed, doing: Awaitable[T]) -> T:
+        """Await what ``deed`` is, and record it with its outcome; raises what that raised.
+
+        NotPermitted is not recorded here: whoever refuses does it.
+        """
+        outcome = "INTERNAL"
+        try:
+            result = await doing
+        except NotPermitted:
+            raise
+        except DataMoverError as error:
+            outcome = error.code
+            await self.record(replace(deed, outcome=outcome))
+            raise
+        except BaseException:
+            await self.record(replace(deed, outcome=outcome))
+            raise
+        await self.record(replace(deed, outcome=OK))
+        return result
+
+    async def record(self, deed: Deed) -> None:
+        """Log a deed and store it; completes when it is on disk, or the database away. Never raises for that."""
+        deed = replace(deed, subject=masked(deed.subject)[:LONGEST])
+        log.info(
+            "{who} at {origin}: {action} {subject}: {outcome}",
+            who=deed.who,
+            origin=deed.origin,
+            action=deed.action,
+            subject=deed.subject,
+            outcome=deed.outcome,
+        )
+        await self._writing.add((datetime.now(UTC), deed))
+
+    async def refused(self, deed: Deed) -> None:
+        """Record what was refused, a few times a minute for each kind and origin; the log has the others' number."""
+        now = self._clock.seconds()
+        if now - self._window >= WINDOW:
+            for (origin, action), count in self._refusals.items():
+                if count > REFUSALS:
+                    log.warn(
+                        "{count} more of {action} from {origin} were refused within a minute, and not recorded",
+                        count=count - REFUSALS,
+                        action=action,
+                        origin=origin,
+                    )
+            self._window = now
+            self._refusals.clear()
+        key = (deed.origin, deed.action)
+        if key not in self._refusals and len(self._refusals) >= ORIGINS:
+            key = ("elsewhere", deed.action)
+        self._refusals[key] += 1
+        if self._refusals[key] <= REFUSALS:
+            await self.record(deed)
+
+    async def _write(self, entries: Sequence[tuple[datetime, Deed]]) -> Sequence[None]:
+        self._unstored.extend(entries)
+        waiting = list(self._unstored)
+        try:
+            await self.store.write(waiting)
+        except Unavailable as error:
+            log.warn("the audit trail is written later: {error}", error=error.message)
+        else:
+            for _ in waiting:
+                self._unstored.popleft()
+        return [None] * len(entries)

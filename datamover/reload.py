@@ -1,0 +1,55 @@
+"""Reading the configuration again while the service runs: whole, or not at all."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.logger import Logger
+
+from datamover import config
+from datamover.changes import Changes, changes
+from datamover.errors import ConfigError
+from datamover.house import House, Houses
+
+log = Logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """What a reload came to; keys are written as "limits.queued" or "destinations.archive"."""
+
+    changed: tuple[str, ...]
+    """These are in force now."""
+    needs_restart: tuple[str, ...]
+    """These are other in the file than what is in force."""
+
+
+class Reload:
+    """Reads the file again and exchanges the house for one that is built of it."""
+
+    def __init__(self, houses: Houses, reactor: Any, moved: Callable[[], None]) -> None:
+        """``moved`` is called once another house is in force."""
+        self._houses = houses
+        self._reactor = reactor
+        self._moved = moved
+
+    def __call__(self) -> Reloaded:
+        """Put the file's new content in force; raises ConfigError for one that cannot be used, and changes nothing."""
+        try:
+            found, house = self._read()
+        except ConfigError as error:
+            log.warn("the configuration is left as it was: {error}", error=error.message)
+            raise
+        self._houses.move(house)
+        self._moved()
+        log.info("the configuration was read again; changed: {keys}", keys=", ".join(found.changed) or "nothing")
+        if found.restart:
+            log.warn("these need a restart: {keys}", keys=", ".join(found.restart))
+        return Reloaded(found.changed, found.restart)
+
+    def _read(self) -> tuple[Changes, House]:
+        now = self._houses.now
+        if now.settings.path is None:
+            raise ConfigError("there is no configuration file to read again: start with --config FILE")
+        found = changes(now.settings, config.load(now.settings.path))
+        return found, House.build(found.settings, self._reactor, before=now)

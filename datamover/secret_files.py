@@ -1,0 +1,122 @@
+"""Files that hold secrets: made whole and closed to others, and refused where others may read them.
+
+What becomes of a file that cannot be used is the matter of who needs it: each has an error of its own.
+"""
+
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from datamover.errors import ConfigError
+
+KEYS = frozenset(
+    {"password_file", "token_file", "passphrase_file", "private_key_file", "key_file", "notify_secret_file"}
+)
+"""The configuration's keys that name such files."""
+
+_EXPOSED = 0o037
+"""Nothing for others; the group may read, as root:datamover 0640 has it, and no more."""
+
+
+class Unusable(Exception):
+    """A secret file that cannot be used; ``reason`` says why, and what to run."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def exposed(path: Path, mode: int) -> str | None:
+    """Return what is wrong with the permissions of a file that holds a secret, None for nothing."""
+    mode = stat.S_IMODE(mode)
+    if not mode & _EXPOSED:
+        return None
+    return f"{path} has permissions {mode:04o}, so others may read or change it: run chmod 0600 {path}"
+
+
+def read(path: Path) -> bytes:
+    """Return a secret file's content; blocks. Raises OSError, and Unusable for one that others may read."""
+    with path.open("rb") as file:
+        reason = exposed(path, os.fstat(file.fileno()).st_mode)
+        if reason is not None:
+            raise Unusable(reason)
+        return file.read()
+
+
+def make(path: Path, content: bytes) -> None:
+    """Write a new file, for its owner alone, whole or not at all, unless there is one already. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return
+        sync(path.parent)
+    finally:
+        os.unlink(temporary)
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Put new content in a file's place, in one step, with the owner and permissions of the old. Raises OSError."""
+    before = path.stat()
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            os.fchown(file.fileno(), before.st_uid, before.st_gid)
+            os.fchmod(file.fileno(), stat.S_IMODE(before.st_mode))
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    sync(path.parent)
+
+
+def sync(directory: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def check_all(settings: BaseModel, file: str) -> None:
+    """Raise ConfigError for the first secret file of a configuration that is there, and that others may read."""
+    for key, path in _named(settings, ""):
+        try:
+            reason = exposed(path, path.stat().st_mode)
+        except OSError:
+            continue  # It may come yet; who needs it says so.
+        if reason is not None:
+            raise ConfigError(f"{file}: {key}: {reason}")
+
+
+def _named(value: Any, key: str) -> Iterator[tuple[str, Path]]:
+    """Yield the secret files that a configuration names, with their keys."""
+    if isinstance(value, BaseModel):
+        fields = {name: getattr(value, name) for name in type(value).model_fields}
+        for name, each in {**fields, **(value.model_extra or {})}.items():
+            where = f"{key}.{name}" if key else name
+            if name in KEYS and isinstance(each, str | Path):
+                yield where, Path(each).expanduser()
+            else:
+                yield from _named(each, where)
+    elif isinstance(value, dict):
+        for name, each in value.items():
+            yield from _named(each, f"{key}.{name}")
+    elif isinstance(value, tuple):
+        for number, each in enumerate(value):
+            yield from _named(each, f"{key}.{number}")

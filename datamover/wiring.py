@@ -1,0 +1,100 @@
+"""What the services of one process share: made once, before any of them starts."""
+
+import atexit
+import os
+from collections.abc import Callable
+from functools import cached_property, partial
+from typing import Any
+
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+
+from datamover.config import Config
+from datamover.engine.digest import Offload
+from datamover.house import House, Houses
+from datamover.jobs import news
+from datamover.jobs.audit import Audit, AuditStore
+from datamover.jobs.backup import adopt
+from datamover.jobs.database import Database, given
+from datamover.jobs.embedded import EmbeddedPostgres
+from datamover.jobs.installation import identify
+from datamover.jobs.migrate import migrate
+from datamover.jobs.news import News
+from datamover.jobs.secrets import KeyFile
+from datamover.jobs.store import JobStore
+from datamover.jobs.waiting import Bounds
+from datamover.monitor.metrics import Metrics
+from datamover.monitor.watch import Watch, watch
+from datamover.processes.counts import Counts
+from datamover.processes.parent import Parent
+from datamover.processes.words import Word
+from datamover.reload import Reload
+
+log = Logger()
+
+
+class Wiring:
+    """What several services share; nothing of it connects, reads or listens before they start."""
+
+    def __init__(self, settings: Config, reactor: Any, parent: Parent | None = None) -> None:
+        """Check the whole configuration; raises ConfigError. ``parent``: this is an engine process of another."""
+        self.settings = settings
+        """As it was at the start: for what only a restart changes."""
+        self.reactor = reactor
+        self._given_up = False
+        self.parent = parent
+        self.metrics = Metrics()
+        self.counts: Counts = self.metrics if parent is None else parent
+        self.working: Callable[[], bool] | None = None
+        self.offload: Offload = partial(deferToThreadPool, reactor, reactor.getThreadPool())
+        self.houses = Houses(House.build(settings, reactor))
+        own = settings.database.url is None
+        self.server = EmbeddedPostgres(reactor, settings.service.data_directory) if own else None
+        dsn = self.server.ensure if self.server else given(settings.database)
+        self.database = Database(reactor, dsn, settings.database.connections)
+        self.news = News(self.database)
+        self.key = KeyFile(settings.service.key_path)
+        self.store = JobStore(self.database, self.key, self.news, reactor, self.bounds, settings.service.lease)
+        self.audit = Audit(AuditStore(self.database), reactor)
+        self.renew: Callable[[], None] = lambda: None
+        """Has others that work by the configuration do so by the one in force."""
+        self.reload = Reload(self.houses, reactor, self._reloaded)
+
+    def bounds(self) -> Bounds:
+        return self.houses.now.bounds
+
+    @cached_property
+    def watching(self) -> Watch:
+        """What answers for this process, once it is known whether it has an engine."""
+        houses = self.houses
+        return watch(
+            self.metrics,
+            self.database,
+            lambda: houses.now.registry.names(),
+            self.settings,
+            self.reactor,
+            self.working,
+        )
+
+    async def prepare(self, database: Database) -> None:
+        """Bring the tables up to date, and make sure of the key; raises StartError and Unavailable."""
+        await migrate(database)
+        await adopt(database)
+        await identify(database, self.key)
+
+    def give_up(self, sentence: str) -> None:
+        """End the process, with exit status 1: what is wrong does not go away by waiting."""
+        if self._given_up:
+            return
+        self._given_up = True
+        if self.parent is None:
+            log.critical("datamover cannot run: {sentence}", sentence=sentence)
+        else:
+            self.parent.say(Word(False, given_up=sentence))
+        # The reactor and twistd have no word for failure: a supervisor would take this for a wanted end.
+        atexit.register(os._exit, 1)
+        self.reactor.callWhenRunning(self.reactor.stop)
+
+    def _reloaded(self) -> None:
+        self.renew()
+        self.news.tell(news.WORK)
