@@ -89,7 +89,7 @@ class Jobs(RuleBasedStateMachine):
             for job in self.model.values()
             for index, state in job.files.items()
         )
-        groups = run(self.queues[node].claim(Bounds(destinations={"b": 100}), room))
+        groups = run(self.queues[node].claim(Bounds(destinations={"a": 100, "b": 100}), room))
         assert len(groups) == min(free, room)
         for group in groups:
             leader = group.leader
@@ -207,7 +207,7 @@ async def test_states() -> None:
     try:
         seal = Seal()
         Jobs.database = database
-        Jobs.store = JobStore(database, seal, News(database), reactor, lambda: Bounds(destinations={"b": 100}))
+        Jobs.store = JobStore(database, seal, News(database), reactor, lambda: Bounds(destinations={"a": 100, "b": 100}))
         Jobs.queues = {node: Queue(database, seal, node=node, name=node, roles=["engine"]) for node in NODES}
         await deferToThread(run_state_machine_as_test, Jobs, settings=SETTINGS)
     finally:
