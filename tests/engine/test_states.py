@@ -31,6 +31,7 @@ SETTINGS = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
     derandomize=True,
 )
+BOUNDS = Bounds(destinations={"a": 100, "b": 100})
 NODES = ("00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000b")
 
 
@@ -89,7 +90,7 @@ class Jobs(RuleBasedStateMachine):
             for job in self.model.values()
             for index, state in job.files.items()
         )
-        groups = run(self.queues[node].claim(Bounds(destinations={"b": 100}), room))
+        groups = run(self.queues[node].claim(BOUNDS, room))
         assert len(groups) == min(free, room)
         for group in groups:
             leader = group.leader
@@ -207,7 +208,7 @@ async def test_states() -> None:
     try:
         seal = Seal()
         Jobs.database = database
-        Jobs.store = JobStore(database, seal, News(database), reactor, lambda: Bounds(destinations={"b": 100}))
+        Jobs.store = JobStore(database, seal, News(database), reactor, lambda: BOUNDS)
         Jobs.queues = {node: Queue(database, seal, node=node, name=node, roles=["engine"]) for node in NODES}
         await deferToThread(run_state_machine_as_test, Jobs, settings=SETTINGS)
     finally:

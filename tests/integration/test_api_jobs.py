@@ -183,7 +183,7 @@ FAULTS: list[tuple[str, tuple[Any, ...], int, str]] = [
     ("jobs.events", ({"job": 7},), 1007, "there is no job 7"),
     ("jobs.pause", (7,), 1007, "there is no job 7"),
     ("jobs.resume", (7,), 1007, "there is no job 7"),
-    ("service.reload", (), 1001, "service.reload is not available yet"),
+    ("service.reload", (), 1001, "there is no configuration file to read again: start with --config FILE"),
     ("destinations.hold", ("x", "y"), 1002, "destination 'x' is not registered"),
     ("destinations.release", (5,), 1001, "name: 5"),
     ("destinations.describe", ("x",), 1002, "destination 'x' is not registered"),
