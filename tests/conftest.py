@@ -7,9 +7,14 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import pytest_twisted
 from twisted.internet import reactor, task
+
+# A machine that is busy with something else is no reason to fail.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 PATIENCE = 5.0
 """Seconds that what a test closed may take to be gone."""

@@ -1,8 +1,8 @@
 """The database as the rest of the house sees it: transactions, notifications, and whether it is there.
 
-A pool of connections that heals by itself: a lost connection is replaced when it is next needed, and whoever met
-the loss is told Unavailable. Transactions that the server ended to serialise them are run again. The single
-connection is connection.py's matter, the tables are migrate.py's, the statements the store's.
+A pool of connections that heals by itself: a lost one is replaced when it is next needed, and whoever met the loss is
+told Unavailable. Transactions that the server ended to serialise them are run again. The single connection is
+connection.py's matter, the tables are migrate.py's, the statements the store's.
 """
 
 from collections import deque
@@ -190,10 +190,9 @@ class Database:
         connection, reused = await self._begin()
         try:
             return await self._run(connection, work)
-        except Unavailable:
+        except Unavailable:  # Of one that died in the pool nothing was done: a new one does as well.
             if connection.begun or not (reused and connection.closed):
                 raise
-        # It died in the pool, and nothing was done on it: a new one does as well.
         return await self._run((await self._begin(new=True))[0], work)
 
     async def _run(self, connection: Connection, work: Callable[[Cursor], Awaitable[Result]]) -> Result:
