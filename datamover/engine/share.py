@@ -32,13 +32,14 @@ class Share:
         """Return what a claim may ask for: the destinations that are open to this process, and how many groups.
 
         ``active``: groups of this process by destination. Of a destination's limit a process takes its part, rounded
-        up; where it has that, the destination is left to the others.
+        up; where it has that, the destination is left to the others, by a limit of 0.
         """
         if self.of == 1:
             return bounds, room
         free = {name: -(-limit // self.of) - active.get(name, 0) for name, limit in bounds.destinations.items()}
-        left = {name: limit for name, limit in bounds.destinations.items() if free[name] > 0}
-        return replace(bounds, destinations=left), min([room, *(free[name] for name in left)]) if left else 0
+        left = {name: limit if free[name] > 0 else 0 for name, limit in bounds.destinations.items()}
+        rooms = [part for part in free.values() if part > 0]
+        return replace(bounds, destinations=left), min([room, *rooms]) if rooms else 0
 
 
 ALONE = Share()

@@ -37,7 +37,8 @@ def test_a_destination_is_shared(active: dict[str, int], left: list[str], room: 
     """A process takes its part of what a destination allows, and leaves that destination to the others then."""
     bounds = Bounds({"a": 8, "b": 3}, total=100)
     found, asked = Share(1, 2).room(bounds, active, 16)
-    assert found == Bounds({name: bounds.destinations[name] for name in left}, total=100)
+    limits = {name: limit if name in left else 0 for name, limit in bounds.destinations.items()}
+    assert found == Bounds(limits, total=100)
     assert asked == room
 
 
@@ -50,7 +51,7 @@ def test_all_of_a_limit_is_used(limits: dict[str, int], of: int) -> None:
         for number, active in enumerate(own):
             bounds, room = Share(number, of).room(Bounds(limits), active, 64)
             for name in bounds.destinations:
-                count = min(room, limits[name] - taken[name])
+                count = max(0, min(room, bounds.destinations[name] - taken[name]))
                 taken[name] += count
                 active[name] = active.get(name, 0) + count
                 room -= count
