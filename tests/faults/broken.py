@@ -81,12 +81,11 @@ def install() -> None:
     """Have the protocol in this process, and calls that fail where it says so; before the registry is imported."""
     broken = Broken()
     datamover.protocols.PLACES = (*datamover.protocols.PLACES, broken)
-    pwrite, pread, fsync, rename = os.pwrite, os.pread, os.fsync, os.rename
+    pwrite, pwritev, pread, fsync, rename = os.pwrite, os.pwritev, os.pread, os.fsync, os.rename
 
     def failing(call: str, original: Callable[[int, Any, int], Any]) -> Callable[[int, Any, int], Any]:
         def checked(descriptor: int, data: Any, offset: int) -> Any:
-            size = data if isinstance(data, int) else len(data)
-            broken.check(call, _path(descriptor), offset + size)
+            broken.check(call, _path(descriptor), offset + _size(data))
             return original(descriptor, data, offset)
 
         return checked
@@ -102,12 +101,20 @@ def install() -> None:
 
     calls = {
         "pwrite": failing("write", pwrite),
+        "pwritev": failing("write", pwritev),
         "pread": failing("read", pread),
         "fsync": checked_fsync,
         "rename": checked_rename,
     }
     for name, call in calls.items():
         setattr(os, name, call)
+
+
+def _size(data: Any) -> int:
+    """Return the bytes that a call moves: a number of them, one buffer, or several."""
+    if isinstance(data, int):
+        return data
+    return sum(map(len, data)) if isinstance(data, list) else len(data)
 
 
 def _path(descriptor: int) -> str:
