@@ -1,6 +1,7 @@
 """One part file of a file server being written: many requests under way, each saying where its bytes belong."""
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -32,10 +33,13 @@ class SftpSink:
         self._refusals = refusals
         self._gathered: deque[memoryview] = deque()
         self._held = 0
-        self._unacknowledged = 0
+        self._unacknowledged: dict[int, int] = {}
+        """Offset and size of what is sent, or waits for its channel, in the order of the file."""
+        self._under_way = 0
+        self._whole_until = offset
+        """Up to here everything is sent as soon as it can be; beyond, requests are filled first."""
         self._failure: Failure | None = None
-        self._waiter: Deferred[None] | None = None
-        self._draining = False
+        self._waiting: list[Deferred[None]] = []
         self._closed = False
         UNDER_WAY.join()
 
@@ -48,14 +52,18 @@ class SftpSink:
             self._send_what_fits()
             if self._held >= self._session.write_size:
                 self._lanes.widen(self._held, UNDER_WAY.part // LANE)
-            await self._until(min((len(self._lanes) + 1) * LANE, UNDER_WAY.part))
+            most = min((len(self._lanes) + 1) * LANE, UNDER_WAY.part)
+            await self._until(lambda: self._held + self._under_way <= most)
 
     async def flush(self) -> int:
-        """Wait until every byte taken is acknowledged, and on disk where the server can be asked for that."""
+        """Wait until every byte taken is acknowledged, and on disk where the server can be asked for that.
+
+        More may be written meanwhile; it is not waited for.
+        """
         with self._refusals.about(self._path):
-            await self._drain()
+            offset = await self._drain()
             await self._sync()
-            return self._offset
+            return offset
 
     async def finish(self, *, modified: float | None) -> int:
         """Write what is held, cut what a longer predecessor left, set mode and time, fsync; return the size."""
@@ -88,9 +96,9 @@ class SftpSink:
         await self._lanes.close()
 
     def _send_what_fits(self) -> None:
-        """Give the lanes as much as they may have under way; what is less than a whole request only when draining."""
+        """Give the lanes as much as they may have under way, in whole requests where nobody waits for the rest."""
         whole = self._session.write_size
-        while self._failure is None and (self._held >= whole or (self._draining and self._held)):
+        while self._failure is None and (self._held >= whole or self._offset < self._whole_until):
             lane, size = self._lanes.emptiest(), min(whole, self._held)
             if lane.unacknowledged and lane.unacknowledged + size > LANE:
                 break
@@ -106,15 +114,17 @@ class SftpSink:
             pieces.append(piece)
             left -= len(piece)
         self._held -= size
-        self._unacknowledged += size
+        self._under_way += size
         lane.unacknowledged += size
-        answer = lane.session.write(lane.handle, self._offset, pieces, size)
-        self._offset += size
-        answer.addCallbacks(self._acknowledged, self._refused, callbackArgs=(lane, size))
+        offset, self._offset = self._offset, self._offset + size
+        self._unacknowledged[offset] = size
+        answer = lane.session.write(lane.handle, offset, pieces, size)
+        answer.addCallbacks(self._acknowledged, self._refused, callbackArgs=(lane, offset))
 
-    def _acknowledged(self, _: object, lane: Lane, size: int) -> None:
+    def _acknowledged(self, _: object, lane: Lane, offset: int) -> None:
+        size = self._unacknowledged.pop(offset)
         lane.unacknowledged -= size
-        self._unacknowledged -= size
+        self._under_way -= size
         self._send_what_fits()
         self._wake()
 
@@ -123,15 +133,17 @@ class SftpSink:
         self._wake()
 
     def _wake(self) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.called:
-            waiter.callback(None)
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            if not waiter.called:
+                waiter.callback(None)
 
-    async def _until(self, most: int) -> None:
-        """Wait until no more than so many bytes are held or unacknowledged; raise what one of them met."""
-        while self._failure is None and self._held + self._unacknowledged > most:
-            self._waiter = Deferred()
-            await self._waiter
+    async def _until(self, reached: Callable[[], bool]) -> None:
+        """Wait until an answer brings about what is waited for; raise what a write met."""
+        while self._failure is None and not reached():
+            waiter: Deferred[None] = Deferred()
+            self._waiting.append(waiter)
+            await waiter
         if self._failure is not None:
             await self._raise(self._failure.value)
 
@@ -145,13 +157,12 @@ class SftpSink:
         assert error is not None
         raise error
 
-    async def _drain(self) -> None:
-        self._draining = True
-        try:
-            self._send_what_fits()
-            await self._until(0)
-        finally:
-            self._draining = False
+    async def _drain(self) -> int:
+        """Wait until all that is taken by now is acknowledged; return the offset behind it."""
+        end = self._whole_until = self._offset + self._held
+        self._send_what_fits()
+        await self._until(lambda: self._offset >= end and next(iter(self._unacknowledged), end) >= end)
+        return end
 
     async def _sync(self) -> None:
         """Have the file written to disk: one handle's fsync is for what every handle wrote."""
