@@ -142,6 +142,26 @@ async def test_far_server(open_directory: Path, monkeypatch: pytest.MonkeyPatch,
 
 
 @pytest_twisted.ensureDeferred
+async def test_flush_while_writing(sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flush is for what was written before it, and ends though writing goes on; all of that is there then."""
+    monkeypatch.setattr(channel, "FAR", -1.0)
+    data = noise(LARGE)
+    async with opened(sshd) as pool:
+        sink = await writing(pool).write(PART)
+        flushes = []
+        for start in range(0, LARGE, MIB + 1):
+            await sink.write(data[start : start + MIB + 1])
+            if start % 5 == 0:
+                flushes.append((min(start + MIB + 1, LARGE), started(sink.flush())))
+        for end, flush in flushes:
+            assert await flush == end
+        assert (sshd.root / PART).read_bytes()[: flushes[-1][0]] == data[: flushes[-1][0]]
+        assert await sink.finish(modified=None) == LARGE
+        await sink.close()
+    assert (sshd.root / PART).read_bytes() == data
+
+
+@pytest_twisted.ensureDeferred
 async def test_far_server_that_dies(sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection killed while one file goes over several channels is CONNECTION_LOST, and all of them are let go."""
     monkeypatch.setattr(channel, "FAR", -1.0)

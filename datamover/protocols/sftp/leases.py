@@ -128,15 +128,17 @@ class Leases:
         self._keep_awake()
         session = None
         try:
-            session = self._idlest()
-            if session is None or session.users:
-                session = await self._open() if self._room else None
-            else:
-                session.users += 1
+            session = await self._unused()
         finally:
             if session is None:
                 self._left()
         return session
+
+    def prepare(self) -> None:
+        """Begin to open all channels that there may be, without waiting: on a long path that takes its time."""
+        while self._room:
+            opening = Deferred.fromCoroutine(self._open())
+            opening.addCallbacks(_unused, lambda _: None)
 
     def give_back(self, session: Session) -> None:
         """Let go of what ``take`` returned."""
@@ -164,14 +166,25 @@ class Leases:
         return len(self._sessions) + self._opening < self._limit
 
     async def _take(self) -> Session:
+        session = await self._unused()
+        if session is None:
+            session = self._idlest()
+            assert session is not None, "there is room for one where there is none"
+            session.users += 1
+        return session
+
+    async def _unused(self) -> Session | None:
+        """Return a channel for its first user, None where all are used and there may be no more."""
         session = self._idlest()
-        while session is None or (session.users and (self._room or self._opening)):
+        while session is None or session.users:
             if self._room:
                 opened = await self._open()
                 if opened is not None:
                     return opened
-            else:
+            elif self._opening:
                 await self._opened()
+            else:
+                return None
             session = self._idlest()
         session.users += 1
         return session
@@ -235,3 +248,8 @@ class Leases:
 
     def _late(self, result: object, timeout: float) -> NoReturn:
         raise errors.TimedOut(f"the server opened no SFTP channel within {timeout:g} s")
+
+
+def _unused(session: Session | None) -> None:
+    if session is not None:
+        session.users -= 1

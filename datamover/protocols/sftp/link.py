@@ -215,6 +215,11 @@ class Lease:
         self._session = await self._leases.take()
         return self._session
 
+    def prepare(self) -> None:
+        """Have more channels opened where the server is far, for one will not be enough."""
+        if self._session is not None and self._session.channel.far:
+            self._leases.prepare()
+
     def beside(self) -> "Lease":
         """Return another lease of the same connection's."""
         return Lease(self.link, self._leases)

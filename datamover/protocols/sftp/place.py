@@ -70,6 +70,7 @@ class SftpPlace:
         with self._refusals.about(part):
             lease = (await self._link()).lease()
             session = await lease.__aenter__()
+            lease.prepare()
             handle = None
             try:
                 real, handle = await _unless_stale(
