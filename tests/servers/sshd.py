@@ -17,6 +17,8 @@ MODULI = Path("/etc/ssh/moduli")
 _KINDS = ("ed25519", "ecdsa", "rsa")
 
 _CONFIG = """\
+# As in a shell within a shell: bash then reads none of the user's start-up files, which may do and cost anything.
+SetEnv SHLVL=2
 ListenAddress 127.0.0.1
 Port {port}
 {host_keys}
