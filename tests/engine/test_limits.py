@@ -15,12 +15,14 @@ from twisted.internet.defer import Deferred, gatherResults
 from datamover.jobs.database import Database
 from datamover.jobs.queue import Queue
 from datamover.jobs.rows import Row
-from datamover.jobs.values import Overwrite, State
+from datamover.jobs.values import Naming, Overwrite, State
 from datamover.jobs.waiting import Bounds
 from datamover.jobs.work import Group, Outcome
 from tests.engine.rig import Engine, Rig, file, place, url
 from tests.engine.test_breaking import until
+from tests.engine.test_queue import became
 from tests.servers import postgres
+from tests.servers.web import File, Web
 
 BOUNDS = Bounds(total=7, per_owner=4, per_source_host=3)
 WIDE, NARROW = 6, 2
@@ -42,6 +44,14 @@ async def rig(tmp_path: Path) -> Any:
     )
     yield rig
     await rig.close()
+
+
+@pytest_twisted.async_yield_fixture
+async def web() -> Any:
+    web = Web(reactor)
+    await web.start()
+    yield web
+    await web.stop()
 
 
 class Node:
@@ -182,7 +192,7 @@ async def _second_engine_waits(rig: Rig, doors: Doors, job: int, behind: int) ->
     engine = await rig.engine()
     assert await engine.queue.claim(rig.bounds, 8) == []
     record = await rig.store.job(job)
-    assert (record.state, record.waiting_for) == (State.PENDING, f"job {behind}, which has the same target")
+    assert record.waiting_for == f"job {behind}, which has the same target"
     assert len(doors.standing) == 1
     return engine
 
@@ -204,3 +214,47 @@ async def test_same_target_on_two_engines(rig: Rig, tmp_path: Path) -> None:
     doors.let_in()
     await rig.ended(asked[1])
     assert (tmp_path / "wide/same").read_text() == "b"
+
+
+@pytest_twisted.ensureDeferred
+async def test_same_target_retried(rig: Rig, tmp_path: Path) -> None:
+    """An older job that is asked to try again waits for the younger one that is on its way to the same path."""
+    missing = file(place("narrow", "missing"), "wide", "same")
+    older = await rig.ask(missing, overwrite=Overwrite.ALWAYS)
+    doors = Doors(rig)
+    await rig.engine(max_active=1)
+    await rig.ended(older)
+    younger = await rig.ask(file(place("narrow", "b"), "wide", "same"), overwrite=Overwrite.ALWAYS)
+    await until(lambda: doors.standing)
+    (tmp_path / "narrow/missing").write_text("here now")
+    await rig.store.retry(older)
+    await _second_engine_waits(rig, doors, older, younger)
+    doors.let_in(stay_open=True)
+    await rig.ended(younger)
+    await rig.ended(older)
+    assert (tmp_path / "wide/same").read_text() == "here now"
+
+
+@pytest_twisted.ensureDeferred
+async def test_same_target_found_late(rig: Rig, web: Web, tmp_path: Path) -> None:
+    """What only the source's answer names waits for another job's file of that name, once it is known."""
+    doors = Doors(rig)
+    disposition = [("Content-Disposition", 'attachment; filename="same"')]
+    for name in "ab":
+        web.route(f"/{name}", File(name.encode(), etag='"1"', headers=disposition))
+    first = await rig.engine(max_active=1)
+    asked = [
+        await rig.ask(file(url(f"{web.url}/{name}?x"), "wide", "in", Naming.INTO), overwrite=Overwrite.ALWAYS)
+        for name in "ab"
+    ]
+    await until(lambda: doors.standing)
+    second = await rig.engine()
+    await until(lambda: web.requests and web.requests[-1].path.startswith("/b"))
+    waiting = f"job {asked[0]}, which has the same target"
+    await became(rig, asked[1], lambda record: record.waiting_for == waiting)
+    assert await second.queue.claim(rig.bounds, 8) == []
+    assert (first.dispatcher.active, second.dispatcher.active, len(doors.standing)) == (1, 0, 1)
+    doors.let_in(stay_open=True)
+    for job in asked:
+        await rig.ended(job)
+    assert (tmp_path / "wide/in/same").read_text() == "b"
