@@ -273,9 +273,10 @@ class Dispatcher:
         while True:
             await self._steadily(self._share)
             await self._steadily(self._count)
+            mended = await self._steadily(self._upkeep.mend_clock)
             taken_over = await self._steadily(self._queue.take_over)
             self._observer.taken_over(taken_over)
-            if await self._steadily(self._upkeep.end_overdue) or taken_over:
+            if await self._steadily(self._upkeep.end_overdue) or taken_over or mended:
                 self._pulse.beat()
             if self._monotonic() - retired_at >= RETIRING:
                 retired_at = self._monotonic()

@@ -112,9 +112,12 @@ WITH fresh AS MATERIALIZED (
     SELECT t.* FROM transfers t JOIN (SELECT id FROM fresh UNION ALL SELECT id FROM tried) AS found USING (id)
     ORDER BY t.next_attempt_at, t.index LIMIT 1
 )
-SELECT t.destination, t.source_host, t.owner, j.paused, t.next_attempt_at > now() AS pausing, t.next_attempt_at, t.error,
-       d.held, d.closed_until > now() AS closed, d.closed_until, d.error AS closed_error,
-       h.closed_until > now() AS source_closed, h.closed_until AS source_closed_until, h.error AS source_error,
+SELECT t.destination, t.source_host, t.owner, j.paused, t.next_attempt_at > now() AS pausing, t.error,
+       extract(epoch FROM t.next_attempt_at - now())::double precision AS pausing_for,
+       d.held, d.closed_until > now() AS closed, d.error AS closed_error,
+       extract(epoch FROM d.closed_until - now())::double precision AS closed_for,
+       h.closed_until > now() AS source_closed, h.error AS source_error,
+       extract(epoch FROM h.closed_until - now())::double precision AS source_closed_for,
        active.destination AS active, active.owner AS owner_active, active.host AS host_active, active.total,
        (SELECT count(*) FILTER (WHERE next_attempt_at <= now()) FROM (
             (SELECT p.next_attempt_at FROM transfers p WHERE p.destination = t.destination AND p.state = 'PENDING'
@@ -245,7 +248,30 @@ SELECT id, state FROM ended;
 
 -- name: beat
 INSERT INTO nodes (id, name, roles, active) VALUES (%(node)s, %(name)s, %(roles)s, %(active)s)
-ON CONFLICT (id) DO UPDATE SET heartbeat_at = now(), active = excluded.active;
+ON CONFLICT (id) DO UPDATE SET heartbeat_at = greatest(nodes.heartbeat_at, now()), active = excluded.active;
+
+-- name: read_set_back
+-- By how many seconds, at least, this server's clock was set back: a heartbeat never lies ahead else.
+SELECT extract(epoch FROM max(heartbeat_at) - now())::double precision AS seconds FROM nodes;
+
+-- name: mend_nodes
+UPDATE nodes SET heartbeat_at = least(heartbeat_at, now());
+
+-- name: mend_transfers
+-- A lease that ends sooner than that was given since.
+UPDATE transfers
+SET next_attempt_at = CASE WHEN next_attempt_at > now()
+        THEN greatest(now(), next_attempt_at - %(seconds)s * interval '1 second') ELSE next_attempt_at END,
+    lease_until = CASE WHEN lease_until > now() + %(seconds)s * interval '1 second'
+        THEN lease_until - %(seconds)s * interval '1 second' ELSE lease_until END
+WHERE node IS NOT NULL OR state = 'PENDING' AND next_attempt_at > now();
+
+-- name: mend_breakers
+UPDATE sides SET closed_until = greatest(now(), closed_until - %(seconds)s * interval '1 second') WHERE closed_until > now();
+
+-- name: mend_notices
+UPDATE notices SET next_attempt_at = greatest(now(), next_attempt_at - %(seconds)s * interval '1 second')
+WHERE state = 'DUE' AND next_attempt_at > now();
 
 -- name: forget_nodes
 DELETE FROM nodes n WHERE heartbeat_at < now() - interval '1 hour'
@@ -378,7 +404,7 @@ FROM transfers t JOIN jobs j ON j.id = t.job
 WHERE t.node = %(node)s AND (t.cancelling OR t.paused OR j.deadline < now());
 
 -- name: read_overdue
-SELECT id FROM jobs WHERE finished_at IS NULL AND deadline < now() ORDER BY id LIMIT 1000;
+SELECT id, now() AS now FROM jobs WHERE finished_at IS NULL AND deadline < now() ORDER BY id LIMIT 1000;
 
 -- name: fail_waiting
 -- Not those of which something is left: they are claimed once more, and end then.
@@ -530,7 +556,7 @@ RETURNING t.id;
 UPDATE jobs SET state = 'IN_PROGRESS' WHERE id = %(job)s AND state = 'PREPARING';
 
 -- name: lock_held
-SELECT t.id, t.job, t.index FROM transfers t
+SELECT t.id, t.job, t.index, now() AS now FROM transfers t
 JOIN unnest(%(transfers)s::bigint[], %(leases)s::bigint[]) AS held (id, lease) ON t.id = held.id
 WHERE t.lease = held.lease AND t.node = %(node)s AND t.state IN ('PREPARING', 'IN_PROGRESS')
 ORDER BY t.id FOR UPDATE OF t;

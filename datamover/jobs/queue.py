@@ -280,14 +280,22 @@ class Queue:
             jobs = sorted({one.leader.job for one in outcomes})
             await cursor.execute(self._queries["lock_jobs"], {"jobs": jobs})
             leaders = [one.leader for one in outcomes]
-            ours = {row["id"] for row in await cursor.fetch(self._queries["lock_held"], self._fence(leaders))}
+            ours = {
+                row["id"]: row["now"] for row in await cursor.fetch(self._queries["lock_held"], self._fence(leaders))
+            }
             held = [one for one in outcomes if one.leader.id in ours]
             if not held:
                 return
-            await cursor.execute(self._queries["settle"], {"outcomes": Json([outcome_columns(one) for one in held])})
+            now = ours[held[0].leader.id]
+            columns = Json([outcome_columns(one, now) for one in held])
+            await cursor.execute(self._queries["settle"], {"outcomes": columns})
             await self._tell(
                 cursor,
-                [(one.leader.job, one.leader.index, remark) for one in held for remark in (*one.remarks, ended(one))],
+                [
+                    (one.leader.job, one.leader.index, remark)
+                    for one in held
+                    for remark in (*one.remarks, ended(one, now))
+                ],
             )
             await self._stop_jobs(cursor, held)
             await self._finish(cursor, jobs)

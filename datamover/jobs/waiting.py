@@ -1,9 +1,7 @@
 """Why nothing moves, in words. Pure."""
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from datamover.jobs.rows import Row
 from datamover.jobs.values import place_of
@@ -84,13 +82,13 @@ def _stopped(row: Row, bounds: Bounds) -> str | None:
 def _broken(row: Row) -> str | None:
     """What failed, and is tried again."""
     if row["closed"]:
-        return f"destination {row['destination']}: {_told(row['closed_error'])}; next probe {_in(row['closed_until'])}"
+        return f"destination {row['destination']}: {_told(row['closed_error'])}; next probe {_in(row['closed_for'])}"
     if row["source_closed"]:
         host = row["source_host"].partition(" ")[2]
-        return f"source {host}: {_told(row['source_error'])}; next probe {_in(row['source_closed_until'])}"
+        return f"source {host}: {_told(row['source_error'])}; next probe {_in(row['source_closed_for'])}"
     if row["pausing"]:
         code = (row["error"] or {}).get("code", "an error")
-        return f"the next attempt, {_in(row['next_attempt_at'])}, after {code}"
+        return f"the next attempt, {_in(row['pausing_for'])}, after {code}"
     return None
 
 
@@ -119,5 +117,5 @@ def _told(error: Mapping[str, str] | None) -> str:
     return error["message"] if error else "not reachable"
 
 
-def _in(moment: datetime) -> str:
-    return f"in {max(1, round(moment.timestamp() - time.time()))} s"
+def _in(seconds: float) -> str:
+    return f"in {max(1, round(seconds))} s"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 
@@ -82,15 +82,15 @@ def started(transfer: Transfer) -> Remark:
     return Remark("preparing" if transfer.staged else "started", {"attempt": transfer.attempt})
 
 
-def ended(outcome: Outcome) -> Remark:
-    """Return the event of an attempt that has ended."""
+def ended(outcome: Outcome, now: datetime) -> Remark:
+    """Return the event of an attempt that has ended, by the database's clock ``now``."""
     details: dict[str, Any] = {}
     if outcome.state is State.COMPLETED:
         details = {"size": outcome.size, "digest": outcome.digest}
     if outcome.error is not None:
         details["error"] = outcome.error.as_dict()
     if outcome.state is State.PENDING:
-        details["next_retry_at"] = _told(datetime.now(UTC) + timedelta(seconds=outcome.pause))
+        details["next_retry_at"] = _told(now + timedelta(seconds=outcome.pause))
     return Remark(_KINDS[outcome.state], details)
 
 
@@ -98,9 +98,9 @@ def _told(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def error_column(error: DataMoverError, *, attempt: int) -> dict[str, Any]:
-    """Return an error as rows keep it."""
-    return {**error.as_dict(), "attempt": attempt, "at": _told(datetime.now(UTC))}
+def error_column(error: DataMoverError, *, attempt: int, at: datetime) -> dict[str, Any]:
+    """Return an error as rows keep it; ``at``: by the database's clock."""
+    return {**error.as_dict(), "attempt": attempt, "at": _told(at)}
 
 
 def word(row: Row) -> Word | None:
@@ -123,8 +123,8 @@ def placement_columns(one: Placement) -> dict[str, Any]:
     }
 
 
-def outcome_columns(outcome: Outcome) -> dict[str, Any]:
-    """Return what ``settle`` asks for."""
+def outcome_columns(outcome: Outcome, now: datetime) -> dict[str, Any]:
+    """Return what ``settle`` asks for, ``now`` by the database's clock."""
     leader, error = outcome.leader, outcome.error
     return {
         "job": leader.job,
@@ -132,7 +132,7 @@ def outcome_columns(outcome: Outcome) -> dict[str, Any]:
         "state": outcome.state.value,
         "failures": outcome.failures,
         "pause": outcome.pause,
-        "error": error_column(error, attempt=leader.attempt) if error else None,
+        "error": error_column(error, attempt=leader.attempt, at=now) if error else None,
         "checkpoint": checkpoint_column(outcome.checkpoint),
         "renaming": outcome.placing,
         "bytes_done": outcome.bytes_done,

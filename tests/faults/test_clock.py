@@ -1,11 +1,13 @@
-"""A node's clock that is set hours ahead and hours back (libfaketime): the database's and the others' are right."""
+"""Clocks that are set hours ahead and hours back (libfaketime): a node's, the database's."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 
 from tests.faults.clock import WrongClock
-from tests.faults.cluster import Cluster, until
+from tests.faults.cluster import Cluster, running, until
 from tests.faults.work import MIB, Work
+from tests.servers import postgres
 
 
 def test_clock_set(cluster: Cluster) -> None:
@@ -47,6 +49,57 @@ def test_lease_under_a_clock_set_back(cluster: Cluster) -> None:
         cluster.database.start()
         cluster.open_gate()
     work.check()
+
+
+def test_clock_of_the_database(open_directory: Path) -> None:
+    """The database's clock set back by hours has nobody wait for hours, for a dead node's lease or a retry."""
+    clock = WrongClock(open_directory)
+    with (
+        postgres.running(environment=clock.environment) as server,
+        running(open_directory, databases=postgres.TestDatabases(server)) as cluster,
+    ):
+        work = Work(cluster)
+        engine = cluster.engine()
+        big = work.big()
+        work.midway(big, done=8 * MIB)
+        cluster.sshd.stop()
+        waiting = work.one(MIB, "visualiser")
+        until(lambda: work.events(waiting, "retrying"), "an attempt that fails")
+        engine.kill()
+        clock.set(-5)
+        cluster.sshd.start()
+        cluster.open_gate()
+        asked_at = cluster.sql("SELECT now()")[0][0]
+        cluster.start_engine(engine)
+        work.tiny()
+        work.check()
+        told = work.events(waiting, "retrying")[-1]["next_retry_at"]
+        assert datetime.fromisoformat(told) - asked_at > timedelta(hours=4)
+
+        big = work.big()
+        work.midway(big, done=8 * MIB)
+        clock.set(7)
+        cluster.open_gate()
+        work.check()
+
+
+def test_waiting_by_a_wrong_clock(cluster: Cluster) -> None:
+    """How long a retry waits is told by the database's clock, whatever those of the engine and of the door say."""
+    clock = WrongClock(cluster.directory)
+    clock.set(5)
+    work = Work(cluster)
+    cluster.engine(environment=clock.environment)
+    cluster.sshd.stop()
+    try:
+        asked = work.one(MIB, "visualiser")
+        told = until(lambda: work.events(asked, "retrying"), "an attempt that fails")[0]
+    finally:
+        cluster.sshd.start()
+    now = cluster.sql("SELECT now()")[0][0]
+    for moment in (told["next_retry_at"], told["at"]):
+        assert abs(datetime.fromisoformat(moment) - now) < timedelta(minutes=2)
+    work.check()
+    assert abs(datetime.fromisoformat(work.status(asked)["first_error"]["at"]) - now) < timedelta(minutes=2)
 
 
 def _first_end(cluster: Cluster) -> datetime:

@@ -11,10 +11,11 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import psycopg2
@@ -53,7 +54,9 @@ class Postgres:
     ``url`` names the superuser ``postgres``, over TCP, trusted: everything is on this machine and thrown away.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, environment: Mapping[str, str] = MappingProxyType({})) -> None:
+        """``environment`` is what the server finds there beside what this process has."""
+        self._environment = environment
         self.directory = directory / "cluster"
         self.sockets = directory / "sockets"
         self.port = free_port()
@@ -91,7 +94,8 @@ class Postgres:
                 str(binaries() / "postgres"), "-D", str(self.directory), "-h", "127.0.0.1", "-p", str(self.port),
                 "-k", str(self.sockets), "-c", "fsync=off", "-c", "max_connections=200", "-c", "log_min_messages=fatal",
             ],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", **server_user(),
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
+            env={**os.environ, **self._environment}, **server_user(),
         )  # fmt: skip
         deadline = time.monotonic() + PATIENCE
         while True:
@@ -195,14 +199,14 @@ def address(url: str) -> Callable[[], Awaitable[str]]:
 
 
 @contextmanager
-def running(disk: str | None = None) -> Iterator[Postgres]:
+def running(disk: str | None = None, environment: Mapping[str, str] = MappingProxyType({})) -> Iterator[Postgres]:
     """Have a server in a directory of its own, gone afterwards; for root also on a ``disk`` of so much ("64m")."""
     directory = Path(tempfile.mkdtemp(prefix="datamover-postgres-"))
     if disk is not None:
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={disk}", "tmpfs", str(directory)], check=True)
     directory.chmod(0o755)
     try:
-        server = Postgres(directory)
+        server = Postgres(directory, environment)
         try:
             server.start()
             yield server
