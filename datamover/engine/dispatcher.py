@@ -91,6 +91,8 @@ class Dispatcher:
         self._pulse = Pulse(clock)
         self._soon: IDelayedCall | None = None
         self._spent: list[str] = []
+        self._unsure = False
+        """The answer to a claim was lost: there may be leases of ours that nobody here knows of."""
         self._stopping = False
         self._loops: list[Deferred[None]] = []
         self._forget: Callable[[], None] = lambda: None
@@ -136,9 +138,8 @@ class Dispatcher:
         await DeferredList([run.done for run in runs])
         if hurry.active():
             hurry.cancel()
-        parked = [run.lease.leader for run in runs if run.lease.ending is Ending.PARKED]
         try:
-            await self._queue.park(parked)
+            await self._queue.disown(())
             await self._queue.leave()
         except Unavailable as error:
             log.warn("leases are left to run out: {error}", error=error.message)
@@ -149,6 +150,8 @@ class Dispatcher:
         breath = Pulse(self._clock)
         most = least = self._own.first(BATCH)
         while True:
+            if self._unsure:
+                await self._steadily(self._disown)
             active = Counter(run.lease.leader.destination for run in self._runs.values())
             room = min(self._own.part(self._max_active()) - len(self._runs), most)
             bounds, asked = self._own.room(self._bounds(), active, room)
@@ -160,9 +163,16 @@ class Dispatcher:
                 most = min(2 * most, BATCH)
                 await breath.wait(GATHERING)
 
+    async def _disown(self) -> int:
+        handed_back = await self._queue.disown(dict(self._runs))
+        self._unsure = False
+        return handed_back
+
     async def _take(self, bounds: Bounds, room: int) -> int:
+        self._unsure = True
         ends_at = self._monotonic() + self._queue.lease * RELIABLE
         groups = await self._queue.claim(bounds, room, self._spent)
+        self._unsure = False
         self._observer.claimed(len(groups))
         for group in groups:
             self._begin(group, Lease(group.leader, ends_at, self._monotonic))

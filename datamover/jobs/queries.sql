@@ -391,6 +391,9 @@ WHERE t.job = %(job)s AND t.leader = %(leader)s ORDER BY t.index;
 SELECT destination, count(*) FILTER (WHERE node = %(node)s)::integer AS here, count(*)::integer AS everywhere
 FROM transfers WHERE node IS NOT NULL GROUP BY destination;
 
+-- name: read_own
+SELECT id, job, lease FROM transfers WHERE node = %(node)s;
+
 -- name: renew
 -- The rows that come back are still ours; "cancelling" and "paused" are the client's word reaching us.
 UPDATE transfers t SET lease_until = now() + %(lease)s * interval '1 second'

@@ -5,20 +5,21 @@ names the node and the lease, so that a node which lost it changes nothing. The 
 Every method raises Unavailable while the database is away.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from psycopg2.errors import UniqueViolation
 from twisted.python.failure import Failure
 
 from datamover.batch import Batch
-from datamover.errors import DestinationExists, Scope
+from datamover.errors import DestinationExists
 from datamover.jobs import news, rows
+from datamover.jobs.breaker import USUAL, Breaker, judge
 from datamover.jobs.database import Cursor, Database, Json
 from datamover.jobs.sql import Queries
 from datamover.jobs.store import LEASE
-from datamover.jobs.values import Progress, State, Transfer, place_side, source_host
+from datamover.jobs.values import Progress, State, Transfer
 from datamover.jobs.waiting import Bounds
 from datamover.jobs.work import (
     Group,
@@ -32,21 +33,6 @@ from datamover.jobs.work import (
     started,
     word,
 )
-
-FOR_EVERYONE = frozenset({"CONNECT_FAILED", "TIMED_OUT", "AUTHENTICATION_FAILED", "HOST_KEY_MISMATCH", "TLS_FAILED"})
-"""Codes of errors that every transfer there would meet."""
-
-
-@dataclass(frozen=True, slots=True)
-class Breaker:
-    """When a destination or a source host is left alone: after ``patience`` failures one after the other."""
-
-    patience: int = 5
-    base: float = 5.0
-    """Seconds until the first probe; each that fails doubles them."""
-    cap: float = 600.0
-    """Seconds at most."""
-
 
 _Named = tuple[int, int, str]
 """A transfer's id, its leader's lease, and its target."""
@@ -65,7 +51,7 @@ class Queue:
         name: str,
         roles: Sequence[str],
         lease: float = LEASE,
-        breaker: Breaker = Breaker(),
+        breaker: Breaker = USUAL,
     ) -> None:
         self._database = database
         self._cipher = cipher
@@ -181,6 +167,25 @@ class Queue:
 
         if held:
             await self._database.transaction(do)
+
+    async def disown(self, running: Container[tuple[int, int]]) -> int:
+        """Hand back what claims took whose answers were lost: all that is this node's but what is ``running``.
+
+        That is (id, lease) of each; return how many groups. Not while a claim is being made.
+        """
+
+        async def do(cursor: Cursor) -> int:
+            # A claim whose connection was lost may still be about to be committed: until then it has this lock.
+            await cursor.execute(self._queries["serialise_claims"])
+            found = await cursor.fetch(self._queries["read_own"], {"node": self._node})
+            lost = [row for row in found if (row["id"], row["lease"]) not in running]
+            if lost:
+                await cursor.execute(self._queries["lock_jobs"], {"jobs": sorted({row["job"] for row in lost})})
+                held = {"transfers": [row["id"] for row in lost], "leases": [row["lease"] for row in lost]}
+                await self._released(cursor, await cursor.fetch(self._queries["park"], {"node": self._node, **held}))
+            return len(lost)
+
+        return await self._database.transaction(do)
 
     async def _released(self, cursor: Cursor, released: Sequence[rows.Row]) -> None:
         keys = {"jobs": [row["job"] for row in released], "leaders": [row["index"] for row in released]}
@@ -315,18 +320,7 @@ class Queue:
 
     async def _note_sides(self, cursor: Cursor, held: Sequence[Outcome]) -> None:
         """Have the breakers know who failed for everyone, and where something went well."""
-        broken: dict[str, Any] = {}
-        mended: set[str] = set()
-        for one in held:
-            sides = {
-                Scope.SOURCE: source_host(one.leader.source),
-                Scope.DESTINATION: place_side(one.leader.destination),
-            }
-            failed = sides.get(one.error.scope) if one.error and one.error.code in FOR_EVERYONE else None
-            if failed is not None and one.error is not None:
-                broken[failed] = one.error.as_dict()
-            if one.state is State.COMPLETED or (one.checkpoint and failed is None):
-                mended |= set(sides.values())
+        broken, mended = judge(held)
         if broken:
             found = [{"name": name, "error": broken[name]} for name in sorted(broken)]
             await cursor.execute(self._queries["note_sides"], {"news": Json(found), **self._breaker})

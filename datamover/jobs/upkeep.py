@@ -1,4 +1,4 @@
-"""What any engine does for all jobs, now and then: deadlines that have passed, old histories, a clock that was set back.
+"""What any engine does for all jobs, now and then: deadlines that have passed, old histories, a clock set back.
 
 Harmless when several do it at once. Every method raises Unavailable while the database is away.
 """

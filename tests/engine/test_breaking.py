@@ -10,9 +10,10 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
-from datamover.errors import InvalidState
+from datamover.errors import InvalidState, Unavailable
 from datamover.jobs.database import Database
 from datamover.jobs.values import State
+from datamover.jobs.work import Group
 from tests.engine.rig import PATIENCE, Rig, file, parts, url
 from tests.servers import postgres
 from tests.servers.web import Exchange, File, Web
@@ -267,3 +268,32 @@ async def test_changed_meanwhile(rig: Rig, web: Web, tmp_path: Path) -> None:
     assert record.state is State.COMPLETED
     assert (tmp_path / "slow/f").read_bytes() == new
     assert not parts(tmp_path)
+
+
+@pytest_twisted.ensureDeferred
+async def test_claim_whose_answer_was_lost(rig: Rig, web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a claim took whose answer was lost is taken up at once, and what runs is left alone."""
+    engine = await rig.engine(lease=600.0)
+    for name in "ab":
+        web.route(f"/{name}", File(BIG, etag='"1"'))
+    running = await rig.ask(file(url(f"{web.url}/a"), "slow", "a"))
+    await sent(rig, running, 1)
+    claim = engine.queue.claim
+    lost: list[Group] = []
+
+    async def losing(*arguments: Any) -> list[Group]:
+        groups = await claim(*arguments)
+        if groups and not lost:
+            lost.extend(groups)
+            raise Unavailable("the connection broke")
+        return groups
+
+    monkeypatch.setattr(engine.queue, "claim", losing)
+    job = await rig.ask(file(url(f"{web.url}/b"), "archive", "b"))
+    record = await rig.ended(job)
+
+    assert record.state is State.COMPLETED
+    assert [group.leader.job for group in lost] == [job]
+    assert (await rig.store.files(job))[0].attempt == 2
+    await rig.ended(running)
+    assert (await rig.store.files(running))[0].attempt == 1
