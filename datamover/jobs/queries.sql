@@ -55,6 +55,7 @@ INSERT INTO events (job, owner, file, kind, details)
 SELECT id, owner, %(file)s, %(kind)s, %(details)s FROM jobs WHERE id = %(job)s;
 
 -- name: insert_events
+-- prepared: events jsonb
 INSERT INTO events (job, owner, file, kind, details)
 SELECT e.job, j.owner, e.file, e.kind, coalesce(e.details, '{}')
 FROM ROWS FROM (jsonb_to_recordset(%(events)s) AS (job integer, file integer, kind text, details jsonb))
@@ -162,6 +163,7 @@ WHERE t.node IS NOT NULL ORDER BY t.job, t.index LIMIT %(limit)s;
 SELECT id, state, owner, cancelled FROM jobs WHERE id = %(job)s FOR UPDATE;
 
 -- name: lock_jobs
+-- prepared: jobs integer[]
 SELECT id FROM jobs WHERE id = ANY (%(jobs)s) ORDER BY id FOR UPDATE;
 
 -- name: cancel_waiting
@@ -214,6 +216,7 @@ WHERE id = %(job)s AND state IN ('FAILED', 'PARTIAL');
 UPDATE jobs SET files_cancelled = files_cancelled + %(files)s WHERE id = %(job)s;
 
 -- name: finish_jobs
+-- prepared: jobs integer[]
 -- A job whose last file is terminal is terminal itself, and who asked for it is to be told.
 WITH ended AS (
     UPDATE jobs
@@ -262,6 +265,7 @@ UPDATE transfers SET lease_until = now() WHERE node = %(node)s;
 SELECT pg_advisory_xact_lock(hashtext('datamover.claim'));
 
 -- name: claim
+-- prepared: destinations text[], limits integer[], max_active integer, per_owner integer, owners text[], quotas integer[], spent text[], per_source_host integer, room integer, node uuid, lease double precision
 -- Of owners who have spent their bytes of the day nothing is taken but what is cancelled, to remove what is left of it.
 -- The queue has lanes: what one owner moves from one host to one destination. Each lane is looked at from its front, so
 -- that one which is full, held or broken costs the others nothing. Within a priority the owners take turns.
@@ -346,6 +350,7 @@ FROM unnest(%(jobs)s::integer[], %(leaders)s::integer[]) AS g (job, leader)
 WHERE t.job = g.job AND t.leader = g.leader AND t.index <> t.leader AND t.state = 'PENDING';
 
 -- name: start_jobs
+-- prepared: jobs integer[]
 UPDATE jobs j SET started_at = coalesce(started_at, now()),
     state = CASE WHEN EXISTS (SELECT FROM transfers t WHERE t.job = j.id AND t.state = 'IN_PROGRESS')
                  THEN 'IN_PROGRESS' ELSE 'PREPARING' END
@@ -364,6 +369,7 @@ SELECT destination, count(*) FILTER (WHERE node = %(node)s)::integer AS here, co
 FROM transfers WHERE node IS NOT NULL GROUP BY destination;
 
 -- name: renew
+-- prepared: node uuid, transfers bigint[], leases bigint[], lease double precision
 -- The rows that come back are still ours; "cancelling" and "paused" are the client's word reaching us.
 UPDATE transfers t SET lease_until = now() + %(lease)s * interval '1 second'
 FROM unnest(%(transfers)s::bigint[], %(leases)s::bigint[]) AS held (id, lease), jobs j
@@ -424,6 +430,7 @@ SET failures = s.failures + 1, error = excluded.error,
         * least(%(cap)s, %(base)s * power(2, least(s.failures + 1 - %(patience)s, 30))) END;
 
 -- name: mend_sides
+-- prepared: names text[]
 UPDATE sides SET failures = 0, closed_until = NULL, error = NULL
 WHERE name = ANY (%(names)s) AND (failures > 0 OR closed_until IS NOT NULL);
 
@@ -451,6 +458,7 @@ WHERE t.id = held.id AND t.lease = held.lease AND t.node = %(node)s
 RETURNING t.job, t.index, t.cancelling;
 
 -- name: progress
+-- prepared: news jsonb, node uuid
 -- Members of a group are fenced by their leader's lease.
 WITH news AS (
     SELECT * FROM jsonb_to_recordset(%(news)s)
@@ -475,6 +483,7 @@ SET bytes_done = held.bytes_done, size = coalesce(held.size, t.size), rate = hel
 FROM held WHERE t.id = held.id;
 
 -- name: set_targets
+-- prepared: transfers bigint[], leases bigint[], targets text[], node uuid
 UPDATE transfers t SET target = n.target
 FROM unnest(%(transfers)s::bigint[], %(leases)s::bigint[], %(targets)s::text[]) AS n (id, lease, target)
 WHERE t.id = n.id AND EXISTS (
@@ -519,12 +528,14 @@ RETURNING t.id;
 UPDATE jobs SET state = 'IN_PROGRESS' WHERE id = %(job)s AND state = 'PREPARING';
 
 -- name: lock_held
+-- prepared: node uuid, transfers bigint[], leases bigint[]
 SELECT t.id, t.job, t.index FROM transfers t
 JOIN unnest(%(transfers)s::bigint[], %(leases)s::bigint[]) AS held (id, lease) ON t.id = held.id
 WHERE t.lease = held.lease AND t.node = %(node)s AND t.state IN ('PREPARING', 'IN_PROGRESS')
 ORDER BY t.id FOR UPDATE OF t;
 
 -- name: settle
+-- prepared: outcomes jsonb
 -- The end of an attempt, for the whole placement group: in place, to be tried again, failed or cancelled. A member's
 -- size and digest stand in its row already; the leader's may not.
 WITH outcome AS (
