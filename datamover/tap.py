@@ -27,6 +27,7 @@ from twisted.python.components import Componentized
 from datamover import config
 from datamover.api import make_site
 from datamover.api.pages import Page
+from datamover.api.tls import ServerTLS, over_tls
 from datamover.config import Client, Config
 from datamover.console import Names, telnet_factory
 from datamover.datasets.configured import Datasets
@@ -261,10 +262,13 @@ def _doors(house: House) -> Iterator[Service]:
         pages=_pages(house),
         calls=house.metrics,
     )
+    tls = ServerTLS(settings.tls, house.reactor.seconds, file=house.file) if settings.tls.certificate_file else None
     for served, interface in ((listeners, True), (filter(None, [settings.monitor.listen]), False)):
         factory = site(interface=interface)
         for listener in served:
-            yield StreamServerEndpointService(serverFromString(house.reactor, listener), factory)
+            endpoint = serverFromString(house.reactor, listener)
+            spoken = over_tls(tls, factory, house.reactor) if tls and settings.tls.covers(listener) else factory
+            yield StreamServerEndpointService(endpoint, spoken)
 
 
 def _pages(house: House) -> dict[str, Page]:

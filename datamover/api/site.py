@@ -13,7 +13,9 @@ from types import MappingProxyType
 from typing import Any, Protocol
 from xmlrpc.client import Fault
 
+from cryptography.x509 import Certificate
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
+from twisted.internet.interfaces import ISSLTransport
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
@@ -23,6 +25,7 @@ from datamover.api import bccvl, destinations, jobs, methods, service, system, w
 from datamover.api.context import LOCAL, Caller, Context, Credentials, Http, Logins, Policy, Registry, Store
 from datamover.api.gate import Gate, Refusal
 from datamover.api.pages import NoPage, Page, PageResource, put
+from datamover.certificates import Holders
 from datamover.config import Config
 from datamover.errors import InvalidRequest, RequestError, RequestTooLarge, Unavailable
 from datamover.jobs.request_datasets import Datasets, Named
@@ -107,11 +110,20 @@ class BoundedRequest(Request):
         """Return every value of a header."""
         return [str(value) for value in self.requestHeaders.getRawHeaders(name, [])]
 
+    @property
+    def certificate(self) -> Certificate | None:
+        """What the client showed in the TLS handshake, where it showed one that holds."""
+        if not ISSLTransport.providedBy(self.transport):
+            return None
+        shown: Any = self.transport.getPeerCertificate()
+        return shown and shown.to_cryptography()  # type: ignore[no-any-return]
+
     def gotLength(self, length: int | None) -> None:  # noqa: N802 - Twisted's
         # The method is not known here to a Request; it is judged when the body is in.
         self.refusal = self._gate.refusal("POST", self.header)
         self.too_large = length is not None and length > self._limit
-        self._kept = not (self.refusal or self.too_large or (self._gate.login and not self.header("authorization")))
+        anonymous = self._gate.login and not self.header("authorization") and self.certificate is None
+        self._kept = not (self.refusal or self.too_large or anonymous)
         super().gotLength(length if self._kept else 0)  # type: ignore[no-untyped-call]
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802 - Twisted's
@@ -159,6 +171,8 @@ class Door(Resource):
         self._context = context
         self._calls = calls
         self._logins = logins
+        clients = context.config.clients.items()
+        self._holders = Holders({client.certificate: name for name, client in clients if client.certificate})
         self._turns = DeferredSemaphore(LARGE_AT_ONCE)
 
     def render(self, request: Any) -> int:
@@ -232,10 +246,13 @@ class Door(Resource):
     async def _caller(self, request: Any) -> Caller | None:
         if not self._context.config.clients:
             return LOCAL
-        login = _basic(request.header("authorization"))
-        if login is None:
-            return None
-        name = await self._logins.check(*login, getattr(request.getClientAddress(), "host", ""))
+        address = getattr(request.getClientAddress(), "host", "")
+        authorization, certificate = request.header("authorization"), request.certificate
+        if certificate is not None and not authorization:
+            name = self._holders.name(certificate, address)
+        else:
+            login = _basic(authorization)
+            name = None if login is None else await self._logins.check(*login, address)
         return None if name is None else self._context.caller(name)
 
 
