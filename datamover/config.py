@@ -154,6 +154,9 @@ class Client(Section):
     certificate: Annotated[str, AfterValidator(parse_identity)] | None = None
     """What a client's certificate says of itself, or its fingerprint: instead of a password."""
     destinations: tuple[str, ...] | None = None
+    methods: tuple[str, ...] | None = None
+    sources: tuple[str, ...] | None = None
+    """Narrows ``[sources]``; never opens what that shuts."""
     admin: bool = False
     notify_secret_file: AbsolutePath | None = None
 

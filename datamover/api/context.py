@@ -4,7 +4,7 @@ The seams are Protocols: the job store, the registry, the source policy and the 
 """
 
 from collections.abc import Collection, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -13,12 +13,13 @@ from twisted.logger import Logger
 
 from datamover.api import records
 from datamover.config import Config
-from datamover.errors import DataMoverError, NotPermitted, Scope, Unavailable
+from datamover.errors import DataMoverError, NotPermitted, Scope, SourceNotAllowed, Unavailable
 from datamover.jobs.request_datasets import Datasets
 from datamover.jobs.request_files import Rules
 from datamover.jobs.values import Event, FileRecord, JobRecord, NewJob, State, Submitted
 from datamover.protocols.base import Origin, Place
 from datamover.registry.notice_secrets import NoticeSecrets
+from datamover.registry.sources import Prefix
 from datamover.registry.urls import WebUrl
 
 if TYPE_CHECKING:
@@ -161,6 +162,12 @@ class Caller:
     administrator: bool
     destinations: Collection[str] | None = None
     """The names that may be used; None: all."""
+    methods: Collection[str] | None = None
+    """The methods that may be called; None: all."""
+    sources: tuple[Prefix, ...] | None = None
+    """The URLs that may be named, of those that the policy allows; None: all of them."""
+    datasets: Collection[str] | None = None
+    """The schemes of datasets that may be asked for; None: all."""
 
     @property
     def owner(self) -> str | None:
@@ -174,6 +181,19 @@ class Caller:
         """Raise NotPermitted for a destination that is not this caller's to use."""
         if not self.may_use(destination):
             raise NotPermitted(f"client {self.name!r} may not use destination {destination!r}")
+
+    def check_method(self, name: str) -> None:
+        """Raise NotPermitted for a method that is not this caller's to call."""
+        if self.methods is not None and name not in self.methods:
+            raise NotPermitted(f"client {self.name!r} may not call {name}")
+
+    def check_source(self, url: WebUrl) -> None:
+        """Raise SourceNotAllowed for a URL that is not this caller's to name."""
+        if self.sources is not None and not any(rule.matches(url) for rule in self.sources):
+            raise SourceNotAllowed(
+                f"{url.shown} is not an allowed source for client {self.name!r}: no rule in its sources names it; "
+                "ask the administrator"
+            )
 
 
 LOCAL = Caller("local", administrator=True)
@@ -195,21 +215,16 @@ class Context:
     datasets: Datasets = Datasets({})  # noqa: RUF009 - frozen
     secrets: NoticeSecrets = NoticeSecrets({})  # noqa: RUF009 - frozen
 
-    def caller(self, name: str) -> Caller:
-        """Return the configured client of a name."""
-        client = self.config.clients[name]
-        return Caller(name, client.admin, client.destinations)
-
     def rules(self, caller: Caller) -> Rules:
         """Return what this caller's requests are held against."""
         return Rules(
             owner=caller.name,
             destinations=tuple(self.registry.names()),
             permitted=caller.destinations,
-            read_url=self._read_url,
+            read_url=partial(self._read_url, caller),
             max_files=self.config.limits.files,
             max_attempts=self.config.transfers.max_attempts,
-            datasets=self.datasets,
+            datasets=replace(self.datasets, permitted=caller.datasets),
             check_notice=partial(self._check_notice, caller),
         )
 
@@ -217,8 +232,9 @@ class Context:
         self.secrets.check(caller.name)
         self.policy.check_url(url)
 
-    def _read_url(self, text: str) -> WebUrl:
+    def _read_url(self, caller: Caller, text: str) -> WebUrl:
         url = WebUrl.parse(text)
+        caller.check_source(url)
         if not self.policy.allows(url):
             self.policy.check_url(text)
         if self.credentials is not None and self.config.sources.credentials:

@@ -26,9 +26,16 @@ BUG = 8002
 NOT_YET = frozenset({"service.reload"})
 """Part of the interface, and refused until they work."""
 
+Refuse = Callable[[RequestError], Any]
+"""Makes an answer of a refusal."""
 Run = Callable[..., Coroutine[Any, Any, Any]]
 Signature = tuple[str, ...]
 """The type of the result, then those of the parameters."""
+
+
+def fault(error: RequestError) -> Fault:
+    """Return what a client is told of a refusal."""
+    return Fault(error.fault, error.message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,7 @@ class Method:
     administrator: bool = False
     lenient: bool = False
     """A missing parameter counts as nil: the method has its own words for it."""
+    refuse: Refuse = fault
     abandoned: bool = False
     """Cancelled when its client goes away; any other is done to its end."""
 
@@ -57,13 +65,19 @@ class Table:
         self.methods: dict[str, Method] = {}
 
     def method(
-        self, name: str, *signatures: str, administrator: bool = False, lenient: bool = False, abandoned: bool = False
+        self,
+        name: str,
+        *signatures: str,
+        administrator: bool = False,
+        lenient: bool = False,
+        refuse: Refuse = fault,
+        abandoned: bool = False,
     ) -> Callable[[Run], Run]:
         """Declare a coroutine function as a method; a signature is written "struct int double", the result first."""
 
         def declare(run: Run) -> Run:
             parsed = tuple(tuple(signature.split()) for signature in signatures)
-            self.methods[name] = Method(name, parsed, run, administrator, lenient, abandoned)
+            self.methods[name] = Method(name, parsed, run, administrator, lenient, refuse, abandoned)
             return run
 
         return declare
@@ -81,15 +95,18 @@ def find(methods: Mapping[str, Method], name: str) -> Method:
 
 async def call(context: Context, caller: Caller, name: str, parameters: tuple[Any, ...]) -> Any:
     """Return a method's result, or a Fault; raises only what means that nobody waits for it any more."""
+    refuse: Refuse = fault
     try:
         method = find(context.methods, name)
+        fitting = _fitting(method, parameters)
+        refuse = method.refuse
         _check_caller(method, caller)
-        running = method.run(context, caller, *_fitting(method, parameters))
+        running = method.run(context, caller, *fitting)
         return await (running if method.abandoned else _whole(running, name))
     except Fault as refusal:
         return refusal
     except RequestError as error:
-        return fault(error)
+        return refuse(error)
     except CancelledError:
         raise
     except Exception:
@@ -112,6 +129,7 @@ async def _whole(running: Coroutine[Any, Any, Any], name: str) -> Any:
 
 
 def _check_caller(method: Method, caller: Caller) -> None:
+    caller.check_method(method.name)
     if method.administrator and not caller.administrator:
         raise NotPermitted(f"{method.name} is an administrator's to call")
 
@@ -125,11 +143,6 @@ def _fitting(method: Method, parameters: tuple[Any, ...]) -> tuple[Any, ...]:
         return parameters + (None,) * (counts[-1] - len(parameters))
     expected = " or ".join(str(count) for count in counts)
     raise InvalidRequest(f"{method.name}: {len(parameters)} parameters: expected {expected}; see system.methodHelp")
-
-
-def fault(error: RequestError) -> Fault:
-    """Return what a client is told of a refusal."""
-    return Fault(error.fault, error.message)
 
 
 def bug(where: str, failure: Failure | None = None) -> Fault:

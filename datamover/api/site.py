@@ -22,6 +22,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from datamover.api import bccvl, destinations, jobs, methods, service, system, wire
+from datamover.api.callers import callers
 from datamover.api.context import LOCAL, Caller, Context, Credentials, Http, Logins, Policy, Registry, Store
 from datamover.api.gate import Gate, Refusal
 from datamover.api.pages import NoPage, Page, PageResource, put
@@ -172,6 +173,7 @@ class Door(Resource):
         self._calls = calls
         self._logins = logins
         clients = context.config.clients.items()
+        self._callers = callers(context.config, context.methods)
         self._holders = Holders({client.certificate: name for name, client in clients if client.certificate})
         self._turns = DeferredSemaphore(LARGE_AT_ONCE)
 
@@ -253,7 +255,7 @@ class Door(Resource):
         else:
             login = _basic(authorization)
             name = None if login is None else await self._logins.check(*login, address)
-        return None if name is None else self._context.caller(name)
+        return None if name is None else self._callers[name]
 
 
 def refuse(request: Any, refusal: Refusal) -> None:
