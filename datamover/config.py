@@ -139,6 +139,8 @@ class Limits(Section):
     max_active: Count = 256
     per_owner: Count = 128
     per_source_host: Count = 32
+    connections: Count = 500
+    connections_per_address: Count = 100
 
 
 class Jobs(Section):

@@ -60,7 +60,7 @@ class Logins:
                     f"password_hash of {name!r}: expected what `datamover-admin hash-password` prints"
                 ) from None
         self._reactor = reactor
-        self._failures = failures or Failures(reactor.seconds)
+        self._failures = Failures(reactor.seconds) if failures is None else failures
         self._key = os.urandom(32)
         self._verified: dict[str, bytes] = {}
         self._threads = DeferredSemaphore(THREADS)

@@ -1,6 +1,6 @@
 """XML-RPC on the wire: a body read in slices, and answers that every client can read.
 
-Reading is strict about XML (no DTD, no entities, bounded nesting) and lenient about values (i8, nil). What goes out
+Reading is strict about XML (no DTD, no entities, everything bounded) and lenient about values (i8, nil). What goes out
 is plain XML-RPC: no nil, no i8, and only characters that XML can carry.
 """
 
@@ -13,12 +13,18 @@ from xmlrpc.client import Fault, Unmarshaller, dumps
 from defusedxml.common import DefusedXmlException
 from defusedxml.xmlrpc import DefusedExpatParser
 
-from datamover.errors import InvalidRequest
+from datamover.errors import InvalidRequest, RequestError, RequestTooLarge
 
 READ = 64 * 1024
 """Bytes parsed at a time: a few milliseconds."""
 DEEPEST = 32
 """Arrays and structs within each other."""
+MOST_ELEMENTS = 4_000_000
+"""In one call: each of a hundred thousand files has some thirty."""
+LONGEST_NAME = 256
+"""Characters of a method's name, or of a struct's key."""
+LONGEST_TAG = 2 * READ
+"""Bytes of a tag, or a comment: the parser begins anew with it at every slice."""
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _INT = 2**31
@@ -28,35 +34,56 @@ _BEFORE, _AFTER = "<params>\n<param>\n", "</param>\n</params>\n"
 
 
 class _Bounded(Unmarshaller):
-    """An unmarshaller that refuses what is nested beyond reason."""
+    """An unmarshaller that refuses what is nested, or named, or numerous beyond reason."""
 
     _depth = 0
+    _elements = 0
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
 
     def start(self, tag: str, attrs: dict[str, str]) -> None:
-        if tag in ("array", "struct"):
+        self._elements += 1
+        if self._elements > self._most:
+            raise RequestTooLarge(f"the body has more than {self._most} elements: send several requests")
+        if _plain(tag) in ("array", "struct"):
             self._depth += 1
             if self._depth > DEEPEST:
                 raise InvalidRequest(f"the body nests arrays and structs more than {DEEPEST} deep")
         super().start(tag, attrs)
 
     def end(self, tag: str) -> None:
-        if tag in ("array", "struct"):
+        plain = _plain(tag)
+        if plain in ("array", "struct"):
             self._depth -= 1
+        elif plain in ("name", "methodName") and sum(map(len, self._data)) > LONGEST_NAME:
+            raise InvalidRequest(f"the body has a name of more than {LONGEST_NAME} characters")
         super().end(tag)
 
 
-def reading(body: BinaryIO) -> Generator[None, None, tuple[str, tuple[Any, ...]]]:
-    """Parse a call, yielding after each slice; return its method's name and parameters. Raises InvalidRequest."""
-    target = _Bounded()
-    parser = DefusedExpatParser(target, forbid_dtd=True)
+def _plain(tag: str) -> str:
+    """Return a tag as the unmarshaller takes it: without what stands before a colon."""
+    return tag.rpartition(":")[2] if ":" in tag else tag
+
+
+def reading(body: BinaryIO, most: int = MOST_ELEMENTS) -> Generator[None, None, tuple[str, tuple[Any, ...]]]:
+    """Parse a call, yielding after each slice; return its method's name and parameters.
+
+    Raises InvalidRequest and RequestTooLarge.
+    """
+    target, fed = _Bounded(most), 0
+    parser: Any = DefusedExpatParser(target, forbid_dtd=True)
     try:
         while data := body.read(READ):
             parser.feed(data)
+            fed += len(data)
+            _check_tag(fed - parser._parser.CurrentByteIndex)
             yield
         parser.close()
         parameters = target.close()
         method = target.getmethodname()
-    except InvalidRequest:
+    except RequestError:
         raise
     except DefusedXmlException:
         raise InvalidRequest("the body has a document type or entities: expected a plain XML-RPC methodCall") from None
@@ -66,6 +93,11 @@ def reading(body: BinaryIO) -> Generator[None, None, tuple[str, tuple[Any, ...]]
     if not isinstance(method, str):
         raise InvalidRequest("the body is not an XML-RPC methodCall: it names no method")
     return method, tuple(parameters)
+
+
+def _check_tag(begun: int) -> None:
+    if begun > LONGEST_TAG:
+        raise InvalidRequest(f"the body has a tag or a comment of more than {LONGEST_TAG} bytes")
 
 
 def _reason(error: Exception) -> str:
