@@ -1,4 +1,4 @@
-"""The door: XML-RPC over HTTP, who may call, and errors as Faults. ``make_site`` and ``check_callers`` are all that others need."""
+"""The door: XML-RPC over HTTP, who may call, and errors as Faults; ``make_site`` serves it."""
 
 from datamover.api.site import check_callers, make_site
 

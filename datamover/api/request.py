@@ -86,5 +86,5 @@ class BoundedRequest(Request):
         self._kept = False
 
     def process(self) -> None:
-        self.refusal = self.refusal or self._gate.refusal(self.method.decode("latin-1"), self.header)
+        self.refusal = self._gate.refusal(self.method.decode("latin-1"), self.header)
         super().process()  # type: ignore[no-untyped-call]

@@ -17,7 +17,7 @@ from twisted.internet import reactor, task
 from twisted.internet.defer import gatherResults
 from twisted.internet.threads import deferToThread
 
-from datamover.api import unmarshaller, wire
+from datamover.api import unmarshaller
 from datamover.api.channel import HEADER_SIZE, HEADERS, Pace
 from datamover.api.site import CROWDED
 from datamover.config import Client, Limits, Tls
