@@ -19,8 +19,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 from datamover.addresses import holds_password
 from datamover.addresses import is_private_listener as is_private_listener
 from datamover.atlas import Ala as Ala
+from datamover.certificates import parse_identity
 from datamover.errors import ConfigError
 from datamover.gbif import Gbif as Gbif
+from datamover.listeners import Tls as Tls
+from datamover.listeners import check_certificates, check_listener, check_tls
 from datamover.sections import AbsolutePath as AbsolutePath
 from datamover.sections import ClosedListener, Count, Duration, Listener, Mode, Rate, Section, Size
 from datamover.sections import check_table as check_table
@@ -138,6 +141,8 @@ class Limits(Section):
     max_active: Count = 256
     per_owner: Count = 128
     per_source_host: Count = 32
+    connections: Count = 500
+    connections_per_address: Count = 100
 
 
 class Jobs(Section):
@@ -166,8 +171,13 @@ class Audit(Section):
 class Client(Section):
     """``[clients.NAME]``: who may call, and for which destinations."""
 
-    password_hash: str
+    password_hash: str | None = None
+    certificate: Annotated[str, AfterValidator(parse_identity)] | None = None
+    """What a client's certificate says of itself, or its fingerprint: instead of a password."""
     destinations: tuple[str, ...] | None = None
+    methods: tuple[str, ...] | None = None
+    sources: tuple[str, ...] | None = None
+    """Narrows ``[sources]``; never opens what that shuts."""
     admin: bool = False
     queued: Count | None = None
     """Files that may wait."""
@@ -222,6 +232,7 @@ class Config(Section):
     clients: Mapping[str, Client] = {}
     console: Console = Console()
     monitor: Monitor = Monitor()
+    tls: Tls = Tls()
     log: Log = Log()
     ala: Ala | None = None
     gbif: Gbif | None = None
@@ -282,13 +293,7 @@ def check_whole(config: Config, file: str) -> None:
             f"{file}: service.engine_processes = {config.service.engine_processes}: "
             f"expected at most service.max_active, {config.service.max_active}, which they share"
         )
-    if not config.clients and "api" in config.service.roles:
-        for listener in config.service.listen:
-            if not is_private_listener(listener):
-                raise ConfigError(
-                    f"{file}: service.listen = {listener!r}: expected a loopback or Unix listener, "
-                    "or at least one [clients.NAME] who may log in"
-                )
+    _check_listeners(config, file)
     for name, client in config.clients.items():
         for destination in client.destinations or ():
             if destination not in config.destinations:
@@ -298,12 +303,6 @@ def check_whole(config: Config, file: str) -> None:
     for client_name in config.monitor.clients:
         if client_name not in config.clients:
             raise ConfigError(f"{file}: monitor.clients = {client_name!r}: expected the name of a [clients.NAME]")
-    own = config.monitor.listen
-    if own is not None and not (is_private_listener(own) or config.clients or config.monitor.public):
-        raise ConfigError(
-            f"{file}: monitor.listen = {own!r}: expected a loopback or Unix listener, "
-            "or at least one [clients.NAME] who may log in, or public = true"
-        )
     if config.ala is not None and config.ala.destination not in config.destinations:
         raise ConfigError(
             f"{file}: ala.destination = {config.ala.destination!r}: expected the name of a [destinations.NAME]"
@@ -329,6 +328,21 @@ def check_whole(config: Config, file: str) -> None:
         raise ConfigError(
             f"{file}: console.authorized_keys_file: missing: expected the file of the public keys that may log in"
         )
+
+
+def _check_listeners(config: Config, file: str) -> None:
+    tls, monitor, login = config.tls, config.monitor, bool(config.clients)
+    check_tls(tls, [*config.service.listen, *filter(None, [monitor.listen])], file)
+    for listener in config.service.listen if "api" in config.service.roles else ():
+        check_listener("service.listen", listener, tls=tls, login=login, file=file)
+    if monitor.listen is not None:
+        check_listener("monitor.listen", monitor.listen, tls=tls, login=login, public=monitor.public, file=file)
+    for name, client in config.clients.items():
+        if client.password_hash is None and client.certificate is None:
+            raise ConfigError(f"{file}: clients.{name}: expected password_hash, or certificate, or both")
+    check_certificates(
+        {name: client.certificate for name, client in config.clients.items() if client.certificate}, tls, file
+    )
 
 
 def _check_database(database: Database, file: str) -> None:
