@@ -36,8 +36,9 @@ class BoundedRequest(Request):
         """There was no room for the body."""
 
     def header(self, name: str) -> list[str]:
-        """Return every value of a header."""
-        return [str(value) for value in self.requestHeaders.getRawHeaders(name, [])]
+        """Return every value of a header; what is not UTF-8 in it is told by the replacement character."""
+        values = self.requestHeaders.getRawHeaders(name.encode("ascii"), ())
+        return [value.decode("utf-8", "replace") for value in values]
 
     @property
     def certificate(self) -> Certificate | None:

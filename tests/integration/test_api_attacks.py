@@ -420,6 +420,9 @@ async def test_host_headers(door: Door, host: str) -> None:
         (b"POST http://evil.example.org/RPC2 HTTP/1.1\r\nHost: evil.example.org\r\n", 421),
         (b"POST /RPC2 HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-Host: evil.example.org\r\n", 200),
         (b"POST /RPC2 HTTP/1.1\r\nHost : localhost\r\n", 400),
+        (b"POST /RPC2 HTTP/1.1\r\nHost: localhost\xff\x90\r\n", 421),
+        (b"POST /RPC2 HTTP/1.1\r\nHost: localhost\r\nOrigin: \xff\r\n", 403),
+        (b"POST /RPC2 HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: \xff\r\n", 415),
     ],
 )
 @pytest_twisted.ensureDeferred

@@ -22,9 +22,11 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import provider
 
+from datamover.admin import main as admin
 from datamover.api.tls import LOOK, ServerTLS
 from datamover.config import Client, Tls
 from datamover.errors import ConfigError
+from datamover.logins import hash_password
 from tests.fakes import PlainLogins
 from tests.servers.certificates import Authority
 from tests.servers.door import WAIT, Door, config_of
@@ -308,6 +310,26 @@ def test_files_that_cannot_be_used(pair: Pair, spoil: Callable[[Path, Path], Any
         ServerTLS(Tls(certificate_file=pair[0], key_file=pair[1]), reactor.seconds)
     assert refusal.value.message.startswith("datamover.toml: tls.")
     assert sentence in refusal.value.message
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
+def test_check_config_says_the_same(pair: Pair, tmp_path: Path, capsys: pytest.CaptureFixture[str], mode: int) -> None:
+    """What would end the start is found before it; what would not is told as it is."""
+    pair[1].chmod(mode)
+    path = tmp_path / "dm.toml"
+    path.write_text(
+        f'[service]\nlisten = ["tcp:10700"]\ndata_directory = "{tmp_path}/data"\n'
+        f'[clients.portal]\npassword_hash = "{hash_password("x")}"\n'
+        f'[tls]\ncertificate_file = "{pair[0]}"\nkey_file = "{pair[1]}"\n'
+    )
+    status = admin(["check-config", "--config", str(path)])
+    told = capsys.readouterr()
+    if mode == 0o644:
+        assert status == 1
+        assert told.err.startswith(f"datamover-admin: {path}: tls.key_file: {pair[1]} has permissions 0644")
+    else:
+        assert status == 0
+        assert "listener       tcp:10700, TLS" in told.out
 
 
 def test_the_service_speaks_it(open_directory: Path, authority: Authority, pair: Pair) -> None:

@@ -97,7 +97,7 @@ class Door:
         listening: Any = reactor
         self.tls = ServerTLS(config.tls, listening.seconds) if config.tls.certificate_file else None
         served = over_tls(self.tls, self.site, reactor) if self.tls else self.site
-        self._port = listening.listenTCP(0, served, interface="127.0.0.1")
+        self._port = listening.listenTCP(0, served, backlog=1000, interface="127.0.0.1")
         self.port: int = self._port.getHost().port
 
     def url(self, login: str = "", path: str = "/data_mover") -> str:
