@@ -67,6 +67,14 @@ def told(answer: bytes) -> tuple[int, bytes]:
     return int(head.split()[1]), body
 
 
+def houses_of(config: Config, logins: Checks) -> Houses:
+    """Return what a configuration makes, with logins of the test's."""
+    # Their hashes are none: passwords are plain here.
+    bare = config.model_copy(update={"clients": {}})
+    built = House.build(bare, reactor)
+    return Houses(replace(built, settings=config, logins=logins, notice_secrets=NoticeSecrets.from_config(config)))
+
+
 class Door:
     """A served interface, and ways to call it."""
 
@@ -75,15 +83,7 @@ class Door:
         self.config = config
         self.store = MemoryJobStore(reactor)
         self.logins = logins or PlainLogins({})
-        # Their hashes are none: passwords are plain here.
-        bare = config.model_copy(update={"clients": {}})
-        house = replace(
-            House.build(bare, reactor),
-            settings=config,
-            logins=self.logins,
-            notice_secrets=NoticeSecrets.from_config(config),
-        )
-        self.houses = Houses(house)
+        self.houses = houses_of(config, self.logins)
         self.registry = self.houses.now.registry
         self.trail = MemoryTrail()
         self.audit = Audit(self.trail, reactor)

@@ -4,11 +4,11 @@ What is fed is answered, refused or waited for until the door has lost its patie
 of what happens meanwhile is an error that nobody handled, in the log or out of it.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xmlrpc.client import dumps
 
-from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
@@ -18,14 +18,13 @@ from twisted.python.failure import Failure
 from zope.interface import provider
 
 from datamover.api import make_site
+from datamover.api.context import Context
 from datamover.api.site import NAMESPACES
 from datamover.config import Limits
-from datamover.protocols.http import HttpClient
-from datamover.registry.destinations import Registry
-from datamover.registry.source_credentials import SourceCredentials
-from datamover.registry.sources import SourcePolicy
-from tests.fakes import MemoryJobStore, PlainLogins
-from tests.servers.door import config_of
+from datamover.jobs.audit import Audit
+from datamover.reload import Reload
+from tests.fakes import MemoryJobStore, MemoryTrail, PlainLogins
+from tests.servers.door import config_of, houses_of
 
 PATIENCE = 400
 """Seconds of the clock after which nobody waits for anything any more."""
@@ -56,28 +55,28 @@ class Wire(StringTransport):
         self.ended = True
 
 
+def _inside(context: Context) -> Context:
+    """Return a context without what looks outside."""
+    return replace(context, methods={name: context.methods[name] for name in METHODS})
+
+
 class Mouth:
     """An interface that is fed by hand."""
 
     def __init__(self, directory: Path) -> None:
         self.clock = Clock()
         config = config_of(directory, limits=Limits(request_size=1_000_000, files=1000))
-        policy = SourcePolicy.from_config(config.sources)
-        credentials = SourceCredentials()
-        http = HttpClient(reactor, config.http, config.transfers, policy, credentials)
+        houses = houses_of(config, PlainLogins({}))
         self.site = make_site(
-            config=config,
-            registry=Registry.from_config(config, reactor, http),
+            houses=houses,
             store=MemoryJobStore(self.clock),
-            policy=policy,
-            credentials=credentials,
-            http=http,
-            logins=PlainLogins({}),
+            audit=Audit(MemoryTrail(), self.clock),
+            reload=Reload(houses, self.clock, lambda: None),
             reactor=self.clock,
         )
-        methods: Any = self.site.resource.children[b"RPC2"]._context.methods
-        for name in LOOK_OUTSIDE:
-            del methods[name]
+        door: Any = self.site.resource.children[b"RPC2"]
+        whole = door._context
+        door._context = lambda house: _inside(whole(house))
 
     def feed(self, pieces: list[bytes]) -> bytes:
         """Send pieces, wait until the connection has ended, and return what was answered.
