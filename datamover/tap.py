@@ -22,6 +22,7 @@ from twisted.python import usage
 from datamover import config
 from datamover.api import make_site
 from datamover.api.pages import Page
+from datamover.api.tls import ServerTLS, over_tls
 from datamover.clock import steady
 from datamover.config import Config
 from datamover.console import HOST_KEY, Access, Desk, Names, SshFactory, TelnetFactory, host_key
@@ -249,10 +250,13 @@ def _doors(wiring: Wiring) -> Iterator[Service]:
         pages=_pages(wiring),
         calls=wiring.metrics,
     )
+    file = str(settings.path or "the built-in configuration")
+    tls = ServerTLS(settings.tls, wiring.reactor.seconds, file=file) if settings.tls.certificate_file else None
     for served, interface in ((listeners, True), (filter(None, [settings.monitor.listen]), False)):
         factory = site(interface=interface)
         for listener in served:
-            yield StreamServerEndpointService(Listener(wiring.reactor, listener, wiring.give_up), factory)
+            spoken = over_tls(tls, factory, wiring.reactor) if tls and settings.tls.covers(listener) else factory
+            yield StreamServerEndpointService(Listener(wiring.reactor, listener, wiring.give_up), spoken)
 
 
 def _pages(wiring: Wiring) -> dict[str, Page]:
