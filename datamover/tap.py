@@ -37,6 +37,7 @@ from datamover.engine.staging import Staging
 from datamover.engine.throttle import Throttles
 from datamover.engine.worker import Worker
 from datamover.errors import ConfigError, StartError
+from datamover.garbage import look_less
 from datamover.jobs.installation import identify
 from datamover.jobs.notices import Notices
 from datamover.jobs.queue import Queue
@@ -84,6 +85,7 @@ def makeService(options: Options) -> IService:  # noqa: N802 - the name that twi
     from twisted.internet import reactor
 
     steady(reactor)
+    look_less()
     try:
         return service_tree(options.config, reactor, _observer(options, reactor))
     except ConfigError as error:
@@ -121,6 +123,7 @@ def run_engine_process(brief: Brief, pipe: int, write: Callable[[str], object]) 
     """Run an engine for the process that briefed us, until ``pipe`` or a signal ends it; raises ConfigError."""
     from twisted.internet import reactor
 
+    look_less()
     parent = Parent(reactor, pipe, write)
     wiring = Wiring(brief.settings, reactor, parent)
     tree = Ordered()
