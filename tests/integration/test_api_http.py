@@ -12,6 +12,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.web.http_headers import Headers
 
 from datamover.api.site import LARGE_AT_ONCE, SMALL
 from datamover.config import Limits
@@ -47,12 +48,12 @@ async def test_both_paths_are_served_and_no_other(door: Door) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_program_of_twisted_calls(door: Door) -> None:
     """Another HTTP client asks again and again over the connections that it keeps, several at a time."""
-    pool = HTTPConnectionPool(reactor)
+    pool: Any = HTTPConnectionPool(reactor)  # type: ignore[no-untyped-call]
     pool.maxPersistentPerHost = 3
-    client = HTTPClient(Agent(reactor, pool=pool))
+    client = HTTPClient(Agent(reactor, pool=pool))  # type: ignore[no-untyped-call]
 
     async def ask() -> Any:
-        answer = await client.post(door.url(), LIST, headers={"Content-Type": "text/xml"})
+        answer = await client.post(door.url(), data=LIST, headers=Headers({"Content-Type": ["text/xml"]}))
         assert answer.code == 200
         return loads(await answer.content())[0][0]
 
