@@ -22,10 +22,11 @@ from twisted.python.failure import Failure
 from datamover import __version__, config
 from datamover.config import Config
 from datamover.errors import ConfigError, DataMoverError, StartError
+from datamover.jobs.address import given
 from datamover.jobs.backup import Tools, adopt, is_empty, opened, renumber
 from datamover.jobs.cluster import Cluster, user_name
 from datamover.jobs.connection import CONNECT_TIMEOUT, one_line
-from datamover.jobs.database import Database, given
+from datamover.jobs.database import Database
 from datamover.jobs.embedded import EmbeddedPostgres
 from datamover.jobs.installation import identify
 from datamover.jobs.migrate import migrate

@@ -14,9 +14,10 @@ from datamover.config import Config
 from datamover.engine.digest import Offload
 from datamover.house import House, Houses
 from datamover.jobs import news
+from datamover.jobs.address import given
 from datamover.jobs.audit import Audit, AuditStore
 from datamover.jobs.backup import adopt
-from datamover.jobs.database import Database, given
+from datamover.jobs.database import Database
 from datamover.jobs.embedded import EmbeddedPostgres
 from datamover.jobs.installation import identify
 from datamover.jobs.migrate import migrate

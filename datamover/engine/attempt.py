@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from datamover.datasets.base import Dataset
-from datamover.engine.lease import Lease
+from datamover.engine.lease import Lease, Parked
 from datamover.engine.leftovers import clear
 from datamover.engine.meter import Meter
 from datamover.engine.order import Brought, Order, Tools
@@ -96,7 +96,11 @@ class Rooms:
         destination = self.registry.get(transfer.destination)
 
         async def name_target(target: str) -> None:
-            await self.queue.set_target(transfer, lease.leader, target)
+            if target == transfer.target or await self.queue.set_target(transfer, lease.leader, target):
+                return
+            if not transfer.staged:
+                lease.park()
+                raise Parked(f"another job's file goes to {target!r} first")
 
         parts: dict[str, Any] = {
             "transfer": transfer.id,

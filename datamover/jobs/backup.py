@@ -129,7 +129,7 @@ async def adopt(database: Database) -> None:
     async def look(cursor: Cursor) -> None:
         newest = await cursor.fetch_one(queries["newest_transaction"])
         if newest is not None and newest["elsewhere"]:
-            await cursor.execute("SET LOCAL statement_timeout = 0")
+            await cursor.lift_limit()
             await cursor.execute(queries["adopt_history"])
 
     await database.transaction(look)

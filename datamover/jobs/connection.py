@@ -3,37 +3,37 @@
 - connecting has a time limit and resolves names off the reactor (libpq does neither when asynchronous);
 - the end of an idle connection is noticed, told once, and raises nothing into the reactor;
 - cancelling a caller leaves the statement running to its end, for ``settle`` to wait for;
-- a statement that ran into its time limit is an error, not a cancellation;
+- a statement that ran into its time limit is an error, not a cancellation; so is one that nobody answers at all;
 - COMMIT of a transaction that had failed is an error, not a silent rollback.
 
 Which connection serves whom, and what is tried again, is the pool's matter (database.py).
 """
 
-import ipaddress
 import json
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
 import psycopg2
 import psycopg2.extensions
-from psycopg2.errors import InFailedSqlTransaction, ReadOnlySqlTransaction
+from psycopg2.errors import DiskFull, InFailedSqlTransaction, ReadOnlySqlTransaction
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as NoAnswer
 from twisted.internet.error import ConnectionClosed
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
-from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from txpostgres import txpostgres
 
 from datamover.errors import StartError, Unavailable
+from datamover.jobs.address import resolve
 from datamover.jobs.sql import Prepared
 
 Row = dict[str, Any]
 Parameters = Mapping[str, Any] | Sequence[Any] | None
 
 AWAY = "the database is away: try again; nothing was stored"
+FULL = "the disk of the database is full: nothing was stored; try again once its operator has made room"
 UNCERTAIN = (
     "the database went away while storing this, so it may or may not be stored: look, or ask again with the same "
     "request_id"
@@ -42,6 +42,8 @@ CONNECT_TIMEOUT = 10.0
 """Seconds."""
 STATEMENT_TIMEOUT = 30.0
 """Seconds after which the server ends a statement."""
+ANSWER_TIMEOUT = 35.0
+"""Seconds after which a connection is dropped whose server has neither done a statement nor ended it."""
 IDLE_TIMEOUT = 10.0
 """Seconds after which the server ends a transaction whose process stands still: others wait for what it has locked."""
 OLDEST = 14
@@ -137,6 +139,7 @@ class Connection:
         self._dropped = False
         self._prepared: set[str] = set()
         self._opening = ""
+        self._endless = False
         self.begun = False
         """Whether a statement of the present transaction has been done."""
 
@@ -160,7 +163,7 @@ class Connection:
             raise Unavailable(f"{AWAY} (no answer within {CONNECT_TIMEOUT:.0f} s)") from error
 
     async def _connect(self, dsn: str) -> None:
-        parameters = await _resolve(self._reactor, {**_NETWORK, **psycopg2.extensions.parse_dsn(dsn)})
+        parameters = await resolve(self._reactor, {**_NETWORK, **psycopg2.extensions.parse_dsn(dsn)})
         if self._dropped:
             raise Unavailable(AWAY)
         await _shield(self._link.connect(**{**parameters, "client_encoding": "utf8"}))
@@ -198,7 +201,13 @@ class Connection:
     def begin(self) -> None:
         """Have the next statement begin a transaction: the server is told of both at once."""
         self._opening = "BEGIN; "
+        self._endless = False
         self.begun = False
+
+    async def lift_limit(self) -> None:
+        """Let the statements of the present transaction take as long as they take."""
+        self._endless = True
+        await self.execute("SET LOCAL statement_timeout = 0")
 
     async def execute(self, sql: str, params: Parameters = None) -> None:
         """Run one statement, and forget its rows.
@@ -266,12 +275,17 @@ class Connection:
         self._reactor.removeReader(self._link)
         self._statement = statement = cursor.execute(sql, params)
         statement.addCallbacks(self._finish, self._fail)
+        if not self._endless:
+            hurry = self._reactor.callLater(ANSWER_TIMEOUT, self.close)
+            statement.addBoth(_stop, hurry)
         if done is not None:
             statement.addCallback(lambda _: done())
         try:
             await _shield(statement)
         except psycopg2.extensions.TransactionRollbackError:
             raise
+        except DiskFull as error:
+            raise Unavailable(FULL) from error
         except (psycopg2.OperationalError, psycopg2.InterfaceError, ReadOnlySqlTransaction, ConnectionClosed) as error:
             raise Unavailable(f"{AWAY} ({one_line(error)})") from error
         self.begun = True
@@ -304,38 +318,14 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
+def _stop(result: Any, call: IDelayedCall) -> Any:
+    if call.active():
+        call.cancel()
+    return result
+
+
 def _shield(running: Deferred[Any]) -> Deferred[Any]:
     """Return a Deferred with the result of ``running``, whose cancelling leaves that alone."""
     shielded: Deferred[Any] = Deferred()
     running.addCallbacks(shielded.callback, shielded.errback)
     return shielded
-
-
-async def _resolve(reactor: Any, parameters: dict[str, str]) -> dict[str, str]:
-    """Return connection parameters with the addresses of every host, which libpq would look up on the reactor."""
-    hosts = parameters.get("host", "").split(",")
-    if "hostaddr" in parameters or not any(map(_is_name, hosts)):
-        return parameters
-    ports = parameters.get("port", "").split(",")
-    found: list[tuple[str, str, str]] = []
-    for index, host in enumerate(hosts):
-        port = ports[index] if len(ports) > 1 else ports[0]
-        addresses = [""]
-        if _is_name(host):
-            answers = await deferToThreadPool(
-                reactor, reactor.getThreadPool(), socket.getaddrinfo, host, None, type=socket.SOCK_STREAM
-            )
-            addresses = [str(answer[4][0]) for answer in answers]
-        found.extend((host, address, port) for address in addresses)
-    columns = zip(("host", "hostaddr", "port"), zip(*found, strict=True), strict=True)
-    return {**parameters, **{name: ",".join(column) for name, column in columns}}
-
-
-def _is_name(host: str) -> bool:
-    if not host or host.startswith(("/", "@")):
-        return False
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return True
-    return False

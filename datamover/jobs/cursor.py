@@ -21,3 +21,7 @@ class Cursor:
         """Run one statement and return its first row, None where there is none."""
         rows = await self._connection.fetch(sql, params)
         return rows[0] if rows else None
+
+    async def lift_limit(self) -> None:
+        """Let what follows in this transaction take as long as it takes; other statements have half a minute."""
+        await self._connection.lift_limit()

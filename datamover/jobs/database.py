@@ -15,13 +15,12 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from datamover import config, secret_files
-from datamover.errors import ConfigError, StartError, Unavailable
+from datamover.errors import StartError, Unavailable
 from datamover.jobs.connection import AWAY, Connection, Json, Parameters, Row
 from datamover.jobs.cursor import Cursor
 from datamover.jobs.listening import Listening, persist
 
-__all__ = ["Cursor", "Database", "Json", "Listening", "Parameters", "Row", "given"]
+__all__ = ["Cursor", "Database", "Json", "Listening", "Parameters", "Row"]
 
 log = Logger()
 Result = TypeVar("Result")
@@ -301,33 +300,3 @@ class Database:
             await listening.close()
             raise
         return listening
-
-
-def given(settings: config.Database) -> Callable[[], Awaitable[str]]:
-    """Return what tells the address of the PostgreSQL that ``[database]`` names, its password read anew each time.
-
-    Raises ConfigError for a URL that cannot be one, or that holds a password.
-    """
-    url = settings.url or ""
-    try:
-        parameters = psycopg2.extensions.parse_dsn(url)
-    except psycopg2.ProgrammingError:
-        raise ConfigError(
-            'database.url: expected a URL such as "postgresql://datamover@db.example.org/datamover"'
-        ) from None
-    if "password" in parameters:
-        raise ConfigError("database.url: holds a password: leave it out and name a file in database.password_file")
-
-    async def address() -> str:
-        if settings.password_file is None:
-            return url
-        try:
-            password = secret_files.read(settings.password_file).decode("utf-8").rstrip("\r\n")
-        except secret_files.Unusable as error:
-            raise StartError(f"database.password_file: {error.reason}") from None
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-            raise StartError(f"database.password_file: {settings.password_file}: {reason}") from None
-        return str(psycopg2.extensions.make_dsn(url, password=password))
-
-    return address

@@ -71,7 +71,7 @@ async def migrate(database: Database, migrations: list[Migration] | None = None)
 
 async def _apply_next(cursor: Cursor, known: list[Migration]) -> Migration | None:
     # Building an index over a long history takes as long as it takes, and so does waiting for who does it already.
-    await cursor.execute("SET LOCAL statement_timeout = 0")
+    await cursor.lift_limit()
     await cursor.execute(_LOCK)
     await cursor.execute("SET LOCAL client_min_messages = warning")
     await cursor.execute(_TABLE)

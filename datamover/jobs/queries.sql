@@ -125,7 +125,8 @@ SELECT t.destination, t.source_host, t.owner, j.paused, t.next_attempt_at > now(
             (SELECT p.next_attempt_at FROM transfers p WHERE p.destination = t.destination AND p.state = 'PENDING'
                 AND p.leader = p.index AND NOT p.paused AND p.priority = t.priority AND (p.job, p.index) < (t.job, t.index)
              ORDER BY p.job, p.index LIMIT %(counted)s)) AS before)::integer AS ahead,
-       (SELECT o.job FROM transfers o WHERE o.destination = t.destination AND o.target = t.target AND o.job < t.job
+       (SELECT o.job FROM transfers o WHERE o.destination = t.destination AND o.target = t.target AND o.job <> t.job
+            AND (o.job < t.job OR o.state <> 'PENDING')
             AND o.state IN ('PENDING', 'PREPARING', 'IN_PROGRESS') ORDER BY o.job LIMIT 1) AS behind,
        (SELECT count(*) FROM nodes WHERE 'engine' = ANY (roles) AND NOT draining
             AND heartbeat_at > now() - %(lease)s * interval '1 second')::integer AS engines,
@@ -268,7 +269,9 @@ SELECT pg_advisory_xact_lock(hashtext('datamover.claim'));
 -- prepared: destinations text[], limits integer[], max_active integer, per_owner integer, owners text[], quotas integer[], spent text[], per_source_host integer, room integer, node uuid, lease double precision
 -- Of owners who have spent their bytes of the day nothing is taken but what is cancelled, to remove what is left of it.
 -- The queue has lanes: what one owner moves from one host to one destination. Each lane is looked at from its front, so
--- that one which is full, held or broken costs the others nothing. Within a priority the owners take turns.
+-- that one which is full, held or broken costs the others nothing. Within a priority the owners take turns. For one
+-- target jobs take turns: the older first, and none while another's file is on its way there (the older was retried).
+-- Looked for file by file, by the target's index: as an anti-join it is planned by what the tables held when they were empty.
 WITH RECURSIVE lanes AS (
     (SELECT destination, owner, source_host FROM transfers
      WHERE state = 'PENDING' AND leader = index AND NOT paused
@@ -284,7 +287,7 @@ WITH RECURSIVE lanes AS (
 ), limits AS (
     SELECT l.destination, l.max_active FROM unnest(%(destinations)s::text[], %(limits)s::integer[])
                                                 AS l (destination, max_active)
-), open_lanes AS (
+), open_lanes AS MATERIALIZED (
     SELECT l.*,
            least(limits.max_active, CASE WHEN d.closed_until IS NOT NULL THEN 1 END)
                - (SELECT count(*) FROM active a WHERE a.destination = l.destination) AS destination_free,
@@ -309,9 +312,9 @@ WITH RECURSIVE lanes AS (
         WHERE t.destination = o.destination AND t.owner = o.owner AND t.source_host = o.source_host
           AND t.state = 'PENDING' AND t.leader = t.index AND NOT t.paused AND t.next_attempt_at <= now()
           AND (t.cancelling OR t.owner <> ALL (%(spent)s::text[]))
-          AND NOT EXISTS (SELECT FROM transfers older WHERE older.destination = t.destination
-                          AND older.target = t.target AND older.job < t.job
-                          AND older.state IN ('PENDING', 'PREPARING', 'IN_PROGRESS'))
+          AND (SELECT true FROM transfers f WHERE f.destination = t.destination AND f.target = t.target
+               AND f.job <> t.job AND (f.job < t.job OR f.state <> 'PENDING')
+               AND f.state IN ('PENDING', 'PREPARING', 'IN_PROGRESS') LIMIT 1) IS NULL
         ORDER BY t.priority DESC, t.job, t.index
         LIMIT greatest(0, least(o.destination_free, o.owner_free, o.host_free, %(room)s))) AS next
 ), turns AS (
@@ -484,11 +487,21 @@ FROM held WHERE t.id = held.id;
 
 -- name: set_targets
 -- prepared: transfers bigint[], leases bigint[], targets text[], node uuid
+-- Those that come back are ours.
 UPDATE transfers t SET target = n.target
 FROM unnest(%(transfers)s::bigint[], %(leases)s::bigint[], %(targets)s::text[]) AS n (id, lease, target)
 WHERE t.id = n.id AND EXISTS (
     SELECT FROM transfers l WHERE l.job = t.job AND l.index = t.leader AND l.node = %(node)s AND l.lease = n.lease)
 RETURNING t.id;
+
+-- name: read_unhindered
+-- prepared: transfers bigint[]
+-- Of transfers whose targets have just been set, under the lock of claims: those that "claim" would let go on.
+SELECT t.id FROM transfers t
+WHERE t.id = ANY (%(transfers)s) AND NOT EXISTS (
+    SELECT FROM transfers o WHERE o.destination = t.destination AND o.target = t.target
+    AND o.job <> t.job AND (o.job < t.job OR o.state <> 'PENDING')
+    AND o.state IN ('PENDING', 'PREPARING', 'IN_PROGRESS'));
 
 -- name: remember
 UPDATE transfers SET memory = %(memory)s

@@ -216,7 +216,7 @@ class Queue:
         await self._database.execute(self._queries["progress"], parameters)
 
     async def set_target(self, transfer: Transfer, leader: Transfer, target: str) -> bool:
-        """Write a file's path, once its name is known; False: the lease was lost.
+        """Write a file's path, once its name is known; False: the lease was lost, or another job's file goes first.
 
         Raises DestinationExists where another file of the job has it.
         """
@@ -230,13 +230,20 @@ class Queue:
     async def _set_targets(self, named: Sequence[_Named]) -> Sequence[bool | Failure]:
         ids, leases, targets = (list(column) for column in zip(*named, strict=True))
         parameters = {"transfers": ids, "leases": leases, "targets": targets, "node": self._node}
+
+        async def do(cursor: Cursor) -> set[int]:
+            await cursor.execute(self._queries["serialise_claims"])
+            ours = [row["id"] for row in await cursor.fetch(self._queries["set_targets"], parameters)]
+            found = await cursor.fetch(self._queries["read_unhindered"], {"transfers": ours})
+            return {row["id"] for row in found}
+
         try:
-            ours = {row["id"] for row in await self._database.fetch(self._queries["set_targets"], parameters)}
+            first = await self._database.transaction(do)
         except UniqueViolation:
             if len(named) == 1:
                 return [Failure()]  # type: ignore[no-untyped-call]
             return [answer for one in named for answer in await self._set_targets([one])]
-        return [one[0] in ours for one in named]
+        return [one[0] in first for one in named]
 
     async def remember(self, leader: Transfer, memory: Mapping[str, Any]) -> bool:
         """Write what is to be known to whoever goes on with a group; False: the lease was lost."""

@@ -22,6 +22,7 @@ from xmlrpc.client import Fault
 from tests.faults import process
 from tests.servers import postgres
 from tests.servers.nginx import Nginx
+from tests.servers.path import Path as TcpPath
 from tests.servers.service import Service
 from tests.servers.sshd import Sshd
 
@@ -134,9 +135,12 @@ class Cluster:
         ssh: str = "",
         tables: str = "",
         command: Command | None = None,
+        databases: postgres.TestDatabases | None = None,
+        path: TcpPath | None = None,
     ) -> None:
         """``tables`` stand at the end of every configuration, ``ssh`` at the beginning of sshd's;
-        ``command`` runs every process, instead of twistd.
+        ``command`` runs every process, instead of twistd. The database is a new one of ``databases``; the processes
+        reach it over ``path``.
         """
         self.directory = directory
         self.archive = directory / "archive"
@@ -147,8 +151,11 @@ class Cluster:
         self.small.mkdir()
         self.web = Nginx(directory / "web")
         self.sshd = Sshd(directory / "ssh", config=ssh)
-        self.database = postgres.shared().server
-        self.url = postgres.shared().fresh()
+        databases = databases or postgres.shared()
+        self.database = databases.server
+        self.url = databases.fresh()
+        if path is not None:
+            self.url = self.url.replace(f":{self.database.port}/", f":{path.port}/")
         self.engines: list[Engine] = []
         self._gate = directory / "gate"
         self._homes = itertools.count(1)

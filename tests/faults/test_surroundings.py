@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.cluster import Cluster, until
-from tests.faults.work import MIB, Work, sha256
+from tests.faults.work import BIG, MIB, Work, sha256
 from tests.servers.nginx import Nginx
 from tests.servers.service import Service
 
@@ -32,6 +32,35 @@ def test_connections_cut(cluster: Cluster) -> None:
         assert work.events(asked, "resumed")
         for retrying in work.events(asked, "retrying"):
             assert retrying["error"]["code"] in ("CONNECTION_LOST", "CONNECT_FAILED")
+
+
+def test_sources_changed(cluster: Cluster) -> None:
+    """A file of a disk or an SFTP server that has another size or time by the next attempt is read from its start."""
+    work = Work(cluster)
+    cluster.gate(36 * MIB)
+    cluster.engine()
+    ways = (("visualiser", "archive-too"), ("archive", "visualiser-too"))
+    changed = [work.between(BIG, *way) for way in ways for _ in range(2)]
+    same = [work.between(BIG, *way) for way in ways]
+    work.midway(work.asked)
+    for asked in work.asked:
+        cluster.mover.jobs.pause(asked.job)
+    until(lambda: not cluster.sql("SELECT FROM transfers WHERE node IS NOT NULL"), "all at rest")
+    for number, asked in enumerate(changed):
+        (source,) = asked.sources
+        # Its time and not its size, and the other way round.
+        modified = source.stat().st_mtime + (10 if number % 2 else 0)
+        source.write_bytes(os.urandom(BIG if number % 2 else BIG + 1))
+        os.utime(source, (modified, modified))
+    for asked in work.asked:
+        cluster.mover.jobs.resume(asked.job)
+    cluster.open_gate()
+    work.check()
+
+    for asked in changed:
+        assert [event["from"] for event in work.events(asked, "resumed")] == [0]
+    for asked in same:
+        assert [event["from"] >= 36 * MIB for event in work.events(asked, "resumed")] == [True]
 
 
 def test_ssh_server_away(cluster: Cluster) -> None:

@@ -18,7 +18,8 @@ from twisted.python.failure import Failure
 
 from datamover import config
 from datamover.errors import ConfigError, StartError, Unavailable
-from datamover.jobs.database import Cursor, Database, Json, given
+from datamover.jobs.address import given
+from datamover.jobs.database import Cursor, Database, Json
 from datamover.jobs.migrate import Migration, available, migrate
 from datamover.jobs.sql import Queries
 from tests.servers.postgres import Postgres, address, running, shared

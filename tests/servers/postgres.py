@@ -195,9 +195,11 @@ def address(url: str) -> Callable[[], Awaitable[str]]:
 
 
 @contextmanager
-def running() -> Iterator[Postgres]:
-    """Have a server in a directory of its own, gone afterwards."""
+def running(disk: str | None = None) -> Iterator[Postgres]:
+    """Have a server in a directory of its own, gone afterwards; for root also on a ``disk`` of so much ("64m")."""
     directory = Path(tempfile.mkdtemp(prefix="datamover-postgres-"))
+    if disk is not None:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={disk}", "tmpfs", str(directory)], check=True)
     directory.chmod(0o755)
     try:
         server = Postgres(directory)
@@ -207,6 +209,8 @@ def running() -> Iterator[Postgres]:
         finally:
             server.stop()
     finally:
+        if disk is not None:
+            subprocess.run(["umount", "-l", str(directory)], check=True)
         shutil.rmtree(directory)
 
 

@@ -1,0 +1,89 @@
+"""A database that takes its time, or says nothing at all: whoever asks it is answered in the end."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+import pytest_twisted
+from twisted.internet.defer import Deferred, gatherResults
+
+from datamover.errors import Unavailable
+from datamover.jobs import connection
+from datamover.jobs.database import Cursor
+from tests.integration.test_database import count, opened
+from tests.servers.path import Path, path_to
+from tests.servers.postgres import shared
+
+LIMIT = 0.5
+"""Seconds that an answer may take here."""
+
+
+@pytest.fixture
+def path() -> Iterator[Path]:
+    with path_to(shared().server.port) as path:
+        yield path
+
+
+@pytest.fixture
+def url(path: Path) -> str:
+    """Return the URL of a new database, over the path."""
+    return f"postgresql://postgres@127.0.0.1:{path.port}/{shared().fresh().rpartition('/')[2]}"
+
+
+@pytest_twisted.ensureDeferred
+async def test_slow(url: str, path: Path) -> None:
+    """Statements over a slow connection are done, each caller's with its own answer."""
+    async with opened(url, 4) as database:
+        path.slow(0.05)
+        asking = [Deferred.fromCoroutine(database.fetch(f"SELECT {number} AS n")) for number in range(8)]
+        assert await gatherResults(asking) == [[{"n": number}] for number in range(8)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_answer(url: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is there and says nothing is away to all who ask it, and is used when it is back."""
+    async with opened(url, 2) as database:
+        await database.execute("CREATE TABLE things (n integer)")
+        monkeypatch.setattr(connection, "ANSWER_TIMEOUT", LIMIT)
+        monkeypatch.setattr(connection, "CONNECT_TIMEOUT", LIMIT)
+        path.stand()
+        began = time.monotonic()
+        asking = [Deferred.fromCoroutine(database.execute("INSERT INTO things VALUES (1)")) for _ in range(6)]
+        for one in asking:
+            with pytest.raises(Unavailable):
+                await one
+        assert time.monotonic() - began < 6 * LIMIT
+        path.go_on()
+        monkeypatch.undo()
+        assert await count(database) == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_answer_to_a_commit(url: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a commit that nobody answers it is said that it may be stored."""
+    async with opened(url, 1) as database:
+        await database.execute("CREATE TABLE things (n integer)")
+        monkeypatch.setattr(connection, "ANSWER_TIMEOUT", LIMIT)
+
+        async def work(cursor: Cursor) -> None:
+            await cursor.execute("INSERT INTO things VALUES (1)")
+            path.stand()
+
+        with pytest.raises(Unavailable, match="may or may not be stored"):
+            await database.transaction(work)
+        path.go_on()
+
+
+@pytest_twisted.ensureDeferred
+async def test_limit_lifted(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transaction that may take as long as it takes does; the next one may not."""
+    monkeypatch.setattr(connection, "ANSWER_TIMEOUT", LIMIT)
+    async with opened(url, 1) as database:
+
+        async def work(cursor: Cursor) -> None:
+            await cursor.lift_limit()
+            await cursor.execute(f"SELECT pg_sleep({1.5 * LIMIT})")
+
+        await database.transaction(work)
+        with pytest.raises(Unavailable):
+            await database.execute(f"SELECT pg_sleep({10 * LIMIT})")
