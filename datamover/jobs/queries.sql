@@ -265,6 +265,10 @@ UPDATE transfers SET lease_until = now() WHERE node = %(node)s;
 -- One claimer at a time, so that counting what is active and adding to it is one step.
 SELECT pg_advisory_xact_lock(hashtext('datamover.claim'));
 
+-- name: let_claims_end
+-- Claims that began before what is committed already have ended then; those that begin later see it.
+SELECT pg_advisory_xact_lock_shared(hashtext('datamover.claim'));
+
 -- name: claim
 -- prepared: destinations text[], limits integer[], max_active integer, per_owner integer, owners text[], quotas integer[], spent text[], per_source_host integer, room integer, node uuid, lease double precision
 -- Of owners who have spent their bytes of the day nothing is taken but what is cancelled, to remove what is left of it.
@@ -496,7 +500,9 @@ RETURNING t.id;
 
 -- name: read_unhindered
 -- prepared: transfers bigint[]
--- Of transfers whose targets have just been set, under the lock of claims: those that "claim" would let go on.
+-- Of transfers whose targets have been set and committed: those that "claim" would let go on. Asked after let_claims_end, no
+-- claim can have missed such a target and be missed here. Of two that were named at once both may be held up: then they are
+-- claimed by their order.
 SELECT t.id FROM transfers t
 WHERE t.id = ANY (%(transfers)s) AND NOT EXISTS (
     SELECT FROM transfers o WHERE o.destination = t.destination AND o.target = t.target

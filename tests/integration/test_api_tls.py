@@ -30,8 +30,9 @@ from datamover.logins import hash_password
 from tests.fakes import PlainLogins
 from tests.servers.certificates import Authority
 from tests.servers.door import WAIT, Door, config_of
+from tests.servers.ports import free_port
 from tests.servers.postgres import shared
-from tests.servers.service import Service, free_port
+from tests.servers.service import Service
 
 Pair = tuple[Path, Path]
 
