@@ -2,6 +2,7 @@
 # make run     the service in the foreground
 # make test    the whole test suite    (needs Debian's packages: make system)
 # make faults  break it in every way, for minutes (FAULTS_SEED=… FAULTS_SECONDS=…)
+# make fuzz    feed the door whatever atheris finds, for minutes (FUZZ_SECONDS=…)
 # make lint    ruff and mypy
 # make bench   datamover beside rclone, aria2, OpenSSH and curl (make bench-system installs them)
 
@@ -9,7 +10,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 
-.PHONY: demo run test faults lint bench format build system bench-system clean
+.PHONY: demo run test faults fuzz lint bench format build system bench-system clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/python examples/demo.py
@@ -25,6 +26,13 @@ FAULTS_SECONDS ?= 300
 faults: $(VENV)/.developing
 	FAULTS_SEED=$${FAULTS_SEED:-$$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')} FAULTS_SECONDS=$(FAULTS_SECONDS) \
 		$(BIN)/python -m pytest tests/faults/test_random.py -s
+
+FUZZ_SECONDS ?= 300
+
+fuzz: $(VENV)/.developing
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	$(BIN)/python -m tests.fuzz requests .fuzz/requests -max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=20000 -artifact_prefix=.fuzz/
+	$(BIN)/python -m tests.fuzz bodies .fuzz/bodies -max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=4000 -artifact_prefix=.fuzz/
 
 lint: $(VENV)/.developing
 	$(BIN)/ruff check .

@@ -20,7 +20,9 @@ from tests.servers.sshd import Sshd
 ONE_WAY = 25
 """Milliseconds of delay each way on the long path."""
 FILES_AT_ONCE = 32
-"""Files that datamover, aria2 and rclone may move at once."""
+"""Files that aria2 and rclone may move at once."""
+OURS_AT_ONCE = 128
+"""Of datamover, where one counts until its end is on disk in the database too."""
 SMALL_FILE = 10_000
 MEBIBYTE = 2**20
 
@@ -88,7 +90,7 @@ class Field:
 
     def _tables(self) -> str:
         login = f'private_key_file = "{self.sshd.private_key}"\nknown_hosts_file = "{self.sshd.known_hosts}"\n'
-        wide = f"max_active = {FILES_AT_ONCE}\n"
+        wide = f"max_active = {OURS_AT_ONCE}\n"
         user, root = self.sshd.user, self.sshd.root
         return (
             f"{self._config.replace('HERE', str(self.here))}\n"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.field import FILES_AT_ONCE, Field, run
+from benchmarks.field import FILES_AT_ONCE, OURS_AT_ONCE, Field, run
 from benchmarks.results import OURS, Goal, Result
 from benchmarks.scale import Scale
 from datamover.engine.digest import MAIN
@@ -134,7 +134,7 @@ def http_put(scale: Scale) -> Result:
 
 def small(scale: Scale, *, remote: bool) -> Result:
     """Many small files in one job, HTTP to the local disk or to SFTP."""
-    with Field() as field:
+    with Field(f"max_active = {OURS_AT_ONCE}\n[limits]\nper_source_host = {OURS_AT_ONCE}\n") as field:
         names = field.small_files(scale.count(5000))
         urls = [f"{field.nginx.url}/{name}" for name in names]
         place = "there" if remote else "here"

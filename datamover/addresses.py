@@ -42,6 +42,11 @@ def is_private_listener(description: str) -> bool:
         return False
 
 
+def is_unix_listener(description: str) -> bool:
+    """Tell whether an endpoint string listens on a Unix socket."""
+    return endpoint_interface(description) is None
+
+
 def holds_password(url: str) -> bool:
     """Tell whether a URL holds a password, or, where it can hardly be read, may hold one."""
     rest = url.partition("://")[2]

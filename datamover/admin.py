@@ -190,7 +190,7 @@ def check_config(options: argparse.Namespace) -> None:
     print(f"database       {settings.database.url or f'embedded, in {settings.service.data_directory}'}")
     print(f"roles          {', '.join(sorted(settings.service.roles))}")
     for listener in settings.service.listen:
-        print(f"listener       {listener}")
+        print(f"listener       {listener}{', TLS' if settings.tls.covers(listener) else ''}")
     for name, client in settings.clients.items():
         places = "every destination" if client.destinations is None else ", ".join(client.destinations) or "none"
         print(f"client         {name}: {places}{', administrator' if client.admin else ''}")

@@ -6,21 +6,21 @@ never values here: the configuration names the files that hold them.
 """
 
 import os
-import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import parse_qsl, urlsplit
 
 from platformdirs import user_data_dir
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
-from datamover.addresses import holds_password
 from datamover.addresses import is_private_listener as is_private_listener
 from datamover.atlas import Ala as Ala
+from datamover.certificates import parse_identity
+from datamover.consistency import check_whole
 from datamover.errors import ConfigError
 from datamover.gbif import Gbif as Gbif
+from datamover.listeners import Tls as Tls
 from datamover.sections import AbsolutePath as AbsolutePath
 from datamover.sections import ClosedListener, Count, Duration, Listener, Mode, Rate, Section, Size
 from datamover.sections import check_table as check_table
@@ -29,8 +29,6 @@ from datamover.units import positive
 SYSTEM_FILE = Path("/etc/datamover/datamover.toml")
 LOCAL_FILE = Path("datamover.toml")
 ENVIRONMENT_VARIABLE = "DATAMOVER_CONFIG"
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 def default_data_directory() -> Path:
@@ -138,6 +136,8 @@ class Limits(Section):
     max_active: Count = 256
     per_owner: Count = 128
     per_source_host: Count = 32
+    connections: Count = 500
+    connections_per_address: Count = 100
 
 
 class Jobs(Section):
@@ -166,8 +166,13 @@ class Audit(Section):
 class Client(Section):
     """``[clients.NAME]``: who may call, and for which destinations."""
 
-    password_hash: str
+    password_hash: str | None = None
+    certificate: Annotated[str, AfterValidator(parse_identity)] | None = None
+    """What a client's certificate says of itself, or its fingerprint: instead of a password."""
     destinations: tuple[str, ...] | None = None
+    methods: tuple[str, ...] | None = None
+    sources: tuple[str, ...] | None = None
+    """Narrows ``[sources]``; never opens what that shuts."""
     admin: bool = False
     queued: Count | None = None
     """Files that may wait."""
@@ -222,6 +227,7 @@ class Config(Section):
     clients: Mapping[str, Client] = {}
     console: Console = Console()
     monitor: Monitor = Monitor()
+    tls: Tls = Tls()
     log: Log = Log()
     ala: Ala | None = None
     gbif: Gbif | None = None
@@ -265,93 +271,3 @@ def load(path: Path | None) -> Config:
     config = check_table(Config, {**tables, "path": path.absolute()}, file=str(path))
     check_whole(config, str(path))
     return config
-
-
-def check_whole(config: Config, file: str) -> None:
-    """Check what no single key can tell; raises ConfigError."""
-    for section, names in (("destinations", config.destinations), ("clients", config.clients)):
-        for name in names:
-            if not _NAME.fullmatch(name):
-                raise ConfigError(
-                    f"{file}: {section}.{name!r}: expected a name of at most 63 letters, digits, '.', '_', '-'"
-                )
-    if not config.service.roles:
-        raise ConfigError(f'{file}: service.roles = []: expected "api", "engine" or both')
-    if config.service.engine_processes > config.service.max_active:
-        raise ConfigError(
-            f"{file}: service.engine_processes = {config.service.engine_processes}: "
-            f"expected at most service.max_active, {config.service.max_active}, which they share"
-        )
-    if not config.clients and "api" in config.service.roles:
-        for listener in config.service.listen:
-            if not is_private_listener(listener):
-                raise ConfigError(
-                    f"{file}: service.listen = {listener!r}: expected a loopback or Unix listener, "
-                    "or at least one [clients.NAME] who may log in"
-                )
-    for name, client in config.clients.items():
-        for destination in client.destinations or ():
-            if destination not in config.destinations:
-                raise ConfigError(
-                    f"{file}: clients.{name}.destinations = {destination!r}: expected the name of a [destinations.NAME]"
-                )
-    for client_name in config.monitor.clients:
-        if client_name not in config.clients:
-            raise ConfigError(f"{file}: monitor.clients = {client_name!r}: expected the name of a [clients.NAME]")
-    own = config.monitor.listen
-    if own is not None and not (is_private_listener(own) or config.clients or config.monitor.public):
-        raise ConfigError(
-            f"{file}: monitor.listen = {own!r}: expected a loopback or Unix listener, "
-            "or at least one [clients.NAME] who may log in, or public = true"
-        )
-    if config.ala is not None and config.ala.destination not in config.destinations:
-        raise ConfigError(
-            f"{file}: ala.destination = {config.ala.destination!r}: expected the name of a [destinations.NAME]"
-        )
-    _check_database(config.database, file)
-    if config.http.proxy is not None and not _is_web(config.http.proxy):
-        raise ConfigError(
-            f'{file}: http.proxy: expected a URL such as "http://proxy.example.org:3128", without a login'
-        )
-    for index, credential in enumerate(config.sources.credentials):
-        here = f"{file}: sources.credentials.{index}"
-        if not _is_web(credential.url):
-            raise ConfigError(f"{here}.url: expected an http(s) URL prefix, without a login")
-        basic = credential.username is not None and credential.password_file is not None
-        if basic == (credential.token_file is not None):
-            raise ConfigError(f"{here}: expected token_file, or username and password_file")
-    console = config.console
-    if console.telnet and not console.password_hash:
-        raise ConfigError(
-            f"{file}: console.password_hash: missing: expected what `datamover-admin hash-password` prints"
-        )
-    if console.ssh and not (console.password_hash or console.authorized_keys_file):
-        raise ConfigError(
-            f"{file}: console.authorized_keys_file: missing: expected the file of the public keys that may log in"
-        )
-
-
-def _check_database(database: Database, file: str) -> None:
-    if database.url is None:
-        return
-    try:
-        parts = urlsplit(database.url)
-        scheme, query = parts.scheme, dict(parse_qsl(parts.query, keep_blank_values=True))
-    except ValueError:
-        scheme, query = "", {}
-    if holds_password(database.url) or any("password" in name for name in query):
-        raise ConfigError(
-            f"{file}: database.url: holds a password: leave it out, and name the file that holds it in password_file"
-        )
-    if scheme not in ("postgresql", "postgres") or "://" not in database.url:
-        raise ConfigError(
-            f'{file}: database.url: expected a URL such as "postgresql://datamover@db.example.org/datamover"'
-        )
-
-
-def _is_web(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
-    except ValueError:
-        return False

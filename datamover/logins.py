@@ -1,7 +1,8 @@
 """Names and passwords: checked against Argon2 hashes, off the reactor and a few at a time.
 
 A hash takes tens of milliseconds on purpose. So a login that was right is remembered (under a keyed hash, in memory
-only), and wrong ones wait in a short queue for each address, where they do not stand in others' way.
+only), and wrong ones wait in a short queue for each address, where they do not stand in others' way; the more of them
+there were lately, the longer.
 """
 
 import hashlib
@@ -13,12 +14,14 @@ from typing import Any
 
 from argon2 import PasswordHasher, extract_parameters
 from argon2.exceptions import InvalidHashError, VerificationError
+from twisted.internet import task
 from twisted.internet.defer import Deferred, DeferredLock, DeferredSemaphore
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from datamover.config import Client
 from datamover.errors import ConfigError
+from datamover.failures import Failures, origin
 
 log = Logger()
 
@@ -46,17 +49,18 @@ def verify(password_hash: str, password: str) -> bool:
 class Logins:
     """The clients that may log in."""
 
-    def __init__(self, clients: Mapping[str, Client], reactor: Any) -> None:
+    def __init__(self, clients: Mapping[str, Client], reactor: Any, failures: Failures | None = None) -> None:
         """Take the clients' hashes; raises ConfigError for one that is none."""
-        for name, client in clients.items():
+        self._hashes = {name: client.password_hash for name, client in clients.items() if client.password_hash}
+        for name, password_hash in self._hashes.items():
             try:
-                extract_parameters(client.password_hash)
+                extract_parameters(password_hash)
             except InvalidHashError:
                 raise ConfigError(
                     f"password_hash of {name!r}: expected what `datamover-admin hash-password` prints"
                 ) from None
-        self._hashes = {name: client.password_hash for name, client in clients.items()}
         self._reactor = reactor
+        self._failures = Failures(reactor.seconds) if failures is None else failures
         self._key = os.urandom(32)
         self._verified: dict[str, bytes] = {}
         self._threads = DeferredSemaphore(THREADS)
@@ -68,31 +72,38 @@ class Logins:
     async def check(self, username: str, password: str, address: str) -> str | None:
         """Return the client's name, None where the login is wrong or too many of ``address`` wait already.
 
-        Cancelling gives up the place in the queue.
+        After several failures, of the address or of the name, it waits before it looks; a login that was right before
+        never does. Cancelling gives up the place in the queue.
         """
         seen = self._mark(username, password)
         if hmac.compare_digest(self._verified.get(username, b""), seen):
             return username
+        address = origin(address)
         if self._waiting[address] >= QUEUE:
-            log.warn("too many logins from {address} at once: refused unseen", address=address)
             return None
-        if not await self._verify(self._hashes.get(username, self._nobody), password, address):
-            log.warn("a wrong login from {address}", address=address)
-            return None
-        if username not in self._hashes:
-            return None
-        self._verified[username] = seen
-        return username
+        if await self._verify(username, password, address) and username in self._hashes:
+            self._verified[username] = seen
+            return username
+        self._failures.add(username, address)
+        # What is no client's name may be a password, typed in the wrong place.
+        who = repr(username) if username in self._hashes else "an unknown name"
+        log.warn("a wrong login as {who} from {address}", who=who, address=address or "a Unix socket")
+        return None
 
-    async def _verify(self, password_hash: str, password: str, address: str) -> bool:
+    async def _verify(self, username: str, password: str, address: str) -> bool:
         """Verify in a thread, one login of an address at a time."""
         lock = self._addresses.setdefault(address, DeferredLock())
         self._waiting[address] += 1
+        if self._waiting[address] == QUEUE:
+            log.warn("{queue} logins of {address} wait: more are refused unseen", queue=QUEUE, address=address)
         try:
             await lock.acquire()
             try:
+                pause = self._failures.pause(username, address)
+                if pause:
+                    await task.deferLater(self._reactor, pause)
                 await self._threads.acquire()
-                return await self._in_thread(password_hash, password)
+                return await self._in_thread(self._hashes.get(username, self._nobody), password)
             finally:
                 lock.release()
         finally:

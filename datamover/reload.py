@@ -8,6 +8,7 @@ from twisted.logger import Logger
 
 from datamover import config
 from datamover.changes import Changes, changes
+from datamover.config import Config
 from datamover.errors import ConfigError
 from datamover.house import House, Houses
 
@@ -27,11 +28,18 @@ class Reloaded:
 class Reload:
     """Reads the file again and exchanges the house for one that is built of it."""
 
-    def __init__(self, houses: Houses, reactor: Any, moved: Callable[[], None]) -> None:
-        """``moved`` is called once another house is in force."""
+    def __init__(
+        self,
+        houses: Houses,
+        reactor: Any,
+        moved: Callable[[], None],
+        check: Callable[[Config], None] = lambda _: None,
+    ) -> None:
+        """``moved`` is called once another house is in force; ``check`` may raise ConfigError before that."""
         self._houses = houses
         self._reactor = reactor
         self._moved = moved
+        self._check = check
 
     def __call__(self) -> Reloaded:
         """Put the file's new content in force; raises ConfigError for one that cannot be used, and changes nothing."""
@@ -52,4 +60,5 @@ class Reload:
         if now.settings.path is None:
             raise ConfigError("there is no configuration file to read again: start with --config FILE")
         found = changes(now.settings, config.load(now.settings.path))
+        self._check(found.settings)
         return found, House.build(found.settings, self._reactor, before=now)

@@ -22,6 +22,7 @@ from twisted.python import usage
 from datamover import config
 from datamover.api import make_site
 from datamover.api.pages import Page
+from datamover.api.tls import ServerTLS, over_tls
 from datamover.clock import steady
 from datamover.config import Config
 from datamover.console import HOST_KEY, Access, Desk, Names, SshFactory, TelnetFactory, host_key
@@ -36,6 +37,7 @@ from datamover.engine.staging import Staging
 from datamover.engine.throttle import Throttles
 from datamover.engine.worker import Worker
 from datamover.errors import ConfigError, StartError
+from datamover.garbage import look_less
 from datamover.jobs.installation import identify
 from datamover.jobs.notices import Notices
 from datamover.jobs.queue import Queue
@@ -83,6 +85,7 @@ def makeService(options: Options) -> IService:  # noqa: N802 - the name that twi
     from twisted.internet import reactor
 
     steady(reactor)
+    look_less()
     try:
         return service_tree(options.config, reactor, _observer(options, reactor))
     except ConfigError as error:
@@ -120,6 +123,7 @@ def run_engine_process(brief: Brief, pipe: int, write: Callable[[str], object]) 
     """Run an engine for the process that briefed us, until ``pipe`` or a signal ends it; raises ConfigError."""
     from twisted.internet import reactor
 
+    look_less()
     parent = Parent(reactor, pipe, write)
     wiring = Wiring(brief.settings, reactor, parent)
     tree = Ordered()
@@ -249,10 +253,13 @@ def _doors(wiring: Wiring) -> Iterator[Service]:
         pages=_pages(wiring),
         calls=wiring.metrics,
     )
+    file = str(settings.path or "the built-in configuration")
+    tls = ServerTLS(settings.tls, wiring.reactor.seconds, file=file) if settings.tls.certificate_file else None
     for served, interface in ((listeners, True), (filter(None, [settings.monitor.listen]), False)):
         factory = site(interface=interface)
         for listener in served:
-            yield StreamServerEndpointService(Listener(wiring.reactor, listener, wiring.give_up), factory)
+            spoken = over_tls(tls, factory, wiring.reactor) if tls and settings.tls.covers(listener) else factory
+            yield StreamServerEndpointService(Listener(wiring.reactor, listener, wiring.give_up), spoken)
 
 
 def _pages(wiring: Wiring) -> dict[str, Page]:

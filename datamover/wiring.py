@@ -9,6 +9,7 @@ from typing import Any
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
+from datamover.api import check_callers
 from datamover.config import Config
 from datamover.engine.digest import Offload
 from datamover.house import House, Houses
@@ -59,7 +60,7 @@ class Wiring:
         self.audit = Audit(AuditStore(self.database), reactor)
         self.renew: Callable[[], None] = lambda: None
         """Has others that work by the configuration do so by the one in force."""
-        self.reload = Reload(self.houses, reactor, self._reloaded)
+        self.reload = Reload(self.houses, reactor, self._reloaded, check_callers)
 
     def bounds(self) -> Bounds:
         return self.houses.now.bounds

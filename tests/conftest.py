@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,10 @@ import hypothesis
 import pytest
 import pytest_twisted
 from twisted.internet import reactor, task
+
+# Hundreds of processes are started: each would compile all that it imports where Python may not keep what it compiled.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # A machine that is busy with something else is no reason to fail.
 hypothesis.settings.register_profile("patient", deadline=None)

@@ -1,5 +1,5 @@
-"""The door: XML-RPC over HTTP, who may call, and errors as Faults. ``make_site`` is all that others need."""
+"""The door: XML-RPC over HTTP, who may call, and errors as Faults; ``make_site`` serves it."""
 
-from datamover.api.site import make_site
+from datamover.api.site import check_callers, make_site
 
-__all__ = ["make_site"]
+__all__ = ["check_callers", "make_site"]

@@ -4,7 +4,6 @@ They answer ``{'id', 'status', 'reason'?}`` and, where ``jobs.*`` would Fault, `
 """
 
 import re
-from collections.abc import Awaitable
 from typing import Any
 
 from datamover.api.context import Caller, Context
@@ -20,23 +19,29 @@ _MOVING = {State.PENDING: "PENDING", State.PREPARING: "IN_PROGRESS", State.IN_PR
 _DOWNLOADING = {State.PENDING: "PENDING", State.PREPARING: "DOWNLOADING", State.IN_PROGRESS: "DOWNLOADING"}
 
 
-@TABLE.method("pullOccurrenceFromALA", "struct string", "struct string string", lenient=True)
+def rejected(error: RequestError) -> dict[str, Any]:
+    """Return a refusal as the original's clients know it."""
+    known = Rejected("Job does not exist") if isinstance(error, UnknownJob) else error
+    return {"status": "REJECTED", "reason": known.message}
+
+
+@TABLE.method("pullOccurrenceFromALA", "struct string", "struct string string", lenient=True, refuse=rejected)
 async def pull_occurrence_from_ala(context: Context, caller: Caller, lsid: Any, destination: Any = None) -> Any:
     """Fetch the occurrences of a taxon from ALA: pullOccurrenceFromALA(lsid[, destination]) -> {id, status}.
 
     <lsid>.csv, <lsid>.json and <lsid>.dataset.json arrive in the configured directory; {status: 'REJECTED', reason}
     where it is refused.
     """
-    return await _or_rejected(_pull(context, caller, lsid, destination))
+    return await _pull(context, caller, lsid, destination)
 
 
-@TABLE.method("checkALAJobStatus", "struct int", "struct string", lenient=True)
+@TABLE.method("checkALAJobStatus", "struct int", "struct string", lenient=True, refuse=rejected)
 async def check_ala_job_status(context: Context, caller: Caller, id: Any) -> Any:
     """Tell how far a pullOccurrenceFromALA is: checkALAJobStatus(id) -> {id, status, reason?}.
 
     status: PENDING, DOWNLOADING, COMPLETED or FAILED; REJECTED, without an id, where there is no such job.
     """
-    return await _or_rejected(_status(context, caller, id, _DOWNLOADING))
+    return await _status(context, caller, id, _DOWNLOADING)
 
 
 @TABLE.method(
@@ -48,6 +53,7 @@ async def check_ala_job_status(context: Context, caller: Caller, id: Any) -> Any
     "struct struct struct",
     "struct struct struct boolean",
     lenient=True,
+    refuse=rejected,
 )
 async def move(context: Context, caller: Caller, source: Any, destination: Any, zip: Any = None) -> Any:  # noqa: A002
     """Move files: move(source, destination, zip=False) -> {id, status}, or {status: 'REJECTED', reason}.
@@ -56,19 +62,19 @@ async def move(context: Context, caller: Caller, source: Any, destination: Any, 
     with zip they arrive as one zip. Structs as of 2013 are taken too: {type: 'url', url}, {type: 'scp', host, path},
     {type: 'mixed', sources} and {host, path, zip?}, in either order.
     """
-    return await _or_rejected(_move(context, caller, source, destination, zip))
+    return await _move(context, caller, source, destination, zip)
 
 
-@TABLE.method("checkMoveStatus", "struct int", "struct string", lenient=True)
+@TABLE.method("checkMoveStatus", "struct int", "struct string", lenient=True, refuse=rejected)
 async def check_move_status(context: Context, caller: Caller, id: Any) -> Any:
     """Tell how far a move is: checkMoveStatus(id) -> {id, status, reason?}.
 
     status: PENDING, IN_PROGRESS, COMPLETED or FAILED; REJECTED, without an id, where there is no such job.
     """
-    return await _or_rejected(_status(context, caller, id, _MOVING))
+    return await _status(context, caller, id, _MOVING)
 
 
-TABLE.method("check_move_status", "struct int", "struct string", lenient=True)(check_move_status)
+TABLE.method("check_move_status", "struct int", "struct string", lenient=True, refuse=rejected)(check_move_status)
 
 
 async def _pull(context: Context, caller: Caller, lsid: Any, destination: Any) -> dict[str, Any]:
@@ -124,16 +130,3 @@ def _reason(record: JobRecord) -> str:
     if record.state is State.PARTIAL:
         return f"{record.files_failed} of {record.files_total} files failed. {message}"
     return str(message)
-
-
-async def _or_rejected(answer: Awaitable[dict[str, Any]]) -> dict[str, Any]:
-    try:
-        return await answer
-    except UnknownJob:
-        return _rejected(Rejected("Job does not exist"))
-    except RequestError as error:
-        return _rejected(error)
-
-
-def _rejected(error: RequestError) -> dict[str, Any]:
-    return {"status": "REJECTED", "reason": error.message}

@@ -4,7 +4,7 @@ The job store stands behind a Protocol; everything that the configuration decide
 """
 
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -13,7 +13,7 @@ from twisted.logger import Logger
 
 from datamover.api import records
 from datamover.config import Config
-from datamover.errors import DataMoverError, NotPermitted, Unavailable
+from datamover.errors import DataMoverError, NotPermitted, SourceNotAllowed, Unavailable
 from datamover.house import House
 from datamover.jobs.audit import Audit
 from datamover.jobs.request_datasets import Datasets
@@ -21,6 +21,7 @@ from datamover.jobs.request_files import Rules
 from datamover.jobs.values import Event, FileRecord, JobRecord, NewJob, State, Submitted
 from datamover.protocols.http import HttpClient
 from datamover.registry.destinations import Registry
+from datamover.registry.sources import Prefix
 from datamover.registry.urls import WebUrl
 from datamover.reload import Reloaded
 
@@ -113,6 +114,12 @@ class Caller:
     administrator: bool
     destinations: Collection[str] | None = None
     """The names that may be used; None: all."""
+    methods: Collection[str] | None = None
+    """The methods that may be called; None: all."""
+    sources: tuple[Prefix, ...] | None = None
+    """The URLs that may be named, of those that the policy allows; None: all of them."""
+    datasets: Collection[str] | None = None
+    """The schemes of datasets that may be asked for; None: all."""
     origin: str = ""
     """The address that the call came from."""
 
@@ -128,6 +135,19 @@ class Caller:
         """Raise NotPermitted for a destination that is not this caller's to use."""
         if not self.may_use(destination):
             raise NotPermitted(f"client {self.name!r} may not use destination {destination!r}")
+
+    def check_method(self, name: str) -> None:
+        """Raise NotPermitted for a method that is not this caller's to call."""
+        if self.methods is not None and name not in self.methods:
+            raise NotPermitted(f"client {self.name!r} may not call {name}")
+
+    def check_source(self, url: WebUrl) -> None:
+        """Raise SourceNotAllowed for a URL that is not this caller's to name."""
+        if self.sources is not None and not any(rule.matches(url) for rule in self.sources):
+            raise SourceNotAllowed(
+                f"{url.shown} is not an allowed source for client {self.name!r}: no rule in its sources names it; "
+                "ask the administrator"
+            )
 
 
 LOCAL = Caller("local", administrator=True)
@@ -162,21 +182,16 @@ class Context:
     def datasets(self) -> Datasets:
         return Datasets(self.house.datasets.by_scheme)
 
-    def caller(self, name: str, origin: str) -> Caller:
-        """Return the configured client of a name, calling from an address."""
-        client = self.config.clients[name]
-        return Caller(name, client.admin, client.destinations, origin)
-
     def rules(self, caller: Caller) -> Rules:
         """Return what this caller's requests are held against."""
         return Rules(
             owner=caller.name,
             destinations=tuple(self.registry.names()),
             permitted=caller.destinations,
-            read_url=self._read_url,
+            read_url=partial(self._read_url, caller),
             max_files=self.config.limits.files,
             max_attempts=self.config.transfers.max_attempts,
-            datasets=self.datasets,
+            datasets=replace(self.datasets, permitted=caller.datasets),
             check_notice=partial(self._check_notice, caller),
         )
 
@@ -184,8 +199,9 @@ class Context:
         self.house.notice_secrets.check(caller.name)
         self.house.policy.check_url(url)
 
-    def _read_url(self, text: str) -> WebUrl:
+    def _read_url(self, caller: Caller, text: str) -> WebUrl:
         url = WebUrl.parse(text)
+        caller.check_source(url)
         if not self.house.policy.allows(url):
             self.house.policy.check_url(text)
         try:

@@ -86,7 +86,7 @@ class Gate:
                 return False
         else:
             name, _, port = name.partition(":")
-        if port and not port.isdigit():
+        if port and not (port.isascii() and port.isdigit()):
             return False
         return _plain(name) in self.names or (self.any_address and _is_address(name))
 

@@ -24,9 +24,16 @@ log = Logger()
 NO_SUCH_METHOD = 8001
 BUG = 8002
 
+Refuse = Callable[[RequestError], Any]
+"""Makes an answer of a refusal."""
 Run = Callable[..., Coroutine[Any, Any, Any]]
 Signature = tuple[str, ...]
 """The type of the result, then those of the parameters."""
+
+
+def fault(error: RequestError) -> Fault:
+    """Return what a client is told of a refusal."""
+    return Fault(error.fault, error.message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,7 @@ class Method:
     """A missing parameter counts as nil: the method has its own words for it."""
     audited: bool = False
     """Every call is recorded, with its first parameter."""
+    refuse: Refuse = fault
     abandoned: bool = False
     """Cancelled when its client goes away; any other is done to its end."""
 
@@ -56,7 +64,7 @@ class Table:
     def __init__(self) -> None:
         self.methods: dict[str, Method] = {}
 
-    def method(self, name: str, *signatures: str, **rules: bool) -> Callable[[Run], Run]:
+    def method(self, name: str, *signatures: str, **rules: Any) -> Callable[[Run], Run]:
         """Declare a coroutine function as a method; a signature is written "struct int double", the result first.
 
         ``rules`` are those of ``Method``.
@@ -80,10 +88,13 @@ def find(methods: Mapping[str, Method], name: str) -> Method:
 
 async def call(context: Context, caller: Caller, name: str, parameters: tuple[Any, ...]) -> Any:
     """Return a method's result, or a Fault; raises only what means that nobody waits for it any more."""
+    refuse: Refuse = fault
     try:
         method = find(context.methods, name)
+        fitting = _fitting(method, parameters)
+        refuse = method.refuse
         _check_caller(method, caller)
-        running = method.run(context, caller, *_fitting(method, parameters))
+        running = method.run(context, caller, *fitting)
         if method.audited:
             running = context.audit.done(_deed(caller, name, parameters), running)
         return await (running if method.abandoned else _whole(running, name))
@@ -91,9 +102,9 @@ async def call(context: Context, caller: Caller, name: str, parameters: tuple[An
         return refusal
     except NotPermitted as error:
         await context.audit.refused(replace(_deed(caller, name, parameters), outcome=error.code))
-        return fault(error)
+        return refuse(error)
     except RequestError as error:
-        return fault(error)
+        return refuse(error)
     except CancelledError:
         raise
     except Exception:
@@ -121,6 +132,7 @@ def _deed(caller: Caller, name: str, parameters: tuple[Any, ...]) -> Deed:
 
 
 def _check_caller(method: Method, caller: Caller) -> None:
+    caller.check_method(method.name)
     if method.administrator and not caller.administrator:
         raise NotPermitted(f"{method.name} is an administrator's to call")
 
@@ -134,11 +146,6 @@ def _fitting(method: Method, parameters: tuple[Any, ...]) -> tuple[Any, ...]:
         return parameters + (None,) * (counts[-1] - len(parameters))
     expected = " or ".join(str(count) for count in counts)
     raise InvalidRequest(f"{method.name}: {len(parameters)} parameters: expected {expected}; see system.methodHelp")
-
-
-def fault(error: RequestError) -> Fault:
-    """Return what a client is told of a refusal."""
-    return Fault(error.fault, error.message)
 
 
 def bug(where: str, failure: Failure | None = None) -> Fault:

@@ -91,6 +91,8 @@ class Moves:
         for index, source in enumerate(sources):
             if isinstance(source, DatasetSource) and "ala" not in self.rules.datasets.by_scheme:
                 raise Rejected(NO_ALA)
+            if isinstance(source, DatasetSource):
+                self.rules.datasets.check("ala", "source")
             file = NewFile(source, into.destination, into.path, naming)
             for each in self.rules.datasets.expanded(file, archive=zipped):
                 targets.add(each, f"sources[{index}]")

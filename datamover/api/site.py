@@ -8,7 +8,7 @@ and what they do, is written in the modules of the namespaces.
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from io import BytesIO
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Protocol
 from xmlrpc.client import Fault
@@ -17,12 +17,18 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request, Site
+from twisted.web.server import NOT_DONE_YET, Site
 
 from datamover.api import bccvl, destinations, jobs, methods, service, system, wire
+from datamover.api.callers import callers
+from datamover.api.channel import Channel, Pace
 from datamover.api.context import LOCAL, Caller, Context, Store
+from datamover.api.crowd import Share
 from datamover.api.gate import Gate, Refusal
 from datamover.api.pages import NoPage, Page, PageResource, put
+from datamover.api.request import BoundedRequest
+from datamover.certificates import Holders
+from datamover.config import Config, Limits
 from datamover.errors import InvalidRequest, RequestError, RequestTooLarge, Unavailable
 from datamover.house import House, Houses
 from datamover.jobs.audit import Audit, Deed
@@ -32,11 +38,14 @@ log = Logger()
 
 NAMESPACES = (jobs, destinations, service, system, bccvl)
 PATHS = (b"data_mover", b"RPC2")
-DRAINED = 2
-"""A body may be this many times over its bound; then the connection is closed."""
 SMALL = 2**20
 """Bytes of a body that is read at once whatever else is; larger ones take turns, so that memory has a bound."""
 LARGE_AT_ONCE = 2
+BODIES = 4
+"""Bodies of the largest size for which there is room at once, half of it for one address."""
+RESERVED = 16
+"""Connections beyond the bound: for this machine's own, and for telling others that there are too many."""
+CROWDED = "Too many connections: close some of yours, or try again in a while ([limits] connections)."
 
 
 class Calls(Protocol):
@@ -45,6 +54,7 @@ class Calls(Protocol):
     def called(self, method: str, outcome: str, seconds: float) -> None: ...
 
 
+METHODS = {name: method for namespace in NAMESPACES for name, method in namespace.TABLE.methods.items()}
 _REALM = b'Basic realm="datamover", charset="UTF-8"'
 
 
@@ -58,16 +68,15 @@ def make_site(
     pages: Mapping[str, Page] = MappingProxyType({}),
     calls: Calls | None = None,
     interface: bool = True,
-) -> Site:
+) -> "QuietSite":
     """Return the site that serves the interface, and ``pages`` by their paths; or these alone.
 
     Nothing is connected to or read before a request comes.
     """
-    known = {name: method for namespace in NAMESPACES for name, method in namespace.TABLE.methods.items()}
     gate = houses.derived(lambda house: Gate.from_config(house.settings))
 
     def context(house: House) -> Context:
-        return Context(house, store, reactor, known, reload, audit)
+        return Context(house, store, reactor, METHODS, reload, audit)
 
     door = Door(houses, context, calls)
     root = Nowhere()  # type: ignore[no-untyped-call]
@@ -75,66 +84,52 @@ def make_site(
         put(root, path, PageResource(page, gate, door.admitted), lambda: NoPage(gate))
     for name in PATHS if interface else ():
         root.putChild(name, door)
+    first = houses.now.settings.limits
+    room = Share(first.request_size * BODIES, first.request_size * BODIES // 2)
 
     def factory(*arguments: Any, **keywords: Any) -> BoundedRequest:
         limit = houses.now.settings.limits.request_size
-        return BoundedRequest(*arguments, gate=gate(), limit=limit, **keywords)
+        return BoundedRequest(*arguments, gate=gate(), limit=limit, room=room, **keywords)
 
-    return QuietSite(root, requestFactory=factory, parsePOSTFormSubmission=False, reactor=reactor)  # type: ignore[no-untyped-call]
+    return QuietSite(root, first, requestFactory=factory, parsePOSTFormSubmission=False, reactor=reactor)
 
 
 class QuietSite(Site):
     """A site that does not log every poll of every client; what is asked for and what goes wrong is logged."""
 
     noisy = False
+    protocol = Channel  # type: ignore[assignment] # without HTTP/2, which Twisted's own would offer
+
+    def __init__(self, root: Resource, limits: Limits, **keywords: Any) -> None:
+        super().__init__(root, **keywords)  # type: ignore[no-untyped-call]
+        self.pace = Pace()
+        self._connections = Share(limits.connections, limits.connections_per_address, reserved=RESERVED)
+        self._refused = 0
+
+    def buildProtocol(self, addr: Any) -> Channel | None:  # type: ignore[override] # noqa: N802 - Twisted's
+        """Return what serves a connection; one that is too many is told so, and of those only some at a time are."""
+        address = getattr(addr, "host", "")
+        taken = self._connections.take(address)
+        if not taken and self._refused >= RESERVED:
+            return None
+        channel: Channel = super().buildProtocol(addr)  # type: ignore[no-untyped-call]
+        if not taken:
+            self._refused += 1
+            channel.crowded = CROWDED
+        channel.left = partial(self._left, address, taken)
+        return channel
+
+    def _left(self, address: str, taken: bool) -> None:
+        if taken:
+            self._connections.give(address)
+        else:
+            self._refused -= 1
 
     def logPrefix(self) -> str:  # noqa: N802 - Twisted's
         return "datamover"
 
     def log(self, request: Any) -> None:
         pass
-
-
-class BoundedRequest(Request):
-    """A request that keeps no more of its body than is wanted."""
-
-    def __init__(self, *args: Any, gate: Gate, limit: int, **keywords: Any) -> None:
-        super().__init__(*args, **keywords)  # type: ignore[no-untyped-call]
-        self._gate = gate
-        self._limit = limit
-        self.received = 0
-        self._kept = False
-        self.refusal: Refusal | None = None
-        """Why the body is not kept at all."""
-        self.too_large = False
-
-    def header(self, name: str) -> list[str]:
-        """Return every value of a header."""
-        return [str(value) for value in self.requestHeaders.getRawHeaders(name, [])]
-
-    def gotLength(self, length: int | None) -> None:  # noqa: N802 - Twisted's
-        # The method is not known here to a Request; it is judged when the body is in.
-        self.refusal = self._gate.refusal("POST", self.header)
-        self.too_large = length is not None and length > self._limit
-        self._kept = not (self.refusal or self.too_large or (self._gate.login and not self.header("authorization")))
-        super().gotLength(length if self._kept else 0)  # type: ignore[no-untyped-call]
-
-    def handleContentChunk(self, data: bytes) -> None:  # noqa: N802 - Twisted's
-        self.received += len(data)
-        if self.received > self._limit * DRAINED:
-            self.loseConnection()  # type: ignore[no-untyped-call]
-        elif self.received > self._limit and not self.too_large:
-            self.too_large = True
-            if self._kept and self.content is not None:
-                self.content.close()
-                self.content = BytesIO()
-            self._kept = False
-        if self._kept:
-            super().handleContentChunk(data)  # type: ignore[no-untyped-call]
-
-    def process(self) -> None:
-        self.refusal = self._gate.refusal(self.method.decode("latin-1"), self.header)
-        super().process()  # type: ignore[no-untyped-call]
 
 
 class Nowhere(Resource):
@@ -160,6 +155,9 @@ class Door(Resource):
         self._houses = houses
         self._context = context
         self._calls = calls
+        self._callers = houses.derived(lambda house: callers(house.settings, METHODS))
+        self._holders = houses.derived(lambda house: _holders(house.settings))
+        self._callers()
         self._turns = DeferredSemaphore(LARGE_AT_ONCE)
 
     def render(self, request: Any) -> int:
@@ -202,6 +200,8 @@ class Door(Resource):
         if request.too_large:
             limit = context.config.limits.request_size
             raise RequestTooLarge(f"the request is over {limit} bytes ([limits] request_size): send it in several")
+        if request.crowded:
+            raise Unavailable("too many large requests come in at once, and nothing was stored: ask again in a while")
         if request.content is None:
             raise InvalidRequest("the request has no body: expected an XML-RPC methodCall")
         if request.received <= SMALL:
@@ -239,16 +239,30 @@ class Door(Resource):
         origin = getattr(request.getClientAddress(), "host", "") or "unix"
         if not context.config.clients:
             return replace(LOCAL, origin=origin)
-        login = _basic(request.header("authorization"))
-        if login is None:
-            return None
-        name = await context.house.logins.check(*login, origin)
-        if name is None:
+        authorization, certificate = request.header("authorization"), request.certificate
+        if certificate is not None and not authorization:
+            given, name = "?", self._holders().name(certificate, origin)
+        else:
+            login = _basic(authorization)
+            if login is None:
+                return None
+            given, name = login[0], await context.house.logins.check(*login, origin)
+        known = self._callers().get(name or "")
+        if known is None:
             # What is no client's name may be a password that went into the wrong field.
-            known = login[0] if login[0] in context.config.clients else "?"
-            await context.audit.refused(Deed(known, origin, "login", outcome="AUTHENTICATION_FAILED"))
+            given = given if given in context.config.clients else "?"
+            await context.audit.refused(Deed(given, origin, "login", outcome="AUTHENTICATION_FAILED"))
             return None
-        return context.caller(name, origin)
+        return replace(known, origin=origin)
+
+
+def check_callers(config: Config) -> None:
+    """Raise ConfigError for clients' methods or sources that are none."""
+    callers(config, METHODS)
+
+
+def _holders(config: Config) -> Holders:
+    return Holders({client.certificate: name for name, client in config.clients.items() if client.certificate})
 
 
 def refuse(request: Any, refusal: Refusal) -> None:

@@ -7,30 +7,45 @@ from the parser straight into a list.
 from typing import Any
 from xmlrpc import client
 
-from datamover.errors import InvalidRequest
+from datamover.errors import InvalidRequest, RequestTooLarge
 
 DEEPEST = 32
 """Arrays and structs within each other."""
+MOST_ELEMENTS = 4_000_000
+"""In one call: each of a hundred thousand files has some thirty."""
+LONGEST_NAME = 256
+"""Characters of a method's name, or of a struct's key."""
 
 _DISPATCH: dict[str, Any] = client.Unmarshaller.dispatch
 _NOTHING = frozenset({"member", "data", "param"})
 """Elements that mean something by what is in them."""
+_NAMES = frozenset({"name", "methodName"})
 
 
 class Unmarshaller(client.Unmarshaller):
     """What a parser tells of the elements that begin and end, and of the text between them."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST_ELEMENTS) -> None:
+        """Prepare for ``most`` elements."""
         super().__init__()
         text: list[str] = []
         stack: list[Any] = self._stack
         marks: list[int] = self._marks
         clear, push, join, bare = text.clear, stack.append, "".join, False
+        left = most
         dispatch = _DISPATCH
 
+        def name(text: str) -> str:
+            if len(text) > LONGEST_NAME:
+                raise InvalidRequest(f"the body has a name of more than {LONGEST_NAME} characters")
+            return text
+
         def start(tag: str, attributes: dict[str, str]) -> None:
-            nonlocal bare
+            nonlocal bare, left
             clear()
+            left -= 1
+            if left < 0:
+                raise RequestTooLarge(f"the body has more than {most} elements: send several requests")
             if tag == "value":
                 bare = True
                 return
@@ -49,8 +64,10 @@ class Unmarshaller(client.Unmarshaller):
                 if bare:
                     push(join(text))
                     bare = False
-            elif tag == "string" or tag == "name":
+            elif tag == "string":
                 push(join(text))
+            elif tag == "name":
+                push(name(join(text)))
             elif tag == "struct":
                 mark = marks.pop()
                 items = stack[mark:]
@@ -64,7 +81,8 @@ class Unmarshaller(client.Unmarshaller):
                         push(join(text))
                         bare = False
                 elif plain in dispatch:
-                    dispatch[plain](self, join(text))
+                    whole = join(text)
+                    dispatch[plain](self, name(whole) if plain in _NAMES else whole)
 
         self.start = start  # type: ignore[method-assign,assignment]
         self.end = end  # type: ignore[method-assign]

@@ -1,6 +1,6 @@
 """XML-RPC on the wire: a body read in slices, and answers that every client can read.
 
-Reading is strict about XML (no DTD, no entities, bounded nesting) and lenient about values (i8, nil). What goes out
+Reading is strict about XML (no DTD, no entities, everything bounded) and lenient about values (i8, nil). What goes out
 is plain XML-RPC: no nil, no i8, and only characters that XML can carry.
 """
 
@@ -13,11 +13,13 @@ from xmlrpc.client import Fault, dumps, escape
 from defusedxml.common import DefusedXmlException
 from defusedxml.xmlrpc import DefusedExpatParser
 
-from datamover.api.unmarshaller import Unmarshaller
-from datamover.errors import InvalidRequest
+from datamover.api.unmarshaller import MOST_ELEMENTS, Unmarshaller
+from datamover.errors import InvalidRequest, RequestError
 
 READ = 64 * 1024
 """Bytes parsed at a time: a few milliseconds."""
+LONGEST_TAG = 2 * READ
+"""Bytes of a tag, or a comment: the parser begins anew with it at every slice."""
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _INT = 2**31
@@ -26,19 +28,24 @@ _BEFORE, _AFTER = "<params>\n<param>\n", "</param>\n</params>\n"
 """What Python puts around a single value."""
 
 
-def reading(body: BinaryIO) -> Generator[None, None, tuple[str, tuple[Any, ...]]]:
-    """Parse a call, yielding after each slice; return its method's name and parameters. Raises InvalidRequest."""
-    target = Unmarshaller()
-    parser = DefusedExpatParser(target, forbid_dtd=True)
-    parser._parser.buffer_text = True  # type: ignore[attr-defined]
+def reading(body: BinaryIO, most: int = MOST_ELEMENTS) -> Generator[None, None, tuple[str, tuple[Any, ...]]]:
+    """Parse a call, yielding after each slice; return its method's name and parameters.
+
+    Raises InvalidRequest and RequestTooLarge.
+    """
+    target, fed = Unmarshaller(most), 0
+    parser: Any = DefusedExpatParser(target, forbid_dtd=True)
+    parser._parser.buffer_text = True
     try:
         while data := body.read(READ):
             parser.feed(data)
+            fed += len(data)
+            _check_tag(fed - parser._parser.CurrentByteIndex)
             yield
         parser.close()
         parameters = target.close()
         method = target.getmethodname()
-    except InvalidRequest:
+    except RequestError:
         raise
     except DefusedXmlException:
         raise InvalidRequest("the body has a document type or entities: expected a plain XML-RPC methodCall") from None
@@ -48,6 +55,11 @@ def reading(body: BinaryIO) -> Generator[None, None, tuple[str, tuple[Any, ...]]
     if not isinstance(method, str):
         raise InvalidRequest("the body is not an XML-RPC methodCall: it names no method")
     return method, tuple(parameters)
+
+
+def _check_tag(begun: int) -> None:
+    if begun > LONGEST_TAG:
+        raise InvalidRequest(f"the body has a tag or a comment of more than {LONGEST_TAG} bytes")
 
 
 def _reason(error: Exception) -> str:

@@ -17,6 +17,7 @@ from twisted.logger import Logger
 
 from datamover.errors import StartError, Unavailable
 from datamover.jobs.connection import AWAY, Connection, Json, Parameters, Row
+from datamover.jobs.cursor import Cursor
 from datamover.jobs.listening import Listening, persist
 
 __all__ = ["Cursor", "Database", "Json", "Listening", "Parameters", "Row"]
@@ -26,30 +27,6 @@ Result = TypeVar("Result")
 
 ROUNDS = 6
 """How often a transaction is run before its conflicts with others are reported."""
-
-
-class Cursor:
-    """What a transaction function runs its statements with; of no use once the function has returned."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    async def execute(self, sql: str, params: Parameters = None) -> None:
-        """Run one statement. Raises Unavailable and psycopg2's errors for what the statement itself did wrong."""
-        await self._connection.execute(sql, params)
-
-    async def fetch(self, sql: str, params: Parameters = None) -> list[Row]:
-        """Run one statement and return its rows: times aware and in UTC, bytea as bytes, jsonb decoded."""
-        return await self._connection.fetch(sql, params)
-
-    async def fetch_one(self, sql: str, params: Parameters = None) -> Row | None:
-        """Run one statement and return its first row, None where there is none."""
-        rows = await self._connection.fetch(sql, params)
-        return rows[0] if rows else None
-
-    async def lift_limit(self) -> None:
-        """Let what follows in this transaction take as long as it takes; other statements have half a minute."""
-        await self._connection.lift_limit()
 
 
 class Database:

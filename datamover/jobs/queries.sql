@@ -55,6 +55,7 @@ INSERT INTO events (job, owner, file, kind, details)
 SELECT id, owner, %(file)s, %(kind)s, %(details)s FROM jobs WHERE id = %(job)s;
 
 -- name: insert_events
+-- prepared: events jsonb
 INSERT INTO events (job, owner, file, kind, details)
 SELECT e.job, j.owner, e.file, e.kind, coalesce(e.details, '{}')
 FROM ROWS FROM (jsonb_to_recordset(%(events)s) AS (job integer, file integer, kind text, details jsonb))
@@ -166,6 +167,7 @@ WHERE t.node IS NOT NULL ORDER BY t.job, t.index LIMIT %(limit)s;
 SELECT id, state, owner, cancelled FROM jobs WHERE id = %(job)s FOR UPDATE;
 
 -- name: lock_jobs
+-- prepared: jobs integer[]
 SELECT id FROM jobs WHERE id = ANY (%(jobs)s) ORDER BY id FOR UPDATE;
 
 -- name: cancel_waiting
@@ -218,6 +220,7 @@ WHERE id = %(job)s AND state IN ('FAILED', 'PARTIAL');
 UPDATE jobs SET files_cancelled = files_cancelled + %(files)s WHERE id = %(job)s;
 
 -- name: finish_jobs
+-- prepared: jobs integer[]
 -- A job whose last file is terminal is terminal itself, and who asked for it is to be told.
 WITH ended AS (
     UPDATE jobs
@@ -288,11 +291,17 @@ UPDATE transfers SET lease_until = now() WHERE node = %(node)s;
 -- One claimer at a time, so that counting what is active and adding to it is one step.
 SELECT pg_advisory_xact_lock(hashtext('datamover.claim'));
 
+-- name: let_claims_end
+-- Claims that began before what is committed already have ended then; those that begin later see it.
+SELECT pg_advisory_xact_lock_shared(hashtext('datamover.claim'));
+
 -- name: claim
+-- prepared: destinations text[], limits integer[], max_active integer, per_owner integer, owners text[], quotas integer[], spent text[], per_source_host integer, room integer, node uuid, lease double precision
 -- Of owners who have spent their bytes of the day nothing is taken but what is cancelled, to remove what is left of it.
 -- The queue has lanes: what one owner moves from one host to one destination. Each lane is looked at from its front, so
 -- that one which is full, held or broken costs the others nothing. Within a priority the owners take turns. For one
 -- target jobs take turns: the older first, and none while another's file is on its way there (the older was retried).
+-- Looked for file by file, by the target's index: as an anti-join it is planned by what the tables held when they were empty.
 WITH RECURSIVE lanes AS (
     (SELECT destination, owner, source_host FROM transfers
      WHERE state = 'PENDING' AND leader = index AND NOT paused
@@ -308,7 +317,7 @@ WITH RECURSIVE lanes AS (
 ), limits AS (
     SELECT l.destination, l.max_active FROM unnest(%(destinations)s::text[], %(limits)s::integer[])
                                                 AS l (destination, max_active)
-), open_lanes AS (
+), open_lanes AS MATERIALIZED (
     SELECT l.*,
            least(limits.max_active, CASE WHEN d.closed_until IS NOT NULL THEN 1 END)
                - (SELECT count(*) FROM active a WHERE a.destination = l.destination) AS destination_free,
@@ -333,9 +342,9 @@ WITH RECURSIVE lanes AS (
         WHERE t.destination = o.destination AND t.owner = o.owner AND t.source_host = o.source_host
           AND t.state = 'PENDING' AND t.leader = t.index AND NOT t.paused AND t.next_attempt_at <= now()
           AND (t.cancelling OR t.owner <> ALL (%(spent)s::text[]))
-          AND NOT EXISTS (SELECT FROM transfers o WHERE o.destination = t.destination AND o.target = t.target
-                          AND o.job <> t.job AND (o.job < t.job OR o.state <> 'PENDING')
-                          AND o.state IN ('PENDING', 'PREPARING', 'IN_PROGRESS'))
+          AND (SELECT true FROM transfers f WHERE f.destination = t.destination AND f.target = t.target
+               AND f.job <> t.job AND (f.job < t.job OR f.state <> 'PENDING')
+               AND f.state IN ('PENDING', 'PREPARING', 'IN_PROGRESS') LIMIT 1) IS NULL
         ORDER BY t.priority DESC, t.job, t.index
         LIMIT greatest(0, least(o.destination_free, o.owner_free, o.host_free, %(room)s))) AS next
 ), turns AS (
@@ -374,6 +383,7 @@ FROM unnest(%(jobs)s::integer[], %(leaders)s::integer[]) AS g (job, leader)
 WHERE t.job = g.job AND t.leader = g.leader AND t.index <> t.leader AND t.state = 'PENDING';
 
 -- name: start_jobs
+-- prepared: jobs integer[]
 UPDATE jobs j SET started_at = coalesce(started_at, now()),
     state = CASE WHEN EXISTS (SELECT FROM transfers t WHERE t.job = j.id AND t.state = 'IN_PROGRESS')
                  THEN 'IN_PROGRESS' ELSE 'PREPARING' END
@@ -395,6 +405,7 @@ FROM transfers WHERE node IS NOT NULL GROUP BY destination;
 SELECT id, job, lease FROM transfers WHERE node = %(node)s;
 
 -- name: renew
+-- prepared: node uuid, transfers bigint[], leases bigint[], lease double precision
 -- The rows that come back are still ours; "cancelling" and "paused" are the client's word reaching us.
 UPDATE transfers t SET lease_until = now() + %(lease)s * interval '1 second'
 FROM unnest(%(transfers)s::bigint[], %(leases)s::bigint[]) AS held (id, lease), jobs j
@@ -455,6 +466,7 @@ SET failures = s.failures + 1, error = excluded.error,
         * least(%(cap)s, %(base)s * power(2, least(s.failures + 1 - %(patience)s, 30))) END;
 
 -- name: mend_sides
+-- prepared: names text[]
 UPDATE sides SET failures = 0, closed_until = NULL, error = NULL
 WHERE name = ANY (%(names)s) AND (failures > 0 OR closed_until IS NOT NULL);
 
@@ -482,6 +494,7 @@ WHERE t.id = held.id AND t.lease = held.lease AND t.node = %(node)s
 RETURNING t.job, t.index, t.cancelling;
 
 -- name: progress
+-- prepared: news jsonb, node uuid
 -- Members of a group are fenced by their leader's lease.
 WITH news AS (
     SELECT * FROM jsonb_to_recordset(%(news)s)
@@ -506,6 +519,7 @@ SET bytes_done = held.bytes_done, size = coalesce(held.size, t.size), rate = hel
 FROM held WHERE t.id = held.id;
 
 -- name: set_targets
+-- prepared: transfers bigint[], leases bigint[], targets text[], node uuid
 -- Those that come back are ours.
 UPDATE transfers t SET target = n.target
 FROM unnest(%(transfers)s::bigint[], %(leases)s::bigint[], %(targets)s::text[]) AS n (id, lease, target)
@@ -514,7 +528,10 @@ WHERE t.id = n.id AND EXISTS (
 RETURNING t.id;
 
 -- name: read_unhindered
--- Of transfers whose targets have just been set, under the lock of claims: those that "claim" would let go on.
+-- prepared: transfers bigint[]
+-- Of transfers whose targets have been set and committed: those that "claim" would let go on. Asked after let_claims_end, no
+-- claim can have missed such a target and be missed here. Of two that were named at once both may be held up: then they are
+-- claimed by their order.
 SELECT t.id FROM transfers t
 WHERE t.id = ANY (%(transfers)s) AND NOT EXISTS (
     SELECT FROM transfers o WHERE o.destination = t.destination AND o.target = t.target
@@ -559,12 +576,14 @@ RETURNING t.id;
 UPDATE jobs SET state = 'IN_PROGRESS' WHERE id = %(job)s AND state = 'PREPARING';
 
 -- name: lock_held
+-- prepared: node uuid, transfers bigint[], leases bigint[]
 SELECT t.id, t.job, t.index, now() AS now FROM transfers t
 JOIN unnest(%(transfers)s::bigint[], %(leases)s::bigint[]) AS held (id, lease) ON t.id = held.id
 WHERE t.lease = held.lease AND t.node = %(node)s AND t.state IN ('PREPARING', 'IN_PROGRESS')
 ORDER BY t.id FOR UPDATE OF t;
 
 -- name: settle
+-- prepared: outcomes jsonb
 -- The end of an attempt, for the whole placement group: in place, to be tried again, failed or cancelled. A member's
 -- size and digest stand in its row already; the leader's may not.
 WITH outcome AS (

@@ -61,7 +61,7 @@ class Queue:
         self._lease = lease
         self._breaker = asdict(breaker)
         self._queries = Queries.load()
-        self._naming: Batch[_Named, bool] = Batch(self._set_targets, NAMED_AT_ONCE)
+        self._naming: Batch[_Named, bool] = Batch(self._set_targets, NAMED_AT_ONCE, calls=2)
 
     @property
     def lease(self) -> float:
@@ -236,18 +236,18 @@ class Queue:
         ids, leases, targets = (list(column) for column in zip(*named, strict=True))
         parameters = {"transfers": ids, "leases": leases, "targets": targets, "node": self._node}
 
-        async def do(cursor: Cursor) -> set[int]:
-            await cursor.execute(self._queries["serialise_claims"])
-            ours = [row["id"] for row in await cursor.fetch(self._queries["set_targets"], parameters)]
+        async def unhindered(cursor: Cursor) -> set[int]:
+            await cursor.execute(self._queries["let_claims_end"])
             found = await cursor.fetch(self._queries["read_unhindered"], {"transfers": ours})
             return {row["id"] for row in found}
 
         try:
-            first = await self._database.transaction(do)
+            ours = [row["id"] for row in await self._database.fetch(self._queries["set_targets"], parameters)]
         except UniqueViolation:
             if len(named) == 1:
                 return [Failure()]  # type: ignore[no-untyped-call]
             return [answer for one in named for answer in await self._set_targets([one])]
+        first = await self._database.transaction(unhindered)
         return [one[0] in first for one in named]
 
     async def remember(self, leader: Transfer, memory: Mapping[str, Any]) -> bool:

@@ -5,12 +5,12 @@ directory that the request names. What a dataset is made of is its own business 
 """
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from datamover.datasets.base import Subject
-from datamover.errors import InvalidRequest, UnsupportedScheme
+from datamover.errors import InvalidRequest, SourceNotAllowed, UnsupportedScheme
 from datamover.jobs.values import DatasetSource, Naming, NewFile, SourceRef
 
 SCHEMES = frozenset({"ala", "gbif"})
@@ -30,6 +30,13 @@ class Datasets:
     """The datasets that are configured, by their scheme."""
 
     by_scheme: Mapping[str, Named]
+    permitted: Collection[str] | None = None
+    """The schemes that whoever asks may ask for; None: all."""
+
+    def check(self, scheme: str, key: str) -> None:
+        """Raise SourceNotAllowed for a kind of dataset that is not to be asked for."""
+        if self.permitted is not None and scheme not in self.permitted:
+            raise SourceNotAllowed(f"{key}: {scheme}:// datasets are not allowed to this client; ask the administrator")
 
     def source(self, url: str, key: str) -> DatasetSource:
         """Return a URL of one of ``SCHEMES`` as a source; raises UnsupportedScheme and InvalidRequest."""
@@ -38,6 +45,7 @@ class Datasets:
             raise UnsupportedScheme(
                 f"{key}: {scheme}:// datasets are not configured here: have the administrator add [{scheme}]"
             )
+        self.check(scheme, key)
         url = url.strip()
         try:
             self.by_scheme[scheme].subject(url)

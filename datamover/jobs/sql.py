@@ -9,7 +9,7 @@ from importlib import resources
 from types import MappingProxyType
 
 _NAME = re.compile(r"-- name: (\S+)\s*")
-_PREPARED = re.compile(r"-- prepared: (\w+ [\w\[\]]+(?:, \w+ [\w\[\]]+)*)\s*")
+_PREPARED = re.compile(r"-- prepared: (\w+ [\w\[\] ]+(?:, \w+ [\w\[\] ]+)*)\s*")
 _PARAMETER = re.compile(r"%\((\w+)\)s|%%")
 
 
@@ -59,7 +59,7 @@ class Queries:
                     raise ValueError(f"two queries are named {name!r}")
                 lines = blocks[name] = []
             elif (match := _PREPARED.fullmatch(line)) and lines is not None:
-                types[name] = dict(each.split() for each in match[1].split(", "))
+                types[name] = dict(each.split(maxsplit=1) for each in match[1].split(", "))
             elif line.strip() and not line.lstrip().startswith("--"):
                 if lines is None:
                     raise ValueError(f"this stands before the first name: {line!r}")

@@ -20,7 +20,7 @@ __all__ = ["Prefix", "SourcePolicy", "is_public", "shown"]
 
 Address = IPv4Address | IPv6Address
 
-_PREFIX = re.compile(r"(https?)://(\*\.)?(\[[0-9A-Fa-f:.]+\]|[^/:?#@\[\]*\\]+)(?::(\*|\d{1,5}))?(/[^?#]*)?")
+_PREFIX = re.compile(r"(https?)://(\*\.)?(\[[0-9A-Fa-f:.]+\]|[^/:?#@\[\]*\\]+)(?::(\*|[0-9]{1,5}))?(/[^?#]*)?")
 _EXPECTED = (
     'expected a rule such as "https://*.example.org/", "http://data.example.org:8080/open/" or "http://10.1.2.3:*/"'
 )

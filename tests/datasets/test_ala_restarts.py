@@ -182,7 +182,7 @@ async def test_abandoning_never_fails(tmp_path: Path) -> None:
         server.fail("cancel", 500)
         bench = await abandoned(server, ala, tmp_path)
         assert server.count("cancel") == 1
-        await server.stop()
+        await server.stop(for_a_while=True)
         for memory in (bench.memory, {}, {"lsid": 5}, {**bench.memory, "cancel_url": "file:///etc/passwd"}):
             await ala.abandon(memory)
         await server.start()

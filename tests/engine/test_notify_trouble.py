@@ -68,7 +68,7 @@ async def test_redirects_are_not_followed(post: Post) -> None:
 async def test_a_receiver_that_is_away(post: Post) -> None:
     """A notice waits for a receiver that is down, and is delivered when it is up."""
     post.web.route("/moved", status(200))
-    await post.web.stop()
+    await post.web.stop(for_a_while=True)
     await post.notifier()
     number = await post.ended()
     [failed, *_] = await post.told(number, "notify_failed", 2)

@@ -66,6 +66,7 @@ async def test_a_client_sees_its_own(guarded: Door) -> None:
     """Others' jobs do not exist for it, nor destinations that it may not use; an administrator sees everything."""
     portal, other, boss = "portal:s%3Aecret%2F%C3%BC", "other:o", "boss:b"
     assert (await guarded.ask(lambda s: s.jobs.submit(one()), login=portal))["id"] == 1
+    assert isinstance(guarded.logins, PlainLogins)
     assert guarded.logins.seen == [("portal", "127.0.0.1")]
     assert (await guarded.ask(lambda s: s.jobs.status(1), login=portal))["owner"] == "portal"
     assert (await guarded.ask(lambda s: s.jobs.status(1), login=boss))["owner"] == "portal"

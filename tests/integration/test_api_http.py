@@ -7,8 +7,12 @@ from xmlrpc.client import Fault, ProtocolError, loads
 
 import pytest
 import pytest_twisted
-from twisted.internet.defer import CancelledError
+from treq.client import HTTPClient
+from twisted.internet import reactor
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.logger import LogEvent, globalLogPublisher
+from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.web.http_headers import Headers
 
 from datamover.api.site import LARGE_AT_ONCE, SMALL
 from datamover.config import Limits
@@ -39,6 +43,24 @@ async def test_both_paths_are_served_and_no_other(door: Door) -> None:
     with pytest.raises(ProtocolError) as caught:
         await door.ask(lambda s: s.system.listMethods(), path="/other")
     assert caught.value.errcode == 404
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_program_of_twisted_calls(door: Door) -> None:
+    """Another HTTP client asks again and again over the connections that it keeps, several at a time."""
+    pool: Any = HTTPConnectionPool(reactor)  # type: ignore[no-untyped-call]
+    pool.maxPersistentPerHost = 3
+    client = HTTPClient(Agent(reactor, pool=pool))  # type: ignore[no-untyped-call]
+
+    async def ask() -> Any:
+        answer = await client.post(door.url(), data=LIST, headers=Headers({"Content-Type": ["text/xml"]}))
+        assert answer.code == 200
+        return loads(await answer.content())[0][0]
+
+    for _ in range(3):
+        answers = await gatherResults([Deferred.fromCoroutine(ask()) for _ in range(5)])
+        assert all("jobs.submit" in names for names in answers)
+    await pool.closeCachedConnections()
 
 
 @pytest.mark.parametrize(

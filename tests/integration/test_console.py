@@ -15,7 +15,8 @@ import pytest
 
 from datamover.logins import hash_password
 from tests.servers import postgres
-from tests.servers.service import PATIENCE, Service, free_port
+from tests.servers.ports import free_port
+from tests.servers.service import PATIENCE, Service
 
 PASSWORD = "open sesame"
 

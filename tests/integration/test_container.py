@@ -72,7 +72,9 @@ def test_it_starts_and_is_healthy(tmp_path: Path) -> None:
     service = Service(
         tmp_path, tables, command=lambda config: [str(programs / entry), *arguments, "--config", str(config)]
     )
-    service.config.write_text(service.config.read_text().replace(":interface=127.0.0.1", ""))
+    closed = service.config.read_text()
+    everywhere = f"tcp:{service.port}"
+    service.config.write_text(f'{closed.replace(":interface=127.0.0.1", "")}\n[tls]\nplaintext = ["{everywhere}"]\n')
 
     def healthy() -> bool:
         target = {"HEALTH_URL": f"http://127.0.0.1:{service.port}/health/live"}

@@ -20,7 +20,8 @@ from datamover.errors import UnknownJob
 from datamover.logins import hash_password
 from tests.servers import postgres
 from tests.servers.nginx import Nginx
-from tests.servers.service import TWISTD, Service, free_port, twistd
+from tests.servers.ports import free_port
+from tests.servers.service import TWISTD, Service, twistd
 
 PATIENCE = 30.0
 """Seconds that something which is awaited may take."""

@@ -145,7 +145,7 @@ async def test_a_service_that_is_killed(open_directory: Path) -> None:
     web = Web(reactor)
     web.route("/moved", status(200))
     await web.start()
-    await web.stop()
+    await web.stop(for_a_while=True)
     service = Service(
         open_directory,
         f'notify_secret_file = "{secret}"\n[database]\nurl = "{postgres.shared().fresh()}"\n'

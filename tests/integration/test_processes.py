@@ -194,6 +194,33 @@ def test_a_process_that_is_killed(open_directory: Path, web: Nginx) -> None:
         service.stop()
 
 
+def test_a_reload_renews_them(open_directory: Path, web: Nginx) -> None:
+    """New settings reach every process, which starts anew for them; what it held goes on where it was."""
+    service = Processes(open_directory)
+    service.start()
+    try:
+        until(service.ready, "both processes at work")
+        before = service.children()
+        job = service.work(web, 2)
+        until(lambda: len(service.holders()) == 2, "both files on their way")
+        until(lambda: service.proxy.jobs.status(job)["bytes_done"] > SIZE / 4, "some of them here")
+        added = f'[destinations.later]\nurl = "file://{service.directory}/later"\n'
+        service.config.write_text(service.config.read_text() + added)
+        assert "destinations.later" in str(service.proxy.service.reload())
+        until(lambda: len(service.children()) == 2 and not set(service.children()) & set(before), "two new processes")
+        assert service.ended(job)["status"] == "COMPLETED"
+        later = {"source": f"{web.url}/0.bin", "destination": "later", "path": "a.bin"}
+        assert service.ended(service.proxy.jobs.submit(later)["id"])["status"] == "COMPLETED"
+        moved = [service.directory / "archive/in/0.bin", service.directory / "later/a.bin"]
+        assert [file.read_bytes() == (web.directory / "0.bin").read_bytes() for file in moved] == [True, True]
+        resumed = [one["from"] for one in service.proxy.jobs.events({"job": job})["events"] if one["kind"] == "resumed"]
+        assert len(resumed) == 2
+        assert min(resumed) > 0
+        assert service.value("lease_takeovers_total") == 0
+    finally:
+        service.stop()
+
+
 def test_the_parent_is_killed(open_directory: Path, web: Nginx) -> None:
     """Processes whose parent is gone hand back their work and end by themselves."""
     service = Processes(open_directory, command=twist)

@@ -20,7 +20,8 @@ import pytest
 
 from datamover.logins import hash_password
 from tests.servers import postgres
-from tests.servers.service import Service, free_port
+from tests.servers.ports import free_port
+from tests.servers.service import Service
 from tests.servers.sshd import PASSPHRASE, Sshd
 
 KINDS = (

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.ports import free_port
 from tests.servers.postgres import running, shared
-from tests.servers.service import PATIENCE, Service, free_port
+from tests.servers.service import PATIENCE, Service
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "etc/datamover.service"

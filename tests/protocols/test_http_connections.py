@@ -20,7 +20,7 @@ from datamover.errors import ConnectFailed, SourceNotAllowedHere, Stalled, Timed
 from datamover.protocols.http import body as bodies
 from tests.protocols.reading import content_of, reading, rest_of, serving, soon
 from tests.servers.certificates import Authority
-from tests.servers.web import Exchange, File
+from tests.servers.web import Exchange, File, redirect
 
 CONTENT = b"by one way only"
 
@@ -50,8 +50,9 @@ class Names:
 
 
 @contextmanager
-def names(table: dict[str, list[str]]) -> Iterator[Names]:
-    known = Names(table)
+def names(table: dict[str, list[str]] | Names) -> Iterator[Names]:
+    """Install a name server, or one that answers with a table."""
+    known = table if isinstance(table, Names) else Names(table)
     plugged: Any = reactor
     before = plugged.installNameResolver(known)
     try:
@@ -119,6 +120,40 @@ async def test_only_admitted_addresses_are_connected_to() -> None:
             with pytest.raises(ConnectFailed, match=r"no address is known for unknown\.example"):
                 await client.origin("http://unknown.example/f").open()
         assert web.requests[0].headers["host"] == f"mixed.example:{web.port}"
+
+
+class Rebinding(Names):
+    """A name server that gives the next answer of each name at every question, and the last one ever after."""
+
+    def resolveHostName(self, *arguments: Any, **keywords: Any) -> IHostResolution:  # noqa: N802
+        host = arguments[1]
+        answers = self.table[host]
+        given = Names({host: answers[:1]}).resolveHostName(*arguments, **keywords)
+        self.asked.append(host)
+        del answers[: len(answers) > 1]
+        return given
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("inside", ["127.0.0.1", "::ffff:127.0.0.1", "::1", "10.0.0.1", "169.254.169.254"])
+async def test_names_that_change_their_address(inside: str) -> None:
+    """A name is judged by the address that is connected to: at every question, and at every redirect."""
+    table = {"a.example": ["127.0.0.2", inside], "hop.example": ["127.0.0.2"], "b.example": ["127.0.0.2", inside]}
+    known = Rebinding(table)
+    async with serving(interface="127.0.0.2") as web:
+        web.route("/f", File(CONTENT))
+        web.route("/start", redirect(f"http://a.example:{web.port}/f"))
+        with names(known):
+            async with reading(addresses=("127.0.0.2",)) as client:
+                # One question, and the address that was judged is the one connected to.
+                assert await content_of(client, f"http://b.example:{web.port}/f") == CONTENT
+                assert known.asked == ["b.example"]
+                assert await content_of(client, f"http://hop.example:{web.port}/start") == CONTENT
+            async with reading(addresses=("127.0.0.2",)) as client:
+                for start in ("a.example{}/f", "b.example{}/f", "hop.example{}/start"):
+                    with pytest.raises(SourceNotAllowedHere, match=r"[ab]\.example is at"):
+                        await client.origin("http://" + start.format(f":{web.port}")).open()
+        assert len(web.asked("/f")) == 2
 
 
 @pytest_twisted.ensureDeferred

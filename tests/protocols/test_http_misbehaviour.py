@@ -19,7 +19,8 @@ from datamover.errors import (
     Stalled,
 )
 from tests.protocols.reading import content_of, reading, rest_of, serving, soon, until_broken
-from tests.servers.web import Exchange, File, Handler, free_port, silent, status, trickle
+from tests.servers.ports import free_port
+from tests.servers.web import Exchange, File, Handler, silent, status, trickle
 
 CONTENT = b"0123456789" * 1000
 SECRET = "s3cr3t"

@@ -19,7 +19,8 @@ from datamover.registry.source_credentials import SourceCredentials
 from datamover.registry.sources import SourcePolicy
 from tests.protocols.reading import content_of, reading, serving, soon
 from tests.servers.certificates import Authority
-from tests.servers.web import File, free_port, status
+from tests.servers.ports import free_port
+from tests.servers.web import File, status
 
 CONTENT = b"by another way" * 1000
 

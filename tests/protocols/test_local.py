@@ -390,3 +390,37 @@ async def test_a_link_slipped_in(premises: Premises) -> None:
         swapper.join()
     assert {"placed", "PATH_NOT_ALLOWED"} <= met
     assert os.listdir(outside) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_file_slipped_in(premises: Premises) -> None:
+    """A file that turns into a link out and back while it is opened is read as it is in the root, or not at all."""
+    private = premises.root.parent / "private"
+    private.write_bytes(b"private")
+    (premises.root / "file").write_bytes(b"public")
+    (premises.root / "link").symlink_to(private)
+    stop = threading.Event()
+    exchange = ctypes.CDLL(None).renameat2
+    names = [os.fsencode(premises.root / name) for name in ("file", "link")]
+
+    def swap() -> None:
+        while not stop.is_set():
+            exchange(AT_FDCWD, names[0], AT_FDCWD, names[1], RENAME_EXCHANGE)
+
+    swapper = threading.Thread(target=swap)
+    swapper.start()
+    met: set[bytes | str] = set()
+    number = 0
+    try:
+        deadline = reactor.seconds() + 30.0
+        while not ({b"public", "PATH_NOT_ALLOWED"} <= met and number >= 300) and reactor.seconds() < deadline:
+            number += 1
+            try:
+                met.add((await get(premises.reading, "file"))[1])
+            except DataMoverError as error:
+                met.add(error.code)
+    finally:
+        stop.set()
+        swapper.join()
+    assert {b"public", "PATH_NOT_ALLOWED"} <= met
+    assert b"private" not in met

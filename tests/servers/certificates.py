@@ -29,20 +29,29 @@ class Authority:
         self.file.write_bytes(self._certificate.public_bytes(Encoding.PEM))
 
     def issue(
-        self, *hosts: str, valid_for: timedelta = timedelta(hours=1), self_signed: bool = False
+        self,
+        *hosts: str,
+        valid_for: timedelta = timedelta(hours=1),
+        self_signed: bool = False,
+        name: str = "server",
+        usage: x509.ObjectIdentifier | None = None,
     ) -> tuple[Path, Path]:
-        """Return the files of a certificate and its key, for ``hosts`` (default: this machine); negative: expired."""
+        """Return the files of a certificate and its key, for ``hosts`` (default: this machine); negative: expired.
+
+        ``name`` is its common name, ``usage`` the one that it is meant for.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "server")])
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         certificate = (
             self._sign(subject, key, subject, hosts or HOSTS, valid_for, signer=key)
             if self_signed
-            else self._sign(subject, key, self._name, hosts or HOSTS, valid_for)
+            else self._sign(subject, key, self._name, hosts or HOSTS, valid_for, usage=usage)
         )
         stem = self.directory / f"server-{certificate.serial_number:x}"
         certificate_file, key_file = stem.with_suffix(".pem"), stem.with_suffix(".key")
         certificate_file.write_bytes(certificate.public_bytes(Encoding.PEM))
         key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        key_file.chmod(0o600)
         return certificate_file, key_file
 
     def server(self, *hosts: str, valid_for: timedelta = timedelta(hours=1), self_signed: bool = False) -> "ServerTLS":
@@ -59,6 +68,7 @@ class Authority:
         *,
         authority: bool = False,
         signer: ec.EllipticCurvePrivateKey | None = None,
+        usage: x509.ObjectIdentifier | None = None,
     ) -> x509.Certificate:
         now = datetime.now(UTC)
         builder = (
@@ -74,6 +84,8 @@ class Authority:
         if hosts:
             names = [_general_name(host) for host in hosts]
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        if usage is not None:
+            builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=True)
         return builder.sign(signer or self._key, hashes.SHA256())
 
 

@@ -15,8 +15,9 @@ from twisted.internet.threads import deferToThread
 
 from datamover.api import make_site
 from datamover.api.context import Store
-from datamover.config import Client, Config, DestinationTable, Limits, Service, Sources
-from datamover.house import House, Houses
+from datamover.api.tls import ServerTLS, over_tls
+from datamover.config import Client, Config, DestinationTable, Limits, Service, Sources, Tls
+from datamover.house import Checks, House, Houses
 from datamover.jobs.audit import Audit
 from datamover.registry.notice_secrets import NoticeSecrets
 from datamover.reload import Reload
@@ -34,6 +35,7 @@ def config_of(
     limits: Limits | None = None,
     hosts: tuple[str, ...] = (),
     sources: Sources | None = None,
+    tls: Tls | None = None,
 ) -> Config:
     """Return a configuration of local destinations, below ``directory`` each."""
     tables = {name: DestinationTable(url=(directory / name).as_uri()) for name in names or ("local", "archive")}
@@ -42,6 +44,7 @@ def config_of(
         clients=clients or {},
         limits=limits or Limits(),
         sources=sources or Sources(),
+        tls=tls or Tls(),
         service=Service(hosts=hosts, data_directory=directory / "data"),
     )
 
@@ -64,22 +67,23 @@ def told(answer: bytes) -> tuple[int, bytes]:
     return int(head.split()[1]), body
 
 
+def houses_of(config: Config, logins: Checks) -> Houses:
+    """Return what a configuration makes, with logins of the test's."""
+    # Their hashes are none: passwords are plain here.
+    bare = config.model_copy(update={"clients": {}})
+    built = House.build(bare, reactor)
+    return Houses(replace(built, settings=config, logins=logins, notice_secrets=NoticeSecrets.from_config(config)))
+
+
 class Door:
     """A served interface, and ways to call it."""
 
-    def __init__(self, config: Config, *, logins: PlainLogins | None = None, store: Store | None = None) -> None:
+    def __init__(self, config: Config, *, logins: Checks | None = None, store: Store | None = None) -> None:
+        """Begin to serve, over TLS where the configuration has a certificate."""
         self.config = config
         self.store = MemoryJobStore(reactor)
         self.logins = logins or PlainLogins({})
-        # Their hashes are none: passwords are plain here.
-        bare = config.model_copy(update={"clients": {}})
-        house = replace(
-            House.build(bare, reactor),
-            settings=config,
-            logins=self.logins,
-            notice_secrets=NoticeSecrets.from_config(config),
-        )
-        self.houses = Houses(house)
+        self.houses = houses_of(config, self.logins)
         self.registry = self.houses.now.registry
         self.trail = MemoryTrail()
         self.audit = Audit(self.trail, reactor)
@@ -91,7 +95,9 @@ class Door:
             reactor=reactor,
         )
         listening: Any = reactor
-        self._port = listening.listenTCP(0, self.site, interface="127.0.0.1")
+        self.tls = ServerTLS(config.tls, listening.seconds) if config.tls.certificate_file else None
+        served = over_tls(self.tls, self.site, reactor) if self.tls else self.site
+        self._port = listening.listenTCP(0, served, backlog=1000, interface="127.0.0.1")
         self.port: int = self._port.getHost().port
 
     def url(self, login: str = "", path: str = "/data_mover") -> str:

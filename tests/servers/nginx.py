@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from tests.servers.certificates import Authority
+from tests.servers.ports import free_port
 
 PATIENCE = 10.0
 """Seconds that nginx may take to answer, or to end."""
@@ -42,7 +43,7 @@ http {{
 
 
 class Nginx:
-    """nginx on a port of the system's choice, as the user of the tests; a context manager.
+    """nginx on a port of its own, as the user of the tests; a context manager.
 
     ``config`` goes into its server block. With ``tls`` its certificate is for localhost and 127.0.0.1, and
     ``authority`` is what to trust. ``url`` has no "/" at its end.
@@ -51,7 +52,7 @@ class Nginx:
     def __init__(self, directory: Path, *, config: str = "", tls: bool = False) -> None:
         self.directory = directory
         self.authority: Authority | None = None
-        self.port = 0
+        self.port = free_port()
         self._config = config
         self._tls = tls
         self._process: subprocess.Popen[bytes] | None = None
@@ -69,7 +70,7 @@ class Nginx:
             self.authority = Authority(state)
             certificate, key = self.authority.issue()
             config += f"\nssl_certificate {certificate};\nssl_certificate_key {key};"
-        # nginx takes a listening socket over, as in its own upgrades: so the port is ours before anyone else's.
+        # nginx takes a listening socket over, as in its own upgrades: who connects from now on waits for it.
         with socket.create_server(("127.0.0.1", self.port)) as listener:
             listener.setblocking(False)
             self.port = listener.getsockname()[1]

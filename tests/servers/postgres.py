@@ -7,7 +7,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -22,6 +21,7 @@ import psycopg2
 
 from datamover.jobs.database import Database
 from datamover.jobs.migrate import migrate
+from tests.servers.ports import free_port
 
 PATIENCE = 30.0
 """Seconds within which the server starts or stops."""
@@ -39,13 +39,6 @@ def server_user() -> dict[str, Any]:
         return {}
     user = pwd.getpwnam("postgres")
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-
-
-def free_port() -> int:
-    """Return a port that is free now; PostgreSQL cannot be asked to choose one."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Postgres:

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from xmlrpc.client import ServerProxy
+
+from tests.servers.ports import free_port
 
 TWISTD = Path(sys.executable).with_name("twistd")
 PATIENCE = 60.0
@@ -140,10 +141,3 @@ class Service:
 
 def twistd(config: Path) -> list[str]:
     return [str(TWISTD), "-n", "--pidfile=", "datamover", "--config", str(config)]
-
-
-def free_port() -> int:
-    """Return a port that is free now; the configuration must name one."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

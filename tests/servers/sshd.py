@@ -6,8 +6,12 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
+from functools import cache
 from pathlib import Path
+
+from tests.servers.ports import free_port
 
 DEADLINE = 15.0
 """Seconds for the server to answer, or to be gone."""
@@ -58,7 +62,7 @@ class Sshd:
         self.private_key = directory / "client_ed25519"
         self.passphrase_file = directory / "passphrase"
         self.config = config
-        self.port = _free_port()
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self.root.mkdir(parents=True, exist_ok=True)
         self._make_keys()
@@ -84,7 +88,7 @@ class Sshd:
         """Return another private key that lets in: "ed25519", "ecdsa" or "rsa", under ``PASSPHRASE`` if asked."""
         path = self.directory / f"client_{kind}{'_encrypted' if passphrase else ''}"
         if not path.exists():
-            _generate(path, kind, PASSPHRASE if passphrase else "")
+            _place_key(path, kind, PASSPHRASE if passphrase else "")
             self._authorize(path)
         return path
 
@@ -152,10 +156,10 @@ class Sshd:
 
     def _make_keys(self) -> None:
         for kind in _KINDS:
-            _generate(self.directory / f"host_{kind}", kind)
+            _place_key(self.directory / f"host_{kind}", kind)
         groups = [line for line in MODULI.read_text().splitlines() if line.split()[4:5] == [_SMALLEST_GROUPS]]
         (self.directory / "moduli").write_text("\n".join(groups) + "\n")
-        _generate(self.private_key, "ed25519")
+        _place_key(self.private_key, "ed25519")
         self._authorize(self.private_key)
         self.known_hosts.write_text("".join(f"[127.0.0.1]:{self.port} {self.host_key(kind)}\n" for kind in _KINDS))
         self.passphrase_file.write_text(f"{PASSPHRASE}\n")
@@ -166,20 +170,23 @@ class Sshd:
             file.write(key.with_name(f"{key.name}.pub").read_text())
 
 
-def _generate(path: Path, kind: str, passphrase: str = "") -> None:
+def _place_key(path: Path, kind: str, passphrase: str = "") -> None:
+    """Have a pair of keys at ``path``: all servers of one run have the same under the same name, to save the time."""
+    private, public = _generated(path.name, kind, passphrase)
+    path.touch(0o600)
+    path.write_bytes(private)
+    path.with_name(f"{path.name}.pub").write_bytes(public)
+
+
+@cache
+def _generated(name: str, kind: str, passphrase: str) -> tuple[bytes, bytes]:
+    """Return the private and the public key called ``name``, as they stand in files."""
     size = ["-b", "2048"] if kind == "rsa" else []  # made in a third of the time of the default's
-    command = ["ssh-keygen", "-q", "-t", kind, *size, "-N", passphrase, "-C", "", "-f", str(path)]
-    if kind == "rsa":
-        command += ["-b", "2048"]
-    if not path.exists():
+    with tempfile.TemporaryDirectory(prefix="datamover-keys-") as directory:
+        path = Path(directory, name)
+        command = ["ssh-keygen", "-q", "-t", kind, *size, "-N", passphrase, "-C", "", "-f", str(path)]
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        return path.read_bytes(), path.with_name(f"{name}.pub").read_bytes()
 
 
 def _children(pid: int) -> list[int]:

@@ -26,8 +26,9 @@ from twisted.internet.task import deferLater
 
 from tests.servers.certificates import ServerTLS
 from tests.servers.exchange import Connection, Exchange, Request
+from tests.servers.ports import reserved
 
-__all__ = ["Exchange", "File", "Handler", "Request", "Web", "free_port", "redirect", "silent", "status", "trickle"]
+__all__ = ["Exchange", "File", "Handler", "Request", "Web", "redirect", "silent", "status", "trickle"]
 
 Handler = Callable[[Exchange], Awaitable[None] | None]
 
@@ -44,6 +45,7 @@ class Web:
         self._interface = interface
         self._routes: dict[str, Handler] = {}
         self._listener: Any = None
+        self._kept: socket.socket | None = None
         self._connections: set[Connection] = set()
         self._counted = 0
 
@@ -76,17 +78,25 @@ class Web:
         """Listen, again at the same port; ``port`` and ``url`` hold from the first time on."""
         factory = Factory.forProtocol(lambda: Connection(self))
         factory.noisy = False
+        kept, self._kept = self._kept, None
         if self._tls is None:
             self._listener = self._reactor.listenTCP(self.port, factory, interface=self._interface)
         else:
             self._listener = self._reactor.listenSSL(self.port, factory, self._tls, interface=self._interface)
         self.port = self._listener.getHost().port
+        if kept is not None:
+            kept.close()
 
-    async def stop(self) -> None:
-        """Stop listening and break every connection; completes when all are gone."""
+    async def stop(self, *, for_a_while: bool = False) -> None:
+        """Stop listening and break every connection; completes when all are gone.
+
+        For a while: the port is kept for the next ``start``, which must come.
+        """
         if self._listener is not None:
             await maybeDeferred(self._listener.stopListening)
             self._listener = None
+            if for_a_while:
+                self._kept = reserved(self.port, self._interface)
         await self.drop()
 
     async def drop(self) -> None:
@@ -228,11 +238,3 @@ def trickle(content: bytes, *, seconds: float, piece: int = 1, stop_after: int |
             await exchange.pause(seconds)
 
     return handler
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

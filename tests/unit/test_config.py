@@ -196,6 +196,8 @@ def test_what_the_file_says(file: Path) -> None:
         password_hash = "$argon2id$x"
         destinations = ["vis-1"]
         admin = true
+        [tls]
+        plaintext = ["tcp:8080"]
         [console]
         telnet = "unix:/run/console.sock"
         password_hash = "$argon2id$x"
@@ -259,7 +261,7 @@ REFUSED = [
     ("[destinations]\nx = 5", "destinations.x = 5: expected a table"),
     ("[destinations.x]", "destinations.x.url: missing, and there is no default"),
     ("[destinations.x]\nurl = 5", "destinations.x.url = 5: expected a string"),
-    ("[clients.x]", "clients.x.password_hash: missing"),
+    ("[clients.x]", "clients.x: expected password_hash, or certificate, or both"),
     # [service]
     ('[service]\nlisten = "tcp:80"', "service.listen = 'tcp:80': expected an array"),
     ('[service]\nlisten = ["http"]', "service.listen.0 = 'http': expected a Twisted endpoint such as"),
@@ -405,12 +407,6 @@ def test_long_values_are_cut(file: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         read(file, f'[destinations.x]\nurl = "file:///x"\nverify = "{"y" * 10_000}"')
     assert len(caught.value.message) < 400
-
-
-def test_public_listener_with_a_client(file: Path) -> None:
-    """Where a client may log in, everybody may be listened to; where there is no api, nobody is."""
-    read(file, '[service]\nlisten = ["tcp:80"]\n[clients.x]\npassword_hash = "h"')
-    read(file, '[service]\nlisten = ["tcp:80"]\nroles = ["engine"]')
 
 
 def test_unreadable_files(tmp_path: Path) -> None:

@@ -6,16 +6,25 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from zope.interface import provider
 
 from datamover.config import Client
 from datamover.errors import ConfigError
+from datamover.failures import FREE, Failures
 from datamover.logins import QUEUE, Logins, hash_password, verify
 
 HASH = hash_password("pässword")
 
 
-def logins() -> Logins:
-    return Logins({"portal": Client(password_hash=HASH), "other": Client(password_hash=hash_password("x"))}, reactor)
+def logins(*, first: float = 0.001, longest: float = 0.002) -> Logins:
+    """Return logins that make who fails wait for so long."""
+    clients = {
+        "portal": Client(password_hash=HASH),
+        "other": Client(password_hash=hash_password("x")),
+        "bearer": Client(certificate="dns:bearer"),
+    }
+    return Logins(clients, reactor, Failures(reactor.seconds, first=first, longest=longest))
 
 
 def test_hashes() -> None:
@@ -43,6 +52,7 @@ async def test_right_and_wrong() -> None:
     assert await known.check("portal", "wrong", "a") is None
     assert await known.check("portal", "\udcff", "a") is None
     assert await known.check("nobody", "pässword", "a") is None
+    assert await known.check("bearer", "", "a") is None
     assert await known.check("other", "pässword", "a") is None
     assert await known.check("other", "x", "a") == "other"
 
@@ -89,3 +99,37 @@ async def test_cancelled() -> None:
         with pytest.raises(CancelledError):
             await one
     assert await known.check("portal", "pässword", "a") == "portal"
+
+
+@pytest_twisted.ensureDeferred
+async def test_failures_slow_the_next() -> None:
+    """Who fails waits, by address and by name; others and who was right before do not; no password is in the log."""
+    known = logins(first=3600, longest=3600)
+    told: list[str] = []
+
+    @provider(ILogObserver)
+    def observer(event: LogEvent) -> None:
+        told.append(str(event["log_format"]).format_map(event))
+
+    assert await known.check("portal", "pässword", "client") == "portal"
+    globalLogPublisher.addObserver(observer)
+    try:
+        for _ in range(FREE - 1):
+            await known.check("portal", "hunter2", "guesser")
+        await known.check("hunter2", "hunter2", "guesser")
+        await known.check("portal", "hunter2", "elsewhere")
+    finally:
+        globalLogPublisher.removeObserver(observer)
+    slowed = [
+        Deferred.fromCoroutine(known.check(name, password, address))
+        for name, password, address in (("other", "x", "guesser"), ("portal", "pässword?", "another"))
+    ]
+    assert await known.check("other", "x", "another one") == "other"
+    assert await known.check("portal", "pässword", "guesser") == "portal"
+    for waiting in slowed:
+        assert not waiting.called
+        waiting.cancel()
+        with pytest.raises(CancelledError):
+            await waiting
+    mistakes = ["'portal' from guesser"] * (FREE - 1) + ["an unknown name from guesser", "'portal' from elsewhere"]
+    assert told == [f"a wrong login as {mistake}" for mistake in mistakes]

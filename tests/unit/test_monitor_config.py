@@ -33,7 +33,7 @@ def test_refused(tmp_path: Path, text: str, complaint: str) -> None:
     [
         '[monitor]\nlisten = "tcp:10702:interface=127.0.0.1"\n',
         '[monitor]\nlisten = "tcp:10702"\npublic = true\n',
-        '[monitor]\nlisten = "tcp:10702"\nclients = ["portal"]\n' + CLIENT,
+        '[monitor]\nlisten = "tcp:10702"\nclients = ["portal"]\n[tls]\nplaintext = ["tcp:10702"]\n' + CLIENT,
     ],
 )
 def test_accepted(tmp_path: Path, text: str) -> None:

@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClien
 
 from datamover.protocols.http.connection import Connection, Connections
 
-KEPT_PER_HOST = 32
+KEPT_PER_HOST = 128
 KEPT_FOR = 30.0
 """Seconds that an idle connection is kept; servers close theirs after 5 to 75."""
 

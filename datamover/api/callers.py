@@ -1,0 +1,53 @@
+"""The configured clients as callers: what each may call, and which sources it may name.
+
+Read once, when the interface is made, so that a rule or a name that is none ends the start.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+from datamover.api.context import Caller
+from datamover.config import Client, Config
+from datamover.errors import ConfigError
+from datamover.jobs.request_datasets import SCHEMES
+from datamover.registry.sources import Prefix
+
+ALWAYS = "system."
+"""Everybody may ask what there is; a call within a multicall is held against the caller like any other."""
+
+_DATASETS = {f"{scheme}://": scheme for scheme in SCHEMES}
+
+
+def callers(config: Config, methods: Collection[str]) -> dict[str, Caller]:
+    """Return the clients by their names; raises ConfigError for a method or a rule that is none."""
+    file = str(config.path or "the built-in configuration")
+    return {name: _caller(name, client, methods, file) for name, client in config.clients.items()}
+
+
+def _caller(name: str, client: Client, methods: Collection[str], file: str) -> Caller:
+    allowed: dict[str, Any] = {}
+    if client.methods is not None:
+        always = {method for method in methods if method.startswith(ALWAYS)}
+        named = (_methods(pattern, methods, f"{file}: clients.{name}.methods") for pattern in client.methods)
+        allowed["methods"] = frozenset(always.union(*named))
+    if client.sources is not None:
+        here = f"{file}: clients.{name}.sources"
+        allowed["sources"] = tuple(_prefix(rule, here) for rule in client.sources if rule not in _DATASETS)
+        allowed["datasets"] = frozenset(_DATASETS[rule] for rule in client.sources if rule in _DATASETS)
+    return Caller(name, client.admin, client.destinations, **allowed)
+
+
+def _methods(pattern: str, methods: Collection[str], here: str) -> set[str]:
+    """Return the methods that "jobs.status" or "jobs.*" stands for."""
+    prefix = pattern.removesuffix("*") if pattern.endswith(".*") else None
+    found = {each for each in methods if each == pattern or (prefix and each.startswith(prefix))}
+    if not found:
+        raise ConfigError(f"{here} = {pattern!r}: expected a method's name, or such as 'jobs.*' for all that begin so")
+    return found
+
+
+def _prefix(rule: str, here: str) -> Prefix:
+    try:
+        return Prefix.parse(rule)
+    except ValueError as error:
+        raise ConfigError(f"{here} = {rule!r}: {error}, or a dataset's scheme such as 'ala://'") from None

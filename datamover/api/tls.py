@@ -1,0 +1,175 @@
+"""TLS for the listeners: the files of ``[tls]``, read again when they are renewed.
+
+A connection keeps the certificate that it began with; the next one gets what the files hold then. Files that cannot be
+used are told in the log, and the certificate before them is served on.
+"""
+
+import os
+import stat
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from OpenSSL import SSL
+from OpenSSL.crypto import X509
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IProtocolFactory
+from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from zope.interface import implementer
+
+from datamover.config import Tls
+from datamover.errors import ConfigError
+
+log = Logger()
+
+LOOK = 1.0
+"""Seconds between two looks at the files' times."""
+
+CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
+"""Of TLS 1.2: forward secrecy and authenticated encryption; all of TLS 1.3's are so."""
+
+_REASONS = {
+    7: "its signature is wrong",
+    9: "it is not valid yet",
+    10: "it has expired",
+    18: "it is self-signed",
+    19: "its authority is not in tls.client_ca_file",
+    20: "its authority is not in tls.client_ca_file",
+    21: "its authority is not in tls.client_ca_file",
+    26: "it is not meant for clients",
+}
+"""X509_V_ERR_… of OpenSSL's x509_vfy.h."""
+
+Stamp = tuple[tuple[int, int, int], ...]
+"""Device, inode and time of change of each file: a new one tells of a renewal."""
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class ServerTLS:
+    """Makes the listeners' side of TLS connections with what the files of ``[tls]`` hold at that time."""
+
+    def __init__(self, settings: Tls, seconds: Callable[[], float], *, file: str = "datamover.toml") -> None:
+        """Read the files; raises ConfigError, which names the key and the file, for what cannot be used."""
+        self._settings = settings
+        self._seconds = seconds
+        self._file = file
+        self._stamp = self._look()
+        self._context = self._load()
+        self._looked = seconds()
+
+    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: N802, N803
+        self.renew()
+        connection = SSL.Connection(self._context, None)
+        connection.set_app_data(tlsProtocol)
+        return connection
+
+    def renew(self) -> None:
+        """Take what the files hold, if they have changed; a look at most once a second."""
+        if self._seconds() - self._looked < LOOK:
+            return
+        self._looked = self._seconds()
+        stamp = self._look()
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            self._context = self._load()
+        except ConfigError as error:
+            log.critical("the renewed certificate is not used, the one before still is: {why}", why=error.message)
+
+    def _look(self) -> Stamp:
+        settings = self._settings
+        files = [settings.certificate_file, settings.key_file, settings.client_ca_file]
+        return tuple(_stamp(path) for path in files if path is not None)
+
+    def _load(self) -> SSL.Context:
+        settings = self._settings
+        assert settings.certificate_file is not None, "the configuration was checked"
+        assert settings.key_file is not None, "the configuration was checked"
+        certificate, *chain = self._certificates("certificate_file", settings.certificate_file)
+        key = self._key(settings.key_file)
+        if key.public_key() != certificate.public_key():
+            raise self._refusal("key_file", settings.key_file, "is not the key of the certificate in certificate_file")
+        context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        context.set_min_proto_version(SSL.TLS1_2_VERSION)
+        # Without resumption every connection proves who it is anew.
+        context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE | SSL.OP_NO_COMPRESSION | SSL.OP_NO_TICKET)
+        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+        context.set_session_id(b"datamover")
+        context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+        try:
+            context.use_certificate(certificate)
+            for each in chain:
+                context.add_extra_chain_cert(each)
+            context.use_privatekey(key)  # type: ignore[arg-type]
+        except (SSL.Error, TypeError, ValueError):
+            raise self._refusal("certificate_file", settings.certificate_file, "is refused by OpenSSL") from None
+        if settings.client_ca_file is not None:
+            self._certificates("client_ca_file", settings.client_ca_file)
+            context.load_verify_locations(str(settings.client_ca_file))
+            context.load_client_ca(os.fsencode(settings.client_ca_file))
+            context.set_verify(SSL.VERIFY_PEER, _verify)
+        context.set_cipher_list(CIPHERS)
+        ends = certificate.not_valid_after_utc
+        if ends < datetime.now(UTC):
+            log.warn("the certificate in {file} has expired: renew it", file=str(settings.certificate_file))
+        log.info(
+            "TLS with the certificate in {file}, good until {ends}", file=str(settings.certificate_file), ends=ends
+        )
+        return context
+
+    def _certificates(self, key: str, path: Path) -> list[x509.Certificate]:
+        content, _ = self._read(key, path)
+        try:
+            return x509.load_pem_x509_certificates(content)
+        except ValueError:
+            raise self._refusal(key, path, "holds no certificate in PEM") from None
+
+    def _key(self, path: Path) -> PrivateKeyTypes:
+        content, mode = self._read("key_file", path)
+        if mode & 0o007:
+            raise self._refusal(
+                "key_file", path, f"has permissions {mode:04o}, so everybody may use it: run chmod o= {path}"
+            )
+        try:
+            return load_pem_private_key(content, None)
+        except (TypeError, ValueError):
+            raise self._refusal("key_file", path, "holds no private key in PEM without a passphrase") from None
+
+    def _read(self, key: str, path: Path) -> tuple[bytes, int]:
+        """Return a file's content and its permissions."""
+        try:
+            with path.open("rb") as file:
+                return file.read(2**20), stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        except OSError as error:
+            raise self._refusal(key, path, f"cannot be read: {error.strerror}") from None
+
+    def _refusal(self, key: str, path: Path, reason: str) -> ConfigError:
+        return ConfigError(f"{self._file}: tls.{key}: {path} {reason}")
+
+
+def over_tls(tls: ServerTLS, factory: IProtocolFactory, reactor: Any) -> TLSMemoryBIOFactory:
+    """Return what serves ``factory`` over TLS."""
+    return TLSMemoryBIOFactory(tls, False, factory, reactor)
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0, 0
+    return status.st_dev, status.st_ino, status.st_ctime_ns
+
+
+def _verify(connection: SSL.Connection, certificate: X509, code: int, depth: int, trusted: int) -> bool:
+    """Refuse a client's certificate that does not hold, and log why."""
+    if not trusted:
+        peer: Any = connection.get_app_data().transport.getPeer()
+        reason = _REASONS.get(code, f"OpenSSL's error {code}")
+        address = getattr(peer, "host", "a Unix socket")
+        log.warn("a client's certificate from {address} does not hold: {reason}", address=address, reason=reason)
+    return bool(trusted)

@@ -1,0 +1,70 @@
+"""Where the service listens, and who may reach it there: ``[tls]``, and what a listener must have before it starts.
+
+Closed by default: beyond this machine nobody is answered without a login, nor without TLS unless the listener is named.
+"""
+
+from collections.abc import Collection, Mapping
+
+from datamover.addresses import is_private_listener, is_unix_listener
+from datamover.errors import ConfigError
+from datamover.sections import AbsolutePath, Listener, Section
+
+
+class Tls(Section):
+    """``[tls]``: how the listeners are spoken to."""
+
+    certificate_file: AbsolutePath | None = None
+    key_file: AbsolutePath | None = None
+    client_ca_file: AbsolutePath | None = None
+    """Authorities of the certificates that clients may log in with."""
+    plaintext: tuple[Listener, ...] = ()
+    """Listeners without TLS, beside Unix sockets; those beyond this machine are named here or have TLS."""
+
+    def covers(self, listener: str) -> bool:
+        """Tell whether a listener speaks TLS."""
+        return self.certificate_file is not None and not is_unix_listener(listener) and listener not in self.plaintext
+
+
+def check_tls(tls: Tls, listeners: Collection[str], file: str) -> None:
+    """Check ``[tls]`` against all the listeners that the file names; raises ConfigError."""
+    if (tls.certificate_file is None) != (tls.key_file is None):
+        raise ConfigError(f"{file}: tls: expected certificate_file and key_file, or neither")
+    if tls.client_ca_file is not None and tls.certificate_file is None:
+        raise ConfigError(f"{file}: tls.client_ca_file: expected certificate_file and key_file beside it")
+    for listener in tls.plaintext:
+        if listener not in listeners:
+            raise ConfigError(
+                f"{file}: tls.plaintext = {listener!r}: expected a listener as service.listen or monitor.listen has it"
+            )
+
+
+def check_listener(key: str, listener: str, *, tls: Tls, login: bool, public: bool = False, file: str) -> None:
+    """Check that whoever reaches a listener needs a ``login``, or all is ``public``, and that none is overheard.
+
+    Raises ConfigError.
+    """
+    if is_private_listener(listener):
+        return
+    if not login and not public:
+        also = ", or public = true" if key == "monitor.listen" else ""
+        raise ConfigError(
+            f"{file}: {key} = {listener!r}: expected a loopback or Unix listener, "
+            f"or at least one [clients.NAME] who may log in{also}"
+        )
+    if login and not tls.covers(listener) and listener not in tls.plaintext:
+        raise ConfigError(
+            f"{file}: {key} = {listener!r}: passwords would cross the network in the clear: expected a loopback or "
+            "Unix listener, or certificate_file and key_file in [tls], or this listener named in [tls] plaintext"
+        )
+
+
+def check_certificates(certificates: Mapping[str, str], tls: Tls, file: str) -> None:
+    """Check that what clients log in with can be told apart; ``certificates`` are by the client's name."""
+    owners: dict[str, str] = {}
+    for name, certificate in certificates.items():
+        if tls.client_ca_file is None:
+            raise ConfigError(f"{file}: clients.{name}.certificate: expected [tls] client_ca_file beside it")
+        if owners.setdefault(certificate, name) != name:
+            raise ConfigError(
+                f"{file}: clients.{name}.certificate = {certificate!r}: is client {owners[certificate]!r}'s already"
+            )

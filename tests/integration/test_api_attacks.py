@@ -1,0 +1,432 @@
+"""What strangers send to the door, a row each, and what must happen; afterwards everybody else is still served."""
+
+import socket
+import ssl
+import time
+from base64 import b64encode
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+from itertools import chain, repeat
+from pathlib import Path
+from xmlrpc.client import Fault, loads
+
+import pytest
+import pytest_twisted
+from argon2 import PasswordHasher
+from twisted.internet import reactor, task
+from twisted.internet.defer import gatherResults
+from twisted.internet.threads import deferToThread
+
+from datamover.api import unmarshaller
+from datamover.api.channel import HEADER_SIZE, HEADERS, Pace
+from datamover.api.site import CROWDED
+from datamover.config import Client, Limits, Tls
+from datamover.failures import Failures
+from datamover.logins import Logins
+from tests.servers.certificates import Authority
+from tests.servers.door import WAIT, Door, config_of, told
+
+LIST = b"<methodCall><methodName>system.listMethods</methodName><params/></methodCall>"
+HEAD = b"POST /RPC2 HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/xml\r\n"
+EACH = 20
+"""Connections that one address may have."""
+TOTAL = 30
+
+
+@pytest_twisted.async_yield_fixture
+async def door(tmp_path: Path) -> AsyncIterator[Door]:
+    """An interface that is quick to lose patience."""
+    limits = Limits(request_size=200_000, connections=TOTAL, connections_per_address=EACH)
+    door = Door(config_of(tmp_path, limits=limits))
+    door.site.pace = Pace(idle=0.5, head=0.4, silence=0.4, grace=0.8, slowest=10_000, linger=0.3)
+    yield door
+    await door.close()
+
+
+async def is_served(door: Door) -> bool:
+    return told(await door.raw(door.post(LIST)))[0] == 200
+
+
+# What is slow ------------------------------------------------------------------------------------------------
+
+
+def trickle(door: Door, pieces: Iterator[bytes], pause: float) -> tuple[float, bytes]:
+    """Send piece after piece until the door has enough; return how long that took, and its answer. In a thread."""
+    began, answer = time.monotonic(), b""
+    with door.socket() as connection:
+        connection.settimeout(pause)
+        try:
+            for piece in pieces:
+                if time.monotonic() - began > WAIT:
+                    break
+                connection.sendall(piece)
+                try:
+                    received = connection.recv(65536)
+                except TimeoutError:
+                    continue
+                answer += received
+                if not received:
+                    break
+        except OSError:
+            pass
+    return time.monotonic() - began, answer
+
+
+BODY = HEAD + b"Content-Length: 100000\r\n\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "pause", "status"),
+    [
+        (repeat(b""), 0.05, None),
+        (chain(b"POST".split(b" "), repeat(b"")), 0.05, 408),
+        (chain([HEAD], repeat(b"X-Slow: x\r\n")), 0.05, 408),
+        (chain([HEAD], repeat(b"x")), 0.05, 408),
+        (chain([BODY], repeat(b"")), 0.05, 408),
+        (chain([BODY], repeat(b"x")), 0.05, 408),
+        (chain([CHUNKED], repeat(b"1\r\nx\r\n")), 0.05, 408),
+        (chain([HEAD + b"Content-Length: %d\r\n\r\n" % len(LIST) + LIST], repeat(b"")), 0.05, 200),
+        (chain([b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"], repeat(b"")), 0.05, 405),
+    ],
+    ids=["silent", "line", "headers", "header", "body", "bytes", "chunks", "idle", "idle after a refusal"],
+)
+@pytest_twisted.ensureDeferred
+async def test_slow_clients_are_dropped(door: Door, pieces: Iterator[bytes], pause: float, status: int | None) -> None:
+    """A byte now and then keeps no connection, in the head, in the body, or between two requests."""
+    seconds, answer = await deferToThread(trickle, door, pieces, pause)
+    assert seconds < 10
+    assert (told(answer)[0] if answer else None) == status
+    assert await is_served(door)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_client_with_a_slow_line_is_served(door: Door) -> None:
+    """A body that comes steadily is taken, though it takes longer than a pause may."""
+    whole = door.post(LIST + b" " * 20_000)
+    pieces = [whole[start : start + 2_000] for start in range(0, len(whole), 2_000)]
+    seconds, answer = await deferToThread(trickle, door, iter(pieces), 0.08)
+    assert told(answer)[0] == 200
+    assert seconds > 0.8
+
+
+# What is too large -------------------------------------------------------------------------------------------
+
+
+def struct(name: str) -> bytes:
+    return f"<struct><member><name>{name}</name><value>x</value></member></struct>".encode()
+
+
+def call(value: bytes, name: bytes = b"system.methodHelp") -> bytes:
+    return b"<methodCall><methodName>%s</methodName><params><param><value>%s</value></param></params></methodCall>" % (
+        name,
+        value,
+    )
+
+
+def nested(tag: bytes, depth: int) -> bytes:
+    return (b"<%s><data><value>" % tag) * depth + (b"</value></data></%s>" % tag) * depth
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "words"),
+    [
+        (b"POST /" + b"x" * HEADER_SIZE + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414, b"first line is over"),
+        (b"P" * 10 * HEADER_SIZE, 414, b"first line is over"),
+        (HEAD + b"X: " + b"x" * HEADER_SIZE + b"\r\n\r\n", 431, b"headers are over"),
+        (HEAD + b"X: " + b"x" * 10 * HEADER_SIZE, 431, b"headers are over"),
+        (HEAD + (b"X: " + b"x" * 1000 + b"\r\n") * 20 + b"\r\n", 431, b"headers are over"),
+        (HEAD + b"X: x\r\n" * (HEADERS + 1) + b"\r\n", 431, b"more than 100 headers"),
+        (HEAD + b"X: x\r\n" + b" x\r\n" * 200 + b"\r\n", 431, b"more than 100 headers"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 100 + b"\r\n\r\n", 400, b"cannot be read"),
+        (b"GET\r\n\r\n", 400, b"cannot be read"),
+        (HEAD + b"no colon\r\n\r\n", 400, b"cannot be read"),
+        (HEAD + b"Content-Length: -1\r\n\r\n", 400, b"cannot be read"),
+        (HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello", 400, b"cannot be read"),
+        (HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nhello", 400, b"cannot be read"),
+        (HEAD + b"Transfer-Encoding: gzip\r\n\r\n", 400, b"cannot be read"),
+        (CHUNKED + b"zz\r\n", 400, b"cannot be read"),
+        (CHUNKED + b"1;" + b"x" * 100_000, 400, b"cannot be read"),
+        (HEAD + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n", 400, b"cannot be read"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_what_is_no_request_is_refused_by_name(door: Door, request_: bytes, status: int, words: bytes) -> None:
+    """A head that is too large, or none, is told which bound it broke, and nothing behind it is read."""
+    answer = await door.raw(request_)
+    assert answer.count(b"HTTP/1.1") == 1
+    assert told(answer)[0] == status
+    assert words in answer
+    assert await is_served(door)
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "words"),
+    [
+        (call(nested(b"array", 33)), 1001, "more than 32 deep"),
+        (call(nested(b"x:array", 33)), 1001, "more than 32 deep"),
+        (call(struct("x" * (unmarshaller.LONGEST_NAME + 1))), 1001, "a name of more than 256"),
+        (call(b"x", name=b"x" * (unmarshaller.LONGEST_NAME + 1)), 1001, "a name of more than 256"),
+        (call(b"<int>" + b"9" * 5000 + b"</int>"), 1001, "is not an XML-RPC methodCall"),
+        (call(b"<int>" + b"9" * 4000 + b"</int>", b"jobs.status"), 1007, "there is no job"),
+        (call(b"<int>" + b"9" * 4000 + b"</int>", b"checkMoveStatus"), None, "REJECTED"),
+        (call(b"x" * 150_000), 8001, "there is no method"),
+        (LIST + b" " * 250_000, 1013, "over 200000 bytes"),
+        (b'<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">]>' + LIST, 1001, "document type"),
+        (
+            b'<!DOCTYPE x [<!ENTITY a "ha">'
+            + b"".join(b'<!ENTITY %c "&%c;&%c;&%c;">' % (b, b - 1, b - 1, b - 1) for b in range(ord("b"), ord("u")))
+            + b"]>"
+            + call(b"&t;"),
+            1001,
+            "document type",
+        ),
+        (b'<!DOCTYPE x [<!ENTITY % a SYSTEM "file:///etc/passwd">%a;]>' + LIST, 1001, "document type"),
+        (call(b"&#0;"), 1001, "is not an XML-RPC methodCall"),
+        (call(b"&#xD800;"), 1001, "is not an XML-RPC methodCall"),
+        (LIST.decode().encode("utf-16"), None, "jobs.submit"),
+        (b"\x00" * 1000, 1001, "is not an XML-RPC methodCall"),
+        (b"<" * 1000, 1001, "is not an XML-RPC methodCall"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_what_is_in_a_body_is_bounded(door: Door, body: bytes, code: int | None, words: str) -> None:
+    """Bombs, depths, lengths and numbers beyond reason are Faults that name the bound, and cost next to nothing."""
+    status, answer = told(await door.raw(door.post(body)))
+    assert status == 200
+    if code is None:
+        assert words in str(loads(answer))
+    else:
+        with pytest.raises(Fault) as caught:
+            loads(answer)
+        assert caught.value.faultCode == code
+        assert words in caught.value.faultString
+    assert await is_served(door)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'<methodCall a="' + b"x" * 8_000_000, "a tag or a comment of more than"),
+        (b"<!--" + b"x" * 8_000_000, "a tag or a comment of more than"),
+        (b"<" + b"x" * 8_000_000, "a tag or a comment of more than"),
+    ],
+    ids=["attribute", "comment", "tag"],
+)
+@pytest_twisted.ensureDeferred
+async def test_large_bodies_cost_no_more_than_others(tmp_path: Path, body: bytes, words: str) -> None:
+    """What is within the size of a request and no request is found out in a moment, with others served meanwhile."""
+    door = Door(config_of(tmp_path))
+    try:
+        asking = door.raw(door.post(body))
+        assert await is_served(door)
+        _, answer = told(await asking)
+    finally:
+        await door.close()
+    with pytest.raises(Fault, match=words):
+        loads(answer)
+
+
+# Too many ----------------------------------------------------------------------------------------------------
+
+
+def connected(door: Door, address: str) -> socket.socket:
+    """Return a connection from one of this machine's addresses."""
+    return socket.create_connection(("127.0.0.1", door.port), WAIT, source_address=(address, 0))
+
+
+def answer(connection: socket.socket, request: bytes = b"") -> bytes:
+    """Return everything that comes before the connection ends, or is reset."""
+    received = b""
+    try:
+        connection.sendall(request)
+        while piece := connection.recv(65536):
+            received += piece
+    except ConnectionError:
+        pass
+    return received
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_address_leaves_the_rest_to_others(door: Door) -> None:
+    """Who opens connections without end is told that they are too many; others, and the first ones, are served."""
+    door.site.pace = Pace()
+
+    def run() -> tuple[list[bytes], bytes, bytes]:
+        with ExitStack() as stack:
+            first = [stack.enter_context(connected(door, "127.0.0.2")) for _ in range(EACH)]
+            more = [stack.enter_context(connected(door, "127.0.0.2")) for _ in range(5)]
+            refused = [answer(connection, door.post(LIST)) for connection in more]
+            with connected(door, "127.0.0.3") as other:
+                served = answer(other, door.post(LIST))
+            return refused, served, answer(first[0], door.post(LIST))
+
+    refused, served, first = await deferToThread(run)
+    assert {told(each) for each in refused} == {(503, f"{CROWDED}\n".encode())}
+    assert told(served)[0] == 200
+    assert told(first)[0] == 200
+    assert await is_served(door)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_thousand_connections(door: Door) -> None:
+    """The thousandth does not starve the first, nor another client; once they are gone, their address is served too."""
+    door.site.pace = Pace(linger=0.3)
+
+    def run() -> list[bytes]:
+        with ExitStack() as stack:
+            many = [stack.enter_context(connected(door, "127.0.0.2")) for _ in range(1000)]
+            with connected(door, "127.0.0.1") as other:
+                return [answer(other, door.post(LIST)), answer(many[0], door.post(LIST))]
+
+    assert [told(each)[0] for each in await deferToThread(run)] == [200, 200]
+
+    def again() -> bytes:
+        with connected(door, "127.0.0.2") as connection:
+            return answer(connection, door.post(LIST))
+
+    while not (answered := await deferToThread(again)) or told(answered)[0] != 200:
+        await task.deferLater(reactor, 0.05, lambda: None)
+
+
+@pytest_twisted.ensureDeferred
+async def test_too_many_over_tls(tmp_path: Path) -> None:
+    """Over TLS one too many is told so too, and who does not even begin the handshake is dropped."""
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue()
+    config = config_of(
+        tmp_path, limits=Limits(connections_per_address=2), tls=Tls(certificate_file=certificate, key_file=key)
+    )
+    door = Door(config)
+    door.site.pace = Pace(head=1.0)
+
+    def run() -> tuple[bytes, bytes]:
+        context = ssl.create_default_context(cafile=str(authority.file))
+        with connected(door, "127.0.0.1") as silent, connected(door, "127.0.0.1"):
+            with context.wrap_socket(connected(door, "127.0.0.1"), server_hostname="localhost") as one_too_many:
+                refused = answer(one_too_many)
+            return refused, answer(silent)
+
+    try:
+        refused, silent = await deferToThread(run)
+    finally:
+        await door.close()
+    assert told(refused) == (503, f"{CROWDED}\n".encode())
+    assert silent == b""
+
+
+@pytest_twisted.ensureDeferred
+async def test_hundreds_of_bad_logins(tmp_path: Path) -> None:
+    """Guessers find nothing and hold nobody up who has logged in before; others' first login gets its turn."""
+    hasher = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
+    clients = {name: Client(password_hash=hasher.hash(name)) for name in ("portal", "other")}
+    logins = Logins(clients, reactor, Failures(reactor.seconds, first=0.001, longest=0.01))
+    door = Door(config_of(tmp_path, clients=clients), logins=logins)
+
+    def login(name: str, password: str) -> bytes:
+        encoded = b64encode(f"{name}:{password}".encode()).decode()
+        return door.post(LIST, "Content-Type: text/xml", f"Authorization: Basic {encoded}")
+
+    def guess(guesser: int) -> set[int]:
+        statuses = set()
+        for number in range(100):
+            with connected(door, f"127.0.0.{10 + guesser % 2}") as connection:
+                statuses.add(told(answer(connection, login("portal", f"{guesser} {number}")))[0])
+        return statuses
+
+    try:
+        assert told(await door.raw(login("portal", "portal")))[0] == 200
+        guesses = gatherResults([deferToThread(guess, guesser) for guesser in range(3)])
+        for _ in range(20):
+            assert told(await door.raw(login("portal", "portal")))[0] == 200
+        assert told(await door.raw(login("other", "other")))[0] == 200
+        assert await guesses == [{401}] * 3
+        assert not logins._waiting
+    finally:
+        await door.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_bodies_share_their_room(tmp_path: Path) -> None:
+    """Large bodies from one place are kept up to a bound; beyond it they are told to come again, and small ones go."""
+    door = Door(config_of(tmp_path, limits=Limits(request_size=100_000)))
+    part = HEAD + b"Connection: close\r\nContent-Length: 90000\r\n\r\n" + b" " * 80_000
+
+    def run() -> tuple[bytes, bytes]:
+        with ExitStack() as stack:
+            for _ in range(2):
+                stack.enter_context(connected(door, "127.0.0.2")).sendall(part)
+            time.sleep(0.2)
+            with connected(door, "127.0.0.2") as third:
+                refused = answer(third, part + b" " * 10_000)
+            with connected(door, "127.0.0.3") as other:
+                return refused, answer(other, door.post(LIST))
+
+    try:
+        refused, served = await deferToThread(run)
+        with pytest.raises(Fault, match="too many large requests") as caught:
+            loads(told(refused)[1])
+        assert caught.value.faultCode == 1012
+        assert told(served)[0] == 200
+        assert await is_served(door)
+    finally:
+        await door.close()
+
+
+# Names that are not ours -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example.org",
+        "localhost.evil.example.org",
+        "localhost evil.example.org",
+        "localhost,evil.example.org",
+        "localhost#@evil.example.org",
+        "localhost:80:80",
+        "localhost:",
+        "localhost\\evil.example.org",
+        "//localhost",
+        "http://localhost",
+        "127.0.0.1.",
+        "127.1",
+        "2130706433",
+        "0x7f000001",
+        "[::ffff:127.0.0.1]",
+        "[::1",
+        "::1",
+        "①27.0.0.1",
+        "localhost:８０",
+        "localhost%00",
+        "",
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_host_headers(door: Door, host: str) -> None:
+    """Only a name that is spelt as ours is served: 421 for any other, and 200 for what means the very same."""
+    same = {"localhost:", "127.0.0.1."}
+    head = f"POST /RPC2 HTTP/1.1\r\nHost: {host}\r\nContent-Type: text/xml\r\nConnection: close\r\n"
+    body = f"Content-Length: {len(LIST)}\r\n\r\n".encode() + LIST
+    assert told(await door.raw(head.encode() + body))[0] == (200 if host in same else 421)
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"POST /RPC2 HTTP/1.1\r\n", 421),
+        (b"POST /RPC2 HTTP/1.0\r\n", 421),
+        (b"POST /RPC2 HTTP/1.1\r\nHost: localhost\r\nHost: evil.example.org\r\n", 421),
+        (b"POST http://evil.example.org/RPC2 HTTP/1.1\r\nHost: evil.example.org\r\n", 421),
+        (b"POST /RPC2 HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-Host: evil.example.org\r\n", 200),
+        (b"POST /RPC2 HTTP/1.1\r\nHost : localhost\r\n", 400),
+        (b"POST /RPC2 HTTP/1.1\r\nHost: localhost\xff\x90\r\n", 421),
+        (b"POST /RPC2 HTTP/1.1\r\nHost: localhost\r\nOrigin: \xff\r\n", 403),
+        (b"POST /RPC2 HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: \xff\r\n", 415),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_where_the_name_stands(door: Door, head: bytes, status: int) -> None:
+    """One Host header says under which name the service is called, and nothing else does."""
+    rest = b"Content-Type: text/xml\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(LIST) + LIST
+    assert told(await door.raw(head + rest))[0] == status

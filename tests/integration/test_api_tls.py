@@ -1,0 +1,352 @@
+"""The door over TLS: who is let in, by what, and what happens when certificates are renewed."""
+
+import http.client
+import shutil
+import socket
+import ssl
+from base64 import b64encode
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from xmlrpc.client import ProtocolError, ServerProxy
+
+import pytest
+import pytest_twisted
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from twisted.internet import reactor
+from twisted.internet.threads import deferToThread
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from zope.interface import provider
+
+from datamover.admin import main as admin
+from datamover.api.tls import LOOK, ServerTLS
+from datamover.config import Client, Tls
+from datamover.errors import ConfigError
+from datamover.logins import hash_password
+from tests.fakes import PlainLogins
+from tests.servers.certificates import Authority
+from tests.servers.door import WAIT, Door, config_of
+from tests.servers.ports import free_port
+from tests.servers.postgres import shared
+from tests.servers.service import Service
+
+Pair = tuple[Path, Path]
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+def pair(authority: Authority, tmp_path: Path) -> Pair:
+    """The files that the door serves with, which a test may renew."""
+    files = tmp_path / "served.pem", tmp_path / "served.key"
+    renew(files, authority.issue())
+    return files
+
+
+def renew(files: Pair, others: Pair) -> None:
+    """Put other files in the place of files, as certbot does: at once."""
+    for file, other in zip(files, others, strict=True):
+        shutil.copy2(other, file.with_suffix(".new"))
+        file.with_suffix(".new").replace(file)
+
+
+@pytest_twisted.async_yield_fixture
+async def door(authority: Authority, pair: Pair, tmp_path: Path) -> AsyncIterator[Door]:
+    """An interface over TLS with a client who has a certificate, one who has a password, and one who has both."""
+    clients = {
+        "portal": Client(certificate="dns:portal.example.org"),
+        "other": Client(password_hash="x"),
+        "both": Client(password_hash="x", certificate="subject:CN=both"),
+    }
+    tls = Tls(certificate_file=pair[0], key_file=pair[1], client_ca_file=authority.file)
+    door = Door(config_of(tmp_path, clients=clients, tls=tls), logins=PlainLogins({"other": "o", "both": "b"}))
+    yield door
+    await door.close()
+
+
+def trusting(authority: Authority, certificate: Pair | None = None) -> ssl.SSLContext:
+    """Return what a client has that trusts an authority, and may have a certificate."""
+    context = ssl.create_default_context(cafile=str(authority.file))
+    if certificate is not None:
+        context.load_cert_chain(*certificate)
+    return context
+
+
+def ask(door: Door, context: ssl.SSLContext, login: str = "") -> Any:
+    """Return who the door takes a client for; runs in a thread of its own."""
+
+    def run() -> Any:
+        url = f"https://{login}{'@' if login else ''}127.0.0.1:{door.port}/data_mover"
+        with ServerProxy(url, context=context) as client:
+            made: Any = client.jobs.submit({"source": "https://example.org/a", "destination": "archive", "path": "a"})
+            told: Any = client.jobs.status(made["id"])
+            return told["owner"]
+
+    return deferToThread(run)
+
+
+@contextmanager
+def lines() -> Iterator[list[str]]:
+    """Yield what is logged meanwhile."""
+    told: list[str] = []
+
+    @provider(ILogObserver)
+    def observer(event: LogEvent) -> None:
+        told.append(str(event.get("log_format")).format_map(event))
+
+    globalLogPublisher.addObserver(observer)
+    try:
+        yield told
+    finally:
+        globalLogPublisher.removeObserver(observer)
+
+
+@pytest.mark.parametrize(
+    ("name", "host", "login", "owner"),
+    [
+        ("x", "portal.example.org", "", "portal"),
+        ("both", "elsewhere", "", "both"),
+        ("", "", "other:o", "other"),
+        ("", "", "both:b", "both"),
+        ("x", "portal.example.org", "other:o", "other"),
+        ("", "", "", None),
+        ("x", "portal.example.org", "portal:", None),
+        ("x", "portal.example.org", "other:wrong", None),
+        ("x", "portal.example.org.evil.example.org", "", None),
+        ("portal.example.org", "evil.example.org", "", None),
+        ("both", "portal.example.org", "", None),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_who_is_let_in(door: Door, authority: Authority, name: str, host: str, login: str, owner: str) -> None:
+    """A certificate is a login, a password on the same listener is another, and goes before it; neither is 401."""
+    certificate = authority.issue(host, name=name) if name else None
+    asking = ask(door, trusting(authority, certificate), login)
+    if owner is not None:
+        assert await asking == owner
+    else:
+        with pytest.raises(ProtocolError) as caught:
+            await asking
+        assert caught.value.errcode == 401
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda authority: authority.issue("portal.example.org", self_signed=True), "it is self-signed"),
+        (lambda authority: authority.issue("portal.example.org", valid_for=timedelta(hours=-1)), "it has expired"),
+        (
+            lambda authority: Authority(authority.directory, "stranger").issue("portal.example.org"),
+            "its authority is not in tls.client_ca_file",
+        ),
+        (
+            # Of the same name as the authority that is trusted, with another key.
+            lambda authority: Authority(fresh(authority.directory), "authority").issue("portal.example.org"),
+            "its signature is wrong",
+        ),
+        (
+            lambda authority: authority.issue("portal.example.org", usage=ExtendedKeyUsageOID.SERVER_AUTH),
+            "it is not meant for clients",
+        ),
+    ],
+    ids=["self-signed", "expired", "stranger", "impostor", "usage"],
+)
+@pytest_twisted.ensureDeferred
+async def test_certificates_that_do_not_hold(
+    door: Door, authority: Authority, make: Callable[[Authority], Pair], words: str
+) -> None:
+    """A client whose certificate does not hold is not let in, not even with a password, and the log says why."""
+    with lines() as told, pytest.raises((OSError, http.client.HTTPException)):
+        await ask(door, trusting(authority, make(authority)), "other:o")
+    assert f"a client's certificate from 127.0.0.1 does not hold: {words}" in told
+    assert not door.store.jobs_asked
+    assert await ask(door, trusting(authority), "other:o") == "other"
+
+
+def fresh(directory: Path) -> Path:
+    made = directory / "fresh"
+    made.mkdir(exist_ok=True)
+    return made
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_fingerprint_names_one_certificate(authority: Authority, pair: Pair, tmp_path: Path) -> None:
+    """Who names a fingerprint lets in that certificate, and no other of the same name."""
+    first, second = authority.issue("p.example.org"), authority.issue("p.example.org")
+    shown = x509.load_pem_x509_certificate(first[0].read_bytes()).fingerprint(SHA256()).hex(":").upper()
+    clients = {"portal": Client(certificate=f"sha256:{shown}")}
+    tls = Tls(certificate_file=pair[0], key_file=pair[1], client_ca_file=authority.file)
+    door = Door(config_of(tmp_path, clients=clients, tls=tls))
+    try:
+        assert await ask(door, trusting(authority, first)) == "portal"
+        with pytest.raises(ProtocolError, match="401"):
+            await ask(door, trusting(authority, second))
+    finally:
+        await door.close()
+
+
+def handshake(door: Door, context: ssl.SSLContext) -> tuple[int, str | None]:
+    """Return the serial number of the door's certificate, and the version of TLS; runs in a thread."""
+    plain = socket.create_connection(("127.0.0.1", door.port), WAIT)
+    with plain, context.wrap_socket(plain, server_hostname="localhost") as connection:
+        content = connection.getpeercert(binary_form=True)
+        assert content is not None
+        return x509.load_der_x509_certificate(content).serial_number, connection.version()
+
+
+def weaker(**attributes: Any) -> ssl.SSLContext:
+    """Return what a client has that takes anything but what is said."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_ciphers(attributes.pop("ciphers", "ALL:@SECLEVEL=0"))
+    for name, value in attributes.items():
+        setattr(context, name, value)
+    return context
+
+
+@pytest.mark.parametrize(
+    ("attributes", "version"),
+    [
+        ({}, "TLSv1.3"),
+        ({"maximum_version": ssl.TLSVersion.TLSv1_2}, "TLSv1.2"),
+        ({"maximum_version": ssl.TLSVersion.TLSv1_1}, None),
+        ({"maximum_version": ssl.TLSVersion.TLSv1_2, "ciphers": "AES128-GCM-SHA256"}, None),
+        ({"maximum_version": ssl.TLSVersion.TLSv1_2, "ciphers": "ECDHE+AES:!AESGCM:!AESCCM"}, None),
+        ({"maximum_version": ssl.TLSVersion.TLSv1_2, "ciphers": "aNULL:@SECLEVEL=0"}, None),
+    ],
+    ids=["now", "1.2", "1.1", "no forward secrecy", "cbc", "anonymous"],
+)
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated:DeprecationWarning")
+@pytest_twisted.ensureDeferred
+async def test_versions_and_ciphers(door: Door, attributes: dict[str, Any], version: str | None) -> None:
+    """TLS 1.2 and newer, with forward secrecy and authenticated encryption, and nothing below."""
+    shaking = deferToThread(handshake, door, weaker(**attributes))
+    if version is not None:
+        assert (await shaking)[1] == version
+    else:
+        with pytest.raises(ssl.SSLError):
+            await shaking
+
+
+@pytest_twisted.ensureDeferred
+async def test_plain_text_finds_no_answer(door: Door) -> None:
+    """What is sent without TLS is not answered, and the next client is served."""
+    try:
+        answer = await door.raw(door.post(b"<methodCall/>"))
+    except OSError:
+        answer = b""
+    assert b"HTTP/" not in answer
+    assert (await deferToThread(handshake, door, weaker()))[1] == "TLSv1.3"
+
+
+@pytest_twisted.ensureDeferred
+async def test_renewed(door: Door, authority: Authority, pair: Pair) -> None:
+    """New files are served to new connections and cut no old ones; broken ones are told, and not served."""
+    clock: list[float] = [0.0]
+    assert door.tls is not None
+    door.tls._seconds = lambda: clock[0]
+    door.tls._looked = 0.0
+    first, _ = await deferToThread(handshake, door, trusting(authority))
+    kept = http.client.HTTPSConnection("127.0.0.1", door.port, timeout=WAIT, context=trusting(authority))
+    headers = {"Content-Type": "text/xml", "Authorization": "Basic " + b64encode(b"other:o").decode()}
+    body = b"<methodCall><methodName>system.listMethods</methodName></methodCall>"
+
+    def over_the_kept_one() -> bytes:
+        kept.request("POST", "/RPC2", body, headers)
+        return kept.getresponse().read()
+
+    try:
+        assert b"jobs.submit" in await deferToThread(over_the_kept_one)
+        connected = kept.sock
+
+        renew(pair, authority.issue())
+        clock[0] += LOOK
+        second, _ = await deferToThread(handshake, door, trusting(authority))
+        assert second != first
+        assert b"jobs.submit" in await deferToThread(over_the_kept_one)
+        assert kept.sock is connected
+
+        with lines() as told:
+            pair[0].write_text("not a certificate")
+            for _ in range(2):
+                clock[0] += LOOK
+                assert (await deferToThread(handshake, door, trusting(authority)))[0] == second
+        reason = f"tls.certificate_file: {pair[0]} holds no certificate in PEM"
+        assert [line.partition("datamover.toml: ")[2] for line in told if "renewed" in line] == [reason]
+
+        renew(pair, authority.issue())
+        clock[0] += LOOK
+        assert (await deferToThread(handshake, door, trusting(authority)))[0] not in (first, second)
+    finally:
+        kept.close()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda certificate, key: key.chmod(0o644), "has permissions 0644, so everybody may use it: run chmod o= "),
+        (lambda certificate, key: key.unlink(), "cannot be read: No such file or directory"),
+        (lambda certificate, key: certificate.write_text(""), "holds no certificate in PEM"),
+        (lambda certificate, key: key.write_text("-----BEGIN PRIVATE KEY-----"), "holds no private key in PEM"),
+        (lambda certificate, key: key.write_bytes(certificate.read_bytes()), "holds no private key in PEM"),
+        (
+            lambda certificate, key: shutil.copy2(Authority(key.parent, "x").issue()[1], key),
+            "is not the key of the certificate in certificate_file",
+        ),
+    ],
+    ids=["permissions", "missing", "empty", "cut", "swapped", "mismatch"],
+)
+def test_files_that_cannot_be_used(pair: Pair, spoil: Callable[[Path, Path], Any], sentence: str) -> None:
+    """They end the start with a sentence that names key and file."""
+    spoil(*pair)
+    with pytest.raises(ConfigError) as refusal:
+        ServerTLS(Tls(certificate_file=pair[0], key_file=pair[1]), reactor.seconds)
+    assert refusal.value.message.startswith("datamover.toml: tls.")
+    assert sentence in refusal.value.message
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
+def test_check_config_says_the_same(pair: Pair, tmp_path: Path, capsys: pytest.CaptureFixture[str], mode: int) -> None:
+    """What would end the start is found before it; what would not is told as it is."""
+    pair[1].chmod(mode)
+    path = tmp_path / "dm.toml"
+    path.write_text(
+        f'[service]\nlisten = ["tcp:10700"]\ndata_directory = "{tmp_path}/data"\n'
+        f'[clients.portal]\npassword_hash = "{hash_password("x")}"\n'
+        f'[tls]\ncertificate_file = "{pair[0]}"\nkey_file = "{pair[1]}"\n'
+    )
+    status = admin(["check-config", "--config", str(path)])
+    told = capsys.readouterr()
+    if mode == 0o644:
+        assert status == 1
+        assert told.err.startswith(f"datamover-admin: {path}: tls.key_file: {pair[1]} has permissions 0644")
+    else:
+        assert status == 0
+        assert "listener       tcp:10700, TLS" in told.out
+
+
+def test_the_service_speaks_it(open_directory: Path, authority: Authority, pair: Pair) -> None:
+    """A listener has TLS as soon as there is a certificate, but those that are named; pages have it too."""
+    service, watched = Service(open_directory, f'[database]\nurl = "{shared().fresh()}"\n'), free_port()
+    plain = f"tcp:{service.port}:interface=127.0.0.1"
+    with service.config.open("a") as file:
+        file.write(
+            f'[tls]\ncertificate_file = "{pair[0]}"\nkey_file = "{pair[1]}"\nplaintext = ["{plain}"]\n'
+            f'[monitor]\nlisten = "tcp:{watched}:interface=127.0.0.1"\n'
+        )
+    service.start()
+    try:
+        watching = http.client.HTTPSConnection("127.0.0.1", watched, timeout=WAIT, context=trusting(authority))
+        watching.request("GET", "/health/live")
+        assert watching.getresponse().read() == b"ok\n"
+        watching.close()
+    finally:
+        service.stop()
