@@ -108,7 +108,9 @@ def _replace(path: Path, ring: KeyRing) -> None:
     os.rename(fresh, path)
 
 
-@pytest.mark.parametrize("content", [b"nonsense", b"", KeyRing.new().content() + b"later abc\n"])
+@pytest.mark.parametrize(
+    "content", [b"nonsense", b"", KeyRing.new().content() + b"later abc\n"], ids=["nonsense", "empty", "half of it"]
+)
 def test_a_file_that_is_broken_while_it_is_used(tmp_path: Path, content: bytes) -> None:
     """What was read goes on being used, until the file is whole again."""
     path = tmp_path / "key"
