@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from benchmarks import calls, memory, moving, stored
+from benchmarks import calls, handover, memory, moving, stored
 from benchmarks.drawing import draw
 from benchmarks.results import Result, load, save, table, this_machine
 from benchmarks.scale import Scale
@@ -31,6 +31,10 @@ ROWS: Mapping[str, Callable[[Scale], Result]] = {
     "stored-status": stored.status,
     "stored-start": stored.start,
     "memory": memory.memory,
+    "crowd": memory.crowd,
+    "killed": handover.killed,
+    "drained": handover.drained,
+    "cancelled": handover.cancelled,
 }
 
 

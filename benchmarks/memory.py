@@ -1,6 +1,8 @@
-"""The row of memory: the most that the service's process has when 64 transfers are under way at once."""
+"""Rows of memory: the most that the service's process has when many transfers are under way at once."""
 
+import sys
 import time
+from pathlib import Path
 from typing import Any
 from xmlrpc.client import ServerProxy
 
@@ -17,6 +19,17 @@ per_source_host = {AT_ONCE}
 max_active = {AT_ONCE}
 """
 SMALL = "1 MiB"
+CROWD = 200
+"""Transfers that one process is to manage at once, without an error."""
+CROWDED = f"""max_active = {CROWD}
+[limits]
+per_source_host = {CROWD}
+per_owner = {CROWD}
+max_active = {CROWD}
+"""
+MODEST = 16 * MEBIBYTE
+PATIENCE = 300.0
+"""Seconds."""
 
 
 def memory(scale: Scale) -> Result:
@@ -28,6 +41,42 @@ def memory(scale: Scale) -> Result:
     goals = [Goal(SMALL, at_most=1.3), Goal(None, at_most=250)]
     notes = f"peak RSS; transfers of 1 GiB watched for {WATCHED:.0f} s"
     return Result("memory", f"memory, {AT_ONCE} transfers at once of 1 GiB", "MB", values, goals, notes)
+
+
+def crowd(scale: Scale) -> Result:
+    """200 at once of 16 MiB, HTTP to the local disk and to SFTP by halves, each in its first attempt."""
+    values: list[float] = []
+    descriptors = 0
+    for _ in range(scale.rounds):
+        with Field(CROWDED) as field, ServerProxy(field.service.url) as mover:
+            field.file(field.web_root / "source.bin", MODEST)
+            opened = _move_together(mover, f"{field.nginx.url}/source.bin", Path(f"/proc/{field.service.pid}/fd"))
+            descriptors = max(descriptors, opened)
+            values.append(field.service.memory() / 1e6)
+    notes = f"peak RSS; at most {descriptors} descriptors"
+    print(notes, file=sys.stderr)
+    goals = [Goal(None, at_most=400)]
+    return Result("crowd", f"memory, {CROWD} transfers at once of 16 MiB", "MB", {OURS: values}, goals, notes)
+
+
+def _move_together(mover: Any, url: str, descriptors: Path) -> int:
+    """Have them moved; return how many descriptors were open at once. Fails where one met an error."""
+    files = [
+        {"source": url, "destination": ("here", "there")[number % 2], "path": f"moved/{number}"}
+        for number in range(CROWD)
+    ]
+    job = mover.jobs.submit({"files": files})["id"]
+    opened = active = 0
+    ends_at = time.monotonic() + PATIENCE
+    while (told := mover.jobs.status(job))["status"] in ("PENDING", "IN_PROGRESS"):
+        assert time.monotonic() < ends_at, told
+        opened = max(opened, len(list(descriptors.iterdir())))
+        active = max(active, sum(line["active"] for line in mover.service.status()["queue"]))
+        time.sleep(0.1)
+    assert told["status"] == "COMPLETED", told
+    assert "first_error" not in told, told
+    assert active == CROWD, f"only {active} were under way at once"
+    return opened
 
 
 def _peak(size: int) -> float:

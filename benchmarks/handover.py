@@ -1,0 +1,94 @@
+"""Rows of how soon: work taken over from a process that has ended, a running transfer cancelled.
+
+Two engines and a door, processes of their own, on one PostgreSQL; a file from SFTP to the local disk, whose bandwidth
+is bounded, so that it is on its way for as long as a row needs. What came about is asked every few hundredths of a
+second.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from benchmarks.results import OURS, Goal, Result
+from benchmarks.scale import Scale
+from tests.faults.cluster import Cluster, Engine, running, until
+from tests.faults.work import MIB, Asked, Work
+from tests.servers.service import twistd
+
+LEASE = 6.0
+"""Seconds; 30 as installed, where one would wait for longer to learn the same."""
+LARGE = 256 * MIB
+BANDWIDTH = "4MB/s"
+
+
+def killed(scale: Scale) -> Result:
+    """Seconds, beyond the lease, from SIGKILL to the beginning of the next attempt."""
+    values = [seconds - LEASE for seconds in _hand_over(scale, Engine.kill)]
+    title = "taken over after kill -9, beyond the lease"
+    return Result("killed", title, "s", {OURS: values}, [Goal(None, at_most=2.0)], f"lease of {LEASE:.0f} s")
+
+
+def drained(scale: Scale) -> Result:
+    """Seconds from SIGTERM to the beginning of the next attempt, its grace time included."""
+    values = _hand_over(scale, Engine.drain)
+    return Result("drained", "taken over after SIGTERM", "s", {OURS: values}, [Goal(None, at_most=1.0)])
+
+
+def cancelled(scale: Scale) -> Result:
+    """Seconds from the call of ``jobs.cancel`` to the end of the job, its part file gone."""
+    values: list[float] = []
+    with _cluster() as cluster:
+        cluster.engine(command=twistd)
+        for _ in range(scale.rounds):
+            asked = _under_way(cluster)
+            start = time.perf_counter()
+            cluster.mover.jobs.cancel(asked.job)
+            told = cluster.mover.jobs.wait(asked.job, 30)
+            assert told["status"] == "CANCELLED", told
+            assert not cluster.parts()
+            values.append(time.perf_counter() - start)
+    return Result("cancelled", "a running transfer cancelled", "s", {OURS: values}, [Goal(None, at_most=1.0)])
+
+
+def _hand_over(scale: Scale, end: Callable[[Engine], None]) -> list[float]:
+    """Return the seconds from the end of an engine to the other's going on with what it moved."""
+    values: list[float] = []
+    with _cluster() as cluster:
+        engines = [cluster.engine(command=twistd) for _ in range(2)]
+        for _ in range(scale.rounds):
+            asked = _under_way(cluster)
+            ((name,),) = cluster.sql("SELECT n.name FROM transfers t JOIN nodes n ON n.id = t.node")
+            (holder,) = [engine for engine in engines if name.endswith(f":{engine.pid}")]
+            start = time.perf_counter()
+            end(holder)
+            until(lambda asked=asked: len(Work(cluster).events(asked, "started")) == 2, "the other's turn")
+            values.append(time.perf_counter() - start)
+            cluster.mover.jobs.cancel(asked.job)
+            until(partial(_has_ended, holder), "its end")
+            cluster.start_engine(holder)
+    return values
+
+
+def _has_ended(engine: Engine) -> bool:
+    return not engine.alive
+
+
+def _under_way(cluster: Cluster) -> Asked:
+    """Ask for a large file; return when some of it has come."""
+    work = Work(cluster)
+    asked = work.between(LARGE, "visualiser", "archive-too")
+    until(lambda: work.status(asked).get("bytes_done"), "some of it")
+    return asked
+
+
+@contextmanager
+def _cluster() -> Iterator[Cluster]:
+    with tempfile.TemporaryDirectory(prefix="datamover-bench-", dir=os.environ.get("BENCH_DIRECTORY")) as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        with running(directory, lease=f"{LEASE:.0f}s", bandwidth=BANDWIDTH, command=twistd) as cluster:
+            yield cluster
