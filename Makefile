@@ -18,8 +18,11 @@ demo: $(VENV)/.installed
 run: $(VENV)/.installed
 	$(BIN)/twistd -n datamover
 
+# Several processes share the tests, file by file: most of them wait for others much of the time.
+TESTERS ?= 2
+
 test: $(VENV)/.developing
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TESTERS)
 
 FAULTS_SECONDS ?= 300
 

@@ -37,7 +37,7 @@ NEVER = 3600.0
 
 
 def install(point: str, number: int) -> None:
-    """Have this process send itself a signal at ``point``."""
+    """Have this process send itself a signal at ``point``, the first time that it gets there."""
     recorder.INTERVAL = NEVER
     module, path, when = POINTS[point]
     holder: Any = import_module(module)
@@ -45,14 +45,19 @@ def install(point: str, number: int) -> None:
     for part in outer:
         holder = getattr(holder, part)
     original = getattr(holder, name)
+    signals = iter([number])
+
+    def signal_once() -> None:
+        for each in signals:
+            os.kill(os.getpid(), each)
 
     @wraps(original)
     async def ending(*arguments: Any, **named: Any) -> Any:
         if when == "before":
-            os.kill(os.getpid(), number)
+            signal_once()
         result = await original(*arguments, **named)
-        if result or name != "claim":
-            os.kill(os.getpid(), number)
+        if when == "after" and (result or name != "claim"):
+            signal_once()
         return result
 
     setattr(holder, name, ending)
