@@ -39,6 +39,7 @@ from datamover.engine.worker import Worker
 from datamover.errors import ConfigError, StartError
 from datamover.garbage import look_less
 from datamover.jobs.installation import identify
+from datamover.jobs.left import Left
 from datamover.jobs.notices import Notices
 from datamover.jobs.queue import Queue
 from datamover.jobs.service import DatabaseService
@@ -201,6 +202,7 @@ def _engine(wiring: Wiring, node: str, roles: Iterable[str], share: Share) -> It
                 lambda: houses.now.settings.jobs.retention,
                 lambda: houses.now.settings.audit.retention,
             ),
+            left=Left(wiring.database, wiring.key),
             max_active=lambda: houses.now.settings.service.max_active,
             clock=reactor,
             monotonic=time.monotonic,

@@ -49,8 +49,8 @@ class Attempt(Protocol):
         """Whether the renames had begun: the next attempt goes on with them."""
         ...
 
-    async def clear(self) -> None:
-        """Remove what is left at the destination, for when nobody goes on from it."""
+    async def clear(self) -> bool:
+        """Remove what is left at the destination, for when nobody goes on from it; tell whether nothing is left."""
         ...
 
     async def abandon(self) -> None:
@@ -151,8 +151,8 @@ class FileAttempt:
         moved = await move(self._order, self.lease, self.meters[0], self.rooms.tools)
         return Done(moved.size, moved.digest, (remark_of(moved),) if moved.already_there else ())
 
-    async def clear(self) -> None:
-        await clear(self._order, self.lease, self.meters[0], self.rooms.tools)
+    async def clear(self) -> bool:
+        return await clear(self._order, self.lease, self.meters[0], self.rooms.tools)
 
     async def abandon(self) -> None:
         """Nobody was asked to make anything."""

@@ -22,11 +22,12 @@ from datamover.engine.share import ALONE, Share
 from datamover.engine.throttle import Throttles
 from datamover.errors import DataMoverError, Unavailable
 from datamover.jobs import news
+from datamover.jobs.left import Left
 from datamover.jobs.queue import Queue
 from datamover.jobs.upkeep import Upkeep
 from datamover.jobs.values import Transfer
 from datamover.jobs.waiting import Bounds
-from datamover.jobs.work import Group, Word
+from datamover.jobs.work import SWEEPING, Group, Word
 
 log = Logger()
 
@@ -40,6 +41,8 @@ BEATS = 3
 """Renewals in the time of one lease."""
 PAUSE_GRACE = 2.0
 """Seconds that a transfer which is paused has to reach a good moment."""
+LOOKING = 10.0
+"""Seconds between two looks for what is left of transfers that have ended."""
 RETIRING = 600.0
 """Seconds between two looks for jobs whose history is old enough."""
 
@@ -48,6 +51,10 @@ class Work(Protocol):
     """Brings one group to the end of an attempt, and writes how it ended unless the lease's ending forbids it."""
 
     def __call__(self, group: Group, lease: Lease) -> Coroutine[Any, Any, None]: ...
+
+    def sweep(self, group: Group, lease: Lease) -> Coroutine[Any, Any, bool]:
+        """Remove what is left of a group that has ended; completes with whether nothing is."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,7 @@ class Dispatcher:
         bounds: Callable[[], Bounds],
         throttles: Throttles,
         upkeep: Upkeep,
+        left: Left,
         max_active: Callable[[], int],
         clock: IReactorTime,
         monotonic: Callable[[], float],
@@ -80,6 +88,7 @@ class Dispatcher:
         self._bounds = bounds
         self._throttles = throttles
         self._upkeep = upkeep
+        self._left = left
         self._own = share
         self._max_active = max_active
         self._clock = clock
@@ -110,7 +119,7 @@ class Dispatcher:
     def start(self) -> None:
         """Begin to work."""
         self._forget = self._news.hear(self._hear)
-        for loop in (self._claiming, self._renewing, self._watching, self._keeping):
+        for loop in (self._claiming, self._renewing, self._watching, self._keeping, self._sweeping):
             self._loops.append(Deferred.fromCoroutine(loop()).addErrback(_end_of_loop))
 
     async def stop(self, grace: float) -> None:
@@ -292,6 +301,23 @@ class Dispatcher:
                 retired_at = self._monotonic()
                 await self._steadily(self._upkeep.retire)
             await pause.wait(POLL)
+
+    async def _sweeping(self) -> None:
+        """Remove what could not be removed when its transfer ended."""
+        pause = Pulse(self._clock)
+        while True:
+            while await self._steadily(self._sweep):
+                pass
+            await pause.wait(LOOKING)
+
+    async def _sweep(self) -> int:
+        ends_at = self._monotonic() + SWEEPING * RELIABLE
+        group = await self._left.take(self._bounds().destinations)
+        if group is None:
+            return 0
+        if await self._work.sweep(group, Lease(group.leader, ends_at, self._monotonic)):
+            await self._left.done(group.leader)
+        return 1
 
     async def _steadily(self, call: Callable[..., Awaitable[int]], *arguments: Any) -> int:
         """Call, and take an error for a nought: what failed is tried again in its time."""

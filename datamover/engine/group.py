@@ -18,7 +18,7 @@ from datamover.engine.comparison import read_through
 from datamover.engine.digest import Digest
 from datamover.engine.gather import gather
 from datamover.engine.lease import Lease, Parked
-from datamover.engine.leftovers import clear
+from datamover.engine.leftovers import clear, remove
 from datamover.engine.meter import Meter
 from datamover.engine.order import Brought, Order
 from datamover.engine.staging import Stage, Staging
@@ -103,14 +103,15 @@ class GroupAttempt:
             await self._place(placement)
         return self._done(placements)
 
-    async def clear(self) -> None:
+    async def clear(self) -> bool:
         leader = self.lease.leader
         moved = (leader,) if leader.archive else self.group.transfers
-        for outward in self._outward or [self._found_outward(one) for one in moved]:
-            await clear(outward.order, self.lease, outward.meter, self.rooms.tools)
+        outwards = self._outward or [self._found_outward(one) for one in moved]
+        cleared = [await clear(one.order, self.lease, one.meter, self.rooms.tools) for one in outwards]
         for transfer in self.group.transfers if self.lease.leader.placing else ():
-            if transfer.checkpoint is not None and self.lease.held:
-                await self._place_of(transfer).remove(transfer.checkpoint.part)
+            if transfer.checkpoint is not None:
+                cleared.append(await remove(self._place_of(transfer), self.lease, transfer.checkpoint.part))
+        return all(cleared)
 
     async def abandon(self) -> None:
         for url, facts in self._memory.items():

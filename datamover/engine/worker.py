@@ -6,6 +6,7 @@ what it means for the next attempt is decided in ``retry``.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
@@ -95,11 +96,13 @@ class Worker:
         except CancelledError:
             if lease.ending not in (Ending.CANCELLED, Ending.OVERDUE):
                 return None
-            await attempt.clear()
+            cleared = await attempt.clear()
             await attempt.abandon()
             if lease.ending is Ending.OVERDUE:
-                return self._failed(lease, DeadlineExceeded("the job's deadline has passed"), attempt, settings)
-            return Outcome(lease.leader, State.CANCELLED, lease.leader.failures, remarks=_remarks(attempt))
+                overdue = DeadlineExceeded("the job's deadline has passed")
+                return replace(self._failed(lease, overdue, attempt, settings), cleared=cleared)
+            remarks = _remarks(attempt)
+            return Outcome(lease.leader, State.CANCELLED, lease.leader.failures, remarks=remarks, cleared=cleared)
         except Parked:
             return None
         except DataMoverError as error:
@@ -111,10 +114,23 @@ class Worker:
         else:
             return self._completed(lease, attempt, done)
         if outcome.state is State.FAILED or not (outcome.checkpoint or outcome.placing):
-            await attempt.clear()
+            outcome = replace(outcome, cleared=await attempt.clear())
         if outcome.state is State.FAILED:
             await attempt.abandon()
         return outcome
+
+    async def sweep(self, group: Group, lease: Lease) -> bool:
+        """Remove what is left of a group that has ended; tell whether nothing is."""
+        with self._rooms() as rooms:
+            try:
+                attempt = self._attempt(group, lease, rooms)
+            except DataMoverError as error:
+                log.warn("job {job}: nothing is swept: {error}", job=group.leader.job, error=error.message)
+                return False
+            try:
+                return await attempt.clear()
+            finally:
+                await attempt.close()
 
     def _completed(self, lease: Lease, attempt: Attempt, done: Done) -> Outcome:
         leader = lease.leader

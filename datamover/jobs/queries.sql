@@ -206,9 +206,11 @@ SELECT name, held, failures, closed_until, error FROM sides WHERE held IS NOT NU
 UPDATE nodes SET draining = %(draining)s WHERE coalesce(%(node)s = name, true) RETURNING name;
 
 -- name: retry_failed
--- The whole placement group of a file that failed; what an earlier attempt proved stays usable.
+-- The whole placement group of a file that failed; what an earlier attempt proved stays usable. Where somebody may be
+-- sweeping what was left, not before that is over.
 UPDATE transfers t
-SET state = 'PENDING', failures = 0, next_attempt_at = now(), finished_at = NULL, cancelling = false, paused = false
+SET state = 'PENDING', failures = 0, finished_at = NULL, cancelling = false, paused = false,
+    next_attempt_at = CASE WHEN traces THEN greatest(now(), next_attempt_at) ELSE now() END
 WHERE t.job = %(job)s AND t.state = 'FAILED'
 RETURNING index;
 
@@ -493,6 +495,25 @@ FROM unnest(%(transfers)s::bigint[], %(leases)s::bigint[]) AS held (id, lease)
 WHERE t.id = held.id AND t.lease = held.lease AND t.node = %(node)s
 RETURNING t.job, t.index, t.cancelling;
 
+-- name: claim_left
+-- A group that has ended, of which something is left at a destination that may be reached. It is its claimer's for so
+-- many seconds.
+WITH found AS (
+    SELECT t.id FROM transfers t LEFT JOIN sides d ON d.name = 'place ' || t.destination
+    WHERE t.traces AND t.state IN ('FAILED', 'CANCELLED') AND t.next_attempt_at <= now()
+      AND t.destination = ANY (%(destinations)s) AND d.held IS NULL AND coalesce(d.closed_until <= now(), true)
+    ORDER BY t.next_attempt_at LIMIT 1 FOR UPDATE OF t SKIP LOCKED
+)
+UPDATE transfers t SET lease = t.lease + 1, next_attempt_at = now() + %(seconds)s * interval '1 second'
+FROM found, jobs j WHERE t.id = found.id AND j.id = t.job
+RETURNING t.id, t.job, t.index, t.leader, t.source_url, t.source_sealed, t.source_member, t.source_destination,
+          t.source_path, t.destination, t.path, t.naming, t.target, t.checksum, t.expected_size, t.attempt + 1 AS attempt,
+          t.failures, t.checkpoint, t.memory, t.bytes_done, t.cancelling, true AS overdue, t.renaming, t.lease, t.state,
+          j.owner, j.overwrite, j.archive, j.max_attempts, j.stop_on_failure;
+
+-- name: settle_left
+UPDATE transfers SET traces = false WHERE id = %(transfer)s AND lease = %(lease)s AND state IN ('FAILED', 'CANCELLED');
+
 -- name: progress
 -- prepared: news jsonb, node uuid
 -- Members of a group are fenced by their leader's lease.
@@ -589,7 +610,7 @@ ORDER BY t.id FOR UPDATE OF t;
 WITH outcome AS (
     SELECT * FROM jsonb_to_recordset(%(outcomes)s)
         AS o (job integer, leader integer, state text, failures integer, pause double precision, error jsonb,
-              checkpoint jsonb, renaming boolean, bytes_done bigint, size bigint, digest text)
+              checkpoint jsonb, renaming boolean, bytes_done bigint, size bigint, digest text, cleared boolean)
 ), before AS (
     SELECT t.id, o.*, t.index = o.leader AS leads, coalesce(t.size, t.expected_size) AS known,
            CASE WHEN t.index = o.leader THEN coalesce(o.size, t.size) ELSE t.size END AS now_size
@@ -606,7 +627,8 @@ WITH outcome AS (
         next_attempt_at = now() + coalesce(b.pause, 0) * interval '1 second',
         error = CASE WHEN b.state = 'COMPLETED' THEN NULL ELSE coalesce(b.error, t.error) END,
         first_error = coalesce(t.first_error, b.error),
-        traces = b.state = 'PENDING' AND (b.renaming OR b.checkpoint IS NOT NULL OR t.memory IS NOT NULL),
+        traces = CASE WHEN b.state = 'PENDING' THEN b.renaming OR b.checkpoint IS NOT NULL OR t.memory IS NOT NULL
+                      ELSE b.leads AND NOT b.cleared END,
         checkpoint = CASE WHEN b.renaming THEN t.checkpoint WHEN b.leads THEN b.checkpoint END,
         memory = CASE WHEN b.state = 'PENDING' THEN t.memory END,
         size = b.now_size,

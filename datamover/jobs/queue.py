@@ -17,6 +17,7 @@ from datamover.errors import DestinationExists
 from datamover.jobs import news, rows
 from datamover.jobs.breaker import USUAL, Breaker, judge
 from datamover.jobs.database import Cursor, Database, Json
+from datamover.jobs.left import whole
 from datamover.jobs.sql import Queries
 from datamover.jobs.store import LEASE
 from datamover.jobs.values import Progress, State, Transfer
@@ -129,17 +130,11 @@ class Queue:
             if staged:
                 await cursor.execute(self._queries["start_members"], keys)
             await cursor.execute(self._queries["start_jobs"], {"jobs": sorted({one.job for one in leaders})})
-            groups = [Group((leader, *await self._members(cursor, leader))) for leader in leaders]
+            groups = [await whole(cursor, leader, self._cipher) for leader in leaders]
             await self._tell(cursor, [(one.job, one.index, started(one)) for one in leaders])
             return sorted(groups, key=lambda group: (group.leader.job, group.leader.index))
 
         return await self._database.transaction(take)
-
-    async def _members(self, cursor: Cursor, leader: Transfer) -> list[Transfer]:
-        if not leader.staged:
-            return []
-        found = await cursor.fetch(self._queries["read_members"], {"job": leader.job, "leader": leader.index})
-        return [rows.transfer(row, self._cipher) for row in found if row["index"] != leader.index]
 
     async def take_over(self) -> int:
         """Put back in the queue what nodes that are gone held; return how many groups."""

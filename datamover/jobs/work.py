@@ -10,6 +10,8 @@ from datamover.errors import DataMoverError
 from datamover.jobs.rows import Row, checkpoint_column
 from datamover.jobs.values import Checkpoint, State, Transfer
 
+SWEEPING = 60.0
+"""Seconds between two attempts to remove what is left of a transfer that has ended; and that one of them may take."""
 _KINDS = {State.COMPLETED: "completed", State.FAILED: "failed", State.CANCELLED: "cancelled", State.PENDING: "retrying"}
 
 
@@ -60,6 +62,8 @@ class Outcome:
     digest: str | None = None
     """As clients are told it: ``sha256:…``."""
     remarks: tuple[Remark, ...] = ()
+    cleared: bool = True
+    """False: something of a transfer that has ended is left at its destination, to be swept later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +135,8 @@ def outcome_columns(outcome: Outcome, now: datetime) -> dict[str, Any]:
         "leader": leader.index,
         "state": outcome.state.value,
         "failures": outcome.failures,
-        "pause": outcome.pause,
+        "pause": outcome.pause if outcome.cleared else SWEEPING,
+        "cleared": outcome.cleared,
         "error": error_column(error, attempt=leader.attempt, at=now) if error else None,
         "checkpoint": checkpoint_column(outcome.checkpoint),
         "renaming": outcome.placing,

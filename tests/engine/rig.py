@@ -28,6 +28,7 @@ from datamover.engine.throttle import Throttles
 from datamover.engine.worker import Worker
 from datamover.jobs.database import Database
 from datamover.jobs.installation import identify
+from datamover.jobs.left import Left
 from datamover.jobs.news import News
 from datamover.jobs.queue import Queue
 from datamover.jobs.store import JobStore
@@ -144,6 +145,7 @@ class Rig:
             bounds=lambda: self.bounds,
             throttles=throttles,
             upkeep=Upkeep(self.database),
+            left=Left(self.database, self.seal),
             max_active=lambda: max_active,
             clock=self.reactor,
             monotonic=time.monotonic,

@@ -10,7 +10,9 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
-from datamover.errors import InvalidState, Unavailable
+from datamover.engine import dispatcher
+from datamover.errors import ConnectFailed, InvalidState, Scope, Unavailable
+from datamover.jobs import work
 from datamover.jobs.database import Database
 from datamover.jobs.values import State
 from datamover.jobs.work import Group
@@ -28,6 +30,7 @@ async def rig(tmp_path: Path) -> Any:
         {
             "archive": {"url": (tmp_path / "archive").as_uri()},
             "slow": {"url": (tmp_path / "slow").as_uri(), "bandwidth": "20MB/s", "max_active": 1},
+            "breaking": {"url": f"faulty://{tmp_path}/breaking", "bandwidth": "20MB/s"},
         },
         transfers={"max_attempts": 3},
     )
@@ -297,3 +300,38 @@ async def test_claim_whose_answer_was_lost(rig: Rig, web: Web, monkeypatch: pyte
     assert (await rig.store.files(job))[0].attempt == 2
     await rig.ended(running)
     assert (await rig.store.files(running))[0].attempt == 1
+
+
+@pytest.mark.parametrize("how", ["fails", "is cancelled", "is retried"])
+@pytest_twisted.ensureDeferred
+async def test_left_at_a_destination_that_is_away(
+    rig: Rig, web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """What could not be removed when a transfer ended is removed when its destination is back, or gone on from."""
+    monkeypatch.setattr(dispatcher, "LOOKING", 0.1)
+    monkeypatch.setattr(work, "SWEEPING", 0.5)
+    away = False
+
+    async def before(operation: str, path: str) -> None:
+        if away:
+            raise ConnectFailed("nobody answers", scope=Scope.DESTINATION)
+
+    rig.faulty.before = before
+    web.route("/f", File(BIG[: 40 * MIB], etag='"1"'))
+    await rig.engine()
+    job = await rig.ask(file(url(f"{web.url}/f"), "breaking", "f"), max_attempts=1)
+    await until(lambda: parts(tmp_path))
+    away = True
+    if how == "is cancelled":
+        await rig.store.cancel(job)
+    record = await rig.ended(job)
+    assert record.state is (State.CANCELLED if how == "is cancelled" else State.FAILED)
+    assert parts(tmp_path)
+    away = False
+    if how == "is retried":
+        await rig.store.retry(job)
+        assert (await rig.ended(job)).state is State.COMPLETED
+    await until(lambda: not parts(tmp_path))
+    while await rig.database.fetch("SELECT FROM transfers WHERE traces"):
+        await deferLater(reactor, 0.02)
+    assert (tmp_path / "breaking/f").exists() == (how == "is retried")

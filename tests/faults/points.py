@@ -9,7 +9,8 @@ from functools import wraps
 from importlib import import_module
 from typing import Any
 
-from datamover.engine import recorder
+from datamover.engine import dispatcher, recorder
+from datamover.jobs import work
 
 STORY = {
     "claimed": ("datamover.jobs.queue", "Queue.claim", "after"),
@@ -32,6 +33,8 @@ POINTS = {
     "claiming": ("datamover.jobs.queue", "Queue._members", "before"),
     "old file set aside": ("datamover.protocols.sftp.naming", "_set_aside", "after"),
 }
+SOON = 1.0
+"""Seconds until what was left is swept."""
 NEVER = 3600.0
 """Seconds between two writes of progress."""
 
@@ -39,6 +42,7 @@ NEVER = 3600.0
 def install(point: str, number: int) -> None:
     """Have this process send itself a signal at ``point``, the first time that it gets there."""
     recorder.INTERVAL = NEVER
+    work.SWEEPING = dispatcher.LOOKING = SOON
     module, path, when = POINTS[point]
     holder: Any = import_module(module)
     *outer, name = path.split(".")

@@ -189,6 +189,28 @@ def test_killed_between_renames(open_directory: Path) -> None:
         work.check()
 
 
+def test_cut_between_renames(open_directory: Path) -> None:
+    """A file that was set aside when its server went away has its name again once that is back; the job has failed."""
+    ssh = "Subsystem sftp internal-sftp -P posix-rename"
+    with running(open_directory, ssh=ssh) as cluster:
+        work = Work(cluster)
+        asked = work.one(MIB, "visualiser", overwrite="always", max_attempts=1)
+        asked.targets[0].parent.mkdir()
+        asked.targets[0].write_bytes(b"old")
+        engine = cluster.engine(command=command("old file set aside", signal.SIGSTOP))
+        until(lambda: engine.stalled, "the file set aside")
+        assert not asked.targets[0].exists()
+        cluster.sshd.stop()
+        engine.go_on()
+        assert work.ended(asked)["status"] == "FAILED"
+        assert cluster.parts()
+
+        cluster.sshd.start()
+        until(lambda: not cluster.parts(), "nothing left")
+        assert asked.targets[0].read_bytes() == b"old"
+        until(lambda: not cluster.sql("SELECT FROM transfers WHERE traces"), "that is written down")
+
+
 def _set_aside(work: Work) -> Asked:
     """Ask for a file that replaces another, and have an engine die when that has been set aside."""
     asked = work.one(MIB, "visualiser", overwrite="always")
