@@ -68,7 +68,9 @@ def test_clock_of_the_database(open_directory: Path) -> None:
         waiting = work.one(MIB, "visualiser")
         until(lambda: work.events(waiting, "retrying"), "an attempt that fails")
         engine.kill()
+        before = cluster.sql("SELECT now()")[0][0]
         clock.set(-5)
+        until(lambda: cluster.sql("SELECT now()")[0][0] < before, "the database to look at its clock")
         cluster.sshd.start()
         cluster.open_gate()
         asked_at = cluster.sql("SELECT now()")[0][0]
