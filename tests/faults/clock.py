@@ -3,20 +3,23 @@
 from pathlib import Path
 
 GLANCE = 1
-"""Seconds between two looks of the process at how wrong its clock is. At every reading it would do little else."""
+"""Seconds between two looks of a process with threads at how wrong its clock is. At every reading it would do little
+else: whenever a thread waits for another it reads the clock.
+"""
 
 
 class WrongClock:
     """The wall clock of a process that was started with ``environment``; its monotonic clock is the machine's."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, glance: int = GLANCE) -> None:
+        """The process looks ``glance`` seconds after its last look, with 0 whenever it reads its clock."""
         self._file = directory / "clock"
         self.set(0)
         (library,) = Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")
         self.environment = {
             "LD_PRELOAD": str(library),
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_CACHE_DURATION": str(GLANCE),
+            **({"FAKETIME_CACHE_DURATION": str(glance)} if glance else {"FAKETIME_NO_CACHE": "1"}),
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "NO_FAKE_STAT": "1",
         }

@@ -7,6 +7,7 @@ them, and what must hold at the end, is ``work``'s.
 import itertools
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -70,7 +71,7 @@ def until(holds: Callable[[], Any], what: str, patience: float = PATIENCE) -> An
     deadline = time.monotonic() + patience
     while not (found := holds()):
         assert time.monotonic() < deadline, f"in vain: {what}"
-        time.sleep(0.02)
+        time.sleep(0.05)
     return found
 
 
@@ -232,12 +233,18 @@ class Cluster:
         self._gate.unlink(missing_ok=True)
 
     def cleared(self) -> bool:
-        """End the engines; tell whether nothing else of what was done is left."""
+        """End the engines and remove the files; tell whether nothing else of what was done is left."""
         for engine in self.engines:
             engine.kill()
         self.engines = []
         self.open_gate()
-        return not self.parts() and not self.sql("SELECT FROM jobs WHERE finished_at IS NULL")
+        if self.parts() or self.sql("SELECT FROM jobs WHERE finished_at IS NULL"):
+            return False
+        # Hundreds of megabytes, which the disk would have to take before the tests are over.
+        for place in (self.web.directory, self.sshd.root, self.archive, self.small):
+            for left in place.iterdir():
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+        return True
 
     def nodes(self) -> list[int]:
         """Return the processes that the door knows as engines."""

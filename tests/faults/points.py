@@ -30,7 +30,7 @@ STORY = {
 POINTS = {
     **STORY,
     "asked": ("datamover.jobs.store", "JobStore.submit", "after"),
-    "claiming": ("datamover.jobs.queue", "Queue._members", "before"),
+    "claiming": ("datamover.jobs.queue", "whole", "before"),
     "old file set aside": ("datamover.protocols.sftp.naming", "_set_aside", "after"),
 }
 SOON = 1.0

@@ -55,7 +55,7 @@ def test_lease_under_a_clock_set_back(cluster: Cluster) -> None:
 
 def test_clock_of_the_database(open_directory: Path) -> None:
     """The database's clock set back by hours has nobody wait for hours, for a dead node's lease or a retry."""
-    clock = WrongClock(open_directory)
+    clock = WrongClock(open_directory, glance=0)
     with (
         postgres.running(environment=clock.environment) as server,
         running(open_directory, databases=postgres.TestDatabases(server)) as cluster,

@@ -2,9 +2,11 @@
 
 import hashlib
 import os
+import random
 import zipfile
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,25 @@ ENDED = {"COMPLETED", "PARTIAL", "FAILED", "CANCELLED"}
 TERMINAL = {"completed", "failed", "cancelled"}
 RESENT = 64 * MIB
 """Bytes that may be sent twice for one interruption, at least; else a twentieth of the file."""
+
+
+@cache
+def _noise() -> bytes:
+    """Return random bytes, for more files than one: to make them anew for each takes longer than to write it."""
+    return os.urandom(BIG)
+
+
+def write_noise(path: Path, size: int) -> None:
+    """Write a file of random bytes, none like another: each begins elsewhere in the same noise."""
+    noise = memoryview(_noise())
+    with path.open("wb") as file:
+        file.write(os.urandom(16))
+        start, left = random.randrange(len(noise)), size - 16
+        while left > 0:
+            piece = noise[start : start + left]
+            file.write(piece)
+            start, left = 0, left - len(piece)
+        file.truncate(size)
 
 
 def sha256(path: Path) -> str:
@@ -103,13 +124,13 @@ class Work:
     def _web(self, size: int) -> tuple[str, Path]:
         name = f"from-{self._next()}"
         path = self.cluster.web.directory / name
-        path.write_bytes(os.urandom(size))
+        write_noise(path, size)
         return f"{self.cluster.web.url}/{name}", path
 
     def _placed(self, size: int, destination: str) -> tuple[dict[str, str], Path]:
         name = f"from-{self._next()}"
         path = self._root(destination) / name
-        path.write_bytes(os.urandom(size))
+        write_noise(path, size)
         return {"destination": destination, "path": name}, path
 
     def _root(self, destination: str) -> Path:

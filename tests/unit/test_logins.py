@@ -4,6 +4,8 @@ import time
 
 import pytest
 import pytest_twisted
+from argon2 import PasswordHasher, extract_parameters
+from argon2.exceptions import VerifyMismatchError
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
@@ -12,7 +14,7 @@ from zope.interface import provider
 from datamover.config import Client
 from datamover.errors import ConfigError
 from datamover.failures import FREE, Failures
-from datamover.logins import QUEUE, Logins, hash_password, verify
+from datamover.logins import QUEUE, Logins, hash_of_nothing, hash_password, verify
 
 HASH = hash_password("pässword")
 
@@ -34,6 +36,15 @@ def test_hashes() -> None:
     assert verify(HASH, "pässword")
     assert not verify(HASH, "password")
     assert not verify("nonsense", "password")
+
+
+def test_a_hash_of_nothing() -> None:
+    """What an unknown name is checked against costs what a password's hash does, and is no password's."""
+    nothing = hash_of_nothing()
+    assert extract_parameters(nothing) == extract_parameters(HASH)
+    with pytest.raises(VerifyMismatchError):  # It was computed, and not found to be no hash.
+        PasswordHasher().verify(nothing, "")
+    assert hash_of_nothing() != nothing
 
 
 def test_not_a_hash() -> None:
