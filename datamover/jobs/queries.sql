@@ -627,8 +627,8 @@ WITH outcome AS (
         next_attempt_at = now() + coalesce(b.pause, 0) * interval '1 second',
         error = CASE WHEN b.state = 'COMPLETED' THEN NULL ELSE coalesce(b.error, t.error) END,
         first_error = coalesce(t.first_error, b.error),
-        traces = CASE WHEN b.state = 'PENDING' THEN b.renaming OR b.checkpoint IS NOT NULL OR t.memory IS NOT NULL
-                      ELSE b.leads AND NOT b.cleared END,
+        traces = b.leads AND NOT b.cleared
+                 OR b.state = 'PENDING' AND (b.renaming OR b.checkpoint IS NOT NULL OR t.memory IS NOT NULL),
         checkpoint = CASE WHEN b.renaming THEN t.checkpoint WHEN b.leads THEN b.checkpoint END,
         memory = CASE WHEN b.state = 'PENDING' THEN t.memory END,
         size = b.now_size,

@@ -63,7 +63,7 @@ class Outcome:
     """As clients are told it: ``sha256:…``."""
     remarks: tuple[Remark, ...] = ()
     cleared: bool = True
-    """False: something of a transfer that has ended is left at its destination, to be swept later."""
+    """False: something is left at the destination that nobody goes on from; it is swept once the transfer has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ def outcome_columns(outcome: Outcome, now: datetime) -> dict[str, Any]:
         "leader": leader.index,
         "state": outcome.state.value,
         "failures": outcome.failures,
-        "pause": outcome.pause if outcome.cleared else SWEEPING,
+        "pause": SWEEPING if outcome.state.terminal and not outcome.cleared else outcome.pause,
         "cleared": outcome.cleared,
         "error": error_column(error, attempt=leader.attempt, at=now) if error else None,
         "checkpoint": checkpoint_column(outcome.checkpoint),
