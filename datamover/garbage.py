@@ -1,7 +1,7 @@
 """How often Python looks for what refers to itself in circles; everything else it frees at once, as ever.
 
-A moving file makes some hundred objects, none of them in circles, and Python would walk through what lives each time
-that so many were made: a fifth of the time that a job of small files takes.
+Moving a file makes many objects, few of them in circles, and Python would walk through what lives each time that so
+many were made: that was a fifth of the processor time of a job of small files.
 """
 
 import gc

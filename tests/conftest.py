@@ -13,6 +13,8 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor, task
 
+from tests.servers import postgres
+
 # Hundreds of processes are started: each would compile all that it imports where Python may not keep what it compiled.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
@@ -32,6 +34,13 @@ def _loose_ends() -> tuple[set[object], set[object], set[object]]:
         thread for thread in threading.enumerate() if not thread.name.startswith("PoolThread-twisted.internet.reactor")
     }
     return calls, selectables, threads
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_database() -> Iterator[None]:
+    """Stop the shared PostgreSQL within the last test: a process of pytest-xdist is not waited for after that."""
+    yield
+    postgres.stop_shared()
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,7 @@
 """How much of a thing there is for everybody, and how much one address may have of it. Pure."""
 
 from collections import Counter
+from collections.abc import Callable
 from ipaddress import ip_address
 
 from datamover.failures import origin
@@ -13,9 +14,9 @@ class Share:
     still leaves ``reserved`` to loopback and Unix sockets, so that the service can be looked after.
     """
 
-    def __init__(self, total: int, each: int, *, reserved: int = 0) -> None:
-        self._total = total
-        self._each = each
+    def __init__(self, bounds: Callable[[], tuple[int, int]], *, reserved: int = 0) -> None:
+        """``bounds`` tells how much there is now, in all and for each address; what was taken before stays taken."""
+        self._bounds = bounds
         self._reserved = reserved
         self._taken: Counter[str] = Counter()
         self._all = 0
@@ -23,8 +24,9 @@ class Share:
     def take(self, address: str, amount: int = 1) -> bool:
         """Tell whether there was so much for an address, and take it."""
         who = origin(address)
-        total = self._total + (self._reserved if _is_local(address) else 0)
-        if self._all + amount > total or self._taken[who] + amount > self._each:
+        total, each = self._bounds()
+        total += self._reserved if _is_local(address) else 0
+        if self._all + amount > total or self._taken[who] + amount > each:
             return False
         self._taken[who] += amount
         self._all += amount

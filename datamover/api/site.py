@@ -84,14 +84,16 @@ def make_site(
         put(root, path, PageResource(page, gate, door.admitted), lambda: NoPage(gate))
     for name in PATHS if interface else ():
         root.putChild(name, door)
-    first = houses.now.settings.limits
-    room = Share(first.request_size * BODIES, first.request_size * BODIES // 2)
+
+    def limits() -> Limits:
+        return houses.now.settings.limits
+
+    room = Share(lambda: (limits().request_size * BODIES, limits().request_size * BODIES // 2))
 
     def factory(*arguments: Any, **keywords: Any) -> BoundedRequest:
-        limit = houses.now.settings.limits.request_size
-        return BoundedRequest(*arguments, gate=gate(), limit=limit, room=room, **keywords)
+        return BoundedRequest(*arguments, gate=gate(), limit=limits().request_size, room=room, **keywords)
 
-    return QuietSite(root, first, requestFactory=factory, parsePOSTFormSubmission=False, reactor=reactor)
+    return QuietSite(root, limits, requestFactory=factory, parsePOSTFormSubmission=False, reactor=reactor)
 
 
 class QuietSite(Site):
@@ -100,10 +102,10 @@ class QuietSite(Site):
     noisy = False
     protocol = Channel  # type: ignore[assignment] # without HTTP/2, which Twisted's own would offer
 
-    def __init__(self, root: Resource, limits: Limits, **keywords: Any) -> None:
+    def __init__(self, root: Resource, limits: Callable[[], Limits], **keywords: Any) -> None:
         super().__init__(root, **keywords)  # type: ignore[no-untyped-call]
         self.pace = Pace()
-        self._connections = Share(limits.connections, limits.connections_per_address, reserved=RESERVED)
+        self._connections = Share(lambda: (limits().connections, limits().connections_per_address), reserved=RESERVED)
         self._refused = 0
 
     def buildProtocol(self, addr: Any) -> Channel | None:  # type: ignore[override] # noqa: N802 - Twisted's

@@ -5,7 +5,6 @@ used are told in the log, and the certificate before them is served on.
 """
 
 import os
-import stat
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +22,7 @@ from zope.interface import implementer
 
 from datamover.config import Tls
 from datamover.errors import ConfigError
+from datamover.secret_files import exposed
 
 log = Logger()
 
@@ -131,20 +131,18 @@ class ServerTLS:
 
     def _key(self, path: Path) -> PrivateKeyTypes:
         content, mode = self._read("key_file", path)
-        if mode & 0o007:
-            raise self._refusal(
-                "key_file", path, f"has permissions {mode:04o}, so everybody may use it: run chmod o= {path}"
-            )
+        if (reason := exposed(path, mode)) is not None:
+            raise ConfigError(f"{self._file}: tls.key_file: {reason}")
         try:
             return load_pem_private_key(content, None)
         except (TypeError, ValueError):
             raise self._refusal("key_file", path, "holds no private key in PEM without a passphrase") from None
 
     def _read(self, key: str, path: Path) -> tuple[bytes, int]:
-        """Return a file's content and its permissions."""
+        """Return a file's content and its mode."""
         try:
             with path.open("rb") as file:
-                return file.read(2**20), stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+                return file.read(2**20), os.fstat(file.fileno()).st_mode
         except OSError as error:
             raise self._refusal(key, path, f"cannot be read: {error.strerror}") from None
 

@@ -17,7 +17,7 @@ from datamover.protocols.base import Octets
 Offload = Callable[..., "Deferred[Any]"]
 """Calls a function with arguments in a thread; the Deferred has its result."""
 
-BATCHES = Buffers(12 * 2**20, least=2**17, most=2**20)
+BATCHES = Buffers(8 * 2**20, least=2**17, most=2**20)
 """Bytes of each stream that are gathered before a thread gets them; who streams joins."""
 INLINE = 64 * 1024
 """Bytes that are not worth a thread."""

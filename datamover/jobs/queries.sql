@@ -298,12 +298,14 @@ SELECT pg_advisory_xact_lock(hashtext('datamover.claim'));
 SELECT pg_advisory_xact_lock_shared(hashtext('datamover.claim'));
 
 -- name: claim
--- prepared: destinations text[], limits integer[], max_active integer, per_owner integer, owners text[], quotas integer[], spent text[], per_source_host integer, room integer, node uuid, lease double precision
+-- prepared: destinations text[], limits integer[], max_active integer, per_owner integer, owners text[], quotas integer[]
+-- prepared: spent text[], per_source_host integer, room integer, node uuid, lease double precision
 -- Of owners who have spent their bytes of the day nothing is taken but what is cancelled, to remove what is left of it.
 -- The queue has lanes: what one owner moves from one host to one destination. Each lane is looked at from its front, so
 -- that one which is full, held or broken costs the others nothing. Within a priority the owners take turns. For one
 -- target jobs take turns: the older first, and none while another's file is on its way there (the older was retried).
--- Looked for file by file, by the target's index: as an anti-join it is planned by what the tables held when they were empty.
+-- Looked for file by file, by the target's index: as an anti-join it is planned by what the tables held when they were
+-- empty.
 WITH RECURSIVE lanes AS (
     (SELECT destination, owner, source_host FROM transfers
      WHERE state = 'PENDING' AND leader = index AND NOT paused
@@ -550,9 +552,9 @@ RETURNING t.id;
 
 -- name: read_unhindered
 -- prepared: transfers bigint[]
--- Of transfers whose targets have been set and committed: those that "claim" would let go on. Asked after let_claims_end, no
--- claim can have missed such a target and be missed here. Of two that were named at once both may be held up: then they are
--- claimed by their order.
+-- Of transfers whose targets have been set and committed: those that "claim" would let go on. Asked after
+-- let_claims_end, no claim can have missed such a target and be missed here. Of two that were named at once both may be
+-- held up: then they are claimed by their order.
 SELECT t.id FROM transfers t
 WHERE t.id = ANY (%(transfers)s) AND NOT EXISTS (
     SELECT FROM transfers o WHERE o.destination = t.destination AND o.target = t.target

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 _NAME = re.compile(r"-- name: (\S+)\s*")
 _PREPARED = re.compile(r"-- prepared: (\w+ [\w\[\] ]+(?:, \w+ [\w\[\] ]+)*)\s*")
+_TYPED = re.compile(r"(\w+) ([^,]+)")
 _PARAMETER = re.compile(r"%\((\w+)\)s|%%")
 
 
@@ -44,12 +45,12 @@ class Queries:
     def __init__(self, text: str) -> None:
         """Read blocks, each below a line ``-- name: x``. A name given twice is a ValueError.
 
-        A line ``-- prepared: a integer, b text`` makes the block ``Prepared``, and gives the types of its parameters.
+        Lines ``-- prepared: a integer, b text`` make the block ``Prepared``, and give the types of its parameters.
 
         Whole-line comments are dropped: the driver would take a percent sign in one for a parameter.
         """
         blocks: dict[str, list[str]] = {}
-        types: dict[str, Mapping[str, str]] = {}
+        types: dict[str, dict[str, str]] = {}
         lines: list[str] | None = None
         name = ""
         for line in text.splitlines():
@@ -59,7 +60,7 @@ class Queries:
                     raise ValueError(f"two queries are named {name!r}")
                 lines = blocks[name] = []
             elif (match := _PREPARED.fullmatch(line)) and lines is not None:
-                types[name] = dict(each.split(maxsplit=1) for each in match[1].split(", "))
+                types.setdefault(name, {}).update(_TYPED.findall(match[1]))
             elif line.strip() and not line.lstrip().startswith("--"):
                 if lines is None:
                     raise ValueError(f"this stands before the first name: {line!r}")

@@ -24,14 +24,6 @@ async def rig(tmp_path: Path) -> Any:
     await rig.close()
 
 
-@pytest_twisted.async_yield_fixture
-async def web() -> Any:
-    web = Web(reactor)
-    await web.start()
-    yield web
-    await web.stop()
-
-
 @pytest_twisted.ensureDeferred
 async def test_zip(rig: Rig, web: Web, tmp_path: Path) -> None:
     """All files of a job arrive as one zip at its path, stored, by their names, each as it was at its source."""

@@ -38,14 +38,6 @@ async def rig(tmp_path: Path) -> Any:
     await rig.close()
 
 
-@pytest_twisted.async_yield_fixture
-async def web() -> Any:
-    web = Web(reactor)
-    await web.start()
-    yield web
-    await web.stop()
-
-
 async def until(condition: Callable[[], Any]) -> None:
     """Wait until something is so."""
     deadline = reactor.seconds() + PATIENCE

@@ -74,13 +74,10 @@ async def rig(tmp_path: Path) -> Any:
     await rig.close()
 
 
-@pytest_twisted.async_yield_fixture
-async def web() -> Any:
-    web = Web(reactor)
+@pytest.fixture
+def web(web: Web) -> Web:
     web.route("/letters", File(b"abc", etag='"1"'))
-    await web.start()
-    yield web
-    await web.stop()
+    return web
 
 
 @pytest.fixture

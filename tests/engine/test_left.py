@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
@@ -24,13 +25,10 @@ async def rig(tmp_path: Path) -> Any:
     await rig.close()
 
 
-@pytest_twisted.async_yield_fixture
-async def web() -> Any:
-    web = Web(reactor)
+@pytest.fixture
+def web(web: Web) -> Web:
     web.route("/f", File(WRONG, etag='"1"'))
-    await web.start()
-    yield web
-    await web.stop()
+    return web
 
 
 async def left_once(rig: Rig, web: Web, *, held: bool) -> int:

@@ -46,14 +46,6 @@ async def rig(tmp_path: Path) -> Any:
     await rig.close()
 
 
-@pytest_twisted.async_yield_fixture
-async def web() -> Any:
-    web = Web(reactor)
-    await web.start()
-    yield web
-    await web.stop()
-
-
 class Node:
     """The queue of one engine, on connections of its own, and what it holds."""
 

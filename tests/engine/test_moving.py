@@ -26,14 +26,6 @@ async def rig(tmp_path: Path) -> Any:
     await rig.close()
 
 
-@pytest_twisted.async_yield_fixture
-async def web() -> Any:
-    web = Web(reactor)
-    await web.start()
-    yield web
-    await web.stop()
-
-
 @pytest.mark.parametrize("size", [0, 1, 65_536, 5 * MIB + 17])
 @pytest_twisted.ensureDeferred
 async def test_url_to_disk(rig: Rig, web: Web, tmp_path: Path, size: int) -> None:

@@ -39,14 +39,6 @@ async def rig(tmp_path: Path) -> Any:
     await rig.close()
 
 
-@pytest_twisted.async_yield_fixture
-async def web() -> Any:
-    web = Web(reactor)
-    await web.start()
-    yield web
-    await web.stop()
-
-
 class Order:
     """Notes the order in which files are placed."""
 

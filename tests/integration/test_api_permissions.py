@@ -8,20 +8,13 @@ from xmlrpc.client import Fault
 
 import pytest
 import pytest_twisted
-from twisted.internet import reactor
 
 from datamover.api.callers import callers
 from datamover.api.site import NAMESPACES
 from datamover.config import Client, Config
 from datamover.errors import ConfigError
-from datamover.jobs.database import Database
-from datamover.jobs.news import News
-from datamover.jobs.secrets import Cipher
-from datamover.jobs.store import JobStore
-from datamover.jobs.waiting import Bounds
 from tests.fakes import PlainLogins
-from tests.servers.door import Door, config_of, one
-from tests.servers.postgres import address, shared
+from tests.servers.door import Door, config_of, one, stored
 
 METHODS = {name: method for namespace in NAMESPACES for name, method in namespace.TABLE.methods.items()}
 CLIENTS = {
@@ -37,17 +30,9 @@ CLIENTS = {
 @pytest_twisted.async_yield_fixture
 async def door(tmp_path: Path) -> AsyncIterator[Door]:
     """The interface before the real store, with the clients above; each one's password is its name."""
-    database = Database(reactor, address(await shared().migrated(reactor)), 4)
-    await database.open()
-    news = News(database)
-    await news.start()
-    bounds = Bounds(destinations={"local": 8, "archive": 8})
-    store = JobStore(database, Cipher.from_file(tmp_path / "key"), news, reactor, lambda: bounds)
     logins = PlainLogins({name: name for name in CLIENTS})
-    door = Door(config_of(tmp_path, clients=CLIENTS), logins=logins, store=store)
-    yield door
-    await door.close()
-    await database.close()
+    async with stored(config_of(tmp_path, clients=CLIENTS), tmp_path, logins=logins) as door:
+        yield door
 
 
 async def told(door: Door, client: str, calls: Callable[[Any], Any]) -> Any:

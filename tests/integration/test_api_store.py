@@ -5,29 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest_twisted
-from twisted.internet import reactor
 
-from datamover.jobs.database import Database
-from datamover.jobs.news import News
-from datamover.jobs.secrets import Cipher
-from datamover.jobs.store import JobStore
-from datamover.jobs.waiting import Bounds
-from tests.servers.door import URL, Door, config_of, faulted, one
-from tests.servers.postgres import address, shared
+from tests.servers.door import URL, Door, config_of, faulted, one, stored
 
 
 @pytest_twisted.async_yield_fixture
 async def door(tmp_path: Path) -> AsyncIterator[Door]:
-    database = Database(reactor, address(await shared().migrated(reactor)), 4)
-    await database.open()
-    news = News(database)
-    await news.start()
-    bounds = Bounds(destinations={"local": 8, "archive": 8})
-    store = JobStore(database, Cipher.from_file(tmp_path / "key"), news, reactor, lambda: bounds)
-    door = Door(config_of(tmp_path), store=store)
-    yield door
-    await door.close()
-    await database.close()
+    async with stored(config_of(tmp_path), tmp_path) as door:
+        yield door
 
 
 @pytest_twisted.ensureDeferred

@@ -292,7 +292,10 @@ async def test_renewed(door: Door, authority: Authority, pair: Pair) -> None:
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda certificate, key: key.chmod(0o644), "has permissions 0644, so everybody may use it: run chmod o= "),
+        (
+            lambda certificate, key: key.chmod(0o644),
+            "has permissions 0644, so others may read or change it: run chmod",
+        ),
         (lambda certificate, key: key.unlink(), "cannot be read: No such file or directory"),
         (lambda certificate, key: certificate.write_text(""), "holds no certificate in PEM"),
         (lambda certificate, key: key.write_text("-----BEGIN PRIVATE KEY-----"), "holds no private key in PEM"),

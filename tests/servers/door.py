@@ -1,8 +1,8 @@
 """The door on a port of its own: a real registry of local directories, a job store in memory or a given one."""
 
 import socket
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,15 @@ from datamover.api.tls import ServerTLS, over_tls
 from datamover.config import Client, Config, DestinationTable, Limits, Service, Sources, Tls
 from datamover.house import Checks, House, Houses
 from datamover.jobs.audit import Audit
+from datamover.jobs.database import Database
+from datamover.jobs.news import News
+from datamover.jobs.secrets import Cipher
+from datamover.jobs.store import JobStore
+from datamover.jobs.waiting import Bounds
 from datamover.registry.notice_secrets import NoticeSecrets
 from datamover.reload import Reload
 from tests.fakes import MemoryJobStore, MemoryTrail, PlainLogins
+from tests.servers.postgres import address, shared
 
 URL = "https://example.org/data/a.csv"
 WAIT = 20.0
@@ -73,6 +79,21 @@ def houses_of(config: Config, logins: Checks) -> Houses:
     bare = config.model_copy(update={"clients": {}})
     built = House.build(bare, reactor)
     return Houses(replace(built, settings=config, logins=logins, notice_secrets=NoticeSecrets.from_config(config)))
+
+
+@asynccontextmanager
+async def stored(config: Config, directory: Path, *, logins: Checks | None = None) -> AsyncIterator["Door"]:
+    """Serve before the real store, in a database of its own whose key is in ``directory``."""
+    database = Database(reactor, address(await shared().migrated(reactor)), 4)
+    await database.open()
+    news = News(database)
+    await news.start()
+    bounds = Bounds(destinations={"local": 8, "archive": 8})
+    store = JobStore(database, Cipher.from_file(directory / "key"), news, reactor, lambda: bounds)
+    door = Door(config, logins=logins, store=store)
+    yield door
+    await door.close()
+    await database.close()
 
 
 class Door:

@@ -204,16 +204,24 @@ def running(disk: str | None = None, environment: Mapping[str, str] = MappingPro
             server.start()
             yield server
         finally:
-            server.stop()
+            server.kill()  # Nothing of it is kept: it need not be put in order first.
     finally:
         if disk is not None:
             subprocess.run(["umount", "-l", str(directory)], check=True)
         shutil.rmtree(directory)
 
 
+_shared = ExitStack()
+
+
 @cache
 def shared() -> TestDatabases:
-    """Return databases in the one server that all tests share; it is started at first use and stopped at the end."""
-    stack = ExitStack()
-    atexit.register(stack.close)
-    return TestDatabases(stack.enter_context(running()))
+    """Return databases in the one server that a process has for all; it is started at first use, stopped at the end."""
+    atexit.register(stop_shared)
+    return TestDatabases(_shared.enter_context(running()))
+
+
+def stop_shared() -> None:
+    """Have the shared server gone already, if there is one."""
+    _shared.close()
+    shared.cache_clear()

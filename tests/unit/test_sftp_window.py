@@ -39,11 +39,11 @@ def test_window_far() -> None:
     first = one.size
     assert NEAR < first <= MOST // 2
     path.clock.advance(0.4)
-    one.took(24 * MIB)
-    assert first < one.size == 24 * MIB
+    one.took(12 * MIB)
+    assert first < one.size == 12 * MIB
     path.clock.advance(0.4)
     one.took(MIB)
-    assert one.size == 24 * MIB
+    assert one.size == 12 * MIB
     for _ in range(5):
         path.clock.advance(0.4)
         one.took(200 * MIB)

@@ -17,12 +17,13 @@ def test_loads_every_statement() -> None:
 def test_prepared() -> None:
     """A block that gives its parameters' types is a statement to be planned once; what is sent then names it alone."""
     queries = Queries(
-        "-- name: a\n-- prepared: x integer, y text[]\nSELECT %(y)s, %(x)s %% %(x)s;\n-- name: b\nSELECT 1;"
+        "-- name: a\n-- prepared: x double precision, y text[]\n-- prepared: z integer\n"
+        "SELECT %(y)s, %(x)s %% %(z)s;\n-- name: b\nSELECT 1;"
     )
     prepared = queries["a"]
     assert isinstance(prepared, Prepared)
-    assert prepared.preparation == "PREPARE a (integer, text[]) AS SELECT $2, $1 % $1;"
-    assert prepared.execution == "EXECUTE a (%(x)s, %(y)s)"
+    assert prepared.preparation == "PREPARE a (double precision, text[], integer) AS SELECT $2, $1 % $3;"
+    assert prepared.execution == "EXECUTE a (%(x)s, %(y)s, %(z)s)"
     assert not isinstance(queries["b"], Prepared)
 
 

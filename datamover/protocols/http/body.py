@@ -15,7 +15,7 @@ from datamover.errors import ConnectionLost, DataMoverError, Scope, SizeMismatch
 from datamover.protocols.http.connection import Connection, Ending
 from datamover.registry.urls import WebUrl
 
-ROOMS = Buffers(12 * 2**20, least=2**16, most=2**20)
+ROOMS = Buffers(8 * 2**20, least=2**16, most=2**20)
 """Bytes that wait in each body, or are received at once."""
 MOST_PIECES = 4096
 """Pieces as small as a few bytes each cost far more than their bytes."""

@@ -17,7 +17,7 @@ from datamover.protocols.base import Inspection, Octets
 from datamover.protocols.local.refusals import Refusals
 from datamover.protocols.local.threads import Lane
 
-CHUNKS = Buffers(12 * 2**20, least=2**17, most=2**20)
+CHUNKS = Buffers(8 * 2**20, least=2**17, most=2**20)
 """Bytes of a read, and about those of a write: large, so that a hand-off to a thread costs little for each."""
 _AT_ONCE = 1024
 """Pieces that one call of the kernel takes (IOV_MAX)."""

@@ -8,7 +8,7 @@ from datamover.protocols.sftp.channel import SftpChannel
 
 NEAR = 4 * 2**20
 """Bytes under way that a server close by needs, and at least those of any transfer that is alone."""
-MOST = 32 * 2**20
+MOST = 16 * 2**20
 """Bytes under way of one transfer, however far and fast."""
 _AHEAD = 200e6
 """Bytes a second that are reckoned with until the speed is known, up to half of ``MOST``."""
@@ -16,7 +16,7 @@ _SHORTEST = 0.001
 """Seconds; what comes within less says little of the speed."""
 
 
-UNDER_WAY = Buffers(32 * 2**20, least=2**19, most=MOST)
+UNDER_WAY = Buffers(MOST, least=2**19, most=MOST)
 """Those of this process."""
 
 
