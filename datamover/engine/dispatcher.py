@@ -181,6 +181,11 @@ class Dispatcher:
         self._unsure = True
         ends_at = self._monotonic() + self._queue.lease * RELIABLE
         groups = await self._queue.claim(bounds, room, self._spent)
+        if groups and self._monotonic() >= ends_at:
+            # The claim had to wait. By what is known here, others may have these by now.
+            ends_at = self._monotonic() + self._queue.lease * RELIABLE
+            ours = await self._queue.renew([group.leader for group in groups])
+            groups = [group for group in groups if _key(group.leader) in ours]
         self._unsure = False
         self._observer.claimed(len(groups))
         for group in groups:

@@ -62,6 +62,11 @@ class Lease:
     def parking(self) -> bool:
         return self.ending is Ending.PARKED
 
+    def check(self) -> None:
+        """Raise Parked where the lease is not held: whoever has it now may be past looking for what we leave."""
+        if not self.held:
+            raise Parked("the lease was lost; whoever holds it goes on")
+
     def extend(self, ends_at: float) -> None:
         """Take note of a renewal; ``ends_at`` is when it is no longer relied upon."""
         self._ends_at = ends_at

@@ -228,6 +228,7 @@ class _Story:
         digest, size = await self._pump_into(held, part, source, None)
         digests = await self._verified(digest, size, source.inspection)
         self._meter.stage = "placing"
+        self._lease.check()
         try:
             await self._order.place.put(
                 part,
@@ -243,6 +244,7 @@ class _Story:
         return self._brought(target, part, source.inspection, Content(size, digests), placed=True)
 
     async def _pump(self, part: str, source: Source, kept: Kept | None) -> tuple[Digest, int]:
+        self._lease.check()
         self._sink = sink = await self._order.place.write(part, offset=source.offset)
         return await self._pump_into(sink, part, source, kept)
 

@@ -305,7 +305,7 @@ SELECT pg_advisory_xact_lock_shared(hashtext('datamover.claim'));
 -- that one which is full, held or broken costs the others nothing. Within a priority the owners take turns. For one
 -- target jobs take turns: the older first, and none while another's file is on its way there (the older was retried).
 -- Looked for file by file, by the target's index: as an anti-join it is planned by what the tables held when they were
--- empty.
+-- empty. The lease counts from now on, and not from when this claim began to wait for another's end.
 WITH RECURSIVE lanes AS (
     (SELECT destination, owner, source_host FROM transfers
      WHERE state = 'PENDING' AND leader = index AND NOT paused
@@ -370,7 +370,7 @@ WITH RECURSIVE lanes AS (
 )
 UPDATE transfers t
 SET state = CASE WHEN j.archive IS NULL AND t.source_member IS NULL THEN 'IN_PROGRESS' ELSE 'PREPARING' END,
-    node = %(node)s, lease = t.lease + 1, lease_until = now() + %(lease)s * interval '1 second',
+    node = %(node)s, lease = t.lease + 1, lease_until = clock_timestamp() + %(lease)s * interval '1 second',
     attempt = t.attempt + 1, started_at = coalesce(t.started_at, now()), rate = 0,
     stage = 'connecting', traces = true
 FROM locked, jobs j

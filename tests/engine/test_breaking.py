@@ -11,10 +11,12 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
 from datamover.engine import dispatcher
+from datamover.engine.lease import Lease
 from datamover.errors import ConnectFailed, InvalidState, Scope, Unavailable
 from datamover.jobs import work
-from datamover.jobs.database import Database
-from datamover.jobs.values import State
+from datamover.jobs.database import Cursor, Database
+from datamover.jobs.sql import Queries
+from datamover.jobs.values import State, Transfer
 from datamover.jobs.work import Group
 from tests.engine.rig import PATIENCE, Rig, file, parts, url
 from tests.servers import postgres
@@ -292,6 +294,48 @@ async def test_claim_whose_answer_was_lost(rig: Rig, web: Web, monkeypatch: pyte
     assert (await rig.store.files(job))[0].attempt == 2
     await rig.ended(running)
     assert (await rig.store.files(running))[0].attempt == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_claim_that_waits_for_longer_than_a_lease(rig: Rig, web: Web) -> None:
+    """What a claim took after it had waited for another's end is ours for a whole lease, and moved at once."""
+    await rig.engine(lease=2.0)
+    web.route("/f", File(b"f", etag='"1"'))
+
+    async def claim_in_front(cursor: Cursor) -> int:
+        await cursor.execute(Queries.load()["serialise_claims"])
+        job = await rig.ask(file(url(f"{web.url}/f"), "archive", "f"))
+        await deferLater(reactor, 2.2)
+        return job
+
+    job = await rig.database.transaction(claim_in_front)
+    record = await rig.ended(job)
+
+    assert record.state is State.COMPLETED
+    assert (await rig.store.files(job))[0].attempt == 1
+
+
+@pytest.mark.parametrize("size", [1, 64 * MIB])
+@pytest_twisted.ensureDeferred
+async def test_lease_lost_before_the_part_file(
+    rig: Rig, web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """A node that has lost its lease by then makes no part file: whoever has it may have looked for those already."""
+    made: list[Lease] = []
+
+    def lost(leader: Transfer, ends_at: float, monotonic: Callable[[], float]) -> Lease:
+        made.append(Lease(leader, monotonic() - 1.0, monotonic))
+        return made[-1]
+
+    monkeypatch.setattr(dispatcher, "Lease", lost)
+    monkeypatch.setattr(dispatcher, "POLL", 600.0)  # It learns of it by itself.
+    engine = await rig.engine(lease=600.0)
+    web.route("/f", File(BIG[:size], etag='"1"'))
+    await rig.ask(file(url(f"{web.url}/f"), "archive", "f"))
+    await until(lambda: made and not engine.dispatcher.active)
+
+    assert web.requests
+    assert not list((tmp_path / "archive").rglob("*"))
 
 
 @pytest.mark.parametrize("how", ["fails", "is cancelled", "is retried"])

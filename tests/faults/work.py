@@ -191,7 +191,7 @@ class Work:
         """Assert that nothing is left: no part file, nothing staged, no lease."""
         until(lambda: not self.cluster.sql("SELECT id FROM transfers WHERE node IS NOT NULL"), "all leases ended")
         until(lambda: not self.cluster.staged(), f"nothing staged: {self.cluster.staged()}")
-        assert not self.cluster.parts()
+        assert self.cluster.parts() == []
 
     def _check_content(self, asked: Asked) -> None:
         digests = asked.digests()
