@@ -13,7 +13,8 @@ from urllib.parse import parse_qs, unquote, urlencode
 
 from datamover.api.context import Caller
 from datamover.errors import NotPermitted, RequestError, RequestTooLarge
-from datamover.jobs.request_files import Rules, Targets, is_array, place_source, told, url_source
+from datamover.jobs.request_files import Rules, is_array, place_source, told, url_source
+from datamover.jobs.targets import Targets
 from datamover.jobs.values import DatasetSource, Naming, NewFile, NewJob, Overwrite, SourceRef
 from datamover.registry.destinations import Registry
 from datamover.registry.paths import check_path, is_into

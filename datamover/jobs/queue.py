@@ -224,7 +224,7 @@ class Queue:
             return await self._naming.add((transfer.id, leader.lease, target))
         except UniqueViolation:
             raise DestinationExists(
-                f"another file of this job is called {target!r} too: give the files paths of their own"
+                f"another file of this job is, or is to be, called {target!r} too: give the files paths of their own"
             ) from None
 
     async def _set_targets(self, named: Sequence[_Named]) -> Sequence[bool | Failure]:

@@ -7,13 +7,12 @@ business of ``datamover.jobs.requests``.
 import json
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from datamover.errors import InvalidRequest, NotPermitted, RequestError, UnknownDestination, UnsupportedScheme
 from datamover.jobs.request_datasets import SCHEMES, Datasets, check_expectations
-from datamover.jobs.values import Checksum, DatasetSource, Naming, NewFile, PlaceSource, SourceRef, UrlSource
-from datamover.protocols.http.names import path_name
+from datamover.jobs.values import Checksum, Naming, NewFile, PlaceSource, SourceRef, UrlSource
 from datamover.registry.paths import check_path, is_into
 from datamover.registry.urls import WebUrl, shown
 
@@ -48,42 +47,6 @@ class Rules:
 def located(error: RequestError, where: str) -> RequestError:
     """Return the same error with ``where`` before its message."""
     return type(error)(f"{where}: {error.message}")
-
-
-@dataclass(slots=True)
-class Targets:
-    """Where the files of one job go, as far as it is known before they are looked at: no two to the same name."""
-
-    shared: bool = False
-    """The files go into one archive; that they share its path is right."""
-    _seen: dict[tuple[str, str], str] = field(default_factory=dict)
-
-    def add(self, file: NewFile, where: str) -> None:
-        """Take note of a file; raises InvalidRequest where another has its target."""
-        target = None if self.shared else known_target(file)
-        if target is None:
-            return
-        other = self._seen.setdefault((file.destination, target), where)
-        if other != where:
-            raise InvalidRequest(
-                f"{where} and {other} have the same target {target!r} at destination {file.destination!r}"
-            )
-
-
-def known_target(file: NewFile) -> str | None:
-    """Return the path that a file will have, None where only its source can tell."""
-    if file.naming is Naming.EXACT:
-        return file.path
-    if file.naming is Naming.PROBE:
-        return None
-    if isinstance(file.source, PlaceSource):
-        name = file.source.path.rpartition("/")[2]
-    elif isinstance(file.source, DatasetSource):
-        return None
-    else:
-        url = WebUrl.parse(file.source.url)
-        name = path_name(url.path) if url.query is None else ""
-    return f"{file.path}/{name}".lstrip("/") if name else None
 
 
 def check_file(item: Mapping[str, Any], where: str, archive: str | None, rules: Rules) -> NewFile:

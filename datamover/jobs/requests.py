@@ -15,7 +15,6 @@ from datamover.errors import InvalidRequest, RequestError, RequestTooLarge
 from datamover.jobs.request_files import (
     FILE_KEYS,
     Rules,
-    Targets,
     canonical,
     check_file,
     is_array,
@@ -25,6 +24,7 @@ from datamover.jobs.request_files import (
     told,
     whole,
 )
+from datamover.jobs.targets import Targets
 from datamover.jobs.values import NewFile, NewJob, Overwrite
 
 T = TypeVar("T")

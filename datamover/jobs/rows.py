@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
+from datamover.jobs.targets import known_target
 from datamover.jobs.values import (
     Checkpoint,
     Checksum,
@@ -73,7 +74,7 @@ def file_parameters(job: NewJob, cipher: Seal) -> Iterator[dict[str, Any]]:
             "path": file.path,
             "naming": file.naming.value,
             **_given(
-                target=file.path if _known(job, index, file) else None,
+                target=_target(job, index, file),
                 checksum=str(file.checksum) if file.checksum else None,
                 expected_size=file.size,
             ),
@@ -116,8 +117,10 @@ def _leader(job: NewJob, index: int, file: NewFile) -> int:
     return index - file.source.member if isinstance(file.source, DatasetSource) else index
 
 
-def _known(job: NewJob, index: int, file: NewFile) -> bool:
-    return file.naming is Naming.EXACT and (not job.archive or index == 0)
+def _target(job: NewJob, index: int, file: NewFile) -> str | None:
+    if not job.archive:
+        return known_target(file)
+    return file.path if index == 0 and file.naming is Naming.EXACT else None
 
 
 def _source_columns(source: SourceRef, cipher: Seal) -> dict[str, Any]:

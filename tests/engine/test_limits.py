@@ -228,6 +228,26 @@ async def test_same_target_retried(rig: Rig, tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_same_target_expected(rig: Rig, web: Web, tmp_path: Path) -> None:
+    """A file of which the URL tells the name waits for another job's file of that name without being asked for."""
+    doors = Doors(rig)
+    for name in "ab":
+        web.route(f"/{name}/same", File(name.encode(), etag='"1"'))
+    await rig.engine(max_active=1)
+    asked = [
+        await rig.ask(file(url(f"{web.url}/{name}/same"), "wide", "in", Naming.INTO), overwrite=Overwrite.ALWAYS)
+        for name in "ab"
+    ]
+    await until(lambda: doors.standing)
+    await _second_engine_waits(rig, doors, asked[1], asked[0])
+    assert {request.path for request in web.requests} == {"/a/same"}
+    doors.let_in(stay_open=True)
+    for job in asked:
+        await rig.ended(job)
+    assert (tmp_path / "wide/in/same").read_text() == "b"
+
+
+@pytest_twisted.ensureDeferred
 async def test_same_target_found_late(rig: Rig, web: Web, tmp_path: Path) -> None:
     """What only the source's answer names waits for another job's file of that name, once it is known."""
     doors = Doors(rig)

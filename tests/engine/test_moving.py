@@ -143,6 +143,41 @@ async def test_many_files_of_one_job(rig: Rig, web: Web, tmp_path: Path) -> None
 
 
 @pytest_twisted.ensureDeferred
+async def test_name_is_expected_before_it_is_told(rig: Rig, web: Web, tmp_path: Path) -> None:
+    """The path that a URL promises is told from the beginning; a file that its server calls otherwise goes by that."""
+    disposition = [("Content-Disposition", 'attachment; filename="b.csv"')]
+    web.route("/in/a.csv", File(b"a", etag='"1"', headers=disposition))
+
+    await rig.store.hold("archive", "not yet")
+    job = await rig.ask(file(url(f"{web.url}/in/a.csv"), "archive", "d", Naming.INTO))
+    expected = (await rig.store.files(job))[0].path
+    await rig.store.release("archive")
+    await rig.ended(job)
+
+    assert expected == "d/a.csv"
+    assert (await rig.store.files(job))[0].path == "d/b.csv"
+    assert [path.name for path in (tmp_path / "archive/d").iterdir()] == ["b.csv"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_name_that_another_file_is_expected_to_have(rig: Rig, web: Web, tmp_path: Path) -> None:
+    """A file that turns out to be called as another of the job promises to be gives way to it, whichever is first."""
+    disposition = [("Content-Disposition", 'attachment; filename="a.csv"')]
+    web.route("/b", File(b"b", etag='"1"', headers=disposition))
+    web.route("/a.csv", File(b"a", etag='"1"'))
+
+    job, files = await rig.moved(
+        *(file(url(f"{web.url}/{name}"), "archive", "d", Naming.INTO) for name in ("b", "a.csv")),
+        overwrite=Overwrite.ALWAYS,
+    )
+
+    assert job.state is State.PARTIAL
+    assert files[0].error is not None
+    assert files[0].error["code"] == "DESTINATION_EXISTS"
+    assert (tmp_path / "archive/d/a.csv").read_bytes() == b"a"
+
+
+@pytest_twisted.ensureDeferred
 async def test_two_files_of_one_name(rig: Rig, web: Web, tmp_path: Path) -> None:
     """Two files of a job whose servers give them the same name do not land on each other."""
     web.route("/a/f.csv", File(b"a", etag='"1"'))
