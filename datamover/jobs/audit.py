@@ -106,12 +106,12 @@ class AuditStore:
 
     async def read(self, *, after: int = 0, limit: int = 100) -> list[Entry]:
         """Return what comes after a cursor, in order."""
-        found = await self._database.fetch(self._queries["read_audit"], {"after": after, "limit": limit})
+        found = await self._database.read(self._queries["read_audit"], {"after": after, "limit": limit})
         return [_entry(row) for row in found]
 
     async def newest(self, limit: int) -> list[Entry]:
         """Return the newest, the last of them last."""
-        found = await self._database.fetch(self._queries["read_newest_audit"], {"limit": limit})
+        found = await self._database.read(self._queries["read_newest_audit"], {"limit": limit})
         return [_entry(row) for row in reversed(found)]
 
 

@@ -49,6 +49,8 @@ IDLE_TIMEOUT = 10.0
 OLDEST = 14
 """The oldest major version of PostgreSQL that has what queries.sql needs."""
 
+_BEGIN = b"BEGIN"
+_APART = b"\n;\n"
 _SLICE = 2000
 """Rows read, or elements encoded, between two turns of the reactor."""
 _NETWORK = {
@@ -138,10 +140,12 @@ class Connection:
         self._waiting: list[Deferred[None]] = []
         self._dropped = False
         self._prepared: set[str] = set()
-        self._opening = ""
+        self._ahead: list[bytes] = []
+        """Statements that leave with the next one, as text."""
+        self._alone = False
         self._endless = False
         self.begun = False
-        """Whether a statement of the present transaction has been done."""
+        """Whether a statement of the present transaction may have been done."""
 
     async def connect(self, dsn: str) -> None:
         """Connect and set the session up, within ``CONNECT_TIMEOUT``; cancelling drops the connection.
@@ -198,9 +202,13 @@ class Connection:
         for waiter in waiting:
             waiter.callback(None)
 
-    def begin(self) -> None:
-        """Have the next statement begin a transaction: the server is told of both at once."""
-        self._opening = "BEGIN; "
+    def begin(self, *, alone: bool = False) -> None:
+        """Have the next statement begin a transaction: the server is told of both at once.
+
+        Or let the next one, ``alone``, be all that there is: the server needs no word of that.
+        """
+        self._ahead = [] if alone else [_BEGIN]
+        self._alone = alone
         self._endless = False
         self.begun = False
 
@@ -217,6 +225,14 @@ class Connection:
         """
         (await self._run(sql, params)).close()
 
+    async def post(self, sql: str, params: Parameters = None) -> None:
+        """Have a statement leave with the next one, or with the commit, before it; its rows are forgotten.
+
+        Whoever sends that one is told what this one met.
+        """
+        text = await self._known(sql)
+        self._ahead.append(self._text(text, await self._encode(params)))
+
     async def fetch(self, sql: str, params: Parameters = None) -> list[Row]:
         """Run one statement and return its rows; otherwise like ``execute``."""
         cursor = await self._run(sql, params)
@@ -231,9 +247,10 @@ class Connection:
 
     async def commit(self) -> None:
         """Commit. Raises Unavailable, saying so, when the connection is lost before the server has answered."""
-        if self._opening:
-            self._opening = ""
+        if self._alone or self._ahead == [_BEGIN]:
+            self._ahead = []
             return
+        self.begun = True
         try:
             cursor = await self._run("COMMIT")
         except Unavailable as error:
@@ -248,7 +265,7 @@ class Connection:
 
     async def settle(self) -> None:
         """Wait for a statement whose caller has gone, and roll back what is open; drop the connection if that fails."""
-        self._opening = ""
+        self._ahead = []
         if self._statement is not None:
             await _shield(self._statement)
         if not self.closed and self._link.get_transaction_status() != psycopg2.extensions.TRANSACTION_STATUS_IDLE:
@@ -258,22 +275,40 @@ class Connection:
                 self.close()
 
     async def _run(self, sql: str, params: Parameters = None) -> Any:
-        if isinstance(sql, Prepared):
-            if sql.name not in self._prepared:
-                known = partial(self._prepared.add, sql.name)
-                (await self._send(sql.preparation, None, known)).close()
-            sql = sql.execution
-        return await self._send(sql, await self._encode(params))
+        text = await self._known(sql)
+        return await self._send(text, await self._encode(params))
+
+    async def _known(self, sql: str) -> str:
+        """Return the text to send; a statement to be prepared is, where this connection's server does not know it."""
+        if not isinstance(sql, Prepared):
+            return sql
+        if sql.name not in self._prepared:
+            known = partial(self._prepared.add, sql.name)
+            (await self._send(sql.preparation, None, known)).close()
+        return sql.execution
+
+    def _text(self, sql: str, params: Parameters) -> bytes:
+        link = self._link.pollable()
+        if link is None or link.closed:
+            raise Unavailable(AWAY)
+        with link.cursor() as cursor:
+            return bytes(cursor.mogrify(sql, params))
 
     async def _send(self, sql: str, params: Parameters, done: Callable[[], None] | None = None) -> Any:
-        """Run one statement as it stands; ``done`` is called when the server has, even if the caller was cancelled."""
+        """Run one statement as it stands, after those that leave with it.
+
+        ``done`` is called when the server has done it, even if the caller was cancelled.
+        """
         if self._statement is not None or self.closed:
             raise Unavailable(AWAY)
-        sql, self._opening = self._opening + sql, ""
+        text: str | bytes = sql
+        if self._ahead:
+            text, params = _APART.join([*self._ahead, self._text(sql, params)]), None
+            self._ahead = []
         cursor = self._link.cursor()
         # libpq may drop its socket while sending; the reactor must not be watching it then.
         self._reactor.removeReader(self._link)
-        self._statement = statement = cursor.execute(sql, params)
+        self._statement = statement = cursor.execute(text, params)
         statement.addCallbacks(self._finish, self._fail)
         if not self._endless:
             hurry = self._reactor.callLater(ANSWER_TIMEOUT, self.close)

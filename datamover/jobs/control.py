@@ -27,15 +27,15 @@ class JobControl:
         """Cancel what has not ended; running transfers end soon after. Raises UnknownJob and InvalidState."""
 
         async def do(cursor: Cursor) -> None:
-            await cursor.execute(self._queries["serialise_claims"])
+            await cursor.post(self._queries["serialise_claims"])
             state = State((await self._locked(cursor, id, owner))["state"])
             if state is State.CANCELLED:
                 return
             self._check_unfinished(id, state, "cancelled")
-            await cursor.execute(self._queries["mark_cancelled"], {"job": id})
+            await cursor.post(self._queries["mark_cancelled"], {"job": id})
             waiting = await cursor.fetch(self._queries["cancel_waiting"], {"job": id})
-            await cursor.execute(self._queries["cancel_running"], {"job": id})
-            await cursor.execute(self._queries["count_cancelled"], {"job": id, "files": len(waiting)})
+            await cursor.post(self._queries["cancel_running"], {"job": id})
+            await cursor.post(self._queries["count_cancelled"], {"job": id, "files": len(waiting)})
             ended = await cursor.fetch(self._queries["finish_jobs"], {"jobs": [id]})
             if ended:
                 await self._tell(cursor, id, "cancelled", {"status": "CANCELLED"})
@@ -47,7 +47,7 @@ class JobControl:
         """Take a job out of the queue; running transfers stop at their next good moment. Raises as ``cancel_job``."""
 
         async def do(cursor: Cursor) -> None:
-            await cursor.execute(self._queries["serialise_claims"])
+            await cursor.post(self._queries["serialise_claims"])
             locked = await self._locked(cursor, id, owner)
             self._check_unfinished(id, State(locked["state"]), "paused")
             if locked["cancelled"]:
@@ -79,7 +79,7 @@ class JobControl:
             failed = await cursor.fetch(self._queries["retry_failed"], {"job": id})
             if not failed:
                 raise InvalidState(f"no file of job {id} failed: what is missing was stopped, ask for it again")
-            await cursor.execute(self._queries["reopen_job"], {"job": id, "files": len(failed)})
+            await cursor.post(self._queries["reopen_job"], {"job": id, "files": len(failed)})
             await self._tell(cursor, id, "retrying", {"by": "client", "files": len(failed)})
             await self._notify(cursor, news.WORK)
 
@@ -107,7 +107,7 @@ class JobControl:
         """End a hold, and forget what failed there."""
 
         async def do(cursor: Cursor) -> None:
-            await cursor.execute(self._queries["release"], {"name": place_side(destination)})
+            await cursor.post(self._queries["release"], {"name": place_side(destination)})
             await self._notify(cursor, news.WORK)
 
         await self._database.transaction(do)
@@ -132,7 +132,7 @@ class JobControl:
     async def _set_paused(self, cursor: Cursor, job: int, paused: bool) -> bool:
         changed = await cursor.fetch(self._queries["pause_job"], {"job": job, "paused": paused})
         if changed:
-            await cursor.execute(self._queries["pause_transfers"], {"job": job, "paused": paused})
+            await cursor.post(self._queries["pause_transfers"], {"job": job, "paused": paused})
         return bool(changed)
 
     async def _locked(self, cursor: Cursor, job: int, owner: str | None) -> Row:
@@ -157,7 +157,7 @@ class JobControl:
 
     async def _tell(self, cursor: Cursor, job: int, kind: str, details: Mapping[str, Any]) -> None:
         event = {"job": job, "file": None, "kind": kind, "details": Json(dict(details))}
-        await cursor.execute(self._queries["insert_event"], event)
+        await cursor.post(self._queries["insert_event"], event)
 
     async def _notify(self, cursor: Cursor, word: str) -> None:
-        await cursor.execute(self._queries["notify"], {"news": word})
+        await cursor.post(self._queries["notify"], {"news": word})

@@ -13,6 +13,13 @@ class Cursor:
         """Run one statement. Raises Unavailable and psycopg2's errors for what the statement itself did wrong."""
         await self._connection.execute(sql, params)
 
+    async def post(self, sql: str, params: Parameters = None) -> None:
+        """Have one statement done on the way of the next one, or of the commit, right before it: no way of its own.
+
+        Its rows are forgotten. What it does wrong is raised by the next one, or by the transaction.
+        """
+        await self._connection.post(sql, params)
+
     async def fetch(self, sql: str, params: Parameters = None) -> list[Row]:
         """Run one statement and return its rows: times aware and in UTC, bytea as bytes, jsonb decoded."""
         return await self._connection.fetch(sql, params)

@@ -154,6 +154,10 @@ class Database:
             await deferLater(self._reactor, 0.01 * 2**turn)
         raise AssertionError("not reached")
 
+    async def read(self, sql: str, params: Parameters = None) -> list[Row]:
+        """Run one statement that changes nothing, and return its rows; raises what ``transaction`` does."""
+        return await self._attempt(lambda cursor: cursor.fetch(sql, params), alone=True)
+
     async def fetch(self, sql: str, params: Parameters = None) -> list[Row]:
         """Run one statement in a transaction of its own and return its rows."""
         return await self.transaction(lambda cursor: cursor.fetch(sql, params))
@@ -166,14 +170,14 @@ class Database:
         """Run one statement in a transaction of its own."""
         await self.transaction(lambda cursor: cursor.execute(sql, params))
 
-    async def _attempt(self, work: Callable[[Cursor], Awaitable[Result]]) -> Result:
-        connection, reused = await self._begin()
+    async def _attempt(self, work: Callable[[Cursor], Awaitable[Result]], *, alone: bool = False) -> Result:
+        connection, reused = await self._begin(alone=alone)
         try:
             return await self._run(connection, work)
         except Unavailable:  # Of one that died in the pool nothing was done: a new one does as well.
             if connection.begun or not (reused and connection.closed):
                 raise
-        return await self._run((await self._begin(new=True))[0], work)
+        return await self._run((await self._begin(new=True, alone=alone))[0], work)
 
     async def _run(self, connection: Connection, work: Callable[[Cursor], Awaitable[Result]]) -> Result:
         try:
@@ -188,7 +192,7 @@ class Database:
         self._release(connection)
         return result
 
-    async def _begin(self, *, new: bool = False) -> tuple[Connection, bool]:
+    async def _begin(self, *, new: bool = False, alone: bool = False) -> tuple[Connection, bool]:
         """Return a connection that begins a transaction with its next statement, and whether it is from the pool."""
         await self._wait()
         reused = None if new else self._take()
@@ -197,7 +201,7 @@ class Database:
         except BaseException:
             self._release(None)
             raise
-        connection.begin()
+        connection.begin(alone=alone)
         return connection, reused is not None
 
     async def _recycle(self, connection: Connection) -> None:

@@ -77,7 +77,7 @@ class Notices:
             "kind": kind,
             "details": Json({"attempt": notice.attempt, **details}),
         }
-        await cursor.execute(self._queries["insert_event"], event)
+        await cursor.post(self._queries["insert_event"], event)
 
 
 def _fence(notice: Notice) -> dict[str, Any]:

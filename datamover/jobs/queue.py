@@ -95,7 +95,7 @@ class Queue:
         most = bounds.bytes_per_day()
         if not most:
             return []
-        found = await self._database.fetch(self._queries["read_moved"], {"owners": list(most)})
+        found = await self._database.read(self._queries["read_moved"], {"owners": list(most)})
         return [row["owner"] for row in found if row["bytes"] >= most[row["owner"]]]
 
     async def claim(self, bounds: Bounds, room: int, spent: Sequence[str] = ()) -> list[Group]:
@@ -105,7 +105,7 @@ class Queue:
         """
 
         async def take(cursor: Cursor) -> list[Group]:
-            await cursor.execute(self._queries["serialise_claims"])
+            await cursor.post(self._queries["serialise_claims"])
             found = await cursor.fetch(
                 self._queries["claim"],
                 {
@@ -128,8 +128,8 @@ class Queue:
             staged = [leader for leader in leaders if leader.staged]
             keys = {"jobs": [one.job for one in staged], "leaders": [one.index for one in staged]}
             if staged:
-                await cursor.execute(self._queries["start_members"], keys)
-            await cursor.execute(self._queries["start_jobs"], {"jobs": sorted({one.job for one in leaders})})
+                await cursor.post(self._queries["start_members"], keys)
+            await cursor.post(self._queries["start_jobs"], {"jobs": sorted({one.job for one in leaders})})
             groups = [await whole(cursor, leader, self._cipher) for leader in leaders]
             await self._tell(cursor, [(one.job, one.index, started(one)) for one in leaders])
             return sorted(groups, key=lambda group: (group.leader.job, group.leader.index))
@@ -144,7 +144,7 @@ class Queue:
             if not expired:
                 return 0
             jobs = sorted({row["job"] for row in expired})
-            await cursor.execute(self._queries["lock_jobs"], {"jobs": jobs})
+            await cursor.post(self._queries["lock_jobs"], {"jobs": jobs})
             released = await cursor.fetch(
                 self._queries["release_expired"], {"transfers": [row["id"] for row in expired]}
             )
@@ -157,7 +157,7 @@ class Queue:
         """Hand back groups at once, with the checkpoints that were written."""
 
         async def do(cursor: Cursor) -> None:
-            await cursor.execute(self._queries["lock_jobs"], {"jobs": sorted({one.job for one in held})})
+            await cursor.post(self._queries["lock_jobs"], {"jobs": sorted({one.job for one in held})})
             await self._released(cursor, await cursor.fetch(self._queries["park"], self._fence(held)))
 
         if held:
@@ -171,11 +171,11 @@ class Queue:
 
         async def do(cursor: Cursor) -> int:
             # A claim whose connection was lost may still be about to be committed: until then it has this lock.
-            await cursor.execute(self._queries["serialise_claims"])
+            await cursor.post(self._queries["serialise_claims"])
             found = await cursor.fetch(self._queries["read_own"], {"node": self._node})
             lost = [row for row in found if (row["id"], row["lease"]) not in running]
             if lost:
-                await cursor.execute(self._queries["lock_jobs"], {"jobs": sorted({row["job"] for row in lost})})
+                await cursor.post(self._queries["lock_jobs"], {"jobs": sorted({row["job"] for row in lost})})
                 held = {"transfers": [row["id"] for row in lost], "leases": [row["lease"] for row in lost]}
                 await self._released(cursor, await cursor.fetch(self._queries["park"], {"node": self._node, **held}))
             return len(lost)
@@ -184,14 +184,14 @@ class Queue:
 
     async def _released(self, cursor: Cursor, released: Sequence[rows.Row]) -> None:
         keys = {"jobs": [row["job"] for row in released], "leaders": [row["index"] for row in released]}
-        await cursor.execute(self._queries["release_members"], keys)
+        await cursor.post(self._queries["release_members"], keys)
         jobs = sorted({row["job"] for row in released if row["cancelling"]})
         for job in jobs:
             cancelled = await cursor.fetch(self._queries["cancel_waiting"], {"job": job})
-            await cursor.execute(self._queries["count_cancelled"], {"job": job, "files": len(cancelled)})
+            await cursor.post(self._queries["count_cancelled"], {"job": job, "files": len(cancelled)})
             await self._tell(cursor, [(job, row["index"], Remark("cancelled")) for row in cancelled])
         await self._finish(cursor, jobs)
-        await cursor.execute(self._queries["notify"], {"news": news.WORK})
+        await cursor.post(self._queries["notify"], {"news": news.WORK})
 
     # Holding it -----------------------------------------------------------------------------------------------
 
@@ -202,12 +202,12 @@ class Queue:
 
     async def stopping(self) -> dict[tuple[int, int], Word | None]:
         """Return (id, lease) of the groups that this node is to stop, and why."""
-        found = await self._database.fetch(self._queries["read_stopping"], {"node": self._node})
+        found = await self._database.read(self._queries["read_stopping"], {"node": self._node})
         return {(row["id"], row["lease"]): word(row) for row in found}
 
     async def shares(self) -> dict[str, tuple[int, int]]:
         """Return how many groups are active at each destination: of this node, and of all."""
-        found = await self._database.fetch(self._queries["read_shares"], {"node": self._node})
+        found = await self._database.read(self._queries["read_shares"], {"node": self._node})
         return {row["destination"]: (row["here"], row["everywhere"]) for row in found}
 
     async def progress(self, progress: Sequence[Progress]) -> None:
@@ -232,7 +232,7 @@ class Queue:
         parameters = {"transfers": ids, "leases": leases, "targets": targets, "node": self._node}
 
         async def unhindered(cursor: Cursor) -> set[int]:
-            await cursor.execute(self._queries["let_claims_end"])
+            await cursor.post(self._queries["let_claims_end"])
             found = await cursor.fetch(self._queries["read_unhindered"], {"transfers": ours})
             return {row["id"] for row in found}
 
@@ -262,11 +262,11 @@ class Queue:
 
     async def _advance(self, leader: Transfer, query: str, parameters: Mapping[str, Any]) -> bool:
         async def do(cursor: Cursor) -> bool:
-            await cursor.execute(self._queries["lock_jobs"], {"jobs": [leader.job]})
+            await cursor.post(self._queries["lock_jobs"], {"jobs": [leader.job]})
             fence = {"transfer": leader.id, "node": self._node, "lease": leader.lease}
             found = await cursor.fetch(self._queries[query], {**fence, **parameters})
             if found:
-                await cursor.execute(self._queries["job_moves_on"], {"job": leader.job})
+                await cursor.post(self._queries["job_moves_on"], {"job": leader.job})
             return bool(found)
 
         return await self._database.transaction(do)
@@ -278,7 +278,7 @@ class Queue:
 
         async def do(cursor: Cursor) -> None:
             jobs = sorted({one.leader.job for one in outcomes})
-            await cursor.execute(self._queries["lock_jobs"], {"jobs": jobs})
+            await cursor.post(self._queries["lock_jobs"], {"jobs": jobs})
             leaders = [one.leader for one in outcomes]
             ours = {
                 row["id"]: row["now"] for row in await cursor.fetch(self._queries["lock_held"], self._fence(leaders))
@@ -288,7 +288,7 @@ class Queue:
                 return
             now = ours[held[0].leader.id]
             columns = Json([outcome_columns(one, now) for one in held])
-            await cursor.execute(self._queries["settle"], {"outcomes": columns})
+            await cursor.post(self._queries["settle"], {"outcomes": columns})
             await self._tell(
                 cursor,
                 [
@@ -308,29 +308,29 @@ class Queue:
         stopped = {one.leader.job for one in held if one.state is State.FAILED and one.leader.stop_on_failure}
         for job in sorted(stopped):
             waiting = await cursor.fetch(self._queries["cancel_waiting"], {"job": job})
-            await cursor.execute(self._queries["cancel_running"], {"job": job})
-            await cursor.execute(self._queries["count_cancelled"], {"job": job, "files": len(waiting)})
+            await cursor.post(self._queries["cancel_running"], {"job": job})
+            await cursor.post(self._queries["count_cancelled"], {"job": job, "files": len(waiting)})
             await self._tell(cursor, [(job, row["index"], Remark("cancelled")) for row in waiting])
-            await cursor.execute(self._queries["notify"], {"news": news.STOP})
+            await cursor.post(self._queries["notify"], {"news": news.STOP})
 
     async def _note_sides(self, cursor: Cursor, held: Sequence[Outcome]) -> None:
         """Have the breakers know who failed for everyone, and where something went well."""
         broken, mended = judge(held)
         if broken:
             found = [{"name": name, "error": broken[name]} for name in sorted(broken)]
-            await cursor.execute(self._queries["note_sides"], {"news": Json(found), **self._breaker})
+            await cursor.post(self._queries["note_sides"], {"news": Json(found), **self._breaker})
         if mended:
-            await cursor.execute(self._queries["mend_sides"], {"names": sorted(mended)})
+            await cursor.post(self._queries["mend_sides"], {"names": sorted(mended)})
 
     async def _finish(self, cursor: Cursor, jobs: Sequence[int]) -> None:
         for row in await cursor.fetch(self._queries["finish_jobs"], {"jobs": list(jobs)}) if jobs else ():
             kind = {"CANCELLED": "cancelled", "COMPLETED": "completed"}.get(row["state"], "failed")
             await self._tell(cursor, [(row["id"], None, Remark(kind, {"status": row["state"]}))])
-            await cursor.execute(self._queries["notify"], {"news": news.ended(row["id"])})
+            await cursor.post(self._queries["notify"], {"news": news.ended(row["id"])})
 
     async def _tell(self, cursor: Cursor, events: Sequence[tuple[int, int | None, Remark]]) -> None:
         told = [{"job": job, "file": file, "kind": one.kind, "details": dict(one.details)} for job, file, one in events]
-        await cursor.execute(self._queries["insert_events"], {"events": Json(told)})
+        await cursor.post(self._queries["insert_events"], {"events": Json(told)})
 
     def _fence(self, held: Sequence[Transfer]) -> dict[str, Any]:
         return {

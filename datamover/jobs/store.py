@@ -132,7 +132,7 @@ class JobStore(JobControl):
             job = jobs[position]
             if job.notify is not None:
                 notice = rows.notice_parameters(id_, job.owner, job.notify, self._cipher)
-                await cursor.execute(self._queries["insert_notice"], notice)
+                await cursor.post(self._queries["insert_notice"], notice)
         return made
 
     async def _check_queue(self, owner: str, more: int) -> None:
@@ -156,7 +156,7 @@ class JobStore(JobControl):
         """
         began, before, self._recount = self._clock.seconds(), self._since.copy(), inf
         try:
-            found = await self._database.fetch(self._queries["read_queued"])
+            found = await self._database.read(self._queries["read_queued"])
         finally:
             now = self._clock.seconds()
             self._recount = now + max(POLL, COUNTING * (now - began))
@@ -189,7 +189,7 @@ class JobStore(JobControl):
 
     async def job(self, id: int, owner: str | None = None) -> JobRecord:
         """Return one job; raises UnknownJob."""
-        found = await self._database.fetch(*listing.query(ids=[id], owner=owner)) if 0 < id <= MOST_IDS else []
+        found = await self._database.read(*listing.query(ids=[id], owner=owner)) if 0 < id <= MOST_IDS else []
         if not found:
             await self._refuse(self._database, id, owner)
         record = rows.job(found[0])
@@ -209,7 +209,7 @@ class JobStore(JobControl):
         """Return a job's files in the order of the request; raises UnknownJob."""
         await self.job(id, owner)
         parameters = {"job": id, "state": state.value if state else None, "offset": offset, "limit": limit}
-        return [rows.file(row) for row in await self._database.fetch(self._queries["read_files"], parameters)]
+        return [rows.file(row) for row in await self._database.read(self._queries["read_files"], parameters)]
 
     async def jobs(
         self,
@@ -222,7 +222,7 @@ class JobStore(JobControl):
         limit: int = 100,
     ) -> list[JobRecord]:
         """Return jobs, newest first; ``before`` is the id that the page before ended with."""
-        found = await self._database.fetch(
+        found = await self._database.read(
             *listing.query(owner=owner, state=state, label=label, destination=destination, before=before, limit=limit)
         )
         return [rows.job(row) for row in found]
@@ -255,7 +255,7 @@ class JobStore(JobControl):
         parameters = {"owner": owner, "after": after, "job": job, "limit": limit}
         ends = self._clock.seconds() + timeout
         while True:
-            found = await self._database.fetch(self._queries["read_events"], parameters)
+            found = await self._database.read(self._queries["read_events"], parameters)
             left = ends - self._clock.seconds()
             if found or left <= 0:
                 return [rows.event(row) for row in found]
@@ -263,28 +263,28 @@ class JobStore(JobControl):
 
     async def queue(self) -> list[dict[str, Any]]:
         """Return destination, pending, active and rate (bytes a second) of every destination with unfinished work."""
-        return await self._database.fetch(self._queries["read_queue"])
+        return await self._database.read(self._queries["read_queue"])
 
     async def nodes(self) -> list[dict[str, Any]]:
         """Return name, roles, heartbeat_at, active and draining of the processes that are alive."""
-        return await self._database.fetch(self._queries["read_nodes"], {"lease": self._lease})
+        return await self._database.read(self._queries["read_nodes"], {"lease": self._lease})
 
     async def sides(self) -> list[dict[str, Any]]:
         """Return name, held, failures, closed_until and error of destinations and source hosts that are not open."""
-        return await self._database.fetch(self._queries["read_sides"])
+        return await self._database.read(self._queries["read_sides"])
 
     async def active(self, limit: int = 100) -> list[dict[str, Any]]:
         """Return the transfers that an engine is working on."""
-        found = await self._database.fetch(self._queries["read_active"], {"limit": limit})
+        found = await self._database.read(self._queries["read_active"], {"limit": limit})
         return [{**row, "source": rows.shown_source(row)} for row in found]
 
     async def rate(self) -> float:
         """Return the bytes a second of everything that moves."""
-        return float((await self._database.fetch(self._queries["read_rate"]))[0]["rate"])
+        return float((await self._database.read(self._queries["read_rate"]))[0]["rate"])
 
     async def ids_used(self) -> float:
         """Return the share of all job ids that were given."""
-        return float((await self._database.fetch(self._queries["read_newest_id"]))[0]["id"]) / MOST_IDS
+        return float((await self._database.read(self._queries["read_newest_id"]))[0]["id"]) / MOST_IDS
 
     # Changing one's mind --------------------------------------------------------------------------------------
 
@@ -317,12 +317,12 @@ class JobStore(JobControl):
 
     async def _waiting_for(self, job: int) -> str | None:
         parameters = {"job": job, "lease": self._lease, "counted": COUNTED}
-        found = await self._database.fetch(self._queries["read_waiting"], parameters)
+        found = await self._database.read(self._queries["read_waiting"], parameters)
         if not found:
             return None
         bounds, owner, moved = self._bounds(), found[0]["owner"], 0
         if bounds.quota(owner).bytes_per_day is not None:
-            moved = (await self._database.fetch(self._queries["read_moved"], {"owners": [owner]}))[0]["bytes"]
+            moved = (await self._database.read(self._queries["read_moved"], {"owners": [owner]}))[0]["bytes"]
         return waiting_for(found[0], bounds, moved)
 
     async def _word(self, seconds: float, words: set[str] | None) -> None:

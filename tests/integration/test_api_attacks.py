@@ -4,8 +4,10 @@ import socket
 import ssl
 import time
 from base64 import b64encode
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from http.client import HTTPConnection
 from itertools import chain, repeat
 from pathlib import Path
 from xmlrpc.client import Fault, loads
@@ -31,6 +33,8 @@ HEAD = b"POST /RPC2 HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/xml\r\n"
 EACH = 20
 """Connections that one address may have."""
 TOTAL = 30
+GUESSES = 10_000
+GUESSERS = 4
 
 
 @pytest_twisted.async_yield_fixture
@@ -316,31 +320,39 @@ async def test_too_many_over_tls(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_hundreds_of_bad_logins(tmp_path: Path) -> None:
+async def test_ten_thousand_bad_logins(tmp_path: Path) -> None:
     """Guessers find nothing and hold nobody up who has logged in before; others' first login gets its turn."""
     hasher = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
     clients = {name: Client(password_hash=hasher.hash(name)) for name in ("portal", "other")}
-    logins = Logins(clients, reactor, Failures(reactor.seconds, first=0.001, longest=0.01))
+    logins = Logins(clients, reactor, Failures(reactor.seconds, first=0.0005, longest=0.001))
     door = Door(config_of(tmp_path, clients=clients), logins=logins)
 
-    def login(name: str, password: str) -> bytes:
-        encoded = b64encode(f"{name}:{password}".encode()).decode()
-        return door.post(LIST, "Content-Type: text/xml", f"Authorization: Basic {encoded}")
+    def credentials(name: str, password: str) -> str:
+        return "Basic " + b64encode(f"{name}:{password}".encode()).decode()
 
-    def guess(guesser: int) -> set[int]:
-        statuses = set()
-        for number in range(100):
-            with connected(door, f"127.0.0.{10 + guesser % 2}") as connection:
-                statuses.add(told(answer(connection, login("portal", f"{guesser} {number}")))[0])
+    def login(name: str, password: str) -> bytes:
+        return door.post(LIST, "Content-Type: text/xml", f"Authorization: {credentials(name, password)}")
+
+    def guess(guesser: int) -> Counter[int]:
+        statuses: Counter[int] = Counter()
+        address = f"127.0.0.{10 + guesser % 2}"
+        with closing(HTTPConnection("127.0.0.1", door.port, timeout=WAIT, source_address=(address, 0))) as connection:
+            for number in range(GUESSES // GUESSERS):
+                headers = {"Content-Type": "text/xml", "Authorization": credentials("portal", f"{guesser} {number}")}
+                connection.request("POST", "/data_mover", LIST, headers)
+                answered = connection.getresponse()
+                answered.read()
+                statuses[answered.status] += 1
         return statuses
 
     try:
         assert told(await door.raw(login("portal", "portal")))[0] == 200
-        guesses = gatherResults([deferToThread(guess, guesser) for guesser in range(3)])
+        guesses = gatherResults([deferToThread(guess, guesser) for guesser in range(GUESSERS)])
         for _ in range(20):
             assert told(await door.raw(login("portal", "portal")))[0] == 200
         assert told(await door.raw(login("other", "other")))[0] == 200
-        assert await guesses == [{401}] * 3
+        assert sum(await guesses, Counter()) == {401: GUESSES}
+        assert told(await door.raw(login("portal", "portal")))[0] == 200
         assert not logins._waiting
     finally:
         await door.close()

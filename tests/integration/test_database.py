@@ -304,6 +304,94 @@ async def test_prepared(url: str) -> None:
         assert [row["name"] for row in await database.fetch("SELECT name FROM pg_prepared_statements")] == ["many"]
 
 
+_KEEP = "-- name: keep\n-- prepared: n integer\nINSERT INTO things VALUES (%(n)s); -- and no more"
+
+
+@pytest_twisted.ensureDeferred
+async def test_posted(url: str) -> None:
+    """What is posted is done in its order, with the next statement or the commit, and seen by what comes after it."""
+    keep = Queries(_KEEP)["keep"]
+    async with opened(url, 1) as database:
+        await database.execute("CREATE TABLE things (n integer)")
+
+        async def work(cursor: Cursor) -> list[Any]:
+            await cursor.post("INSERT INTO things VALUES (%s)", (1,))
+            await cursor.post(keep, {"n": 2})
+            found = await cursor.fetch("SELECT n, '100%' AS told FROM things ORDER BY n")
+            await cursor.post("UPDATE things SET n = n + %(more)s", {"more": 10})
+            await cursor.post(keep, {"n": 3})
+            return found
+
+        async def all_posted(cursor: Cursor) -> None:
+            await cursor.post("DELETE FROM things WHERE n = 3")
+
+        assert [row["n"] for row in await database.transaction(work)] == [1, 2]
+        await database.transaction(all_posted)
+        assert await database.fetch("SELECT n FROM things ORDER BY n") == [{"n": 11}, {"n": 12}]
+
+
+@pytest.mark.parametrize("followed", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_posted_in_vain(url: str, followed: bool) -> None:
+    """What a posted statement does wrong is raised by what it leaves with, and nothing is stored; nor if work fails."""
+    async with opened(url, 1) as database:
+        await database.execute("CREATE TABLE things (n integer PRIMARY KEY)")
+
+        async def wrong(cursor: Cursor) -> None:
+            await cursor.fetch("INSERT INTO things VALUES (1) RETURNING n")
+            await cursor.post("INSERT INTO things VALUES (1)")
+            await cursor.post("INSERT INTO things VALUES (2)")
+            if followed:
+                await cursor.fetch("SELECT 1")
+
+        async def refuse(cursor: Cursor) -> None:
+            await cursor.post("INSERT INTO things VALUES (3)")
+            raise ValueError("no")
+
+        with pytest.raises(psycopg2.errors.UniqueViolation):
+            await database.transaction(wrong)
+        with pytest.raises(ValueError, match="no"):
+            await database.transaction(refuse)
+        assert await count(database) == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_posted_and_lost(url: str) -> None:
+    """A connection lost under what leaves with the commit is not tried again: it may have been stored."""
+    async with opened(url, 1) as database, opened(url, 1) as killer:
+        await database.execute("CREATE TABLE things (n integer)")
+
+        async def work(cursor: Cursor) -> None:
+            await cursor.post("INSERT INTO things VALUES (1)")
+            await cursor.post("SELECT pg_sleep(20)")
+
+        committing = Deferred.fromCoroutine(database.transaction(work))
+        asleep = "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%pg_sleep%COMMIT' AND state = 'active'"
+
+        async def sleeps() -> bool:
+            return bool(await killer.fetch(asleep))
+
+        await until(sleeps)
+        await backends(killer)
+        with pytest.raises(Unavailable, match="may or may not be stored"):
+            await committing
+        assert await count(database) == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_reading(url: str) -> None:
+    """What only reads is one statement to the server, with no word of a transaction, and outlives a lost session."""
+    async with opened(url, 1) as database, opened(url, 1) as killer:
+        last = "SELECT query FROM pg_stat_activity WHERE pid = %s"
+        [me] = await database.read("SELECT pg_backend_pid() AS pid")
+        assert [row["query"] for row in await killer.read(last, (me["pid"],))] == ["SELECT pg_backend_pid() AS pid"]
+        assert await backends(killer) == 1
+        assert await database.read("SELECT 1 AS x") == [{"x": 1}]
+        with pytest.raises(psycopg2.errors.UndefinedTable):
+            await database.read("SELECT * FROM nothing")
+        assert await database.read("SELECT 1 AS x") == [{"x": 1}]
+
+
 @pytest_twisted.ensureDeferred
 async def test_restart(own_server: Postgres) -> None:
     """While the server is down callers get Unavailable at once; when it is back they are served."""
@@ -357,7 +445,9 @@ async def test_cancelling_at_every_moment(url: str) -> None:
 
         async def work(cursor: Cursor) -> None:
             await cursor.execute("INSERT INTO things VALUES (1)")
+            await cursor.post("INSERT INTO things VALUES (2)")
             await cursor.fetch("SELECT generate_series(1, 5000)")
+            await cursor.post("INSERT INTO things VALUES (3)")
 
         for step in range(60):
             callers = [Deferred.fromCoroutine(database.transaction(work)) for _ in range(3)]
