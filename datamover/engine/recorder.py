@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -87,9 +87,9 @@ class Recorder:
         self._pulse.beat()
         try:
             await written
-        finally:
-            if entry in self._outcomes:
-                self._outcomes.remove(entry)
+        except CancelledError:
+            self._outcomes = [each for each in self._outcomes if each is not entry]
+            raise
 
     async def caught_up(self) -> None:
         """Complete when everything told so far is written, or could not be."""
