@@ -17,7 +17,7 @@ from OpenSSL import SSL
 from OpenSSL.crypto import X509
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IProtocolFactory
 from twisted.logger import Logger
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 from datamover.config import Tls
@@ -32,6 +32,11 @@ LOOK = 1.0
 CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 """Of TLS 1.2: forward secrecy and authenticated encryption; all of TLS 1.3's are so."""
 
+_TOLD = b"this listener speaks TLS: use https://\n"
+_PLAIN = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b"
+    % (len(_TOLD), _TOLD)
+)
 _REASONS = {
     7: "its signature is wrong",
     9: "it is not valid yet",
@@ -151,8 +156,29 @@ class ServerTLS:
 
 
 def over_tls(tls: ServerTLS, factory: IProtocolFactory, reactor: Any) -> TLSMemoryBIOFactory:
-    """Return what serves ``factory`` over TLS."""
-    return TLSMemoryBIOFactory(tls, False, factory, reactor)
+    """Return what serves ``factory`` over TLS; who speaks HTTP without it is told so."""
+    served = TLSMemoryBIOFactory(tls, False, factory, reactor)
+    served.protocol = _Spoken
+    return served
+
+
+class _Spoken(BufferingTLSTransport):
+    """One connection. A method's first letter in the stead of a handshake is an answer in plain text, and the end."""
+
+    _begun = False
+    _refused = False
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        if not self._begun and data:
+            self._begun = True
+            self._refused = data[:1].isupper()
+            if self._refused:
+                transport: Any = self.transport
+                transport.write(_PLAIN)
+                # The rest is thrown away, so that the client finds the answer; the patience with it is the interface's.
+                transport.loseWriteConnection()
+        if not self._refused:
+            super().dataReceived(data)  # type: ignore[no-untyped-call]
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:

@@ -29,7 +29,7 @@ from datamover.errors import ConfigError
 from datamover.logins import hash_password
 from tests.fakes import PlainLogins
 from tests.servers.certificates import Authority
-from tests.servers.door import WAIT, Door, config_of
+from tests.servers.door import WAIT, Door, config_of, told
 from tests.servers.ports import free_port
 from tests.servers.postgres import shared
 from tests.servers.service import Service
@@ -237,10 +237,18 @@ async def test_versions_and_ciphers(door: Door, attributes: dict[str, Any], vers
 
 
 @pytest_twisted.ensureDeferred
-async def test_plain_text_finds_no_answer(door: Door) -> None:
-    """What is sent without TLS is not answered, and the next client is served."""
+async def test_plain_text_is_told_to_speak_tls(door: Door) -> None:
+    """A request without TLS is not looked at: whoever sent it is told what to do, and the next client is served."""
+    status, body = told(await door.raw(door.post(b"<methodCall/>", "Content-Type: text/xml", f"X: {'x' * 100_000}")))
+    assert (status, body) == (400, b"this listener speaks TLS: use https://\n")
+    assert (await deferToThread(handshake, door, weaker()))[1] == "TLSv1.3"
+
+
+@pytest_twisted.ensureDeferred
+async def test_noise_finds_no_answer(door: Door) -> None:
+    """What is neither TLS nor HTTP is not answered in plain text, and the next client is served."""
     try:
-        answer = await door.raw(door.post(b"<methodCall/>"))
+        answer = await door.raw(b"\0" * 1000)
     except OSError:
         answer = b""
     assert b"HTTP/" not in answer
