@@ -37,6 +37,8 @@ class Parent(Tally, Service):
 
     def startService(self) -> None:  # noqa: N802
         super().startService()
+        # In the stead of the reactor's own handler, which does not bear that the pipe ends as well.
+        signal.signal(signal.SIGTERM, lambda *_: self._reactor.callFromThread(self._end))
         _Leash(self._reactor, self._pipe, self._left_alone).startReading()
         self._tell()
 
@@ -61,7 +63,10 @@ class Parent(Tally, Service):
 
     def _left_alone(self) -> None:
         signal.alarm(LONGEST)
-        with suppress(ReactorNotRunning):  # A signal has come as well.
+        self._end()
+
+    def _end(self) -> None:
+        with suppress(ReactorNotRunning):  # It ends already: a signal and the pipe's end, or two signals.
             self._reactor.stop()
 
 
