@@ -167,7 +167,8 @@ def test_work_is_shared(open_directory: Path, web: Nginx) -> None:
     assert not lives(other)
     assert not service.holders()
     assert service.sql("SELECT count(*) FROM nodes") == [(0,)]
-    assert service.sql("SELECT DISTINCT state, attempt FROM transfers WHERE state <> 'COMPLETED'") == [("PENDING", 1)]
+    # The one's may have been taken up by the other, and handed back once more.
+    assert service.sql("SELECT DISTINCT state FROM transfers WHERE state <> 'COMPLETED'") == [("PENDING",)]
     assert "Traceback" not in service.log.read_text()
 
 
