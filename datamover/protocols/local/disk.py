@@ -15,9 +15,10 @@ from typing import ParamSpec, TypeVar
 
 from datamover.protocols.base import Inspection
 from datamover.protocols.local.beneath import Beneath, decode, encode, sync_directory
-from datamover.protocols.local.files import Opened, Reader, Writer, examine
 from datamover.protocols.local.put import Put
+from datamover.protocols.local.reader import Opened, Reader, examine
 from datamover.protocols.local.refusals import Refusals
+from datamover.protocols.local.writer import Writer
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -12,10 +12,12 @@ from datamover.errors import Scope
 from datamover.finishing import to_its_end
 from datamover.protocols.base import Inspection, PlaceSettings
 from datamover.protocols.local.disk import Disk, unless_missing
-from datamover.protocols.local.files import LocalSink, LocalSource, Opened, Writer
+from datamover.protocols.local.files import LocalSink, LocalSource
 from datamover.protocols.local.put import Put
+from datamover.protocols.local.reader import Opened
 from datamover.protocols.local.refusals import Refusals
 from datamover.protocols.local.threads import Threads
+from datamover.protocols.local.writer import Writer
 
 P = ParamSpec("P")
 T = TypeVar("T")

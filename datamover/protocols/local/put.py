@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from datamover.protocols.local.beneath import encode
-from datamover.protocols.local.files import set_modified
+from datamover.protocols.local.descriptors import set_modified
 
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 

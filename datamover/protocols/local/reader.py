@@ -1,0 +1,66 @@
+"""Blocking reads of one file of a local disk, which must not change meanwhile."""
+
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from datamover.buffers import Buffers
+from datamover.protocols.base import Inspection
+from datamover.protocols.local.descriptors import close
+
+CHUNKS = Buffers(8 * 2**20, least=2**17, most=2**20)
+"""Bytes of a read, and about those of a write: large, so that a hand-off to a thread costs little for each."""
+
+
+def examine(name: str, status: os.stat_result) -> Inspection:
+    """Return what a stat told of ``name``; only a regular file has size and identity."""
+    if not stat.S_ISREG(status.st_mode):
+        return Inspection(name, modified=status.st_mtime, directory=stat.S_ISDIR(status.st_mode))
+    return Inspection(name, status.st_size, _identity(status), status.st_mtime)
+
+
+def _identity(status: os.stat_result) -> str:
+    return f"{status.st_mtime_ns}-{status.st_size}-{status.st_ino}"
+
+
+class Reader:
+    """Reads a regular file from its beginning, or from an offset, to its end."""
+
+    def __init__(self, descriptor: int, status: os.stat_result, offset: int, changed: Callable[[], Exception]) -> None:
+        self._descriptor = descriptor
+        self._size = status.st_size
+        self._identity = _identity(status)
+        self._changed = changed
+        self._position = offset
+
+    @property
+    def ended(self) -> bool:
+        return self._position == self._size
+
+    def read(self) -> bytes:
+        """Return the next bytes. Whoever gets the last of them knows that the file was whole until then."""
+        wanted = min(CHUNKS.size, self._size - self._position)
+        data = os.pread(self._descriptor, wanted, self._position)
+        if len(data) < wanted:
+            raise self._changed()
+        self._position += wanted
+        if self.ended and (
+            _identity(os.fstat(self._descriptor)) != self._identity or os.pread(self._descriptor, 1, self._size)
+        ):
+            raise self._changed()
+        return data
+
+    def close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A file open for reading, with its first bytes read."""
+
+    reader: Reader
+    first: bytes
+    inspection: Inspection
+    offset: int
