@@ -16,7 +16,7 @@ from typing import Any
 from twisted.application.app import ServerOptions
 from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import IService, Service
-from twisted.logger import ILogObserver, Logger, globalLogPublisher
+from twisted.logger import FileLogObserver, ILogObserver, Logger, globalLogPublisher
 from twisted.python import usage
 
 from datamover import config
@@ -49,6 +49,7 @@ from datamover.monitor.logs import event, json_observer, log_file
 from datamover.monitor.processes import ProcessFigures
 from datamover.monitor.service import LagProbe
 from datamover.monitor.supervisor import Manager, Supervised
+from datamover.monitor.text_logs import TextLines
 from datamover.processes.parent import Parent
 from datamover.processes.service import EngineProcesses
 from datamover.processes.words import Brief
@@ -96,11 +97,10 @@ def makeService(options: Options) -> IService:  # noqa: N802 - the name that twi
 def _observer(options: Options, reactor: Any) -> ILogObserver | None:
     """Return what is logged to; None: what twistd makes of its own options, or the other runner of its."""
     runner = options.parent
-    if options.config.log.format == "text" or not isinstance(runner, ServerOptions):
+    if not isinstance(runner, ServerOptions) or runner["logger"] or runner["syslog"]:
         return None
-    if runner["logger"] or runner["syslog"]:
-        return None
-    return json_observer(log_file(runner, reactor.callFromThread))
+    file = log_file(runner, reactor.callFromThread)
+    return json_observer(file) if options.config.log.format == "json" else FileLogObserver(file, TextLines())
 
 
 def service_tree(settings: Config, reactor: Any, observer: ILogObserver | None = None) -> IService:

@@ -1,4 +1,4 @@
-"""Logs for machines: one JSON object a line.
+"""Where logs go, and logs for machines: one JSON object a line.
 
 ``time`` (RFC 3339, UTC), ``level``, ``namespace``, ``message`` (what the text log says), ``fields`` (the event's own,
 if plain), ``job`` and ``transfer`` where the event is of one, ``traceback`` of a failure.

@@ -1,0 +1,52 @@
+"""Logs for people: the very lines of Twisted's own text log, made in a fraction of its time.
+
+A busy service writes a thousand lines a second. Twisted asks for the time zone at each, and formats field after field
+in Python; here a second's stamp is made once, and a message is left to ``str.format_map`` wherever that says the same.
+"""
+
+from twisted.logger import LogEvent, formatEventAsClassicLogText, formatTime
+
+
+class TextLines:
+    """Makes a line of an event, as ``FileLogObserver`` asks for it."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._stamp = ""
+
+    def __call__(self, event: LogEvent) -> str | None:
+        """Return the line, None for an event that says nothing."""
+        text = _message(event)
+        if text is None:
+            return formatEventAsClassicLogText(event)
+        if not text:
+            return None
+        line = f"{self._at(event['log_time'])} [{_system(event)}] {text}"
+        return line.replace("\n", "\n\t") + "\n"
+
+    def _at(self, time: float) -> str:
+        second = int(time)
+        if second != self._second:
+            self._second, self._stamp = second, formatTime(second)
+        return self._stamp
+
+
+def _message(event: LogEvent) -> str | None:
+    """Return what an ordinary event says; None for one that has more to it, or cannot be formatted."""
+    template = event.get("log_format")
+    if not isinstance(template, str) or "()" in template or "log_failure" in event or "log_flattened" in event:
+        return None
+    if not isinstance(event.get("log_time"), float):
+        return None
+    try:
+        return template.format_map(event)
+    except Exception:
+        return None  # Twisted says in its stead what cannot be formatted.
+
+
+def _system(event: LogEvent) -> str:
+    system = event.get("log_system")
+    if system is not None:
+        return str(system)
+    level = event.get("log_level")
+    return f"{event.get('log_namespace', '-')}#{'-' if level is None else level.name}"
