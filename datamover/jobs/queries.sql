@@ -60,7 +60,7 @@ INSERT INTO events (job, owner, file, kind, details)
 SELECT e.job, j.owner, e.file, e.kind, coalesce(e.details, '{}')
 FROM ROWS FROM (jsonb_to_recordset(%(events)s) AS (job integer, file integer, kind text, details jsonb))
          WITH ORDINALITY AS e (job, file, kind, details, position)
-JOIN jobs j ON j.id = e.job
+CROSS JOIN LATERAL (SELECT owner FROM jobs WHERE id = e.job LIMIT 1) AS j
 ORDER BY e.position;
 
 -- Status -------------------------------------------------------------------------------------------------------
@@ -244,7 +244,7 @@ WITH ended AS (
             'label', e.label, 'request_id', e.request_id, 'files_total', e.files_total,
             'files_completed', e.files_completed, 'files_failed', e.files_failed, 'bytes_done', e.bytes_settled,
             'error', e.error))
-    FROM ended e WHERE n.job = e.id
+    FROM ended e WHERE n.job = e.id AND n.job = ANY (ARRAY(SELECT id FROM ended))
     RETURNING pg_notify('datamover', 'notice')
 )
 SELECT id, state FROM ended;
@@ -412,9 +412,10 @@ SELECT id, job, lease FROM transfers WHERE node = %(node)s;
 -- prepared: node uuid, transfers bigint[], leases bigint[], lease double precision
 -- The rows that come back are still ours; "cancelling" and "paused" are the client's word reaching us.
 UPDATE transfers t SET lease_until = now() + %(lease)s * interval '1 second'
-FROM unnest(%(transfers)s::bigint[], %(leases)s::bigint[]) AS held (id, lease), jobs j
-WHERE t.id = held.id AND t.lease = held.lease AND t.node = %(node)s AND j.id = t.job
-RETURNING t.id, t.lease, t.cancelling, t.paused, coalesce(j.deadline < now(), false) AS overdue;
+FROM unnest(%(transfers)s::bigint[], %(leases)s::bigint[]) AS held (id, lease)
+WHERE t.id = held.id AND t.lease = held.lease AND t.node = %(node)s
+RETURNING t.id, t.lease, t.cancelling, t.paused,
+          coalesce((SELECT deadline FROM jobs j WHERE j.id = t.job) < now(), false) AS overdue;
 
 -- name: read_stopping
 SELECT t.id, t.lease, t.cancelling, t.paused, coalesce(j.deadline < now(), false) AS overdue
@@ -534,7 +535,7 @@ WITH news AS (
     FROM held WHERE size IS NOT NULL AND size IS DISTINCT FROM coalesce(old_size, expected_size) GROUP BY job
 ), counted AS (
     UPDATE jobs j SET files_sized = files_sized + sized.more, bytes_sized = bytes_sized + sized.bytes
-    FROM sized WHERE j.id = sized.job
+    FROM sized WHERE j.id = sized.job AND j.id = ANY (ARRAY(SELECT job FROM sized))
 )
 UPDATE transfers t
 SET bytes_done = held.bytes_done, size = coalesce(held.size, t.size), rate = held.rate, stage = held.stage,
@@ -556,10 +557,10 @@ RETURNING t.id;
 -- let_claims_end, no claim can have missed such a target and be missed here. Of two that were named at once both may be
 -- held up: then they are claimed by their order.
 SELECT t.id FROM transfers t
-WHERE t.id = ANY (%(transfers)s) AND NOT EXISTS (
-    SELECT FROM transfers o WHERE o.destination = t.destination AND o.target = t.target
+WHERE t.id = ANY (%(transfers)s) AND (
+    SELECT true FROM transfers o WHERE o.destination = t.destination AND o.target = t.target
     AND o.job <> t.job AND (o.job < t.job OR o.state <> 'PENDING')
-    AND o.state IN ('PENDING', 'PREPARING', 'IN_PROGRESS'));
+    AND o.state IN ('PENDING', 'PREPARING', 'IN_PROGRESS') LIMIT 1) IS NULL;
 
 -- name: remember
 UPDATE transfers SET memory = %(memory)s
@@ -608,7 +609,8 @@ ORDER BY t.id FOR UPDATE OF t;
 -- name: settle
 -- prepared: outcomes jsonb
 -- The end of an attempt, for the whole placement group: in place, to be tried again, failed or cancelled. A member's
--- size and digest stand in its row already; the leader's may not.
+-- size and digest stand in its row already; the leader's may not. Rows to be changed are named by an array beside the
+-- join, so that they are looked up, whatever the tables held when this was planned.
 WITH outcome AS (
     SELECT * FROM jsonb_to_recordset(%(outcomes)s)
         AS o (job integer, leader integer, state text, failures integer, pause double precision, error jsonb,
@@ -638,7 +640,7 @@ WITH outcome AS (
         bytes_done = CASE WHEN b.state = 'COMPLETED' THEN coalesce(b.now_size, 0)
                           WHEN b.leads THEN b.bytes_done ELSE 0 END,
         finished_at = CASE WHEN b.state <> 'PENDING' THEN now() END
-    FROM before b WHERE t.id = b.id
+    FROM before b WHERE t.id = b.id AND t.id = ANY (ARRAY(SELECT id FROM before))
 ), counted AS (
     SELECT job, count(*) FILTER (WHERE state = 'COMPLETED') AS completed,
            count(*) FILTER (WHERE state = 'FAILED') AS failed,
@@ -657,7 +659,7 @@ SET files_completed = files_completed + c.completed, files_failed = files_failed
     state = CASE WHEN j.state = 'PREPARING' AND c.completed > 0 THEN 'IN_PROGRESS' ELSE j.state END,
     error = coalesce(e.error, j.error), first_error = coalesce(j.first_error, e.error)
 FROM counted c LEFT JOIN erred e USING (job)
-WHERE j.id = c.job;
+WHERE j.id = c.job AND j.id = ANY (ARRAY(SELECT job FROM counted));
 
 -- Notices ------------------------------------------------------------------------------------------------------
 
