@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import stat
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -11,7 +12,7 @@ import pytest
 import pytest_twisted
 from twisted.conch.ssh.filetransfer import FX_PERMISSION_DENIED, SFTPError
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, gatherResults
 
 from datamover import errors
 from datamover.errors import Scope
@@ -144,6 +145,22 @@ async def test_directory_taken_away(sshd: Sshd) -> None:
         (sshd.root / "dir").rmdir()
         await send(writing(pool), "dir/second", b"2")
     assert (sshd.root / "dir/second").read_bytes() == b"2"
+
+
+@pytest_twisted.ensureDeferred
+async def test_directory_taken_from_many(sshd: Sshd) -> None:
+    """Also for many small files that are under way there at once."""
+    names = [f"{number}.bin" for number in range(60)]
+    async with opened(sshd) as pool:
+        place = writing(pool)
+
+        async def put(name: str) -> None:
+            await place.put(f"dir/.{name}", f"dir/{name}", b"2", modified=None, replace=False, commit=lambda: None)
+
+        for _ in range(2):
+            await gatherResults([Deferred.fromCoroutine(put(name)) for name in names])
+            assert sorted(os.listdir(sshd.root / "dir")) == sorted(names)
+            shutil.rmtree(sshd.root / "dir")
 
 
 @pytest_twisted.ensureDeferred

@@ -305,10 +305,11 @@ class SftpPlace:
 
 async def _unless_stale(link: Link, call: Callable[[], Awaitable[T]]) -> T:
     """Call, and once more where a directory that was there a moment ago is not any more."""
+    remembered = bool(link.directories)  # Now: whoever else is told so may have them forgotten meanwhile.
     try:
         return await call()
     except Status as refusal:
-        if refusal.code != messages.NO_SUCH_FILE or not link.directories:
+        if refusal.code != messages.NO_SUCH_FILE or not remembered:
             raise
     link.directories.clear()
     return await call()
