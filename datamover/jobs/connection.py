@@ -1,7 +1,7 @@
-"""One connection to PostgreSQL: what txpostgres and psycopg2 get wrong is put right here, once.
+"""One connection to PostgreSQL, and what txpostgres and psycopg2 get wrong, put right.
 
 - connecting has a time limit and resolves names off the reactor (libpq does neither when asynchronous);
-- the end of an idle connection is noticed, told once, and raises nothing into the reactor;
+- the end of an idle connection is noticed, told once, and raises nothing into the reactor (link.py);
 - cancelling a caller leaves the statement running to its end, for ``settle`` to wait for;
 - a statement that ran into its time limit is an error, not a cancellation; so is one that nobody answers at all;
 - COMMIT of a transaction that had failed is an error, not a silent rollback.
@@ -23,10 +23,10 @@ from twisted.internet.error import ConnectionClosed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
-from txpostgres import txpostgres
 
 from datamover.errors import StartError, Unavailable
 from datamover.jobs.address import resolve
+from datamover.jobs.link import Link
 from datamover.jobs.sql import Prepared
 
 Row = dict[str, Any]
@@ -96,51 +96,12 @@ class Json:
         return f"[{','.join(parts)}]"
 
 
-class _Link(txpostgres.Connection):  # type: ignore[misc]  # txpostgres has no types
-    """txpostgres's connection, which tells of its end once and raises nothing into the reactor."""
-
-    def __init__(self, reactor: Any, on_notify: Callable[[str, str], None], on_lost: Callable[[], None]) -> None:
-        super().__init__(reactor)
-        self._on_notify = on_notify
-        self._on_lost: Callable[[], None] | None = on_lost
-
-    def doRead(self) -> None:  # noqa: N802
-        try:
-            if self._pollingD is not None:
-                # Still connecting: libpq may change its socket, so nothing of the old one may stay in the reactor.
-                txpostgres._PollingMixin.doRead(self)
-            else:
-                super().doRead()
-        except psycopg2.Error:
-            self.close()
-
-    def connectionLost(self, reason: Any) -> None:  # noqa: N802
-        super().connectionLost(reason)
-        on_lost, self._on_lost = self._on_lost, None
-        if on_lost is not None:
-            on_lost()
-
-    def checkForNotifies(self) -> None:  # noqa: N802
-        # At once, where txpostgres would leave a task in the one global cooperator.
-        while self._connection.notifies:
-            notify = self._connection.notifies.pop(0)
-            self._on_notify(notify.channel, notify.payload)
-
-    def close(self) -> None:
-        if self._connection is None:
-            return
-        for cursor in set(self._cursors):
-            self.reactor.removeReader(cursor)
-            self.reactor.removeWriter(cursor)
-        super().close()
-
-
 class Connection:
     """A connection, for one caller at a time."""
 
     def __init__(self, reactor: Any, on_notify: Callable[[str, str], None] | None = None) -> None:
         self._reactor = reactor
-        self._link = _Link(reactor, on_notify or (lambda channel, payload: None), self._lost)
+        self._link = Link(reactor, on_notify or (lambda channel, payload: None), self._lost)
         self._statement: Deferred[Any] | None = None
         self._waiting: list[Deferred[None]] = []
         self._dropped = False

@@ -379,6 +379,23 @@ async def test_posted_and_lost(url: str) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_posted_to_nobody(url: str) -> None:
+    """What is to leave with the commit is refused once the connection is known to be lost: nothing was stored."""
+    async with opened(url, 1) as database, opened(url, 1) as killer:
+        await database.execute("CREATE TABLE things (n integer)")
+
+        async def work(cursor: Cursor) -> None:
+            await cursor.execute("INSERT INTO things VALUES (1)")
+            await backends(killer)
+            await deferLater(reactor, 0.2)
+            await cursor.post("INSERT INTO things VALUES (2)")
+
+        with pytest.raises(Unavailable, match="nothing was stored"):
+            await database.transaction(work)
+        assert await count(killer) == 0
+
+
+@pytest_twisted.ensureDeferred
 async def test_reading(url: str) -> None:
     """What only reads is one statement to the server, with no word of a transaction, and outlives a lost session."""
     async with opened(url, 1) as database, opened(url, 1) as killer:
