@@ -65,11 +65,12 @@ _SESSION = (
     "SELECT set_config('timezone', 'UTC', false), set_config('statement_timeout', %s, false),"
     " set_config('idle_in_transaction_session_timeout', %s, false),"
     " set_config('enable_seqscan', 'off', false), set_config('enable_bitmapscan', 'off', false),"
-    " set_config('jit', 'off', false)"
+    " set_config('jit', 'off', false), set_config('max_parallel_workers_per_gather', '0', false)"
 )
 """What is asked again and again has its index. A plan made while a table was nearly empty would have it read whole each
 time, and be kept while the table grows. A bitmap reads again each time what was changed long ago, where an index scan
-marks it as dead: the rows of a queue change often. And no statement is so long that compiling it would pay."""
+marks it as dead: the rows of a queue change often. No statement is so long that compiling it would pay, and none so
+urgent that it may have all the cores: those that are long only count."""
 
 
 def _read_bytes(value: str | bytes | None, cursor: Any) -> bytes | None:

@@ -32,7 +32,7 @@ FEW = 100
 """Jobs and files that one call may bring to be stored together with others' calls."""
 TOGETHER = 64
 """Calls that are stored together, at most."""
-COUNTING = 20
+COUNTING = 100
 """Times as long as it took to count what waits, until it is counted again."""
 POLL = 1.0
 """Seconds after which a waiting call looks again, should no word have come."""
