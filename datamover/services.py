@@ -1,4 +1,4 @@
-"""Parts of the service tree that belong to no room: the tree itself, the connections of all, the signal to reload."""
+"""Parts of the service tree that belong to no room: the tree itself, the connections of all, what signals mean."""
 
 import signal
 from collections.abc import Callable
@@ -6,12 +6,14 @@ from typing import Any
 
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.logger import ILogObserver
+from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 
 from datamover.errors import ConfigError
 from datamover.house import Houses
 from datamover.jobs.audit import Audit, Deed
+
+log = Logger()
 
 
 class Ordered(MultiService):
@@ -68,3 +70,38 @@ class HangUp(Service):
         deed = Deed("?", "SIGHUP", "service.reload")
         reloading = Deferred.fromCoroutine(self._audit.done(deed, maybeDeferred(self._reload)))
         reloading.addErrback(lambda failure: failure.trap(ConfigError))  # it was logged
+
+
+class Ending(Service):
+    """Lets whoever is impatient ask again for the end: the first SIGINT or SIGTERM is being obeyed, and is enough.
+
+    The reactor's own handlers would take the second for a mistake, and log it as one.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._before: dict[int, Any] = {}
+        self._asked = False
+
+    def startService(self) -> None:  # noqa: N802
+        super().startService()
+        # Then the reactor has set its handlers.
+        self._reactor.callWhenRunning(self._take)
+
+    def stopService(self) -> None:  # noqa: N802
+        super().stopService()
+        if not self._asked:  # Else the process ends, and may be asked until it has.
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
+
+    def _take(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if self.running and callable(signal.getsignal(number)):
+                self._before[number] = signal.signal(number, self._ask)
+
+    def _ask(self, number: int, frame: Any) -> None:
+        if self._asked:
+            self._reactor.callFromThread(log.info, "ending already, once what is under way is safe")
+            return
+        self._asked = True
+        self._before[number](number, frame)

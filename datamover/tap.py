@@ -53,7 +53,7 @@ from datamover.monitor.text_logs import TextLines
 from datamover.processes.parent import Parent
 from datamover.processes.service import EngineProcesses
 from datamover.processes.words import Brief
-from datamover.services import Connections, HangUp, Ordered
+from datamover.services import Connections, Ending, HangUp, Ordered
 from datamover.wiring import Wiring
 
 log = Logger()
@@ -112,6 +112,7 @@ def service_tree(settings: Config, reactor: Any, observer: ILogObserver | None =
     return _tree(
         wiring,
         Ordered(observer),
+        Ending(reactor),
         HangUp(reactor, wiring.reload, wiring.audit),
         *_engines(wiring),
         *_doors(wiring),

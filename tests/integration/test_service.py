@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -249,3 +250,15 @@ def test_bad_configuration(tmp_path: Path, tables: str, line: str) -> None:
     assert ended.returncode == 1
     assert len(ended.stderr.splitlines()) == 1, ended.stderr
     assert ended.stderr.startswith(f"datamover: {config}: {line}")
+
+
+def test_impatient_end(open_directory: Path) -> None:
+    """Whoever asks for the end more than once is told that it comes; it comes as if asked for once."""
+    service = Service(open_directory, "")
+    service.start()
+    status = service.stop_impatiently()
+    log = service.log.read_text()
+    assert "ending already" in log
+    assert "Traceback" not in log
+    assert log.rstrip().endswith("Server Shut Down.")
+    assert status == -signal.SIGTERM

@@ -102,6 +102,17 @@ class Service:
         """End it as a crash would."""
         self._end(signal.SIGKILL)
 
+    def stop_impatiently(self) -> int:
+        """Ask for the end again and again until it has come; return the exit status."""
+        process, self._process = self._process, None
+        assert process is not None
+        deadline = time.monotonic() + PATIENCE
+        while process.poll() is None:
+            assert time.monotonic() < deadline, f"it did not stop:\n{self.log.read_text()}"
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.01)
+        return process.returncode
+
     def _end(self, number: int) -> None:
         if self._proxy is not None:
             self._proxy("close")()

@@ -15,6 +15,8 @@ from datamover.protocols.base import Octets
 BLOCK = 4096
 """Bytes; every disk of today takes multiples of it."""
 _FLAG = getattr(os, "O_DIRECT", 0)
+_REFUSALS = (errno.EINVAL, errno.EOPNOTSUPP)
+"""How file systems say that they cannot, or not so."""
 
 
 class Direct:
@@ -34,7 +36,7 @@ class Direct:
         try:
             self._switch(on=True)
         except OSError as error:
-            if error.errno != errno.EINVAL:
+            if error.errno not in _REFUSALS:
                 raise
             return False
         return bool(_FLAG)
@@ -70,7 +72,7 @@ class Direct:
             try:
                 written = os.pwrite(self._descriptor, left, offset)
             except OSError as error:
-                if error.errno != errno.EINVAL or not self._on:
+                if error.errno not in _REFUSALS or not self._on:
                     raise
                 # It wants larger blocks, or only pretended: then through the cache, where any size will do.
                 self._switch(on=False)
