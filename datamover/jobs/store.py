@@ -33,7 +33,9 @@ FEW = 100
 TOGETHER = 64
 """Calls that are stored together, at most."""
 COUNTING = 100
-"""Times as long as it took to count what waits, until it is counted again."""
+"""Times as long as it took to count what waits, until it is counted again …"""
+STALEST = 20.0
+"""… but no more than so many seconds: whoever was refused for a full queue may come again when it is not."""
 POLL = 1.0
 """Seconds after which a waiting call looks again, should no word have come."""
 
@@ -159,7 +161,7 @@ class JobStore(JobControl):
             found = await self._database.read(self._queries["read_queued"])
         finally:
             now = self._clock.seconds()
-            self._recount = now + max(POLL, COUNTING * (now - began))
+            self._recount = now + max(POLL, min(COUNTING * (now - began), STALEST))
         self._since.subtract(before)
         return Counter({row["owner"]: int(row["files"]) for row in found})
 
