@@ -27,7 +27,7 @@ from datamover.jobs.queue import Queue
 from datamover.jobs.upkeep import Upkeep
 from datamover.jobs.values import Transfer
 from datamover.jobs.waiting import Bounds
-from datamover.jobs.work import SWEEPING, Group, Word
+from datamover.jobs.work import Group, Word
 
 log = Logger()
 
@@ -316,7 +316,7 @@ class Dispatcher:
             await pause.wait(LOOKING)
 
     async def _sweep(self) -> int:
-        ends_at = self._monotonic() + SWEEPING * RELIABLE
+        ends_at = self._monotonic() + self._left.seconds * RELIABLE
         group = await self._left.take(self._bounds().destinations)
         if group is None:
             return 0

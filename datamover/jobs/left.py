@@ -5,11 +5,11 @@ Every method raises Unavailable while the database is away.
 
 from collections.abc import Collection
 
-from datamover.jobs import rows
+from datamover.jobs import rows, work
 from datamover.jobs.database import Cursor, Database
 from datamover.jobs.sql import Queries
 from datamover.jobs.values import Transfer
-from datamover.jobs.work import SWEEPING, Group
+from datamover.jobs.work import Group
 
 _QUERIES = Queries.load()
 
@@ -21,11 +21,16 @@ class Left:
         self._database = database
         self._cipher = cipher
 
+    @property
+    def seconds(self) -> float:
+        """How long a group is its taker's."""
+        return work.SWEEPING
+
     async def take(self, destinations: Collection[str]) -> Group | None:
-        """Take a group to sweep, for ``SWEEPING`` seconds; None: there is none, or it is not its time."""
+        """Take a group to sweep, for ``seconds``; None: there is none, or it is not its time."""
 
         async def do(cursor: Cursor) -> Group | None:
-            parameters = {"destinations": list(destinations), "seconds": SWEEPING}
+            parameters = {"destinations": list(destinations), "seconds": self.seconds}
             found = await cursor.fetch_one(_QUERIES["claim_left"], parameters)
             return await whole(cursor, rows.transfer(found, self._cipher), self._cipher) if found else None
 

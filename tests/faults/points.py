@@ -9,8 +9,7 @@ from functools import wraps
 from importlib import import_module
 from typing import Any
 
-from datamover.engine import dispatcher, recorder
-from datamover.jobs import work
+from datamover.engine import recorder
 
 STORY = {
     "claimed": ("datamover.jobs.queue", "Queue.claim", "after"),
@@ -33,8 +32,6 @@ POINTS = {
     "claiming": ("datamover.jobs.queue", "whole", "before"),
     "old file set aside": ("datamover.protocols.sftp.naming", "_set_aside", "after"),
 }
-SOON = 1.0
-"""Seconds until what was left is swept."""
 NEVER = 3600.0
 """Seconds between two writes of progress."""
 
@@ -42,7 +39,6 @@ NEVER = 3600.0
 def install(point: str, number: int) -> None:
     """Have this process send itself a signal at ``point``, the first time that it gets there."""
     recorder.INTERVAL = NEVER
-    work.SWEEPING = dispatcher.LOOKING = SOON
     module, path, when = POINTS[point]
     holder: Any = import_module(module)
     *outer, name = path.split(".")

@@ -1,7 +1,7 @@
 """A process of datamover that is prepared to break: ``process.py FAULTS CONFIG``, what ``twistd`` would run.
 
 FAULTS is JSON: ``point`` and ``signal`` are those of ``points``, ``gate`` is the file of a ``gate``. The protocol
-``broken`` is there always. Nothing else of the service is replaced.
+``broken`` is there always, and what was left behind is swept soon. Nothing else of the service is replaced.
 """
 
 import json
@@ -12,7 +12,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from datamover.engine import dispatcher
+from datamover.jobs import work
 from tests.faults import broken, gate, points
+
+SOON = 1.0
+"""Seconds until what was left at a destination that was away is looked for."""
+SWEEPING = 5.0
+"""Seconds that one attempt to remove it may take."""
 
 
 def command(
@@ -25,6 +32,7 @@ def command(
 
 def _main(faults: dict[str, Any], config: str) -> None:
     broken.install()
+    dispatcher.LOOKING, work.SWEEPING = SOON, SWEEPING
     if faults["point"] is not None:
         points.install(faults["point"], faults["signal"])
     if faults["gate"] is not None:

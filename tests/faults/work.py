@@ -18,6 +18,8 @@ ENDED = {"COMPLETED", "PARTIAL", "FAILED", "CANCELLED"}
 TERMINAL = {"completed", "failed", "cancelled"}
 RESENT = 64 * MIB
 """Bytes that may be sent twice for one interruption, at least; else a twentieth of the file."""
+_LEFT = "SELECT id FROM transfers WHERE traces AND state IN ('FAILED', 'CANCELLED')"
+"""What could not be removed when its transfer ended: it is swept once its destination answers."""
 
 
 @cache
@@ -191,6 +193,7 @@ class Work:
         """Assert that nothing is left: no part file, nothing staged, no lease."""
         until(lambda: not self.cluster.sql("SELECT id FROM transfers WHERE node IS NOT NULL"), "all leases ended")
         until(lambda: not self.cluster.staged(), f"nothing staged: {self.cluster.staged()}")
+        until(lambda: not self.cluster.sql(_LEFT), "what was left is swept")
         assert self.cluster.parts() == []
 
     def _check_content(self, asked: Asked) -> None:
