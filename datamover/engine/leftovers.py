@@ -1,18 +1,23 @@
 """What attempts leave beside a target: part files, removed when nobody will go on from them."""
 
 import posixpath
+from collections.abc import Coroutine
+from typing import Any
 
 from twisted.logger import Logger
 
-from datamover.engine.lease import Lease
+from datamover.engine.lease import Lease, Parked
 from datamover.engine.meter import Meter
 from datamover.engine.order import Order, Tools
 from datamover.engine.parts import left_over, own_prefix
-from datamover.errors import DataMoverError
+from datamover.errors import ConnectFailed, ConnectionLost, DataMoverError, TimedOut
 from datamover.jobs.values import Naming
 from datamover.protocols.base import Place
 
 log = Logger()
+
+AWAY = (ConnectFailed, ConnectionLost, TimedOut)
+"""A destination that may be back for the next attempt; what else keeps a part file there would keep it then, too."""
 
 
 async def clear(order: Order, lease: Lease, meter: Meter, tools: Tools) -> bool:
@@ -24,30 +29,47 @@ async def clear(order: Order, lease: Lease, meter: Meter, tools: Tools) -> bool:
         # A node that died may have left one that it told nobody of.
         into = set() if order.naming is Naming.EXACT else {order.path}
         for directory in {posixpath.dirname(order.path), *into}:
-            cleared.append(await sweep(order, lease, tools, directory))
+            cleared.append(await _done(_sweep(order, lease, tools, directory, None), f"part files in {directory!r}"))
     return all(cleared)
 
 
-async def sweep(order: Order, lease: Lease, tools: Tools, directory: str, keep: str | None = None) -> bool:
-    """Remove a transfer's part files from a directory, all but ``keep``; tell whether none is left."""
+async def sweep(order: Order, lease: Lease, tools: Tools, directory: str, keep: str | None = None) -> None:
+    """Remove a transfer's part files from a directory, all but ``keep``, for an attempt that goes on.
+
+    Raises Parked where the lease is not held, and the error of a destination that is ``AWAY``: were the file placed
+    all the same, nobody would come back for what is left.
+    """
     try:
-        found = await left_over(order.place, directory, own_prefix(tools.installation, order.transfer))
+        await _sweep(order, lease, tools, directory, keep)
+    except (Parked, *AWAY):
+        raise
     except DataMoverError as trouble:
-        log.warn("no part file is looked for in {directory!r}: {error}", directory=directory, error=trouble.message)
-        return False
-    return all([await remove(order.place, lease, part) for part in found if part != keep])
+        log.warn("part files in {directory!r} stay: {error}", directory=directory, error=trouble.message)
 
 
 async def remove(place: Place, lease: Lease, part: str) -> bool:
     """Remove a part file, if the lease is held; tell whether it is gone."""
-    if not lease.held:
-        return False
+    return await _done(_remove(place, lease, part), f"part file {part}")
+
+
+async def _sweep(order: Order, lease: Lease, tools: Tools, directory: str, keep: str | None) -> None:
+    for part in await left_over(order.place, directory, own_prefix(tools.installation, order.transfer)):
+        if part != keep:
+            await _remove(order.place, lease, part)
+
+
+async def _remove(place: Place, lease: Lease, part: str) -> None:
+    lease.check()
+    await place.remove(part)
+
+
+async def _done(removal: Coroutine[Any, Any, None], what: str) -> bool:
     try:
-        await place.remove(part)
+        await removal
     except DataMoverError as trouble:
-        log.warn("part file {part} could not be removed: {error}", part=part, error=trouble.message)
-        return False
+        log.warn("{what} could not be removed: {error}", what=what, error=trouble.message)
     except Exception:  # A bug of ours here must not keep the outcome from being written.
-        log.failure("part file {part} could not be removed", part=part)
-        return False
-    return True
+        log.failure("{what} could not be removed", what=what)
+    else:
+        return True
+    return False

@@ -12,7 +12,7 @@ from twisted.internet.task import deferLater
 
 from datamover.engine import dispatcher
 from datamover.engine.lease import Lease
-from datamover.errors import ConnectFailed, InvalidState, Scope, Unavailable
+from datamover.errors import ConnectFailed, ConnectionLost, InvalidState, Scope, Unavailable
 from datamover.jobs import work
 from datamover.jobs.database import Cursor, Database
 from datamover.jobs.sql import Queries
@@ -336,6 +336,34 @@ async def test_lease_lost_before_the_part_file(
 
     assert web.requests
     assert not list((tmp_path / "archive").rglob("*"))
+
+
+@pytest_twisted.ensureDeferred
+async def test_completed_with_nothing_left(rig: Rig, web: Web, tmp_path: Path) -> None:
+    """An attempt that cannot look for what another left makes room for one that can, before the file is placed."""
+    own = Database(reactor, postgres.address(rig.url), 4)
+    await own.open()
+    dead = await rig.engine(lease=3.0, database=own)
+    looks: list[str] = []
+
+    async def before(operation: str, path: str) -> None:
+        if operation == "list":
+            looks.append(path)
+            if len(looks) == 1:
+                raise ConnectionLost("the connection broke", scope=Scope.DESTINATION)
+
+    rig.faulty.before = before
+    web.route("/f", File(BIG, etag='"1"'))
+    job = await rig.ask(file(url(f"{web.url}/f"), "breaking", "f"))
+    await until(lambda: parts(tmp_path))
+    await own.close()
+    await until(lambda: not dead.dispatcher.active)
+    web.route("/f", File(BIG[: 30 * MIB], etag='"2"'))
+    await rig.engine()
+
+    assert (await rig.ended(job)).state is State.COMPLETED
+    assert len(looks) == 2
+    assert not parts(tmp_path)
 
 
 @pytest.mark.parametrize("how", ["fails", "is cancelled", "is retried"])

@@ -9,11 +9,11 @@ from datamover.protocols.base import Ability, Options, Place, PlaceSettings, Poo
 from datamover.protocols.local import LOCAL
 
 Fault = Callable[[str, str], Awaitable[None]]
-"""Called before an operation ("place", "write", "remove") with the path it is on; may raise, or take its time."""
+"""Called before an operation ("place", "write", "list", "remove") with its path; may raise, or take its time."""
 
 
 class FaultyPlace:
-    """A place whose changes go through ``Faulty.before``."""
+    """A place whose changes and listings go through ``Faulty.before``."""
 
     def __init__(self, place: Place, faulty: "Faulty") -> None:
         self._place = place
@@ -53,6 +53,10 @@ class FaultyPlace:
         except DestinationExists:
             await self.remove(part)
             raise
+
+    async def list(self, path: str) -> Any:
+        await self._faulty.before("list", path)
+        return await self._place.list(path)
 
     async def remove(self, path: str) -> None:
         await self._faulty.before("remove", path)
