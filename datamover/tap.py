@@ -37,7 +37,6 @@ from datamover.engine.staging import Staging
 from datamover.engine.throttle import Throttles
 from datamover.engine.worker import Worker
 from datamover.errors import ConfigError, StartError
-from datamover.garbage import look_less
 from datamover.jobs.installation import identify
 from datamover.jobs.left import Left
 from datamover.jobs.notices import Notices
@@ -45,6 +44,7 @@ from datamover.jobs.queue import Queue
 from datamover.jobs.service import DatabaseService
 from datamover.jobs.upkeep import Upkeep
 from datamover.listener import Listener
+from datamover.memory import tune_memory
 from datamover.monitor.logs import event, json_observer, log_file
 from datamover.monitor.processes import ProcessFigures
 from datamover.monitor.service import LagProbe
@@ -87,7 +87,7 @@ def makeService(options: Options) -> IService:  # noqa: N802 - the name that twi
     from twisted.internet import reactor
 
     steady(reactor)
-    look_less()
+    tune_memory()
     try:
         return service_tree(options.config, reactor, _observer(options, reactor))
     except ConfigError as error:
@@ -125,7 +125,7 @@ def run_engine_process(brief: Brief, pipe: int, write: Callable[[str], object]) 
     """Run an engine for the process that briefed us, until ``pipe`` or a signal ends it; raises ConfigError."""
     from twisted.internet import reactor
 
-    look_less()
+    tune_memory()
     parent = Parent(reactor, pipe, write)
     wiring = Wiring(brief.settings, reactor, parent)
     tree = Ordered()
@@ -190,7 +190,7 @@ def _engine(wiring: Wiring, node: str, roles: Iterable[str], share: Share) -> It
         @contextmanager
         def rooms() -> Iterator[Rooms]:
             with houses.stay() as house:
-                tools = Tools(reactor, wiring.offload, house.settings.transfers, installation)
+                tools = Tools(reactor, wiring.offload, wiring.lane, house.settings.transfers, installation)
                 yield Rooms(tools, house.registry, queue, throttles.of, house.datasets.by_scheme)
 
         return Dispatcher(

@@ -11,7 +11,6 @@ from twisted.logger import Logger
 
 from datamover.api import check_callers
 from datamover.config import Config
-from datamover.engine.digest import Offload
 from datamover.house import House, Houses
 from datamover.jobs import news
 from datamover.jobs.address import given
@@ -31,6 +30,7 @@ from datamover.processes.counts import Counts
 from datamover.processes.parent import Parent
 from datamover.processes.words import Word
 from datamover.reload import Reload
+from datamover.threads import Lane, Offload
 
 log = Logger()
 
@@ -49,6 +49,7 @@ class Wiring:
         self.counts: Counts = self.metrics if parent is None else parent
         self.working: Callable[[], bool] | None = None
         self.offload: Offload = partial(deferToThreadPool, reactor, reactor.getThreadPool())
+        self.lane = partial(Lane, reactor.callInThread, reactor.callFromThread)
         self.houses = Houses(House.build(settings, reactor))
         own = settings.database.url is None
         self.server = EmbeddedPostgres(reactor, settings.service.data_directory) if own else None

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from datamover import modules
 from datamover.errors import DataMoverError, InternalError, Scope
+from datamover.threads import Offload
 
 log = Logger()
 
@@ -27,7 +28,7 @@ KEPT_LINES = 30
 
 
 async def run_module(
-    reactor: Any, offload: Callable[..., "Deferred[Any]"], module: str, request: Mapping[str, Any], progress: Progress
+    reactor: Any, offload: Offload, module: str, request: Mapping[str, Any], progress: Progress
 ) -> Mapping[str, Any]:
     """Run ``python -m module`` with ``request`` and return its result; ``progress`` is called on the reactor's thread.
 

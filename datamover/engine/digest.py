@@ -5,7 +5,7 @@ hand-over; bytes are gathered so that there are few of those.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -13,12 +13,12 @@ from twisted.python.failure import Failure
 
 from datamover.buffers import Buffers
 from datamover.protocols.base import Octets
+from datamover.threads import Lane
 
-Offload = Callable[..., "Deferred[Any]"]
-"""Calls a function with arguments in a thread; the Deferred has its result."""
-
-BATCHES = Buffers(8 * 2**20, least=2**17, most=2**20)
+BATCHES = Buffers(4 * 2**20, least=5 * 2**14, most=2**19)
 """Bytes of each stream that are gathered before a thread gets them; who streams joins."""
+AHEAD = 2
+"""Batches that a thread has or will have before no more are taken: it goes from one to the next at once."""
 INLINE = 64 * 1024
 """Bytes that are not worth a thread."""
 MAIN = "sha256"
@@ -31,13 +31,15 @@ _Mark = Deferred[_Digests]
 class Digest:
     """Every algorithm asked for, over the same bytes; sha256 is always among them."""
 
-    def __init__(self, offload: Offload, algorithms: Iterable[str] = ()) -> None:
-        self._offload = offload
+    def __init__(self, lane: Lane, algorithms: Iterable[str] = ()) -> None:
+        """Begin with no bytes; ``lane`` is for this digest alone."""
+        self._lane = lane
         self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in (MAIN, *algorithms)}
         self._held: list[Octets | _Mark] = []
         """What is next, in order: bytes, and who is to be told the digests of all before."""
         self._held_size = 0
-        self._running = False
+        self._under_way = 0
+        """Batches that a thread has, or will have."""
         self._room: Deferred[None] | None = None
         self._failure: Failure | None = None
         self.size = 0
@@ -52,15 +54,14 @@ class Digest:
         self._held.append(data)
         self._held_size += len(data)
         self.size += len(data)
-        batch = BATCHES.size
-        while self._held_size >= batch and self._running:
+        if self._held_size >= BATCHES.size:
+            self._hand_over()
+        while self._under_way > AHEAD:
             # Cancelling must reach who waits, not the thread's answer.
             self._room = Deferred()
             await self._room
         if self._failure is not None:
             self._failure.raiseException()
-        if self._held_size >= batch:
-            self._hand_over()
 
     def hexdigests(self) -> _Mark:
         """Fire with the digest of everything added so far, for each algorithm; more may be added meanwhile.
@@ -69,8 +70,7 @@ class Digest:
         """
         mark: _Mark = Deferred()
         self._held.append(mark)
-        if not self._running:
-            self._hand_over()
+        self._hand_over()
         return mark
 
     def _hand_over(self) -> None:
@@ -78,14 +78,14 @@ class Digest:
         self._held, self._held_size = [], 0
         marks = [piece for piece in held if isinstance(piece, Deferred)]
         pieces = [None if isinstance(piece, Deferred) else piece for piece in held]
-        if size <= INLINE:
+        self._under_way += 1
+        if size <= INLINE and self._under_way == 1:
             self._handed_over(_update(self._hashes, pieces), marks)
         else:
-            self._running = True
-            self._offload(_update, self._hashes, pieces).addBoth(self._handed_over, marks)
+            self._lane.run(_update, self._hashes, pieces).addBoth(self._handed_over, marks)
 
     def _handed_over(self, told: "Sequence[_Digests] | Failure", marks: Sequence[_Mark]) -> None:
-        self._running = False
+        self._under_way -= 1
         if isinstance(told, Failure):
             self._failure = told
         for number, mark in enumerate(marks):
@@ -94,8 +94,6 @@ class Digest:
         room, self._room = self._room, None
         if room is not None and not room.called:
             room.callback(None)
-        if not self._running and any(isinstance(piece, Deferred) for piece in self._held):
-            self._hand_over()
 
 
 def _update(hashes: Mapping[str, Any], pieces: Sequence[Octets | None]) -> list[_Digests]:

@@ -15,7 +15,6 @@ from datamover.engine.archive import BAGIT, Member, Stopped, bagit_name, make, u
 from datamover.engine.attempt import Done, Rooms, remark_of
 from datamover.engine.bench import StagingBench
 from datamover.engine.comparison import read_through
-from datamover.engine.digest import Digest
 from datamover.engine.gather import gather
 from datamover.engine.lease import Lease, Parked
 from datamover.engine.leftovers import clear, remove
@@ -199,7 +198,7 @@ class GroupAttempt:
         staged = []
         for transfer, path, called in zip(transfers, made.paths, dataset.names(subject), strict=True):
             relative = str(path.relative_to(self._stage.directory))
-            digest = Digest(self.rooms.tools.offload, {"md5"})
+            digest = self.rooms.tools.digest({"md5"})
             content = await read_through(self._stage.origin(relative), digest)
             self._meters[transfer.id].begin(0)
             self._meters[transfer.id].size = content.size
@@ -314,7 +313,7 @@ class GroupAttempt:
         """Tell whether a file has its name already; raises SizeMismatch where it is neither there nor ready to be."""
         found = await order.place.inspect(placement.target)
         if found is not None and found.size == kept.offset:
-            there = await read_through(order.place.origin(placement.target), Digest(self.rooms.tools.offload))
+            there = await read_through(order.place.origin(placement.target), self.rooms.tools.digest())
             if there.digests["sha256"] == kept.digest:
                 return True
         if await order.place.inspect(kept.part) is None:

@@ -1,15 +1,16 @@
 """What to move where, and what came of it: the values of one file's story."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from twisted.internet.interfaces import IReactorTime
 
 from datamover.config import Transfers
-from datamover.engine.digest import MAIN, Offload
+from datamover.engine.digest import MAIN, Digest
 from datamover.engine.throttle import Throttle
 from datamover.jobs.values import Checkpoint, Checksum, Naming, Overwrite
 from datamover.protocols.base import Origin, Place
+from datamover.threads import Lane, Offload
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,5 +75,10 @@ class Tools:
 
     clock: IReactorTime
     offload: Offload
+    lane: Callable[[], Lane]
     settings: Transfers
     installation: str
+
+    def digest(self, algorithms: Iterable[str] = ()) -> Digest:
+        """Return a digest that has seen nothing yet."""
+        return Digest(self.lane(), algorithms)

@@ -14,10 +14,10 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from datamover.engine.digest import Offload
 from datamover.errors import NoSpace, Scope, StartError
 from datamover.protocols.base import Options, Origin, Place, PlaceSettings
 from datamover.protocols.local import LOCAL
+from datamover.threads import Offload
 
 log = Logger()
 

@@ -308,14 +308,14 @@ class _Story:
 
     async def _read_back(self, part: str, size: int, sha256: str) -> None:
         self._meter.stage = "reading back"
-        held = await read_through(self._order.place.origin(part), Digest(self._tools.offload))
+        held = await read_through(self._order.place.origin(part), self._tools.digest())
         if held.digests[MAIN] != sha256 or held.size != size:
             raise ChecksumMismatch(f"read back from the destination, {MAIN} is {held.digests[MAIN]}, expected {sha256}")
 
     def _new_digest(self, inspection: Inspection | None = None) -> Digest:
         expected = self._order.checksum
         algorithms = self._order.algorithms | ({expected.algorithm} if expected else set())
-        return Digest(self._tools.offload, algorithms | set(inspection.digests if inspection else ()))
+        return self._tools.digest(algorithms | set(inspection.digests if inspection else ()))
 
     def _brought(
         self, target: str, part: str | None, inspection: Inspection, content: Content, *, placed: bool = False

@@ -41,6 +41,7 @@ from datamover.registry.destinations import Registry
 from datamover.registry.source_credentials import SourceCredentials
 from datamover.registry.sources import SourcePolicy
 from datamover.registry.urls import shown
+from datamover.threads import Lane
 from tests.protocols.faulty import Faulty
 from tests.servers import postgres
 
@@ -137,7 +138,8 @@ class Rig:
         await staging.open()
 
         throttles = Throttles(self.reactor, lambda name: self.registry.get(name).bandwidth)
-        tools = Tools(self.reactor, offload, self.settings.transfers, await identify(self.database, self.seal))
+        lane = partial(Lane, self.reactor.callInThread, self.reactor.callFromThread)
+        tools = Tools(self.reactor, offload, lane, self.settings.transfers, await identify(self.database, self.seal))
         rooms = Rooms(tools, self.registry, queue, throttles.of, self.datasets)
         dispatcher = Dispatcher(
             queue,

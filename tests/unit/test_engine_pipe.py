@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from datamover.config import Transfers
@@ -15,6 +15,7 @@ from datamover.engine.pipe import BEHIND, CHECKPOINT_BYTES, CHECKPOINT_SECONDS, 
 from datamover.engine.throttle import Throttle
 from datamover.errors import ConnectionLost, Scope, Stalled, TooSlow
 from datamover.protocols.base import Inspection
+from tests.unit.lanes import here
 from tests.unit.outcomes import failure
 from tests.unit.test_engine_lease import LEADER
 
@@ -90,7 +91,7 @@ class Stream:
             def keep(offset: int, digest: str) -> None:
                 self.kept.append((offset, digest))
 
-        self.digest = Digest(maybeDeferred)
+        self.digest = Digest(here())
         self.pipe = Pipe(
             source=self.tap,
             sink=self.basin,

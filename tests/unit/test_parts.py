@@ -11,7 +11,7 @@ import pytest_twisted
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred
 
 from datamover.engine.archive import unique_names
 from datamover.engine.digest import Digest
@@ -22,6 +22,7 @@ from datamover.protocols.base import Inspection, Place
 from datamover.protocols.local import LOCAL
 from datamover.registry.paths import LONGEST_NAME, RESERVED
 from tests.protocols.conformance import settings
+from tests.unit.lanes import here
 
 FACTS: dict[str, Any] = {
     "installation": "0f" * 16,
@@ -135,7 +136,7 @@ def test_unique_names(names: list[str]) -> None:
 @pytest_twisted.ensureDeferred
 async def test_proven(place: Place) -> None:
     """A part file with the right beginning is gone on from, its digest going on too; what is behind does not count."""
-    kept = await proven(place, checkpoint(), Digest(maybeDeferred))
+    kept = await proven(place, checkpoint(), Digest(here()))
     assert kept is not None
     assert kept.checkpoint == checkpoint()
     await kept.digest.add(CONTENT[5000:])
@@ -157,7 +158,7 @@ async def test_proven(place: Place) -> None:
 @pytest_twisted.ensureDeferred
 async def test_not_proven(place: Place, claimed: Checkpoint | None) -> None:
     """No checkpoint, an empty one, one of more than there is, of other bytes, of what is gone or no file: from zero."""
-    assert await proven(place, claimed, Digest(maybeDeferred)) is None
+    assert await proven(place, claimed, Digest(here())) is None
 
 
 class Refusing:
@@ -175,6 +176,6 @@ async def test_what_may_pass_is_no_reason_to_begin_anew() -> None:
     """A connection that breaks ends the attempt, and what had arrived stays; a refusal means from zero."""
     lost: Any = Refusing(ConnectionLost("gone"))
     with pytest.raises(ConnectionLost):
-        await proven(lost, checkpoint(), Digest(maybeDeferred))
+        await proven(lost, checkpoint(), Digest(here()))
     refused: Any = Refusing(SourceForbidden("no"))
-    assert await proven(refused, checkpoint(), Digest(maybeDeferred)) is None
+    assert await proven(refused, checkpoint(), Digest(here())) is None

@@ -1,15 +1,20 @@
 """One file of a local disk, being read or being written: ``reader`` and ``writer`` at work in threads.
 
-Each file has one lane of its own, with one chunk under way beside the one at hand.
+Each file has one lane of its own.
 """
+
+from collections import deque
 
 from twisted.internet.defer import Deferred, succeed
 
 from datamover.protocols.base import Inspection, Octets
 from datamover.protocols.local.reader import CHUNKS, Opened
 from datamover.protocols.local.refusals import Refusals
-from datamover.protocols.local.threads import Lane
 from datamover.protocols.local.writer import Writer
+from datamover.threads import Lane
+
+AHEAD = 2
+"""Chunks that are written, or wait for that."""
 
 
 class LocalSource:
@@ -55,7 +60,7 @@ class LocalSource:
 
 
 class LocalSink:
-    """``protocols.base.Sink`` of a local part file; holds at most one chunk beside the one being written."""
+    """``protocols.base.Sink`` of a local part file."""
 
     def __init__(self, lane: Lane, beside: Lane, writer: Writer, mode: int, path: str, refusals: Refusals) -> None:
         """Prepare; what only flushes runs in the lane ``beside``, so that writing goes on."""
@@ -67,23 +72,22 @@ class LocalSink:
         self._refusals = refusals
         self._gathered: list[Octets] = []
         self._held = 0
-        self._writing: Deferred[int] | None = None
+        self._writing: deque[Deferred[int]] = deque()
         self._leave = CHUNKS.join()
         self._flushed = False
         self._finished = False
         self._closed = False
 
     async def write(self, data: Octets) -> None:
-        """Take the next bytes; waits for the write before the last one. Raises what that one met."""
+        """Take the next bytes; waits while more than ``AHEAD`` chunks are to be written. Raises what a write met."""
         self._gathered.append(data)
         self._held += len(data)
         if self._held < CHUNKS.size:
             return
-        writing, self._writing = self._writing, None
-        if writing is not None:
+        self._writing.append(self._lane.run(self._writer.put, self._take()))
+        while len(self._writing) > AHEAD:
             with self._refusals.about(self._path):
-                await writing
-        self._writing = self._lane.run(self._writer.put, self._take())
+                await self._writing.popleft()
 
     async def flush(self) -> int:
         """Write and fsync every byte taken so far; return the offset after the last. Writing may go on meanwhile."""
@@ -125,8 +129,8 @@ class LocalSink:
 
     def _forget_writing(self) -> None:
         """Leave a failure to the call that comes after it in the lane: the writer repeats it."""
-        _forget(self._writing)
-        self._writing = None
+        while self._writing:
+            _forget(self._writing.popleft())
 
 
 def _nothing() -> None:

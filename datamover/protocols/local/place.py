@@ -16,8 +16,8 @@ from datamover.protocols.local.files import LocalSink, LocalSource
 from datamover.protocols.local.put import Put
 from datamover.protocols.local.reader import Opened
 from datamover.protocols.local.refusals import Refusals
-from datamover.protocols.local.threads import Threads
 from datamover.protocols.local.writer import Writer
+from datamover.threads import Threads
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -111,7 +111,7 @@ class LocalPlace:
     async def read(self, path: str, offset: int, identity: str | None) -> LocalSource:
         """Open a regular file for reading, from ``offset`` if it still has ``identity``."""
         with self._refusals.about(path):
-            opened = await self._threads.run(_close, self._disk.open_file, path, offset, identity)
+            opened = await self._threads.run_or_discard(_close, self._disk.open_file, path, offset, identity)
         source = LocalSource(self._threads.lane(), opened, path, self._refusals)
         self._opened.add(source)
         return source
@@ -122,7 +122,7 @@ class LocalPlace:
 
     async def _call(self, path: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         with self._refusals.about(path):
-            return await self._threads.lane().run(call, *args, **kwargs)
+            return await self._threads.run(call, *args, **kwargs)
 
 
 class LocalOrigin:

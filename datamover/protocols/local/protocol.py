@@ -10,7 +10,7 @@ from datamover.protocols.base import Ability, Options, PlaceProtocol, PlaceSetti
 from datamover.protocols.local.beneath import decode
 from datamover.protocols.local.files import LocalSink, LocalSource
 from datamover.protocols.local.place import LocalPlace
-from datamover.protocols.local.threads import Threads
+from datamover.threads import Threads
 
 THREADS = 8
 """For one destination: what is slow there (a network file system) holds up nothing else."""

@@ -1,0 +1,27 @@
+"""Lanes without threads."""
+
+from collections.abc import Callable
+from typing import Any
+
+from datamover.threads import Lane
+
+
+def here() -> Lane:
+    """Return a lane whose calls are made where they are asked for."""
+    return Lane(lambda work: work(), _tell)
+
+
+class Later:
+    """A thread that works when it is told to."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Callable[[], None]] = []
+        self.lane = Lane(self.waiting.append, _tell)
+
+    def work(self) -> None:
+        while self.waiting:
+            self.waiting.pop(0)()
+
+
+def _tell(call: Callable[..., Any], *arguments: Any) -> None:
+    call(*arguments)

@@ -1,0 +1,97 @@
+"""Calls in threads: lanes, and threads that end."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet.defer import CancelledError, gatherResults
+
+from datamover.errors import ConnectionLost
+from datamover.threads import TURNS, Lane, Threads
+from tests.unit.lanes import Later
+from tests.unit.outcomes import failure
+
+
+def test_a_call_follows_the_other_without_the_reactor() -> None:
+    """The thread that made a call makes the next one, before the reactor has heard of the first."""
+    spawned: list[Callable[[], None]] = []
+    told: list[tuple[Any, ...]] = []
+    lane = Lane(spawned.append, lambda *call: told.append(call))
+    made: list[str] = []
+    for name in "abc":
+        lane.run(made.append, name)
+    assert len(spawned) == 1
+
+    spawned.pop()()
+    assert made == ["a", "b", "c"]
+    assert len(told) == 3
+    lane.run(made.append, "d")
+    assert len(spawned) == 1
+
+
+def test_other_work_has_its_turn() -> None:
+    """A lane that always has something to do leaves its thread now and then."""
+    thread = Later()
+    answers = [thread.lane.run(int) for _ in range(TURNS + 1)]
+    thread.waiting.pop()()
+    assert [answer.called for answer in answers] == [True] * TURNS + [False]
+    thread.work()
+    assert answers[-1].called
+
+
+def test_what_fails_holds_up_nothing() -> None:
+    """Who asked is told what a call raised; the next is made all the same."""
+    thread = Later()
+    failing, next_one = thread.lane.run(int, "x"), thread.lane.run(int, "1")
+    thread.work()
+    assert isinstance(failure(failing), ValueError)
+    assert next_one.result == 1
+
+
+def test_cancelling_lets_go_of_the_answer() -> None:
+    """What was asked for is done, in its order, whether or not somebody still waits for it."""
+    thread = Later()
+    made: list[str] = []
+    dropped, kept = thread.lane.run(made.append, "a"), thread.lane.run(made.append, "b")
+    dropped.cancel()
+    assert isinstance(failure(dropped), CancelledError)
+    thread.work()
+    assert made == ["a", "b"]
+    assert kept.called
+
+
+@pytest_twisted.ensureDeferred
+async def test_order_in_real_threads() -> None:
+    """However many lanes share a few threads, each makes its calls in their order, one at a time."""
+    threads = Threads(reactor, "test", 3)
+    lanes = [threads.lane() for _ in range(8)]
+    made: list[list[int]] = [[] for _ in lanes]
+    inside = [threading.Lock() for _ in lanes]
+
+    def call(lane: int, number: int) -> None:
+        assert inside[lane].acquire(blocking=False)
+        made[lane].append(number)
+        inside[lane].release()
+
+    answers = [lane.run(call, index, number) for number in range(5 * TURNS) for index, lane in enumerate(lanes)]
+    await gatherResults(answers, consumeErrors=True)
+    assert made == [list(range(5 * TURNS))] * len(lanes)
+    await threads.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_closing() -> None:
+    """What was asked for is done before the threads end; what is asked for afterwards is told that they have."""
+    threads = Threads(reactor, "test", 2)
+    lane = threads.lane()
+    made: list[int] = []
+    for number in range(2 * TURNS):
+        lane.run(made.append, number).addErrback(lambda _: None).cancel()
+    await threads.close()
+    assert made == list(range(2 * TURNS))
+    for again in (threads.run, lane.run, threads.lane().run):
+        with pytest.raises(ConnectionLost):
+            await again(made.append, 0)
