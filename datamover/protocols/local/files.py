@@ -7,14 +7,17 @@ from collections import deque
 
 from twisted.internet.defer import Deferred, succeed
 
+from datamover.buffers import Buffers
 from datamover.protocols.base import Inspection, Octets
 from datamover.protocols.local.reader import CHUNKS, Opened
 from datamover.protocols.local.refusals import Refusals
 from datamover.protocols.local.writer import Writer
 from datamover.threads import Lane
 
+WRITES = Buffers(4 * 2**20, least=5 * 2**14, most=2**19)
+"""Bytes that are gathered for a write."""
 AHEAD = 2
-"""Chunks that are written, or wait for that."""
+"""Writes that are under way, or wait for that."""
 
 
 class LocalSource:
@@ -73,16 +76,16 @@ class LocalSink:
         self._gathered: list[Octets] = []
         self._held = 0
         self._writing: deque[Deferred[int]] = deque()
-        self._leave = CHUNKS.join()
+        self._leave = WRITES.join()
         self._flushed = False
         self._finished = False
         self._closed = False
 
     async def write(self, data: Octets) -> None:
-        """Take the next bytes; waits while more than ``AHEAD`` chunks are to be written. Raises what a write met."""
+        """Take the next bytes; waits while more than ``AHEAD`` writes are to be made. Raises what a write met."""
         self._gathered.append(data)
         self._held += len(data)
-        if self._held < CHUNKS.size:
+        if self._held < WRITES.size:
             return
         self._writing.append(self._lane.run(self._writer.put, self._take()))
         while len(self._writing) > AHEAD:

@@ -9,8 +9,8 @@ from datamover.buffers import Buffers
 from datamover.protocols.base import Inspection
 from datamover.protocols.local.descriptors import close
 
-CHUNKS = Buffers(4 * 2**20, least=5 * 2**14, most=2**19)
-"""Bytes of a read, and about those of a write: large, so that a hand-off to a thread costs little for each."""
+CHUNKS = Buffers(8 * 2**20, least=2**17, most=2**20)
+"""Bytes of a read: large, so that a hand-off to a thread costs little for each."""
 
 
 def examine(name: str, status: os.stat_result) -> Inspection:

@@ -186,12 +186,12 @@ class SftpChannel(SSHChannel):
         if answer.called:
             if asked.kind in _OPENED and kind == messages.HANDLE:
                 self.request(messages.CLOSE, string(value)).addErrback(lambda _: None)
-        elif isinstance(value, Status) and value.code != messages.OK:
+        elif isinstance(value, Status):
             answer.errback(value)
         elif kind != asked.expected:
             answer.errback(Status(messages.FAILURE, "an answer of another kind than was asked for"))
         else:
-            answer.callback(None if kind == messages.STATUS else value)
+            answer.callback(value)
 
     # Its beginning and its end ------------------------------------------------------------------------------
 

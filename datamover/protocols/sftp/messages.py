@@ -101,8 +101,11 @@ def read_attributes(reader: Reader) -> Attributes:
     return Attributes(size, mode, modified)
 
 
-def read_status(reader: Reader) -> Status:
+def read_status(reader: Reader) -> Status | None:
+    """Return what a STATUS answer refuses, None for "OK"."""
     code = reader.number()
+    if code == OK:
+        return None
     said = reader.string() if reader else b""
     return Status(code, words(said))
 
