@@ -7,6 +7,7 @@ nor one name from many places is fast. What is kept has a bound, however many ad
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 FREE = 3
@@ -15,6 +16,9 @@ FORGOTTEN = 900.0
 """Seconds after which a failure counts no more, unless another came."""
 MOST = 8192
 """Addresses and names that are remembered; those that failed longest ago go first."""
+
+REMEMBERED = 1024
+"""Addresses that are not taken apart anew with each request."""
 
 
 class Failures:
@@ -50,6 +54,7 @@ class Failures:
         return count if self._seconds() - at < FORGOTTEN else 0
 
 
+@lru_cache(maxsize=REMEMBERED)
 def origin(address: str) -> str:
     """Return what stands for whoever is behind an address: itself, of IPv6 the /64 that one customer has."""
     try:

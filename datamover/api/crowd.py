@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import ip_address
 
-from datamover.failures import origin
+from datamover.failures import REMEMBERED, origin
 
 
 class Share:
@@ -45,6 +46,7 @@ class Share:
         return len(self._taken)
 
 
+@lru_cache(maxsize=REMEMBERED)
 def _is_local(address: str) -> bool:
     """Tell whether something comes from this machine; a Unix socket's address is empty."""
     try:
