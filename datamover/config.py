@@ -113,6 +113,7 @@ class Http(Section):
 
     proxy: str | None = None
     ca_file: AbsolutePath | None = None
+    streams: Count = 4
 
 
 class Transfers(Section):

@@ -29,13 +29,14 @@ async def reading(
     idle_timeout: float = 5.0,
     ca_file: Path | None = None,
     proxy: str | None = None,
+    streams: int = 4,
     clock: Any = reactor,
 ) -> AsyncIterator[HttpClient]:
     """A client with these settings; the addresses of this machine are allowed unless said otherwise."""
     sources = config.Sources(allow=allow, allow_addresses=addresses, credentials=credentials)
     client = HttpClient(
         clock,
-        config.Http(proxy=proxy, ca_file=ca_file),
+        config.Http(proxy=proxy, ca_file=ca_file, streams=streams),
         config.Transfers(connect_timeout=connect_timeout, idle_timeout=idle_timeout),
         SourcePolicy.from_config(sources),
         SourceCredentials.from_config(sources),

@@ -154,6 +154,8 @@ class File:
     """Break the connection after so many bytes of the body."""
     cuts: int | None = None
     """How many times, None: always."""
+    pace: float | None = None
+    """Seconds between two pieces of 64 KiB, None: all at once."""
 
     def __call__(self, exchange: Exchange) -> None:
         request = exchange.request
@@ -184,9 +186,19 @@ class File:
             exchange.write(body[: self.cut])
             exchange.close()
             return
+        if self.pace is not None:
+            Deferred.fromCoroutine(self._send_slowly(exchange, body, self.pace))
+            return
         exchange.write(body)
         if self.until_close or (self.length is not None and len(body) < self.length):
             exchange.close()
+
+    async def _send_slowly(self, exchange: Exchange, body: bytes, pace: float) -> None:
+        for start in range(0, len(body), 65536):
+            if exchange.gone:
+                return
+            exchange.write(body[start : start + 65536])
+            await exchange.pause(pace)
 
     def _part(self, request: Request) -> tuple[int, list[tuple[str, str]], bytes]:
         headers = list(self.headers)
@@ -200,10 +212,12 @@ class File:
         stale = self.heed_if_range and condition is not None and condition not in (self.etag, modified)
         if wanted is None or not self.ranges or stale or request.method == "HEAD":
             return 200, headers, self.content
-        size, start = len(self.content), int(wanted.removeprefix("bytes=").removesuffix("-"))
+        first, _, last = wanted.removeprefix("bytes=").partition("-")
+        size, start = len(self.content), int(first)
+        end = min(int(last) + 1, size) if last else size
         if start >= size:
             return 416, [("Content-Range", f"bytes */{size}")], b""
-        return 206, [*headers, ("Content-Range", f"bytes {start}-{size - 1}/{size}")], self.content[start:]
+        return 206, [*headers, ("Content-Range", f"bytes {start}-{end - 1}/{size}")], self.content[start:end]
 
 
 def status(code: int, headers: Sequence[tuple[str, str]] = (), body: bytes = b"no file here") -> Handler:

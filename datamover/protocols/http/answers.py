@@ -105,6 +105,11 @@ def content_range(head: Head) -> ContentRange | None:
     return found
 
 
+def ranges_given(head: Head) -> bool:
+    """Tell whether the server says that it gives out ranges of the file (RFC 9110 14.3), or did."""
+    return head.status == PARTIAL or "bytes" in re.split(r"[\s,]+", head.headers_of("Accept-Ranges").lower())
+
+
 def inspection_of(head: Head) -> Inspection:
     """Return what an answer with status 200 or 206, to GET or HEAD, tells of the file."""
     if head.status == PARTIAL:

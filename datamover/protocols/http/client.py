@@ -15,6 +15,7 @@ from datamover.protocols.http.call import FILE, LARGEST_ANSWER, Answer, Refused,
 from datamover.protocols.http.names import text_of
 from datamover.protocols.http.origin import WebOrigin
 from datamover.protocols.http.sender import Reply, Sender
+from datamover.protocols.http.streams import Streams
 from datamover.registry.source_credentials import SourceCredentials
 from datamover.registry.sources import SourcePolicy
 from datamover.registry.urls import WebUrl
@@ -38,6 +39,7 @@ class HttpClient:
         """Prepare; nothing is connected yet. Raises ConfigError, naming ``file``, for a bad proxy or ``ca_file``."""
         self._policy = policy
         self._credentials = credentials
+        self._reactor = reactor
         self._sender = Sender(
             reactor,
             policy,
@@ -47,6 +49,7 @@ class HttpClient:
             proxy=http.proxy,
             file=file,
         )
+        self._streams = Streams(reactor, http.streams, self._sender.busy)
 
     def origin(self, url: str, *, headers: Mapping[str, str] | None = None, refused: Refused | None = None) -> Origin:
         """Return the file at an http or https URL; raises InvalidRequest or UnsupportedScheme for what is none.
@@ -62,7 +65,7 @@ class HttpClient:
                 raise refused(await beginning(reply))
             return reply
 
-        return WebOrigin(ask, WebUrl.parse(url))
+        return WebOrigin(ask, WebUrl.parse(url), self._reactor, self._streams)
 
     async def call(
         self,

@@ -7,21 +7,27 @@ carries the same identity, or its size and the condition that the range was aske
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
-from datamover.errors import ConnectionLost, Scope, SizeMismatch
-from datamover.protocols.base import Inspection
+from twisted.internet.interfaces import IReactorTime
+
+from datamover.errors import ConnectionLost, DataMoverError, Scope, SizeMismatch, SourceChanged
+from datamover.protocols.base import Inspection, Source
 from datamover.protocols.http.answers import (
     PARTIAL,
     UNSATISFIABLE,
     WHOLE,
+    ContentRange,
     Head,
     check_coding,
     content_range,
     failure_of,
     if_range,
     inspection_of,
+    ranges_given,
 )
 from datamover.protocols.http.body import IGNORABLE, Body
+from datamover.protocols.http.ranges import WORTH, RangedSource
 from datamover.protocols.http.sender import Reply
+from datamover.protocols.http.streams import Streams
 from datamover.registry.urls import WebUrl
 
 Ask = Callable[[bytes, WebUrl, Mapping[str, str]], Awaitable[Reply]]
@@ -34,9 +40,11 @@ _FINAL_FOR_HEAD = frozenset({407, 429, 503})
 class WebOrigin:
     """The file at one URL."""
 
-    def __init__(self, ask: Ask, url: WebUrl) -> None:
+    def __init__(self, ask: Ask, url: WebUrl, clock: IReactorTime, streams: Streams) -> None:
         self._ask = ask
         self._url = url
+        self._clock = clock
+        self._streams = streams
 
     async def inspect(self) -> Inspection:
         """Look at the file with HEAD or, where the server knows no HEAD, with a GET that is given up.
@@ -63,16 +71,46 @@ class WebOrigin:
             await reply.body.close()
         return inspection_of(reply.head)
 
-    async def open(self, offset: int = 0, identity: str | None = None) -> "WebSource":
+    async def open(self, offset: int = 0, identity: str | None = None) -> Source:
         """Open the file from ``offset`` if it still has ``identity`` and the server can, else from 0.
 
         Raises what ``inspect`` raises. Cancelling drops the connection.
         """
-        if offset > 0 and identity is not None:
-            source = await self._resume(offset, identity)
-            if source is not None:
-                return source
-        return _whole(await self._get())
+        source = await self._resume(offset, identity) if offset > 0 and identity is not None else None
+        return self._splittable(source or _whole(await self._get()))
+
+    def _splittable(self, source: "WebSource") -> Source:
+        """Return a source that may be read over several connections, if it is large and the server can.
+
+        Not one that was redirected to: the next request may be redirected elsewhere.
+        """
+        identity, size = source.inspection.identity, source.inspection.size
+        if size is None or size - source.offset < WORTH or not source.ranges or not if_range(identity or ""):
+            return source
+
+        async def open_range(start: int, length: int) -> Body:
+            try:
+                return await self._range(source.inspection, ContentRange(start, start + length - 1, size))
+            except DataMoverError:
+                self._streams.refused(self._url)
+                raise
+
+        return RangedSource(source, size, open_range, self._clock, lambda: self._streams.room(self._url))
+
+    async def _range(self, inspection: Inspection, wanted: ContentRange) -> Body:
+        """Return the body of a range of the file; raises SourceChanged too."""
+        identity = inspection.identity or ""
+        headers = {"Range": f"bytes={wanted.first}-{wanted.last}", "If-Range": if_range(identity) or ""}
+        reply = await self._ask(b"GET", self._url, headers)
+        if reply.head.status == PARTIAL:
+            await _uncoded(reply)
+            if content_range(reply.head) == wanted and _same(reply.head, identity, wanted.total) is not None:
+                return reply.body
+        elif reply.head.status not in (*WHOLE, UNSATISFIABLE):
+            await reply.body.discard()
+            raise failure_of(reply.head)
+        await reply.body.close()
+        raise SourceChanged(f"{self._url.shown} changed while it was read", scope=Scope.SOURCE)
 
     async def _get(self) -> Reply:
         reply = await self._ask(b"GET", self._url, {})
@@ -94,7 +132,7 @@ class WebOrigin:
             await _uncoded(reply)
             inspection = continuation(reply.head, offset, identity)
             if inspection is not None and inspection.size is not None:
-                return WebSource(inspection, offset, inspection.size - offset, reply.body, reply.head.url)
+                return WebSource(inspection, offset, inspection.size - offset, reply.body, reply.head)
             await reply.body.close()
             return None
         await reply.body.discard()
@@ -102,19 +140,21 @@ class WebOrigin:
             raise failure_of(reply.head)
         inspection = await self.inspect()
         if (inspection.identity, inspection.size) == (identity, offset):
-            return WebSource(inspection, offset, 0, None, reply.head.url)
+            return WebSource(inspection, offset, 0, None, reply.head)
         return None
 
 
 class WebSource:
     """One body being read, and counted against what was announced."""
 
-    def __init__(self, inspection: Inspection, offset: int, length: int | None, body: Body | None, url: WebUrl) -> None:
+    def __init__(self, inspection: Inspection, offset: int, length: int | None, body: Body | None, head: Head) -> None:
         self._inspection = inspection
         self._offset = offset
         self._length = length
         self._body = body
-        self._url = url
+        self._url = head.url
+        self.ranges = ranges_given(head) and head.url == head.asked
+        """What was asked gives out ranges of it."""
         self._read = 0
 
     @property
@@ -151,18 +191,23 @@ def continuation(head: Head, offset: int, identity: str) -> Inspection | None:
     part = content_range(head)
     if part is None or part.total is None or (part.first, part.last + 1) != (offset, part.total):
         return None
+    return _same(head, identity, part.total)
+
+
+def _same(head: Head, identity: str, total: int | None) -> Inspection | None:
+    """Return the inspection of a file that a 206 holds a range of, None where it has another identity."""
     inspection = inspection_of(head)
     if inspection.identity == identity:
         return inspection
     # An answer to If-Range may leave out what the client knows (RFC 9110 15.3.7): that it is a 206 says the same.
     silent = head.header("ETag") is None and head.header("Last-Modified") is None
-    if silent and identity.startswith("date ") and identity.endswith(f" {part.total}"):
+    if silent and identity.startswith("date ") and identity.endswith(f" {total}"):
         return replace(inspection, identity=identity)
     return None
 
 
 def _whole(reply: Reply) -> WebSource:
-    return WebSource(inspection_of(reply.head), 0, reply.head.length, reply.body, reply.head.url)
+    return WebSource(inspection_of(reply.head), 0, reply.head.length, reply.body, reply.head)
 
 
 async def _uncoded(reply: Reply) -> Reply:

@@ -58,6 +58,11 @@ class Pool:
         finally:
             self._connecting.discard(connecting)
 
+    def busy(self, key: Hashable) -> int:
+        """Return how many of the connections for ``key`` serve a request."""
+        made = sum(connection.key == key for connection in self._connections)
+        return made - len(self._kept.get(key, ()))
+
     async def close(self) -> None:
         """Give up what is being connected, and drop every connection, busy ones too; completes when they are gone."""
         for connecting in list(self._connecting):

@@ -82,12 +82,16 @@ class Sender:
         SourceNotAllowedHere (the address), ServerError (not HTTP) and InvalidRequest (a header that cannot be sent).
         Cancelling drops the connection.
         """
-        proxied = self._proxy is not None and url.scheme == "http"
+        proxied = self._proxied(url)
         target = url.text if proxied else url.path if url.query is None else f"{url.path}?{url.query}"
         request = request_of(method, target, url.authority, headers, body)
         received = Body(self._reactor, self._idle_timeout, url)
         answer = await self._answer(method, url, request, received, None if proxied else url.origin)
         return Reply(Head(answer.status, answer.fields, answer.length, asked, url), received)
+
+    def busy(self, url: WebUrl) -> int:
+        """Return how many connections to a URL's host, or to the proxy that is asked for it, serve a request now."""
+        return self._pool.busy(None if self._proxied(url) else url.origin)
 
     async def close(self) -> None:
         """Cancel what waits, drop every connection and send nothing more; completes when the sockets are gone."""
@@ -118,6 +122,9 @@ class Sender:
                 raise ServerError(f"what {url.shown} answered is not HTTP/1.1", scope=Scope.SOURCE) from None
             except Broken as error:
                 raise _broken(url, error.args[0]) from None
+
+    def _proxied(self, url: WebUrl) -> bool:
+        return self._proxy is not None and url.scheme == "http"
 
     def _endpoint(self, url: WebUrl) -> IStreamClientEndpoint:
         if self._proxy is not None:

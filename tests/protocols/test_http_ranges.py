@@ -1,0 +1,280 @@
+"""One file over several connections: when that begins, what it must not do, and that the file is whole all the same."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import pytest_twisted
+from twisted.internet.defer import Deferred, DeferredList
+
+from datamover.buffers import Buffers
+from datamover.errors import ConnectionLost, DataMoverError, SourceChanged
+from datamover.protocols.http import ranges
+from tests.protocols.reading import content_of, reading, rest_of, serving, soon, until_broken
+from tests.servers.nginx import Nginx
+from tests.servers.web import Exchange, File, Handler, Web, redirect
+
+CONTENT = os.urandom(4 * 2**20 + 12_345)
+PACE = 0.01
+"""Seconds: some 6 MB a second for each connection."""
+GIVEN = [("Accept-Ranges", "bytes")]
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small files are split, and early."""
+    monkeypatch.setattr(ranges, "WORTH", 2**20)
+    monkeypatch.setattr("datamover.protocols.http.origin.WORTH", 2**20)
+    monkeypatch.setattr(ranges, "PERIOD", 0.03)
+    monkeypatch.setattr(ranges, "LEAST", 2**15)
+    monkeypatch.setattr(ranges, "SEGMENTS", Buffers(2**20, least=2**15, most=2**18))
+
+
+def slow_file(**told: object) -> File:
+    return File(CONTENT, **{"etag": '"1"', "headers": GIVEN, "pace": PACE, **told})  # type: ignore[arg-type]
+
+
+class Ranges:
+    """Serves a file; what is asked for as a range with an end goes through ``first``, if that wants it."""
+
+    def __init__(self, file: File, first: Callable[[Exchange, int], bool]) -> None:
+        """``first`` gets the request and its number among those for ranges, and tells whether it has answered."""
+        self._file = file
+        self._first = first
+        self.asked = 0
+        self.together = 0
+        """Requests being answered."""
+
+    async def __call__(self, exchange: Exchange) -> None:
+        self.together += 1
+        try:
+            if not exchange.request.headers.get("range", "-").endswith("-"):
+                self.asked += 1
+                if self._first(exchange, self.asked):
+                    return
+            code, headers, body = self._file._part(exchange.request)
+            exchange.write(exchange.head(code, [*headers, ("Content-Length", str(len(body)))]))
+            await self._file._send_slowly(exchange, body, PACE)
+        finally:
+            self.together -= 1
+
+
+async def read(handler: Handler, *, streams: int = 4) -> tuple[bytes, DataMoverError | None, Web]:
+    """Read a file to its end or its error."""
+    async with serving() as web, reading(streams=streams) as client:
+        web.route("/f", handler)
+        source = await client.origin(f"{web.url}/f").open()
+        received, error = await until_broken(source)
+        return received, error, web
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_slow_stream_becomes_several() -> None:
+    """What one connection brings slowly is brought by as many as are allowed, in order, each asking for its range."""
+    serve = Ranges(slow_file(), lambda *_: False)
+    received, error, web = await read(serve)
+    assert (received == CONTENT, error) == (True, None)
+    assert 2 < len({request.connection for request in web.requests}) <= 1 + 4
+    assert all(request.headers["if-range"] == '"1"' for request in web.requests[1:])
+    asked = [request.headers["range"] for request in web.requests[1:]]
+    assert len(asked) == len(set(asked)) == serve.asked
+
+
+@pytest_twisted.ensureDeferred
+async def test_nginx(tmp_path: Path) -> None:
+    """A server that gives each connection its rate gives several of them more, and the file is whole."""
+    (tmp_path / "f").write_bytes(CONTENT)
+    os.utime(tmp_path / "f", (1_700_000_000, 1_700_000_000))
+    config = "location / { limit_rate 6m; }"
+    with Nginx(tmp_path, config=config) as nginx:
+        async with reading() as client:
+            source = await client.origin(f"{nginx.url}/f").open()
+            assert await rest_of(source) == CONTENT
+            assert len([line for line in nginx.requests() if "GET /f " in line and " 206 " in line]) > 1
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        pytest.param({"headers": []}, id="the server does not say that it gives out ranges"),
+        pytest.param({"headers": [("Accept-Ranges", "none")]}, id="it says that it does not"),
+        pytest.param({"etag": None}, id="nothing tells a changed file"),
+        pytest.param({"etag": 'W/"1"'}, id="not for certain"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_what_cannot_be_split(told: dict[str, object]) -> None:
+    """A file is asked for once, where ranges of it might not fit together."""
+    received, error, web = await read(slow_file(**told))
+    assert (received == CONTENT, error, len(web.requests)) == (True, None, 1)
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_stream_is_all_that_is_allowed() -> None:
+    """``streams = 1``: never more than one connection."""
+    received, error, web = await read(slow_file(), streams=1)
+    assert (received == CONTENT, error, len(web.requests)) == (True, None, 1)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_slow_reader_needs_no_more() -> None:
+    """Who waits for the reader, and not for the source, goes on with one connection."""
+    async with serving() as web, reading() as client:
+        web.route("/f", slow_file(pace=None))
+        source = await client.origin(f"{web.url}/f").open()
+        while await source.read():
+            await web.later(0.01)
+        await source.close()
+        assert len(web.requests) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_busy_host_is_left_alone() -> None:
+    """While other files come from the host, none of them takes more than its share of connections."""
+    serve = Ranges(slow_file(), lambda *_: False)
+    async with serving() as web, reading(streams=3) as client:
+        web.route("/f", serve)
+        reads = [Deferred.fromCoroutine(content_of(client, f"{web.url}/f")) for _ in range(3)]
+        await DeferredList(reads, fireOnOneCallback=True)
+        assert len(web.requests) == 3
+        for one in reads:
+            assert (await one) == CONTENT
+
+
+@pytest.mark.parametrize("status", [403, 429, 503])
+@pytest_twisted.ensureDeferred
+async def test_no_second_connection_is_given(status: int) -> None:
+    """A server that refuses a range is not asked again: the stream goes on to its end."""
+
+    def refuse(exchange: Exchange, number: int) -> bool:
+        exchange.answer(status)
+        return True
+
+    serve = Ranges(slow_file(), refuse)
+    received, error, _ = await read(serve)
+    assert (received == CONTENT, error) == (True, None)
+    assert serve.asked == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_fewer_connections_are_given() -> None:
+    """What a server refuses while another range comes is asked for when it is its turn."""
+
+    def refuse(exchange: Exchange, number: int) -> bool:
+        if number in (3, 4):
+            exchange.answer(503)
+        return number in (3, 4)
+
+    serve = Ranges(slow_file(), refuse)
+    received, error, _ = await read(serve)
+    assert (received == CONTENT, error) == (True, None)
+
+
+@pytest_twisted.ensureDeferred
+async def test_changed_meanwhile() -> None:
+    """A range of another file never becomes part of this one."""
+    changed = slow_file(etag='"2"')
+
+    def change(exchange: Exchange, number: int) -> bool:
+        if number < 4:
+            return False
+        changed(exchange)
+        return True
+
+    received, error, _ = await read(Ranges(slow_file(), change))
+    assert isinstance(error, SourceChanged)
+    assert CONTENT.startswith(received)
+    assert len(received) < len(CONTENT)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_host_is_not_tried_twice() -> None:
+    """Where ranges turned out not to fit together, the next attempt reads the file as one stream."""
+    broken = Ranges(slow_file(), lambda exchange, number: number > 3 and _reset(exchange))
+    async with serving() as web, reading() as client:
+        web.route("/f", broken)
+        origin = client.origin(f"{web.url}/f")
+        _, error = await until_broken(await origin.open())
+        assert isinstance(error, ConnectionLost)
+        asked = len(web.requests)
+        assert await rest_of(await origin.open()) == CONTENT
+        assert len(web.requests) == asked + 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_redirect_is_followed_once() -> None:
+    """What a redirect led to is read as one stream: it may lead elsewhere the next time."""
+    async with serving() as web, reading() as client:
+        web.route("/f", redirect("/g"))
+        web.route("/g", slow_file())
+        assert await content_of(client, f"{web.url}/f") == CONTENT
+        assert [request.path for request in web.requests] == ["/f", "/g"]
+
+
+@pytest.mark.parametrize("whose", ["offset", "total", "etag"])
+@pytest_twisted.ensureDeferred
+async def test_another_range_than_was_asked_for(whose: str) -> None:
+    """A range is taken for what was asked for only if it says that it is."""
+
+    def lie(exchange: Exchange, number: int) -> bool:
+        if number < 4:
+            return False
+        first = int(exchange.request.headers["range"].removeprefix("bytes=").partition("-")[0])
+        first += whose == "offset"
+        last, total = first + 2**17 - 1, len(CONTENT) + (whose == "total")
+        headers = [("Content-Range", f"bytes {first}-{last}/{total}"), ("ETag", '"2"' if whose == "etag" else '"1"')]
+        exchange.answer(206, headers, CONTENT[first : last + 1])
+        return True
+
+    received, error, _ = await read(Ranges(slow_file(), lie))
+    assert isinstance(error, SourceChanged)
+    assert CONTENT.startswith(received)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_range_that_breaks_off() -> None:
+    """What is missing of a range is asked for once more; then the error is the file's."""
+    cut = slow_file(pace=None, cut=70_000)
+
+    def broken(exchange: Exchange, number: int, *, to: int) -> bool:
+        if 4 <= number < to:
+            cut(exchange)
+        return 4 <= number < to
+
+    received, error, web = await read(Ranges(slow_file(), lambda *what: broken(*what, to=6)))
+    assert (received == CONTENT, error) == (True, None)
+    starts = [int(request.headers["range"][6:].partition("-")[0]) for request in web.requests[1:]]
+    assert len(starts) == len(set(starts))
+
+    received, error, _ = await read(Ranges(slow_file(), lambda exchange, number: number > 3 and _reset(exchange)))
+    assert isinstance(error, ConnectionLost)
+    assert CONTENT.startswith(received)
+
+
+def _reset(exchange: Exchange) -> bool:
+    exchange.reset()
+    return True
+
+
+@pytest.mark.parametrize("how", ["closed", "cancelled"])
+@pytest_twisted.ensureDeferred
+async def test_letting_go(how: str) -> None:
+    """Whoever wants no more of it lets go of every connection."""
+    serve = Ranges(slow_file(), lambda *_: False)
+    async with serving() as web, reading() as client:
+        web.route("/f", serve)
+        source = await client.origin(f"{web.url}/f").open()
+        received = b""
+        while serve.together < 4:
+            received += await source.read()
+        if how == "cancelled":
+            waiting = Deferred.fromCoroutine(rest_of(source))
+            waiting.addErrback(lambda _: None)
+            waiting.cancel()
+            await waiting
+        else:
+            await source.close()
+        assert await soon(lambda: not serve.together)
+        assert CONTENT.startswith(received)
+        assert ranges.SEGMENTS.size == 2**18

@@ -1,0 +1,191 @@
+"""When one file is read over more connections, and when not: on a clock that stands still until it is told."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from datamover.buffers import Buffers
+from datamover.errors import ServerError
+from datamover.protocols.base import Inspection
+from datamover.protocols.http import ranges
+from datamover.protocols.http.ranges import RangedSource
+from tests.unit.outcomes import failure
+
+PIECE = 2**16
+SIZE = 40 * 2**20
+CONTENT = bytes(range(251)) * (SIZE // 251 + 1)
+
+
+class Server:
+    """Sends a piece over each connection every ``pace`` seconds; ``rate`` connections at most have that speed."""
+
+    def __init__(self, clock: Clock, size: int = SIZE) -> None:
+        self.clock = clock
+        self.size = size
+        self.pace = 0.01
+        self.wide = 100
+        """Connections beyond these share their speed."""
+        self.open: list[Bytes] = []
+        self.most = 0
+        self.given = 100
+        """Ranges that are given out before one is refused."""
+
+    def stream(self, start: int, end: int) -> "Bytes":
+        sent = Bytes(self, start, end)
+        self.open.append(sent)
+        self.most = max(self.most, len(self.open))
+        return sent
+
+    async def open_range(self, start: int, length: int) -> "Bytes":
+        answered: Deferred[None] = Deferred()
+        self.clock.callLater(self.pace, answered.callback, None)
+        await answered
+        self.given -= 1
+        if self.given < 0:
+            raise ServerError("no more")
+        return self.stream(start, start + length)
+
+
+class Bytes:
+    """A body, or the file as one stream."""
+
+    def __init__(self, server: Server, start: int, end: int) -> None:
+        self._server = server
+        self.offset = self._position = start
+        self._end = end
+        self.inspection = Inspection("f", server.size, 'tag "1"')
+
+    async def read(self) -> bytes:
+        if self._position == self._end:
+            return b""
+        came: Deferred[None] = Deferred()
+        slowed = max(1.0, len(self._server.open) / self._server.wide)
+        self._server.clock.callLater(self._server.pace * slowed, came.callback, None)
+        await came
+        start, self._position = self._position, min(self._end, self._position + PIECE)
+        return CONTENT[start : self._position]
+
+    async def close(self) -> None:
+        if self in self._server.open:
+            self._server.open.remove(self)
+
+
+def read(server: Server, *, room: int = 4, pause: float = 0.0) -> bytes:
+    """Read a file; the reader takes ``pause`` seconds with each piece."""
+    source = RangedSource(
+        server.stream(0, server.size),
+        server.size,
+        server.open_range,  # type: ignore[arg-type]
+        server.clock,
+        lambda: room - len(server.open),
+    )
+    pieces: list[bytes] = []
+
+    async def to_the_end() -> None:
+        while data := await source.read():
+            pieces.append(bytes(data))
+            waiting: Deferred[None] = Deferred()
+            server.clock.callLater(pause, waiting.callback, None)
+            await waiting
+        await source.close()
+
+    done = Deferred.fromCoroutine(to_the_end())
+    for _ in range(1_000_000):
+        if done.called:
+            break
+        server.clock.advance(0.001)
+    assert done.called
+    assert not server.open
+    return b"".join(pieces)
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranges, "WORTH", 4 * 2**20)
+    monkeypatch.setattr(ranges, "SEGMENTS", Buffers(16 * 2**20, least=ranges.LEAST, most=2**21))
+
+
+def test_more_while_each_step_is_faster() -> None:
+    """Twice as many connections each time, to as many as there may be; the file is whole, and sooner there."""
+    server = Server(Clock())
+    assert read(server, room=6) == CONTENT[:SIZE]
+    assert server.most == 6
+    alone = Server(Clock())
+    assert read(alone, room=1) == CONTENT[:SIZE]
+    assert alone.most == 1
+    assert server.clock.seconds() < alone.clock.seconds() / 2
+
+
+def test_no_more_where_they_are_no_faster() -> None:
+    """Connections that share one speed do not become more than two."""
+    server = Server(Clock())
+    server.wide = 1
+    assert read(server) == CONTENT[:SIZE]
+    assert server.most == 2
+
+
+def test_not_for_a_slow_reader() -> None:
+    """A reader who takes his time is served by one."""
+    server = Server(Clock())
+    assert read(server, pause=0.02) == CONTENT[:SIZE]
+    assert server.most == 1
+
+
+def test_not_for_a_small_rest() -> None:
+    """What is nearly there is not worth another connection."""
+    server = Server(Clock(), size=4 * 2**20)
+    assert read(server) == CONTENT[: 4 * 2**20]
+    assert server.most == 1
+
+
+def test_not_where_all_share_too_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where segments would be small, since many files are read so, there are no more."""
+    monkeypatch.setattr(ranges, "SEGMENTS", Buffers(2**20, least=ranges.LEAST, most=2**21))
+    server = Server(Clock())
+    assert read(server) == CONTENT[:SIZE]
+    assert server.most == 1
+
+
+@given(given=st.integers(min_value=0, max_value=8))
+def test_whatever_is_refused(given: int) -> None:
+    """The file arrives whole if no range is ever given, and else up to where none was."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranges, "WORTH", 4 * 2**20)
+        patch.setattr(ranges, "SEGMENTS", Buffers(16 * 2**20, least=ranges.LEAST, most=2**21))
+        server = Server(Clock())
+        server.given = given
+        if given:
+            with pytest.raises(ServerError):
+                read_or_raise(server)
+        else:
+            assert read(server) == CONTENT[:SIZE]
+
+
+def read_or_raise(server: Server) -> None:
+    """Read a file that cannot be read to its end."""
+    source = RangedSource(
+        server.stream(0, server.size),
+        server.size,
+        server.open_range,  # type: ignore[arg-type]
+        server.clock,
+        lambda: 4 - len(server.open),
+    )
+    received = bytearray()
+
+    async def to_the_end() -> None:
+        try:
+            while data := await source.read():
+                received.extend(data)
+        finally:
+            await source.close()
+
+    done = Deferred.fromCoroutine(to_the_end())
+    while not done.called:
+        server.clock.advance(0.005)
+    assert CONTENT.startswith(bytes(received))
+    assert not server.open
+    error = failure(done)
+    assert error is not None
+    raise error
