@@ -77,7 +77,7 @@ class Verbs:
         return _job(await self._do("jobs.pause", str(number), self._store.pause(number)))
 
     async def resume(self, number: int) -> str:
-        """resume(12): go on with a paused job"""
+        """resume(12): go on with a paused job, or with one that waits for its next attempt"""
         return _job(await self._do("jobs.resume", str(number), self._store.resume(number)))
 
     async def retry(self, number: int) -> str:

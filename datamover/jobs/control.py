@@ -59,11 +59,16 @@ class JobControl:
         await self._database.transaction(do)
 
     async def resume_job(self, id: int, owner: str | None) -> None:
-        """Put a paused job back; what had arrived is gone on with. Raises as ``cancel_job``."""
+        """Put a paused job back, and have no file of a job wait for its next attempt. Raises as ``cancel_job``.
+
+        What had arrived is gone on with.
+        """
 
         async def do(cursor: Cursor) -> None:
             self._check_unfinished(id, State((await self._locked(cursor, id, owner))["state"]), "resumed")
-            if await self._set_paused(cursor, id, False):
+            paused = await self._set_paused(cursor, id, False)
+            waited = await cursor.fetch(self._queries["hurry"], {"job": id})
+            if paused or waited:
                 await self._tell(cursor, id, "resumed_by", {"by": owner or "administrator"})
                 await self._notify(cursor, news.WORK)
 

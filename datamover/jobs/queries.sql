@@ -193,6 +193,10 @@ UPDATE jobs SET paused = %(paused)s WHERE id = %(job)s AND paused <> %(paused)s 
 UPDATE transfers SET paused = %(paused)s
 WHERE job = %(job)s AND state IN ('PENDING', 'PREPARING', 'IN_PROGRESS') AND NOT cancelling;
 
+-- name: hurry
+UPDATE transfers SET next_attempt_at = now() WHERE job = %(job)s AND state = 'PENDING' AND next_attempt_at > now()
+RETURNING id;
+
 -- name: hold
 INSERT INTO sides (name, held) VALUES (%(name)s, %(reason)s) ON CONFLICT (name) DO UPDATE SET held = excluded.held;
 

@@ -133,6 +133,22 @@ async def test_limit_of_a_source_host(rig: Rig, web: Web) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_resume_what_waits_for_its_next_attempt(rig: Rig, web: Web, tmp_path: Path) -> None:
+    """Whoever has mended what was wrong need not wait for the next attempt."""
+    web.route("/f", lambda exchange: exchange.answer(503, [("Retry-After", "3600")]))
+    await rig.engine()
+    job = await rig.ask(file(url(f"{web.url}/f"), "archive", "f"), max_attempts=5)
+    await became(rig, job, lambda record: record.error is not None)
+
+    web.route("/f", File(b"f", etag='"1"'))
+    await rig.store.resume(job)
+
+    assert (await rig.ended(job)).state is State.COMPLETED
+    assert (tmp_path / "archive/f").read_bytes() == b"f"
+    assert "resumed_by" in await rig.kinds(job)
+
+
+@pytest_twisted.ensureDeferred
 async def test_pause_and_resume(rig: Rig, web: Web, tmp_path: Path) -> None:
     """A paused job gives up its place and keeps what arrived; resumed, it goes on from there."""
     content = os.urandom(96 * MIB)

@@ -130,6 +130,19 @@ async def test_a_slow_reader_needs_no_more() -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_from_where_an_earlier_read_ended() -> None:
+    """What is left of a file that was begun is brought by several connections as well."""
+    async with serving() as web, reading() as client:
+        web.route("/f", slow_file())
+        origin = client.origin(f"{web.url}/f")
+        identity = (await origin.inspect()).identity
+        source = await origin.open(12_345, identity)
+        assert source.offset == 12_345
+        assert await rest_of(source) == CONTENT[12_345:]
+        assert len(web.requests) > 4
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_busy_host_is_left_alone() -> None:
     """While other files come from the host, none of them takes more than its share of connections."""
     serve = Ranges(slow_file(), lambda *_: False)
