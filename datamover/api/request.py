@@ -49,7 +49,7 @@ class BoundedRequest(Request):
         return shown and shown.to_cryptography()  # type: ignore[no-any-return]
 
     def gotLength(self, length: int | None) -> None:  # noqa: N802 - Twisted's
-        # The method is not known here to a Request; it is judged when the body is in.
+        # The method is not known here to a Request; one that is not POST is judged when the body is in.
         self.refusal = self._gate.refusal("POST", self.header)
         self.too_large = length is not None and length > self._limit
         anonymous = self._gate.login and not self.header("authorization") and self.certificate is None
@@ -87,5 +87,6 @@ class BoundedRequest(Request):
         self._kept = False
 
     def process(self) -> None:
-        self.refusal = self._gate.refusal(self.method.decode("latin-1"), self.header)
+        if self.method != b"POST":
+            self.refusal = self._gate.refusal(self.method.decode("latin-1"), self.header)
         super().process()  # type: ignore[no-untyped-call]

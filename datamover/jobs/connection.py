@@ -80,6 +80,9 @@ def _read_bytes(value: str | bytes | None, cursor: Any) -> bytes | None:
 _BYTES = psycopg2.extensions.new_type((17,), "BYTES", _read_bytes)
 
 
+_encode = json.JSONEncoder(allow_nan=False).encode
+
+
 class Json:
     """A parameter to be sent as JSON; a long list is encoded a slice at a time."""
 
@@ -89,10 +92,10 @@ class Json:
     async def encode(self, reactor: Any) -> str:
         """Return the text, letting the reactor turn in between."""
         if not isinstance(self.value, list) or len(self.value) <= _SLICE:
-            return json.dumps(self.value, allow_nan=False)
+            return _encode(self.value)
         parts = []
         for start in range(0, len(self.value), _SLICE):
-            parts.append(json.dumps(self.value[start : start + _SLICE], allow_nan=False)[1:-1])
+            parts.append(_encode(self.value[start : start + _SLICE])[1:-1])
             await deferLater(reactor, 0)
         return f"[{','.join(parts)}]"
 
