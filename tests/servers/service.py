@@ -104,13 +104,14 @@ class Service:
 
     def stop_impatiently(self) -> int:
         """Ask for the end again and again until it has come; return the exit status."""
-        process, self._process = self._process, None
+        process = self._process
         assert process is not None
         deadline = time.monotonic() + PATIENCE
         while process.poll() is None:
             assert time.monotonic() < deadline, f"it did not stop:\n{self.log.read_text()}"
             process.send_signal(signal.SIGTERM)
             time.sleep(0.01)
+        self._process = None
         return process.returncode
 
     def _end(self, number: int) -> None:

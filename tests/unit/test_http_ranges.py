@@ -15,11 +15,13 @@ from tests.unit.outcomes import failure
 
 PIECE = 2**16
 SIZE = 40 * 2**20
+PATIENCE = 600.0
+"""Seconds on its clock that a file may take."""
 CONTENT = bytes(range(251)) * (SIZE // 251 + 1)
 
 
 class Server:
-    """Sends a piece over each connection every ``pace`` seconds; ``rate`` connections at most have that speed."""
+    """Sends a piece over each connection every ``pace`` seconds."""
 
     def __init__(self, clock: Clock, size: int = SIZE) -> None:
         self.clock = clock
@@ -72,8 +74,8 @@ class Bytes:
             self._server.open.remove(self)
 
 
-def read(server: Server, *, room: int = 4, pause: float = 0.0) -> bytes:
-    """Read a file; the reader takes ``pause`` seconds with each piece."""
+def read(server: Server, *, room: int = 4, pause: float = 0.0) -> tuple[bytes, BaseException | None]:
+    """Read a file to its end or its error; the reader takes ``pause`` seconds with each piece."""
     source = RangedSource(
         server.stream(0, server.size),
         server.size,
@@ -81,39 +83,44 @@ def read(server: Server, *, room: int = 4, pause: float = 0.0) -> bytes:
         server.clock,
         lambda: room - len(server.open),
     )
-    pieces: list[bytes] = []
+    received = bytearray()
 
     async def to_the_end() -> None:
-        while data := await source.read():
-            pieces.append(bytes(data))
-            waiting: Deferred[None] = Deferred()
-            server.clock.callLater(pause, waiting.callback, None)
-            await waiting
-        await source.close()
+        try:
+            while data := await source.read():
+                received.extend(data)
+                waiting: Deferred[None] = Deferred()
+                server.clock.callLater(pause, waiting.callback, None)
+                await waiting
+        finally:
+            await source.close()
 
     done = Deferred.fromCoroutine(to_the_end())
-    for _ in range(1_000_000):
-        if done.called:
-            break
+    while not done.called:
+        assert server.clock.seconds() < PATIENCE
         server.clock.advance(0.001)
-    assert done.called
     assert not server.open
-    return b"".join(pieces)
+    return bytes(received), failure(done)
+
+
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have files of some megabytes be worth it."""
+    monkeypatch.setattr(ranges, "WORTH", 4 * 2**20)
+    monkeypatch.setattr(ranges, "SEGMENTS", Buffers(16 * 2**20, least=ranges.LEAST, most=2**21))
 
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranges, "WORTH", 4 * 2**20)
-    monkeypatch.setattr(ranges, "SEGMENTS", Buffers(16 * 2**20, least=ranges.LEAST, most=2**21))
+    small(monkeypatch)
 
 
 def test_more_while_each_step_is_faster() -> None:
     """Twice as many connections each time, to as many as there may be; the file is whole, and sooner there."""
     server = Server(Clock())
-    assert read(server, room=6) == CONTENT[:SIZE]
+    assert read(server, room=6) == (CONTENT[:SIZE], None)
     assert server.most == 6
     alone = Server(Clock())
-    assert read(alone, room=1) == CONTENT[:SIZE]
+    assert read(alone, room=1) == (CONTENT[:SIZE], None)
     assert alone.most == 1
     assert server.clock.seconds() < alone.clock.seconds() / 2
 
@@ -122,21 +129,21 @@ def test_no_more_where_they_are_no_faster() -> None:
     """Connections that share one speed do not become more than two."""
     server = Server(Clock())
     server.wide = 1
-    assert read(server) == CONTENT[:SIZE]
+    assert read(server) == (CONTENT[:SIZE], None)
     assert server.most == 2
 
 
 def test_not_for_a_slow_reader() -> None:
     """A reader who takes his time is served by one."""
     server = Server(Clock())
-    assert read(server, pause=0.02) == CONTENT[:SIZE]
+    assert read(server, pause=0.02) == (CONTENT[:SIZE], None)
     assert server.most == 1
 
 
 def test_not_for_a_small_rest() -> None:
     """What is nearly there is not worth another connection."""
     server = Server(Clock(), size=4 * 2**20)
-    assert read(server) == CONTENT[: 4 * 2**20]
+    assert read(server) == (CONTENT[: 4 * 2**20], None)
     assert server.most == 1
 
 
@@ -144,48 +151,20 @@ def test_not_where_all_share_too_little(monkeypatch: pytest.MonkeyPatch) -> None
     """Where segments would be small, since many files are read so, there are no more."""
     monkeypatch.setattr(ranges, "SEGMENTS", Buffers(2**20, least=ranges.LEAST, most=2**21))
     server = Server(Clock())
-    assert read(server) == CONTENT[:SIZE]
+    assert read(server) == (CONTENT[:SIZE], None)
     assert server.most == 1
 
 
 @given(given=st.integers(min_value=0, max_value=8))
 def test_whatever_is_refused(given: int) -> None:
-    """The file arrives whole if no range is ever given, and else up to where none was."""
+    """The file arrives whole if no range is ever given; if no further one is, what came is its beginning."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranges, "WORTH", 4 * 2**20)
-        patch.setattr(ranges, "SEGMENTS", Buffers(16 * 2**20, least=ranges.LEAST, most=2**21))
+        small(patch)
         server = Server(Clock())
         server.given = given
-        if given:
-            with pytest.raises(ServerError):
-                read_or_raise(server)
-        else:
-            assert read(server) == CONTENT[:SIZE]
-
-
-def read_or_raise(server: Server) -> None:
-    """Read a file that cannot be read to its end."""
-    source = RangedSource(
-        server.stream(0, server.size),
-        server.size,
-        server.open_range,  # type: ignore[arg-type]
-        server.clock,
-        lambda: 4 - len(server.open),
-    )
-    received = bytearray()
-
-    async def to_the_end() -> None:
-        try:
-            while data := await source.read():
-                received.extend(data)
-        finally:
-            await source.close()
-
-    done = Deferred.fromCoroutine(to_the_end())
-    while not done.called:
-        server.clock.advance(0.005)
-    assert CONTENT.startswith(bytes(received))
-    assert not server.open
-    error = failure(done)
-    assert error is not None
-    raise error
+        received, error = read(server)
+    if given:
+        assert isinstance(error, ServerError)
+        assert CONTENT.startswith(received)
+    else:
+        assert (received, error) == (CONTENT[:SIZE], None)
