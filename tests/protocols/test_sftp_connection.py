@@ -15,7 +15,7 @@ from twisted.internet.defer import CancelledError, gatherResults
 from datamover import errors
 from datamover.errors import Scope
 from datamover.protocols.base import Place, Pool
-from datamover.protocols.sftp import channel, leases
+from datamover.protocols.sftp import channel, lanes, leases
 from datamover.protocols.sftp.transport import Transport
 from tests.protocols.sftp import (
     LARGE,
@@ -139,6 +139,22 @@ async def test_far_server(open_directory: Path, monkeypatch: pytest.MonkeyPatch,
         assert (sshd.log.count("Starting session: subsystem 'sftp'") > 1) == (sessions > 1)
     finally:
         sshd.stop()
+
+
+@pytest.mark.parametrize(("size", "channels"), [(lanes.NEAR_FROM, 1), (LARGE, lanes.NEAR)])
+@pytest_twisted.ensureDeferred
+async def test_near_server(sshd: Sshd, size: int, channels: int) -> None:
+    """A large file goes over a few channels near by too, and arrives whole; one that is soon there does not."""
+    data = noise(LARGE)[:size]
+    async with opened(sshd) as pool:
+        sink = await writing(pool).write(PART)
+        for start in range(0, size, MIB):
+            await sink.write(data[start : start + MIB])
+        assert await sink.finish(modified=None) == size
+        await sink.close()
+        await until(lambda: _open_files(sshd) == 0)
+    assert (sshd.root / PART).read_bytes() == data
+    assert sshd.log.count("Starting session: subsystem 'sftp'") == channels
 
 
 @pytest_twisted.ensureDeferred

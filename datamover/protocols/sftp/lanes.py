@@ -2,6 +2,7 @@
 
 OpenSSH takes 2 MiB a channel before it answers: at 50 ms that is 40 MB/s. So a file that more is waiting of than its
 channels hold is opened once more on others of the connection that are idle. Channels that others want are left to them.
+Near by a few are enough.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,11 @@ from datamover.protocols.sftp.messages import Status
 from datamover.protocols.sftp.session import Session
 
 LANES = 8
-"""For one file, of a connection's channels."""
+"""For one file on a far server, of a connection's channels."""
+NEAR = 3
+"""For one file on a server that is near: while one waits for the server to write, the others go on."""
+NEAR_FROM = 8 * 2**20
+"""Bytes of a file after which more than one are worth their opening."""
 LANE = 5 * 2**19
 """Bytes unacknowledged on one channel: what OpenSSH's window holds, and enough behind it to fill it again at once."""
 
@@ -62,12 +67,14 @@ class Lanes:
     def emptiest(self) -> Lane:
         return min(self._lanes, key=lambda lane: lane.unacknowledged)
 
-    def widen(self, waiting: int, most: int) -> None:
-        """Begin to open as many more as ``waiting`` bytes fill, up to ``most``, where the server is far away.
+    def widen(self, waiting: int, most: int, sent: int) -> None:
+        """Begin to open as many more as ``waiting`` bytes fill, up to ``most``; near by only once much was ``sent``.
 
         Without waiting for any, and without harm if they cannot be opened.
         """
-        while waiting > 0 and len(self) < min(self._widest, most) and self.first.session.channel.far:
+        near = NEAR if sent >= NEAR_FROM else 1
+        widest = min(self._widest, most, LANES if self.first.session.channel.far else near)
+        while waiting > 0 and len(self) < widest:
             waiting -= LANE
             opening = Deferred.fromCoroutine(self._one_more())
             if not opening.called:

@@ -28,7 +28,7 @@ class SftpSink:
         self._session = lane.session
         self._handle = lane.handle
         self._real = real
-        self._offset = offset
+        self._start = self._offset = offset
         self._mode = mode
         self._path = path
         self._refusals = refusals
@@ -52,7 +52,7 @@ class SftpSink:
             self._held += len(data)
             self._send_what_fits()
             if self._held >= self._session.write_size:
-                self._lanes.widen(self._held, UNDER_WAY.size // LANE)
+                self._lanes.widen(self._held, UNDER_WAY.size // LANE, self._offset - self._start)
             await self._until(lambda: self._held + self._unacknowledged <= self._room)
 
     @property
