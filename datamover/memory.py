@@ -4,8 +4,8 @@ Moving a file makes many objects, few of which refer to themselves in circles, a
 each time that so many were made: that was a fifth of the processor time of a job of small files.
 
 A large file passes through buffers of up to a MiB. The C library would give the memory of some back as soon as it is
-free, and the kernel would have to find it anew, page by page, for the next. Little of a fast stream's time goes there,
-but half of it on a virtual machine whose host takes back what is free.
+free, and the kernel would have to find it anew, page by page, for the next: little work, but not on a virtual machine
+whose host takes back what is free.
 """
 
 import ctypes

@@ -10,13 +10,13 @@ from datamover.engine.lease import Lease, Parked
 from datamover.engine.meter import Meter
 from datamover.engine.order import Order, Tools
 from datamover.engine.parts import left_over, own_prefix
-from datamover.errors import ConnectFailed, ConnectionLost, DataMoverError, TimedOut
+from datamover.errors import ConnectFailed, ConnectionLost, DataMoverError, Stalled, TimedOut
 from datamover.jobs.values import Naming
 from datamover.protocols.base import Place
 
 log = Logger()
 
-AWAY = (ConnectFailed, ConnectionLost, TimedOut)
+AWAY = (ConnectFailed, ConnectionLost, Stalled, TimedOut)
 """A destination that may be back for the next attempt; what else keeps a part file there would keep it then, too."""
 
 

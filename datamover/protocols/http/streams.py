@@ -17,7 +17,7 @@ REMEMBERED = 1024
 
 
 class Streams:
-    """Of one process; more than one connection for a file is never asked of a host twice in vain."""
+    """Of one process; remembers the hosts of which a range was asked in vain."""
 
     def __init__(self, clock: IReactorTime, most: int, busy: Callable[[WebUrl], int]) -> None:
         """Allow ``most`` connections to a host; ``busy`` tells how many serve a request now."""
