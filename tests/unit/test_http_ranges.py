@@ -1,7 +1,7 @@
 """When one file is read over more connections, and when not: on a clock that stands still until it is told."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -11,6 +11,7 @@ from datamover.errors import ServerError
 from datamover.protocols.base import Inspection
 from datamover.protocols.http import ranges
 from datamover.protocols.http.ranges import RangedSource
+from datamover.protocols.http.streams import Share
 from tests.unit.outcomes import failure
 
 PIECE = 2**16
@@ -27,23 +28,32 @@ class Server:
         self.clock = clock
         self.size = size
         self.pace = 0.01
+        self.paces = [1.0]
+        """How much slower each connection is, in turn."""
         self.wide = 100
         """Connections beyond these share their speed."""
         self.open: list[Bytes] = []
+        self.asked = 0
+        """Connections that are not open yet."""
         self.most = 0
         self.given = 100
         """Ranges that are given out before one is refused."""
 
     def stream(self, start: int, end: int) -> "Bytes":
-        sent = Bytes(self, start, end)
+        self.paces.append(self.paces.pop(0))
+        sent = Bytes(self, start, end, self.pace * self.paces[-1])
         self.open.append(sent)
-        self.most = max(self.most, len(self.open))
+        self.most = max(self.most, len(self.open) + self.asked)
         return sent
 
     async def open_range(self, start: int, length: int) -> "Bytes":
         answered: Deferred[None] = Deferred()
         self.clock.callLater(self.pace, answered.callback, None)
-        await answered
+        self.asked += 1
+        try:
+            await answered
+        finally:
+            self.asked -= 1
         self.given -= 1
         if self.given < 0:
             raise ServerError("no more")
@@ -53,8 +63,9 @@ class Server:
 class Bytes:
     """A body, or the file as one stream."""
 
-    def __init__(self, server: Server, start: int, end: int) -> None:
+    def __init__(self, server: Server, start: int, end: int, pace: float) -> None:
         self._server = server
+        self._pace = pace
         self.offset = self._position = start
         self._end = end
         self.inspection = Inspection("f", server.size, 'tag "1"')
@@ -64,7 +75,7 @@ class Bytes:
             return b""
         came: Deferred[None] = Deferred()
         slowed = max(1.0, len(self._server.open) / self._server.wide)
-        self._server.clock.callLater(self._server.pace * slowed, came.callback, None)
+        self._server.clock.callLater(self._pace * slowed, came.callback, None)
         await came
         start, self._position = self._position, min(self._end, self._position + PIECE)
         return CONTENT[start : self._position]
@@ -81,7 +92,7 @@ def read(server: Server, *, room: int = 4, pause: float = 0.0) -> tuple[bytes, B
         server.size,
         server.open_range,  # type: ignore[arg-type]
         server.clock,
-        lambda: room - len(server.open),
+        lambda unused: Share(lambda: room - len(server.open) - server.asked - unused(), lambda: None),
     )
     received = bytearray()
 
@@ -123,6 +134,22 @@ def test_more_while_each_step_is_faster() -> None:
     assert read(alone, room=1) == (CONTENT[:SIZE], None)
     assert alone.most == 1
     assert server.clock.seconds() < alone.clock.seconds() / 2
+
+
+@given(
+    room=st.integers(min_value=2, max_value=6),
+    paces=st.lists(st.floats(min_value=0.3, max_value=8), min_size=1, max_size=7),
+)
+@example(room=4, paces=[1.0, 4.0, 0.3, 0.3, 0.3, 0.3])
+@settings(max_examples=20)
+def test_never_more_than_there_may_be(room: int, paces: list[float]) -> None:
+    """A connection that brought its part, while a slower one is waited for, makes no room for another."""
+    with pytest.MonkeyPatch.context() as patch:
+        small(patch)
+        server = Server(Clock())
+        server.paces = paces
+        assert read(server, room=room) == (CONTENT[:SIZE], None)
+    assert server.most <= room
 
 
 def test_no_more_where_they_are_no_faster() -> None:

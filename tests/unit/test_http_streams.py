@@ -8,11 +8,35 @@ from datamover.registry.urls import WebUrl
 HERE, THERE = WebUrl.parse("http://here.example.org/f"), WebUrl.parse("https://there.example.org/f")
 
 
+def room(streams: Streams, url: WebUrl) -> int:
+    """Return the room that a further file would have."""
+    share = streams.join(url, lambda: 0)
+    try:
+        return share.room()
+    finally:
+        share.leave()
+
+
 def test_what_serves_others_counts() -> None:
     """A host gets no more connections than is configured, whatever they are for."""
     busy = {HERE: 3, THERE: 1}
     streams = Streams(Clock(), 4, lambda url: busy[url])
-    assert (streams.room(HERE), streams.room(THERE)) == (1, 3)
+    assert (room(streams, HERE), room(streams, THERE)) == (1, 3)
+
+
+def test_what_others_were_given_counts() -> None:
+    """A connection that waits for its turn in a file is that file's, until the file is read."""
+    streams = Streams(Clock(), 4, lambda url: 1)
+    unused = [2, 0]
+    first, second = (streams.join(HERE, lambda of=of: unused[of]) for of in range(2))  # type: ignore[misc]
+    assert [first.room(), second.room(), room(streams, THERE)] == [1, 1, 3]
+    unused[1] = 1
+    assert [first.room(), second.room()] == [0, 0]
+    first.leave()
+    first.leave()
+    assert second.room() == 2
+    second.leave()
+    assert room(streams, HERE) == 3
 
 
 def test_who_refused_is_left_alone_for_a_while() -> None:
@@ -20,9 +44,9 @@ def test_who_refused_is_left_alone_for_a_while() -> None:
     clock = Clock()
     streams = Streams(clock, 4, lambda url: 1)
     streams.refused(HERE)
-    assert (streams.room(HERE), streams.room(THERE)) == (0, 3)
+    assert (room(streams, HERE), room(streams, THERE)) == (0, 3)
     clock.advance(FORGIVEN)
-    assert streams.room(HERE) == 3
+    assert room(streams, HERE) == 3
 
 
 def test_memory_is_bounded() -> None:
@@ -33,5 +57,5 @@ def test_memory_is_bounded() -> None:
     for url in urls:
         clock.advance(0.001)
         streams.refused(url)
-    assert [streams.room(url) for url in urls].count(3) == 1
-    assert streams.room(urls[0]) == 3
+    assert [room(streams, url) for url in urls].count(3) == 1
+    assert room(streams, urls[0]) == 3

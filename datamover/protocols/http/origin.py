@@ -6,6 +6,7 @@ carries the same identity, or its size and the condition that the range was aske
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -95,7 +96,7 @@ class WebOrigin:
                 self._streams.refused(self._url)
                 raise
 
-        return RangedSource(source, size, open_range, self._clock, lambda: self._streams.room(self._url))
+        return RangedSource(source, size, open_range, self._clock, partial(self._streams.join, self._url))
 
     async def _range(self, inspection: Inspection, wanted: ContentRange) -> Body:
         """Return the body of a range of the file; raises SourceChanged too."""

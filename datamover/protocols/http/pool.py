@@ -32,7 +32,8 @@ class Pool:
         """Begin with none; ``connect_timeout`` (seconds) is what making one may take, with the tunnel to it."""
         self._clock = clock
         self._connect_timeout = connect_timeout
-        self._connecting: set[Deferred[Any]] = set()
+        self._connecting: dict[Deferred[Any], Hashable] = {}
+        """What is being made -> its key."""
         self._connections: set[Connection] = set()
         self._kept: dict[Hashable, deque[tuple[float, Connection]]] = {}
         """By key, those that wait for a request and since when, the longest first."""
@@ -48,7 +49,7 @@ class Pool:
             return kept.pop()[1]
         connecting: Deferred[Any] = endpoint().connect(Connections(self, key))
         connecting.addTimeout(self._connect_timeout, self._clock, onTimeoutCancel=_not_connected)
-        self._connecting.add(connecting)
+        self._connecting[connecting] = key
         try:
             made: Connection = await connecting
         except ConnectingCancelledError:
@@ -56,12 +57,12 @@ class Pool:
         else:
             return made
         finally:
-            self._connecting.discard(connecting)
+            del self._connecting[connecting]
 
     def busy(self, key: Hashable) -> int:
-        """Return how many of the connections for ``key`` serve a request."""
+        """Return how many of the connections for ``key`` serve a request, or are being made for one."""
         made = sum(connection.key == key for connection in self._connections)
-        return made - len(self._kept.get(key, ()))
+        return made - len(self._kept.get(key, ())) + sum(wanted == key for wanted in self._connecting.values())
 
     async def close(self) -> None:
         """Give up what is being connected, and drop every connection, busy ones too; completes when they are gone."""

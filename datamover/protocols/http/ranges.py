@@ -15,6 +15,7 @@ from datamover.buffers import Buffers
 from datamover.errors import Scope, SizeMismatch
 from datamover.protocols.base import Inspection, Octets, Source
 from datamover.protocols.http.body import Body
+from datamover.protocols.http.streams import Join
 
 LEAST = 2**20
 """Bytes of a segment below which more connections are no gain."""
@@ -36,15 +37,12 @@ OpenRange = Callable[[int, int], Awaitable[Body]]
 class RangedSource:
     """``protocols.base.Source`` of a file whose server gives out ranges."""
 
-    def __init__(
-        self, stream: Source, size: int, open_range: OpenRange, clock: IReactorTime, room: Callable[[], int]
-    ) -> None:
-        """Read ``stream``, to ``size``; ``room`` tells how many more connections its host may be asked for."""
+    def __init__(self, stream: Source, size: int, open_range: OpenRange, clock: IReactorTime, join: Join) -> None:
+        """Read ``stream``, to ``size``; ``join`` has a share of its host's connections."""
         self._stream = stream
         self._size = size
         self._open_range = open_range
         self._clock = clock
-        self._room = room
         self._position = stream.offset
         self._single = True
         """The stream is read; else the segments are."""
@@ -52,7 +50,9 @@ class RangedSource:
         """What comes next, without a gap, behind the stream while that is read."""
         self._lanes = 1
         self._growing = True
-        self._leave: list[Callable[[], None]] = []
+        self._share = join(self._unused)
+        self._leave: list[Callable[[], None]] = [self._share.leave]
+        """The share, and a part of the memory for each connection."""
         self._since = clock.seconds()
         self._came = 0
         """Bytes since then, read or not."""
@@ -137,13 +137,17 @@ class RangedSource:
         elif waited >= WAITED and self._widen():
             self._rate = rate
 
+    def _unused(self) -> int:
+        """Return how many of its connections wait for their turn: what they brought is not read yet."""
+        return self._lanes - self._single - sum(segment.receiving for segment in self._segments)
+
     def _widen(self) -> bool:
         """Read over twice as many connections, if the host may have them, and the rest is worth it; tell whether so."""
-        more = min(self._lanes, self._room())
+        more = min(self._lanes, self._share.room())
         if more <= 0 or SEGMENTS.size <= LEAST or self._size - self._position < WORTH:
             return False
         self._lanes += more
-        self._leave += [SEGMENTS.join() for _ in range(self._lanes - len(self._leave))]
+        self._leave += [SEGMENTS.join() for _ in range(1 + self._lanes - len(self._leave))]
         self._fill()
         return True
 
@@ -183,6 +187,11 @@ class _Segment:
     @property
     def end(self) -> int:
         return self.start + self._size
+
+    @property
+    def receiving(self) -> bool:
+        """Tell whether it uses a connection."""
+        return self._receiving is not None and not self._receiving.called
 
     def begin(self) -> None:
         """Ask for what did not come yet."""
