@@ -1,7 +1,8 @@
 """One connection to PostgreSQL, and what txpostgres and psycopg2 get wrong, put right.
 
 - connecting has a time limit and resolves names off the reactor (libpq does neither when asynchronous);
-- the end of an idle connection is noticed, told once, and raises nothing into the reactor (link.py);
+- the end of an idle connection is noticed before it serves again, told once, and raises nothing into the reactor
+  (link.py);
 - cancelling a caller leaves the statement running to its end, for ``settle`` to wait for;
 - a statement that ran into its time limit is an error, not a cancellation; so is one that nobody answers at all;
 - COMMIT of a transaction that had failed is an error, not a silent rollback.
@@ -10,7 +11,9 @@ Which connection serves whom, and what is tried again, is the pool's matter (dat
 """
 
 import json
+import select
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
 from functools import partial
 from typing import Any, cast
 
@@ -49,6 +52,8 @@ IDLE_TIMEOUT = 10.0
 OLDEST = 14
 """The oldest major version of PostgreSQL that has what queries.sql needs."""
 
+_SHUTDOWN = "57P"
+"""SQLSTATEs of a server that ends a session, whatever that was doing (PostgreSQL's documentation, appendix A)."""
 _BEGIN = b"BEGIN"
 _APART = b"\n;\n"
 _SLICE = 2000
@@ -83,6 +88,17 @@ _BYTES = psycopg2.extensions.new_type((17,), "BYTES", _read_bytes)
 _encode = json.JSONEncoder(allow_nan=False).encode
 
 
+class Kind(Enum):
+    """What a transaction is made of."""
+
+    SEVERAL = "several"
+    """Statements, and a commit."""
+    CHANGE = "change"
+    """One statement, which the server commits by itself: there and back once, where the others go twice."""
+    READ = "read"
+    """One statement that changes nothing, and may be run again."""
+
+
 class Json:
     """A parameter to be sent as JSON; a long list is encoded a slice at a time."""
 
@@ -105,14 +121,14 @@ class Connection:
 
     def __init__(self, reactor: Any, on_notify: Callable[[str, str], None] | None = None) -> None:
         self._reactor = reactor
-        self._link = Link(reactor, on_notify or (lambda channel, payload: None), self._lost)
+        self._link = Link(reactor, on_notify, self._lost)
         self._statement: Deferred[Any] | None = None
         self._waiting: list[Deferred[None]] = []
         self._dropped = False
         self._prepared: set[str] = set()
         self._ahead: list[bytes] = []
         """Statements that leave with the next one, as text."""
-        self._alone = False
+        self._kind = Kind.SEVERAL
         self._endless = False
         self.begun = False
         """Whether a statement of the present transaction may have been done."""
@@ -155,6 +171,11 @@ class Connection:
     def closed(self) -> bool:
         return self._link.pollable() is None or bool(self._link.pollable().closed)
 
+    @property
+    def usable(self) -> bool:
+        """Whether an idle connection can serve: one with something to say was ended, unless the reactor saw it yet."""
+        return not self.closed and not _readable(self._link.pollable().fileno())
+
     def close(self) -> None:
         """Drop the connection, whatever it is doing."""
         self._dropped = True
@@ -172,13 +193,13 @@ class Connection:
         for waiter in waiting:
             waiter.callback(None)
 
-    def begin(self, *, alone: bool = False) -> None:
+    def begin(self, kind: Kind) -> None:
         """Have the next statement begin a transaction: the server is told of both at once.
 
-        Or let the next one, ``alone``, be all that there is: the server needs no word of that.
+        Or let it be all that there is, where that is its kind: the server needs no word of that.
         """
-        self._ahead = [] if alone else [_BEGIN]
-        self._alone = alone
+        self._ahead = [_BEGIN] if kind is Kind.SEVERAL else []
+        self._kind = kind
         self._endless = False
         self.begun = False
 
@@ -217,14 +238,10 @@ class Connection:
 
     async def commit(self) -> None:
         """Commit. Raises Unavailable, saying so, when the connection is lost before the server has answered."""
-        if self._alone or self._ahead == [_BEGIN]:
+        if self._kind is not Kind.SEVERAL or self._ahead == [_BEGIN]:
             self._ahead = []
             return
-        self.begun = True
-        try:
-            cursor = await self._run("COMMIT")
-        except Unavailable as error:
-            raise Unavailable(UNCERTAIN) from error
+        cursor = await self._send("COMMIT", None, decisive=True)
         if cursor.statusmessage != "COMMIT":
             raise InFailedSqlTransaction("a statement of this transaction had failed, so it was rolled back")
         cursor.close()
@@ -246,7 +263,7 @@ class Connection:
 
     async def _run(self, sql: str, params: Parameters = None) -> Any:
         text = await self._known(sql)
-        return await self._send(text, await self._encode(params))
+        return await self._send(text, await self._encode(params), decisive=self._kind is Kind.CHANGE)
 
     async def _known(self, sql: str) -> str:
         """Return the text to send; a statement to be prepared is, where this connection's server does not know it."""
@@ -264,13 +281,17 @@ class Connection:
         with link.cursor() as cursor:
             return bytes(cursor.mogrify(sql, params))
 
-    async def _send(self, sql: str, params: Parameters, done: Callable[[], None] | None = None) -> Any:
+    async def _send(
+        self, sql: str, params: Parameters, done: Callable[[], None] | None = None, *, decisive: bool = False
+    ) -> Any:
         """Run one statement as it stands, after those that leave with it.
 
-        ``done`` is called when the server has done it, even if the caller was cancelled.
+        ``done`` is called when the server has done it, even if the caller was cancelled. What is ``decisive`` may have
+        been stored where nobody answers.
         """
         if self._statement is not None or self.closed:
             raise Unavailable(AWAY)
+        self.begun = self.begun or decisive
         text: str | bytes = sql
         if self._ahead:
             text, params = _APART.join([*self._ahead, self._text(sql, params)]), None
@@ -292,7 +313,7 @@ class Connection:
         except DiskFull as error:
             raise Unavailable(FULL) from error
         except (psycopg2.OperationalError, psycopg2.InterfaceError, ReadOnlySqlTransaction, ConnectionClosed) as error:
-            raise Unavailable(f"{AWAY} ({one_line(error)})") from error
+            raise Unavailable(UNCERTAIN if decisive and _lost(error) else f"{AWAY} ({one_line(error)})") from error
         self.begun = True
         return cursor
 
@@ -321,6 +342,18 @@ class Connection:
 def one_line(error: BaseException) -> str:
     """Return what libpq says in several lines as one."""
     return " ".join(str(error).split())
+
+
+def _lost(error: Exception) -> bool:
+    """Tell whether the connection ended instead of an answer."""
+    code = getattr(error, "pgcode", None)
+    return code is None or code.startswith(_SHUTDOWN)
+
+
+def _readable(descriptor: int) -> bool:
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    return bool(poller.poll(0))
 
 
 def _stop(result: Any, call: IDelayedCall) -> Any:

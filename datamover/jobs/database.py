@@ -16,7 +16,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from datamover.errors import StartError, Unavailable
-from datamover.jobs.connection import AWAY, Connection, Json, Parameters, Row
+from datamover.jobs.connection import AWAY, Connection, Json, Kind, Parameters, Row
 from datamover.jobs.cursor import Cursor
 from datamover.jobs.listening import Listening, persist
 
@@ -145,39 +145,45 @@ class Database:
         away: nothing was stored then, unless the message says that this is not known. Cancelling stops at once and
         rolls back.
         """
+        return await self._transaction(Kind.SEVERAL, work)
+
+    async def read(self, sql: str, params: Parameters = None) -> list[Row]:
+        """Run one statement that changes nothing, and return its rows; raises what ``transaction`` does."""
+        return await self._transaction(Kind.READ, lambda cursor: cursor.fetch(sql, params))
+
+    async def fetch(self, sql: str, params: Parameters = None) -> list[Row]:
+        """Run one statement, which is a transaction by itself, and return its rows; raises what ``transaction`` does.
+
+        Where the connection is lost before the server has answered, it is not known whether anything was stored.
+        """
+        return await self._transaction(Kind.CHANGE, lambda cursor: cursor.fetch(sql, params))
+
+    async def fetch_one(self, sql: str, params: Parameters = None) -> Row | None:
+        """Run one statement like ``fetch``, and return its first row, None where there is none."""
+        return await self._transaction(Kind.CHANGE, lambda cursor: cursor.fetch_one(sql, params))
+
+    async def execute(self, sql: str, params: Parameters = None) -> None:
+        """Run one statement like ``fetch``, and forget its rows."""
+        await self._transaction(Kind.CHANGE, lambda cursor: cursor.execute(sql, params))
+
+    async def _transaction(self, kind: Kind, work: Callable[[Cursor], Awaitable[Result]]) -> Result:
         for turn in range(1, ROUNDS + 1):
             try:
-                return await self._attempt(work)
+                return await self._attempt(kind, work)
             except psycopg2.extensions.TransactionRollbackError as error:
                 if turn == ROUNDS:
                     raise Unavailable("the database is too busy: try again; nothing was stored") from error
             await deferLater(self._reactor, 0.01 * 2**turn)
         raise AssertionError("not reached")
 
-    async def read(self, sql: str, params: Parameters = None) -> list[Row]:
-        """Run one statement that changes nothing, and return its rows; raises what ``transaction`` does."""
-        return await self._attempt(lambda cursor: cursor.fetch(sql, params), alone=True)
-
-    async def fetch(self, sql: str, params: Parameters = None) -> list[Row]:
-        """Run one statement in a transaction of its own and return its rows."""
-        return await self.transaction(lambda cursor: cursor.fetch(sql, params))
-
-    async def fetch_one(self, sql: str, params: Parameters = None) -> Row | None:
-        """Run one statement in a transaction of its own and return its first row, None where there is none."""
-        return await self.transaction(lambda cursor: cursor.fetch_one(sql, params))
-
-    async def execute(self, sql: str, params: Parameters = None) -> None:
-        """Run one statement in a transaction of its own."""
-        await self.transaction(lambda cursor: cursor.execute(sql, params))
-
-    async def _attempt(self, work: Callable[[Cursor], Awaitable[Result]], *, alone: bool = False) -> Result:
-        connection, reused = await self._begin(alone=alone)
+    async def _attempt(self, kind: Kind, work: Callable[[Cursor], Awaitable[Result]]) -> Result:
+        connection, reused = await self._begin(kind)
         try:
             return await self._run(connection, work)
         except Unavailable:  # Of one that died in the pool nothing was done: a new one does as well.
             if connection.begun or not (reused and connection.closed):
                 raise
-        return await self._run((await self._begin(new=True, alone=alone))[0], work)
+        return await self._run((await self._begin(kind, new=True))[0], work)
 
     async def _run(self, connection: Connection, work: Callable[[Cursor], Awaitable[Result]]) -> Result:
         try:
@@ -192,7 +198,7 @@ class Database:
         self._release(connection)
         return result
 
-    async def _begin(self, *, new: bool = False, alone: bool = False) -> tuple[Connection, bool]:
+    async def _begin(self, kind: Kind, *, new: bool = False) -> tuple[Connection, bool]:
         """Return a connection that begins a transaction with its next statement, and whether it is from the pool."""
         await self._wait()
         reused = None if new else self._take()
@@ -201,7 +207,7 @@ class Database:
         except BaseException:
             self._release(None)
             raise
-        connection.begin(alone=alone)
+        connection.begin(kind)
         return connection, reused is not None
 
     async def _recycle(self, connection: Connection) -> None:
@@ -242,7 +248,7 @@ class Database:
     def _take(self) -> Connection | None:
         while self._idle:
             connection = self._idle.pop()
-            if not connection.closed:
+            if connection.usable:
                 return connection
             self._drop(connection)
         return None

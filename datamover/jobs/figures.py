@@ -58,7 +58,7 @@ class FigureReader:
 
     async def reach(self) -> bool:
         """Return True; raises Unavailable while the database is away."""
-        await self._database.execute("SELECT 1")
+        await self._database.read("SELECT 1")
         return True
 
     async def _read(self, cursor: Cursor) -> Figures:

@@ -8,9 +8,13 @@ from txpostgres import txpostgres
 
 
 class Link(txpostgres.Connection):  # type: ignore[misc]  # txpostgres has no types
-    """Tells of its end once. ``on_notify`` is called with the channel and the payload of each notification."""
+    """Tells of its end once. ``on_notify`` is called with the channel and the payload of each notification.
 
-    def __init__(self, reactor: Any, on_notify: Callable[[str, str], None], on_lost: Callable[[], None]) -> None:
+    Without that it listens to nothing, and what it is told while it is idle can only be that its session was ended. Its
+    socket may be closed a moment later: it must not be entrusted with anything in between.
+    """
+
+    def __init__(self, reactor: Any, on_notify: Callable[[str, str], None] | None, on_lost: Callable[[], None]) -> None:
         super().__init__(reactor)
         self._on_notify = on_notify
         self._on_lost: Callable[[], None] | None = on_lost
@@ -20,6 +24,8 @@ class Link(txpostgres.Connection):  # type: ignore[misc]  # txpostgres has no ty
             if self._pollingD is not None:
                 # Still connecting: libpq may change its socket, so nothing of the old one may stay in the reactor.
                 txpostgres._PollingMixin.doRead(self)
+            elif self._on_notify is None:
+                self.close()
             else:
                 super().doRead()
         except psycopg2.Error:
@@ -35,7 +41,8 @@ class Link(txpostgres.Connection):  # type: ignore[misc]  # txpostgres has no ty
         # At once, where txpostgres would leave a task in the one global cooperator.
         while self._connection.notifies:
             notify = self._connection.notifies.pop(0)
-            self._on_notify(notify.channel, notify.payload)
+            if self._on_notify is not None:
+                self._on_notify(notify.channel, notify.payload)
 
     def close(self) -> None:
         if self._connection is None:

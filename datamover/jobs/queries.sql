@@ -9,9 +9,9 @@
 SELECT id, state, fingerprint FROM jobs WHERE owner = %(owner)s AND request_id = %(request_id)s;
 
 -- name: insert_jobs
--- prepared: jobs json, files json
--- Any number of jobs with all their files. A request_id that is there already inserts nothing, and is not returned. What
--- is missing in a row is NULL. Whoever waits for work is told of it.
+-- prepared: jobs json, files json, notices json
+-- Any number of jobs with all their files, and who is to be told of their ends. A request_id that is there already
+-- inserts nothing, and is not returned. What is missing in a row is NULL. Whoever waits for work is told of it.
 WITH asked AS MATERIALIZED (
     SELECT nextval('jobs_id_seq')::integer AS id, j.*
     FROM json_to_recordset(%(jobs)s) AS j (
@@ -36,15 +36,16 @@ WITH asked AS MATERIALIZED (
         position integer, index integer, leader integer, source_host text, source_url text, source_sealed text,
         source_member integer, source_destination text, source_path text, destination text, path text, naming text,
         target text, checksum text, expected_size bigint) USING (position)
+), noticed AS (
+    INSERT INTO notices (job, owner, url, sealed, host)
+    SELECT made.id, made.owner, n.url, n.sealed::bytea, n.host
+    FROM made JOIN asked USING (id)
+    JOIN json_to_recordset(%(notices)s) AS n (position integer, url text, sealed text, host text) USING (position)
 ), told AS (
     INSERT INTO events (job, owner, kind, details)
     SELECT id, owner, 'submitted', jsonb_build_object('files', files_total) FROM made ORDER BY id
 )
 SELECT position, id, (SELECT pg_notify('datamover', 'work')) AS told FROM asked JOIN made USING (id);
-
--- name: insert_notice
-INSERT INTO notices (job, owner, url, sealed, host)
-VALUES (%(job)s, %(owner)s, %(url)s, %(sealed)s, %(host)s);
 
 -- name: read_queued
 SELECT owner, sum(files_total - files_completed - files_failed - files_cancelled)::bigint AS files

@@ -85,15 +85,9 @@ def _given(**columns: Any) -> dict[str, Any]:
     return {name: value for name, value in columns.items() if value is not None}
 
 
-def notice_parameters(job: int, owner: str, url: UrlSource, cipher: Seal) -> dict[str, Any]:
-    """Return what ``insert_notice`` asks for."""
-    return {
-        "job": job,
-        "owner": owner,
-        "url": url.shown,
-        "sealed": cipher.seal(url.url) if url.url != url.shown else None,
-        "host": WebUrl.parse(url.url).authority,
-    }
+def notice_parameters(url: UrlSource, cipher: Seal) -> dict[str, Any]:
+    """Return what ``insert_jobs`` asks for of whom to tell, likewise."""
+    return {"url": url.shown, "host": WebUrl.parse(url.url).authority, **_sealed("sealed", url, cipher)}
 
 
 def notice(row: Row, cipher: Seal) -> Notice:
@@ -128,9 +122,12 @@ def _source_columns(source: SourceRef, cipher: Seal) -> dict[str, Any]:
         return {"source_destination": source.destination, "source_path": source.path}
     if isinstance(source, DatasetSource):
         return {"source_url": source.url, "source_member": source.member}
-    if source.url == source.shown:
-        return {"source_url": source.shown}
-    return {"source_url": source.shown, "source_sealed": "\\x" + cipher.seal(source.url).hex()}
+    return {"source_url": source.shown, **_sealed("source_sealed", source, cipher)}
+
+
+def _sealed(column: str, url: UrlSource, cipher: Seal) -> dict[str, str]:
+    """Return the whole URL, encrypted, as the text of a bytea; nothing where all of it may be shown."""
+    return {} if url.url == url.shown else {column: "\\x" + cipher.seal(url.url).hex()}
 
 
 def transfer(row: Row, cipher: Seal) -> Transfer:

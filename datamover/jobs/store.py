@@ -5,7 +5,7 @@ database is away; one that changes something has then changed nothing, unless th
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from math import inf
@@ -17,10 +17,10 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from datamover.batch import Batch
-from datamover.errors import QueueFull, RequestIdConflict
+from datamover.errors import DataMoverError, QueueFull, RequestIdConflict
 from datamover.jobs import listing, news, rows
 from datamover.jobs.control import MOST_IDS, JobControl
-from datamover.jobs.database import Cursor, Database, Json
+from datamover.jobs.database import Cursor, Database, Json, Parameters, Row
 from datamover.jobs.values import Event, FileRecord, JobRecord, NewJob, State, Submitted
 from datamover.jobs.waiting import COUNTED, Bounds, waiting_for
 
@@ -39,6 +39,9 @@ STALEST = 20.0
 POLL = 1.0
 """Seconds after which a waiting call looks again, should no word have come."""
 
+_Fetch = Callable[[str, Parameters], Awaitable[list[Row]]]
+"""Runs one statement, within a transaction or by itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
@@ -47,6 +50,11 @@ class _Asked:
     jobs: Sequence[NewJob]
     files: Sequence[Sequence[Mapping[str, Any]]]
     """Of each job, as rows."""
+
+    @property
+    def at_once(self) -> bool:
+        """Whether one statement stores all or nothing of it: a request_id that is there keeps its job alone back."""
+        return len(self.jobs) == 1 or all(job.request_id is None for job in self.jobs)
 
 
 class JobStore(JobControl):
@@ -72,7 +80,7 @@ class JobStore(JobControl):
         """Files that wait, by their owner, at the last count; and since then."""
         self._recount = 0.0
         self._since: Counter[str] = Counter()
-        self._asking: Batch[_Asked, list[Submitted]] = Batch(self._store_each, TOGETHER)
+        self._asking: Batch[_Asked, list[Submitted]] = Batch(self._store, TOGETHER)
 
     @property
     def ready(self) -> bool:
@@ -89,53 +97,63 @@ class JobStore(JobControl):
             await self._check_queue(owner, sum(len(job.files) for job in jobs if job.owner == owner))
         files = [await self._columns(job) for job in jobs]
         asked = _Asked(jobs, files)
-        if len(jobs) + sum(map(len, files)) > FEW:
-            [answers] = await self._store([asked])
-            return answers
-        return await self._asking.add(asked)
+        if not asked.at_once:
+            return await self._store_in_steps(asked)
+        if len(jobs) + sum(map(len, files)) <= FEW:
+            return await self._asking.add(asked)
+        [answer] = await self._store([asked])
+        if isinstance(answer, Failure):
+            answer.raiseException()
+        return answer
 
-    async def _store_each(self, asked: Sequence[_Asked]) -> Sequence[list[Submitted] | Failure]:
-        """Store what many clients ask for in one transaction; where one of them is refused, in one for each."""
-        try:
-            return await self._store(asked)
-        except RequestIdConflict as error:
-            if len(asked) == 1:
-                return [Failure(error)]  # type: ignore[no-untyped-call]
-            return [answer for one in asked for answer in await self._store_each([one])]
+    async def _store(self, asked: Sequence[_Asked]) -> Sequence[list[Submitted] | Failure]:
+        """Store what many clients ask for in one statement, each of whom it stores all or nothing for."""
+        made = await self._insert(self._database.fetch, asked)
+        position, answers = 0, list[list[Submitted] | Failure]()
+        for one in asked:
+            try:
+                answers.append(await self._submitted(self._database.read, one, made, position))
+            except DataMoverError as error:  # What others asked for is stored.
+                answers.append(Failure(error))  # type: ignore[no-untyped-call]
+            position += len(one.jobs)
+        return answers
 
-    async def _store(self, asked: Sequence[_Asked]) -> list[list[Submitted]]:
-        async def store(cursor: Cursor) -> list[list[Submitted]]:
-            created = await self._insert(cursor, asked)
-            position, answers = 0, []
-            for one in asked:
-                submitted: list[Submitted] = []
-                for index, job in enumerate(one.jobs):
-                    if position in created:
-                        submitted.append(Submitted(created[position], State.PENDING, created=True))
-                    else:
-                        where = f"requests[{index}]: " if len(one.jobs) > 1 else ""
-                        submitted.append(await self._found(cursor, job, where))
-                    position += 1
-                answers.append(submitted)
-            return answers
+    async def _store_in_steps(self, asked: _Asked) -> list[Submitted]:
+        """Store what one client asks for, where it shows only then whether all of it can be."""
+
+        async def store(cursor: Cursor) -> list[Submitted]:
+            return await self._submitted(cursor.fetch, asked, await self._insert(cursor.fetch, [asked]), 0)
 
         return await self._database.transaction(store)
 
-    async def _insert(self, cursor: Cursor, asked: Sequence[_Asked]) -> dict[int, int]:
+    async def _insert(self, fetch: _Fetch, asked: Sequence[_Asked]) -> Mapping[int, int]:
         """Return the ids of the jobs that were made, by their place among all that are asked for."""
         jobs = [job for one in asked for job in one.jobs]
         files = [columns for one in asked for columns in one.files]
         parameters = {
             "jobs": Json([rows.job_parameters(job) | {"position": place} for place, job in enumerate(jobs)]),
             "files": Json([{**file, "position": place} for place, some in enumerate(files) for file in some]),
+            "notices": Json(
+                [
+                    rows.notice_parameters(job.notify, self._cipher) | {"position": place}
+                    for place, job in enumerate(jobs)
+                    if job.notify is not None
+                ]
+            ),
         }
-        made = {row["position"]: row["id"] for row in await cursor.fetch(self._queries["insert_jobs"], parameters)}
-        for position, id_ in made.items():
-            job = jobs[position]
-            if job.notify is not None:
-                notice = rows.notice_parameters(id_, job.owner, job.notify, self._cipher)
-                await cursor.post(self._queries["insert_notice"], notice)
-        return made
+        return {row["position"]: row["id"] for row in await fetch(self._queries["insert_jobs"], parameters)}
+
+    async def _submitted(self, fetch: _Fetch, asked: _Asked, made: Mapping[int, int], first: int) -> list[Submitted]:
+        """Return a call's answer, whose jobs are those from the ``first`` place on. Raises RequestIdConflict."""
+        submitted: list[Submitted] = []
+        for index, job in enumerate(asked.jobs):
+            id = made.get(first + index)
+            if id is not None:
+                submitted.append(Submitted(id, State.PENDING, created=True))
+            else:
+                where = f"requests[{index}]: " if len(asked.jobs) > 1 else ""
+                submitted.append(await self._found(fetch, job, where))
+        return submitted
 
     async def _check_queue(self, owner: str, more: int) -> None:
         """Raise QueueFull where too many files wait already."""
@@ -175,17 +193,16 @@ class JobStore(JobControl):
                 await deferLater(self._clock, 0)
         return columns
 
-    async def _found(self, cursor: Cursor, job: NewJob, where: str) -> Submitted:
-        found = await cursor.fetch_one(
-            self._queries["find_request"], {"owner": job.owner, "request_id": job.request_id}
-        )
-        if found is None or found["fingerprint"] != job.fingerprint:
+    async def _found(self, fetch: _Fetch, job: NewJob, where: str) -> Submitted:
+        """Return the job that was made for a request_id before."""
+        found = await fetch(self._queries["find_request"], {"owner": job.owner, "request_id": job.request_id})
+        if not found or found[0]["fingerprint"] != job.fingerprint:
             raise RequestIdConflict(
                 f"{where}request_id {job.request_id!r} was used for another request"
-                + (f", job {found['id']}" if found else "")
+                + (f", job {found[0]['id']}" if found else "")
                 + ": use a new one for a new request"
             )
-        return Submitted(found["id"], State(found["state"]), created=False)
+        return Submitted(found[0]["id"], State(found[0]["state"]), created=False)
 
     # Looking --------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest_twisted
+from twisted.internet.defer import Deferred, gatherResults
 
 from tests.servers.door import URL, Door, config_of, faulted, one, stored
 
@@ -64,3 +65,26 @@ async def test_all_or_none_is_stored(door: Door) -> None:
     assert refused.faultCode == 1010
     assert refused.faultString.startswith("requests[1]: ")
     assert len(await door.ask(lambda s: s.jobs.list())) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_asked_at_the_same_time(door: Door) -> None:
+    """Calls that are stored together have each its own answer: made, made before, or refused."""
+
+    def ask(request: dict[str, Any]) -> Deferred[Any]:
+        return door.ask(lambda s: s.jobs.submit(request))
+
+    first = await ask(one(request_id="first"))
+    others = [ask(one(path=f"other-{number}")) for number in range(6)]
+    same = [ask(one(request_id="same")) for _ in range(6)]
+    again = [ask(one(request_id="first")) for _ in range(3)]
+    different = [ask(one(request_id="first", path="different")) for _ in range(3)]
+    made = await gatherResults([*others, *same])
+    assert sorted(answer["created"] for answer in made[6:]) == [False] * 5 + [True]
+    assert len({answer["id"] for answer in [first, *made]}) == 1 + 6 + 1
+    assert await gatherResults(again) == [{**first, "created": False}] * 3
+    for refused in different:
+        fault = await faulted(refused)
+        assert fault.faultCode == 1010
+        assert f"job {first['id']}:" in fault.faultString
+    assert len(await door.ask(lambda s: s.jobs.list())) == 1 + 6 + 1

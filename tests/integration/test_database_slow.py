@@ -41,7 +41,10 @@ async def test_slow(url: str, path: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_no_answer(url: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that is there and says nothing is away to all who ask it, and is used when it is back."""
+    """A server that is there and says nothing is away to all who ask it, and is used when it is back.
+
+    What it was asked for before may be stored then, which they were told.
+    """
     async with opened(url, 2) as database:
         await database.execute("CREATE TABLE things (n integer)")
         monkeypatch.setattr(connection, "ANSWER_TIMEOUT", LIMIT)
@@ -49,13 +52,15 @@ async def test_no_answer(url: str, path: Path, monkeypatch: pytest.MonkeyPatch) 
         path.stand()
         began = time.monotonic()
         asking = [Deferred.fromCoroutine(database.execute("INSERT INTO things VALUES (1)")) for _ in range(6)]
+        uncertain = 0
         for one in asking:
-            with pytest.raises(Unavailable):
+            with pytest.raises(Unavailable) as met:
                 await one
+            uncertain += "may or may not be stored" in met.value.message
         assert time.monotonic() - began < 6 * LIMIT
         path.go_on()
         monkeypatch.undo()
-        assert await count(database) == 0
+        assert await count(database) <= uncertain == 1
 
 
 @pytest_twisted.ensureDeferred
