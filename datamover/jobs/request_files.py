@@ -149,7 +149,8 @@ def registered(value: object, key: str, rules: Rules) -> str:
         raise InvalidRequest(f"{key}: {told(value)}: expected the name of a destination")
     if value not in rules.destinations:
         names = [name for name in rules.destinations if rules.permitted is None or name in rules.permitted]
-        raise UnknownDestination(f"{key}: {told(value)} is not a registered destination; there are: {', '.join(names)}")
+        known = f"there are: {', '.join(names)}" if names else "there is none that you may use: ask the administrator"
+        raise UnknownDestination(f"{key}: {told(value)} is not a registered destination; {known}")
     if rules.permitted is not None and value not in rules.permitted:
         raise NotPermitted(f"{key}: client {rules.owner!r} may not use destination {value!r}")
     return value

@@ -213,6 +213,21 @@ def test_a_refusal_names_what_is_wrong(request_: Any, error: type[errors.Request
     assert "secret" not in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("permitted", "known"),
+    [
+        (None, "there are: archive, visualiser, vault"),
+        (("archive",), "there are: archive"),
+        ((), "there is none that you may use: ask the administrator"),
+    ],
+)
+def test_what_there_is_instead(permitted: tuple[str, ...] | None, known: str) -> None:
+    """Who names a destination that is not there is told those that he may use, or that there are none."""
+    with pytest.raises(errors.UnknownDestination) as refused:
+        check_request(one(destination="moon"), rules(permitted=permitted))
+    assert refused.value.message == f"destination: 'moon' is not a registered destination; {known}"
+
+
 def test_targets_that_only_the_source_can_tell_are_not_compared() -> None:
     """Two URLs with a query may well have different names."""
     job = check_request(many(one(source=f"{URL}?id=1", path="in/"), one(source=f"{URL}?id=2", path="in/")), rules())
