@@ -155,6 +155,7 @@ class Database:
         """Run one statement, which is a transaction by itself, and return its rows; raises what ``transaction`` does.
 
         Where the connection is lost before the server has answered, it is not known whether anything was stored.
+        Cancelling lets go of the answer: the statement runs to its end all the same.
         """
         return await self._transaction(Kind.CHANGE, lambda cursor: cursor.fetch(sql, params))
 
