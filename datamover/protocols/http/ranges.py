@@ -139,7 +139,7 @@ class RangedSource:
 
     def _unused(self) -> int:
         """Return how many of its connections wait for their turn: what they brought is not read yet."""
-        return self._lanes - self._single - sum(segment.receiving for segment in self._segments)
+        return max(0, self._lanes - self._single - sum(segment.receiving for segment in self._segments))
 
     def _widen(self) -> bool:
         """Read over twice as many connections, if the host may have them, and the rest is worth it; tell whether so."""
