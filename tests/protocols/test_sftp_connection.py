@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -141,10 +142,11 @@ async def test_far_server(open_directory: Path, monkeypatch: pytest.MonkeyPatch,
         sshd.stop()
 
 
-@pytest.mark.parametrize(("size", "channels"), [(lanes.NEAR_FROM, 1), (LARGE, lanes.NEAR)])
+@pytest.mark.parametrize(("size", "most"), [(lanes.NEAR_FROM, 1), (LARGE, lanes.NEAR)])
 @pytest_twisted.ensureDeferred
-async def test_near_server(sshd: Sshd, size: int, channels: int) -> None:
+async def test_near_server(sshd: Sshd, monkeypatch: pytest.MonkeyPatch, size: int, most: int) -> None:
     """A large file goes over a few channels near by too, and arrives whole; one that is soon there does not."""
+    monkeypatch.setattr(channel, "FAR", inf)  # What is busy may answer as late as what is far.
     data = noise(LARGE)[:size]
     async with opened(sshd) as pool:
         sink = await writing(pool).write(PART)
@@ -154,7 +156,8 @@ async def test_near_server(sshd: Sshd, size: int, channels: int) -> None:
         await sink.close()
         await until(lambda: _open_files(sshd) == 0)
     assert (sshd.root / PART).read_bytes() == data
-    assert sshd.log.count("Starting session: subsystem 'sftp'") == channels
+    channels = sshd.log.count("Starting session: subsystem 'sftp'")
+    assert min(2, most) <= channels <= most
 
 
 @pytest_twisted.ensureDeferred
