@@ -231,7 +231,8 @@ class Dispatcher:
         ours = await self._queue.renew([run.lease.leader for run in runs.values()])
         for key, run in runs.items():
             if key not in ours:
-                self._lose(run, "another node has it")
+                if not run.lease.settling:  # Else the answer to its end may still be on its way.
+                    self._lose(run, "another node has it")
             else:
                 run.lease.extend(ends_at)
                 self._obey(run, ours[key])

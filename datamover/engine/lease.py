@@ -46,6 +46,8 @@ class Lease:
     def __init__(self, leader: Transfer, ends_at: float, monotonic: Callable[[], float]) -> None:
         self.leader = leader
         self.ending: Ending | None = None
+        self.settling = False
+        """What came of the work is being written: as soon as it is, the lease is nobody's."""
         self._ends_at = ends_at
         self._monotonic = monotonic
         self._working: Deferred[Any] | None = None

@@ -62,7 +62,7 @@ class Worker:
         try:
             attempt = self._attempt(group, lease, rooms)
         except DataMoverError as error:
-            await self._settle(self._failed(lease, error, None, settings))
+            await self._settle(lease, self._failed(lease, error, None, settings))
             return
         forget = [self._recorder.watch(meter, group.leader.destination) for meter in attempt.meters]
         try:
@@ -72,12 +72,13 @@ class Worker:
                 self._observer.attempt_ended("lost" if lease.ending is Ending.LOST else "parked", None)
                 await self._recorder.caught_up()
             else:
-                await self._settle(outcome)
+                await self._settle(lease, outcome)
         finally:
             for end in forget:
                 end()
 
-    async def _settle(self, outcome: Outcome) -> None:
+    async def _settle(self, lease: Lease, outcome: Outcome) -> None:
+        lease.settling = True
         code = outcome.error.code if outcome.error else None
         self._observer.attempt_ended(_OUTCOMES[outcome.state], code)
         await self._recorder.settle(outcome)

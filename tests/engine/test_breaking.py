@@ -1,14 +1,16 @@
 """What breaks on the way: retries that are told, resumption from what is proven, cancelling, nodes that die."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
+from twisted.logger import capturedLogs
 
 from datamover.engine import dispatcher
 from datamover.engine.lease import Lease
@@ -17,7 +19,7 @@ from datamover.jobs import work
 from datamover.jobs.database import Cursor, Database
 from datamover.jobs.sql import Queries
 from datamover.jobs.values import State, Transfer
-from datamover.jobs.work import Group
+from datamover.jobs.work import Group, Outcome
 from tests.engine.rig import PATIENCE, Rig, file, parts, url
 from tests.servers import postgres
 from tests.servers.web import Exchange, File, Web
@@ -294,6 +296,33 @@ async def test_claim_whose_answer_was_lost(rig: Rig, web: Web, monkeypatch: pyte
     assert (await rig.store.files(job))[0].attempt == 2
     await rig.ended(running)
     assert (await rig.store.files(running))[0].attempt == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_end_whose_answer_comes_late(rig: Rig, web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a renewal does not find because its end has been written is not taken for lost."""
+    engine = await rig.engine(lease=3.0)
+    web.route("/f", File(b"f", etag='"1"'))
+    settle, renew = engine.queue.settle, engine.queue.renew
+    passed_over = Deferred[None]()
+
+    async def settling(outcomes: Sequence[Outcome]) -> None:
+        await settle(outcomes)
+        await passed_over
+
+    async def renewing(held: Sequence[Transfer]) -> dict[tuple[int, int], Any]:
+        ours = await renew(held)
+        if not ours and not passed_over.called:
+            rig.reactor.callLater(0, passed_over.callback, None)
+        return ours
+
+    monkeypatch.setattr(engine.queue, "settle", settling)
+    monkeypatch.setattr(engine.queue, "renew", renewing)
+    with capturedLogs() as told:
+        await rig.ended(await rig.ask(file(url(f"{web.url}/f"), "archive", "f")))
+        await passed_over
+        await until(lambda: not engine.dispatcher.active)
+    assert not [event for event in told if "lost the lease" in str(event.get("log_format"))]
 
 
 @pytest_twisted.ensureDeferred
