@@ -291,7 +291,7 @@ class QueueFull(RequestError):
 
 
 class Unavailable(RequestError):
-    """The database is away; nothing was stored; asking again is safe."""
+    """The database is away; nothing was stored, unless the message says that this is not known."""
 
     code = "UNAVAILABLE"
     fault = 1012

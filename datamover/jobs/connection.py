@@ -94,7 +94,7 @@ class Kind(Enum):
     SEVERAL = "several"
     """Statements, and a commit."""
     CHANGE = "change"
-    """One statement, which the server commits by itself: there and back once, where the others go twice."""
+    """One statement, which the server commits by itself: there and back once."""
     READ = "read"
     """One statement that changes nothing, and may be run again."""
 
@@ -173,7 +173,7 @@ class Connection:
 
     @property
     def usable(self) -> bool:
-        """Whether an idle connection can serve: one with something to say was ended, unless the reactor saw it yet."""
+        """Whether an idle connection can serve: what has something to say was ended, though nobody read that yet."""
         return not self.closed and not _readable(self._link.pollable().fileno())
 
     def close(self) -> None:
