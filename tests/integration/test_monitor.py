@@ -175,6 +175,7 @@ def test_the_queue_is_told(service: Service) -> None:
     service.proxy.destinations.hold("archive", "maintenance")
     source = {"source": "http://127.0.0.1:9/a", "destination": "archive", "path": "a"}
     service.proxy.jobs.submit_many([{**source, "path": str(number)} for number in range(3)])
+    eventually(base(service), "nodes", 1, role="engine")
     samples = eventually(base(service), "queue_pending", 3, destination="archive")
     assert value(samples, "destination_held", destination="archive") == 1
     assert value(samples, "destination_breaker_open", destination="archive") == 0
