@@ -9,6 +9,7 @@ from typing import Any
 
 from datamover.protocols.base import Ability, Lack
 
+PRIVATE = 0o600
 FORGOTTEN = 3600.0
 """Seconds after which it is tried again: a server may have been mended."""
 
@@ -52,8 +53,12 @@ class Lacks:
             return None
         return learnt.lack
 
-    def __contains__(self, ability: Ability) -> bool:
-        return self.get(ability) is not None
+    def first_mode(self, mode: int) -> int:
+        """Return the mode to make a part file with: nobody else's to read, unless ``mode`` can only be given now."""
+        return PRIVATE | (mode if Ability.SET_MODE in self else 0)
+
+    def __contains__(self, ability: object) -> bool:
+        return isinstance(ability, Ability) and self.get(ability) is not None
 
     def __iter__(self) -> Iterator[Lack]:
         """Return what is lacking, in the order of the abilities."""

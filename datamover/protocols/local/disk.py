@@ -18,7 +18,7 @@ from datamover.protocols.base import Ability, Inspection, Lack
 from datamover.protocols.lacks import Lacks
 from datamover.protocols.local.beneath import Beneath, decode, encode, sync_directory
 from datamover.protocols.local.placing import Placing
-from datamover.protocols.local.put import WRITABLE, Put
+from datamover.protocols.local.put import Put
 from datamover.protocols.local.reader import Opened, Reader, examine
 from datamover.protocols.local.refusals import Refusals
 from datamover.protocols.local.syscalls import look
@@ -88,12 +88,12 @@ class Disk:
             raise
 
     def open_part(self, part: str, offset: int, mode: int) -> Writer:
-        """Open a part file for writing from ``offset``; it is made only at 0, with ``mode`` as far as it can be."""
+        """Open a part file for writing from ``offset``; it is made only at 0, and will have ``mode``."""
         flags = os.O_WRONLY | _COMMON | (0 if offset else os.O_CREAT)
 
         def open_it(directory: int, name: bytes) -> int:
             try:
-                return os.open(name, flags, mode | WRITABLE, dir_fd=directory)
+                return os.open(name, flags, self._lacks.first_mode(mode), dir_fd=directory)
             except OSError as error:
                 if error.errno not in _NOT_AGAIN or look(directory, name) is None:
                     raise
@@ -101,7 +101,7 @@ class Disk:
                 if offset:
                     raise self._refusals.not_again(part) from error
             os.unlink(name, dir_fd=directory)
-            return os.open(name, flags | os.O_EXCL, mode | WRITABLE, dir_fd=directory)
+            return os.open(name, flags | os.O_EXCL, self._lacks.first_mode(mode), dir_fd=directory)
 
         try:
             descriptor = self._tree.at(part, open_it, make=not offset)

@@ -13,8 +13,6 @@ from datamover.protocols.local.beneath import encode
 from datamover.protocols.local.descriptors import close, describe, flush
 from datamover.protocols.local.placing import Placing
 
-WRITABLE = 0o600
-"""Of a part file's mode, beside what its target's will be."""
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
@@ -47,7 +45,7 @@ class Put:
 
     def write(self, directory: int) -> None:
         """Write the part file, with its mode and time."""
-        self._descriptor = os.open(self.part_name, _FLAGS, self.mode | WRITABLE, dir_fd=directory)
+        self._descriptor = os.open(self.part_name, _FLAGS, self.lacks.first_mode(self.mode), dir_fd=directory)
         before = os.fstat(self._descriptor)
         if not stat.S_ISREG(before.st_mode):
             raise OSError(errno.ENXIO, "not a regular file")
