@@ -78,7 +78,7 @@ async def test_circles(targets: list[str]) -> None:
         ("ftp://127.0.0.1/f", "cannot read from 'ftp' URLs"),
         ("file:///etc/passwd", "cannot read from 'file' URLs"),
         ("http://user:s3cr3t@127.0.0.1/f", "user name or password"),
-        ("http://[/f", "not a URL"),
+        ("http://[/f", "host of the source cannot be read"),
         ("http://169.254.169.254/latest/meta-data?s3cr3t=s3cr3t", "not allow"),
         ("http://2852039166/latest", "169.254.169.254"),
         ("http://10.0.0.1/f", "not allow"),
