@@ -64,7 +64,7 @@ async def test_what_curl_reads(name: str) -> None:
     async with serving() as web, reading() as client:
         web.route("/data.csv", raw(ANSWERS[name], close=True))
         url = f"{web.url}/data.csv"
-        assert await getProcessOutput("curl", ["-sS", "-m", "9", url]) == CONTENT
+        assert await getProcessOutput("curl", ["-sS", "-m", "9", url]) == CONTENT  # type: ignore[no-untyped-call]
         assert await content_of(client, url) == CONTENT
         found = await client.origin(url).inspect()
         assert found.name == "data.csv"

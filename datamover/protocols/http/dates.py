@@ -1,13 +1,12 @@
 """Moments as HTTP tells them (RFC 9110, section 5.6.7). Pure."""
 
 import re
-import time
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _CLOCK = r"(?P<hour>\d{1,2}):(?P<minute>\d{2}):(?P<second>\d{2})"
-_ZONE = r"(?:GMT|UTC?|Z|(?P<sign>[+-])(?P<hours>\d{2}):?(?P<minutes>\d{2}))"
+_ZONE = r"(?:GMT|UTC?|Z|(?P<sign>[+-])(?P<hours>\d{2}):?(?P<minutes>[0-5]\d))"
 _WEEKDAY = r"(?:[a-z]{3,9},?[ ]*)?"
 _DATE = r"(?P<day>\d{1,2})[ -](?P<month>[a-z]{3})[a-z]*[ -](?P<year>\d{4}|\d{2})"
 _FORMS = tuple(
@@ -53,9 +52,6 @@ def _seconds(parts: dict[str, str | None]) -> float | None:
 
 
 def _year(digits: str) -> int:
-    """Return a year; one of two digits that seems to be more than 50 years ahead is the last that ended so."""
-    if len(digits) == 4:
-        return int(digits)
-    now = time.gmtime().tm_year
-    year = now - now % 100 + int(digits)
-    return year - 100 if year > now + 50 else year
+    """Return a year; one of two digits is from 1970 to 2069, as in cookies and in curl (RFC 6265, section 5.1.1)."""
+    year = int(digits)
+    return year if len(digits) == 4 else year + (1900 if year >= 70 else 2000)
