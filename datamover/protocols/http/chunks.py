@@ -11,6 +11,7 @@ from datamover.protocols.http.fields import told
 
 _BETWEEN = re.compile(rb"\r\n([0-9A-Fa-f]{1,15})[ \t]*\r\n")
 """From the end of a chunk to the beginning of the next, as most servers have it."""
+_ODD_BETWEEN = re.compile(rb"\r{0,2}\n([0-9A-Fa-f]{1,15})[ \t]*\r{0,2}\n")
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:\r|;.*)", re.DOTALL)
 _ODD_SIZE = re.compile(rb"[ \t]*(?=[0-9A-Fa-f])0*([0-9A-Fa-f]{0,15})(?:[ \t;].*|\r*)", re.DOTALL)
 _KEPT = 80
@@ -68,8 +69,11 @@ class Chunks:
                 place = next_place
             between = _BETWEEN.match(data, place)
             if between is None:
-                self._left, self._next = 0, _Line.DATA_END
-                return place
+                between = _ODD_BETWEEN.match(data, place)
+                if between is None:
+                    self._left, self._next = 0, _Line.DATA_END
+                    return place
+                self.plain = False
             place = between.end()
             left = int(between[1], 16)
             if not left:

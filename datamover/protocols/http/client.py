@@ -109,7 +109,8 @@ class HttpClient:
         """
         if not self._policy.allows(asked):
             raise SourceNotAllowedHere(f"{asked.shown} is not an allowed source: [sources] does not allow it")
-        url, seen = asked, set[tuple[WebUrl, str]]()
+        url = asked
+        seen: set[tuple[WebUrl, str]] = set()
         for _ in range(MOST_REDIRECTS + 1):
             cookies = jar.header(url)
             if (url, cookies) in seen:  # With another cookie it is another question.

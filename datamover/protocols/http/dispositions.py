@@ -17,9 +17,11 @@ LONGEST = 8192
 
 _CHAR = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 _TYPE = re.compile(rf"\s*{_CHAR}+(?!{_CHAR}|\s*=)\s*[;,]?")
-_NAME = re.compile(rf"[;\s]*({_CHAR}+)\s*=\s*")
+_NAME = re.compile(rf";?\s*({_CHAR}+)\s*=\s*")
 _NEXT = re.compile(rf";\s*{_CHAR}+\s*=")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
+# Not what the standard has, but what curl and Chromium take for quotes as well.
+_SINGLE_QUOTED = re.compile(r"'([^']+)'(?=\s*(?:;|\Z))")
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 _WINDOWS_PATH = re.compile(r"[A-Za-z]:\\|\\\\")
 _EXTENDED = re.compile(r"([^']+)'[^']*'(.*)", re.DOTALL)
@@ -81,6 +83,8 @@ def _value(text: str, start: int) -> tuple[str, int]:
     if quoted := _QUOTED.match(text, start):
         inside: str = quoted[1]
         return inside if _WINDOWS_PATH.match(inside) else _QUOTED_PAIR.sub(r"\1", inside), quoted.end()
+    if single := _SINGLE_QUOTED.match(text, start):
+        return single[1], single.end()
     if text.startswith('"', start):  # It does not close: the next parameter is where it ends.
         following = _NEXT.search(text, start)
         end = following.start() if following else len(text)

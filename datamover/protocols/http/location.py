@@ -5,6 +5,7 @@ whatever they may mean, since only the server knows.
 """
 
 import re
+from urllib.parse import quote_from_bytes
 
 from datamover.protocols.http.answers import Head
 from datamover.protocols.http.names import text_of
@@ -14,7 +15,7 @@ _IGNORED = bytes(range(0x21))
 # A backslash is a slash where a host or the root begins, as in browsers. Elsewhere it is a byte of the path, which
 # servers on Windows take for a slash as well.
 _START = re.compile(rb"((?:[A-Za-z][A-Za-z0-9+.-]*:)?)(?:[/\\]{2,}([^/\\?]*))?([/\\]?)", re.DOTALL)
-_UNSENDABLE = re.compile(rb"[^\x21-\x7e]|\\")
+_KEPT = bytes(byte for byte in range(0x21, 0x7F) if byte != ord("\\"))
 
 
 def location_of(head: Head) -> bytes | None:
@@ -34,5 +35,5 @@ def reference_of(location: bytes) -> str:
     beginning = scheme.decode("ascii")
     if authority is not None:
         beginning += f"//{text_of(authority)}"
-    rest = _UNSENDABLE.sub(lambda match: b"%%%02X" % match[0][0], reference[start.end() :]).decode("ascii")
+    rest = quote_from_bytes(reference[start.end() :], safe=_KEPT)
     return f"{beginning}{'/' if root else ''}{rest}"
