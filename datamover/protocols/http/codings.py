@@ -21,7 +21,7 @@ IDLE = re.compile(
     "(?:us-)?ascii|utf-?(?:8|16|32)(?:[bl]e)?|iso-?8859-?[0-9]+|latin-?[0-9]+|(?:windows-?|cp)[0-9]+"
 )
 """What is named where a coding should be, and is none: also how text is written, and how mail travels."""
-UNDONE = frozenset({"gzip", "x-gzip", "deflate", "x-deflate"})
+UNDONE = frozenset({"gzip", "deflate"})
 MOST = 3
 """Codings of one body that are undone."""
 
@@ -40,7 +40,7 @@ _FILES: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
     "lz4": ((".lz4",), frozenset({"application/x-lz4"})),
     "deflate": ((".zz",), frozenset()),
 }
-_OTHERS = frozenset({"aes128gcm", "dcb", "dcz", "exi", "pack200-gzip", "sdch", "snappy", "x-snappy-framed"})
+_OTHERS = frozenset({"aes128gcm", "dcb", "dcz", "exi", "pack200-gzip", "sdch", "snappy", "snappy-framed"})
 _ALIASES = {"brotli": "br", "bz2": "bzip2", "zst": "zstd", "zlib": "deflate"}
 
 
@@ -48,10 +48,11 @@ class Undecodable(Exception):
     """What came is not what its coding says; ``args[0]`` says why."""
 
 
-def known_coding(token: str) -> bool:
-    """Tell whether a token, in lower case, names a coding that changes the bytes."""
-    name = _plain(token)
-    return name in _FILES or name in _OTHERS
+def known_coding(token: str) -> str | None:
+    """Return the usual name of a coding that changes the bytes, None for a token, in lower case, that names none."""
+    name = token.removeprefix("x-")
+    name = _ALIASES.get(name, name)
+    return name if name in _FILES or name in _OTHERS else None
 
 
 def codings_of(fields: Fields, name: str) -> tuple[str, ...]:
@@ -60,22 +61,18 @@ def codings_of(fields: Fields, name: str) -> tuple[str, ...]:
     () where the bytes are the file as they come.
     """
     content = _known(tokens(fields, b"content-encoding"))
-    if len(content) == 1 and _is_of(content[0], name, tokens(fields, b"content-type")):
+    if len(content) == 1 and _is_compressed_so(content[0], name, tokens(fields, b"content-type")):
         content = []
     return (*content, *_known(tokens(fields, b"transfer-encoding")))
 
 
 def _known(named: Iterable[str]) -> list[str]:
-    return [token for token in named if known_coding(token)]
+    return [coding for token in named if (coding := known_coding(token))]
 
 
-def _plain(token: str) -> str:
-    token = token.removeprefix("x-") if token not in _OTHERS else token
-    return _ALIASES.get(token, token)
-
-
-def _is_of(coding: str, name: str, types: list[str]) -> bool:
-    endings, media = _FILES.get(_plain(coding), ((), frozenset()))
+def _is_compressed_so(coding: str, name: str, types: list[str]) -> bool:
+    """Tell whether a file of this name and media type is itself what the coding makes."""
+    endings, media = _FILES.get(coding, ((), frozenset()))
     return name.lower().endswith(endings) or not media.isdisjoint(types[:1])
 
 
@@ -87,7 +84,8 @@ class Inflater:
     """
 
     def __init__(self, coding: str) -> None:
-        self._coding = _plain(coding)
+        """Undo ``coding``, one of ``UNDONE``."""
+        self._coding = coding
         self._inflater: zlib._Decompress | None = None
         self._held = b""
         self._begun = False

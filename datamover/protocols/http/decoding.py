@@ -54,6 +54,8 @@ class Decoded:
         self._coding = coding
         self._url = url
         self._inflater = Inflater(coding)
+        self._rest = b""
+        """What came, and was not fed yet: of much at once, what is left would be copied again for each piece."""
 
     async def read(self) -> bytes:
         """Return the next bytes, b"" at the end.
@@ -63,11 +65,12 @@ class Decoded:
         """
         try:
             while not (data := self._inflater.read(PIECE)):
-                came = await self._body.read()
+                came = self._rest or await self._body.read()
                 if not came:
                     self._inflater.end()
                     return b""
-                self._inflater.feed(came)
+                self._rest = came[PIECE:]
+                self._inflater.feed(came[:PIECE])
         except Undecodable as error:
             raise ServerError(
                 f"{self._url.shown} was sent {self._coding}-compressed, and cannot be decompressed: {error}",
