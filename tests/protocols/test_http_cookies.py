@@ -112,6 +112,18 @@ async def test_circles_all_the_same() -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_circle_for_want_of_a_cookie() -> None:
+    """Where a way ends in a circle, the cookies are named that were set and did not go along; no value is told."""
+    async with serving() as web, serving() as other, reading() as client:
+        web.route("/f", redirect(f"{other.url_of('localhost')}/login"))
+        other.route("/login", setting("sid=s3cr3t; Path=/; Secure", "wide=s3cr3t; Path=/", back=f"{web.url}/f"))
+        with pytest.raises(ServerError, match="redirects in a circle") as raised:
+            await client.origin(f"{web.url}/f").open()
+        told = "; cookies that were set on the way do not go there: 'sid' of localhost, 'wide' of localhost"
+        assert raised.value.message.endswith(f"/f again{told}")
+
+
+@pytest_twisted.ensureDeferred
 async def test_an_endless_chain_of_cookies() -> None:
     """A server that sets another cookie each time is left after twenty redirects."""
 

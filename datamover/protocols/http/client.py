@@ -114,7 +114,11 @@ class HttpClient:
         for _ in range(MOST_REDIRECTS + 1):
             cookies = jar.header(url)
             if (url, cookies) in seen:  # With another cookie it is another question.
-                raise ServerError(f"{asked.shown} redirects in a circle, to {url.shown} again", scope=Scope.SOURCE)
+                withheld = jar.withheld(url)
+                raise ServerError(
+                    f"{asked.shown} redirects in a circle, to {url.shown} again{withheld and f'; {withheld}'}",
+                    scope=Scope.SOURCE,
+                )
             seen.add((url, cookies))
             sent = self._headers(url, headers, cookies, asked)
             reply = await self._sender.send(method, url, sent, asked=asked, body=body)

@@ -23,6 +23,8 @@ LARGEST = 4096
 LARGEST_HEADER = 8192
 """Bytes that are sent with a request; cookies that do not fit stay at home."""
 
+_TOLD = 40
+_MOST_TOLD = 5
 _LONGEST_LIFE = 10**9
 _UNSENDABLE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _SECONDS = re.compile(r"-?[0-9]{1,18}")
@@ -51,6 +53,8 @@ class Jar:
         self._clock = clock
         self._cookies: dict[_Key, _Cookie] = {}
         """The oldest first."""
+        self._set: dict[bytes, str] = {}
+        """Every name that was set, kept or not, and the host that set it last."""
 
     def take(self, head: Head) -> None:
         """Keep the cookies that an answer sets, and let go of those that it takes back."""
@@ -80,6 +84,13 @@ class Jar:
             sent.append(pair)
         return b"; ".join(sent).decode("utf-8", "surrogateescape")
 
+    def withheld(self, url: WebUrl) -> str:
+        """Return in words which cookies were set, and are not sent to ``url``; "" where there are none."""
+        sent = {pair.partition("=")[0] for pair in self.header(url).split("; ")}
+        names = {name.decode("ascii", "backslashreplace")[:_TOLD]: host for name, host in self._set.items()}
+        left = [f"{name!r} of {host}" for name, host in names.items() if name not in sent]
+        return f"cookies that were set on the way do not go there: {', '.join(left[:_MOST_TOLD])}" if left else ""
+
     def _take(self, raw: bytes, head: Head) -> None:
         pair, *rest = raw.split(b";")
         name, equals, value = (part.strip(b" \t") for part in pair.partition(b"="))
@@ -87,6 +98,8 @@ class Jar:
             name, value = b"", name
         if not name + value or len(name + value) > LARGEST or _UNSENDABLE.search(pair):
             return
+        if len(self._set) < MOST:
+            self._set[name] = head.url.host
         attributes = {}
         for attribute in rest:
             key, _, text = attribute.decode("latin-1").partition("=")
