@@ -261,9 +261,6 @@ def test_examples_are_accepted() -> None:
             "destinations.describe",
             {"name", "description", "protocol", "abilities", "lacks", "max_active", "active", "queued"},
         ),
-            "destinations.describe",
-            {"name", "description", "protocol", "abilities", "lacks", "max_active", "active", "queued"},
-        ),
     ],
 )
 def test_examples_show_what_is_answered(method: str, required: set[str]) -> None:
