@@ -221,6 +221,9 @@ class InternalError(DataMoverError):
     bounded = True
     default_scope = Scope.SERVICE
 
+    def __init__(self, message: str = "an error of the service itself; its log has more", **more: Any) -> None:
+        super().__init__(message, **more)
+
 
 # Of the request: refused at the door --------------------------------------------------------------------------
 
@@ -297,6 +300,10 @@ class Unavailable(RequestError):
     fault = 1012
     retryable = True
     default_scope = Scope.SERVICE
+
+
+class NotNow(Unavailable):
+    """The database answers, but does not do this now; others of a batch it may do. Nothing was stored."""
 
 
 class RequestTooLarge(RequestError):

@@ -1,7 +1,8 @@
 """The audit trail: who did what, from where, and what came of it. Only added to.
 
 Every deed is logged first and then stored; what cannot be stored while the database is away is kept for a while and
-stored with the next. Refusals and wrong logins, which anybody can cause, are stored a few a minute for each origin.
+stored with the next. A line that the database refuses is in the log alone, and keeps no other from being stored.
+Refusals and wrong logins, which anybody can cause, are stored a few a minute for each origin.
 """
 
 import re
@@ -13,11 +14,13 @@ from typing import Any, Protocol, TypeVar
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from datamover.batch import Batch
+from datamover.batch import Batch, piecemeal
 from datamover.errors import DataMoverError, NotPermitted, Unavailable
 from datamover.jobs.database import Database, Json
 from datamover.jobs.sql import Queries
+from datamover.loops import Refused, tell_refused
 
 log = Logger()
 
@@ -73,6 +76,10 @@ def masked(text: str) -> str:
     return text
 
 
+_Entry = tuple[datetime, Deed]
+"""A deed that is to be stored, and when it was done."""
+
+
 class Store(Protocol):
     """Where the trail is kept."""
 
@@ -123,8 +130,9 @@ def _entry(row: Any) -> Entry:
 class Audit:
     """What the door and the console tell."""
 
-    def __init__(self, store: Store, clock: IReactorTime) -> None:
+    def __init__(self, store: Store, clock: IReactorTime, refused: Refused = tell_refused) -> None:
         self.store = store
+        self._refused = refused
         self._clock = clock
         self._unstored: deque[tuple[datetime, Deed]] = deque(maxlen=KEPT)
         self._writing: Batch[tuple[datetime, Deed], None] = Batch(self._write, TOGETHER)
@@ -185,14 +193,22 @@ class Audit:
         if self._refusals[key] <= REFUSALS:
             await self.record(deed)
 
-    async def _write(self, entries: Sequence[tuple[datetime, Deed]]) -> Sequence[None]:
+    async def _write(self, entries: Sequence[_Entry]) -> Sequence[None]:
         self._unstored.extend(entries)
         waiting = list(self._unstored)
-        try:
-            await self.store.write(waiting)
-        except Unavailable as error:
-            log.warn("the audit trail is written later: {error}", error=error.message)
-        else:
-            for _ in waiting:
-                self._unstored.popleft()
+        answers = await piecemeal(self._store, waiting)
+        self._unstored.clear()
+        for entry, answer in zip(waiting, answers, strict=True):
+            if not isinstance(answer, Failure):
+                continue
+            if isinstance(answer.value, Unavailable):
+                self._unstored.append(entry)
+            else:
+                self._refused("audit", f"the audit trail's {entry[1]} at {entry[0]:%Y-%m-%dT%H:%M:%SZ}", answer)
+        if self._unstored:
+            log.warn("{count} lines of the audit trail are written later", count=len(self._unstored))
+        return [None] * len(entries)
+
+    async def _store(self, entries: Sequence[_Entry]) -> Sequence[None]:
+        await self.store.write(entries)
         return [None] * len(entries)

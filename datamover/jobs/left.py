@@ -3,10 +3,16 @@
 Every method raises Unavailable while the database is away.
 """
 
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection
 
+from twisted.internet.defer import CancelledError
+
+from datamover.errors import NotNow, Unavailable
 from datamover.jobs import rows, work
-from datamover.jobs.database import Cursor, Database
+from datamover.jobs.claims import members
+from datamover.jobs.database import Cursor, Database, Row
+from datamover.jobs.refusals import Aside
 from datamover.jobs.sql import Queries
 from datamover.jobs.values import Transfer
 from datamover.jobs.work import Group
@@ -17,9 +23,10 @@ _QUERIES = Queries.load()
 class Left:
     """Of the whole database."""
 
-    def __init__(self, database: Database, cipher: rows.Seal) -> None:
+    def __init__(self, database: Database, cipher: rows.Seal, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._database = database
         self._cipher = cipher
+        self._aside = Aside(monotonic)
 
     @property
     def seconds(self) -> float:
@@ -27,23 +34,37 @@ class Left:
         return work.SWEEPING
 
     async def take(self, destinations: Collection[str]) -> Group | None:
-        """Take a group to sweep, for ``seconds``; None: there is none, or it is not its time."""
+        """Take a group to sweep, for ``seconds``; None: there is none, or it is not its time.
+
+        Raises what keeps one from being taken, which is passed over for a while then.
+        """
+        parameters = {"destinations": list(destinations), "seconds": self.seconds, "passed_over": self._aside.ids}
 
         async def do(cursor: Cursor) -> Group | None:
-            parameters = {"destinations": list(destinations), "seconds": self.seconds}
             found = await cursor.fetch_one(_QUERIES["claim_left"], parameters)
-            return await whole(cursor, rows.transfer(found, self._cipher), self._cipher) if found else None
+            if found is None:
+                return None
+            leader = self._transfer(found)
+            others = await members(cursor, found) if leader.staged else []
+            return Group((leader, *map(self._transfer, others)))
 
-        return await self._database.transaction(do)
+        try:
+            return await self._database.transaction(do)
+        except CancelledError:
+            raise
+        except Exception as error:
+            if isinstance(error, NotNow) or not isinstance(error, Unavailable):
+                for row in await self._database.read(_QUERIES["claim_left.chosen"], parameters):
+                    self._aside.put(row["id"])
+            raise
 
     async def done(self, leader: Transfer) -> None:
         """Write that nothing is left of a group."""
         await self._database.execute(_QUERIES["settle_left"], {"transfer": leader.id, "lease": leader.lease})
 
-
-async def whole(cursor: Cursor, leader: Transfer, cipher: rows.Seal) -> Group:
-    """Return the group that a transfer leads."""
-    if not leader.staged:
-        return Group((leader,))
-    found = await cursor.fetch(_QUERIES["read_members"], {"job": leader.job, "leader": leader.index})
-    return Group((leader, *(rows.transfer(row, cipher) for row in found if row["index"] != leader.index)))
+    def _transfer(self, row: Row) -> Transfer:
+        """Return what a row says; of a source that cannot be opened any more, which is not read, what may be shown."""
+        try:
+            return rows.transfer(row, self._cipher)
+        except rows.NoKey:
+            return rows.transfer({**row, "source_sealed": None}, self._cipher)

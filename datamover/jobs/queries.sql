@@ -240,7 +240,9 @@ WITH ended AS (
     WHERE id = ANY (%(jobs)s) AND finished_at IS NULL
       AND files_completed + files_failed + files_cancelled = files_total
     RETURNING *
-), noted AS (
+)
+-- until here, as finish_jobs.untold: SELECT id, state FROM ended
+, noted AS (
     UPDATE notices n
     SET id = gen_random_uuid(), state = 'DUE', attempt = 0, lease = n.lease + 1, next_attempt_at = now(),
         delivered_at = NULL, error = NULL,
@@ -304,13 +306,15 @@ SELECT pg_advisory_xact_lock_shared(hashtext('datamover.claim'));
 
 -- name: claim
 -- prepared: destinations text[], limits integer[], max_active integer, per_owner integer, owners text[], quotas integer[]
--- prepared: spent text[], per_source_host integer, room integer, node uuid, lease double precision
+-- prepared: spent text[], per_source_host integer, room integer, node uuid, lease double precision, only bigint[]
+-- prepared: passed_over bigint[]
 -- Of owners who have spent their bytes of the day nothing is taken but what is cancelled, to remove what is left of it.
 -- The queue has lanes: what one owner moves from one host to one destination. Each lane is looked at from its front, so
 -- that one which is full, held or broken costs the others nothing. Within a priority the owners take turns. For one
 -- target jobs take turns: the older first, and none while another's file is on its way there (the older was retried).
 -- Looked for file by file, by the target's index: as an anti-join it is planned by what the tables held when they were
--- empty. The lease counts from now on, and not from when this claim began to wait for another's end.
+-- empty. The lease counts from now on, and not from when this claim began to wait for another's end. Of what it chooses
+-- only some may be taken, and what is passed over is not looked at: where the database refuses to change one of them.
 WITH RECURSIVE lanes AS (
     (SELECT destination, owner, source_host FROM transfers
      WHERE state = 'PENDING' AND leader = index AND NOT paused
@@ -350,7 +354,7 @@ WITH RECURSIVE lanes AS (
         SELECT t.id, t.job, t.index, t.priority FROM transfers t
         WHERE t.destination = o.destination AND t.owner = o.owner AND t.source_host = o.source_host
           AND t.state = 'PENDING' AND t.leader = t.index AND NOT t.paused AND t.next_attempt_at <= now()
-          AND (t.cancelling OR t.owner <> ALL (%(spent)s::text[]))
+          AND (t.cancelling OR t.owner <> ALL (%(spent)s::text[])) AND t.id <> ALL (%(passed_over)s::bigint[])
           AND (SELECT true FROM transfers f WHERE f.destination = t.destination AND f.target = t.target
                AND f.job <> t.job AND (f.job < t.job OR f.state <> 'PENDING')
                AND f.state IN ('PENDING', 'PREPARING', 'IN_PROGRESS') LIMIT 1) IS NULL
@@ -371,8 +375,11 @@ WITH RECURSIVE lanes AS (
     ORDER BY priority DESC, turn, job, index
     LIMIT greatest(0, least(%(room)s, %(max_active)s - (SELECT count(*) FROM active)))
 ), locked AS (
-    SELECT t.id FROM transfers t JOIN chosen USING (id) WHERE t.state = 'PENDING' FOR UPDATE OF t SKIP LOCKED
+    SELECT t.id, t.lease FROM transfers t JOIN chosen USING (id)
+    WHERE t.state = 'PENDING' AND (%(only)s::bigint[] IS NULL OR t.id = ANY (%(only)s::bigint[]))
+    FOR UPDATE OF t SKIP LOCKED
 )
+-- until here, as claim.chosen: SELECT id, lease FROM locked
 UPDATE transfers t
 SET state = CASE WHEN j.archive IS NULL AND t.source_member IS NULL THEN 'IN_PROGRESS' ELSE 'PREPARING' END,
     node = %(node)s, lease = t.lease + 1, lease_until = clock_timestamp() + %(lease)s * interval '1 second',
@@ -482,7 +489,7 @@ WHERE name = ANY (%(names)s) AND (failures > 0 OR closed_until IS NOT NULL);
 
 -- name: read_expired
 -- What a node that is gone held. Its jobs are locked first, by lock_jobs.
-SELECT id, job FROM transfers WHERE node IS NOT NULL AND lease_until < now();
+SELECT id, job, lease FROM transfers WHERE node IS NOT NULL AND lease_until < now();
 
 -- name: release_expired
 UPDATE transfers t
@@ -510,8 +517,10 @@ WITH found AS (
     SELECT t.id FROM transfers t LEFT JOIN sides d ON d.name = 'place ' || t.destination
     WHERE t.traces AND t.state IN ('FAILED', 'CANCELLED') AND t.next_attempt_at <= now()
       AND t.destination = ANY (%(destinations)s) AND d.held IS NULL AND coalesce(d.closed_until <= now(), true)
+      AND t.id <> ALL (%(passed_over)s::bigint[])
     ORDER BY t.next_attempt_at LIMIT 1 FOR UPDATE OF t SKIP LOCKED
 )
+-- until here, as claim_left.chosen: SELECT id FROM found
 UPDATE transfers t SET lease = t.lease + 1, next_attempt_at = now() + %(seconds)s * interval '1 second'
 FROM found, jobs j WHERE t.id = found.id AND j.id = t.job
 RETURNING t.id, t.job, t.index, t.leader, t.source_url, t.source_sealed, t.source_member, t.source_destination,
@@ -666,6 +675,26 @@ SET files_completed = files_completed + c.completed, files_failed = files_failed
 FROM counted c LEFT JOIN erred e USING (job)
 WHERE j.id = c.job AND j.id = ANY (ARRAY(SELECT job FROM counted));
 
+-- name: lock_job_of
+SELECT t.job, t.index, t.attempt, j.stop_on_failure, now() AS now FROM transfers t JOIN jobs j ON j.id = t.job
+WHERE t.id = %(transfer)s FOR UPDATE OF j;
+
+-- name: end_refused
+-- The end of a placement group of which the database refuses what it takes of others: as little as says that. What is
+-- left of it at its destination is swept.
+WITH ended AS (
+    UPDATE transfers t
+    SET state = 'FAILED', node = NULL, lease_until = NULL, renaming = false, stage = NULL, rate = 0,
+        finished_at = now(), error = %(error)s, first_error = coalesce(t.first_error, %(error)s)
+    FROM transfers l
+    WHERE l.id = %(transfer)s AND l.lease = %(lease)s AND l.state IN ('PENDING', 'PREPARING', 'IN_PROGRESS')
+      AND t.job = l.job AND t.leader = l.index AND t.state IN ('PENDING', 'PREPARING', 'IN_PROGRESS')
+    RETURNING t.job
+)
+UPDATE jobs j SET files_failed = files_failed + e.files, error = %(error)s, first_error = coalesce(j.first_error, %(error)s)
+FROM (SELECT job, count(*) AS files FROM ended GROUP BY job) AS e WHERE j.id = e.job
+RETURNING e.files;
+
 -- Notices ------------------------------------------------------------------------------------------------------
 
 -- name: claim_notices
@@ -682,13 +711,17 @@ WITH RECURSIVE hosts AS (
     CROSS JOIN LATERAL (
         SELECT n.job, n.next_attempt_at FROM notices n
         WHERE n.state = 'DUE' AND n.host = h.host AND n.next_attempt_at <= now()
+          AND n.job <> ALL (%(passed_over)s::integer[])
         ORDER BY n.next_attempt_at, n.job
         LIMIT greatest(0, %(per_host)s - coalesce(b.active, 0))) AS next
     ORDER BY next.next_attempt_at, next.job LIMIT %(room)s
 ), locked AS (
-    SELECT n.job FROM notices n JOIN chosen USING (job)
-    WHERE n.state = 'DUE' AND n.next_attempt_at <= now() FOR UPDATE OF n SKIP LOCKED
+    SELECT n.job, n.lease FROM notices n JOIN chosen USING (job)
+    WHERE n.state = 'DUE' AND n.next_attempt_at <= now()
+      AND (%(only)s::integer[] IS NULL OR n.job = ANY (%(only)s::integer[]))
+    FOR UPDATE OF n SKIP LOCKED
 )
+-- until here, as claim_notices.chosen: SELECT job AS id, lease FROM locked
 UPDATE notices n
 SET attempt = n.attempt + 1, lease = n.lease + 1, next_attempt_at = now() + %(lease)s * interval '1 second'
 FROM locked WHERE n.job = locked.job
@@ -704,6 +737,12 @@ UPDATE notices SET next_attempt_at = now() + %(pause)s * interval '1 second', er
 WHERE job = %(job)s AND lease = %(lease)s AND state = 'DUE'
 RETURNING next_attempt_at;
 
+-- name: set_aside_notice
+-- What cannot be sent, or of which nothing more can be written: not before somebody asks for it once more.
+UPDATE notices SET state = 'WAITING', error = %(error)s
+WHERE job = %(job)s AND lease = %(lease)s AND state = 'DUE'
+RETURNING job;
+
 -- name: release_notices
 -- What an engine that stops had not sent, or does not know the answer to.
 UPDATE notices n SET next_attempt_at = now()
@@ -712,7 +751,7 @@ WHERE n.job = held.job AND n.lease = held.lease AND n.state = 'DUE';
 
 -- name: renotify
 UPDATE notices SET state = 'DUE', attempt = 0, lease = lease + 1, next_attempt_at = now(), delivered_at = NULL
-WHERE job = %(job)s AND state <> 'WAITING'
+WHERE job = %(job)s AND (state <> 'WAITING' OR error IS NOT NULL)
 RETURNING job;
 
 -- The audit trail --------------------------------------------------------------------------------------------------

@@ -1,46 +1,35 @@
 """What an engine asks of the job room: work to do, the lease on it, and where to write what came of it.
 
 A *lease* says who works on a placement group: 30 s, renewed every 10. Every statement here that changes a transfer
-names the node and the lease, so that a node which lost it changes nothing. The door's half is ``datamover.jobs.store``.
-Every method raises Unavailable while the database is away.
+names the node and the lease, so that a node which lost it changes nothing. The door's half is ``datamover.jobs.store``;
+taking work and giving it back is ``claims``', writing how it ended is ``endings``'. Every method raises Unavailable
+while the database is away.
 """
 
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from psycopg2.errors import UniqueViolation
-from twisted.python.failure import Failure
 
-from datamover.batch import Batch
+from datamover.batch import Batch, piecemeal
 from datamover.errors import DestinationExists
-from datamover.jobs import news, rows
-from datamover.jobs.breaker import USUAL, Breaker, judge
+from datamover.jobs import rows
+from datamover.jobs.breaker import USUAL, Breaker
+from datamover.jobs.claims import Claims
 from datamover.jobs.database import Cursor, Database, Json
-from datamover.jobs.left import whole
-from datamover.jobs.sql import Queries
 from datamover.jobs.store import LEASE
-from datamover.jobs.values import Progress, State, Transfer
+from datamover.jobs.values import Progress, Transfer
 from datamover.jobs.waiting import Bounds
-from datamover.jobs.work import (
-    Group,
-    Outcome,
-    Placement,
-    Remark,
-    Word,
-    ended,
-    outcome_columns,
-    placement_columns,
-    started,
-    word,
-)
+from datamover.jobs.work import Outcome, Placement, Word, placement_columns, word
+from datamover.loops import Refused, tell_refused
 
 _Named = tuple[int, int, str]
 """A transfer's id, its leader's lease, and its target."""
 NAMED_AT_ONCE = 256
 
 
-class Queue:
+class Queue(Claims):
     """The work of one node."""
 
     def __init__(
@@ -53,16 +42,12 @@ class Queue:
         roles: Sequence[str],
         lease: float = LEASE,
         breaker: Breaker = USUAL,
+        refused: Refused = tell_refused,
     ) -> None:
-        self._database = database
-        self._cipher = cipher
-        self._node = node
+        super().__init__(database, cipher, node=node, lease=lease, breaker=breaker, refused=refused)
         self._name = name
         self._roles = sorted(roles)
-        self._lease = lease
-        self._breaker = asdict(breaker)
-        self._queries = Queries.load()
-        self._naming: Batch[_Named, bool] = Batch(self._set_targets, NAMED_AT_ONCE, calls=2)
+        self._naming: Batch[_Named, bool] = Batch(partial(piecemeal, self._set_targets), NAMED_AT_ONCE, calls=2)
 
     @property
     def lease(self) -> float:
@@ -88,8 +73,6 @@ class Queue:
         left = await self._database.fetch(self._queries["leave"], {"node": self._node})
         return await self.take_over(), any(row["draining"] for row in left)
 
-    # Taking work ----------------------------------------------------------------------------------------------
-
     async def spent(self, bounds: Bounds) -> list[str]:
         """Return the owners who have had their bytes of the day."""
         most = bounds.bytes_per_day()
@@ -97,101 +80,6 @@ class Queue:
             return []
         found = await self._database.read(self._queries["read_moved"], {"owners": list(most)})
         return [row["owner"] for row in found if row["bytes"] >= most[row["owner"]]]
-
-    async def claim(self, bounds: Bounds, room: int, spent: Sequence[str] = ()) -> list[Group]:
-        """Take at most ``room`` groups, as ``bounds`` allows: by priority, owners taking turns, oldest first.
-
-        Nothing of the owners who have ``spent`` their bytes of the day, but what is cancelled.
-        """
-
-        async def take(cursor: Cursor) -> list[Group]:
-            await cursor.post(self._queries["serialise_claims"])
-            found = await cursor.fetch(
-                self._queries["claim"],
-                {
-                    "destinations": list(bounds.destinations),
-                    "limits": list(bounds.destinations.values()),
-                    "max_active": bounds.total,
-                    "per_owner": bounds.per_owner,
-                    "owners": list(bounds.owners),
-                    "quotas": [bounds.active_of(owner) for owner in bounds.owners],
-                    "spent": list(spent),
-                    "per_source_host": bounds.per_source_host,
-                    "room": room,
-                    "node": self._node,
-                    "lease": self._lease,
-                },
-            )
-            if not found:
-                return []
-            leaders = [rows.transfer(row, self._cipher) for row in found]
-            staged = [leader for leader in leaders if leader.staged]
-            keys = {"jobs": [one.job for one in staged], "leaders": [one.index for one in staged]}
-            if staged:
-                await cursor.post(self._queries["start_members"], keys)
-            await cursor.post(self._queries["start_jobs"], {"jobs": sorted({one.job for one in leaders})})
-            groups = [await whole(cursor, leader, self._cipher) for leader in leaders]
-            await self._tell(cursor, [(one.job, one.index, started(one)) for one in leaders])
-            return sorted(groups, key=lambda group: (group.leader.job, group.leader.index))
-
-        return await self._database.transaction(take)
-
-    async def take_over(self) -> int:
-        """Put back in the queue what nodes that are gone held; return how many groups."""
-
-        async def take(cursor: Cursor) -> int:
-            expired = await cursor.fetch(self._queries["read_expired"])
-            if not expired:
-                return 0
-            jobs = sorted({row["job"] for row in expired})
-            await cursor.post(self._queries["lock_jobs"], {"jobs": jobs})
-            released = await cursor.fetch(
-                self._queries["release_expired"], {"transfers": [row["id"] for row in expired]}
-            )
-            await self._released(cursor, released)
-            return len(released)
-
-        return await self._database.transaction(take)
-
-    async def park(self, held: Sequence[Transfer]) -> None:
-        """Hand back groups at once, with the checkpoints that were written."""
-
-        async def do(cursor: Cursor) -> None:
-            await cursor.post(self._queries["lock_jobs"], {"jobs": sorted({one.job for one in held})})
-            await self._released(cursor, await cursor.fetch(self._queries["park"], self._fence(held)))
-
-        if held:
-            await self._database.transaction(do)
-
-    async def disown(self, running: Container[tuple[int, int]]) -> int:
-        """Hand back what claims took whose answers were lost: all that is this node's but what is ``running``.
-
-        That is (id, lease) of each; return how many groups. Not while a claim is being made.
-        """
-
-        async def do(cursor: Cursor) -> int:
-            # A claim whose connection was lost may still be about to be committed: until then it has this lock.
-            await cursor.post(self._queries["serialise_claims"])
-            found = await cursor.fetch(self._queries["read_own"], {"node": self._node})
-            lost = [row for row in found if (row["id"], row["lease"]) not in running]
-            if lost:
-                await cursor.post(self._queries["lock_jobs"], {"jobs": sorted({row["job"] for row in lost})})
-                held = {"transfers": [row["id"] for row in lost], "leases": [row["lease"] for row in lost]}
-                await self._released(cursor, await cursor.fetch(self._queries["park"], {"node": self._node, **held}))
-            return len(lost)
-
-        return await self._database.transaction(do)
-
-    async def _released(self, cursor: Cursor, released: Sequence[rows.Row]) -> None:
-        keys = {"jobs": [row["job"] for row in released], "leaders": [row["index"] for row in released]}
-        await cursor.post(self._queries["release_members"], keys)
-        jobs = sorted({row["job"] for row in released if row["cancelling"]})
-        for job in jobs:
-            cancelled = await cursor.fetch(self._queries["cancel_waiting"], {"job": job})
-            await cursor.post(self._queries["count_cancelled"], {"job": job, "files": len(cancelled)})
-            await self._tell(cursor, [(job, row["index"], Remark("cancelled")) for row in cancelled])
-        await self._finish(cursor, jobs)
-        await cursor.post(self._queries["notify"], {"news": news.WORK})
 
     # Holding it -----------------------------------------------------------------------------------------------
 
@@ -227,7 +115,7 @@ class Queue:
                 f"another file of this job is, or is to be, called {target!r} too: give the files paths of their own"
             ) from None
 
-    async def _set_targets(self, named: Sequence[_Named]) -> Sequence[bool | Failure]:
+    async def _set_targets(self, named: Sequence[_Named]) -> Sequence[bool]:
         ids, leases, targets = (list(column) for column in zip(*named, strict=True))
         parameters = {"transfers": ids, "leases": leases, "targets": targets, "node": self._node}
 
@@ -236,12 +124,7 @@ class Queue:
             found = await cursor.fetch(self._queries["read_unhindered"], {"transfers": ours})
             return {row["id"] for row in found}
 
-        try:
-            ours = [row["id"] for row in await self._database.fetch(self._queries["set_targets"], parameters)]
-        except UniqueViolation:
-            if len(named) == 1:
-                return [Failure()]  # type: ignore[no-untyped-call]
-            return [answer for one in named for answer in await self._set_targets([one])]
+        ours = [row["id"] for row in await self._database.fetch(self._queries["set_targets"], parameters)]
         first = await self._database.transaction(unhindered)
         return [one[0] in first for one in named]
 
@@ -275,62 +158,11 @@ class Queue:
 
     async def settle(self, outcomes: Sequence[Outcome]) -> None:
         """Write how attempts ended; those whose lease was lost are passed over."""
+        await self._endings.settle(outcomes)
 
-        async def do(cursor: Cursor) -> None:
-            jobs = sorted({one.leader.job for one in outcomes})
-            await cursor.post(self._queries["lock_jobs"], {"jobs": jobs})
-            leaders = [one.leader for one in outcomes]
-            ours = {
-                row["id"]: row["now"] for row in await cursor.fetch(self._queries["lock_held"], self._fence(leaders))
-            }
-            held = [one for one in outcomes if one.leader.id in ours]
-            if not held:
-                return
-            now = ours[held[0].leader.id]
-            columns = Json([outcome_columns(one, now) for one in held])
-            await cursor.post(self._queries["settle"], {"outcomes": columns})
-            await self._tell(
-                cursor,
-                [
-                    (one.leader.job, one.leader.index, remark)
-                    for one in held
-                    for remark in (*one.remarks, ended(one, now))
-                ],
-            )
-            await self._stop_jobs(cursor, held)
-            await self._finish(cursor, jobs)
-            await self._note_sides(cursor, held)
-
-        await self._database.transaction(do)
-
-    async def _stop_jobs(self, cursor: Cursor, held: Sequence[Outcome]) -> None:
-        """End what is left of jobs that a file's failure is to stop."""
-        stopped = {one.leader.job for one in held if one.state is State.FAILED and one.leader.stop_on_failure}
-        for job in sorted(stopped):
-            waiting = await cursor.fetch(self._queries["cancel_waiting"], {"job": job})
-            await cursor.post(self._queries["cancel_running"], {"job": job})
-            await cursor.post(self._queries["count_cancelled"], {"job": job, "files": len(waiting)})
-            await self._tell(cursor, [(job, row["index"], Remark("cancelled")) for row in waiting])
-            await cursor.post(self._queries["notify"], {"news": news.STOP})
-
-    async def _note_sides(self, cursor: Cursor, held: Sequence[Outcome]) -> None:
-        """Have the breakers know who failed for everyone, and where something went well."""
-        broken, mended = judge(held)
-        if broken:
-            found = [{"name": name, "error": broken[name]} for name in sorted(broken)]
-            await cursor.post(self._queries["note_sides"], {"news": Json(found), **self._breaker})
-        if mended:
-            await cursor.post(self._queries["mend_sides"], {"names": sorted(mended)})
-
-    async def _finish(self, cursor: Cursor, jobs: Sequence[int]) -> None:
-        for row in await cursor.fetch(self._queries["finish_jobs"], {"jobs": list(jobs)}) if jobs else ():
-            kind = {"CANCELLED": "cancelled", "COMPLETED": "completed"}.get(row["state"], "failed")
-            await self._tell(cursor, [(row["id"], None, Remark(kind, {"status": row["state"]}))])
-            await cursor.post(self._queries["notify"], {"news": news.ended(row["id"])})
-
-    async def _tell(self, cursor: Cursor, events: Sequence[tuple[int, int | None, Remark]]) -> None:
-        told = [{"job": job, "file": file, "kind": one.kind, "details": dict(one.details)} for job, file, one in events]
-        await cursor.post(self._queries["insert_events"], {"events": Json(told)})
+    async def settle_alone(self, outcome: Outcome) -> bool:
+        """Write one that the database refuses by as little as it takes; see ``Endings.settle_alone``."""
+        return await self._endings.settle_alone(outcome)
 
     def _fence(self, held: Sequence[Transfer]) -> dict[str, Any]:
         return {
