@@ -83,22 +83,18 @@ async def piecemeal(
             continue
         except CancelledError:
             raise
-        except NotNow as error:
-            failure, patience = Failure(), patience - 1  # type: ignore[no-untyped-call]
-            if not patience:
-                failure = Failure(Unavailable(error.message))  # type: ignore[no-untyped-call]
-                break
-        except Unavailable:
+        except Exception as error:  # Whatever it is, it is to be one item's alone.
             failure = Failure()  # type: ignore[no-untyped-call]
-            break
-        except Exception:  # Whatever it is, it is to be one item's alone.
-            failure = Failure()  # type: ignore[no-untyped-call]
+            patience -= isinstance(error, NotNow)
+            if away(failure) or not patience:
+                left: Exception = error if away(failure) else Unavailable(str(error))
+                return answers + [Failure(left)] * (len(items) - len(answers))  # type: ignore[no-untyped-call]
         if len(piece) == 1:
             answers.append(failure)
         else:
             half = len(piece) // 2
             pieces += [piece[half:], piece[:half]]
-    return answers + [failure] * (len(items) - len(answers))
+    return answers
 
 
 def away(answer: object) -> bool:

@@ -495,7 +495,7 @@ SELECT id, job, lease FROM transfers WHERE node IS NOT NULL AND lease_until < no
 UPDATE transfers t
 SET state = 'PENDING', node = NULL, lease_until = NULL, next_attempt_at = now(), rate = 0, stage = NULL
 WHERE id = ANY (%(transfers)s) AND node IS NOT NULL AND lease_until < now()
-RETURNING job, index, cancelling;
+RETURNING id, job, index, cancelling;
 
 -- name: release_members
 UPDATE transfers t SET state = 'PENDING', rate = 0
@@ -508,7 +508,7 @@ UPDATE transfers t
 SET state = 'PENDING', node = NULL, lease_until = NULL, next_attempt_at = now(), rate = 0, stage = NULL
 FROM unnest(%(transfers)s::bigint[], %(leases)s::bigint[]) AS held (id, lease)
 WHERE t.id = held.id AND t.lease = held.lease AND t.node = %(node)s
-RETURNING t.job, t.index, t.cancelling;
+RETURNING t.id, t.job, t.index, t.cancelling;
 
 -- name: claim_left
 -- A group that has ended, of which something is left at a destination that may be reached. It is its claimer's for so
