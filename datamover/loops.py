@@ -158,6 +158,7 @@ class Loop:
     def stop(self) -> "Deferred[None]":
         """Cancel it; the Deferred fires when it has ended."""
         self.ended = True
+        self._disarm()
         if self._running is None:
             return succeed(None)
         ended: Deferred[None] = Deferred()
@@ -178,9 +179,7 @@ class Loop:
             return  # Stopped while it rested.
         finally:
             self.ended = True
-            if self._alarm is not None:
-                self._alarm.cancel()
-                self._alarm = None
+            self._disarm()
 
     async def _through(self, run: Callable[[], Awaitable[None]]) -> bool:
         """Run it once; tell whether it is over."""
@@ -205,6 +204,11 @@ class Loop:
         finally:
             self._run = None
         return False
+
+    def _disarm(self) -> None:
+        alarm, self._alarm = self._alarm, None
+        if alarm is not None:
+            alarm.cancel()
 
     def _overdue(self, bound: float) -> None:
         """Have what does not turn begin anew."""

@@ -107,8 +107,8 @@ class Outcomes:
 
     def _doubt(self, entry: _Entry, failure: Failure) -> None:
         """Have an entry written by itself, after those that are doubted already."""
-        entry.refused = not isinstance(failure.value, Unavailable)
-        if entry.refused:
+        refused, entry.refused = entry.refused, not isinstance(failure.value, Unavailable)
+        if entry.refused and not refused:
             self._refused("progress", str(entry), failure)
         else:
             log.warn("{entry} is not written yet: {error}", entry=str(entry), error=_words(failure))

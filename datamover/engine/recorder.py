@@ -185,8 +185,11 @@ class Recorder:
         self._resting[meter] = self._clock.seconds() + DOUBT
         if isinstance(failure.value, Unavailable):
             return
-        self._refused("progress", f"the progress of transfer {meter.transfer} ({progress})", failure)
-        if again and await self._takes(Progress(progress.transfer, progress.lease, 0, None, 0.0, "", None, None)):
+        if not again:
+            self._refused("progress", f"the progress of transfer {meter.transfer} ({progress})", failure)
+            return
+        bare = Progress(progress.transfer, progress.lease, 0, None, 0.0, progress.stage, None, None)
+        if await self._takes(bare) and not await self._takes(progress):
             meter.refuse()
 
     async def _takes(self, progress: Progress) -> bool:
@@ -194,6 +197,7 @@ class Recorder:
             await self._queue.progress([progress])
         except CancelledError:
             raise
-        except Exception:  # The row, or all that is written: not what this transfer tells.
+        except Exception as error:
+            log.info("transfer {transfer}: {error}", transfer=progress.transfer, error=str(error))
             return False
         return True

@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from datamover.errors import DataMoverError, InternalError, Unavailable
 from datamover.jobs import news
 from datamover.jobs.breaker import Breaker, judge
+from datamover.jobs.connection import one_line
 from datamover.jobs.database import Cursor, Database, Json
 from datamover.jobs.sql import Queries
 from datamover.jobs.values import State
@@ -108,9 +109,12 @@ class Endings:
                 await self.settle([outcome], telling)
             except (CancelledError, Unavailable):
                 raise
-            except Exception:
-                log.failure(
-                    "job {job}: an end cannot be written with {telling} told of it", job=job, telling=telling.value
+            except Exception as error:
+                log.warn(
+                    "job {job}: an end cannot be written with {telling} told of it: {error}",
+                    job=job,
+                    telling=telling.value,
+                    error=one_line(error),
                 )
             else:
                 return True
@@ -127,8 +131,14 @@ class Endings:
                 await self._database.transaction(lambda cursor: self._refuse(cursor, transfer, lease, error, telling))  # noqa: B023 - awaited at once
             except (CancelledError, Unavailable):
                 raise
-            except Exception:
-                log.failure("transfer {transfer} cannot be ended as {code}", transfer=transfer, code=error.code)
+            except Exception as refusal:
+                log.warn(
+                    "transfer {transfer} cannot be ended as {code} with {telling} told of it: {error}",
+                    transfer=transfer,
+                    code=error.code,
+                    telling=telling.value,
+                    error=one_line(refusal),
+                )
             else:
                 return True
         return False

@@ -56,6 +56,10 @@ class Seal:
     """A key of the test's own."""
 
     def __init__(self) -> None:
+        self.lose()
+
+    def lose(self) -> None:
+        """Have another key, which opens nothing that was sealed before."""
         self._fernet = Fernet(Fernet.generate_key())
 
     def seal(self, text: str) -> bytes:
