@@ -8,7 +8,6 @@ written of it, the recorder's.
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
@@ -43,6 +42,8 @@ BATCH = 64
 """Groups claimed at once, at most."""
 BEATS = 3
 """Renewals in the time of one lease."""
+STOPS = 60.0
+"""Seconds after which what is to stop is looked for, should no word have come; renewals bring it, too."""
 PAUSE_GRACE = 2.0
 """Seconds that a transfer which is paused has to reach a good moment."""
 
@@ -85,7 +86,9 @@ class Dispatcher:
         self._observer = observer
         # By (transfer, lease): a lease that is lost here may be claimed here again before its work has ended.
         self._runs: dict[tuple[int, int], _Run] = {}
-        self._pulse = Pulse(clock)
+        self._pulse, self._stop_pulse = Pulse(clock), Pulse(clock)
+        self._parked: list[Transfer] = []
+        """What is to be given back: its job is paused."""
         self._soon: IDelayedCall | None = None
         self._unsure = False
         """The answer to a claim was lost: there may be leases of ours that nobody here knows of."""
@@ -129,6 +132,7 @@ class Dispatcher:
         self._claims.start(self._claiming)
         self._leases.start(self._renewing)
         self._watch.start(self._watching)
+        self._stops.start(self._stopping_work)
         self._maintenance.start()
 
     async def stop(self, grace: float) -> None:
@@ -213,7 +217,8 @@ class Dispatcher:
     def _ended(self, _: object, run: _Run) -> None:
         del self._runs[_key(run.lease.leader)]
         if run.lease.ending is Ending.PARKED and not self._stopping:
-            Deferred.fromCoroutine(self._stops.step(partial(self._queue.park, [run.lease.leader]), None))
+            self._parked.append(run.lease.leader)
+            self._stop_pulse.beat()
         run.done.callback(None)
         if self._soon is None and not self._stopping:
             self._soon = self._clock.callLater(GATHERING if self._runs else 0, self._refill)
@@ -280,13 +285,29 @@ class Dispatcher:
         if word in ("", news.WORK):
             self._pulse.beat()
         if word in ("", news.STOP) and self._runs:
-            Deferred.fromCoroutine(self._stops.step(self._stop_some, None))
+            self._stop_pulse.beat()
 
-    async def _stop_some(self) -> None:
+    async def _stopping_work(self) -> None:
+        """Give back what was paused, and stop what its job wants to stop, when there is word of it."""
+        while True:
+            if self._parked:
+                await self._steadily(self._give_back)
+            if self._runs:
+                await self._steadily(self._stop_some)
+            self._stops.turned()
+            await self._stop_pulse.wait(STOPS)
+
+    async def _give_back(self) -> int:
+        parked, self._parked = self._parked, []
+        await self._queue.park(parked)
+        return len(parked)
+
+    async def _stop_some(self) -> int:
         stopping = await self._queue.stopping()
         for key, word in stopping.items():
             if key in self._runs:
                 self._obey(self._runs[key], word)
+        return len(stopping)
 
     def _obey(self, run: _Run, word: Word | None) -> None:
         """Do what a job wants of a transfer that runs."""

@@ -97,13 +97,19 @@ class Outcomes:
         [answer] = await piecemeal(self._settle, [entry])
         if isinstance(answer, Failure):
             refused = not isinstance(answer.value, Unavailable)
-            if not (refused and entry.refused and await self._queue.settle_alone(entry.outcome)):
+            if not (refused and entry.refused and await self._end_alone(entry)):
                 if entry in self._doubted:
                     self._doubted.remove(entry)
                     self._doubt(entry, answer)
                 return False
         self._done(entry)
         return True
+
+    async def _end_alone(self, entry: _Entry) -> bool:
+        try:
+            return await self._queue.settle_alone(entry.outcome)
+        except Unavailable:
+            return False
 
     def _doubt(self, entry: _Entry, failure: Failure) -> None:
         """Have an entry written by itself, after those that are doubted already."""

@@ -36,6 +36,7 @@ class EngineService(Service):
         self._recorder = recorder
         self._make = dispatcher
         self._give_up = give_up
+        self._staged = False
         self._dispatcher: Dispatcher | None = None
         self._recording: Deferred[None] | None = None
 
@@ -50,7 +51,9 @@ class EngineService(Service):
 
     async def _start(self) -> None:
         try:
-            await self._staging.open()
+            if not self._staged:
+                await self._staging.open()
+                self._staged = True
             await self._opened()
             self._dispatcher = await self._make()
         except StartError as error:

@@ -1,7 +1,7 @@
 """The audit trail: who did what, from where, and what came of it. Only added to.
 
 Every deed is logged first and then stored; what cannot be stored while the database is away is kept for a while and
-stored with the next. A line that the database refuses is in the log alone, and keeps no other from being stored.
+stored with the next. A line that the database refuses twice is in the log alone, and keeps no other from being stored.
 Refusals and wrong logins, which anybody can cause, are stored a few a minute for each origin.
 """
 
@@ -76,8 +76,14 @@ def masked(text: str) -> str:
     return text
 
 
-_Entry = tuple[datetime, Deed]
-"""A deed that is to be stored, and when it was done."""
+@dataclass(slots=True, eq=False)
+class _Line:
+    """A deed that is to be stored, and when it was done."""
+
+    at: datetime
+    deed: Deed
+    refused: bool = False
+    """By itself, once."""
 
 
 class Store(Protocol):
@@ -134,8 +140,8 @@ class Audit:
         self.store = store
         self._refused = refused
         self._clock = clock
-        self._unstored: deque[tuple[datetime, Deed]] = deque(maxlen=KEPT)
-        self._writing: Batch[tuple[datetime, Deed], None] = Batch(self._write, TOGETHER)
+        self._unstored: deque[_Line] = deque(maxlen=KEPT)
+        self._writing: Batch[_Line, None] = Batch(self._write, TOGETHER)
         self._window = 0.0
         self._refusals: Counter[tuple[str, str]] = Counter()
 
@@ -170,7 +176,7 @@ class Audit:
             subject=deed.subject,
             outcome=deed.outcome,
         )
-        await self._writing.add((datetime.now(UTC), deed))
+        await self._writing.add(_Line(datetime.now(UTC), deed))
 
     async def refused(self, deed: Deed) -> None:
         """Record what was refused, a few times a minute for each kind and origin; the log has the others' number."""
@@ -193,22 +199,26 @@ class Audit:
         if self._refusals[key] <= REFUSALS:
             await self.record(deed)
 
-    async def _write(self, entries: Sequence[_Entry]) -> Sequence[None]:
-        self._unstored.extend(entries)
+    async def _write(self, lines: Sequence[_Line]) -> Sequence[None]:
+        self._unstored.extend(lines)
         waiting = list(self._unstored)
         answers = await piecemeal(self._store, waiting)
         self._unstored.clear()
-        for entry, answer in zip(waiting, answers, strict=True):
+        for line, answer in zip(waiting, answers, strict=True):
             if not isinstance(answer, Failure):
                 continue
             if isinstance(answer.value, Unavailable):
-                self._unstored.append(entry)
+                self._unstored.append(line)
+            elif not line.refused:
+                line.refused = True
+                self._unstored.append(line)
+                self._refused("audit", f"a line of the audit trail ({line.deed})", answer)
             else:
-                self._refused("audit", f"the audit trail's {entry[1]} at {entry[0]:%Y-%m-%dT%H:%M:%SZ}", answer)
+                log.error("not in the audit trail: {deed} at {at}", deed=line.deed, at=line.at.isoformat())
         if self._unstored:
             log.warn("{count} lines of the audit trail are written later", count=len(self._unstored))
-        return [None] * len(entries)
+        return [None] * len(lines)
 
-    async def _store(self, entries: Sequence[_Entry]) -> Sequence[None]:
-        await self.store.write(entries)
-        return [None] * len(entries)
+    async def _store(self, lines: Sequence[_Line]) -> Sequence[None]:
+        await self.store.write([(line.at, line.deed) for line in lines])
+        return [None] * len(lines)
