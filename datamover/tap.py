@@ -206,7 +206,7 @@ def _engine(wiring: Wiring, node: str, roles: Iterable[str], share: Share) -> It
                 lambda: houses.now.settings.audit.retention,
                 refused=wiring.loops.refused,
             ),
-            left=Left(wiring.database, wiring.key),
+            left=Left(wiring.database, wiring.key, refused=wiring.loops.refused),
             max_active=lambda: houses.now.settings.service.max_active,
             clock=reactor,
             monotonic=time.monotonic,

@@ -4,11 +4,15 @@ Every method raises Unavailable while the database is away.
 """
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from typing import Any
 
 from twisted.internet.defer import CancelledError
+from twisted.python.failure import Failure
 
-from datamover.errors import NotNow, Unavailable
+from datamover.batch import away
+from datamover.errors import NotNow
 from datamover.jobs import rows, work
 from datamover.jobs.claims import members
 from datamover.jobs.database import Cursor, Database, Row
@@ -16,6 +20,7 @@ from datamover.jobs.refusals import Aside
 from datamover.jobs.sql import Queries
 from datamover.jobs.values import Transfer
 from datamover.jobs.work import Group
+from datamover.loops import Refused, tell_refused
 
 _QUERIES = Queries.load()
 
@@ -23,9 +28,17 @@ _QUERIES = Queries.load()
 class Left:
     """Of the whole database."""
 
-    def __init__(self, database: Database, cipher: rows.Seal, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        database: Database,
+        cipher: rows.Seal,
+        *,
+        refused: Refused = tell_refused,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._database = database
         self._cipher = cipher
+        self._refused = refused
         self._aside = Aside(monotonic)
 
     @property
@@ -36,27 +49,32 @@ class Left:
     async def take(self, destinations: Collection[str]) -> Group | None:
         """Take a group to sweep, for ``seconds``; None: there is none, or it is not its time.
 
-        Raises what keeps one from being taken, which is passed over for a while then.
+        One that cannot be taken, or be read, is passed over for a while.
         """
-        parameters = {"destinations": list(destinations), "seconds": self.seconds, "passed_over": self._aside.ids}
+        while True:
+            parameters = {"destinations": list(destinations), "seconds": self.seconds, "passed_over": self._aside.ids}
+            try:
+                return await self._database.transaction(partial(self._take, parameters))
+            except CancelledError:
+                raise
+            except Exception as error:
+                failure = Failure()  # type: ignore[no-untyped-call]
+                if away(failure):
+                    raise
+                chosen = await self._database.read(_QUERIES["claim_left.chosen"], parameters)
+                if not chosen:
+                    raise
+                self._aside.put(chosen[0]["id"])
+                if not isinstance(error, NotNow):
+                    self._refused("sweeping", f"what is left of transfer {chosen[0]['id']}", failure)
 
-        async def do(cursor: Cursor) -> Group | None:
-            found = await cursor.fetch_one(_QUERIES["claim_left"], parameters)
-            if found is None:
-                return None
-            leader = self._transfer(found)
-            others = await members(cursor, found) if leader.staged else []
-            return Group((leader, *map(self._transfer, others)))
-
-        try:
-            return await self._database.transaction(do)
-        except CancelledError:
-            raise
-        except Exception as error:
-            if isinstance(error, NotNow) or not isinstance(error, Unavailable):
-                for row in await self._database.read(_QUERIES["claim_left.chosen"], parameters):
-                    self._aside.put(row["id"])
-            raise
+    async def _take(self, parameters: Mapping[str, Any], cursor: Cursor) -> Group | None:
+        found = await cursor.fetch_one(_QUERIES["claim_left"], parameters)
+        if found is None:
+            return None
+        leader = self._transfer(found)
+        others = await members(cursor, found) if leader.staged else []
+        return Group((leader, *map(self._transfer, others)))
 
     async def done(self, leader: Transfer) -> None:
         """Write that nothing is left of a group."""

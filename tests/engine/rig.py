@@ -158,7 +158,7 @@ class Rig:
             bounds=lambda: self.bounds,
             throttles=throttles,
             upkeep=Upkeep(self.database, refused=refused),
-            left=Left(self.database, self.seal),
+            left=Left(self.database, self.seal, refused=refused),
             max_active=lambda: max_active,
             clock=self.reactor,
             monotonic=time.monotonic,

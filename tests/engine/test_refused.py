@@ -16,11 +16,10 @@ from datamover.jobs import database, refusals
 from datamover.jobs.database import Database
 from datamover.jobs.upkeep import Upkeep
 from datamover.jobs.values import JobRecord, NewJob, State
-from tests.engine.rig import Rig, file, place, url
+from tests.engine.rig import Rig, file, place
 from tests.engine.test_breaking import until
 from tests.servers import postgres
 from tests.servers.refusing import LASTING, PASSING, Refusal
-from tests.servers.web import File, Web
 
 FILES = 12
 POISON = 5
@@ -364,29 +363,4 @@ async def test_a_database_that_refuses_everything(rig: Rig, sqlstate: str) -> No
     for refusal in refusals:
         await rig.database.execute(refusal.end)
     assert {record.state for record in await ends(rig, jobs)} == {State.COMPLETED}
-    assert not rig.loops.troubles
-
-
-# What cannot be read --------------------------------------------------------------------------------------------
-
-
-@pytest_twisted.ensureDeferred
-async def test_a_key_that_is_gone(rig: Rig, web: Web) -> None:
-    """A file whose URL was sealed with a key that is gone fails, by its cause; nobody else's claim is undone for it."""
-    web.route("/f", File(b"f", etag='"1"'))
-    jobs = await ask(rig)
-    lost = await rig.ask(*(file(url(f"{web.url}/f?signature=secret"), "archive", f"w{n}") for n in range(2)))
-    archive = await rig.ask(file(url(f"{web.url}/f?signature=secret"), "archive", "a.zip"), archive="zip")
-    rig.seal.lose()
-    kept = await rig.ask(file(url(f"{web.url}/f?signature=secret"), "archive", "w2"))
-    await rig.engine(max_active=FILES)
-
-    assert {record.state for record in await ends(rig, [*jobs, kept])} == {State.COMPLETED}
-    for job in (lost, archive):
-        record = await rig.ended(job)
-        assert record.state is State.FAILED
-        assert record.error is not None
-        assert record.error["code"] == "INTERNAL"
-        assert "the key that this file's URL was sealed with is missing" in record.error["message"]
-        assert "secret" not in str(record)
     assert not rig.loops.troubles
