@@ -146,8 +146,8 @@ async def opened(tmp_path: Path, archive: str | None = None) -> Post:
     """Return a post whose receiver listens, with an ``archive`` of that URL or on a disk; no notifier runs yet."""
     rig = await Rig(reactor, tmp_path).open(
         {
-            "archive": {"url": archive or (tmp_path / "archive").as_uri()},
-            "store": {"url": (tmp_path / "store").as_uri()},
+            "archive": {"url": archive or (tmp_path / "archive").as_uri(), "max_active": 16},
+            "store": {"url": (tmp_path / "store").as_uri(), "max_active": 16},
         }
     )
     web = Web(reactor)
