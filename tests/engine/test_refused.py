@@ -152,6 +152,20 @@ async def test_progress(rig: Rig, tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_size_that_no_column_holds(rig: Rig) -> None:
+    """A file that is said to have 2^63 bytes is no other's trouble."""
+    jobs = await ask(rig)
+    gate = Gate(rig)
+    engine = await rig.engine(max_active=FILES)
+    await until(lambda: gate.waiting == FILES)
+    [meter] = [meter for meter in engine.recorder.meters if meter.transfer == jobs[POISON]]
+    meter.size = 2**63
+    assert internal(await rig.ended(jobs[POISON]))
+    gate.open()
+    await others_end(rig, jobs)
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_row_that_takes_no_progress(rig: Rig) -> None:
     """Where whatever is told of a transfer's progress is refused, it moves on, and its end is written."""
     jobs = await ask(rig)
