@@ -73,7 +73,7 @@ OTHERS = {
     "watchdog",
     "words",
 }
-"""Loops that are broken by tests of their own: ``processes`` in test_processes, the others below."""
+"""Loops that are broken by tests of their own: ``processes`` in test_processes_kept, the others below."""
 
 
 class Broken:
