@@ -201,7 +201,7 @@ class Audit:
 
     async def _write(self, lines: Sequence[_Line]) -> Sequence[None]:
         self._unstored.extend(lines)
-        waiting = list(self._unstored)
+        waiting = sorted(self._unstored, key=lambda line: line.refused)
         answers = await piecemeal(self._store, waiting)
         self._unstored.clear()
         taken = not all(isinstance(answer, Failure) for answer in answers)
