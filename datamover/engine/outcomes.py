@@ -1,15 +1,16 @@
 """Ends of attempts that wait to be written: together, and those that the database refuses by themselves.
 
-What is refused, or put off, once it stands alone is *doubted*: tried again by itself, after a pause, one in each turn,
-so that it holds up no other. Refused once more it is ended by as little as says that.
+What is refused, or put off, once it stands alone is *doubted*: tried again by itself, after a pause, so that it holds up
+no other. Refused once more it is ended by as little as says that; what takes not even that is given up after a while,
+and goes to whoever has its lease then.
 """
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -19,6 +20,11 @@ from datamover.jobs.work import Outcome
 from datamover.loops import Refused
 
 log = Logger()
+
+DOUBT = 1.0
+"""Seconds before what is doubted is tried again."""
+GIVEN_UP = 60.0
+"""Seconds after which what the database refuses, whatever is written of it, is given up."""
 
 
 class Settling(Protocol):
@@ -35,8 +41,9 @@ class _Entry:
 
     outcome: Outcome
     written: Deferred[None]
-    refused: bool = False
-    """By itself, the last time."""
+    rests_until: float = 0.0
+    refused_since: float | None = None
+    """By itself, and each time until now."""
 
     def __str__(self) -> str:
         leader = self.outcome.leader
@@ -46,17 +53,19 @@ class _Entry:
 class Outcomes:
     """Those of one process."""
 
-    def __init__(self, queue: Settling, added: Callable[[], None], refused: Refused) -> None:
+    def __init__(self, queue: Settling, clock: IReactorTime, added: Callable[[], None], refused: Refused) -> None:
         """``added`` is called when there is something to write, ``refused`` with what the database refuses."""
         self._queue = queue
+        self._clock = clock
         self._added = added
         self._refused = refused
         self._waiting: list[_Entry] = []
-        self._doubted: deque[_Entry] = deque()
+        self._doubted: list[_Entry] = []
 
-    def __bool__(self) -> bool:
-        """Tell whether something waits to be written."""
-        return bool(self._waiting or self._doubted)
+    @property
+    def due(self) -> bool:
+        """Whether something is to be written now."""
+        return bool(self._waiting) or self._ripe is not None
 
     @property
     def transfers(self) -> set[int]:
@@ -64,7 +73,7 @@ class Outcomes:
         return {entry.outcome.leader.id for entry in (*self._waiting, *self._doubted)}
 
     async def add(self, outcome: Outcome) -> None:
-        """Wait until an outcome is on disk; cancelling gives it up."""
+        """Wait until an outcome is on disk, or given up; cancelling gives it up."""
         entry = _Entry(outcome, Deferred())
         self._waiting.append(entry)
         self._added()
@@ -75,7 +84,7 @@ class Outcomes:
             raise
 
     async def write(self) -> bool:
-        """Write what waits, and one of what is doubted; tell whether the database took all of that."""
+        """Write what waits, and the first of what is doubted; False: the database is away."""
         entries = list(self._waiting)
         answers = await piecemeal(self._settle, entries)
         for entry, answer in zip(entries, answers, strict=True):
@@ -84,44 +93,56 @@ class Outcomes:
         if left:
             log.warn("{count} ends are not written yet: {error}", count=len(left), error=_words(left[0]))
             return False
-        return not self._doubted or await self._write_doubted(self._doubted[0])
+        if (doubted := self._ripe) is not None:
+            await self._write_doubted(doubted)
+        return True
+
+    @property
+    def _ripe(self) -> _Entry | None:
+        now = self._clock.seconds()
+        return next((entry for entry in self._doubted if entry.rests_until <= now), None)
 
     def _take(self, entry: _Entry, answer: Failure | None) -> None:
         if answer is None:
             self._done(entry)
         elif entry in self._waiting and not away(answer):
             self._waiting.remove(entry)
+            self._doubted.append(entry)
             self._doubt(entry, answer)
 
-    async def _write_doubted(self, entry: _Entry) -> bool:
+    async def _write_doubted(self, entry: _Entry) -> None:
         [answer] = await piecemeal(self._settle, [entry])
         if isinstance(answer, Failure):
-            refused = not isinstance(answer.value, Unavailable)
-            if not (refused and entry.refused and await self._end_alone(entry)):
-                if entry in self._doubted:
-                    self._doubted.remove(entry)
-                    self._doubt(entry, answer)
-                return False
+            again = entry.refused_since is not None and not isinstance(answer.value, Unavailable)
+            if not (again and await self._end_alone(entry)):
+                self._doubt(entry, answer)
+                return
         self._done(entry)
-        return True
 
     async def _end_alone(self, entry: _Entry) -> bool:
+        """Write as little of an end as the database takes, or give it up; False: it is to be tried again."""
         try:
-            ended = await self._queue.settle_alone(entry.outcome)
+            if await self._queue.settle_alone(entry.outcome):
+                log.error("{entry} is written by as little as the database takes", entry=str(entry))
+                return True
         except Unavailable:
             return False
-        if ended:
-            log.error("{entry} is written by as little as the database takes", entry=str(entry))
-        return ended
+        if self._clock.seconds() - (entry.refused_since or 0.0) < GIVEN_UP:
+            return False
+        log.error("{entry} cannot be written: it is given up, and its lease runs out", entry=str(entry))
+        return True
 
     def _doubt(self, entry: _Entry, failure: Failure) -> None:
-        """Have an entry written by itself, after those that are doubted already."""
-        refused, entry.refused = entry.refused, not isinstance(failure.value, Unavailable)
-        if entry.refused and not refused:
+        """Have an entry written by itself, later."""
+        now = self._clock.seconds()
+        entry.rests_until = now + DOUBT
+        if isinstance(failure.value, Unavailable):
+            entry.refused_since = None
+        elif entry.refused_since is None:
+            entry.refused_since = now
             self._refused("progress", str(entry), failure)
-        else:
-            log.warn("{entry} is not written yet: {error}", entry=str(entry), error=_words(failure))
-        self._doubted.append(entry)
+            return
+        log.warn("{entry} is not written yet: {error}", entry=str(entry), error=_words(failure))
 
     async def _settle(self, entries: Sequence[_Entry]) -> Sequence[None]:
         await self._queue.settle([entry.outcome for entry in entries])

@@ -55,7 +55,7 @@ class Recorder:
         self._meters: dict[int, Meter] = {}
         self._destinations: dict[int, str] = {}
         self._pulse = Pulse(clock)
-        self._outcomes = Outcomes(queue, self._pulse.beat, loops.refused)
+        self._outcomes = Outcomes(queue, clock, self._pulse.beat, loops.refused)
         self._resting: dict[Meter, float] = {}
         """Meters whose progress was refused by itself, or put off, and until when none of them is written."""
         self._tried: list[Deferred[None]] = []
@@ -87,7 +87,7 @@ class Recorder:
         self._pulse.beat()
 
     async def settle(self, outcome: Outcome) -> None:
-        """Write how an attempt ended; completes when it is on disk, however long the database is away.
+        """Write how an attempt ended; completes when it is on disk, however long the database is away, or refused.
 
         Cancelling gives it up: the lease will run out, and the attempt is made again.
         """
@@ -119,7 +119,7 @@ class Recorder:
                 return
             if not written:
                 await self._pulse.wait(AWAY, eager=False)
-            elif not (self._outcomes or self._tried or self._urgent):
+            elif not (self._outcomes.due or self._tried or self._urgent):
                 await self._pulse.wait(INTERVAL)
 
     def stop(self) -> None:

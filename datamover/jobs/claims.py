@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -16,7 +17,7 @@ from datamover.errors import InternalError, Unavailable
 from datamover.jobs import news, rows
 from datamover.jobs.breaker import Breaker
 from datamover.jobs.database import Cursor, Database, Row
-from datamover.jobs.endings import Endings, finish, tell
+from datamover.jobs.endings import Endings, Telling, finish, tell
 from datamover.jobs.refusals import Aside, apart, take
 from datamover.jobs.sql import Queries
 from datamover.jobs.values import Transfer
@@ -87,7 +88,8 @@ class Claims:
             lambda: self._database.read(self._queries["claim.chosen"], parameters),
         )
         for row, failure in refused:
-            await self._pass_over("claims", row, failure)
+            if self._pass_over("claims", row, failure):
+                taken |= await self._claim_alone(row, parameters)
         groups = []
         for id, group in taken.items():
             self._aside.take_back(id)
@@ -97,7 +99,21 @@ class Claims:
                 await self._end_unreadable(group)
         return sorted(groups, key=lambda group: (group.leader.job, group.leader.index))
 
-    async def _claim(self, parameters: Mapping[str, Any]) -> dict[int, Group | _Unreadable]:
+    async def _claim_alone(self, row: Row, parameters: Mapping[str, Any]) -> dict[int, Group | _Unreadable]:
+        """Take one group without telling of it; where the database refuses that too, end it."""
+        try:
+            return await self._claim({**parameters, "only": [row["id"]]}, Telling.NOTHING)
+        except CancelledError:
+            raise
+        except Unavailable:
+            return {}
+        except Exception:
+            await self._refuse(row, InternalError())
+            return {}
+
+    async def _claim(
+        self, parameters: Mapping[str, Any], telling: Telling = Telling.ALL
+    ) -> dict[int, Group | _Unreadable]:
         async def take(cursor: Cursor) -> dict[int, Group | _Unreadable]:
             await cursor.post(self._queries["serialise_claims"])
             found = await cursor.fetch(self._queries["claim"], parameters)
@@ -113,7 +129,7 @@ class Claims:
                 if row["id"] in {leader.id for leader in staged}:
                     taken[row["id"]] = self._group(row, [row, *await members(cursor, row)])
             begun = [(one.leader.job, one.leader.index, started(one.leader)) for one in _groups(taken)]
-            await tell(cursor, begun)
+            await tell(cursor, begun, telling)
             return taken
 
         return await self._database.transaction(take)
@@ -129,15 +145,14 @@ class Claims:
         self._refused("claims", f"transfer {row['id']} of job {row['job']}, which cannot be read,", failure)
         await self._refuse(row, failure.value if isinstance(failure.value, InternalError) else InternalError())
 
-    async def _pass_over(self, loop: str, row: Row, failure: Failure) -> None:
-        """Have what the database refuses to change done later; refused again, ended."""
+    def _pass_over(self, loop: str, row: Row, failure: Failure) -> bool:
+        """Have what the database refuses to change done later; tell whether it was refused before."""
         times = self._aside.put(row["id"])
         if isinstance(failure.value, Unavailable):
             log.warn("transfer {transfer} waits: {error}", transfer=row["id"], error=str(failure.value))
-            return
+            return False
         self._refused(loop, f"transfer {row['id']}", failure)
-        if times > 1:
-            await self._refuse(row, InternalError())
+        return times > 1
 
     async def _refuse(self, row: Row, error: InternalError) -> None:
         try:
@@ -155,7 +170,8 @@ class Claims:
             [row for row in found if row["id"] not in passed_over],
         )
         for row, failure in refused:
-            await self._pass_over("takeovers", row, failure)
+            if self._pass_over("takeovers", row, failure):
+                await self._refuse(row, InternalError())
         return len(released)
 
     # Giving back ----------------------------------------------------------------------------------------------
@@ -196,9 +212,10 @@ class Claims:
         self, query: str, parameters: Mapping[str, Any], found: Sequence[Row], ids: Sequence[int]
     ) -> dict[int, Row]:
         """Have groups wait again, by a statement that returns those that do; of ``found`` those with these ids."""
+        wanted = set(ids)
 
         async def do(cursor: Cursor) -> dict[int, Row]:
-            jobs = sorted({row["job"] for row in found if row["id"] in set(ids)})
+            jobs = sorted({row["job"] for row in found if row["id"] in wanted})
             await cursor.post(self._queries["lock_jobs"], {"jobs": jobs})
             released = await cursor.fetch(self._queries[query], parameters)
             keys = {"jobs": [row["job"] for row in released], "leaders": [row["index"] for row in released]}

@@ -78,7 +78,10 @@ async def take(
 async def apart(
     do: Callable[[Sequence[int]], Awaitable[Mapping[int, T]]], rows: Sequence[Row]
 ) -> tuple[dict[int, T], list[tuple[Row, Failure]]]:
-    """Do something with rows, piecemeal where that is refused; return as ``take`` does."""
+    """Do something with rows, piecemeal where that is refused; return as ``take`` does.
+
+    Raises Unavailable where nothing was done for it.
+    """
 
     async def some(piece: Sequence[Row]) -> Sequence[T | None]:
         done = await do([row["id"] for row in piece])
@@ -86,10 +89,15 @@ async def apart(
 
     taken: dict[int, T] = {}
     refused: list[tuple[Row, Failure]] = []
+    left: BaseException | None = None
     for row, answer in zip(rows, await piecemeal(some, rows), strict=True):
         if not isinstance(answer, Failure):
             if answer is not None:
                 taken[row["id"]] = answer
-        elif not away(answer):
+        elif away(answer):
+            left = answer.value
+        else:
             refused.append((row, answer))
+    if left is not None and not taken and not refused:
+        raise left
     return taken, refused

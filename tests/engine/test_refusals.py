@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 
-from datamover.engine import maintenance, recorder
+from datamover.engine import maintenance, outcomes, recorder
 from datamover.errors import NotNow
 from datamover.jobs import database, refusals
 from datamover.jobs.values import State
@@ -128,7 +128,7 @@ async def survives(post: Post, choices: list[Choice], midway: bool, lasting: boo
 async def test_every_other_job_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two refusals of any kind, at any of a job's statements, once, twice or for good."""
     for module, name, value in (
-        (recorder, "AWAY", 0.05),
+        (outcomes, "DOUBT", 0.05),
         (recorder, "DOUBT", 0.1),
         (recorder, "INTERVAL", 0.05),
         (refusals, "FIRST", 0.05),
