@@ -1,8 +1,8 @@
 """Ends of attempts that wait to be written: together, and those that the database refuses by themselves.
 
-What is refused, or put off, once it stands alone is *doubted*: tried again by itself, after a pause. Refused once more it
-is ended by as little as says that; what takes not even that is given up after a while, and goes to whoever has its
-lease then.
+What is refused, or put off, once it stands alone is *doubted*: tried again by itself, after a pause. Refused once
+more it is ended by as little as says that; what takes not even that is given up after a while, and goes to whoever has
+its lease then.
 """
 
 from collections.abc import Callable, Sequence
