@@ -7,9 +7,9 @@ be read of it, is that group's matter: the others are taken. Every method raises
 import time
 from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -101,15 +101,13 @@ class Claims:
 
     async def _claim_alone(self, row: Row, parameters: Mapping[str, Any]) -> dict[int, Group | _Unreadable]:
         """Take one group without telling of it; where the database refuses that too, end it."""
-        try:
-            return await self._claim({**parameters, "only": [row["id"]]}, Telling.NOTHING)
-        except CancelledError:
-            raise
-        except Unavailable:
-            return {}
-        except Exception:
-            await self._refuse(row, InternalError())
-            return {}
+        taken: dict[int, Group | _Unreadable] = {}
+
+        async def claim() -> None:
+            taken.update(await self._claim({**parameters, "only": [row["id"]]}, Telling.NOTHING))
+
+        await self._refuse(row, InternalError(), claim)
+        return taken
 
     async def _claim(
         self, parameters: Mapping[str, Any], telling: Telling = Telling.ALL
@@ -154,9 +152,12 @@ class Claims:
         self._refused(loop, f"transfer {row['id']}", failure)
         return times > 1
 
-    async def _refuse(self, row: Row, error: InternalError) -> None:
+    async def _refuse(
+        self, row: Row, error: InternalError, again: Callable[[], Awaitable[object]] | None = None
+    ) -> None:
+        """End a group, unless the database takes ``again``."""
         try:
-            if await self._endings.refuse(row["id"], row["lease"], error):
+            if await self._endings.refuse(row["id"], row["lease"], error, again):
                 self._aside.take_back(row["id"])
         except Unavailable as away:
             log.warn("transfer {transfer} is not ended yet: {error}", transfer=row["id"], error=away.message)
@@ -165,13 +166,14 @@ class Claims:
         """Put back in the queue what nodes that are gone held; return how many groups."""
         passed_over = set(self._aside.ids)
         found = await self._database.read(self._queries["read_expired"])
-        released, refused = await apart(
-            lambda ids: self._release("release_expired", {"transfers": ids}, found, ids),
-            [row for row in found if row["id"] not in passed_over],
-        )
+
+        def release(ids: Sequence[int]) -> Awaitable[dict[int, Row]]:
+            return self._release("release_expired", {"transfers": ids}, found, ids)
+
+        released, refused = await apart(release, [row for row in found if row["id"] not in passed_over])
         for row, failure in refused:
             if self._pass_over("takeovers", row, failure):
-                await self._refuse(row, InternalError())
+                await self._refuse(row, InternalError(), partial(release, [row["id"]]))
         return len(released)
 
     # Giving back ----------------------------------------------------------------------------------------------

@@ -4,9 +4,11 @@ The end of an attempt is its rows, its job's sums, and what is told of it: event
 is refused, that is left out, and the rest written; where the outcome itself is, the transfer ends as INTERNAL.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from enum import Enum
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import CancelledError
@@ -60,6 +62,25 @@ async def tell(cursor: Cursor, events: Sequence[Told], telling: Telling = Tellin
     await cursor.post(_QUERIES["insert_events"], {"events": Json(told)})
 
 
+async def _taken(what: str, write: Callable[[Telling], Awaitable[object]], *ways: Telling) -> bool:
+    """Write something in the first of these ways that the database takes; tell whether it takes one."""
+    for telling in ways:
+        try:
+            await write(telling)
+        except (CancelledError, Unavailable):
+            raise
+        except Exception as error:
+            reason = one_line(error)
+            log.warn("{what}, with {told} told of it, is refused: {error}", what=what, told=telling.value, error=reason)
+        else:
+            return True
+    return False
+
+
+class _RehearsedError(Exception):
+    """Undoes what was only to be tried."""
+
+
 class Endings:
     """Those that one node writes."""
 
@@ -103,45 +124,38 @@ class Endings:
 
         Raises Unavailable.
         """
-        job = outcome.leader.job
-        for telling in (Telling.BARE, Telling.NOTHING):
-            try:
-                await self.settle([outcome], telling)
-            except (CancelledError, Unavailable):
-                raise
-            except Exception as error:
-                log.warn(
-                    "job {job}: an end cannot be written with {telling} told of it: {error}",
-                    job=job,
-                    telling=telling.value,
-                    error=one_line(error),
-                )
-            else:
-                return True
-        return await self.refuse(outcome.leader.id, outcome.leader.lease, InternalError())
+        leader = outcome.leader
+        settle = partial(self.settle, [outcome])
+        if await _taken(f"the end of transfer {leader.id}", settle, Telling.BARE, Telling.NOTHING):
+            return True
+        return await self.refuse(leader.id, leader.lease, InternalError(), partial(settle, Telling.NOTHING))
 
-    async def refuse(self, transfer: int, lease: int, error: DataMoverError) -> bool:
+    async def refuse(
+        self, transfer: int, lease: int, error: DataMoverError, again: Callable[[], Awaitable[object]] | None = None
+    ) -> bool:
         """End the group that a transfer leads as FAILED with ``error``, by a statement that holds nothing of its own.
 
         It may be waiting or running, as long as nobody has claimed it since it had this ``lease``. False: the database
-        refuses that too. Raises Unavailable.
+        refuses that too. ``again``: what was refused, which is tried once more when it is known that the end would be
+        taken, for a database may have taken nothing at all a moment ago. Raises Unavailable.
         """
-        for telling in Telling:
-            try:
-                await self._database.transaction(lambda cursor: self._refuse(cursor, transfer, lease, error, telling))  # noqa: B023 - awaited at once
-            except (CancelledError, Unavailable):
-                raise
-            except Exception as refusal:
-                log.warn(
-                    "transfer {transfer} cannot be ended as {code} with {telling} told of it: {error}",
-                    transfer=transfer,
-                    code=error.code,
-                    telling=telling.value,
-                    error=one_line(refusal),
-                )
-            else:
+
+        async def end(telling: Telling, *, rehearsed: bool = False) -> None:
+            async def do(cursor: Cursor) -> None:
+                await self._refuse(cursor, transfer, lease, error, telling)
+                if rehearsed:
+                    raise _RehearsedError
+
+            with suppress(_RehearsedError):
+                await self._database.transaction(do)
+
+        what = f"the end of transfer {transfer} as {error.code}"
+        if again is not None:
+            if not await _taken(what, partial(end, rehearsed=True), Telling.NOTHING):
+                return False
+            if await _taken(f"what was refused of transfer {transfer}", lambda _: again(), Telling.NOTHING):
                 return True
-        return False
+        return await _taken(what, end, *Telling)
 
     async def _refuse(self, cursor: Cursor, transfer: int, lease: int, error: DataMoverError, telling: Telling) -> None:
         found = await cursor.fetch_one(_QUERIES["lock_job_of"], {"transfer": transfer})
