@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers.misbehaviour import OPERATIONS, Does, Misbehaviour, Times
-from tests.servers.mount import DEADLINE, Mount, mounted, mounts
+from tests.servers.mounts.misbehaviour import OPERATIONS, Does, Misbehaviour, Times
+from tests.servers.mounts.mount import DEADLINE, Mount, mounted, mounts
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ os.environ["FUSE_LIBRARY_NAME"] = "fuse3"
 
 import mfusepy
 
-from tests.servers.misbehaviour import Behaviour, Does
-from tests.servers.rules import Rules
+from tests.servers.mounts.misbehaviour import Behaviour, Does
+from tests.servers.mounts.rules import Rules
 
 T = TypeVar("T")
 

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Sequence
 
-from tests.servers.misbehaviour import Behaviour, Misbehaviour
+from tests.servers.mounts.misbehaviour import Behaviour, Misbehaviour
 
 
 class Rules:

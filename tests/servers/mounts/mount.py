@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from tests.servers.misbehaviour import GOOD, Behaviour, Misbehaviour, Times
+from tests.servers.mounts.misbehaviour import GOOD, Behaviour, Misbehaviour, Times
 
 DEADLINE = 15.0
 """Seconds for the file system to answer, or to be gone."""
@@ -95,7 +95,14 @@ class Mount:
         """Mount; completes when it is there."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.servers.passthrough", self.back, self.at, json.dumps(self._options)],
+                [
+                    sys.executable,
+                    "-m",
+                    "tests.servers.mounts.passthrough",
+                    self.back,
+                    self.at,
+                    json.dumps(self._options),
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
