@@ -1,8 +1,9 @@
 """Many files moved to one misbehaving mount at once, each to a directory with misbehaviours of its own."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,30 @@ TARGET, PART = "*file", "*.part"
 """Patterns of the paths that a file has at its destination, at the end and until then."""
 
 
+class Way(Enum):
+    """What is under the target's name before, and what is to become of it."""
+
+    NEW = "where nothing is"
+    OTHER = "where something else is, which is to stay"
+    ALWAYS = "over something else"
+    IF_DIFFERENT = "over something else of the same size"
+
+    @property
+    def overwrite(self) -> Overwrite:
+        return {Way.ALWAYS: Overwrite.ALWAYS, Way.IF_DIFFERENT: Overwrite.IF_DIFFERENT}.get(self, Overwrite.NEVER)
+
+
+WRITING = (Way.NEW, Way.ALWAYS, Way.IF_DIFFERENT)
+"""The ways in which a file is to be there in the end."""
+
+
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One file to be moved, and what goes wrong about it. Names a directory."""
+    """One file to be moved, and what goes wrong about it; each has a directory of its own."""
 
     misbehaviours: tuple[Misbehaviour, ...]
     """Their paths are patterns of what is below the directory."""
-    overwrite: Overwrite
+    way: Way
     size: int
     kind: str = ""
     """What is expected of it."""
@@ -35,21 +53,19 @@ class Move:
 
     @property
     def before(self) -> bytes | None:
-        """What is under the target's name before; of the same size where it is compared."""
-        if self.overwrite is Overwrite.NEVER:
+        """What is under the target's name before."""
+        if self.way is Way.NEW:
             return None
-        return b"old" if self.overwrite is Overwrite.ALWAYS else b"\1" * (self.size or 1)
+        return b"\1" * (self.size or 1) if self.way is Way.IF_DIFFERENT else b"old"
 
     @property
     def path(self) -> str:
-        """Where it goes below the directory; where there was nothing, the target's own is to be made too."""
-        return "new/file" if self.before is None else "file"
+        """Where it goes below its directory; where there is nothing yet, the target's own is to be made too."""
+        return "new/file" if self.way is Way.NEW else "file"
 
     def __str__(self) -> str:
         wrong = "; ".join(f"{each} for {each.path}" for each in self.misbehaviours)
-        return (
-            f"{self.size} bytes, overwrite {self.overwrite.value}, to {self.destination} where {wrong or 'all is well'}"
-        )
+        return f"{self.size} bytes to {self.destination} {self.way.value}, {wrong or 'all is well'}"
 
 
 @dataclass(slots=True)
@@ -66,8 +82,11 @@ class Moves:
     opened: set[str] = field(default_factory=set)
     """Files of the mount that the service has open after all of them."""
 
+    def __iter__(self) -> Iterator[tuple[Move, Outcome]]:
+        return zip(self.moves, self.outcomes, strict=True)
+
     def of(self, kind: str) -> list[Outcome]:
-        return [outcome for move, outcome in zip(self.moves, self.outcomes, strict=True) if move.kind == kind]
+        return [outcome for move, outcome in self if move.kind == kind]
 
 
 async def run(rig: Rig, mount: Mount, sources: Path, moves: Sequence[Move]) -> Moves:
@@ -90,7 +109,7 @@ async def run(rig: Rig, mount: Mount, sources: Path, moves: Sequence[Move]) -> M
             NewJob(
                 files=(file(place("sources", str(move.size)), move.destination, f"{number}/{move.path}"),),
                 owner="tester",
-                overwrite=move.overwrite,
+                overwrite=move.way.overwrite,
                 max_attempts=move.attempts,
             )
             for number, move in enumerate(moves)
@@ -124,6 +143,8 @@ def open_below(directory: Path) -> set[str]:
     return found
 
 
-def over(rows: Iterable[tuple[Misbehaviour, ...]], sizes: Sequence[int], **more: Any) -> list[Move]:
-    """Return moves of every size, in every way of overwriting, for every row of misbehaviours."""
-    return [Move(row, overwrite, size, **more) for row in rows for overwrite in Overwrite for size in sizes]
+def over(
+    rows: Iterable[tuple[Misbehaviour, ...]], sizes: Sequence[int], ways: Sequence[Way] = WRITING, **more: Any
+) -> list[Move]:
+    """Return moves of every size, in every way, for every row of misbehaviours."""
+    return [Move(row, way, size, **more) for row in rows for way in ways for size in sizes]

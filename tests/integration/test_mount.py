@@ -1,5 +1,6 @@
 """The mounts of the tests: each does what it is told through the kernel, is gone afterwards, and holds nobody up."""
 
+import ctypes
 import errno
 import itertools
 import os
@@ -55,6 +56,12 @@ def sync(directory: Path) -> None:
         os.close(descriptor)
 
 
+def rename_exclusively(old: Path, new: Path) -> None:
+    """Rename where nothing has the new name (renameat2(2), RENAME_NOREPLACE)."""
+    if ctypes.CDLL(None, use_errno=True).renameat2(-100, os.fsencode(old), -100, os.fsencode(new), 1):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
 CALLS: dict[str, Callable[[Path], object]] = {
     "getattr": lambda at: (at / "file").stat(),
     "readlink": lambda at: (at / "link").readlink(),
@@ -81,6 +88,7 @@ CALLS: dict[str, Callable[[Path], object]] = {
     "flush": lambda at: write(at / "new"),
     "fsync": lambda at: write(at / "new"),
     "direct": lambda at: write(at / "new", os.O_DIRECT),
+    "exclusive": lambda at: rename_exclusively(at / "file", at / "new"),
 }
 
 
@@ -155,6 +163,16 @@ def test_done_or_not(mount: Mount, at: Path, operation: str, done: set[str], err
             heard.append(errno.errorcode[failure.errno or 0])
         assert set(os.listdir(mount.back / at.name)) == names
     assert heard == told
+
+
+def test_renaming_exclusively(at: Path) -> None:
+    """A rename that must not replace does not."""
+    (at / "new").write_bytes(b"other")
+    with pytest.raises(FileExistsError):
+        rename_exclusively(at / "file", at / "new")
+    (at / "new").unlink()
+    rename_exclusively(at / "file", at / "new")
+    assert (at / "new").read_bytes() == b"12345678"
 
 
 def test_looks(mount: Mount, at: Path) -> None:

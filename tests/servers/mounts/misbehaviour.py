@@ -11,13 +11,14 @@ OPERATIONS = frozenset(
     {
         *("getattr", "readlink", "readdir", "opendir", "releasedir", "fsyncdir", "statfs"),
         *("mkdir", "rmdir", "mknod", "symlink", "unlink", "rename", "link", "chmod", "chown", "utimens", "truncate"),
-        *("create", "open", "read", "write", "ftruncate", "flush", "fsync", "release", "direct"),
+        *("create", "open", "read", "write", "ftruncate", "flush", "fsync", "release", "direct", "exclusive"),
     }
 )
 """By their names in FUSE. ``flush`` is close(2), ``release`` comes after it and has nobody to tell. A stat(2) and an
 fstat(2) both come as ``getattr``, ``ftruncate`` is apart from ``truncate``; ``mknod`` makes files
 for a kernel that was told that there is no ``create``. ``direct`` is an open(2) with O_DIRECT,
-and a write(2) while that is set, before it is ``open``, ``create`` or ``write``.
+and a write(2) while that is set, before it is ``open``, ``create`` or ``write``. ``exclusive`` is a rename with a
+condition (RENAME_NOREPLACE), before it is ``rename``.
 """
 _CLOSING = frozenset({"flush", "fsync", "release"})
 
@@ -39,7 +40,7 @@ class Does(Enum):
 
 _HALVED = frozenset({"read", "write", "getattr"})
 _LOSING = frozenset({*_CLOSING, "write", "rename", "link", "chmod", "utimens"})
-_HANDLES = frozenset({"create", "open", "opendir"})
+_ANSWERED = frozenset({"create", "open", "opendir", "readlink", "direct", "exclusive"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class Misbehaviour:
             possible.add(Does.SHORT)
         if self.operation not in OPERATIONS or self.does not in possible:
             raise ValueError(f"no mount does this: {self}")
-        if self.error is None and self.does is Does.NOTHING and self.operation in _HANDLES | {"direct", "readlink"}:
+        if self.error is None and self.does is Does.NOTHING and self.operation in _ANSWERED:
             raise ValueError(f"there is nothing to answer with: {self}")
         if self.error is not None:
             getattr(errno, self.error)

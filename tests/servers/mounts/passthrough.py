@@ -5,7 +5,6 @@ standard input it takes lines of JSON: a ``misbehaviour.Behaviour`` takes effect
 ``null`` is answered by how often each of its misbehaviours was met. Where its input ends, so does the mount.
 """
 
-import errno
 import json
 import os
 import subprocess
@@ -115,6 +114,11 @@ class Passthrough(mfusepy.Operations):  # type: ignore[misc]
 
     def rename(self, old: str, new: str) -> None:
         self._do("rename", lambda: os.rename(self._at(old), self._at(new)), old, new, lost=self._at(new))
+
+    def rename_if(self, old: str, new: str) -> None:
+        # Whether the new name is free the kernel has looked, right before.
+        self._do("exclusive", _nothing, old, new)
+        self.rename(old, new)
 
     def link(self, target: str, source: str) -> None:
         def pretend() -> None:
@@ -245,7 +249,7 @@ def _nothing() -> None:
 
 
 class Session(mfusepy.FUSE):  # type: ignore[misc]
-    """What the bindings leave out: which handle a file is cut by, and that a rename with conditions is not known."""
+    """What the bindings leave out: by which handle a file is cut, and the conditions of a rename."""
 
     def truncate_fuse_3(self, path: bytes | None, length: int, fip: Any) -> int:
         self.ftruncate(path, length, fip)
@@ -253,8 +257,9 @@ class Session(mfusepy.FUSE):  # type: ignore[misc]
 
     def rename_fuse_3(self, old: bytes, new: bytes, flags: int) -> int:
         if flags:
-            raise OSError(errno.EINVAL, "a rename has no conditions here")
-        self.rename_fuse_2(old, new)
+            self.operations.rename_if(os.fsdecode(old), os.fsdecode(new))
+        else:
+            self.rename_fuse_2(old, new)
         return 0
 
 
