@@ -6,6 +6,7 @@ write a file changes: all are moved at once to one mount, and each test looks at
 
 import errno
 import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,30 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from datamover.jobs.values import State
-from tests.engine.mounts import EMPTY, HUGE, LARGE, PART, SMALL, TARGET, WRITING, Move, Moves, Way, over, run
+from tests.engine.mounts import (
+    EMPTY,
+    HUGE,
+    LARGE,
+    MODIFIED,
+    PART,
+    SMALL,
+    TARGET,
+    WRITING,
+    MountRig,
+    Move,
+    Moves,
+    Way,
+    over,
+    possible,
+)
 from tests.engine.outcome import Outcome, There, lines
-from tests.engine.rig import Rig
 from tests.servers.mounts.misbehaviour import Does, Misbehaviour
 from tests.servers.mounts.mount import mounted
 
 Row = tuple[Misbehaviour, ...]
 
-AT_ONCE = 32
-"""Transfers under way."""
+MODE = 0o644
+"""Of files at a destination whose configuration does not say."""
 SIZES = (EMPTY, SMALL, LARGE)
 
 
@@ -144,12 +159,6 @@ def huge(rows: Iterable[Row], kind: str, **more: Any) -> list[Move]:
     return [Move(row, WRITING[number % len(WRITING)], HUGE, kind, **more) for number, row in enumerate(rows)]
 
 
-def possible(move: Move) -> bool:
-    """Tell whether it can be known what is there: a mount may show any file as an empty one."""
-    looks = any(each.operation == "getattr" and each.does is not Does.ALL for each in move.misbehaviours)
-    return not (looks and move.size == EMPTY and move.way is Way.IF_DIFFERENT)
-
-
 MOVES: list[Move] = [
     *over(WITHOUT, SIZES, kind="without"),
     *over(PAST_THE_CACHE, (HUGE,), kind="without"),
@@ -168,17 +177,10 @@ MOVES: list[Move] = [
 
 
 async def _moved(directory: Path) -> Moves:
-    sources = directory / "sources"
-    sources.mkdir()
     with mounted(directory / "mount") as mount:
-        destinations: dict[str, dict[str, Any]] = {
-            "sources": {"url": sources.as_uri(), "max_active": AT_ONCE},
-            "mount": {"url": mount.url, "max_active": AT_ONCE},
-        }
-        rig = await Rig(reactor, directory).open(destinations, transfers={"idle_timeout": "30s"})
+        rig = await MountRig(reactor, directory, mount).open()
         try:
-            await rig.engine(max_active=AT_ONCE)
-            return await run(rig, mount, sources, MOVES)
+            return await rig.run(MOVES)
         finally:
             await rig.close()
 
@@ -230,16 +232,22 @@ def test_arriving_without(moved: Moves) -> None:
 
 
 def test_what_it_went_without_is_told(moved: Moves) -> None:
-    """What a file went without is told with it, once, and in words."""
-    abilities = {"chmod": "set-mode", "utimens": "set-modified", "fsync": "flush"}
+    """What a file went without is told with it, in words, and nothing that it has."""
     wrong = []
-    for (move, outcome), events in zip(moved, moved.events, strict=True):
-        expected = {abilities[each.operation] for each in move.misbehaviours if each.operation in abilities}
-        if move.kind == "without":
-            told = [lack for kind, details in events if kind == "without" for lack in details["without"]]
-            found = sorted(lack["ability"] for lack in told if lack["ability"] in abilities.values())
-            if found != sorted(expected) or not all(": " in lack["message"] for lack in told):
-                wrong.append(outcome)
+    for (move, outcome), events, status in zip(moved, moved.events, moved.statuses, strict=True):
+        told = [lack for kind, details in events if kind == "without" for lack in details["without"]]
+        if move.kind != "without" or status is None:
+            continue
+        missing = {
+            "set-mode": stat.S_IMODE(status.st_mode) != MODE,
+            "set-modified": status.st_mtime != MODIFIED,
+            "flush": move.misbehaviours[0].operation == "fsync",
+        }
+        found = sorted(lack["ability"] for lack in told if lack["ability"] in missing)
+        if found != sorted(ability for ability in missing if missing[ability]):
+            wrong.append(outcome)
+        if not all(": " in lack["message"] for lack in told):
+            wrong.append(outcome)
     assert not wrong, lines(wrong)
 
 

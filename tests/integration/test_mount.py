@@ -4,6 +4,9 @@ import ctypes
 import errno
 import itertools
 import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from io import FileIO
@@ -116,6 +119,7 @@ def test_refusing(mount: Mount, at: Path, operation: str) -> None:
         (Misbehaviour("write", does=Does.HALF), b"1234\0\0"),
         (Misbehaviour("write", does=Does.SHORT), b"1234\0\0"),
         (Misbehaviour("write", does=Does.LOSES), b"1234\0\0"),
+        (Misbehaviour("write", does=Does.CORRUPTS), bytes(byte ^ 0xFF for byte in b"123456")),
         (Misbehaviour("ftruncate"), b"12345678"),
         (Misbehaviour("fsync", does=Does.LOSES), b"123"),
         (Misbehaviour("flush", does=Does.LOSES), b"123"),
@@ -197,6 +201,15 @@ def test_turns_and_paths(mount: Mount, at: Path) -> None:
             told.append("EPERM")
     assert told == ["OK", "EPERM", "EPERM", "OK", "OK"]
     assert mount.met() == [2]
+
+
+@pytest.mark.parametrize(("does", "there"), [(Does.NOTHING, False), (Does.ALL, True)])
+def test_killing(mount: Mount, at: Path, does: Does, there: bool) -> None:
+    """Who asks can be killed, with what was asked done or not; the mount goes on."""
+    mount.tell(Misbehaviour("rename", "SIGKILL", does))
+    words = [sys.executable, "-c", "import os, sys; os.rename(*sys.argv[1:])", str(at / "file"), str(at / "new")]
+    assert subprocess.run(words, check=False).returncode == -signal.SIGKILL
+    assert (at / "new").exists() is there
 
 
 def test_times(mount: Mount, at: Path) -> None:

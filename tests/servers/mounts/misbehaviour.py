@@ -1,6 +1,7 @@
 """What a mount is to do otherwise than a good disk: values, which a test picks and the file system's process reads."""
 
 import errno
+import signal
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from enum import Enum
@@ -36,6 +37,8 @@ class Does(Enum):
     """``write`` alone: half, and that is how many it tells."""
     LOSES = "loses"
     """It is done, and the file is half as long afterwards."""
+    CORRUPTS = "corrupts"
+    """``write`` alone: as many bytes are kept, but others."""
 
 
 _HALVED = frozenset({"read", "write", "getattr"})
@@ -52,7 +55,7 @@ class Misbehaviour:
 
     operation: str
     error: str | None = None
-    """The name of the errno that is told; None: all is well."""
+    """The name of the errno that is told; None: all is well. SIGKILL: nobody is told, who asks is dead."""
     does: Does = Does.NOTHING
     path: str = "*"
     """A pattern as the shell's, of the path below the mount; ``*`` passes ``/`` too. Of two paths either may match."""
@@ -68,18 +71,22 @@ class Misbehaviour:
         if self.operation in _LOSING:
             possible.add(Does.LOSES)
         if self.operation == "write":
-            possible.add(Does.SHORT)
+            possible |= {Does.SHORT, Does.CORRUPTS}
         if self.operation not in OPERATIONS or self.does not in possible:
             raise ValueError(f"no mount does this: {self}")
         if self.error is None and self.does is Does.NOTHING and self.operation in _ANSWERED:
             raise ValueError(f"there is nothing to answer with: {self}")
-        if self.error is not None:
+        if self.error is not None and not self.kills:
             getattr(errno, self.error)
 
     @property
+    def kills(self) -> bool:
+        return self.error == signal.SIGKILL.name
+
+    @property
     def number(self) -> int:
-        """The errno, 0 where all is well."""
-        return 0 if self.error is None else int(getattr(errno, self.error))
+        """The errno, 0 where all is well or nobody hears."""
+        return 0 if self.error is None or self.kills else int(getattr(errno, self.error))
 
     def concerns(self, operation: str, paths: Sequence[str]) -> bool:
         """Tell whether a call is one of those meant, ``skip`` and ``times`` aside."""

@@ -5,8 +5,10 @@ standard input it takes lines of JSON: a ``misbehaviour.Behaviour`` takes effect
 ``null`` is answered by how often each of its misbehaviours was met. Where its input ends, so does the mount.
 """
 
+import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -25,6 +27,8 @@ T = TypeVar("T")
 
 _LOOKED_AT = ("st_gid", "st_ino", "st_mode", "st_nlink", "st_uid", "st_blksize", "st_blocks", "st_rdev")
 _ROOM = ("f_bavail", "f_bfree", "f_blocks", "f_bsize", "f_favail", "f_ffree", "f_files", "f_flag", "f_frsize")
+_OTHERS = bytes(reversed(range(256)))
+"""For each byte, another."""
 _NOW, _OMIT = 0x3FFFFFFF, 0x3FFFFFFE
 """Nanoseconds that mean something else (UTIME_NOW, UTIME_OMIT, in utimensat(2))."""
 
@@ -165,6 +169,8 @@ class Passthrough(mfusepy.Operations):  # type: ignore[misc]
     def write(self, path: str, data: bytes, offset: int, fi: Any) -> int:
         def write(does: Does) -> int:
             kept = data[: max(1, len(data) // 2)] if does in (Does.HALF, Does.SHORT) else data
+            if does is Does.CORRUPTS:
+                kept = data.translate(_OTHERS)
             done = 0
             while done < len(kept):
                 done += os.pwrite(fi.fh, kept[done:], offset + done)
@@ -231,7 +237,10 @@ class Passthrough(mfusepy.Operations):  # type: ignore[misc]
         elif found.error is None:
             assert nothing is not None, "the rules do not have this"
             return nothing()
-        raise OSError(found.number, os.strerror(found.number))
+        if found.kills:
+            _, _, caller = mfusepy.fuse_get_context()
+            os.kill(caller, signal.SIGKILL)
+        raise OSError(found.number or errno.EIO, os.strerror(found.number))
 
     def _at(self, path: str) -> bytes:
         return self._root + os.fsencode(path)
