@@ -1,6 +1,6 @@
 """One attempt at a placement group, as the worker sees it; and the simplest: a file on its own."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ from datamover.errors import Scope, SourceForbidden, UnsupportedScheme
 from datamover.jobs.queue import Queue
 from datamover.jobs.values import Checkpoint, DatasetSource, PlaceSource, SourceRef, Transfer
 from datamover.jobs.work import Remark
-from datamover.protocols.base import Origin
+from datamover.protocols.base import Lack, Origin
 from datamover.registry.destinations import Registry
 
 
@@ -149,7 +149,7 @@ class FileAttempt:
 
     async def run(self) -> Done:
         moved = await move(self._order, self.lease, self.meters[0], self.rooms.tools)
-        return Done(moved.size, moved.digest, (remark_of(moved),) if moved.already_there else ())
+        return Done(moved.size, moved.digest, remarks_of(moved))
 
     async def clear(self) -> bool:
         return await clear(self._order, self.lease, self.meters[0], self.rooms.tools)
@@ -161,7 +161,14 @@ class FileAttempt:
         """There is nothing on this node to let go of."""
 
 
-def remark_of(moved: Brought) -> Remark:
-    """Return the event of a file that was there already."""
-    details: Mapping[str, Any] = {"path": moved.target}
-    return Remark("already_there", details)
+def remarks_of(moved: Brought) -> tuple[Remark, ...]:
+    """Return the events of a file that was there already, or that went without something."""
+    if moved.already_there:
+        return (Remark("already_there", {"path": moved.target}),)
+    return without(moved.target, moved.without)
+
+
+def without(path: str, lacks: Iterable[Lack]) -> tuple[Remark, ...]:
+    """Return the event of a file that went without something."""
+    told = {lack.ability: lack.as_dict() for lack in lacks}
+    return (Remark("without", {"path": path, "without": list(told.values())}),) if told else ()

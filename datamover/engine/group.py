@@ -12,9 +12,10 @@ from functools import partial
 from typing import Any
 
 from datamover.engine.archive import BAGIT, Member, Stopped, bagit_name, make, unique_names
-from datamover.engine.attempt import Done, Rooms, remark_of
+from datamover.engine.attempt import Done, Rooms, remarks_of, without
 from datamover.engine.bench import StagingBench
-from datamover.engine.comparison import read_through
+from datamover.engine.comparison import Content, read_through
+from datamover.engine.digest import MAIN
 from datamover.engine.gather import gather
 from datamover.engine.lease import Lease, Parked
 from datamover.engine.leftovers import clear, remove
@@ -223,7 +224,7 @@ class GroupAttempt:
         await self.rooms.queue.moving(leader)
         self._meters[leader.id].stage = "moving"
         brought = await gather([partial(self._bring_one, outward) for outward in self._outward], AT_ONCE)
-        self._remarks += [remark_of(one) for one in brought if one.already_there]
+        self._remarks += [remark for one in brought for remark in remarks_of(one)]
         return [
             Placement(
                 outward.transfer,
@@ -302,12 +303,14 @@ class GroupAttempt:
         kept = placement.checkpoint
         if kept is None:
             return
-        self._meters[placement.transfer.id].stage = "placing"
         order = self.rooms.order(placement.transfer, self.lease, origin=self._stage.origin("none"))
         if self.lease.leader.placing and await self._is_placed(order, placement, kept):
             await order.place.remove(kept.part)
             return
-        await place(order, kept.part, placement.target)
+        content = Content(kept.offset, {MAIN: kept.digest})
+        meter = self._meters[placement.transfer.id]
+        lacks = await place(order, meter, self.rooms.tools, kept.part, placement.target, content)
+        self._remarks += without(placement.target, lacks)
 
     async def _is_placed(self, order: Order, placement: Placement, kept: Checkpoint) -> bool:
         """Tell whether a file has its name already; raises SizeMismatch where it is neither there nor ready to be."""

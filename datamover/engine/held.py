@@ -1,6 +1,8 @@
 """A small file held in memory: a sink that has no place yet."""
 
-from datamover.protocols.base import Octets
+from collections.abc import Sequence
+
+from datamover.protocols.base import Lack, Octets
 
 
 class Held:
@@ -22,6 +24,10 @@ class Held:
 
     async def finish(self, *, modified: float | None) -> int:
         return await self.flush()
+
+    @property
+    def without(self) -> Sequence[Lack]:
+        return ()
 
     async def close(self) -> None:
         self._pieces.clear()

@@ -9,7 +9,7 @@ from datamover.config import Transfers
 from datamover.engine.digest import MAIN, Digest
 from datamover.engine.throttle import Throttle
 from datamover.jobs.values import Checkpoint, Checksum, Naming, Overwrite
-from datamover.protocols.base import Origin, Place
+from datamover.protocols.base import Lack, Origin, Place
 from datamover.threads import Lane, Offload
 
 
@@ -32,7 +32,7 @@ class Order:
     sent: int
     """Bytes that the attempt before brought."""
     read_back: bool
-    """Read the part file once more before it is placed."""
+    """Read the file once more at its destination: the target, after it was placed."""
     throttle: Throttle | None
     name: str | None
     """What the file is called in a directory; None: what the source calls it."""
@@ -59,6 +59,8 @@ class Brought:
     modified: float | None
     placed: bool = False
     """The part file has taken the name."""
+    without: tuple[Lack, ...] = ()
+    """What the file went without so far."""
 
     @property
     def already_there(self) -> bool:

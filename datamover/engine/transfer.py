@@ -5,7 +5,8 @@ far it came and where the next attempt may begin. Whatever happens, the target i
 """
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from datamover.engine.comparison import Content, read_through, same_content
 from datamover.engine.digest import MAIN, Digest
@@ -26,7 +27,7 @@ from datamover.errors import (
     SizeMismatch,
 )
 from datamover.jobs.values import Checkpoint, Naming, Overwrite
-from datamover.protocols.base import Inspection, Sink, Source
+from datamover.protocols.base import Ability, Inspection, Lack, Sink, Source
 
 SMALL = 256 * 1024
 """Bytes of a file that is held whole, to be written and placed by one call; there is nothing to resume in it."""
@@ -43,19 +44,23 @@ async def move(order: Order, lease: Lease, meter: Meter, tools: Tools) -> Brough
         brought = await story.tell(to_the_end=True)
     finally:
         await story.close()
-    if brought.part is not None and not brought.placed:
-        lease.commit()
-        meter.stage = "placing"
-        await place(order, brought.part, brought.target)
-    return brought
+    if brought.part is None or brought.placed:
+        return brought
+    lease.commit()
+    return await _placed(order, meter, tools, brought)
 
 
 async def fetch(order: Order, lease: Lease, meter: Meter, tools: Tools) -> Brought:
     """Move one file to where nobody but this node sees it: unlike ``move`` it can be stopped to the last."""
-    brought = await bring(order, lease, meter, tools)
-    if brought.part is not None:
-        await place(order, brought.part, brought.target)
-    return brought
+    return await _placed(order, meter, tools, await bring(order, lease, meter, tools))
+
+
+async def _placed(order: Order, meter: Meter, tools: Tools, brought: Brought) -> Brought:
+    if brought.part is None:
+        return brought
+    content = Content(brought.size, brought.digests)
+    lacks = await place(order, meter, tools, brought.part, brought.target, content)
+    return replace(brought, placed=True, without=(*brought.without, *lacks))
 
 
 async def bring(order: Order, lease: Lease, meter: Meter, tools: Tools) -> Brought:
@@ -71,14 +76,40 @@ async def bring(order: Order, lease: Lease, meter: Meter, tools: Tools) -> Broug
         await story.close()
 
 
-async def place(order: Order, part: str, target: str) -> None:
-    """Give a part file its name; completes when that is durable. For a lease that was committed."""
+async def place(order: Order, meter: Meter, tools: Tools, part: str, target: str, content: Content) -> Sequence[Lack]:
+    """Give a part file its name, for a lease that was committed; return what the file went without.
+
+    Completes when the destination tells, of the target itself, that it holds as many bytes as ``content``, and, where
+    it is to be read back, with the same digest. What is found otherwise is taken away: SizeMismatch, ChecksumMismatch.
+    """
+
+    async def prove(path: str) -> None:
+        await _read_back(order, meter, tools, path, content)
+
+    meter.stage = "placing"
     try:
-        await order.place.place(part, target, replace=order.overwrite is not Overwrite.NEVER)
+        return await order.place.place(
+            part,
+            target,
+            size=content.size,
+            replace=order.overwrite is not Overwrite.NEVER,
+            prove=prove if order.read_back else None,
+        )
     except DestinationInvalid:
         if await order.place.inspect(part) is None:
             raise SizeMismatch(f"the part file of {target!r} vanished before it could be placed") from None
         raise
+
+
+async def _read_back(order: Order, meter: Meter, tools: Tools, path: str, content: Content) -> None:
+    """Read a file at the destination; raises ChecksumMismatch where it is not ``content``."""
+    meter.stage = "reading back"
+    held = await read_through(order.place.origin(path), tools.digest())
+    if held.size != content.size or held.digests[MAIN] != content.digests[MAIN]:
+        raise ChecksumMismatch(
+            f"read back from the destination, {path!r} is {held.size} bytes with {MAIN} {held.digests[MAIN]}; written "
+            f"were {content.size} with {content.digests[MAIN]}"
+        )
 
 
 class _Story:
@@ -89,6 +120,7 @@ class _Story:
         self._tools = tools
         self._source: Source | None = None
         self._sink: Sink | None = None
+        self._without: tuple[Lack, ...] = ()
 
     async def tell(self, *, to_the_end: bool = False) -> Brought:
         """Bring the file; ``to_the_end`` lets a small one be placed by the call that writes it."""
@@ -114,8 +146,11 @@ class _Story:
         await self._sweep(target, keep=part)
         await self._check_room(source)
         digest, size = await self._pump(part, source, kept)
-        digests = await self._verify(part, digest, size, source.inspection)
-        return self._brought(target, part, source.inspection, Content(size, digests))
+        content = await self._verify(digest, size, source.inspection)
+        if self._order.read_back and not to_the_end:
+            # Of a group's files all are verified before the first has its name.
+            await _read_back(self._order, self._meter, self._tools, part, content)
+        return self._brought(target, part, source.inspection, content)
 
     async def close(self) -> None:
         source, self._source = self._source, None
@@ -128,7 +163,7 @@ class _Story:
     # The steps ------------------------------------------------------------------------------------------------
 
     async def _proven(self) -> Kept | None:
-        if self._order.checkpoint is None:
+        if self._order.checkpoint is None or Ability.RESUME in self._order.place.lacks:
             return None
         self._meter.stage = "reading back what had arrived"
         kept = await proven(self._order.place, self._order.checkpoint, self._new_digest())
@@ -230,7 +265,7 @@ class _Story:
         self._meter.stage = "placing"
         self._lease.check()
         try:
-            await self._order.place.put(
+            lacks = await self._order.place.put(
                 part,
                 target,
                 held.content,
@@ -241,6 +276,7 @@ class _Story:
         except DestinationExists:
             await self.close()
             return None
+        self._without = (*self._without, *lacks)
         return self._brought(target, part, source.inspection, Content(size, digests), placed=True)
 
     async def _pump(self, part: str, source: Source, kept: Kept | None) -> tuple[Digest, int]:
@@ -265,7 +301,7 @@ class _Story:
             meter=self._meter,
             lease=self._lease,
             throttle=self._order.throttle,
-            keep=keep if identity is not None and self._order.resumable and not isinstance(sink, Held) else None,
+            keep=keep if identity is not None and self._resumable and not isinstance(sink, Held) else None,
             clock=self._tools.clock,
             settings=self._tools.settings,
         )
@@ -276,7 +312,11 @@ class _Story:
                 await pipe.rescue()
             raise
 
-    async def _verify(self, part: str, digest: Digest, size: int, inspection: Inspection) -> dict[str, str]:
+    @property
+    def _resumable(self) -> bool:
+        return self._order.resumable and Ability.RESUME not in self._order.place.lacks
+
+    async def _verify(self, digest: Digest, size: int, inspection: Inspection) -> Content:
         self._meter.stage = "verifying"
         if self._sink is None:
             raise ConnectionLost("the destination was let go of before everything was written")
@@ -284,9 +324,8 @@ class _Story:
         held = await self._sink.finish(modified=inspection.modified)
         if held != size:
             raise SizeMismatch(f"the destination holds {held} bytes of {self._order.source}, sent were {size}")
-        if self._order.read_back:
-            await self._read_back(part, size, digests[MAIN])
-        return digests
+        self._without = (*self._without, *self._sink.without)
+        return Content(size, digests)
 
     async def _verified(self, digest: Digest, size: int, inspection: Inspection) -> dict[str, str]:
         """Return the digests of what came, which is what was expected; raises SizeMismatch and ChecksumMismatch."""
@@ -306,12 +345,6 @@ class _Story:
                     f"{self._order.source}: {algorithm} is {digests[algorithm]}, {whose} expected {value}"
                 )
 
-    async def _read_back(self, part: str, size: int, sha256: str) -> None:
-        self._meter.stage = "reading back"
-        held = await read_through(self._order.place.origin(part), self._tools.digest())
-        if held.digests[MAIN] != sha256 or held.size != size:
-            raise ChecksumMismatch(f"read back from the destination, {MAIN} is {held.digests[MAIN]}, expected {sha256}")
-
     def _new_digest(self, inspection: Inspection | None = None) -> Digest:
         expected = self._order.checksum
         algorithms = self._order.algorithms | ({expected.algorithm} if expected else set())
@@ -330,4 +363,5 @@ class _Story:
             digests=content.digests,
             modified=inspection.modified,
             placed=placed,
+            without=self._without,
         )

@@ -8,7 +8,7 @@ One ordered stream: bytes come out of ``Source.read`` and go into ``Sink.write``
 flight to be fast stays inside it. Awaiting ``Sink.write`` is the backpressure, not reading is the other half of it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar, Protocol
@@ -30,6 +30,48 @@ class Ability(Enum):
     """A finished file takes its name also where another file has it."""
     REPLACE_ATOMICALLY = "replace-atomically"
     """And so that there always is a file of that name, the old one or the new one."""
+    KEEP_OLD = "keep-old"
+    """A file has a second name for a while: the old one is kept until the new one was looked at under the target's."""
+    REMOVE = "remove"
+    SET_MODE = "set-mode"
+    SET_MODIFIED = "set-modified"
+    FLUSH = "flush"
+    """What arrived is on disk when the side says so, and not only taken."""
+    FREE_SPACE = "free-space"
+    """The side tells how much room there is."""
+    WRITE_WIDE = "write-wide"
+    """One file is written by several requests at a time, in any order."""
+
+
+_WITHOUT = {
+    Ability.RESUME: "what arrived cannot be written on",
+    Ability.REPLACE_ATOMICALLY: "not replaced in one step",
+    Ability.KEEP_OLD: "the old file not kept until the new one was looked at",
+    Ability.REMOVE: "not removed",
+    Ability.SET_MODE: "mode not set",
+    Ability.SET_MODIFIED: "modification time not set",
+    Ability.FLUSH: "not flushed to disk",
+    Ability.FREE_SPACE: "free room not known",
+    Ability.WRITE_WIDE: "written in order, by one request after the other",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """Something that a side does not do, or that one file went without."""
+
+    ability: Ability
+    why: str
+    """What the side answered, for people."""
+
+    @property
+    def sentence(self) -> str:
+        """Say what is missing, and why."""
+        return f"{_WITHOUT.get(self.ability, f'no {self.ability.value}')}: {self.why}"
+
+    def as_dict(self) -> dict[str, str]:
+        """Return what is told of it: ``{ability, message}``."""
+        return {"ability": self.ability.value, "message": self.sentence}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +93,10 @@ class Inspection:
 
 Octets = bytes | bytearray
 """Bytes of a file on their way; whoever hands them over does not change them any more."""
+
+
+Prove = Callable[[str], Awaitable[None]]
+"""Reads the file at a path below the root to its end; raises an error of the family where it is not what it must be."""
 
 
 class Source(Protocol):
@@ -106,10 +152,16 @@ class Sink(Protocol):
         ...
 
     async def finish(self, *, modified: float | None) -> int:
-        """Flush, set mode and modification time (POSIX seconds), and return the size the side says it holds.
+        """Flush, set mode and modification time (POSIX seconds), close; return the size the side then tells.
 
-        Bytes that a longer predecessor left behind the last one written are cut off.
+        Raises what closing the file told: some sides say only then that they could not keep it. Bytes that a longer
+        predecessor left behind the last one written are cut off.
         """
+        ...
+
+    @property
+    def without(self) -> Sequence[Lack]:
+        """What the file went without, once it is finished."""
         ...
 
     async def close(self) -> None:
@@ -130,18 +182,31 @@ class Place(Protocol):
 
     def origin(self, path: str) -> Origin: ...
 
+    @property
+    def lacks(self) -> Container[Ability]:
+        """What this side was found not to do."""
+        ...
+
     async def write(self, part: str, *, offset: int = 0) -> Sink:
         """Open the part file ``part`` for writing from ``offset``; offset 0 begins anew, whatever is there.
 
-        An offset beyond what the part file holds raises SizeMismatch.
+        An offset beyond what the part file holds, or where the side opens no file to be written on (RESUME is then
+        lacking), raises SizeMismatch.
         """
         ...
 
-    async def place(self, part: str, target: str, *, replace: bool) -> None:
-        """Rename the finished part file to its target and make the rename durable.
+    async def place(
+        self, part: str, target: str, *, size: int, replace: bool, prove: Prove | None = None
+    ) -> Sequence[Lack]:
+        """Give a finished part file its name, look at it there, and return what it went without.
 
-        Atomically, unless REPLACE_ATOMICALLY is lacking: then a crash may leave nothing of the name, and the old file
-        hidden beside it until the next ``place`` or ``remove`` of this part file.
+        Completes when the target is seen to hold ``size`` bytes, ``prove`` has found it right, and its name is durable.
+        The part file, as the only other copy, and the old file, where KEEP_OLD is not lacking, are given up only then.
+        What is found wrong is taken away and the old file put back: SizeMismatch, or what ``prove`` raises. Where the
+        old file cannot be kept, ``prove`` is called with the part file first.
+
+        Replaces in one step, unless REPLACE_ATOMICALLY is lacking: then a crash may leave nothing of the name, and the
+        old file hidden beside it until the next ``place`` or ``remove`` of this part file.
 
         Without ``replace`` an existing target raises DestinationExists and is left alone. A directory in the
         target's place raises DestinationInvalid.
@@ -157,12 +222,13 @@ class Place(Protocol):
         modified: float | None,
         replace: bool,
         commit: Callable[[], None],
-    ) -> None:
-        """Write a whole small file as ``part`` and give it its name, in as few steps as the side allows.
+    ) -> Sequence[Lack]:
+        """Write a whole small file as ``part`` and place it, in as few steps as the side allows.
 
-        Completes when it is durable under ``target``. ``commit`` is called, maybe in a thread, right before it takes
-        that name; where it raises, it does not. Raises what ``write``, ``finish`` and ``place`` raise; after
-        DestinationExists there is no part file. Cancelled, it raises once nothing of it is to come any more.
+        Completes when it is durable under ``target``, and was looked at there; returns what it went without.
+        ``commit`` is called, maybe in a thread, right before it takes that name; where it raises, it does not. Raises
+        what ``write``, ``finish`` and ``place`` raise; after DestinationExists there is no part file. Cancelled, it
+        raises once nothing of it is to come any more.
         """
         ...
 
@@ -187,8 +253,8 @@ class Pool(Protocol):
         ...
 
     @property
-    def lacks(self) -> frozenset[Ability]:
-        """What the protocol declares and this side cannot do, or is not known to be able to so far."""
+    def lacks(self) -> Iterable[Lack]:
+        """What the protocol declares and this side was found not to do, or is not known to be able to so far."""
         ...
 
     async def connect(self) -> None:

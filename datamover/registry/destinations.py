@@ -135,18 +135,20 @@ class Registry:
         return found, found.below(path) or ""
 
     def describe(self, name: str) -> dict[str, Any]:
-        """Return what a client may know of a destination, without what changes; raises UnknownDestination."""
+        """Return what a client may know of a destination, but not how busy it is; raises UnknownDestination."""
         destination = self.get(name)
+        lacks = {lack.ability: lack.as_dict() for lack in destination.pool.lacks}
         return {
             "name": destination.name,
             "description": destination.description,
             "protocol": destination.protocol,
-            "abilities": sorted(ability.value for ability in destination.abilities - destination.pool.lacks),
+            "abilities": sorted(ability.value for ability in destination.abilities if ability not in lacks),
+            "lacks": list(lacks.values()),
             "max_active": destination.max_active,
         }
 
     async def test(self, name: str) -> dict[str, Any]:
-        """Try a destination as a transfer would use it: ``{ok, steps: [{step, ok, seconds, error?}]}``.
+        """Try a destination as a transfer would use it: ``{ok, steps: [{step, ok, seconds, error?}], lacks}``.
 
         Cancelling lets go of the answer alone: what is written for it is removed in any case.
         Raises UnknownDestination.
@@ -155,6 +157,8 @@ class Registry:
         answer: Deferred[dict[str, Any]] = Deferred()
 
         def deliver(result: dict[str, Any] | Failure) -> None:
+            if isinstance(result, dict):
+                result["lacks"] = [lack.as_dict() for lack in destination.pool.lacks]
             if not answer.called:
                 answer.callback(result)
 

@@ -12,6 +12,8 @@ from datamover.errors import AuthenticationFailed, DataMoverError, Scope, Server
 from datamover.protocols.base import Ability, Place, Pool
 
 _SIZE = 4096
+_MODIFIED = 1_700_000_000.0
+"""POSIX seconds: whether times can be set is found out too."""
 
 
 async def probe(pool: Pool, abilities: frozenset[Ability], clock: Any) -> dict[str, Any]:
@@ -90,9 +92,9 @@ class _Rehearsal:
         sink = await self._writing.write(self._part)
         try:
             await sink.write(self._content)
-            size = await sink.finish(modified=None)
+            size = await sink.finish(modified=_MODIFIED)
         finally:
             await sink.close()
         if size != _SIZE:
             raise ServerError(f"{_SIZE} bytes were written and {size} arrived", scope=Scope.DESTINATION)
-        await self._writing.place(self._part, self._target, replace=replace)
+        await self._writing.place(self._part, self._target, size=_SIZE, replace=replace)

@@ -85,12 +85,18 @@ async def fill(place: Place, part: str, data: bytes, *, offset: int = 0, modifie
         await sink.close()
 
 
+async def give_name(place: Place, part: str, path: str, *, replace: bool) -> None:
+    """Place a part file that is as large as it has to be."""
+    found = await place.inspect(part)
+    await place.place(part, path, size=(found.size if found else None) or 0, replace=replace)
+
+
 async def put(place: Place, path: str, data: bytes, *, replace: bool = False) -> None:
     """Write a file as the engine does: a part file beside it, then its name."""
     directory = path.rpartition("/")[0]
     part = f"{directory}/{PART}" if directory else PART
     assert await fill(place, part, data) == len(data)
-    await place.place(part, path, replace=replace)
+    await give_name(place, part, path, replace=replace)
 
 
 async def get(place: Place, path: str, *, offset: int = 0, identity: str | None = None) -> tuple[int, bytes]:
@@ -343,7 +349,7 @@ class Conformance:
     async def test_directories_and_modes(self, premises: Premises) -> None:
         """Missing directories are made, for the part and for the target, and modes are those configured."""
         assert await fill(premises.writing, f"x/y/{PART}", b"data", modified=1_234_567_890.0) == 4
-        await premises.writing.place(f"x/y/{PART}", "x/new/er/file.bin", replace=False)
+        await give_name(premises.writing, f"x/y/{PART}", "x/new/er/file.bin", replace=False)
         status = (premises.root / "x/new/er/file.bin").stat()
         assert stat.S_IMODE(status.st_mode) == FILE_MODE
         assert status.st_mtime == 1_234_567_890
@@ -378,7 +384,7 @@ class Conformance:
         with pytest.raises(errors.DestinationInvalid):
             await premises.writing.origin("none").open()
         with pytest.raises(errors.DestinationInvalid):
-            await premises.writing.place("no.part", "target", replace=True)
+            await give_name(premises.writing, "no.part", "target", replace=True)
 
     @pytest_twisted.ensureDeferred
     async def test_list_inspect_remove(self, premises: Premises) -> None:
@@ -452,7 +458,7 @@ class Conformance:
             await premises.writing.write(f"file/{PART}")
         await fill(premises.writing, PART, b"data")
         with pytest.raises(errors.DestinationInvalid):
-            await premises.writing.place(PART, "file/target", replace=True)
+            await give_name(premises.writing, PART, "file/target", replace=True)
         assert (premises.root / "file").read_bytes() == b"kept"
 
     @pytest_twisted.ensureDeferred
@@ -484,7 +490,7 @@ class Conformance:
         for path in ("up", "away"):
             await _refused(premises.writing.list(path), Scope.DESTINATION)
             await _refused(premises.writing.write(f"{path}/new/{PART}"), Scope.DESTINATION)
-            await _refused(premises.writing.place(PART, f"{path}/file", replace=True), Scope.DESTINATION)
+            await _refused(give_name(premises.writing, PART, f"{path}/file", replace=True), Scope.DESTINATION)
             await _refused(premises.writing.remove(f"{path}/file"), Scope.DESTINATION)
         assert os.listdir(outside) == ["file"]
         assert (outside / "file").read_bytes() == b"private"
@@ -543,7 +549,7 @@ class Conformance:
         async def there_and_back(path: str) -> None:
             directory, _, name = path.partition("/")
             await fill(premises.writing, f"{directory}/.datamover-{name}.part", data[path])
-            await premises.writing.place(f"{directory}/.datamover-{name}.part", path, replace=False)
+            await give_name(premises.writing, f"{directory}/.datamover-{name}.part", path, replace=False)
             assert await get(premises.reading, path) == (0, data[path])
 
         await gatherResults([Deferred.fromCoroutine(there_and_back(path)) for path in data])
@@ -554,7 +560,7 @@ class Conformance:
         with (premises.root / PART).open("wb") as file:
             file.truncate(BEYOND + 100)
         assert await fill(premises.writing, PART, b"the end", offset=BEYOND) == BEYOND + 7
-        await premises.writing.place(PART, "large", replace=False)
+        await give_name(premises.writing, PART, "large", replace=False)
         looked = await premises.reading.origin("large").inspect()
         assert looked.size == BEYOND + 7
         assert await get(premises.reading, "large", offset=BEYOND, identity=looked.identity) == (BEYOND, b"the end")

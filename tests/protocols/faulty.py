@@ -1,11 +1,11 @@
 """A local disk that breaks when it is told to: the protocol "faulty", for what no real disk does on command."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from datamover.errors import DestinationExists, Scope
-from datamover.protocols.base import Ability, Options, Place, PlaceSettings, Pool
+from datamover.protocols.base import Ability, Lack, Options, Place, PlaceSettings, Pool, Prove
 from datamover.protocols.local import LOCAL
 
 Fault = Callable[[str, str], Awaitable[None]]
@@ -26,9 +26,11 @@ class FaultyPlace:
         await self._faulty.before("write", part)
         return await self._place.write(part, offset=offset)
 
-    async def place(self, part: str, target: str, *, replace: bool) -> None:
+    async def place(
+        self, part: str, target: str, *, size: int, replace: bool, prove: Prove | None = None
+    ) -> Sequence[Lack]:
         await self._faulty.before("place", target)
-        await self._place.place(part, target, replace=replace)
+        return await self._place.place(part, target, size=size, replace=replace, prove=prove)
 
     async def put(
         self,
@@ -39,7 +41,7 @@ class FaultyPlace:
         modified: float | None,
         replace: bool,
         commit: Callable[[], None],
-    ) -> None:
+    ) -> Sequence[Lack]:
         """Take the steps one by one, so that each can break."""
         sink = await self.write(part)
         try:
@@ -49,7 +51,7 @@ class FaultyPlace:
             await sink.close()
         commit()
         try:
-            await self.place(part, target, replace=replace)
+            return await self.place(part, target, size=len(data), replace=replace)
         except DestinationExists:
             await self.remove(part)
             raise
@@ -74,7 +76,7 @@ class FaultyPool:
         return FaultyPlace(self._pool.at(side), self._faulty)
 
     @property
-    def lacks(self) -> frozenset[Ability]:
+    def lacks(self) -> Iterable[Lack]:
         return self._pool.lacks
 
     async def connect(self) -> None:

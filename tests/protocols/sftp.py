@@ -11,7 +11,7 @@ from twisted.internet import reactor, task
 from twisted.internet.defer import Deferred
 
 from datamover.errors import Scope
-from datamover.protocols.base import Place, PlaceSettings, Pool, Sink, Source
+from datamover.protocols.base import Ability, Place, PlaceSettings, Pool, Sink, Source
 from datamover.protocols.sftp import SFTP
 
 MIB = 2**20
@@ -99,6 +99,11 @@ async def until(condition: Callable[[], bool]) -> None:
 
 def started(awaitable: object) -> Deferred[object]:
     return Deferred.fromCoroutine(awaitable)  # type: ignore[arg-type]
+
+
+def lacking(pool: Pool) -> set[Ability]:
+    """Return what a pool's other side was found not to do."""
+    return {lack.ability for lack in pool.lacks}
 
 
 def writing(pool: Pool) -> Place:

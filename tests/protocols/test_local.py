@@ -18,7 +18,18 @@ from datamover import errors
 from datamover.errors import DataMoverError, Scope
 from datamover.protocols.local import LOCAL
 from datamover.protocols.local.refusals import Refusals
-from tests.protocols.conformance import MIB, PART, Premises, as_nobody, fill, get, put, read_to_the_end, settings
+from tests.protocols.conformance import (
+    MIB,
+    PART,
+    Premises,
+    as_nobody,
+    fill,
+    get,
+    give_name,
+    put,
+    read_to_the_end,
+    settings,
+)
 
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
@@ -161,7 +172,7 @@ async def test_link_in_the_way(premises: Premises) -> None:
     (premises.root / "link").symlink_to("kept")
     with pytest.raises(errors.DestinationExists):
         await put(premises.writing, "link", b"new")
-    await premises.writing.place(PART, "link", replace=True)
+    await give_name(premises.writing, PART, "link", replace=True)
     assert not (premises.root / "link").is_symlink()
     assert (premises.root / "link").read_bytes() == b"new"
     assert (premises.root / "kept").read_bytes() == b"kept"
@@ -181,12 +192,12 @@ async def test_placing_goes_on(premises: Premises) -> None:
     """A place that ended between the two names of a file is completed by another."""
     await fill(premises.writing, PART, b"data")
     os.link(premises.root / PART, premises.root / "file")
-    await premises.writing.place(PART, "file", replace=False)
+    await give_name(premises.writing, PART, "file", replace=False)
     assert os.listdir(premises.root) == ["file"]
     await fill(premises.writing, PART, b"more")
     os.unlink(premises.root / "file")
     os.link(premises.root / PART, premises.root / "file")
-    await premises.writing.place(PART, "file", replace=True)
+    await give_name(premises.writing, PART, "file", replace=True)
     assert os.listdir(premises.root) == ["file"]
 
 
@@ -200,7 +211,7 @@ async def test_pipes_are_not_opened(premises: Premises) -> None:
     with pytest.raises(errors.DestinationInvalid, match="not a regular file"):
         await premises.writing.write(PART)
     with pytest.raises(errors.DestinationInvalid, match="not a regular file"):
-        await premises.writing.place(PART, "file", replace=True)
+        await give_name(premises.writing, PART, "file", replace=True)
 
 
 @pytest_twisted.ensureDeferred

@@ -17,11 +17,13 @@ from twisted.internet.defer import Deferred, fail, gatherResults
 from datamover import errors
 from datamover.errors import Scope
 from datamover.protocols.base import Ability, Pool
+from tests.protocols.conformance import give_name
 from tests.protocols.sftp import (
     LARGE,
     MIB,
     PART,
     drain,
+    lacking,
     noise,
     opened,
     reading,
@@ -61,7 +63,7 @@ async def test_large_there_and_back(sshd: Sshd) -> None:
     data = noise(LARGE)
     async with opened(sshd) as pool:
         assert await send(writing(pool), PART, data) == LARGE
-        await writing(pool).place(PART, "large", replace=False)
+        await give_name(writing(pool), PART, "large", replace=False)
         digest = hashlib.sha256(data).hexdigest()
         assert hashlib.sha256((sshd.root / "large").read_bytes()).hexdigest() == digest
         assert await sha256(reading(pool), "large") == digest
@@ -94,8 +96,8 @@ async def test_target_is_a_link(sshd: Sshd) -> None:
     async with opened(sshd) as pool:
         await send(writing(pool), PART, b"new")
         with pytest.raises(errors.DestinationExists):
-            await writing(pool).place(PART, "target", replace=False)
-        await writing(pool).place(PART, "target", replace=True)
+            await give_name(writing(pool), PART, "target", replace=False)
+        await give_name(writing(pool), PART, "target", replace=True)
     assert (sshd.root / "target").read_bytes() == b"new"
     assert not (sshd.root / "target").is_symlink()
     assert outside.read_bytes() == b"kept"
@@ -196,19 +198,19 @@ async def test_without_extensions(sshd: Sshd, tmp_path: Path) -> None:
     data = noise(MIB)
     async with conch_server(tmp_path, sshd) as (server, pool):
         await send(writing(pool), PART, data)
-        await writing(pool).place(PART, "dir/file", replace=True)
+        await give_name(writing(pool), PART, "dir/file", replace=True)
         assert (server.root / "dir/file").read_bytes() == data
         assert stat.S_IMODE((server.root / "dir/file").stat().st_mode) == 0o644
         assert await sha256(reading(pool), "dir/file") == hashlib.sha256(data).hexdigest()
         assert await writing(pool).free() is None
         await send(writing(pool), PART, b"other")
         with pytest.raises(errors.DestinationExists):
-            await writing(pool).place(PART, "dir/file", replace=False)
-        await writing(pool).place(PART, "dir/file", replace=True)
+            await give_name(writing(pool), PART, "dir/file", replace=False)
+        await give_name(writing(pool), PART, "dir/file", replace=True)
         assert (server.root / "dir/file").read_bytes() == b"other"
         assert os.listdir(server.root) == ["dir"]
         assert os.listdir(server.root / "dir") == ["file"]
-        assert pool.lacks == {Ability.REPLACE_ATOMICALLY}
+        assert Ability.REPLACE_ATOMICALLY in lacking(pool)
 
 
 @pytest_twisted.ensureDeferred
@@ -220,10 +222,10 @@ async def test_openssh_without_posix_rename(open_directory: Path) -> None:
         async with opened(sshd) as pool:
             for data in (b"first", b"second"):
                 await send(writing(pool), PART, data)
-                await writing(pool).place(PART, "file", replace=True)
+                await give_name(writing(pool), PART, "file", replace=True)
                 assert (sshd.root / "file").read_bytes() == data
             assert os.listdir(sshd.root) == ["file"]
-            assert pool.lacks == {Ability.REPLACE_ATOMICALLY}
+            assert Ability.REPLACE_ATOMICALLY in lacking(pool)
     finally:
         sshd.stop()
 
@@ -232,9 +234,9 @@ async def test_openssh_without_posix_rename(open_directory: Path) -> None:
 async def test_what_openssh_can(sshd: Sshd) -> None:
     """A server is said to replace in one step once it has been asked, and not before."""
     async with opened(sshd) as pool:
-        assert pool.lacks == {Ability.REPLACE_ATOMICALLY}
+        assert Ability.REPLACE_ATOMICALLY in lacking(pool)
         await pool.connect()
-        assert not pool.lacks
+        assert not lacking(pool)
 
 
 class Renames:
@@ -261,7 +263,7 @@ async def test_refused_between_renames(sshd: Sshd, tmp_path: Path) -> None:
         await send(writing(pool), PART, b"new")
         Renames(server, refusal)
         with pytest.raises(errors.DestinationForbidden):
-            await writing(pool).place(PART, "file", replace=True)
+            await give_name(writing(pool), PART, "file", replace=True)
         assert (server.root / "file").read_bytes() == b"old"
         assert sorted(os.listdir(server.root)) == [PART, "file"]
 
@@ -280,12 +282,12 @@ async def test_cut_off_between_renames(sshd: Sshd, tmp_path: Path, after: str) -
 
         Renames(server, cut)
         with pytest.raises(errors.ConnectionLost):
-            await writing(pool).place(PART, "file", replace=True)
+            await give_name(writing(pool), PART, "file", replace=True)
         assert not (server.root / "file").exists()
         server.at_rename = lambda old, new: None
 
         if after == "place":
-            await writing(pool).place(PART, "file", replace=True)
+            await give_name(writing(pool), PART, "file", replace=True)
         elif after == "remove":
             await writing(pool).remove(PART)
         else:

@@ -14,7 +14,7 @@ from datamover.engine.meter import Meter
 from datamover.engine.pipe import BEHIND, CHECKPOINT_BYTES, CHECKPOINT_SECONDS, Pipe
 from datamover.engine.throttle import Throttle
 from datamover.errors import ConnectionLost, Scope, Stalled, TooSlow
-from datamover.protocols.base import Inspection
+from datamover.protocols.base import Inspection, Lack
 from tests.unit.lanes import here
 from tests.unit.outcomes import failure
 from tests.unit.test_engine_lease import LEADER
@@ -68,6 +68,8 @@ class Basin:
         if self.flushing is not None:
             await self.flushing
         return offset
+
+    without: tuple[Lack, ...] = ()
 
     async def finish(self, *, modified: float | None) -> int:
         return self.offset

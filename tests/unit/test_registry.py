@@ -23,7 +23,7 @@ from datamover.errors import (
     UnknownDestination,
 )
 from datamover.protocols import PLACES
-from datamover.protocols.base import Ability, Options, Origin, Place, PlaceProtocol, PlaceSettings, Pool
+from datamover.protocols.base import Ability, Lack, Options, Origin, Place, PlaceProtocol, PlaceSettings, Pool
 from datamover.protocols.local import LOCAL
 from datamover.registry.destinations import Registry
 from datamover.registry.probe import probe
@@ -261,8 +261,8 @@ class Refusing:
         raise AssertionError(f"used on side {side} without a connection")
 
     @property
-    def lacks(self) -> frozenset[Ability]:
-        return frozenset(Ability)
+    def lacks(self) -> tuple[Lack, ...]:
+        return ()
 
     async def connect(self) -> None:
         raise self.answer

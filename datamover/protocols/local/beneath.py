@@ -13,6 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from datamover.protocols.base import Ability
+from datamover.protocols.lacks import Lacks
+from datamover.protocols.local.descriptors import CANNOT_FLUSH
+
 T = TypeVar("T")
 
 LINKS = 40
@@ -28,9 +32,10 @@ class OutsideRoot(Exception):
 class Beneath:
     """The tree below ``root``, an absolute path; a link in the root's own path is followed."""
 
-    def __init__(self, root: str, directory_mode: int) -> None:
+    def __init__(self, root: str, directory_mode: int, lacks: Lacks) -> None:
         self._root = os.fsencode(root)
         self._directory_mode = directory_mode
+        self._lacks = lacks
 
     def at(self, path: str, do: Callable[[int, bytes], T], *, make: bool = False) -> T:
         """Return what ``do(directory descriptor, name)`` returns for the last segment of ``path``.
@@ -114,7 +119,10 @@ class Beneath:
         try:
             # Whatever the umask took away; what a set-group-id parent gave stays.
             inherited = os.stat(made).st_mode & stat.S_ISGID
-            os.chmod(b".", self._directory_mode | inherited, dir_fd=made)
+            try:
+                os.chmod(b".", self._directory_mode | inherited, dir_fd=made)
+            except OSError as error:
+                self._lacks.learn(Ability.SET_MODE, f"the disk answers: {error.strerror}")
             sync_directory(parent)
         except BaseException:
             os.close(made)
@@ -134,12 +142,12 @@ def sync_directory(directory: int) -> None:
     """Make a directory's names durable, as far as its file system can: some cannot be asked, some not be read."""
     try:
         readable = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
-    except PermissionError:
+    except OSError:
         return
     try:
         os.fsync(readable)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EROFS):
+        if error.errno not in CANNOT_FLUSH:
             raise
     finally:
         os.close(readable)

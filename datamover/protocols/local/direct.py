@@ -11,10 +11,16 @@ from collections.abc import Sequence
 from fcntl import F_GETFL, F_SETFL, fcntl
 
 from datamover.protocols.base import Octets
+from datamover.protocols.local.syscalls import file_system
 
 BLOCK = 4096
 """Bytes; every disk of today takes multiples of it."""
 _FLAG = getattr(os, "O_DIRECT", 0)
+_DISKS = {0xEF53, 0x58465342, 0x9123683E, 0xF2F52010, 0x794C7630, 0xCA451A4E}
+"""ext4, XFS, Btrfs, F2FS, overlayfs, bcachefs, by their numbers in statfs(2).
+
+Others (network file systems, FUSE) may want their bytes once and in order, which blocks that are written again are not.
+"""
 _REFUSALS = (errno.EINVAL, errno.EOPNOTSUPP)
 """How file systems say that they cannot, or not so."""
 
@@ -32,7 +38,9 @@ class Direct:
         self._held = 0
 
     def begin(self) -> bool:
-        """Turn the cache off for the file; returns whether its file system lets that be."""
+        """Turn the cache off for the file; returns whether its file system is a disk's, and lets that be."""
+        if file_system(self._descriptor) not in _DISKS:
+            return False
         try:
             self._switch(on=True)
         except OSError as error:

@@ -13,36 +13,48 @@ from contextlib import suppress
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from datamover.protocols.base import Inspection
+from datamover.errors import DestinationExists
+from datamover.protocols.base import Ability, Inspection, Lack
+from datamover.protocols.lacks import Lacks
 from datamover.protocols.local.beneath import Beneath, decode, encode, sync_directory
+from datamover.protocols.local.placing import Placing
 from datamover.protocols.local.put import Put
 from datamover.protocols.local.reader import Opened, Reader, examine
 from datamover.protocols.local.refusals import Refusals
+from datamover.protocols.local.syscalls import look
 from datamover.protocols.local.writer import Writer
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _COMMON = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-_NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+_NOT_AGAIN = (errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EIO)
+"""How a disk says that it opens no file that is there to be written on, as some mounts of object stores do not."""
 
 
 class Disk:
     """The names below ``root``, in the words of one side."""
 
-    def __init__(self, root: str, directory_mode: int, refusals: Refusals) -> None:
+    def __init__(self, root: str, directory_mode: int, refusals: Refusals, lacks: Lacks) -> None:
         self._root = root
-        self._tree = Beneath(root, directory_mode)
+        self._tree = Beneath(root, directory_mode, lacks)
         self._refusals = refusals
+        self._lacks = lacks
 
     def make_root(self) -> None:
         os.close(self._tree.open_root(make=True))
 
-    def free(self) -> int:
+    def free(self) -> int | None:
+        """Return the bytes that are left, None where the disk does not tell."""
         path = Path(self._root)
         while not path.exists():
             path = path.parent
-        status = os.statvfs(path)
+        try:
+            status = os.statvfs(path)
+        except OSError as error:
+            self._lacks.learn(Ability.FREE_SPACE, f"the disk answers: {error.strerror}")
+            return None
+        self._lacks.saw(Ability.FREE_SPACE)
         return status.f_bavail * status.f_frsize
 
     def inspect(self, path: str) -> Inspection:
@@ -75,12 +87,21 @@ class Disk:
             os.close(descriptor)
             raise
 
-    def open_part(self, part: str, offset: int) -> Writer:
-        """Open a part file for writing from ``offset``; it is made only at 0."""
+    def open_part(self, part: str, offset: int, mode: int) -> Writer:
+        """Open a part file for writing from ``offset``; it is made only at 0, and will have ``mode``."""
         flags = os.O_WRONLY | _COMMON | (0 if offset else os.O_CREAT)
 
         def open_it(directory: int, name: bytes) -> int:
-            return os.open(name, flags, 0o600, dir_fd=directory)
+            try:
+                return os.open(name, flags, self._lacks.first_mode(mode), dir_fd=directory)
+            except OSError as error:
+                if error.errno not in _NOT_AGAIN or look(directory, name) is None:
+                    raise
+                self._lacks.learn(Ability.RESUME, f"the disk answers: {error.strerror}")
+                if offset:
+                    raise self._refusals.not_again(part) from error
+            os.unlink(name, dir_fd=directory)
+            return os.open(name, flags | os.O_EXCL, self._lacks.first_mode(mode), dir_fd=directory)
 
         try:
             descriptor = self._tree.at(part, open_it, make=not offset)
@@ -95,7 +116,7 @@ class Disk:
         except BaseException:
             os.close(descriptor)
             raise
-        return Writer(descriptor, offset)
+        return Writer(descriptor, offset, self._lacks)
 
     def put(self, files: Sequence[Put]) -> list[BaseException | None]:
         """Write small files and place them; return for each what went wrong, None for what is durably in place.
@@ -116,8 +137,11 @@ class Disk:
         return failures
 
     def _put_beside(self, path: str, files: Sequence[tuple[int, Put]], failures: list[BaseException | None]) -> None:
-        """Write all, then flush all, then name all, then make the names durable."""
-        steps: tuple[Callable[[Put, int], object], ...] = (Put.write, Put.sync, self._name_it)
+        """Write all, then flush and close all, then name all and look at them, then make the names durable.
+
+        Whatever befalls one of them, the others are put, and every file is closed.
+        """
+        steps: tuple[Callable[[Put, int], object], ...] = (Put.write, Put.finish, self._name_it, _settle)
         directory = self._tree.open_directory(path, make=True)
         try:
             for step in steps:
@@ -142,64 +166,66 @@ class Disk:
         file.commit()
         if file.replace:
             self._check_no_directory(file.target)
-            os.rename(file.part_name, file.name, src_dir_fd=directory, dst_dir_fd=directory)
-            return
+        file.placing = placing = self._placing(
+            (directory, file.part_name), (directory, file.name), file.target, len(file.data), file.replace
+        )
         try:
-            self._link(directory, file.part_name, directory, file.name, file.target)
-        finally:
+            placing.keep()
+            placing.take_name()
+        except DestinationExists:
             with suppress(FileNotFoundError):
                 os.unlink(file.part_name, dir_fd=directory)
+            raise
 
-    def place(self, part: str, target: str, replace: bool) -> None:
-        """Rename a part file to its target and make that durable."""
+    def place(self, part: str, target: str, size: int, replace: bool) -> list[Lack]:
+        """Place a part file and make that durable; return what it went without."""
+        placing = self.begin_placing(part, target, size, replace)
+        try:
+            with self._refusals.about(target):
+                placing.keep()
+                placing.take_name()
+            return self.settle(placing, target)
+        finally:
+            self.end_placing(placing)
+
+    def begin_placing(self, part: str, target: str, size: int, replace: bool) -> Placing:
+        """Open the directories of a part file and of its target, to be closed by ``end_placing``."""
         if replace:
             with self._refusals.about(target):
                 self._check_no_directory(target)
 
-        def from_part(source: int, part_name: bytes) -> None:
+        def from_part(source: int, part_name: bytes) -> Placing:
             self._check_regular(_status(source, part_name))
 
-            def to_target(directory: int, name: bytes) -> None:
-                if replace:
-                    os.rename(part_name, name, src_dir_fd=source, dst_dir_fd=directory)
-                else:
-                    self._link(source, part_name, directory, name, target)
-                # The part file may be a second name of what is in place already, which a rename leaves alone.
-                with suppress(FileNotFoundError):
-                    os.unlink(part_name, dir_fd=source)
-                sync_directory(directory)
+            def to_target(directory: int, name: bytes) -> Placing:
+                ends = [os.dup(source), os.dup(directory)]
+                return self._placing((ends[0], part_name), (ends[1], name), target, size, replace)
 
             with self._refusals.about(target):
-                if beside:
-                    to_target(source, encode(beside))
-                else:
-                    self._tree.at(target, to_target, make=True)
+                return to_target(source, encode(beside)) if beside else self._tree.at(target, to_target, make=True)
 
         # Nearly always in the same directory, which need not be looked for again.
         directory, name = posixpath.split(target)
         beside = name if name not in (".", "..") and directory == posixpath.dirname(part) else ""
         with self._refusals.about(part):
-            self._tree.at(part, from_part)
+            return self._tree.at(part, from_part)
 
-    def _link(self, source: int, part: bytes, directory: int, name: bytes, target: str) -> None:
-        try:
-            os.link(part, name, src_dir_fd=source, dst_dir_fd=directory, follow_symlinks=False)
-        except FileExistsError:
-            if not _same(source, part, directory, name):
-                self._check_no_directory(target)
-                raise self._refusals.exists(target) from None
-        except OSError as error:
-            if error.errno not in _NO_HARD_LINKS:
-                raise
-            self._claim(directory, name, target)
-            os.rename(part, name, src_dir_fd=source, dst_dir_fd=directory)
+    def settle(self, placing: Placing, target: str) -> list[Lack]:
+        """Give up what was kept until the target was found right, and make its name durable."""
+        with self._refusals.about(target):
+            placing.settle()
+            sync_directory(placing.directory)
+        return placing.without
 
-    def _claim(self, directory: int, name: bytes, target: str) -> None:
-        try:
-            os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _COMMON, 0o600, dir_fd=directory))
-        except FileExistsError:
-            self._check_no_directory(target)
-            raise self._refusals.exists(target) from None
+    def end_placing(self, placing: Placing) -> None:
+        """Close the directories of a placing that has ended, however."""
+        os.close(placing.source)
+        os.close(placing.directory)
+
+    def _placing(
+        self, part: tuple[int, bytes], target: tuple[int, bytes], path: str, size: int, replace: bool
+    ) -> Placing:
+        return Placing(*part, *target, path, size, replace, self._refusals, self._lacks)
 
     def _check_no_directory(self, target: str) -> None:
         looked = unless_missing(self.inspect, target)
@@ -244,7 +270,7 @@ def _names(directory: int, name: bytes) -> list[str]:
         os.close(descriptor)
 
 
-def _same(one_directory: int, one: bytes, other_directory: int, other: bytes) -> bool:
-    first = os.stat(one, dir_fd=one_directory, follow_symlinks=False)
-    second = os.stat(other, dir_fd=other_directory, follow_symlinks=False)
-    return os.path.samestat(first, second)
+def _settle(file: Put, directory: int) -> None:
+    assert file.placing is not None
+    file.placing.settle()
+    file.without += file.placing.without

@@ -4,11 +4,12 @@ Each file has one lane of its own.
 """
 
 from collections import deque
+from collections.abc import Sequence
 
 from twisted.internet.defer import Deferred, succeed
 
 from datamover.buffers import Buffers
-from datamover.protocols.base import Inspection, Octets
+from datamover.protocols.base import Inspection, Lack, Octets
 from datamover.protocols.local.reader import CHUNKS, Opened
 from datamover.protocols.local.refusals import Refusals
 from datamover.protocols.local.writer import Writer
@@ -101,13 +102,20 @@ class LocalSink:
         return offset
 
     async def finish(self, *, modified: float | None) -> int:
-        """Write what is held, cut what a longer predecessor left, set mode and time, fsync, close; return the size."""
+        """Write what is held, cut what a longer predecessor left, set mode and time, fsync, close; return the size.
+
+        Raises what closing the file tells.
+        """
         self._forget_writing()
         await self._still()
         with self._refusals.about(self._path):
             size = await self._lane.run(self._writer.finish, self._take(), self._mode, modified)
         self._finished = True
         return size
+
+    @property
+    def without(self) -> Sequence[Lack]:
+        return self._writer.without
 
     async def close(self) -> None:
         """Close the part file, when the calls under way have ended; what was only gathered is dropped."""

@@ -8,9 +8,10 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from datamover.batch import Batch
-from datamover.errors import Scope
+from datamover.errors import DataMoverError, Scope
 from datamover.finishing import to_its_end
-from datamover.protocols.base import Inspection, PlaceSettings
+from datamover.protocols.base import Inspection, Lack, PlaceSettings, Prove
+from datamover.protocols.lacks import Lacks
 from datamover.protocols.local.disk import Disk, unless_missing
 from datamover.protocols.local.files import LocalSink, LocalSource
 from datamover.protocols.local.put import Put
@@ -41,9 +42,11 @@ class LocalPlace:
         side: Scope,
         threads: Threads,
         opened: WeakSet[LocalSource | LocalSink],
+        lacks: Lacks,
     ) -> None:
+        self.lacks = lacks
         self._refusals = Refusals(settings.name, side)
-        self._disk = Disk(root, settings.directory_mode, self._refusals)
+        self._disk = Disk(root, settings.directory_mode, self._refusals, lacks)
         self._file_mode = settings.file_mode
         self._threads = threads
         self._puts: Batch[Put, None] = Batch(self._put, PUT_AT_ONCE, calls=PUTTING)
@@ -64,19 +67,37 @@ class LocalPlace:
         """Open a part file; its predecessor's bytes stay until they are overwritten or cut off at the end."""
         with self._refusals.about(part):
             # To its end: a part file that is made only after its transfer was given up would never be removed.
-            writer = await self._threads.finish(Writer.close, self._disk.open_part, part, offset)
+            writer = await self._threads.finish(Writer.close, self._disk.open_part, part, offset, self._file_mode)
         sink = LocalSink(self._threads.lane(), self._threads.lane(), writer, self._file_mode, part, self._refusals)
         self._opened.add(sink)
         return sink
 
-    async def place(self, part: str, target: str, *, replace: bool) -> None:
-        """Rename a part file to its target; a symbolic link there is replaced, unless it leads to a directory.
+    async def place(
+        self, part: str, target: str, *, size: int, replace: bool, prove: Prove | None = None
+    ) -> Sequence[Lack]:
+        """Place a part file; a symbolic link there is replaced, unless it leads to a directory.
 
-        Without ``replace`` the target is made as a hard link of the part file, which fails where there is anything.
-        A file system without hard links shows an empty target for an instant, and keeps it if the service dies then.
-        Called again after it ended half-way, it completes.
+        Without ``replace`` the target is made as a hard link of the part file, which fails where there is anything; a
+        disk without hard links is asked for a rename that does. Called again after it ended half-way, it completes.
         """
-        await self._call(target, self._disk.place, part, target, replace)
+        if prove is None:
+            return await self._call(target, self._disk.place, part, target, size, replace)
+        with self._refusals.about(target):
+            placing = await self._threads.finish(
+                self._disk.end_placing, self._disk.begin_placing, part, target, size, replace
+            )
+        try:
+            if not await self._call(target, placing.keep):
+                await prove(part)
+            await self._call(target, placing.take_name)
+            try:
+                await prove(target)
+            except DataMoverError:
+                await self._call(target, placing.undo)
+                raise
+            return await self._call(target, self._disk.settle, placing, target)
+        finally:
+            await self._call(target, self._disk.end_placing, placing)
 
     async def put(
         self,
@@ -87,10 +108,11 @@ class LocalPlace:
         modified: float | None,
         replace: bool,
         commit: Callable[[], None],
-    ) -> None:
+    ) -> Sequence[Lack]:
         """Write and place a small file, together with others that are put at the same time."""
-        file = Put(part, target, data, self._file_mode, modified, replace, commit)
+        file = Put(part, target, data, self._file_mode, modified, replace, commit, self.lacks)
         await to_its_end(Deferred.fromCoroutine(self._puts.add(file)))
+        return file.without
 
     async def remove(self, path: str) -> None:
         """Remove a file, or a symbolic link itself; a missing one is fine."""
@@ -100,8 +122,8 @@ class LocalPlace:
         """Return the names in a directory, sorted; those that are not UTF-8 with lone surrogates."""
         return await self._call(path, unless_missing, self._disk.names, path) or []
 
-    async def free(self) -> int:
-        """Return the bytes that the file system has left for the service's user."""
+    async def free(self) -> int | None:
+        """Return the bytes that the file system has left for the service's user, None where it does not tell."""
         return await self._call("", self._disk.free)
 
     async def look(self, path: str) -> Inspection:

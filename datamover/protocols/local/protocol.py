@@ -1,12 +1,14 @@
 """What the protocol "file" declares, and the threads that one destination has."""
 
 import posixpath
+import time
 from typing import Any, ClassVar
 from urllib.parse import unquote_to_bytes, urlsplit
 from weakref import WeakSet
 
 from datamover.errors import Scope
 from datamover.protocols.base import Ability, Options, PlaceProtocol, PlaceSettings
+from datamover.protocols.lacks import Lacks
 from datamover.protocols.local.beneath import decode
 from datamover.protocols.local.files import LocalSink, LocalSource
 from datamover.protocols.local.place import LocalPlace
@@ -22,18 +24,15 @@ class LocalPool:
     def __init__(self, root: str, settings: PlaceSettings, reactor: Any) -> None:
         self._threads = Threads(reactor, f"destination-{settings.name}", THREADS)
         self._opened: WeakSet[LocalSource | LocalSink] = WeakSet()
+        self.lacks = Lacks(time.monotonic)
         self._places = {
-            side: LocalPlace(root, settings, side, self._threads, self._opened)
+            side: LocalPlace(root, settings, side, self._threads, self._opened, self.lacks)
             for side in (Scope.SOURCE, Scope.DESTINATION)
         }
 
     def at(self, side: Scope) -> LocalPlace:
         """Return the place as seen from ``side``, SOURCE or DESTINATION."""
         return self._places[side]
-
-    @property
-    def lacks(self) -> frozenset[Ability]:
-        return frozenset()
 
     async def connect(self) -> None:
         """Make sure of the root directory, which is made where it is missing."""
@@ -51,7 +50,7 @@ class Local:
 
     name: ClassVar[str] = "file"
     schemes: ClassVar[tuple[str, ...]] = ("file",)
-    abilities: ClassVar[frozenset[Ability]] = frozenset(Ability)
+    abilities: ClassVar[frozenset[Ability]] = frozenset(Ability) - {Ability.WRITE_WIDE}
     options: ClassVar[type[Options]] = Options
 
     def check_url(self, url: str) -> None:

@@ -7,8 +7,11 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from datamover.protocols.base import Lack
+from datamover.protocols.lacks import Lacks
 from datamover.protocols.local.beneath import encode
-from datamover.protocols.local.descriptors import set_modified
+from datamover.protocols.local.descriptors import close, describe, flush
+from datamover.protocols.local.placing import Placing
 
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -26,6 +29,10 @@ class Put:
     replace: bool
     commit: Callable[[], None]
     """Called right before the file takes its name; where it raises, it does not."""
+    lacks: Lacks
+    without: list[Lack] = field(init=False, default_factory=list)
+    """What the file went without."""
+    placing: Placing | None = field(init=False, default=None)
     _descriptor: int = field(init=False, default=-1)
 
     @property
@@ -38,7 +45,7 @@ class Put:
 
     def write(self, directory: int) -> None:
         """Write the part file, with its mode and time."""
-        self._descriptor = os.open(self.part_name, _FLAGS, 0o600, dir_fd=directory)
+        self._descriptor = os.open(self.part_name, _FLAGS, self.lacks.first_mode(self.mode), dir_fd=directory)
         before = os.fstat(self._descriptor)
         if not stat.S_ISREG(before.st_mode):
             raise OSError(errno.ENXIO, "not a regular file")
@@ -48,15 +55,18 @@ class Put:
             offset, left = offset + written, left[written:]
         if before.st_size > offset:
             os.ftruncate(self._descriptor, offset)
-        os.fchmod(self._descriptor, self.mode)
-        if self.modified is not None:
-            set_modified(self._descriptor, self.modified)
+        self.without += describe(self._descriptor, self.mode, self.modified, self.lacks)
 
-    def sync(self, directory: int) -> None:
-        """Flush it."""
-        os.fsync(self._descriptor)
+    def finish(self, directory: int) -> None:
+        """Flush it and close it; raises what either tells, for a network file system may know only then."""
+        unflushed = flush(self._descriptor, self.lacks)
+        if unflushed is not None:
+            self.without.append(unflushed)
+        descriptor, self._descriptor = self._descriptor, -1
+        os.close(descriptor)
 
     def close(self) -> None:
+        """Let go of a file that was given up."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
-            os.close(descriptor)
+            close(descriptor)

@@ -84,5 +84,29 @@ class Refusals:
             f"{self.what(path)} holds {size} bytes and cannot be written on from byte {offset}", scope=self.side
         )
 
+    def not_again(self, path: str) -> DataMoverError:
+        return errors.SizeMismatch(
+            f"{self.what(path)} cannot be written on: the disk opens no file for that; it is written anew",
+            scope=self.side,
+        )
+
+    def vanished(self, path: str, where: str) -> DataMoverError:
+        return errors.ServerError(
+            f"{self.what(path)} is not there {where}, though the disk said that it is: look at the disk",
+            scope=self.side,
+        )
+
+    def not_renamed(self, path: str) -> DataMoverError:
+        return errors.ServerError(
+            f"{self.what(path)} was not replaced, though the disk said that it was: look at the disk", scope=self.side
+        )
+
+    def other_size(self, path: str, where: str, held: int, sent: int) -> DataMoverError:
+        return errors.SizeMismatch(
+            f"{self.what(path)} holds {held} bytes {where}, {sent} were written: the disk has not kept what it took; "
+            "look at its space and quota",
+            scope=self.side,
+        )
+
     def exists(self, path: str) -> DataMoverError:
         return errors.DestinationExists(f"{self.what(path)} exists and may not be replaced", scope=self.side)

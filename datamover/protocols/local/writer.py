@@ -5,8 +5,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from datamover.protocols.base import Octets
-from datamover.protocols.local.descriptors import close, set_modified
+from datamover.protocols.base import Lack, Octets
+from datamover.protocols.lacks import Lacks
+from datamover.protocols.local.descriptors import close, describe, flush
 from datamover.protocols.local.direct import BLOCK, Direct
 
 CACHED = 16 * 2**20
@@ -22,8 +23,11 @@ Pieces = Sequence[Octets | memoryview]
 class Writer:
     """Writes bytes that follow one another; after a call that failed every other fails with it."""
 
-    def __init__(self, descriptor: int, offset: int) -> None:
+    def __init__(self, descriptor: int, offset: int, lacks: Lacks) -> None:
         """Write to ``descriptor``, which is closed with the writer, from ``offset`` on."""
+        self.without: list[Lack] = []
+        """What the file went without, once it is finished."""
+        self._lacks = lacks
         self._descriptor = descriptor
         self._offset = offset
         self._cached = CACHED
@@ -51,25 +55,31 @@ class Writer:
                 self._direct.drain()
         return self._offset
 
-    def sync(self) -> None:
-        """Flush what was written; may be called while ``put`` runs in another thread."""
+    def sync(self) -> Lack | None:
+        """Flush what was written, if the disk can; may be called while ``put`` runs in another thread."""
         # The kernel forgets what it could not write: a second fsync would succeed, and lie.
         with self._once_failed_always():
-            os.fsync(self._descriptor)
+            return flush(self._descriptor, self._lacks)
 
     def finish(self, chunks: Sequence[Octets], mode: int, modified: float | None) -> int:
-        """Write these bytes, end the file there, set mode and time, flush, close; return the size."""
+        """Write these bytes, end the file there, set mode and time, flush, close; return the size.
+
+        Raises what closing tells: a network file system may say only then that it could not keep the bytes (close(2)).
+        """
         self.put(chunks)
         with self._once_failed_always():
             if self._direct is not None:
                 self._direct.end()
-            os.ftruncate(self._descriptor, self._offset)
-            os.fchmod(self._descriptor, mode)
-            if modified is not None:
-                set_modified(self._descriptor, modified)
-        self.sync()
-        size = os.fstat(self._descriptor).st_size
-        self.close()
+            if os.fstat(self._descriptor).st_size > self._offset:
+                os.ftruncate(self._descriptor, self._offset)
+            self.without += describe(self._descriptor, mode, modified, self._lacks)
+        unflushed = self.sync()
+        if unflushed is not None:
+            self.without.append(unflushed)
+        with self._once_failed_always():
+            size = os.fstat(self._descriptor).st_size
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
         return size
 
     def close(self) -> None:

@@ -1,0 +1,175 @@
+"""How a part file takes its target's name, and what is kept until the target was looked at: blocking steps.
+
+    keep        the old file, where it is to be replaced, has a second, hidden name
+    take_name   the part file takes the target's name, and the target is looked at under it
+    settle      the part file's own name and the old file are given up
+    undo        in its stead: what is wrong under the target's name is taken away, and the old file put back
+
+A crash between any two leaves the old file or the whole new one under the target's name.
+"""
+
+import errno
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from datamover.errors import DataMoverError
+from datamover.protocols.base import Ability, Lack
+from datamover.protocols.lacks import Lacks
+from datamover.protocols.local.refusals import Refusals
+from datamover.protocols.local.syscalls import Look, look, rename_exclusively
+
+OLD = b".old"
+"""What the old file's hidden name ends in, after the part file's."""
+
+
+@dataclass(slots=True, eq=False)
+class Placing:
+    """One file that is whole under its part file's name. Raises OSError, and errors of the family for what is wrong."""
+
+    source: int
+    """The part file's directory, open."""
+    part: bytes
+    directory: int
+    """The target's directory, open."""
+    name: bytes
+    target: str
+    """The target's path, for messages."""
+    size: int
+    replace: bool
+    refusals: Refusals
+    lacks: Lacks
+    without: list[Lack] = field(default_factory=list)
+    """What the file went without."""
+    _kept: bool = False
+    _linked: bool = False
+    _named: bool = False
+    _file: tuple[int, int] | None = None
+
+    def keep(self) -> bool:
+        """Give the old file a second name; tell whether nothing is lost if the part file is placed now.
+
+        Where the old file cannot be kept, the part file is looked at first.
+        """
+        if not self.replace:
+            return True
+        if look(self.directory, self.name) is None:
+            return True
+        self._kept = self._link(self.directory, self.name, self.directory, self._old)
+        if not self._kept:
+            self._check(look(self.source, self.part), "in its part file")
+        return self._kept
+
+    def take_name(self) -> None:
+        """Give the part file the target's name, and look at the target; undoes what is found wrong."""
+        part = look(self.source, self.part)
+        if part is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        if not part.regular:
+            raise OSError(errno.ENXIO, "not a regular file")
+        self._file = part.file
+        if self.replace:
+            os.rename(self.part, self.name, src_dir_fd=self.source, dst_dir_fd=self.directory)
+        elif not self._claim():
+            try:
+                rename_exclusively(self.source, self.part, self.directory, self.name)
+            except FileExistsError:
+                raise self.refusals.exists(self.target) from None
+        self._named = True
+        try:
+            self._look()
+        except DataMoverError:
+            self.undo()
+            raise
+
+    def settle(self) -> None:
+        """Give up the part file's own name, and the old file."""
+        if self._linked:
+            self._remove(self.source, self.part, "its part file")
+        if self._kept:
+            self._remove(self.directory, self._old, "the old file's second name")
+            self._kept = False
+
+    def undo(self) -> None:
+        """Take away what has the target's name, if that is the part file; put the old file back."""
+        if self._named and self._linked:
+            self._take_away()
+        elif self._named and look(self.source, self.part) is None:
+            if self._kept:
+                os.rename(self._old, self.name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
+                self._kept = False
+            else:
+                self._take_away()
+        self._named = False
+        if self._kept:
+            self._remove(self.directory, self._old, "the old file's second name")
+            self._kept = False
+
+    @property
+    def _old(self) -> bytes:
+        return self.part + OLD
+
+    def _claim(self) -> bool:
+        """Give the target's name to the part file as a second one; tell whether the disk lets that be."""
+        self._linked = self._link(self.source, self.part, self.directory, self.name, self._exists)
+        return self._linked
+
+    def _exists(self) -> None:
+        """Bear an existing target that is the part file: an earlier call was cut off."""
+        found = look(self.directory, self.name)
+        if found is None or found.file != self._file:
+            if found is not None and found.directory:
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            raise self.refusals.exists(self.target) from None
+
+    def _link(
+        self, source: int, old: bytes, directory: int, new: bytes, exists: Callable[[], None] = lambda: None
+    ) -> bool:
+        """Give a file a second name, and look whether it has it; False where the disk knows no second names."""
+        try:
+            os.link(old, new, src_dir_fd=source, dst_dir_fd=directory, follow_symlinks=False)
+        except FileExistsError:
+            exists()
+            return True
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            # Whatever the reason is: a rename will tell whether it is one against every name.
+            why = f"the disk gives no second name: {os.strerror(error.errno) if error.errno else error}"
+            self.lacks.learn(Ability.KEEP_OLD, why)
+            return False
+        if look(directory, new) is None:
+            self.lacks.learn(Ability.KEEP_OLD, "the disk says that it gave a second name, and there is none")
+            return False
+        self.lacks.saw(Ability.KEEP_OLD)
+        return True
+
+    def _look(self) -> None:
+        """Look at the target under its own name; raises ServerError and SizeMismatch."""
+        found = self._check(look(self.directory, self.name), "under its name")
+        left = None if self._linked else look(self.source, self.part)
+        if left is not None and left.file != found.file:
+            raise self.refusals.not_renamed(self.target)
+        # A second name of what had the target's name already: a rename leaves both alone (rename(2)).
+        self._linked = self._linked or left is not None
+
+    def _check(self, found: Look | None, where: str) -> Look:
+        if found is None:
+            raise self.refusals.vanished(self.target, where)
+        if not found.regular or found.size != self.size:
+            raise self.refusals.other_size(self.target, where, found.size, self.size)
+        return found
+
+    def _take_away(self) -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(self.name, dir_fd=self.directory)
+
+    def _remove(self, directory: int, name: bytes, what: str) -> None:
+        try:
+            os.unlink(name, dir_fd=directory)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            why = f"{what} stays, as {name.decode('utf-8', 'replace')!r}: {error.strerror}"
+            self.without.append(self.lacks.learn(Ability.REMOVE, why))

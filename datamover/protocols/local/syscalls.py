@@ -1,0 +1,95 @@
+"""System calls that Python's ``os`` lacks: a look that no cache answers, an exclusive rename, a file system's kind.
+
+Each does the next best where the C library has no such call. Raises OSError as the calls of ``os`` do.
+"""
+
+import ctypes
+import errno
+import os
+import stat
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_STATX = getattr(_LIBC, "statx", None)
+_RENAMEAT2 = getattr(_LIBC, "renameat2", None)
+_FSTATFS = getattr(_LIBC, "fstatfs", None)
+
+_NO_FOLLOW, _FORCE_SYNC = 0x100, 0x2000
+_BASIC = 0x7FF
+_SIZE = 256
+"""Bytes of the kernel's struct statx."""
+_FIELDS = struct.Struct("28xHxxQQ64xqI4x8xII")
+"""Of struct statx: mode, inode, size, time of modification in seconds and nanoseconds, major and minor device."""
+_NO_REPLACE = 1
+_UNKNOWN = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What stands under a name, which was not followed if it is a link."""
+
+    mode: int
+    size: int
+    modified: float
+    """POSIX seconds."""
+    file: tuple[int, int]
+    """Device and inode: two names with the same are one file."""
+
+    @property
+    def regular(self) -> bool:
+        return stat.S_ISREG(self.mode)
+
+    @property
+    def directory(self) -> bool:
+        return stat.S_ISDIR(self.mode)
+
+
+def look(directory: int, name: bytes) -> Look | None:
+    """Look at a name, None where there is nothing; a network file system is made to ask its server (statx(2))."""
+    try:
+        return _statx(_STATX, directory, name) if _STATX is not None else _stat(directory, name)
+    except FileNotFoundError:
+        return None
+
+
+def _statx(call: Callable[..., int], directory: int, name: bytes) -> Look:
+    buffer = ctypes.create_string_buffer(_SIZE)
+    if call(directory, name, _NO_FOLLOW | _FORCE_SYNC, _BASIC, buffer):
+        code = ctypes.get_errno()
+        if code == errno.ENOSYS:
+            return _stat(directory, name)
+        raise OSError(code, os.strerror(code))
+    mode, inode, size, seconds, nanoseconds, major, minor = _FIELDS.unpack_from(buffer)
+    return Look(mode, size, seconds + nanoseconds / 1e9, (os.makedev(major, minor), inode))
+
+
+def _stat(directory: int, name: bytes) -> Look:
+    status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    return Look(status.st_mode, status.st_size, status.st_mtime, (status.st_dev, status.st_ino))
+
+
+def rename_exclusively(source: int, old: bytes, directory: int, new: bytes) -> None:
+    """Rename where nothing has the new name; raises FileExistsError (renameat2(2)).
+
+    Where the file system knows no such rename, it is looked whether the name is free right before an ordinary one.
+    """
+    if _RENAMEAT2 is not None:
+        if not _RENAMEAT2(source, old, directory, new, _NO_REPLACE):
+            return
+        code = ctypes.get_errno()
+        if code not in _UNKNOWN:
+            raise OSError(code, os.strerror(code))
+    if look(directory, new) is not None:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+    os.rename(old, new, src_dir_fd=source, dst_dir_fd=directory)
+
+
+def file_system(descriptor: int) -> int | None:
+    """Return the number that statfs(2) has for an open file's kind of file system, None where it is not told."""
+    buffer = ctypes.create_string_buffer(_SIZE)
+    if _FSTATFS is None or _FSTATFS(descriptor, buffer):
+        return None
+    kind: int = ctypes.c_long.from_buffer(buffer).value
+    return kind & 0xFFFFFFFF
