@@ -5,6 +5,7 @@ Each line is an object, and is answered by one on the standard output; the end o
 
 import asyncio
 import json
+import logging
 import os
 import sys
 from pathlib import Path
@@ -142,7 +143,7 @@ async def serve(directory: Path, port: int, version: str) -> None:
         lambda: Login(process),
         "127.0.0.1",
         port,
-        server_host_keys=[str(directory / "host_ed25519")],
+        server_host_keys=[asyncssh.read_private_key(directory / "host_ed25519")],
         server_version=version,
         encoding=None,
         line_editor=False,
@@ -159,5 +160,6 @@ async def serve(directory: Path, port: int, version: str) -> None:
 
 
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING)
     os.umask(0o022)
     asyncio.run(serve(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))
