@@ -22,8 +22,9 @@ async def list_destinations(context: Context, caller: Caller) -> Any:
 
 @TABLE.method("destinations.describe", "struct string")
 async def describe(context: Context, caller: Caller, name: Any) -> Any:
-    """Tell of a destination: destinations.describe(name) -> {name, description, protocol, abilities, max_active, …}.
+    """Tell of a destination: destinations.describe(name) -> {name, description, protocol, abilities, lacks, …}.
 
+    lacks is what it was found not to do, [{ability, message}…].
     active and queued are the transfers running and waiting; held is why an administrator holds it, breaker why and
     until when nothing is tried there, {failures, until, error}. They are left out while the database is away.
     """
@@ -33,10 +34,10 @@ async def describe(context: Context, caller: Caller, name: Any) -> Any:
 
 @TABLE.method("destinations.test", "struct string", abandoned=True)
 async def test(context: Context, caller: Caller, name: Any) -> Any:
-    """Try a destination as a transfer would use it: destinations.test(name) -> {ok, steps}.
+    """Try a destination as a transfer would use it: destinations.test(name) -> {ok, steps, lacks}.
 
     steps: [{step, ok, seconds, error?}…], of connect, authenticate, write, read, replace and delete. What was written
-    for it is removed.
+    for it is removed. lacks is what describe then tells.
     """
     _allowed(context, caller, name)
     return await context.registry.test(name)

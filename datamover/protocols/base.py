@@ -89,7 +89,12 @@ class Inspection:
     digests: Mapping[str, str] = field(default_factory=dict)
     """What the side publishes of the content: algorithm ("sha256" …) -> lower-case hex."""
     directory: bool = False
+    lacks: tuple["Lack", ...] = ()
+    """What the side could not tell of it, and a copy goes without."""
 
+
+OLD = ".old"
+"""What the hidden name ends in that ``Place.place`` keeps an old file under, after the part file's."""
 
 Octets = bytes | bytearray
 """Bytes of a file on their way; whoever hands them over does not change them any more."""

@@ -106,6 +106,8 @@ class Mount:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
+                # What ends the tests, and all that they have started, leaves it the time to unmount.
+                start_new_session=True,
             )
         answer = self._read_line()
         if answer != b"ready\n":
