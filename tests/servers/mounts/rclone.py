@@ -22,8 +22,8 @@ _WITH_US = ("setpriv", "--pdeathsig", "TERM")
 def rclone_mounted(back: Path, directory: Path, mode: str) -> Iterator[Path]:
     """Have rclone mount ``back`` below ``directory``, with one of its ``MODES``.
 
-    What its cache holds comes to ``back`` a second after it was closed. By 0, at once, it loses files that are renamed
-    meanwhile.
+    It believes in a directory as it first saw it. What its cache holds comes to ``back`` a second after it was closed;
+    where that is to be at once, it loses files that are renamed meanwhile.
     """
     require()
     at = directory / "rclone"
@@ -32,8 +32,6 @@ def rclone_mounted(back: Path, directory: Path, mode: str) -> Iterator[Path]:
     command = [
         *_WITH_US,
         *(CURRENT, "mount", str(back), str(at), "--vfs-cache-mode", mode, "--vfs-write-back", "1s"),
-        # What changes behind its back is to be seen soon (by 0 it would look all the time).
-        *("--dir-cache-time", "50ms", "--attr-timeout", "0", "--poll-interval", "0"),
         # Errors are told, and not tried again for minutes.
         *("--retries", "1", "--low-level-retries", "1"),
     ]
