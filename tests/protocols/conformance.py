@@ -19,7 +19,7 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 
 from datamover import errors
 from datamover.errors import Scope
-from datamover.protocols.base import Place, PlaceSettings, Pool, Source
+from datamover.protocols.base import Ability, Place, PlaceSettings, Pool, Source
 
 MIB = 2**20
 PART = ".datamover-1-0a1b.part"
@@ -40,6 +40,8 @@ class Premises:
     """Where the files of its root lie on this machine."""
     bound: Callable[[], AbstractContextManager[object]]
     """While it is entered, the protocol is bound by permissions as somebody who owns nothing below the root."""
+    without: frozenset[Ability] = frozenset()
+    """What this place does not do though its protocol can, and a file arrives without."""
 
     @property
     def reading(self) -> Place:
@@ -48,6 +50,19 @@ class Premises:
     @property
     def writing(self) -> Place:
         return self.pool.at(Scope.DESTINATION)
+
+    def check(self, name: str, *, modified: float | None = None) -> None:
+        """Check a file's mode and time, as far as the place keeps them."""
+        status = (self.root / name).stat()
+        if Ability.SET_MODE not in self.without:
+            assert stat.S_IMODE(status.st_mode) == FILE_MODE
+        if modified is not None and Ability.SET_MODIFIED not in self.without:
+            assert status.st_mtime == modified
+
+    def check_directory(self, name: str) -> None:
+        """Check a directory's mode, as far as the place keeps it."""
+        if Ability.SET_MODE not in self.without:
+            assert stat.S_IMODE((self.root / name).stat().st_mode) == DIRECTORY_MODE
 
 
 def settings(url: str) -> PlaceSettings:
@@ -147,7 +162,7 @@ class Conformance:
         assert (first.name, first.size, first.modified, first.directory) == ("file.bin", 3, 1_000_000_000, False)
         assert first.identity
         assert first == await premises.reading.inspect("file.bin")
-        os.utime(path, (1_000_000_001, 1_000_000_001))
+        os.utime(path, (1_000_000_002, 1_000_000_002))
         assert (await premises.reading.origin("file.bin").inspect()).identity != first.identity
 
     @pytest_twisted.ensureDeferred
@@ -228,8 +243,7 @@ class Conformance:
         )
         for name, data in files.items():
             assert (premises.root / name).read_bytes() == data
-            assert (premises.root / name).stat().st_mtime == 1_700_000_000
-            assert stat.S_IMODE((premises.root / name).stat().st_mode) == FILE_MODE
+            premises.check(name, modified=1_700_000_000.0)
         assert sorted(seen) == sorted(files)
         assert not list(premises.root.rglob(".datamover-*"))
 
@@ -350,11 +364,32 @@ class Conformance:
         """Missing directories are made, for the part and for the target, and modes are those configured."""
         assert await fill(premises.writing, f"x/y/{PART}", b"data", modified=1_234_567_890.0) == 4
         await give_name(premises.writing, f"x/y/{PART}", "x/new/er/file.bin", replace=False)
-        status = (premises.root / "x/new/er/file.bin").stat()
-        assert stat.S_IMODE(status.st_mode) == FILE_MODE
-        assert status.st_mtime == 1_234_567_890
+        premises.check("x/new/er/file.bin", modified=1_234_567_890.0)
         for directory in ("x", "x/y", "x/new", "x/new/er"):
-            assert stat.S_IMODE((premises.root / directory).stat().st_mode) == DIRECTORY_MODE
+            premises.check_directory(directory)
+
+    @pytest_twisted.ensureDeferred
+    async def test_what_a_file_goes_without(self, premises: Premises) -> None:
+        """What a place does not do is told of each file that went without it, and of the place."""
+        sink = await premises.writing.write(PART)
+        try:
+            await sink.write(b"data")
+            assert await sink.finish(modified=1_234_567_890.0) == 4
+        finally:
+            await sink.close()
+        placed = await premises.writing.place(PART, "large", size=4, replace=False)
+        put = await premises.writing.put(
+            PART, "small", b"data", modified=1_234_567_890.0, replace=True, commit=lambda: None
+        )
+        for name, lacks in (("large", [*sink.without, *placed]), ("small", put)):
+            expected = premises.without & {Ability.SET_MODE, Ability.SET_MODIFIED, Ability.FLUSH}
+            if stat.S_IMODE((premises.root / name).stat().st_mode) == FILE_MODE:
+                # Where modes cannot be set, files may still be made with theirs.
+                expected -= {Ability.SET_MODE}
+            assert {lack.ability for lack in lacks if lack.ability is not Ability.KEEP_OLD} == expected
+        told = {lack.ability: lack.sentence for lack in premises.pool.lacks}
+        assert set(told) == premises.without
+        assert all(": " in sentence for sentence in told.values())
 
     @pytest_twisted.ensureDeferred
     async def test_names(self, premises: Premises) -> None:
