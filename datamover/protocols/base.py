@@ -89,6 +89,8 @@ class Inspection:
     digests: Mapping[str, str] = field(default_factory=dict)
     """What the side publishes of the content: algorithm ("sha256" …) -> lower-case hex."""
     directory: bool = False
+    lacks: tuple["Lack", ...] = ()
+    """What the side could not tell of it, and a copy goes without."""
 
 
 Octets = bytes | bytearray

@@ -30,7 +30,7 @@ POINTS = {
     **STORY,
     "asked": ("datamover.jobs.store", "JobStore.submit", "after"),
     "claiming": ("datamover.jobs.queue", "whole", "before"),
-    "old file set aside": ("datamover.protocols.sftp.naming", "_set_aside", "after"),
+    "old file set aside": ("datamover.protocols.sftp.aside", "set_aside", "after"),
 }
 NEVER = 3600.0
 """Seconds between two writes of progress."""

@@ -100,7 +100,8 @@ def test_destination(tmp_path: Path) -> None:
         "name": "archive",
         "description": "Old files",
         "protocol": "file",
-        "abilities": ["list", "read", "replace", "replace-atomically", "resume", "write"],
+        "abilities": sorted(ability.value for ability in LOCAL.abilities),
+        "lacks": [],
         "max_active": 3,
     }
 

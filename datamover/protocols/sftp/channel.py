@@ -33,6 +33,8 @@ FAR = 0.005
 """Seconds there and back from which on a server's window (2 MiB for OpenSSH) bounds the speed."""
 
 _CHANNEL_DATA = 94
+_FIRST = 200
+"""Bytes of what comes first that are kept until SFTP has begun, to be shown if it does not."""
 _EXPECTED = {
     messages.INIT: messages.ANSWER_VERSION,
     messages.OPEN: messages.HANDLE,
@@ -81,11 +83,19 @@ class SftpChannel(SSHChannel):
         self._timer: Any = None
         self._heard = 0.0
         self._packets = 0
+        self._first = b""
+        """What came before SFTP began, or while it did."""
 
     @property
     def distance(self) -> float:
         """Seconds there and back, as the quickest answer took; 0 before the first."""
         return 0.0 if math.isinf(self._quickest) else self._quickest
+
+    @property
+    def software(self) -> bytes:
+        """What the server calls its SSH software (RFC 4253, section 4.2)."""
+        told: bytes = getattr(self.conn.transport, "otherVersionString", b"")  # type: ignore[union-attr]
+        return told.removeprefix(b"SSH-2.0-").removeprefix(b"SSH-1.99-")
 
     @property
     def far(self) -> bool:
@@ -162,11 +172,21 @@ class SftpChannel(SSHChannel):
     def dataReceived(self, data: memoryview) -> None:
         """Put bytes where they belong; ``data`` is not kept."""
         self._mark()
+        if not self.opened.called:
+            self._first += bytes(data[: _FIRST - len(self._first)])
         try:
             while data and self.failure is None:
                 data = self._answers.take(data)
         except Malformed as error:
-            self.fail(errors.ServerError(f"the server's SFTP is not understood: {error}"))
+            self.fail(errors.ServerError(self._not_understood(error)))
+
+    def _not_understood(self, error: Malformed) -> str:
+        if self.opened.called or not self._first:
+            return f"the server's SFTP is not understood: {error}"
+        return (
+            f"the server writes text before SFTP begins: {words(self._first).strip()!r}; have the account's start-up "
+            "files (.bashrc, .profile and the like) write nothing where there is no terminal"
+        )
 
     def _room(self, key: int, size: int) -> memoryview | None:
         """Return where data belongs, None where nobody wants it any more."""

@@ -7,7 +7,7 @@ Near by a few are enough.
 
 from collections.abc import Callable
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 
 from datamover.errors import DataMoverError
 from datamover.protocols.sftp import messages
@@ -36,11 +36,9 @@ class Lane:
         """Bytes sent, or waiting to be, and not yet answered."""
 
     async def close(self) -> None:
-        """Close the handle and give the channel back; what goes wrong then takes nothing from what was done."""
+        """Close the handle and give the channel back; raises what the server says: that it could not keep the file."""
         try:
             await self.session.close(self.handle)
-        except (Status, DataMoverError):
-            pass
         finally:
             self.lease.give_back()
 
@@ -48,12 +46,16 @@ class Lane:
 class Lanes:
     """The handles of one part file; the first is there from the beginning to the end. ``opened`` is told of others."""
 
-    def __init__(self, first: Lane, real: bytes, opened: Callable[[], None]) -> None:
+    def __init__(self, first: Lane, real: bytes, opened: Callable[[], None], *, wide: bool) -> None:
+        """Prepare; unless ``wide`` there is only the first: not every server bears a file that several write to."""
         self._lanes = [first]
+        self._wide = wide
         self._real = real
         self._opened = opened
         self._opening: list[Deferred[None]] = []
         self._widest = LANES
+        self.were_several = False
+        """Whether more than one handle was ever open."""
         self._aside: Lane | None = None
 
     def __len__(self) -> int:
@@ -72,6 +74,8 @@ class Lanes:
 
         Without waiting for any, and without harm if they cannot be opened.
         """
+        if not self._wide:
+            return
         near = NEAR if sent >= NEAR_FROM else 1
         widest = min(self._widest, most, LANES if self.first.session.channel.far else near)
         while waiting > 0 and len(self) < widest:
@@ -92,7 +96,7 @@ class Lanes:
         A server answers a channel's requests one after the other: what is written behind a flush waits for it.
         """
         if self._aside is None:
-            self._aside = await self._open() or self.first
+            self._aside = (await self._open() if self._wide else None) or self.first
         return self._aside
 
     async def _one_more(self) -> None:
@@ -101,6 +105,7 @@ class Lanes:
             self._widest = len(self._lanes)
         else:
             self._lanes.append(lane)
+            self.were_several = True
             self._opened()
 
     async def _open(self) -> Lane | None:
@@ -120,9 +125,11 @@ class Lanes:
         return Lane(lease, session, handle)
 
     async def close(self) -> None:
-        """Close every handle; completes when the server has answered, or cannot."""
+        """Close every handle; completes when the server has answered, or cannot. Raises what it says to any of them."""
         for opening in tuple(self._opening):
             opening.cancel()
         lanes = [*self._lanes, *([self._aside] if self._aside not in (None, self.first) else ())]
-        for closing in [Deferred.fromCoroutine(lane.close()) for lane in lanes if lane is not None]:
-            await closing
+        closing = [Deferred.fromCoroutine(lane.close()) for lane in lanes if lane is not None]
+        for closed, answer in await DeferredList(closing, consumeErrors=True):
+            if not closed:
+                raise answer.value

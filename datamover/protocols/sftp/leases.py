@@ -104,8 +104,10 @@ class Leases:
         self._users = 0
         self._idle: Any = None
         self._stopped = False
-        self.extensions: frozenset[bytes] = frozenset()
-        """What the server can do beyond SFTP 3; nothing before a channel was opened."""
+        self.extensions: frozenset[bytes] | None = None
+        """What the server can do beyond SFTP 3; None before a channel was opened."""
+        self.openssh = False
+        """Whether it is OpenSSH's own SFTP server."""
 
     def stop(self) -> None:
         """Watch no more for idleness: the connection ends."""
@@ -216,6 +218,7 @@ class Leases:
             session.users += 1
             self._sessions.append(session)
             self.extensions = frozenset(session.extensions)
+            self.openssh = session.openssh
             return session
         finally:
             self._opening -= 1

@@ -80,9 +80,14 @@ class Link:
         return self._ended or self._transport is None or self._transport.transport is None
 
     @property
-    def extensions(self) -> frozenset[bytes]:
-        """What the server can do beyond SFTP 3, as far as it has been asked."""
+    def extensions(self) -> frozenset[bytes] | None:
+        """What the server can do beyond SFTP 3; None before it has been asked."""
         return self._leases.extensions
+
+    @property
+    def openssh(self) -> bool:
+        """Whether it is OpenSSH's own SFTP server, once that was asked."""
+        return self._leases.openssh
 
     # Its beginning and its end -------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ import stat
 import struct
 from dataclasses import dataclass
 
+from datamover.protocols.base import Ability, Inspection, Lack
 from datamover.protocols.sftp.wire import Reader, number, string, words
 
 VERSION = 3
@@ -16,19 +17,25 @@ SETSTAT, REMOVE, MKDIR, RMDIR, REALPATH, STAT, RENAME, EXTENDED = 9, 13, 14, 15,
 ANSWER_VERSION, STATUS, HANDLE, DATA, NAME, ATTRS, EXTENDED_REPLY = 2, 101, 102, 103, 104, 105, 201
 
 # Flags of OPEN
-FOR_READING, FOR_WRITING, CREATE, EXCLUSIVELY = 0x1, 0x2, 0x8, 0x20
+FOR_READING, FOR_WRITING, CREATE, EMPTIED, EXCLUSIVELY = 0x1, 0x2, 0x8, 0x10, 0x20
 
 # Status codes
 OK, EOF, NO_SUCH_FILE, PERMISSION_DENIED, FAILURE, BAD_MESSAGE = 0, 1, 2, 3, 4, 5
 UNSUPPORTED, WRITE_PROTECT, ALREADY_EXISTS, NO_SPACE, QUOTA = 8, 12, 11, 14, 15
+
+FULL = (NO_SPACE, QUOTA)
+"""What tells that there is no room, whatever was asked for."""
 
 POSIX_RENAME = b"posix-rename@openssh.com"
 HARD_LINK = b"hardlink@openssh.com"
 FSYNC = b"fsync@openssh.com"
 LIMITS = b"limits@openssh.com"
 STATVFS = b"statvfs@openssh.com"
+FSTATVFS = b"fstatvfs@openssh.com"
 
 _SIZE, _OWNER, _PERMISSIONS, _TIMES = 0x1, 0x2, 0x4, 0x8
+_AMBIGUOUS = 2**31
+_TIME_UNTOLD = Lack(Ability.SET_MODIFIED, "the source's is before 1970 or after 2037, and SFTP does not say which")
 _U64 = struct.Struct(">Q")
 
 
@@ -36,7 +43,7 @@ class Status(Exception):
     """A request was refused: the code and the server's own words."""
 
     def __init__(self, code: int, words: str) -> None:
-        super().__init__(f"{words or 'no words'} (status {code})")
+        super().__init__(f"{words or 'without a word'} (status {code})")
         self.code = code
         self.words = words
 
@@ -48,7 +55,7 @@ class Attributes:
     size: int | None = None
     mode: int | None = None
     modified: int | None = None
-    """POSIX seconds, 32 bits."""
+    """POSIX seconds, 32 bits of them."""
 
     @property
     def directory(self) -> bool:
@@ -69,6 +76,20 @@ class Attributes:
         if not self.regular or self.modified is None or self.size is None:
             return None
         return f"{self.modified}-{self.size}"
+
+    def inspection(self, name: str, *, size_is_told: bool = True) -> Inspection:
+        """Return what the side tells of a file called ``name``.
+
+        A time from 2038 on may as well be one before 1970: servers put 64 bits into 32. It is neither, then.
+        """
+        certain = self.modified is None or self.modified < _AMBIGUOUS
+        return Inspection(
+            name,
+            self.size if size_is_told else None,
+            self.identity if size_is_told else None,
+            self.modified if certain else None,
+            lacks=() if certain else (_TIME_UNTOLD,),
+        )
 
     def packed(self) -> bytes:
         flags, values = 0, b""

@@ -1,29 +1,32 @@
 """The names below a root on a file server, for the engine."""
 
 import posixpath
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, gatherResults
 
-from datamover.errors import DestinationExists, Scope
+from datamover.errors import DataMoverError, DestinationExists, Scope
 from datamover.finishing import to_its_end
-from datamover.protocols.base import Inspection, PlaceSettings
-from datamover.protocols.sftp import messages, naming
+from datamover.protocols.base import Inspection, Lack, PlaceSettings, Prove
+from datamover.protocols.lacks import Lacks
+from datamover.protocols.sftp import aside, messages
 from datamover.protocols.sftp.lanes import Lane
 from datamover.protocols.sftp.link import Link
 from datamover.protocols.sftp.messages import Attributes, Status, decode, encode
+from datamover.protocols.sftp.metadata import Metadata
+from datamover.protocols.sftp.orders import Orders
+from datamover.protocols.sftp.parts import Parts
+from datamover.protocols.sftp.placing import Placing
+from datamover.protocols.sftp.put import write_whole
 from datamover.protocols.sftp.refusals import Refusals
 from datamover.protocols.sftp.session import Session
-from datamover.protocols.sftp.sink import SftpSink, raise_refused, whole_seconds
+from datamover.protocols.sftp.sink import Order, SftpSink
 from datamover.protocols.sftp.source import SftpSource
 from datamover.protocols.sftp.tree import Tree
 
 T = TypeVar("T")
-
-_PRIVATE = Attributes(mode=0o600)
-_ANEW = messages.FOR_WRITING | messages.CREATE | messages.EXCLUSIVELY
-"""Of a file that is not there, as a part file mostly is not: one request tells, and makes it."""
 
 
 class SftpPlace:
@@ -40,9 +43,14 @@ class SftpPlace:
         side: Scope,
         link: Callable[[], Awaitable[Link]],
         reactor: Any,
+        lacks: Lacks,
+        orders: Orders,
     ) -> None:
+        self.lacks = lacks
         self._refusals = Refusals(settings.name, user, side)
-        self._tree = Tree(reactor, root, settings.directory_mode, self._refusals)
+        self._tree = Tree(reactor, root, settings.directory_mode, self._refusals, lacks)
+        self._parts = Parts(self._tree, settings.file_mode, self._refusals, lacks)
+        self._orders = orders
         self._file_mode = settings.file_mode
         self._link = link
 
@@ -70,33 +78,52 @@ class SftpPlace:
         with self._refusals.about(part):
             lease = (await self._link()).lease()
             session = await lease.__aenter__()
-            lease.prepare()
-            handle = None
+            order = self._orders.first(session, part)
+            if order is Order.WIDE:
+                lease.prepare()
             try:
-                real, handle = await _unless_stale(
-                    lease.link, lambda: self._open_part(lease.link, session, part, offset)
-                )
-                if offset:
-                    self._check_long_enough(await session.look(handle), part, offset)
+                opened = await _unless_stale(lease.link, lambda: self._parts.open(lease.link, session, part, offset))
             except BaseException:
-                if handle is not None:
-                    session.close_later(handle)
                 lease.give_back()
                 raise
-            return SftpSink(Lane(lease, session, handle), real, offset, self._file_mode, part, self._refusals)
+            return SftpSink(
+                Lane(lease, session, opened.handle),
+                opened.real,
+                offset,
+                mode=self._file_mode,
+                order=order,
+                longer=opened.found is not None,
+                path=part,
+                refusals=self._refusals,
+                lacks=self.lacks,
+                failed=partial(self._orders.failed, part, order),
+            )
 
-    async def place(self, part: str, target: str, *, replace: bool) -> None:
-        """Rename a part file to its target; a symbolic link there is replaced, unless it leads to a directory.
+    async def place(
+        self, part: str, target: str, *, size: int, replace: bool, prove: Prove | None = None
+    ) -> Sequence[Lack]:
+        """Place a part file; a symbolic link there is replaced, unless it leads to a directory.
 
         Without ``replace`` the target is made as a hard link of the part file, which fails where there is anything;
         a server without hard links is asked for a rename, which it must refuse then (version 3, section 6.5).
-        On a server without posix-rename@openssh.com nothing has the name for an instant (``naming``); what is left
+        On a server without posix-rename@openssh.com nothing has the name for an instant (``aside``); what is left
         aside when that breaks off is put back by the next call, or by ``remove`` of the part file.
         """
         with self._refusals.about(target):
             link = await self._link()
             async with link.lease() as session:
-                await _unless_stale(link, lambda: self._place(link, session, part, target, replace))
+                placing = await _unless_stale(link, lambda: self._begin(link, session, part, target, size, replace))
+                if not await placing.keep() and prove is not None:
+                    await prove(part)
+                await placing.take_name()
+                if prove is not None:
+                    try:
+                        await prove(target)
+                    except DataMoverError as error:
+                        raise await placing.undone(error) from None
+                await placing.settle()
+                await session.sync_directory(posixpath.dirname(placing.name))
+                return placing.without
 
     async def put(
         self,
@@ -107,17 +134,29 @@ class SftpPlace:
         modified: float | None,
         replace: bool,
         commit: Callable[[], None],
-    ) -> None:
+    ) -> Sequence[Lack]:
         """Write and place a small file: what needs no answer to go on is asked for together."""
         with self._refusals.about(target):
             link = await self._link()
             async with link.lease() as session:
+                metadata = Metadata(self._file_mode, modified, self.lacks)
                 putting = Deferred.fromCoroutine(
-                    _unless_stale(link, lambda: self._put(link, session, part, target, data, modified))
+                    _unless_stale(link, lambda: write_whole(self._parts, link, session, part, data, metadata))
                 )
-                names = await to_its_end(putting)
+                real, without = await to_its_end(putting)
                 commit()
-                await self._name_it(link, session, names, target, replace)
+                name = posixpath.join(posixpath.dirname(real), encode(posixpath.basename(target)))
+                placing = self._placing(session, real, name, target, len(data), replace, metadata)
+                try:
+                    await placing.keep()
+                    await placing.take_name()
+                except DestinationExists:
+                    await _unless_refused(session.remove(real))
+                    raise
+                settling = Deferred.fromCoroutine(placing.settle())
+                syncing = Deferred.fromCoroutine(link.synced(session, posixpath.dirname(name)))
+                await gatherResults([settling, syncing], consumeErrors=True)
+                return [*without, *metadata.without, *placing.without]
 
     async def remove(self, path: str) -> None:
         """Remove a file, or a symbolic link itself; a missing one is fine.
@@ -130,16 +169,17 @@ class SftpPlace:
                 real = None
                 try:
                     real = await self._tree.name(link, session, path)
-                    if real.endswith(naming.ASIDE):
-                        await naming.put_back(session, real)
+                    if real.endswith(aside.ASIDE):
+                        await aside.put_back(session, real)
                         return
                     if not session.can(messages.POSIX_RENAME):
-                        await naming.put_back(session, real + naming.ASIDE)
+                        await aside.put_back(session, real + aside.ASIDE)
                     await session.remove(real)
                 except Status as refusal:
-                    if refusal.code == messages.NO_SUCH_FILE:
+                    found = None if real is None else await session.find(real)
+                    nothing = real is not None and found is None and refusal.code != messages.PERMISSION_DENIED
+                    if refusal.code == messages.NO_SUCH_FILE or nothing:
                         return
-                    found = None if real is None else await session.link_stat(real)
                     if found is not None and found.directory:
                         raise self._refusals.unusable(
                             path, "is a directory where a file is needed; name a file"
@@ -181,7 +221,7 @@ class SftpPlace:
                 # Looked at first: to open a device can already do something to it.
                 there = self._check_regular(path, found)
                 handle = await session.open_file(real, messages.FOR_READING)
-                source = SftpSource(lease, session, handle, path, self._refusals)
+                source = SftpSource(lease, session, handle, real, path, self._refusals)
             except BaseException:
                 if handle is not None:
                     session.close_later(handle)
@@ -189,11 +229,12 @@ class SftpPlace:
                 raise
             try:
                 with session.together():
-                    looking = session.look(handle)
+                    looking = session.look(handle, real)
                     source.begin(there, offset, identity)
                 found = self._check_regular(path, await looking)
                 if found != there:
                     source.begin(found, offset, identity)
+                await source.learn_size()
             except BaseException:
                 await source.close()
                 raise
@@ -208,97 +249,55 @@ class SftpPlace:
         name = posixpath.basename(path.rstrip("/"))
         if not found.regular:
             return Inspection(name, modified=found.modified, directory=found.directory)
-        return Inspection(name, found.size, found.identity, found.modified)
+        return found.inspection(name)
 
-    async def _place(self, link: Link, session: Session, part: str, target: str, replace: bool) -> None:
+    async def _begin(self, link: Link, session: Session, part: str, target: str, size: int, replace: bool) -> Placing:
         new = await self._tree.name(link, session, target, make=True)
-        there = await session.stat(new)
-        if there is not None and there.directory:
-            raise self._refusals.unusable(target, "is a directory where a file is needed; name a file")
         with self._refusals.about(part):
             old = await self._tree.name(link, session, part)
-            self._check_regular(part, await session.link_stat(old))
-        if replace:
-            await naming.replace(session, old, new)
-        else:
-            await naming.claim(session, old, new, target, self._refusals)
-        await session.sync_directory(posixpath.dirname(new))
+            self._check_regular(part, await session.find(old))
+        return self._placing(session, old, new, target, size, replace, None)
 
-    async def _put(
-        self, link: Link, session: Session, part: str, target: str, data: bytes, modified: float | None
-    ) -> tuple[bytes, bytes, bytes]:
-        """Write a small part file; return the real paths of its directory, of itself, and of its target."""
-        real, handle = await self._open_part(link, session, part, 0)
-        attributes = Attributes(len(data), self._file_mode, whole_seconds(modified))
-        content, step = memoryview(data), session.write_size
-        asked: list[Deferred[Any]] = []
-        with session.together():
-            for start in range(0, len(data), step):
-                piece = content[start : start + step]
-                asked.append(session.write(handle, start, [piece], len(piece)))
-            asked.append(session.set(handle, attributes))
-            if session.can(messages.FSYNC):
-                asked.append(session.sync(handle))
-            asked.append(session.look(handle))
-            session.close_later(handle)
-        answers = await DeferredList(asked, consumeErrors=True)
-        for came, answer in answers:
-            if not came:
-                await raise_refused(answer.value, session, real, self._refusals, part)
-        held = answers[-1][1].size
-        if held is not None and held != len(data):
-            raise self._refusals.short(part, held, len(data))
-        directory = posixpath.dirname(real)
-        return directory, real, posixpath.join(directory, encode(posixpath.basename(target)))
+    def _placing(
+        self,
+        session: Session,
+        part: bytes,
+        name: bytes,
+        target: str,
+        size: int,
+        replace: bool,
+        metadata: Metadata | None,
+    ) -> Placing:
+        return Placing(
+            session,
+            part,
+            name,
+            target=target,
+            size=size,
+            replace=replace,
+            measure=lambda: self._measure(target),
+            refusals=self._refusals,
+            lacks=self.lacks,
+            metadata=metadata,
+        )
 
-    async def _name_it(
-        self, link: Link, session: Session, names: tuple[bytes, bytes, bytes], target: str, replace: bool
-    ) -> None:
-        """Give a small part file its name, and make that durable together with those beside it."""
-        directory, old, new = names
-        if replace:
-            there = await session.stat(new)
-            if there is not None and there.directory:
-                raise self._refusals.unusable(target, "is a directory where a file is needed; name a file")
-            await naming.replace(session, old, new)
-        else:
-            try:
-                await naming.claim(session, old, new, target, self._refusals)
-            except DestinationExists:
-                await session.remove(old)
-                raise
-        await link.synced(session, directory)
-
-    async def _open_part(self, link: Link, session: Session, part: str, offset: int) -> tuple[bytes, bytes]:
-        """Open a part file for writing, where nothing else is in its way; return its real path and its handle."""
-        real = await self._tree.name(link, session, part, make=not offset)
-        if not offset:
-            try:
-                return real, await session.open_file(real, _ANEW, _PRIVATE)
-            except Status as refusal:
-                if refusal.code == messages.NO_SUCH_FILE:
-                    raise
-        found = await session.link_stat(real)
-        if found is None:
-            if offset:
-                raise self._refusals.short(part, 0, offset)
-        elif found.directory or not (found.regular or found.link):
-            raise self._refusals.unusable(part, "is not a regular file; remove it or take another name")
-        elif found.link:
-            raise self._refusals.unusable(part, "is a symbolic link where a part file is needed; remove it")
-        flags = messages.FOR_WRITING | (0 if offset else messages.CREATE)
-        return real, await session.open_file(real, flags, _PRIVATE)
-
-    def _check_long_enough(self, found: Attributes, part: str, offset: int) -> None:
-        if found.size is None or found.size < offset:
-            raise self._refusals.short(part, found.size or 0, offset)
+    async def _measure(self, path: str) -> int:
+        """Return how many bytes a file has, by reading it to its end."""
+        source = await self.read(path, 0, None)
+        try:
+            count = 0
+            while data := await source.read():
+                count += len(data)
+            return count
+        finally:
+            await source.close()
 
     def _check_regular(self, path: str, found: Attributes | None) -> Attributes:
         if found is None:
             raise Status(messages.NO_SUCH_FILE, "No such file")
         if found.directory:
             raise self._refusals.unusable(path, "is a directory where a file is needed; name a file")
-        if not found.regular or found.size is None:
+        if not found.regular:
             raise self._refusals.unusable(path, "is not a regular file; remove it or take another name")
         return found
 
@@ -327,3 +326,10 @@ class SftpOrigin:
 
     async def open(self, offset: int = 0, identity: str | None = None) -> SftpSource:
         return await self._place.read(self._path, offset, identity)
+
+
+async def _unless_refused(call: Awaitable[object]) -> None:
+    try:
+        await call
+    except Status:
+        return

@@ -1,5 +1,6 @@
 """The one connection that all transfers of a destination share, made when needed and again when it was lost."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -7,11 +8,22 @@ from twisted.python.failure import Failure
 
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
-from datamover.protocols.base import Ability, PlaceSettings
+from datamover.protocols.base import Ability, Lack, PlaceSettings
+from datamover.protocols.lacks import Lacks
 from datamover.protocols.sftp import messages
 from datamover.protocols.sftp.channel import again
 from datamover.protocols.sftp.link import Link, Server
+from datamover.protocols.sftp.orders import Orders
 from datamover.protocols.sftp.place import SftpPlace
+
+_ANNOUNCED = {
+    messages.POSIX_RENAME: (Ability.REPLACE_ATOMICALLY,),
+    messages.HARD_LINK: (Ability.KEEP_OLD,),
+    messages.FSYNC: (Ability.FLUSH,),
+    messages.STATVFS: (Ability.FREE_SPACE,),
+}
+"""What needs an extension of the protocol that the server has to have (PROTOCOL, OpenSSH)."""
+_UNPROVEN = Lack(Ability.WRITE_WIDE, "the server is not known to bear it otherwise")
 
 
 class SftpPool:
@@ -25,8 +37,10 @@ class SftpPool:
         self._closed = False
         self._attempt: Deferred[None] | None = None
         self._waiting: list[Deferred[Link]] = []
+        self._lacks = Lacks(reactor.seconds)
+        orders = Orders(self._lacks)
         self._places = {
-            side: SftpPlace(root, server.user, settings, side, self._link, reactor)
+            side: SftpPlace(root, server.user, settings, side, self._link, reactor, self._lacks, orders)
             for side in (Scope.SOURCE, Scope.DESTINATION)
         }
 
@@ -35,10 +49,17 @@ class SftpPool:
         return self._places[side]
 
     @property
-    def lacks(self) -> frozenset[Ability]:
-        """Replacing in one step, until a connection has shown that the server can."""
-        able = any(messages.POSIX_RENAME in link.extensions for link in self._links)
-        return frozenset() if able else frozenset({Ability.REPLACE_ATOMICALLY})
+    def lacks(self) -> Sequence[Lack]:
+        """What was learnt, and what the server does not announce; before there is a connection, nothing is known."""
+        learnt = {lack.ability: lack for lack in self._lacks}
+        announced = next((link.extensions for link in reversed(self._links) if link.extensions is not None), None)
+        for extension, abilities in _ANNOUNCED.items():
+            if announced is None or extension not in announced:
+                why = "there was no connection yet" if announced is None else f"the server has no {extension.decode()}"
+                learnt.update({ability: Lack(ability, why) for ability in abilities if ability not in learnt})
+        if announced is not None and not self._links[-1].openssh:
+            learnt.setdefault(Ability.WRITE_WIDE, _UNPROVEN)
+        return [learnt[ability] for ability in Ability if ability in learnt]
 
     async def connect(self) -> None:
         """Make sure of a connection, logged in, and of SFTP on it."""

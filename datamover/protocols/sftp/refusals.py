@@ -79,6 +79,53 @@ class Refusals:
             f"{self.what(path)} ended after {offset} bytes; the server told {size}", scope=self.side
         )
 
+    def lost(self, path: str) -> DataMoverError:
+        return errors.ServerError(
+            f"{self.what(path)} is not there once it is closed: the server has not kept what it took",
+            scope=self.side,
+        )
+
+    def vanished(self, path: str) -> DataMoverError:
+        return errors.ServerError(
+            f"{self.what(path)} is not there, though the server said OK to its name; look at the server",
+            scope=self.side,
+        )
+
+    def not_renamed(self, path: str) -> DataMoverError:
+        return errors.ServerError(
+            f"{self.what(path)} was not placed: the server said OK to the rename, and the part file has its old name "
+            "still; look at the server",
+            scope=self.side,
+        )
+
+    def other_size(self, path: str, where: str, held: int | None, sent: int) -> DataMoverError:
+        return errors.SizeMismatch(
+            f"{self.what(path)} holds {held} bytes {where}, {sent} were written: the server has not kept what it took; "
+            "look at its space and quota",
+            scope=self.side,
+        )
+
+    def untold(self, path: str, error: DataMoverError) -> DataMoverError:
+        return errors.ServerError(
+            f"{self.what(path)}: the server tells no size of what arrived, and it cannot be read to be counted: "
+            f"{error.message}",
+            scope=self.side,
+        )
+
+    def cannot_rename(self, path: str, refusal: Status) -> DataMoverError:
+        return errors.forbidden(
+            self.side,
+            f"{self.what(path)} cannot be placed: the server has no rename ({refusal}), and without one a file would "
+            "be seen before it is whole; take a server that can rename",
+        )
+
+    def not_again(self, path: str, refusal: Status) -> DataMoverError:
+        return errors.SizeMismatch(
+            f"{self.what(path)} cannot be written on, for the server opens no file for that ({refusal}); it is written "
+            "anew",
+            scope=self.side,
+        )
+
     def short(self, path: str, size: int, offset: int) -> DataMoverError:
         return errors.SizeMismatch(
             f"{self.what(path)} holds {size} bytes and cannot be written on from byte {offset}", scope=self.side

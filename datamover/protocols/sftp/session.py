@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from datamover.protocols.sftp import messages
 from datamover.protocols.sftp.channel import SftpChannel
@@ -35,6 +36,7 @@ class Session:
         self.read_size = _READ_SIZE
         self.write_size = _WRITE_SIZE
         self.extensions: dict[bytes, bytes] = {}
+        self._looks_by_path = False
 
     async def open(self) -> None:
         """Wait for the channel and learn what the server can do; until it has told its sizes, they are small."""
@@ -55,6 +57,14 @@ class Session:
 
     def can(self, extension: bytes) -> bool:
         return extension in self.extensions
+
+    @property
+    def openssh(self) -> bool:
+        """Tell whether OpenSSH's own SFTP server answers: one that was tried out, and does what it says.
+
+        Others run behind OpenSSH's sshd; they do not announce what only OpenSSH has.
+        """
+        return self.channel.software.startswith(b"OpenSSH_") and self.can(messages.FSTATVFS)
 
     def together(self) -> AbstractContextManager[None]:
         """Let what is asked within, each answer a Deferred of its own, leave at once and in as few packets as it can.
@@ -80,6 +90,23 @@ class Session:
         """Look at a name itself; None where there is nothing."""
         return await self._look(messages.LSTAT, path)
 
+    async def find(self, path: bytes) -> Attributes | None:
+        """Look at a name itself, by whatever way the server lets one; None where there is nothing, as far as it tells.
+
+        Some say that nothing is there by other words than the protocol's: then it is whether anything can be opened.
+        """
+        for kind in (messages.LSTAT, messages.STAT):
+            try:
+                return await self._look(kind, path)
+            except Status:
+                continue
+        try:
+            handle = await self.open_file(path, messages.FOR_READING)
+        except Status:
+            return None
+        self.close_later(handle)
+        return NOTHING
+
     async def _look(self, kind: int, path: bytes) -> Attributes | None:
         try:
             found: Attributes = await self.channel.request(kind, string(path))
@@ -89,10 +116,21 @@ class Session:
             raise
         return found
 
+    async def is_directory(self, path: bytes) -> bool:
+        """Tell whether a directory can be opened under a name: the look at servers that do not let one look."""
+        try:
+            handle = await self.channel.request(messages.OPENDIR, string(path))
+        except Status:
+            return False
+        self.close_later(handle)
+        return True
+
     async def make_directory(self, path: bytes, mode: int) -> None:
-        """Make a directory of exactly this mode, whatever the server's umask."""
+        """Make a directory; its mode is what the server's umask leaves of this."""
         await self.channel.request(messages.MKDIR, string(path), Attributes(mode=mode).packed())
-        await self.channel.request(messages.SETSTAT, string(path), Attributes(mode=mode).packed())
+
+    async def set_by_path(self, path: bytes, attributes: Attributes) -> None:
+        await self.channel.request(messages.SETSTAT, string(path), attributes.packed())
 
     async def remove(self, path: bytes) -> None:
         await self.channel.request(messages.REMOVE, string(path))
@@ -119,7 +157,10 @@ class Session:
         found: list[bytes] = []
         try:
             while len(found) < _LONGEST_LISTING:
-                found += await self.channel.request(messages.READDIR, string(handle))
+                more: list[bytes] = await self.channel.request(messages.READDIR, string(handle))
+                if not more:
+                    break
+                found += more
         except Status as refusal:
             if refusal.code != messages.EOF:
                 raise
@@ -131,8 +172,11 @@ class Session:
         """Return the bytes that an ordinary user may still write, None where the server does not tell."""
         if not self.can(messages.STATVFS):
             return None
-        answer = Reader(await self._extended(messages.STATVFS, path, expect=messages.EXTENDED_REPLY))
-        _, fragment, _, _, available = (answer.long() for _ in range(5))
+        try:
+            answer = Reader(await self._extended(messages.STATVFS, path, expect=messages.EXTENDED_REPLY))
+            _, fragment, _, _, available = (answer.long() for _ in range(5))
+        except (Status, Malformed):
+            return None
         return fragment * available
 
     async def sync_directory(self, path: bytes) -> None:
@@ -165,8 +209,19 @@ class Session:
         """Write ``pieces``, ``size`` bytes together."""
         return self.channel.request(messages.WRITE, string(handle), _OFFSET.pack(offset, size), *pieces)
 
-    def look(self, handle: bytes) -> Deferred[Attributes]:
-        return self.channel.request(messages.FSTAT, string(handle))
+    def look(self, handle: bytes, path: bytes) -> Deferred[Attributes]:
+        """Look at an open file; by its path, where the server does not let one look at open files."""
+        if self._looks_by_path:
+            return self.channel.request(messages.STAT, string(path))
+        looking: Deferred[Attributes] = self.channel.request(messages.FSTAT, string(handle))
+        return looking.addErrback(self._look_by_path, path)
+
+    def _look_by_path(self, failure: Failure, path: bytes) -> Deferred[Attributes]:
+        if not isinstance(failure.value, Status):
+            assert failure.value is not None
+            raise failure.value
+        self._looks_by_path = True
+        return self.channel.request(messages.STAT, string(path))
 
     def set(self, handle: bytes, attributes: Attributes) -> Deferred[None]:
         return self.channel.request(messages.FSETSTAT, string(handle), attributes.packed())

@@ -1,30 +1,70 @@
-"""One part file of a file server being written: many requests under way, each saying where its bytes belong."""
+"""One part file of a file server being written: many requests under way, each saying where its bytes belong.
+
+Which of them may be under way depends on the server: ``Order``.
+"""
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NoReturn
+from enum import IntEnum
+from typing import NoReturn
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 
-from datamover.protocols.base import Octets
+from datamover.errors import DataMoverError
+from datamover.protocols.base import Ability, Lack, Octets
+from datamover.protocols.lacks import Lacks
 from datamover.protocols.sftp import messages
+from datamover.protocols.sftp.completing import complete, unflushed
 from datamover.protocols.sftp.lanes import LANE, Lane, Lanes
-from datamover.protocols.sftp.messages import Attributes, Status
+from datamover.protocols.sftp.messages import Status
+from datamover.protocols.sftp.metadata import Metadata
 from datamover.protocols.sftp.refusals import Refusals
 from datamover.protocols.sftp.session import Session
 from datamover.protocols.sftp.window import UNDER_WAY
 
 _NEARLY_NOTHING = 2**20
-_LATEST = 2**32 - 1
-"""POSIX seconds; SFTP has 32 bits for them."""
+
+
+class Order(IntEnum):
+    """In what order a file's bytes are written: where one fails, the next attempt takes the one after it."""
+
+    WIDE = 0
+    """By several handles, in any order."""
+    PIPELINED = 1
+    """By one handle, in order, many requests under way."""
+    ONE_BY_ONE = 2
+    """By one request, and the next when it is answered."""
 
 
 class SftpSink:
     """``protocols.base.Sink`` of a part file on a server; holds its lanes' channels and handles until it is closed."""
 
-    def __init__(self, lane: Lane, real: bytes, offset: int, mode: int, path: str, refusals: Refusals) -> None:
-        self._lanes = Lanes(lane, real, self._send_what_fits)
+    def __init__(
+        self,
+        lane: Lane,
+        real: bytes,
+        offset: int,
+        *,
+        mode: int,
+        order: Order,
+        longer: bool,
+        path: str,
+        refusals: Refusals,
+        lacks: Lacks,
+        failed: Callable[[BaseException, bool], None],
+    ) -> None:
+        """Write from ``offset`` on; ``longer`` is whether bytes may stand behind the last one that will be written.
+
+        ``failed`` is told what a write met, and whether several handles wrote.
+        """
+        self._lanes = Lanes(lane, real, self._send_what_fits, wide=order is Order.WIDE)
+        self._order = order
+        self._longer = longer
+        self._lacks = lacks
+        self._failed = failed
+        self.without: list[Lack] = []
+        """What the file went without, once it is finished."""
         self._session = lane.session
         self._handle = lane.handle
         self._real = real
@@ -58,6 +98,8 @@ class SftpSink:
     @property
     def _room(self) -> int:
         """Bytes that may be held or unacknowledged."""
+        if self._order is Order.ONE_BY_ONE:
+            return self._session.write_size
         return min((len(self._lanes) + 1) * LANE, UNDER_WAY.size)
 
     async def flush(self) -> int:
@@ -74,24 +116,36 @@ class SftpSink:
         """Write what is held, cut what a longer predecessor left, set mode and time, fsync; return the size."""
         with self._refusals.about(self._path):
             await self._drain()
-            attributes = Attributes(self._offset, self._mode, whole_seconds(modified))
-            asked: list[Deferred[Any]] = []
-            with self._session.together():
-                asked.append(self._session.set(self._handle, attributes))
-                if self._session.can(messages.FSYNC):
-                    asked.append(self._session.sync(self._handle))
-                asked.append(self._session.look(self._handle))
-                closing = Deferred.fromCoroutine(self.close())
-            answers = await DeferredList([*asked, closing], consumeErrors=True)
-            for came, answer in answers:
-                if not came:
-                    self._failure = self._failure or answer
-                    await self._raise(answer.value)
-            size: int | None = answers[-2][1].size
-            return self._offset if size is None else size
+            metadata = Metadata(self._mode, modified, self._lacks)
+            try:
+                self.without += await complete(
+                    self._session,
+                    self._handle,
+                    self._real,
+                    metadata=metadata,
+                    cut=self._offset if await self._is_longer() else None,
+                    close=self._close,
+                    before=[],
+                    lacks=self._lacks,
+                )
+            except (Status, DataMoverError) as error:
+                self._failed(error, self._lanes.were_several)
+                await self._raise(error)
+            found = await self._session.find(self._real)
+            if found is None:
+                raise self._refusals.lost(self._path)
+            await metadata.check(self._session, self._real, found)
+            self.without += metadata.without
+            return self._offset if not found.size else found.size
 
     async def close(self) -> None:
-        """Close the part file; what was only gathered is dropped. Completes when the server has answered, or cannot."""
+        """Let go of the part file; drop what was only gathered. Completes when the server has answered, or is gone."""
+        try:
+            await self._close()
+        except (Status, DataMoverError):
+            return  # Nothing depends on it any more.
+
+    async def _close(self) -> None:
         if self._closed:
             return
         self._closed = True
@@ -100,10 +154,22 @@ class SftpSink:
         self._leave()
         await self._lanes.close()
 
+    async def _is_longer(self) -> bool:
+        """Tell whether a predecessor's bytes stand behind the last one that was written."""
+        if not self._longer:
+            return False
+        try:
+            found = await self._session.look(self._handle, self._real)
+        except Status:
+            return True
+        return found.size is None or found.size > self._offset
+
     def _send_what_fits(self) -> None:
         """Give the lanes as much as they may have under way; what is less than a whole request only when draining."""
         whole = self._session.write_size
         while self._failure is None and (self._held >= whole or (self._draining and self._held)):
+            if self._order is Order.ONE_BY_ONE and self._outstanding:
+                break
             lane, size = self._lanes.emptiest(), min(whole, self._held)
             if lane.unacknowledged and lane.unacknowledged + size > LANE:
                 break
@@ -134,6 +200,8 @@ class SftpSink:
         self._wake()
 
     def _refused(self, failure: Failure) -> None:
+        if self._failure is None and failure.value is not None:
+            self._failed(failure.value, self._lanes.were_several)
         self._failure = self._failure or failure
         self._wake()
 
@@ -168,19 +236,15 @@ class SftpSink:
 
     async def _sync(self, lane: Lane) -> None:
         """Have the file written to disk: one handle's fsync is for what every handle wrote."""
-        if not self._session.can(messages.FSYNC):
+        if not self._session.can(messages.FSYNC) or Ability.FLUSH in self._lacks:
             return
+        ((_, answer),) = await DeferredList([lane.session.sync(lane.handle)], consumeErrors=True)
         try:
-            await lane.session.sync(lane.handle)
+            unflushed(answer, self._lacks)
         except Status as refusal:
             # The kernel forgets what it could not write: a second fsync would succeed, and lie.
             self._failure = self._failure or Failure()  # type: ignore[no-untyped-call]
             await self._raise(refusal)
-
-
-def whole_seconds(modified: float | None) -> int | None:
-    """Return POSIX seconds as SFTP can hold them, None for what it cannot."""
-    return int(modified) if modified is not None and 0 <= modified <= _LATEST else None
 
 
 async def raise_refused(

@@ -2,8 +2,9 @@
 
 import posixpath
 from collections import deque
+from dataclasses import replace
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
 from datamover.protocols.base import Inspection, Octets
@@ -21,7 +22,10 @@ _PIECES = 4
 
 
 class _Request:
-    """A range of the file that one READ asks for, and others where answers are short; its piece is told the end."""
+    """A range of the file that one READ asks for, and others where answers are short; its piece is told the end.
+
+    An answer of no bytes is an end of the file, as the status EOF is.
+    """
 
     def __init__(self, piece: "_Piece", offset: int, room: memoryview) -> None:
         self._piece = piece
@@ -30,7 +34,14 @@ class _Request:
         self._ask()
 
     def _ask(self) -> None:
-        self._piece.read(self._offset, self._room).addCallbacks(self._came, self._piece.failed)
+        self._piece.read(self._offset, self._room).addCallbacks(self._came, self._failed)
+
+    def _failed(self, failure: Failure) -> None:
+        refusal = failure.value
+        if isinstance(refusal, Status) and refusal.code == messages.EOF:
+            self._piece.ended(self._offset)
+        else:
+            self._piece.failed(failure)
 
     def _came(self, size: int) -> None:
         if self._piece.whole.called:
@@ -43,13 +54,18 @@ class _Request:
             self._piece.short = True
             self._ask()
         else:
-            self._piece.failed(Failure(Status(messages.FAILURE, "an answer of no bytes")))  # type: ignore[no-untyped-call]
+            self._piece.ended(self._offset)
 
 
 class _Piece:
-    """A range of the file that was asked for; ``whole`` fires with its bytes when all of them have come."""
+    """A range of the file that was asked for; ``whole`` fires with its bytes when all of them have come.
+
+    Where the file ends within it, ``end`` says at which offset; what comes behind is not among its bytes.
+    """
 
     def __init__(self, session: Session, handle: bytes, offset: int, length: int) -> None:
+        self._offset = offset
+        self.end: int | None = None
         self._session = session
         self._handle = handle
         self._data = bytearray(length)
@@ -69,7 +85,14 @@ class _Piece:
     def came(self) -> None:
         self._missing -= 1
         if not self._missing:
+            if self.end is not None:
+                self._data = self._data[: self.end - self._offset]
             self.whole.callback(self._data)
+
+    def ended(self, offset: int) -> None:
+        if not self.whole.called:
+            self.end = offset if self.end is None else min(self.end, offset)
+            self.came()
 
     def failed(self, failure: Failure) -> None:
         if not self.whole.called:
@@ -83,10 +106,13 @@ class _Piece:
 class SftpSource:
     """``protocols.base.Source`` of a file on a server; holds a channel's lease and a handle until it is closed."""
 
-    def __init__(self, lease: Lease, session: Session, handle: bytes, path: str, refusals: Refusals) -> None:
+    def __init__(
+        self, lease: Lease, session: Session, handle: bytes, real: bytes, path: str, refusals: Refusals
+    ) -> None:
         self._lease = lease
         self._session = session
         self._handle: bytes | None = handle
+        self._real = real
         self._window = Window(session.channel)
         self._path = path
         self._refusals = refusals
@@ -101,13 +127,29 @@ class SftpSource:
         """
         self._forget()
         self._found = found
-        self._size = found.size or 0
-        same = identity is not None and found.identity == identity and offset <= self._size
+        # Some servers tell a size of 0, or none, of files that hold something: where they end is where they end.
+        self._size = found.size or None
+        same = identity is not None and found.identity == identity and offset <= (self._size or 0)
         self._offset = self._position = self._asked = offset if same else 0
-        name = posixpath.basename(self._path.rstrip("/"))
-        self._inspection = Inspection(name, self._size, found.identity, found.modified)
-        self._checked = False
+        self._inspection = self._inspected()
+        self._checked = self._begun = False
         self._ask()
+
+    async def learn_size(self) -> None:
+        """Have the size of a file whose server told none, if it is a small one: its first bytes are all there are."""
+        self._begun = True
+        if self._size is None:
+            first = self._pieces[0]
+            data = await first.whole
+            first.whole = succeed(data)
+            if first.end is not None:
+                await self._ended(first.end)
+        self._inspection = self._inspected()
+        self._ask()
+
+    def _inspected(self) -> Inspection:
+        name = posixpath.basename(self._path.rstrip("/"))
+        return replace(self._found.inspection(name, size_is_told=self._found.size == self._size), size=self._size)
 
     @property
     def inspection(self) -> Inspection:
@@ -126,7 +168,7 @@ class SftpSource:
                 self._position += len(data)
                 self._window.took(len(data))
                 self._ask()
-            if self._position == self._size and not self._checked:
+            if self._size is not None and self._position == self._size and not self._checked:
                 await self._check_unchanged()
             return data
 
@@ -152,20 +194,27 @@ class SftpSource:
 
     async def _first(self) -> bytearray:
         piece = self._pieces[0]
-        try:
-            data = await piece.whole
-        except Status as refusal:
-            if refusal.code != messages.EOF or self._handle is None:
-                raise
-            now = await self._session.look(self._handle)
-            if now.identity != self._found.identity:
-                raise self._refusals.changed(self._path) from None
-            raise self._refusals.ended(self._path, self._size, self._position) from None
+        data = await piece.whole
+        if piece.end is not None:
+            await self._ended(piece.end)
         self._pieces.popleft()
         if piece.short:
             # What was asked for later may have been read after the look at the file.
             self._look = None
         return data
+
+    async def _ended(self, end: int) -> None:
+        """Take note of where the file ends, if its size was not told; raises where it ends before that."""
+        if self._size is None:
+            self._size = self._asked = end
+            for piece in tuple(self._pieces)[1:]:
+                self._pieces.remove(piece)
+                piece.forget()
+        elif end < self._size and self._handle is not None:
+            now = await self._session.look(self._handle, self._real)
+            if now.identity != self._found.identity:
+                raise self._refusals.changed(self._path)
+            raise self._refusals.ended(self._path, self._size, end)
 
     def _ask(self) -> None:
         """Keep the window full, and behind the last bytes have a look at whether the file is still the same."""
@@ -173,27 +222,28 @@ class SftpSource:
             return
         window, size = self._window.size, self._session.read_size
         most = max(min(PIECE, window // _PIECES) // size, 1) * size
-        while self._asked < self._size:
-            length = min(most, self._size - self._asked)
-            if self._pieces and self._asked + length - self._position > window:
+        while self._size is None or self._asked < self._size:
+            length = most if self._size is None else min(most, self._size - self._asked)
+            if self._size is None and not self._begun:
+                length = size  # It may well be empty.
+            if self._pieces and (self._asked + length - self._position > window or not (self._size or self._begun)):
                 break
             self._pieces.append(_Piece(self._session, self._handle, self._asked, length))
             self._asked += length
         if self._asked == self._size and self._beyond is None:
-            self._look = self._session.look(self._handle)
+            self._look = self._session.look(self._handle, self._real)
             self._beyond = self._session.read(self._handle, self._size, memoryview(bytearray(1)))
 
     async def _check_unchanged(self) -> None:
         assert self._handle is not None
         assert self._beyond is not None
-        now = await (self._look or self._session.look(self._handle))
+        now = await (self._look or self._session.look(self._handle, self._real))
         try:
-            await self._beyond
+            more = await self._beyond
         except Status as refusal:
             if refusal.code != messages.EOF:
                 raise
-        else:
-            raise self._refusals.changed(self._path)
-        if now.identity != self._found.identity:
+            more = 0
+        if more or now.identity != self._found.identity:
             raise self._refusals.changed(self._path)
         self._checked = True

@@ -6,8 +6,11 @@ puts there in that moment is the server's to guard against (a chroot, its permis
 """
 
 import posixpath
+from collections.abc import Awaitable
 from typing import Any
 
+from datamover.protocols.base import Ability
+from datamover.protocols.lacks import Lacks
 from datamover.protocols.sftp import messages
 from datamover.protocols.sftp.link import Link
 from datamover.protocols.sftp.messages import Attributes, Status, encode
@@ -17,16 +20,19 @@ from datamover.protocols.sftp.session import Session, begun
 FRESH = 2.0
 """Seconds for which a directory's real path is believed."""
 _REMEMBERED = 1000
+_NOT_THERE = (messages.NO_SUCH_FILE, messages.FAILURE, messages.PERMISSION_DENIED, messages.UNSUPPORTED)
+"""How servers say that nothing is there: whether it is so shows when it is made."""
 
 
 class Tree:
     """The names below ``root``; missing directories are made with ``directory_mode``."""
 
-    def __init__(self, clock: Any, root: str, directory_mode: int, refusals: Refusals) -> None:
+    def __init__(self, clock: Any, root: str, directory_mode: int, refusals: Refusals, lacks: Lacks) -> None:
         self._clock = clock
         self._root = encode(root)
         self._directory_mode = directory_mode
         self._refusals = refusals
+        self._lacks = lacks
 
     async def directory(self, link: Link, session: Session, path: str, *, make: bool = False) -> bytes:
         """Return the real path of a directory. Raises PathNotAllowedHere, and Status where it is missing."""
@@ -62,9 +68,14 @@ class Tree:
     async def free(self, session: Session) -> int | None:
         """Return the free bytes of the root, or of where it will be made."""
         path = self._root
-        while path != b"/" and await session.stat(path) is None:
+        while path != b"/" and await session.find(path) is None:
             path = posixpath.dirname(path)
-        return await session.free(path)
+        left = await session.free(path)
+        if left is None:
+            self._lacks.learn(Ability.FREE_SPACE, "the server does not tell it")
+        else:
+            self._lacks.saw(Ability.FREE_SPACE)
+        return left
 
     def _absolute(self, path: str) -> bytes:
         return posixpath.join(self._root, encode(path)) if path else self._root
@@ -78,22 +89,32 @@ class Tree:
             try:
                 real: bytes = await resolving
             except Status as refusal:
-                if refusal.code != messages.NO_SUCH_FILE or not make or absolute == b"/":
+                if not make or absolute == b"/" or (refusal.code not in _NOT_THERE):
                     raise
                 above, name = posixpath.split(absolute)
                 real = posixpath.join(await self._resolve(session, above, path, root, make), name)
             if root is not None:
                 self._check_inside(path, real, root)
-            found = await looking
+            found = await self._directory(session, real, looking)
         if found is None:
             if not make:
                 raise Status(messages.NO_SUCH_FILE, "No such directory")
             await self._make(session, real)
-        elif not found.directory:
+        elif not found:
             if not make:
                 raise Status(messages.NO_SUCH_FILE, "Not a directory")
             raise self._refusals.unusable(path, "leads through a file where a directory is needed")
         return real
+
+    async def _directory(self, session: Session, real: bytes, looking: Awaitable[Attributes | None]) -> bool | None:
+        """Tell whether a directory is there, None where nothing is, as far as the server lets one look."""
+        try:
+            found = await looking
+        except Status as refusal:
+            if refusal.code not in _NOT_THERE:
+                raise
+            return await session.is_directory(real) or None
+        return None if found is None else found.directory
 
     async def _make(self, session: Session, real: bytes, *, above: bool = True) -> None:
         """Make a directory, and those above it: some servers tell the real path of names that are not there."""
@@ -101,10 +122,15 @@ class Tree:
             await session.make_directory(real, self._directory_mode)
         except Status as refusal:
             # Another transfer may have made it meanwhile.
-            found = await session.stat(real)
-            if found is not None and found.directory:
+            found = await session.find(real)
+            if (found is not None and found.directory) or await session.is_directory(real):
                 return
-            if found is not None or refusal.code != messages.NO_SUCH_FILE or not above or real == b"/":
+            if found is not None or refusal.code not in _NOT_THERE or not above or real == b"/":
                 raise
             await self._make(session, posixpath.dirname(real))
             await self._make(session, real, above=False)
+            return
+        try:
+            await session.set_by_path(real, Attributes(mode=self._directory_mode))
+        except Status as refusal:
+            self._lacks.learn(Ability.SET_MODE, f"the server refuses it: {refusal}")

@@ -1,0 +1,45 @@
+"""In what order the bytes of a part file are written: as wide as its server is known to bear.
+
+Several handles on one file make OpenSSH fast, and others fail, or their process die. A gateway to an object store takes
+bytes in their order only. So what failed in one order is written in the next narrower one.
+"""
+
+from datamover.errors import DataMoverError
+from datamover.protocols.base import Ability
+from datamover.protocols.lacks import Lacks
+from datamover.protocols.sftp import messages
+from datamover.protocols.sftp.messages import Status
+from datamover.protocols.sftp.session import Session
+from datamover.protocols.sftp.sink import Order
+
+_REMEMBERED = 1000
+_NOT_OF_ORDER = (messages.NO_SUCH_FILE, messages.PERMISSION_DENIED, *messages.FULL)
+"""Refusals that another order would not change."""
+
+
+class Orders:
+    """What was learnt of one destination's server."""
+
+    def __init__(self, lacks: Lacks) -> None:
+        self._lacks = lacks
+        self._next: dict[str, Order] = {}
+        """Part file -> the order that its next attempt takes."""
+
+    def first(self, session: Session, part: str) -> Order:
+        """Return the order to write a part file in."""
+        wide = session.openssh and Ability.WRITE_WIDE not in self._lacks
+        return max(Order.WIDE if wide else Order.PIPELINED, self._next.get(part, Order.WIDE))
+
+    def failed(self, part: str, order: Order, error: BaseException, several: bool) -> None:
+        """Take note that writing a part file failed; ``several`` is whether more than one handle wrote."""
+        if not isinstance(error, Status | DataMoverError):
+            return
+        refused = isinstance(error, Status) and error.code not in _NOT_OF_ORDER
+        if order is Order.WIDE and not several:
+            return
+        if refused and order is Order.WIDE:
+            self._lacks.learn(Ability.WRITE_WIDE, f"the server refuses it: {error}")
+        if refused or order is Order.WIDE:
+            if len(self._next) >= _REMEMBERED:
+                self._next.clear()
+            self._next[part] = Order(min(order + 1, Order.ONE_BY_ONE))

@@ -1,0 +1,309 @@
+"""How a part file takes its target's name on a server, and what is kept until the target was looked at.
+
+    keep        the old file, where it is to be replaced, has a second, hidden name
+    take_name   the part file takes the target's name, and the target is looked at under it
+    settle      the part file's own name and the old file are given up
+    undo        in its stead: what is wrong under the target's name is taken away, and the old file put back
+
+A name is given in one step where the server can, else by way of a file set aside (``aside``). An answer is not
+believed: servers say OK to links and renames that they do not make.
+"""
+
+import posixpath
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.python.failure import Failure
+
+from datamover.errors import DataMoverError
+from datamover.protocols.base import Ability, Lack
+from datamover.protocols.lacks import Lacks
+from datamover.protocols.sftp import aside, messages
+from datamover.protocols.sftp.messages import Attributes, Status
+from datamover.protocols.sftp.metadata import Metadata
+from datamover.protocols.sftp.refusals import Refusals
+from datamover.protocols.sftp.session import Session
+
+OLD = b".old"
+"""What the old file's hidden name ends in, after the part file's."""
+
+
+class Placing:
+    """One file that is whole under its part file's name. Raises Status, and errors of the family for what is wrong."""
+
+    def __init__(
+        self,
+        session: Session,
+        part: bytes,
+        name: bytes,
+        *,
+        target: str,
+        size: int,
+        replace: bool,
+        measure: Callable[[], Awaitable[int]],
+        refusals: Refusals,
+        lacks: Lacks,
+        metadata: Metadata | None = None,
+    ) -> None:
+        """Prepare to place ``part`` as ``name``, real paths both; ``target`` is what messages call it.
+
+        ``measure`` reads the target to its end and returns its bytes, for servers that tell no size. With ``metadata``
+        it is looked whether the target has that too.
+        """
+        self._session = session
+        self._part = part
+        self.name = name
+        self._target = target
+        self._size = size
+        self._replace = replace
+        self._measure = measure
+        self._refusals = refusals
+        self._lacks = lacks
+        self._metadata = metadata
+        self.without: list[Lack] = []
+        """What the file went without."""
+        self._kept = False
+        self._aside = False
+        self._linked = False
+        self._named = False
+        self._suspected: dict[Ability, str] = {}
+        """What was refused, or done in words alone; lacking, if what is done in its stead comes out well."""
+
+    async def keep(self) -> bool:
+        """Give the old file a second name; tell whether nothing is lost if the part file is placed now.
+
+        Where the old file cannot be kept, the part file is looked at first.
+        """
+        if not self._replace:
+            return True
+        old = await self._session.find(self.name)
+        if old is not None and await self._is_directory(old):
+            raise self._refusals.unusable(self._target, "is a directory where a file is needed; name a file")
+        if old is None or not self._replaces_at_once:
+            return True
+        self._kept = self._links and await self._link_old()
+        if not self._kept:
+            found = await self._session.find(self._part)
+            if found is None:
+                raise Status(messages.NO_SUCH_FILE, "No such file")
+            if found.size is not None and found.size != self._size and (found.size or not self._size):
+                raise self._refusals.other_size(self._target, "in its part file", found.size, self._size)
+        return self._kept
+
+    async def take_name(self) -> None:
+        """Give the part file the target's name, and look at the target; undoes what is found wrong."""
+        found = await (self._take_over() if self._replace else self._claim())
+        try:
+            await self._check(found)
+        except DataMoverError as error:
+            raise await self.undone(error) from None
+        for ability, why in self._suspected.items():
+            self._lacks.learn(ability, why)
+
+    async def settle(self) -> None:
+        """Give up the part file's own name, and the old file."""
+        if self._linked:
+            await self._remove(self._part, "its part file")
+        if self._kept:
+            await self._remove(self._old, "the old file's second name")
+        if self._aside:
+            try:
+                await aside.put_back(self._session, self._aside_name)
+            except Status as refusal:
+                why = f"the old file stays aside, in {self._aside_name.decode('utf-8', 'replace')!r}: {refusal}"
+                self.without.append(self._lacks.learn(Ability.REMOVE, why))
+
+    async def undone(self, error: DataMoverError) -> DataMoverError:
+        """Take away what has the target's name, if that is the part file; put the old file back; return the error.
+
+        Where the server does not let that be, the error says so.
+        """
+        try:
+            await self._undo()
+        except Status as refusal:
+            message = f"{error.message}; it could not be taken away ({refusal})"
+            return type(error)(message, scope=error.scope, retry_after=error.retry_after)
+        return error
+
+    async def _undo(self) -> None:
+        if self._named and not self._linked and await self._session.find(self._part) is not None:
+            self._named = False  # The rename was none: what has the name is the old file.
+        if self._named and self._kept:
+            await self._session.replace(self._old, self.name)
+            self._kept = False
+        elif self._named and await self._session.find(self.name) is not None:
+            await self._session.remove(self.name)
+        if self._kept:
+            await self._session.remove(self._old)
+        if self._aside:
+            await aside.put_back(self._session, self._aside_name)
+
+    # Naming ---------------------------------------------------------------------------------------------------
+
+    @property
+    def _old(self) -> bytes:
+        return self._part + OLD
+
+    @property
+    def _aside_name(self) -> bytes:
+        return posixpath.join(posixpath.dirname(self.name), posixpath.basename(self._part) + aside.ASIDE)
+
+    @property
+    def _replaces_at_once(self) -> bool:
+        return self._session.can(messages.POSIX_RENAME) and Ability.REPLACE_ATOMICALLY not in self._lacks
+
+    @property
+    def _links(self) -> bool:
+        """Whether a second name may be given, and be taken away again."""
+        able = self._session.can(messages.HARD_LINK)
+        return able and Ability.KEEP_OLD not in self._lacks and Ability.REMOVE not in self._lacks
+
+    async def _link_old(self) -> bool:
+        linking, looking = await self._together(
+            lambda: self._session.link(self.name, self._old), lambda: self._session.find(self._old)
+        )
+        self._suspect_link(_refusal(linking))
+        if isinstance(looking, Failure) or (looking is None and await self._session.find(self._old) is None):
+            return False
+        # Refused, and there: an earlier attempt kept it. What has the target's name now is that attempt's.
+        self._suspected.pop(Ability.KEEP_OLD, None)
+        return True
+
+    def _suspect_link(self, refusal: Status | None) -> None:
+        if refusal is None:
+            self._suspected[Ability.KEEP_OLD] = "the server says OK to a second name, and makes none"
+        elif refusal.code != messages.NO_SUCH_FILE:
+            self._suspected[Ability.KEEP_OLD] = f"the server refuses a second name: {refusal}"
+
+    async def _take_over(self) -> Attributes | None:
+        """Rename over what has the target's name; return what is found there."""
+        if self._replaces_at_once:
+            renaming, looking = await self._together(lambda: self._session.replace(self._part, self.name), self._look)
+            refusal = _refusal(renaming)
+            if refusal is None:
+                self._named = True
+                self._lacks.saw(Ability.REPLACE_ATOMICALLY)
+                return await self._renamed(looking)
+            if refusal.code in (messages.NO_SUCH_FILE, *messages.FULL):
+                raise refusal
+            self._suspected[Ability.REPLACE_ATOMICALLY] = f"the server refuses posix-rename: {refusal}"
+        await aside.put_back(self._session, self._aside_name)
+        self._aside = await self._session.find(self.name) is not None
+        if self._aside:
+            await aside.set_aside(self._session, self.name, self._aside_name)
+        return await self._rename()
+
+    async def _claim(self) -> Attributes | None:
+        """Give the target's name to the part file where nothing has it; return what is found there."""
+        if not self._session.openssh and await self._session.find(self.name) is not None:
+            raise await self._exists()
+        if self._links:
+            linking, looking = await self._together(lambda: self._session.link(self._part, self.name), self._look)
+            refusal = _refusal(linking)
+            found = None if isinstance(looking, Failure) else looking
+            found = found or await self._session.find(self.name)
+            if found is not None and refusal is not None:
+                raise await self._exists()
+            if found is not None:
+                self._named = self._linked = True
+                self._lacks.saw(Ability.KEEP_OLD)
+                return found
+            self._suspect_link(refusal)
+        if await self._session.find(self.name) is not None:
+            raise await self._exists()
+        return await self._rename()
+
+    async def _rename(self) -> Attributes | None:
+        """Rename onto a free name; return what is found there."""
+        renaming, looking = await self._together(lambda: self._session.rename(self._part, self.name), self._look)
+        refusal = _refusal(renaming)
+        if refusal is None:
+            self._named = True
+            return await self._renamed(looking)
+        if not self._replace and await self._session.find(self.name) is not None:
+            raise await self._exists()
+        if self._aside:
+            await aside.put_back(self._session, self._aside_name)
+            self._aside = False
+        if refusal.code == messages.UNSUPPORTED:
+            raise self._refusals.cannot_rename(self._target, refusal)
+        raise refusal
+
+    async def _renamed(self, looking: Any) -> Attributes | None:
+        """Return what a look at the target told after a rename that was answered OK."""
+        if not self._session.openssh and await self._session.find(self._part) is not None:
+            self._named = False
+            raise await self.undone(self._refusals.not_renamed(self._target))
+        return None if isinstance(looking, Failure) else looking
+
+    async def _exists(self) -> DataMoverError:
+        found = await self._session.find(self.name)
+        if found is not None and await self._is_directory(found):
+            return self._refusals.unusable(self._target, "is a directory where a file is needed; name a file")
+        return self._refusals.exists(self._target)
+
+    async def _is_directory(self, found: Attributes) -> bool:
+        """Tell whether a name stands for a directory, links followed, as far as the server tells."""
+        if found.directory or not (found.link or found.mode is None):
+            return found.directory
+        return await self._session.is_directory(self.name)
+
+    # Looking --------------------------------------------------------------------------------------------------
+
+    async def _together(self, *calls: Callable[[], Awaitable[Any]]) -> list[Any]:
+        """Ask for several things at once, to be done one after the other; return what each comes to, or its Failure."""
+        with self._session.together():
+            asked = [Deferred.fromCoroutine(_awaited(call)) for call in calls]
+        return [answer for _, answer in await DeferredList(asked, consumeErrors=True)]
+
+    async def _look(self) -> Attributes | None:
+        return await self._session.stat(self.name)
+
+    async def _check(self, found: Attributes | None) -> None:
+        """Raise ServerError or SizeMismatch where the target is not there whole, as the server tells it."""
+        if found is None or not self._right(found):
+            # Again, by itself: the first look left together with the request that it is to follow.
+            found = await self._session.find(self.name)
+        if found is None:
+            raise self._refusals.vanished(self._target)
+        if found.size is None or (not found.size and self._size):
+            held = await self._measured()
+            if held != self._size:
+                raise self._refusals.other_size(self._target, "under its name", held, self._size)
+        elif not self._right(found):
+            raise self._refusals.other_size(self._target, "under its name", found.size, self._size)
+        if self._metadata is not None:
+            await self._metadata.check(self._session, self.name, found)
+
+    def _right(self, found: Attributes) -> bool:
+        return found.regular and found.size == self._size
+
+    async def _measured(self) -> int:
+        try:
+            return await self._measure()
+        except DataMoverError as error:
+            raise self._refusals.untold(self._target, error) from error
+
+    async def _remove(self, name: bytes, what: str) -> None:
+        try:
+            await self._session.remove(name)
+        except Status as refusal:
+            if await self._session.find(name) is None:
+                return
+            why = f"{what} stays, as {posixpath.basename(name).decode('utf-8', 'replace')!r}: {refusal}"
+            self.without.append(self._lacks.learn(Ability.REMOVE, why))
+
+
+def _refusal(answer: Any) -> Status | None:
+    """Return what a server refused, None where it said OK; raises what befell the connection."""
+    if not isinstance(answer, Failure):
+        return None
+    assert answer.value is not None
+    if not isinstance(answer.value, Status):
+        raise answer.value
+    return answer.value
+
+
+async def _awaited(call: Callable[[], Awaitable[Any]]) -> Any:
+    return await call()

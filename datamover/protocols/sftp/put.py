@@ -1,0 +1,46 @@
+"""A small part file, written by requests that leave together."""
+
+from collections.abc import Sequence
+
+from twisted.internet.defer import Deferred
+
+from datamover.protocols.base import Lack
+from datamover.protocols.sftp.completing import complete
+from datamover.protocols.sftp.link import Link
+from datamover.protocols.sftp.messages import Status
+from datamover.protocols.sftp.metadata import Metadata
+from datamover.protocols.sftp.parts import Parts
+from datamover.protocols.sftp.session import Session
+from datamover.protocols.sftp.sink import raise_refused
+
+
+async def write_whole(
+    parts: Parts, link: Link, session: Session, part: str, data: bytes, metadata: Metadata
+) -> tuple[bytes, Sequence[Lack]]:
+    """Write a part file that is whole; return its real path, and what it went without beside ``metadata``.
+
+    Raises what opening, writing, flushing and closing met.
+    """
+    opened = await parts.open(link, session, part, 0)
+    content, step = memoryview(data), session.write_size
+    with session.together():
+        writing = []
+        for start in range(0, len(data), step):
+            piece = content[start : start + step]
+            writing.append(session.write(opened.handle, start, [piece], len(piece)))
+        completing = Deferred.fromCoroutine(
+            complete(
+                session,
+                opened.handle,
+                opened.real,
+                metadata=metadata,
+                cut=len(data) if opened.longer_than(len(data)) else None,
+                close=lambda: session.close(opened.handle),
+                before=writing,
+                lacks=parts.lacks,
+            )
+        )
+    try:
+        return opened.real, await completing
+    except Status as refusal:
+        await raise_refused(refusal, session, opened.real, parts.refusals, part)
