@@ -58,11 +58,11 @@ build: $(VENV)/.developing
 system:
 	apt-get update
 	apt-get install -y --no-install-recommends openssh-server openssh-client nginx-light postgresql librpc-xml-perl \
-		systemd faketime fuse3
+		systemd faketime curl rclone fuse3 proftpd-core proftpd-mod-crypto dropbear-bin libnss-wrapper
 
 # What it is measured beside, on Debian.
 bench-system: system
-	apt-get install -y --no-install-recommends rclone aria2 curl
+	apt-get install -y --no-install-recommends aria2
 
 $(VENV)/.installed: pyproject.toml setup.py
 	$(PYTHON) -m venv $(VENV)

@@ -144,7 +144,9 @@ class Names:
             )
             for told in self._describe()
         ]
-        return table(("destination", "protocol", "active", "queued", "rate", "description"), rows)
+        shown = table(("destination", "protocol", "active", "queued", "rate", "description"), rows)
+        lacks = [f"{told['name']}: {lack['message']}" for told in self._describe() for lack in told["lacks"]]
+        return "\n".join([shown, *lacks])
 
     async def explain(self, number: int) -> str:
         """explain(12): in words, what a job is doing and why it does not do more"""

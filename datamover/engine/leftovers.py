@@ -12,7 +12,7 @@ from datamover.engine.order import Order, Tools
 from datamover.engine.parts import left_over, own_prefix
 from datamover.errors import ConnectFailed, ConnectionLost, DataMoverError, Stalled, TimedOut
 from datamover.jobs.values import Naming
-from datamover.protocols.base import Place
+from datamover.protocols.base import OLD, Place
 
 log = Logger()
 
@@ -24,7 +24,7 @@ async def clear(order: Order, lease: Lease, meter: Meter, tools: Tools) -> bool:
     """Remove what attempts left beside the target, for when nobody will go on from it; tell whether nothing is left."""
     meter.checkpoint = None
     known = {meter.part, order.checkpoint.part if order.checkpoint else None} - {None}
-    cleared = [await remove(order.place, lease, part) for part in known if part]
+    cleared = [await _remove_both(order.place, lease, part) for part in known if part]
     if lease.leader.attempt > 1 and not known:
         # A node that died may have left one that it told nobody of.
         into = set() if order.naming is Naming.EXACT else {order.path}
@@ -52,9 +52,15 @@ async def remove(place: Place, lease: Lease, part: str) -> bool:
     return await _done(_remove(place, lease, part), f"part file {part}")
 
 
+async def _remove_both(place: Place, lease: Lease, part: str) -> bool:
+    """Remove a part file, and what it was about to replace."""
+    return await remove(place, lease, part) and await remove(place, lease, f"{part}{OLD}")
+
+
 async def _sweep(order: Order, lease: Lease, tools: Tools, directory: str, keep: str | None) -> None:
     for part in await left_over(order.place, directory, own_prefix(tools.installation, order.transfer)):
-        if part != keep:
+        # The old file of the attempt before is given up once this one is in place, and not before.
+        if keep is None or part not in (keep, f"{keep}{OLD}"):
             await _remove(order.place, lease, part)
 
 

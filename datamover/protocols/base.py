@@ -93,6 +93,9 @@ class Inspection:
     """What the side could not tell of it, and a copy goes without."""
 
 
+OLD = ".old"
+"""What the hidden name ends in that ``Place.place`` keeps an old file under, after the part file's."""
+
 Octets = bytes | bytearray
 """Bytes of a file on their way; whoever hands them over does not change them any more."""
 

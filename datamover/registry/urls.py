@@ -10,7 +10,7 @@ import socket
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, urlsplit
 
 import idna
 
@@ -51,7 +51,8 @@ def shown(url: str) -> str:
         return f"{parts.scheme}://…"
     host = parts.netloc.rpartition("@")[2]
     start = f"{parts.scheme}:" if parts.scheme else ""
-    return f"{start}{'//' if parts.netloc else ''}{host}{parts.path}{_masked(parts.query)}"
+    slashes = "//" if parts.netloc or url.partition(":")[2].startswith("//") else ""
+    return f"{start}{slashes}{host}{parts.path}{_masked(parts.query)}"
 
 
 def _masked(query: str | None) -> str:
@@ -146,7 +147,7 @@ class WebUrl:
             host = canonical_host(authority[1] if authority else "")
             port = int(authority[2]) if authority and authority[2] else DEFAULT_PORTS[scheme[1].lower()]
         except ValueError:
-            raise InvalidRequest(f"the host in the source URL {shown(text)} cannot be read") from None
+            raise InvalidRequest(f"the host of the source cannot be read: {shown(text)}") from None
         if not 0 < port < 65536:
             raise InvalidRequest(f"the port in the source URL {shown(text)} is not one: expected 1 to 65535")
         path = without_dots(_quoted(rest[2] or "/", _PATH_SAFE))
@@ -184,10 +185,21 @@ class WebUrl:
 
     def join(self, reference: str) -> "WebUrl":
         """Return what ``reference``, relative or not, means here (RFC 3986 5.2); raises like ``parse``."""
-        try:
-            return self.parse(urljoin(self.text, reference.strip(" ")))
-        except ValueError:
-            raise InvalidRequest(f"{self.shown} refers to something that is not a URL") from None
+        reference = reference.strip(" ").partition("#")[0]
+        scheme = _SCHEME.match(reference)
+        if scheme and scheme[1].lower() == self.scheme and not reference.startswith("//", scheme.end()):
+            # RFC 3986, section 5.2.2, and browsers: one without a host is relative all the same.
+            reference, scheme = reference[scheme.end() :], None
+        if scheme:
+            return self.parse(reference)
+        if reference.startswith("//"):
+            return self.parse(f"{self.scheme}:{reference}")
+        host, directory = f"{self.scheme}://{self.authority}", self.path.rpartition("/")[0]
+        if reference.startswith("/"):
+            return self.parse(host + reference)
+        if reference.startswith("?"):
+            return self.parse(f"{host}{self.path}{reference}")
+        return self.parse(f"{host}{directory}/{reference}") if reference else self
 
 
 def _quoted(text: str, safe: str) -> str:

@@ -257,7 +257,10 @@ def test_examples_are_accepted() -> None:
         ("jobs.status", {"id", "status", "files_total", "bytes_done", "rate", "submitted_at"}),
         ("jobs.files", {"index", "source", "destination", "path", "status", "digest"}),
         ("service.status", {"version", "nodes", "queue", "rate", "ready"}),
-        ("destinations.describe", {"name", "description", "protocol", "abilities", "max_active", "active", "queued"}),
+        (
+            "destinations.describe",
+            {"name", "description", "protocol", "abilities", "lacks", "max_active", "active", "queued"},
+        ),
     ],
 )
 def test_examples_show_what_is_answered(method: str, required: set[str]) -> None:

@@ -1,5 +1,6 @@
 """Small requests and their whole answers, and the services that the operator trusts."""
 
+import gzip
 import json
 from ipaddress import ip_address
 
@@ -70,11 +71,15 @@ async def test_an_answer_beyond_the_limit(chunked: bool) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_coded_answer() -> None:
-    """An answer that is compressed although none was asked for is an error."""
+    """An answer that is compressed although nobody asked for that is decompressed, to the bound, or refused."""
     async with serving() as web, reading() as client:
-        web.route("/a", File(b"x", gzip=True))
-        with pytest.raises(ServerError, match="compressed"):
-            await client.call("GET", f"{web.url}/a")
+        web.route("/a", File(b"x" * 1000, gzip=True))
+        web.route("/b", status(200, [("Content-Encoding", "br")], b"x"))
+        assert (await client.call("GET", f"{web.url}/a", limit=1000)).body == b"x" * 1000
+        with pytest.raises(DatasetInvalid, match="more than 999 bytes"):
+            await client.call("GET", f"{web.url}/a", limit=999)
+        with pytest.raises(ServerError, match="br-compressed"):
+            await client.call("GET", f"{web.url}/b")
 
 
 @pytest_twisted.ensureDeferred
@@ -103,8 +108,11 @@ async def test_the_words_of_a_refusal() -> None:
 
     async with serving() as web, reading() as client:
         web.route("/no", status(403, body=b"not you"))
+        web.route("/zipped", status(403, [("Content-Encoding", "gzip")], gzip.compress(b"not you")))
         with pytest.raises(DatasetInvalid, match="403: not you"):
             await client.origin(f"{web.url}/no", refused=refused).open()
+        with pytest.raises(DatasetInvalid, match="403: not you"):
+            await client.origin(f"{web.url}/zipped", refused=refused).open()
         with pytest.raises(SourceForbidden):
             await client.origin(f"{web.url}/no").open()
 

@@ -1,13 +1,17 @@
 """What a file on the web is called, and what its headers tell of it."""
 
 import hashlib
+import time
 from base64 import b64encode
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from datamover.protocols.base import Inspection
 from datamover.protocols.http.answers import Head, if_range, inspection_of
-from datamover.protocols.http.names import disposition_name, path_name, safe_name
+from datamover.protocols.http.dispositions import LONGEST, disposition_name
+from datamover.protocols.http.names import path_name, safe_name
 from datamover.registry.urls import WebUrl
 
 MOMENT = "Tue, 14 Nov 2023 22:13:20 GMT"
@@ -39,12 +43,73 @@ def inspection(
         (b"attachment; filename*=UTF-8''na%C3%AFve.csv; filename=\"naive.csv\"", "naïve.csv"),
         (b"attachment; filename=\"naive.csv\"; filename*=utf-8'en'na%C3%AFve.csv", "naïve.csv"),
         (b"attachment; filename*=ISO-8859-1''na%EFve.csv", "naïve.csv"),
-        (b"attachment; filename*=KOI8-R''x; filename=data.csv", "data.csv"),
+        (b"attachment; filename*=x-none''x; filename=data.csv", "data.csv"),
         ('attachment; filename="données.csv"'.encode(), "données.csv"),
         ('attachment; filename="données.csv"'.encode("latin-1"), "données.csv"),
         (b'attachment; filename="../../etc/passwd"', "passwd"),
         (b'attachment; filename="C:\\\\temp\\\\data.csv"', "data.csv"),
         (b"attachment; filename*=UTF-8''..%2F..%2Fdata.csv", "data.csv"),
+        # Charsets by any of their names; ISO 8859-1 is what browsers take for it.
+        (b"attachment; filename*=UTF8''na%C3%AFve.csv", "naïve.csv"),
+        (b"attachment; filename*=Latin1''na%EFve%80.csv", "naïve€.csv"),
+        (b"attachment; filename*=windows-1252''na%EFve.csv", "naïve.csv"),
+        (b"attachment; filename*=KOI8-R''%C4%C1.csv", "да.csv"),
+        (b"attachment; filename*=Shift_JIS''%83f.csv", "デ.csv"),
+        (b"attachment; filename*=GBK''%CA%FD.csv", "数.csv"),
+        # What is not what it says gives way to the plain name, or to the URL's.
+        (b"attachment; filename*=UTF-8''na%EFve.csv; filename=data.csv", "data.csv"),
+        (b"attachment; filename*=UTF-8''na%EFve.csv", ""),
+        (b"attachment; filename*=''data.csv", ""),
+        (b"attachment; filename*=data.csv", ""),
+        (b"attachment; filename*=x'y'z'; filename=data.csv", "data.csv"),
+        # Percent-encoded without saying so.
+        (b'attachment; filename="na%C3%AFve%20x.csv"', "naïve x.csv"),
+        (b"attachment; filename=na%EFve.csv", "naïve.csv"),
+        (b'attachment; filename="100%.csv"', "100%.csv"),
+        (b'attachment; filename="a+b.csv"', "a+b.csv"),
+        # As in mail.
+        (b'attachment; filename="=?UTF-8?B?w7w/ZsO8LmNzdg==?="', "ü?fü.csv"),
+        (b'attachment; filename="=?utf-8?q?caf=C3=A9_2020.csv?="', "café 2020.csv"),
+        (b"attachment; filename==?ISO-8859-1?Q?caf=E9.csv?=", "café.csv"),
+        (b'attachment; filename="=?utf-8?B?Y2Fmw6k?= =?utf-8*en?Q?_x?= y.csv"', "café x y.csv"),
+        (b'attachment; filename="=?utf-8?Q?a=2Fb=2Fc.csv?="', "c.csv"),
+        (b'attachment; filename="=?x-none?Q?a.csv?="', "=?x-none?Q?a.csv?="),
+        (b'attachment; filename="=?utf-8?B?w?=.csv"', "=?utf-8?B?w?=.csv"),
+        # In pieces.
+        (b'attachment; filename*0="long "; filename*1="name.csv"', "long name.csv"),
+        (b"attachment; filename*1*=%A9; filename*0*=UTF-8''caf%C3; filename*2=.csv", "café.csv"),
+        (b"attachment; filename*0=a; filename*2=c; filename=b.csv", "a"),
+        (b"attachment; filename*0*=iso-8859-1''caf%E9; filename*1=.csv; filename=b.csv", "café.csv"),
+        # Quotes.
+        (b'attachment; filename="data.csv', "data.csv"),
+        (b'attachment; filename="data.csv; size=3', "data.csv"),
+        (b"attachment; filename=\"a;b.csv; filename*=UTF-8''data.csv", "data.csv"),
+        (b'attachment; filename=data.csv"', "data.csv"),
+        (b"attachment; filename='data.csv'", "data.csv"),
+        (b"attachment; filename='a;b.csv' ; size=3", "a;b.csv"),
+        (b"attachment; filename='tis.csv", "'tis.csv"),
+        (b"attachment; filename=\"'data.csv'\"", "'data.csv'"),
+        (b'attachment; filename="da\\ta.csv"', "data.csv"),
+        (b'attachment; filename="C:\\temp\\new data.csv"', "new data.csv"),
+        (b'attachment; filename="\\\\host\\share\\data.csv"', "data.csv"),
+        (b"attachment; filename=temp\\data.csv", "data.csv"),
+        # Without a type, or with something in its place.
+        (b"filename=data.csv", "data.csv"),
+        (b'filename = "data 1.csv"', "data 1.csv"),
+        (b'attachment, filename="data.csv"', "data.csv"),
+        (b"attachment filename=data.csv", "data.csv"),
+        (b'"attachment"; filename=data.csv', "data.csv"),
+        (b"; filename=data.csv", "data.csv"),
+        (b"attachment;;; foo; size=3 ;filename=data.csv;", "data.csv"),
+        (b"attachment; filename=data 1.csv; filename=2.csv", "data 1.csv"),
+        (b"attachment; xfilename=data.csv", ""),
+        # Never hidden, so never one of datamover's own.
+        (b'attachment; filename=".htaccess"', "htaccess"),
+        (b'attachment; filename=" .. .profile"', "profile"),
+        (b'attachment; filename=".datamover-0000-1-00.part"', "datamover-0000-1-00.part"),
+        (b"attachment; filename*=UTF-8''%E2%80%8B.datamover-1.part", "datamover-1.part"),
+        (b'attachment; filename="x/.datamover-1.part"', "datamover-1.part"),
+        (b"attachment; filename*=UTF-8''...; filename=data.csv", "data.csv"),
         (b'attachment; filename=".."', ""),
         (b'attachment; filename="/"', ""),
         (b"attachment; filename*=UTF-8''a%00b%0A.csv", "ab.csv"),
@@ -55,6 +120,29 @@ def inspection(
 def test_content_disposition(header: bytes, name: str) -> None:
     """The name in Content-Disposition is one safe path segment, in whatever form servers give it."""
     assert disposition_name(header) == name
+
+
+@given(
+    st.binary(max_size=200),
+    st.sampled_from([b"", b"attachment; filename=", b'attachment; filename="', b"x; filename*="]),
+)
+def test_a_name_is_a_name(header: bytes, start: bytes) -> None:
+    """Whatever a server says, its name is one segment that any directory can hold, and no hidden one."""
+    name = disposition_name(start + header)
+    assert len(name.encode("utf-8")) <= 255
+    assert not name.startswith(".")
+    assert not set(name) & {"/", "\\", "\0", "\n", "\x7f"}
+    assert safe_name(name) == name
+
+
+@pytest.mark.parametrize("unit", [b'a="', b";", b";a=", b"=?", b";filename*0*=", b"%", b"\\", b'x="', b" ", b"\xe9"])
+def test_an_endless_header_takes_no_time(unit: bytes) -> None:
+    """However long a header is, and whatever is in it, no more of it is read than names need."""
+    begun = time.process_time()
+    disposition_name(b"attachment; filename=x" + unit * (2**20 // len(unit)))
+    disposition_name(b'attachment; filename="' + unit * (2**20 // len(unit)))
+    assert time.process_time() - begun < 1
+    assert LONGEST < 2**16
 
 
 @pytest.mark.parametrize(
@@ -70,6 +158,10 @@ def test_content_disposition(header: bytes, name: str) -> None:
         ("/%2e%2e", ""),
         ("/%00", ""),
         ("/a+b.csv", "a+b.csv"),
+        ("/.htaccess", "htaccess"),
+        ("/%2edatamover-0000-1-00.part", "datamover-0000-1-00.part"),
+        ("/%E2%80%AE.x", "x"),
+        ("/" + "%C3%A9" * 200 + ".tar.gz", "é" * 124 + ".tar.gz"),
     ],
 )
 def test_names_in_urls(path: str, name: str) -> None:
@@ -87,6 +179,9 @@ def test_names_in_urls(path: str, name: str) -> None:
         ("a." + "x" * 300, "a." + "x" * 253),
         ("jpg.\u202eexe.gpj", "jpg.exe.gpj"),
         (" a ", "a"),
+        ("\u200b.a", "a"),
+        ("a\u2028b\x85c", "abc"),
+        ("\u00a0.\u3000a", "a"),
         ("\ud800", ""),
     ],
 )
@@ -100,6 +195,9 @@ def test_safe_names(text: str, name: str) -> None:
     [
         ([("Content-Disposition", 'attachment; filename="told.csv"')], "/asked.csv", "/final.csv", "told.csv"),
         ([("Content-Disposition", "inline")], "/asked.csv", "/final.csv", "final.csv"),
+        ([("Content-Disposition", "inline"), ("Content-Disposition", "x; filename=b")], "/a", "/c", "b"),
+        ([("Content-Disposition", 'attachment; filename="..."')], "/asked.csv", "/final.csv", "final.csv"),
+        ([], "/asked.csv", "/...", "asked.csv"),
         ([], "/asked.csv", "/final.csv", "final.csv"),
         ([], "/asked.csv", "/", "asked.csv"),
         ([], "/", "/", ""),

@@ -66,7 +66,7 @@ class Near(Protocol):
 
     def join(self, far: Far) -> None:
         self.far = far
-        self.transport.write(b"HTTP/1.1 200 Connection established\r\nVia: 1.1 tests\r\n\r\n")  # type: ignore[union-attr]
+        self.transport.write(self.proxy.welcome)  # type: ignore[union-attr]
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
         self.proxy.open.discard(self)
@@ -81,6 +81,7 @@ class Tunnels:
         self.asked: list[str] = []
         self.open: set[Near] = set()
         self.refusal: bytes | None = None
+        self.welcome = b"HTTP/1.1 200 Connection established\r\nVia: 1.1 tests\r\n\r\n"
         self.url = ""
 
 
@@ -110,10 +111,12 @@ async def test_http_goes_through_the_proxy_by_its_whole_url() -> None:
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-async def test_https_goes_through_a_tunnel(tmp_path: Path, host: str) -> None:
+@pytest.mark.parametrize("welcome", [b"HTTP/1.1 200 OK\r\nVia: 1.1 tests\r\n\r\n", b"HTTP/1.0  200\nX Y: z\n\n"])
+async def test_https_goes_through_a_tunnel(tmp_path: Path, host: str, welcome: bytes) -> None:
     """TLS is spoken with the server itself, verified, through a connection that the proxy made; it is kept."""
     authority = Authority(tmp_path)
     async with serving(authority.server()) as web, tunnels() as proxy:
+        proxy.welcome = welcome
         web.route("/f", File(CONTENT))
         async with reading(proxy=proxy.url, ca_file=authority.file) as client:
             for _ in range(2):
@@ -139,6 +142,7 @@ async def test_a_tunnel_is_verified_too(tmp_path: Path) -> None:
         (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", AuthenticationFailed, "asks for a login"),
         (b"HTTP/1.1 403 Forbidden\r\n\r\n", ConnectFailed, "did not connect to data.example.org:443: it answered 403"),
         (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", ConnectFailed, "it answered 502"),
+        (b"HTTP/1.1 502\nX-Error: a\n b\n\n", ConnectFailed, "it answered 502"),
         (b"nonsense\r\n\r\n", ConnectFailed, "it ended the connection"),
         (b"", ConnectFailed, "it ended the connection"),
     ],

@@ -95,6 +95,24 @@ async def test_nginx(tmp_path: Path) -> None:
             assert len([line for line in nginx.requests() if "GET /f " in line and " 206 " in line]) > 1
 
 
+@pytest_twisted.ensureDeferred
+async def test_a_file_that_wants_a_cookie() -> None:
+    """The further connections carry the cookie that the first request was sent to fetch, and none fetches another."""
+    file = slow_file()
+
+    def guarded(exchange: Exchange) -> None:
+        if exchange.request.headers.get("cookie") == "session=1":
+            file(exchange)
+        else:
+            exchange.answer(302, [("Location", "/f"), ("Set-Cookie", "session=1; Path=/")])
+
+    received, error, web = await read(guarded)
+    assert (received == CONTENT, error) == (True, None)
+    cookies = [request.headers.get("cookie") for request in web.requests]
+    assert cookies == [None, *["session=1"] * (len(cookies) - 1)]
+    assert len([request for request in web.requests if "range" in request.headers]) > 1
+
+
 @pytest.mark.parametrize(
     "told",
     [

@@ -9,7 +9,7 @@ from datamover import config
 from datamover.errors import AuthenticationFailed, ServerError, SourceNotAllowedHere
 from tests.protocols.reading import content_of, reading, serving
 from tests.servers.certificates import Authority
-from tests.servers.web import File, redirect
+from tests.servers.web import File, Handler, redirect
 
 CONTENT = b"moved, not gone"
 
@@ -34,6 +34,28 @@ async def test_a_redirect_in_utf8() -> None:
         web.route("/start", redirect("/données.csv"))
         web.route("/donn%C3%A9es.csv", File(CONTENT))
         assert (await client.origin(f"{web.url}/start").inspect()).name == "données.csv"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_location_in_raw_bytes() -> None:
+    """A Location in bytes that are no UTF-8 leads to the file whose name has those very bytes."""
+
+    def to(location: bytes) -> Handler:
+        return lambda exchange: exchange.write(
+            b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: %b\r\n\r\n" % location
+        )
+
+    async with serving() as web, reading() as client:
+        for location, target, name in (
+            (b"/caf\xe9.csv", "/caf%E9.csv", "café.csv"),
+            (b"/caf\xc3\xa9 [1].csv?q=\xe9 x", "/caf%C3%A9%20%5B1%5D.csv?q=%E9%20x", "café [1].csv"),
+            (b"///127.0.0.1:%d/a\\b.csv" % web.port, "/a%5Cb.csv", "b.csv"),
+        ):
+            web.requests.clear()
+            web.route("/start", to(location))
+            web.route(target.partition("?")[0], File(CONTENT))
+            assert (await client.origin(f"{web.url}/start").inspect()).name == name
+            assert [request.target for request in web.requests] == ["/start", target]
 
 
 @pytest_twisted.ensureDeferred
@@ -78,7 +100,7 @@ async def test_circles(targets: list[str]) -> None:
         ("ftp://127.0.0.1/f", "cannot read from 'ftp' URLs"),
         ("file:///etc/passwd", "cannot read from 'file' URLs"),
         ("http://user:s3cr3t@127.0.0.1/f", "user name or password"),
-        ("http://[/f", "not a URL"),
+        ("http://[/f", "host of the source cannot be read"),
         ("http://169.254.169.254/latest/meta-data?s3cr3t=s3cr3t", "not allow"),
         ("http://2852039166/latest", "169.254.169.254"),
         ("http://10.0.0.1/f", "not allow"),

@@ -1,4 +1,4 @@
-"""How the bytes of an answer are read: strictly, and the same wherever they are cut."""
+"""How the bytes of an answer are read: as others read them, and the same wherever they are cut."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datamover.protocols.http.reader import LARGEST_HEAD, AnswerReader, Fields, HeadTooLarge, Malformed
+from datamover.protocols.http.fields import Fields, Malformed
+from datamover.protocols.http.reader import LARGEST_HEAD, AnswerReader, HeadTooLarge
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -19,6 +20,9 @@ ANSWERS = {
     "hints": b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\nContent-Length: 7\r\n\r\n"
     + OK
     + b"Content-Length: 10\r\n\r\n0123456789",
+    "no reason": b"HTTP/1.1 200\r\nContent-Length: 10\r\n\r\n0123456789",
+    "reason with odd bytes": b"HTTP/1.1 200 \xe9\x01\r\nContent-Length: 10\r\n\r\n0123456789",
+    "length with zeros": OK + b"Content-Length: 0000000000000000000000010\r\n\r\n0123456789",
     "upgradable": OK + b"Upgrade: h2,h2c\r\nConnection: Upgrade, Keep-Alive\r\nContent-Length: 10\r\n\r\n0123456789",
 }
 
@@ -91,66 +95,166 @@ def test_fields() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer",
+    ("answer", "reason"),
     [
-        b"SSH-2.0-OpenSSH_9.2",
-        b"\r\n" + OK + b"\r\n",
-        b"RTSP/1.0 200 OK\r\n\r\n",
-        b"HTTP/2.0 200 OK\r\n\r\n",
-        b"HTTP/1.2 200 OK\r\n\r\n",
-        b"HTTP/1.1 20 OK\r\n\r\n",
-        b"HTTP/1.1 099 OK\r\n\r\n",
-        b"HTTP/1.1 2000 OK\r\n\r\n",
-        b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
-        b"HTTP/1.1 200 OK\nA: b\n\n",
-        OK + b"A: b\n\n",
-        OK + b"A: b\nB: c\r\n\r\n",
-        OK + b"A: b\r\n folded\r\n\r\n",
-        OK + b" A: b\r\n\r\n",
-        OK + b"A : b\r\n\r\n",
-        OK + b"A\r\n\r\n",
-        OK + b": b\r\n\r\n",
-        OK + b"A: b\x00c\r\n\r\n",
-        OK + b"A: b\rc\r\n\r\n",
-        OK + b"Content-Length: +3\r\n\r\n",
-        OK + b"Content-Length: -3\r\n\r\n",
-        OK + b"Content-Length: 3, 3\r\n\r\n",
-        OK + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\n",
-        OK + b"Content-Length: \r\n\r\n",
-        OK + b"Content-Length: 99999999999999999999999\r\n\r\n",
-        OK + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
-        OK + b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n",
-        OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n",
-        OK + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
-        OK + b"Transfer-Encoding: identity\r\n\r\n",
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "is not HTTP/1.1: it begins with 'SSH-2.0-OpenSSH_9.2'"),
+        (b"RTSP/1.0 200 OK\r\n\r\n", "is not HTTP/1.1: it begins with 'RTSP/1.0 200 OK'"),
+        (b"ICY 200 OK\r\n\r\n", "is not HTTP/1.1: it begins with 'ICY 200 OK'"),
+        (b"HTTP/1.1 20 OK\r\n\r\n", "is not HTTP/1.1: it begins with 'HTTP/1.1 20 OK'"),
+        (b"HTTP/1.1 2000 OK\r\n\r\n", "is not HTTP/1.1: it begins with 'HTTP/1.1 2000 OK'"),
+        (b"HTTP/1.1 099 OK\r\n\r\n", "the answer's status 099 is none"),
+        (b"\x15\x03\x01\x00\x02\x02\x16", "it begins with "),
+        (b"GET /f?token=s3cr3t HTTP/1.1\r\n", "it begins with 'GET /f…'"),
+        (b"\r\n\r\n\r\n" + OK + b"\r\n", "is not HTTP/1.1"),
+        (b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", "switches to another protocol (101)"),
+        (OK + b"Content-Length: -3\r\n\r\n", "'Content-Length' is '-3', no number of bytes"),
+        (OK + b"Content-Length: many\r\n\r\n", "'Content-Length' is 'many', no number of bytes"),
+        (OK + b"Content-Length: 1 000\r\n\r\n", "'Content-Length' is '1 000', no number of bytes"),
+        (OK + b"Content-Length: \r\n\r\n", "'Content-Length' is '', no number of bytes"),
+        (OK + b"Content-Length: 99999999999999999999\r\n\r\n", "'99999999999999999999', no number of bytes"),
+        (OK + b"Content-Length: " + b"9" * 9999 + b"\r\n\r\n", "…', no number of bytes"),
+        (OK + b"Content-Length: 5, 7\r\n\r\n", "'Content-Length' comes twice with different values, 5 and 7"),
+        (OK + b"Content-Length: 1,000\r\n\r\n", "'Content-Length' comes twice with different values, 1 and 0"),
+        (
+            OK + b"Content-Length: 5\r\nX: y\r\nContent-Length: 7\r\n\r\n",
+            "the answer's header 'Content-Length' comes twice with different values, 5 and 7",
+        ),
+        (OK + b"Content-Length: 5\r\nContent-Length: 7, 9\r\n\r\n", "comes 3 times with different values, 5, 7, …"),
+        (
+            OK + b"Transfer-Encoding: x-best, chunked\r\n\r\n",
+            "'Transfer-Encoding' is 'x-best, chunked', which is not known",
+        ),
     ],
 )
-def test_heads_that_are_refused(answer: bytes) -> None:
-    """What is not HTTP/1.1 to the letter is not guessed at, whole or byte by byte."""
+def test_heads_that_are_refused(answer: bytes, reason: str) -> None:
+    """What can be read in several ways, or in none, is refused by name, whole or byte by byte."""
     for pieces in ([answer], [answer[place : place + 1] for place in range(len(answer))]):
-        with pytest.raises(Malformed):
+        with pytest.raises(Malformed) as raised:
             read(*pieces)
+        assert len(pieces) > 1 or reason in str(raised.value)
+
+
+LENGTH = b"Content-Length: 10\r\n"
+BODY = b"0123456789"
+IN_CHUNKS = b"\r\na\r\n0123456789\r\n0\r\n\r\n"
+ODD = {
+    "reason without a space": b"HTTP/1.1 200OK\r\n" + LENGTH + b"\r\n" + BODY,
+    "two spaces": b"HTTP/1.1  200 OK\r\n" + LENGTH + b"\r\n" + BODY,
+    "another minor version": b"HTTP/1.2 200 OK\r\n" + LENGTH + b"\r\n" + BODY,
+    "another version": b"HTTP/2.0 200 OK\r\n" + LENGTH + b"\r\n" + BODY,
+    "no version": b"HTTP 200 OK\r\n" + LENGTH + b"\r\n" + BODY,
+    "lower case": b"http/1.1 200 ok\r\ncontent-length: 10\r\n\r\n" + BODY,
+    "an empty line before": b"\r\n" + OK + LENGTH + b"\r\n" + BODY,
+    "bare line feeds": (OK + b"A: b\r\n" + LENGTH + b"\r\n").replace(b"\r", b"") + BODY,
+    "some bare line feeds": OK + b"A: b\n" + LENGTH + b"\n" + BODY,
+    "doubled carriage returns": (OK + b"A: b\r\n" + LENGTH + b"\r\n").replace(b"\r", b"\r\r") + BODY,
+    "folded": OK + b"X-Long: one\r\n two\r\n\tthree\r\n" + LENGTH + b"\r\n" + BODY,
+    "folded length": OK + b"Content-Length:\r\n 10\r\n\r\n" + BODY,
+    "folded at once": OK + b" X: y\r\n" + LENGTH + b"\r\n" + BODY,
+    "space before the colon": OK + b"Content-Length : 10\r\n\r\n" + BODY,
+    "odd names": OK + b"X Cache Key: a\r\nX-\xc3\xa9: b\r\n: c\r\n" + LENGTH + b"\r\n" + BODY,
+    "no colon": OK + b"this is no header\r\n" + LENGTH + b"\r\n" + BODY,
+    "control characters": OK + b"X: a\x01b\x00c\rd\x7fe\r\n" + LENGTH + b"\r\n" + BODY,
+    "length twice": OK + LENGTH + LENGTH + b"\r\n" + BODY,
+    "length in a list": OK + b"Content-Length: 10, 10,\r\n\r\n" + BODY,
+    "length with a sign": OK + b"Content-Length: +10\r\n\r\n" + BODY,
+    "length with a fraction": OK + b"Content-Length: 10.0\r\n\r\n" + BODY,
+    "length with a word": OK + b"Content-Length: 10 bytes\r\n\r\n" + BODY,
+    "length and chunks": OK + LENGTH + b"Transfer-Encoding: chunked\r\n" + IN_CHUNKS,
+    "chunks and another length": OK + b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n" + IN_CHUNKS,
+    "chunks and a length that is none": OK + b"Content-Length: ?\r\nTransfer-Encoding: chunked\r\n" + IN_CHUNKS,
+    "chunked twice": OK + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n" + IN_CHUNKS,
+    "chunked in a list twice": OK + b"Transfer-Encoding: chunked, Chunked\r\n" + IN_CHUNKS,
+    "chunked with a parameter": OK + b"Transfer-Encoding: chunked;q=1\r\n" + IN_CHUNKS,
+    "chunked and identity": OK + b"Transfer-Encoding: identity, chunked\r\n" + IN_CHUNKS,
+    "identity": OK + b"Transfer-Encoding: identity\r\n" + LENGTH + b"\r\n" + BODY,
+    "binary": OK + b"Transfer-Encoding: binary\r\n" + LENGTH + b"\r\n" + BODY,
+    "no coding": OK + b"Transfer-Encoding:\r\n" + LENGTH + b"\r\n" + BODY,
+    "old and chunked": b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n" + IN_CHUNKS,
+    "chunks with bare line feeds": CHUNKED + b"a\n0123456789\n0\n\n",
+    "chunks with doubled carriage returns": CHUNKED + b"a\r\r\n0123456789\r\r\n0\r\r\n\r\r\n",
+    "sizes with spaces before": CHUNKED + b"  a\r\n0123456789\r\n 0\r\n\r\n",
+    "sizes with many zeros": CHUNKED + b"0" * 30 + b"a\r\n0123456789\r\n0\r\n\r\n",
+    "sizes with words": CHUNKED + b"a bytes\r\n0123456789\r\n0\r\n\r\n",
+    "an odd hint": b"HTTP/1.1 103 Early Hints\nLink: </a>\n\n" + OK + LENGTH + b"\r\n" + BODY,
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_others_read(name: str) -> None:
+    """What is not HTTP/1.1 to the letter is read as curl, wget and browsers do; the connection serves no more."""
+    answer = ODD[name]
+    whole = read(answer)
+    assert (whole.status, whole.body, whole.complete, whole.reusable) == (200, BODY, True, False)
+    for cut in range(len(answer)):
+        assert read(answer[:cut], answer[cut:]) == whole
+    assert read(*(answer[place : place + 1] for place in range(len(answer)))) == whole
+
+
+def test_fields_of_an_odd_head() -> None:
+    """Folds and control characters are spaces, a line without a colon is none, and the other fields are all there."""
+    answer = read(OK + b"A : 1\r\nB: one\r\n  two\nno colon\nC: x\x00y\r\n: d\r\na:2\r\nContent-Length: 0\r\n\r\n")
+    assert answer.fields == {b"a": [b"1", b"2"], b"b": [b"one two"], b"c": [b"x y"], b"content-length": [b"0"]}
+
+
+def test_a_length_beside_chunks_is_not_believed() -> None:
+    """Where the chunks say how long a body is, the size of the file is not known before."""
+    assert read(ODD["length and chunks"]).length is None
+    assert read(ODD["length twice"]).length == 10
 
 
 @pytest.mark.parametrize(
-    "chunks",
+    "sizes",
     [
-        b"0\r\nContent-Length: 3\r\n\r\n",
-        b"0x3\r\nabc\r\n",
-        b"-3\r\nabc\r\n",
-        b"3 \r\nabc\r\n",
-        b"3\nabc\n0\n\n",
-        b"3\r\nabcd\r\n",
-        b"f" * 17 + b"\r\n",
+        b"a   \r\n0123456789\r\n0 \r\n\r\n",
+        b"0000000a\r\n0123456789\r\n000\r\n\r\n",
+        b"a;x=y;z\r\n0123456789\r\n0;x\r\n\r\n",
+        b"5\r\n01234\r\n5\r\n56789\r\n0\r\nContent-Length: 3\r\nnothing\r\n more\r\n\r\n",
     ],
 )
-def test_chunks_that_are_none(chunks: bytes) -> None:
-    """A body is broken where its chunks are; what came before is kept."""
-    for pieces in ([CHUNKED + b"2\r\nxy\r\n" + chunks], [CHUNKED, b"2\r\nxy\r\n", chunks]):
+def test_padded_chunks(sizes: bytes) -> None:
+    """Sizes may be padded, extensions and trailers of any kind are passed over, and the connection serves again."""
+    answer = CHUNKED + sizes
+    whole = read(answer)
+    assert (whole.body, whole.complete, whole.reusable) == (BODY, True, True)
+    assert read(*(answer[place : place + 1] for place in range(len(answer)))) == whole
+
+
+@pytest.mark.parametrize(
+    ("chunks", "reason"),
+    [
+        (b"0x3\r\nabc\r\n", "where the size of a chunk was to come came '0x3'"),
+        (b"-3\r\nabc\r\n", "where the size of a chunk was to come came '-3'"),
+        (b"\r\nabc\r\n", "where the size of a chunk was to come came ''"),
+        (b";x\r\nabc\r\n", "where the size of a chunk was to come came ';x'"),
+        (b"3\r\nabcd\r\n", "where a chunk was to end came 'd'"),
+        (b"f" * 17 + b"\r\n", "where the size of a chunk was to come came 'fffff"),
+        (b"zz?token=s3cr3t\r\n", "where the size of a chunk was to come came 'zz…'"),
+    ],
+)
+def test_chunks_that_are_none(chunks: bytes, reason: str) -> None:
+    """A body is broken where its chunks are, and says how; what came before is kept."""
+    whole = CHUNKED + b"2\r\nxy\r\n" + chunks
+    for pieces in (
+        [whole],
+        [CHUNKED, b"2\r\nxy\r\n", chunks],
+        [whole[place : place + 1] for place in range(len(whole))],
+    ):
         reader = AnswerReader(b"GET")
         body = b"".join([reader.feed(piece) for piece in pieces])
         assert body.startswith(b"xy")
-        assert (reader.answered, reader.broken, reader.complete) == (True, True, False)
+        assert (reader.answered, reader.complete) == (True, False)
+        assert reason in reader.broken
+
+
+@given(st.lists(st.binary(min_size=1, max_size=40), max_size=8), st.lists(st.integers(0, 400)), st.booleans())
+def test_chunks_of_any_size(parts: list[bytes], cuts: list[int], padded: bool) -> None:
+    """Whatever is sent in chunks is read, however it is cut."""
+    size = b"%04x  " if padded else b"%x"
+    answer = CHUNKED + b"".join(size % len(part) + b"\r\n" + part + b"\r\n" for part in parts) + b"0\r\n\r\n"
+    places = [0, *sorted(cuts), len(answer)]
+    found = read(*(answer[a:b] for a, b in pairwise(places)))
+    assert (found.body, found.complete, found.reusable) == (b"".join(parts), True, True)
 
 
 @pytest.mark.parametrize(

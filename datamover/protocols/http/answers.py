@@ -11,9 +11,6 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC
-from email.utils import parsedate_to_datetime
-from functools import lru_cache
 from http import HTTPStatus
 
 from datamover.errors import (
@@ -27,8 +24,11 @@ from datamover.errors import (
     SourceNotFound,
 )
 from datamover.protocols.base import Inspection
-from datamover.protocols.http.names import disposition_name, path_name
-from datamover.protocols.http.reader import Fields
+from datamover.protocols.http.codings import codings_of
+from datamover.protocols.http.dates import http_date
+from datamover.protocols.http.dispositions import disposition_name
+from datamover.protocols.http.fields import Fields, told
+from datamover.protocols.http.names import path_name
 from datamover.registry.urls import WebUrl
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -37,22 +37,11 @@ PARTIAL = 206
 UNSATISFIABLE = 416
 
 _STRONG_TAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
-_CONTENT_RANGE = re.compile(r"bytes\s+(\d+)-(\d+)/(\d+|\*)", re.IGNORECASE)
+_CONTENT_RANGE = re.compile(r"(?:bytes)?[\s=:]*(\d{1,18})\s*-\s*(\d{1,18})\s*/\s*(\d{1,18}|\*)", re.IGNORECASE)
 _STRUCTURED_DIGEST = re.compile(r"(sha-256|sha-512)\s*=\s*:([A-Za-z0-9+/=]+):", re.IGNORECASE)
 _INSTANCE_DIGEST = re.compile(r"([A-Za-z0-9-]+)=([A-Za-z0-9+/=]+)")
 _DIGESTS = frozenset({b"repr-digest", b"content-digest", b"digest", b"content-md5"})
 _ALGORITHMS = {"sha-256": "sha256", "sha-512": "sha512", "sha": "sha1", "md5": "md5"}
-# A compressed file that its server, for its name, also declares to be coded on the way: what is sent is the file.
-_OWN_CODING = {
-    "gzip": (".gz", ".tgz", ".svgz"),
-    "x-gzip": (".gz", ".tgz", ".svgz"),
-    "compress": (".z", ".taz"),
-    "x-compress": (".z", ".taz"),
-    "bzip2": (".bz2", ".tbz"),
-    "x-bzip2": (".bz2", ".tbz"),
-    "br": (".br",),
-    "zstd": (".zst", ".tzst"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +65,21 @@ class Head:
         """Return the values of a header that is a list, as one."""
         values = self.fields.get(name.lower().encode("ascii"))
         return b", ".join(values).decode("latin-1") if values else ""
+
+    @property
+    def name(self) -> str:
+        """What the file is called: by the server's word, else by the URL that answered, else by the one asked for."""
+        for value in self.fields.get(b"content-disposition", ()):
+            if name := disposition_name(value):
+                return name
+        return path_name(self.url.path) or path_name(self.asked.path)
+
+    @property
+    def codings(self) -> tuple[str, ...]:
+        """What the body has to be undone of before it is the file, the last one first; () where it is the file."""
+        if b"content-encoding" not in self.fields and b"transfer-encoding" not in self.fields:
+            return ()
+        return codings_of(self.fields, self.name)
 
     @property
     def answered(self) -> str:
@@ -110,34 +114,40 @@ def ranges_given(head: Head) -> bool:
     return head.status == PARTIAL or "bytes" in re.split(r"[\s,]+", head.headers_of("Accept-Ranges").lower())
 
 
+def holds_whole(head: Head) -> bool:
+    """Tell whether the answer to a request that asked for no range holds the file: all of it, whatever the status."""
+    if head.status != PARTIAL:
+        return head.status in WHOLE
+    part = content_range(head)
+    return part is not None and (part.first, part.last + 1) == (0, part.total)
+
+
 def inspection_of(head: Head) -> Inspection:
-    """Return what an answer with status 200 or 206, to GET or HEAD, tells of the file."""
+    """Return what an answer with status 200 or 206, to GET or HEAD, tells of the file.
+
+    Of a body that is coded on the way its length, tag and digests are those of what is sent, not of the file: it has
+    no size that is known, and no identity under which a read of it could be taken up again.
+    """
+    modified = http_date(head.header("Last-Modified"))
+    if head.codings:
+        return Inspection(name=head.name, modified=modified)
     if head.status == PARTIAL:
         found = content_range(head)
         size = found.total if found else None
     else:
         size = head.length
-    disposition = head.fields.get(b"content-disposition")
-    return Inspection(
-        name=(disposition_name(disposition[-1]) if disposition else "")
-        or path_name(head.url.path)
-        or path_name(head.asked.path),
-        size=size,
-        identity=_identity(head, size),
-        modified=_http_date(head.header("Last-Modified")),
-        digests=_digests(head),
-    )
+    return Inspection(head.name, size, _identity(head, size, modified), modified, _digests(head))
 
 
-def _identity(head: Head, size: int | None) -> str | None:
+def _identity(head: Head, size: int | None, modified: float | None) -> str | None:
     tag = (head.header("ETag") or "").strip()
     if _STRONG_TAG.fullmatch(tag):
         return f"tag {tag}"
-    changed = (head.header("Last-Modified") or "").strip()
-    modified, sent = _http_date(changed), _http_date(head.header("Date"))
+    sent = http_date(head.header("Date"))
     # A file that changed in the very second in which it was sent may change in it once more (RFC 9110 8.8.2.2).
-    if size is None or modified is None or sent is None or sent - modified < 1:
+    if size is None or modified is None or sent is None or sent - modified < 1 or not tag.isprintable():
         return None
+    changed = (head.header("Last-Modified") or "").strip()
     return f"weak {tag} {changed} {size}" if tag else f"date {changed} {size}"
 
 
@@ -147,15 +157,6 @@ def if_range(identity: str) -> str | None:
     if kind == "tag":
         return rest
     return rest.rpartition(" ")[0] if kind == "date" else None
-
-
-@lru_cache(maxsize=1024)
-def _http_date(text: str | None) -> float | None:
-    try:
-        moment = parsedate_to_datetime(text or "")
-        return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
-    except (ValueError, OverflowError):
-        return None
 
 
 def _digests(head: Head) -> Mapping[str, str]:
@@ -182,25 +183,8 @@ def _digests(head: Head) -> Mapping[str, str]:
     return digests
 
 
-def check_coding(head: Head) -> None:
-    """Raise ServerError for a body that is coded on the way, though the client asked for none.
-
-    Decoding would break size, digest and resumption, storing it as it comes would give another file than was asked.
-    """
-    coding = head.headers_of("Content-Encoding").strip().lower()
-    if coding in ("", "identity"):
-        return
-    if inspection_of(head).name.lower().endswith(_OWN_CODING.get(coding, ())):
-        return
-    raise ServerError(
-        f"{head.url.shown} was sent {coding}-compressed although the file itself was asked for: "
-        "have the server honour Accept-Encoding: identity",
-        scope=Scope.SOURCE,
-    )
-
-
 def failure_of(head: Head) -> DataMoverError:
-    """Return the error that a status other than 200 and 206 stands for."""
+    """Return the error that an answer without the whole file stands for."""
     status = head.status
     if status in (404, 410):
         return SourceNotFound(f"there is no file at the source: {head.answered}")
@@ -218,7 +202,22 @@ def failure_of(head: Head) -> DataMoverError:
         return SourceForbidden(f"the source refused the request: {head.answered}")
     if status >= 500 or status == 425:
         return ServerError(head.answered, scope=Scope.SOURCE)
+    if status in REDIRECTS:
+        return ServerError(f"{head.answered} without a Location, which holds no file", scope=Scope.SOURCE)
+    if status == PARTIAL:
+        return ServerError(f"{head.answered} though no part was asked for: {_part_of(head)}", scope=Scope.SOURCE)
     return ServerError(f"{head.answered}, which holds no file", scope=Scope.SOURCE)
+
+
+def _part_of(head: Head) -> str:
+    """Return which part of a file a 206 holds, in words."""
+    part, values = content_range(head), head.fields.get(b"content-range")
+    if part is not None:
+        total = "a length that it does not tell" if part.total is None else str(part.total)
+        return f"it holds the bytes {part.first} to {part.last} of {total}, not the whole file"
+    if values:
+        return f"its header 'Content-Range' is {told(values[-1])}, which tells no part of a file that comes with it"
+    return "it has no header 'Content-Range' that tells which"
 
 
 def retry_after(head: Head) -> float | None:
@@ -226,10 +225,10 @@ def retry_after(head: Head) -> float | None:
     text = (head.header("Retry-After") or "").strip()
     if text.isascii() and text.isdigit():
         return float(text)
-    moment = _http_date(text)
+    moment = http_date(text)
     if moment is None:
         return None
-    now = _http_date(head.header("Date"))
+    now = http_date(head.header("Date"))
     return max(0.0, moment - (time.time() if now is None else now))
 
 

@@ -6,12 +6,13 @@ paused, and the server feels it. What the bytes mean is left to the source that 
 
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from datamover.buffers import Buffers
-from datamover.errors import ConnectionLost, DataMoverError, Scope, SizeMismatch, Stalled
+from datamover.errors import ConnectionLost, DataMoverError, Scope, ServerError, SizeMismatch, Stalled
 from datamover.protocols.http.connection import Connection, Ending
 from datamover.registry.urls import WebUrl
 
@@ -24,6 +25,19 @@ JOINED = 2**17
 IGNORABLE = 64 * 1024
 """Bytes of a body nobody wants that are read to keep a connection, rather than dropping it."""
 IGNORABLE_TIME = 1.0
+
+
+class Content(Protocol):
+    """The bytes of one answer, as they come or undone of a coding."""
+
+    async def read(self) -> bytes:
+        """Return the next bytes, b"" at the end."""
+
+    async def discard(self) -> None:
+        """Read what is left where it is short, so that the connection can serve again; else drop that."""
+
+    async def close(self) -> None:
+        """Drop what is left, and the connection with it where there is something; completes when that is gone."""
 
 
 class Body:
@@ -64,11 +78,15 @@ class Body:
             self._connection.pause()
         self._wake()
 
-    def end(self, ending: Ending) -> None:
+    def end(self, ending: Ending, reason: str = "") -> None:
         self._ended = True
         self._leave()
         shown = self._url.shown if ending is not Ending.WHOLE else ""
-        if ending is Ending.BROKEN:
+        if reason:
+            self._error = ServerError(
+                f"{shown} cannot be read on after {self.received} bytes: {reason}", scope=Scope.SOURCE
+            )
+        elif ending is Ending.BROKEN:
             self._error = ConnectionLost(
                 f"the connection to {shown} broke after {self.received} bytes", scope=Scope.SOURCE
             )
@@ -82,9 +100,9 @@ class Body:
     async def read(self) -> bytes:
         """Return the next bytes, b"" at the end; small pieces are joined.
 
-        Once everything was read, raises ConnectionLost for a body that ended early and SizeMismatch for one that did
-        not end where it should; raises Stalled when nothing comes for the idle timeout. Cancelling leaves the body
-        fit only for ``close``.
+        Once everything was read, raises ConnectionLost for a body that ended early, SizeMismatch for one that did not
+        end where it should, and ServerError for chunks that are none; raises Stalled when nothing comes for the idle
+        timeout. Cancelling leaves the body fit only for ``close``.
         """
         if not self._pieces and not self._ended:
             await self._wait()

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from datamover.errors import DataMoverError, DatasetInvalid
-from datamover.protocols.http.answers import PARTIAL, UNSATISFIABLE, WHOLE, Head, check_coding, retry_after
+from datamover.protocols.http.answers import PARTIAL, UNSATISFIABLE, WHOLE, Head, retry_after
+from datamover.protocols.http.decoding import decoded
 from datamover.protocols.http.sender import Reply
 from datamover.registry.urls import WebUrl
 
@@ -52,11 +53,11 @@ Refused = Callable[[Answer], DataMoverError]
 async def whole(reply: Reply, limit: int = LARGEST_ANSWER) -> Answer:
     """Read a reply to its end; its connection is free, or gone, when this completes or raises.
 
-    Raises DatasetInvalid for a body of more than ``limit`` bytes, ServerError for one that is coded on the way,
+    Raises DatasetInvalid for a body of more than ``limit`` bytes, ServerError for one whose coding cannot be undone,
     ConnectionLost and Stalled. Cancelling drops the connection.
     """
+    reply = await decoded(reply)
     try:
-        check_coding(reply.head)
         return Answer(reply.head, await _read(reply, limit))
     except BaseException:
         await reply.body.close()
@@ -64,7 +65,7 @@ async def whole(reply: Reply, limit: int = LARGEST_ANSWER) -> Answer:
 
 
 async def _read(reply: Reply, limit: int) -> bytes:
-    pieces, size = [], reply.head.length or 0
+    pieces, size = [], 0 if reply.head.codings else reply.head.length or 0
     if size <= limit:
         size = 0
         while size <= limit and (piece := await reply.body.read()):
@@ -79,6 +80,7 @@ async def beginning(reply: Reply, limit: int = LARGEST_REFUSAL) -> Answer:
     """Return an answer of which no more than the first ``limit`` bytes matter; what breaks off is as good."""
     body = b""
     try:
+        reply = await decoded(reply)
         while len(body) < limit and (piece := await reply.body.read()):
             body += piece
     except DataMoverError:

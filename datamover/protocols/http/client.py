@@ -12,7 +12,8 @@ from datamover.errors import InvalidRequest, Scope, ServerError, SourceNotAllowe
 from datamover.protocols.base import Origin
 from datamover.protocols.http.answers import REDIRECTS, Head
 from datamover.protocols.http.call import FILE, LARGEST_ANSWER, Answer, Refused, beginning, whole
-from datamover.protocols.http.names import text_of
+from datamover.protocols.http.cookies import Jar
+from datamover.protocols.http.location import location_of, reference_of
 from datamover.protocols.http.origin import WebOrigin
 from datamover.protocols.http.sender import Reply, Sender
 from datamover.protocols.http.streams import Streams
@@ -55,12 +56,13 @@ class HttpClient:
         """Return the file at an http or https URL; raises InvalidRequest or UnsupportedScheme for what is none.
 
         An Authorization among ``headers`` is sent to the URL's own scheme, host and port only. ``refused`` makes the
-        errors of answers that hold no file, from their status and words.
+        errors of answers that hold no file, from their status and words. Cookies that are set on the way to it are
+        sent on the way to it, as long as this file is read.
         """
-        added = headers or {}
+        added, jar = headers or {}, Jar(self._reactor)
 
         async def ask(method: bytes, asked: WebUrl, own: Mapping[str, str]) -> Reply:
-            reply = await self._ask(method, asked, {**added, **own})
+            reply = await self._ask(method, asked, {**added, **own}, jar)
             if refused is not None and reply.head.status not in FILE and method == b"GET":
                 raise refused(await beginning(reply))
             return reply
@@ -82,7 +84,7 @@ class HttpClient:
         for an answer of more than ``limit`` bytes, InvalidRequest and UnsupportedScheme for what is no URL,
         SourceNotAllowedHere, and what breaks on the way. Cancelling drops the connection.
         """
-        reply = await self._ask(method.encode("ascii"), WebUrl.parse(url), headers or {}, body)
+        reply = await self._ask(method.encode("ascii"), WebUrl.parse(url), headers or {}, Jar(self._reactor), body)
         return await whole(reply, limit)
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
@@ -91,13 +93,15 @@ class HttpClient:
         Raises InvalidRequest and UnsupportedScheme for what is no URL, SourceNotAllowedHere, and what breaks before
         the answer's head is here. Cancelling drops the connection.
         """
-        return await beginning(await self._ask(b"POST", WebUrl.parse(url), headers, body))
+        return await beginning(await self._ask(b"POST", WebUrl.parse(url), headers, Jar(self._reactor), body))
 
     async def close(self) -> None:
         """Cancel what waits for an answer and drop every connection; completes when the sockets are gone."""
         await self._sender.close()
 
-    async def _ask(self, method: bytes, asked: WebUrl, headers: Mapping[str, str], body: bytes | None = None) -> Reply:
+    async def _ask(
+        self, method: bytes, asked: WebUrl, headers: Mapping[str, str], jar: Jar, body: bytes | None = None
+    ) -> Reply:
         """Send a request, follow where it is redirected, and return the last answer, whatever its status.
 
         Raises SourceNotAllowedHere for a hop that the rules refuse, ServerError for redirects that do not end, and
@@ -105,23 +109,31 @@ class HttpClient:
         """
         if not self._policy.allows(asked):
             raise SourceNotAllowedHere(f"{asked.shown} is not an allowed source: [sources] does not allow it")
-        url, seen = asked, {asked}
+        url = asked
+        seen: set[tuple[WebUrl, str]] = set()
         for _ in range(MOST_REDIRECTS + 1):
-            reply = await self._sender.send(method, url, self._headers(url, headers, asked), asked=asked, body=body)
-            redirected = reply.head.status in REDIRECTS and reply.head.header("Location") is not None
-            if not redirected or method not in (b"GET", b"HEAD"):
+            cookies = jar.header(url)
+            if (url, cookies) in seen:  # With another cookie it is another question.
+                withheld = jar.withheld(url)
+                raise ServerError(
+                    f"{asked.shown} redirects in a circle, to {url.shown} again{withheld and f'; {withheld}'}",
+                    scope=Scope.SOURCE,
+                )
+            seen.add((url, cookies))
+            sent = self._headers(url, headers, cookies, asked)
+            reply = await self._sender.send(method, url, sent, asked=asked, body=body)
+            jar.take(reply.head)
+            location = location_of(reply.head) if reply.head.status in REDIRECTS else None
+            if location is None or method not in (b"GET", b"HEAD"):
                 return reply
             await reply.body.discard()
-            url = self._target(reply.head)
-            if url in seen:
-                raise ServerError(f"{asked.shown} redirects in a circle, to {url.shown} again", scope=Scope.SOURCE)
-            seen.add(url)
+            url = self._target(reply.head, location)
         raise ServerError(f"{asked.shown} redirects more than {MOST_REDIRECTS} times", scope=Scope.SOURCE)
 
-    def _headers(self, url: WebUrl, headers: Mapping[str, str], asked: WebUrl) -> Mapping[str, str]:
-        """Return what is sent to ``url`` of ``headers``, and with its login."""
+    def _headers(self, url: WebUrl, headers: Mapping[str, str], cookies: str, asked: WebUrl) -> Mapping[str, str]:
+        """Return what is sent to ``url`` of ``headers``, and with its login and cookies."""
         login = self._credentials.header_for(url)
-        if not headers and login is None:
+        if not headers and login is None and not cookies:
             return headers
         sent = {
             name.lower(): (name, value)
@@ -131,13 +143,14 @@ class HttpClient:
         if login is not None:
             name, value = (part.decode("utf-8") for part in login)
             sent[name.lower()] = (name, value)
+        if cookies:
+            sent.setdefault("cookie", ("Cookie", cookies))
         return dict(sent.values())
 
-    def _target(self, head: Head) -> WebUrl:
+    def _target(self, head: Head, location: bytes) -> WebUrl:
         """Return where a redirect leads, if it may be followed."""
-        location = text_of(head.fields[b"location"][0])
         try:
-            target = head.url.join(location)
+            target = head.url.join(reference_of(location))
         except (InvalidRequest, UnsupportedScheme) as error:
             raise SourceNotAllowedHere(
                 f"{head.url.shown} redirects to what cannot be followed: {error.message}"

@@ -18,7 +18,8 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
 from datamover.errors import DataMoverError
-from datamover.protocols.http.reader import AnswerReader, HeadTooLarge, Malformed
+from datamover.protocols.http.fields import Malformed
+from datamover.protocols.http.reader import AnswerReader, HeadTooLarge
 
 USUAL_READ = 2**16
 """Bytes that the system is asked for at a time, where a body does not ask for more."""
@@ -53,8 +54,8 @@ class Taker(Protocol):
     def take(self, data: bytes) -> None:
         """The next bytes of the body."""
 
-    def end(self, ending: Ending) -> None:
-        """No more comes; called once, after ``begin``."""
+    def end(self, ending: Ending, reason: str = "") -> None:
+        """No more comes; called once, after ``begin``; ``reason`` is what is wrong with what came, "" if nothing is."""
 
 
 class Keeper(Protocol):
@@ -171,7 +172,7 @@ class Connection(TwistedProtocol):
         if reader.complete:
             self._finish(reader)
         elif reader.broken:
-            self._fail(Malformed())
+            self._fail(Malformed(reader.broken))
         if answered is not None:
             answered.callback(reader)
 
@@ -209,7 +210,7 @@ class Connection(TwistedProtocol):
         if answered is not None:
             answered.errback(error)
         else:
-            self._taker.end(Ending.BROKEN)
+            self._taker.end(Ending.BROKEN, error.args[0] if isinstance(error, Malformed) else "")
 
     def _why(self, reason: BaseException | None) -> BaseException:
         """Return the error for an answer that did not come before the connection ended."""

@@ -29,6 +29,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from datamover.errors import AuthenticationFailed, ConnectFailed, Scope, SourceNotAllowedHere, TimedOut
+from datamover.protocols.http.fields import Malformed
+from datamover.protocols.http.heads import END, read_head
 
 LARGEST_TUNNEL_HEAD = 64 * 1024
 
@@ -155,10 +157,11 @@ class _Tunnel(Protocol):
             self._inner.dataReceived(data)
             return
         self._head += data
-        if b"\r\n\r\n" in self._head or len(self._head) > LARGEST_TUNNEL_HEAD:
-            status = self._head.split(b"\r\n")[0].split(b" ")
-            known = len(status) > 1 and status[0].startswith(b"HTTP/1.") and status[1].isdigit()
-            self._answer(int(status[1]) if known else 0)
+        if (end := END.search(self._head)) or len(self._head) > LARGEST_TUNNEL_HEAD:
+            try:
+                self._answer(read_head(self._head[: end.end()]).status if end else 0)
+            except Malformed:
+                self._answer(0)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
         if self._inner is not None:

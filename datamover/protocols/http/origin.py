@@ -18,14 +18,15 @@ from datamover.protocols.http.answers import (
     WHOLE,
     ContentRange,
     Head,
-    check_coding,
     content_range,
     failure_of,
+    holds_whole,
     if_range,
     inspection_of,
     ranges_given,
 )
-from datamover.protocols.http.body import IGNORABLE, Body
+from datamover.protocols.http.body import IGNORABLE, Content
+from datamover.protocols.http.decoding import check_codings, decoded
 from datamover.protocols.http.ranges import WORTH, RangedSource
 from datamover.protocols.http.sender import Reply
 from datamover.protocols.http.streams import Streams
@@ -62,8 +63,8 @@ class WebOrigin:
             if head.status in _FINAL_FOR_HEAD:
                 raise failure_of(head)
             # Programs behind a web server often say 0 because they made no body.
-            if head.status in WHOLE and head.length != 0:
-                check_coding(head)
+            if holds_whole(head) and head.length != 0:
+                check_codings(head)
                 return inspection_of(head)
         reply = await self._get()
         if reply.head.length is not None and reply.head.length <= IGNORABLE:
@@ -89,7 +90,7 @@ class WebOrigin:
         if size is None or size - source.offset < WORTH or not source.ranges or not if_range(identity or ""):
             return source
 
-        async def open_range(start: int, length: int) -> Body:
+        async def open_range(start: int, length: int) -> Content:
             try:
                 return await self._range(source.inspection, ContentRange(start, start + length - 1, size))
             except DataMoverError:
@@ -98,13 +99,12 @@ class WebOrigin:
 
         return RangedSource(source, size, open_range, self._clock, partial(self._streams.join, self._url))
 
-    async def _range(self, inspection: Inspection, wanted: ContentRange) -> Body:
+    async def _range(self, inspection: Inspection, wanted: ContentRange) -> Content:
         """Return the body of a range of the file; raises SourceChanged too."""
         identity = inspection.identity or ""
         headers = {"Range": f"bytes={wanted.first}-{wanted.last}", "If-Range": if_range(identity) or ""}
         reply = await self._ask(b"GET", self._url, headers)
         if reply.head.status == PARTIAL:
-            await _uncoded(reply)
             if content_range(reply.head) == wanted and _same(reply.head, identity, wanted.total) is not None:
                 return reply.body
         elif reply.head.status not in (*WHOLE, UNSATISFIABLE):
@@ -115,10 +115,10 @@ class WebOrigin:
 
     async def _get(self) -> Reply:
         reply = await self._ask(b"GET", self._url, {})
-        if reply.head.status not in WHOLE:
+        if not holds_whole(reply.head):
             await reply.body.discard()
             raise failure_of(reply.head)
-        return await _uncoded(reply)
+        return await decoded(reply)
 
     async def _resume(self, offset: int, identity: str) -> "WebSource | None":
         """Return the source from ``offset`` on, or a whole one if that was sent instead, None where neither came."""
@@ -128,9 +128,8 @@ class WebOrigin:
             headers["If-Range"] = condition
         reply = await self._ask(b"GET", self._url, headers)
         if reply.head.status in WHOLE:
-            return _whole(await _uncoded(reply))
+            return _whole(await decoded(reply))
         if reply.head.status == PARTIAL:
-            await _uncoded(reply)
             inspection = continuation(reply.head, offset, identity)
             if inspection is not None and inspection.size is not None:
                 return WebSource(inspection, offset, inspection.size - offset, reply.body, reply.head)
@@ -148,7 +147,9 @@ class WebOrigin:
 class WebSource:
     """One body being read, and counted against what was announced."""
 
-    def __init__(self, inspection: Inspection, offset: int, length: int | None, body: Body | None, head: Head) -> None:
+    def __init__(
+        self, inspection: Inspection, offset: int, length: int | None, body: Content | None, head: Head
+    ) -> None:
         self._inspection = inspection
         self._offset = offset
         self._length = length
@@ -197,6 +198,8 @@ def continuation(head: Head, offset: int, identity: str) -> Inspection | None:
 
 def _same(head: Head, identity: str, total: int | None) -> Inspection | None:
     """Return the inspection of a file that a 206 holds a range of, None where it has another identity."""
+    if head.codings:  # It is a range of what is sent, not of the file.
+        return None
     inspection = inspection_of(head)
     if inspection.identity == identity:
         return inspection
@@ -208,14 +211,5 @@ def _same(head: Head, identity: str, total: int | None) -> Inspection | None:
 
 
 def _whole(reply: Reply) -> WebSource:
-    return WebSource(inspection_of(reply.head), 0, reply.head.length, reply.body, reply.head)
-
-
-async def _uncoded(reply: Reply) -> Reply:
-    """Return a reply whose body is the file itself; any other is closed, and ServerError raised."""
-    try:
-        check_coding(reply.head)
-    except BaseException:
-        await reply.body.close()
-        raise
-    return reply
+    inspection = inspection_of(reply.head)
+    return WebSource(inspection, 0, inspection.size, reply.body, reply.head)

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from datamover.buffers import Buffers
 from datamover.errors import Scope, SizeMismatch
 from datamover.protocols.base import Inspection, Octets, Source
-from datamover.protocols.http.body import Body
+from datamover.protocols.http.body import Content
 from datamover.protocols.http.streams import Join
 
 LEAST = 2**20
@@ -30,7 +30,7 @@ WAITED = 0.7
 GAIN = 1.1
 """What a step has to bring for another one to be taken."""
 
-OpenRange = Callable[[int, int], Awaitable[Body]]
+OpenRange = Callable[[int, int], Awaitable[Content]]
 """Asks for so many bytes from an offset on; raises errors of the family, SourceChanged among them."""
 
 

@@ -1,26 +1,19 @@
-"""The bytes of one answer, read strictly: its head, then where its body ends. Pure: no connection is seen here.
+"""The bytes of one answer: its head, then where its body ends. Pure: no connection is seen here.
 
-httptools (llhttp) reads the head and chunks. A body whose length was announced is counted and handed on as it came,
-neither copied nor looked at.
+A body whose length was announced is counted and handed on as it came, neither copied nor looked at.
 """
 
-import re
-
-from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+from datamover.protocols.http.chunks import Chunks
+from datamover.protocols.http.fields import Fields
+from datamover.protocols.http.framing import framing_of
+from datamover.protocols.http.heads import BEGINNING, END, RawHead, not_http, read_head
 
 LARGEST_HEAD = 2**20
 """Bytes before the body, of the answers that only announce it too; and bytes between two pieces of chunks."""
 
-Fields = dict[bytes, list[bytes]]
-"""Header fields: names in lower case, the values of each in the order they came."""
-
-_START = b"HTTP/1."
-_END = re.compile(rb"\n\r?\n")
 _WITHOUT_BODY = frozenset({204, 304})
-
-
-class Malformed(Exception):
-    """What came is not HTTP/1.1, or contradicts itself about its length."""
+_EMPTY_LINES = 4
+"""Bytes of empty lines before a head that are passed over, as in browsers: servers send them after what came before."""
 
 
 class HeadTooLarge(Exception):
@@ -44,16 +37,17 @@ class AnswerReader:
         """The body is here to its end."""
         self.excess = False
         """More came than belongs to the answer."""
-        self.broken = False
-        """What should have been chunks is none: nothing more can be read."""
+        self.broken = ""
+        """Why what should have been chunks is none: nothing more can be read. "" while all is well."""
         self._bodiless = method == b"HEAD"
         self._head = bytearray()
         self._passed = 0
-        self._events = _Events()
-        self._chunks: HttpResponseParser | None = None
+        self._chunks: Chunks | None = None
         self._between = 0
         self._left: int | None = None
         self._kept_alive = False
+        self._plain = True
+        """It can be read in one way only: where its end is cannot be mistaken."""
 
     def feed(self, data: bytes) -> bytes:
         """Take in what came; return what of it is the body's. Raises Malformed and HeadTooLarge for a head."""
@@ -77,7 +71,8 @@ class AnswerReader:
     @property
     def reusable(self) -> bool:
         """Whether the connection may serve another request now (RFC 9112 9.3)."""
-        return self._kept_alive and self.complete and not self.excess
+        plain = self._plain and (self._chunks is None or self._chunks.plain)
+        return self._kept_alive and plain and self.complete and not self.excess
 
     @property
     def until_close(self) -> bool:
@@ -86,13 +81,19 @@ class AnswerReader:
 
     def _feed_head(self, data: bytes) -> bytes | None:
         """Take in more of a head; return what came after it, None where its end did not come yet."""
-        head, searched = (self._head, max(0, len(self._head) - 2)) if self._head else (data, 0)
+        if not self._head and data[:1] in (b"\r", b"\n"):
+            stripped = data.lstrip(b"\r\n")
+            self._passed += len(data) - len(stripped)
+            self._plain = False
+            if self._passed <= _EMPTY_LINES:
+                data = stripped
+        head, searched = (self._head, max(0, len(self._head) - 3)) if self._head else (data, 0)
         if self._head:
             self._head += data
-        found = _END.search(head, searched)
+        found = END.search(head, searched)
         end = found.end() if found else len(head)
-        if not head.startswith(_START[: len(head)]):
-            raise Malformed
+        if head[: len(BEGINNING)].upper() != BEGINNING[: len(head)]:
+            raise not_http(bytes(head))
         if self._passed + end > LARGEST_HEAD:
             raise HeadTooLarge
         if found is None:
@@ -101,80 +102,33 @@ class AnswerReader:
             return None
         self._passed += end
         rest = data[len(data) - (len(head) - end) :]
-        self._read_head(bytes(head[:end]))
+        self._take_head(read_head(bytes(head[:end])))
         self._head = bytearray()
         return rest
 
-    def _read_head(self, head: bytes) -> None:
-        events = self._events = _Events()
-        parser = HttpResponseParser(events)
-        _parse(parser, head)
-        status = parser.get_status_code()
-        if not events.headed or status < 100 or status == 101:
-            raise Malformed
-        if status < 200:
+    def _take_head(self, head: RawHead) -> None:
+        self._plain = self._plain and head.strict
+        if head.status < 200:
             return
-        self.answered, self.status, self.fields = True, status, events.fields
-        options = {part.strip().lower() for value in self.fields.get(b"connection", ()) for part in value.split(b",")}
-        self._kept_alive = b"close" not in options and (parser.get_http_version() == "1.1" or b"keep-alive" in options)
-        codings = self.fields.get(b"transfer-encoding")
-        lengths = self.fields.get(b"content-length")
-        if lengths is not None:
-            self.length = int(lengths[0])
-        if self._bodiless or status in _WITHOUT_BODY:
+        self.answered, self.status, self.fields = True, head.status, head.fields
+        framing = framing_of(head.fields)
+        self.length = framing.length
+        options = {part.strip().lower() for value in head.fields.get(b"connection", ()) for part in value.split(b",")}
+        persistent = head.version == "1.1" or (b"keep-alive" in options and not framing.chunked)
+        self._plain = self._plain and framing.plain
+        self._kept_alive = persistent and b"close" not in options
+        if self._bodiless or head.status in _WITHOUT_BODY:
             self._left = 0
-        elif codings is None:
-            self._left = self.length
-        elif len(codings) == 1 and codings[0].lower() == b"chunked":
-            self._chunks = parser
+        elif framing.chunked:
+            self._chunks = Chunks()
         else:
-            raise Malformed
+            self._left = framing.length
 
-    def _feed_chunks(self, parser: HttpResponseParser, data: bytes) -> bytes:
-        events = self._events
-        try:
-            _parse(parser, data)
-        except Malformed:
-            self.broken, self.excess = not events.whole, events.whole
-        body = b"".join(events.pieces)
-        events.pieces.clear()
+    def _feed_chunks(self, chunks: Chunks, data: bytes) -> bytes:
+        body = chunks.feed(data)
         self._between = 0 if body else self._between + len(data)
-        self.broken = self.broken or self._between > LARGEST_HEAD
-        self.complete = events.whole
-        self.excess = self.excess or events.messages > 1
+        self.broken = chunks.broken
+        if self._between > LARGEST_HEAD and not chunks.complete:
+            self.broken = f"more than {LARGEST_HEAD} bytes came between two pieces of chunks"
+        self.complete, self.excess = chunks.complete, chunks.excess
         return body
-
-
-def _parse(parser: HttpResponseParser, data: bytes) -> None:
-    try:
-        parser.feed_data(data)
-    except (HttpParserError, HttpParserUpgrade):
-        raise Malformed from None
-
-
-class _Events:
-    """What httptools tells of an answer. Trailers, and whatever follows the answer, are passed over."""
-
-    def __init__(self) -> None:
-        self.messages = 0
-        self.fields: Fields = {}
-        self.headed = False
-        self.pieces: list[bytes] = []
-        self.whole = False
-
-    def on_message_begin(self) -> None:
-        self.messages += 1
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self.headed:
-            self.fields.setdefault(name.lower(), []).append(value.rstrip(b" \t"))
-
-    def on_headers_complete(self) -> None:
-        self.headed = True
-
-    def on_body(self, body: bytes) -> None:
-        if not self.whole:
-            self.pieces.append(body)
-
-    def on_message_complete(self) -> None:
-        self.whole = True

@@ -42,7 +42,7 @@ def request_of(method: bytes, target: str, authority: str, headers: Mapping[str,
 
 
 def _line(name: str, value: str) -> bytes:
-    raw = value.encode("utf-8")
+    raw = value.encode("utf-8", "surrogateescape")
     if _NAME.fullmatch(name) is None or name.lower() in _OURS or _VALUE.fullmatch(raw) is None:
         raise InvalidRequest(f"the header {name[:80]!r} cannot be sent: expected a name and one line of text")
     return b"%b: %b\r\n" % (name.encode("ascii"), raw)

@@ -25,11 +25,12 @@ from datamover.errors import (
     UnsupportedScheme,
 )
 from datamover.protocols.http.answers import Head
-from datamover.protocols.http.body import Body
+from datamover.protocols.http.body import Body, Content
 from datamover.protocols.http.connection import Broken, NoAnswer, StaleConnection
 from datamover.protocols.http.endpoints import NamedEndpoint, TunnelEndpoint
+from datamover.protocols.http.fields import Malformed
 from datamover.protocols.http.pool import NoConnection, Pool
-from datamover.protocols.http.reader import LARGEST_HEAD, AnswerReader, HeadTooLarge, Malformed
+from datamover.protocols.http.reader import LARGEST_HEAD, AnswerReader, HeadTooLarge
 from datamover.protocols.http.request import request_of
 from datamover.protocols.http.tls import VerifiedTLS, failed, words
 from datamover.registry.sources import SourcePolicy
@@ -41,7 +42,7 @@ class Reply:
     """What came back: the head is read, the body is coming and must be closed."""
 
     head: Head
-    body: Body
+    body: Content
 
 
 class Sender:
@@ -118,8 +119,8 @@ class Sender:
                 raise ServerError(
                     f"{url.shown} answered with more than {LARGEST_HEAD} bytes of headers", scope=Scope.SOURCE
                 ) from None
-            except Malformed:
-                raise ServerError(f"what {url.shown} answered is not HTTP/1.1", scope=Scope.SOURCE) from None
+            except Malformed as error:
+                raise ServerError(f"{url.shown} cannot be read: {error}", scope=Scope.SOURCE) from None
             except Broken as error:
                 raise _broken(url, error.args[0]) from None
 

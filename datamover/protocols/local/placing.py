@@ -15,13 +15,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from datamover.errors import DataMoverError
-from datamover.protocols.base import Ability, Lack
+from datamover.protocols.base import OLD, Ability, Lack
 from datamover.protocols.lacks import Lacks
 from datamover.protocols.local.refusals import Refusals
 from datamover.protocols.local.syscalls import Look, look, rename_exclusively
-
-OLD = b".old"
-"""What the old file's hidden name ends in, after the part file's."""
 
 
 @dataclass(slots=True, eq=False)
@@ -108,7 +105,7 @@ class Placing:
 
     @property
     def _old(self) -> bytes:
-        return self.part + OLD
+        return self.part + OLD.encode()
 
     def _claim(self) -> bool:
         """Give the target's name to the part file as a second one; tell whether the disk lets that be."""

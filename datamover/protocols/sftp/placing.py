@@ -17,16 +17,13 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 
 from datamover.errors import DataMoverError
-from datamover.protocols.base import Ability, Lack
+from datamover.protocols.base import OLD, Ability, Lack
 from datamover.protocols.lacks import Lacks
 from datamover.protocols.sftp import aside, messages
 from datamover.protocols.sftp.messages import Attributes, Status
 from datamover.protocols.sftp.metadata import Metadata
 from datamover.protocols.sftp.refusals import Refusals
 from datamover.protocols.sftp.session import Session
-
-OLD = b".old"
-"""What the old file's hidden name ends in, after the part file's."""
 
 
 class Placing:
@@ -143,7 +140,7 @@ class Placing:
 
     @property
     def _old(self) -> bytes:
-        return self._part + OLD
+        return self._part + OLD.encode()
 
     @property
     def _aside_name(self) -> bytes:

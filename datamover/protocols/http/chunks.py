@@ -1,0 +1,120 @@
+"""The chunks of a body (RFC 9112, section 7.1), as their bytes come in. Pure.
+
+Sizes may be padded with spaces and zeros, lines may end in a bare line feed, as curl and wget read them; extensions and
+trailers are passed over. A chunk that is no longer or shorter than it says is what shows that nothing is missing.
+"""
+
+import re
+from enum import Enum, auto
+
+from datamover.protocols.http.fields import told
+
+_BETWEEN = re.compile(rb"\r\n([0-9A-Fa-f]{1,15})[ \t]*\r\n")
+"""From the end of a chunk to the beginning of the next, as most servers have it."""
+_ODD_BETWEEN = re.compile(rb"\r{0,2}\n([0-9A-Fa-f]{1,15})[ \t]*\r{0,2}\n")
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:\r|;.*)", re.DOTALL)
+_ODD_SIZE = re.compile(rb"[ \t]*(?=[0-9A-Fa-f])0*([0-9A-Fa-f]{0,15})(?:[ \t;].*|\r*)", re.DOTALL)
+_KEPT = 80
+"""Bytes of a line that are looked at; what else there is in it says nothing."""
+
+
+class _Line(Enum):
+    """What the next line is, where it is not the data's turn."""
+
+    SIZE = auto()
+    DATA_END = auto()
+    TRAILER = auto()
+
+
+class Chunks:
+    """The chunks of one body."""
+
+    def __init__(self) -> None:
+        self.complete = False
+        """The last one is here, with the trailers."""
+        self.excess = False
+        """More came after it."""
+        self.broken = ""
+        """What is wrong with them: nothing more can be read. "" while all is well."""
+        self.plain = True
+        """They can be read in one way only."""
+        self._left = 0
+        """Bytes of the chunk that still come."""
+        self._next = _Line.SIZE
+        self._line = b""
+        """What came of the next line, and does not end yet."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take in what came; return what of it is the body's."""
+        pieces: list[bytes] = []
+        place, end = 0, len(data)
+        while place < end and not self.broken and not self.complete:
+            if self._left or (self._next is _Line.DATA_END and not self._line):
+                place = self._feed_data(data, place, pieces)
+            if place < end and not self._left:
+                place = self._feed_line(data, place)
+        self.excess = self.excess or (place < end and self.complete)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _feed_data(self, data: bytes, place: int, pieces: list[bytes]) -> int:
+        """Take in chunks as long as they follow one another as usual; return where they cease to."""
+        left, end = self._left, len(data)
+        while True:
+            if left:
+                next_place = place + left
+                pieces.append(data[place:next_place])
+                if next_place > end:
+                    self._left = next_place - end
+                    return end
+                place = next_place
+            between = _BETWEEN.match(data, place)
+            if between is None:
+                between = _ODD_BETWEEN.match(data, place)
+                if between is None:
+                    self._left, self._next = 0, _Line.DATA_END
+                    return place
+                self.plain = False
+            place = between.end()
+            left = int(between[1], 16)
+            if not left:
+                self._left, self._next = 0, _Line.TRAILER
+                return place
+
+    def _feed_line(self, data: bytes, start: int) -> int:
+        """Take in a line, or what came of it; return where the next begins."""
+        found = data.find(b"\n", start)
+        end = len(data) if found < 0 else found
+        if len(self._line) < _KEPT:
+            self._line += data[start : min(end, start + _KEPT)]
+        if found >= 0:
+            line, self._line = self._line, b""
+            self._take(line)
+        return end + 1
+
+    def _begin(self, size: int) -> None:
+        self._left = size
+        self._next = _Line.DATA_END if size else _Line.TRAILER
+
+    def _take(self, line: bytes) -> None:
+        if self._next is _Line.SIZE:
+            self._take_size(line)
+            return
+        empty = not line.strip(b"\r")
+        if empty and line != b"\r":
+            self.plain = False
+        if self._next is _Line.TRAILER:
+            self.complete = empty
+        elif empty:
+            self._next = _Line.SIZE
+        else:
+            self.broken = f"where a chunk was to end came {told(line.strip())}"
+
+    def _take_size(self, line: bytes) -> None:
+        match = _SIZE.fullmatch(line)
+        if match is None:
+            self.plain = False
+            match = _ODD_SIZE.fullmatch(line)
+        if match is None:
+            self.broken = f"where the size of a chunk was to come came {told(line.strip())}"
+            return
+        self._begin(int(match[1] or b"0", 16))

@@ -1,0 +1,137 @@
+"""Codings of a body: which of those that a server names change its bytes, and which of these are undone here. Pure.
+
+datamover asks for the file itself (``Accept-Encoding: identity``). Servers name codings all the same:
+
+- Most of them code nothing ("utf-8", "binary", "aws-chunked", "none"): the bytes are the file. So are they where the
+  name is one that nobody knows, as curl, wget and browsers have it: what no client undoes, no server can mean.
+- gzip and deflate are undone. What of them is declared for a file that is compressed itself, by its name or its media
+  type ("data.tar.gz", application/gzip), is the file, as browsers and Apache have it: it was not coded twice.
+- What else is known to change the bytes is refused.
+"""
+
+import re
+import zlib
+from collections.abc import Iterable
+
+from datamover.protocols.http.fields import Fields, tokens
+
+CHUNKED = "chunked"
+IDLE = re.compile(
+    "identity|none|null|undefined|false|off|no|default|raw|plain|text|binary|[78]-?bit|aws-chunked|"
+    "(?:us-)?ascii|utf-?(?:8|16|32)(?:[bl]e)?|iso-?8859-?[0-9]+|latin-?[0-9]+|(?:windows-?|cp)[0-9]+"
+)
+"""What is named where a coding should be, and is none: also how text is written, and how mail travels."""
+UNDONE = frozenset({"gzip", "deflate"})
+MOST = 3
+"""Codings of one body that are undone."""
+
+# The compressed files that are what the coding makes: how their names end, and their media types.
+_FILES: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
+    "gzip": (
+        (".gz", ".tgz", ".taz", ".svgz", ".gzip"),
+        frozenset({"application/gzip", "application/x-gzip", "application/x-tgz", "application/x-compressed-tar"}),
+    ),
+    "compress": ((".z", ".taz"), frozenset({"application/x-compress"})),
+    "bzip2": ((".bz2", ".tbz", ".tbz2"), frozenset({"application/x-bzip2", "application/x-bzip"})),
+    "br": ((".br",), frozenset({"application/x-brotli"})),
+    "zstd": ((".zst", ".tzst"), frozenset({"application/zstd"})),
+    "xz": ((".xz", ".txz"), frozenset({"application/x-xz"})),
+    "lzma": ((".lzma",), frozenset({"application/x-lzma"})),
+    "lz4": ((".lz4",), frozenset({"application/x-lz4"})),
+    "deflate": ((".zz",), frozenset()),
+}
+_OTHERS = frozenset({"aes128gcm", "dcb", "dcz", "exi", "pack200-gzip", "sdch", "snappy", "snappy-framed"})
+_ALIASES = {"brotli": "br", "bz2": "bzip2", "zst": "zstd", "zlib": "deflate"}
+
+
+class Undecodable(Exception):
+    """What came is not what its coding says; ``args[0]`` says why."""
+
+
+def known_coding(token: str) -> str | None:
+    """Return the usual name of a coding that changes the bytes, None for a token, in lower case, that names none."""
+    name = token.removeprefix("x-")
+    name = _ALIASES.get(name, name)
+    return name if name in _FILES or name in _OTHERS else None
+
+
+def codings_of(fields: Fields, name: str) -> tuple[str, ...]:
+    """Return the codings to be undone of a body for it to be the file called ``name``, the one applied last at the end.
+
+    () where the bytes are the file as they come.
+    """
+    content = _known(tokens(fields, b"content-encoding"))
+    if len(content) == 1 and _is_compressed_so(content[0], name, tokens(fields, b"content-type")):
+        content = []
+    return (*content, *_known(tokens(fields, b"transfer-encoding")))
+
+
+def _known(named: Iterable[str]) -> list[str]:
+    return [coding for token in named if (coding := known_coding(token))]
+
+
+def _is_compressed_so(coding: str, name: str, types: list[str]) -> bool:
+    """Tell whether a file of this name and media type is itself what the coding makes."""
+    endings, media = _FILES.get(coding, ((), frozenset()))
+    return name.lower().endswith(endings) or not media.isdisjoint(types[:1])
+
+
+class Inflater:
+    """Undoes gzip or deflate, as much at a time as is asked for.
+
+    gzip may come in several members (RFC 1952, section 2.2); deflate comes in zlib's wrapping (RFC 9110, section
+    8.4.1.2) or, from some servers, without.
+    """
+
+    def __init__(self, coding: str) -> None:
+        """Undo ``coding``, one of ``UNDONE``."""
+        self._coding = coding
+        self._inflater: zlib._Decompress | None = None
+        self._held = b""
+        self._begun = False
+        self._full = False
+        """There may be more to come of what was taken in."""
+
+    def feed(self, data: bytes) -> None:
+        """Take in what came; for when ``read`` has nothing more."""
+        self._held += data
+        self._full = True
+
+    def read(self, most: int) -> bytes:
+        """Return up to ``most`` of the bytes that have come; b"" where more must be fed. Raises Undecodable."""
+        while self._full:
+            if self._inflater is None:
+                self._inflater = self._next_member()
+            if self._inflater is None:
+                self._full = False
+                break
+            try:
+                data = self._inflater.decompress(self._held, most)
+            except zlib.error as error:
+                raise Undecodable(str(error).rpartition(": ")[2]) from None
+            self._held = self._inflater.unconsumed_tail
+            if self._inflater.eof:
+                self._held, self._inflater = self._inflater.unused_data, None
+            self._full = bool(self._held) or len(data) == most
+            if data:
+                return data
+        return b""
+
+    def end(self) -> None:
+        """Take note that nothing more comes; raises Undecodable where something is missing."""
+        if self._held and self._begun and self._inflater is None:
+            raise Undecodable("more comes after its end")
+        if self._held or self._inflater is not None:
+            raise Undecodable("it ends too early")
+
+    def _next_member(self) -> "zlib._Decompress | None":
+        """Return what undoes what begins here, None where too little of it is here to tell."""
+        if len(self._held) < 2:
+            return None
+        if self._begun and self._coding != "gzip":
+            raise Undecodable("more comes after its end")
+        self._begun = True
+        if self._coding == "gzip":
+            return zlib.decompressobj(16 + zlib.MAX_WBITS)
+        wrapped = self._held[0] & 0x0F == zlib.DEFLATED and int.from_bytes(self._held[:2], "big") % 31 == 0
+        return zlib.decompressobj(zlib.MAX_WBITS if wrapped else -zlib.MAX_WBITS)

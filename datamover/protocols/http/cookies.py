@@ -1,0 +1,149 @@
+"""The cookies of one file: what its servers set on the way to it, until it is read.
+
+A redirect may set a cookie and lead back, as single sign-on does: without it the way never ends. So what is set on the
+way to a file goes along on what is asked on the way to it, on its ranges too. It goes nowhere else: a jar is one
+file's, and a cookie is sent to the very scheme, host and port that set it, whatever its Domain says. Otherwise RFC 6265
+holds as browsers have it.
+"""
+
+import re
+import time
+from dataclasses import dataclass
+
+from twisted.internet.interfaces import IReactorTime
+
+from datamover.protocols.http.answers import Head
+from datamover.protocols.http.dates import http_date
+from datamover.registry.urls import WebUrl
+
+MOST = 100
+"""Cookies that are kept; the oldest goes first."""
+LARGEST = 4096
+"""Bytes of a cookie's name and value; a larger one is passed over."""
+LARGEST_HEADER = 8192
+"""Bytes that are sent with a request; cookies that do not fit stay at home."""
+
+_TOLD = 40
+_MOST_TOLD = 5
+_LONGEST_LIFE = 10**9
+_UNSENDABLE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_SECONDS = re.compile(r"-?[0-9]{1,18}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """What tells one cookie from another."""
+
+    origin: tuple[str, str, int]
+    path: str
+    name: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Cookie:
+    value: bytes
+    until: float | None
+    """When it ends, by the jar's clock; None: with the jar."""
+
+
+class Jar:
+    """The cookies of one file."""
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._cookies: dict[_Key, _Cookie] = {}
+        """The oldest first."""
+        self._set: dict[bytes, str] = {}
+        """Every name that was set, kept or not, and the host that set it last."""
+
+    def take(self, head: Head) -> None:
+        """Keep the cookies that an answer sets, and let go of those that it takes back."""
+        for raw in head.fields.get(b"set-cookie", ()):
+            self._take(raw, head)
+
+    def header(self, url: WebUrl) -> str:
+        """Return what a request for ``url`` tells of its cookies, "" where there are none (RFC 6265, section 5.4).
+
+        It may hold bytes that are no UTF-8, as lone surrogates.
+        """
+        if not self._cookies:
+            return ""
+        now = self._clock.seconds()
+        mine = [
+            (key, cookie)
+            for key, cookie in self._cookies.items()
+            if key.origin == url.origin and _covers(key.path, url.path) and (cookie.until is None or now < cookie.until)
+        ]
+        mine.sort(key=lambda entry: -len(entry[0].path))
+        sent, size = [], 0
+        for key, cookie in mine:
+            pair = b"%b=%b" % (key.name, cookie.value) if key.name else cookie.value
+            size += len(pair) + 2
+            if size > LARGEST_HEADER:
+                break
+            sent.append(pair)
+        return b"; ".join(sent).decode("utf-8", "surrogateescape")
+
+    def withheld(self, url: WebUrl) -> str:
+        """Return in words which cookies were set, and are not sent to ``url``; "" where there are none."""
+        sent = {pair.partition("=")[0] for pair in self.header(url).split("; ")}
+        names = {name.decode("ascii", "backslashreplace")[:_TOLD]: host for name, host in self._set.items()}
+        left = [f"{name!r} of {host}" for name, host in names.items() if name not in sent]
+        return f"cookies that were set on the way do not go there: {', '.join(left[:_MOST_TOLD])}" if left else ""
+
+    def _take(self, raw: bytes, head: Head) -> None:
+        pair, *rest = raw.split(b";")
+        name, equals, value = (part.strip(b" \t") for part in pair.partition(b"="))
+        if not equals:
+            name, value = b"", name
+        if not name + value or len(name + value) > LARGEST or _UNSENDABLE.search(pair):
+            return
+        if len(self._set) < MOST:
+            self._set[name] = head.url.host
+        attributes = {}
+        for attribute in rest:
+            key, _, text = attribute.decode("latin-1").partition("=")
+            attributes[key.strip().lower()] = text.strip()
+        if not _acceptable(name, attributes, head.url):
+            return
+        path = attributes.get("path", "")
+        if not path.startswith("/"):
+            path = head.url.path.rpartition("/")[0] or "/"
+        kept = _Key(head.url.origin, path, name)
+        life = _life(attributes, head)
+        if life is not None and life <= 0:
+            self._cookies.pop(kept, None)
+            return
+        self._cookies[kept] = _Cookie(value, None if life is None else self._clock.seconds() + life)
+        if len(self._cookies) > MOST:
+            del self._cookies[next(iter(self._cookies))]
+
+
+def _acceptable(name: bytes, attributes: dict[str, str], url: WebUrl) -> bool:
+    """Tell whether a server may set such a cookie: not for another's domain, and what is to be secure by TLS only."""
+    domain = attributes.get("domain", "").lower().removeprefix(".")
+    if domain and url.host != domain and (url.address is not None or not url.host.endswith(f".{domain}")):
+        return False
+    secure = "secure" in attributes
+    if secure and url.scheme != "https":
+        return False
+    prefix = name.lower()
+    if prefix.startswith(b"__host-"):
+        return secure and not domain and attributes.get("path") == "/"
+    return secure or not prefix.startswith(b"__secure-")
+
+
+def _life(attributes: dict[str, str], head: Head) -> float | None:
+    """Return the seconds that a cookie lives, None where it lives as long as its jar (RFC 6265, section 5.3)."""
+    age = attributes.get("max-age", "")
+    if _SECONDS.fullmatch(age):
+        return min(int(age), _LONGEST_LIFE)
+    end, sent = http_date(attributes.get("expires")), http_date(head.header("Date"))
+    if end is None:
+        return None
+    return min(end - (time.time() if sent is None else sent), _LONGEST_LIFE)
+
+
+def _covers(path: str, asked: str) -> bool:
+    """Tell whether a cookie for ``path`` goes along to ``asked`` (RFC 6265, section 5.1.4)."""
+    return asked == path or (asked.startswith(path) and (path.endswith("/") or asked[len(path)] == "/"))

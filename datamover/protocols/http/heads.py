@@ -1,0 +1,93 @@
+"""The head of an answer, out of its bytes. Pure.
+
+httptools (llhttp) reads it, to the letter of RFC 9112. What that refuses is read once more, as curl, wget and browsers
+read it: lines that end in a bare line feed or are folded, a space before the colon, names and values with bytes that
+do not belong there, a status line without a reason. Where the body ends is the business of ``framing``.
+"""
+
+import re
+from dataclasses import dataclass
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from datamover.protocols.http.fields import Fields, Malformed, told
+
+END = re.compile(rb"\n\r{0,2}\n")
+"""Where a head ends."""
+BEGINNING = b"HTTP"
+
+_LOOKED_AT = 80
+_STATUS_LINE = re.compile(rb"HTTP(?:/([0-9]{1,2}(?:\.[0-9]{1,2})?))?[ \t]+([0-9]{3})(?![0-9])", re.IGNORECASE)
+# RFC 9112, section 5.2, and RFC 9110, section 5.5: folds, and control characters in values, are read as spaces.
+_CONTROLS = bytes(0x20 if byte in b"\x7f" or (byte < 0x20 and byte not in b"\t\n") else byte for byte in range(256))
+_FOLD = re.compile(rb"\n[ \t]+")
+
+
+@dataclass(frozen=True, slots=True)
+class RawHead:
+    """A status line and fields."""
+
+    status: int
+    version: str
+    """"1.1", "1.0" or what else the server says."""
+    fields: Fields
+    strict: bool
+    """It is what RFC 9112 asks for, to the letter."""
+
+
+def read_head(head: bytes) -> RawHead:
+    """Read a head, with the empty line that ends it; raises Malformed."""
+    read = _read_strictly(head) or _read_leniently(head)
+    if read.status == 101:
+        raise Malformed("the answer switches to another protocol (101), which was not asked for")
+    if read.status < 100:
+        raise Malformed(f"the answer's status {read.status:03} is none")
+    return read
+
+
+def not_http(data: bytes) -> Malformed:
+    """Return the error for an answer that begins so."""
+    first = re.split(rb"[\r\n]", data[:_LOOKED_AT], maxsplit=1)[0]
+    return Malformed(f"the answer is not HTTP/1.1: it begins with {told(first)}")
+
+
+def _read_strictly(head: bytes) -> RawHead | None:
+    events = _Events()
+    parser = HttpResponseParser(events)
+    try:
+        parser.feed_data(head)
+    except (HttpParserError, HttpParserUpgrade):
+        return None
+    version: str = parser.get_http_version()
+    if not events.headed or not version.startswith("1."):
+        return None
+    return RawHead(parser.get_status_code(), version, events.fields, strict=True)
+
+
+def _read_leniently(head: bytes) -> RawHead:
+    start, *lines = _FOLD.sub(b" ", head.replace(b"\r\n", b"\n").translate(_CONTROLS)).split(b"\n")
+    status = _STATUS_LINE.match(start)
+    if status is None:
+        raise not_http(head)
+    fields: Fields = {}
+    for line in lines:
+        name, colon, value = line.partition(b":")
+        name = name.strip().lower()
+        if colon and name:
+            fields.setdefault(name, []).append(value.strip())
+    version = (status[1] or b"1.0").decode("ascii")
+    return RawHead(int(status[2]), version, fields, strict=False)
+
+
+class _Events:
+    """What httptools tells of a head."""
+
+    def __init__(self) -> None:
+        self.fields: Fields = {}
+        self.headed = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.setdefault(name.lower(), []).append(value.rstrip(b" \t"))
+
+    def on_headers_complete(self) -> None:
+        self.headed = True
