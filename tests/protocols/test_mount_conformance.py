@@ -1,6 +1,7 @@
 """The conformance suite over mounts: a good one, one that refuses what clouds refuse, one that has no answer to it."""
 
 import itertools
+import stat
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -11,7 +12,7 @@ from twisted.internet.defer import Deferred
 
 from datamover.protocols.base import Ability
 from datamover.protocols.local import LOCAL
-from tests.protocols.conformance import Conformance, Premises, as_nobody, settings
+from tests.protocols.conformance import FILE_MODE, PART, Conformance, Premises, as_nobody, settings
 from tests.servers.mounts.misbehaviour import Does, Misbehaviour, Times
 from tests.servers.mounts.mount import Mount, mounted
 
@@ -40,8 +41,37 @@ class Mounted(Conformance):
         name = f"{next(names)}/root"
         (mount.back / name).mkdir(parents=True)
         pool = LOCAL.open(settings((mount.at / name).as_uri()), LOCAL.options(), reactor)
-        yield Premises(pool, mount.back / name, as_nobody, self.without)
+        yield Premises(
+            pool,
+            mount.back / name,
+            as_nobody,
+            modes=Ability.SET_MODE not in self.without,
+            times=Ability.SET_MODIFIED not in self.without,
+        )
         pytest_twisted.blockon(Deferred.fromCoroutine(pool.close()))
+
+    @pytest_twisted.ensureDeferred
+    async def test_what_a_file_goes_without(self, premises: Premises) -> None:
+        """What a place does not do is told of each file that went without it, and of the place."""
+        sink = await premises.writing.write(PART)
+        try:
+            await sink.write(b"data")
+            assert await sink.finish(modified=1_234_567_890.0) == 4
+        finally:
+            await sink.close()
+        placed = await premises.writing.place(PART, "large", size=4, replace=False)
+        put = await premises.writing.put(
+            PART, "small", b"data", modified=1_234_567_890.0, replace=True, commit=lambda: None
+        )
+        for name, lacks in (("large", [*sink.without, *placed]), ("small", put)):
+            expected = self.without & {Ability.SET_MODE, Ability.SET_MODIFIED, Ability.FLUSH}
+            if stat.S_IMODE((premises.root / name).stat().st_mode) == FILE_MODE:
+                # Where modes cannot be set, files may still be made with theirs.
+                expected -= {Ability.SET_MODE}
+            assert {lack.ability for lack in lacks if lack.ability is not Ability.KEEP_OLD} == expected
+        told = {lack.ability: lack.sentence for lack in premises.pool.lacks}
+        assert set(told) == self.without
+        assert all(": " in sentence for sentence in told.values())
 
 
 class TestGoodMount(Mounted):
