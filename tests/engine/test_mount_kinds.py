@@ -18,6 +18,7 @@ from tests.servers.mounts.mount import mounted
 
 MIB = 2**20
 SIZES = (EMPTY, SMALL, LARGE, HUGE)
+FEW = 10
 UNKNOWN = tuple(
     Misbehaviour(operation, "ENOSYS")
     for operation in ("chmod", "utimens", "fsync", "fsyncdir", "flush", "link", "exclusive", "statfs", "ftruncate")
@@ -136,6 +137,26 @@ async def test_reading_what_tells_no_size(tmp_path: Path) -> None:
         assert job.state is State.COMPLETED, records
         for size in (SMALL, LARGE):
             assert (rig.sources / f"made/{size}").read_bytes() == rig.content(size)
+
+
+@pytest_twisted.ensureDeferred
+async def test_stalled(tmp_path: Path) -> None:
+    """A mount that does not answer holds up nobody else, and what goes there arrives when it does."""
+    async with opened(tmp_path) as rig:
+        rig.content(SMALL)
+        rig.mount.stall()
+        waiting = [
+            await rig.rig.ask(file(place("sources", f"{SMALL}"), "mount", f"new/{number}")) for number in range(FEW)
+        ]
+        job, _ = await rig.rig.moved(file(place("sources", f"{SMALL}"), "sources", "elsewhere"))
+        assert job.state is State.COMPLETED
+        assert [(await rig.rig.store.job(number)).state.terminal for number in waiting] == [False] * FEW
+
+        rig.mount.go_on()
+        for number, waited in enumerate(waiting):
+            assert (await rig.rig.ended(waited)).state is State.COMPLETED
+            assert (rig.mount.back / f"new/{number}").read_bytes() == rig.content(SMALL)
+        assert not parts(rig.mount.back)
 
 
 @pytest_twisted.ensureDeferred
