@@ -21,8 +21,8 @@ EMPTY, SMALL, LARGE, HUGE = 0, 3_000, 300_000, 25_000_000
 """Sizes of files: a small one is written and placed together with others, a huge one past the page cache."""
 MODIFIED = 1_500_000_000
 """The sources' modification time, POSIX seconds."""
-PATIENCE = 120.0
-"""Seconds that all of them may take."""
+PATIENCE = 300.0
+"""Seconds that all of them may take, on a machine that has much else to do."""
 AT_ONCE = 32
 """Transfers under way."""
 TARGET, PART = "*file", "*.part"
