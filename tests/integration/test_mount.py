@@ -250,7 +250,7 @@ def test_machines_without(
     """Where nothing can be mounted a test is skipped, in words; in CI it fails."""
     monkeypatch.setattr(mount_module, "DEVICE", tmp_path / "none")
     monkeypatch.setenv("CI", ci)
-    with pytest.raises(outcome, match="nothing can be mounted: .*none cannot be opened here"):
+    with pytest.raises(outcome, match=r"nothing can be mounted: .*none cannot be opened here"):
         require()
 
 
