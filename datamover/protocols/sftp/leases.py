@@ -219,6 +219,9 @@ class Leases:
             self._sessions.append(session)
             self.extensions = frozenset(session.extensions)
             self.openssh = session.openssh
+            if not self.openssh:
+                # ProFTPD's process dies of several channels that write, to whatever files.
+                self._limit = 1
             return session
         finally:
             self._opening -= 1
