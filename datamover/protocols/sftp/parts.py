@@ -11,8 +11,9 @@ from datamover.protocols.sftp.refusals import Refusals
 from datamover.protocols.sftp.session import Session
 from datamover.protocols.sftp.tree import Tree
 
-_ANEW = messages.FOR_WRITING | messages.CREATE | messages.EXCLUSIVELY
-"""Of a file that is not there, as a part file mostly is not: one request tells, and makes it."""
+_ANEW = messages.FOR_WRITING | messages.CREATE | messages.EXCLUSIVELY | messages.EMPTIED
+"""Of a file that is not there, as a part file mostly is not: one request tells, and makes it. Emptied, for not every
+server heeds "exclusively"."""
 _PLAINLY = messages.FOR_WRITING | messages.CREATE
 _EMPTIED = messages.FOR_WRITING | messages.CREATE | messages.EMPTIED
 
