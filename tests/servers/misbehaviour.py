@@ -23,6 +23,8 @@ REQUESTS = (
 """Everything that a server can be asked for; symbolic links and locks, which datamover leaves alone, aside."""
 
 NO_SUCH_FILE, PERMISSION_DENIED, FAILURE, BAD_MESSAGE, OP_UNSUPPORTED = 2, 3, 4, 5, 8
+NO_SPACE, QUOTA = 14, 15
+"""Codes of later versions of SFTP, which servers send nevertheless."""
 
 
 class Way(Enum):
@@ -37,7 +39,9 @@ class Way(Enum):
     HANGS = "hangs"
     """Never answers."""
     CUTS = "cuts"
-    """Breaks the connection."""
+    """Breaks the connection, and does nothing."""
+    DOES_AND_CUTS = "does and cuts"
+    """Does what was asked, and breaks the connection before it is answered."""
 
     AT_CLOSE = "at close"
     """OPEN for writing: what is written is the file, and seen under its name, when it is closed."""
@@ -90,7 +94,10 @@ class Misbehaviour:
     amount: int = 0
     having: str | None = None
     """Only requests with this in them. OPEN: "reading", "writing", "create", "exclusive", "truncate". What sets
-    attributes: "size", "mode", "times". READ and WRITE: "large", above 32 KiB. CLOSE: "directory"."""
+    attributes: "size", "mode", "times". READ and WRITE: "large", above 32 KiB. CLOSE: "directory", or the two of OPEN.
+    Of a path: "there" or "missing"."""
+    user: str = ""
+    """Only for who is let in under this name; "": for all."""
     below: str = ""
     """Only for this path and those below it, relative to the server's root; "": for all."""
     name: str = "*"
@@ -98,10 +105,11 @@ class Misbehaviour:
     nth: int | None = None
     """Only the n-th request that all of the above fits, counted from 1."""
 
-    def fits(self, request: str, paths: Collection[str], tags: Collection[str]) -> bool:
+    def fits(self, user: str, request: str, paths: Collection[str], tags: Collection[str]) -> bool:
         """Tell whether it is about such a request of one of these paths, relative to the root."""
         return (
             request == self.request
+            and self.user in ("", user)
             and (self.having is None or self.having in tags)
             and any(self._is_about(path) for path in paths)
         )
@@ -109,6 +117,13 @@ class Misbehaviour:
     def _is_about(self, path: str) -> bool:
         below = not self.below or path == self.below or path.startswith(f"{self.below}/")
         return below and fnmatchcase(posixpath.basename(path), self.name)
+
+    def __str__(self) -> str:
+        amount = f" {self.amount}" if self.amount else ""
+        answer = f" by status {self.code}" if "refuses" in self.way.value else ""
+        having = f" with {self.having}" if self.having else ""
+        nth = f", at the {self.nth}." if self.nth else ""
+        return f"{self.request}{having} {self.way.value}{amount}{answer}{nth}"
 
     def as_dict(self) -> dict[str, Any]:
         return {**asdict(self), "way": self.way.value}
