@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from datamover.jobs.values import NewJob
 from tests.engine.mounts import AT_ONCE, MODIFIED, PATIENCE, WRITING, Way
@@ -70,6 +70,8 @@ class Moves:
     """What was moved, and how it ended."""
 
     moves: Sequence[Move]
+    directories: Sequence[str]
+    """Where each went, below the server's root."""
     outcomes: list[Outcome] = field(default_factory=list)
     """In the order of the moves."""
     events: list[list[tuple[str, Mapping[str, Any]]]] = field(default_factory=list)
@@ -89,7 +91,7 @@ class Moves:
 
 
 class ServerRig:
-    """An engine that moves files from one directory to as many places of a server as it takes."""
+    """An engine that moves files from one directory to as many places of a server as it was opened with."""
 
     def __init__(self, reactor: Any, directory: Path) -> None:
         self.directory = directory
@@ -97,22 +99,46 @@ class ServerRig:
         self.rig = Rig(reactor, directory)
         self._content: dict[int, bytes] = {}
         self._waywards: dict[bool, Wayward] = {}
+        self._places: dict[Kind, list[_At]] = {}
+        """Those that were not used."""
+        self._numbers = count()
 
-    async def run(self, moves: Sequence[Move], **transfers: Any) -> Moves:
-        """Move all at once; to be called once, and ``close`` after it."""
+    async def open(self, stock: Mapping["Kind", int], **transfers: Any) -> "ServerRig":
+        """Have so many places of each kind; none is used by two calls of ``run``."""
         self.sources.mkdir()
-        for wide in {move.server.wide for move in moves}:
+        tables: dict[str, dict[str, Any]] = {"sources": {"url": self.sources.as_uri()}}
+        for wide in {kind.wide for kind in stock}:
             version = OPENSSH if wide else "Wayward"
             self._waywards[wide] = Wayward(self.directory / version, version=version)
             self._waywards[wide].start()
-        places = self._places(moves)
-        tables = {"sources": {"url": self.sources.as_uri()}, **{f"{at}": self._table(at) for at in places}}
+        for kind, number in stock.items():
+            wayward = self._waywards[kind.wide]
+            self._places[kind] = [
+                _At(wayward, wayward.account(), f"place-{next(self._numbers)}") for _ in range(number)
+            ]
+            tables |= {f"{at}": at.table(kind) for at in self._places[kind]}
         await self.rig.open(
             {name: {**table, "max_active": AT_ONCE} for name, table in tables.items()},
             transfers={"idle_timeout": "30s", **transfers},
         )
         await self.rig.engine(max_active=AT_ONCE)
-        directories = [f"{number}" for number, _ in enumerate(moves)]
+        return self
+
+    async def close(self) -> None:
+        await self.rig.close()
+        for wayward in self._waywards.values():
+            wayward.stop()
+
+    async def run(self, moves: Sequence[Move]) -> Moves:
+        """Move all at once: all to the same server to the same place, but for those that are to be alone."""
+        found: dict[Server, _At] = {}
+        places = []
+        for move in moves:
+            if move.alone or move.server not in found:
+                found[move.server] = self._places[kind_of(move)].pop()
+                found[move.server].announce(move.server)
+            places.append(found[move.server])
+        directories = [f"{next(self._numbers)}" for _ in moves]
         for move, at, name in zip(moves, places, directories, strict=True):
             self._prepare(move, at.root / name)
         told = self._misbehave(moves, places, directories)
@@ -127,7 +153,7 @@ class ServerRig:
                 for move, at, directory in zip(moves, places, directories, strict=True)
             ]
         )
-        ended = Moves(moves)
+        ended = Moves(moves, [f"{at}/{directory}" for at, directory in zip(places, directories, strict=True)])
         for move, at, name, job in zip(moves, places, directories, jobs, strict=True):
             await self._end(ended, move, at.root / name, job.id)
         for wayward, servers in told:
@@ -136,11 +162,6 @@ class ServerRig:
             ended.opened += wayward.open_files()
         return ended
 
-    async def close(self) -> None:
-        await self.rig.close()
-        for wayward in self._waywards.values():
-            wayward.stop()
-
     def content(self, size: int) -> bytes:
         """Return what the source of so many bytes holds; it is made where it is not there yet."""
         if size not in self._content:
@@ -148,27 +169,6 @@ class ServerRig:
             (self.sources / str(size)).write_bytes(self._content[size])
             os.utime(self.sources / str(size), (MODIFIED, MODIFIED))
         return self._content[size]
-
-    def _places(self, moves: Sequence[Move]) -> list["_At"]:
-        """Return where each goes: all to the same server to the same place, unless it is to be alone."""
-        numbers = count()
-        found: dict[Server, _At] = {}
-        places = []
-        for move in moves:
-            wayward = self._waywards[move.server.wide]
-            if move.alone or move.server not in found:
-                user = wayward.account(without=move.server.without)
-                found[move.server] = _At(move.server, wayward, user, f"place-{next(numbers)}")
-            places.append(found[move.server])
-        return places
-
-    def _table(self, at: "_At") -> dict[str, Any]:
-        return {
-            "url": f"{at.wayward.url_of(at.user)}/{at}",
-            "known_hosts_file": str(at.wayward.known_hosts),
-            "private_key_file": str(at.wayward.private_key),
-            "verify": "read-back" if at.server.read_back else "size",
-        }
 
     def _prepare(self, move: Move, directory: Path) -> None:
         self.content(move.size)
@@ -206,9 +206,8 @@ class ServerRig:
 
 @dataclass(frozen=True, slots=True)
 class _At:
-    """A directory of a server, and the destination that it is; ``str`` is both's name."""
+    """A directory of a server, its user, and the destination that they are; ``str`` is the directory's name and its."""
 
-    server: Server
     wayward: Wayward
     user: str
     name: str
@@ -217,8 +216,39 @@ class _At:
     def root(self) -> Path:
         return self.wayward.root / self.name
 
+    def table(self, kind: "Kind") -> dict[str, Any]:
+        """Return the destination's configuration."""
+        return {
+            "url": f"{self.wayward.url_of(self.user)}/{self}",
+            "known_hosts_file": str(self.wayward.known_hosts),
+            "private_key_file": str(self.wayward.private_key),
+            "verify": "read-back" if kind.read_back else "size",
+        }
+
+    def announce(self, server: Server) -> None:
+        """Have the server announce what it does."""
+        self.wayward.announce(self.user, without=server.without)
+
     def __str__(self) -> str:
         return self.name
+
+
+class Kind(NamedTuple):
+    """What a place has to be before it is known what it does."""
+
+    wide: bool = False
+    read_back: bool = False
+
+
+def kind_of(move: Move) -> Kind:
+    return Kind(move.server.wide, move.server.read_back)
+
+
+def needed(moves: Sequence[Move]) -> Counter[Kind]:
+    """Return how many places of each kind one run of them takes."""
+    alone = [kind_of(move) for move in moves if move.alone]
+    shared = {move.server: kind_of(move) for move in moves if not move.alone}
+    return Counter([*alone, *shared.values()])
 
 
 def over(servers: Iterable[Server], sizes: Sequence[int], ways: Sequence[Way] = WRITING, **more: Any) -> list[Move]:

@@ -14,7 +14,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from datamover.jobs.values import State
-from tests.engine.file_servers import Move, Moves, Server, ServerRig, each_way_once, over
+from tests.engine.file_servers import Move, Moves, Server, ServerRig, each_way_once, needed, over
 from tests.engine.misbehaving import (
     CUT,
     EITHER,
@@ -130,7 +130,7 @@ MOVES: list[Move] = [
 
 
 async def _moved(directory: Path) -> Moves:
-    rig = ServerRig(reactor, directory)
+    rig = await ServerRig(reactor, directory).open(needed(MOVES))
     try:
         return await rig.run(MOVES)
     finally:
@@ -264,12 +264,12 @@ def _keeps(misbehaviour: Misbehaviour) -> bool:
 
 def test_nothing_stays_open(moved: Moves) -> None:
     """No file of the server is open after all of it, but for those whose handle was not told."""
-    untold = {
-        f"{number}"
-        for number, move in enumerate(moved.moves)
+    untold = tuple(
+        directory
+        for move, directory in zip(moved.moves, moved.directories, strict=True)
         if any(each.request == OPEN and each.way is Does.DOES_AND_REFUSES for each in move.server.misbehaviours)
-    }
-    assert [path for path in moved.opened if path.split("/")[1] not in untold] == []
+    )
+    assert [path for path in moved.opened if not path.startswith(untold)] == []
 
 
 def test_every_misbehaviour_was_met(moved: Moves) -> None:

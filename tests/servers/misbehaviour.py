@@ -82,6 +82,37 @@ class Way(Enum):
     """READDIR."""
 
 
+_LOOKS = (STAT, LSTAT, FSTAT)
+_OK = (CLOSE, WRITE, SETSTAT, FSETSTAT, MKDIR, RMDIR, REMOVE, RENAME, POSIX_RENAME, HARD_LINK, FSYNC)
+"""Requests that are answered by no more than OK."""
+_ONLY = {
+    Way.IGNORES: _OK,
+    Way.AT_CLOSE: (OPEN,),
+    Way.TRUNCATES: (OPEN,),
+    Way.KEEPS_BELOW: (WRITE, CLOSE),
+    Way.KEEPS_HALF: (WRITE, CLOSE),
+    Way.CORRUPTS: (WRITE,),
+    Way.IN_ORDER: (WRITE,),
+    Way.EMPTY_AT_END: (READ,),
+    Way.SHORT: (READ,),
+    Way.FALSE: (READ,),
+    Way.NO_SIZE: _LOOKS,
+    Way.NO_TIMES: _LOOKS,
+    Way.NO_MODE: _LOOKS,
+    Way.SHIFTS_TIMES: _LOOKS,
+    Way.TELLS: (*_LOOKS, STATVFS, LIMITS),
+    Way.REPLACES: (RENAME,),
+    Way.COPIES: (RENAME, POSIX_RENAME),
+    Way.ECHOES: (REALPATH,),
+    Way.LISTS_NOTHING: (READDIR,),
+}
+
+
+def ways_of(request: str) -> list[Way]:
+    """Return what may be done instead of a request."""
+    return [way for way in Way if request in _ONLY.get(way, REQUESTS)]
+
+
 @dataclass(frozen=True, slots=True)
 class Misbehaviour:
     """One deviation of a server."""
@@ -104,6 +135,9 @@ class Misbehaviour:
     """Only for names, without their directories, that match this pattern."""
     nth: int | None = None
     """Only the n-th request that all of the above fits, counted from 1."""
+
+    def __post_init__(self) -> None:
+        assert self.way in ways_of(self.request), f"{self.request} cannot be done so: {self.way}"
 
     def fits(self, user: str, request: str, paths: Collection[str], tags: Collection[str]) -> bool:
         """Tell whether it is about such a request of one of these paths, relative to the root."""

@@ -24,7 +24,7 @@ class Wayward(SshServer):
         wayward = Wayward(open_directory)
         wayward.start()
         wayward.misbehave(Misbehaviour(WRITE, Way.KEEPS_BELOW, amount=4096, below="cell-1"))
-        ... wayward.url, wayward.url_of(wayward.account(without=[HARD_LINK])) ...
+        ... wayward.url, wayward.url_of(wayward.account()) ...
         wayward.stop()
 
     ``wayward.root`` shows what is truly there.
@@ -47,11 +47,13 @@ class Wayward(SshServer):
         """Have the server write ``text`` before the protocol begins, as a shell's start-up file does."""
         self._tell(greeting=text)
 
-    def account(self, *, without: Sequence[str] = ()) -> str:
-        """Return a new user's name, to whom the server does not announce these extensions."""
-        user = f"user{next(self._users)}"
+    def account(self) -> str:
+        """Return a new user's name."""
+        return f"user{next(self._users)}"
+
+    def announce(self, user: str, *, without: Sequence[str]) -> None:
+        """Have the server not announce these extensions to a user who logs in from now on."""
         self._tell(lacking={**self._orders.get("lacking", {}), user: list(without)})
-        return user
 
     def url_of(self, user: str) -> str:
         """Return the URL of ``root`` for a user; any name is let in."""
