@@ -98,7 +98,9 @@ def spread(servers: list[Server], **more: Any) -> list[Move]:
 
 
 def huge(servers: list[Server], **more: Any) -> list[Move]:
-    return each_way_once(asked(servers, BY_HANDLE), HUGE, **more)
+    """Return a huge file's move to one of those servers that differ in no more than the code of an answer."""
+    alike = {tuple((each.request, each.way) for each in server.misbehaviours): server for server in servers}
+    return each_way_once(asked(list(alike.values()), BY_HANDLE), HUGE, **more)
 
 
 def asked(servers: list[Server], requests: set[str]) -> list[Server]:
