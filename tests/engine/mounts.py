@@ -1,6 +1,7 @@
 """Many files moved to one misbehaving mount at once, each to a directory with misbehaviours of its own."""
 
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -8,8 +9,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from datamover.jobs.values import NewJob, Overwrite
-from tests.engine.outcome import Outcome, look
+from twisted.internet.task import deferLater
+
+from datamover.jobs.values import NewJob, Overwrite, State
+from tests.engine.outcome import Outcome, There, look
 from tests.engine.rig import Rig, file, parts, place
 from tests.servers.mounts.misbehaviour import Does, Misbehaviour
 from tests.servers.mounts.mount import Mount
@@ -18,8 +21,8 @@ EMPTY, SMALL, LARGE, HUGE = 0, 3_000, 300_000, 25_000_000
 """Sizes of files: a small one is written and placed together with others, a huge one past the page cache."""
 MODIFIED = 1_500_000_000
 """The sources' modification time, POSIX seconds."""
-PATIENCE = 120.0
-"""Seconds that all of them may take."""
+PATIENCE = 300.0
+"""Seconds that all of them may take, on a machine that has much else to do."""
 AT_ONCE = 32
 """Transfers under way."""
 TARGET, PART = "*file", "*.part"
@@ -102,8 +105,14 @@ class MountRig:
     That is the destination ``mount``, and ``careful``, which reads back.
     """
 
-    def __init__(self, reactor: Any, directory: Path, mount: Mount) -> None:
+    def __init__(
+        self, reactor: Any, directory: Path, mount: Mount, *, at: Path | None = None, delay: float = 0.0
+    ) -> None:
+        """``at`` is another mount on top of it, which may take ``delay`` seconds to bring there what it shows."""
         self.mount = mount
+        self.at = at or mount.at
+        self._reactor = reactor
+        self._delay = delay
         self.sources = directory / "sources"
         self.rig = Rig(reactor, directory)
         self._numbers = count()
@@ -113,8 +122,8 @@ class MountRig:
         self.sources.mkdir()
         tables: dict[str, dict[str, Any]] = {
             "sources": {"url": self.sources.as_uri()},
-            "mount": {"url": self.mount.url},
-            "careful": {"url": self.mount.url, "verify": "read-back"},
+            "mount": {"url": self.at.as_uri()},
+            "careful": {"url": self.at.as_uri(), "verify": "read-back"},
         }
         for table in tables.values():
             table["max_active"] = AT_ONCE
@@ -160,18 +169,23 @@ class MountRig:
             ]
         )
         ended = Moves(moves)
+        deadline = time.monotonic() + PATIENCE
         for directory, move, job in zip(directories, moves, jobs, strict=True):
+            await self.rig.store.wait(job.id, max(0.0, deadline - time.monotonic()))
             await self._end(ended, move, self.mount.back / directory, job.id)
         counts = iter(self.mount.met())
         ended.met = [sum(next(counts) for _ in move.misbehaviours) for move in moves]
-        ended.opened = open_below(self.mount.at)
+        ended.opened = open_below(self.at)
         return ended
 
     async def _end(self, ended: Moves, move: Move, directory: Path, job: int) -> None:
-        await self.rig.store.wait(job, PATIENCE)
         (record,) = await self.rig.store.files(job)
         target = directory / move.path
-        there = look(target, self.content(move.size), move.before)
+        latest = time.monotonic() + self._delay
+        while (there := look(target, self.content(move.size), move.before)) is not There.WHOLE:
+            if record.state is not State.COMPLETED or time.monotonic() > latest:
+                break
+            await deferLater(self._reactor, 0.01)
         ended.outcomes.append(Outcome.of(str(move), record, there, parts(directory)))
         ended.statuses.append(target.stat() if target.exists() else None)
         events = await self.rig.store.events(job=job, limit=1000)

@@ -7,10 +7,14 @@ from pathlib import Path
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
 
+from datamover.errors import ConnectionLost, Scope
 from datamover.jobs.values import Overwrite, State
+from datamover.protocols.local import LOCAL
 from tests.engine.mounts import PART, MountRig, open_below
 from tests.engine.rig import file, parts, place
+from tests.protocols.conformance import settings
 from tests.servers.mounts.misbehaviour import Does, Misbehaviour
 from tests.servers.mounts.mount import mounted
 
@@ -18,6 +22,39 @@ TOGETHER = 32
 """Files, of as many as go together."""
 SIXTH = 5
 """Calls that go well before one does not."""
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_of_many_may_not_be_placed(tmp_path: Path) -> None:
+    """A small file whose transfer is called off at the last moment gets no name; those with it get theirs."""
+    with mounted(tmp_path / "mount") as mount:
+        pool = LOCAL.open(settings(mount.url), LOCAL.options(), reactor)
+        writing = pool.at(Scope.DESTINATION)
+
+        def called_off() -> None:
+            raise ConnectionLost("called off")
+
+        async def put(number: int) -> str:
+            commit = called_off if number == SIXTH else _nothing
+            try:
+                await writing.put(
+                    f"d/.datamover-{number}.part", f"d/{number}", b"data", modified=None, replace=False, commit=commit
+                )
+            except ConnectionLost:
+                return "called off"
+            return "there"
+
+        ended = await gatherResults([Deferred.fromCoroutine(put(number)) for number in range(TOGETHER)])
+
+        assert ended == ["called off" if number == SIXTH else "there" for number in range(TOGETHER)]
+        names = {path.name for path in (mount.back / "d").iterdir() if not path.name.startswith(".")}
+        assert names == {f"{number}" for number in range(TOGETHER) if number != SIXTH}
+        assert not open_below(mount.at)
+        await pool.close()
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 @pytest_twisted.async_yield_fixture

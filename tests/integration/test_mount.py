@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.mounts import mount as mount_module
 from tests.servers.mounts.misbehaviour import OPERATIONS, Does, Misbehaviour, Times
-from tests.servers.mounts.mount import DEADLINE, Mount, mounted, mounts
+from tests.servers.mounts.mount import DEADLINE, Mount, mounted, mounts, require
 
 
 @pytest.fixture(scope="module")
@@ -240,6 +241,17 @@ def test_impossible(told: dict[str, object]) -> None:
     """What no mount can do is refused where it is written down."""
     with pytest.raises((ValueError, AttributeError)):
         Misbehaviour(**told)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [("", pytest.skip.Exception), ("true", pytest.fail.Exception)])
+def test_machines_without(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ci: str, outcome: type[BaseException]
+) -> None:
+    """Where nothing can be mounted a test is skipped, in words; in CI it fails."""
+    monkeypatch.setattr(mount_module, "DEVICE", tmp_path / "none")
+    monkeypatch.setenv("CI", ci)
+    with pytest.raises(outcome, match=r"nothing can be mounted: .*none cannot be opened here"):
+        require()
 
 
 def test_gone_with_open_files(tmp_path: Path) -> None:

@@ -220,7 +220,7 @@ class Conformance:
         assert (first.name, first.size, first.modified, first.directory) == ("file.bin", 3, 1_000_000_000, False)
         assert first.identity
         assert first == await premises.reading.inspect("file.bin")
-        os.utime(path, (1_000_000_001, 1_000_000_001))
+        os.utime(path, (1_000_000_002, 1_000_000_002))
         await premises.catch_up()
         assert (await premises.reading.origin("file.bin").inspect()).identity != first.identity
 

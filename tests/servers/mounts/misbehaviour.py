@@ -3,7 +3,7 @@
 import errno
 import signal
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from enum import Enum
 from fnmatch import fnmatchcase
 from typing import Any
@@ -138,11 +138,5 @@ class Behaviour:
     @classmethod
     def from_json(cls, told: dict[str, Any]) -> "Behaviour":
         """Read what ``as_json`` gives."""
-        names = {field.name for field in fields(Misbehaviour)}
-        assert all(set(each) == names for each in told["misbehaviours"])
         misbehaviours = (Misbehaviour(**{**each, "does": Does(each["does"])}) for each in told["misbehaviours"])
         return cls(tuple(misbehaviours), Times(**told["times"]))
-
-
-def all_of(*misbehaviours: Misbehaviour, times: Times = GOOD) -> Behaviour:
-    return Behaviour(misbehaviours, times)

@@ -11,6 +11,7 @@ import json
 import os
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -106,6 +107,8 @@ class Mount:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
+                # What ends the tests, and all that they have started, leaves it the time to unmount.
+                start_new_session=True,
             )
         answer = self._read_line()
         if answer != b"ready\n":
@@ -133,12 +136,22 @@ class Mount:
         self._process.kill()
         self._process.wait(DEADLINE)
 
+    def stall(self) -> None:
+        """Have every call in the mount wait, as where a server does not answer, until it goes on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def stop(self) -> None:
         """Unmount, and end the process; nothing that still waits for it does so afterwards."""
         process, self._process = self._process, None
         if process is None:
             return
         try:
+            process.send_signal(signal.SIGCONT)
             if mounts(self.at):
                 unmount(self.at)
         finally:

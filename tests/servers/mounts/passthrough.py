@@ -1,4 +1,6 @@
-"""A file system that shows a directory of this machine, and misbehaves as it is told: ``passthrough.py BACK MOUNT``.
+"""A file system that shows a directory of this machine, and misbehaves as it is told.
+
+``passthrough.py BACK MOUNT OPTIONS``, the options as JSON of those of mount.fuse3(8).
 
 Runs in a process of its own, over libfuse 3. It says ``ready`` on its standard output once it is mounted. From its
 standard input it takes lines of JSON: a ``misbehaviour.Behaviour`` takes effect at once, and is answered by ``{}``;
