@@ -60,6 +60,8 @@ class Placing:
         self._metadata = metadata
         self.without: list[Lack] = []
         """What the file went without."""
+        self._before: Attributes | None = None
+        """What had the target's name."""
         self._kept = False
         self._aside = False
         self._linked = False
@@ -74,7 +76,7 @@ class Placing:
         """
         if not self._replace:
             return True
-        old = await self._session.find(self.name)
+        old = self._before = await self._session.find(self.name)
         if old is not None and await self._is_directory(old):
             raise self._refusals.unusable(self._target, "is a directory where a file is needed; name a file")
         if old is None or not self._replaces_at_once:
@@ -90,7 +92,12 @@ class Placing:
 
     async def take_name(self) -> None:
         """Give the part file the target's name, and look at the target; undoes what is found wrong."""
-        found = await (self._take_over() if self._replace else self._claim())
+        try:
+            found = await (self._take_over() if self._replace else self._claim())
+        except Status as refusal:
+            if refusal.code == messages.NO_SUCH_FILE and await self._session.find(self._part) is None:
+                raise self._refusals.lost(self._target) from None
+            raise
         try:
             await self._check(found)
         except DataMoverError as error:
@@ -124,8 +131,6 @@ class Placing:
         return error
 
     async def _undo(self) -> None:
-        if self._named and not self._linked and await self._session.find(self._part) is not None:
-            self._named = False  # The rename was none: what has the name is the old file.
         if self._named and self._kept:
             await self._session.replace(self._old, self.name)
             self._kept = False
@@ -159,7 +164,8 @@ class Placing:
     async def _link_old(self) -> bool:
         linking, looking = await self._and_look(self._old, lambda: self._session.link(self.name, self._old))
         self._suspect_link(_refusal(linking))
-        if isinstance(looking, Failure) or (looking is None and await self._session.find(self._old) is None):
+        found = None if isinstance(looking, Failure) else looking
+        if found is None and await self._session.find(self._old) is None:
             return False
         # Refused, and there: an earlier attempt kept it. What has the target's name now is that attempt's.
         self._suspected.pop(Ability.KEEP_OLD, None)
@@ -253,10 +259,15 @@ class Placing:
 
     async def _renamed(self, looking: Any) -> Attributes | None:
         """Return what a look at the target told after a rename that was answered OK."""
+        found = None if isinstance(looking, Failure) else looking
         if not self._session.openssh and await self._session.find(self._part) is not None:
-            self._named = False
-            raise await self.undone(self._refusals.not_renamed(self._target))
-        return None if isinstance(looking, Failure) else looking
+            found = await self._session.find(self.name)
+            # Some copy instead: then what has the name is not what had it before.
+            if found is None or not self._right(found) or found == self._before:
+                self._named = False
+                raise await self.undone(self._refusals.not_renamed(self._target))
+            self._linked = True
+        return found
 
     async def _exists(self) -> DataMoverError:
         found = await self._session.find(self.name)
