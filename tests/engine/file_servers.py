@@ -12,8 +12,8 @@ from datamover.jobs.values import NewJob
 from tests.engine.mounts import AT_ONCE, MODIFIED, PATIENCE, WRITING, Way
 from tests.engine.outcome import Outcome, look
 from tests.engine.rig import Rig, file, parts, place
-from tests.servers.misbehaviour import Misbehaviour
-from tests.servers.wayward import Wayward
+from tests.servers.wayward.misbehaviour import Misbehaviour
+from tests.servers.wayward.server import Wayward
 
 OPENSSH = "OpenSSH_9.2p1"
 """What a server calls itself that is believed to bear files being written by several handles."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tests.engine.file_servers import Server
-from tests.servers.misbehaviour import (
+from tests.servers.wayward.misbehaviour import (
     CLOSE,
     EXTENSIONS,
     FAILURE,
@@ -34,7 +34,7 @@ from tests.servers.misbehaviour import (
     WRITE,
     Misbehaviour,
 )
-from tests.servers.misbehaviour import Way as Does
+from tests.servers.wayward.misbehaviour import Way as Does
 
 LOOKS = (STAT, LSTAT, FSTAT)
 SETS = (SETSTAT, FSETSTAT)

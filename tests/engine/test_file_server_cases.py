@@ -12,7 +12,11 @@ import pytest_twisted
 from datamover.jobs.values import Overwrite, State
 from tests.engine.rig import file, parts, place
 from tests.engine.there import Between, between
-from tests.servers.misbehaviour import (
+from tests.servers.proftpd import Proftpd
+from tests.servers.rclone import DEBIANS, Rclone
+from tests.servers.ssh import SshServer
+from tests.servers.sshd import SFTP_SERVER, Sshd
+from tests.servers.wayward.misbehaviour import (
     CLOSE,
     EXTENSIONS,
     FSETSTAT,
@@ -27,12 +31,8 @@ from tests.servers.misbehaviour import (
     STAT,
     Misbehaviour,
 )
-from tests.servers.misbehaviour import Way as Does
-from tests.servers.proftpd import Proftpd
-from tests.servers.rclone import DEBIANS, Rclone
-from tests.servers.ssh import SshServer
-from tests.servers.sshd import SFTP_SERVER, Sshd
-from tests.servers.wayward import Wayward
+from tests.servers.wayward.misbehaviour import Way as Does
+from tests.servers.wayward.server import Wayward
 
 SMALL, LARGE = 3000, 3_000_000
 GREETING = "Welcome to the cluster"

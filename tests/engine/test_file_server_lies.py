@@ -15,7 +15,7 @@ from tests.engine.misbehaving import AT_ONCE, CODES, EITHER, LESS, NAMING, one
 from tests.engine.mounts import EMPTY, HUGE, LARGE, SMALL, WRITING, Way
 from tests.engine.outcome import There, lines
 from tests.engine.rig import parts
-from tests.servers.misbehaviour import (
+from tests.servers.wayward.misbehaviour import (
     CLOSE,
     EXTENSIONS,
     NO_SPACE,
@@ -27,7 +27,7 @@ from tests.servers.misbehaviour import (
     Misbehaviour,
     ways_of,
 )
-from tests.servers.misbehaviour import Way as Does
+from tests.servers.wayward.misbehaviour import Way as Does
 
 EXAMPLES = 30
 TOGETHER = 12

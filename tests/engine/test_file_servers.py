@@ -32,7 +32,7 @@ from tests.engine.misbehaving import (
 )
 from tests.engine.mounts import EMPTY, HUGE, LARGE, MODIFIED, SMALL, WRITING, Way
 from tests.engine.outcome import Outcome, There, lines
-from tests.servers.misbehaviour import (
+from tests.servers.wayward.misbehaviour import (
     CLOSE,
     FSETSTAT,
     FSTAT,
@@ -51,7 +51,7 @@ from tests.servers.misbehaviour import (
     WRITE,
     Misbehaviour,
 )
-from tests.servers.misbehaviour import Way as Does
+from tests.servers.wayward.misbehaviour import Way as Does
 
 MODE = 0o644
 """Of files at a destination whose configuration does not say."""

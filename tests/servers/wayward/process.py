@@ -1,4 +1,4 @@
-"""The process of ``Wayward``: SSH by asyncssh, SFTP by ``wayward_files``, orders by lines on its standard input.
+"""The process of ``Wayward``: SSH by asyncssh, SFTP by ``names``, orders by lines on its standard input.
 
 Each line is an object, and is answered by one on the standard output; the end of the input is the end of the process.
 """
@@ -13,10 +13,10 @@ from typing import Any
 
 import asyncssh
 
-from tests.servers.misbehaviour import EXTENSIONS, STATVFS, Misbehaviour
-from tests.servers.packets import NUMBER, VERSION, Reader, string
-from tests.servers.wayward_files import Channel
-from tests.servers.wayward_world import World
+from tests.servers.wayward.misbehaviour import EXTENSIONS, STATVFS, Misbehaviour
+from tests.servers.wayward.names import Channel
+from tests.servers.wayward.packets import NUMBER, VERSION, Reader, string
+from tests.servers.wayward.world import World
 
 _REVISIONS = {STATVFS: b"2"}
 

@@ -12,11 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.servers import misbehaviour as sftp
-from tests.servers.misbehaviour import Way
-from tests.servers.packets import EXTENDED_REPLY, HANDLE, LONG, NAME, NUMBER, Attributes, Reader, string
-from tests.servers.wayward_open import LARGEST, OpenFiles, attributes_of, set_attributes, told_of
-from tests.servers.wayward_world import EOF, OK, Answer, Asked, Refused, Ways, World
+from tests.servers.wayward import misbehaviour as sftp
+from tests.servers.wayward.files import LARGEST, OpenFiles, attributes_of, set_attributes, told_of
+from tests.servers.wayward.misbehaviour import Way
+from tests.servers.wayward.packets import EXTENDED_REPLY, HANDLE, LONG, NAME, NUMBER, Attributes, Reader, string
+from tests.servers.wayward.world import EOF, OK, Answer, Asked, Refused, Ways, World
 
 _EXTENDED = 200
 _AT_ONCE = 100

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.servers import misbehaviour as sftp
-from tests.servers.misbehaviour import Way
-from tests.servers.packets import ATTRS, DATA, HANDLE, Attributes, Reader, string
-from tests.servers.wayward_world import EOF, Answer, Asked, Refused, Ways, World
+from tests.servers.wayward import misbehaviour as sftp
+from tests.servers.wayward.misbehaviour import Way
+from tests.servers.wayward.packets import ATTRS, DATA, HANDLE, Attributes, Reader, string
+from tests.servers.wayward.world import EOF, Answer, Asked, Refused, Ways, World
 
 LARGE = 2**15
 """Bytes of a READ or WRITE that every server takes."""

@@ -10,10 +10,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from tests.servers.misbehaviour import Misbehaviour
 from tests.servers.ssh import NOBODY, SshServer
+from tests.servers.wayward.misbehaviour import Misbehaviour
 
-_CHECKOUT = Path(__file__).parents[2]
+_CHECKOUT = Path(__file__).parents[3]
 
 
 class Wayward(SshServer):
@@ -88,7 +88,7 @@ class Wayward(SshServer):
             self._say({"user": os.geteuid()})
 
     def command(self) -> Sequence[str]:
-        return ["-m", "tests.servers.wayward_process", str(self.directory), str(self.port), self._version]
+        return ["-m", "tests.servers.wayward.process", str(self.directory), str(self.port), self._version]
 
     def environment(self) -> Mapping[str, str]:
         return {"PYTHONPATH": str(_CHECKOUT), "PYTHONWARNINGS": "ignore"}

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.servers.misbehaviour import Misbehaviour, Way
-from tests.servers.packets import NUMBER, STATUS, string
+from tests.servers.wayward.misbehaviour import Misbehaviour, Way
+from tests.servers.wayward.packets import NUMBER, STATUS, string
 
 Ways = dict[Way, Misbehaviour]
 """How one request is to go astray."""
