@@ -77,9 +77,10 @@ class SftpPlace:
         link = await self._link()
         async with link.lease() as session:
             try:
-                return await session.find(await self._tree.name(link, session, path)) is None
-            except Status as other:
-                return other.code == messages.NO_SUCH_FILE
+                name = await self._tree.name(link, session, path)
+            except Status:  # Its directory may not be there either.
+                name = self._tree.absolute(path)
+            return await session.find(name) is None
 
     def origin(self, path: str) -> "SftpOrigin":
         return SftpOrigin(self, path)
