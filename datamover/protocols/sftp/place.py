@@ -165,11 +165,12 @@ class SftpPlace:
                 except DestinationExists:
                     await _unless_refused(session.remove(real))
                     raise
-                settling = Deferred.fromCoroutine(placing.settle())
+                settling = None if placing.settled else Deferred.fromCoroutine(placing.settle())
                 try:
                     await link.synced(session, posixpath.dirname(name))
                 finally:
-                    await settling
+                    if settling is not None:
+                        await settling
                 return [*without, *metadata.without, *placing.without]
 
     async def remove(self, path: str) -> None:
