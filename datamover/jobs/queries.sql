@@ -554,6 +554,10 @@ WHERE t.node = %(node)s AND (t.cancelling OR t.paused OR j.deadline < now());
 -- What holds others up, or is held up by them, is tried again with fewer rows.
 SELECT set_config('statement_timeout', '3000', true), set_config('lock_timeout', '250', true);
 
+-- name: lift_limit
+-- For what reads over many rows that are gone already, as their indices still have them, and holds nobody up.
+SELECT set_config('statement_timeout', '30000', true);
+
 -- name: try_retiring
 -- One process at a time, and none waits for it.
 SELECT pg_try_advisory_xact_lock(hashtext('datamover.retire')) AS ours;

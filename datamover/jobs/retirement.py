@@ -35,7 +35,7 @@ class Retirement:
         self._audited = audited
         self._slices = Slices(database, clock)
         self._looked_at = _LONG_AGO
-        """When the last old event was that has been looked at."""
+        """When the last old event was that has been looked at: those before it need not be again."""
         self._gone = 0
         self.retired = 0
         """Jobs of which nothing but their owner is left since then."""
@@ -65,6 +65,7 @@ class Retirement:
             left -= gone["rows"] if gone else 0
             if left <= 0:
                 return True
+        await cursor.post(_QUERIES["lift_limit"])
         await cursor.post(_QUERIES["retire_jobs"], {"jobs": jobs})
         self._gone = len(jobs)
         return True
@@ -78,11 +79,12 @@ class Retirement:
 
     async def _forget_expired(self, cursor: Cursor, rows: int) -> bool:
         """Remove what tells that a job has expired, where that is as long ago again."""
+        await cursor.post(_QUERIES["lift_limit"])
         where = {"retention": self._retention(), "after": self._looked_at, "rows": rows}
         found = await cursor.fetch_one(_QUERIES["forget_expired"], where)
-        more = found is not None and found["rows"] == rows
-        self._looked_at = found["at"] if more and found else _LONG_AGO
-        return more
+        assert found is not None
+        self._looked_at = found["at"] or self._looked_at
+        return bool(found["rows"] == rows)
 
     async def _forget_audit(self, cursor: Cursor, rows: int) -> bool:
         found = await cursor.fetch_one(_QUERIES["forget_audit"], {"retention": self._audited(), "rows": rows})
