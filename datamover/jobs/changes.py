@@ -5,7 +5,7 @@ so that nobody waits long for what is locked. How far that is stands in the data
 any engine goes on with it. Every method raises Unavailable while the database is away.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
@@ -22,6 +22,8 @@ from datamover.jobs.work import Remark, error_column
 
 PATIENCE = 5.0
 """Seconds that whoever asked for a change stays with it; what is left by then, engines go on with."""
+TOGETHER = 200
+"""Jobs that a slice may bring changes to, of few files each."""
 
 _QUERIES = Queries.load()
 
@@ -53,19 +55,19 @@ class Changes:
         Returns whether there are more: ``complete`` goes on with them.
         """
         await cursor.post(_QUERIES["begin_change"], {"job": job, "follow": 0, "retry": None})
-        return await self._go_on(cursor, job, self._slices.pace.rows)
+        return await self._go_on(cursor, [job], self._slices.pace.rows)
 
     async def retry(self, cursor: Cursor, job: int, files: int) -> bool:
         """Put what failed of a job's ``files`` back in the queue; otherwise as ``follow``."""
         await cursor.post(_QUERIES["begin_change"], {"job": job, "follow": None, "retry": files})
-        return await self._go_on(cursor, job, self._slices.pace.rows)
+        return await self._go_on(cursor, [job], self._slices.pace.rows)
 
     async def complete(self, job: int) -> None:
         """Go on with what was begun for a job, to its end or for ``PATIENCE``."""
 
         async def do(cursor: Cursor, rows: int) -> bool:
             await cursor.post(_QUERIES["lock_jobs"], {"jobs": [job]})
-            return await self._go_on(cursor, job, rows)
+            return await self._go_on(cursor, [job], rows)
 
         ends = self._clock() + PATIENCE
         while await self._slices.run(do) and self._clock() < ends:
@@ -77,18 +79,18 @@ class Changes:
         Returns the number of slices.
         """
 
-        found: Row | None = None
+        jobs: list[int] = []
 
         async def do(cursor: Cursor, rows: int) -> bool:
-            nonlocal found
-            found = await cursor.fetch_one(_QUERIES["lock_changing"])
-            return found is not None and await self._go_on(cursor, found["job"], rows)
+            nonlocal jobs
+            jobs = [row["job"] for row in await cursor.fetch(_QUERIES["lock_changing"], {"jobs": TOGETHER})]
+            return await self._go_on(cursor, jobs, rows)
 
         await self._database.transaction(self._begin_overdue)
         ends, slices = self._clock() + seconds, 0
         while self._clock() < ends:
             await self._slices.run(do)
-            if found is None:
+            if not jobs:
                 break
             slices += 1
         return slices
@@ -99,29 +101,37 @@ class Changes:
 
     # One slice ------------------------------------------------------------------------------------------------
 
-    async def _go_on(self, cursor: Cursor, job: int, rows: int) -> bool:
-        """Bring a change to the next ``rows`` files of a locked job; tell whether more are left."""
+    async def _go_on(self, cursor: Cursor, jobs: Sequence[int], rows: int) -> bool:
+        """Bring changes to the next files of locked jobs, ``rows`` in all; tell whether there are more."""
+        left = rows
+        for job in jobs:
+            if left <= 0:
+                break
+            left -= await self._bring(cursor, job, left)
+        await finish(cursor, jobs)
+        return left <= 0
+
+    async def _bring(self, cursor: Cursor, job: int, rows: int) -> int:
+        """Bring a change to a job's next files, so many ``rows``; return how many, or more where some are left."""
         change = await cursor.fetch_one(_QUERIES["read_change"], {"job": job})
         if change is None:
-            return False
+            return 0
         follow, retry = change["follow"], change["retry"]
         if retry is not None:
             # The file that leads a group is put back last: nobody takes it up before the others are.
-            first = max(0, retry - rows)
-            await cursor.post(_QUERIES["retry_failed"], Some(job, first, retry).where())
+            some = Some(job, max(0, retry - rows), retry)
+            await cursor.post(_QUERIES["retry_failed"], some.where())
             await notify(cursor, news.WORK)
-            retry = first or None
-        elif follow is not None:
-            some = Some(job, follow, follow + rows)
+            retry = some.first or None
+        else:
+            some = Some(job, follow, min(follow + rows, change["files_total"]))
             await self._follow(cursor, some, change)
             follow = some.last if some.last < change["files_total"] else None
-        left = follow is not None or retry is not None
-        if left or change["begun_overdue"]:
+        if follow is not None or retry is not None or change["begun_overdue"]:
             await cursor.post(_QUERIES["note_change"], {"job": job, "follow": follow, "retry": retry})
         else:
             await cursor.post(_QUERIES["end_change"], {"job": job})
-        await finish(cursor, [job])
-        return left
+        return some.last - some.first if follow is None and retry is None else rows
 
     async def _follow(self, cursor: Cursor, some: Some, job: Row) -> None:
         """Have files be as their job is; what runs is told by who works on it."""

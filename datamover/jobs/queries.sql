@@ -234,14 +234,14 @@ DELETE FROM changes c USING jobs j WHERE j.id = c.job AND j.finished_at IS NOT N
 
 -- name: lock_changing
 SELECT c.job FROM changes c JOIN jobs j ON j.id = c.job WHERE c.follow IS NOT NULL OR c.retry IS NOT NULL
-ORDER BY c.job LIMIT 1 FOR UPDATE OF j SKIP LOCKED;
+ORDER BY c.job LIMIT %(jobs)s FOR UPDATE OF j SKIP LOCKED;
 
 -- name: read_change
--- Of a job that is locked: else what it tells may have been done by others.
+-- Of a job that is locked: else what it tells may have been done by others meanwhile.
 SELECT c.follow, c.retry, c.overdue AS begun_overdue, j.files_total, j.cancelled, j.paused,
        j.stop_on_failure AND j.files_failed > 0 AS stopped, coalesce(j.deadline < now(), false) AS overdue,
        j.finished_at IS NOT NULL AS ended, now() AS now
-FROM jobs j JOIN changes c ON c.job = j.id WHERE j.id = %(job)s;
+FROM jobs j JOIN changes c ON c.job = j.id WHERE j.id = %(job)s AND (c.follow IS NOT NULL OR c.retry IS NOT NULL);
 
 -- name: note_change
 UPDATE changes SET follow = %(follow)s, retry = %(retry)s WHERE job = %(job)s;

@@ -142,7 +142,7 @@ async def test_a_writer_that_gives_up(rig: Rig, stack: ExitStack) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_writer_that_stands_still(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process of ours that stands still in the middle of a transaction holds the history up no longer than that may."""
+    """A process that stands still in the middle of a transaction holds the history up no longer than it may do that."""
     monkeypatch.setattr(connection, "IDLE_TIMEOUT", 1.0)
     job = await rig.ask(file(place("archive", "a"), "archive", "b"))
     own = Database(reactor, postgres.address(rig.url), 1)

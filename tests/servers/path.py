@@ -19,6 +19,8 @@ class Path:
         self._loop = asyncio.new_event_loop()
         self._open = asyncio.Event()
         self._open.set()
+        self._answered = asyncio.Event()
+        self._answered.set()
         self._ended = asyncio.Event()
         self._begun = threading.Event()
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),), name="a path")
@@ -40,9 +42,14 @@ class Path:
         """Let nothing through, and break nothing."""
         self._loop.call_soon_threadsafe(self._open.clear)
 
+    def mute(self) -> None:
+        """Let nothing through that the server says, and break nothing."""
+        self._loop.call_soon_threadsafe(self._answered.clear)
+
     def go_on(self) -> None:
         """Let everything through that had to wait."""
-        self._loop.call_soon_threadsafe(self._open.set)
+        for event in (self._open, self._answered):
+            self._loop.call_soon_threadsafe(event.set)
 
     async def _serve(self) -> None:
         server = await asyncio.start_server(self._join, "127.0.0.1", 0)
@@ -62,15 +69,18 @@ class Path:
             writer.close()
             return
         with contextlib.suppress(OSError, asyncio.CancelledError):
-            await asyncio.gather(self._carry(reader, far_writer), self._carry(far_reader, writer))
+            await asyncio.gather(
+                self._carry(reader, far_writer, self._open), self._carry(far_reader, writer, self._open, self._answered)
+            )
         for end in (writer, far_writer):
             end.close()
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *events: asyncio.Event) -> None:
         try:
             while data := await reader.read(PIECE):
                 await asyncio.sleep(self._delay)
-                await self._open.wait()
+                for event in events:
+                    await event.wait()
                 writer.write(data)
                 await writer.drain()
         finally:
