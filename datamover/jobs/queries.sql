@@ -81,7 +81,7 @@ SELECT least(given.cursor, (
     WHERE locktype = 'advisory' AND objsubid = 1 AND classid::bigint >> 16 = 25709
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
       AND given.cursor IS NOT NULL)) AS cursor
-FROM (SELECT last_value - CASE WHEN is_called THEN 0 ELSE 1 END AS cursor FROM events_cursor_seq OFFSET 0) AS given;
+FROM (SELECT coalesce(pg_sequence_last_value('events_cursor_seq'::regclass), 0) AS cursor OFFSET 0) AS given;
 
 -- name: read_events
 -- Of a job whose rows are going nothing is left but that it has expired.
@@ -911,7 +911,7 @@ SELECT least(given.cursor, (
     WHERE locktype = 'advisory' AND objsubid = 1 AND classid::bigint >> 16 = 25710
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
       AND given.cursor IS NOT NULL)) AS cursor
-FROM (SELECT last_value - CASE WHEN is_called THEN 0 ELSE 1 END AS cursor FROM audit_cursor_seq OFFSET 0) AS given;
+FROM (SELECT coalesce(pg_sequence_last_value('audit_cursor_seq'::regclass), 0) AS cursor OFFSET 0) AS given;
 
 -- name: read_audit
 SELECT cursor, at, who, origin, action, subject, outcome FROM audit
