@@ -299,6 +299,10 @@ class Unavailable(RequestError):
     default_scope = Scope.SERVICE
 
 
+class Hindered(Unavailable):
+    """The database is there, and has given up one statement: it took too long, or others held what it needs."""
+
+
 class RequestTooLarge(RequestError):
     code = "REQUEST_TOO_LARGE"
     fault = 1013

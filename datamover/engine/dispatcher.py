@@ -119,7 +119,7 @@ class Dispatcher:
     def start(self) -> None:
         """Begin to work."""
         self._forget = self._news.hear(self._hear)
-        for loop in (self._claiming, self._renewing, self._watching, self._keeping, self._sweeping):
+        for loop in (self._claiming, self._renewing, self._watching, self._keeping, self._sweeping, self._retiring):
             self._loops.append(Deferred.fromCoroutine(loop()).addErrback(_end_of_loop))
 
     async def stop(self, grace: float) -> None:
@@ -294,19 +294,23 @@ class Dispatcher:
     async def _keeping(self) -> None:
         """Do for all jobs what any engine may."""
         pause = Pulse(self._clock)
-        retired_at = -RETIRING
         while True:
             await self._steadily(self._share)
             await self._steadily(self._count)
             mended = await self._steadily(self._upkeep.mend_clock)
             taken_over = await self._steadily(self._queue.take_over)
             self._observer.taken_over(taken_over)
-            if await self._steadily(self._upkeep.end_overdue) or taken_over or mended:
+            if await self._steadily(self._upkeep.carry_out) or taken_over or mended:
                 self._pulse.beat()
-            if self._monotonic() - retired_at >= RETIRING:
-                retired_at = self._monotonic()
-                await self._steadily(self._upkeep.retire)
             await pause.wait(POLL)
+
+    async def _retiring(self) -> None:
+        """Forget what is old enough, in a turn of its own, so that nothing else waits for it."""
+        pause = Pulse(self._clock)
+        while True:
+            began = self._monotonic()
+            more = await self._steadily(self._upkeep.retire_some)
+            await pause.wait(self._monotonic() - began if more else RETIRING)
 
     async def _sweeping(self) -> None:
         """Remove what could not be removed when its transfer ended."""

@@ -11,8 +11,10 @@ from typing import Any
 from datamover.errors import DataMoverError
 from datamover.jobs import rows
 from datamover.jobs.database import Cursor, Database, Json
+from datamover.jobs.history import tell
 from datamover.jobs.sql import Queries
 from datamover.jobs.values import Notice
+from datamover.jobs.work import Remark
 
 LEASE = 30.0
 """Seconds; longer than an attempt may take."""
@@ -71,13 +73,7 @@ class Notices:
         await self._database.execute(self._queries["release_notices"], parameters)
 
     async def _tell(self, cursor: Cursor, notice: Notice, kind: str, details: Mapping[str, Any]) -> None:
-        event = {
-            "job": notice.job,
-            "file": None,
-            "kind": kind,
-            "details": Json({"attempt": notice.attempt, **details}),
-        }
-        await cursor.post(self._queries["insert_event"], event)
+        await tell(cursor, [(notice.job, None, Remark(kind, {"attempt": notice.attempt, **details}))])
 
 
 def _fence(notice: Notice) -> dict[str, Any]:

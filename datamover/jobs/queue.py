@@ -16,7 +16,9 @@ from datamover.batch import Batch
 from datamover.errors import DestinationExists
 from datamover.jobs import news, rows
 from datamover.jobs.breaker import USUAL, Breaker, judge
+from datamover.jobs.changes import Changes
 from datamover.jobs.database import Cursor, Database, Json
+from datamover.jobs.history import finish, notify, tell
 from datamover.jobs.left import whole
 from datamover.jobs.sql import Queries
 from datamover.jobs.store import LEASE
@@ -26,12 +28,10 @@ from datamover.jobs.work import (
     Group,
     Outcome,
     Placement,
-    Remark,
     Word,
     ended,
     outcome_columns,
     placement_columns,
-    started,
     word,
 )
 
@@ -62,6 +62,7 @@ class Queue:
         self._lease = lease
         self._breaker = asdict(breaker)
         self._queries = Queries.load()
+        self._changes = Changes(database)
         self._naming: Batch[_Named, bool] = Batch(self._set_targets, NAMED_AT_ONCE, calls=2)
 
     @property
@@ -101,40 +102,40 @@ class Queue:
     async def claim(self, bounds: Bounds, room: int, spent: Sequence[str] = ()) -> list[Group]:
         """Take at most ``room`` groups, as ``bounds`` allows: by priority, owners taking turns, oldest first.
 
-        Nothing of the owners who have ``spent`` their bytes of the day, but what is cancelled.
+        Nothing of the owners who have ``spent`` their bytes of the day, but what is cancelled. Claims take turns. What
+        one does under that lock is on one way to the server, so that no process can stand still with it.
         """
 
-        async def take(cursor: Cursor) -> list[Group]:
-            await cursor.post(self._queries["serialise_claims"])
-            found = await cursor.fetch(
-                self._queries["claim"],
-                {
-                    "destinations": list(bounds.destinations),
-                    "limits": list(bounds.destinations.values()),
-                    "max_active": bounds.total,
-                    "per_owner": bounds.per_owner,
-                    "owners": list(bounds.owners),
-                    "quotas": [bounds.active_of(owner) for owner in bounds.owners],
-                    "spent": list(spent),
-                    "per_source_host": bounds.per_source_host,
-                    "room": room,
-                    "node": self._node,
-                    "lease": self._lease,
-                },
-            )
-            if not found:
-                return []
-            leaders = [rows.transfer(row, self._cipher) for row in found]
-            staged = [leader for leader in leaders if leader.staged]
-            keys = {"jobs": [one.job for one in staged], "leaders": [one.index for one in staged]}
-            if staged:
-                await cursor.post(self._queries["start_members"], keys)
-            await cursor.post(self._queries["start_jobs"], {"jobs": sorted({one.job for one in leaders})})
-            groups = [await whole(cursor, leader, self._cipher) for leader in leaders]
-            await self._tell(cursor, [(one.job, one.index, started(one)) for one in leaders])
-            return sorted(groups, key=lambda group: (group.leader.job, group.leader.index))
+        found = await self._database.fetch(
+            self._queries["claim"],
+            {
+                "destinations": list(bounds.destinations),
+                "limits": list(bounds.destinations.values()),
+                "max_active": bounds.total,
+                "per_owner": bounds.per_owner,
+                "owners": list(bounds.owners),
+                "quotas": [bounds.active_of(owner) for owner in bounds.owners],
+                "spent": list(spent),
+                "per_source_host": bounds.per_source_host,
+                "room": room,
+                "node": self._node,
+                "lease": self._lease,
+            },
+            behind=self._queries["serialise_claims"],
+        )
+        leaders = [rows.transfer(row, self._cipher) for row in found]
+        staged = [leader for leader in leaders if leader.staged]
+        groups = [*(Group((leader,)) for leader in leaders if not leader.staged), *await self._start(staged)]
+        return sorted(groups, key=lambda group: (group.leader.job, group.leader.index))
 
-        return await self._database.transaction(take)
+    async def _start(self, leaders: Sequence[Transfer]) -> list[Group]:
+        """Start the members of groups that have been claimed, which may be many, and return them whole."""
+
+        async def do(cursor: Cursor) -> list[Group]:
+            await cursor.post(self._queries["start_members"], self._fence(leaders))
+            return [await whole(cursor, leader, self._cipher) for leader in leaders]
+
+        return await self._database.transaction(do) if leaders else []
 
     async def take_over(self) -> int:
         """Put back in the queue what nodes that are gone held; return how many groups."""
@@ -170,8 +171,6 @@ class Queue:
         """
 
         async def do(cursor: Cursor) -> int:
-            # A claim whose connection was lost may still be about to be committed: until then it has this lock.
-            await cursor.post(self._queries["serialise_claims"])
             found = await cursor.fetch(self._queries["read_own"], {"node": self._node})
             lost = [row for row in found if (row["id"], row["lease"]) not in running]
             if lost:
@@ -180,18 +179,14 @@ class Queue:
                 await self._released(cursor, await cursor.fetch(self._queries["park"], {"node": self._node, **held}))
             return len(lost)
 
+        # A claim whose connection was lost may still be about to be committed: until then it has the lock of claims.
+        await self._database.execute(self._queries["let_claims_end"])
         return await self._database.transaction(do)
 
     async def _released(self, cursor: Cursor, released: Sequence[rows.Row]) -> None:
         keys = {"jobs": [row["job"] for row in released], "leaders": [row["index"] for row in released]}
         await cursor.post(self._queries["release_members"], keys)
-        jobs = sorted({row["job"] for row in released if row["cancelling"]})
-        for job in jobs:
-            cancelled = await cursor.fetch(self._queries["cancel_waiting"], {"job": job})
-            await cursor.post(self._queries["count_cancelled"], {"job": job, "files": len(cancelled)})
-            await self._tell(cursor, [(job, row["index"], Remark("cancelled")) for row in cancelled])
-        await self._finish(cursor, jobs)
-        await cursor.post(self._queries["notify"], {"news": news.WORK})
+        await notify(cursor, news.WORK)
 
     # Holding it -----------------------------------------------------------------------------------------------
 
@@ -211,9 +206,17 @@ class Queue:
         return {row["destination"]: (row["here"], row["everywhere"]) for row in found}
 
     async def progress(self, progress: Sequence[Progress]) -> None:
-        """Write how far transfers are; those whose lease was lost are passed over."""
+        """Write how far transfers are, and where they go on from; those whose lease was lost are passed over."""
         parameters = {"node": self._node, "news": Json(rows.progress_parameters(progress))}
-        await self._database.execute(self._queries["progress"], parameters)
+
+        async def do(cursor: Cursor) -> None:
+            await cursor.post(self._queries["progress"], parameters)
+            await cursor.post(self._queries["tell_resumed"], parameters)
+
+        if any(one.resumed for one in progress):
+            await self._database.transaction(do)
+        else:
+            await self._database.execute(self._queries["progress"], parameters)
 
     async def set_target(self, transfer: Transfer, leader: Transfer, target: str) -> bool:
         """Write a file's path, once its name is known; False: the lease was lost, or another job's file goes first.
@@ -231,18 +234,16 @@ class Queue:
         ids, leases, targets = (list(column) for column in zip(*named, strict=True))
         parameters = {"transfers": ids, "leases": leases, "targets": targets, "node": self._node}
 
-        async def unhindered(cursor: Cursor) -> set[int]:
-            await cursor.post(self._queries["let_claims_end"])
-            found = await cursor.fetch(self._queries["read_unhindered"], {"transfers": ours})
-            return {row["id"] for row in found}
-
         try:
             ours = [row["id"] for row in await self._database.fetch(self._queries["set_targets"], parameters)]
         except UniqueViolation:
             if len(named) == 1:
                 return [Failure()]  # type: ignore[no-untyped-call]
             return [answer for one in named for answer in await self._set_targets([one])]
-        first = await self._database.transaction(unhindered)
+        unhindered = await self._database.fetch(
+            self._queries["read_unhindered"], {"transfers": ours}, behind=self._queries["let_claims_end"]
+        )
+        first = {row["id"] for row in unhindered}
         return [one[0] in first for one in named]
 
     async def remember(self, leader: Transfer, memory: Mapping[str, Any]) -> bool:
@@ -280,38 +281,30 @@ class Queue:
             jobs = sorted({one.leader.job for one in outcomes})
             await cursor.post(self._queries["lock_jobs"], {"jobs": jobs})
             leaders = [one.leader for one in outcomes]
-            ours = {
-                row["id"]: row["now"] for row in await cursor.fetch(self._queries["lock_held"], self._fence(leaders))
-            }
+            ours = {row["id"]: row for row in await cursor.fetch(self._queries["lock_held"], self._fence(leaders))}
             held = [one for one in outcomes if one.leader.id in ours]
             if not held:
                 return
-            now = ours[held[0].leader.id]
+            now = ours[held[0].leader.id]["now"]
+            paused = {id for id, row in ours.items() if row["paused"]}
             columns = Json([outcome_columns(one, now) for one in held])
             await cursor.post(self._queries["settle"], {"outcomes": columns})
-            await self._tell(
+            await tell(
                 cursor,
                 [
                     (one.leader.job, one.leader.index, remark)
                     for one in held
-                    for remark in (*one.remarks, ended(one, now))
+                    for remark in (*one.remarks, ended(one, now, paused=one.leader.id in paused))
                 ],
             )
-            await self._stop_jobs(cursor, held)
-            await self._finish(cursor, jobs)
+            for job in sorted(
+                {one.leader.job for one in held if one.state is State.FAILED and one.leader.stop_on_failure}
+            ):
+                await self._changes.follow(cursor, job)
+            await finish(cursor, jobs)
             await self._note_sides(cursor, held)
 
         await self._database.transaction(do)
-
-    async def _stop_jobs(self, cursor: Cursor, held: Sequence[Outcome]) -> None:
-        """End what is left of jobs that a file's failure is to stop."""
-        stopped = {one.leader.job for one in held if one.state is State.FAILED and one.leader.stop_on_failure}
-        for job in sorted(stopped):
-            waiting = await cursor.fetch(self._queries["cancel_waiting"], {"job": job})
-            await cursor.post(self._queries["cancel_running"], {"job": job})
-            await cursor.post(self._queries["count_cancelled"], {"job": job, "files": len(waiting)})
-            await self._tell(cursor, [(job, row["index"], Remark("cancelled")) for row in waiting])
-            await cursor.post(self._queries["notify"], {"news": news.STOP})
 
     async def _note_sides(self, cursor: Cursor, held: Sequence[Outcome]) -> None:
         """Have the breakers know who failed for everyone, and where something went well."""
@@ -321,16 +314,6 @@ class Queue:
             await cursor.post(self._queries["note_sides"], {"news": Json(found), **self._breaker})
         if mended:
             await cursor.post(self._queries["mend_sides"], {"names": sorted(mended)})
-
-    async def _finish(self, cursor: Cursor, jobs: Sequence[int]) -> None:
-        for row in await cursor.fetch(self._queries["finish_jobs"], {"jobs": list(jobs)}) if jobs else ():
-            kind = {"CANCELLED": "cancelled", "COMPLETED": "completed"}.get(row["state"], "failed")
-            await self._tell(cursor, [(row["id"], None, Remark(kind, {"status": row["state"]}))])
-            await cursor.post(self._queries["notify"], {"news": news.ended(row["id"])})
-
-    async def _tell(self, cursor: Cursor, events: Sequence[tuple[int, int | None, Remark]]) -> None:
-        told = [{"job": job, "file": file, "kind": one.kind, "details": dict(one.details)} for job, file, one in events]
-        await cursor.post(self._queries["insert_events"], {"events": Json(told)})
 
     def _fence(self, held: Sequence[Transfer]) -> dict[str, Any]:
         return {
