@@ -30,7 +30,7 @@ from datamover.jobs.database import Database
 from datamover.jobs.embedded import EmbeddedPostgres
 from datamover.jobs.installation import identify
 from datamover.jobs.migrate import migrate
-from datamover.jobs.rotation import prepare, reseal, settle, turn
+from datamover.jobs.rotation import Look, prepare, reseal, settle, turn
 from datamover.jobs.secrets import Cipher
 from datamover.logins import hash_password
 from datamover.secret_files import Unusable, read
@@ -147,6 +147,14 @@ def restore(options: argparse.Namespace) -> None:
         _with_database(settings, work)
 
 
+def _tell(look: Look) -> None:
+    print(f"{look.sealed} rows are sealed anew")
+    if look.lost:
+        print(f"{look.lost} rows were sealed with a key that the file does not hold: what they keep is lost without it")
+    if look.refused:
+        print(f"{look.refused} rows could not be changed ({look.reason}): they need the old key still")
+
+
 def rotate_key(options: argparse.Namespace) -> None:
     settings = _settings(options)
     path = settings.service.key_path
@@ -161,15 +169,15 @@ def rotate_key(options: argparse.Namespace) -> None:
         cipher = turn(path)
         print(f"{path}: the new key seals, the old one opens still")
         if options.keep:
-            count = await reseal(database, cipher)
-            print(f"{count} rows are sealed anew; the old key is kept")
+            _tell(await reseal(database, cipher))
+            print("the old key is kept")
             return
         print(f"looking again in {options.wait:g} s for what is sealed meanwhile")
         await settle(
             path,
             database,
             lambda: task.deferLater(reactor, options.wait, lambda: None),
-            lambda count: print(f"{count} rows are sealed anew"),
+            _tell,
         )
         print("the old key is gone")
 

@@ -1,16 +1,22 @@
 """Many small calls made one: what is asked for while a call is under way goes together in the next.
 
-What the call does, and what becomes of one item among many, is its owner's matter.
+What the call does, and what becomes of one item among many, is its owner's matter. ``piecemeal`` is how a batch that
+chokes on one of its items gets the others done.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
+
+from datamover.errors import NotNow, Unavailable
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
+
+PATIENCE = 16
+"""Refusals for a while (NotNow) that one batch meets before the rest of it is left for later."""
 
 
 class Batch(Generic[Item, Answer]):
@@ -53,6 +59,45 @@ class Batch(Generic[Item, Answer]):
 
     async def _results(self, items: Sequence[Item]) -> Sequence[Answer | Failure]:
         try:
-            return await self._do(items)
+            answers = await self._do(items)
+            return [answer for _, answer in zip(items, answers, strict=True)]
         except BaseException as error:  # Whatever it is, it is for those who asked.
             return [Failure(error) for _ in items]  # type: ignore[no-untyped-call]
+
+
+async def piecemeal(
+    do: Callable[[Sequence[Item]], Awaitable[Sequence[Answer | Failure]]], items: Sequence[Item]
+) -> list[Answer | Failure]:
+    """Have all items done in one call; where that raises, in two halves, and so on until what it chokes on is alone.
+
+    Returns an answer or a Failure for each, in their order. ``do`` raises only where it has done nothing. Unavailable
+    is no item's fault: it is returned for all that are not done by then. NotNow may be one's, or everyone's.
+    """
+    answers: list[Answer | Failure] = []
+    pieces: list[Sequence[Item]] = [items] if items else []
+    patience = PATIENCE
+    while pieces:
+        piece = pieces.pop()
+        try:
+            answers += await do(piece)
+            continue
+        except CancelledError:
+            raise
+        except Exception as error:  # Whatever it is, it is to be one item's alone.
+            failure = Failure()  # type: ignore[no-untyped-call]
+            patience -= isinstance(error, NotNow)
+            if away(failure) or not patience:
+                left: Exception = error if away(failure) else Unavailable(str(error))
+                return answers + [Failure(left)] * (len(items) - len(answers))  # type: ignore[no-untyped-call]
+        if len(piece) == 1:
+            answers.append(failure)
+        else:
+            half = len(piece) // 2
+            pieces += [piece[half:], piece[:half]]
+    return answers
+
+
+def away(answer: object) -> bool:
+    """Tell whether what came for an item is no item's fault: the database is away, and nothing was done."""
+    error = answer.value if isinstance(answer, Failure) else None
+    return isinstance(error, Unavailable) and not isinstance(error, NotNow)

@@ -221,6 +221,9 @@ class InternalError(DataMoverError):
     bounded = True
     default_scope = Scope.SERVICE
 
+    def __init__(self, message: str = "an error of the service itself; its log has more", **more: Any) -> None:
+        super().__init__(message, **more)
+
 
 # Of the request: refused at the door --------------------------------------------------------------------------
 
@@ -299,8 +302,11 @@ class Unavailable(RequestError):
     default_scope = Scope.SERVICE
 
 
-class Hindered(Unavailable):
-    """The database is there, and has given up one statement: it took too long, or others held what it needs."""
+class NotNow(Unavailable):
+    """The database answers, but does not do this now: it took too long, or others hold what it needs, or it only reads.
+
+    Others of a batch it may do, and a smaller one. Nothing was stored.
+    """
 
 
 class RequestTooLarge(RequestError):

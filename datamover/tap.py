@@ -142,7 +142,7 @@ def _tree(wiring: Wiring, tree: Ordered, *services: Service) -> IService:
     for service in (
         Connections(wiring.houses),
         DatabaseService(wiring.database, wiring.prepare, wiring.news, wiring.server, wiring.give_up),
-        LagProbe(wiring.reactor, time.monotonic, wiring.counts.lagged),
+        LagProbe(wiring.reactor, time.monotonic, wiring.counts.lagged, wiring.loops),
         *services,
     ):
         service.setServiceParent(tree)
@@ -151,8 +151,8 @@ def _tree(wiring: Wiring, tree: Ordered, *services: Service) -> IService:
 
 def _queue(wiring: Wiring, node: str, roles: Iterable[str]) -> Queue:
     name = f"{socket.gethostname()}:{os.getpid()}"
-    lease = wiring.settings.service.lease
-    return Queue(wiring.database, wiring.key, node=node, name=name, roles=sorted(roles), lease=lease)
+    lease, refused = wiring.settings.service.lease, wiring.loops.refused
+    return Queue(wiring.database, wiring.key, node=node, name=name, roles=sorted(roles), lease=lease, refused=refused)
 
 
 def _engines(wiring: Wiring) -> Iterator[Service]:
@@ -171,8 +171,10 @@ def _engines(wiring: Wiring) -> Iterator[Service]:
         ended=wiring.metrics.process_ended,
         logged=lambda process, told: globalLogPublisher(event(told, process)),
         give_up=wiring.give_up,
+        loops=wiring.loops,
     )
     wiring.working = lambda: processes.working
+    wiring.troubles = lambda: (*wiring.loops.troubles, *processes.troubles)
     wiring.renew = processes.renew
     wiring.metrics.registry.register(ProcessFigures(lambda: processes.pids))
     yield processes
@@ -181,7 +183,7 @@ def _engines(wiring: Wiring) -> Iterator[Service]:
 def _engine(wiring: Wiring, node: str, roles: Iterable[str], share: Share) -> Iterator[Service]:
     settings, reactor, houses = wiring.settings, wiring.reactor, wiring.houses
     queue = _queue(wiring, node, roles)
-    recorder = Recorder(queue, reactor, wiring.counts)
+    recorder = Recorder(queue, reactor, wiring.counts, wiring.loops)
     staging = Staging(Layout(settings.service.data_directory).staging, node, reactor, wiring.offload)
     throttles = Throttles(reactor, lambda name: houses.now.registry.bandwidth(name))
 
@@ -203,14 +205,16 @@ def _engine(wiring: Wiring, node: str, roles: Iterable[str], share: Share) -> It
                 wiring.database,
                 lambda: houses.now.settings.jobs.retention,
                 lambda: houses.now.settings.audit.retention,
+                refused=wiring.loops.refused,
             ),
-            left=Left(wiring.database, wiring.key),
+            left=Left(wiring.database, wiring.key, refused=wiring.loops.refused),
             max_active=lambda: houses.now.settings.service.max_active,
             clock=reactor,
             monotonic=time.monotonic,
             heard=wiring.news,
             observer=wiring.counts,
             share=share,
+            loops=wiring.loops,
         )
 
     engine = EngineService(
@@ -219,6 +223,7 @@ def _engine(wiring: Wiring, node: str, roles: Iterable[str], share: Share) -> It
         recorder=recorder,
         dispatcher=dispatcher,
         give_up=wiring.give_up,
+        loops=wiring.loops,
     )
     wiring.working = lambda: engine.working
     yield engine
@@ -232,14 +237,15 @@ def _notices(wiring: Wiring) -> Service:
             yield Means(house.notice_http, house.notice_secrets, house.settings.transfers)
 
     notifier = Notifier(
-        Notices(wiring.database, wiring.key),
+        Notices(wiring.database, wiring.key, refused=wiring.loops.refused),
         means,
         clock=wiring.reactor,
         wall=time.time,
         random=random.random,
         heard=wiring.news,
+        loops=wiring.loops,
     )
-    return NoticeService(notifier, wiring.database.opened)
+    return NoticeService(notifier, wiring.database.opened, wiring.loops)
 
 
 def _doors(wiring: Wiring) -> Iterator[Service]:
@@ -306,4 +312,4 @@ def _console(wiring: Wiring) -> Iterator[Service]:
 def _supervised(wiring: Wiring) -> Iterator[Service]:
     manager = Manager(os.environ)
     if manager.there:
-        yield Supervised(manager, wiring.watching.ready, wiring.reactor)
+        yield Supervised(manager, wiring.watching.ready, wiring.reactor, wiring.loops)

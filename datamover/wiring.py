@@ -2,7 +2,7 @@
 
 import atexit
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import Any
 
@@ -23,6 +23,7 @@ from datamover.jobs.news import News
 from datamover.jobs.secrets import KeyFile
 from datamover.jobs.store import JobStore
 from datamover.jobs.waiting import Bounds
+from datamover.loops import Loops
 from datamover.monitor.metrics import Metrics
 from datamover.monitor.watch import Watch, watch
 from datamover.processes.counts import Counts
@@ -46,18 +47,23 @@ class Wiring:
         self.parent = parent
         self.metrics = Metrics()
         self.counts: Counts = self.metrics if parent is None else parent
+        self.loops = Loops(reactor, self.counts.loop_failed) if parent is None else parent.loops
         self.working: Callable[[], bool] | None = None
+        self.troubles: Callable[[], Sequence[str]] = lambda: self.loops.troubles
+        """What loops do not turn, in words: of this process, and of those that it has started."""
         self.offload: Offload = partial(deferToThreadPool, reactor, reactor.getThreadPool())
         self.lane = partial(Lane, reactor.callInThread, reactor.callFromThread)
         self.houses = Houses(House.build(settings, reactor))
         own = settings.database.url is None
         self.server = EmbeddedPostgres(reactor, settings.service.data_directory) if own else None
         dsn = self.server.ensure if self.server else given(settings.database)
-        self.database = Database(reactor, dsn, settings.database.connections)
+        self.database = Database(reactor, dsn, settings.database.connections, self.loops)
         self.news = News(self.database)
         self.key = KeyFile(settings.service.key_path)
-        self.store = JobStore(self.database, self.key, self.news, reactor, self.bounds, settings.service.lease)
-        self.audit = Audit(AuditStore(self.database), reactor)
+        refused = self.loops.refused
+        lease = settings.service.lease
+        self.store = JobStore(self.database, self.key, self.news, reactor, self.bounds, lease, refused)
+        self.audit = Audit(AuditStore(self.database), reactor, refused)
         self.renew: Callable[[], None] = lambda: None
         """Has others that work by the configuration do so by the one in force."""
         self.reload = Reload(self.houses, reactor, self._reloaded, check_callers)
@@ -76,6 +82,8 @@ class Wiring:
             self.settings,
             self.reactor,
             self.working,
+            self.troubles,
+            self.counts.loop_failed,
         )
 
     async def prepare(self, database: Database) -> None:

@@ -1,21 +1,23 @@
 """Who works on what: claims groups, holds their leases, starts and ends the work.
 
-Its loops take what may be taken, renew what is held, stop what was lost, and do for all jobs what any engine may, such
-as taking over what nodes that are gone held. What moving means is the worker's business; what is written of it, the
-recorder's.
+Its loops take what may be taken, renew what is held, and stop what was lost. What any engine does for all jobs, such as
+taking over what nodes that are gone held, is ``maintenance``'s business; what moving means is the worker's; what is
+written of it, the recorder's.
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from datamover.batch import piecemeal
 from datamover.engine.lease import RELIABLE, Ending, Lease
+from datamover.engine.maintenance import Maintenance, Work
 from datamover.engine.observer import UNOBSERVED, Observer
 from datamover.engine.pulse import Pulse
 from datamover.engine.share import ALONE, Share
@@ -28,6 +30,7 @@ from datamover.jobs.upkeep import Upkeep
 from datamover.jobs.values import Transfer
 from datamover.jobs.waiting import Bounds
 from datamover.jobs.work import Group, Word
+from datamover.loops import Loops
 
 log = Logger()
 
@@ -39,22 +42,10 @@ BATCH = 64
 """Groups claimed at once, at most."""
 BEATS = 3
 """Renewals in the time of one lease."""
+STOPS = 60.0
+"""Seconds after which what is to stop is looked for, should no word have come; renewals bring it, too."""
 PAUSE_GRACE = 2.0
 """Seconds that a transfer which is paused has to reach a good moment."""
-LOOKING = 10.0
-"""Seconds between two looks for what is left of transfers that have ended."""
-RETIRING = 600.0
-"""Seconds between two looks for jobs whose history is old enough."""
-
-
-class Work(Protocol):
-    """Brings one group to the end of an attempt, and writes how it ended unless the lease's ending forbids it."""
-
-    def __call__(self, group: Group, lease: Lease) -> Coroutine[Any, Any, None]: ...
-
-    def sweep(self, group: Group, lease: Lease) -> Coroutine[Any, Any, bool]:
-        """Remove what is left of a group that has ended; completes with whether nothing is."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +72,12 @@ class Dispatcher:
         heard: news.News,
         observer: Observer = UNOBSERVED,
         share: Share = ALONE,
+        loops: Loops | None = None,
     ) -> None:
         """``bounds``, and ``max_active`` of this process, tell those that hold now."""
         self._queue = queue
         self._work = work
         self._bounds = bounds
-        self._throttles = throttles
-        self._upkeep = upkeep
-        self._left = left
         self._own = share
         self._max_active = max_active
         self._clock = clock
@@ -97,14 +86,34 @@ class Dispatcher:
         self._observer = observer
         # By (transfer, lease): a lease that is lost here may be claimed here again before its work has ended.
         self._runs: dict[tuple[int, int], _Run] = {}
-        self._pulse = Pulse(clock)
+        self._pulse, self._stop_pulse = Pulse(clock), Pulse(clock)
+        self._parked: list[Transfer] = []
+        """What is to be given back: its job is paused."""
         self._soon: IDelayedCall | None = None
-        self._spent: list[str] = []
         self._unsure = False
         """The answer to a claim was lost: there may be leases of ours that nobody here knows of."""
+        self._running = False
         self._stopping = False
-        self._loops: list[Deferred[None]] = []
         self._forget: Callable[[], None] = lambda: None
+        loops = loops or Loops(clock)
+        self._claims, self._leases = loops.loop("claims"), loops.loop("leases")
+        self._watch, self._heartbeat = loops.loop("lost leases"), loops.loop("heartbeat")
+        self._stops = loops.loop("stops")
+        self._refused = loops.refused
+        self._maintenance = Maintenance(
+            queue,
+            work,
+            bounds=bounds,
+            throttles=throttles,
+            upkeep=upkeep,
+            left=left,
+            clock=clock,
+            monotonic=monotonic,
+            observer=observer,
+            loops=loops,
+            active=lambda: bool(self._runs),
+            wake=self._pulse.beat,
+        )
 
     @property
     def active(self) -> int:
@@ -113,14 +122,18 @@ class Dispatcher:
 
     @property
     def running(self) -> bool:
-        """Whether every loop runs."""
-        return bool(self._loops) and not self._stopping and not any(loop.called for loop in self._loops)
+        """Whether work is taken; ``Loops`` tells of those that do not turn."""
+        return self._running and not self._stopping
 
     def start(self) -> None:
         """Begin to work."""
+        self._running = True
         self._forget = self._news.hear(self._hear)
-        for loop in (self._claiming, self._renewing, self._watching, self._keeping, self._sweeping, self._retiring):
-            self._loops.append(Deferred.fromCoroutine(loop()).addErrback(_end_of_loop))
+        self._claims.start(self._claiming)
+        self._leases.start(self._renewing)
+        self._watch.start(self._watching)
+        self._stops.start(self._stopping_work)
+        self._maintenance.start()
 
     async def stop(self, grace: float) -> None:
         """Take nothing new, give running work ``grace`` seconds to reach a good moment, and hand back the rest.
@@ -132,9 +145,8 @@ class Dispatcher:
         if self._soon is not None:
             self._soon.cancel()
             self._soon = None
-        for loop in self._loops:
-            loop.cancel()
-        await DeferredList(self._loops)
+        loops = (self._claims, self._leases, self._watch, self._heartbeat, self._stops)
+        await DeferredList([*(loop.stop() for loop in loops), *self._maintenance.stop()])
         runs = list(self._runs.values())
         for run in runs:
             run.lease.park()
@@ -152,6 +164,10 @@ class Dispatcher:
             await self._queue.leave()
         except Unavailable as error:
             log.warn("leases are left to run out: {error}", error=error.message)
+        except CancelledError:
+            raise
+        except Exception:  # Whatever it is, the process ends.
+            log.failure("leases are left to run out")
 
     # Taking ---------------------------------------------------------------------------------------------------
 
@@ -165,6 +181,7 @@ class Dispatcher:
             room = min(self._own.part(self._max_active()) - len(self._runs), most)
             bounds, asked = self._own.room(self._bounds(), active, room)
             taken = await self._steadily(self._take, bounds, asked) if asked > 0 else 0
+            self._claims.turned()
             if asked <= 0 or taken < asked:
                 most = least if asked > 0 else most
                 await self._pulse.wait(POLL)
@@ -180,7 +197,7 @@ class Dispatcher:
     async def _take(self, bounds: Bounds, room: int) -> int:
         self._unsure = True
         ends_at = self._monotonic() + self._queue.lease * RELIABLE
-        groups = await self._queue.claim(bounds, room, self._spent)
+        groups = await self._queue.claim(bounds, room, self._maintenance.spent)
         if groups and self._monotonic() >= ends_at:
             # The claim had to wait. By what is known here, others may have these by now.
             ends_at = self._monotonic() + self._queue.lease * RELIABLE
@@ -200,8 +217,8 @@ class Dispatcher:
     def _ended(self, _: object, run: _Run) -> None:
         del self._runs[_key(run.lease.leader)]
         if run.lease.ending is Ending.PARKED and not self._stopping:
-            giving_back = Deferred.fromCoroutine(self._steadily(self._give_back, run.lease.leader))
-            giving_back.addErrback(_end_of_loop)
+            self._parked.append(run.lease.leader)
+            self._stop_pulse.beat()
         run.done.callback(None)
         if self._soon is None and not self._stopping:
             self._soon = self._clock.callLater(GATHERING if self._runs else 0, self._refill)
@@ -210,33 +227,38 @@ class Dispatcher:
         self._soon = None
         self._pulse.beat()
 
-    async def _give_back(self, leader: Transfer) -> int:
-        await self._queue.park([leader])
-        return 1
-
     # Holding --------------------------------------------------------------------------------------------------
 
     async def _renewing(self) -> None:
         pause = Pulse(self._clock)
         while True:
             await self._steadily(self._renew)
+            self._leases.turned()
+            await self._heartbeat.step(lambda: self._queue.beat(len(self._runs)), None)
             await pause.wait(self._queue.lease / BEATS)
 
     async def _renew(self) -> int:
-        await self._queue.beat(len(self._runs))
-        runs = dict(self._runs)
-        if not runs:
-            return 0
+        """Renew what is held; what the database refuses of that is one lease's matter, which runs out."""
+        runs = list(self._runs.values())
         ends_at = self._monotonic() + self._queue.lease * RELIABLE
-        ours = await self._queue.renew([run.lease.leader for run in runs.values()])
-        for key, run in runs.items():
-            if key not in ours:
-                if not run.lease.settling:  # Else the answer to its end may still be on its way.
-                    self._lose(run, "another node has it")
-            else:
+        answers = await piecemeal(self._renewed, runs)
+        for run, answer in zip(runs, answers, strict=True):
+            if isinstance(answer, Failure):
+                if not isinstance(answer.value, Unavailable):
+                    self._refused("leases", f"the lease on transfer {run.lease.leader.id}", answer)
+            elif _key(run.lease.leader) in answer:
                 run.lease.extend(ends_at)
-                self._obey(run, ours[key])
-        return len(ours)
+                self._obey(run, answer[_key(run.lease.leader)])
+            elif not run.lease.settling:  # Else the answer to its end may still be on its way.
+                self._lose(run, "another node has it")
+        for answer in answers:
+            if isinstance(answer, Failure) and isinstance(answer.value, Unavailable):
+                raise answer.value
+        return len(runs)
+
+    async def _renewed(self, runs: Sequence[_Run]) -> Sequence[dict[tuple[int, int], Word | None]]:
+        ours = await self._queue.renew([run.lease.leader for run in runs])
+        return [ours] * len(runs)
 
     async def _watching(self) -> None:
         """Stop what could not be renewed in time."""
@@ -245,6 +267,7 @@ class Dispatcher:
             for run in list(self._runs.values()):
                 if not run.lease.held:
                     self._lose(run, "it could not be renewed in time")
+            self._watch.turned()
             await pause.wait(POLL)
 
     def _lose(self, run: _Run, why: str) -> None:
@@ -262,7 +285,22 @@ class Dispatcher:
         if word in ("", news.WORK):
             self._pulse.beat()
         if word in ("", news.STOP) and self._runs:
-            Deferred.fromCoroutine(self._steadily(self._stop_some)).addErrback(_end_of_loop)
+            self._stop_pulse.beat()
+
+    async def _stopping_work(self) -> None:
+        """Give back what was paused, and stop what its job wants to stop, when there is word of it."""
+        while True:
+            if self._parked:
+                await self._steadily(self._give_back)
+            if self._runs:
+                await self._steadily(self._stop_some)
+            self._stops.turned()
+            await self._stop_pulse.wait(STOPS)
+
+    async def _give_back(self) -> int:
+        parked, self._parked = self._parked, []
+        await self._queue.park(parked)
+        return len(parked)
 
     async def _stop_some(self) -> int:
         stopping = await self._queue.stopping()
@@ -282,53 +320,6 @@ class Dispatcher:
             hurry = self._clock.callLater(PAUSE_GRACE, run.lease.end, Ending.PARKED)
             run.done.addCallback(lambda _: hurry.cancel() if hurry.active() else None)
 
-    async def _share(self) -> int:
-        shares = await self._queue.shares() if self._runs else {}
-        self._throttles.share(shares)
-        return len(shares)
-
-    async def _count(self) -> int:
-        self._spent = await self._queue.spent(self._bounds())
-        return len(self._spent)
-
-    async def _keeping(self) -> None:
-        """Do for all jobs what any engine may."""
-        pause = Pulse(self._clock)
-        while True:
-            await self._steadily(self._share)
-            await self._steadily(self._count)
-            mended = await self._steadily(self._upkeep.mend_clock)
-            taken_over = await self._steadily(self._queue.take_over)
-            self._observer.taken_over(taken_over)
-            if await self._steadily(self._upkeep.carry_out) or taken_over or mended:
-                self._pulse.beat()
-            await pause.wait(POLL)
-
-    async def _retiring(self) -> None:
-        """Forget what is old enough, in a turn of its own, so that nothing else waits for it."""
-        pause = Pulse(self._clock)
-        while True:
-            began = self._monotonic()
-            more = await self._steadily(self._upkeep.retire_some)
-            await pause.wait(self._monotonic() - began if more else RETIRING)
-
-    async def _sweeping(self) -> None:
-        """Remove what could not be removed when its transfer ended."""
-        pause = Pulse(self._clock)
-        while True:
-            while await self._steadily(self._sweep):
-                pass
-            await pause.wait(LOOKING)
-
-    async def _sweep(self) -> int:
-        ends_at = self._monotonic() + self._left.seconds * RELIABLE
-        group = await self._left.take(self._bounds().destinations)
-        if group is None:
-            return 0
-        if await self._work.sweep(group, Lease(group.leader, ends_at, self._monotonic)):
-            await self._left.done(group.leader)
-        return 1
-
     async def _steadily(self, call: Callable[..., Awaitable[int]], *arguments: Any) -> int:
         """Call, and take an error for a nought: what failed is tried again in its time."""
         try:
@@ -340,11 +331,6 @@ class Dispatcher:
 
 def _key(leader: Transfer) -> tuple[int, int]:
     return leader.id, leader.lease
-
-
-def _end_of_loop(failure: Failure) -> None:
-    if not isinstance(failure.value, CancelledError):
-        log.failure("a loop of the engine ended", failure)
 
 
 def _end_of_run(failure: Failure, job: int) -> None:

@@ -29,6 +29,8 @@ class Ending(Enum):
     """This process stops: what was brought stays for whoever goes on."""
     OVERDUE = "overdue"
     """The job's deadline: likewise."""
+    REFUSED = "refused"
+    """The database refuses what the work tells of itself."""
     LOST = "lost"
     """The lease ran out or is another's: nothing at the destination is ours to touch."""
 

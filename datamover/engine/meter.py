@@ -35,6 +35,8 @@ class Meter:
         """Bytes a second, smoothed."""
         self.urge: Callable[[], None] = lambda: None
         """Called when there is a checkpoint that is worth writing at once."""
+        self.refuse: Callable[[], None] = lambda: None
+        """Called when what this tells is what the database refuses: the transfer cannot go on."""
         self._sampled: tuple[float, int] | None = None
         self._told: Progress | None = None
         self._telling: dict[str, int] | None = None

@@ -21,10 +21,11 @@ from datamover.config import Transfers
 from datamover.engine.pulse import Pulse
 from datamover.engine.retry import LONGEST_PAUSE, backoff
 from datamover.engine.signing import letter
-from datamover.errors import DataMoverError, Scope, ServerError, TimedOut, Unavailable
+from datamover.errors import DataMoverError, InternalError, Scope, ServerError, TimedOut, Unavailable
 from datamover.jobs import news
 from datamover.jobs.notices import Notices
 from datamover.jobs.values import Notice
+from datamover.loops import Loops
 from datamover.protocols.http.call import Answer
 
 log = Logger()
@@ -85,6 +86,7 @@ class Notifier:
         random: Callable[[], float],
         heard: news.News,
         pace: Pace = Pace(),
+        loops: Loops | None = None,
     ) -> None:
         """``means`` gives an attempt those that it keeps to its end; ``wall`` tells POSIX seconds."""
         self._notices = notices
@@ -98,13 +100,15 @@ class Notifier:
         # By (job, lease): one that was claimed anew may be sent here before its earlier attempt has ended.
         self._sending: dict[tuple[int, int], tuple[Notice, Deferred[None]]] = {}
         self._stopping = False
-        self._loop: Deferred[None] | None = None
+        self._loops = loops or Loops(clock)
+        self._loop = self._loops.loop("notices")
+        self._looking: Deferred[None] | None = None
         self._forget: Callable[[], None] = lambda: None
 
     def start(self) -> None:
         """Begin to send."""
         self._forget = self._news.hear(self._hear)
-        self._loop = Deferred.fromCoroutine(self._run()).addErrback(_end_of_loop)
+        self._looking = self._loop.start(self._run)
 
     async def stop(self, grace: float = GRACE) -> None:
         """Send nothing new, give what is being sent ``grace`` seconds, and hand back the rest.
@@ -116,13 +120,13 @@ class Notifier:
         self._pulse.beat()
 
         def end() -> None:
-            for deferred in (self._loop, *(sending for _, sending in self._sending.values())):
-                if deferred is not None:
-                    deferred.cancel()
+            self._loop.stop()
+            for _, sending in self._sending.values():
+                sending.cancel()
 
         hurry = self._clock.callLater(grace, end)
-        if self._loop is not None:
-            await self._loop
+        if self._looking is not None:
+            await self._looking
         await DeferredList([sending for _, sending in self._sending.values()])
         if hurry.active():
             hurry.cancel()
@@ -135,7 +139,9 @@ class Notifier:
 
     async def _run(self) -> None:
         while not self._stopping:
-            if not await self._take():
+            taken = await self._take()
+            self._loop.turned()
+            if not taken:
                 await self._pulse.wait(self._pace.poll)
 
     async def _take(self) -> int:
@@ -185,7 +191,7 @@ class Notifier:
 
     async def _attempt(self, notice: Notice, means: Means) -> None:
         try:
-            await self._post(notice, means)
+            await self._posted(notice, means)
         except CancelledError:
             await self._notices.release([notice])
         except DataMoverError as error:
@@ -203,8 +209,17 @@ class Notifier:
             log.info("{url} knows of the end of job {job}", url=notice.url.shown, job=notice.job)
             await self._notices.delivered(notice)
 
+    async def _posted(self, notice: Notice, means: Means) -> None:
+        """Send a notice; raises what kept it from being acknowledged, InternalError where that is a bug of ours."""
+        try:
+            await self._post(notice, means)
+        except (CancelledError, DataMoverError):
+            raise
+        except Exception as error:
+            self._loops.refused("notices", f"the notice of job {notice.job}", Failure())  # type: ignore[no-untyped-call]
+            raise InternalError from error
+
     async def _post(self, notice: Notice, means: Means) -> None:
-        """Send a notice; raises what kept it from being acknowledged."""
         signed = letter(notice, means.secrets.secret(notice.owner), self._wall())
         posting = Deferred.fromCoroutine(means.http.post(notice.url.url, signed.body, signed.headers))
         posting.addTimeout(self._pace.timeout, self._clock)
@@ -216,11 +231,6 @@ class Notifier:
             ) from None
         if not 200 <= answer.status < 300:
             raise ServerError(f"{answer.head.answered}", scope=Scope.SERVICE, retry_after=answer.retry_after)
-
-
-def _end_of_loop(failure: Failure) -> None:
-    if not isinstance(failure.value, CancelledError):
-        log.failure("the loop of the notices ended", failure)
 
 
 def _end_of_delivery(failure: Failure, job: int) -> None:

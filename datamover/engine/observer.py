@@ -26,6 +26,10 @@ class Observer(Protocol):
         """Groups whose lease ran out were put back in the queue."""
         ...
 
+    def loop_failed(self, loop: str) -> None:
+        """A loop that must go on met an error that nobody foresaw; it goes on. ``loop`` is one of ``loops.LOOPS``."""
+        ...
+
 
 class Unobserved:
     """Nobody counts."""
@@ -39,6 +43,8 @@ class Unobserved:
     def lease_lost(self) -> None: ...
 
     def taken_over(self, groups: int) -> None: ...
+
+    def loop_failed(self, loop: str) -> None: ...
 
 
 UNOBSERVED = Unobserved()

@@ -1,23 +1,29 @@
 """Writes to the database what running transfers tell: how far they are, how they ended.
 
 Many transfers, one statement: while one write is under way, everything new gathers for the next. While the database is
-away nothing is lost; what could not be written is written when it is back, fenced by its lease as ever.
+away nothing is lost; what could not be written is written when it is back, fenced by its lease as ever. What it refuses
+is found out and is that one transfer's end; the others are written.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
+from datamover.batch import away, piecemeal
 from datamover.engine.meter import Meter
 from datamover.engine.observer import UNOBSERVED, Observer
+from datamover.engine.outcomes import Outcomes, Settling
 from datamover.engine.pulse import Pulse
 from datamover.errors import Unavailable
 from datamover.jobs.values import Progress
 from datamover.jobs.work import Outcome
+from datamover.loops import Loops
 
 log = Logger()
 
@@ -25,32 +31,36 @@ INTERVAL = 1.0
 """Seconds between two writes of progress; a checkpoint is written at once, since what came after it would be lost."""
 AWAY = 1.0
 """Seconds before the next try while the database is away."""
+DOUBT = 5.0
+"""Seconds before the progress of a transfer is written again that was refused by itself."""
 
 
-class Written(Protocol):
+class Written(Settling, Protocol):
     """What of the queue is needed here."""
 
     async def progress(self, progress: Sequence[Progress]) -> None: ...
-
-    async def settle(self, outcomes: Sequence[Outcome]) -> None: ...
-
-
-_Entry = tuple[Outcome, "Deferred[None]"]
 
 
 class Recorder:
     """One loop for all transfers of this process."""
 
-    def __init__(self, queue: Written, clock: IReactorTime, observer: Observer = UNOBSERVED) -> None:
+    def __init__(
+        self, queue: Written, clock: IReactorTime, observer: Observer = UNOBSERVED, loops: Loops | None = None
+    ) -> None:
         self._queue = queue
         self._clock = clock
         self._observer = observer
+        loops = loops or Loops(clock)
+        self._refused = loops.refused
+        self._loop = loops.loop("progress")
         self._meters: dict[int, Meter] = {}
         self._destinations: dict[int, str] = {}
-        self._outcomes: list[_Entry] = []
+        self._pulse = Pulse(clock)
+        self._outcomes = Outcomes(queue, self._pulse.beat, loops.refused)
+        self._resting: dict[Meter, float] = {}
+        """Meters whose progress was refused by itself, or put off, and until when none of them is written."""
         self._tried: list[Deferred[None]] = []
         self._urgent: set[Meter] = set()
-        self._pulse = Pulse(clock)
         self._stopping = False
         self._sampled_at = 0.0
 
@@ -67,6 +77,7 @@ class Recorder:
         def forget() -> None:
             self._count(meter, destination)
             self._urgent.discard(meter)
+            self._resting.pop(meter, None)
             if self._meters.get(meter.transfer) is meter:
                 del self._meters[meter.transfer], self._destinations[meter.transfer]
 
@@ -81,15 +92,7 @@ class Recorder:
 
         Cancelling gives it up: the lease will run out, and the attempt is made again.
         """
-        written: Deferred[None] = Deferred()
-        entry = (outcome, written)
-        self._outcomes.append(entry)
-        self._pulse.beat()
-        try:
-            await written
-        except CancelledError:
-            self._outcomes = [each for each in self._outcomes if each is not entry]
-            raise
+        await self._outcomes.add(outcome)
 
     async def caught_up(self) -> None:
         """Complete when everything told so far is written, or could not be."""
@@ -100,9 +103,19 @@ class Recorder:
 
     async def run(self) -> None:
         """Write until ``stop``; completes when all that was told by then is written, or the database is away."""
+        await self._loop.start(self._run)
+
+    async def _run(self) -> None:
         while True:
             last = self._stopping
-            written = await self._write()
+            try:
+                written = await self._write()
+            except Exception:
+                if not last:
+                    raise
+                self._loop.failed()
+                return
+            self._loop.turned()
             if last:
                 return
             if not written:
@@ -124,10 +137,10 @@ class Recorder:
             for meter in meters:
                 meter.sample(now)
                 self._count(meter, self._destinations[meter.transfer])
-        outcomes, self._outcomes = self._outcomes, []
         tried, self._tried = self._tried, []
         try:
-            return await self._written(meters, outcomes)
+            told = await self._write_progress(meters)
+            return await self._outcomes.write() and told
         finally:
             for waiter in tried:
                 if not waiter.called:
@@ -138,22 +151,61 @@ class Recorder:
         if moved:
             self._observer.bytes_moved(destination, moved)
 
-    async def _written(self, watched: Sequence[Meter], outcomes: list[_Entry]) -> bool:
-        ended = {entry[0].leader.id for entry in outcomes}
-        meters = [meter for meter in watched if meter.transfer not in ended]
-        news = [progress for meter in meters if (progress := meter.news()) is not None]
+    async def _write_progress(self, watched: Iterable[Meter]) -> bool:
+        """Write the news of meters whose transfers have not ended; False: the database is away."""
+        ended, now = self._outcomes.transfers, self._clock.seconds()
+        awake = [meter for meter in watched if meter.transfer not in ended and self._resting.get(meter, now) <= now]
+        told = [(meter, progress) for meter in awake if (progress := meter.news()) is not None]
+        arrived: set[Meter] = set()
+        left: list[Failure] = []
         try:
-            if news:
-                await self._queue.progress(news)
-            if outcomes:
-                await self._queue.settle([outcome for outcome, _ in outcomes])
-        except Unavailable as error:
-            log.warn("progress of {count} transfers is not written yet: {error}", count=len(news), error=error.message)
-            for meter in meters:
-                meter.forget_told()
-            self._outcomes = [entry for entry in outcomes if not entry[1].called] + self._outcomes
+            for (meter, progress), answer in zip(told, await piecemeal(self._progress, told), strict=True):
+                if not isinstance(answer, Failure):
+                    arrived.add(meter)
+                    self._resting.pop(meter, None)
+                elif away(answer):
+                    left.append(answer)
+                elif await self._doubt(meter, progress, answer):
+                    arrived.add(meter)
+        finally:
+            for meter, _ in told:
+                if meter not in arrived:
+                    meter.forget_told()
+        if left:
+            error = str(left[0].value)
+            log.warn("progress of {count} transfers is not written yet: {error}", count=len(left), error=error)
+        return not left
+
+    async def _progress(self, told: Sequence[tuple[Meter, Progress]]) -> Sequence[None]:
+        await self._queue.progress([progress for _, progress in told])
+        return [None] * len(told)
+
+    async def _doubt(self, meter: Meter, progress: Progress, failure: Failure) -> bool:
+        """Write it later; end the transfer where what it tells is refused once more, and nothing but that is.
+
+        Returns whether it is written after all; where only what the history is told of it is refused, without that.
+        """
+        again = meter in self._resting
+        self._resting[meter] = self._clock.seconds() + DOUBT
+        if isinstance(failure.value, Unavailable):
             return False
-        for _, written in outcomes:
-            if not written.called:
-                written.callback(None)
+        if not again:
+            self._refused("progress", f"the progress of transfer {meter.transfer} ({progress})", failure)
+            return False
+        bare = Progress(progress.transfer, progress.lease, 0, None, 0.0, progress.stage, None, None)
+        if not await self._takes(bare):
+            return False
+        if await self._takes(progress) or (progress.resumed and await self._takes(replace(progress, resumed=None))):
+            return True
+        meter.refuse()
+        return False
+
+    async def _takes(self, progress: Progress) -> bool:
+        try:
+            await self._queue.progress([progress])
+        except CancelledError:
+            raise
+        except Exception as error:
+            log.info("transfer {transfer}: {error}", transfer=progress.transfer, error=str(error))
+            return False
         return True

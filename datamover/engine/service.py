@@ -3,16 +3,14 @@
 from collections.abc import Awaitable, Callable
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import Logger
+from twisted.internet.defer import Deferred
 
 from datamover.engine.dispatcher import Dispatcher
 from datamover.engine.notifier import Notifier
 from datamover.engine.recorder import Recorder
 from datamover.engine.staging import Staging
 from datamover.errors import StartError, Unavailable
-
-log = Logger()
+from datamover.loops import Loops
 
 GRACE = 5.0
 """Seconds that running transfers have to reach a checkpoint when the service stops."""
@@ -29,16 +27,18 @@ class EngineService(Service):
         recorder: Recorder,
         dispatcher: Callable[[], Awaitable[Dispatcher]],
         give_up: Callable[[str], None],
+        loops: Loops,
     ) -> None:
         """``dispatcher`` makes one, with what the database knows."""
+        self._loop = loops.loop("engine", bound=None)
         self._opened = opened
         self._staging = staging
         self._recorder = recorder
         self._make = dispatcher
         self._give_up = give_up
+        self._staged = False
         self._dispatcher: Dispatcher | None = None
         self._recording: Deferred[None] | None = None
-        self._starting: Deferred[None] | None = None
 
     @property
     def working(self) -> bool:
@@ -47,17 +47,18 @@ class EngineService(Service):
 
     def startService(self) -> None:  # noqa: N802
         super().startService()
-        self._starting = Deferred.fromCoroutine(self._start())
-        self._starting.addErrback(lambda failure: log.failure("the engine does not run", failure))
+        self._loop.start(self._start)
 
     async def _start(self) -> None:
         try:
-            await self._staging.open()
+            if not self._staged:
+                await self._staging.open()
+                self._staged = True
             await self._opened()
             self._dispatcher = await self._make()
         except StartError as error:
             self._give_up(error.message)
-        except (CancelledError, Unavailable):
+        except Unavailable:
             return  # The service stops before it has begun.
         else:
             self._recording = Deferred.fromCoroutine(self._recorder.run())
@@ -68,10 +69,7 @@ class EngineService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        starting, self._starting = self._starting, None
-        if starting is not None:
-            starting.cancel()
-            await starting
+        await self._loop.stop()
         if self._dispatcher is not None:
             await self._dispatcher.stop(GRACE)
         self._recorder.stop()
@@ -83,20 +81,19 @@ class EngineService(Service):
 class NoticeService(Service):
     """The notifier as a part of the running service; ``opened`` completes when the database may be used."""
 
-    def __init__(self, notifier: Notifier, opened: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, notifier: Notifier, opened: Callable[[], Awaitable[None]], loops: Loops) -> None:
         self._notifier = notifier
         self._opened = opened
-        self._starting: Deferred[None] | None = None
+        self._loop = loops.loop("engine", bound=None)
 
     def startService(self) -> None:  # noqa: N802
         super().startService()
-        self._starting = Deferred.fromCoroutine(self._start())
-        self._starting.addErrback(lambda failure: log.failure("notices are not sent", failure))
+        self._loop.start(self._start)
 
     async def _start(self) -> None:
         try:
             await self._opened()
-        except (CancelledError, StartError, Unavailable):
+        except (StartError, Unavailable):
             return  # The service stops before it has begun; whoever opens the database says why.
         self._notifier.start()
 
@@ -105,8 +102,5 @@ class NoticeService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        starting, self._starting = self._starting, None
-        if starting is not None:
-            starting.cancel()
-            await starting
+        await self._loop.stop()
         await self._notifier.stop()

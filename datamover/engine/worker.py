@@ -7,6 +7,7 @@ what it means for the next attempt is decided in ``retry``.
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
@@ -64,10 +65,20 @@ class Worker:
         except DataMoverError as error:
             await self._settle(lease, self._failed(lease, error, None, settings))
             return
+        except Exception:
+            await self._settle(lease, self._failed(lease, _bug(lease), None, settings))
+            return
         forget = [self._recorder.watch(meter, group.leader.destination) for meter in attempt.meters]
+        for meter in attempt.meters:
+            meter.refuse = partial(lease.end, Ending.REFUSED)
         try:
-            outcome = await self._outcome(attempt, lease, settings)
-            await attempt.close()
+            try:
+                outcome = await self._outcome(attempt, lease, settings)
+            except CancelledError:
+                raise
+            except Exception:
+                outcome = self._failed(lease, _bug(lease), attempt, settings)
+            await _closed(attempt, lease)
             if outcome is None:
                 self._observer.attempt_ended("lost" if lease.ending is Ending.LOST else "parked", None)
                 await self._recorder.caught_up()
@@ -104,22 +115,23 @@ class Worker:
         try:
             done = await lease.over(attempt.run())
         except CancelledError:
-            if lease.ending not in (Ending.CANCELLED, Ending.OVERDUE):
+            if lease.ending not in (Ending.CANCELLED, Ending.OVERDUE, Ending.REFUSED):
                 return None
             cleared = await attempt.clear()
             await attempt.abandon()
             if lease.ending is Ending.OVERDUE:
                 overdue = DeadlineExceeded("the job's deadline has passed")
                 return replace(self._failed(lease, overdue, attempt, settings), cleared=cleared)
+            if lease.ending is Ending.REFUSED:  # It would tell the same the next time.
+                failed = self._failed(lease, InternalError(), attempt, settings)
+                return replace(failed, state=State.FAILED, cleared=cleared)
             return Outcome(lease.leader, State.CANCELLED, lease.leader.failures, cleared=cleared)
         except Parked:
             return None
         except DataMoverError as error:
             outcome = self._failed(lease, error, attempt, settings)
         except Exception:  # A bug of ours must not take the queue with it: told, logged, tried again.
-            log.failure("job {job}: a bug", job=lease.leader.job, transfer=lease.leader.id)
-            bug = InternalError("an error of the service itself; its log has more")
-            outcome = self._failed(lease, bug, attempt, settings)
+            outcome = self._failed(lease, _bug(lease), attempt, settings)
         else:
             return self._completed(lease, done)
         if outcome.state is State.FAILED or not (outcome.checkpoint or outcome.placing):
@@ -185,3 +197,19 @@ class Worker:
             placing=attempt is not None and attempt.placing and verdict.state is State.PENDING and not error.bounded,
             bytes_done=attempt.meters[0].bytes_done if attempt and keep else 0,
         )
+
+
+def _bug(lease: Lease) -> InternalError:
+    """Log the present error, which nobody foresaw, and return what a client is told of it."""
+    log.failure("job {job}: a bug", job=lease.leader.job, transfer=lease.leader.id)
+    return InternalError()
+
+
+async def _closed(attempt: Attempt, lease: Lease) -> None:
+    """Have an attempt let go of what it used; what fails in that is no reason not to write how it ended."""
+    try:
+        await attempt.close()
+    except CancelledError:
+        raise
+    except Exception:
+        _bug(lease)

@@ -1,7 +1,8 @@
 """The audit trail: who did what, from where, and what came of it. Only added to.
 
 Every deed is logged first and then stored; what cannot be stored while the database is away is kept for a while and
-stored with the next. Refusals and wrong logins, which anybody can cause, are stored a few a minute for each origin.
+stored with the next. A line that the database refuses twice is in the log alone, and keeps no other from being stored.
+Refusals and wrong logins, which anybody can cause, are stored a few a minute for each origin.
 """
 
 import re
@@ -13,12 +14,14 @@ from typing import Any, Protocol, TypeVar
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from datamover.batch import Batch
+from datamover.batch import Batch, piecemeal
 from datamover.errors import DataMoverError, NotPermitted, Unavailable
 from datamover.jobs.database import Database, Json
 from datamover.jobs.feed import Feed
 from datamover.jobs.sql import Queries
+from datamover.loops import Refused, tell_refused
 
 log = Logger()
 
@@ -74,6 +77,16 @@ def masked(text: str) -> str:
     return text
 
 
+@dataclass(slots=True, eq=False)
+class _Line:
+    """A deed that is to be stored, and when it was done."""
+
+    at: datetime
+    deed: Deed
+    refused: bool = False
+    """By itself, once."""
+
+
 class Store(Protocol):
     """Where the trail is kept."""
 
@@ -124,11 +137,12 @@ def _entry(row: Any) -> Entry:
 class Audit:
     """What the door and the console tell."""
 
-    def __init__(self, store: Store, clock: IReactorTime) -> None:
+    def __init__(self, store: Store, clock: IReactorTime, refused: Refused = tell_refused) -> None:
         self.store = store
+        self._refused = refused
         self._clock = clock
-        self._unstored: deque[tuple[datetime, Deed]] = deque(maxlen=KEPT)
-        self._writing: Batch[tuple[datetime, Deed], None] = Batch(self._write, TOGETHER)
+        self._unstored: deque[_Line] = deque(maxlen=KEPT)
+        self._writing: Batch[_Line, None] = Batch(self._write, TOGETHER)
         self._window = 0.0
         self._refusals: Counter[tuple[str, str]] = Counter()
 
@@ -163,7 +177,7 @@ class Audit:
             subject=deed.subject,
             outcome=deed.outcome,
         )
-        await self._writing.add((datetime.now(UTC), deed))
+        await self._writing.add(_Line(datetime.now(UTC), deed))
 
     async def refused(self, deed: Deed) -> None:
         """Record what was refused, a few times a minute for each kind and origin; the log has the others' number."""
@@ -186,14 +200,26 @@ class Audit:
         if self._refusals[key] <= REFUSALS:
             await self.record(deed)
 
-    async def _write(self, entries: Sequence[tuple[datetime, Deed]]) -> Sequence[None]:
-        self._unstored.extend(entries)
+    async def _write(self, lines: Sequence[_Line]) -> Sequence[None]:
+        self._unstored.extend(lines)
         waiting = list(self._unstored)
-        try:
-            await self.store.write(waiting)
-        except Unavailable as error:
-            log.warn("the audit trail is written later: {error}", error=error.message)
-        else:
-            for _ in waiting:
-                self._unstored.popleft()
-        return [None] * len(entries)
+        answers = await piecemeal(self._store, waiting)
+        self._unstored.clear()
+        for line, answer in zip(waiting, answers, strict=True):
+            if not isinstance(answer, Failure):
+                continue
+            if isinstance(answer.value, Unavailable):
+                self._unstored.append(line)
+            elif not line.refused:
+                line.refused = True
+                self._unstored.append(line)
+                self._refused("audit", f"a line of the audit trail ({line.deed})", answer)
+            else:
+                log.error("not in the audit trail: {deed} at {at}", deed=line.deed, at=line.at.isoformat())
+        if self._unstored:
+            log.warn("{count} lines of the audit trail are written later", count=len(self._unstored))
+        return [None] * len(lines)
+
+    async def _store(self, lines: Sequence[_Line]) -> Sequence[None]:
+        await self.store.write([(line.at, line.deed) for line in lines])
+        return [None] * len(lines)

@@ -27,7 +27,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from datamover.errors import Hindered, StartError, Unavailable
+from datamover.errors import NotNow, StartError, Unavailable
 from datamover.jobs.address import resolve
 from datamover.jobs.link import Link
 from datamover.jobs.sql import Prepared
@@ -53,8 +53,10 @@ IDLE_TIMEOUT = 10.0
 OLDEST = 14
 """The oldest major version of PostgreSQL that has what queries.sql needs."""
 
-_SHUTDOWN = "57P"
-"""SQLSTATEs of a server that ends a session, whatever that was doing (PostgreSQL's documentation, appendix A)."""
+_SHUTDOWN = ("57P", "08", "25P03", "25P04")
+"""SQLSTATEs of a session that ends, whatever it was doing (PostgreSQL's documentation, appendix A)."""
+_TOO_MUCH = "54"
+"""SQLSTATEs of what will never fit: an operational error to psycopg2, a statement's own fault to us."""
 _BEGIN = b"BEGIN"
 _APART = b"\n;\n"
 _SLICE = 2000
@@ -212,8 +214,9 @@ class Connection:
     async def execute(self, sql: str, params: Parameters = None) -> None:
         """Run one statement, and forget its rows.
 
-        Raises Unavailable when the connection is lost or the server gives up; what the statement itself did wrong
-        stays a psycopg2 error. Cancelling leaves the statement running: ``settle`` before the next one.
+        Raises Unavailable when the connection is lost or the server gives up, NotNow for what it may do later; what
+        the statement itself did wrong stays a psycopg2 error. Cancelling leaves the statement running: ``settle``
+        before the next one.
         """
         (await self._run(sql, params)).close()
 
@@ -317,14 +320,23 @@ class Connection:
             await _shield(statement)
         except psycopg2.extensions.TransactionRollbackError:
             raise
-        except DiskFull as error:
-            raise Unavailable(FULL) from error
-        except LockNotAvailable as error:
-            raise Hindered(LOCKED) from error
-        except (psycopg2.OperationalError, psycopg2.InterfaceError, ReadOnlySqlTransaction, ConnectionClosed) as error:
-            raise Unavailable(UNCERTAIN if decisive and _lost(error) else f"{AWAY} ({one_line(error)})") from error
+        except (psycopg2.Error, ConnectionClosed) as error:
+            if (meaning := self._meaning(error, decisive)) is None:
+                raise
+            raise meaning from error
         self.begun = True
         return cursor
+
+    def _meaning(self, error: Exception, decisive: bool) -> Unavailable | None:
+        """Return what an error says of the database; None: it is the statement's own."""
+        if self.closed or _lost(error):
+            return Unavailable(UNCERTAIN if decisive else f"{AWAY} ({one_line(error)})")
+        if isinstance(error, DiskFull):
+            return NotNow(FULL)
+        if isinstance(error, LockNotAvailable):
+            return NotNow(LOCKED)
+        passing = isinstance(error, psycopg2.OperationalError) and not str(error.pgcode).startswith(_TOO_MUCH)
+        return NotNow(f"{AWAY} ({one_line(error)})") if passing or isinstance(error, ReadOnlySqlTransaction) else None
 
     def _finish(self, result: Any) -> Any:
         self._statement = None
@@ -336,7 +348,7 @@ class Connection:
         if isinstance(failure.value, CancelledError):
             # txpostgres's name for the server's "canceling statement due to statement timeout".
             self._finish(None)
-            raise Hindered("the database took too long to answer: try again; nothing was stored")
+            raise NotNow("the database took too long to answer: try again; nothing was stored")
         return cast(Failure, self._finish(failure))
 
     async def _encode(self, params: Parameters) -> Parameters:
@@ -356,7 +368,9 @@ def one_line(error: BaseException) -> str:
 def _lost(error: Exception) -> bool:
     """Tell whether the connection ended instead of an answer."""
     code = getattr(error, "pgcode", None)
-    return code is None or code.startswith(_SHUTDOWN)
+    if code is None:  # Neither did the server refuse it; what psycopg2 itself refuses is a ProgrammingError.
+        return not isinstance(error, psycopg2.ProgrammingError)
+    return bool(code.startswith(_SHUTDOWN))
 
 
 def _readable(descriptor: int) -> bool:

@@ -15,10 +15,11 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from datamover.errors import StartError, Unavailable
+from datamover.errors import NotNow, StartError, Unavailable
 from datamover.jobs.connection import AWAY, Connection, Json, Kind, Parameters, Row
 from datamover.jobs.cursor import Cursor
 from datamover.jobs.listening import Listening, persist
+from datamover.loops import Loops
 
 __all__ = ["Cursor", "Database", "Json", "Listening", "Parameters", "Row"]
 
@@ -35,9 +36,12 @@ class Database:
     ``dsn`` is asked before every new connection.
     """
 
-    def __init__(self, reactor: Any, dsn: Callable[[], Awaitable[str]], connections: int) -> None:
+    def __init__(
+        self, reactor: Any, dsn: Callable[[], Awaitable[str]], connections: int, loops: Loops | None = None
+    ) -> None:
         self._reactor = reactor
         self._dsn = dsn
+        self._loops = loops or Loops(reactor)
         self._free = connections
         self._callers: deque[Deferred[None]] = deque()
         self._idle: list[Connection] = []
@@ -141,9 +145,9 @@ class Database:
         """Run ``work`` in a transaction and return its value; committed once it has returned, else rolled back.
 
         ``work`` is run again, from its start, when the server ends the transaction in favour of another. Raises what
-        ``work`` raises, psycopg2's errors for what its statements did wrong, and Unavailable when the database is
-        away: nothing was stored then, unless the message says that this is not known. Cancelling stops at once and
-        rolls back.
+        ``work`` raises, psycopg2's errors for what its statements did wrong, NotNow for what the server does not do
+        now, and Unavailable when the database is away: nothing was stored then, unless the message says that this is
+        not known. Cancelling stops at once and rolls back.
         """
         return await self._transaction(Kind.SEVERAL, work)
 
@@ -176,7 +180,7 @@ class Database:
                 return await self._attempt(kind, work)
             except psycopg2.extensions.TransactionRollbackError as error:
                 if turn == ROUNDS:
-                    raise Unavailable("the database is too busy: try again; nothing was stored") from error
+                    raise NotNow("the database is too busy: try again; nothing was stored") from error
             await deferLater(self._reactor, 0.01 * 2**turn)
         raise AssertionError("not reached")
 
@@ -306,7 +310,8 @@ class Database:
         is closed; notifications sent meanwhile are lost, so ``on_listening`` is called each time listening begins,
         for the caller to look for itself.
         """
-        listening = Listening(self._reactor, self._connect_listener, channel, callback, on_listening)
+        loop = self._loops.loop("listener", bound=None)
+        listening = Listening(self._reactor, self._connect_listener, channel, callback, on_listening, loop)
         listening.task = self._spawn(listening.run())
         try:
             await listening.begun

@@ -3,13 +3,24 @@
 Every method raises Unavailable while the database is away.
 """
 
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from typing import Any
 
+from twisted.internet.defer import CancelledError
+from twisted.python.failure import Failure
+
+from datamover.batch import away
+from datamover.errors import NotNow
 from datamover.jobs import rows, work
-from datamover.jobs.database import Cursor, Database
+from datamover.jobs.claims import members
+from datamover.jobs.database import Cursor, Database, Row
+from datamover.jobs.refusals import Aside
 from datamover.jobs.sql import Queries
 from datamover.jobs.values import Transfer
 from datamover.jobs.work import Group
+from datamover.loops import Refused, tell_refused
 
 _QUERIES = Queries.load()
 
@@ -17,9 +28,18 @@ _QUERIES = Queries.load()
 class Left:
     """Of the whole database."""
 
-    def __init__(self, database: Database, cipher: rows.Seal) -> None:
+    def __init__(
+        self,
+        database: Database,
+        cipher: rows.Seal,
+        *,
+        refused: Refused = tell_refused,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._database = database
         self._cipher = cipher
+        self._refused = refused
+        self._aside = Aside(monotonic)
 
     @property
     def seconds(self) -> float:
@@ -27,23 +47,42 @@ class Left:
         return work.SWEEPING
 
     async def take(self, destinations: Collection[str]) -> Group | None:
-        """Take a group to sweep, for ``seconds``; None: there is none, or it is not its time."""
+        """Take a group to sweep, for ``seconds``; None: there is none, or it is not its time.
 
-        async def do(cursor: Cursor) -> Group | None:
-            parameters = {"destinations": list(destinations), "seconds": self.seconds}
-            found = await cursor.fetch_one(_QUERIES["claim_left"], parameters)
-            return await whole(cursor, rows.transfer(found, self._cipher), self._cipher) if found else None
+        One that cannot be taken, or be read, is passed over for a while.
+        """
+        while True:
+            parameters = {"destinations": list(destinations), "seconds": self.seconds, "passed_over": self._aside.ids}
+            try:
+                return await self._database.transaction(partial(self._take, parameters))
+            except CancelledError:
+                raise
+            except Exception as error:
+                failure = Failure()  # type: ignore[no-untyped-call]
+                if away(failure):
+                    raise
+                chosen = await self._database.read(_QUERIES["claim_left.chosen"], parameters)
+                if not chosen:
+                    raise
+                self._aside.put(chosen[0]["id"])
+                if not isinstance(error, NotNow):
+                    self._refused("sweeping", f"what is left of transfer {chosen[0]['id']}", failure)
 
-        return await self._database.transaction(do)
+    async def _take(self, parameters: Mapping[str, Any], cursor: Cursor) -> Group | None:
+        found = await cursor.fetch_one(_QUERIES["claim_left"], parameters)
+        if found is None:
+            return None
+        leader = self._transfer(found)
+        others = await members(cursor, found) if leader.staged else []
+        return Group((leader, *map(self._transfer, others)))
 
     async def done(self, leader: Transfer) -> None:
         """Write that nothing is left of a group."""
         await self._database.execute(_QUERIES["settle_left"], {"transfer": leader.id, "lease": leader.lease})
 
-
-async def whole(cursor: Cursor, leader: Transfer, cipher: rows.Seal) -> Group:
-    """Return the group that a transfer leads."""
-    if not leader.staged:
-        return Group((leader,))
-    found = await cursor.fetch(_QUERIES["read_members"], {"job": leader.job, "leader": leader.index})
-    return Group((leader, *(rows.transfer(row, cipher) for row in found if row["index"] != leader.index)))
+    def _transfer(self, row: Row) -> Transfer:
+        """Return what a row says; of a source that cannot be opened any more, which is not read, what may be shown."""
+        try:
+            return rows.transfer(row, self._cipher)
+        except rows.NoKey:
+            return rows.transfer({**row, "source_sealed": None}, self._cipher)

@@ -12,6 +12,7 @@ from twisted.logger import Logger
 
 from datamover.errors import Unavailable
 from datamover.jobs.connection import Connection
+from datamover.loops import Loop
 
 log = Logger()
 
@@ -45,7 +46,9 @@ class Listening:
         channel: str,
         callback: Callable[[str], None],
         on_listening: Callable[[], None] | None,
+        loop: Loop,
     ) -> None:
+        self._loop = loop
         self._reactor = reactor
         self._connect = connect
         self._channel = channel
@@ -62,17 +65,21 @@ class Listening:
     async def run(self) -> None:
         """Listen until cancelled."""
         try:
-            while True:
-                await persist(self._reactor, self._listen)
-                await deferLater(self._reactor, PAUSES[0])
+            await self._loop.start(self._run)
         finally:
             if not self.begun.called:
                 self.begun.errback(Unavailable("the database was closed before listening began"))
+
+    async def _run(self) -> None:
+        while True:
+            await persist(self._reactor, self._listen)
+            await deferLater(self._reactor, PAUSES[0])
 
     async def _listen(self) -> None:
         connection = await self._connect(self._notice)
         try:
             await connection.listen(self._channel)
+            self._loop.turned()
             if self._on_listening is not None:
                 self._guard(self._on_listening)
             if not self.begun.called:

@@ -8,6 +8,10 @@ The words: "work" (something may be claimed), "stop" (a running transfer is to s
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from twisted.logger import Logger
+
+log = Logger()
+
 CHANNEL = "datamover"
 
 WORK = "work"
@@ -48,4 +52,7 @@ class News:
     def tell(self, word: str) -> None:
         """Have everyone in this process hear a word."""
         for hearer in list(self._hearers):
-            hearer(word)
+            try:
+                hearer(word)
+            except Exception:  # What one does wrong must not keep the others from hearing.
+                log.failure("who heard {word} raised", word=word)

@@ -2,19 +2,26 @@
 
 They fall due in the statement that ends a job. A claim is relied upon until the time that it puts the next attempt off
 to; every later statement names its number, so that who comes too late changes nothing. Every method raises Unavailable
-while the database is away. Sending them is the business of ``datamover.engine.notifier``.
+while the database is away. What the database refuses of one, or nobody can read, sets that one aside: it is not sent
+before ``jobs.renotify`` asks for it. Sending them is the business of ``datamover.engine.notifier``.
 """
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from datamover.errors import DataMoverError
+from twisted.internet.defer import CancelledError
+from twisted.python.failure import Failure
+
+from datamover.errors import DataMoverError, InternalError, NotNow, Unavailable
 from datamover.jobs import rows
-from datamover.jobs.database import Cursor, Database, Json
+from datamover.jobs.database import Cursor, Database, Json, Row
 from datamover.jobs.history import tell
+from datamover.jobs.refusals import Aside, take
 from datamover.jobs.sql import Queries
 from datamover.jobs.values import Notice
 from datamover.jobs.work import Remark
+from datamover.loops import Refused, tell_refused
 
 LEASE = 30.0
 """Seconds; longer than an attempt may take."""
@@ -23,14 +30,30 @@ TOLD_EVERY = 100
 """The first ten failures are told in the history, then one in a hundred: a receiver may be gone for good."""
 
 
+_Event = Callable[[Row], tuple[str, Mapping[str, Any]] | None]
+"""Returns the kind and the details of what is told of a notice whose row has changed."""
+_Way = tuple[Mapping[str, Any], _Event]
+"""Parameters of a change, and its event."""
+
+
 class Notices:
     """The notices of the whole database."""
 
-    def __init__(self, database: Database, cipher: rows.Seal, lease: float = LEASE) -> None:
+    def __init__(
+        self,
+        database: Database,
+        cipher: rows.Seal,
+        lease: float = LEASE,
+        *,
+        refused: Refused = tell_refused,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         """``lease``: seconds until a claimed notice that nobody wrote anything of is anybody's again."""
         self._database = database
         self._cipher = cipher
         self._lease = lease
+        self._refused = refused
+        self._aside = Aside(monotonic)
         self._queries = Queries.load()
 
     async def claim(self, room: int, per_host: int, busy: Mapping[str, int]) -> list[Notice]:
@@ -41,40 +64,106 @@ class Notices:
             "busy": list(busy),
             "counts": list(busy.values()),
             "lease": self._lease,
+            "only": None,
+            "passed_over": self._aside.ids,
         }
-        found = await self._database.fetch(self._queries["claim_notices"], parameters)
-        return [rows.notice(row, self._cipher) for row in found]
+
+        async def claim(only: Sequence[int] | None) -> dict[int, Row]:
+            found = await self._database.fetch(self._queries["claim_notices"], {**parameters, "only": only})
+            return {row["job"]: row for row in found}
+
+        taken, refused = await take(
+            claim, lambda: self._database.fetch(self._queries["claim_notices.chosen"], parameters)
+        )
+        for row, failure in refused:
+            await self._pass_over(row, failure)
+        notices = []
+        for row in taken.values():
+            try:
+                notices.append(rows.notice(row, self._cipher))
+            except Exception as error:  # Whatever it is, the others that were taken are sent.
+                self._refused("notices", f"the notice of job {row['job']}", Failure())  # type: ignore[no-untyped-call]
+                told = error if isinstance(error, InternalError) else InternalError()
+                await self._set_aside(row["job"], row["lease"], told)
+        return notices
 
     async def delivered(self, notice: Notice) -> None:
         """Write that a notice was acknowledged."""
-
-        async def do(cursor: Cursor) -> None:
-            if await cursor.fetch(self._queries["deliver_notice"], _fence(notice)):
-                await self._tell(cursor, notice, "notified", {})
-
-        await self._database.transaction(do)
+        await self._write(notice, "deliver_notice", [({}, lambda _: ("notified", {})), ({}, _untold)])
 
     async def put_off(self, notice: Notice, error: DataMoverError, pause: float) -> None:
         """Write that a notice was not acknowledged, and will be sent again after ``pause`` seconds."""
-        told = {"code": error.code, "message": error.message}
 
-        async def do(cursor: Cursor) -> None:
-            parameters = {**_fence(notice), "pause": pause, "error": Json(told)}
-            found = await cursor.fetch(self._queries["put_off_notice"], parameters)
-            if found and (notice.attempt <= TOLD_ALL or notice.attempt % TOLD_EVERY == 0):
-                at = found[0]["next_attempt_at"].strftime("%Y-%m-%dT%H:%M:%SZ")
-                await self._tell(cursor, notice, "notify_failed", {"error": told, "next_retry_at": at})
+        def way(error: DataMoverError) -> _Way:
+            told = {"code": error.code, "message": error.message}
 
-        await self._database.transaction(do)
+            def event(row: Row) -> tuple[str, dict[str, Any]] | None:
+                if notice.attempt > TOLD_ALL and notice.attempt % TOLD_EVERY:
+                    return None
+                at = row["next_attempt_at"].strftime("%Y-%m-%dT%H:%M:%SZ")
+                return "notify_failed", {"error": told, "next_retry_at": at}
+
+            return {"pause": pause, "error": Json(told)}, event
+
+        bare = way(InternalError())  # Without what its receiver answered.
+        await self._write(notice, "put_off_notice", [way(error), bare, (bare[0], _untold)])
 
     async def release(self, notices: Sequence[Notice]) -> None:
         """Hand back notices at once."""
         parameters = {"jobs": [one.job for one in notices], "leases": [one.lease for one in notices]}
         await self._database.execute(self._queries["release_notices"], parameters)
 
-    async def _tell(self, cursor: Cursor, notice: Notice, kind: str, details: Mapping[str, Any]) -> None:
-        await tell(cursor, [(notice.job, None, Remark(kind, {"attempt": notice.attempt, **details}))])
+    async def _write(self, notice: Notice, query: str, ways: Sequence[_Way]) -> None:
+        """Write what came of a notice, in the first way that the database takes; else set it aside."""
+        fence = {"job": notice.job, "lease": notice.lease}
+        for parameters, event in ways:
+            try:
+                await self._change(query, {**fence, **parameters}, notice.attempt, event)
+            except (CancelledError, Unavailable):
+                raise
+            except Exception:
+                what = f"what came of the notice of job {notice.job}"
+                self._refused("notices", what, Failure())  # type: ignore[no-untyped-call]
+            else:
+                return
+        await self._set_aside(notice.job, notice.lease, InternalError())
+
+    async def _pass_over(self, row: Row, failure: Failure) -> None:
+        """Have a notice that the database refuses to have taken wait; refused again, set it aside."""
+        times = self._aside.put(row["id"])
+        if isinstance(failure.value, NotNow):
+            return
+        self._refused("notices", f"the notice of job {row['id']}", failure)
+        if times > 1:
+            await self._set_aside(row["id"], row["lease"], InternalError())
+
+    async def _set_aside(self, job: int, lease: int, error: DataMoverError) -> None:
+        """Have a notice sent no more; where the database refuses that too, not for a while."""
+        told = {"code": error.code, "message": error.message}
+        parameters = {"job": job, "lease": lease, "error": Json(told)}
+        for event in (lambda _: ("notify_failed", {"error": told}), _untold):
+            try:
+                await self._change("set_aside_notice", parameters, None, event)
+            except CancelledError:
+                raise
+            except Exception:
+                self._refused("notices", f"setting aside the notice of job {job}", Failure())  # type: ignore[no-untyped-call]
+            else:
+                self._aside.take_back(job)
+                return
+        self._aside.put(job)
+
+    async def _change(self, query: str, parameters: Mapping[str, Any], attempt: int | None, event: _Event) -> None:
+        async def do(cursor: Cursor) -> None:
+            found = await cursor.fetch(self._queries[query], parameters)
+            told = event(found[0]) if found else None
+            if told is not None:
+                kind, details = told
+                attempted = {"attempt": attempt} if attempt is not None else {}
+                await tell(cursor, [(parameters["job"], None, Remark(kind, {**attempted, **details}))])
+
+        await self._database.transaction(do)
 
 
-def _fence(notice: Notice) -> dict[str, Any]:
-    return {"job": notice.job, "lease": notice.lease}
+def _untold(_: Row) -> None:
+    """Nothing is told."""

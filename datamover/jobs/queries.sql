@@ -214,12 +214,17 @@ ON CONFLICT (job) DO UPDATE SET follow = coalesce(excluded.follow, changes.follo
 
 -- name: begin_overdue
 -- Jobs whose deadline has passed. Their rows stay until they have ended, so that each is begun once.
-INSERT INTO changes AS c (job, follow, overdue)
-SELECT id, 0, true FROM jobs j
-WHERE finished_at IS NULL AND deadline < now()
-  AND (SELECT true FROM changes begun WHERE begun.job = j.id AND begun.overdue) IS NULL
-ORDER BY deadline LIMIT 1000
-ON CONFLICT (job) DO UPDATE SET follow = 0, overdue = true WHERE NOT c.overdue;
+WITH chosen AS MATERIALIZED (
+    SELECT id FROM jobs j
+    WHERE finished_at IS NULL AND deadline < now()
+      AND (SELECT true FROM changes begun WHERE begun.job = j.id AND begun.overdue) IS NULL
+      AND (%(only)s::integer[] IS NULL OR id = ANY (%(only)s::integer[])) AND id <> ALL (%(passed_over)s::integer[])
+    ORDER BY deadline LIMIT 1000
+)
+-- until here, as begin_overdue.chosen: SELECT id FROM chosen
+INSERT INTO changes AS c (job, follow, overdue) SELECT id, 0, true FROM chosen
+ON CONFLICT (job) DO UPDATE SET follow = 0, overdue = true WHERE NOT c.overdue
+RETURNING job;
 
 -- name: begin_overdue_again
 -- What was running when it was looked at, and came back to be tried again.
@@ -233,7 +238,9 @@ WHERE overdue AND follow IS NULL AND EXISTS (
 DELETE FROM changes c USING jobs j WHERE j.id = c.job AND j.finished_at IS NOT NULL;
 
 -- name: lock_changing
-SELECT c.job FROM changes c JOIN jobs j ON j.id = c.job WHERE c.follow IS NOT NULL OR c.retry IS NOT NULL
+SELECT c.job AS id FROM changes c JOIN jobs j ON j.id = c.job
+WHERE (c.follow IS NOT NULL OR c.retry IS NOT NULL) AND c.job <> ALL (%(passed_over)s::integer[])
+  AND (%(only)s::integer[] IS NULL OR c.job = ANY (%(only)s::integer[]))
 ORDER BY c.job LIMIT %(jobs)s FOR UPDATE OF j SKIP LOCKED;
 
 -- name: read_change
@@ -312,7 +319,9 @@ WITH ended AS (
     WHERE id = ANY (%(jobs)s) AND finished_at IS NULL
       AND files_completed + files_failed + files_cancelled = files_total
     RETURNING *
-), noted AS (
+)
+-- until here, as finish_jobs.untold: SELECT id, state FROM ended
+, noted AS (
     UPDATE notices n
     SET id = gen_random_uuid(), state = 'DUE', attempt = 0, lease = n.lease + 1, next_attempt_at = now(),
         delivered_at = NULL, error = NULL,
@@ -409,7 +418,8 @@ SELECT pg_advisory_xact_lock_shared(hashtext('datamover.claim'));
 
 -- name: claim
 -- prepared: destinations text[], limits integer[], max_active integer, per_owner integer, owners text[], quotas integer[]
--- prepared: spent text[], per_source_host integer, room integer, node uuid, lease double precision
+-- prepared: spent text[], per_source_host integer, room integer, node uuid, lease double precision, only bigint[]
+-- prepared: passed_over bigint[]
 -- Of owners who have spent their bytes of the day nothing is taken but what is cancelled, to remove what is left of it.
 -- The queue has lanes: what one owner moves from one host to one destination. Each lane is looked at from its front, so
 -- that one which is full, held or broken costs the others nothing. Within a priority the owners take turns. For one
@@ -417,6 +427,8 @@ SELECT pg_advisory_xact_lock_shared(hashtext('datamover.claim'));
 -- Looked for file by file, by the target's index: as an anti-join it is planned by what the tables held when they were
 -- empty. The lease counts from now on, and not from when this claim began to wait for another's end.
 -- It waits for no row: what somebody is changing is left for the next claim, be it a transfer or a job that begins with it.
+-- Of what it chooses only some may be taken, and what is passed over is not looked at: where the database refuses to
+-- change one of them.
 WITH RECURSIVE lanes AS (
     (SELECT destination, owner, source_host FROM transfers
      WHERE state = 'PENDING' AND leader = index AND NOT paused
@@ -456,7 +468,7 @@ WITH RECURSIVE lanes AS (
         SELECT t.id, t.job, t.index, t.priority FROM transfers t
         WHERE t.destination = o.destination AND t.owner = o.owner AND t.source_host = o.source_host
           AND t.state = 'PENDING' AND t.leader = t.index AND NOT t.paused AND t.next_attempt_at <= now()
-          AND (t.cancelling OR t.owner <> ALL (%(spent)s::text[]))
+          AND (t.cancelling OR t.owner <> ALL (%(spent)s::text[])) AND t.id <> ALL (%(passed_over)s::bigint[])
           AND (SELECT true FROM transfers f WHERE f.destination = t.destination AND f.target = t.target
                AND f.job <> t.job AND (f.job < t.job OR f.state <> 'PENDING')
                AND f.state IN ('PENDING', 'PREPARING', 'IN_PROGRESS') LIMIT 1) IS NULL
@@ -480,12 +492,14 @@ WITH RECURSIVE lanes AS (
     SELECT id FROM jobs WHERE id = ANY (ARRAY(SELECT job FROM chosen)) AND state IN ('PENDING', 'PREPARING')
     FOR NO KEY UPDATE SKIP LOCKED
 ), locked AS (
-    SELECT t.id FROM transfers t JOIN chosen USING (id)
-    WHERE t.state = 'PENDING' AND NOT t.paused AND (
+    SELECT t.id, t.lease FROM transfers t JOIN chosen USING (id)
+    WHERE t.state = 'PENDING' AND NOT t.paused AND (%(only)s::bigint[] IS NULL OR t.id = ANY (%(only)s::bigint[])) AND (
         (SELECT true FROM jobs j WHERE j.id = t.job AND j.state = 'IN_PROGRESS')
         OR t.job = ANY (ARRAY(SELECT id FROM beginning)))
     FOR UPDATE OF t SKIP LOCKED
-), claimed AS (
+)
+-- until here, as claim.chosen: SELECT id, lease FROM locked
+, claimed AS (
     UPDATE transfers t
     SET state = CASE WHEN j.archive IS NULL AND t.source_member IS NULL THEN 'IN_PROGRESS' ELSE 'PREPARING' END,
         node = %(node)s, lease = t.lease + 1, lease_until = clock_timestamp() + %(lease)s * interval '1 second',
@@ -568,8 +582,11 @@ WITH chosen AS MATERIALIZED (
     SELECT id, owner FROM jobs j
     WHERE finished_at < now() - %(retention)s * interval '1 second'
       AND (SELECT true FROM retiring r WHERE r.job = j.id) IS NULL
+      AND (%(only)s::integer[] IS NULL OR id = ANY (%(only)s::integer[])) AND id <> ALL (%(passed_over)s::integer[])
     ORDER BY finished_at LIMIT %(jobs)s FOR UPDATE SKIP LOCKED
-), kept AS (
+)
+-- until here, as begin_retiring.chosen: SELECT id FROM chosen
+, kept AS (
     INSERT INTO expired_jobs (id, owner) SELECT id, owner FROM chosen ON CONFLICT DO NOTHING
 ), begun AS (
     INSERT INTO retiring (job) SELECT id FROM chosen ON CONFLICT DO NOTHING
@@ -577,14 +594,18 @@ WITH chosen AS MATERIALIZED (
     DELETE FROM notices WHERE job = ANY (ARRAY(SELECT id FROM chosen))
 ), freed AS (
     UPDATE jobs SET request_id = NULL WHERE id = ANY (ARRAY(SELECT id FROM chosen)) AND request_id IS NOT NULL
+), told AS (
+    INSERT INTO events (job, owner, kind) SELECT id, owner, 'expired' FROM chosen WHERE %(told)s ORDER BY id
 )
-INSERT INTO events (job, owner, kind) SELECT id, owner, 'expired' FROM chosen ORDER BY id RETURNING job;
+SELECT id FROM chosen;
 
 -- name: find_retiring
 SELECT FROM retiring WHERE job = %(job)s;
 
 -- name: read_retiring
-SELECT job, event, file FROM retiring ORDER BY job LIMIT %(jobs)s FOR UPDATE SKIP LOCKED;
+SELECT job AS id, event, file FROM retiring
+WHERE job <> ALL (%(passed_over)s::integer[]) AND (%(only)s::integer[] IS NULL OR job = ANY (%(only)s::integer[]))
+ORDER BY job LIMIT %(jobs)s FOR UPDATE SKIP LOCKED;
 
 -- name: retire_events
 WITH found AS MATERIALIZED (
@@ -650,13 +671,13 @@ WHERE name = ANY (%(names)s) AND (failures > 0 OR closed_until IS NOT NULL);
 
 -- name: read_expired
 -- What a node that is gone held. Its jobs are locked first, by lock_jobs.
-SELECT id, job FROM transfers WHERE node IS NOT NULL AND lease_until < now();
+SELECT id, job, lease FROM transfers WHERE node IS NOT NULL AND lease_until < now();
 
 -- name: release_expired
 UPDATE transfers t
 SET state = 'PENDING', node = NULL, lease_until = NULL, next_attempt_at = now(), rate = 0, stage = NULL
 WHERE id = ANY (%(transfers)s) AND node IS NOT NULL AND lease_until < now()
-RETURNING job, index, cancelling;
+RETURNING id, job, index, cancelling;
 
 -- name: release_members
 UPDATE transfers t SET state = 'PENDING', rate = 0
@@ -669,7 +690,7 @@ UPDATE transfers t
 SET state = 'PENDING', node = NULL, lease_until = NULL, next_attempt_at = now(), rate = 0, stage = NULL
 FROM unnest(%(transfers)s::bigint[], %(leases)s::bigint[]) AS held (id, lease)
 WHERE t.id = held.id AND t.lease = held.lease AND t.node = %(node)s
-RETURNING t.job, t.index, t.cancelling;
+RETURNING t.id, t.job, t.index, t.cancelling;
 
 -- name: claim_left
 -- A group that has ended, of which something is left at a destination that may be reached. It is its claimer's for so
@@ -678,8 +699,10 @@ WITH found AS (
     SELECT t.id FROM transfers t LEFT JOIN sides d ON d.name = 'place ' || t.destination
     WHERE t.traces AND t.state IN ('FAILED', 'CANCELLED') AND t.next_attempt_at <= now()
       AND t.destination = ANY (%(destinations)s) AND d.held IS NULL AND coalesce(d.closed_until <= now(), true)
+      AND t.id <> ALL (%(passed_over)s::bigint[])
     ORDER BY t.next_attempt_at LIMIT 1 FOR UPDATE OF t SKIP LOCKED
 )
+-- until here, as claim_left.chosen: SELECT id FROM found
 UPDATE transfers t SET lease = t.lease + 1, next_attempt_at = now() + %(seconds)s * interval '1 second'
 FROM found, jobs j WHERE t.id = found.id AND j.id = t.job
 RETURNING t.id, t.job, t.index, t.leader, t.source_url, t.source_sealed, t.source_member, t.source_destination,
@@ -845,6 +868,26 @@ SET files_completed = files_completed + c.completed, files_failed = files_failed
 FROM counted c LEFT JOIN erred e USING (job)
 WHERE j.id = c.job AND j.id = ANY (ARRAY(SELECT job FROM counted));
 
+-- name: lock_job_of
+SELECT t.job, t.index, t.attempt, j.stop_on_failure, now() AS now FROM transfers t JOIN jobs j ON j.id = t.job
+WHERE t.id = %(transfer)s FOR UPDATE OF j;
+
+-- name: end_refused
+-- The end of a placement group of which the database refuses what it takes of others: as little as says that. What is
+-- left of it at its destination is swept.
+WITH ended AS (
+    UPDATE transfers t
+    SET state = 'FAILED', node = NULL, lease_until = NULL, renaming = false, stage = NULL, rate = 0,
+        finished_at = now(), error = %(error)s, first_error = coalesce(t.first_error, %(error)s)
+    FROM transfers l
+    WHERE l.id = %(transfer)s AND l.lease = %(lease)s AND l.state IN ('PENDING', 'PREPARING', 'IN_PROGRESS')
+      AND t.job = l.job AND t.leader = l.index AND t.state IN ('PENDING', 'PREPARING', 'IN_PROGRESS')
+    RETURNING t.job
+)
+UPDATE jobs j SET files_failed = files_failed + e.files, error = %(error)s, first_error = coalesce(j.first_error, %(error)s)
+FROM (SELECT job, count(*) AS files FROM ended GROUP BY job) AS e WHERE j.id = e.job
+RETURNING e.files;
+
 -- Notices ------------------------------------------------------------------------------------------------------
 
 -- name: claim_notices
@@ -861,13 +904,17 @@ WITH RECURSIVE hosts AS (
     CROSS JOIN LATERAL (
         SELECT n.job, n.next_attempt_at FROM notices n
         WHERE n.state = 'DUE' AND n.host = h.host AND n.next_attempt_at <= now()
+          AND n.job <> ALL (%(passed_over)s::integer[])
         ORDER BY n.next_attempt_at, n.job
         LIMIT greatest(0, %(per_host)s - coalesce(b.active, 0))) AS next
     ORDER BY next.next_attempt_at, next.job LIMIT %(room)s
 ), locked AS (
-    SELECT n.job FROM notices n JOIN chosen USING (job)
-    WHERE n.state = 'DUE' AND n.next_attempt_at <= now() FOR UPDATE OF n SKIP LOCKED
+    SELECT n.job, n.lease FROM notices n JOIN chosen USING (job)
+    WHERE n.state = 'DUE' AND n.next_attempt_at <= now()
+      AND (%(only)s::integer[] IS NULL OR n.job = ANY (%(only)s::integer[]))
+    FOR UPDATE OF n SKIP LOCKED
 )
+-- until here, as claim_notices.chosen: SELECT job AS id, lease FROM locked
 UPDATE notices n
 SET attempt = n.attempt + 1, lease = n.lease + 1, next_attempt_at = now() + %(lease)s * interval '1 second'
 FROM locked WHERE n.job = locked.job
@@ -883,6 +930,12 @@ UPDATE notices SET next_attempt_at = now() + %(pause)s * interval '1 second', er
 WHERE job = %(job)s AND lease = %(lease)s AND state = 'DUE'
 RETURNING next_attempt_at;
 
+-- name: set_aside_notice
+-- What cannot be sent, or of which nothing more can be written: not before somebody asks for it once more.
+UPDATE notices SET state = 'WAITING', error = %(error)s
+WHERE job = %(job)s AND lease = %(lease)s AND state = 'DUE'
+RETURNING job;
+
 -- name: release_notices
 -- What an engine that stops had not sent, or does not know the answer to.
 UPDATE notices n SET next_attempt_at = now()
@@ -891,7 +944,7 @@ WHERE n.job = held.job AND n.lease = held.lease AND n.state = 'DUE';
 
 -- name: renotify
 UPDATE notices SET state = 'DUE', attempt = 0, lease = lease + 1, next_attempt_at = now(), delivered_at = NULL
-WHERE job = %(job)s AND state <> 'WAITING'
+WHERE job = %(job)s AND (state <> 'WAITING' OR error IS NOT NULL)
 RETURNING job;
 
 -- The audit trail --------------------------------------------------------------------------------------------------

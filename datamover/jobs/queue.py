@@ -1,46 +1,35 @@
 """What an engine asks of the job room: work to do, the lease on it, and where to write what came of it.
 
 A *lease* says who works on a placement group: 30 s, renewed every 10. Every statement here that changes a transfer
-names the node and the lease, so that a node which lost it changes nothing. The door's half is ``datamover.jobs.store``.
-Every method raises Unavailable while the database is away.
+names the node and the lease, so that a node which lost it changes nothing. The door's half is ``datamover.jobs.store``;
+taking work and giving it back is ``claims``', writing how it ended is ``endings``'. Every method raises Unavailable
+while the database is away.
 """
 
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from psycopg2.errors import UniqueViolation
-from twisted.python.failure import Failure
 
-from datamover.batch import Batch
+from datamover.batch import Batch, piecemeal
 from datamover.errors import DestinationExists
-from datamover.jobs import news, rows
-from datamover.jobs.breaker import USUAL, Breaker, judge
-from datamover.jobs.changes import Changes
+from datamover.jobs import rows
+from datamover.jobs.breaker import USUAL, Breaker
+from datamover.jobs.claims import Claims
 from datamover.jobs.database import Cursor, Database, Json
-from datamover.jobs.history import finish, notify, tell
-from datamover.jobs.left import whole
-from datamover.jobs.sql import Queries
 from datamover.jobs.store import LEASE
-from datamover.jobs.values import Progress, State, Transfer
+from datamover.jobs.values import Progress, Transfer
 from datamover.jobs.waiting import Bounds
-from datamover.jobs.work import (
-    Group,
-    Outcome,
-    Placement,
-    Word,
-    ended,
-    outcome_columns,
-    placement_columns,
-    word,
-)
+from datamover.jobs.work import Outcome, Placement, Word, placement_columns, word
+from datamover.loops import Refused, tell_refused
 
 _Named = tuple[int, int, str]
 """A transfer's id, its leader's lease, and its target."""
 NAMED_AT_ONCE = 256
 
 
-class Queue:
+class Queue(Claims):
     """The work of one node."""
 
     def __init__(
@@ -53,17 +42,12 @@ class Queue:
         roles: Sequence[str],
         lease: float = LEASE,
         breaker: Breaker = USUAL,
+        refused: Refused = tell_refused,
     ) -> None:
-        self._database = database
-        self._cipher = cipher
-        self._node = node
+        super().__init__(database, cipher, node=node, lease=lease, breaker=breaker, refused=refused)
         self._name = name
         self._roles = sorted(roles)
-        self._lease = lease
-        self._breaker = asdict(breaker)
-        self._queries = Queries.load()
-        self._changes = Changes(database)
-        self._naming: Batch[_Named, bool] = Batch(self._set_targets, NAMED_AT_ONCE, calls=2)
+        self._naming: Batch[_Named, bool] = Batch(partial(piecemeal, self._set_targets), NAMED_AT_ONCE, calls=2)
 
     @property
     def lease(self) -> float:
@@ -89,8 +73,6 @@ class Queue:
         left = await self._database.fetch(self._queries["leave"], {"node": self._node})
         return await self.take_over(), any(row["draining"] for row in left)
 
-    # Taking work ----------------------------------------------------------------------------------------------
-
     async def spent(self, bounds: Bounds) -> list[str]:
         """Return the owners who have had their bytes of the day."""
         most = bounds.bytes_per_day()
@@ -98,95 +80,6 @@ class Queue:
             return []
         found = await self._database.read(self._queries["read_moved"], {"owners": list(most)})
         return [row["owner"] for row in found if row["bytes"] >= most[row["owner"]]]
-
-    async def claim(self, bounds: Bounds, room: int, spent: Sequence[str] = ()) -> list[Group]:
-        """Take at most ``room`` groups, as ``bounds`` allows: by priority, owners taking turns, oldest first.
-
-        Nothing of the owners who have ``spent`` their bytes of the day, but what is cancelled. Claims take turns. What
-        one does under that lock is on one way to the server, so that no process can stand still with it.
-        """
-
-        found = await self._database.fetch(
-            self._queries["claim"],
-            {
-                "destinations": list(bounds.destinations),
-                "limits": list(bounds.destinations.values()),
-                "max_active": bounds.total,
-                "per_owner": bounds.per_owner,
-                "owners": list(bounds.owners),
-                "quotas": [bounds.active_of(owner) for owner in bounds.owners],
-                "spent": list(spent),
-                "per_source_host": bounds.per_source_host,
-                "room": room,
-                "node": self._node,
-                "lease": self._lease,
-            },
-            behind=self._queries["serialise_claims"],
-        )
-        leaders = [rows.transfer(row, self._cipher) for row in found]
-        staged = [leader for leader in leaders if leader.staged]
-        groups = [*(Group((leader,)) for leader in leaders if not leader.staged), *await self._start(staged)]
-        return sorted(groups, key=lambda group: (group.leader.job, group.leader.index))
-
-    async def _start(self, leaders: Sequence[Transfer]) -> list[Group]:
-        """Start the members of groups that have been claimed, which may be many, and return them whole."""
-
-        async def do(cursor: Cursor) -> list[Group]:
-            await cursor.post(self._queries["start_members"], self._fence(leaders))
-            return [await whole(cursor, leader, self._cipher) for leader in leaders]
-
-        return await self._database.transaction(do) if leaders else []
-
-    async def take_over(self) -> int:
-        """Put back in the queue what nodes that are gone held; return how many groups."""
-
-        async def take(cursor: Cursor) -> int:
-            expired = await cursor.fetch(self._queries["read_expired"])
-            if not expired:
-                return 0
-            jobs = sorted({row["job"] for row in expired})
-            await cursor.post(self._queries["lock_jobs"], {"jobs": jobs})
-            released = await cursor.fetch(
-                self._queries["release_expired"], {"transfers": [row["id"] for row in expired]}
-            )
-            await self._released(cursor, released)
-            return len(released)
-
-        return await self._database.transaction(take)
-
-    async def park(self, held: Sequence[Transfer]) -> None:
-        """Hand back groups at once, with the checkpoints that were written."""
-
-        async def do(cursor: Cursor) -> None:
-            await cursor.post(self._queries["lock_jobs"], {"jobs": sorted({one.job for one in held})})
-            await self._released(cursor, await cursor.fetch(self._queries["park"], self._fence(held)))
-
-        if held:
-            await self._database.transaction(do)
-
-    async def disown(self, running: Container[tuple[int, int]]) -> int:
-        """Hand back what claims took whose answers were lost: all that is this node's but what is ``running``.
-
-        That is (id, lease) of each; return how many groups. Not while a claim is being made.
-        """
-
-        async def do(cursor: Cursor) -> int:
-            found = await cursor.fetch(self._queries["read_own"], {"node": self._node})
-            lost = [row for row in found if (row["id"], row["lease"]) not in running]
-            if lost:
-                await cursor.post(self._queries["lock_jobs"], {"jobs": sorted({row["job"] for row in lost})})
-                held = {"transfers": [row["id"] for row in lost], "leases": [row["lease"] for row in lost]}
-                await self._released(cursor, await cursor.fetch(self._queries["park"], {"node": self._node, **held}))
-            return len(lost)
-
-        # A claim whose connection was lost may still be about to be committed: until then it has the lock of claims.
-        await self._database.execute(self._queries["let_claims_end"])
-        return await self._database.transaction(do)
-
-    async def _released(self, cursor: Cursor, released: Sequence[rows.Row]) -> None:
-        keys = {"jobs": [row["job"] for row in released], "leaders": [row["index"] for row in released]}
-        await cursor.post(self._queries["release_members"], keys)
-        await notify(cursor, news.WORK)
 
     # Holding it -----------------------------------------------------------------------------------------------
 
@@ -230,16 +123,10 @@ class Queue:
                 f"another file of this job is, or is to be, called {target!r} too: give the files paths of their own"
             ) from None
 
-    async def _set_targets(self, named: Sequence[_Named]) -> Sequence[bool | Failure]:
+    async def _set_targets(self, named: Sequence[_Named]) -> Sequence[bool]:
         ids, leases, targets = (list(column) for column in zip(*named, strict=True))
         parameters = {"transfers": ids, "leases": leases, "targets": targets, "node": self._node}
-
-        try:
-            ours = [row["id"] for row in await self._database.fetch(self._queries["set_targets"], parameters)]
-        except UniqueViolation:
-            if len(named) == 1:
-                return [Failure()]  # type: ignore[no-untyped-call]
-            return [answer for one in named for answer in await self._set_targets([one])]
+        ours = [row["id"] for row in await self._database.fetch(self._queries["set_targets"], parameters)]
         unhindered = await self._database.fetch(
             self._queries["read_unhindered"], {"transfers": ours}, behind=self._queries["let_claims_end"]
         )
@@ -276,44 +163,11 @@ class Queue:
 
     async def settle(self, outcomes: Sequence[Outcome]) -> None:
         """Write how attempts ended; those whose lease was lost are passed over."""
+        await self._endings.settle(outcomes)
 
-        async def do(cursor: Cursor) -> None:
-            jobs = sorted({one.leader.job for one in outcomes})
-            await cursor.post(self._queries["lock_jobs"], {"jobs": jobs})
-            leaders = [one.leader for one in outcomes]
-            ours = {row["id"]: row for row in await cursor.fetch(self._queries["lock_held"], self._fence(leaders))}
-            held = [one for one in outcomes if one.leader.id in ours]
-            if not held:
-                return
-            now = ours[held[0].leader.id]["now"]
-            paused = {id for id, row in ours.items() if row["paused"]}
-            columns = Json([outcome_columns(one, now) for one in held])
-            await cursor.post(self._queries["settle"], {"outcomes": columns})
-            await tell(
-                cursor,
-                [
-                    (one.leader.job, one.leader.index, remark)
-                    for one in held
-                    for remark in (*one.remarks, ended(one, now, paused=one.leader.id in paused))
-                ],
-            )
-            for job in sorted(
-                {one.leader.job for one in held if one.state is State.FAILED and one.leader.stop_on_failure}
-            ):
-                await self._changes.follow(cursor, job)
-            await finish(cursor, jobs)
-            await self._note_sides(cursor, held)
-
-        await self._database.transaction(do)
-
-    async def _note_sides(self, cursor: Cursor, held: Sequence[Outcome]) -> None:
-        """Have the breakers know who failed for everyone, and where something went well."""
-        broken, mended = judge(held)
-        if broken:
-            found = [{"name": name, "error": broken[name]} for name in sorted(broken)]
-            await cursor.post(self._queries["note_sides"], {"news": Json(found), **self._breaker})
-        if mended:
-            await cursor.post(self._queries["mend_sides"], {"names": sorted(mended)})
+    async def settle_alone(self, outcome: Outcome) -> bool:
+        """Write one that the database refuses by as little as it takes; see ``Endings.settle_alone``."""
+        return await self._endings.settle_alone(outcome)
 
     def _fence(self, held: Sequence[Transfer]) -> dict[str, Any]:
         return {

@@ -5,11 +5,17 @@ needs the old key, that goes. Services read the file again when it changes, so t
 open what any of them has sealed.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from twisted.python.failure import Failure
+
+from datamover.batch import away, piecemeal
 from datamover.errors import StartError
-from datamover.jobs.database import Cursor, Database
+from datamover.jobs.connection import one_line
+from datamover.jobs.database import Cursor, Database, Row
 from datamover.jobs.secrets import Cipher
 from datamover.jobs.sql import Queries
 from datamover.secret_files import replace
@@ -37,47 +43,77 @@ def turn(path: Path) -> Cipher:
     return Cipher.from_file(path)
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look at every sealed row came to."""
+
+    sealed: int
+    """Rows that were sealed anew; also those that somebody was changing, which are for the next look."""
+    lost: int
+    """Rows that none of the keys opens: they stay as they are."""
+    refused: int
+    """Rows that the database does not let change, which need an old key still."""
+    reason: str = ""
+    """Why."""
+
+
 async def settle(
-    path: Path, database: Database, pause: Callable[[], Awaitable[None]], tell: Callable[[int], None]
+    path: Path, database: Database, pause: Callable[[], Awaitable[None]], tell: Callable[[Look], None]
 ) -> None:
     """Seal every row with the key that seals, and let go of the old ones.
 
     ``pause`` is awaited before the last look: what was sealed with an old key just before must be stored by then.
-    ``tell`` hears how many rows each look has sealed anew. Raises StartError, and Unavailable.
+    ``tell`` hears of each look. Raises StartError, also where a row needs an old key still, and Unavailable.
     """
     cipher = Cipher.from_file(path)
     tell(await reseal(database, cipher))
     await pause()
-    while sealed := await reseal(database, cipher):
-        tell(sealed)
+    while (look := await reseal(database, cipher)).sealed:
+        tell(look)
         await pause()
+    if look.refused:
+        raise StartError(
+            f"{look.refused} rows could not be sealed anew, so the old key stays in {path}: call this again once the "
+            f"database takes them ({look.reason})"
+        )
     _write(path, type(cipher.ring)(cipher.ring.sealing, cipher.ring.next).content())
 
 
-async def reseal(database: Database, cipher: Cipher) -> int:
-    """Look at every sealed row once, and seal anew what another key has sealed; return how many rows that were.
-
-    Rows that somebody is changing are counted as if they had been, for the next look.
-    """
+async def reseal(database: Database, cipher: Cipher) -> Look:
+    """Look at every sealed row once, and seal anew what another key has sealed."""
     queries = Queries.load()
-    changed = await database.transaction(lambda cursor: _reseal_proof(cursor, queries, cipher))
+    sealed = await database.transaction(lambda cursor: _reseal_proof(cursor, queries, cipher))
+    lost = 0
+    refused: list[Failure] = []
     for reading, writing in _SEALED:
         after = 0
-        while True:
-            found = await database.fetch(queries[reading], {"after": after, "limit": BATCH})
-            if not found:
-                break
+        while found := await database.fetch(queries[reading], {"after": after, "limit": BATCH}):
             after = found[-1]["id"]
             stale = [row for row in found if not cipher.current(bytes(row["sealed"]))]
-            if not stale:
-                continue
-            parameters = {
-                "ids": [row["id"] for row in stale],
-                "sealed": [cipher.seal(cipher.open(bytes(row["sealed"]))) for row in stale],
-            }
-            await database.execute(queries[writing], parameters)
-            changed += len(stale)
-    return changed
+            fresh = [(row["id"], text) for row in stale if (text := _opened(cipher, row)) is not None]
+            answers = await piecemeal(partial(_write_rows, database, queries[writing], cipher), fresh)
+            failures = [answer for answer in answers if isinstance(answer, Failure)]
+            for failure in filter(away, failures):
+                failure.raiseException()
+            refused += failures
+            lost += len(stale) - len(fresh)
+            sealed += len(fresh) - len(failures)
+    return Look(sealed, lost, len(refused), one_line(refused[0].value) if refused else "")  # type: ignore[arg-type]
+
+
+def _opened(cipher: Cipher, row: Row) -> str | None:
+    try:
+        return cipher.open(bytes(row["sealed"]))
+    except StartError:  # The others are sealed anew all the same.
+        return None
+
+
+async def _write_rows(
+    database: Database, query: str, cipher: Cipher, rows: Sequence[tuple[int, str]]
+) -> Sequence[None]:
+    parameters = {"ids": [id for id, _ in rows], "sealed": [cipher.seal(text) for _, text in rows]}
+    await database.execute(query, parameters)
+    return [None] * len(rows)
 
 
 async def _reseal_proof(cursor: Cursor, queries: Queries, cipher: Cipher) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
+from datamover.errors import InternalError
 from datamover.jobs.targets import known_target
 from datamover.jobs.values import (
     Checkpoint,
@@ -31,6 +32,16 @@ from datamover.jobs.values import (
 from datamover.registry.urls import WebUrl
 
 Row = Mapping[str, Any]
+
+
+class NoKey(InternalError):
+    """What a row holds sealed is opened by none of the keys that there are."""
+
+    def __init__(self, what: str, way_out: str) -> None:
+        super().__init__(
+            f"the key that {what} was sealed with is missing (service.key_file): have the operator restore it, "
+            f"and then {way_out}"
+        )
 
 
 class Seal(Protocol):
@@ -91,8 +102,11 @@ def notice_parameters(url: UrlSource, cipher: Seal) -> dict[str, Any]:
 
 
 def notice(row: Row, cipher: Seal) -> Notice:
-    """Return what ``claim_notices`` gave."""
-    url = cipher.open(bytes(row["sealed"])) if row["sealed"] is not None else row["url"]
+    """Return what ``claim_notices`` gave; raises NoKey."""
+    if row["sealed"] is not None:
+        url = _opened(row["sealed"], cipher, NoKey("the notice's URL", "call jobs.renotify"))
+    else:
+        url = row["url"]
     return Notice(
         job=row["job"],
         id=row["id"],
@@ -131,7 +145,7 @@ def _sealed(column: str, url: UrlSource, cipher: Seal) -> dict[str, str]:
 
 
 def transfer(row: Row, cipher: Seal) -> Transfer:
-    """Return what a claim or ``read_members`` gave."""
+    """Return what a claim or ``read_members`` gave; raises NoKey."""
     return Transfer(
         id=row["id"],
         job=row["job"],
@@ -165,8 +179,17 @@ def _source(row: Row, cipher: Seal) -> SourceRef:
         return PlaceSource(row["source_destination"], row["source_path"])
     if row["source_member"] is not None:
         return DatasetSource(row["source_url"], row["source_member"])
-    sealed = row["source_sealed"]
-    return UrlSource(cipher.open(bytes(sealed)) if sealed is not None else row["source_url"], row["source_url"])
+    if row["source_sealed"] is None:
+        return UrlSource(row["source_url"], row["source_url"])
+    missing = NoKey("this file's URL", "call jobs.retry, or ask for the file again")
+    return UrlSource(_opened(row["source_sealed"], cipher, missing), row["source_url"])
+
+
+def _opened(sealed: Any, cipher: Seal, missing: NoKey) -> str:
+    try:
+        return cipher.open(bytes(sealed))
+    except Exception as error:  # Whatever it is, what is sealed stays so.
+        raise missing from error
 
 
 def shown_source(row: Row) -> str:

@@ -6,7 +6,7 @@ A slice is a transaction. It gives up where it would wait for others for long, a
 from collections.abc import Awaitable, Callable
 from time import monotonic
 
-from datamover.errors import Hindered
+from datamover.errors import NotNow
 from datamover.jobs.database import Cursor, Database
 from datamover.jobs.sql import Queries
 
@@ -52,7 +52,7 @@ class Slices:
     async def run(self, work: Callable[[Cursor, int], Awaitable[bool]]) -> bool:
         """Run ``work`` in a transaction, with the number of rows that it may take on; it tells whether there are more.
 
-        Returns that. Raises what it raises, and Unavailable; Hindered where even the smallest slice did not end.
+        Returns that. Raises what it raises, and Unavailable; NotNow where even the smallest slice did not end.
         """
         while True:
             began = self._clock()
@@ -65,7 +65,7 @@ class Slices:
 
             try:
                 more = await self._database.transaction(once)
-            except Hindered:
+            except NotNow:
                 if not self.pace.gave_up():
                     raise
                 continue

@@ -9,6 +9,7 @@ from importlib import resources
 from types import MappingProxyType
 
 _NAME = re.compile(r"-- name: (\S+)\s*")
+_UNTIL_HERE = re.compile(r"-- until here, as (\S+): (.+)")
 _PREPARED = re.compile(r"-- prepared: (\w+ [\w\[\] ]+(?:, \w+ [\w\[\] ]+)*)\s*")
 _TYPED = re.compile(r"(\w+) ([^,]+)")
 _PARAMETER = re.compile(r"%\((\w+)\)s|%%")
@@ -45,7 +46,8 @@ class Queries:
     def __init__(self, text: str) -> None:
         """Read blocks, each below a line ``-- name: x``. A name given twice is a ValueError.
 
-        Lines ``-- prepared: a integer, b text`` make the block ``Prepared``, and give the types of its parameters.
+        Lines ``-- prepared: a integer, b text`` make the block ``Prepared``, and give the types of its parameters. A
+        line ``-- until here, as y: SELECT 1`` makes another block, of what stands above it and what it ends with.
 
         Whole-line comments are dropped: the driver would take a percent sign in one for a parameter.
         """
@@ -61,6 +63,8 @@ class Queries:
                 lines = blocks[name] = []
             elif (match := _PREPARED.fullmatch(line)) and lines is not None:
                 types.setdefault(name, {}).update(_TYPED.findall(match[1]))
+            elif (match := _UNTIL_HERE.fullmatch(line)) and lines:
+                blocks[match[1]] = [*lines, match[2]]
             elif line.strip() and not line.lstrip().startswith("--"):
                 if lines is None:
                     raise ValueError(f"this stands before the first name: {line!r}")

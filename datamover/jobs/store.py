@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from datamover.batch import Batch
+from datamover.batch import Batch, piecemeal
 from datamover.errors import DataMoverError, QueueFull, RequestIdConflict
 from datamover.jobs import listing, news, rows
 from datamover.jobs.control import MOST_IDS, JobControl
@@ -24,6 +24,7 @@ from datamover.jobs.database import Cursor, Database, Json, Parameters, Row
 from datamover.jobs.feed import Feed
 from datamover.jobs.values import Event, FileRecord, JobRecord, NewJob, State, Submitted
 from datamover.jobs.waiting import COUNTED, Bounds, waiting_for
+from datamover.loops import Refused, tell_refused
 
 LEASE = 30.0
 """Seconds that an engine may be silent before others take its work."""
@@ -69,6 +70,7 @@ class JobStore(JobControl):
         clock: IReactorTime,
         bounds: Callable[[], Bounds],
         lease: float = LEASE,
+        refused: Refused = tell_refused,
     ) -> None:
         """``bounds`` tells those that hold now."""
         super().__init__(database)
@@ -81,7 +83,8 @@ class JobStore(JobControl):
         """Files that wait, by their owner, at the last count; and since then."""
         self._recount = 0.0
         self._since: Counter[str] = Counter()
-        self._asking: Batch[_Asked, list[Submitted]] = Batch(self._store, TOGETHER)
+        self._refused = refused
+        self._asking: Batch[_Asked, list[Submitted]] = Batch(self._store_many, TOGETHER)
         self._feed = Feed(database, "read_horizon", "read_events")
 
     @property
@@ -108,6 +111,15 @@ class JobStore(JobControl):
             answer.raiseException()
         return answer
 
+    async def _store_many(self, asked: Sequence[_Asked]) -> Sequence[list[Submitted] | Failure]:
+        """Store what many clients ask for; what the database refuses of one is told that one."""
+        answers = await piecemeal(self._store, asked)
+        for one, answer in zip(asked, answers, strict=True):
+            if isinstance(answer, Failure) and not isinstance(answer.value, DataMoverError):
+                owners = ", ".join(sorted({job.owner for job in one.jobs}))
+                self._refused("submissions", f"what {owners} asked for", answer)
+        return answers
+
     async def _store(self, asked: Sequence[_Asked]) -> Sequence[list[Submitted] | Failure]:
         """Store what many clients ask for in one statement, each of whom it stores all or nothing for."""
         made = await self._insert(self._database.fetch, asked)
@@ -115,8 +127,8 @@ class JobStore(JobControl):
         for one in asked:
             try:
                 answers.append(await self._submitted(self._database.read, one, made, position))
-            except DataMoverError as error:  # What others asked for is stored.
-                answers.append(Failure(error))  # type: ignore[no-untyped-call]
+            except Exception:  # Whatever it is: all that was asked for is stored.
+                answers.append(Failure())  # type: ignore[no-untyped-call]
             position += len(one.jobs)
         return answers
 

@@ -1,14 +1,17 @@
 """What any engine does for all jobs, now and then: changes under way, deadlines, old histories, a clock set back.
 
-Harmless when several do it at once. Every method raises Unavailable while the database is away.
+Harmless when several do it at once. What the database refuses of one job is left for a while, and the others' is done.
+Every method raises Unavailable while the database is away.
 """
 
+import time
 from collections.abc import Callable
 
 from datamover.jobs.changes import Changes
 from datamover.jobs.database import Database
 from datamover.jobs.retirement import Retirement
 from datamover.jobs.setbacks import Setbacks
+from datamover.loops import Refused, tell_refused
 
 DAY = 86_400.0
 TURN = 1.0
@@ -23,11 +26,14 @@ class Upkeep:
         database: Database,
         retention: Callable[[], float] = lambda: 90 * DAY,
         audited: Callable[[], float] = lambda: 365 * DAY,
+        *,
+        refused: Refused = tell_refused,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """``retention`` tells the seconds that a job which has ended stays readable, ``audited`` those of a deed."""
-        self._changes = Changes(database)
-        self._setbacks = Setbacks(database)
-        self._retirement = Retirement(database, retention, audited)
+        self._changes = Changes(database, monotonic, refused)
+        self._setbacks = Setbacks(database, monotonic)
+        self._retirement = Retirement(database, retention, audited, monotonic, refused)
 
     async def mend_clock(self) -> int:
         """Bring forward what is due, where the database's clock was set back; return nought where it was not."""

@@ -18,12 +18,21 @@ class Cached(Generic[T]):
     """Makes the value when it is asked for and the last one is too old; None where it could not be made in time."""
 
     def __init__(
-        self, make: Callable[[], Awaitable[T]], clock: IReactorTime, *, seconds: float, patience: float, share: float
+        self,
+        make: Callable[[], Awaitable[T]],
+        clock: IReactorTime,
+        *,
+        seconds: float,
+        patience: float,
+        share: float,
+        failed: Callable[[], None] = lambda: None,
     ) -> None:
         """Keep a value for ``seconds``, longer where making it would take over ``share`` of the time.
 
-        ``make`` may raise Unavailable, which is kept likewise; after ``patience`` seconds it is cancelled.
+        ``make`` may raise Unavailable, which is kept likewise; after ``patience`` seconds it is cancelled. ``failed``
+        is called where it raises what nobody foresaw.
         """
+        self._failed = failed
         self._make = make
         self._clock = clock
         self._seconds = seconds
@@ -65,6 +74,7 @@ class Cached(Generic[T]):
         except Exception:  # A bug of the maker's: told, and the page goes without.
             self._value = None
             log.failure("a figure could not be made")
+            self._failed()
         finally:
             if hurry.active():
                 hurry.cancel()

@@ -17,6 +17,7 @@ from prometheus_client import (
 
 import twisted
 from datamover import __version__
+from datamover.loops import LOOPS
 
 OUTCOMES = ("completed", "retrying", "failed", "cancelled", "parked", "lost")
 _CALL_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -66,6 +67,12 @@ class Metrics:
             "Transfers of processes that fell silent, put back in the queue by this process.",
             registry=registry,
         )
+        self._loops = Counter(
+            "datamover_loop_failures",
+            "Errors that nobody foresaw, by the loop that met them and went on; the log has their tracebacks.",
+            ["loop"],
+            registry=registry,
+        )
         self._ends = Counter(
             "datamover_engine_process_ends",
             "Engine processes of this one that ended by themselves, and were replaced.",
@@ -93,6 +100,8 @@ class Metrics:
         )
         for outcome in OUTCOMES:
             self._attempts.labels(outcome)
+        for loop in LOOPS:
+            self._loops.labels(loop)
 
     # The engine's ---------------------------------------------------------------------------------------------
 
@@ -112,6 +121,9 @@ class Metrics:
 
     def taken_over(self, groups: int) -> None:
         self._takeovers.inc(groups)
+
+    def loop_failed(self, loop: str) -> None:
+        self._loops.labels(loop).inc()
 
     def process_ended(self) -> None:
         self._ends.inc()

@@ -4,7 +4,10 @@ from collections.abc import Callable
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+
+from datamover.loops import Loops
 
 EVERY = 1.0
 """Seconds."""
@@ -13,26 +16,25 @@ EVERY = 1.0
 class LagProbe(Service):
     """Tells ``lagged`` seconds, measured on a clock that nobody can set, while the service runs."""
 
-    def __init__(self, reactor: IReactorTime, monotonic: Callable[[], float], lagged: Callable[[float], None]) -> None:
+    def __init__(
+        self, reactor: IReactorTime, monotonic: Callable[[], float], lagged: Callable[[float], None], loops: Loops
+    ) -> None:
         self._reactor = reactor
         self._monotonic = monotonic
         self._lagged = lagged
-        self._next: IDelayedCall | None = None
+        self._loop = loops.loop("lag")
 
     def startService(self) -> None:  # noqa: N802
         super().startService()
-        self._wait()
+        self._loop.start(self._measure)
 
-    def stopService(self) -> "Deferred[None] | None":  # noqa: N802
+    def stopService(self) -> "Deferred[None]":  # noqa: N802
         super().stopService()
-        following, self._next = self._next, None
-        if following is not None:
-            following.cancel()
-        return None
+        return self._loop.stop()
 
-    def _wait(self) -> None:
-        self._next = self._reactor.callLater(EVERY, self._tell, self._monotonic() + EVERY)
-
-    def _tell(self, due: float) -> None:
-        self._lagged(max(0.0, self._monotonic() - due))
-        self._wait()
+    async def _measure(self) -> None:
+        while True:
+            due = self._monotonic() + EVERY
+            await deferLater(self._reactor, EVERY)
+            self._lagged(max(0.0, self._monotonic() - due))
+            self._loop.turned()

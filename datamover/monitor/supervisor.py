@@ -7,13 +7,13 @@ that variable there is nobody to tell.
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
+
+from datamover.loops import Loops
 
 log = Logger()
 
@@ -52,35 +52,37 @@ class Manager:
 
 
 class Supervised(Service):
-    """Keeps the manager informed: ready once ``look`` says so, alive for as long as the event loop turns.
+    """Keeps the manager informed: ready once ``look`` says so, alive for as long as the event loop and all others turn.
 
     It belongs behind all other services: it starts when they have, and stops before they do.
     """
 
-    def __init__(self, manager: Manager, look: Look, clock: IReactorTime) -> None:
+    def __init__(self, manager: Manager, look: Look, clock: IReactorTime, loops: Loops) -> None:
         self._manager = manager
         self._look = look
         self._clock = clock
-        self._alive = LoopingCall(manager.tell, WATCHDOG=1)
-        self._alive.clock = clock
-        self._watching: Deferred[None] | None = None
+        self._loops = loops
+        self._telling, self._living = loops.loop("service manager"), loops.loop("watchdog")
 
     def startService(self) -> None:  # noqa: N802
         super().startService()
         if self._manager.watchdog:
-            self._alive.start(self._manager.watchdog / 2)
-        self._watching = Deferred.fromCoroutine(self._watch())
-        self._watching.addErrback(lambda failure: log.failure("the service manager is told no more", failure))
+            self._living.start(self._live)
+        self._telling.start(self._tell)
 
-    async def _watch(self) -> None:
-        with suppress(CancelledError):
-            await self._tell()
+    async def _live(self) -> None:
+        while True:
+            # A loop that fails is run again; one that hangs, and hangs again, needs the process to begin anew.
+            if not self._loops.stuck:
+                self._manager.tell(WATCHDOG=1)
+            self._living.turned()
+            await deferLater(self._clock, self._manager.watchdog / 2)
 
     async def _tell(self) -> None:
         ready, told = False, ""
         while True:
             status, _, body = await self._look()
-            words = "ready" if status == 200 else body.decode().strip()
+            words = "ready" if status == 200 else body.decode().strip().replace("\n", "; ")
             if not ready and status == 200:
                 ready = True
                 self._manager.tell(READY=1, STATUS=words)
@@ -90,13 +92,11 @@ class Supervised(Service):
             elif words != told:
                 self._manager.tell(STATUS=words)
             told = words
+            self._telling.turned()
             await deferLater(self._clock, LOOK)
 
     def stopService(self) -> None:  # noqa: N802
         super().stopService()
         self._manager.tell(STOPPING=1, STATUS="stopping")
-        watching, self._watching = self._watching, None
-        if watching is not None:
-            watching.cancel()
-        if self._alive.running:
-            self._alive.stop()
+        self._living.stop()
+        self._telling.stop()

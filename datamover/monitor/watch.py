@@ -1,6 +1,7 @@
 """What machines ask: the metrics, and whether this process lives and is ready. HTTP is the door's matter."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from prometheus_client import CollectorRegistry, generate_latest
 from twisted.internet.interfaces import IReactorTime
@@ -35,14 +36,20 @@ def watch(
     settings: Config,
     clock: IReactorTime,
     working: Callable[[], bool] | None,
+    troubles: Callable[[], Sequence[str]],
+    failed: Callable[[str], None],
 ) -> "Watch":
-    """Return what answers for a process with this database; see ``Watch`` for ``working``."""
+    """Return what answers for a process with this database; see ``Watch`` for ``working`` and ``troubles``.
+
+    ``failed`` is told the name of a loop that met what nobody foresaw.
+    """
     reader = FigureReader(database, settings.service.lease)
     gauges = Gauges(destinations, lambda: Pool(settings.database.connections, *database.use))
     metrics.registry.register(gauges)
-    figures = Cached(reader.read, clock, seconds=KEPT, patience=PATIENCE, share=SHARE)
-    reach = Cached(reader.reach, clock, seconds=REACH_KEPT, patience=PATIENCE, share=1.0)
-    return Watch(metrics.registry, gauges, figures, reach, working)
+    broke = partial(failed, "figures")
+    figures = Cached(reader.read, clock, seconds=KEPT, patience=PATIENCE, share=SHARE, failed=broke)
+    reach = Cached(reader.reach, clock, seconds=REACH_KEPT, patience=PATIENCE, share=1.0, failed=broke)
+    return Watch(metrics.registry, gauges, figures, reach, working, troubles)
 
 
 class Watch:
@@ -55,8 +62,13 @@ class Watch:
         figures: Cached[Figures],
         reach: Cached[bool],
         working: Callable[[], bool] | None,
+        troubles: Callable[[], Sequence[str]] = tuple,
     ) -> None:
-        """``working`` tells whether the engine of this process takes work; None: it has none."""
+        """``working`` tells whether the engine of this process takes work; None: it has none.
+
+        ``troubles`` tells, in words, what loops do not turn.
+        """
+        self._troubles = troubles
         self._registry = registry
         self._gauges = gauges
         self._figures = figures
@@ -74,9 +86,18 @@ class Watch:
         return 200, TEXT, b"ok\n"
 
     async def ready(self) -> Answer:
-        """Return 200 where the database answers and the engine, if this process is one, takes work; else 503."""
+        """Return 200 where the database answers, the engine, if this process is one, takes work, and all loops turn.
+
+        Else 503, and in words what does not.
+        """
         if not await self._reach.get():
             return 503, TEXT, b"database away\n"
         if self._working is not None and not self._working():
-            return 503, TEXT, b"engine not running\n"
+            return 503, TEXT, _lines("engine not running", *self._troubles())
+        if troubles := self._troubles():
+            return 503, TEXT, _lines(*troubles)
         return 200, TEXT, b"ok\n"
+
+
+def _lines(*sentences: str) -> bytes:
+    return "".join(f"{sentence}\n" for sentence in sentences).encode()

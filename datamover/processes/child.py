@@ -59,6 +59,11 @@ class Child(ProcessProtocol):
         """Whether it takes work, as far as one hears."""
         return self._told.working and self._reactor.seconds() - self._told_at < SILENCE
 
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """What loops of it do not turn, in words."""
+        return self._told.troubles
+
     async def ended(self) -> None:
         """Complete when it is gone; cancelling ends the waiting alone."""
         if not self._gone:
@@ -108,7 +113,13 @@ class Child(ProcessProtocol):
             self._logged(self.pid, told)
             return
         self._told, self._told_at = word, self._reactor.seconds()
-        self._hear(word)
+        try:
+            self._hear(word)
+        except Exception:  # It must not end the pipe over which the next word comes.
+            log.failure("a word of engine process {process} is not understood", process=self.pid)
+        if word.stuck and self._hurry is None:
+            log.error("engine process {process} hangs: {what}", process=self.pid, what="; ".join(word.troubles))
+            self.end()
 
     def _says(self, line: str) -> None:
         """What comes past the protocol: a traceback of Python's own, for one."""

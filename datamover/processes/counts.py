@@ -40,6 +40,9 @@ class Tally:
     def taken_over(self, groups: int) -> None:
         self._sums["taken_over",] += groups
 
+    def loop_failed(self, loop: str) -> None:
+        self._calls.append(("loop_failed", loop))
+
     def lagged(self, seconds: float) -> None:
         self._calls.append(("lagged", seconds))
 

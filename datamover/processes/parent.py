@@ -10,9 +10,10 @@ from twisted.application.service import Service
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ReactorNotRunning
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
+from datamover.loops import Loops
 from datamover.processes.counts import Tally
 from datamover.processes.words import Word
 
@@ -33,20 +34,19 @@ class Parent(Tally, Service):
         self._reactor = reactor
         self._pipe = pipe
         self._write = write
-        self._next: IDelayedCall | None = None
+        self.loops = Loops(reactor, self.loop_failed)
+        self._telling = self.loops.loop("words")
 
     def startService(self) -> None:  # noqa: N802
         super().startService()
         # In the stead of the reactor's own handler, which does not bear that the pipe ends as well.
         signal.signal(signal.SIGTERM, lambda *_: self._reactor.callFromThread(self._end))
         _Leash(self._reactor, self._pipe, self._left_alone).startReading()
-        self._tell()
+        self._telling.start(self._tell)
 
     def stopService(self) -> "Deferred[None] | None":  # noqa: N802
         super().stopService()
-        following, self._next = self._next, None
-        if following is not None:
-            following.cancel()
+        self._telling.stop()
         self.say(Word(False, self.take()))
         return None
 
@@ -57,9 +57,12 @@ class Parent(Tally, Service):
         except BrokenPipeError:
             return  # Our own pipe ends as well.
 
-    def _tell(self) -> None:
-        self.say(Word(self.working(), self.take()))
-        self._next = self._reactor.callLater(EVERY, self._tell)
+    async def _tell(self) -> None:
+        while True:
+            word = Word(self.working(), self.take(), troubles=self.loops.troubles, stuck=self.loops.stuck)
+            self.say(word)
+            self._telling.turned()
+            await deferLater(self._reactor, EVERY)
 
     def _left_alone(self) -> None:
         signal.alarm(LONGEST)

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
 from itertools import chain, repeat
 from typing import Any
 
@@ -9,12 +10,12 @@ from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from datamover.config import Config
 from datamover.engine.share import Share
 from datamover.errors import StartError, Unavailable
 from datamover.jobs.listening import persist
+from datamover.loops import Loop, Loops
 from datamover.processes.child import Child
 from datamover.processes.counts import Counts, count
 from datamover.processes.words import Brief, Word
@@ -44,6 +45,7 @@ class EngineProcesses(Service):
         ended: Callable[[], None],
         logged: Callable[[int, Mapping[str, Any]], None],
         give_up: Callable[[str], None],
+        loops: Loops,
     ) -> None:
         """``settings`` tells those in force when a process starts.
 
@@ -61,13 +63,23 @@ class EngineProcesses(Service):
         self._give_up = give_up
         self._children: dict[int, Child] = {}
         self._renewed: set[Child] = set()
-        self._keeping: list[Deferred[None]] = []
+        self._loops = loops
+        self._keeping: list[Loop] = []
         self._has_worked = False
 
     @property
     def working(self) -> bool:
         """Whether every process takes work."""
         return len(self._children) == self._wanted and all(child.working for child in self._children.values())
+
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """What loops of them do not turn, in words."""
+        return tuple(
+            f"engine process {number + 1}: {trouble}"
+            for number, child in sorted(self._children.items())
+            for trouble in child.troubles
+        )
 
     @property
     def pids(self) -> Mapping[str, int]:
@@ -81,8 +93,9 @@ class EngineProcesses(Service):
     def startService(self) -> None:  # noqa: N802
         super().startService()
         for number in range(self._wanted):
-            keeping = Deferred.fromCoroutine(self._keep(number))
-            self._keeping.append(keeping.addErrback(_end_of_keeping))
+            loop = self._loops.loop("processes", bound=None)
+            loop.start(partial(self._keep, number, loop))
+            self._keeping.append(loop)
 
     def stopService(self) -> "Deferred[None]":  # noqa: N802
         super().stopService()
@@ -96,11 +109,9 @@ class EngineProcesses(Service):
 
     async def _stop(self) -> None:
         keeping, self._keeping = self._keeping, []
-        for one in keeping:
-            one.cancel()
-        await DeferredList(keeping)
+        await DeferredList([loop.stop() for loop in keeping])
 
-    async def _keep(self, number: int) -> None:
+    async def _keep(self, number: int, loop: Loop) -> None:
         """Have one process run until cancelled; completes when it has handed back its work and is gone."""
         try:
             await self._opened()
@@ -110,7 +121,7 @@ class EngineProcesses(Service):
         while True:
             began = self._reactor.seconds()
             try:
-                child = await self._run(number)
+                child = await self._run(number, loop)
             except OSError as trouble:
                 pause = next(pauses)
                 log.warn(
@@ -143,10 +154,11 @@ class EngineProcesses(Service):
             log.info("engine process {process} was draining: none is started in its place", process=child.pid)
         return not drained
 
-    async def _run(self, number: int) -> Child:
+    async def _run(self, number: int, loop: Loop) -> Child:
         """Run one process to its end, and return it; cancelling has it end in order."""
         brief = Brief(str(uuid.uuid4()), Share(number, self._wanted), self._settings())
         child = self._children[number] = Child(self._reactor, brief, hear=self._hear, logged=self._logged)
+        loop.turned()
         try:
             await child.ended()
         except CancelledError:
@@ -192,8 +204,3 @@ class EngineProcesses(Service):
 
 def _pauses() -> Iterator[float]:
     return chain(PAUSES, repeat(PAUSES[-1]))
-
-
-def _end_of_keeping(failure: Failure) -> None:
-    if not failure.check(CancelledError):
-        log.failure("an engine process is not kept running", failure)

@@ -46,11 +46,22 @@ class Word:
     """What happened since: names of the methods of ``Counts``, and what they are to be called with."""
     given_up: str | None = None
     """Why it ends, for good."""
+    troubles: tuple[str, ...] = ()
+    """What loops of it do not turn, in words."""
+    stuck: bool = False
+    """One of them hangs."""
 
     def line(self) -> str:
-        told = {"working": self.working, "counted": self.counted, "given_up": self.given_up}
+        told = {
+            "working": self.working,
+            "counted": self.counted,
+            "given_up": self.given_up,
+            "troubles": self.troubles,
+            "stuck": self.stuck,
+        }
         return json.dumps(told) + "\n"
 
     @classmethod
     def from_told(cls, told: Mapping[str, Any]) -> "Word":
-        return cls(told["working"], tuple(tuple(call) for call in told["counted"]), told["given_up"])
+        counted = tuple(tuple(call) for call in told["counted"])
+        return cls(told["working"], counted, told["given_up"], tuple(told["troubles"]), told["stuck"])

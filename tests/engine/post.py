@@ -98,13 +98,14 @@ class Post:
         )
         means = Means(http, NoticeSecrets.from_config(settings), self.rig.settings.transfers)
         notifier = Notifier(
-            Notices(self.rig.database, self.rig.seal, lease),
+            Notices(self.rig.database, self.rig.seal, lease, refused=self.rig.loops.refused),
             lambda: nullcontext(means),
             clock=reactor,
             wall=time.time,
             random=lambda: 1.0,
             heard=self.rig.news,
             pace=pace,
+            loops=self.rig.loops,
         )
         notifier.start()
         self._started.append((notifier, http))
@@ -141,10 +142,13 @@ class Post:
         await self.web.stop()
 
 
-async def opened(tmp_path: Path) -> Post:
-    """Return a post whose receiver listens; no notifier runs yet."""
+async def opened(tmp_path: Path, archive: str | None = None) -> Post:
+    """Return a post whose receiver listens, with an ``archive`` of that URL or on a disk; no notifier runs yet."""
     rig = await Rig(reactor, tmp_path).open(
-        {"archive": {"url": (tmp_path / "archive").as_uri()}, "store": {"url": (tmp_path / "store").as_uri()}}
+        {
+            "archive": {"url": archive or (tmp_path / "archive").as_uri(), "max_active": 16},
+            "store": {"url": (tmp_path / "store").as_uri(), "max_active": 16},
+        }
     )
     web = Web(reactor)
     await web.start()

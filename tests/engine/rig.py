@@ -35,6 +35,7 @@ from datamover.jobs.store import JobStore
 from datamover.jobs.upkeep import Upkeep
 from datamover.jobs.values import FileRecord, JobRecord, Naming, NewFile, NewJob, PlaceSource, SourceRef, UrlSource
 from datamover.jobs.waiting import Bounds
+from datamover.loops import Loops
 from datamover.protocols import PLACES
 from datamover.protocols.http import HttpClient
 from datamover.registry.destinations import Registry
@@ -55,6 +56,10 @@ class Seal:
     """A key of the test's own."""
 
     def __init__(self) -> None:
+        self.lose()
+
+    def lose(self) -> None:
+        """Have another key, which opens nothing that was sealed before."""
         self._fernet = Fernet(Fernet.generate_key())
 
     def seal(self, text: str) -> bytes:
@@ -91,6 +96,9 @@ class Rig:
         self.engines: list[Engine] = []
         self.faulty = Faulty()
         self.datasets: dict[str, Dataset] = {}
+        self.failures: list[str] = []
+        """The loops that met what nobody foresaw, each time."""
+        self.loops = Loops(reactor, self.failures.append)
 
     async def open(
         self,
@@ -105,7 +113,7 @@ class Rig:
             sources=Sources(allow=("http://127.0.0.1:*/",)),
             transfers=Transfers.model_validate({**QUICK, **(transfers or {})}),
         )
-        self.database = Database(self.reactor, postgres.address(self.url), 8)
+        self.database = Database(self.reactor, postgres.address(self.url), 8, self.loops)
         await self.database.open()
         self.news = News(self.database)
         await self.news.start()
@@ -114,7 +122,8 @@ class Rig:
         self.registry = Registry.from_config(self.settings, self.reactor, http, protocols=(*PLACES, self.faulty))
         limits = {name: self.registry.get(name).max_active for name in self.registry.names()}
         self.bounds = replace(bounds or Bounds(), destinations=limits)
-        self.store = JobStore(self.database, self.seal, self.news, self.reactor, lambda: self.bounds)
+        refused = self.loops.refused
+        self.store = JobStore(self.database, self.seal, self.news, self.reactor, lambda: self.bounds, refused=refused)
         return self
 
     async def engine(
@@ -132,8 +141,10 @@ class Rig:
         """
         node = str(uuid.uuid4())
         offload = partial(deferToThreadPool, self.reactor, self.reactor.getThreadPool())
-        queue = Queue(database or self.database, self.seal, node=node, name=node[:8], roles=["engine"], lease=lease)
-        recorder = Recorder(queue, telling or self.reactor)
+        refused = self.loops.refused
+        on = database or self.database
+        queue = Queue(on, self.seal, node=node, name=node[:8], roles=["engine"], lease=lease, refused=refused)
+        recorder = Recorder(queue, telling or self.reactor, loops=self.loops)
         staging = Staging(self.directory / "staging", node, self.reactor, offload)
         await staging.open()
 
@@ -146,13 +157,14 @@ class Rig:
             Worker(lambda: nullcontext(rooms), recorder, staging, random.random),
             bounds=lambda: self.bounds,
             throttles=throttles,
-            upkeep=Upkeep(self.database),
-            left=Left(self.database, self.seal),
+            upkeep=Upkeep(self.database, refused=refused),
+            left=Left(self.database, self.seal, refused=refused),
             max_active=lambda: max_active,
             clock=self.reactor,
             monotonic=time.monotonic,
             heard=self.news,
             share=share,
+            loops=self.loops,
         )
         engine = Engine(queue, recorder, dispatcher, staging, Deferred.fromCoroutine(recorder.run()))
         dispatcher.start()

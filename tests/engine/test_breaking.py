@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs
 
-from datamover.engine import dispatcher
+from datamover.engine import dispatcher, maintenance
 from datamover.engine.lease import Lease
 from datamover.errors import ConnectFailed, ConnectionLost, InvalidState, Scope, Unavailable
 from datamover.jobs import work
@@ -402,7 +402,7 @@ async def test_left_at_a_destination_that_is_away(
     rig: Rig, web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     """What could not be removed when a transfer ended is removed when its destination is back, or gone on from."""
-    monkeypatch.setattr(dispatcher, "LOOKING", 0.1)
+    monkeypatch.setattr(maintenance, "LOOKING", 0.1)
     monkeypatch.setattr(work, "SWEEPING", 0.5)
     away = False
 

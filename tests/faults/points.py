@@ -29,7 +29,7 @@ STORY = {
 POINTS = {
     **STORY,
     "asked": ("datamover.jobs.store", "JobStore.submit", "after"),
-    "claiming": ("datamover.jobs.queue", "whole", "before"),
+    "claiming": ("datamover.jobs.claims", "members", "before"),
     "old file set aside": ("datamover.protocols.sftp.aside", "set_aside", "after"),
 }
 NEVER = 3600.0

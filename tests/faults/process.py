@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from datamover.engine import dispatcher
+from datamover.engine import maintenance
 from datamover.jobs import work
 from tests.faults import broken, gate, points
 
@@ -32,7 +32,7 @@ def command(
 
 def _main(faults: dict[str, Any], config: str) -> None:
     broken.install()
-    dispatcher.LOOKING, work.SWEEPING = SOON, SWEEPING
+    maintenance.LOOKING, work.SWEEPING = SOON, SWEEPING
     if faults["point"] is not None:
         points.install(faults["point"], faults["signal"])
     if faults["gate"] is not None:

@@ -6,6 +6,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from datamover.errors import Unavailable
+from datamover.loops import Loops
 from datamover.monitor.cached import Cached
 from datamover.monitor.service import EVERY, LagProbe
 
@@ -115,7 +116,7 @@ def test_lag() -> None:
     """The probe tells every second how late it was called, on a clock of its own; and ends with the service."""
     clock, lags = Clock(), list[float]()
     behind = 0.0
-    probe = LagProbe(clock, lambda: clock.seconds() + behind, lags.append)
+    probe = LagProbe(clock, lambda: clock.seconds() + behind, lags.append, Loops(clock))
     probe.startService()
     clock.advance(EVERY)
     behind = 0.25

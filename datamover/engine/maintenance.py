@@ -1,0 +1,189 @@
+"""What any engine does for all jobs, now and then, each thing whatever becomes of the others.
+
+Sharing bandwidth, counting the bytes of the day, taking over from the dead, bringing changes to jobs' files, ending
+what is overdue, forgetting what is old, removing what ended transfers left. What these mean is written in the job room.
+"""
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from datamover.engine.lease import RELIABLE, Lease
+from datamover.engine.observer import Observer
+from datamover.engine.pulse import Pulse
+from datamover.engine.throttle import Throttles
+from datamover.errors import DataMoverError
+from datamover.jobs.left import Left
+from datamover.jobs.queue import Queue
+from datamover.jobs.upkeep import Upkeep
+from datamover.jobs.waiting import Bounds
+from datamover.jobs.work import Group
+from datamover.loops import BOUND, Loops
+
+log = Logger()
+
+POLL = 1.0
+"""Seconds between two looks at what is to be done."""
+LOOKING = 10.0
+"""Seconds between two looks for what is left of transfers that have ended."""
+RETIRING = 600.0
+"""Seconds between two looks for jobs whose history is old enough."""
+SWEEPS = 4
+"""Groups that are swept at once, so that a destination that hangs holds up no other."""
+
+
+class Work(Protocol):
+    """Brings one group to the end of an attempt, and writes how it ended unless the lease's ending forbids it."""
+
+    def __call__(self, group: Group, lease: Lease) -> Coroutine[Any, Any, None]: ...
+
+    def sweep(self, group: Group, lease: Lease) -> Coroutine[Any, Any, bool]:
+        """Remove what is left of a group that has ended; completes with whether nothing is."""
+        ...
+
+
+class Maintenance:
+    """That of one process."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        work: Work,
+        *,
+        bounds: Callable[[], Bounds],
+        throttles: Throttles,
+        upkeep: Upkeep,
+        left: Left,
+        clock: IReactorTime,
+        monotonic: Callable[[], float],
+        observer: Observer,
+        loops: Loops,
+        active: Callable[[], bool],
+        wake: Callable[[], None],
+    ) -> None:
+        """``active`` tells whether this process works on something; ``wake`` is called when more may be claimed."""
+        self._queue = queue
+        self._work = work
+        self._bounds = bounds
+        self._throttles = throttles
+        self._upkeep = upkeep
+        self._left = left
+        self._clock = clock
+        self._monotonic = monotonic
+        self._observer = observer
+        self._active = active
+        self._wake = wake
+        self.spent: Sequence[str] = ()
+        """The owners who have had their bytes of the day."""
+        self._upkeeping, self._sweeping = loops.loop("upkeep"), loops.loop("sweeping")
+        self._shares, self._quotas, self._mending = loops.loop("shares"), loops.loop("quotas"), loops.loop("clock")
+        self._takeovers, self._changes = loops.loop("takeovers"), loops.loop("changes")
+        self._retirement = loops.loop("retirement", bound=RETIRING + BOUND)
+        self._refused = loops.refused
+        self._swept = Pulse(clock)
+        self._sweeps: set[Deferred[None]] = set()
+
+    def start(self) -> None:
+        """Begin."""
+        self._upkeeping.start(self._keep_up)
+        self._sweeping.start(self._sweep)
+        self._retirement.start(self._retire)
+
+    def stop(self) -> Sequence[Deferred[None]]:
+        """End it; what is returned fires when it has ended."""
+        steps = (self._shares, self._quotas, self._mending, self._takeovers, self._changes)
+        ended = [loop.stop() for loop in (self._upkeeping, self._sweeping, self._retirement, *steps)]
+        sweeps = list(self._sweeps)
+        for sweep in sweeps:
+            sweep.cancel()
+        return [*ended, *sweeps]
+
+    # For all jobs ---------------------------------------------------------------------------------------------
+
+    async def _keep_up(self) -> None:
+        pause = Pulse(self._clock)
+        steps = (
+            (self._shares, self._share),
+            (self._quotas, self._count),
+            (self._mending, self._mend_clock),
+            (self._takeovers, self._take_over),
+            (self._changes, self._carry_out),
+        )
+        while True:
+            for loop, step in steps:
+                await loop.step(step, None)
+                self._upkeeping.turned()
+            await pause.wait(POLL)
+
+    async def _share(self) -> None:
+        self._throttles.share(await self._queue.shares() if self._active() else {})
+
+    async def _count(self) -> None:
+        self.spent = await self._queue.spent(self._bounds())
+
+    async def _mend_clock(self) -> None:
+        if await self._upkeep.mend_clock():
+            self._wake()
+
+    async def _take_over(self) -> None:
+        taken_over = await self._queue.take_over()
+        self._observer.taken_over(taken_over)
+        if taken_over:
+            self._wake()
+
+    async def _carry_out(self) -> None:
+        if await self._upkeep.carry_out():
+            self._wake()
+
+    async def _retire(self) -> None:
+        """Forget what is old enough, in a loop of its own, so that nothing else waits for it."""
+        pause = Pulse(self._clock)
+        while True:
+            began = self._monotonic()
+            more = await self._upkeep.retire_some()
+            self._retirement.turned()
+            await pause.wait(self._monotonic() - began if more else RETIRING)
+
+    # What is left ---------------------------------------------------------------------------------------------
+
+    async def _sweep(self) -> None:
+        """Remove what could not be removed when its transfer ended."""
+        while True:
+            while len(self._sweeps) < SWEEPS and await self._begin_to_sweep():
+                pass
+            self._sweeping.turned()
+            await self._swept.wait(LOOKING)
+
+    async def _begin_to_sweep(self) -> bool:
+        ends_at = self._monotonic() + self._left.seconds * RELIABLE
+        try:
+            group = await self._left.take(self._bounds().destinations)
+        except DataMoverError as error:
+            log.warn("nothing is swept: {error}", error=error.message)
+            return False
+        if group is None:
+            return False
+        sweep = Deferred.fromCoroutine(self._sweep_group(group, Lease(group.leader, ends_at, self._monotonic)))
+        self._sweeps.add(sweep)
+        sweep.addBoth(self._sweep_ended, sweep)
+        return True
+
+    async def _sweep_group(self, group: Group, lease: Lease) -> None:
+        try:
+            if await self._work.sweep(group, lease):
+                await self._left.done(group.leader)
+        except CancelledError:
+            return
+        except DataMoverError as error:
+            log.warn("job {job}: what is left stays: {error}", job=group.leader.job, error=error.message)
+        except Exception:
+            what = f"the removal of what transfer {group.leader.id} of job {group.leader.job} left"
+            self._refused("sweeping", what, Failure())  # type: ignore[no-untyped-call]
+
+    def _sweep_ended(self, _: None, sweep: Deferred[None]) -> None:
+        self._sweeps.discard(sweep)
+        self._swept.beat()

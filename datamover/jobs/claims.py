@@ -1,0 +1,231 @@
+"""Who works on what: groups that an engine takes from the queue, takes over from the dead, and gives back.
+
+A *lease* says who works on a placement group. What the database refuses to have changed of one group, and what cannot
+be read of it, is that group's matter: the others are taken. Every method raises Unavailable while the database is away.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from datamover.batch import away, piecemeal
+from datamover.errors import InternalError, Unavailable
+from datamover.jobs import news, rows
+from datamover.jobs.breaker import Breaker
+from datamover.jobs.database import Cursor, Database, Row
+from datamover.jobs.endings import Endings
+from datamover.jobs.history import notify
+from datamover.jobs.refusals import Aside, apart, take
+from datamover.jobs.sql import Queries
+from datamover.jobs.values import Transfer
+from datamover.jobs.waiting import Bounds
+from datamover.jobs.work import Group
+from datamover.loops import Refused
+
+log = Logger()
+
+_QUERIES = Queries.load()
+
+
+@dataclass(frozen=True, slots=True)
+class _Unreadable:
+    """A group that was taken and cannot be read."""
+
+    leader: Row
+    failure: Failure
+
+
+class Claims:
+    """Those of one node."""
+
+    def __init__(
+        self,
+        database: Database,
+        cipher: rows.Seal,
+        *,
+        node: str,
+        lease: float,
+        breaker: Breaker,
+        refused: Refused,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._database = database
+        self._cipher = cipher
+        self._node = node
+        self._lease = lease
+        self._refused = refused
+        self._aside = Aside(monotonic)
+        self._endings = Endings(database, node, breaker)
+        self._queries = _QUERIES
+
+    # Taking ---------------------------------------------------------------------------------------------------
+
+    async def claim(self, bounds: Bounds, room: int, spent: Sequence[str] = ()) -> list[Group]:
+        """Take at most ``room`` groups, as ``bounds`` allows: by priority, owners taking turns, oldest first.
+
+        Nothing of the owners who have ``spent`` their bytes of the day, but what is cancelled. Claims take turns. What
+        one does under that lock is on one way to the server, so that no process can stand still with it.
+        """
+        parameters = {
+            "destinations": list(bounds.destinations),
+            "limits": list(bounds.destinations.values()),
+            "max_active": bounds.total,
+            "per_owner": bounds.per_owner,
+            "owners": list(bounds.owners),
+            "quotas": [bounds.active_of(owner) for owner in bounds.owners],
+            "spent": list(spent),
+            "per_source_host": bounds.per_source_host,
+            "room": room,
+            "node": self._node,
+            "lease": self._lease,
+            "only": None,
+            "passed_over": self._aside.ids,
+        }
+        taken, refused = await take(
+            lambda only: self._claim({**parameters, "only": only}),
+            lambda: self._database.read(self._queries["claim.chosen"], parameters),
+        )
+        for row, failure in refused:
+            await self._pass_over("claims", row, failure)
+        groups: list[Group] = []
+        for group in await self._start(list(taken.values())):
+            if isinstance(group, Group):
+                groups.append(group)
+            else:
+                await self._end_unreadable(group)
+        return sorted(groups, key=lambda group: (group.leader.job, group.leader.index))
+
+    async def _claim(self, parameters: Mapping[str, Any]) -> dict[int, Row]:
+        found = await self._database.fetch(self._queries["claim"], parameters, behind=self._queries["serialise_claims"])
+        return {row["id"]: row for row in found}
+
+    async def _start(self, claimed: Sequence[Row]) -> list[Group | _Unreadable]:
+        """Start the members of groups that have been claimed, which may be many, and return all groups whole.
+
+        A group of which the database refuses that is handed back; refused again, ended.
+        """
+        groups: list[Group | _Unreadable] = []
+        staged: list[Row] = []
+        for row in claimed:
+            group = self._group(row, [row])
+            if isinstance(group, Group) and group.leader.staged:
+                staged.append(row)
+            else:
+                self._aside.take_back(row["id"])
+                groups.append(group)
+        answers: list[Group | _Unreadable | Failure] = await piecemeal(self._start_members, staged)
+        for row, answer in zip(staged, answers, strict=True):
+            if not isinstance(answer, Failure):
+                self._aside.take_back(row["id"])
+                groups.append(answer)
+            elif away(answer):
+                answer.raiseException()
+            elif not await self._pass_over("claims", row, answer):
+                await self._park([row])
+        return groups
+
+    async def _start_members(self, leaders: Sequence[Row]) -> list[Group | _Unreadable]:
+        async def do(cursor: Cursor) -> list[Group | _Unreadable]:
+            fence = {"node": self._node, "transfers": [row["id"] for row in leaders]}
+            await cursor.post(self._queries["start_members"], {**fence, "leases": [row["lease"] for row in leaders]})
+            return [self._group(row, [row, *await members(cursor, row)]) for row in leaders]
+
+        return await self._database.transaction(do)
+
+    def _group(self, leader: Row, found: Sequence[Row]) -> Group | _Unreadable:
+        try:
+            return Group(tuple(rows.transfer(row, self._cipher) for row in found))
+        except Exception:  # Whatever it is, the other groups that were taken are read.
+            return _Unreadable(leader, Failure())  # type: ignore[no-untyped-call]
+
+    async def _end_unreadable(self, unreadable: _Unreadable) -> None:
+        row, failure = unreadable.leader, unreadable.failure
+        self._refused("claims", f"transfer {row['id']} of job {row['job']}, which cannot be read,", failure)
+        await self._refuse(row, failure.value if isinstance(failure.value, InternalError) else InternalError())
+
+    async def _pass_over(self, loop: str, row: Row, failure: Failure) -> bool:
+        """Have what the database refuses to change done later; refused again, ended. Tell whether it is ended."""
+        times = self._aside.put(row["id"])
+        if isinstance(failure.value, Unavailable):
+            log.warn("transfer {transfer} waits: {error}", transfer=row["id"], error=str(failure.value))
+            return False
+        self._refused(loop, f"transfer {row['id']}", failure)
+        return times > 1 and await self._refuse(row, InternalError())
+
+    async def _refuse(self, row: Row, error: InternalError) -> bool:
+        try:
+            if await self._endings.refuse(row["id"], row["lease"], error):
+                self._aside.take_back(row["id"])
+                return True
+        except Unavailable as unavailable:
+            log.warn("transfer {transfer} is not ended yet: {error}", transfer=row["id"], error=unavailable.message)
+        return False
+
+    async def take_over(self) -> int:
+        """Put back in the queue what nodes that are gone held; return how many groups."""
+        passed_over = set(self._aside.ids)
+        found = await self._database.read(self._queries["read_expired"])
+        released, refused = await apart(
+            lambda ids: self._release("release_expired", {"transfers": ids}, found, ids),
+            [row for row in found if row["id"] not in passed_over],
+        )
+        for row, failure in refused:
+            await self._pass_over("takeovers", row, failure)
+        return len(released)
+
+    # Giving back ----------------------------------------------------------------------------------------------
+
+    async def park(self, held: Sequence[Transfer]) -> None:
+        """Hand back groups at once, with the checkpoints that were written."""
+        await self._park([{"id": one.id, "job": one.job, "lease": one.lease} for one in held])
+
+    async def disown(self, running: Container[tuple[int, int]]) -> int:
+        """Hand back what claims took whose answers were lost: all that is this node's but what is ``running``.
+
+        That is (id, lease) of each; return how many groups. Not while a claim is being made.
+        """
+
+        # A claim whose connection was lost may still be about to be committed: until then it has the lock of claims.
+        await self._database.execute(self._queries["let_claims_end"])
+        found = await self._database.read(self._queries["read_own"], {"node": self._node})
+        lost = [row for row in found if (row["id"], row["lease"]) not in running]
+        await self._park(lost)
+        return len(lost)
+
+    async def _park(self, held: Sequence[Row]) -> None:
+        """Hand back groups; those of which that is refused go to others when their leases run out."""
+        leases = {row["id"]: row["lease"] for row in held}
+
+        def park(ids: Sequence[int]) -> Awaitable[dict[int, Row]]:
+            fence = {"node": self._node, "transfers": ids, "leases": [leases[id] for id in ids]}
+            return self._release("park", fence, held, ids)
+
+        _, refused = await apart(park, held)
+        for row, failure in refused:
+            self._refused("leases", f"the handing back of transfer {row['id']}", failure)
+
+    async def _release(
+        self, query: str, parameters: Mapping[str, Any], found: Sequence[Row], ids: Sequence[int]
+    ) -> dict[int, Row]:
+        """Have groups wait again, by a statement that returns those that do; of ``found`` those with these ids."""
+
+        async def do(cursor: Cursor) -> dict[int, Row]:
+            jobs = sorted({row["job"] for row in found if row["id"] in set(ids)})
+            await cursor.post(self._queries["lock_jobs"], {"jobs": jobs})
+            released = await cursor.fetch(self._queries[query], parameters)
+            keys = {"jobs": [row["job"] for row in released], "leaders": [row["index"] for row in released]}
+            await cursor.post(self._queries["release_members"], keys)
+            await notify(cursor, news.WORK)
+            return {row["id"]: row for row in released}
+
+        return await self._database.transaction(do) if ids else {}
+
+
+async def members(cursor: Cursor, leader: Row) -> list[Row]:
+    """Return the rows of the others in a group."""
+    found = await cursor.fetch(_QUERIES["read_members"], {"job": leader["job"], "leader": leader["index"]})
+    return [row for row in found if row["index"] != leader["index"]]
