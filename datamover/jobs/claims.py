@@ -117,7 +117,7 @@ class Claims:
             else:
                 self._aside.take_back(row["id"])
                 groups.append(group)
-        answers: list[Group | _Unreadable | Failure] = await piecemeal(self._start_members, staged)
+        answers: list[Any] = await piecemeal(self._start_members, staged)
         for row, answer in zip(staged, answers, strict=True):
             if not isinstance(answer, Failure):
                 self._aside.take_back(row["id"])
@@ -128,8 +128,8 @@ class Claims:
                 await self._park([row])
         return groups
 
-    async def _start_members(self, leaders: Sequence[Row]) -> list[Group | _Unreadable]:
-        async def do(cursor: Cursor) -> list[Group | _Unreadable]:
+    async def _start_members(self, leaders: Sequence[Row]) -> Sequence[Group | _Unreadable | Failure]:
+        async def do(cursor: Cursor) -> Sequence[Group | _Unreadable]:
             fence = {"node": self._node, "transfers": [row["id"] for row in leaders]}
             await cursor.post(self._queries["start_members"], {**fence, "leases": [row["lease"] for row in leaders]})
             return [self._group(row, [row, *await members(cursor, row)]) for row in leaders]

@@ -41,7 +41,7 @@ class Retirement:
         self._retention = retention
         self._audited = audited
         self._slices = Slices(database, clock)
-        self._by_job = ByJob("retirement", refused, clock)
+        self._removing, self._beginning = (ByJob("retirement", refused, clock) for _ in range(2))
         self._looked_at = _LONG_AGO
         """When the last old event was that has been looked at: those before it need not be again."""
         self.retired = 0
@@ -49,7 +49,7 @@ class Retirement:
 
     async def go_on(self) -> bool:
         """Do one slice; tell whether there are more now. Raises Unavailable."""
-        if await self._by_job.do(self._remove, self._retiring) or await self._by_job.do(self._begin, self._old):
+        if await self._removing.do(self._remove, self._retiring) or await self._beginning.do(self._begin, self._old):
             return True
         return await self._slices.run(self._forget_expired) or await self._slices.run(self._forget_audit)
 

@@ -199,9 +199,7 @@ async def test_a_claim(rig: Rig, sqlstate: str) -> None:
 async def test_a_member_of_a_group(rig: Rig) -> None:
     """A group of which a member cannot be started ends as INTERNAL; groups that are claimed with it are moved."""
     archives = [
-        await rig.ask(
-            *(file(place("store", str(n)), "archive", str(n)) for n in range(2)), archive="zip", path=f"{job}"
-        )
+        await rig.ask(*(file(place("store", str(n)), "archive", f"{job}.zip") for n in range(2)), archive="zip")
         for job in range(3)
     ]
     poison = archives.pop()
