@@ -16,7 +16,9 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 PATIENCE = 16
-"""Refusals for a while (NotNow) that one batch meets before the rest of it is left for later."""
+"""Refusals for a while (NotNow) that one batch meets before the rest of it is left for later …"""
+HOPELESS = 64
+"""… and items in a row that are refused by themselves: then it is everything that is refused."""
 
 
 class Batch(Generic[Item, Answer]):
@@ -71,26 +73,28 @@ async def piecemeal(
     """Have all items done in one call; where that raises, in two halves, and so on until what it chokes on is alone.
 
     Returns an answer or a Failure for each, in their order. ``do`` raises only where it has done nothing. Unavailable
-    is no item's fault: it is returned for all that are not done by then. NotNow may be one's, or everyone's.
+    is no item's fault: it is returned for all that are not done by then; also where everything is refused.
     """
     answers: list[Answer | Failure] = []
     pieces: list[Sequence[Item]] = [items] if items else []
-    patience = PATIENCE
+    patience, alone = PATIENCE, 0
     while pieces:
         piece = pieces.pop()
         try:
             answers += await do(piece)
+            alone = 0
             continue
         except CancelledError:
             raise
         except Exception as error:  # Whatever it is, it is to be one item's alone.
             failure = Failure()  # type: ignore[no-untyped-call]
             patience -= isinstance(error, NotNow)
-            if away(failure) or not patience:
+            if away(failure) or not patience or alone == HOPELESS:
                 left: Exception = error if away(failure) else Unavailable(str(error))
                 return answers + [Failure(left)] * (len(items) - len(answers))  # type: ignore[no-untyped-call]
         if len(piece) == 1:
             answers.append(failure)
+            alone += 1
         else:
             half = len(piece) // 2
             pieces += [piece[half:], piece[:half]]

@@ -10,7 +10,6 @@ from typing import TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -31,6 +30,7 @@ LOOPS = MappingProxyType(
         "changes": "bringing changes to the files of jobs, and ending what is overdue",
         "claims": "taking work from the queue",
         "clock": "looking whether the database's clock was set back",
+        "database": "opening the database",
         "engine": "starting to work",
         "figures": "reading the figures that are watched",
         "heartbeat": "telling that this process lives",
@@ -83,6 +83,7 @@ class Loop:
         self._resting_until = 0.0
         self._running: Deferred[None] | None = None
         self._run: Deferred[None] | None = None
+        self._sleeping: Deferred[None] | None = None
         self._alarm: IDelayedCall | None = None
 
     @property
@@ -166,6 +167,21 @@ class Loop:
         self._running.cancel()
         return ended
 
+    def hurry(self) -> None:
+        """Have it begin anew at once, should it rest: for an end that is waited for."""
+        if self._sleeping is not None and not self._sleeping.called:
+            self._sleeping.callback(None)
+
+    async def _sleep(self, seconds: float) -> None:
+        self._sleeping = Deferred()
+        later = self._clock.callLater(seconds, self.hurry)
+        try:
+            await self._sleeping
+        finally:
+            self._sleeping = None
+            if later.active():
+                later.cancel()
+
     def _cancelled(self, _: Deferred[None]) -> None:
         self.stop()
 
@@ -174,7 +190,7 @@ class Loop:
             self._alarm = self._clock.callLater(self._bound, self._overdue, self._bound)
         try:
             while not await self._through(run) and not self.ended:
-                await deferLater(self._clock, max(0.0, self._resting_until - self._clock.seconds()))
+                await self._sleep(max(0.0, self._resting_until - self._clock.seconds()))
         except CancelledError:
             return  # Stopped while it rested.
         finally:

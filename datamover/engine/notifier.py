@@ -118,6 +118,7 @@ class Notifier:
         self._stopping = True
         self._forget()
         self._pulse.beat()
+        self._loop.hurry()
 
         def end() -> None:
             self._loop.stop()

@@ -107,9 +107,12 @@ class Outcomes:
 
     async def _end_alone(self, entry: _Entry) -> bool:
         try:
-            return await self._queue.settle_alone(entry.outcome)
+            ended = await self._queue.settle_alone(entry.outcome)
         except Unavailable:
             return False
+        if ended:
+            log.error("{entry} is written by as little as the database takes", entry=str(entry))
+        return ended
 
     def _doubt(self, entry: _Entry, failure: Failure) -> None:
         """Have an entry written by itself, after those that are doubted already."""

@@ -126,6 +126,7 @@ class Recorder:
     def stop(self) -> None:
         self._stopping = True
         self._pulse.beat()
+        self._loop.hurry()
 
     async def _write(self) -> bool:
         now = self._clock.seconds()

@@ -1,7 +1,7 @@
 """The audit trail: who did what, from where, and what came of it. Only added to.
 
 Every deed is logged first and then stored; what cannot be stored while the database is away is kept for a while and
-stored with the next. A line that the database refuses twice is in the log alone, and keeps no other from being stored.
+stored with the next. A line that the database refuses twice, and no other, is in the log alone.
 Refusals and wrong logins, which anybody can cause, are stored a few a minute for each origin.
 """
 
@@ -202,20 +202,20 @@ class Audit:
 
     async def _write(self, lines: Sequence[_Line]) -> Sequence[None]:
         self._unstored.extend(lines)
-        waiting = list(self._unstored)
+        waiting = sorted(self._unstored, key=lambda line: line.refused)
         answers = await piecemeal(self._store, waiting)
         self._unstored.clear()
+        taken = not all(isinstance(answer, Failure) for answer in answers)
         for line, answer in zip(waiting, answers, strict=True):
             if not isinstance(answer, Failure):
                 continue
-            if isinstance(answer.value, Unavailable):
-                self._unstored.append(line)
-            elif not line.refused:
-                line.refused = True
-                self._unstored.append(line)
-                self._refused("audit", f"a line of the audit trail ({line.deed})", answer)
-            else:
+            if line.refused and taken and not isinstance(answer.value, Unavailable):
                 log.error("not in the audit trail: {deed} at {at}", deed=line.deed, at=line.at.isoformat())
+                continue
+            self._unstored.append(line)
+            if not (line.refused or isinstance(answer.value, Unavailable)):
+                line.refused = True
+                self._refused("audit", f"a line of the audit trail ({line.deed})", answer)
         if self._unstored:
             log.warn("{count} lines of the audit trail are written later", count=len(self._unstored))
         return [None] * len(lines)

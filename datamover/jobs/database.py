@@ -7,6 +7,7 @@ connection.py's matter, the tables are migrate.py's, the statements the store's.
 
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import psycopg2
@@ -16,7 +17,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from datamover.errors import NotNow, StartError, Unavailable
-from datamover.jobs.connection import AWAY, Connection, Json, Kind, Parameters, Row
+from datamover.jobs.connection import AWAY, Connection, Json, Kind, Parameters, Row, one_line
 from datamover.jobs.cursor import Cursor
 from datamover.jobs.listening import Listening, persist
 from datamover.loops import Loops
@@ -50,7 +51,7 @@ class Database:
         self._ready = False
         self._away = False
         self._closed = False
-        self._failure: BaseException | None = None
+        self._failure: StartError | None = None
         self._openings: list[Deferred[None]] = []
 
     @property
@@ -75,10 +76,10 @@ class Database:
 
         ``prepare`` is given a database of its own; see ``opened`` for the outcome.
         """
-        self._spawn(self._start(prepare))
+        self._spawn(self._keep_starting(prepare))
 
     async def opened(self) -> None:
-        """Complete when the database is ready; raise what keeps it from ever being (StartError and bugs)."""
+        """Complete when the database is ready; raise StartError where that keeps it from ever being."""
         if self._failure is not None:
             raise self._failure
         if not self._ready:
@@ -103,12 +104,13 @@ class Database:
         for task in list(self._tasks):
             await task
 
+    async def _keep_starting(self, prepare: Callable[["Database"], Awaitable[None]]) -> None:
+        await self._loops.loop("database", bound=None).start(partial(self._start, prepare))
+
     async def _start(self, prepare: Callable[["Database"], Awaitable[None]]) -> None:
         try:
             await persist(self._reactor, lambda: self._prepare(prepare))
-        except CancelledError:
-            raise
-        except Exception as error:  # whatever it is, those who wait are to be told
+        except StartError as error:  # Those who wait are to be told.
             self._failure = error
         openings, self._openings = self._openings, []
         for opening in openings:
@@ -276,9 +278,14 @@ class Database:
             if self._ready and isinstance(error, StartError):
                 raise Unavailable(f"{AWAY} ({error.message})") from error
             raise
-        except BaseException:
+        except CancelledError:
             self._drop(connection)
             raise
+        except Exception as error:  # Whatever it is, nothing was asked of the database yet.
+            self._drop(connection)
+            away = Unavailable(f"{AWAY} ({one_line(error)})")
+            self._gone(away)
+            raise away from error
         if self._away:
             self._away = False
             log.info("the database is back")

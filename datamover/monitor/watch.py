@@ -91,7 +91,7 @@ class Watch:
         Else 503, and in words what does not.
         """
         if not await self._reach.get():
-            return 503, TEXT, b"database away\n"
+            return 503, TEXT, _lines("database away", *self._troubles())
         if self._working is not None and not self._working():
             return 503, TEXT, _lines("engine not running", *self._troubles())
         if troubles := self._troubles():

@@ -40,6 +40,7 @@ from tests.engine.post import Post, opened
 from tests.engine.rig import file, place, url
 from tests.engine.test_breaking import until
 from tests.engine.test_refused import Gate
+from tests.servers import postgres
 from tests.servers.web import status
 
 ENGINE: dict[str, tuple[Any, str]] = {
@@ -63,6 +64,7 @@ ENGINE: dict[str, tuple[Any, str]] = {
 NODE = "6f9619ff-8b86-4d01-b42d-00c04fc964ff"
 OTHERS = {
     "audit",
+    "database",
     "engine",
     "figures",
     "lag",
@@ -73,7 +75,7 @@ OTHERS = {
     "watchdog",
     "words",
 }
-"""Loops that are broken by tests of their own: ``processes`` in test_processes, the others below."""
+"""Loops that are broken by tests of their own: ``processes`` in test_processes_kept, the others below."""
 
 
 class Broken:
@@ -157,6 +159,25 @@ async def test_listener(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
     await until(lambda: "word" in heard)
     assert rig.failures == ["listener"]
     assert not rig.loops.troubles
+
+
+@pytest_twisted.ensureDeferred
+async def test_database(post: Post) -> None:
+    """A database that could not be opened, by an error that nobody foresaw, is opened a moment later."""
+    failures: list[str] = []
+    errors = [RuntimeError("nobody foresaw this")]
+
+    async def prepare(_: Database) -> None:
+        if errors:
+            raise errors.pop()
+
+    database = Database(reactor, postgres.address(post.rig.url), 1, Loops(reactor, failures.append))
+    database.start(prepare)
+    try:
+        await database.opened()
+        assert failures == ["database"]
+    finally:
+        await database.close()
 
 
 @pytest_twisted.ensureDeferred

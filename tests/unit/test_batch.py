@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from datamover.batch import PATIENCE, Batch, away, piecemeal
+from datamover.batch import HOPELESS, PATIENCE, Batch, away, piecemeal
 from datamover.errors import NotNow, Unavailable
 
 
@@ -89,6 +89,20 @@ def test_a_database_that_puts_everything_off() -> None:
     assert len(answers) == 1000
     assert away(answers[-1])
     assert str(answers[-1].value) == "read-only"
+
+
+def test_a_database_that_refuses_everything() -> None:
+    """Nor is it asked for each where it refuses everything; one that takes something is."""
+    doing = Doing({item: ValueError(str(item)) for item in range(1000)})
+    answers = result(piecemeal(doing, range(1000)))
+    assert doing.calls < 3 * HOPELESS
+    assert [isinstance(answer.value, ValueError) for answer in answers] == [True] * HOPELESS + [False] * (
+        1000 - HOPELESS
+    )
+    assert away(answers[-1])
+    doing = Doing({item: ValueError() for item in range(1000) if item % 10})
+    result(piecemeal(doing, range(1000)))
+    assert doing.done == list(range(0, 1000, 10))
 
 
 def test_cancelling() -> None:

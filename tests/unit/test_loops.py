@@ -97,6 +97,16 @@ def test_stopping(turning: Turning) -> None:
         assert not turning.clock.getDelayedCalls()
 
 
+def test_hurrying(turning: Turning) -> None:
+    """A loop that rests is begun anew at once where its end is waited for."""
+    turning.errors = iter([RuntimeError()])
+    turning.loop.start(turning.run)
+    turning.loop.hurry()
+    assert turning.turns == 1
+    turning.loop.hurry()
+    assert turning.begun == 2
+
+
 def test_an_end_that_nobody_asked_for(turning: Turning) -> None:
     """A cancellation that came from within, as of something that was waited for, breaks a loop; it does not end it."""
     turning.errors = iter([CancelledError()])

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from datamover.api.site import NAMESPACES
 from datamover.jobs.figures import Figures
+from datamover.loops import LOOPS
 from datamover.monitor.gauges import Gauges, Pool, Seen
 from datamover.monitor.metrics import OUTCOMES, Metrics
 from datamover.monitor.processes import ProcessFigures
@@ -49,6 +50,7 @@ def told(figures: Figures | None = FIGURES) -> Told:
     metrics.bytes_moved("archive", 1000)
     metrics.lease_lost()
     metrics.taken_over(3)
+    metrics.loop_failed("claims")
     metrics.called("jobs.submit", "ok", 0.02)
     metrics.lagged(0.3)
     metrics.process_ended()
@@ -74,6 +76,8 @@ def test_the_counters() -> None:
     assert of(samples, "bytes_moved_total", destination="archive") == 1000
     assert of(samples, "lease_losses_total") == 1
     assert of(samples, "lease_takeovers_total") == 3
+    assert of(samples, "loop_failures_total", loop="claims") == 1
+    assert {of(samples, "loop_failures_total", loop=loop) for loop in LOOPS} == {0, 1}
     assert of(samples, "xmlrpc_calls_total", method="jobs.submit", outcome="ok") == 1
     assert of(samples, "xmlrpc_call_seconds_bucket", method="jobs.submit", le="0.025") == 1
     assert of(samples, "reactor_lag_seconds_bucket", le="0.25") == 0

@@ -1,5 +1,6 @@
 """What engine processes and their parent say to each other."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,12 @@ def test_a_brief_of_another_version() -> None:
         Brief.from_line(line.encode())
 
 
+def test_a_word() -> None:
+    """A word arrives as it was said."""
+    word = Word(True, (("claimed", 4), ("loop_failed", "claims")), None, ("claims do not turn",), True)
+    assert Word.from_told(json.loads(word.line())) == word
+
+
 def test_counts_arrive() -> None:
     """What several processes gather adds up in the metrics of one."""
     metrics = Metrics()
@@ -70,6 +77,7 @@ def test_counts_arrive() -> None:
         tally.bytes_moved("visualiser", 1)
         tally.taken_over(0)
         tally.lease_lost()
+        tally.loop_failed("claims")
         tally.lagged(0.3)
         tally.attempt_ended("completed", None)
         tally.attempt_ended("failed", "SOURCE_NOT_FOUND")
@@ -91,5 +99,6 @@ def test_counts_arrive() -> None:
     assert value("attempts_total", outcome="completed") == value("attempts_total", outcome="failed") == 2
     assert value("errors_total", code="SOURCE_NOT_FOUND") == 2
     assert value("lease_losses_total") == 2
+    assert value("loop_failures_total", loop="claims") == 2
     assert value("lease_takeovers_total") == 0
     assert value("reactor_lag_seconds_count") == 2

@@ -27,6 +27,15 @@ def test_prepared() -> None:
     assert not isinstance(queries["b"], Prepared)
 
 
+def test_until_here() -> None:
+    """A block may be two: all of it, and what stands above a line with what that line ends it with."""
+    queries = Queries(
+        "-- name: a\nWITH x AS (\n  SELECT 1\n)\n-- until here, as a.seen: SELECT * FROM x\nDELETE FROM y;"
+    )
+    assert queries["a"] == "WITH x AS (\n  SELECT 1\n)\nDELETE FROM y;"
+    assert queries["a.seen"] == "WITH x AS (\n  SELECT 1\n)\nSELECT * FROM x"
+
+
 def test_unknown_name() -> None:
     """A name that no block has is an error."""
     queries = Queries("-- name: one\nSELECT 1;\n")

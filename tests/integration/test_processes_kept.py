@@ -1,0 +1,110 @@
+"""Engine processes, kept running whatever goes wrong about them: with their keeper, their words, their loops."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet.task import deferLater
+from twisted.logger import capturedLogs, formatEvent
+
+from datamover import config
+from datamover.config import Config
+from datamover.engine.share import ALONE
+from datamover.loops import Loops
+from datamover.processes.child import Child
+from datamover.processes.counts import Tally
+from datamover.processes.service import EngineProcesses
+from datamover.processes.words import Brief, Word
+from tests.servers import postgres
+from tests.servers.service import PATIENCE
+
+NODE = "6f9619ff-8b86-4d01-b42d-00c04fc964ff"
+
+
+@pytest.fixture
+def settings(open_directory: Path) -> Config:
+    """A database, and one engine process."""
+    file = open_directory / "datamover.toml"
+    file.write_text(
+        f'[service]\ndata_directory = "{open_directory}/data"\n[database]\nurl = "{postgres.shared().fresh()}"\n'
+        f'[destinations.archive]\nurl = "file://{open_directory}/archive"\n'
+    )
+    return config.load(file)
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    ends = reactor.seconds() + PATIENCE
+    while not condition():
+        assert reactor.seconds() < ends, "it never came about"
+        await deferLater(reactor, 0.02)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_bug_of_its_keeper(settings: Config) -> None:
+    """A process that dies is replaced, also where putting back what it held raises what nobody foresaw."""
+    failures: list[str] = []
+    buried: list[str] = []
+    gave_up: list[str] = []
+
+    async def opened() -> None:
+        pass
+
+    async def bury(node: str) -> tuple[int, bool]:
+        buried.append(node)
+        if len(buried) == 1:
+            raise RuntimeError("nobody foresaw this")
+        return 0, False
+
+    processes = EngineProcesses(
+        reactor,
+        lambda: settings,
+        opened=opened,
+        bury=bury,
+        counts=Tally(),
+        ended=lambda: None,
+        logged=lambda *_: None,
+        give_up=gave_up.append,
+        loops=Loops(reactor, failures.append),
+    )
+    processes.startService()
+    try:
+        await until(lambda: processes.working)
+        [killed] = processes.pids.values()
+        os.kill(killed, signal.SIGKILL)
+        await until(lambda: processes.working and killed not in processes.pids.values())
+        assert failures == ["processes"]
+        assert len(buried) == 1
+    finally:
+        await processes.stopService()
+    assert not gave_up
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_process_that_hangs(settings: Config) -> None:
+    """A process that says that a loop of it hangs is ended, in order if it can be, for another to take its place.
+
+    A word that its hearer does not bear is logged, and the next one heard.
+    """
+    heard: list[Word] = []
+
+    def hear(word: Word) -> None:
+        heard.append(word)
+        if len(heard) == 1:
+            raise RuntimeError("nobody foresaw this")
+
+    with capturedLogs() as told:
+        child = Child(reactor, Brief(NODE, ALONE, settings), hear=hear, logged=lambda *_: None)
+        await until(lambda: child.working)
+        assert not child.troubles
+        child.outReceived(Word(True, troubles=("claims hang",), stuck=True).line().encode())
+        assert child.troubles == ("claims hang",)
+        await child.ended()
+    assert child.clean
+    lines = [formatEvent(event) for event in told]
+    assert f"engine process {child.pid} hangs: claims hang" in lines
+    assert f"a word of engine process {child.pid} is not understood" in lines
