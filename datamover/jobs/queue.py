@@ -144,8 +144,6 @@ class Queue:
             expired = await cursor.fetch(self._queries["read_expired"])
             if not expired:
                 return 0
-            jobs = sorted({row["job"] for row in expired})
-            await cursor.post(self._queries["lock_jobs"], {"jobs": jobs})
             released = await cursor.fetch(
                 self._queries["release_expired"], {"transfers": [row["id"] for row in expired]}
             )
