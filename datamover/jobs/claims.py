@@ -5,7 +5,7 @@ be read of it, is that group's matter: the others are taken. Every method raises
 """
 
 import time
-from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,7 +170,7 @@ class Claims:
         passed_over = set(self._aside.ids)
         found = await self._database.read(self._queries["read_expired"])
         released, refused = await apart(
-            lambda ids: self._release("release_expired", {"transfers": ids}, found, ids),
+            lambda ids: self._release("release_expired", found, ids, lock="lock_free_jobs"),
             [row for row in found if row["id"] not in passed_over],
         )
         for row, failure in refused:
@@ -198,31 +198,29 @@ class Claims:
 
     async def _park(self, held: Sequence[Row]) -> None:
         """Hand back groups; those of which that is refused go to others when their leases run out."""
-        leases = {row["id"]: row["lease"] for row in held}
-
-        def park(ids: Sequence[int]) -> Awaitable[dict[int, Row]]:
-            fence = {"node": self._node, "transfers": ids, "leases": [leases[id] for id in ids]}
-            return self._release("park", fence, held, ids)
-
-        _, refused = await apart(park, held)
+        _, refused = await apart(lambda ids: self._release("park", held, ids, lock="lock_jobs"), held)
         for row, failure in refused:
             self._refused("leases", f"the handing back of transfer {row['id']}", failure)
 
-    async def _release(
-        self, query: str, parameters: Mapping[str, Any], found: Sequence[Row], ids: Sequence[int]
-    ) -> dict[int, Row]:
-        """Have groups wait again, by a statement that returns those that do; of ``found`` those with these ids."""
+    async def _release(self, query: str, held: Sequence[Row], ids: Sequence[int], *, lock: str) -> dict[int, Row]:
+        """Have groups wait again, by a statement that returns those that do; of ``held`` those with these ids.
+
+        ``lock`` returns the jobs that it has locked; the groups of others stay as they are.
+        """
+        wanted = [row for row in held if row["id"] in set(ids)]
 
         async def do(cursor: Cursor) -> dict[int, Row]:
-            jobs = sorted({row["job"] for row in found if row["id"] in set(ids)})
-            await cursor.post(self._queries["lock_jobs"], {"jobs": jobs})
-            released = await cursor.fetch(self._queries[query], parameters)
+            jobs = sorted({row["job"] for row in wanted})
+            locked = {row["id"] for row in await cursor.fetch(self._queries[lock], {"jobs": jobs})}
+            free = [row for row in wanted if row["job"] in locked]
+            fence = {"transfers": [row["id"] for row in free], "leases": [row["lease"] for row in free]}
+            released = await cursor.fetch(self._queries[query], {**fence, "node": self._node})
             keys = {"jobs": [row["job"] for row in released], "leaders": [row["index"] for row in released]}
             await cursor.post(self._queries["release_members"], keys)
             await notify(cursor, news.WORK)
             return {row["id"]: row for row in released}
 
-        return await self._database.transaction(do) if ids else {}
+        return await self._database.transaction(do) if wanted else {}
 
 
 async def members(cursor: Cursor, leader: Row) -> list[Row]:

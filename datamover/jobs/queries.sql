@@ -181,6 +181,10 @@ SELECT id, state, owner, cancelled, files_total, files_failed FROM jobs WHERE id
 -- prepared: jobs integer[]
 SELECT id FROM jobs WHERE id = ANY (%(jobs)s) ORDER BY id FOR UPDATE;
 
+-- name: lock_free_jobs
+-- But for those that somebody is changing.
+SELECT id FROM jobs WHERE id = ANY (%(jobs)s) ORDER BY id FOR UPDATE SKIP LOCKED;
+
 -- name: mark_cancelled
 UPDATE jobs SET cancelled = true, paused = false WHERE id = %(job)s;
 
@@ -213,13 +217,14 @@ ON CONFLICT (job) DO UPDATE SET follow = coalesce(excluded.follow, changes.follo
     retry = coalesce(excluded.retry, changes.retry), overdue = false;
 
 -- name: begin_overdue
--- Jobs whose deadline has passed. Their rows stay until they have ended, so that each is begun once.
+-- Jobs whose deadline has passed. Their rows stay until they have ended, so that each is begun once. What somebody is
+-- changing is left for the next time.
 WITH chosen AS MATERIALIZED (
     SELECT id FROM jobs j
     WHERE finished_at IS NULL AND deadline < now()
       AND (SELECT true FROM changes begun WHERE begun.job = j.id AND begun.overdue) IS NULL
       AND (%(only)s::integer[] IS NULL OR id = ANY (%(only)s::integer[])) AND id <> ALL (%(passed_over)s::integer[])
-    ORDER BY deadline LIMIT 1000
+    ORDER BY deadline LIMIT 1000 FOR UPDATE SKIP LOCKED
 )
 -- until here, as begin_overdue.chosen: SELECT id FROM chosen
 INSERT INTO changes AS c (job, follow, overdue) SELECT id, 0, true FROM chosen
@@ -228,14 +233,22 @@ RETURNING job;
 
 -- name: begin_overdue_again
 -- What was running when it was looked at, and came back to be tried again.
-UPDATE changes c SET follow = 0
-WHERE overdue AND follow IS NULL AND EXISTS (
-    SELECT FROM transfers t WHERE t.job = c.job AND t.state = 'PENDING' AND t.attempt > 0
-    AND (t.paused OR t.next_attempt_at > now()
-         OR (SELECT l.traces FROM transfers l WHERE l.job = t.job AND l.index = t.leader) IS NOT TRUE));
+WITH found AS (
+    SELECT job FROM changes c
+    WHERE overdue AND follow IS NULL AND EXISTS (
+        SELECT FROM transfers t WHERE t.job = c.job AND t.state = 'PENDING' AND t.attempt > 0
+        AND (t.paused OR t.next_attempt_at > now()
+             OR (SELECT l.traces FROM transfers l WHERE l.job = t.job AND l.index = t.leader) IS NOT TRUE))
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE changes c SET follow = 0 FROM found WHERE c.job = found.job;
 
 -- name: forget_changes
-DELETE FROM changes c USING jobs j WHERE j.id = c.job AND j.finished_at IS NOT NULL;
+WITH found AS (
+    SELECT c.job FROM changes c JOIN jobs j ON j.id = c.job WHERE j.finished_at IS NOT NULL
+    FOR UPDATE OF c SKIP LOCKED
+)
+DELETE FROM changes c USING found WHERE c.job = found.job;
 
 -- name: lock_changing
 SELECT c.job AS id FROM changes c JOIN jobs j ON j.id = c.job
@@ -670,8 +683,9 @@ UPDATE sides SET failures = 0, closed_until = NULL, error = NULL
 WHERE name = ANY (%(names)s) AND (failures > 0 OR closed_until IS NOT NULL);
 
 -- name: read_expired
--- What a node that is gone held. Its jobs are locked first, by lock_jobs.
-SELECT id, job, lease FROM transfers WHERE node IS NOT NULL AND lease_until < now();
+-- What a node that is gone held. What somebody is changing is left for the next time.
+SELECT t.id, t.job, t.lease FROM transfers t JOIN jobs j ON j.id = t.job WHERE t.node IS NOT NULL AND t.lease_until < now()
+FOR UPDATE OF j SKIP LOCKED;
 
 -- name: release_expired
 UPDATE transfers t

@@ -125,9 +125,10 @@ class ServerRig:
         return self
 
     async def close(self) -> None:
-        await self.rig.close()
+        # Connections that are broken need not be taken leave of, one by one.
         for wayward in self._waywards.values():
             wayward.stop()
+        await self.rig.close()
 
     async def run(self, moves: Sequence[Move]) -> Moves:
         """Move all at once: all to the same server to the same place, but for those that are to be alone."""

@@ -259,6 +259,24 @@ async def test_claims_beside_a_job_that_is_locked(rig: Rig) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_takeovers_and_deadlines_beside_a_job_that_is_locked(rig: Rig, queue: Queue) -> None:
+    """What a dead node held, and what is overdue, is seen to while somebody holds another job of each kind."""
+    held, free = await asked(rig, files=2), await asked(rig, files=2)
+    assert len(await claimed(queue, 3)) == 3
+    late = "UPDATE transfers SET lease_until = now() - interval '1 second' WHERE node IS NOT NULL"
+    await rig.database.execute(late)
+    await rig.database.execute("UPDATE jobs SET deadline = now() - interval '1 second'")
+    upkeep = Upkeep(rig.database)
+    with transaction(rig.url, f"SELECT FROM jobs WHERE id = {held} FOR UPDATE"):
+        assert await queue.take_over() == 1
+        assert await upkeep.carry_out() == 1
+        assert await states(rig, free) == {State.PENDING: 1, State.FAILED: 1}
+        assert await states(rig, held) == {State.IN_PROGRESS: 2}
+    assert await queue.take_over() == 2
+    assert await upkeep.carry_out() > 0
+
+
+@pytest_twisted.ensureDeferred
 async def test_claims_beside_one_whose_process_stands_still(rig: Rig) -> None:
     """A process that sends a claim, and then hears and says nothing more, keeps nobody from claiming."""
     await asked(rig)

@@ -132,6 +132,7 @@ async def test_replacing_without_attributes(tmp_path: Path, wayward: Wayward) ->
         tuple(Misbehaviour(look, Does.NO_TIMES) for look in (STAT, LSTAT, FSTAT)),
         tuple(Misbehaviour(look, Does.NO_MODE) for look in (STAT, LSTAT, FSTAT)),
         tuple(Misbehaviour(look, Does.TELLS) for look in (STAT, LSTAT, FSTAT)),
+        tuple(Misbehaviour(look, code=OP_UNSUPPORTED) for look in (STAT, LSTAT, FSTAT)),
         (Misbehaviour(CLOSE, code=PERMISSION_DENIED),),
     ],
     ids=lambda wrong: "+".join(map(str, wrong)),
@@ -155,7 +156,6 @@ async def test_reading(tmp_path: Path, wayward: Wayward, wrong: tuple[Misbehavio
     [
         ((Misbehaviour(OPEN, code=PERMISSION_DENIED, words="no reading"),), {"SOURCE_FORBIDDEN"}),
         ((Misbehaviour(READ, words="no reading"),), {"SERVER_ERROR"}),
-        (tuple(Misbehaviour(look, words="no reading") for look in (STAT, LSTAT, FSTAT)), {"SERVER_ERROR"}),
     ],
 )
 @pytest_twisted.ensureDeferred

@@ -204,7 +204,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     return result
 
 
-@pytest.mark.parametrize(("rows", "examples"), [(slices.FIRST, 20), (1, 10)])
+@pytest.mark.parametrize(("rows", "examples"), [(slices.FIRST, 20), (1, 6)])
 @pytest_twisted.ensureDeferred
 async def test_states(rows: int, examples: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """No order of submissions, claims, outcomes, deaths, cancellations, pauses and retries confuses the store.

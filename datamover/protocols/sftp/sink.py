@@ -139,6 +139,11 @@ class SftpSink:
             self.without += metadata.without
             return self._offset if not found.size else found.size
 
+    @property
+    def doubtful(self) -> bool:
+        """Whether it was written on at a server that is not OpenSSH's: rclone 1.60 with a cache zeroes such files."""
+        return bool(self._start) and not self._session.openssh
+
     async def close(self) -> None:
         """Let go of the part file; drop what was only gathered. Completes when the server has answered, or is gone."""
         try:
