@@ -14,7 +14,7 @@ from twisted.logger import capturedLogs, formatEvent
 from datamover.engine import maintenance, recorder
 from datamover.jobs import database, refusals
 from datamover.jobs.database import Database
-from datamover.jobs.upkeep import Upkeep
+from datamover.jobs.upkeep import DAY, Upkeep
 from datamover.jobs.values import JobRecord, NewJob, State
 from tests.engine.rig import Rig, file, place
 from tests.engine.test_breaking import until
@@ -338,8 +338,9 @@ async def test_a_retirement_that_cannot_be_told(rig: Rig) -> None:
     await rig.engine(max_active=FILES)
     await ends(rig, jobs)
     await refuse(rig, "events", "INSERT", f"NEW.job = {jobs[POISON]} AND NEW.kind = 'expired'", "22P05")
+    await rig.database.execute("UPDATE jobs SET finished_at = now() - interval '2 days'")
     now = [0.0]
-    upkeep = Upkeep(rig.database, lambda: 0.0, refused=rig.loops.refused, monotonic=lambda: now[0])
+    upkeep = Upkeep(rig.database, lambda: DAY, refused=rig.loops.refused, monotonic=lambda: now[0])
     assert await upkeep.retire() == FILES - 1
     now[0] += refusals.LONGEST
     assert await upkeep.retire() == 1
