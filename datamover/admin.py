@@ -23,7 +23,7 @@ from datamover import __version__, config
 from datamover.config import Config
 from datamover.errors import ConfigError, DataMoverError, StartError
 from datamover.jobs.address import given
-from datamover.jobs.backup import Tools, adopt, is_empty, opened, renumber
+from datamover.jobs.backup import Tools, is_empty, opened, renumber
 from datamover.jobs.cluster import Cluster, user_name
 from datamover.jobs.connection import CONNECT_TIMEOUT, one_line
 from datamover.jobs.database import Database
@@ -137,7 +137,6 @@ def restore(options: argparse.Namespace) -> None:
         tools.load(file)
         await renumber(database)
         await migrate(database)
-        await adopt(database)
         await identify(database, cipher)
         print(f"restored {options.file}: the service may be started")
 

@@ -303,7 +303,10 @@ class Unavailable(RequestError):
 
 
 class NotNow(Unavailable):
-    """The database answers, but does not do this now; others of a batch it may do. Nothing was stored."""
+    """The database answers, but does not do this now: it took too long, or others hold what it needs, or it only reads.
+
+    Others of a batch it may do, and a smaller one. Nothing was stored.
+    """
 
 
 class RequestTooLarge(RequestError):

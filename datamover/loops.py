@@ -27,10 +27,10 @@ PAUSES = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 LOOPS = MappingProxyType(
     {
         "audit": "writing the audit trail",
+        "changes": "bringing changes to the files of jobs, and ending what is overdue",
         "claims": "taking work from the queue",
         "clock": "looking whether the database's clock was set back",
         "database": "opening the database",
-        "deadlines": "ending what is overdue",
         "engine": "starting to work",
         "figures": "reading the figures that are watched",
         "heartbeat": "telling that this process lives",

@@ -15,7 +15,6 @@ from datamover.house import House, Houses
 from datamover.jobs import news
 from datamover.jobs.address import given
 from datamover.jobs.audit import Audit, AuditStore
-from datamover.jobs.backup import adopt
 from datamover.jobs.database import Database
 from datamover.jobs.embedded import EmbeddedPostgres
 from datamover.jobs.installation import identify
@@ -90,7 +89,6 @@ class Wiring:
     async def prepare(self, database: Database) -> None:
         """Bring the tables up to date, and make sure of the key; raises StartError and Unavailable."""
         await migrate(database)
-        await adopt(database)
         await identify(database, self.key)
 
     def give_up(self, sentence: str) -> None:

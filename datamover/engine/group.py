@@ -244,7 +244,7 @@ class GroupAttempt:
     async def _note(self) -> None:
         """Have the figures of every file on disk: whoever rolls forward does not stage it to know them."""
         for meter in self.meters:
-            meter.forget_told()
+            meter.repeat()
         await self.rooms.queue.progress([news for meter in self.meters if (news := meter.news()) is not None])
 
     async def _archive(self, staged: Sequence[Staged]) -> None:

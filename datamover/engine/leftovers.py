@@ -25,7 +25,7 @@ async def clear(order: Order, lease: Lease, meter: Meter, tools: Tools) -> bool:
     meter.checkpoint = None
     known = {meter.part, order.checkpoint.part if order.checkpoint else None} - {None}
     cleared = [await _remove_both(order.place, lease, part) for part in known if part]
-    if lease.leader.attempt > 1 and not known:
+    if lease.leader.lease > 1 and not known:
         # A node that died may have left one that it told nobody of.
         into = set() if order.naming is Naming.EXACT else {order.path}
         for directory in {posixpath.dirname(order.path), *into}:

@@ -1,7 +1,7 @@
 """What any engine does for all jobs, now and then, each thing whatever becomes of the others.
 
-Sharing bandwidth, counting the bytes of the day, taking over from the dead, ending what is overdue, forgetting what is
-old, removing what ended transfers left. What these mean is written in the job room.
+Sharing bandwidth, counting the bytes of the day, taking over from the dead, bringing changes to jobs' files, ending
+what is overdue, forgetting what is old, removing what ended transfers left. What these mean is written in the job room.
 """
 
 from collections.abc import Callable, Coroutine, Sequence
@@ -22,7 +22,7 @@ from datamover.jobs.queue import Queue
 from datamover.jobs.upkeep import Upkeep
 from datamover.jobs.waiting import Bounds
 from datamover.jobs.work import Group
-from datamover.loops import Loops
+from datamover.loops import BOUND, Loops
 
 log = Logger()
 
@@ -81,10 +81,9 @@ class Maintenance:
         """The owners who have had their bytes of the day."""
         self._upkeeping, self._sweeping = loops.loop("upkeep"), loops.loop("sweeping")
         self._shares, self._quotas, self._mending = loops.loop("shares"), loops.loop("quotas"), loops.loop("clock")
-        self._takeovers, self._deadlines = loops.loop("takeovers"), loops.loop("deadlines")
-        self._retirement = loops.loop("retirement")
+        self._takeovers, self._changes = loops.loop("takeovers"), loops.loop("changes")
+        self._retirement = loops.loop("retirement", bound=RETIRING + BOUND)
         self._refused = loops.refused
-        self._retired_at = -RETIRING
         self._swept = Pulse(clock)
         self._sweeps: set[Deferred[None]] = set()
 
@@ -92,11 +91,12 @@ class Maintenance:
         """Begin."""
         self._upkeeping.start(self._keep_up)
         self._sweeping.start(self._sweep)
+        self._retirement.start(self._retire)
 
     def stop(self) -> Sequence[Deferred[None]]:
         """End it; what is returned fires when it has ended."""
-        steps = (self._shares, self._quotas, self._mending, self._takeovers, self._deadlines, self._retirement)
-        ended = [loop.stop() for loop in (self._upkeeping, self._sweeping, *steps)]
+        steps = (self._shares, self._quotas, self._mending, self._takeovers, self._changes)
+        ended = [loop.stop() for loop in (self._upkeeping, self._sweeping, self._retirement, *steps)]
         sweeps = list(self._sweeps)
         for sweep in sweeps:
             sweep.cancel()
@@ -111,8 +111,7 @@ class Maintenance:
             (self._quotas, self._count),
             (self._mending, self._mend_clock),
             (self._takeovers, self._take_over),
-            (self._deadlines, self._end_overdue),
-            (self._retirement, self._retire),
+            (self._changes, self._carry_out),
         )
         while True:
             for loop, step in steps:
@@ -136,14 +135,18 @@ class Maintenance:
         if taken_over:
             self._wake()
 
-    async def _end_overdue(self) -> None:
-        if await self._upkeep.end_overdue():
+    async def _carry_out(self) -> None:
+        if await self._upkeep.carry_out():
             self._wake()
 
     async def _retire(self) -> None:
-        if self._monotonic() - self._retired_at >= RETIRING:
-            await self._upkeep.retire()
-            self._retired_at = self._monotonic()
+        """Forget what is old enough, in a loop of its own, so that nothing else waits for it."""
+        pause = Pulse(self._clock)
+        while True:
+            began = self._monotonic()
+            more = await self._upkeep.retire_some()
+            self._retirement.turned()
+            await pause.wait(self._monotonic() - began if more else RETIRING)
 
     # What is left ---------------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """How far one file is: set by the transfer, read by whoever writes or shows it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from datamover.jobs.values import Checkpoint, Progress
 
@@ -26,8 +27,10 @@ class Meter:
         self.part: str | None = None
         """The path of the part file that was begun."""
         self.checkpoint: Checkpoint | None = None
-        self.resumed: tuple[int, int] | None = None
-        """Where this attempt began, and how many bytes of those that had arrived it moves once more."""
+        self.resumed: dict[str, int] | None = None
+        """Where this attempt goes on from, and how many bytes that had arrived it moves once more; None once told."""
+        self.went_on = False
+        """Whether there ever was that to tell."""
         self.rate = 0.0
         """Bytes a second, smoothed."""
         self.urge: Callable[[], None] = lambda: None
@@ -36,6 +39,8 @@ class Meter:
         """Called when what this tells is what the database refuses: the transfer cannot go on."""
         self._sampled: tuple[float, int] | None = None
         self._told: Progress | None = None
+        self._telling: dict[str, int] | None = None
+        """What the last news told of that."""
 
     def sample(self, now: float) -> None:
         """Take the rate's next sample; ``now`` in seconds."""
@@ -49,6 +54,12 @@ class Meter:
         self.checkpoint = checkpoint
         if not self._staging:
             self.urge()
+
+    def resume(self, offset: int, *, resent: int) -> None:
+        """Have it told at once that this attempt goes on from ``offset``."""
+        self.resumed = {"from": offset, "resent": resent}
+        self.went_on = True
+        self.urge()
 
     def begin(self, bytes_done: int) -> None:
         """Count from ``bytes_done``, which did not move just now."""
@@ -67,11 +78,17 @@ class Meter:
             self.digest,
             None if self._staging else self.checkpoint,
         )
-        if current == self._told:
+        self._telling, self.resumed = self.resumed, None
+        if current == self._told and self._telling is None:
             return None
         self._told = current
-        return current
+        return replace(current, resumed=self._telling)
 
     def forget_told(self) -> None:
         """Tell everything again: the last news did not arrive."""
+        self._told = None
+        self.resumed = self.resumed or self._telling
+
+    def repeat(self) -> None:
+        """Tell the figures again, which did arrive."""
         self._told = None

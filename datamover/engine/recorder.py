@@ -6,6 +6,7 @@ is found out and is that one transfer's end; the others are written.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -165,8 +166,8 @@ class Recorder:
                     self._resting.pop(meter, None)
                 elif away(answer):
                     left.append(answer)
-                else:
-                    await self._doubt(meter, progress, answer)
+                elif await self._doubt(meter, progress, answer):
+                    arrived.add(meter)
         finally:
             for meter, _ in told:
                 if meter not in arrived:
@@ -180,18 +181,25 @@ class Recorder:
         await self._queue.progress([progress for _, progress in told])
         return [None] * len(told)
 
-    async def _doubt(self, meter: Meter, progress: Progress, failure: Failure) -> None:
-        """Write it later; end the transfer where what it tells is refused once more, and nothing but that is."""
+    async def _doubt(self, meter: Meter, progress: Progress, failure: Failure) -> bool:
+        """Write it later; end the transfer where what it tells is refused once more, and nothing but that is.
+
+        Returns whether it is written after all; where only what the history is told of it is refused, without that.
+        """
         again = meter in self._resting
         self._resting[meter] = self._clock.seconds() + DOUBT
         if isinstance(failure.value, Unavailable):
-            return
+            return False
         if not again:
             self._refused("progress", f"the progress of transfer {meter.transfer} ({progress})", failure)
-            return
+            return False
         bare = Progress(progress.transfer, progress.lease, 0, None, 0.0, progress.stage, None, None)
-        if await self._takes(bare) and not await self._takes(progress):
-            meter.refuse()
+        if not await self._takes(bare):
+            return False
+        if await self._takes(progress) or (progress.resumed and await self._takes(replace(progress, resumed=None))):
+            return True
+        meter.refuse()
+        return False
 
     async def _takes(self, progress: Progress) -> bool:
         try:

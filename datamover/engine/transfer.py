@@ -109,7 +109,8 @@ class _Story:
             source = await self._open(kept)
         if not source.offset:
             kept = None
-        self._meter.resumed = (source.offset, max(0, self._order.sent - source.offset)) if self._order.sent else None
+        if self._order.sent:
+            self._meter.resume(source.offset, resent=max(0, self._order.sent - source.offset))
         part = self._part(target, source.inspection, kept)
         await self._sweep(target, keep=part)
         await self._check_room(source)
@@ -207,7 +208,7 @@ class _Story:
 
     async def _sweep(self, target: str, keep: str | None = None) -> None:
         """Remove the part files of earlier attempts that this one does not go on from."""
-        if self._lease.leader.attempt > 1:
+        if self._lease.leader.lease > 1:
             await sweep(self._order, self._lease, self._tools, posixpath.dirname(target), keep=keep)
 
     async def _check_room(self, source: Source) -> None:

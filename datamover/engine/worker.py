@@ -83,10 +83,19 @@ class Worker:
                 self._observer.attempt_ended("lost" if lease.ending is Ending.LOST else "parked", None)
                 await self._recorder.caught_up()
             else:
-                await self._settle(lease, outcome)
+                await self._settle(lease, await self._resumed(attempt, outcome))
         finally:
             for end in forget:
                 end()
+
+    async def _resumed(self, attempt: Attempt, outcome: Outcome) -> Outcome:
+        """Have an attempt that went on from somewhere say so before its end, or with it."""
+        meter = attempt.meters[0]
+        if meter.went_on:
+            await self._recorder.caught_up()
+        if meter.resumed is None:
+            return outcome
+        return replace(outcome, remarks=(Remark("resumed", meter.resumed), *outcome.remarks))
 
     async def _settle(self, lease: Lease, outcome: Outcome) -> None:
         lease.settling = True
@@ -116,8 +125,7 @@ class Worker:
             if lease.ending is Ending.REFUSED:  # It would tell the same the next time.
                 failed = self._failed(lease, InternalError(), attempt, settings)
                 return replace(failed, state=State.FAILED, cleared=cleared)
-            remarks = _remarks(attempt)
-            return Outcome(lease.leader, State.CANCELLED, lease.leader.failures, remarks=remarks, cleared=cleared)
+            return Outcome(lease.leader, State.CANCELLED, lease.leader.failures, cleared=cleared)
         except Parked:
             return None
         except DataMoverError as error:
@@ -125,7 +133,7 @@ class Worker:
         except Exception:  # A bug of ours must not take the queue with it: told, logged, tried again.
             outcome = self._failed(lease, _bug(lease), attempt, settings)
         else:
-            return self._completed(lease, attempt, done)
+            return self._completed(lease, done)
         if outcome.state is State.FAILED or not (outcome.checkpoint or outcome.placing):
             outcome = replace(outcome, cleared=await attempt.clear())
         if outcome.state is State.FAILED:
@@ -145,7 +153,7 @@ class Worker:
             finally:
                 await attempt.close()
 
-    def _completed(self, lease: Lease, attempt: Attempt, done: Done) -> Outcome:
+    def _completed(self, lease: Lease, done: Done) -> Outcome:
         leader = lease.leader
         log.info("job {job}: moved {source}", job=leader.job, transfer=leader.id, source=leader.source.shown)
         return Outcome(
@@ -154,7 +162,7 @@ class Worker:
             leader.failures,
             size=done.size,
             digest=done.digest,
-            remarks=(*_remarks(attempt), *done.remarks),
+            remarks=done.remarks,
         )
 
     def _failed(self, lease: Lease, error: DataMoverError, attempt: Attempt | None, settings: Transfers) -> Outcome:
@@ -188,7 +196,6 @@ class Worker:
             checkpoint=keep,
             placing=attempt is not None and attempt.placing and verdict.state is State.PENDING and not error.bounded,
             bytes_done=attempt.meters[0].bytes_done if attempt and keep else 0,
-            remarks=_remarks(attempt) if attempt else (),
         )
 
 
@@ -206,10 +213,3 @@ async def _closed(attempt: Attempt, lease: Lease) -> None:
         raise
     except Exception:
         _bug(lease)
-
-
-def _remarks(attempt: Attempt) -> tuple[Remark, ...]:
-    resumed = attempt.meters[0].resumed
-    if resumed is None:
-        return ()
-    return (Remark("resumed", {"from": resumed[0], "resent": resumed[1]}),)

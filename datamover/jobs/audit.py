@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from datamover.batch import Batch, piecemeal
 from datamover.errors import DataMoverError, NotPermitted, Unavailable
 from datamover.jobs.database import Database, Json
+from datamover.jobs.feed import Feed
 from datamover.jobs.sql import Queries
 from datamover.loops import Refused, tell_refused
 
@@ -102,6 +103,7 @@ class AuditStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._queries = Queries.load()
+        self._feed = Feed(database, "read_audit_horizon", "read_audit")
 
     async def write(self, entries: Sequence[tuple[datetime, Deed]]) -> None:
         rows = [
@@ -119,8 +121,7 @@ class AuditStore:
 
     async def read(self, *, after: int = 0, limit: int = 100) -> list[Entry]:
         """Return what comes after a cursor, in order."""
-        found = await self._database.read(self._queries["read_audit"], {"after": after, "limit": limit})
-        return [_entry(row) for row in found]
+        return [_entry(row) for row in await self._feed.read({"after": after, "limit": limit})]
 
     async def newest(self, limit: int) -> list[Entry]:
         """Return the newest, the last of them last."""

@@ -116,20 +116,3 @@ async def renumber(database: Database) -> None:
     """
     queries = Queries.load()
     await database.transaction(lambda cursor: cursor.execute(queries["skip_numbers"]))
-
-
-async def adopt(database: Database) -> None:
-    """Make the history readable that another server wrote, if this database is a copy of that one's.
-
-    Readers wait for transactions that this server has yet to begin (see read_events); those of another mean nothing
-    here. Raises Unavailable.
-    """
-    queries = Queries.load()
-
-    async def look(cursor: Cursor) -> None:
-        newest = await cursor.fetch_one(queries["newest_transaction"])
-        if newest is not None and newest["elsewhere"]:
-            await cursor.lift_limit()
-            await cursor.execute(queries["adopt_history"])
-
-    await database.transaction(look)

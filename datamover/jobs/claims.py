@@ -13,16 +13,18 @@ from typing import Any
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from datamover.batch import away, piecemeal
 from datamover.errors import InternalError, Unavailable
 from datamover.jobs import news, rows
 from datamover.jobs.breaker import Breaker
 from datamover.jobs.database import Cursor, Database, Row
-from datamover.jobs.endings import Endings, Telling, finish, tell
+from datamover.jobs.endings import Endings
+from datamover.jobs.history import notify
 from datamover.jobs.refusals import Aside, apart, take
 from datamover.jobs.sql import Queries
 from datamover.jobs.values import Transfer
 from datamover.jobs.waiting import Bounds
-from datamover.jobs.work import Group, Remark, started
+from datamover.jobs.work import Group
 from datamover.loops import Refused
 
 log = Logger()
@@ -66,7 +68,8 @@ class Claims:
     async def claim(self, bounds: Bounds, room: int, spent: Sequence[str] = ()) -> list[Group]:
         """Take at most ``room`` groups, as ``bounds`` allows: by priority, owners taking turns, oldest first.
 
-        Nothing of the owners who have ``spent`` their bytes of the day, but what is cancelled.
+        Nothing of the owners who have ``spent`` their bytes of the day, but what is cancelled. Claims take turns. What
+        one does under that lock is on one way to the server, so that no process can stand still with it.
         """
         parameters = {
             "destinations": list(bounds.destinations),
@@ -82,6 +85,7 @@ class Claims:
             "lease": self._lease,
             "only": None,
             "passed_over": self._aside.ids,
+            "told": True,
         }
         taken, refused = await take(
             lambda only: self._claim({**parameters, "only": only}),
@@ -90,47 +94,73 @@ class Claims:
         for row, failure in refused:
             if self._pass_over("claims", row, failure):
                 taken |= await self._claim_alone(row, parameters)
-        groups = []
-        for id, group in taken.items():
-            self._aside.take_back(id)
+        groups: list[Group] = []
+        for group in await self._start(list(taken.values())):
             if isinstance(group, Group):
                 groups.append(group)
             else:
                 await self._end_unreadable(group)
         return sorted(groups, key=lambda group: (group.leader.job, group.leader.index))
 
-    async def _claim_alone(self, row: Row, parameters: Mapping[str, Any]) -> dict[int, Group | _Unreadable]:
+    async def _claim_alone(self, row: Row, parameters: Mapping[str, Any]) -> dict[int, Row]:
         """Take one group without telling of it; where the database refuses that too, end it."""
-        taken: dict[int, Group | _Unreadable] = {}
+        taken: dict[int, Row] = {}
 
         async def claim() -> None:
-            taken.update(await self._claim({**parameters, "only": [row["id"]]}, Telling.NOTHING))
+            taken.update(await self._claim({**parameters, "only": [row["id"]], "told": False}))
 
         await self._refuse(row, InternalError(), claim)
         return taken
 
-    async def _claim(
-        self, parameters: Mapping[str, Any], telling: Telling = Telling.ALL
-    ) -> dict[int, Group | _Unreadable]:
-        async def take(cursor: Cursor) -> dict[int, Group | _Unreadable]:
-            await cursor.post(self._queries["serialise_claims"])
-            found = await cursor.fetch(self._queries["claim"], parameters)
-            if not found:
-                return {}
-            taken: dict[int, Group | _Unreadable] = {row["id"]: self._group(row, [row]) for row in found}
-            staged = [group.leader for group in _groups(taken) if group.leader.staged]
-            keys = {"jobs": [one.job for one in staged], "leaders": [one.index for one in staged]}
-            if staged:
-                await cursor.post(self._queries["start_members"], keys)
-            await cursor.post(self._queries["start_jobs"], {"jobs": sorted({row["job"] for row in found})})
-            for row in found:
-                if row["id"] in {leader.id for leader in staged}:
-                    taken[row["id"]] = self._group(row, [row, *await members(cursor, row)])
-            begun = [(one.leader.job, one.leader.index, started(one.leader)) for one in _groups(taken)]
-            await tell(cursor, begun, telling)
-            return taken
+    async def _claim(self, parameters: Mapping[str, Any]) -> dict[int, Row]:
+        found = await self._database.fetch(self._queries["claim"], parameters, behind=self._queries["serialise_claims"])
+        return {row["id"]: row for row in found}
 
-        return await self._database.transaction(take)
+    async def _start(self, claimed: Sequence[Row]) -> list[Group | _Unreadable]:
+        """Start the members of groups that have been claimed, which may be many, and return all groups whole.
+
+        A group of which the database refuses that is handed back; refused again, ended.
+        """
+        groups: list[Group | _Unreadable] = []
+        staged: list[Row] = []
+        for row in claimed:
+            group = self._group(row, [row])
+            if isinstance(group, Group) and group.leader.staged:
+                staged.append(row)
+            else:
+                self._aside.take_back(row["id"])
+                groups.append(group)
+        answers: list[Any] = await piecemeal(self._start_members, staged)
+        for row, answer in zip(staged, answers, strict=True):
+            if not isinstance(answer, Failure):
+                self._aside.take_back(row["id"])
+                groups.append(answer)
+            elif away(answer):
+                answer.raiseException()
+            elif self._pass_over("claims", row, answer):
+                groups += await self._start_alone(row)
+            else:
+                await self._park([row])
+        return groups
+
+    async def _start_alone(self, row: Row) -> list[Group | _Unreadable]:
+        """Start the members of one group; where the database refuses that, end it, or hand it back."""
+        started: list[Any] = []
+
+        async def start() -> None:
+            started.extend(await self._start_members([row]))
+
+        if not await self._refuse(row, InternalError(), start):
+            await self._park([row])
+        return started
+
+    async def _start_members(self, leaders: Sequence[Row]) -> Sequence[Group | _Unreadable | Failure]:
+        async def do(cursor: Cursor) -> Sequence[Group | _Unreadable]:
+            fence = {"node": self._node, "transfers": [row["id"] for row in leaders]}
+            await cursor.post(self._queries["start_members"], {**fence, "leases": [row["lease"] for row in leaders]})
+            return [self._group(row, [row, *await members(cursor, row)]) for row in leaders]
+
+        return await self._database.transaction(do)
 
     def _group(self, leader: Row, found: Sequence[Row]) -> Group | _Unreadable:
         try:
@@ -154,22 +184,21 @@ class Claims:
 
     async def _refuse(
         self, row: Row, error: InternalError, again: Callable[[], Awaitable[object]] | None = None
-    ) -> None:
-        """End a group, unless the database takes ``again``."""
+    ) -> bool:
+        """End a group, unless the database takes ``again``; False: neither is taken."""
         try:
             if await self._endings.refuse(row["id"], row["lease"], error, again):
                 self._aside.take_back(row["id"])
-        except Unavailable as away:
-            log.warn("transfer {transfer} is not ended yet: {error}", transfer=row["id"], error=away.message)
+                return True
+        except Unavailable as unavailable:
+            log.warn("transfer {transfer} is not ended yet: {error}", transfer=row["id"], error=unavailable.message)
+        return False
 
     async def take_over(self) -> int:
         """Put back in the queue what nodes that are gone held; return how many groups."""
         passed_over = set(self._aside.ids)
         found = await self._database.read(self._queries["read_expired"])
-
-        def release(ids: Sequence[int]) -> Awaitable[dict[int, Row]]:
-            return self._release("release_expired", {"transfers": ids}, found, ids)
-
+        release = partial(self._release, "release_expired", found, lock="lock_free_jobs")
         released, refused = await apart(release, [row for row in found if row["id"] not in passed_over])
         for row, failure in refused:
             if self._pass_over("takeovers", row, failure):
@@ -188,57 +217,38 @@ class Claims:
         That is (id, lease) of each; return how many groups. Not while a claim is being made.
         """
 
-        async def do(cursor: Cursor) -> list[Row]:
-            # A claim whose connection was lost may still be about to be committed: until then it has this lock.
-            await cursor.post(self._queries["serialise_claims"])
-            return await cursor.fetch(self._queries["read_own"], {"node": self._node})
-
-        found = await self._database.transaction(do)
+        # A claim whose connection was lost may still be about to be committed: until then it has the lock of claims.
+        await self._database.execute(self._queries["let_claims_end"])
+        found = await self._database.read(self._queries["read_own"], {"node": self._node})
         lost = [row for row in found if (row["id"], row["lease"]) not in running]
         await self._park(lost)
         return len(lost)
 
     async def _park(self, held: Sequence[Row]) -> None:
         """Hand back groups; those of which that is refused go to others when their leases run out."""
-        leases = {row["id"]: row["lease"] for row in held}
-
-        def park(ids: Sequence[int]) -> Awaitable[dict[int, Row]]:
-            fence = {"node": self._node, "transfers": ids, "leases": [leases[id] for id in ids]}
-            return self._release("park", fence, held, ids)
-
-        _, refused = await apart(park, held)
+        _, refused = await apart(lambda ids: self._release("park", held, ids, lock="lock_jobs"), held)
         for row, failure in refused:
             self._refused("leases", f"the handing back of transfer {row['id']}", failure)
 
-    async def _release(
-        self, query: str, parameters: Mapping[str, Any], found: Sequence[Row], ids: Sequence[int]
-    ) -> dict[int, Row]:
-        """Have groups wait again, by a statement that returns those that do; of ``found`` those with these ids."""
-        wanted = set(ids)
+    async def _release(self, query: str, held: Sequence[Row], ids: Sequence[int], *, lock: str) -> dict[int, Row]:
+        """Have groups wait again, by a statement that returns those that do; of ``held`` those with these ids.
+
+        ``lock`` returns the jobs that it has locked; the groups of others stay as they are.
+        """
+        wanted = [row for row in held if row["id"] in set(ids)]
 
         async def do(cursor: Cursor) -> dict[int, Row]:
-            jobs = sorted({row["job"] for row in found if row["id"] in wanted})
-            await cursor.post(self._queries["lock_jobs"], {"jobs": jobs})
-            released = await cursor.fetch(self._queries[query], parameters)
+            jobs = sorted({row["job"] for row in wanted})
+            locked = {row["id"] for row in await cursor.fetch(self._queries[lock], {"jobs": jobs})}
+            free = [row for row in wanted if row["job"] in locked]
+            fence = {"transfers": [row["id"] for row in free], "leases": [row["lease"] for row in free]}
+            released = await cursor.fetch(self._queries[query], {**fence, "node": self._node})
             keys = {"jobs": [row["job"] for row in released], "leaders": [row["index"] for row in released]}
             await cursor.post(self._queries["release_members"], keys)
-            await self._cancel(cursor, sorted({row["job"] for row in released if row["cancelling"]}))
-            await cursor.post(self._queries["notify"], {"news": news.WORK})
+            await notify(cursor, news.WORK)
             return {row["id"]: row for row in released}
 
-        return await self._database.transaction(do) if ids else {}
-
-    async def _cancel(self, cursor: Cursor, jobs: Sequence[int]) -> None:
-        """Cancel what waits in jobs that are being cancelled, whose running transfers were given back."""
-        for job in jobs:
-            cancelled = await cursor.fetch(self._queries["cancel_waiting"], {"job": job})
-            await cursor.post(self._queries["count_cancelled"], {"job": job, "files": len(cancelled)})
-            await tell(cursor, [(job, row["index"], Remark("cancelled")) for row in cancelled])
-        await finish(cursor, jobs)
-
-
-def _groups(taken: Mapping[int, Group | _Unreadable]) -> list[Group]:
-    return [group for group in taken.values() if isinstance(group, Group)]
+        return await self._database.transaction(do) if wanted else {}
 
 
 async def members(cursor: Cursor, leader: Row) -> list[Row]:

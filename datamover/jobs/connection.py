@@ -19,7 +19,7 @@ from typing import Any, cast
 
 import psycopg2
 import psycopg2.extensions
-from psycopg2.errors import DiskFull, InFailedSqlTransaction, ReadOnlySqlTransaction
+from psycopg2.errors import DiskFull, InFailedSqlTransaction, LockNotAvailable, ReadOnlySqlTransaction
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as NoAnswer
 from twisted.internet.error import ConnectionClosed
@@ -36,6 +36,7 @@ Row = dict[str, Any]
 Parameters = Mapping[str, Any] | Sequence[Any] | None
 
 AWAY = "the database is away: try again; nothing was stored"
+LOCKED = "others work on what this would change: try again; nothing was stored"
 FULL = "the disk of the database is full: nothing was stored; try again once its operator has made room"
 UNCERTAIN = (
     "the database went away while storing this, so it may or may not be stored: look, or ask again with the same "
@@ -227,9 +228,15 @@ class Connection:
         text = await self._known(sql)
         self._ahead.append(self._text(text, await self._encode(params)))
 
-    async def fetch(self, sql: str, params: Parameters = None) -> list[Row]:
-        """Run one statement and return its rows; otherwise like ``execute``."""
-        cursor = await self._run(sql, params)
+    async def fetch(self, sql: str, params: Parameters = None, behind: str | None = None) -> list[Row]:
+        """Run one statement and return its rows; otherwise like ``execute``.
+
+        ``behind``: one without parameters that leaves with it, right before it.
+        """
+        text = await self._known(sql)  # Making it known is a way of its own, on which nothing else may leave.
+        if behind is not None:
+            self._ahead.append(behind.encode())
+        cursor = await self._send(text, await self._encode(params), decisive=self._kind is Kind.CHANGE)
         names = [column.name for column in cursor.description or ()]
         rows: list[Row] = []
         while chunk := cursor.fetchmany(_SLICE):
@@ -326,6 +333,8 @@ class Connection:
             return Unavailable(UNCERTAIN if decisive else f"{AWAY} ({one_line(error)})")
         if isinstance(error, DiskFull):
             return NotNow(FULL)
+        if isinstance(error, LockNotAvailable):
+            return NotNow(LOCKED)
         passing = isinstance(error, psycopg2.OperationalError) and not str(error.pgcode).startswith(_TOO_MUCH)
         return NotNow(f"{AWAY} ({one_line(error)})") if passing or isinstance(error, ReadOnlySqlTransaction) else None
 
@@ -339,7 +348,7 @@ class Connection:
         if isinstance(failure.value, CancelledError):
             # txpostgres's name for the server's "canceling statement due to statement timeout".
             self._finish(None)
-            raise Unavailable("the database took too long to answer: try again; nothing was stored")
+            raise NotNow("the database took too long to answer: try again; nothing was stored")
         return cast(Failure, self._finish(failure))
 
     async def _encode(self, params: Parameters) -> Parameters:

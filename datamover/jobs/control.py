@@ -1,17 +1,20 @@
 """What clients and administrators change of what was asked: cancel, pause, resume, retry; hold, release, drain.
 
-Every change is one transaction that begins by locking the job; claims are kept out where one must not slip between.
+Every change is a transaction that begins by locking the job. The files of a large one follow in others (changes.py).
 Every method raises Unavailable while the database is away, and has then changed nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from datamover.errors import ExpiredJob, InvalidRequest, InvalidState, UnknownJob
 from datamover.jobs import news
-from datamover.jobs.database import Cursor, Database, Json, Row
+from datamover.jobs.changes import Changes
+from datamover.jobs.database import Cursor, Database, Row
+from datamover.jobs.history import notify, tell
 from datamover.jobs.sql import Queries
 from datamover.jobs.values import State, place_side
+from datamover.jobs.work import Remark
 
 MOST_IDS = 2**31 - 1
 
@@ -21,42 +24,36 @@ class JobControl:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._changes = Changes(database)
         self._queries = Queries.load()
 
     async def cancel_job(self, id: int, owner: str | None) -> None:
         """Cancel what has not ended; running transfers end soon after. Raises UnknownJob and InvalidState."""
 
-        async def do(cursor: Cursor) -> None:
-            await cursor.post(self._queries["serialise_claims"])
+        async def do(cursor: Cursor) -> bool:
             state = State((await self._locked(cursor, id, owner))["state"])
             if state is State.CANCELLED:
-                return
+                return False
             self._check_unfinished(id, state, "cancelled")
             await cursor.post(self._queries["mark_cancelled"], {"job": id})
-            waiting = await cursor.fetch(self._queries["cancel_waiting"], {"job": id})
-            await cursor.post(self._queries["cancel_running"], {"job": id})
-            await cursor.post(self._queries["count_cancelled"], {"job": id, "files": len(waiting)})
-            ended = await cursor.fetch(self._queries["finish_jobs"], {"jobs": [id]})
-            if ended:
-                await self._tell(cursor, id, "cancelled", {"status": "CANCELLED"})
-            await self._notify(cursor, news.ended(id) if ended else news.STOP)
+            return await self._changes.follow(cursor, id)
 
-        await self._database.transaction(do)
+        await self._change(id, do)
 
     async def pause_job(self, id: int, owner: str | None) -> None:
         """Take a job out of the queue; running transfers stop at their next good moment. Raises as ``cancel_job``."""
 
-        async def do(cursor: Cursor) -> None:
-            await cursor.post(self._queries["serialise_claims"])
+        async def do(cursor: Cursor) -> bool:
             locked = await self._locked(cursor, id, owner)
             self._check_unfinished(id, State(locked["state"]), "paused")
             if locked["cancelled"]:
                 raise InvalidState(f"job {id} is being cancelled and can no longer be paused")
-            if await self._set_paused(cursor, id, True):
-                await self._tell(cursor, id, "paused", {"by": owner or "administrator"})
-                await self._notify(cursor, news.STOP)
+            if not await self._set_paused(cursor, id, True):
+                return False
+            await self._tell(cursor, id, "paused", {"by": owner or "administrator"})
+            return await self._changes.follow(cursor, id)
 
-        await self._database.transaction(do)
+        await self._change(id, do)
 
     async def resume_job(self, id: int, owner: str | None) -> None:
         """Put a paused job back, and have no file of a job wait for its next attempt. Raises as ``cancel_job``.
@@ -64,31 +61,31 @@ class JobControl:
         What had arrived is gone on with.
         """
 
-        async def do(cursor: Cursor) -> None:
+        async def do(cursor: Cursor) -> bool:
             self._check_unfinished(id, State((await self._locked(cursor, id, owner))["state"]), "resumed")
             paused = await self._set_paused(cursor, id, False)
-            waited = await cursor.fetch(self._queries["hurry"], {"job": id})
-            if paused or waited:
-                await self._tell(cursor, id, "resumed_by", {"by": owner or "administrator"})
-                await self._notify(cursor, news.WORK)
+            if not paused and not await cursor.fetch(self._queries["read_put_off"], {"job": id}):
+                return False
+            await self._tell(cursor, id, "resumed_by", {"by": owner or "administrator"})
+            return await self._changes.follow(cursor, id)
 
-        await self._database.transaction(do)
+        await self._change(id, do)
 
     async def retry_job(self, id: int, owner: str | None) -> None:
         """Put what failed back in the queue; history stays, a deadline does not. Raises UnknownJob and InvalidState."""
 
-        async def do(cursor: Cursor) -> None:
-            state = State((await self._locked(cursor, id, owner))["state"])
+        async def do(cursor: Cursor) -> bool:
+            locked = await self._locked(cursor, id, owner)
+            state, failed = State(locked["state"]), locked["files_failed"]
             if state not in (State.FAILED, State.PARTIAL):
                 raise InvalidState(f"job {id} is {state.value}: only a job that is FAILED or PARTIAL can be retried")
-            failed = await cursor.fetch(self._queries["retry_failed"], {"job": id})
             if not failed:
                 raise InvalidState(f"no file of job {id} failed: what is missing was stopped, ask for it again")
-            await cursor.post(self._queries["reopen_job"], {"job": id, "files": len(failed)})
-            await self._tell(cursor, id, "retrying", {"by": "client", "files": len(failed)})
-            await self._notify(cursor, news.WORK)
+            await cursor.post(self._queries["reopen_job"], {"job": id})
+            await self._tell(cursor, id, "retrying", {"by": "client", "files": failed})
+            return await self._changes.retry(cursor, id, locked["files_total"])
 
-        await self._database.transaction(do)
+        await self._change(id, do)
 
     async def renotify_job(self, id: int, owner: str | None) -> None:
         """Have a job's end told once more, from the first attempt on. Raises UnknownJob and InvalidState."""
@@ -100,7 +97,7 @@ class JobControl:
             if not await cursor.fetch(self._queries["renotify"], {"job": id}):
                 raise InvalidState(f"job {id} was asked for without notify: there is nobody to tell")
             await self._tell(cursor, id, "renotified", {"by": owner or "administrator"})
-            await self._notify(cursor, news.NOTICE)
+            await notify(cursor, news.NOTICE)
 
         await self._database.transaction(do)
 
@@ -113,7 +110,7 @@ class JobControl:
 
         async def do(cursor: Cursor) -> None:
             await cursor.post(self._queries["release"], {"name": place_side(destination)})
-            await self._notify(cursor, news.WORK)
+            await notify(cursor, news.WORK)
 
         await self._database.transaction(do)
 
@@ -128,23 +125,27 @@ class JobControl:
             if node is not None and not found:
                 raise InvalidRequest(f"node: no process is called {node!r}: service.status names those that run")
             if not draining:
-                await self._notify(cursor, news.WORK)
+                await notify(cursor, news.WORK)
 
         await self._database.transaction(do)
 
     # What they share ------------------------------------------------------------------------------------------
 
+    async def _change(self, job: int, do: Callable[[Cursor], Awaitable[bool]]) -> None:
+        """Run ``do``; where it tells that more files are to follow, have them do so."""
+        if await self._database.transaction(do):
+            await self._changes.complete(job)
+
     async def _set_paused(self, cursor: Cursor, job: int, paused: bool) -> bool:
-        changed = await cursor.fetch(self._queries["pause_job"], {"job": job, "paused": paused})
-        if changed:
-            await cursor.post(self._queries["pause_transfers"], {"job": job, "paused": paused})
-        return bool(changed)
+        return bool(await cursor.fetch(self._queries["pause_job"], {"job": job, "paused": paused}))
 
     async def _locked(self, cursor: Cursor, job: int, owner: str | None) -> Row:
         found = await cursor.fetch_one(self._queries["lock_job"], {"job": job}) if 0 < job <= MOST_IDS else None
         if found is None or owner not in (None, found["owner"]):
             await self._refuse(cursor, job, owner)
         assert found is not None
+        if State(found["state"]).terminal and await cursor.fetch(self._queries["find_retiring"], {"job": job}):
+            await self._refuse(cursor, job, owner)
         return found
 
     async def _refuse(self, cursor: Cursor | Database, job: int, owner: str | None) -> None:
@@ -161,8 +162,4 @@ class JobControl:
             raise InvalidState(f"job {job} is {state.value} and can no longer be {what}")
 
     async def _tell(self, cursor: Cursor, job: int, kind: str, details: Mapping[str, Any]) -> None:
-        event = {"job": job, "file": None, "kind": kind, "details": Json(dict(details))}
-        await cursor.post(self._queries["insert_event"], event)
-
-    async def _notify(self, cursor: Cursor, word: str) -> None:
-        await cursor.post(self._queries["notify"], {"news": word})
+        await tell(cursor, [(job, None, Remark(kind, details))])

@@ -20,9 +20,12 @@ class Cursor:
         """
         await self._connection.post(sql, params)
 
-    async def fetch(self, sql: str, params: Parameters = None) -> list[Row]:
-        """Run one statement and return its rows: times aware and in UTC, bytea as bytes, jsonb decoded."""
-        return await self._connection.fetch(sql, params)
+    async def fetch(self, sql: str, params: Parameters = None, behind: str | None = None) -> list[Row]:
+        """Run one statement and return its rows: times aware and in UTC, bytea as bytes, jsonb decoded.
+
+        ``behind``: another that is done right before it, on the same way.
+        """
+        return await self._connection.fetch(sql, params, behind)
 
     async def fetch_one(self, sql: str, params: Parameters = None) -> Row | None:
         """Run one statement and return its first row, None where there is none."""

@@ -157,13 +157,16 @@ class Database:
         """Run one statement that changes nothing, and return its rows; raises what ``transaction`` does."""
         return await self._transaction(Kind.READ, lambda cursor: cursor.fetch(sql, params))
 
-    async def fetch(self, sql: str, params: Parameters = None) -> list[Row]:
+    async def fetch(self, sql: str, params: Parameters = None, behind: str | None = None) -> list[Row]:
         """Run one statement, which is a transaction by itself, and return its rows; raises what ``transaction`` does.
+
+        ``behind``: another of the same transaction, done before it: a lock that the server lets go of by itself,
+        however long this process stands still.
 
         Where the connection is lost before the server has answered, it is not known whether anything was stored.
         Cancelling lets go of the answer: the statement runs to its end all the same.
         """
-        return await self._transaction(Kind.CHANGE, lambda cursor: cursor.fetch(sql, params))
+        return await self._transaction(Kind.CHANGE, lambda cursor: cursor.fetch(sql, params, behind))
 
     async def fetch_one(self, sql: str, params: Parameters = None) -> Row | None:
         """Run one statement like ``fetch``, and return its first row, None where there is none."""

@@ -7,18 +7,17 @@ is refused, that is left out, and the rest written; where the outcome itself is,
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from enum import Enum
 from functools import partial
-from typing import Any
 
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from datamover.errors import DataMoverError, InternalError, Unavailable
-from datamover.jobs import news
 from datamover.jobs.breaker import Breaker, judge
+from datamover.jobs.changes import Changes
 from datamover.jobs.connection import one_line
 from datamover.jobs.database import Cursor, Database, Json
+from datamover.jobs.history import Telling, Told, finish, tell
 from datamover.jobs.sql import Queries
 from datamover.jobs.values import State
 from datamover.jobs.work import Outcome, Remark, ended, error_column, outcome_columns
@@ -26,40 +25,6 @@ from datamover.jobs.work import Outcome, Remark, ended, error_column, outcome_co
 log = Logger()
 
 _QUERIES = Queries.load()
-
-Told = tuple[int, int | None, Remark]
-"""An event: its job, its file if it is of one, and what it is."""
-
-
-class Telling(Enum):
-    """What is told of an end."""
-
-    ALL = "all"
-    BARE = "bare"
-    """Events without what they tell of, and no breakers."""
-    NOTHING = "nothing"
-    """No events, and nobody is notified."""
-
-
-async def finish(cursor: Cursor, jobs: Sequence[int], telling: Telling = Telling.ALL) -> None:
-    """End jobs whose last file has ended."""
-    query = "finish_jobs" if telling is not Telling.NOTHING else "finish_jobs.untold"
-    for row in await cursor.fetch(_QUERIES[query], {"jobs": list(jobs)}) if jobs else ():
-        kind = {"CANCELLED": "cancelled", "COMPLETED": "completed"}.get(row["state"], "failed")
-        await tell(cursor, [(row["id"], None, Remark(kind, {"status": row["state"]}))], telling)
-        await cursor.post(_QUERIES["notify"], {"news": news.ended(row["id"])})
-
-
-async def tell(cursor: Cursor, events: Sequence[Told], telling: Telling = Telling.ALL) -> None:
-    """Write events."""
-    if telling is Telling.NOTHING:
-        return
-
-    def details(one: Remark) -> dict[str, Any]:
-        return dict(one.details) if telling is Telling.ALL else {}
-
-    told = [{"job": job, "file": file, "kind": one.kind, "details": details(one)} for job, file, one in events]
-    await cursor.post(_QUERIES["insert_events"], {"events": Json(told)})
 
 
 async def _taken(what: str, write: Callable[[Telling], Awaitable[object]], *ways: Telling) -> bool:
@@ -88,6 +53,7 @@ class Endings:
         self._database = database
         self._node = node
         self._breaker = asdict(breaker)
+        self._changes = Changes(database)
 
     async def settle(self, outcomes: Sequence[Outcome], telling: Telling = Telling.ALL) -> None:
         """Write how attempts ended; those whose lease was lost are passed over."""
@@ -100,19 +66,22 @@ class Endings:
                 "transfers": [one.leader.id for one in outcomes],
                 "leases": [one.leader.lease for one in outcomes],
             }
-            ours = {row["id"]: row["now"] for row in await cursor.fetch(_QUERIES["lock_held"], fence)}
+            ours = {row["id"]: row for row in await cursor.fetch(_QUERIES["lock_held"], fence)}
             held = [one for one in outcomes if one.leader.id in ours]
             if not held:
                 return
-            now = ours[held[0].leader.id]
+            now = ours[held[0].leader.id]["now"]
             columns = Json([outcome_columns(one, now) for one in held])
             await cursor.post(_QUERIES["settle"], {"outcomes": columns})
             events: list[Told] = [
-                (one.leader.job, one.leader.index, remark) for one in held for remark in (*one.remarks, ended(one, now))
+                (one.leader.job, one.leader.index, remark)
+                for one in held
+                for remark in (*one.remarks, ended(one, now, paused=ours[one.leader.id]["paused"]))
             ]
             await tell(cursor, events, telling)
             stopped = {one.leader.job for one in held if one.state is State.FAILED and one.leader.stop_on_failure}
-            await self._stop_jobs(cursor, stopped, telling)
+            for job in sorted(stopped):
+                await self._changes.follow(cursor, job, telling)
             await finish(cursor, jobs, telling)
             if telling is Telling.ALL:
                 await self._note_sides(cursor, held)
@@ -168,19 +137,9 @@ class Endings:
             return
         job, index = found["job"], found["index"]
         await tell(cursor, [(job, index, Remark("failed", {"error": error.as_dict()}))], telling)
-        await self._stop_jobs(cursor, {job} if found["stop_on_failure"] else set(), telling)
+        if found["stop_on_failure"]:
+            await self._changes.follow(cursor, job, telling)
         await finish(cursor, [job], telling)
-
-    # What follows from it -------------------------------------------------------------------------------------
-
-    async def _stop_jobs(self, cursor: Cursor, stopped: set[int], telling: Telling) -> None:
-        """End what is left of jobs that a file's failure is to stop."""
-        for job in sorted(stopped):
-            waiting = await cursor.fetch(_QUERIES["cancel_waiting"], {"job": job})
-            await cursor.post(_QUERIES["cancel_running"], {"job": job})
-            await cursor.post(_QUERIES["count_cancelled"], {"job": job, "files": len(waiting)})
-            await tell(cursor, [(job, row["index"], Remark("cancelled")) for row in waiting], telling)
-            await cursor.post(_QUERIES["notify"], {"news": news.STOP})
 
     async def _note_sides(self, cursor: Cursor, held: Sequence[Outcome]) -> None:
         """Have the breakers know who failed for everyone, and where something went well."""

@@ -13,8 +13,8 @@ SELECT j.id, j.state, j.owner, j.label, j.method, j.archive, j.max_attempts, j.p
        j.files_completed, j.files_failed, j.files_sized, j.bytes_sized, j.bytes_settled, j.error, j.first_error,
        j.submitted_at, j.started_at, j.finished_at,
        coalesce(moving.bytes, 0)::bigint + coalesce(again.bytes, 0)::bigint AS bytes_moving,
-       coalesce(moving.rate, 0) AS rate, moving.stage, again.at AS next_retry_at,
-       coalesce(moving.attempt, again.attempt, first.attempt, 0) AS attempt
+       coalesce(moving.rate, 0) AS rate, moving.stage, CASE WHEN NOT j.paused THEN again.at END AS next_retry_at,
+       least(coalesce(moving.attempt, again.attempt, first.attempt, 0), j.max_attempts) AS attempt
 FROM jobs j
 LEFT JOIN LATERAL (
     SELECT sum(t.bytes_done) AS bytes, sum(t.rate) AS rate, max(t.attempt) AS attempt,
@@ -27,6 +27,8 @@ LEFT JOIN LATERAL (
     ON j.finished_at IS NULL
 LEFT JOIN transfers first ON first.job = j.id AND first.index = 0
 """
+_STAYS = "(SELECT true FROM retiring r WHERE r.job = j.id) IS NULL"
+"""Not those whose retention is over, and whose rows are going."""
 
 
 def query(
@@ -48,8 +50,7 @@ def query(
         "EXISTS (SELECT FROM transfers d WHERE d.job = j.id AND d.destination = %(destination)s)": destination,
         "j.id < %(before)s": before,
     }
-    used = [condition for condition, value in conditions.items() if value is not None]
-    where = f"WHERE {' AND '.join(used)}\n" if used else ""
+    used = [_STAYS, *(condition for condition, value in conditions.items() if value is not None)]
     parameters = {
         "ids": ids,
         "owner": owner,
@@ -59,4 +60,4 @@ def query(
         "before": before,
         "limit": limit,
     }
-    return f"{_SELECT}{where}ORDER BY j.id DESC LIMIT %(limit)s", parameters
+    return f"{_SELECT}WHERE {' AND '.join(used)}\nORDER BY j.id DESC LIMIT %(limit)s", parameters

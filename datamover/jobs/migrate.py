@@ -18,6 +18,8 @@ log = Logger()
 
 _NAME = re.compile(r"(\d{4})_(\w+)\.sql")
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('datamover.migrate'))"
+_PATIENCE = "SET LOCAL lock_timeout = '5s'"
+"""While this waits for a table, whoever comes after it waits too: it makes way, and is tried again."""
 _TABLE = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
     number     integer PRIMARY KEY,
@@ -56,8 +58,8 @@ def available() -> list[Migration]:
 async def migrate(database: Database, migrations: list[Migration] | None = None) -> list[Migration]:
     """Bring the tables up to date and return what had to be applied; safe to run at any time, by many at once.
 
-    Raises StartError for a database that a newer datamover has migrated, or that another history led to, and
-    Unavailable; what was applied before stays.
+    Raises StartError for a database that a newer datamover has migrated, or that another history led to, NotNow where
+    somebody holds a table for long, and Unavailable; what was applied before stays.
     """
     known = available() if migrations is None else migrations
     applied: list[Migration] = []
@@ -73,6 +75,7 @@ async def _apply_next(cursor: Cursor, known: list[Migration]) -> Migration | Non
     # Building an index over a long history takes as long as it takes, and so does waiting for who does it already.
     await cursor.lift_limit()
     await cursor.execute(_LOCK)
+    await cursor.execute(_PATIENCE)
     await cursor.execute("SET LOCAL client_min_messages = warning")
     await cursor.execute(_TABLE)
     rows = await cursor.fetch("SELECT number, name, sha256 FROM schema_migrations ORDER BY number")

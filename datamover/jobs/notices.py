@@ -16,9 +16,11 @@ from twisted.python.failure import Failure
 from datamover.errors import DataMoverError, InternalError, NotNow, Unavailable
 from datamover.jobs import rows
 from datamover.jobs.database import Cursor, Database, Json, Row
+from datamover.jobs.history import tell
 from datamover.jobs.refusals import Aside, take
 from datamover.jobs.sql import Queries
 from datamover.jobs.values import Notice
+from datamover.jobs.work import Remark
 from datamover.loops import Refused, tell_refused
 
 LEASE = 30.0
@@ -158,8 +160,7 @@ class Notices:
             if told is not None:
                 kind, details = told
                 attempted = {"attempt": attempt} if attempt is not None else {}
-                row = {"job": parameters["job"], "file": None, "kind": kind, "details": Json({**attempted, **details})}
-                await cursor.post(self._queries["insert_event"], row)
+                await tell(cursor, [(parameters["job"], None, Remark(kind, {**attempted, **details}))])
 
         await self._database.transaction(do)
 

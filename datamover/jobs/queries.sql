@@ -51,10 +51,6 @@ SELECT position, id, (SELECT pg_notify('datamover', 'work')) AS told FROM asked 
 SELECT owner, sum(files_total - files_completed - files_failed - files_cancelled)::bigint AS files
 FROM jobs WHERE finished_at IS NULL GROUP BY owner;
 
--- name: insert_event
-INSERT INTO events (job, owner, file, kind, details)
-SELECT id, owner, %(file)s, %(kind)s, %(details)s FROM jobs WHERE id = %(job)s;
-
 -- name: insert_events
 -- prepared: events jsonb
 INSERT INTO events (job, owner, file, kind, details)
@@ -68,18 +64,32 @@ ORDER BY e.position;
 
 -- name: read_files
 SELECT index, source_url, source_member, source_destination, source_path, destination, coalesce(target, path) AS path, state,
-       coalesce(size, expected_size) AS size, bytes_done, rate, digest, attempt, error, first_error, started_at,
-       finished_at, CASE WHEN state = 'PENDING' AND attempt > 0 THEN next_attempt_at END AS next_retry_at
+       coalesce(size, expected_size) AS size, bytes_done, rate, digest, error, first_error, started_at, finished_at,
+       least(attempt, (SELECT max_attempts FROM jobs WHERE id = %(job)s)) AS attempt,
+       CASE WHEN state = 'PENDING' AND attempt > 0 AND NOT (SELECT j.paused FROM jobs j WHERE j.id = %(job)s)
+            THEN next_attempt_at END AS next_retry_at
 FROM transfers
 WHERE job = %(job)s AND (%(state)s::text IS NULL OR state = %(state)s)
 ORDER BY index OFFSET %(offset)s LIMIT %(limit)s;
 
+-- name: read_horizon
+-- Up to which cursor nothing can come any more: the last that was given out, or where the writer that began first and
+-- still runs began (events_begin). The first is looked at first: whose cursors are not greater has its lock by then,
+-- or had it, and can be seen by the statement that comes after this one.
+SELECT least(given.cursor, (
+    SELECT min((classid::bigint << 32 | objid::bigint) - (25709::bigint << 48)) FROM pg_locks
+    WHERE locktype = 'advisory' AND objsubid = 1 AND classid::bigint >> 16 = 25709
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND given.cursor IS NOT NULL)) AS cursor
+FROM (SELECT coalesce(pg_sequence_last_value('events_cursor_seq'::regclass), 0) AS cursor OFFSET 0) AS given;
+
 -- name: read_events
--- A growing serial number is not the order of commits: serve only what no running transaction can still precede.
+-- Of a job whose rows are going nothing is left but that it has expired.
 SELECT cursor, at, job, file, kind, details FROM events
-WHERE cursor > %(after)s AND transaction < pg_snapshot_xmin(pg_current_snapshot())
+WHERE cursor > %(after)s AND cursor <= %(horizon)s
   AND (%(job)s::integer IS NULL OR job = %(job)s)
   AND (%(owner)s::text IS NULL OR owner = %(owner)s)
+  AND (kind = 'expired' OR job <> ALL (ARRAY(SELECT r.job FROM retiring r)))
 ORDER BY cursor LIMIT %(limit)s;
 
 -- name: read_queue
@@ -158,31 +168,22 @@ FROM unnest(%(owners)s::text[]) AS o (owner);
 -- name: read_active
 SELECT t.id, t.job, t.index, j.owner, t.source_url, t.source_member, t.source_destination, t.source_path, t.destination,
        coalesce(t.target, t.path) AS path, t.state, coalesce(t.size, t.expected_size) AS size, t.bytes_done, t.rate,
-       t.stage, t.attempt, t.started_at, n.name AS node
+       t.stage, least(t.attempt, j.max_attempts) AS attempt, t.started_at, n.name AS node
 FROM transfers t JOIN jobs j ON j.id = t.job LEFT JOIN nodes n ON n.id = t.node
 WHERE t.node IS NOT NULL ORDER BY t.job, t.index LIMIT %(limit)s;
 
 -- Control ------------------------------------------------------------------------------------------------------
 
 -- name: lock_job
-SELECT id, state, owner, cancelled FROM jobs WHERE id = %(job)s FOR UPDATE;
+SELECT id, state, owner, cancelled, files_total, files_failed FROM jobs WHERE id = %(job)s FOR UPDATE;
 
 -- name: lock_jobs
 -- prepared: jobs integer[]
 SELECT id FROM jobs WHERE id = ANY (%(jobs)s) ORDER BY id FOR UPDATE;
 
--- name: cancel_waiting
--- Not those of which something is left: a part file, a request elsewhere.
-UPDATE transfers t SET state = 'CANCELLED', finished_at = now(), stage = NULL, rate = 0
-WHERE job = %(job)s AND state = 'PENDING' AND NOT EXISTS (
-    SELECT FROM transfers l WHERE l.job = t.job AND l.index = t.leader
-    AND l.traces)
-RETURNING index;
-
--- name: cancel_running
--- A transfer of which something is left is claimed once more, to remove it, held or paused as it may be.
-UPDATE transfers SET cancelling = true, paused = false, next_attempt_at = least(next_attempt_at, now())
-WHERE job = %(job)s AND state IN ('PENDING', 'PREPARING', 'IN_PROGRESS');
+-- name: lock_free_jobs
+-- But for those that somebody is changing.
+SELECT id FROM jobs WHERE id = ANY (%(jobs)s) ORDER BY id FOR UPDATE SKIP LOCKED;
 
 -- name: mark_cancelled
 UPDATE jobs SET cancelled = true, paused = false WHERE id = %(job)s;
@@ -190,13 +191,11 @@ UPDATE jobs SET cancelled = true, paused = false WHERE id = %(job)s;
 -- name: pause_job
 UPDATE jobs SET paused = %(paused)s WHERE id = %(job)s AND paused <> %(paused)s RETURNING id;
 
--- name: pause_transfers
-UPDATE transfers SET paused = %(paused)s
-WHERE job = %(job)s AND state IN ('PENDING', 'PREPARING', 'IN_PROGRESS') AND NOT cancelling;
+-- name: read_put_off
+SELECT FROM transfers WHERE job = %(job)s AND state = 'PENDING' AND attempt > 0 AND next_attempt_at > now() LIMIT 1;
 
--- name: hurry
-UPDATE transfers SET next_attempt_at = now() WHERE job = %(job)s AND state = 'PENDING' AND next_attempt_at > now()
-RETURNING id;
+-- name: reopen_job
+UPDATE jobs SET state = 'IN_PROGRESS', finished_at = NULL, files_failed = 0, deadline = NULL WHERE id = %(job)s;
 
 -- name: hold
 INSERT INTO sides (name, held) VALUES (%(name)s, %(reason)s) ON CONFLICT (name) DO UPDATE SET held = excluded.held;
@@ -210,21 +209,114 @@ SELECT name, held, failures, closed_until, error FROM sides WHERE held IS NOT NU
 -- name: drain
 UPDATE nodes SET draining = %(draining)s WHERE coalesce(%(node)s = name, true) RETURNING name;
 
+-- Changes of a job's files, a slice at a time -------------------------------------------------------------------
+
+-- name: begin_change
+INSERT INTO changes (job, follow, retry) VALUES (%(job)s, %(follow)s, %(retry)s)
+ON CONFLICT (job) DO UPDATE SET follow = coalesce(excluded.follow, changes.follow),
+    retry = coalesce(excluded.retry, changes.retry), overdue = false;
+
+-- name: begin_overdue
+-- Jobs whose deadline has passed. Their rows stay until they have ended, so that each is begun once. What somebody is
+-- changing is left for the next time.
+WITH chosen AS MATERIALIZED (
+    SELECT id FROM jobs j
+    WHERE finished_at IS NULL AND deadline < now()
+      AND (SELECT true FROM changes begun WHERE begun.job = j.id AND begun.overdue) IS NULL
+      AND (%(only)s::integer[] IS NULL OR id = ANY (%(only)s::integer[])) AND id <> ALL (%(passed_over)s::integer[])
+    ORDER BY deadline LIMIT 1000 FOR UPDATE SKIP LOCKED
+)
+-- until here, as begin_overdue.chosen: SELECT id FROM chosen
+INSERT INTO changes AS c (job, follow, overdue) SELECT id, 0, true FROM chosen
+ON CONFLICT (job) DO UPDATE SET follow = 0, overdue = true WHERE NOT c.overdue
+RETURNING job;
+
+-- name: begin_overdue_again
+-- What was running when it was looked at, and came back to be tried again.
+WITH found AS (
+    SELECT job FROM changes c
+    WHERE overdue AND follow IS NULL AND EXISTS (
+        SELECT FROM transfers t WHERE t.job = c.job AND t.state = 'PENDING' AND t.attempt > 0
+        AND (t.paused OR t.next_attempt_at > now()
+             OR (SELECT l.traces FROM transfers l WHERE l.job = t.job AND l.index = t.leader) IS NOT TRUE))
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE changes c SET follow = 0 FROM found WHERE c.job = found.job;
+
+-- name: forget_changes
+WITH found AS (
+    SELECT c.job FROM changes c JOIN jobs j ON j.id = c.job WHERE j.finished_at IS NOT NULL
+    FOR UPDATE OF c SKIP LOCKED
+)
+DELETE FROM changes c USING found WHERE c.job = found.job;
+
+-- name: lock_changing
+SELECT c.job AS id FROM changes c JOIN jobs j ON j.id = c.job
+WHERE (c.follow IS NOT NULL OR c.retry IS NOT NULL) AND c.job <> ALL (%(passed_over)s::integer[])
+  AND (%(only)s::integer[] IS NULL OR c.job = ANY (%(only)s::integer[]))
+ORDER BY c.job LIMIT %(jobs)s FOR UPDATE OF j SKIP LOCKED;
+
+-- name: read_change
+-- Of a job that is locked: else what it tells may have been done by others meanwhile.
+SELECT c.follow, c.retry, c.overdue AS begun_overdue, j.files_total, j.cancelled, j.paused,
+       j.stop_on_failure AND j.files_failed > 0 AS stopped, coalesce(j.deadline < now(), false) AS overdue,
+       j.finished_at IS NOT NULL AS ended, now() AS now
+FROM jobs j JOIN changes c ON c.job = j.id WHERE j.id = %(job)s AND (c.follow IS NOT NULL OR c.retry IS NOT NULL);
+
+-- name: note_change
+UPDATE changes SET follow = %(follow)s, retry = %(retry)s WHERE job = %(job)s;
+
+-- name: end_change
+DELETE FROM changes WHERE job = %(job)s;
+
+-- name: cancel_waiting
+-- Not those of which something is left: a part file, a request elsewhere.
+UPDATE transfers t SET state = 'CANCELLED', finished_at = now(), stage = NULL, rate = 0
+WHERE job = %(job)s AND index >= %(first)s AND index < %(last)s AND state = 'PENDING' AND NOT EXISTS (
+    SELECT FROM transfers l WHERE l.job = t.job AND l.index = t.leader
+    AND l.traces)
+RETURNING index;
+
+-- name: cancel_running
+-- A transfer of which something is left is claimed once more, to remove it, held or paused as it may be.
+UPDATE transfers SET cancelling = true, paused = false, next_attempt_at = least(next_attempt_at, now())
+WHERE job = %(job)s AND index >= %(first)s AND index < %(last)s AND state IN ('PENDING', 'PREPARING', 'IN_PROGRESS');
+
+-- name: count_cancelled
+UPDATE jobs SET files_cancelled = files_cancelled + %(files)s WHERE id = %(job)s;
+
+-- name: fail_waiting
+-- Not those of which something is left: they are claimed once more, and end then.
+UPDATE transfers t SET state = 'FAILED', finished_at = now(), stage = NULL, rate = 0, error = %(error)s,
+    first_error = coalesce(first_error, %(error)s)
+WHERE job = %(job)s AND index >= %(first)s AND index < %(last)s AND state = 'PENDING' AND NOT EXISTS (
+    SELECT FROM transfers l WHERE l.job = t.job AND l.index = t.leader
+    AND l.traces)
+RETURNING index;
+
+-- name: count_failed
+UPDATE jobs SET files_failed = files_failed + %(files)s, error = %(error)s, first_error = coalesce(first_error, %(error)s)
+WHERE id = %(job)s;
+
+-- name: pause_transfers
+UPDATE transfers SET paused = true
+WHERE job = %(job)s AND index >= %(first)s AND index < %(last)s AND state IN ('PENDING', 'PREPARING', 'IN_PROGRESS')
+  AND NOT cancelling AND NOT paused;
+
+-- name: unpause_transfers
+-- And none waits for its next attempt.
+UPDATE transfers SET paused = false, next_attempt_at = least(next_attempt_at, now())
+WHERE job = %(job)s AND index >= %(first)s AND index < %(last)s AND state IN ('PENDING', 'PREPARING', 'IN_PROGRESS')
+  AND (paused OR next_attempt_at > now());
+
 -- name: retry_failed
 -- The whole placement group of a file that failed; what an earlier attempt proved stays usable. Where somebody may be
 -- sweeping what was left, not before that is over.
 UPDATE transfers t
-SET state = 'PENDING', failures = 0, finished_at = NULL, cancelling = false, paused = false,
+SET state = 'PENDING', failures = 0, finished_at = NULL, cancelling = false, paused = j.paused,
     next_attempt_at = CASE WHEN traces THEN greatest(now(), next_attempt_at) ELSE now() END
-WHERE t.job = %(job)s AND t.state = 'FAILED'
-RETURNING index;
-
--- name: reopen_job
-UPDATE jobs SET state = 'IN_PROGRESS', finished_at = NULL, files_failed = files_failed - %(files)s, deadline = NULL
-WHERE id = %(job)s AND state IN ('FAILED', 'PARTIAL');
-
--- name: count_cancelled
-UPDATE jobs SET files_cancelled = files_cancelled + %(files)s WHERE id = %(job)s;
+FROM jobs j
+WHERE t.job = %(job)s AND j.id = t.job AND t.index >= %(first)s AND t.index < %(last)s AND t.state = 'FAILED';
 
 -- name: finish_jobs
 -- prepared: jobs integer[]
@@ -266,24 +358,56 @@ ON CONFLICT (id) DO UPDATE SET heartbeat_at = greatest(nodes.heartbeat_at, now()
 -- By how many seconds, at least, this server's clock was set back: a heartbeat never lies ahead else.
 SELECT extract(epoch FROM max(heartbeat_at) - now())::double precision AS seconds FROM nodes;
 
+-- name: serialise_mending
+SELECT pg_advisory_xact_lock(hashtext('datamover.clock'));
+
 -- name: mend_nodes
 UPDATE nodes SET heartbeat_at = least(heartbeat_at, now());
 
--- name: mend_transfers
--- A lease that ends sooner than that was given since.
-UPDATE transfers
-SET next_attempt_at = CASE WHEN next_attempt_at > now()
-        THEN greatest(now(), next_attempt_at - %(seconds)s * interval '1 second') ELSE next_attempt_at END,
-    lease_until = CASE WHEN lease_until > now() + %(seconds)s * interval '1 second'
-        THEN lease_until - %(seconds)s * interval '1 second' ELSE lease_until END
-WHERE node IS NOT NULL OR state = 'PENDING' AND next_attempt_at > now();
+-- name: mend_leases
+-- One that ends sooner than that was given since.
+UPDATE transfers SET lease_until = lease_until - %(seconds)s * interval '1 second'
+WHERE node IS NOT NULL AND lease_until > now() + %(seconds)s * interval '1 second';
 
 -- name: mend_breakers
 UPDATE sides SET closed_until = greatest(now(), closed_until - %(seconds)s * interval '1 second') WHERE closed_until > now();
 
+-- name: begin_mending
+INSERT INTO setbacks (seconds, what) VALUES (%(seconds)s, 'transfers'), (%(seconds)s, 'notices');
+
+-- name: lock_setback
+SELECT id, seconds, what, job, index FROM setbacks ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED;
+
+-- name: note_setback
+UPDATE setbacks SET job = %(job)s, index = %(index)s WHERE id = %(id)s;
+
+-- name: end_setback
+DELETE FROM setbacks WHERE id = %(id)s;
+
+-- name: mend_transfers
+-- Of jobs that have not ended, those that come after the last that was looked at.
+WITH found AS MATERIALIZED (
+    SELECT t.id, t.job, t.index
+    FROM (SELECT id FROM jobs WHERE finished_at IS NULL AND id >= %(job)s ORDER BY id LIMIT %(rows)s) AS j
+    CROSS JOIN LATERAL (
+        SELECT o.id, o.job, o.index FROM transfers o
+        WHERE o.job = j.id AND o.index > CASE WHEN j.id = %(job)s THEN %(index)s ELSE -1 END
+        ORDER BY o.index LIMIT %(rows)s) AS t
+    LIMIT %(rows)s
+), mended AS (
+    UPDATE transfers SET next_attempt_at = greatest(now(), next_attempt_at - %(seconds)s * interval '1 second')
+    WHERE id = ANY (ARRAY(SELECT id FROM found)) AND state = 'PENDING' AND next_attempt_at > now()
+)
+SELECT job, index FROM found ORDER BY job DESC, index DESC LIMIT 1;
+
 -- name: mend_notices
-UPDATE notices SET next_attempt_at = greatest(now(), next_attempt_at - %(seconds)s * interval '1 second')
-WHERE state = 'DUE' AND next_attempt_at > now();
+WITH found AS MATERIALIZED (
+    SELECT job FROM notices WHERE job > %(job)s ORDER BY job LIMIT %(rows)s
+), mended AS (
+    UPDATE notices SET next_attempt_at = greatest(now(), next_attempt_at - %(seconds)s * interval '1 second')
+    WHERE job = ANY (ARRAY(SELECT job FROM found)) AND state = 'DUE' AND next_attempt_at > now()
+)
+SELECT job, -1 AS index FROM found ORDER BY job DESC LIMIT 1;
 
 -- name: forget_nodes
 DELETE FROM nodes n WHERE heartbeat_at < now() - interval '1 hour'
@@ -297,7 +421,8 @@ DELETE FROM nodes WHERE id = %(node)s RETURNING draining;
 UPDATE transfers SET lease_until = now() WHERE node = %(node)s;
 
 -- name: serialise_claims
--- One claimer at a time, so that counting what is active and adding to it is one step.
+-- One claimer at a time, so that counting what is active and adding to it is one step. Only claims have this lock, and
+-- each only as long as the server takes for it: see Queue.claim.
 SELECT pg_advisory_xact_lock(hashtext('datamover.claim'));
 
 -- name: let_claims_end
@@ -307,14 +432,16 @@ SELECT pg_advisory_xact_lock_shared(hashtext('datamover.claim'));
 -- name: claim
 -- prepared: destinations text[], limits integer[], max_active integer, per_owner integer, owners text[], quotas integer[]
 -- prepared: spent text[], per_source_host integer, room integer, node uuid, lease double precision, only bigint[]
--- prepared: passed_over bigint[]
+-- prepared: passed_over bigint[], told boolean
 -- Of owners who have spent their bytes of the day nothing is taken but what is cancelled, to remove what is left of it.
 -- The queue has lanes: what one owner moves from one host to one destination. Each lane is looked at from its front, so
 -- that one which is full, held or broken costs the others nothing. Within a priority the owners take turns. For one
 -- target jobs take turns: the older first, and none while another's file is on its way there (the older was retried).
 -- Looked for file by file, by the target's index: as an anti-join it is planned by what the tables held when they were
--- empty. The lease counts from now on, and not from when this claim began to wait for another's end. Of what it chooses
--- only some may be taken, and what is passed over is not looked at: where the database refuses to change one of them.
+-- empty. The lease counts from now on, and not from when this claim began to wait for another's end.
+-- It waits for no row: what somebody is changing is left for the next claim, be it a transfer or a job that begins with it.
+-- Of what it chooses only some may be taken, and what is passed over is not looked at: where the database refuses to
+-- change one of them.
 WITH RECURSIVE lanes AS (
     (SELECT destination, owner, source_host FROM transfers
      WHERE state = 'PENDING' AND leader = index AND NOT paused
@@ -369,41 +496,55 @@ WITH RECURSIVE lanes AS (
            row_number() OVER (PARTITION BY t.owner ORDER BY t.priority DESC, t.turn, t.job, t.index) AS of_owner,
            row_number() OVER (PARTITION BY t.source_host ORDER BY t.priority DESC, t.turn, t.job, t.index) AS of_host
     FROM turns t
-), chosen AS (
-    SELECT id FROM ranked
+), chosen AS MATERIALIZED (
+    SELECT id, job FROM ranked
     WHERE of_destination <= destination_free AND of_owner <= owner_free AND of_host <= host_free
     ORDER BY priority DESC, turn, job, index
     LIMIT greatest(0, least(%(room)s, %(max_active)s - (SELECT count(*) FROM active)))
+), beginning AS MATERIALIZED (
+    SELECT id FROM jobs WHERE id = ANY (ARRAY(SELECT job FROM chosen)) AND state IN ('PENDING', 'PREPARING')
+    FOR NO KEY UPDATE SKIP LOCKED
 ), locked AS (
     SELECT t.id, t.lease FROM transfers t JOIN chosen USING (id)
-    WHERE t.state = 'PENDING' AND (%(only)s::bigint[] IS NULL OR t.id = ANY (%(only)s::bigint[]))
+    WHERE t.state = 'PENDING' AND NOT t.paused AND (%(only)s::bigint[] IS NULL OR t.id = ANY (%(only)s::bigint[])) AND (
+        (SELECT true FROM jobs j WHERE j.id = t.job AND j.state = 'IN_PROGRESS')
+        OR t.job = ANY (ARRAY(SELECT id FROM beginning)))
     FOR UPDATE OF t SKIP LOCKED
 )
 -- until here, as claim.chosen: SELECT id, lease FROM locked
-UPDATE transfers t
-SET state = CASE WHEN j.archive IS NULL AND t.source_member IS NULL THEN 'IN_PROGRESS' ELSE 'PREPARING' END,
-    node = %(node)s, lease = t.lease + 1, lease_until = clock_timestamp() + %(lease)s * interval '1 second',
-    attempt = t.attempt + 1, started_at = coalesce(t.started_at, now()), rate = 0,
-    stage = 'connecting', traces = true
-FROM locked, jobs j
-WHERE t.id = locked.id AND j.id = t.job AND NOT EXISTS (SELECT FROM nodes n WHERE n.id = %(node)s AND n.draining)
-RETURNING t.id, t.job, t.index, t.leader, t.source_url, t.source_sealed, t.source_member, t.source_destination,
-          t.source_path, t.destination, t.path, t.naming, t.target, t.checksum, t.expected_size, t.attempt, t.failures,
-          t.checkpoint, t.memory, t.bytes_done, t.cancelling, coalesce(j.deadline < now(), false) AS overdue, t.renaming,
-          t.lease, t.state, j.owner, j.overwrite, j.archive, j.max_attempts,
-          j.stop_on_failure;
+, claimed AS (
+    UPDATE transfers t
+    SET state = CASE WHEN j.archive IS NULL AND t.source_member IS NULL THEN 'IN_PROGRESS' ELSE 'PREPARING' END,
+        node = %(node)s, lease = t.lease + 1, lease_until = clock_timestamp() + %(lease)s * interval '1 second',
+        attempt = t.failures + 1, started_at = coalesce(t.started_at, now()), rate = 0,
+        stage = 'connecting', traces = true
+    FROM locked, jobs j
+    WHERE t.id = locked.id AND j.id = t.job AND NOT EXISTS (SELECT FROM nodes n WHERE n.id = %(node)s AND n.draining)
+    RETURNING t.id, t.job, t.index, t.leader, t.source_url, t.source_sealed, t.source_member, t.source_destination,
+              t.source_path, t.destination, t.path, t.naming, t.target, t.checksum, t.expected_size, t.attempt,
+              t.failures, t.checkpoint, t.memory, t.bytes_done, t.cancelling,
+              coalesce(j.deadline < now(), false) AS overdue, t.renaming, t.lease, t.state, j.owner, j.overwrite,
+              j.archive, j.max_attempts, j.stop_on_failure
+), begun AS (
+    UPDATE jobs j SET started_at = coalesce(started_at, now()),
+        state = CASE WHEN EXISTS (SELECT FROM claimed c WHERE c.job = j.id AND c.state = 'IN_PROGRESS')
+                       OR EXISTS (SELECT FROM transfers t WHERE t.job = j.id AND t.state = 'IN_PROGRESS')
+                     THEN 'IN_PROGRESS' ELSE 'PREPARING' END
+    WHERE id = ANY (ARRAY(SELECT job FROM claimed)) AND state IN ('PENDING', 'PREPARING')
+), told AS (
+    INSERT INTO events (job, owner, file, kind, details)
+    SELECT job, owner, index, CASE state WHEN 'PREPARING' THEN 'preparing' ELSE 'started' END,
+           jsonb_build_object('attempt', attempt)
+    FROM claimed WHERE %(told)s ORDER BY job, index
+)
+SELECT * FROM claimed ORDER BY job, index;
 
 -- name: start_members
-UPDATE transfers t SET state = 'PREPARING', attempt = t.attempt + 1, started_at = coalesce(t.started_at, now())
-FROM unnest(%(jobs)s::integer[], %(leaders)s::integer[]) AS g (job, leader)
-WHERE t.job = g.job AND t.leader = g.leader AND t.index <> t.leader AND t.state = 'PENDING';
-
--- name: start_jobs
--- prepared: jobs integer[]
-UPDATE jobs j SET started_at = coalesce(started_at, now()),
-    state = CASE WHEN EXISTS (SELECT FROM transfers t WHERE t.job = j.id AND t.state = 'IN_PROGRESS')
-                 THEN 'IN_PROGRESS' ELSE 'PREPARING' END
-WHERE id = ANY (%(jobs)s) AND state IN ('PENDING', 'PREPARING');
+-- Of groups that have been claimed, by who claimed them.
+UPDATE transfers t SET state = 'PREPARING', attempt = l.attempt, started_at = coalesce(t.started_at, now())
+FROM unnest(%(transfers)s::bigint[], %(leases)s::bigint[]) AS held (id, lease)
+JOIN transfers l ON l.id = held.id AND l.lease = held.lease AND l.node = %(node)s
+WHERE t.job = l.job AND t.leader = l.index AND t.index <> t.leader AND t.state = 'PENDING';
 
 -- name: read_members
 SELECT t.id, t.job, t.index, t.leader, t.source_url, t.source_sealed, t.source_member, t.source_destination, t.source_path,
@@ -434,39 +575,93 @@ SELECT t.id, t.lease, t.cancelling, t.paused, coalesce(j.deadline < now(), false
 FROM transfers t JOIN jobs j ON j.id = t.job
 WHERE t.node = %(node)s AND (t.cancelling OR t.paused OR j.deadline < now());
 
--- name: read_overdue
-SELECT id, now() AS now FROM jobs WHERE finished_at IS NULL AND deadline < now() ORDER BY id LIMIT 1000;
+-- Retirement ---------------------------------------------------------------------------------------------------
 
--- name: fail_waiting
--- Not those of which something is left: they are claimed once more, and end then.
-UPDATE transfers t SET state = 'FAILED', finished_at = now(), stage = NULL, rate = 0, error = %(error)s,
-    first_error = coalesce(first_error, %(error)s)
-WHERE job = %(job)s AND state = 'PENDING' AND NOT EXISTS (
-    SELECT FROM transfers l WHERE l.job = t.job AND l.index = t.leader
-    AND l.traces)
-RETURNING index;
+-- name: limit_slice
+-- What holds others up, or is held up by them, is tried again with fewer rows.
+SELECT set_config('statement_timeout', '3000', true), set_config('lock_timeout', '250', true);
 
--- name: unpause_overdue
-UPDATE transfers SET paused = false, next_attempt_at = least(next_attempt_at, now()) WHERE job = %(job)s AND state = 'PENDING';
+-- name: lift_limit
+-- For what reads over many rows that are gone already, as their indices still have them, and holds nobody up.
+SELECT set_config('statement_timeout', '30000', true);
 
--- name: count_failed
-UPDATE jobs SET files_failed = files_failed + %(files)s, error = %(error)s, first_error = coalesce(first_error, %(error)s)
-WHERE id = %(job)s;
+-- name: try_retiring
+-- One process at a time, and none waits for it.
+SELECT pg_try_advisory_xact_lock(hashtext('datamover.retire')) AS ours;
 
--- name: read_retired
-SELECT id, owner FROM jobs WHERE finished_at < now() - %(retention)s * interval '1 second' ORDER BY id LIMIT 500;
+-- name: begin_retiring
+-- From here on a job is told as expired, however long its rows take to go.
+WITH chosen AS MATERIALIZED (
+    SELECT id, owner FROM jobs j
+    WHERE finished_at < now() - %(retention)s * interval '1 second'
+      AND (SELECT true FROM retiring r WHERE r.job = j.id) IS NULL
+      AND (%(only)s::integer[] IS NULL OR id = ANY (%(only)s::integer[])) AND id <> ALL (%(passed_over)s::integer[])
+    ORDER BY finished_at LIMIT %(jobs)s FOR UPDATE SKIP LOCKED
+)
+-- until here, as begin_retiring.chosen: SELECT id FROM chosen
+, kept AS (
+    INSERT INTO expired_jobs (id, owner) SELECT id, owner FROM chosen ON CONFLICT DO NOTHING
+), begun AS (
+    INSERT INTO retiring (job) SELECT id FROM chosen ON CONFLICT DO NOTHING
+), silenced AS (
+    DELETE FROM notices WHERE job = ANY (ARRAY(SELECT id FROM chosen))
+), freed AS (
+    UPDATE jobs SET request_id = NULL WHERE id = ANY (ARRAY(SELECT id FROM chosen)) AND request_id IS NOT NULL
+), told AS (
+    INSERT INTO events (job, owner, kind) SELECT id, owner, 'expired' FROM chosen WHERE %(told)s ORDER BY id
+)
+SELECT id FROM chosen;
 
--- name: retire
-INSERT INTO expired_jobs (id, owner) SELECT id, owner FROM jobs WHERE id = ANY (%(jobs)s) ON CONFLICT DO NOTHING;
+-- name: find_retiring
+SELECT FROM retiring WHERE job = %(job)s;
 
--- name: forget_events
-DELETE FROM events WHERE job = ANY (%(jobs)s);
+-- name: read_retiring
+SELECT job AS id, event, file FROM retiring
+WHERE job <> ALL (%(passed_over)s::integer[]) AND (%(only)s::integer[] IS NULL OR job = ANY (%(only)s::integer[]))
+ORDER BY job LIMIT %(jobs)s FOR UPDATE SKIP LOCKED;
 
--- name: forget_old_events
-DELETE FROM events WHERE kind = 'expired' AND at < now() - %(retention)s * interval '1 second';
+-- name: retire_events
+WITH found AS MATERIALIZED (
+    SELECT e.job, e.cursor FROM unnest(%(jobs)s::integer[], %(events)s::bigint[]) AS r (job, event) CROSS JOIN LATERAL (
+        SELECT o.job, o.cursor FROM events o WHERE o.job = r.job AND o.cursor > r.event AND o.kind <> 'expired'
+        ORDER BY o.cursor LIMIT %(rows)s) AS e
+    LIMIT %(rows)s
+), gone AS (
+    DELETE FROM events WHERE cursor = ANY (ARRAY(SELECT cursor FROM found))
+), noted AS (
+    UPDATE retiring r SET event = f.cursor FROM (SELECT job, max(cursor) AS cursor FROM found GROUP BY job) AS f
+    WHERE r.job = f.job
+)
+SELECT count(*)::integer AS rows FROM found;
 
--- name: forget_jobs
+-- name: retire_files
+WITH found AS MATERIALIZED (
+    SELECT t.id, t.job, t.index FROM unnest(%(jobs)s::integer[], %(files)s::integer[]) AS r (job, file)
+    CROSS JOIN LATERAL (
+        SELECT o.id, o.job, o.index FROM transfers o WHERE o.job = r.job AND o.index >= r.file
+        ORDER BY o.index LIMIT %(rows)s) AS t
+    LIMIT %(rows)s
+), gone AS (
+    DELETE FROM transfers WHERE id = ANY (ARRAY(SELECT id FROM found))
+), noted AS (
+    UPDATE retiring r SET file = f.index + 1 FROM (SELECT job, max(index) AS index FROM found GROUP BY job) AS f
+    WHERE r.job = f.job
+)
+SELECT count(*)::integer AS rows FROM found;
+
+-- name: retire_jobs
 DELETE FROM jobs WHERE id = ANY (%(jobs)s);
+
+-- name: forget_expired
+-- That a job has expired is told for as long again. Many events are older than that, of jobs that took long: no more
+-- than a slice of them is looked at, after the last that was.
+WITH found AS MATERIALIZED (
+    SELECT cursor, at, kind FROM events
+    WHERE at > %(after)s AND at < now() - %(retention)s * interval '1 second' ORDER BY at LIMIT %(rows)s
+), gone AS (
+    DELETE FROM events WHERE cursor = ANY (ARRAY(SELECT cursor FROM found WHERE kind = 'expired'))
+)
+SELECT max(at) AS at, count(*)::integer AS rows FROM found;
 
 -- name: read_expired_job
 SELECT owner FROM expired_jobs WHERE id = %(job)s;
@@ -488,8 +683,9 @@ UPDATE sides SET failures = 0, closed_until = NULL, error = NULL
 WHERE name = ANY (%(names)s) AND (failures > 0 OR closed_until IS NOT NULL);
 
 -- name: read_expired
--- What a node that is gone held. Its jobs are locked first, by lock_jobs.
-SELECT id, job, lease FROM transfers WHERE node IS NOT NULL AND lease_until < now();
+-- What a node that is gone held. What somebody is changing is left for the next time.
+SELECT t.id, t.job, t.lease FROM transfers t JOIN jobs j ON j.id = t.job WHERE t.node IS NOT NULL AND t.lease_until < now()
+FOR UPDATE OF j SKIP LOCKED;
 
 -- name: release_expired
 UPDATE transfers t
@@ -524,7 +720,7 @@ WITH found AS (
 UPDATE transfers t SET lease = t.lease + 1, next_attempt_at = now() + %(seconds)s * interval '1 second'
 FROM found, jobs j WHERE t.id = found.id AND j.id = t.job
 RETURNING t.id, t.job, t.index, t.leader, t.source_url, t.source_sealed, t.source_member, t.source_destination,
-          t.source_path, t.destination, t.path, t.naming, t.target, t.checksum, t.expected_size, t.attempt + 1 AS attempt,
+          t.source_path, t.destination, t.path, t.naming, t.target, t.checksum, t.expected_size, t.attempt,
           t.failures, t.checkpoint, t.memory, t.bytes_done, t.cancelling, true AS overdue, t.renaming, t.lease, t.state,
           j.owner, j.overwrite, j.archive, j.max_attempts, j.stop_on_failure;
 
@@ -576,6 +772,16 @@ WHERE t.id = ANY (%(transfers)s) AND (
     AND o.job <> t.job AND (o.job < t.job OR o.state <> 'PENDING')
     AND o.state IN ('PENDING', 'PREPARING', 'IN_PROGRESS') LIMIT 1) IS NULL;
 
+-- name: tell_resumed
+-- Of transfers that are still held, where they go on from.
+INSERT INTO events (job, owner, file, kind, details)
+SELECT t.job, t.owner, t.index, 'resumed', n.resumed
+FROM jsonb_to_recordset(%(news)s) AS n (transfer bigint, lease bigint, resumed jsonb)
+JOIN transfers t ON t.id = n.transfer
+JOIN transfers l ON l.job = t.job AND l.index = t.leader
+WHERE l.node = %(node)s AND l.lease = n.lease AND t.state IN ('PREPARING', 'IN_PROGRESS') AND n.resumed IS NOT NULL
+ORDER BY t.id;
+
 -- name: remember
 UPDATE transfers SET memory = %(memory)s
 WHERE id = %(transfer)s AND node = %(node)s AND lease = %(lease)s
@@ -615,7 +821,7 @@ UPDATE jobs SET state = 'IN_PROGRESS' WHERE id = %(job)s AND state = 'PREPARING'
 
 -- name: lock_held
 -- prepared: node uuid, transfers bigint[], leases bigint[]
-SELECT t.id, t.job, t.index, now() AS now FROM transfers t
+SELECT t.id, t.job, t.index, t.paused, now() AS now FROM transfers t
 JOIN unnest(%(transfers)s::bigint[], %(leases)s::bigint[]) AS held (id, lease) ON t.id = held.id
 WHERE t.lease = held.lease AND t.node = %(node)s AND t.state IN ('PREPARING', 'IN_PROGRESS')
 ORDER BY t.id FOR UPDATE OF t;
@@ -642,7 +848,8 @@ WITH outcome AS (
     SET state = b.state,
         node = NULL, lease_until = NULL, renaming = b.renaming, stage = NULL, rate = 0,
         failures = b.failures,
-        next_attempt_at = now() + coalesce(b.pause, 0) * interval '1 second',
+        next_attempt_at = now() + CASE WHEN t.cancelling AND b.state = 'PENDING' THEN 0 ELSE coalesce(b.pause, 0) END
+                                  * interval '1 second',
         error = CASE WHEN b.state = 'COMPLETED' THEN NULL ELSE coalesce(b.error, t.error) END,
         first_error = coalesce(t.first_error, b.error),
         traces = b.leads AND NOT b.cleared
@@ -764,16 +971,30 @@ FROM ROWS FROM (jsonb_to_recordset(%(deeds)s) AS (at timestamptz, who text, orig
      AS d (at, who, origin, action, subject, outcome, position)
 ORDER BY d.position;
 
+-- name: read_audit_horizon
+-- As read_horizon, of the trail (audit_begin).
+SELECT least(given.cursor, (
+    SELECT min((classid::bigint << 32 | objid::bigint) - (25710::bigint << 48)) FROM pg_locks
+    WHERE locktype = 'advisory' AND objsubid = 1 AND classid::bigint >> 16 = 25710
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND given.cursor IS NOT NULL)) AS cursor
+FROM (SELECT coalesce(pg_sequence_last_value('audit_cursor_seq'::regclass), 0) AS cursor OFFSET 0) AS given;
+
 -- name: read_audit
 SELECT cursor, at, who, origin, action, subject, outcome FROM audit
-WHERE cursor > %(after)s AND transaction < pg_snapshot_xmin(pg_current_snapshot())
+WHERE cursor > %(after)s AND cursor <= %(horizon)s
 ORDER BY cursor LIMIT %(limit)s;
 
 -- name: read_newest_audit
 SELECT cursor, at, who, origin, action, subject, outcome FROM audit ORDER BY cursor DESC LIMIT %(limit)s;
 
 -- name: forget_audit
-DELETE FROM audit WHERE at < now() - %(retention)s * interval '1 second';
+WITH found AS MATERIALIZED (
+    SELECT cursor FROM audit WHERE at < now() - %(retention)s * interval '1 second' ORDER BY at LIMIT %(rows)s
+), gone AS (
+    DELETE FROM audit WHERE cursor = ANY (ARRAY(SELECT cursor FROM found))
+)
+SELECT count(*)::integer AS rows FROM found;
 
 -- Figures ------------------------------------------------------------------------------------------------------
 
@@ -832,13 +1053,6 @@ UPDATE installation SET proof = %(proof)s WHERE proof IS NULL;
 -- Anything that somebody made in this database.
 SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\_toast%' LIMIT 1;
-
--- name: newest_transaction
--- What can be seen was committed, so this server began it before the next that it will begin; unless it was another's.
-SELECT transaction >= pg_snapshot_xmax(pg_current_snapshot()) AS elsewhere FROM events ORDER BY cursor DESC LIMIT 1;
-
--- name: adopt_history
-UPDATE events SET transaction = pg_current_xact_id() WHERE transaction >= pg_snapshot_xmax(pg_current_snapshot());
 
 -- name: skip_numbers
 SELECT setval('jobs_id_seq', least(last_value + 1000000, 2147483647)),

@@ -99,9 +99,17 @@ class Queue(Claims):
         return {row["destination"]: (row["here"], row["everywhere"]) for row in found}
 
     async def progress(self, progress: Sequence[Progress]) -> None:
-        """Write how far transfers are; those whose lease was lost are passed over."""
+        """Write how far transfers are, and where they go on from; those whose lease was lost are passed over."""
         parameters = {"node": self._node, "news": Json(rows.progress_parameters(progress))}
-        await self._database.execute(self._queries["progress"], parameters)
+
+        async def do(cursor: Cursor) -> None:
+            await cursor.post(self._queries["progress"], parameters)
+            await cursor.post(self._queries["tell_resumed"], parameters)
+
+        if any(one.resumed for one in progress):
+            await self._database.transaction(do)
+        else:
+            await self._database.execute(self._queries["progress"], parameters)
 
     async def set_target(self, transfer: Transfer, leader: Transfer, target: str) -> bool:
         """Write a file's path, once its name is known; False: the lease was lost, or another job's file goes first.
@@ -118,14 +126,11 @@ class Queue(Claims):
     async def _set_targets(self, named: Sequence[_Named]) -> Sequence[bool]:
         ids, leases, targets = (list(column) for column in zip(*named, strict=True))
         parameters = {"transfers": ids, "leases": leases, "targets": targets, "node": self._node}
-
-        async def unhindered(cursor: Cursor) -> set[int]:
-            await cursor.post(self._queries["let_claims_end"])
-            found = await cursor.fetch(self._queries["read_unhindered"], {"transfers": ours})
-            return {row["id"] for row in found}
-
         ours = [row["id"] for row in await self._database.fetch(self._queries["set_targets"], parameters)]
-        first = await self._database.transaction(unhindered)
+        unhindered = await self._database.fetch(
+            self._queries["read_unhindered"], {"transfers": ours}, behind=self._queries["let_claims_end"]
+        )
+        first = {row["id"] for row in unhindered}
         return [one[0] in first for one in named]
 
     async def remember(self, leader: Transfer, memory: Mapping[str, Any]) -> bool:

@@ -5,14 +5,19 @@ that is is taken piecemeal.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from datamover.batch import away, piecemeal
 from datamover.errors import NotNow, Unavailable
 from datamover.jobs.database import Row
+from datamover.jobs.history import Telling
+from datamover.loops import Refused
+
+log = Logger()
 
 T = TypeVar("T")
 
@@ -101,3 +106,39 @@ async def apart(
     if left is not None and not taken and not refused:
         raise left
     return taken, refused
+
+
+class ByJob:
+    """What a loop does with jobs that a statement chooses; what is refused of one is left for a while.
+
+    Refused again it is done without being told; where that is refused too, it waits.
+    """
+
+    def __init__(self, loop: str, refused: Refused, monotonic: Callable[[], float]) -> None:
+        self._loop = loop
+        self._refused = refused
+        self._aside = Aside(monotonic)
+
+    async def do(
+        self,
+        work: Callable[[Mapping[str, Any], Telling], Awaitable[Mapping[int, T]]],
+        choose: Callable[[Mapping[str, Any]], Awaitable[Sequence[Row]]],
+    ) -> dict[int, T]:
+        """Return what was done, by job.
+
+        Both are given the parameters of their statements: ``only`` those jobs, and those that are ``passed_over``.
+        """
+        all_jobs = {"only": None, "passed_over": self._aside.ids}
+        done, refused = await take(lambda only: work({**all_jobs, "only": only}, Telling.ALL), lambda: choose(all_jobs))
+        for job in done:
+            self._aside.take_back(job)
+        for row, failure in refused:
+            again = self._aside.put(row["id"]) > 1
+            if isinstance(failure.value, NotNow):
+                log.warn("job {job} waits: {error}", job=row["id"], error=failure.value.message)
+                continue
+            self._refused(self._loop, f"job {row['id']}", failure)
+            if again:
+                untold, _ = await apart(lambda only: work({**all_jobs, "only": only}, Telling.NOTHING), [row])
+                done |= untold
+        return done

@@ -21,6 +21,7 @@ from datamover.errors import DataMoverError, QueueFull, RequestIdConflict
 from datamover.jobs import listing, news, rows
 from datamover.jobs.control import MOST_IDS, JobControl
 from datamover.jobs.database import Cursor, Database, Json, Parameters, Row
+from datamover.jobs.feed import Feed
 from datamover.jobs.values import Event, FileRecord, JobRecord, NewJob, State, Submitted
 from datamover.jobs.waiting import COUNTED, Bounds, waiting_for
 from datamover.loops import Refused, tell_refused
@@ -84,6 +85,7 @@ class JobStore(JobControl):
         self._since: Counter[str] = Counter()
         self._refused = refused
         self._asking: Batch[_Asked, list[Submitted]] = Batch(self._store_many, TOGETHER)
+        self._feed = Feed(database, "read_horizon", "read_events")
 
     @property
     def ready(self) -> bool:
@@ -286,7 +288,7 @@ class JobStore(JobControl):
         parameters = {"owner": owner, "after": after, "job": job, "limit": limit}
         ends = self._clock.seconds() + timeout
         while True:
-            found = await self._database.read(self._queries["read_events"], parameters)
+            found = await self._feed.read(parameters)
             left = ends - self._clock.seconds()
             if found or left <= 0:
                 return [rows.event(row) for row in found]

@@ -244,7 +244,7 @@ class Transfer:
     checksum: Checksum | None
     size: int | None
     attempt: int
-    """Counted from 1."""
+    """Counted from 1: those that were used up, and this one. Whoever goes on with one goes on with its number."""
     max_attempts: int
     stop_on_failure: bool
     failures: int
@@ -263,7 +263,7 @@ class Transfer:
     placing: bool
     """Everything of the group was verified and the renames had begun: roll forward."""
     lease: int
-    """Fencing number: a newer claim has a greater one."""
+    """Fencing number: a newer claim has a greater one, the first has 1."""
 
     @property
     def staged(self) -> bool:
@@ -285,6 +285,8 @@ class Progress:
     digest: str | None
     """As clients are told it, once it is known: ``sha256:…``."""
     checkpoint: Checkpoint | None
+    resumed: Mapping[str, int] | None = None
+    """What the history is told of where this attempt goes on from; None: nothing, or nothing more."""
 
 
 @dataclass(frozen=True, slots=True)

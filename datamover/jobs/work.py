@@ -81,19 +81,14 @@ class Placement:
     """False: size and digest are those of the group's one file (an archive), not of the transfer's own."""
 
 
-def started(transfer: Transfer) -> Remark:
-    """Return the event of an attempt that begins."""
-    return Remark("preparing" if transfer.staged else "started", {"attempt": transfer.attempt})
-
-
-def ended(outcome: Outcome, now: datetime) -> Remark:
+def ended(outcome: Outcome, now: datetime, *, paused: bool) -> Remark:
     """Return the event of an attempt that has ended, by the database's clock ``now``."""
     details: dict[str, Any] = {}
     if outcome.state is State.COMPLETED:
         details = {"size": outcome.size, "digest": outcome.digest}
     if outcome.error is not None:
         details["error"] = outcome.error.as_dict()
-    if outcome.state is State.PENDING:
+    if outcome.state is State.PENDING and not paused:
         details["next_retry_at"] = _told(now + timedelta(seconds=outcome.pause))
     return Remark(_KINDS[outcome.state], details)
 

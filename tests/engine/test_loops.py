@@ -44,16 +44,16 @@ from tests.servers import postgres
 from tests.servers.web import status
 
 ENGINE: dict[str, tuple[Any, str]] = {
+    "changes": (Upkeep, "carry_out"),
     "claims": (Queue, "claim"),
     "clock": (Upkeep, "mend_clock"),
-    "deadlines": (Upkeep, "end_overdue"),
     "heartbeat": (Queue, "beat"),
     "leases": (Lease, "extend"),
     "lost leases": (dispatcher.Dispatcher, "_lose"),
     "notices": (Notices, "claim"),
     "progress": (Meter, "news"),
     "quotas": (Queue, "spent"),
-    "retirement": (Upkeep, "retire"),
+    "retirement": (Upkeep, "retire_some"),
     "shares": (Queue, "shares"),
     "stops": (Queue, "stopping"),
     "sweeping": (Left, "take"),

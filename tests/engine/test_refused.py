@@ -14,7 +14,7 @@ from twisted.logger import capturedLogs, formatEvent
 from datamover.engine import maintenance, outcomes, recorder
 from datamover.jobs import database, refusals
 from datamover.jobs.database import Database
-from datamover.jobs.upkeep import Upkeep
+from datamover.jobs.upkeep import DAY, Upkeep
 from datamover.jobs.values import JobRecord, NewJob, State
 from tests.engine.rig import Rig, file, place
 from tests.engine.test_breaking import until
@@ -215,6 +215,25 @@ async def test_a_claim(rig: Rig, sqlstate: str) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_member_of_a_group(rig: Rig) -> None:
+    """A group of which a member cannot be started ends as INTERNAL; groups that are claimed with it are moved."""
+    archives = [
+        await rig.ask(*(file(place("store", str(n)), "archive", f"{job}.zip") for n in range(2)), archive="zip")
+        for job in range(3)
+    ]
+    poison = archives.pop()
+    await refuse(
+        rig, "transfers", "UPDATE", f"NEW.job = {poison} AND NEW.index = 1 AND NEW.state = 'PREPARING'", "22003"
+    )
+    await rig.engine(max_active=FILES)
+    assert {record.state for record in await ends(rig, archives)} == {State.COMPLETED}
+    record = await rig.ended(poison)
+    assert internal(record)
+    assert record.files_failed == 2
+    assert set(rig.failures) == {"claims"}
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_row_that_cannot_be_changed(rig: Rig) -> None:
     """A transfer of which the database takes nothing at all is passed over, however small the room, and told of."""
     jobs = await ask(rig)
@@ -240,8 +259,8 @@ async def test_a_renewal(rig: Rig) -> None:
     await deferLater(reactor, 1.0)
     gate.open()
     assert {record.state for record in await ends(rig, jobs)} == {State.COMPLETED}
-    attempts = [(await rig.store.files(job))[0].attempt for job in jobs]
-    assert [number for number, attempt in enumerate(attempts) if attempt > 1] == [POISON]
+    starts = [(await rig.kinds(job)).count("started") for job in jobs]
+    assert [number for number, count in enumerate(starts) if count > 1] == [POISON]
 
 
 @pytest_twisted.ensureDeferred
@@ -301,7 +320,7 @@ async def test_deadlines(rig: Rig) -> None:
     await rig.engine(max_active=0)
     codes = {(await rig.ended(job)).error["code"] for job in jobs if job != jobs[POISON]}  # type: ignore[index]
     assert codes == {"DEADLINE_EXCEEDED"}
-    assert set(rig.failures) == {"deadlines"}
+    assert set(rig.failures) == {"changes"}
     await rig.database.execute(refusal.end)
     assert (await rig.ended(jobs[POISON])).state is State.FAILED
 
@@ -329,6 +348,41 @@ async def test_retirement(rig: Rig) -> None:
     assert await upkeep.retire() == FILES - 1
     assert [row["id"] for row in await rig.database.fetch("SELECT id FROM jobs")] == [jobs[POISON]]
     assert told == [f"retirement: job {jobs[POISON]}"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_retirement_that_cannot_be_told(rig: Rig) -> None:
+    """An old job whose events are refused is forgotten without them."""
+    jobs = await ask(rig)
+    await rig.engine(max_active=FILES)
+    await ends(rig, jobs)
+    await refuse(rig, "events", "INSERT", f"NEW.job = {jobs[POISON]} AND NEW.kind = 'expired'", "22P05")
+    await rig.database.execute("UPDATE jobs SET finished_at = now() - interval '2 days'")
+    now = [0.0]
+    upkeep = Upkeep(rig.database, lambda: DAY, refused=rig.loops.refused, monotonic=lambda: now[0])
+    assert await upkeep.retire() == FILES - 1
+    now[0] += refusals.LONGEST
+    assert await upkeep.retire() == 1
+    told = [row["job"] for row in await rig.database.fetch("SELECT job FROM events WHERE kind = 'expired'")]
+    assert sorted(told) == [job for job in jobs if job != jobs[POISON]]
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_a_history_is_not_told(rig: Rig, tmp_path: Path) -> None:
+    """A transfer that goes on from a part file, where the history does not take that, moves on and completes."""
+    jobs = await ask(rig)
+    gate = Gate(rig)
+    await refuse(rig, "events", "INSERT", f"NEW.job = {jobs[POISON]} AND NEW.kind = 'resumed'", "22P05")
+    engine = await rig.engine(max_active=FILES)
+    await until(lambda: gate.waiting == FILES)
+    for meter in engine.recorder.meters:
+        meter.resume(1, resent=0)
+    while sum([(await rig.kinds(job)).count("resumed") for job in jobs]) < FILES - 1:
+        await deferLater(reactor, 0.05)
+    await until(lambda: not [meter for meter in engine.recorder.meters if meter.resumed])
+    gate.open()
+    assert {record.state for record in await ends(rig, jobs)} == {State.COMPLETED}
+    assert [(await rig.kinds(job)).count("resumed") for job in jobs] == [job != jobs[POISON] for job in jobs]
 
 
 @pytest_twisted.ensureDeferred

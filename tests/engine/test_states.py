@@ -4,6 +4,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
+import pytest
 import pytest_twisted
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -13,10 +14,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 
 from datamover.errors import ConnectionLost, InvalidState, SourceNotFound
+from datamover.jobs import slices
 from datamover.jobs.database import Database
 from datamover.jobs.news import News
 from datamover.jobs.queue import Queue
+from datamover.jobs.slices import Pace
 from datamover.jobs.store import JobStore
+from datamover.jobs.upkeep import Upkeep
 from datamover.jobs.values import Naming, NewFile, NewJob, PlaceSource, State
 from datamover.jobs.waiting import Bounds
 from datamover.jobs.work import Group, Outcome
@@ -25,7 +29,6 @@ from tests.servers import postgres
 
 T = TypeVar("T")
 SETTINGS = settings(
-    max_examples=25,
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
@@ -65,6 +68,7 @@ class Jobs(RuleBasedStateMachine):
 
     store: JobStore
     queues: dict[str, Queue]
+    upkeep: Upkeep
     database: Database
 
     def __init__(self) -> None:
@@ -117,6 +121,7 @@ class Jobs(RuleBasedStateMachine):
         if state is not State.PENDING:
             job.cancelling.discard(key[1])
         if state is State.FAILED and job.stop_on_failure:
+            run(self.upkeep.carry_out())
             self._stop(job)
 
     @precondition(lambda self: self.held)
@@ -199,17 +204,24 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     return result
 
 
+@pytest.mark.parametrize(("rows", "examples"), [(slices.FIRST, 20), (1, 6)])
 @pytest_twisted.ensureDeferred
-async def test_states() -> None:
-    """No order of submissions, claims, outcomes, deaths, cancellations, pauses and retries confuses the store."""
+async def test_states(rows: int, examples: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No order of submissions, claims, outcomes, deaths, cancellations, pauses and retries confuses the store.
+
+    Nor does it matter whether a job's files follow it all at once, or one by one.
+    """
+    monkeypatch.setattr(slices, "MOST", rows)
+    monkeypatch.setattr(Pace, "__init__", lambda self: setattr(self, "rows", rows))
     url = await postgres.shared().migrated(reactor)
     database = Database(reactor, postgres.address(url), 4)
     await database.open()
     try:
         seal = Seal()
         Jobs.database = database
+        Jobs.upkeep = Upkeep(database)
         Jobs.store = JobStore(database, seal, News(database), reactor, lambda: BOUNDS)
         Jobs.queues = {node: Queue(database, seal, node=node, name=node, roles=["engine"]) for node in NODES}
-        await deferToThread(run_state_machine_as_test, Jobs, settings=SETTINGS)
+        await deferToThread(run_state_machine_as_test, Jobs, settings=settings(SETTINGS, max_examples=examples))
     finally:
         await database.close()

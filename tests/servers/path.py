@@ -20,6 +20,8 @@ class Path:
         self._loop = asyncio.new_event_loop()
         self._open = asyncio.Event()
         self._open.set()
+        self._answered = asyncio.Event()
+        self._answered.set()
         self._ended = asyncio.Event()
         self._joined: set[asyncio.Future[Any]] = set()
         self._begun = threading.Event()
@@ -42,9 +44,14 @@ class Path:
         """Let nothing through, and break nothing."""
         self._loop.call_soon_threadsafe(self._open.clear)
 
+    def mute(self) -> None:
+        """Let nothing through that the server says, and break nothing."""
+        self._loop.call_soon_threadsafe(self._answered.clear)
+
     def go_on(self) -> None:
         """Let everything through that had to wait."""
-        self._loop.call_soon_threadsafe(self._open.set)
+        for event in (self._open, self._answered):
+            self._loop.call_soon_threadsafe(event.set)
 
     def cut(self) -> None:
         """Break every connection, and carry those that come after."""
@@ -71,7 +78,9 @@ class Path:
         except OSError:
             writer.close()
             return
-        carrying = asyncio.gather(self._carry(reader, far_writer), self._carry(far_reader, writer))
+        carrying = asyncio.gather(
+            self._carry(reader, far_writer, self._open), self._carry(far_reader, writer, self._open, self._answered)
+        )
         self._joined.add(carrying)
         with contextlib.suppress(OSError, asyncio.CancelledError):
             await carrying
@@ -79,11 +88,12 @@ class Path:
         for end in (writer, far_writer):
             end.close()
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *events: asyncio.Event) -> None:
         try:
             while data := await reader.read(PIECE):
                 await asyncio.sleep(self._delay)
-                await self._open.wait()
+                for event in events:
+                    await event.wait()
                 writer.write(data)
                 await writer.drain()
         finally:

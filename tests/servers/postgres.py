@@ -211,6 +211,22 @@ def running(disk: str | None = None, environment: Mapping[str, str] = MappingPro
         shutil.rmtree(directory)
 
 
+@contextmanager
+def transaction(url: str, *statements: str) -> Iterator[Any]:
+    """Have a session whose transaction has run ``statements`` and stays open; yield its cursor.
+
+    What it has not committed by the end is rolled back.
+    """
+    connection = psycopg2.connect(url)
+    try:
+        with connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+            yield cursor
+    finally:
+        connection.close()
+
+
 _shared = ExitStack()
 
 

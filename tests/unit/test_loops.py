@@ -173,7 +173,7 @@ def test_steps() -> None:
     """A step that fails keeps nothing from what comes after it, rests for a while, and is told of until it is well."""
     clock, failed = Clock(), list[str]()
     loops = Loops(clock, failed.append)
-    loop = loops.loop("deadlines")
+    loop = loops.loop("changes")
     outcomes: Iterator[Exception | str] = iter([RuntimeError(), Unavailable("away"), "well"])
 
     async def call() -> str:
@@ -184,13 +184,14 @@ def test_steps() -> None:
 
     assert stepping(loop, call) == "otherwise"
     assert stepping(loop, call) == "otherwise"  # It rests.
-    assert loops.troubles == ("ending what is overdue (deadlines) failed, and has not gone well since",)
+    what = "bringing changes to the files of jobs, and ending what is overdue (changes)"
+    assert loops.troubles == (f"{what} failed, and has not gone well since",)
     clock.advance(PAUSES[0])
     assert stepping(loop, call) == "otherwise"  # The database is away.
     assert loops.troubles
     assert stepping(loop, call) == "well"
     assert not loops.troubles
-    assert failed == ["deadlines"]
+    assert failed == ["changes"]
 
 
 def test_what_is_refused_is_counted() -> None:

@@ -1,0 +1,183 @@
+"""What was asked of a job, brought to its files: to stop, to pause, to go on, to be tried again.
+
+A job says what it wants in its own row, at once. Its files, of which there may be millions, follow a slice at a time,
+so that nobody waits long for what is locked. How far that is stands in the database: whoever has begun it may end, and
+any engine goes on with it. What the database refuses of one job is left for a while, and the others' is done. Every
+method raises Unavailable while the database is away.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from time import monotonic
+from typing import Any
+
+from datamover.errors import DeadlineExceeded
+from datamover.jobs import news
+from datamover.jobs.database import Cursor, Database, Json, Row
+from datamover.jobs.history import Telling, finish, notify, tell
+from datamover.jobs.refusals import ByJob
+from datamover.jobs.slices import Slices
+from datamover.jobs.sql import Queries
+from datamover.jobs.work import Remark, error_column
+from datamover.loops import Refused, tell_refused
+
+PATIENCE = 5.0
+"""Seconds that whoever asked for a change stays with it; what is left by then, engines go on with."""
+TOGETHER = 200
+"""Jobs that a slice may bring changes to, of few files each."""
+
+_QUERIES = Queries.load()
+
+
+@dataclass(frozen=True, slots=True)
+class Some:
+    """Files of one job, by their indices: from ``first``, before ``last``."""
+
+    job: int
+    first: int
+    last: int
+
+    def where(self, **more: Any) -> dict[str, Any]:
+        return {"job": self.job, "first": self.first, "last": self.last, **more}
+
+
+class Changes:
+    """Of all jobs of a database."""
+
+    def __init__(
+        self, database: Database, clock: Callable[[], float] = monotonic, refused: Refused = tell_refused
+    ) -> None:
+        """``clock`` tells seconds."""
+        self._database = database
+        self._clock = clock
+        self._by_job = ByJob("changes", refused, clock)
+        self._slices = Slices(database, clock)
+
+    async def follow(self, cursor: Cursor, job: int, telling: Telling = Telling.ALL) -> bool:
+        """Have a job's files be as it is, the first of them in this transaction, in which it must be locked.
+
+        Returns whether there are more: ``complete`` goes on with them.
+        """
+        await cursor.post(_QUERIES["begin_change"], {"job": job, "follow": 0, "retry": None})
+        return await self._go_on(cursor, [job], self._slices.pace.rows, telling)
+
+    async def retry(self, cursor: Cursor, job: int, files: int) -> bool:
+        """Put what failed of a job's ``files`` back in the queue; otherwise as ``follow``."""
+        await cursor.post(_QUERIES["begin_change"], {"job": job, "follow": None, "retry": files})
+        return await self._go_on(cursor, [job], self._slices.pace.rows)
+
+    async def complete(self, job: int) -> None:
+        """Go on with what was begun for a job, to its end or for ``PATIENCE``."""
+
+        async def do(cursor: Cursor, rows: int) -> bool:
+            await cursor.post(_QUERIES["lock_jobs"], {"jobs": [job]})
+            return await self._go_on(cursor, [job], rows)
+
+        ends = self._clock() + PATIENCE
+        while await self._slices.run(do) and self._clock() < ends:
+            pass
+
+    async def carry_out(self, seconds: float) -> int:
+        """Go on, for so many ``seconds``, with what anybody has begun, and end what waits past its deadline.
+
+        Returns the number of slices.
+        """
+
+        await self._database.transaction(self._begin_again)
+        await self._by_job.do(self._begin_overdue, self._overdue)
+        ends, slices = self._clock() + seconds, 0
+        while self._clock() < ends and await self._by_job.do(self._slice, self._changing):
+            slices += 1
+        return slices
+
+    async def _begin_again(self, cursor: Cursor) -> None:
+        for query in ("limit_slice", "forget_changes", "begin_overdue_again"):
+            await cursor.post(_QUERIES[query])
+
+    async def _begin_overdue(self, which: Mapping[str, Any], telling: Telling) -> dict[int, bool]:
+        async def do(cursor: Cursor) -> list[Row]:
+            await cursor.post(_QUERIES["limit_slice"])
+            return await cursor.fetch(_QUERIES["begin_overdue"], which)
+
+        return {row["job"]: True for row in await self._database.transaction(do)}
+
+    async def _overdue(self, which: Mapping[str, Any]) -> Sequence[Row]:
+        return await self._database.read(_QUERIES["begin_overdue.chosen"], which)
+
+    async def _slice(self, which: Mapping[str, Any], telling: Telling) -> dict[int, bool]:
+        """Bring changes to the next files of jobs; return those jobs."""
+        jobs: list[int] = []
+
+        async def do(cursor: Cursor, rows: int) -> bool:
+            nonlocal jobs
+            found = await cursor.fetch(_QUERIES["lock_changing"], {**which, "jobs": TOGETHER})
+            jobs = [row["id"] for row in found]
+            return await self._go_on(cursor, jobs, rows, telling)
+
+        await self._slices.run(do)
+        return dict.fromkeys(jobs, True)
+
+    async def _changing(self, which: Mapping[str, Any]) -> Sequence[Row]:
+        return await self._database.read(_QUERIES["lock_changing"], {**which, "jobs": TOGETHER})
+
+    # One slice ------------------------------------------------------------------------------------------------
+
+    async def _go_on(self, cursor: Cursor, jobs: Sequence[int], rows: int, telling: Telling = Telling.ALL) -> bool:
+        """Bring changes to the next files of locked jobs, ``rows`` in all; tell whether there are more."""
+        left = rows
+        for job in jobs:
+            if left <= 0:
+                break
+            left -= await self._bring(cursor, job, left, telling)
+        await finish(cursor, jobs, telling)
+        return left <= 0
+
+    async def _bring(self, cursor: Cursor, job: int, rows: int, telling: Telling) -> int:
+        """Bring a change to a job's next files, so many ``rows``; return how many, or more where some are left."""
+        change = await cursor.fetch_one(_QUERIES["read_change"], {"job": job})
+        if change is None:
+            return 0
+        follow, retry = change["follow"], change["retry"]
+        if retry is not None:
+            # The file that leads a group is put back last: nobody takes it up before the others are.
+            some = Some(job, max(0, retry - rows), retry)
+            await cursor.post(_QUERIES["retry_failed"], some.where())
+            await notify(cursor, news.WORK)
+            retry = some.first or None
+        else:
+            some = Some(job, follow, min(follow + rows, change["files_total"]))
+            await self._follow(cursor, some, change, telling)
+            follow = some.last if some.last < change["files_total"] else None
+        if follow is not None or retry is not None or change["begun_overdue"]:
+            await cursor.post(_QUERIES["note_change"], {"job": job, "follow": follow, "retry": retry})
+        else:
+            await cursor.post(_QUERIES["end_change"], {"job": job})
+        return some.last - some.first if follow is None and retry is None else rows
+
+    async def _follow(self, cursor: Cursor, some: Some, job: Row, telling: Telling) -> None:
+        """Have files be as their job is; what runs is told by who works on it."""
+        if job["ended"]:
+            return
+        if job["cancelled"] or (job["stopped"] and not job["overdue"]):
+            await self._cancel(cursor, some, Telling.NOTHING if job["cancelled"] else telling)
+        elif job["overdue"]:
+            await self._fail(cursor, some, job["now"])
+        else:
+            await cursor.post(_QUERIES["pause_transfers" if job["paused"] else "unpause_transfers"], some.where())
+        await notify(cursor, news.STOP)
+        await notify(cursor, news.WORK)
+
+    async def _cancel(self, cursor: Cursor, some: Some, telling: Telling) -> None:
+        waiting = await cursor.fetch(_QUERIES["cancel_waiting"], some.where())
+        await cursor.post(_QUERIES["cancel_running"], some.where())
+        if waiting:
+            await cursor.post(_QUERIES["count_cancelled"], {"job": some.job, "files": len(waiting)})
+        await tell(cursor, [(some.job, row["index"], Remark("cancelled")) for row in waiting], telling)
+
+    async def _fail(self, cursor: Cursor, some: Some, now: datetime) -> None:
+        error = Json(error_column(DeadlineExceeded("the job's deadline has passed"), attempt=0, at=now))
+        files = await cursor.fetch(_QUERIES["fail_waiting"], some.where(error=error))
+        await cursor.post(_QUERIES["unpause_transfers"], some.where())
+        if files:
+            await cursor.post(_QUERIES["count_failed"], {"job": some.job, "files": len(files), "error": error})
