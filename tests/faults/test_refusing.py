@@ -120,8 +120,9 @@ def test_readiness_is_true(open_directory: Path, processes: int) -> None:
         sql(url, "ALTER TABLE sides RENAME TO hidden")
         whose = "engine process 1: " if processes > 1 else ""
         trouble = f"{whose}taking work from the queue (claims) failed, and has not gone well since"
-        answer = until(lambda: (said := get(base(service) + "/health/ready")).status == 503 and said, "it is told")
-        assert trouble in answer.body.splitlines()
+        page = base(service) + "/health/ready"
+        answer = until(lambda: trouble in (said := get(page)).body.splitlines() and said, "it is told")
+        assert answer.status == 503
         heard = until(
             lambda: [one for one in manager.until("WATCHDOG", "1") if trouble in one.get("STATUS", "")], "too"
         )
@@ -129,7 +130,7 @@ def test_readiness_is_true(open_directory: Path, processes: int) -> None:
         assert get(base(service) + "/health/live").status == 200
 
         sql(url, "ALTER TABLE hidden RENAME TO sides")
-        until(lambda: get(base(service) + "/health/ready").body == "ok\n", "readiness")
+        until(lambda: get(page).body == "ok\n", "readiness")
         manager.until("STATUS", "ready")
         request = {"source": {"destination": "archive", "path": "a"}, "destination": "archive", "path": "b"}
         (open_directory / "archive").mkdir(exist_ok=True)
