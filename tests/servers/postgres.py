@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -223,6 +223,8 @@ def transaction(url: str, *statements: str) -> Iterator[Any]:
             for statement in statements:
                 cursor.execute(statement)
             yield cursor
+        with suppress(psycopg2.OperationalError):  # Its session may have been ended.
+            connection.rollback()  # Closing does it too, but a moment later.
     finally:
         connection.close()
 
