@@ -22,9 +22,9 @@ from twisted.python.failure import Failure
 from datamover import __version__, config
 from datamover.config import Config
 from datamover.errors import ConfigError, DataMoverError, StartError
-from datamover.jobs.address import given
+from datamover.jobs.address import Given
 from datamover.jobs.backup import Tools, adopt, is_empty, opened, renumber
-from datamover.jobs.cluster import Cluster, user_name
+from datamover.jobs.cluster import Cluster
 from datamover.jobs.connection import CONNECT_TIMEOUT, one_line
 from datamover.jobs.database import Database
 from datamover.jobs.embedded import EmbeddedPostgres
@@ -32,6 +32,7 @@ from datamover.jobs.installation import identify
 from datamover.jobs.migrate import migrate
 from datamover.jobs.rotation import prepare, reseal, settle, turn
 from datamover.jobs.secrets import Cipher
+from datamover.jobs.server_user import user_name
 from datamover.logins import hash_password
 from datamover.secret_files import Unusable, read
 
@@ -184,7 +185,7 @@ def check_config(options: argparse.Namespace) -> None:
 
     settings = _settings(options)
     if settings.database.url is not None:
-        given(settings.database)
+        Given(settings.database)
     service_tree(settings, reactor)
     print(f"configuration  {settings.path or 'built in'}")
     print(f"database       {settings.database.url or f'embedded, in {settings.service.data_directory}'}")
@@ -242,7 +243,7 @@ def _host_and_port(text: str) -> tuple[str, int]:
 
 def _create(settings: Config, admin_url: str) -> None:
     """Make the role and the database that database.url names, where they are missing."""
-    given(settings.database)
+    Given(settings.database)
     parameters = parse_dsn(settings.database.url or "")
     role = parameters.get("user", "datamover")
     name = parameters.get("dbname", role)
@@ -292,11 +293,11 @@ def _with_database(settings: Config, work: Callable[[Any, Database, Tools], Awai
 
     async def run(reactor: Any) -> None:
         server = EmbeddedPostgres(reactor, settings.service.data_directory) if own else None
-        address = server.ensure if server else given(settings.database)
-        database = Database(reactor, address, 1)
+        address = server or Given(settings.database)
+        database = Database(reactor, address.dsn, 1)
         try:
             await database.open()
-            dsn = await address()
+            dsn = await address.dsn()
             await work(reactor, database, Tools.embedded(cluster.prepare(), dsn) if own else Tools.given(dsn))
         except psycopg2.Error as error:
             raise StartError(f"the database refuses: {one_line(error)}") from None

@@ -2,7 +2,6 @@
 
 import ipaddress
 import socket
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import psycopg2
@@ -13,34 +12,44 @@ from datamover import config, secret_files
 from datamover.errors import ConfigError, StartError
 
 
-def given(settings: config.Database) -> Callable[[], Awaitable[str]]:
-    """Return what tells the address of the PostgreSQL that ``[database]`` names, its password read anew each time.
+class Given:
+    """The address of the PostgreSQL that ``[database]`` names, its password read anew each time."""
 
-    Raises ConfigError for a URL that cannot be one, or that holds a password.
-    """
-    url = settings.url or ""
-    try:
-        parameters = psycopg2.extensions.parse_dsn(url)
-    except psycopg2.ProgrammingError:
-        raise ConfigError(
-            'database.url: expected a URL such as "postgresql://datamover@db.example.org/datamover"'
-        ) from None
-    if "password" in parameters:
-        raise ConfigError("database.url: holds a password: leave it out and name a file in database.password_file")
-
-    async def address() -> str:
-        if settings.password_file is None:
-            return url
+    def __init__(self, settings: config.Database) -> None:
+        """Raises ConfigError for a URL that cannot be one, or that holds a password."""
+        self._settings = settings
+        self._url = settings.url or ""
         try:
-            password = secret_files.read(settings.password_file).decode("utf-8").rstrip("\r\n")
+            parameters = psycopg2.extensions.parse_dsn(self._url)
+        except psycopg2.ProgrammingError:
+            raise ConfigError(
+                'database.url: expected a URL such as "postgresql://datamover@db.example.org/datamover"'
+            ) from None
+        if "password" in parameters:
+            raise ConfigError("database.url: holds a password: leave it out and name a file in database.password_file")
+
+    def check(self) -> None:
+        """Make sure that the password can be read; raises StartError."""
+        self.password()
+
+    async def dsn(self) -> str:
+        """Return the address as libpq takes it; raises StartError for a password that cannot be read."""
+        if (password := self.password()) is None:
+            return self._url
+        return str(psycopg2.extensions.make_dsn(self._url, password=password))
+
+    def password(self) -> str | None:
+        """Return the password, None where none is named; raises StartError."""
+        path = self._settings.password_file
+        if path is None:
+            return None
+        try:
+            return secret_files.read(path).decode("utf-8").rstrip("\r\n")
         except secret_files.Unusable as error:
             raise StartError(f"database.password_file: {error.reason}") from None
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-            raise StartError(f"database.password_file: {settings.password_file}: {reason}") from None
-        return str(psycopg2.extensions.make_dsn(url, password=password))
-
-    return address
+            raise StartError(f"database.password_file: {path}: {reason}") from None
 
 
 async def resolve(reactor: Any, parameters: dict[str, str]) -> dict[str, str]:
