@@ -1,15 +1,13 @@
-"""Where the database is: what the configuration names, and the addresses of its hosts."""
-
-import ipaddress
-import socket
-from typing import Any
+"""Where the database is that the configuration names, and the password for it."""
 
 import psycopg2
 import psycopg2.extensions
-from twisted.internet.threads import deferToThreadPool
 
 from datamover import config, secret_files
 from datamover.errors import ConfigError, StartError
+from datamover.jobs.connection import one_line
+from datamover.jobs.hosts import time_limit
+from datamover.jobs.refusals import Login, by_host, refusal
 
 
 class Given:
@@ -34,6 +32,25 @@ class Given:
 
     async def dsn(self) -> str:
         """Return the address as libpq takes it; raises StartError for a password that cannot be read."""
+        return self._dsn()
+
+    def look(self) -> str | None:
+        """Log in once; blocks. Returns why that cannot be now, None where it can.
+
+        Raises StartError for a password that cannot be read, Refused for a server that does not let us in.
+        """
+        dsn = self._dsn()
+        asked = psycopg2.extensions.parse_dsn(dsn)
+        try:
+            psycopg2.connect(dsn, connect_timeout=int(time_limit(asked))).close()
+        except psycopg2.Error as error:
+            for host, said in by_host(str(error)):
+                if (refused := refusal(said, Login.of({**asked, **host}))) is not None:
+                    raise refused from None
+            return one_line(error)
+        return None
+
+    def _dsn(self) -> str:
         if (password := self.password()) is None:
             return self._url
         return str(psycopg2.extensions.make_dsn(self._url, password=password))
@@ -50,33 +67,3 @@ class Given:
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
             raise StartError(f"database.password_file: {path}: {reason}") from None
-
-
-async def resolve(reactor: Any, parameters: dict[str, str]) -> dict[str, str]:
-    """Return connection parameters with the addresses of every host, which libpq would look up on the reactor."""
-    hosts = parameters.get("host", "").split(",")
-    if "hostaddr" in parameters or not any(map(_is_name, hosts)):
-        return parameters
-    ports = parameters.get("port", "").split(",")
-    found: list[tuple[str, str, str]] = []
-    for index, host in enumerate(hosts):
-        port = ports[index] if len(ports) > 1 else ports[0]
-        addresses = [""]
-        if _is_name(host):
-            answers = await deferToThreadPool(
-                reactor, reactor.getThreadPool(), socket.getaddrinfo, host, None, type=socket.SOCK_STREAM
-            )
-            addresses = [str(answer[4][0]) for answer in answers]
-        found.extend((host, address, port) for address in addresses)
-    columns = zip(("host", "hostaddr", "port"), zip(*found, strict=True), strict=True)
-    return {**parameters, **{name: ",".join(column) for name, column in columns}}
-
-
-def _is_name(host: str) -> bool:
-    if not host or host.startswith(("/", "@")):
-        return False
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return True
-    return False

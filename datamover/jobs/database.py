@@ -16,9 +16,11 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from datamover.errors import StartError, Unavailable
-from datamover.jobs.connection import AWAY, Connection, Json, Kind, Parameters, Row
+from datamover.jobs.connection import AWAY, Connection, Json, Kind, Parameters, Row, Target
 from datamover.jobs.cursor import Cursor
+from datamover.jobs.hosts import Hosts
 from datamover.jobs.listening import Listening, persist
+from datamover.jobs.refusals import Refused
 
 __all__ = ["Cursor", "Database", "Json", "Listening", "Parameters", "Row"]
 
@@ -38,6 +40,7 @@ class Database:
     def __init__(self, reactor: Any, dsn: Callable[[], Awaitable[str]], connections: int) -> None:
         self._reactor = reactor
         self._dsn = dsn
+        self._hosts = Hosts(reactor, dsn)
         self._free = connections
         self._callers: deque[Deferred[None]] = deque()
         self._idle: list[Connection] = []
@@ -45,6 +48,7 @@ class Database:
         self._tasks: set[Deferred[Any]] = set()
         self._ready = False
         self._away = False
+        self._refused = False
         self._closed = False
         self._failure: BaseException | None = None
         self._openings: list[Deferred[None]] = []
@@ -53,6 +57,11 @@ class Database:
     def ready(self) -> bool:
         """Whether it has been opened; before that every call raises Unavailable at once."""
         return self._ready
+
+    @property
+    def refuses(self) -> bool:
+        """Whether the database, when it was last asked, was there and did not let us in."""
+        return self._refused
 
     @property
     def use(self) -> tuple[int, int]:
@@ -114,10 +123,14 @@ class Database:
                 opening.errback(self._failure)
 
     async def _prepare(self, prepare: Callable[["Database"], Awaitable[None]]) -> None:
+        self._refused = False
         first = Database(self._reactor, self._dsn, 1)
         try:
             await first.open()
             await prepare(first)
+        except Refused:
+            self._refused = True
+            raise
         finally:
             await first.close()
         await self.open()
@@ -259,22 +272,28 @@ class Database:
         self._connections.discard(connection)
 
     async def _connect(self, on_notify: Callable[[str, str], None] | None = None) -> Connection:
-        connection = Connection(self._reactor, on_notify)
-        try:
+        async def attempt(target: Target) -> Connection:
+            if self._closed:
+                raise Unavailable(AWAY)
+            connection = Connection(self._reactor, on_notify)
             self._connections.add(connection)
-            await connection.connect(await self._dsn())
+            try:
+                await connection.connect(target)
+            except BaseException:
+                self._drop(connection)
+                raise
+            return connection
+
+        try:
+            connection = await self._hosts.reach(attempt)
         except (Unavailable, StartError) as error:
-            self._drop(connection)
             self._gone(error)
-            if self._ready and isinstance(error, StartError):
-                raise Unavailable(f"{AWAY} ({error.message})") from error
-            raise
-        except BaseException:
-            self._drop(connection)
+            if self._ready and isinstance(error, StartError | Refused):
+                raise Unavailable(AWAY) from error
             raise
         if self._away:
-            self._away = False
             log.info("the database is back")
+        self._away, self._refused = False, False
         return connection
 
     async def _connect_listener(self, on_notify: Callable[[str, str], None]) -> Connection:
@@ -284,9 +303,11 @@ class Database:
 
     def _gone(self, error: StartError | Unavailable) -> None:
         """Say once that the database is away, and tell all who wait for a turn: theirs would fail as well."""
-        if self._ready and not self._away:
+        refused = isinstance(error, Refused)
+        if self._ready and (not self._away or (refused and not self._refused)):
             self._away = True
             log.error("cannot connect: {reason}", reason=error.message)
+        self._refused = refused
         if any(not connection.closed for connection in self._connections):
             return
         while self._callers:

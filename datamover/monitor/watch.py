@@ -42,7 +42,7 @@ def watch(
     metrics.registry.register(gauges)
     figures = Cached(reader.read, clock, seconds=KEPT, patience=PATIENCE, share=SHARE)
     reach = Cached(reader.reach, clock, seconds=REACH_KEPT, patience=PATIENCE, share=1.0)
-    return Watch(metrics.registry, gauges, figures, reach, working)
+    return Watch(metrics.registry, gauges, figures, reach, working, lambda: database.refuses)
 
 
 class Watch:
@@ -55,13 +55,18 @@ class Watch:
         figures: Cached[Figures],
         reach: Cached[bool],
         working: Callable[[], bool] | None,
+        refuses: Callable[[], bool],
     ) -> None:
-        """``working`` tells whether the engine of this process takes work; None: it has none."""
+        """``working`` tells whether the engine of this process takes work; None: it has none.
+
+        ``refuses`` tells whether the database is there, and does not let this process in.
+        """
         self._registry = registry
         self._gauges = gauges
         self._figures = figures
         self._reach = reach
         self._working = working
+        self._refuses = refuses
 
     async def metrics(self) -> Answer:
         """Return every metric, in Prometheus' text format; never raises for a database that is away."""
@@ -76,7 +81,7 @@ class Watch:
     async def ready(self) -> Answer:
         """Return 200 where the database answers and the engine, if this process is one, takes work; else 503."""
         if not await self._reach.get():
-            return 503, TEXT, b"database away\n"
+            return 503, TEXT, b"database refuses the login: see the log\n" if self._refuses() else b"database away\n"
         if self._working is not None and not self._working():
             return 503, TEXT, b"engine not running\n"
         return 200, TEXT, b"ok\n"

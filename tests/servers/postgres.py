@@ -117,6 +117,17 @@ class Postgres:
         os.chown(page, self.directory.stat().st_uid, self.directory.stat().st_gid)
         self._run("pg_resetwal", "-x", str(transactions), "-D", str(self.directory))
 
+    def configure_logins(self, lines: str) -> None:
+        """Let in whom the lines of pg_hba.conf say, from now on."""
+        (self.directory / "pg_hba.conf").write_text(lines)
+        self.run("SELECT pg_reload_conf()")
+        expected = len(lines.splitlines())
+        deadline = time.monotonic() + PATIENCE
+        while self.run("SELECT count(*) FROM pg_hba_file_rules")[0][0] != expected:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        time.sleep(0.1)  # The file is known; the server reads it when it has the signal.
+
     def restart(self) -> None:
         self.stop()
         self.start()
