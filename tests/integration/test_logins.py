@@ -1,4 +1,4 @@
-"""A database that does not let the service in: told by init-db, check-config, the log and readiness, with the way out."""
+"""A database that does not let the service in: told wherever it is met, with the way out; and what init-db mends."""
 
 import subprocess
 import sys
@@ -9,9 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import pytest_twisted
+from twisted.internet import reactor
 
-from datamover.jobs.provision import verifies
-from datamover.jobs.refusals import Login, refusal
+from datamover.admin import main
+from datamover.config import Database, load
+from datamover.jobs.address import Given
+from datamover.jobs.database import Database as Pool
+from datamover.jobs.migrate import available, migrate
+from datamover.jobs.provision import provide, verifies
+from datamover.jobs.refusals import Login, Refused, refusal
 from tests.servers.postgres import Postgres, running
 from tests.servers.service import PATIENCE, Service
 
@@ -67,17 +74,26 @@ def url(server: Postgres, role: str = "mover", database: str = "moves") -> str:
     return f"postgresql://{role}@127.0.0.1:{server.port}/{database}"
 
 
-def init(server: Postgres, config: str) -> list[str]:
-    """Run init-db as the administrator; return what it says that it did."""
-    done = admin("init-db", "--config", config, "--admin-url", server.url)
-    assert (done.returncode, done.stderr) == (0, "")
-    *did, last = done.stdout.splitlines()
-    assert last == "the database is up to date"
-    return [line for line in did if not line.startswith("applied ")]
+def settings(config: str) -> Database:
+    return load(Path(config)).database
 
 
-def logs_in(config: str) -> bool:
-    return admin("check-config", "--config", config).returncode == 0
+def provided(server: Postgres, config: str) -> list[str]:
+    """Do what init-db does as the administrator; return what it says that it did. Then the role is let in."""
+    did: list[str] = []
+    provide(settings(config), server.url, did.append)
+    assert Given(settings(config)).look() is None
+    return did
+
+
+async def migrated(config: str, count: int | None = None) -> None:
+    """Make the tables, or those of the first ``count`` migrations, as the role."""
+    database = Pool(reactor, Given(settings(config)).dsn, 1)
+    try:
+        await database.open()
+        await migrate(database, available()[:count])
+    finally:
+        await database.close()
 
 
 # init-db, run again --------------------------------------------------------------------------------------------
@@ -92,11 +108,16 @@ def test_a_role_without_its_password(server: Postgres, tmp_path: Path) -> None:
     assert "asks role 'mover' for a password, and there is none" in first.stderr
 
     config = configured(tmp_path, url(server))
-    assert init(server, config) == ["gave the role mover the password of database.password_file"]
-    assert init(server, config) == []
-    assert logs_in(config)
+    again = admin("init-db", "--config", config, "--admin-url", server.url)
+    assert (again.returncode, again.stderr) == (0, "")
+    told = again.stdout.splitlines()
+    assert (told[0], told[-1]) == (
+        "gave the role mover the password of database.password_file",
+        "the database is up to date",
+    )
+    assert provided(server, config) == []
     changed = configured(tmp_path, url(server), "another")
-    assert init(server, changed) == ["gave the role mover the password of database.password_file"]
+    assert provided(server, changed) == ["gave the role mover the password of database.password_file"]
 
 
 @pytest.mark.parametrize(
@@ -117,25 +138,26 @@ def test_a_role_that_may_not(server: Postgres, tmp_path: Path, left: str, did: s
     """A role that may not log in, any more or at all, may again."""
     server.run(left)
     config = configured(tmp_path, url(server))
-    assert init(server, config) == [did, "made the database moves"]
-    assert logs_in(config)
+    assert provided(server, config) == [did, "made the database moves"]
 
 
-def test_another_s_database(server: Postgres, tmp_path: Path) -> None:
+@pytest_twisted.ensureDeferred
+async def test_another_s_database(server: Postgres, tmp_path: Path) -> None:
     """A database that an earlier run made for another role goes over to the one that is named now, with its tables."""
-    init(server, configured(tmp_path, url(server, "other")))
+    other = configured(tmp_path, url(server, "other"))
+    provided(server, other)
+    await migrated(other)
     config = configured(tmp_path, url(server))
-    did = init(server, config)
+    did = provided(server, config)
     assert did[:2] == ["made the role mover", "gave the database moves, which was other's, to the role mover"]
     assert "gave jobs, which was other's, to the role mover" in did
-    assert init(server, config) == []
+    assert provided(server, config) == []
     owners = server.run(
         "SELECT DISTINCT relowner::regrole::text FROM pg_class WHERE relnamespace = 'public'::regnamespace",
         database="moves",
     )
     assert owners == [("mover",)]
-    with working(tmp_path, config) as service:
-        assert service.proxy.service.status()["ready"]
+    await migrated(config)
 
 
 def test_a_stranger_s_database(server: Postgres, tmp_path: Path) -> None:
@@ -151,35 +173,31 @@ def test_a_stranger_s_database(server: Postgres, tmp_path: Path) -> None:
 def test_rights_that_are_missing(server: Postgres, tmp_path: Path) -> None:
     """The rights to connect, and to make tables, are given back; a schema that is gone, made."""
     config = configured(tmp_path, url(server))
-    init(server, config)
+    provided(server, config)
     server.run("REVOKE ALL ON DATABASE moves FROM public, mover")
     server.run("ALTER DATABASE moves ALLOW_CONNECTIONS false")
-    assert init(server, config) == [
+    assert provided(server, config) == [
         "let the database moves have connections",
         "let the role mover connect to the database moves",
     ]
     server.run("DROP SCHEMA public CASCADE", database="moves")
-    assert init(server, config) == ["made the schema public"]
+    assert provided(server, config) == ["made the schema public"]
     server.run("CREATE DATABASE postgres_like OWNER postgres")
     shared = configured(tmp_path, url(server, database="postgres"))
-    assert init(server, shared) == ["let the role mover make tables in the schema public"]
+    assert provided(server, shared) == ["let the role mover make tables in the schema public"]
     assert server.run("SELECT datdba::regrole::text FROM pg_database WHERE datname = 'postgres'") == [("postgres",)]
     server.run("DROP OWNED BY mover")
 
 
-def test_half_made(server: Postgres, tmp_path: Path) -> None:
+@pytest_twisted.ensureDeferred
+async def test_half_made(server: Postgres, tmp_path: Path) -> None:
     """Where a run ended between two migrations the next goes on."""
     config = configured(tmp_path, url(server))
-    init(server, config)
-    server.run(
-        "DELETE FROM schema_migrations WHERE number = (SELECT max(number) FROM schema_migrations)", database="moves"
-    )
-    left = server.run("SELECT count(*) FROM schema_migrations", database="moves")[0][0]
-    server.run("DROP INDEX transfers_left", database="moves")
-    server.run("ALTER TABLE transfers DROP COLUMN traces", database="moves")
-    done = admin("init-db", "--config", config, "--admin-url", server.url)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"applied {left + 1:04d}_")
+    provided(server, config)
+    await migrated(config, 2)
+    await migrated(config)
+    done = server.run("SELECT count(*) FROM schema_migrations", database="moves")
+    assert done == [(len(available()),)]
 
 
 def test_no_administrator(server: Postgres, tmp_path: Path) -> None:
@@ -211,8 +229,16 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("role", "database", "password", "told", "way_out"), WRONG)
-def test_a_wrong_login(
-    server: Postgres, tmp_path: Path, role: str, database: str, password: str | None, told: str, way_out: str
+@pytest_twisted.ensureDeferred
+async def test_a_wrong_login(
+    server: Postgres,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    role: str,
+    database: str,
+    password: str | None,
+    told: str,
+    way_out: str,
 ) -> None:
     """A login that the server does not take is a sentence: where, who, why, and the way out; never the password."""
     server.run("CREATE ROLE mover LOGIN PASSWORD 'right'")
@@ -222,13 +248,16 @@ def test_a_wrong_login(
     server.run("REVOKE CONNECT ON DATABASE closed FROM public")
     server.run("ALTER DATABASE shut ALLOW_CONNECTIONS false")
     config = configured(tmp_path, url(server, role, database), password)
-    for command in ("check-config", "init-db"):
-        done = admin(command, "--config", config)
-        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done
-        assert done.stderr.startswith("datamover-admin: the PostgreSQL at 127.0.0.1 ")
-        assert told in done.stderr
-        assert way_out in done.stderr
-        assert "wrong" not in done.stderr
+    assert main(["check-config", "--config", config]) == 1
+    by_libpq = capsys.readouterr()
+    assert (by_libpq.out, by_libpq.err.count("\n")) == ("", 1)
+    assert by_libpq.err.startswith("datamover-admin: the PostgreSQL at 127.0.0.1 ")
+    assert told in by_libpq.err
+    assert way_out in by_libpq.err
+    assert "wrong" not in by_libpq.err
+    with pytest.raises(Refused) as refused:
+        await migrated(config)
+    assert by_libpq.err == f"datamover-admin: {refused.value.message}\n"
 
 
 def test_no_rights(server: Postgres, tmp_path: Path) -> None:
@@ -240,11 +269,12 @@ def test_no_rights(server: Postgres, tmp_path: Path) -> None:
     assert "does not let role 'mover' work in database 'moves' (permission denied for schema public)" in done.stderr
 
 
-def test_away(tmp_path: Path) -> None:
+def test_away(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A database that is away is no fault of the configuration, and told beside it."""
-    done = admin("check-config", "--config", configured(tmp_path, "postgresql://a@127.0.0.1:1/b", None))
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "postgresql://a@127.0.0.1:1/b (away: connection to server" in done.stdout
+    assert main(["check-config", "--config", configured(tmp_path, "postgresql://a@127.0.0.1:1/b", None)]) == 0
+    told = capsys.readouterr()
+    assert "postgresql://a@127.0.0.1:1/b (away: connection to server" in told.out
+    assert told.err == ""
 
 
 class working:  # noqa: N801 - a context manager
@@ -286,7 +316,7 @@ REFUSED = (503, "database refuses the login: see the log\n")
 def test_at_the_start(server: Postgres, tmp_path: Path) -> None:
     """A service that is not let in says so in the log and in its readiness, goes on asking, and works once it is."""
     config = configured(tmp_path, url(server), "wrong")
-    init(server, config)
+    provided(server, config)
     (tmp_path / "password").write_text("other")
     with working(tmp_path, config, wait=False) as service:
         until(service, REFUSED)
@@ -301,7 +331,7 @@ def test_while_it_runs(server: Postgres, tmp_path: Path) -> None:
     """A password that is changed at the server is told as that, not as a database that is away; clients are told no
     more than that nothing works now."""
     config = configured(tmp_path, url(server))
-    init(server, config)
+    provided(server, config)
     with working(tmp_path, config) as service:
         server.run("ALTER ROLE mover PASSWORD 'changed'")
         server.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'mover'")
@@ -333,8 +363,8 @@ def test_away_or_busy(said: str) -> None:
 
 def test_other_languages() -> None:
     """A server's own words in its own language are a refusal, and repeated."""
-    said = 'connection to server at "h", port 5432 failed: FATAL:  Passwort-Authentifizierung für Benutzer »m« fehlgeschlagen'
-    refused = refusal(said, Login("m", "moves", "h"))
+    said = "FATAL:  Passwort-Authentifizierung für Benutzer »m« fehlgeschlagen"
+    refused = refusal(f'connection to server at "h", port 5432 failed: {said}\n', Login("m", "moves", "h"))
     assert refused is not None
     assert refused.message == (
         "the PostgreSQL at h refuses role 'm' (Passwort-Authentifizierung für Benutzer »m« fehlgeschlagen): "
