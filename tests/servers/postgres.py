@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -47,30 +47,36 @@ class Postgres:
     ``url`` names the superuser ``postgres``, over TCP, trusted: everything is on this machine and thrown away.
     """
 
-    def __init__(self, directory: Path, environment: Mapping[str, str] = MappingProxyType({})) -> None:
-        """``environment`` is what the server finds there beside what this process has."""
+    def __init__(
+        self,
+        directory: Path,
+        environment: Mapping[str, str] = MappingProxyType({}),
+        *,
+        standby_of: "Postgres | None" = None,
+    ) -> None:
+        """``environment`` is what the server finds there beside what this process has.
+
+        ``standby_of``: it is made as a copy of another that runs, and follows that.
+        """
         self._environment = environment
         self.directory = directory / "cluster"
         self.sockets = directory / "sockets"
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
         for made in (self.directory, self.sockets):
-            made.mkdir()
+            made.mkdir(mode=0o700 if made == self.directory else 0o777)
             if "user" in server_user():
                 os.chown(made, server_user()["user"], server_user()["group"])
-        self._run(
-            "initdb",
-            "-U",
-            "postgres",
-            "-A",
-            "trust",
-            "-E",
-            "UTF8",
-            "--locale=C",
-            "--no-sync",
-            "-D",
-            str(self.directory),
-        )
+        if standby_of is None:
+            self._run(
+                "initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync",
+                "-D", str(self.directory),
+            )  # fmt: skip
+        else:
+            self._run(
+                "pg_basebackup", "--write-recovery-conf", "--checkpoint=fast", "--no-sync", "-D", str(self.directory),
+                "-d", f"host=127.0.0.1 port={standby_of.port} user=postgres application_name=standby",
+            )  # fmt: skip
 
     @property
     def url(self) -> str:
@@ -108,6 +114,41 @@ class Postgres:
     def kill(self) -> None:
         """Kill it and everything it started, as a crash would."""
         self._end(signal.SIGQUIT)
+
+    def processes(self) -> list[int]:
+        """Return the server's process and all that it has started."""
+        assert self.process is not None
+        found = [self.process.pid]
+        for status in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):  # It has ended meanwhile.
+                if int(status.read_text().rpartition(")")[2].split()[1]) == self.process.pid:
+                    found.append(int(status.parent.name))
+        return found
+
+    def freeze(self) -> None:
+        """Have all of it stand still: connections are accepted by the system, and nobody answers."""
+        for pid in self.processes():
+            os.kill(pid, signal.SIGSTOP)
+
+    def destroy(self) -> None:
+        """End all of it at once, as when its machine dies: nobody writes, says or sends anything any more."""
+        self.freeze()
+        for pid in self.processes():
+            os.kill(pid, signal.SIGKILL)
+        self._end(signal.SIGKILL)
+
+    def wait_for_standby(self) -> None:
+        """Have each commit wait from now on until a standby has it too."""
+        self.run("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        self.run("SELECT pg_reload_conf()")
+        deadline = time.monotonic() + PATIENCE
+        while self.run("SELECT sync_state FROM pg_stat_replication") != [("sync",)]:
+            assert time.monotonic() < deadline, "no standby follows"
+            time.sleep(0.02)
+
+    def promote(self) -> None:
+        """Have a standby become the one that writes."""
+        assert self.run("SELECT pg_promote()") == [(True,)]
 
     def reset(self, *, transactions: int) -> None:
         """Have the stopped server believe that it has run so many transactions."""
@@ -220,6 +261,24 @@ def running(disk: str | None = None, environment: Mapping[str, str] = MappingPro
         if disk is not None:
             subprocess.run(["umount", "-l", str(directory)], check=True)
         shutil.rmtree(directory)
+
+
+@contextmanager
+def replicated() -> Iterator[tuple[Postgres, Postgres]]:
+    """Have a server, and a standby that each of its commits waits for."""
+    directory = Path(tempfile.mkdtemp(prefix="datamover-postgres-"))
+    directory.chmod(0o755)
+    with running() as primary:
+        try:
+            standby = Postgres(directory, standby_of=primary)
+            try:
+                standby.start()
+                primary.wait_for_standby()
+                yield primary, standby
+            finally:
+                standby.kill()
+        finally:
+            shutil.rmtree(directory)
 
 
 _shared = ExitStack()
