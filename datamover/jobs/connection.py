@@ -285,6 +285,7 @@ class Connection:
             raise Unavailable(FULL) from error
         except ReadOnlySqlTransaction as error:
             self.close()  # The server was demoted, or never was the one that writes: the next may be another.
+            self.begun = self.begun and not decisive
             raise Unavailable(f"{AWAY} ({ONLY_READS})") from error
         except (psycopg2.OperationalError, psycopg2.InterfaceError, ConnectionClosed) as error:
             raise Unavailable(UNCERTAIN if decisive and _lost(error) else f"{AWAY} ({one_line(error)})") from error

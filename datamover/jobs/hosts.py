@@ -96,7 +96,8 @@ class Hosts:
         try:
             return await trying
         except (psycopg2.Error, ConnectionClosed, OSError) as error:
-            raise refusal(str(error), Login.of(target)) or Unavailable(f"{AWAY} ({one_line(error)})") from error
+            login = Login.of(target)
+            raise refusal(str(error), login) or Unavailable(f"{AWAY} ({_whose(error, login)})") from error
         except NoAnswer:
             raise Unavailable(f"{AWAY} (no answer from {Login.of(target).host} within {limit:.0f} s)") from None
 
@@ -133,6 +134,12 @@ def time_limit(parameters: Target) -> float:
     """Return the seconds that connecting may take; where libpq would wait for ever, we do not."""
     asked = parameters.get("connect_timeout", "")
     return float(asked) if asked.isdecimal() and int(asked) > 0 else CONNECT_TIMEOUT
+
+
+def _whose(error: Exception, login: Login) -> str:
+    """Return what was met with whose it was: libpq does not always say."""
+    said = one_line(error)
+    return said if said.startswith("connection to server") else f"{login.host}: {said}"
 
 
 def _is_name(host: str | None) -> bool:
