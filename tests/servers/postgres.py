@@ -53,11 +53,14 @@ class Postgres:
         environment: Mapping[str, str] = MappingProxyType({}),
         *,
         standby_of: "Postgres | None" = None,
+        durable: bool = False,
     ) -> None:
         """``environment`` is what the server finds there beside what this process has.
 
-        ``standby_of``: it is made as a copy of another that runs, and follows that.
+        ``standby_of``: it is made as a copy of another that runs, and follows that. ``durable``: it flushes what it
+        writes; else it outlives its own end, not the machine's.
         """
+        self._durable = durable
         self._environment = environment
         self.directory = directory / "cluster"
         self.sockets = directory / "sockets"
@@ -88,10 +91,12 @@ class Postgres:
 
     def start(self) -> None:
         """Start and wait until it answers."""
+        fsync = "on" if self._durable else "off"
         self.process = subprocess.Popen(
             [
                 str(binaries() / "postgres"), "-D", str(self.directory), "-h", "127.0.0.1", "-p", str(self.port),
-                "-k", str(self.sockets), "-c", "fsync=off", "-c", "max_connections=200", "-c", "log_min_messages=fatal",
+                "-k", str(self.sockets), "-c", f"fsync={fsync}", "-c", "max_connections=200",
+                "-c", "log_min_messages=fatal",
             ],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
             env={**os.environ, **self._environment}, **server_user(),
@@ -244,14 +249,16 @@ def address(url: str) -> Callable[[], Awaitable[str]]:
 
 
 @contextmanager
-def running(disk: str | None = None, environment: Mapping[str, str] = MappingProxyType({})) -> Iterator[Postgres]:
+def running(
+    disk: str | None = None, environment: Mapping[str, str] = MappingProxyType({}), *, durable: bool = False
+) -> Iterator[Postgres]:
     """Have a server in a directory of its own, gone afterwards; for root also on a ``disk`` of so much ("64m")."""
     directory = Path(tempfile.mkdtemp(prefix="datamover-postgres-"))
     if disk is not None:
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={disk}", "tmpfs", str(directory)], check=True)
     directory.chmod(0o755)
     try:
-        server = Postgres(directory, environment)
+        server = Postgres(directory, environment, durable=durable)
         try:
             server.start()
             yield server
@@ -264,13 +271,13 @@ def running(disk: str | None = None, environment: Mapping[str, str] = MappingPro
 
 
 @contextmanager
-def replicated() -> Iterator[tuple[Postgres, Postgres]]:
+def replicated(*, durable: bool = False) -> Iterator[tuple[Postgres, Postgres]]:
     """Have a server, and a standby that each of its commits waits for."""
     directory = Path(tempfile.mkdtemp(prefix="datamover-postgres-"))
     directory.chmod(0o755)
-    with running() as primary:
+    with running(durable=durable) as primary:
         try:
-            standby = Postgres(directory, standby_of=primary)
+            standby = Postgres(directory, standby_of=primary, durable=durable)
             try:
                 standby.start()
                 primary.wait_for_standby()
