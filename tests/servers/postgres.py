@@ -146,10 +146,7 @@ class Postgres:
         """Have each commit wait from now on until a standby has it too."""
         self.run("ALTER SYSTEM SET synchronous_standby_names = '*'")
         self.run("SELECT pg_reload_conf()")
-        deadline = time.monotonic() + PATIENCE
-        while self.run("SELECT sync_state FROM pg_stat_replication") != [("sync",)]:
-            assert time.monotonic() < deadline, "no standby follows"
-            time.sleep(0.02)
+        self.until("SELECT sync_state FROM pg_stat_replication", [("sync",)])
 
     def promote(self) -> None:
         """Have a standby become the one that writes."""
@@ -167,12 +164,14 @@ class Postgres:
         """Let in whom the lines of pg_hba.conf say, from now on."""
         (self.directory / "pg_hba.conf").write_text(lines)
         self.run("SELECT pg_reload_conf()")
-        expected = len(lines.splitlines())
+        time.sleep(0.2)  # The server reads it when it has the signal.
+
+    def until(self, sql: str, rows: list[tuple[Any, ...]]) -> None:
+        """Wait until a statement returns these rows."""
         deadline = time.monotonic() + PATIENCE
-        while self.run("SELECT count(*) FROM pg_hba_file_rules")[0][0] != expected:
-            assert time.monotonic() < deadline
+        while (found := self.run(sql)) != rows:
+            assert time.monotonic() < deadline, found
             time.sleep(0.02)
-        time.sleep(0.1)  # The file is known; the server reads it when it has the signal.
 
     def restart(self) -> None:
         self.stop()
