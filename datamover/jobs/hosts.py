@@ -24,7 +24,7 @@ from datamover.jobs.refusals import Login, Refused, refusal
 Result = TypeVar("Result")
 
 CONNECT_TIMEOUT = 10.0
-"""Seconds for each host, unless ``connect_timeout`` is asked for."""
+"""Seconds for all hosts together, unless ``connect_timeout`` is asked for, which is for each."""
 
 _PLACE = ("host", "hostaddr", "port")
 
@@ -63,16 +63,17 @@ class Hosts:
         """
         asked = parse_dsn(await self._dsn())
         listed = list(hosts(asked))
+        limit = time_limit(asked, len(listed))
         troubles: list[Unavailable] = []
         served = self._served
         if served is not None and served[0] in listed:
             try:
-                return await self._try(attempt, served[1].within(asked))
+                return await self._try(attempt, served[1].within(asked), limit)
             except Unavailable as error:
                 troubles.append(error)
         for host in listed:
             try:
-                found = await self._addresses(host, time_limit(asked))
+                found = await self._addresses(host, limit)
             except Unavailable as error:
                 troubles.append(error)
                 continue
@@ -80,7 +81,7 @@ class Hosts:
                 if (host, each) == served:
                     continue
                 try:
-                    result = await self._try(attempt, each.within(asked))
+                    result = await self._try(attempt, each.within(asked), limit)
                 except Unavailable as error:
                     troubles.append(error)
                 else:
@@ -88,9 +89,10 @@ class Hosts:
                     return result
         raise _together(troubles)
 
-    async def _try(self, attempt: Callable[[Target], Coroutine[Any, Any, Result]], target: Target) -> Result:
-        """Return what ``attempt`` returns within its time limit; whatever it meets is Unavailable."""
-        limit = time_limit(target)
+    async def _try(
+        self, attempt: Callable[[Target], Coroutine[Any, Any, Result]], target: Target, limit: float
+    ) -> Result:
+        """Return what ``attempt`` returns within so many seconds; whatever it meets is Unavailable."""
         trying: Deferred[Result] = Deferred.fromCoroutine(attempt(target))
         trying.addTimeout(limit, self._reactor)
         try:
@@ -99,7 +101,7 @@ class Hosts:
             login = Login.of(target)
             raise refusal(str(error), login) or Unavailable(f"{AWAY} ({_whose(error, login)})") from error
         except NoAnswer:
-            raise Unavailable(f"{AWAY} (no answer from {Login.of(target).host} within {limit:.0f} s)") from None
+            raise Unavailable(f"{AWAY} (no answer from {Login.of(target).host} within {limit:.1f} s)") from None
 
     async def _addresses(self, host: Host, limit: float) -> list[Host]:
         """Return a host by each of its addresses, which libpq would look up on the reactor."""
@@ -119,7 +121,7 @@ class Hosts:
         except OSError as error:
             raise Unavailable(f"{AWAY} ({host.host}: {error.strerror})") from error
         except NoAnswer:
-            raise Unavailable(f"{AWAY} ({host.host} is not found within {limit:.0f} s)") from None
+            raise Unavailable(f"{AWAY} ({host.host} is not found within {limit:.1f} s)") from None
         return [host.at(str(answer[4][0])) for answer in answers]
 
 
@@ -130,10 +132,10 @@ def hosts(parameters: Target) -> Iterator[Host]:
         yield Host(*((column[number] if number < len(column) else column[-1]) or None for column in columns))
 
 
-def time_limit(parameters: Target) -> float:
-    """Return the seconds that connecting may take; where libpq would wait for ever, we do not."""
+def time_limit(parameters: Target, count: int = 1) -> float:
+    """Return the seconds that connecting to one of ``count`` hosts may take: where libpq would wait for ever, too."""
     asked = parameters.get("connect_timeout", "")
-    return float(asked) if asked.isdecimal() and int(asked) > 0 else CONNECT_TIMEOUT
+    return float(asked) if asked.isdecimal() and int(asked) > 0 else CONNECT_TIMEOUT / count
 
 
 def _whose(error: Exception, login: Login) -> str:

@@ -228,6 +228,11 @@ def test_port_in_use(open_directory: Path) -> None:
         assert refused(daemon, str(TWISTD), "-n").startswith(told)
         assert refused(daemon, str(TWISTD.with_name("twist"))).startswith(told)
     assert not (daemon.data / "postgresql/cluster").exists()
+    taken = open_directory / "socket"
+    (open_directory / "socket.lock").symlink_to(str(os.getpid()))  # As a process that serves it has it.
+    text = daemon.config.read_text()
+    daemon.config.write_text(text.replace("listen = [", f'listen = ["unix:{taken}", '))
+    assert refused(daemon).endswith("cannot be listened on: Cannot acquire lock; does another datamover run already?")
 
 
 def test_second(open_directory: Path) -> None:

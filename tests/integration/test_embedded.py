@@ -234,7 +234,7 @@ async def test_unspeakable_directory(open_directory: Path) -> None:
 async def test_unreachable_directory(tmp_path: Path) -> None:
     """As root, a directory that the server's user cannot reach is refused with the ways out."""
     async with embedded(tmp_path / "data") as server:
-        with pytest.raises(StartError, match=r"service\.data_directory.*database\.url"):
+        with pytest.raises(StartError, match=r"chmod o\+x /.*service\.data_directory.*database\.url"):
             await server.dsn()
 
 
