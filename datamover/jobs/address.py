@@ -5,9 +5,9 @@ import psycopg2.extensions
 
 from datamover import config, secret_files
 from datamover.errors import ConfigError, StartError
+from datamover.jobs.admission import Login, by_host, refusal
 from datamover.jobs.connection import one_line
 from datamover.jobs.hosts import time_limit
-from datamover.jobs.refusals import Login, by_host, refusal
 
 
 class Given:

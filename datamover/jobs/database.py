@@ -16,11 +16,11 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from datamover.errors import StartError, Unavailable
+from datamover.jobs.admission import Refused
 from datamover.jobs.connection import AWAY, Connection, Json, Kind, Parameters, Row, Target
 from datamover.jobs.cursor import Cursor
 from datamover.jobs.hosts import Hosts
 from datamover.jobs.listening import Listening, persist
-from datamover.jobs.refusals import Refused
 
 __all__ = ["Cursor", "Database", "Json", "Listening", "Parameters", "Row"]
 

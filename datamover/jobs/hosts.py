@@ -18,8 +18,8 @@ from twisted.internet.error import ConnectionClosed
 from twisted.internet.threads import deferToThreadPool
 
 from datamover.errors import Unavailable
+from datamover.jobs.admission import Login, Refused, refusal
 from datamover.jobs.connection import AWAY, Target, one_line
-from datamover.jobs.refusals import Login, Refused, refusal
 
 Result = TypeVar("Result")
 

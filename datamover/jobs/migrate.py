@@ -13,8 +13,8 @@ from psycopg2.errors import InsufficientPrivilege
 from twisted.logger import Logger
 
 from datamover.errors import StartError
+from datamover.jobs.admission import Login, no_right
 from datamover.jobs.database import Cursor, Database
-from datamover.jobs.refusals import Login, no_right
 
 log = Logger()
 

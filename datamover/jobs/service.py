@@ -58,9 +58,6 @@ class DatabaseService(Service):
             self._give_up(error.message)
         except (CancelledError, Unavailable):
             return  # The service stops before it has begun.
-        except Exception:  # Nobody would open it again.
-            log.failure("the database is not opened")
-            self._give_up("the database is not opened: the log says why, and it is a mistake of datamover's")
 
     def stopService(self) -> "Deferred[None]":  # noqa: N802
         super().stopService()

@@ -21,8 +21,6 @@ from datamover.errors import ConfigError, StartError, Unavailable
 from datamover.jobs.address import Given
 from datamover.jobs.database import Cursor, Database, Json
 from datamover.jobs.migrate import Migration, available, migrate
-from datamover.jobs.news import News
-from datamover.jobs.service import DatabaseService
 from datamover.jobs.sql import Queries
 from tests.servers.postgres import Postgres, address, running, shared
 
@@ -579,28 +577,6 @@ async def test_start_tells_what_keeps_it(url: str) -> None:
     await nowhere.close()
     with pytest.raises(Unavailable):
         await opening
-
-
-@pytest_twisted.ensureDeferred
-async def test_start_that_nobody_foresaw(url: str) -> None:
-    """A mistake of ours while the database is opened ends the process, with a sentence: nobody would open it again."""
-
-    async def prepare(fresh: Database) -> None:
-        raise ZeroDivisionError
-
-    given_up: list[str] = []
-    database = Database(reactor, address(url), 1)
-    service = DatabaseService(database, prepare, News(database), None, given_up.append)
-    service.startService()
-
-    async def ended() -> bool:
-        return bool(given_up)
-
-    try:
-        await until(ended)
-    finally:
-        await service.stopService()
-    assert given_up == ["the database is not opened: the log says why, and it is a mistake of datamover's"]
 
 
 @pytest_twisted.ensureDeferred

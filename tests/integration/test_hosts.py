@@ -12,9 +12,9 @@ from twisted.internet.task import deferLater
 
 from datamover.errors import Unavailable
 from datamover.jobs import connection
+from datamover.jobs.admission import Refused
 from datamover.jobs.database import Database
 from datamover.jobs.hosts import Host, hosts
-from datamover.jobs.refusals import Refused
 from tests.servers.path import path_to
 from tests.servers.postgres import Postgres, address, replicated
 

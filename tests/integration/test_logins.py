@@ -15,10 +15,10 @@ from twisted.internet import reactor
 from datamover.admin import main
 from datamover.config import Database, load
 from datamover.jobs.address import Given
+from datamover.jobs.admission import Login, Refused, refusal
 from datamover.jobs.database import Database as Pool
 from datamover.jobs.migrate import available, migrate
 from datamover.jobs.provision import provide, verifies
-from datamover.jobs.refusals import Login, Refused, refusal
 from tests.servers.postgres import Postgres, running
 from tests.servers.service import PATIENCE, Service
 
