@@ -20,6 +20,7 @@ from datamover.certificates import parse_identity
 from datamover.consistency import check_whole
 from datamover.errors import ConfigError
 from datamover.gbif import Gbif as Gbif
+from datamover.layout import Layout
 from datamover.listeners import Tls as Tls
 from datamover.sections import AbsolutePath as AbsolutePath
 from datamover.sections import ClosedListener, Count, Duration, Listener, Mode, Rate, Section, Size
@@ -66,7 +67,7 @@ class Service(Section):
 
     @property
     def key_path(self) -> Path:
-        return self.key_file or self.data_directory / "key"
+        return self.key_file or Layout(self.data_directory).key
 
 
 class Database(Section):
@@ -258,7 +259,7 @@ def load(path: Path | None) -> Config:
     """
     if path is None:
         service = Service()
-        local = DestinationTable(url=(service.data_directory / "files").as_uri(), description="Files on this machine")
+        local = DestinationTable(url=Layout(service.data_directory).files.as_uri(), description="Files on this machine")
         return Config(service=service, destinations={"local": local})
     try:
         text = path.read_bytes().decode("utf-8")

@@ -19,6 +19,7 @@ from datamover.datasets.configured import Datasets
 from datamover.jobs.waiting import Bounds, Quota
 from datamover.logins import Logins
 from datamover.protocols.http import HttpClient
+from datamover.registry.apart import check_apart
 from datamover.registry.destinations import Registry
 from datamover.registry.notice_secrets import NoticeSecrets
 from datamover.registry.source_credentials import SourceCredentials
@@ -72,6 +73,7 @@ class House:
         credentials = SourceCredentials.from_config(settings.sources, file=file)
         http = HttpClient(reactor, settings.http, settings.transfers, policy, credentials, file=file)
         registry = Registry.from_config(settings, reactor, http, before=before.registry if before else None)
+        check_apart(registry.directories, settings, file)
         return cls(
             settings=settings,
             policy=policy,

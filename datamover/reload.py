@@ -11,6 +11,7 @@ from datamover.changes import Changes, changes
 from datamover.config import Config
 from datamover.errors import ConfigError
 from datamover.house import House, Houses
+from datamover.registry.apart import check_apart
 
 log = Logger()
 
@@ -59,6 +60,10 @@ class Reload:
         now = self._houses.now
         if now.settings.path is None:
             raise ConfigError("there is no configuration file to read again: start with --config FILE")
-        found = changes(now.settings, config.load(now.settings.path))
+        read = config.load(now.settings.path)
+        found = changes(now.settings, read)
         self._check(found.settings)
-        return found, House.build(found.settings, self._reactor, before=now)
+        house = House.build(found.settings, self._reactor, before=now)
+        # What waits for a restart must not keep the service from starting then.
+        check_apart(house.registry.directories, read, str(read.path))
+        return found, house

@@ -6,14 +6,13 @@ What becomes of a file that cannot be used is the matter of who needs it: each h
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel
 
 from datamover import directories
 from datamover.errors import ConfigError
+from datamover.sections import named_files
 
 KEYS = frozenset(
     {"password_file", "token_file", "passphrase_file", "private_key_file", "key_file", "notify_secret_file"}
@@ -97,28 +96,12 @@ def sync(directory: Path) -> None:
 
 def check_all(settings: BaseModel, file: str) -> None:
     """Raise ConfigError for the first secret file of a configuration that is there, and that others may read."""
-    for key, path in _named(settings, ""):
+    for key, path in named_files(settings):
+        if key.rpartition(".")[2] not in KEYS:
+            continue
         try:
             reason = exposed(path, path.stat().st_mode)
         except OSError:
             continue  # It may come yet; who needs it says so.
         if reason is not None:
             raise ConfigError(f"{file}: {key}: {reason}")
-
-
-def _named(value: Any, key: str) -> Iterator[tuple[str, Path]]:
-    """Yield the secret files that a configuration names, with their keys."""
-    if isinstance(value, BaseModel):
-        fields = {name: getattr(value, name) for name in type(value).model_fields}
-        for name, each in {**fields, **(value.model_extra or {})}.items():
-            where = f"{key}.{name}" if key else name
-            if name in KEYS and isinstance(each, str | Path):
-                yield where, Path(each).expanduser()
-            else:
-                yield from _named(each, where)
-    elif isinstance(value, dict):
-        for name, each in value.items():
-            yield from _named(each, f"{key}.{name}")
-    elif isinstance(value, tuple):
-        for number, each in enumerate(value):
-            yield from _named(each, f"{key}.{number}")

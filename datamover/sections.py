@@ -4,7 +4,8 @@ Each kind refuses what it is not with what was expected; which sections there ar
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -86,6 +87,25 @@ def check_table(model: type[Table], table: Mapping[str, Any], *, file: str, key:
         return model.model_validate(dict(table))
     except ValidationError as error:
         raise ConfigError(_sentence(file, key, error)) from None
+
+
+def named_files(value: Any, key: str = "") -> Iterator[tuple[str, Path]]:
+    """Yield the files that a configuration names in keys that end in "_file", with the whole keys."""
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, BaseModel):
+        fields = {name: getattr(value, name) for name in type(value).model_fields}
+        items = {**fields, **(value.model_extra or {})}.items()
+    elif isinstance(value, Mapping):
+        items = value.items()
+    elif isinstance(value, tuple):
+        items = enumerate(value)
+    for name, each in items:
+        where = f"{key}.{name}" if key else str(name)
+        if where.endswith("_file") and isinstance(each, str | Path):
+            with suppress(RuntimeError):  # "~" of a user whom nobody knows; who needs the file says so
+                yield where, Path(each).expanduser()
+        else:
+            yield from named_files(each, where)
 
 
 def _sentence(file: str, prefix: str, error: ValidationError) -> str:

@@ -25,7 +25,7 @@ from datamover.api.pages import Page
 from datamover.api.tls import ServerTLS, over_tls
 from datamover.clock import steady
 from datamover.config import Config
-from datamover.console import HOST_KEY, Access, Desk, Names, SshFactory, TelnetFactory, host_key
+from datamover.console import Access, Desk, Names, SshFactory, TelnetFactory, host_key
 from datamover.engine.attempt import Rooms
 from datamover.engine.dispatcher import Dispatcher
 from datamover.engine.notifier import Means, Notifier
@@ -43,6 +43,7 @@ from datamover.jobs.notices import Notices
 from datamover.jobs.queue import Queue
 from datamover.jobs.service import DatabaseService
 from datamover.jobs.upkeep import Upkeep
+from datamover.layout import Layout
 from datamover.listener import Listener
 from datamover.memory import tune_memory
 from datamover.monitor.logs import event, json_observer, log_file
@@ -194,7 +195,7 @@ def _engine(wiring: Wiring, node: str, roles: Iterable[str], share: Share) -> It
     settings, reactor, houses = wiring.settings, wiring.reactor, wiring.houses
     queue = _queue(wiring, node, roles)
     recorder = Recorder(queue, reactor, wiring.counts)
-    staging = Staging(settings.service.data_directory / "staging", node, reactor, wiring.offload)
+    staging = Staging(Layout(settings.service.data_directory).staging, node, reactor, wiring.offload)
     throttles = Throttles(reactor, lambda name: houses.now.registry.bandwidth(name))
 
     async def dispatcher() -> Dispatcher:
@@ -301,7 +302,7 @@ def _console(wiring: Wiring, account: Account) -> Iterator[Service]:
         return Access(now.username, now.authorized_keys_file, password=now.password_hash is not None)
 
     def key() -> Any:
-        return host_key(wiring.settings.service.data_directory / HOST_KEY)
+        return host_key(Layout(wiring.settings.service.data_directory).console_host_key)
 
     for listener, factory in (
         (console.telnet, TelnetFactory(desk)),

@@ -3,14 +3,13 @@
 They answer ``{'id', 'status', 'reason'?}`` and, where ``jobs.*`` would Fault, ``{'status': 'REJECTED', 'reason'}``.
 """
 
-import re
 from typing import Any
 
 from datamover.api.context import Caller, Context
 from datamover.api.methods import Table
 from datamover.api.moves import NO_ALA, Moves, Rejected, invalid, is_lsid, missing, pulled
 from datamover.errors import RequestError, UnknownJob
-from datamover.jobs.request_files import told
+from datamover.jobs.coercion import integer, text, told
 from datamover.jobs.values import JobRecord, State
 
 TABLE = Table()
@@ -35,7 +34,7 @@ async def pull_occurrence_from_ala(context: Context, caller: Caller, lsid: Any, 
     return await _pull(context, caller, lsid, destination)
 
 
-@TABLE.method("checkALAJobStatus", "struct int", "struct string", lenient=True, refuse=rejected)
+@TABLE.method("checkALAJobStatus", "struct id", lenient=True, refuse=rejected)
 async def check_ala_job_status(context: Context, caller: Caller, id: Any) -> Any:
     """Tell how far a pullOccurrenceFromALA is: checkALAJobStatus(id) -> {id, status, reason?}.
 
@@ -65,7 +64,7 @@ async def move(context: Context, caller: Caller, source: Any, destination: Any, 
     return await _move(context, caller, source, destination, zip)
 
 
-@TABLE.method("checkMoveStatus", "struct int", "struct string", lenient=True, refuse=rejected)
+@TABLE.method("checkMoveStatus", "struct id", lenient=True, refuse=rejected)
 async def check_move_status(context: Context, caller: Caller, id: Any) -> Any:
     """Tell how far a move is: checkMoveStatus(id) -> {id, status, reason?}.
 
@@ -74,18 +73,19 @@ async def check_move_status(context: Context, caller: Caller, id: Any) -> Any:
     return await _status(context, caller, id, _MOVING)
 
 
-TABLE.method("check_move_status", "struct int", "struct string", lenient=True, refuse=rejected)(check_move_status)
+TABLE.method("check_move_status", "struct id", lenient=True, refuse=rejected)(check_move_status)
 
 
 async def _pull(context: Context, caller: Caller, lsid: Any, destination: Any) -> dict[str, Any]:
     if not is_lsid(lsid):
         raise missing("source ALA LSID")
-    if destination is not None and destination not in context.registry.names():
-        raise Rejected(f"Unknown destination {told(destination)}")
+    named = text(destination)
+    if destination is not None and named not in context.registry.names():
+        raise Rejected(f"Unknown destination {told(named or destination)}")
     settings = context.config.ala
     if settings is None or "ala" not in context.datasets.by_scheme:
         raise Rejected(NO_ALA)
-    name = settings.destination if destination is None else destination
+    name = settings.destination if named is None else named
     caller.check_destination(name)
     [answer] = await context.submit([pulled(context.rules(caller), lsid, name, settings.path)])
     return {"id": answer.id, "status": _DOWNLOADING.get(answer.state, answer.state.value)}
@@ -116,11 +116,10 @@ def _id(value: Any) -> int:
     """Return a job's id from an int or a string of digits."""
     if value is None:
         raise missing("id")
-    if isinstance(value, str) and re.fullmatch(r"\s*[0-9]{1,18}\s*", value):
-        return int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
+    number = integer(value)
+    if number is None:
         raise invalid("id must be an int")
-    return value
+    return number
 
 
 def _reason(record: JobRecord) -> str:

@@ -28,8 +28,7 @@ async def describe(context: Context, caller: Caller, name: Any) -> Any:
     active and queued are the transfers running and waiting; held is why an administrator holds it, breaker why and
     until when nothing is tried there, {failures, until, error}. They are left out while the database is away.
     """
-    _allowed(context, caller, name)
-    return _described(context, name, await _busy(context))
+    return _described(context, _allowed(context, caller, name), await _busy(context))
 
 
 @TABLE.method("destinations.test", "struct string", abandoned=True)
@@ -39,8 +38,7 @@ async def test(context: Context, caller: Caller, name: Any) -> Any:
     steps: [{step, ok, seconds, error?}…], of connect, authenticate, write, read, replace and delete. What was written
     for it is removed. lacks is what describe then tells.
     """
-    _allowed(context, caller, name)
-    return await context.registry.test(name)
+    return await context.registry.test(_allowed(context, caller, name))
 
 
 @TABLE.method("destinations.hold", "struct string string", administrator=True, audited=True)
@@ -49,22 +47,27 @@ async def hold(context: Context, caller: Caller, name: Any, reason: Any) -> Any:
 
     What runs goes on; what waits says the reason. Administrators only.
     """
-    context.registry.get(parameters.text(name, "name"))
-    await context.store.hold(name, parameters.text(reason, "reason"))
-    return _described(context, name, await _busy(context))
+    known = _known(context, name)
+    await context.store.hold(known, parameters.text(reason, "reason"))
+    return _described(context, known, await _busy(context))
 
 
 @TABLE.method("destinations.release", "struct string", administrator=True, audited=True)
 async def release(context: Context, caller: Caller, name: Any) -> Any:
     """End a hold, or a breaker's pause: destinations.release(name) -> what describe tells. Administrators only."""
-    context.registry.get(parameters.text(name, "name"))
-    await context.store.release(name)
-    return _described(context, name, await _busy(context))
+    known = _known(context, name)
+    await context.store.release(known)
+    return _described(context, known, await _busy(context))
 
 
-def _allowed(context: Context, caller: Caller, name: Any) -> None:
-    context.registry.get(parameters.text(name, "name"))
-    caller.check_destination(name)
+def _known(context: Context, name: Any) -> str:
+    return context.registry.get(parameters.text(name, "name")).name
+
+
+def _allowed(context: Context, caller: Caller, name: Any) -> str:
+    known = _known(context, name)
+    caller.check_destination(known)
+    return known
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ async def check(context: Context, caller: Caller, request: Any) -> Any:
     return await checks.look(context, job)
 
 
-@TABLE.method("jobs.status", "struct int")
+@TABLE.method("jobs.status", "struct id")
 async def status(context: Context, caller: Caller, id: Any) -> Any:
     """Tell how far a job is: jobs.status(id) -> {id, status, files_total, files_completed, bytes_done, rate, …}.
 
@@ -56,13 +56,13 @@ async def status(context: Context, caller: Caller, id: Any) -> Any:
     return context.told(await context.store.job(parameters.job_id(id), caller.owner))
 
 
-@TABLE.method("jobs.files", "array int", "array int struct")
+@TABLE.method("jobs.files", "array id", "array id struct")
 async def files(context: Context, caller: Caller, id: Any, options: Any = None) -> Any:
     """Tell of each file of a job: jobs.files(id, {status?, offset?, limit?}) -> [{index, source, path, status, …}…].
 
     In the request's order; limit is 100 where it is not given, 1,000 at most.
     """
-    table = parameters.options({} if options is None else options, {"status", "offset", "limit"})
+    table = parameters.options(options, "status", "offset", "limit")
     found = await context.store.files(
         parameters.job_id(id),
         caller.owner,
@@ -80,24 +80,22 @@ async def list_jobs(context: Context, caller: Caller, options: Any = None) -> An
     Each is what jobs.status tells. before is the id that the page before ended with; limit is 100 where it is not
     given, 1,000 at most. owner is for administrators, who see everybody's jobs.
     """
-    known = {"status", "owner", "label", "destination", "before", "limit"}
-    table = parameters.options({} if options is None else options, known)
+    table = parameters.options(options, "status", "owner", "label", "destination", "before", "limit")
     owner = parameters.optional_text(table, "owner")
     if owner is not None and not caller.administrator and owner != caller.name:
         raise NotPermitted(f"owner: {owner!r}: only an administrator sees the jobs of others")
-    before = table.get("before")
     found = await context.store.jobs(
         caller.owner if owner is None else owner,
         state=parameters.state(table),
         label=parameters.optional_text(table, "label"),
         destination=parameters.optional_text(table, "destination"),
-        before=None if before is None else parameters.job_id(before, "before"),
+        before=parameters.job_id(table["before"], "before") if "before" in table else None,
         limit=parameters.limit(table),
     )
     return [context.told(each) for each in found]
 
 
-@TABLE.method("jobs.wait", "struct int double", "struct int int", abandoned=True)
+@TABLE.method("jobs.wait", "struct id seconds", abandoned=True)
 async def wait(context: Context, caller: Caller, id: Any, timeout: Any) -> Any:  # noqa: ASYNC109
     """Wait for a job's end: jobs.wait(id, timeout) -> what jobs.status tells.
 
@@ -107,31 +105,31 @@ async def wait(context: Context, caller: Caller, id: Any, timeout: Any) -> Any: 
     return context.told(await context.store.wait(parameters.job_id(id), waiting, caller.owner))
 
 
-@TABLE.method("jobs.cancel", "struct int", audited=True)
+@TABLE.method("jobs.cancel", "struct id", audited=True)
 async def cancel(context: Context, caller: Caller, id: Any) -> Any:
     """Give a job up: jobs.cancel(id) -> what jobs.status tells afterwards. Files in place stay there."""
     return context.told(await context.store.cancel(parameters.job_id(id), caller.owner))
 
 
-@TABLE.method("jobs.pause", "struct int", audited=True)
+@TABLE.method("jobs.pause", "struct id", audited=True)
 async def pause(context: Context, caller: Caller, id: Any) -> Any:
     """Stop a job's files for a while: jobs.pause(id) -> what jobs.status tells afterwards. What arrived is kept."""
     return context.told(await context.store.pause(parameters.job_id(id), caller.owner))
 
 
-@TABLE.method("jobs.resume", "struct int", audited=True)
+@TABLE.method("jobs.resume", "struct id", audited=True)
 async def resume(context: Context, caller: Caller, id: Any) -> Any:
     """Go on with a paused job, where it was: jobs.resume(id) -> what jobs.status tells afterwards."""
     return context.told(await context.store.resume(parameters.job_id(id), caller.owner))
 
 
-@TABLE.method("jobs.retry", "struct int", audited=True)
+@TABLE.method("jobs.retry", "struct id", audited=True)
 async def retry(context: Context, caller: Caller, id: Any) -> Any:
     """Try a job's failed files again, and those alone: jobs.retry(id) -> what jobs.status tells afterwards."""
     return context.told(await context.store.retry(parameters.job_id(id), caller.owner))
 
 
-@TABLE.method("jobs.renotify", "struct int", audited=True)
+@TABLE.method("jobs.renotify", "struct id", audited=True)
 async def renotify(context: Context, caller: Caller, id: Any) -> Any:
     """Send the notice of a job's end once more: jobs.renotify(id) -> what jobs.status tells.
 
@@ -147,7 +145,7 @@ async def events(context: Context, caller: Caller, options: Any = None) -> Any:
     The append-only history after a cursor; with the cursor that it returns the next call goes on, missing nothing and
     telling nothing twice. timeout: seconds to wait for the first event, 60 at most, 0 where it is not given.
     """
-    table = parameters.options({} if options is None else options, {"after", "job", "limit", "timeout"})
+    table = parameters.options(options, "after", "job", "limit", "timeout")
     after = parameters.cursor(table, "after")
     found = await context.store.events(
         caller.owner,

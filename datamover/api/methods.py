@@ -7,7 +7,8 @@ Each module of a namespace declares its methods once, with signature, help and w
 import secrets
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
-from inspect import cleandoc
+from inspect import cleandoc, signature
+from itertools import product
 from typing import Any
 from xmlrpc.client import Fault
 
@@ -18,6 +19,7 @@ from twisted.python.failure import Failure
 from datamover.api.context import Caller, Context
 from datamover.errors import InvalidRequest, NotPermitted, RequestError
 from datamover.jobs.audit import Deed
+from datamover.jobs.coercion import text
 
 log = Logger()
 
@@ -29,6 +31,7 @@ Refuse = Callable[[RequestError], Any]
 Run = Callable[..., Coroutine[Any, Any, Any]]
 Signature = tuple[str, ...]
 """The type of the result, then those of the parameters."""
+_SEVERAL = {"id": ("int", "string"), "seconds": ("double", "int", "string")}
 
 
 def fault(error: RequestError) -> Fault:
@@ -54,6 +57,11 @@ class Method:
     """Cancelled when its client goes away; any other is done to its end."""
 
     @property
+    def parameters(self) -> list[str]:
+        """Their names."""
+        return list(signature(self.run).parameters)[2:]
+
+    @property
     def help(self) -> str:
         return cleandoc(self.run.__doc__ or "")
 
@@ -65,13 +73,17 @@ class Table:
         self.methods: dict[str, Method] = {}
 
     def method(self, name: str, *signatures: str, **rules: Any) -> Callable[[Run], Run]:
-        """Declare a coroutine function as a method; a signature is written "struct int double", the result first.
+        """Declare a coroutine function as a method; a signature is written "struct id seconds", the result first.
 
-        ``rules`` are those of ``Method``.
+        ``id`` and ``seconds`` stand for the types that they may be given as. ``rules`` are those of ``Method``.
         """
 
         def declare(run: Run) -> Run:
-            parsed = tuple(tuple(signature.split()) for signature in signatures)
+            parsed = tuple(
+                types
+                for signature in signatures
+                for types in product(*(_SEVERAL.get(word, (word,)) for word in signature.split()))
+            )
             self.methods[name] = Method(name, parsed, run, **rules)
             return run
 
@@ -127,8 +139,8 @@ async def _whole(running: Coroutine[Any, Any, Any], name: str) -> Any:
 
 
 def _deed(caller: Caller, name: str, parameters: tuple[Any, ...]) -> Deed:
-    plain = [str(one) for one in parameters[:2] if isinstance(one, str | int)]
-    return Deed(caller.name, caller.origin, name, " ".join(plain))
+    plain = [text(one) for one in parameters[:2]]
+    return Deed(caller.name, caller.origin, name, " ".join(each for each in plain if each is not None))
 
 
 def _check_caller(method: Method, caller: Caller) -> None:
@@ -138,12 +150,17 @@ def _check_caller(method: Method, caller: Caller) -> None:
 
 
 def _fitting(method: Method, parameters: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the parameters if a signature takes as many; raises InvalidRequest."""
+    """Return the parameters if a signature takes as many; raises InvalidRequest. Nil is a missing one."""
     counts = sorted({len(signature) - 1 for signature in method.signatures})
-    if len(parameters) in counts:
-        return parameters
-    if method.lenient and len(parameters) < counts[-1]:
+    while len(parameters) > counts[0] and parameters[-1] is None:
+        parameters = parameters[:-1]
+    if method.lenient and len(parameters) <= counts[-1]:
         return parameters + (None,) * (counts[-1] - len(parameters))
+    if len(parameters) in counts:
+        for name, value in zip(method.parameters, parameters[: counts[0]], strict=False):
+            if value is None:
+                raise InvalidRequest(f"{name}: missing; see system.methodHelp")
+        return parameters
     expected = " or ".join(str(count) for count in counts)
     raise InvalidRequest(f"{method.name}: {len(parameters)} parameters: expected {expected}; see system.methodHelp")
 

@@ -13,7 +13,9 @@ from urllib.parse import parse_qs, unquote, urlencode
 
 from datamover.api.context import Caller
 from datamover.errors import NotPermitted, RequestError, RequestTooLarge
-from datamover.jobs.request_files import Rules, is_array, place_source, told, url_source
+from datamover.jobs import coercion
+from datamover.jobs.coercion import array, struct, text, told, yes_or_no
+from datamover.jobs.request_files import Rules, place_source, url_source
 from datamover.jobs.targets import Targets
 from datamover.jobs.values import DatasetSource, Naming, NewFile, NewJob, Overwrite, SourceRef
 from datamover.registry.destinations import Registry
@@ -78,9 +80,10 @@ class Moves:
         else:
             sources = yield from self._listed_sources(first)
             into = self._destination(second)
-        if zipped is not None and not isinstance(zipped, bool):
+        packed = False if zipped is None else yes_or_no(zipped)
+        if packed is None:
             raise invalid("zip must be of type bool")
-        return (yield from self._job(sources, into, bool(zipped)))
+        return (yield from self._job(sources, into, packed))
 
     def _job(self, sources: list[SourceRef], into: _Into, zipped: bool) -> Generator[None, None, NewJob]:
         if sum(isinstance(source, DatasetSource) for source in sources) > 1:
@@ -112,21 +115,23 @@ class Moves:
     # Structs, as of 2013 --------------------------------------------------------------------------------------
 
     def _described_sources(self, source: Any) -> Generator[None, None, list[SourceRef]]:
-        if isinstance(source, Mapping) and source.get("type") == "mixed":
-            sources = source.get("sources")
-            if sources is None:
-                raise missing("sources must be provided with mixed source")
-            if not is_array(sources):
-                raise missing("sources must be of list type")
-            if not sources:
-                raise invalid("no sources selected")
-            if any(isinstance(each, Mapping) and each.get("type") == "mixed" for each in sources):
-                raise invalid("mixed sources may not be nested")
-            return (yield from self._each(sources, self._described_source))
-        return [self._described_source(source)]
+        table = struct(source) or {}
+        if table.get("type") != "mixed":
+            return [self._described_source(source)]
+        if "sources" not in table:
+            raise missing("sources must be provided with mixed source")
+        sources = array(table["sources"])
+        if sources is None:
+            raise missing("sources must be of list type")
+        if not sources:
+            raise invalid("no sources selected")
+        if any(isinstance(each, Mapping) and each.get("type") == "mixed" for each in sources):
+            raise invalid("mixed sources may not be nested")
+        return (yield from self._each(sources, self._described_source))
 
-    def _described_source(self, source: Any) -> SourceRef:
-        if not isinstance(source, Mapping):
+    def _described_source(self, given: Any) -> SourceRef:
+        source = struct(given)
+        if source is None:
             raise missing("source must be of type dict")
         match source.get("type"):
             case None:
@@ -136,23 +141,24 @@ class Moves:
                     raise missing("lsid must be provided with ala source")
                 return DatasetSource(_ala_url(str(source["lsid"])), 0)
             case "url":
-                url = source.get("url") or source.get("id")
-                if not isinstance(url, str):
+                url = coercion.url(source.get("url") or source.get("id"))
+                if url is None:
                     raise missing("url must be provided with url source")
                 return self._web(url)
             case "scp":
-                host, path = source.get("host"), source.get("path")
-                if not isinstance(host, str) or not isinstance(path, str) or not host or not path:
+                host, path = text(source.get("host")), text(source.get("path"))
+                if not host or not path:
                     raise missing("host and path must be provided with scp source")
                 return self._file(host if host in self.registry.names() else None, host, None, path)
             case unknown:
                 raise Rejected(f"Unknown source type '{unknown if isinstance(unknown, str) else told(unknown)}'")
 
-    def _described_destination(self, destination: Any) -> tuple[_Into, Any]:
-        if not isinstance(destination, Mapping):
+    def _described_destination(self, given: Any) -> tuple[_Into, Any]:
+        destination = struct(given)
+        if destination is None:
             raise missing("destination must be of type dict")
-        host, path = destination.get("host"), destination.get("path")
-        if not isinstance(host, str) or not isinstance(path, str) or not host:
+        host, path = text(destination.get("host")), text(destination.get("path"))
+        if not host or path is None:
             raise missing("destination must specify a host and path")
         known = host if host in self.registry.names() else None
         return self._into(known, host, None, path), destination.get("zip")
@@ -160,16 +166,18 @@ class Moves:
     # URLs, as of 2014 -----------------------------------------------------------------------------------------
 
     def _listed_sources(self, source: Any) -> Generator[None, None, list[SourceRef]]:
-        if not isinstance(source, str) and not is_array(source):
+        one, several = coercion.url(source), array(source)
+        if one is None and several is None:
             raise invalid("source must be of type str or list")
-        sources = [source] if isinstance(source, str) else list(source)
+        sources = [one] if several is None else several
         if not sources:
             raise invalid("no sources selected")
-        if not all(isinstance(each, str) for each in sources):
+        if any(coercion.url(each) is None for each in sources):
             raise invalid("source must be of type str or list")
         return (yield from self._each(sources, self._source))
 
-    def _source(self, url: str) -> SourceRef:
+    def _source(self, given: Any) -> SourceRef:
+        url = coercion.url(given) or ""
         match scheme := _scheme(url):
             case "scp":
                 user, host, path = _scp(url, "source")
@@ -183,8 +191,9 @@ class Moves:
                 return DatasetSource(_ala_url(lsid), 0)
         raise Rejected(f"Unknown source URL scheme '{scheme}'")
 
-    def _destination(self, url: Any) -> _Into:
-        if not isinstance(url, str):
+    def _destination(self, given: Any) -> _Into:
+        url = coercion.url(given)
+        if url is None:
             raise missing("destination must be of type str")
         if (scheme := _scheme(url)) != "scp":
             raise Rejected(f"Unknown destination URL scheme '{scheme}'")
@@ -265,9 +274,8 @@ def _turned(first: Any, second: Any) -> bool:
 
 
 def _is_destination(value: Any) -> bool:
-    if not isinstance(value, Mapping) or value.get("type") is not None:
-        return False
-    return value.get("host") is not None and value.get("path") is not None
+    table = struct(value) or {}
+    return "host" in table and "path" in table and "type" not in table
 
 
 def _scheme(url: str) -> str:

@@ -1,11 +1,11 @@
 """Reading the parameters that many methods share: ids, numbers, states, structs of options. Pure."""
 
-from collections.abc import Collection, Mapping
-from math import isfinite
+from collections.abc import Mapping
 from typing import Any
 
 from datamover.errors import InvalidRequest
-from datamover.jobs.request_files import told, whole
+from datamover.jobs import coercion
+from datamover.jobs.coercion import told, whole
 from datamover.jobs.values import State
 
 DEFAULT_LIMIT = 100
@@ -16,38 +16,35 @@ LARGEST_NUMBER = 2**53
 
 
 def job_id(value: object, key: str = "id") -> int:
-    """Return a job's id; raises InvalidRequest for what is not a whole number."""
-    if isinstance(value, bool) or not isinstance(value, int):
+    """Return a job's id; raises InvalidRequest for what is neither an int nor a text of digits."""
+    number = coercion.integer(value)
+    if number is None:
         raise InvalidRequest(f"{key}: {told(value)}: expected a job's id, an int")
-    return value
+    return number
 
 
 def text(value: object, key: str) -> str:
-    if not isinstance(value, str):
+    plain = coercion.text(value)
+    if plain is None:
         raise InvalidRequest(f"{key}: {told(value)}: expected text")
-    return value
+    return plain
 
 
 def seconds(value: object, key: str) -> float:
     """Return a time to wait, 0 to 60 s."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not isfinite(value)
-        or not 0 <= value <= LONGEST_WAIT
-    ):
+    number = coercion.number(value)
+    if number is None or not 0 <= number <= LONGEST_WAIT:
         raise InvalidRequest(f"{key}: {told(value)}: expected 0 to {LONGEST_WAIT:.0f} seconds")
-    return float(value)
+    return float(number)
 
 
-def options(value: object, known: Collection[str]) -> Mapping[str, Any]:
-    """Return a struct that has no other keys than the known ones."""
-    if not isinstance(value, Mapping):
+def options(value: object, *known: str) -> Mapping[str, Any]:
+    """Return a struct that has no other keys than the known ones; none at all is an empty one."""
+    table = coercion.struct({} if value is None else value)
+    if table is None:
         raise InvalidRequest(f"the options are {told(value)}: expected a struct")
-    for key in value:
-        if key not in known:
-            raise InvalidRequest(f"{key}: unknown key; there are: {', '.join(sorted(known))}")
-    return value
+    coercion.known_keys(table, frozenset(known))
+    return table
 
 
 def optional_text(table: Mapping[str, Any], key: str) -> str | None:
@@ -78,9 +75,9 @@ def limit(table: Mapping[str, Any]) -> int:
 
 def cursor(table: Mapping[str, Any], key: str) -> int:
     """Return the place in the history that a cursor stands for; none, or "", is the beginning."""
-    value = table.get(key, "")
+    value = coercion.text(table.get(key, ""))
     if value == "":
         return 0
-    if not isinstance(value, str) or not value.isascii() or not value.isdigit() or len(value) > 18:
-        raise InvalidRequest(f"{key}: {told(value)}: expected a cursor as jobs.events gives it")
+    if value is None or not value.isascii() or not value.isdigit() or len(value) > 18:
+        raise InvalidRequest(f"{key}: {told(table[key])}: expected a cursor as jobs.events gives it")
     return int(value)

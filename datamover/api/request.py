@@ -12,6 +12,7 @@ from twisted.internet.interfaces import ISSLTransport
 from twisted.web.server import Request
 
 from datamover.api.crowd import Share
+from datamover.api.encodings import charset_of
 from datamover.api.gate import Gate, Refusal
 
 DRAINED = 2
@@ -39,6 +40,11 @@ class BoundedRequest(Request):
         """Return every value of a header; what is not UTF-8 in it is told by the replacement character."""
         values = self.requestHeaders.getRawHeaders(name.encode("ascii"), ())
         return [value.decode("utf-8", "replace") for value in values]
+
+    @property
+    def charset(self) -> str | None:
+        """What Content-Type says of the body's encoding, None where it says nothing."""
+        return charset_of(self.header("content-type")[0])
 
     @property
     def certificate(self) -> Certificate | None:

@@ -82,7 +82,7 @@ async def audit(context: Context, caller: Caller, options: Any = None) -> Any:
     The append-only trail after a cursor; with the cursor that it returns the next call goes on. limit is 100 where it
     is not given, 1,000 at most. Administrators only.
     """
-    table = parameters.options({} if options is None else options, {"after", "limit"})
+    table = parameters.options(options, "after", "limit")
     after = parameters.cursor(table, "after")
     found = await context.audit.store.read(after=after, limit=parameters.limit(table))
     return {

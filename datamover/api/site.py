@@ -216,7 +216,7 @@ class Door(Resource):
             self._turns.release()
 
     async def _read_and_call(self, context: Context, caller: Caller, request: Any) -> Any:
-        name, parameters = await context.in_slices(wire.reading(request.content))
+        name, parameters = await context.in_slices(wire.reading(request.content, charset=request.charset))
         began, outcome = context.reactor.seconds(), "abandoned"
         try:
             result = await methods.call(context, caller, name, parameters)

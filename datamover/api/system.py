@@ -1,6 +1,5 @@
 """``system.*``: what methods there are, and several calls in one."""
 
-from collections.abc import Mapping
 from typing import Any
 from xmlrpc.client import Fault
 
@@ -8,7 +7,7 @@ from datamover.api import methods
 from datamover.api.context import Caller, Context
 from datamover.api.parameters import text
 from datamover.errors import InvalidRequest, RequestTooLarge
-from datamover.jobs.request_files import is_array, told
+from datamover.jobs.coercion import array, struct, told
 
 TABLE = methods.Table()
 
@@ -42,12 +41,13 @@ async def multicall(context: Context, caller: Caller, calls: Any) -> Any:
     A result is an array of the one value, or {faultCode, faultString} for a call that failed, which does not keep the
     others from being made. No multicall within another; 1,000 calls at most.
     """
-    if not is_array(calls):
+    listed = array(calls)
+    if listed is None:
         raise InvalidRequest(f"{told(calls)}: expected an array of {{methodName, params}}")
-    if len(calls) > MOST_CALLS:
-        raise RequestTooLarge(f"{len(calls)} calls: expected at most {MOST_CALLS}; send several requests")
+    if len(listed) > MOST_CALLS:
+        raise RequestTooLarge(f"{len(listed)} calls: expected at most {MOST_CALLS}; send several requests")
     results: list[Any] = []
-    for one in calls:
+    for one in listed:
         result = await _one(context, caller, one)
         if isinstance(result, Fault):
             results.append({"faultCode": result.faultCode, "faultString": result.faultString})
@@ -57,9 +57,9 @@ async def multicall(context: Context, caller: Caller, calls: Any) -> Any:
 
 
 async def _one(context: Context, caller: Caller, one: Any) -> Any:
-    table = one if isinstance(one, Mapping) else {}
-    name, parameters = table.get("methodName"), table.get("params", [])
-    if not isinstance(name, str) or not is_array(parameters):
+    table = struct(one) or {}
+    name, parameters = table.get("methodName"), array(table.get("params", []))
+    if not isinstance(name, str) or parameters is None:
         return methods.fault(InvalidRequest(f"{told(one)}: expected {{methodName, params}}"))
     if name == MULTICALL:
         return methods.fault(InvalidRequest("a multicall cannot hold another"))

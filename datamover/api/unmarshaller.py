@@ -1,13 +1,15 @@
 """The values of a methodCall, made while its body is parsed: as xmlrpc.client makes them, in fewer steps, and bounded.
 
-What is common (value, struct, member, name, string) is done here, the rest by Python's own. The text of an element goes
-from the parser straight into a list.
+What is common (value, struct, member, name, string) is done here, and what Python's own reads too narrowly or too
+widely (ints, booleans); the rest by that. The text of an element goes from the parser straight into a list.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any
 from xmlrpc import client
 
 from datamover.errors import InvalidRequest, RequestTooLarge
+from datamover.jobs.coercion import WrittenInt
 
 DEEPEST = 32
 """Arrays and structs within each other."""
@@ -20,6 +22,19 @@ _DISPATCH: dict[str, Any] = client.Unmarshaller.dispatch
 _NOTHING = frozenset({"member", "data", "param"})
 """Elements that mean something by what is in them."""
 _NAMES = frozenset({"name", "methodName"})
+_SCALARS: Mapping[str, Callable[[str], Any]] = {
+    **dict.fromkeys(("int", "i1", "i2", "i4", "i8", "biginteger"), WrittenInt.read),
+    "boolean": lambda text: _boolean(text),
+}
+_BOOLEANS = {"1": True, "0": False, "true": True, "false": False}
+"""The words are not XML-RPC's, but there are libraries that write them."""
+
+
+def _boolean(text: str) -> bool:
+    value = _BOOLEANS.get(text.strip().lower())
+    if value is None:
+        raise ValueError(f"{text[:40]!r} is no boolean")
+    return value
 
 
 class Unmarshaller(client.Unmarshaller):
@@ -80,6 +95,8 @@ class Unmarshaller(client.Unmarshaller):
                     if bare:
                         push(join(text))
                         bare = False
+                elif plain in _SCALARS:
+                    push(_SCALARS[plain](join(text)))
                 elif plain in dispatch:
                     whole = join(text)
                     dispatch[plain](self, name(whole) if plain in _NAMES else whole)

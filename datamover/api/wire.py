@@ -1,10 +1,9 @@
 """XML-RPC on the wire: a body read in slices, and answers that every client can read.
 
-Reading is strict about XML (no DTD, no entities, everything bounded) and lenient about values (i8, nil). What goes out
-is plain XML-RPC: no nil, no i8, and only characters that XML can carry.
+Reading is strict about XML (no DTD, no entities, everything bounded) and lenient about values (i8, nil) and encodings.
+What goes out is plain XML-RPC: no nil, no i8, and only characters that XML can carry.
 """
 
-import re
 from collections.abc import Callable, Generator, Mapping
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
@@ -13,35 +12,44 @@ from xmlrpc.client import Fault, dumps, escape
 from defusedxml.common import DefusedXmlException
 from defusedxml.xmlrpc import DefusedExpatParser
 
+from datamover.api.encodings import recoder
 from datamover.api.unmarshaller import MOST_ELEMENTS, Unmarshaller
 from datamover.errors import InvalidRequest, RequestError
+from datamover.jobs.coercion import NOT_XML
 
 READ = 64 * 1024
 """Bytes parsed at a time: a few milliseconds."""
 LONGEST_TAG = 2 * READ
 """Bytes of a tag, or a comment: the parser begins anew with it at every slice."""
 
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _INT = 2**31
 _DECLARATION = "<?xml version='1.0'?>\n"
 _BEFORE, _AFTER = "<params>\n<param>\n", "</param>\n</params>\n"
 """What Python puts around a single value."""
 
 
-def reading(body: BinaryIO, most: int = MOST_ELEMENTS) -> Generator[None, None, tuple[str, tuple[Any, ...]]]:
+def reading(
+    body: BinaryIO, most: int = MOST_ELEMENTS, charset: str | None = None
+) -> Generator[None, None, tuple[str, tuple[Any, ...]]]:
     """Parse a call, yielding after each slice; return its method's name and parameters.
 
-    Raises InvalidRequest and RequestTooLarge.
+    ``charset`` is what Content-Type says. Raises InvalidRequest and RequestTooLarge.
     """
     target, fed = Unmarshaller(most), 0
     parser: Any = DefusedExpatParser(target, forbid_dtd=True)
     parser._parser.buffer_text = True
+    # After text, be it empty, expat takes everything for UTF-8, whatever is declared.
+    parser.feed("")
     try:
-        while data := body.read(READ):
-            parser.feed(data)
-            fed += len(data)
+        data = body.read(READ)
+        recode = recoder(data, charset)
+        while data:
+            fed += _feed(parser, recode(data) if recode else data)
             _check_tag(fed - parser._parser.CurrentByteIndex)
             yield
+            data = body.read(READ)
+        if recode:
+            _feed(parser, recode(b""))
         parser.close()
         parameters = target.close()
         method = target.getmethodname()
@@ -55,6 +63,11 @@ def reading(body: BinaryIO, most: int = MOST_ELEMENTS) -> Generator[None, None, 
     if not isinstance(method, str):
         raise InvalidRequest("the body is not an XML-RPC methodCall: it names no method")
     return method, tuple(parameters)
+
+
+def _feed(parser: Any, data: bytes) -> int:
+    parser.feed(data)
+    return len(data)
 
 
 def _check_tag(begun: int) -> None:
@@ -138,7 +151,7 @@ def outgoing(value: Any) -> Any:
 
 def legible(text: str) -> str:
     """Return text with the replacement character for whatever XML cannot carry."""
-    return _NOT_XML.sub("\ufffd", text)
+    return NOT_XML.sub("\ufffd", text)
 
 
 def moment(at: datetime) -> str:

@@ -28,8 +28,6 @@ from datamover.secret_files import Unusable, make, read
 
 log = Logger()
 
-HOST_KEY = "console_host_key"
-"""In the data directory."""
 SIGNATURES = (
     b"ssh-ed25519",
     b"ecdsa-sha2-nistp256",

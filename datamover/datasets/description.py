@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 OCCURRENCE = "occurrence"
 ATTRIBUTION = "attribution"
@@ -39,45 +38,28 @@ class Description:
     moment: float
     """When it was asked for, POSIX seconds."""
     parts: Sequence[Part]
-    """Every file but the description."""
-    own_url: str
-    """The description's own path at the destination."""
+    """Every file but the description: whoever imports what is listed would take it for data."""
     count: int
     bounds: Sequence[float]
     """West, south, east, north."""
     dropped: Mapping[str, int]
 
     def encoded(self) -> bytes:
-        """Return the description as indented JSON, its own size among the files' sizes."""
-        size = 0
-        while True:
-            encoded = (json.dumps(self._told(size), indent=4, ensure_ascii=False) + "\n").encode("utf-8")
-            if len(encoded) == size:
-                return encoded
-            size = len(encoded)
-
-    def _told(self, own_size: int) -> dict[str, Any]:
+        """Return the description as indented JSON."""
         day = datetime.fromtimestamp(self.moment, UTC).strftime("%d/%m/%Y")
         provenance = {"source": self.source, "url": self.url, "source_date": day}
         if self.doi is not None:
             provenance["doi"] = self.doi
-        return {
+        told = {
             "title": f"{self.subject} occurrences",
             "description": f"Observed occurrences for {self.subject}, imported from {self.source} on {day}",
             "num_occurrences": self.count,
             "files": [
-                *(
-                    {
-                        "url": part.url,
-                        "dataset_type": part.kind,
-                        "size": part.size,
-                        "digest": f"sha256:{part.sha256}",
-                    }
-                    for part in self.parts
-                ),
-                {"url": self.own_url, "dataset_type": ATTRIBUTION, "size": own_size},
+                {"url": part.url, "dataset_type": part.kind, "size": part.size, "digest": f"sha256:{part.sha256}"}
+                for part in self.parts
             ],
             "provenance": provenance,
             "bounds": list(self.bounds),
             "rows_dropped": dict(self.dropped),
         }
+        return (json.dumps(told, indent=4, ensure_ascii=False) + "\n").encode("utf-8")

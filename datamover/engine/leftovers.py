@@ -24,7 +24,7 @@ async def clear(order: Order, lease: Lease, meter: Meter, tools: Tools) -> bool:
     """Remove what attempts left beside the target, for when nobody will go on from it; tell whether nothing is left."""
     meter.checkpoint = None
     known = {meter.part, order.checkpoint.part if order.checkpoint else None} - {None}
-    cleared = [await remove(order.place, lease, name) for part in known if part for name in (part, f"{part}{OLD}")]
+    cleared = [await _remove_both(order.place, lease, part) for part in known if part]
     if lease.leader.attempt > 1 and not known:
         # A node that died may have left one that it told nobody of.
         into = set() if order.naming is Naming.EXACT else {order.path}
@@ -50,6 +50,11 @@ async def sweep(order: Order, lease: Lease, tools: Tools, directory: str, keep: 
 async def remove(place: Place, lease: Lease, part: str) -> bool:
     """Remove a part file, if the lease is held; tell whether it is gone."""
     return await _done(_remove(place, lease, part), f"part file {part}")
+
+
+async def _remove_both(place: Place, lease: Lease, part: str) -> bool:
+    """Remove a part file, and what it was about to replace."""
+    return await remove(place, lease, part) and await remove(place, lease, f"{part}{OLD}")
 
 
 async def _sweep(order: Order, lease: Lease, tools: Tools, directory: str, keep: str | None) -> None:

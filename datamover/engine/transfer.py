@@ -5,11 +5,11 @@ far it came and where the next attempt may begin. Whatever happens, the target i
 """
 
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
-from datamover.engine.comparison import Content, read_through, same_content
-from datamover.engine.digest import MAIN, Digest
+from datamover.engine.comparison import Content, same_content
+from datamover.engine.digest import Digest
 from datamover.engine.held import Held
 from datamover.engine.lease import Lease
 from datamover.engine.leftovers import sweep
@@ -17,6 +17,7 @@ from datamover.engine.meter import Meter
 from datamover.engine.order import Brought, Order, Tools
 from datamover.engine.parts import Kept, part_name, proven
 from datamover.engine.pipe import Pipe
+from datamover.engine.placement import place, read_back
 from datamover.errors import (
     ChecksumMismatch,
     ConnectionLost,
@@ -59,6 +60,8 @@ async def _placed(order: Order, meter: Meter, tools: Tools, brought: Brought) ->
     if brought.part is None:
         return brought
     content = Content(brought.size, brought.digests)
+    if brought.doubtful:
+        order = replace(order, read_back=True)
     lacks = await place(order, meter, tools, brought.part, brought.target, content)
     return replace(brought, placed=True, without=(*brought.without, *lacks))
 
@@ -76,42 +79,6 @@ async def bring(order: Order, lease: Lease, meter: Meter, tools: Tools) -> Broug
         await story.close()
 
 
-async def place(order: Order, meter: Meter, tools: Tools, part: str, target: str, content: Content) -> Sequence[Lack]:
-    """Give a part file its name, for a lease that was committed; return what the file went without.
-
-    Completes when the destination tells, of the target itself, that it holds as many bytes as ``content``, and, where
-    it is to be read back, with the same digest. What is found otherwise is taken away: SizeMismatch, ChecksumMismatch.
-    """
-
-    async def prove(path: str) -> None:
-        await _read_back(order, meter, tools, path, content)
-
-    meter.stage = "placing"
-    try:
-        return await order.place.place(
-            part,
-            target,
-            size=content.size,
-            replace=order.overwrite is not Overwrite.NEVER,
-            prove=prove if order.read_back else None,
-        )
-    except DestinationInvalid:
-        if await order.place.inspect(part) is None:
-            raise SizeMismatch(f"the part file of {target!r} vanished before it could be placed") from None
-        raise
-
-
-async def _read_back(order: Order, meter: Meter, tools: Tools, path: str, content: Content) -> None:
-    """Read a file at the destination; raises ChecksumMismatch where it is not ``content``."""
-    meter.stage = "reading back"
-    held = await read_through(order.place.origin(path), tools.digest())
-    if held.size != content.size or held.digests[MAIN] != content.digests[MAIN]:
-        raise ChecksumMismatch(
-            f"read back from the destination, {path!r} is {held.size} bytes with {MAIN} {held.digests[MAIN]}; written "
-            f"were {content.size} with {content.digests[MAIN]}"
-        )
-
-
 class _Story:
     def __init__(self, order: Order, lease: Lease, meter: Meter, tools: Tools) -> None:
         self._order = order
@@ -121,6 +88,7 @@ class _Story:
         self._source: Source | None = None
         self._sink: Sink | None = None
         self._without: tuple[Lack, ...] = ()
+        self._doubtful = False
 
     async def tell(self, *, to_the_end: bool = False) -> Brought:
         """Bring the file; ``to_the_end`` lets a small one be placed by the call that writes it."""
@@ -147,9 +115,9 @@ class _Story:
         await self._check_room(source)
         digest, size = await self._pump(part, source, kept)
         content = await self._verify(digest, size, source.inspection)
-        if self._order.read_back and not to_the_end:
+        if (self._order.read_back or self._doubtful) and not to_the_end:
             # Of a group's files all are verified before the first has its name.
-            await _read_back(self._order, self._meter, self._tools, part, content)
+            await read_back(self._order, self._meter, self._tools, part, content)
         return self._brought(target, part, source.inspection, content)
 
     async def close(self) -> None:
@@ -325,6 +293,7 @@ class _Story:
         if held != size:
             raise SizeMismatch(f"the destination holds {held} bytes of {self._order.source}, sent were {size}")
         self._without = (*self._without, *self._sink.without)
+        self._doubtful = self._sink.doubtful
         return Content(size, digests)
 
     async def _verified(self, digest: Digest, size: int, inspection: Inspection) -> dict[str, str]:
@@ -363,5 +332,6 @@ class _Story:
             digests=content.digests,
             modified=inspection.modified,
             placed=placed,
-            without=self._without,
+            without=(*self._without, *inspection.lacks),
+            doubtful=self._doubtful,
         )

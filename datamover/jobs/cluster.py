@@ -16,6 +16,7 @@ from pathlib import Path
 from datamover import directories
 from datamover.errors import StartError
 from datamover.jobs.server_user import User, unprivileged, user_name
+from datamover.layout import Layout
 
 MAJOR = 18
 """The major version of PostgreSQL that a cluster is made and run with."""
@@ -46,7 +47,8 @@ class Cluster:
 
     def __init__(self, data_directory: Path) -> None:
         self.data_directory = data_directory
-        self.home = data_directory / "postgresql"
+        self.layout = Layout(data_directory)
+        self.home = self.layout.postgresql
         self.directory = self.home / "cluster"
         self.log = self.home / "log"
 
@@ -176,7 +178,7 @@ class Cluster:
         inside = Path(_PACKAGE) / f"pginstall{MAJOR}"
         if user.runs(package.parent / inside / "bin"):
             return package.parent / inside / "bin"
-        copy = self.data_directory / f"postgresql-{MAJOR}-programs"
+        copy = self.layout.beside_postgresql(f"{MAJOR}-programs")
         stamp = f"{package} {(package.parent / inside / 'bin' / 'postgres').stat().st_mtime_ns}"
         if not (copy / "stamp").exists() or (copy / "stamp").read_text() != stamp:
             shutil.rmtree(copy, ignore_errors=True)

@@ -168,7 +168,7 @@ class EmbeddedPostgres:
 
     async def _locked(self, name: str, kind: int) -> int:
         """Return a descriptor that holds a lock, once it can be had; closing it, or dying, lets go."""
-        path = self._cluster.data_directory / f"postgresql-{name}"
+        path = self._cluster.layout.beside_postgresql(name)
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as error:

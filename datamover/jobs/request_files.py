@@ -6,11 +6,13 @@ business of ``datamover.jobs.requests``.
 
 import json
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any
 
 from datamover.errors import InvalidRequest, NotPermitted, RequestError, UnknownDestination, UnsupportedScheme
+from datamover.jobs import coercion
+from datamover.jobs.coercion import known_keys, struct, text, told, whole
 from datamover.jobs.request_datasets import SCHEMES, Datasets, check_expectations
 from datamover.jobs.values import Checksum, Naming, NewFile, PlaceSource, SourceRef, UrlSource
 from datamover.registry.paths import check_path, is_into
@@ -58,9 +60,9 @@ def check_file(item: Mapping[str, Any], where: str, archive: str | None, rules: 
             raise InvalidRequest(f"{prefix}{key}: missing")
     source = _source(item["source"], f"{prefix}source", rules)
     destination = registered(item["destination"], f"{prefix}destination", rules)
-    path = item["path"]
-    if not isinstance(path, str):
-        raise InvalidRequest(f"{prefix}path: {told(path)}: expected text")
+    path = text(item["path"])
+    if path is None:
+        raise InvalidRequest(f"{prefix}path: {told(item['path'])}: expected text")
     path = check_path(path, key=f"{prefix}path", destination=destination)
     if archive and is_into(path):
         raise InvalidRequest(f"{prefix}path: {path!r}: expected the archive's own path, such as 'results/all.zip'")
@@ -77,16 +79,17 @@ def check_file(item: Mapping[str, Any], where: str, archive: str | None, rules: 
 
 
 def _source(value: object, key: str, rules: Rules) -> SourceRef:
-    if isinstance(value, str):
-        return text_source(value, key, rules)
-    if not isinstance(value, Mapping):
+    url, table = coercion.url(value), struct(value)
+    if url is not None:
+        return text_source(url, key, rules)
+    if table is None:
         raise InvalidRequest(f"{key}: {told(value)}: expected a URL, or a struct with 'destination' and 'path'")
-    known_keys(value, frozenset({"destination", "path"}), f"{key}.")
+    known_keys(table, frozenset({"destination", "path"}), f"{key}.")
     for part in ("destination", "path"):
-        if not isinstance(value.get(part), str):
-            raise InvalidRequest(f"{key}.{part}: {told(value[part]) if part in value else 'missing'}: expected text")
-    destination = registered(value["destination"], f"{key}.destination", rules)
-    return place_source(destination, value["path"], f"{key}.path")
+        if text(table.get(part)) is None:
+            raise InvalidRequest(f"{key}.{part}: {told(table[part]) if part in table else 'missing'}: expected text")
+    destination = registered(table["destination"], f"{key}.destination", rules)
+    return place_source(destination, text(table["path"]) or "", f"{key}.path")
 
 
 def place_source(destination: str, path: str, key: str) -> PlaceSource:
@@ -97,27 +100,27 @@ def place_source(destination: str, path: str, key: str) -> PlaceSource:
     return PlaceSource(destination, checked)
 
 
-def text_source(text: str, key: str, rules: Rules) -> SourceRef:
+def text_source(url: str, key: str, rules: Rules) -> SourceRef:
     """Return a dataset or a file on the web as a source; raises what ``url_source`` does."""
-    match = _SCHEME.match(text)
+    match = _SCHEME.match(url)
     if match and match[1].lower() in SCHEMES:
-        return rules.datasets.source(text, key)
-    return url_source(text, key, rules)
+        return rules.datasets.source(url, key)
+    return url_source(url, key, rules)
 
 
-def url_source(text: str, key: str, rules: Rules) -> UrlSource:
+def url_source(given: str, key: str, rules: Rules) -> UrlSource:
     """Return a URL as a source.
 
     Raises UnsupportedScheme, InvalidRequest (not a URL, or a login in it) and SourceNotAllowed.
     """
-    scheme = match[1].lower() if (match := _SCHEME.match(text)) else ""
+    scheme = match[1].lower() if (match := _SCHEME.match(given)) else ""
     if scheme in PLACE_SCHEMES:
         raise UnsupportedScheme(
-            f"{key}: {shown(text)!r}: {scheme}:// sources are not read by URL: name the registered place, "
+            f"{key}: {shown(given)!r}: {scheme}:// sources are not read by URL: name the registered place, "
             "{destination: NAME, path: …}"
         )
     try:
-        url = rules.read_url(text)
+        url = rules.read_url(given)
     except RequestError as error:
         raise located(error, key) from None
     return UrlSource(url.text, url.shown)
@@ -129,7 +132,7 @@ def notice_url(value: object, key: str, rules: Rules) -> UrlSource:
     Raises InvalidRequest (no URL, a login in it, or nothing to sign with) and SourceNotAllowed.
     """
     try:
-        url = WebUrl.parse(value) if isinstance(value, str) else None
+        url = None if (given := coercion.url(value)) is None else WebUrl.parse(given)
     except (InvalidRequest, UnsupportedScheme):
         url = None
     if url is None:
@@ -145,19 +148,20 @@ def notice_url(value: object, key: str, rules: Rules) -> UrlSource:
 
 def registered(value: object, key: str, rules: Rules) -> str:
     """Return the name of a destination that this client may use; raises UnknownDestination and NotPermitted."""
-    if not isinstance(value, str):
+    name = text(value)
+    if name is None:
         raise InvalidRequest(f"{key}: {told(value)}: expected the name of a destination")
-    if value not in rules.destinations:
+    if name not in rules.destinations:
         names = [name for name in rules.destinations if rules.permitted is None or name in rules.permitted]
         known = f"there are: {', '.join(names)}" if names else "there is none that you may use: ask the administrator"
-        raise UnknownDestination(f"{key}: {told(value)} is not a registered destination; {known}")
-    if rules.permitted is not None and value not in rules.permitted:
-        raise NotPermitted(f"{key}: client {rules.owner!r} may not use destination {value!r}")
-    return value
+        raise UnknownDestination(f"{key}: {told(name)} is not a registered destination; {known}")
+    if rules.permitted is not None and name not in rules.permitted:
+        raise NotPermitted(f"{key}: client {rules.owner!r} may not use destination {name!r}")
+    return name
 
 
 def _checksum(value: object, key: str) -> Checksum:
-    algorithm, colon, digits = value.partition(":") if isinstance(value, str) else ("", "", "")
+    algorithm, colon, digits = (text(value) or "").partition(":")
     length = HEX_DIGITS.get(algorithm)
     if not colon or length is None:
         raise InvalidRequest(f"{key}: {told(value)}: expected one of {', '.join(f'{name}:…' for name in HEX_DIGITS)}")
@@ -178,41 +182,3 @@ def canonical(file: NewFile) -> bytes:
     whence = [source.destination, source.path] if isinstance(source, PlaceSource) else [source.url]
     checksum = str(file.checksum) if file.checksum else None
     return json.dumps([whence, file.destination, file.path, file.naming.value, checksum, file.size]).encode()
-
-
-# Values --------------------------------------------------------------------------------------------------------
-
-
-def is_array(value: object) -> TypeGuard[Sequence[Any]]:
-    """Tell whether a value is an XML-RPC array."""
-    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
-
-
-def whole(value: object) -> int | None:
-    """Return a whole number, given as int, i8 or a whole double; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return int(value) if isinstance(value, int) or value.is_integer() else None
-
-
-def told(value: object) -> str:
-    """Return a value as a message quotes it: short, and without a secret that a URL may hold."""
-    if value is None:
-        return "nil"
-    if isinstance(value, Mapping):
-        return "a struct"
-    if isinstance(value, str):
-        text = repr(shown(value) if "://" in value else value)
-    elif isinstance(value, int | float):
-        text = repr(value) if abs(value) < 10**30 or value != value else "a number out of range"
-    else:
-        return "an array" if is_array(value) else f"a {type(value).__name__}"
-    return text if len(text) <= 100 else f"{text[:99]}…"
-
-
-def known_keys(table: Mapping[str, Any], known: frozenset[str], prefix: str) -> None:
-    if table.keys() <= known:
-        return
-    for key in table:
-        if key not in known:
-            raise InvalidRequest(f"{prefix}{key}: unknown key; there are: {', '.join(sorted(known))}")

@@ -12,18 +12,8 @@ from dataclasses import replace
 from typing import Any, NoReturn, TypeVar
 
 from datamover.errors import InvalidRequest, RequestError, RequestTooLarge
-from datamover.jobs.request_files import (
-    FILE_KEYS,
-    Rules,
-    canonical,
-    check_file,
-    is_array,
-    known_keys,
-    located,
-    notice_url,
-    told,
-    whole,
-)
+from datamover.jobs.coercion import array, known_keys, number, struct, text, told, whole
+from datamover.jobs.request_files import FILE_KEYS, Rules, canonical, check_file, located, notice_url
 from datamover.jobs.targets import Targets
 from datamover.jobs.values import NewFile, NewJob, Overwrite
 
@@ -54,17 +44,18 @@ def check_request(request: object, rules: Rules) -> NewJob:
     return finish(checking(request, rules))
 
 
-def checking(request: object, rules: Rules) -> Generator[None, None, NewJob]:
+def checking(given: object, rules: Rules) -> Generator[None, None, NewJob]:
     """Check one request, yielding every few files.
 
     Raises InvalidRequest, UnknownDestination, UnsupportedScheme, PathNotAllowed, SourceNotAllowed, NotPermitted and
     RequestTooLarge; the message names key, index and value.
     """
-    if not isinstance(request, Mapping):
+    request = struct(given)
+    if request is None:
         raise InvalidRequest(
-            f"the request is {told(request)}: expected a struct with 'files', or with 'source' and so on"
+            f"the request is {told(given)}: expected a struct with 'files', or with 'source' and so on"
         )
-    known_keys(request, KNOWN_KEYS, "")
+    known_keys(request, KNOWN_KEYS)
     overwrite = _choice(request, "overwrite", OVERWRITES)
     archive = _choice(request, "archive", ("zip",))
     request_id = _text(request, "request_id", LONGEST_REQUEST_ID)
@@ -77,22 +68,22 @@ def checking(request: object, rules: Rules) -> Generator[None, None, NewJob]:
     asked = request.get("priority", DEFAULT_PRIORITY)
     if (priority := whole(asked)) is None or not 1 <= priority <= 5:
         raise InvalidRequest(f"priority: {told(asked)}: expected a whole number from 1 to 5, 5 being first")
-    deadline = request.get("deadline")
-    if "deadline" in request and not _is_deadline(deadline):
-        raise InvalidRequest(f"deadline: {told(deadline)}: expected seconds from now, at most {LONGEST_DEADLINE}")
+    deadline = number(request.get("deadline"))
+    if "deadline" in request and (deadline is None or not 0 < deadline <= LONGEST_DEADLINE):
+        _refuse("deadline", request["deadline"], f"seconds from now, at most {LONGEST_DEADLINE}")
     on_failure = _choice(request, "on_failure", ("continue", "stop")) or "continue"
     notify = notice_url(request["notify"], "notify", rules) if "notify" in request else None
     digest = None if request_id is None else hashlib.sha256()
     files: list[NewFile] = []
     targets = Targets(shared=archive is not None)
-    for number, (where, item) in enumerate(_items(request, archive, rules)):
+    for count, (where, item) in enumerate(_items(request, archive, rules)):
         file = check_file(item, where, archive, rules)
         for each in rules.datasets.expanded(file, archive=archive is not None):
             targets.add(each, where)
             files.append(each)
         if digest is not None:
             digest.update(canonical(file))
-        if number % _FILES_BETWEEN_YIELDS == _FILES_BETWEEN_YIELDS - 1:
+        if count % _FILES_BETWEEN_YIELDS == _FILES_BETWEEN_YIELDS - 1:
             yield
     job = NewJob(
         owner=rules.owner,
@@ -117,14 +108,11 @@ def checking(request: object, rules: Rules) -> Generator[None, None, NewJob]:
     return replace(job, fingerprint=digest.hexdigest())
 
 
-def _is_deadline(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= LONGEST_DEADLINE
-
-
-def checking_many(requests: object, rules: Rules) -> Generator[None, None, list[NewJob]]:
+def checking_many(given: object, rules: Rules) -> Generator[None, None, list[NewJob]]:
     """Check an array of requests like ``checking``; a refusal's message begins with "requests[2]: "."""
-    if not is_array(requests):
-        raise InvalidRequest(f"requests: {told(requests)}: expected an array of requests")
+    requests = array(given)
+    if requests is None:
+        raise InvalidRequest(f"requests: {told(given)}: expected an array of requests")
     jobs: list[NewJob] = []
     left = rules.max_files
     for index, request in enumerate(requests):
@@ -159,19 +147,19 @@ def _items(request: Mapping[str, Any], archive: str | None, rules: Rules) -> Ite
     common = {"destination", "path"} if archive else set()
     if top - common:
         raise InvalidRequest(f"{min(top - common)}: given beside 'files': put it into each of them")
-    items = request["files"]
-    if not is_array(items) or not items:
-        raise InvalidRequest(f"files: {told(items)}: expected an array of at least one struct")
+    items = array(request["files"])
+    if not items:
+        _refuse("files", request["files"], "an array of at least one struct")
     if len(items) > rules.max_files:
         raise RequestTooLarge(f"files: {len(items)} of them: expected at most {rules.max_files}; send several requests")
-    first: tuple[object, object] | None = None
-    for index, item in enumerate(items):
-        where = f"files[{index}]"
-        if not isinstance(item, Mapping):
-            raise InvalidRequest(f"{where}: {told(item)}: expected a struct with 'source', 'destination' and 'path'")
+    first: tuple[str | None, str | None] | None = None
+    for index, given in enumerate(items):
+        where, item = f"files[{index}]", struct(given)
+        if item is None:
+            raise InvalidRequest(f"{where}: {told(given)}: expected a struct with 'source', 'destination' and 'path'")
         merged = {**{key: request[key] for key in top}, **item}
         if archive:
-            pair = (merged.get("destination"), merged.get("path"))
+            pair = (text(merged.get("destination")), text(merged.get("path")))
             first = first or pair
             if pair != first:
                 raise InvalidRequest(
@@ -191,9 +179,9 @@ def _choice(request: Mapping[str, Any], key: str, choices: Collection[str]) -> s
 def _text(request: Mapping[str, Any], key: str, longest: int) -> str | None:
     if key not in request:
         return None
-    value = request[key]
-    if not isinstance(value, str) or len(value) > longest:
-        _refuse(key, value, f"text of at most {longest} characters")
+    value = text(request[key])
+    if value is None or len(value) > longest:
+        _refuse(key, request[key], f"text of at most {longest} characters")
     if "\0" in value:
         _refuse(key, value, "text without NUL")
     return value

@@ -102,6 +102,11 @@ class Registry:
         return tuple(self._destinations)
 
     @property
+    def directories(self) -> dict[str, str]:
+        """The roots that are directories of this machine, by the names of their destinations."""
+        return {each.name: each.root for each in self._destinations.values() if each.host is None}
+
+    @property
     def pools(self) -> tuple[Pool, ...]:
         return tuple(destination.pool for destination in self._destinations.values())
 

@@ -51,7 +51,8 @@ def shown(url: str) -> str:
         return f"{parts.scheme}://…"
     host = parts.netloc.rpartition("@")[2]
     start = f"{parts.scheme}:" if parts.scheme else ""
-    return f"{start}{'//' if parts.netloc else ''}{host}{parts.path}{_masked(parts.query)}"
+    slashes = "//" if parts.netloc or url.partition(":")[2].startswith("//") else ""
+    return f"{start}{slashes}{host}{parts.path}{_masked(parts.query)}"
 
 
 def _masked(query: str | None) -> str:

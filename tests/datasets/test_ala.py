@@ -46,7 +46,6 @@ async def test_the_three_files(tmp_path: Path) -> None:
         "files": [
             {"url": TARGETS[0], "dataset_type": "occurrence", "size": sizes[0], "digest": digests[0]},
             {"url": TARGETS[1], "dataset_type": "attribution", "size": sizes[1], "digest": digests[1]},
-            {"url": TARGETS[2], "dataset_type": "attribution", "size": sizes[2]},
         ],
         "provenance": {
             "source": "ALA",

@@ -116,6 +116,18 @@ def test_check_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert (bad.returncode, bad.stdout) == (1, "")
     assert bad.stderr.startswith(f"datamover-admin: {file}: service.max_active = 'many'")
     assert bad.stderr.count("\n") == 1
+    file = written(
+        tmp_path,
+        f'[service]\ndata_directory = "{tmp_path}/data"\n[destinations.archive]\nurl = "file://{tmp_path}/data/staging"\n',
+    )
+    collides = admin("check-config", "--config", file)
+    assert (collides.returncode, collides.stdout) == (1, "")
+    assert collides.stderr == (
+        f"datamover-admin: {file}: destinations.archive.url = 'file://{tmp_path}/data/staging': "
+        f"is {tmp_path}/data/staging, which the service keeps for itself (service.data_directory): "
+        "whoever may use the destination could read and replace what is there. "
+        f"Name a directory that is apart from it, such as {tmp_path}/data/files/archive, or move it elsewhere\n"
+    )
     file = written(tmp_path, '[destinations.archive]\nurl = "gopher://x/"\n')
     assert main(["check-config", "--config", file]) == 1
     assert "gopher" in capsys.readouterr().err

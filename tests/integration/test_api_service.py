@@ -147,7 +147,9 @@ async def test_the_interface_tells_of_itself(door: Door) -> None:
         assert help_, name
         assert signatures, name
         assert all(isinstance(kind, str) for signature in signatures for kind in signature)
-    assert told["jobs.wait"][1] == [["struct", "int", "double"], ["struct", "int", "int"]]
+    assert told["jobs.status"][1] == told["checkMoveStatus"][1] == [["struct", "int"], ["struct", "string"]]
+    waits = [["struct", id_, seconds] for id_ in ("int", "string") for seconds in ("double", "int", "string")]
+    assert told["jobs.wait"][1] == waits
 
 
 @pytest_twisted.ensureDeferred

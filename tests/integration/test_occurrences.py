@@ -116,8 +116,12 @@ async def test_pull(portal: Portal, ala: FakeAla, open_directory: Path) -> None:
     assert json.loads(species.read_text())["taxonConcept"]["guid"] == LSID
     about = json.loads(description.read_text())
     assert about["num_occurrences"] == len(rows)
-    assert [Path(one["url"]).name for one in about["files"]] == list(NAMES)
     files = await portal.ask(lambda mover: mover.jobs.files(told["id"], {}))
+    listed = [(Path(one["url"]).name, one["dataset_type"], one["digest"]) for one in about["files"]]
+    assert listed == [
+        (NAMES[0], "occurrence", files[0]["digest"]),
+        (NAMES[1], "attribution", files[1]["digest"]),
+    ]
     assert [one["status"] for one in files] == ["COMPLETED"] * 3
 
 

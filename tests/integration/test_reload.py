@@ -182,6 +182,25 @@ def test_secrets_that_others_may_read(service: Service, directory: Path) -> None
     assert service.proxy.service.reload()["changed"] == ["sources.credentials"]
 
 
+def test_a_destination_that_is_the_services_own(service: Service, directory: Path) -> None:
+    """It is refused, as it would be at the next start, also where it becomes so only then; nothing is changed."""
+    (directory / "link").symlink_to("data")
+    more = f'[destinations.more]\nurl = "file://{directory}/{{}}"\n'
+    for url, said in (("link/staging", "is"), ("data/key/x", "lies in"), ("", "holds")):
+        rewrite(service, tables(directory, more=more.format(url)))
+        with pytest.raises(Fault, match=rf"destinations\.more\.url = .*/{url}'.*: .*{said} {directory}/data.*"):
+            service.proxy.service.reload()
+    assert [told["name"] for told in service.proxy.destinations.list()] == ["store", "slow"]
+
+    before = service.config.read_text()
+    service.config.write_text(before.partition("[destinations.")[0].replace("/data", "/store") + tables(directory))
+    with pytest.raises(Fault, match=rf"destinations\.store\.url = .* is {directory}/store \(service\.data_directory\)"):
+        service.proxy.service.reload()
+    service.config.write_text(before)
+    rewrite(service, tables(directory, more=more.format("data/files")))
+    assert service.proxy.service.reload() == {"changed": ["destinations.more"], "needs_restart": []}
+
+
 def test_a_file_that_cannot_be_used(service: Service, directory: Path) -> None:
     """It is refused whole, in words; what was in force stays, over the interface as at SIGHUP."""
     bad = tables(directory, more='[limits]\nqueued = "many"\n').replace("slow", "other")

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from datamover.layout import Layout
 from tests.servers import postgres
 from tests.servers.nginx import Nginx
+from tests.servers.ports import free_port
 from tests.servers.service import Service, twistd
 from tests.servers.sshd import Sshd
 
@@ -239,6 +241,7 @@ def test_other_ways_to_run(open_directory: Path, sshd: Sshd, database: str, way:
         ("[transfers]\nidle_timeout = 'soon'", "transfers.idle_timeout = 'soon': expected a time such as"),
         ("[sources]\nallow = ['ftp://x/']", "sources.allow.0 = 'ftp://x/': expected a rule such as"),
         ("[http]\nca_file = '/nowhere.pem'", "http.ca_file = '/nowhere.pem': expected a readable file"),
+        ("[destinations.x]\nurl = 'file:///'", "destinations.x.url = 'file:///': holds "),
     ],
 )
 def test_bad_configuration(tmp_path: Path, tables: str, line: str) -> None:
@@ -250,6 +253,25 @@ def test_bad_configuration(tmp_path: Path, tables: str, line: str) -> None:
     assert ended.returncode == 1
     assert len(ended.stderr.splitlines()) == 1, ended.stderr
     assert ended.stderr.startswith(f"datamover: {config}: {line}")
+
+
+def test_what_is_made_in_the_data_directory(open_directory: Path) -> None:
+    """Everything has a name that no destination in it may have."""
+    console = f'[console]\nssh = "tcp:{free_port()}:interface=127.0.0.1"\nauthorized_keys_file = "/nowhere"\n'
+    service = Service(open_directory, console)
+    service.start()
+    made = set(os.listdir(open_directory / "data"))
+    service.stop()
+    made |= set(os.listdir(open_directory / "data"))
+    assert {
+        "postgresql",
+        "postgresql-start.lock",
+        "postgresql-users.lock",
+        "staging",
+        "key",
+        "console_host_key",
+    } <= made
+    assert [name for name in made if not Layout.keeps(name)] == []
 
 
 def test_impatient_end(open_directory: Path) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from datamover.api import wire
 from datamover.errors import InvalidRequest, RequestTooLarge
+from datamover.jobs.coercion import text
 from datamover.jobs.requests import finish
 
 VALUES = st.recursive(
@@ -81,6 +82,38 @@ def test_odd_values_are_read_as_python_does(value: str) -> None:
         assert finish(wire.reading(BytesIO(body))) == (expected[1], expected[0])
 
 
+def value(element: str) -> Any:
+    body = (
+        f"<methodCall><methodName>m</methodName><params><param><value>{element}</value></param></params></methodCall>"
+    )
+    _, [found] = read(body.encode())
+    return found
+
+
+@pytest.mark.parametrize(
+    ("element", "meant"),
+    [
+        ("<boolean>true</boolean>", True),
+        ("<boolean>False</boolean>", False),
+        ("<ex:boolean>\n 1 </ex:boolean>", True),
+        ("<int> 5\n</int>", 5),
+        ("<i4>+5</i4>", 5),
+        ("<ex:i8>-5000000000</ex:i8>", -5_000_000_000),
+    ],
+)
+def test_booleans_and_ints_are_read_as_libraries_write_them(element: str, meant: object) -> None:
+    """With words and white space, which Python's own does not read."""
+    assert (value(element), type(value(element)) is bool) == (meant, type(meant) is bool)
+
+
+def test_an_int_is_known_by_its_digits() -> None:
+    """Leading zeros may be a part of a text; what is no digit is refused."""
+    assert text(value("<int>007</int>")) == "007"
+    for element in ("<int>1_0</int>", "<int>１</int>", "<i8/>", "<boolean>yes</boolean>"):
+        with pytest.raises(InvalidRequest, match=r"not an XML-RPC methodCall: '.*' is no (int|boolean)"):
+            value(element)
+
+
 @pytest.mark.parametrize("tag", ["array", "ex:array"])
 def test_nesting_has_a_bound(tag: str) -> None:
     """However it is spelt."""
@@ -118,7 +151,7 @@ def test_values_go_out_plainly() -> None:
     assert wire.moment(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)) == "2026-01-02T03:04:05Z"
 
 
-def read(body: bytes, **bounds: int) -> Any:
+def read(body: bytes, **bounds: Any) -> Any:
     return finish(wire.reading(BytesIO(body), **bounds))
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from xmlrpc.client import Binary
 
 import pytest
 from twisted.internet.task import Clock
@@ -10,6 +11,7 @@ from datamover.api.context import Caller
 from datamover.api.moves import Moves
 from datamover.config import Config, DestinationTable
 from datamover.errors import RequestError
+from datamover.jobs.coercion import WrittenInt
 from datamover.jobs.request_files import Rules
 from datamover.jobs.requests import finish
 from datamover.jobs.values import Naming, NewFile, NewJob, Overwrite, PlaceSource, UrlSource
@@ -75,11 +77,23 @@ SHAPES: list[tuple[tuple[Any, ...], NewJob]] = [
         ),
         asked(probe("data"), probe("data", ON_COMPUTE), archive="bagit"),
     ),
+    (({"type": "url", "url": URL, "host": None, "path": None}, {**TO, "type": None}), asked(probe())),
+    (({**TO, "type": None}, {"type": "url", "id": URL, "url": None}), asked(probe())),
+    (({"type": "url", "url": URL}, {**TO, "zip": 1}), asked(probe(), archive="bagit")),
+    (({"type": "url", "url": URL}, {**TO, "path": 2026}), asked(probe("2026"))),
+    (({"type": "url", "url": URL}, {**TO, "path": WrittenInt.read("007")}), asked(probe("007"))),
+    (({"type": "scp", "host": "compute", "path": 7}, TO), asked(probe(source=PlaceSource("compute", "7")))),
     # 2014-06
     ((URL, SCP), asked(probe())),
     ((URL, SCP, False), asked(probe())),
     ((URL, SCP, None), asked(probe())),
     ((URL, SCP, True), asked(probe(), archive="bagit")),
+    ((URL, SCP, 1), asked(probe(), archive="bagit")),
+    ((URL, SCP, "1"), asked(probe(), archive="bagit")),
+    ((URL, SCP, 0), asked(probe())),
+    ((URL, SCP, "0"), asked(probe())),
+    ((URL, SCP, ""), asked(probe())),
+    ((Binary(URL.encode()), Binary("scp://visualiser/grün".encode())), asked(probe("grün"))),
     (([URL], SCP), asked(probe())),
     (([URL, "scp://compute/out/b.tif"], "scp://visualiser/data"), asked(into(), into(source=ON_COMPUTE))),
     (
@@ -119,6 +133,23 @@ WORDS: list[tuple[tuple[Any, ...], str]] = [
     ((TO, "x"), "Missing or incorrect parameter 'source must be of type dict'"),
     (([URL], TO), "Missing or incorrect parameter 'source must be of type dict'"),
     (({}, TO), "Missing or incorrect parameter 'source must specify a type'"),
+    (([], TO), "Missing or incorrect parameter 'source must specify a type'"),
+    ((TO, []), "Missing or incorrect parameter 'source must specify a type'"),
+    ((URL_SOURCE, []), "Missing or incorrect parameter 'destination must specify a host and path'"),
+    ((URL_SOURCE, {**TO, "path": None}), "Missing or incorrect parameter 'destination must specify a host and path'"),
+    ((URL_SOURCE, {**TO, "path": True}), "Missing or incorrect parameter 'destination must specify a host and path'"),
+    (
+        ({"type": "scp", "host": "compute", "path": None}, TO),
+        "Missing or incorrect parameter 'host and path must be provided with scp source'",
+    ),
+    (
+        ({"type": "mixed", "sources": None}, TO),
+        "Missing or incorrect parameter 'sources must be provided with mixed source'",
+    ),
+    (({"type": "mixed", "sources": {}}, TO), "Invalid parameter 'no sources selected'"),
+    (({"type": "mixed", "sources": [[]]}, TO), "Missing or incorrect parameter 'source must specify a type'"),
+    (({"type": "ala", "lsid": None}, TO), "Missing or incorrect parameter 'lsid must be provided with ala source'"),
+    (({"type": "url", "url": None}, TO), "Missing or incorrect parameter 'url must be provided with url source'"),
     (({"type": None}, TO), "Missing or incorrect parameter 'source must specify a type'"),
     ((TO, TO), "Missing or incorrect parameter 'source must specify a type'"),
     ((TO, {}), "Missing or incorrect parameter 'source must specify a type'"),
@@ -162,7 +193,11 @@ WORDS: list[tuple[tuple[Any, ...], str]] = [
     ((URL_SOURCE, {"path": "x"}), "Missing or incorrect parameter 'destination must specify a host and path'"),
     ((URL_SOURCE, {**TO, "host": "nowhere"}), "Unknown destination 'nowhere'"),
     ((URL_SOURCE, {**TO, "zip": "yes"}), "Invalid parameter 'zip must be of type bool'"),
-    ((URL, SCP, 1), "Invalid parameter 'zip must be of type bool'"),
+    ((URL, SCP, 2), "Invalid parameter 'zip must be of type bool'"),
+    ((URL, SCP, "2"), "Invalid parameter 'zip must be of type bool'"),
+    ((URL, SCP, 1.0), "Invalid parameter 'zip must be of type bool'"),
+    ((URL, SCP, []), "Invalid parameter 'zip must be of type bool'"),
+    ((URL, True), "Missing or incorrect parameter 'destination must be of type str'"),
     ((5, SCP), "Invalid parameter 'source must be of type str or list'"),
     (([5], SCP), "Invalid parameter 'source must be of type str or list'"),
     (([], SCP), "Invalid parameter 'no sources selected'"),

@@ -1,13 +1,14 @@
 """What a request may say, and how a refusal names what is wrong."""
 
-from collections.abc import Mapping
 from typing import Any
+from xmlrpc.client import Binary
 
 import pytest
 
 from datamover import errors
-from datamover.jobs.request_files import Rules
-from datamover.jobs.requests import check_request, checking, checking_many, finish
+from datamover.jobs.coercion import WrittenInt
+from datamover.jobs.request_files import FILE_KEYS, Rules
+from datamover.jobs.requests import KNOWN_KEYS, check_request, checking, checking_many, finish
 from datamover.jobs.values import Checksum, Naming, Overwrite, PlaceSource, UrlSource
 from datamover.registry.sources import SourcePolicy
 from datamover.registry.urls import WebUrl
@@ -39,7 +40,7 @@ def one(**changes: Any) -> dict[str, Any]:
     return {"source": URL, "destination": "archive", "path": "in/a.csv", **changes}
 
 
-def many(*files: Mapping[str, Any], **keys: Any) -> dict[str, Any]:
+def many(*files: Any, **keys: Any) -> dict[str, Any]:
     return {"files": list(files), **keys}
 
 
@@ -118,6 +119,11 @@ def test_a_zip_has_one_path_for_all_its_files() -> None:
 
 REFUSED: list[tuple[Any, type[errors.RequestError], str]] = [
     ("text", errors.InvalidRequest, "the request is 'text'"),
+    (None, errors.InvalidRequest, "the request is nil"),
+    ([], errors.InvalidRequest, "source: missing"),
+    (one(source=[]), errors.InvalidRequest, "source.destination: missing"),
+    (many(one(), None), errors.InvalidRequest, "files[1]: nil: expected a struct"),
+    (many([]), errors.InvalidRequest, "files[0].source: missing"),
     ({}, errors.InvalidRequest, "source: missing"),
     (many(), errors.InvalidRequest, "files: an array"),
     ({"files": "x"}, errors.InvalidRequest, "files: 'x'"),
@@ -127,13 +133,14 @@ REFUSED: list[tuple[Any, type[errors.RequestError], str]] = [
     (many(one(), label="x", source=URL), errors.InvalidRequest, "source: given beside 'files'"),
     (many(one(), destination="archive"), errors.InvalidRequest, "destination: given beside 'files'"),
     (many({"source": URL, "destination": "archive"}), errors.InvalidRequest, "files[0].path: missing"),
-    (one(path=None), errors.InvalidRequest, "path: nil"),
+    (one(path=None), errors.InvalidRequest, "path: missing"),
     (many(one(path="../x")), errors.PathNotAllowed, "files[0].path: '../x' leaves destination 'archive'"),
     (one(path="/etc/passwd"), errors.PathNotAllowed, "path: '/etc/passwd' begins with '/'"),
     (one(path="a%00b"), errors.PathNotAllowed, "path: 'a%00b' holds a NUL"),
     (one(path="a/" + "b" * 256), errors.PathNotAllowed, "path: 'a/bbb"),
     (one(destination="nowhere"), errors.UnknownDestination, "destination: 'nowhere' is not a registered destination"),
-    (one(destination=5), errors.InvalidRequest, "destination: 5"),
+    (one(destination=5), errors.UnknownDestination, "destination: '5' is not a registered destination"),
+    (one(destination=True), errors.InvalidRequest, "destination: True: expected the name of a destination"),
     (one(destination="vault"), errors.NotPermitted, "destination: client 'portal' may not use destination 'vault'"),
     (
         many(one(source={"destination": "vault", "path": "x"})),
@@ -174,17 +181,24 @@ REFUSED: list[tuple[Any, type[errors.RequestError], str]] = [
     ),
     (one(request_id=""), errors.InvalidRequest, "request_id: ''"),
     (one(request_id="x" * 201), errors.InvalidRequest, "request_id: 'xxx"),
-    (one(label=5), errors.InvalidRequest, "label: 5"),
+    (one(label=True), errors.InvalidRequest, "label: True: expected text"),
+    (one(label=1.5), errors.InvalidRequest, "label: 1.5: expected text"),
+    (one(label=10**200), errors.InvalidRequest, "label: a number out of range: expected text of at most 200"),
+    (one(label=Binary(b"\xfc")), errors.InvalidRequest, "label: base64 that is not text in UTF-8: expected text"),
+    (one(label=Binary(b"a\0b")), errors.InvalidRequest, "label: base64 that is not text in UTF-8: expected text"),
     (one(label="x" * 201), errors.InvalidRequest, "label: 'xxx"),
     (one(max_attempts=0), errors.InvalidRequest, "max_attempts: 0"),
     (one(max_attempts=101), errors.InvalidRequest, "max_attempts: 101"),
-    (one(max_attempts="3"), errors.InvalidRequest, "max_attempts: '3'"),
+    (one(max_attempts="101"), errors.InvalidRequest, "max_attempts: '101': expected a whole number from 1 to 100"),
+    (one(max_attempts="1e1"), errors.InvalidRequest, "max_attempts: '1e1'"),
+    (one(size="-1"), errors.InvalidRequest, "size: '-1': expected a whole number of bytes, 0 or more"),
+    (one(size="9" * 31), errors.InvalidRequest, f"size: '{'9' * 31}': expected a whole number"),
     (one(priority=6), errors.InvalidRequest, "priority: 6: expected a whole number from 1 to 5"),
     (one(priority=True), errors.InvalidRequest, "priority: True: expected a whole number from 1 to 5"),
     (one(deadline=0), errors.InvalidRequest, "deadline: 0: expected seconds from now"),
     (one(deadline=float("nan")), errors.InvalidRequest, "deadline: nan: expected seconds from now"),
     (one(deadline="soon"), errors.InvalidRequest, "deadline: 'soon': expected seconds from now"),
-    (one(deadline=None), errors.InvalidRequest, "deadline: nil: expected seconds from now"),
+    (one(deadline=""), errors.InvalidRequest, "deadline: '': expected seconds from now"),
     (one(on_failure="explode"), errors.InvalidRequest, "on_failure: 'explode': expected one of"),
     (one(notify=5), errors.InvalidRequest, "notify: 5: expected an http(s) URL"),
     (one(notify="ftp://example.org/"), errors.InvalidRequest, "notify: 'ftp://example.org/': expected an http(s) URL"),
@@ -257,6 +271,76 @@ def test_many_requests_are_refused_by_index() -> None:
         finish(checking_many([many(*[one(path=str(n)) for n in range(6)])] * 2, rules()))
     with pytest.raises(errors.InvalidRequest, match="requests: 'x'"):
         finish(checking_many("x", rules()))
+    with pytest.raises(errors.InvalidRequest, match=r"requests\[0\]: path: missing"):
+        finish(checking_many([one(path=None)], rules()))
+    assert finish(checking_many({}, rules())) == []
+
+
+FULL = one(
+    size=5, checksum=SHA256, overwrite="always", archive="zip", request_id="r", label="x", max_attempts=3, priority=2,
+    deadline=60, on_failure="stop", notify=URL,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("key", sorted(KNOWN_KEYS - {"source", "destination", "path", "files"}))
+def test_nil_for_an_optional_key_is_a_missing_key(key: str) -> None:
+    """Whichever it is, of the job or of one of its files."""
+    left_out = check_request({name: value for name, value in FULL.items() if name != key}, rules())
+    assert check_request({**FULL, key: None}, rules()) == left_out
+    assert check_request({**FULL, key: FULL[key]}, rules()) != left_out
+    if key in FILE_KEYS:
+        assert check_request(many({**one(), key: None}), rules()) == check_request(one(), rules())
+
+
+@pytest.mark.parametrize("key", ["source", "destination", "path"])
+def test_nil_for_a_required_key_is_told_as_missing(key: str) -> None:
+    """In the job, in one of its files and in a source."""
+    with pytest.raises(errors.InvalidRequest, match=rf"^{key}: missing$"):
+        check_request(one(**{key: None}), rules())
+    with pytest.raises(errors.InvalidRequest, match=rf"^files\[0\]\.{key}: missing$"):
+        check_request(many(one(**{key: None})), rules())
+    if key != "source":
+        source = {"destination": "archive", "path": "a", key: None}
+        with pytest.raises(errors.InvalidRequest, match=rf"^source\.{key}: missing"):
+            check_request(one(source=source), rules())
+
+
+def test_nil_counts_for_nothing_wherever_it_stands() -> None:
+    """A nil beside what is given, of files beside a file, of an archive's file or of a key that there is not."""
+    plain = check_request(one(), rules())
+    assert check_request(one(files=None), rules()) == plain
+    assert check_request(one(colour=None), rules()) == plain
+    assert check_request(many(one(), source=None, path=None), rules()) == plain
+    nils = {"source": URL, "destination": None, "path": None}
+    zipped = many({"source": URL}, archive="zip", destination="archive", path="all.zip")
+    assert check_request({**zipped, "files": [nils]}, rules()) == check_request(zipped, rules())
+
+
+def test_values_of_a_guessed_type_are_what_was_meant() -> None:
+    """Ints and base64 where text is meant, digits where a number is meant."""
+    guessed = check_request(
+        many(
+            one(source={"destination": 2026, "path": WrittenInt.read("007")}, size="12", path=WrittenInt.read("0012")),
+            one(source=Binary("https://example.org/ü".encode()), path=Binary("grün".encode())),
+            label=20261128, request_id=7, max_attempts="3", priority="5", deadline="60",
+        ),
+        rules(destinations=("archive", "2026"), permitted=None),
+    )  # fmt: skip
+    assert guessed == check_request(
+        many(
+            one(source={"destination": "2026", "path": "007"}, size=12, path="0012"),
+            one(source="https://example.org/ü", path="grün"),
+            label="20261128", request_id="7", max_attempts=3, priority=5, deadline=60,
+        ),
+        rules(destinations=("archive", "2026"), permitted=None),
+    )  # fmt: skip
+
+
+def test_an_archives_path_is_compared_as_text() -> None:
+    """Two ints of one value that are written differently are two paths."""
+    two = (one(path=WrittenInt.read("07")), one(path=WrittenInt.read("007"), source=f"{URL}x"))
+    with pytest.raises(errors.InvalidRequest, match=r"^files\[1\]: an archive has one destination and path"):
+        check_request(many(*two, archive="zip"), rules())
 
 
 def test_checking_many_files_lets_others_have_their_turn() -> None:

@@ -117,7 +117,6 @@ class Gbif:
                 Part(bench.targets[1], ATTRIBUTION, len(answer), sha256(answer).hexdigest()),
                 Part(bench.targets[2], ATTRIBUTION, cited["size"], cited["sha256"]),
             ),
-            own_url=bench.targets[3],
             count=cleaned["kept"],
             bounds=cleaned["bounds"],
             dropped=cleaned["dropped"],

@@ -7,6 +7,7 @@ are and leave as the server's window allows. What is in them, and how much may b
 # ruff: noqa: N802, N803 - the names of what is overridden are conch's
 
 import math
+import re
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ FAR = 0.005
 _CHANNEL_DATA = 94
 _FIRST = 200
 """Bytes of what comes first that are kept until SFTP has begun, to be shown if it does not."""
+_TEXT = re.compile(rb"[\t\n\r -~\x80-\xff]*")
 _EXPECTED = {
     messages.INIT: messages.ANSWER_VERSION,
     messages.OPEN: messages.HANDLE,
@@ -181,10 +183,12 @@ class SftpChannel(SSHChannel):
             self.fail(errors.ServerError(self._not_understood(error)))
 
     def _not_understood(self, error: Malformed) -> str:
-        if self.opened.called or not self._first:
+        if self.opened.called:
             return f"the server's SFTP is not understood: {error}"
+        text = _TEXT.match(self._first)
+        assert text is not None, "it matches nothing too"
         return (
-            f"the server writes text before SFTP begins: {words(self._first).strip()!r}; have the account's start-up "
+            f"the server writes text before SFTP begins: {words(text[0]).strip()!r}; have the account's start-up "
             "files (.bashrc, .profile and the like) write nothing where there is no terminal"
         )
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred
 
 from datamover.errors import DataMoverError, DestinationExists, Scope
 from datamover.finishing import to_its_end
@@ -66,9 +66,21 @@ class SftpPlace:
             try:
                 return await self._look(path)
             except Status as refusal:
-                if refusal.code == messages.NO_SUCH_FILE:
+                if refusal.code == messages.NO_SUCH_FILE or await self._is_nothing(path, refusal):
                     return None
                 raise
+
+    async def _is_nothing(self, path: str, refusal: Status) -> bool:
+        """Tell whether a look was refused because nothing is there: some servers have other words for that."""
+        if refusal.code == messages.PERMISSION_DENIED:
+            return False
+        link = await self._link()
+        async with link.lease() as session:
+            try:
+                name = await self._tree.name(link, session, path)
+            except Status:  # Its directory may not be there either.
+                name = self._tree.absolute(path)
+            return await session.find(name) is None
 
     def origin(self, path: str) -> "SftpOrigin":
         return SftpOrigin(self, path)
@@ -154,8 +166,10 @@ class SftpPlace:
                     await _unless_refused(session.remove(real))
                     raise
                 settling = Deferred.fromCoroutine(placing.settle())
-                syncing = Deferred.fromCoroutine(link.synced(session, posixpath.dirname(name)))
-                await gatherResults([settling, syncing], consumeErrors=True)
+                try:
+                    await link.synced(session, posixpath.dirname(name))
+                finally:
+                    await settling
                 return [*without, *metadata.without, *placing.without]
 
     async def remove(self, path: str) -> None:

@@ -13,7 +13,7 @@ from datamover.protocols.base import Ability
 from datamover.protocols.lacks import Lacks
 from datamover.protocols.sftp import messages
 from datamover.protocols.sftp.link import Link
-from datamover.protocols.sftp.messages import Attributes, Status, encode
+from datamover.protocols.sftp.messages import Attributes, Status, decode, encode
 from datamover.protocols.sftp.refusals import Refusals
 from datamover.protocols.sftp.session import Session, begun
 
@@ -40,7 +40,7 @@ class Tree:
         if real and self._clock.seconds() - when < FRESH:
             return real
         root = await self.directory(link, session, "", make=make) if path else None
-        real = await self._resolve(session, self._absolute(path), path, root, make)
+        real = await self._resolve(session, self.absolute(path), path, root, make)
         if len(link.directories) >= _REMEMBERED:
             link.directories.clear()
         link.directories[path] = (self._clock.seconds(), real)
@@ -55,7 +55,7 @@ class Tree:
 
     async def target(self, link: Link, session: Session, path: str) -> tuple[bytes, Attributes | None]:
         """Return the real path of what a name stands for, links followed, and what is there."""
-        absolute = self._absolute(path)
+        absolute = self.absolute(path)
         with begun(self.directory(link, session, ""), session.real_path(absolute), session.stat(absolute)) as (
             finding,
             resolving,
@@ -63,7 +63,13 @@ class Tree:
         ):
             root, real = await finding, await resolving
             self._check_inside(path, real, root)
-            return real, await looking
+            try:
+                return real, await looking
+            except Status:
+                found = await session.find(real)
+                if found is None:
+                    raise
+                return real, found
 
     async def free(self, session: Session) -> int | None:
         """Return the free bytes of the root, or of where it will be made."""
@@ -77,7 +83,8 @@ class Tree:
             self._lacks.saw(Ability.FREE_SPACE)
         return left
 
-    def _absolute(self, path: str) -> bytes:
+    def absolute(self, path: str) -> bytes:
+        """Return a path below the root as the server is asked for it, links not followed."""
         return posixpath.join(self._root, encode(path)) if path else self._root
 
     def _check_inside(self, path: str, real: bytes, root: bytes) -> None:
@@ -114,7 +121,9 @@ class Tree:
             if refusal.code not in _NOT_THERE:
                 raise
             return await session.is_directory(real) or None
-        return None if found is None else found.directory
+        if found is None:
+            return None
+        return found.directory if found.mode is not None else await session.is_directory(real)
 
     async def _make(self, session: Session, real: bytes, *, above: bool = True) -> None:
         """Make a directory, and those above it: some servers tell the real path of names that are not there."""
@@ -134,3 +143,5 @@ class Tree:
             await session.set_by_path(real, Attributes(mode=self._directory_mode))
         except Status as refusal:
             self._lacks.learn(Ability.SET_MODE, f"the server refuses it: {refusal}")
+        if not session.openssh and await session.find(real) is None and not await session.is_directory(real):
+            raise self._refusals.vanished(decode(real))

@@ -1,0 +1,142 @@
+"""What a client's value stands for where text, a number, a yes or no, a struct or an array is meant. Pure.
+
+XML-RPC's libraries guess types, and not every language has all of them. Perl's send the text "2026" as an int, text
+beyond ASCII as base64 and a time's text as a dateTime, and Perl has no booleans. PHP cannot tell an empty struct from
+an empty array. Nil is how many say that they give nothing. Each reader returns what is meant, and None for what cannot
+be meant: its caller says what was expected.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from typing import Any, TypeGuard
+from xmlrpc.client import Binary, DateTime
+
+from datamover.errors import InvalidRequest
+from datamover.registry.urls import shown
+
+_DIGITS = re.compile("-?[0-9]{1,30}")
+NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What XML cannot carry."""
+_YES_OR_NO: dict[int | str, bool] = {1: True, 0: False, "1": True, "0": False, "": False}
+"""What languages without booleans have instead; the empty text is how Perl writes "no"."""
+
+
+class WrittenInt(int):
+    """An int that came in other digits than its value has by itself, such as ``007``: as text these are meant."""
+
+    written: str
+
+    @classmethod
+    def read(cls, text: str) -> int:
+        """Return the value of an int element; raises ValueError."""
+        digits = text.strip(" \t\r\n")
+        if not re.fullmatch("[+-]?[0-9]+", digits):
+            raise ValueError(f"{text[:40]!r} is no int")
+        value = int(digits)
+        if str(value) == digits:
+            return value
+        other = cls(value)
+        other.written = digits
+        return other
+
+
+def text(value: object) -> str | None:
+    """Return text, given as such, as an int (its digits), a dateTime, or base64 of UTF-8 that XML could carry."""
+    match value:
+        case str():
+            return value
+        case bool():
+            return None
+        case WrittenInt():
+            return value.written
+        case int():
+            return str(value)
+        case DateTime():
+            return str(value)
+        case Binary():
+            try:
+                decoded = value.data.decode("utf-8")
+            except UnicodeDecodeError:
+                return None
+            return None if NOT_XML.search(decoded) else decoded
+    return None
+
+
+def url(value: object) -> str | None:
+    """Return a URL, given as ``text`` takes it; an int is none."""
+    return None if isinstance(value, int) else text(value)
+
+
+def integer(value: object) -> int | None:
+    """Return a whole number, given as int, i8 or a text of ASCII digits."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int(value)
+    return int(value) if isinstance(value, str) and _DIGITS.fullmatch(value) else None
+
+
+def whole(value: object) -> int | None:
+    """Return a whole number, given as ``integer`` takes it or as a double without fraction."""
+    return int(value) if isinstance(value, float) and value.is_integer() else integer(value)
+
+
+def number(value: object) -> float | None:
+    """Return a finite number, given as ``integer`` takes it or as a double."""
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    return integer(value)
+
+
+def yes_or_no(value: object) -> bool | None:
+    """Return a boolean, given as such, or as 1, 0 or one of the texts "1", "0" and ""."""
+    if isinstance(value, bool):
+        return value
+    return _YES_OR_NO.get(value) if isinstance(value, int | str) else None
+
+
+def struct(value: object) -> Mapping[str, Any] | None:
+    """Return a struct without the keys whose value is nil; an empty array is an empty struct."""
+    if isinstance(value, Mapping):
+        if None not in value.values():
+            return value
+        return {key: each for key, each in value.items() if each is not None}
+    return {} if is_array(value) and not value else None
+
+
+def array(value: object) -> Sequence[Any] | None:
+    """Return an array; an empty struct is an empty array."""
+    if is_array(value):
+        return value
+    return () if isinstance(value, Mapping) and not value else None
+
+
+def is_array(value: object) -> TypeGuard[Sequence[Any]]:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def known_keys(table: Mapping[str, Any], known: frozenset[str], prefix: str = "") -> None:
+    """Raise InvalidRequest for a key that is not known; ``prefix`` stands before it in the message."""
+    if table.keys() <= known:
+        return
+    for key in table:
+        if key not in known:
+            raise InvalidRequest(f"{prefix}{key}: unknown key; there are: {', '.join(sorted(known))}")
+
+
+def told(value: object) -> str:
+    """Return a value as a message quotes it: short, and without a secret that a URL may hold."""
+    if value is None:
+        return "nil"
+    if isinstance(value, Mapping):
+        return "a struct"
+    if isinstance(value, bool):
+        return repr(value)
+    if isinstance(value, int | float):
+        quoted = repr(value) if abs(value) < 10**30 or value != value else "a number out of range"
+    elif (plain := text(value)) is not None:
+        quoted = repr(shown(plain) if "://" in plain else plain)
+    elif isinstance(value, Binary):
+        return "base64 that is not text in UTF-8"
+    else:
+        return "an array" if is_array(value) else f"a {type(value).__name__}"
+    return quoted if len(quoted) <= 100 else f"{quoted[:99]}…"

@@ -1,0 +1,85 @@
+"""Destinations on this machine are kept apart from what is the service's own.
+
+Whoever may use a destination may read and replace the files below its root. So no root is, holds or lies in what the
+service keeps in its data directory, nor does one hold the configuration or a file that it names: keys, passwords,
+certificates. A directory in the data directory that is not the service's own may be a destination, as ``files`` is.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from twisted.logger import Logger
+
+from datamover.config import Config
+from datamover.errors import ConfigError
+from datamover.layout import Layout
+from datamover.locations import Location, find_all
+from datamover.registry.urls import shown
+from datamover.sections import named_files
+
+log = Logger()
+
+
+def check_apart(directories: Mapping[str, str], settings: Config, file: str) -> None:
+    """Raise ConfigError for a destination that is not apart, naming file, key, value and what it collides with.
+
+    ``directories`` are the roots on this machine, by the names of their destinations. One that does not answer is
+    passed over with a warning: what is the service's own is on disks that answer.
+    """
+    layout = Layout(settings.service.data_directory)
+    own = tuple(_own(settings, layout))
+    found = find_all([*directories.values(), *(str(each.path) for each in own)])
+    for name, root in directories.items():
+        if root not in found:
+            log.warn("destination {name}: {root} does not answer: it is not looked at", name=name, root=root)
+            continue
+        collisions = (each.collision(found[root], found.get(str(each.path))) for each in own)
+        for collision in filter(None, collisions):
+            url = shown(settings.destinations[name].url)
+            leads = "" if found[root].path == root else f"leads to {found[root].path}, which "
+            raise ConfigError(
+                f"{file}: destinations.{name}.url = {url!r}: {leads}{collision}: whoever may use the destination could "
+                "read and replace what is there. "
+                f"Name a directory that is apart from it, such as {layout.files / name}, or move it elsewhere"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """Something of the service's own."""
+
+    path: Path
+    key: str
+    """Of the configuration, that says where it is; "" for the configuration itself."""
+    shared: bool = False
+    """It is the data directory: in it the names of ``Layout`` alone are the service's."""
+
+    def collision(self, root: Location, here: Location | None) -> str | None:
+        """Return how a root collides with it, which is ``here``, as a message tells it; None where it is apart."""
+        if here is None:
+            return None
+        told = f"{self.path} ({self.key or 'this configuration'})"
+        if root.is_way_to(here):
+            return f"is {told}" if root.identity == here.identity else f"holds {told}"
+        names = root.below(here)
+        if names is None:
+            return None
+        if not self.shared:
+            return f"lies in {told}"
+        if not Layout.keeps(names[0]):
+            return None
+        relation = "lies in" if names[1:] else "is"
+        return f"{relation} {self.path / names[0]}, which the service keeps for itself ({self.key})"
+
+
+def _own(settings: Config, layout: Layout) -> Iterator[_Own]:
+    yield _Own(layout.directory, "service.data_directory", shared=True)
+    for path in layout.kept:  # they may be links to other disks
+        yield _Own(path, "service.data_directory")
+    yield _Own(settings.service.key_path, "service.key_file")
+    if settings.path is not None:
+        yield _Own(settings.path, "")
+    for key, path in named_files(settings):
+        if path.is_absolute():
+            yield _Own(path, key)
