@@ -29,9 +29,9 @@ def submit(scale: Scale) -> Result:
     values: dict[str, list[float]] = {OURS: [], "aria2 addUri": []}
     with Field(ONLY_TAKING) as field:
         for _ in range(scale.rounds):
-            values[OURS].append(_rate(field.service.port, "/data_mover", ours, calls))
+            values[OURS].append(rate(field.service.port, "/data_mover", ours, calls))
             with _aria2() as port:
-                values["aria2 addUri"].append(_rate(port, "/rpc", theirs, calls))
+                values["aria2 addUri"].append(rate(port, "/rpc", theirs, calls))
     return Result("submit", f"`jobs.submit`, {CLIENTS} clients", "calls/s", values, [Goal("aria2 addUri", 1.0)])
 
 
@@ -41,12 +41,13 @@ def submit_many(scale: Scale) -> Result:
     body = dumps((request,), "jobs.submit_many").encode()
     calls = scale.count(MANY_CALLS)
     with Field(ONLY_TAKING) as field:
-        rates = [JOBS_A_CALL * _rate(field.service.port, "/data_mover", body, calls) for _ in range(scale.rounds)]
+        rates = [JOBS_A_CALL * rate(field.service.port, "/data_mover", body, calls) for _ in range(scale.rounds)]
     what = f"`jobs.submit_many`, {JOBS_A_CALL:,} a call, {CLIENTS} clients"
     return Result("submit-many", what, "jobs/s", {OURS: rates}, [Goal(None, at_least=10_000)])
 
 
-def _rate(port: int, path: str, body: bytes, calls: int) -> float:
+def rate(port: int, path: str, body: bytes, calls: int) -> float:
+    """Return how many calls a second several clients make, of which each knows one."""
     command = [sys.executable, "-m", "benchmarks.client", str(port), path, str(CLIENTS), str(calls)]
     return float(subprocess.run(command, input=body, stdout=subprocess.PIPE, check=True).stdout)
 

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import psycopg2
-from psycopg2 import sql
-from psycopg2.extensions import encrypt_password, parse_dsn
 from twisted.internet import task
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -22,18 +20,19 @@ from twisted.python.failure import Failure
 from datamover import __version__, config
 from datamover.config import Config
 from datamover.errors import ConfigError, DataMoverError, StartError
-from datamover.jobs.address import given
+from datamover.jobs.address import Given
 from datamover.jobs.backup import Tools, is_empty, opened, renumber
-from datamover.jobs.cluster import Cluster, user_name
-from datamover.jobs.connection import CONNECT_TIMEOUT, one_line
+from datamover.jobs.cluster import Cluster
+from datamover.jobs.connection import one_line
 from datamover.jobs.database import Database
 from datamover.jobs.embedded import EmbeddedPostgres
 from datamover.jobs.installation import identify
 from datamover.jobs.migrate import migrate
+from datamover.jobs.provision import provide
 from datamover.jobs.rotation import Look, prepare, reseal, settle, turn
 from datamover.jobs.secrets import Cipher
+from datamover.jobs.server_user import user_name
 from datamover.logins import hash_password
-from datamover.secret_files import Unusable, read
 
 SCAN_TIMEOUT = 30.0
 """Seconds."""
@@ -100,7 +99,7 @@ def init_db(options: argparse.Namespace) -> None:
         if options.admin_url is not None:
             raise ConfigError("--admin-url is for the PostgreSQL that database.url names, and none is named")
     elif options.admin_url is not None:
-        _create(settings, options.admin_url)
+        provide(settings.database, options.admin_url, print)
     migrate_db(options)
 
 
@@ -190,11 +189,13 @@ def check_config(options: argparse.Namespace) -> None:
     from datamover.tap import service_tree
 
     settings = _settings(options)
-    if settings.database.url is not None:
-        given(settings.database)
     service_tree(settings, reactor)
+    database = f"embedded, in {settings.service.data_directory}"
+    if settings.database.url is not None:
+        away = Given(settings.database).look()
+        database = f"{settings.database.url}{'' if away is None else f' (away: {away})'}"
     print(f"configuration  {settings.path or 'built in'}")
-    print(f"database       {settings.database.url or f'embedded, in {settings.service.data_directory}'}")
+    print(f"database       {database}")
     print(f"roles          {', '.join(sorted(settings.service.roles))}")
     for listener in settings.service.listen:
         print(f"listener       {listener}{', TLS' if settings.tls.covers(listener) else ''}")
@@ -247,49 +248,6 @@ def _host_and_port(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def _create(settings: Config, admin_url: str) -> None:
-    """Make the role and the database that database.url names, where they are missing."""
-    given(settings.database)
-    parameters = parse_dsn(settings.database.url or "")
-    role = parameters.get("user", "datamover")
-    name = parameters.get("dbname", role)
-    try:
-        password = settings.database.password_file and read(settings.database.password_file).decode().rstrip("\r\n")
-    except Unusable as error:
-        raise ConfigError(f"database.password_file: {error.reason}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise ConfigError(f"database.password_file: {settings.database.password_file}: {reason}") from None
-    try:
-        connection = psycopg2.connect(admin_url, connect_timeout=int(CONNECT_TIMEOUT))
-        try:
-            connection.autocommit = True
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,))
-                if cursor.fetchone() is None:
-                    secret = sql.SQL("")
-                    if password:
-                        hidden = encrypt_password(password, role, connection, "scram-sha-256")
-                        secret = sql.SQL(" PASSWORD ") + sql.Literal(hidden)  # type: ignore[assignment]
-                    cursor.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role)) + secret)
-                    print(f"made the role {role}")
-                    if connection.get_parameter_status("is_superuser") != "on":
-                        # Only a member of a role may make a database that the role owns.
-                        cursor.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(role)))
-                cursor.execute("SELECT FROM pg_database WHERE datname = %s", (name,))
-                if cursor.fetchone() is None:
-                    cursor.execute(
-                        sql.SQL("CREATE DATABASE {} OWNER {} ENCODING 'UTF8' TEMPLATE template0").format(
-                            sql.Identifier(name), sql.Identifier(role)
-                        )
-                    )
-                    print(f"made the database {name}")
-        finally:
-            connection.close()
-    except psycopg2.Error as error:
-        raise StartError(f"--admin-url: {one_line(error)}") from None
-
-
 def _with_database(settings: Config, work: Callable[[Any, Database, Tools], Awaitable[None]]) -> None:
     """Run ``work`` with the reactor and the database open, embedded or given."""
     own = settings.database.url is None
@@ -299,11 +257,11 @@ def _with_database(settings: Config, work: Callable[[Any, Database, Tools], Awai
 
     async def run(reactor: Any) -> None:
         server = EmbeddedPostgres(reactor, settings.service.data_directory) if own else None
-        address = server.ensure if server else given(settings.database)
-        database = Database(reactor, address, 1)
+        address = server or Given(settings.database)
+        database = Database(reactor, address.dsn, 1)
         try:
             await database.open()
-            dsn = await address()
+            dsn = await address.dsn()
             await work(reactor, database, Tools.embedded(cluster.prepare(), dsn) if own else Tools.given(dsn))
         except psycopg2.Error as error:
             raise StartError(f"the database refuses: {one_line(error)}") from None

@@ -1,37 +1,55 @@
 """A listener that must be had: a process that cannot listen where it was told to has nothing to offer its clients."""
 
-from collections.abc import Callable
 from errno import EADDRINUSE
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.python.failure import Failure
-from zope.interface import implementer
+
+from datamover.account import Account
+from datamover.addresses import is_unix_listener
+from datamover.errors import StartError
 
 
-@implementer(IStreamServerEndpoint)
-class Listener:
-    """The endpoint that a string describes; if it cannot be listened on, ``give_up`` is told why in a sentence."""
+class Listener(Service):
+    """Serves a factory on the tcp or unix endpoint that a string describes."""
 
-    def __init__(self, reactor: Any, description: str, give_up: Callable[[str], None]) -> None:
+    def __init__(self, reactor: Any, description: str, factory: IProtocolFactory, account: Account) -> None:
+        """``account``: whose the process will be; a Unix socket is made as its own, who must remove it."""
         self._endpoint = serverFromString(reactor, description)
         self._description = description
-        self._give_up = give_up
+        self._factory = factory
+        self._account = account if is_unix_listener(description) else Account()
+        self._port: IListeningPort | None = None
 
-    def listen(self, protocolFactory: IProtocolFactory) -> "Deferred[IListeningPort]":  # noqa: N803 - the interface's
-        """Listen; completes with None where that cannot be."""
-        listening: Any = self._endpoint.listen(protocolFactory)
-        listening.addErrback(self._failed)
-        return listening  # type: ignore[no-any-return]
+    def privilegedStartService(self) -> None:  # noqa: N802
+        """Listen; raises StartError, which says why that cannot be."""
+        super().privilegedStartService()
+        failures: list[Failure] = []
+        with self._account.assumed():
+            # Both kinds of endpoints are done at once.
+            self._endpoint.listen(self._factory).addCallbacks(self._listens, failures.append)
+        if failures:
+            raise self._refusal(failures[0])
 
-    def _failed(self, failure: Failure) -> None:
-        if failure.check(CancelledError):
-            return
+    def stopService(self) -> "Deferred[None] | None":  # noqa: N802
+        super().stopService()
+        port, self._port = self._port, None
+        return None if port is None else port.stopListening()
+
+    def _listens(self, port: IListeningPort) -> None:
+        self._port = port
+
+    def _refusal(self, failure: Failure) -> StartError:
         error = failure.value
         cause = error.socketError if isinstance(error, CannotListenError) else error
+        if isinstance(cause, StartError):
+            return cause
         reason = getattr(cause, "strerror", None) or str(cause)
-        hint = "; does another datamover run already?" if getattr(cause, "errno", None) == EADDRINUSE else ""
-        self._give_up(f"{self._description!r} cannot be listened on: {reason}{hint}")
+        taken = isinstance(cause, str) or getattr(cause, "errno", None) == EADDRINUSE  # a Unix socket's lock is a str
+        hint = "; does another datamover run already?" if taken else ""
+        return StartError(f"{self._description!r} cannot be listened on: {reason}{hint}")

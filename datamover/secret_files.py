@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from datamover import directories
 from datamover.errors import ConfigError
 from datamover.sections import named_files
 
@@ -49,10 +50,11 @@ def read(path: Path) -> bytes:
 
 def make(path: Path, content: bytes) -> None:
     """Write a new file, for its owner alone, whole or not at all, unless there is one already. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    directories.make(path.parent, directories.PASSABLE)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, 0o600)  # Whatever the umask took away.
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -6,8 +6,7 @@ from typing import Any
 
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.logger import ILogObserver, Logger
-from twisted.python.components import Componentized
+from twisted.logger import Logger
 
 from datamover.errors import ConfigError
 from datamover.house import Houses
@@ -18,16 +17,6 @@ log = Logger()
 
 class Ordered(MultiService):
     """Services that need those before them: stopped one after the other, the last first."""
-
-    def __init__(self, observer: ILogObserver | None = None) -> None:
-        super().__init__()
-        self._observer = observer
-
-    def setServiceParent(self, parent: Any) -> None:  # noqa: N802
-        if self._observer is not None and isinstance(parent, Componentized):
-            # The application: twistd looks there for what it is to log to.
-            parent.setComponent(ILogObserver, self._observer)
-        super().setServiceParent(parent)
 
     def stopService(self) -> "Deferred[None]":  # noqa: N802
         Service.stopService(self)

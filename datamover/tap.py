@@ -14,12 +14,12 @@ from functools import partial
 from typing import Any
 
 from twisted.application.app import ServerOptions
-from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import IService, Service
 from twisted.logger import FileLogObserver, ILogObserver, Logger, globalLogPublisher
 from twisted.python import usage
 
-from datamover import config
+from datamover import __version__, config
+from datamover.account import PRESENT, Account
 from datamover.api import make_site
 from datamover.api.pages import Page
 from datamover.api.tls import ServerTLS, over_tls
@@ -36,7 +36,7 @@ from datamover.engine.share import ALONE, Share
 from datamover.engine.staging import Staging
 from datamover.engine.throttle import Throttles
 from datamover.engine.worker import Worker
-from datamover.errors import ConfigError, StartError
+from datamover.errors import ConfigError
 from datamover.jobs.installation import identify
 from datamover.jobs.left import Left
 from datamover.jobs.notices import Notices
@@ -51,10 +51,13 @@ from datamover.monitor.processes import ProcessFigures
 from datamover.monitor.service import LagProbe
 from datamover.monitor.supervisor import Manager, Supervised
 from datamover.monitor.text_logs import TextLines
+from datamover.preflight import Preflight
 from datamover.processes.parent import Parent
 from datamover.processes.service import EngineProcesses
 from datamover.processes.words import Brief
 from datamover.services import Connections, Ending, HangUp, Ordered
+from datamover.starting import Starting
+from datamover.terminal import Terminal
 from datamover.wiring import Wiring
 
 log = Logger()
@@ -75,6 +78,11 @@ class Options(usage.Options):
 
     config: Config
 
+    def opt_version(self) -> None:
+        """Print the version, and exit."""
+        print(f"datamover {__version__}")
+        raise SystemExit(0)
+
     def postOptions(self) -> None:  # noqa: N802
         """Read the configuration; one that cannot be used ends the start with one line."""
         try:
@@ -84,15 +92,18 @@ class Options(usage.Options):
 
 
 def makeService(options: Options) -> IService:  # noqa: N802 - the name that twistd looks for
-    """Return the whole service; a configuration that cannot be used ends the start with one line."""
+    """Return the whole service, which is made of ``options`` when it starts."""
     from twisted.internet import reactor
 
     steady(reactor)
     tune_memory()
-    try:
-        return service_tree(options.config, reactor, _observer(options, reactor))
-    except ConfigError as error:
-        raise SystemExit(f"datamover: {error.message}") from None
+    runner = options.parent if isinstance(options.parent, ServerOptions) else {}
+    return Starting(
+        lambda account: service_tree(options.config, reactor, account),
+        Terminal.of(runner),
+        runner,
+        _observer(options, reactor),
+    )
 
 
 def _observer(options: Options, reactor: Any) -> ILogObserver | None:
@@ -104,21 +115,22 @@ def _observer(options: Options, reactor: Any) -> ILogObserver | None:
     return json_observer(file) if options.config.log.format == "json" else FileLogObserver(file, TextLines())
 
 
-def service_tree(settings: Config, reactor: Any, observer: ILogObserver | None = None) -> IService:
+def service_tree(settings: Config, reactor: Any, account: Account = PRESENT) -> IService:
     """Return the services, in the order in which they start; they stop, one after the other, in the reverse.
 
-    ``observer`` is what twistd logs to, unless it was told otherwise.
+    ``account``: whose the process will be when they start. Raises ConfigError.
     """
     wiring = Wiring(settings, reactor)
     return _tree(
         wiring,
-        Ordered(observer),
+        Ordered(),
         Ending(reactor),
         HangUp(reactor, wiring.reload, wiring.audit),
         *_engines(wiring),
-        *_doors(wiring),
-        *_console(wiring),
+        *_doors(wiring, account),
+        *_console(wiring, account),
         *_supervised(wiring),
+        first=[Preflight(settings, account, wiring.address, wiring.key)],
     )
 
 
@@ -138,8 +150,9 @@ def run_engine_process(brief: Brief, pipe: int, write: Callable[[str], object]) 
     reactor.run()
 
 
-def _tree(wiring: Wiring, tree: Ordered, *services: Service) -> IService:
+def _tree(wiring: Wiring, tree: Ordered, *services: Service, first: Iterable[Service] = ()) -> IService:
     for service in (
+        *first,
         Connections(wiring.houses),
         DatabaseService(wiring.database, wiring.prepare, wiring.news, wiring.server, wiring.give_up),
         LagProbe(wiring.reactor, time.monotonic, wiring.counts.lagged, wiring.loops),
@@ -248,7 +261,7 @@ def _notices(wiring: Wiring) -> Service:
     return NoticeService(notifier, wiring.database.opened, wiring.loops)
 
 
-def _doors(wiring: Wiring) -> Iterator[Service]:
+def _doors(wiring: Wiring, account: Account) -> Iterator[Service]:
     settings = wiring.settings
     listeners = settings.service.listen if "api" in settings.service.roles else ()
     if listeners and not settings.clients:
@@ -269,7 +282,7 @@ def _doors(wiring: Wiring) -> Iterator[Service]:
         factory = site(interface=interface)
         for listener in served:
             spoken = over_tls(tls, factory, wiring.reactor) if tls and settings.tls.covers(listener) else factory
-            yield StreamServerEndpointService(Listener(wiring.reactor, listener, wiring.give_up), spoken)
+            yield Listener(wiring.reactor, listener, spoken, account)
 
 
 def _pages(wiring: Wiring) -> dict[str, Page]:
@@ -281,7 +294,7 @@ def _pages(wiring: Wiring) -> dict[str, Page]:
     }
 
 
-def _console(wiring: Wiring) -> Iterator[Service]:
+def _console(wiring: Wiring, account: Account) -> Iterator[Service]:
     console, houses = wiring.settings.console, wiring.houses
 
     def described() -> list[dict[str, Any]]:
@@ -295,18 +308,14 @@ def _console(wiring: Wiring) -> Iterator[Service]:
         return Access(now.username, now.authorized_keys_file, password=now.password_hash is not None)
 
     def key() -> Any:
-        try:
-            return host_key(Layout(wiring.settings.service.data_directory).console_host_key)
-        except StartError as error:
-            wiring.give_up(error.message)
-            raise
+        return host_key(Layout(wiring.settings.service.data_directory).console_host_key)
 
     for listener, factory in (
         (console.telnet, TelnetFactory(desk)),
         (console.ssh, SshFactory(desk, key, access, wiring.reactor)),
     ):
         if listener is not None:
-            yield StreamServerEndpointService(Listener(wiring.reactor, listener, wiring.give_up), factory)
+            yield Listener(wiring.reactor, listener, factory, account)
 
 
 def _supervised(wiring: Wiring) -> Iterator[Service]:

@@ -13,7 +13,7 @@ from datamover.api import check_callers
 from datamover.config import Config
 from datamover.house import House, Houses
 from datamover.jobs import news
-from datamover.jobs.address import given
+from datamover.jobs.address import Given
 from datamover.jobs.audit import Audit, AuditStore
 from datamover.jobs.database import Database
 from datamover.jobs.embedded import EmbeddedPostgres
@@ -54,10 +54,14 @@ class Wiring:
         self.offload: Offload = partial(deferToThreadPool, reactor, reactor.getThreadPool())
         self.lane = partial(Lane, reactor.callInThread, reactor.callFromThread)
         self.houses = Houses(House.build(settings, reactor))
-        own = settings.database.url is None
-        self.server = EmbeddedPostgres(reactor, settings.service.data_directory) if own else None
-        dsn = self.server.ensure if self.server else given(settings.database)
-        self.database = Database(reactor, dsn, settings.database.connections, self.loops)
+        self.server: EmbeddedPostgres | None = None
+        """Our own, where none is given."""
+        self.address: EmbeddedPostgres | Given
+        if settings.database.url is None:
+            self.address = self.server = EmbeddedPostgres(reactor, settings.service.data_directory)
+        else:
+            self.address = Given(settings.database)
+        self.database = Database(reactor, self.address.dsn, settings.database.connections, self.loops)
         self.news = News(self.database)
         self.key = KeyFile(settings.service.key_path)
         refused = self.loops.refused

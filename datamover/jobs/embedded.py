@@ -44,15 +44,15 @@ class EmbeddedPostgres:
         self._turn = DeferredLock()
         self._users: int | None = None
 
-    async def start(self) -> str:
-        """Make the cluster if there is none, start the server if it does not run, and return its address.
+    def check(self) -> None:
+        """Make the directories and find the programs; blocks. Raises StartError where the server can never run."""
+        self._cluster.prepare()
+
+    async def dsn(self) -> str:
+        """Return the server's address: one that does not run is started, where there is no cluster it is made.
 
         Waits as long as a recovery takes. Raises StartError. Cancelling leaves a server that is starting to itself.
         """
-        return await self.ensure()
-
-    async def ensure(self) -> str:
-        """Return the server's address; a server that has died is started again, otherwise like ``start``."""
         if self._users is not None and (server := self._cluster.server()) and server.status == "ready":
             return _dsn(server)
         await self._turn.acquire()

@@ -9,9 +9,11 @@ import re
 from dataclasses import dataclass
 from importlib import resources
 
+from psycopg2.errors import InsufficientPrivilege
 from twisted.logger import Logger
 
 from datamover.errors import StartError
+from datamover.jobs.admission import Login, no_right
 from datamover.jobs.database import Cursor, Database
 
 log = Logger()
@@ -20,6 +22,9 @@ _NAME = re.compile(r"(\d{4})_(\w+)\.sql")
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('datamover.migrate'))"
 _PATIENCE = "SET LOCAL lock_timeout = '5s'"
 """While this waits for a table, whoever comes after it waits too: it makes way, and is tried again."""
+_WHO = """
+SELECT current_user AS role, current_database() AS database, coalesce(host(inet_server_addr()), 'its socket') AS host
+"""
 _TABLE = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
     number     integer PRIMARY KEY,
@@ -59,12 +64,17 @@ async def migrate(database: Database, migrations: list[Migration] | None = None)
     """Bring the tables up to date and return what had to be applied; safe to run at any time, by many at once.
 
     Raises StartError for a database that a newer datamover has migrated, or that another history led to, NotNow where
-    somebody holds a table for long, and Unavailable; what was applied before stays.
+    somebody holds a table for long, and Unavailable, as Refused where we may make no tables there; what was applied
+    before stays.
     """
     known = available() if migrations is None else migrations
     applied: list[Migration] = []
     while True:
-        migration = await database.transaction(lambda cursor: _apply_next(cursor, known))
+        try:
+            migration = await database.transaction(lambda cursor: _apply_next(cursor, known))
+        except InsufficientPrivilege as error:
+            (told,) = await database.read(_WHO)
+            raise no_right(error.diag.message_primary or str(error), Login(**told)) from error
         if migration is None:
             return applied
         log.info("applied migration {number:04d}_{name}", number=migration.number, name=migration.name)

@@ -89,7 +89,7 @@ class Cipher:
                 make(path, KeyRing.new().content())
             content = read(path)
         except OSError as error:
-            raise StartError(f"service.key_file: {path}: {error.strerror}") from None
+            raise StartError(f"service.key_file: {error.filename or path}: {error.strerror}") from None
         except Unusable as error:
             raise StartError(f"service.key_file: {error.reason}") from None
         try:
@@ -128,6 +128,10 @@ class KeyFile:
         self._path = path
         self._cipher: Cipher | None = None
         self._seen: tuple[int, int, int] | None = None
+
+    def check(self) -> None:
+        """Read the key, or make it; raises StartError like ``Cipher.from_file``."""
+        self._current()
 
     def seal(self, text: str) -> bytes:
         return self._current().seal(text)

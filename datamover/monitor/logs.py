@@ -16,6 +16,9 @@ from typing import Any, TextIO, cast
 from twisted.logger import FileLogObserver, ILogObserver, LogEvent, LogLevel, formatEvent
 from twisted.python.logfile import LogFile
 
+LOG_MODE = 0o640
+"""Of a new file, whatever the umask: it tells who asked for what."""
+
 _LEGACY = frozenset({"message", "time", "system", "isError", "format", "printed", "why", "failure"})
 """Keys that Twisted's old log puts into its events; they say nothing that the message does not."""
 
@@ -87,7 +90,9 @@ def log_file(options: Mapping[str, Any], later: Callable[[Callable[[], None]], o
     name = options["logfile"]
     if options["nodaemon"] and name in (None, "", "-"):
         return sys.stdout
-    file: Any = LogFile.fromFullPath(str(Path(name or "twistd.log").absolute()))  # type: ignore[no-untyped-call]
+    path = Path(name or "twistd.log").absolute()
+    mode = None if path.exists() else LOG_MODE
+    file: Any = LogFile.fromFullPath(str(path), defaultMode=mode)  # type: ignore[no-untyped-call]
     if not signal.getsignal(signal.SIGUSR1):
         signal.signal(signal.SIGUSR1, lambda *_: later(file.rotate))
     return cast(TextIO, file)

@@ -49,7 +49,7 @@ def watch(
     broke = partial(failed, "figures")
     figures = Cached(reader.read, clock, seconds=KEPT, patience=PATIENCE, share=SHARE, failed=broke)
     reach = Cached(reader.reach, clock, seconds=REACH_KEPT, patience=PATIENCE, share=1.0, failed=broke)
-    return Watch(metrics.registry, gauges, figures, reach, working, troubles)
+    return Watch(metrics.registry, gauges, figures, reach, working, lambda: database.refuses, troubles)
 
 
 class Watch:
@@ -62,11 +62,13 @@ class Watch:
         figures: Cached[Figures],
         reach: Cached[bool],
         working: Callable[[], bool] | None,
+        refuses: Callable[[], bool],
         troubles: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         """``working`` tells whether the engine of this process takes work; None: it has none.
 
-        ``troubles`` tells, in words, what loops do not turn.
+        ``refuses`` tells whether the database is there, and does not let this process in; ``troubles``, in words,
+        what loops do not turn.
         """
         self._troubles = troubles
         self._registry = registry
@@ -74,6 +76,7 @@ class Watch:
         self._figures = figures
         self._reach = reach
         self._working = working
+        self._refuses = refuses
 
     async def metrics(self) -> Answer:
         """Return every metric, in Prometheus' text format; never raises for a database that is away."""
@@ -91,7 +94,8 @@ class Watch:
         Else 503, and in words what does not.
         """
         if not await self._reach.get():
-            return 503, TEXT, _lines("database away", *self._troubles())
+            away = "database refuses the login: see the log" if self._refuses() else "database away"
+            return 503, TEXT, _lines(away, *self._troubles())
         if self._working is not None and not self._working():
             return 503, TEXT, _lines("engine not running", *self._troubles())
         if troubles := self._troubles():

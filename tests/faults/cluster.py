@@ -238,7 +238,7 @@ class Cluster:
             engine.kill()
         self.engines = []
         self.open_gate()
-        if self.parts() or self.sql("SELECT FROM jobs WHERE finished_at IS NULL"):
+        if self.parts() or self.sql("SELECT id FROM jobs WHERE finished_at IS NULL"):
             return False
         # Hundreds of megabytes, which the disk would have to take before the tests are over.
         for place in (self.web.directory, self.sshd.root, self.archive, self.small):

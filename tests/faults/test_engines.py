@@ -208,7 +208,7 @@ def test_cut_between_renames(open_directory: Path) -> None:
         cluster.sshd.start()
         until(lambda: not cluster.parts(), "nothing left")
         assert asked.targets[0].read_bytes() == b"old"
-        until(lambda: not cluster.sql("SELECT FROM transfers WHERE traces"), "that is written down")
+        until(lambda: not cluster.sql("SELECT id FROM transfers WHERE traces"), "that is written down")
 
 
 def _set_aside(work: Work) -> Asked:

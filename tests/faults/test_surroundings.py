@@ -45,7 +45,7 @@ def test_sources_changed(cluster: Cluster) -> None:
     work.midway(work.asked)
     for asked in work.asked:
         cluster.mover.jobs.pause(asked.job)
-    until(lambda: not cluster.sql("SELECT FROM transfers WHERE node IS NOT NULL"), "all at rest")
+    until(lambda: not cluster.sql("SELECT id FROM transfers WHERE node IS NOT NULL"), "all at rest")
     for number, asked in enumerate(changed):
         (source,) = asked.sources
         # Its time and not its size, and the other way round.

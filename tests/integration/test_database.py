@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 
 from datamover import config
 from datamover.errors import ConfigError, StartError, Unavailable
-from datamover.jobs.address import given
+from datamover.jobs.address import Given
 from datamover.jobs.database import Cursor, Database, Json
 from datamover.jobs.migrate import Migration, available, migrate
 from datamover.jobs.sql import Queries
@@ -679,15 +679,15 @@ async def test_given(url: str, tmp_path: Any) -> None:
     secret = tmp_path / "password"
     secret.write_text("s3cret\n")
     secret.chmod(0o600)
-    told = await given(config.Database(url=url, password_file=secret))()
+    told = await Given(config.Database(url=url, password_file=secret)).dsn()
     assert "password=s3cret" in told
     async with opened(told) as database:
         assert database.ready
-    assert await given(config.Database(url=url))() == url
+    assert await Given(config.Database(url=url)).dsn() == url
     with pytest.raises(StartError, match="No such file"):
-        await given(config.Database(url=url, password_file=tmp_path / "none"))()
+        await Given(config.Database(url=url, password_file=tmp_path / "none")).dsn()
     with pytest.raises(ConfigError, match="password_file") as refusal:
-        given(config.Database(url="postgresql://a:hunter2@b/c"))
+        Given(config.Database(url="postgresql://a:hunter2@b/c"))
     assert "hunter2" not in str(refusal.value)
     with pytest.raises(ConfigError, match=r"database\.url"):
-        given(config.Database(url="mysql://a/b c"))
+        Given(config.Database(url="mysql://a/b c"))

@@ -8,7 +8,7 @@ import pytest_twisted
 from twisted.internet.defer import Deferred, gatherResults
 
 from datamover.errors import Unavailable
-from datamover.jobs import connection
+from datamover.jobs import connection, hosts
 from datamover.jobs.database import Cursor
 from tests.integration.test_database import count, opened
 from tests.servers.path import Path, path_to
@@ -48,7 +48,7 @@ async def test_no_answer(url: str, path: Path, monkeypatch: pytest.MonkeyPatch) 
     async with opened(url, 2) as database:
         await database.execute("CREATE TABLE things (n integer)")
         monkeypatch.setattr(connection, "ANSWER_TIMEOUT", LIMIT)
-        monkeypatch.setattr(connection, "CONNECT_TIMEOUT", LIMIT)
+        monkeypatch.setattr(hosts, "CONNECT_TIMEOUT", LIMIT)
         path.stand()
         began = time.monotonic()
         asking = [Deferred.fromCoroutine(database.execute("INSERT INTO things VALUES (1)")) for _ in range(6)]

@@ -72,7 +72,7 @@ async def run(command: list[str], **how: Any) -> "subprocess.CompletedProcess[st
 async def test_made_and_migrated(data: Path) -> None:
     """The first start makes a cluster that takes the migrations; the last stop ends the server; the data stay."""
     async with embedded(data) as server:
-        database = Database(reactor, server.ensure, 2)
+        database = Database(reactor, server.dsn, 2)
         try:
             database.start(_migrate)
             await database.opened()
@@ -82,7 +82,7 @@ async def test_made_and_migrated(data: Path) -> None:
             await database.close()
     assert Cluster(data).server() is None
     async with embedded(data) as server:
-        dsn = await server.start()
+        dsn = await server.dsn()
         assert ask(dsn, "SELECT count(*) FROM schema_migrations") == len(available())
         assert str(ask(dsn, "SHOW server_version")).startswith(f"{MAJOR}.")
         assert ask(dsn, "SHOW listen_addresses") == ""
@@ -96,7 +96,7 @@ async def _migrate(database: Database) -> None:
 async def test_killed(data: Path) -> None:
     """A server killed with all it holds is started again when it is next asked for, and nothing stored is lost."""
     async with embedded(data) as server:
-        database = Database(reactor, server.ensure, 2)
+        database = Database(reactor, server.dsn, 2)
         try:
             await database.open()
             await database.execute("CREATE TABLE things AS SELECT 1 AS n")
@@ -125,7 +125,7 @@ async def test_starter_killed(data: Path) -> None:
         "from datamover.jobs.embedded import EmbeddedPostgres\n"
         "async def run():\n"
         "    try:\n"
-        "        await EmbeddedPostgres(reactor, Path(sys.argv[1])).start()\n"
+        "        await EmbeddedPostgres(reactor, Path(sys.argv[1])).dsn()\n"
         "    finally:\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "reactor.callWhenRunning(lambda: Deferred.fromCoroutine(run()))\n"
@@ -135,7 +135,7 @@ async def test_starter_killed(data: Path) -> None:
     assert starter.returncode == -signal.SIGKILL
     pid = server_of(data).pid
     async with embedded(data) as server:
-        await server.start()
+        await server.dsn()
         assert server_of(data).pid == pid
     assert Cluster(data).server() is None
 
@@ -144,14 +144,14 @@ async def test_starter_killed(data: Path) -> None:
 async def test_stale_pid(data: Path) -> None:
     """A postmaster.pid that names somebody else's process is not believed."""
     async with embedded(data) as server:
-        await server.start()
+        await server.dsn()
         pid_file = Cluster(data).directory / "postmaster.pid"
         left = pid_file.read_text().splitlines()
     left[0] = "1"
     pid_file.write_text("\n".join(left) + "\n")
     os.chown(pid_file, pid_file.parent.stat().st_uid, pid_file.parent.stat().st_gid)
     async with embedded(data) as server:
-        assert ask(await server.start(), "SELECT 1") == 1
+        assert ask(await server.dsn(), "SELECT 1") == 1
         assert server_of(data).pid != 1
 
 
@@ -160,10 +160,10 @@ async def test_two_users(data: Path) -> None:
     """Two that start at once share one server; it stays while one of them uses it."""
     async with embedded(data) as one:
         async with embedded(data) as other:
-            dsns = await gatherResults([Deferred.fromCoroutine(user.start()) for user in (one, other)])
+            dsns = await gatherResults([Deferred.fromCoroutine(user.dsn()) for user in (one, other)])
             assert dsns[0] == dsns[1]
             pid = server_of(data).pid
-        assert ask(await one.ensure(), "SELECT 1") == 1
+        assert ask(await one.dsn(), "SELECT 1") == 1
         assert server_of(data).pid == pid
     assert Cluster(data).server() is None
 
@@ -174,7 +174,7 @@ async def test_closed_to_others(data: Path) -> None:
     os.mkdir(data, mode=0o711)
     modes = [path.stat().st_mode for path in (data, data.parent)]
     async with embedded(data) as server:
-        dsn = await server.start()
+        dsn = await server.dsn()
         assert [path.stat().st_mode for path in (data, data.parent)] == modes
         hba = (Cluster(data).directory / "pg_hba.conf").read_text()
         assert "trust" not in hba
@@ -202,11 +202,11 @@ async def test_closed_to_others(data: Path) -> None:
 async def test_another_version(data: Path) -> None:
     """A cluster that another major version made is left alone, and the message says how to upgrade."""
     async with embedded(data) as server:
-        await server.start()
+        await server.dsn()
     (Cluster(data).directory / "PG_VERSION").write_text("17\n")
     async with embedded(data) as server:
         with pytest.raises(StartError, match=r"made by PostgreSQL 17.*pg_dump"):
-            await server.start()
+            await server.dsn()
     assert Cluster(data).server() is None
 
 
@@ -214,7 +214,7 @@ async def test_another_version(data: Path) -> None:
 async def test_deep_directory(open_directory: Path) -> None:
     """Below a path too long for a socket, the socket stands in a directory of its own, gone when the server is."""
     async with embedded(open_directory / ("d" * 60) / ("e e'" * 12)) as server:
-        assert ask(await server.start(), "SELECT 1") == 1
+        assert ask(await server.dsn(), "SELECT 1") == 1
         sockets = server_of(open_directory / ("d" * 60) / ("e e'" * 12)).sockets
         assert len(str(sockets)) < 60
         assert sockets.stat().st_mode & 0o777 == 0o700
@@ -226,7 +226,7 @@ async def test_unspeakable_directory(open_directory: Path) -> None:
     """A directory whose name pg_ctl's shell would read as more than a name is refused."""
     async with embedded(open_directory / "a$(b)") as server:
         with pytest.raises(StartError, match="cannot be used"):
-            await server.start()
+            await server.dsn()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root drops privileges")
@@ -234,8 +234,8 @@ async def test_unspeakable_directory(open_directory: Path) -> None:
 async def test_unreachable_directory(tmp_path: Path) -> None:
     """As root, a directory that the server's user cannot reach is refused with the ways out."""
     async with embedded(tmp_path / "data") as server:
-        with pytest.raises(StartError, match=r"service\.data_directory.*database\.url"):
-            await server.start()
+        with pytest.raises(StartError, match=r"chmod o\+x /.*service\.data_directory.*database\.url"):
+            await server.dsn()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root drops privileges")
@@ -253,6 +253,6 @@ async def test_unreachable_programs(data: Path, tmp_path: Path, monkeypatch: pyt
     os.chmod(tmp_path, 0o700)
     monkeypatch.syspath_prepend(str(tmp_path / "hidden"))
     async with embedded(data) as server:
-        assert ask(await server.start(), "SELECT 1") == 1
+        assert ask(await server.dsn(), "SELECT 1") == 1
         program = os.readlink(f"/proc/{server_of(data).pid}/exe")
         assert program.startswith(str(data))

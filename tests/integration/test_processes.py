@@ -246,15 +246,15 @@ def test_in_the_background(open_directory: Path) -> None:
     pidfile, log = open_directory / "twistd.pid", open_directory / "twistd.log"
     command = [str(TWISTD), f"--pidfile={pidfile}", f"--logfile={log}", "datamover", "--config", str(service.config)]
     staging = open_directory / "data/staging"
-    staging.parent.mkdir()
-    staging.write_text("no directory")
+    stray = staging / "stray.lock"
+    stray.mkdir(parents=True)  # Where a lock would be a file.
     subprocess.run(command, cwd=open_directory, check=True, timeout=PATIENCE)
     until(lambda: log.exists() and "Server Shut Down" in log.read_text(), "its end")
     until(lambda: not pidfile.exists(), "its end")
     assert log.read_text().count(f"the staging directory {staging} cannot be used") == 1
     assert "datamover cannot run: " in log.read_text()
 
-    staging.unlink()
+    stray.rmdir()
     subprocess.run(command, cwd=open_directory, check=True, timeout=PATIENCE)
     pid = int(pidfile.read_text())
     until(lambda: _answers(service) and service.ready(), "both processes at work")

@@ -47,30 +47,39 @@ class Postgres:
     ``url`` names the superuser ``postgres``, over TCP, trusted: everything is on this machine and thrown away.
     """
 
-    def __init__(self, directory: Path, environment: Mapping[str, str] = MappingProxyType({})) -> None:
-        """``environment`` is what the server finds there beside what this process has."""
+    def __init__(
+        self,
+        directory: Path,
+        environment: Mapping[str, str] = MappingProxyType({}),
+        *,
+        standby_of: "Postgres | None" = None,
+        durable: bool = False,
+    ) -> None:
+        """``environment`` is what the server finds there beside what this process has.
+
+        ``standby_of``: it is made as a copy of another that runs, and follows that. ``durable``: it flushes what it
+        writes; else it outlives its own end, not the machine's.
+        """
+        self._durable = durable
         self._environment = environment
         self.directory = directory / "cluster"
         self.sockets = directory / "sockets"
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
         for made in (self.directory, self.sockets):
-            made.mkdir()
+            made.mkdir(mode=0o700 if made == self.directory else 0o777)
             if "user" in server_user():
                 os.chown(made, server_user()["user"], server_user()["group"])
-        self._run(
-            "initdb",
-            "-U",
-            "postgres",
-            "-A",
-            "trust",
-            "-E",
-            "UTF8",
-            "--locale=C",
-            "--no-sync",
-            "-D",
-            str(self.directory),
-        )
+        if standby_of is None:
+            self._run(
+                "initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync",
+                "-D", str(self.directory),
+            )  # fmt: skip
+        else:
+            self._run(
+                "pg_basebackup", "--write-recovery-conf", "--checkpoint=fast", "--no-sync", "-D", str(self.directory),
+                "-d", f"host=127.0.0.1 port={standby_of.port} user=postgres application_name=standby",
+            )  # fmt: skip
 
     @property
     def url(self) -> str:
@@ -82,10 +91,12 @@ class Postgres:
 
     def start(self) -> None:
         """Start and wait until it answers."""
+        fsync = "on" if self._durable else "off"
         self.process = subprocess.Popen(
             [
                 str(binaries() / "postgres"), "-D", str(self.directory), "-h", "127.0.0.1", "-p", str(self.port),
-                "-k", str(self.sockets), "-c", "fsync=off", "-c", "max_connections=200", "-c", "log_min_messages=fatal",
+                "-k", str(self.sockets), "-c", f"fsync={fsync}", "-c", "max_connections=200",
+                "-c", "log_min_messages=fatal",
             ],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
             env={**os.environ, **self._environment}, **server_user(),
@@ -109,6 +120,38 @@ class Postgres:
         """Kill it and everything it started, as a crash would."""
         self._end(signal.SIGQUIT)
 
+    def processes(self) -> list[int]:
+        """Return the server's process and all that it has started."""
+        assert self.process is not None
+        found = [self.process.pid]
+        for status in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):  # It has ended meanwhile.
+                if int(status.read_text().rpartition(")")[2].split()[1]) == self.process.pid:
+                    found.append(int(status.parent.name))
+        return found
+
+    def freeze(self) -> None:
+        """Have all of it stand still: connections are accepted by the system, and nobody answers."""
+        for pid in self.processes():
+            os.kill(pid, signal.SIGSTOP)
+
+    def destroy(self) -> None:
+        """End all of it at once, as when its machine dies: nobody writes, says or sends anything any more."""
+        self.freeze()
+        for pid in self.processes():
+            os.kill(pid, signal.SIGKILL)
+        self._end(signal.SIGKILL)
+
+    def wait_for_standby(self) -> None:
+        """Have each commit wait from now on until a standby has it too."""
+        self.run("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        self.run("SELECT pg_reload_conf()")
+        self.until("SELECT sync_state FROM pg_stat_replication", [("sync",)])
+
+    def promote(self) -> None:
+        """Have a standby become the one that writes."""
+        assert self.run("SELECT pg_promote()") == [(True,)]
+
     def reset(self, *, transactions: int) -> None:
         """Have the stopped server believe that it has run so many transactions."""
         # The file of their states that this leads into is not made by pg_resetwal.
@@ -116,6 +159,19 @@ class Postgres:
         page.write_bytes(bytes(256 * 1024))
         os.chown(page, self.directory.stat().st_uid, self.directory.stat().st_gid)
         self._run("pg_resetwal", "-x", str(transactions), "-D", str(self.directory))
+
+    def configure_logins(self, lines: str) -> None:
+        """Let in whom the lines of pg_hba.conf say, from now on."""
+        (self.directory / "pg_hba.conf").write_text(lines)
+        self.run("SELECT pg_reload_conf()")
+        time.sleep(0.2)  # The server reads it when it has the signal.
+
+    def until(self, sql: str, rows: list[tuple[Any, ...]]) -> None:
+        """Wait until a statement returns these rows."""
+        deadline = time.monotonic() + PATIENCE
+        while (found := self.run(sql)) != rows:
+            assert time.monotonic() < deadline, found
+            time.sleep(0.02)
 
     def restart(self) -> None:
         self.stop()
@@ -192,14 +248,16 @@ def address(url: str) -> Callable[[], Awaitable[str]]:
 
 
 @contextmanager
-def running(disk: str | None = None, environment: Mapping[str, str] = MappingProxyType({})) -> Iterator[Postgres]:
+def running(
+    disk: str | None = None, environment: Mapping[str, str] = MappingProxyType({}), *, durable: bool = False
+) -> Iterator[Postgres]:
     """Have a server in a directory of its own, gone afterwards; for root also on a ``disk`` of so much ("64m")."""
     directory = Path(tempfile.mkdtemp(prefix="datamover-postgres-"))
     if disk is not None:
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={disk}", "tmpfs", str(directory)], check=True)
     directory.chmod(0o755)
     try:
-        server = Postgres(directory, environment)
+        server = Postgres(directory, environment, durable=durable)
         try:
             server.start()
             yield server
@@ -227,6 +285,24 @@ def transaction(url: str, *statements: str) -> Iterator[Any]:
             connection.rollback()  # Closing does it too, but a moment later.
     finally:
         connection.close()
+
+
+@contextmanager
+def replicated(*, durable: bool = False) -> Iterator[tuple[Postgres, Postgres]]:
+    """Have a server, and a standby that each of its commits waits for."""
+    directory = Path(tempfile.mkdtemp(prefix="datamover-postgres-"))
+    directory.chmod(0o755)
+    with running(durable=durable) as primary:
+        try:
+            standby = Postgres(directory, standby_of=primary, durable=durable)
+            try:
+                standby.start()
+                primary.wait_for_standby()
+                yield primary, standby
+            finally:
+                standby.kill()
+        finally:
+            shutil.rmtree(directory)
 
 
 _shared = ExitStack()

@@ -1,0 +1,75 @@
+"""Directories of the service's own, made with the modes that they need whatever the umask is.
+
+twistd's is 077 in the background, and what a service manager gives may be anything.
+"""
+
+import os
+import pwd
+import shutil
+from errno import EDQUOT, ENOSPC
+from pathlib import Path
+
+from datamover.account import Account
+from datamover.errors import StartError
+
+PASSABLE = 0o711
+"""Others may pass through, to what they know the name of and may use."""
+CLOSED = 0o700
+_ABOVE = 0o755
+"""Of what stands above, as whoever makes a path by hand has it."""
+_WAYS_OUT = {ENOSPC: "make room there, or set another service.data_directory", EDQUOT: "have its quota raised"}
+
+
+def make(path: Path, mode: int, owner: Account | None = None) -> None:
+    """Make a directory where there is none, and those above it; what is there stays as it is. Raises OSError.
+
+    ``owner``, whose the process will be, is given the directory itself, not those above.
+    """
+    if not path.parent.exists():
+        make(path.parent, _ABOVE)
+    try:
+        path.mkdir(mode=CLOSED)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+        return
+    path.chmod(mode)
+    if owner is not None:
+        owner.own(path)
+
+
+def make_data(path: Path, mode: int = PASSABLE, owner: Account | None = None) -> None:
+    """Make the data directory, or one in it, like ``make``; raises StartError."""
+    try:
+        make(path, mode, owner)
+    except FileExistsError as error:
+        raise StartError(f"service.data_directory: {error.filename} is not a directory") from None
+    except OSError as error:
+        raise refusal(error) from None
+
+
+def make_staging(path: Path) -> None:
+    """Make the directory in which the engine stages; raises StartError where it cannot work there."""
+    make_data(path, CLOSED)
+    if not os.access(path, os.W_OK | os.X_OK, effective_ids=True):
+        raise StartError(
+            f"service.data_directory: {path} cannot be written as user {_me()!r}: give it that user "
+            f"(chown {_me()} {path}), or set another service.data_directory"
+        )
+
+
+def refusal(error: OSError) -> StartError:
+    """Return what an error in the data directory means: for whom, and what to do."""
+    if isinstance(error, shutil.Error):  # of several files; the first tells enough
+        _, path, reason = error.args[0][0]
+    else:
+        path, reason = error.filename, error.strerror
+    way_out = _WAYS_OUT.get(error.errno or 0, "set service.data_directory to one that this user may write")
+    return StartError(f"service.data_directory: {path}: {reason} (as user {_me()!r}): {way_out}")
+
+
+def _me() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
