@@ -10,6 +10,7 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 
 from datamover.errors import ConfigError
+from datamover.host_names import HostNames
 from datamover.house import Houses
 from datamover.jobs.audit import Audit, Deed
 
@@ -36,6 +37,23 @@ class Ordered(MultiService):
     async def _stop(self) -> None:
         for service in reversed(list(self)):
             await maybeDeferred(service.stopService)
+
+
+class Resolving(Service):
+    """Has the reactor look names up by ``names`` while it runs: by threads of their own, instead of the reactor's."""
+
+    def __init__(self, reactor: Any, names: HostNames) -> None:
+        self._reactor = reactor
+        self._names = names
+        self._before: Any = None
+
+    def startService(self) -> None:  # noqa: N802
+        super().startService()
+        self._before = self._reactor.installNameResolver(self._names)
+
+    def stopService(self) -> None:  # noqa: N802
+        super().stopService()
+        self._reactor.installNameResolver(self._before)
 
 
 class Connections(Service):

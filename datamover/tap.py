@@ -37,6 +37,7 @@ from datamover.engine.staging import Staging
 from datamover.engine.throttle import Throttles
 from datamover.engine.worker import Worker
 from datamover.errors import ConfigError, StartError
+from datamover.host_names import HostNames
 from datamover.jobs.installation import identify
 from datamover.jobs.left import Left
 from datamover.jobs.notices import Notices
@@ -54,7 +55,7 @@ from datamover.monitor.text_logs import TextLines
 from datamover.processes.parent import Parent
 from datamover.processes.service import EngineProcesses
 from datamover.processes.words import Brief
-from datamover.services import Connections, Ending, HangUp, Ordered
+from datamover.services import Connections, Ending, HangUp, Ordered, Resolving
 from datamover.wiring import Wiring
 
 log = Logger()
@@ -140,6 +141,7 @@ def run_engine_process(brief: Brief, pipe: int, write: Callable[[str], object]) 
 
 def _tree(wiring: Wiring, tree: Ordered, *services: Service) -> IService:
     for service in (
+        Resolving(wiring.reactor, HostNames(wiring.reactor)),
         Connections(wiring.houses),
         DatabaseService(wiring.database, wiring.prepare, wiring.news, wiring.server, wiring.give_up),
         LagProbe(wiring.reactor, time.monotonic, wiring.counts.lagged),
@@ -182,7 +184,7 @@ def _engine(wiring: Wiring, node: str, roles: Iterable[str], share: Share) -> It
     settings, reactor, houses = wiring.settings, wiring.reactor, wiring.houses
     queue = _queue(wiring, node, roles)
     recorder = Recorder(queue, reactor, wiring.counts)
-    staging = Staging(Layout(settings.service.data_directory).staging, node, reactor, wiring.offload)
+    staging = Staging(Layout(settings.service.data_directory).staging, node, reactor, wiring.pools.staging)
     throttles = Throttles(reactor, lambda name: houses.now.registry.bandwidth(name))
 
     async def dispatcher() -> Dispatcher:
@@ -191,7 +193,7 @@ def _engine(wiring: Wiring, node: str, roles: Iterable[str], share: Share) -> It
         @contextmanager
         def rooms() -> Iterator[Rooms]:
             with houses.stay() as house:
-                tools = Tools(reactor, wiring.offload, wiring.lane, house.settings.transfers, installation)
+                tools = Tools(reactor, wiring.pools, house.settings.transfers, installation)
                 yield Rooms(tools, house.registry, queue, throttles.of, house.datasets.by_scheme)
 
         return Dispatcher(

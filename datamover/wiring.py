@@ -3,10 +3,9 @@
 import atexit
 import os
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from datamover.api import check_callers
@@ -26,11 +25,11 @@ from datamover.jobs.store import JobStore
 from datamover.jobs.waiting import Bounds
 from datamover.monitor.metrics import Metrics
 from datamover.monitor.watch import Watch, watch
+from datamover.pools import Pools
 from datamover.processes.counts import Counts
 from datamover.processes.parent import Parent
 from datamover.processes.words import Word
 from datamover.reload import Reload
-from datamover.threads import Lane, Offload
 
 log = Logger()
 
@@ -48,8 +47,7 @@ class Wiring:
         self.metrics = Metrics()
         self.counts: Counts = self.metrics if parent is None else parent
         self.working: Callable[[], bool] | None = None
-        self.offload: Offload = partial(deferToThreadPool, reactor, reactor.getThreadPool())
-        self.lane = partial(Lane, reactor.callInThread, reactor.callFromThread)
+        self.pools = Pools(reactor)
         self.houses = Houses(House.build(settings, reactor))
         own = settings.database.url is None
         self.server = EmbeddedPostgres(reactor, settings.service.data_directory) if own else None

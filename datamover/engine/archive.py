@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+ZIP = "zip"
 BAGIT = "bagit"
 MANIFEST = "manifest-md5.txt"
 CHUNK = 2**20

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from datamover.engine.archive import BAGIT, Member, Stopped, bagit_name, make, unique_names
+from datamover.engine.archive import BAGIT, ZIP, Member, Stopped, bagit_name, make, unique_names
 from datamover.engine.attempt import Done, Rooms, remarks_of, without
 from datamover.engine.bench import StagingBench
 from datamover.engine.comparison import Content, read_through
@@ -76,7 +76,6 @@ class GroupAttempt:
     _outward: list[Outward] = field(init=False, default_factory=list)
     _remarks: list[Remark] = field(init=False, default_factory=list)
     _memory: dict[str, Any] = field(init=False)
-    _stop: threading.Event = field(init=False, default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         leader = self.lease.leader
@@ -118,7 +117,6 @@ class GroupAttempt:
             await self.rooms.dataset(url).abandon(facts)
 
     async def close(self) -> None:
-        self._stop.set()
         await self._stage.close()
 
     # Staging --------------------------------------------------------------------------------------------------
@@ -253,9 +251,10 @@ class GroupAttempt:
             Member(self._stage.directory / one.path, name, one.digests["md5"], one.modified)
             for name, one in zip(unique_names([one.name for one in staged]), staged, strict=True)
         ]
-        target = self._stage.directory / ARCHIVE
+        target, layout, stop = self._stage.directory / ARCHIVE, self.lease.leader.archive or ZIP, threading.Event()
         try:
-            await self.rooms.tools.offload(make, target, members, self.lease.leader.archive, self._stop)
+            # To its end: its directory must not be removed under it.
+            await self.rooms.tools.pools.archives.finish_hurried(stop.set, make, target, members, layout, stop)
         except Stopped:
             raise ServerError("the archive was not made to its end", scope=Scope.SERVICE) from None
         except OSError as error:

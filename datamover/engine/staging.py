@@ -14,11 +14,10 @@ from twisted.logger import Logger
 
 from datamover.engine import room
 from datamover.errors import Scope, StartError
-from datamover.finishing import to_its_end
 from datamover.protocols.base import Options, Origin, Place, PlaceSettings
 from datamover.protocols.local import LOCAL
 from datamover.protocols.local.refusals import Refusals
-from datamover.threads import Offload
+from datamover.threads import Threads
 
 log = Logger()
 
@@ -26,11 +25,11 @@ log = Logger()
 class Stage:
     """One attempt's directory; made when something is put into it."""
 
-    def __init__(self, root: Path, directory: Path, reactor: Any, offload: Offload) -> None:
+    def __init__(self, root: Path, directory: Path, reactor: Any, threads: Threads) -> None:
         """``directory`` stands in that of a node, below ``root``."""
         self.directory = directory
         self._root = root
-        self._offload = offload
+        self._threads = threads
         settings = PlaceSettings(
             name="staging",
             url=directory.as_uri(),
@@ -57,36 +56,36 @@ class Stage:
         """
         # To its end: a promise that is made after this was closed would never be taken back.
         with Refusals("staging", Scope.SERVICE).about(self.directory.name):
-            await to_its_end(self._offload(room.promise, self._root, self.directory, size, _lives))
+            await self._threads.finish(_kept, room.promise, self._root, self.directory, size, _lives)
 
     async def make(self, directory: str) -> None:
         """Make a directory below it, and those above."""
-        await self._offload(_make, self.directory / directory)
+        await self._threads.run(_make, self.directory / directory)
 
     async def close(self) -> None:
         """Remove it; completes when it is gone, and nothing that was cancelled can bring it back."""
         await self._pool.close()
-        await self._offload(_remove, self.directory)
+        await self._threads.run(_remove, self.directory)
 
 
 class Staging:
     """The staging directory of one node: ``root``/``node``."""
 
-    def __init__(self, root: Path, node: str, reactor: Any, offload: Offload) -> None:
+    def __init__(self, root: Path, node: str, reactor: Any, threads: Threads) -> None:
         self._root = root
         self._own = root / node
         self._lock: int | None = None
         self._reactor = reactor
-        self._offload = offload
+        self._threads = threads
 
     def stage(self, name: str) -> Stage:
         """Return the directory of one attempt, by a name that no other has."""
-        return Stage(self._root, self._own / name, self._reactor, self._offload)
+        return Stage(self._root, self._own / name, self._reactor, self._threads)
 
     async def open(self) -> None:
         """Make the directory and sweep those whose node is gone; raises StartError."""
         try:
-            self._lock = await self._offload(_open, self._root, self._own)
+            self._lock = await self._threads.run(_open, self._root, self._own)
         except OSError as error:
             raise StartError(
                 f"the staging directory {self._root} cannot be used: {error.strerror}: "
@@ -97,7 +96,7 @@ class Staging:
         """Remove the directory; completes when it is gone."""
         lock, self._lock = self._lock, None
         if lock is not None:
-            await self._offload(_close, self._own, lock)
+            await self._threads.run(_close, self._own, lock)
 
 
 def _open(root: Path, own: Path) -> int:
@@ -129,6 +128,10 @@ def _lives(own: Path) -> bool:
 def _remove(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     room.forget(directory)
+
+
+def _kept(_: None) -> None:
+    """A promise stays until it is taken back, though who asked for it was given up."""
 
 
 def _make(directory: Path) -> None:

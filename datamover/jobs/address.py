@@ -1,16 +1,14 @@
 """Where the database is: what the configuration names, and the addresses of its hosts."""
 
 import ipaddress
-import socket
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import psycopg2
 import psycopg2.extensions
-from twisted.internet.threads import deferToThreadPool
 
 from datamover import config, secret_files
 from datamover.errors import ConfigError, StartError
+from datamover.host_names import HostNames
 
 
 def given(settings: config.Database) -> Callable[[], Awaitable[str]]:
@@ -43,7 +41,7 @@ def given(settings: config.Database) -> Callable[[], Awaitable[str]]:
     return address
 
 
-async def resolve(reactor: Any, parameters: dict[str, str]) -> dict[str, str]:
+async def resolve(names: HostNames, parameters: dict[str, str]) -> dict[str, str]:
     """Return connection parameters with the addresses of every host, which libpq would look up on the reactor."""
     hosts = parameters.get("host", "").split(",")
     if "hostaddr" in parameters or not any(map(_is_name, hosts)):
@@ -54,10 +52,7 @@ async def resolve(reactor: Any, parameters: dict[str, str]) -> dict[str, str]:
         port = ports[index] if len(ports) > 1 else ports[0]
         addresses = [""]
         if _is_name(host):
-            answers = await deferToThreadPool(
-                reactor, reactor.getThreadPool(), socket.getaddrinfo, host, None, type=socket.SOCK_STREAM
-            )
-            addresses = [str(answer[4][0]) for answer in answers]
+            addresses = [str(answer[4][0]) for answer in await names.look_up(host)]
         found.extend((host, address, port) for address in addresses)
     columns = zip(("host", "hostaddr", "port"), zip(*found, strict=True), strict=True)
     return {**parameters, **{name: ",".join(column) for name, column in columns}}

@@ -28,6 +28,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from datamover.errors import StartError, Unavailable
+from datamover.host_names import HostNames
 from datamover.jobs.address import resolve
 from datamover.jobs.link import Link
 from datamover.jobs.sql import Prepared
@@ -119,8 +120,10 @@ class Json:
 class Connection:
     """A connection, for one caller at a time."""
 
-    def __init__(self, reactor: Any, on_notify: Callable[[str, str], None] | None = None) -> None:
+    def __init__(self, reactor: Any, names: HostNames, on_notify: Callable[[str, str], None] | None = None) -> None:
+        """Prepare; ``names`` looks up the server's."""
         self._reactor = reactor
+        self._names = names
         self._link = Link(reactor, on_notify, self._lost)
         self._statement: Deferred[Any] | None = None
         self._waiting: list[Deferred[None]] = []
@@ -153,7 +156,7 @@ class Connection:
             raise Unavailable(f"{AWAY} (no answer within {CONNECT_TIMEOUT:.0f} s)") from error
 
     async def _connect(self, dsn: str) -> None:
-        parameters = await resolve(self._reactor, {**_NETWORK, **psycopg2.extensions.parse_dsn(dsn)})
+        parameters = await resolve(self._names, {**_NETWORK, **psycopg2.extensions.parse_dsn(dsn)})
         if self._dropped:
             raise Unavailable(AWAY)
         await _shield(self._link.connect(**{**parameters, "client_encoding": "utf8"}))

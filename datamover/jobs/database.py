@@ -16,6 +16,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from datamover.errors import StartError, Unavailable
+from datamover.host_names import HostNames
 from datamover.jobs.connection import AWAY, Connection, Json, Kind, Parameters, Row
 from datamover.jobs.cursor import Cursor
 from datamover.jobs.listening import Listening, persist
@@ -38,6 +39,8 @@ class Database:
     def __init__(self, reactor: Any, dsn: Callable[[], Awaitable[str]], connections: int) -> None:
         self._reactor = reactor
         self._dsn = dsn
+        # Its own: names that clients think of must not keep it from the database.
+        self._names = HostNames(reactor, "database-names")
         self._free = connections
         self._callers: deque[Deferred[None]] = deque()
         self._idle: list[Connection] = []
@@ -259,7 +262,7 @@ class Database:
         self._connections.discard(connection)
 
     async def _connect(self, on_notify: Callable[[str, str], None] | None = None) -> Connection:
-        connection = Connection(self._reactor, on_notify)
+        connection = Connection(self._reactor, self._names, on_notify)
         try:
             self._connections.add(connection)
             await connection.connect(await self._dsn())

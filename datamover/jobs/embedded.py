@@ -17,15 +17,17 @@ from typing import Any, TypeVar
 from psycopg2.extensions import make_dsn
 from twisted.internet.defer import CancelledError, DeferredLock
 from twisted.internet.task import deferLater
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from datamover.errors import StartError
 from datamover.jobs.cluster import PORT, Cluster, Programs, Server, hang_up
+from datamover.threads import Threads
 
 log = Logger()
 Result = TypeVar("Result")
 
+THREADS = 2
+"""For the server's programs and files."""
 _POLL = 0.05
 """Seconds between two looks at what another process, or the server, does."""
 _SURVIVORS = 60.0
@@ -41,6 +43,7 @@ class EmbeddedPostgres:
     def __init__(self, reactor: Any, data_directory: Path) -> None:
         self._reactor = reactor
         self._cluster = Cluster(data_directory)
+        self._threads = Threads(reactor, "postgresql", THREADS)
         self._turn = DeferredLock()
         self._users: int | None = None
 
@@ -182,7 +185,7 @@ class EmbeddedPostgres:
         return descriptor
 
     async def _blocking(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        return await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function, *arguments)
+        return await self._threads.run(function, *arguments)
 
 
 def _try_lock(descriptor: int, kind: int) -> bool:

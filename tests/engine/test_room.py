@@ -3,7 +3,6 @@
 import os
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,11 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
 from datamover.engine.staging import Stage, Staging
 from datamover.errors import NoSpace
+from datamover.threads import Threads
 
 MIB = 2**20
 DISK = 100 * MIB
@@ -39,8 +38,7 @@ class Nodes:
         self._nodes: list[Staging] = []
 
     async def node(self) -> Staging:
-        pool = reactor.getThreadPool()  # type: ignore[attr-defined]
-        staging = Staging(self._root, f"node-{len(self._nodes)}", reactor, partial(deferToThreadPool, reactor, pool))  # type: ignore[arg-type]
+        staging = Staging(self._root, f"node-{len(self._nodes)}", reactor, Threads(reactor, "staging", 8))
         await staging.open()
         self._nodes.append(staging)
         return staging
