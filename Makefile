@@ -58,7 +58,7 @@ build: $(VENV)/.developing
 system:
 	apt-get update
 	apt-get install -y --no-install-recommends openssh-server openssh-client nginx-light postgresql librpc-xml-perl \
-		systemd faketime curl rclone fuse3 proftpd-core proftpd-mod-crypto dropbear-bin
+		systemd faketime curl rclone fuse3 proftpd-core proftpd-mod-crypto dropbear-bin libnss-wrapper
 
 # What it is measured beside, on Debian.
 bench-system: system

@@ -21,8 +21,9 @@ from datamover.engine.lease import Lease, Parked
 from datamover.engine.leftovers import clear, remove
 from datamover.engine.meter import Meter
 from datamover.engine.order import Brought, Order
+from datamover.engine.placement import place
 from datamover.engine.staging import Stage, Staging
-from datamover.engine.transfer import bring, fetch, place
+from datamover.engine.transfer import bring, fetch
 from datamover.errors import DataMoverError, Scope, ServerError, SizeMismatch
 from datamover.jobs.values import Checkpoint, DatasetSource, Naming, Overwrite, Transfer
 from datamover.jobs.work import Group, Placement, Remark

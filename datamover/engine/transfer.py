@@ -5,11 +5,11 @@ far it came and where the next attempt may begin. Whatever happens, the target i
 """
 
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
-from datamover.engine.comparison import Content, read_through, same_content
-from datamover.engine.digest import MAIN, Digest
+from datamover.engine.comparison import Content, same_content
+from datamover.engine.digest import Digest
 from datamover.engine.held import Held
 from datamover.engine.lease import Lease
 from datamover.engine.leftovers import sweep
@@ -17,6 +17,7 @@ from datamover.engine.meter import Meter
 from datamover.engine.order import Brought, Order, Tools
 from datamover.engine.parts import Kept, part_name, proven
 from datamover.engine.pipe import Pipe
+from datamover.engine.placement import place, read_back
 from datamover.errors import (
     ChecksumMismatch,
     ConnectionLost,
@@ -76,42 +77,6 @@ async def bring(order: Order, lease: Lease, meter: Meter, tools: Tools) -> Broug
         await story.close()
 
 
-async def place(order: Order, meter: Meter, tools: Tools, part: str, target: str, content: Content) -> Sequence[Lack]:
-    """Give a part file its name, for a lease that was committed; return what the file went without.
-
-    Completes when the destination tells, of the target itself, that it holds as many bytes as ``content``, and, where
-    it is to be read back, with the same digest. What is found otherwise is taken away: SizeMismatch, ChecksumMismatch.
-    """
-
-    async def prove(path: str) -> None:
-        await _read_back(order, meter, tools, path, content)
-
-    meter.stage = "placing"
-    try:
-        return await order.place.place(
-            part,
-            target,
-            size=content.size,
-            replace=order.overwrite is not Overwrite.NEVER,
-            prove=prove if order.read_back else None,
-        )
-    except DestinationInvalid:
-        if await order.place.inspect(part) is None:
-            raise SizeMismatch(f"the part file of {target!r} vanished before it could be placed") from None
-        raise
-
-
-async def _read_back(order: Order, meter: Meter, tools: Tools, path: str, content: Content) -> None:
-    """Read a file at the destination; raises ChecksumMismatch where it is not ``content``."""
-    meter.stage = "reading back"
-    held = await read_through(order.place.origin(path), tools.digest())
-    if held.size != content.size or held.digests[MAIN] != content.digests[MAIN]:
-        raise ChecksumMismatch(
-            f"read back from the destination, {path!r} is {held.size} bytes with {MAIN} {held.digests[MAIN]}; written "
-            f"were {content.size} with {content.digests[MAIN]}"
-        )
-
-
 class _Story:
     def __init__(self, order: Order, lease: Lease, meter: Meter, tools: Tools) -> None:
         self._order = order
@@ -149,7 +114,7 @@ class _Story:
         content = await self._verify(digest, size, source.inspection)
         if self._order.read_back and not to_the_end:
             # Of a group's files all are verified before the first has its name.
-            await _read_back(self._order, self._meter, self._tools, part, content)
+            await read_back(self._order, self._meter, self._tools, part, content)
         return self._brought(target, part, source.inspection, content)
 
     async def close(self) -> None:

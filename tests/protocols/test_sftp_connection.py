@@ -33,7 +33,8 @@ from tests.protocols.sftp import (
     until,
     writing,
 )
-from tests.servers.sshd import Sshd, descendants
+from tests.servers.ssh import descendants
+from tests.servers.sshd import Sshd
 
 
 @pytest.fixture

@@ -42,7 +42,6 @@ class Placing:
     _kept: bool = False
     _linked: bool = False
     _named: bool = False
-    _file: tuple[int, int] | None = None
 
     def keep(self) -> bool:
         """Give the old file a second name; tell whether nothing is lost if the part file is placed now.
@@ -53,29 +52,27 @@ class Placing:
             return True
         if look(self.directory, self.name) is None:
             return True
-        self._kept = self._link(self.directory, self.name, self.directory, self._old)
+        self._kept = self._link(self.directory, self.name, self.directory, self._old) is not None
         if not self._kept:
             self._check(look(self.source, self.part), "in its part file")
         return self._kept
 
     def take_name(self) -> None:
         """Give the part file the target's name, and look at the target; undoes what is found wrong."""
-        part = look(self.source, self.part)
-        if part is None:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-        if not part.regular:
-            raise OSError(errno.ENXIO, "not a regular file")
-        self._file = part.file
+        found = None
         if self.replace:
             os.rename(self.part, self.name, src_dir_fd=self.source, dst_dir_fd=self.directory)
-        elif not self._claim():
-            try:
-                rename_exclusively(self.source, self.part, self.directory, self.name)
-            except FileExistsError:
-                raise self.refusals.exists(self.target) from None
+        else:
+            found = self._link(self.source, self.part, self.directory, self.name, self._exists)
+            self._linked = found is not None
+            if not self._linked:
+                try:
+                    rename_exclusively(self.source, self.part, self.directory, self.name)
+                except FileExistsError:
+                    raise self.refusals.exists(self.target) from None
         self._named = True
         try:
-            self._look()
+            self._look(found or look(self.directory, self.name))
         except DataMoverError:
             self.undo()
             raise
@@ -107,44 +104,40 @@ class Placing:
     def _old(self) -> bytes:
         return self.part + OLD.encode()
 
-    def _claim(self) -> bool:
-        """Give the target's name to the part file as a second one; tell whether the disk lets that be."""
-        self._linked = self._link(self.source, self.part, self.directory, self.name, self._exists)
-        return self._linked
-
     def _exists(self) -> None:
         """Bear an existing target that is the part file: an earlier call was cut off."""
-        found = look(self.directory, self.name)
-        if found is None or found.file != self._file:
-            if found is not None and found.directory:
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        found, part = look(self.directory, self.name), look(self.source, self.part)
+        if found is not None and found.directory:
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if found is None or part is None or found.file != part.file:
             raise self.refusals.exists(self.target) from None
 
     def _link(
         self, source: int, old: bytes, directory: int, new: bytes, exists: Callable[[], None] = lambda: None
-    ) -> bool:
-        """Give a file a second name, and look whether it has it; False where the disk knows no second names."""
+    ) -> Look | None:
+        """Give a file a second name, and return what is found there; None where the disk knows no second names."""
         try:
             os.link(old, new, src_dir_fd=source, dst_dir_fd=directory, follow_symlinks=False)
         except FileExistsError:
             exists()
-            return True
+            return look(directory, new)
         except FileNotFoundError:
             raise
         except OSError as error:
             # Whatever the reason is: a rename will tell whether it is one against every name.
             why = f"the disk gives no second name: {os.strerror(error.errno) if error.errno else error}"
             self.lacks.learn(Ability.KEEP_OLD, why)
-            return False
-        if look(directory, new) is None:
+            return None
+        found = look(directory, new)
+        if found is None:
             self.lacks.learn(Ability.KEEP_OLD, "the disk says that it gave a second name, and there is none")
-            return False
-        self.lacks.saw(Ability.KEEP_OLD)
-        return True
+        else:
+            self.lacks.saw(Ability.KEEP_OLD)
+        return found
 
-    def _look(self) -> None:
-        """Look at the target under its own name; raises ServerError and SizeMismatch."""
-        found = self._check(look(self.directory, self.name), "under its name")
+    def _look(self, found: Look | None) -> None:
+        """Judge what was found under the target's own name; raises ServerError and SizeMismatch."""
+        found = self._check(found, "under its name")
         left = None if self._linked else look(self.source, self.part)
         if left is not None and left.file != found.file:
             raise self.refusals.not_renamed(self.target)

@@ -1,6 +1,6 @@
 """The end of a part file on a server: its metadata set, flushed, closed, by requests that leave together."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -21,30 +21,31 @@ async def complete(
     *,
     metadata: Metadata,
     cut: int | None,
-    close: Callable[[], Awaitable[None]],
-    before: list[Deferred[Any]],
+    close: Callable[[], Deferred[None]],
+    before: Callable[[], Sequence[Deferred[Any]]] = tuple,
     lacks: Lacks,
 ) -> list[Lack]:
     """Set ``metadata``, flush, and ``close``; return what the file went without beside that.
 
-    What was asked ``before`` leaves together with it. The file is cut to ``cut`` bytes if that is given: a size is not
+    What ``before`` asks for leaves together with it. The file is cut to ``cut`` bytes if that is given: a size is not
     set otherwise, for it would make up for what the server has not kept.
 
     Raises Status, and what befell the connection: of what was asked before, of a flush that fails where others did not,
     and of closing, by which some servers tell that they could not keep the file.
     """
     with session.together():
+        writing = before()
         setting = session.set(handle, metadata.attributes(cut))
         flushing = session.sync(handle) if session.can(messages.FSYNC) and Ability.FLUSH not in lacks else None
-        closing = Deferred.fromCoroutine(_awaited(close()))
-    asked = [*before, setting, *([flushing] if flushing is not None else []), closing]
+        closing = close()
+    asked = [*writing, setting, *([flushing] if flushing is not None else []), closing]
     answers = [answer for _, answer in await DeferredList(asked, consumeErrors=True)]
-    for answer in (*answers[: len(before)], answers[-1]):
+    for answer in (*answers[: len(writing)], answers[-1]):
         _raise(answer)
     without = []
     if flushing is not None:
         without = unflushed(answers[-2], lacks)
-    refused = answers[len(before)]
+    refused = answers[len(writing)]
     if isinstance(refused, Failure):
         if cut is not None or not isinstance(refused.value, Status):
             _raise(refused)
@@ -61,10 +62,6 @@ def unflushed(answer: Any, lacks: Lacks) -> list[Lack]:
     if not isinstance(refusal, Status) or lacks.known(Ability.FLUSH) or refusal.code in messages.FULL:
         _raise(answer)
     return [lacks.learn(Ability.FLUSH, f"the server refuses it: {refusal}")]
-
-
-async def _awaited(closing: Awaitable[None]) -> None:
-    await closing
 
 
 def _raise(answer: Any) -> None:

@@ -42,12 +42,12 @@ class Metadata:
     async def check(self, session: Session, real: bytes, found: Attributes) -> None:
         """Set again what is not ``found`` as it was set (some take the time of closing); take note of what stays so."""
         wrong = self._wrong(found)
-        for ability in wrong:
-            await self._set(session, real, ability)
         if wrong:
+            for ability in wrong:
+                await self._set(session, real, ability)
             found = await session.stat(real) or found
-        for ability, kept in self._wrong(found).items():
-            self._without[ability] = self._lacks.learn(ability, f"the server keeps {kept}")
+            for ability, kept in self._wrong(found).items():
+                self._without[ability] = self._lacks.learn(ability, f"the server keeps {kept}")
         for ability in self._wanted:
             if ability not in self._without:
                 self._lacks.saw(ability)

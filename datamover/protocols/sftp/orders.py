@@ -34,12 +34,14 @@ class Orders:
         """Take note that writing a part file failed; ``several`` is whether more than one handle wrote."""
         if not isinstance(error, Status | DataMoverError):
             return
-        refused = isinstance(error, Status) and error.code not in _NOT_OF_ORDER
-        if order is Order.WIDE and not several:
+        if isinstance(error, Status) and error.code in _NOT_OF_ORDER:
             return
-        if refused and order is Order.WIDE:
+        refused, wide = isinstance(error, Status), order is Order.WIDE
+        if wide and not several:
+            return
+        if wide and refused:
             self._lacks.learn(Ability.WRITE_WIDE, f"the server refuses it: {error}")
-        if refused or order is Order.WIDE:
+        if wide or refused:
             if len(self._next) >= _REMEMBERED:
                 self._next.clear()
             self._next[part] = Order(min(order + 1, Order.ONE_BY_ONE))

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred
 
 from datamover.errors import DataMoverError, DestinationExists, Scope
 from datamover.finishing import to_its_end
@@ -154,8 +154,10 @@ class SftpPlace:
                     await _unless_refused(session.remove(real))
                     raise
                 settling = Deferred.fromCoroutine(placing.settle())
-                syncing = Deferred.fromCoroutine(link.synced(session, posixpath.dirname(name)))
-                await gatherResults([settling, syncing], consumeErrors=True)
+                try:
+                    await link.synced(session, posixpath.dirname(name))
+                finally:
+                    await settling
                 return [*without, *metadata.without, *placing.without]
 
     async def remove(self, path: str) -> None:

@@ -157,9 +157,7 @@ class Placing:
         return able and Ability.KEEP_OLD not in self._lacks and Ability.REMOVE not in self._lacks
 
     async def _link_old(self) -> bool:
-        linking, looking = await self._together(
-            lambda: self._session.link(self.name, self._old), lambda: self._session.find(self._old)
-        )
+        linking, looking = await self._and_look(self._old, lambda: self._session.link(self.name, self._old))
         self._suspect_link(_refusal(linking))
         if isinstance(looking, Failure) or (looking is None and await self._session.find(self._old) is None):
             return False
@@ -176,7 +174,7 @@ class Placing:
     async def _take_over(self) -> Attributes | None:
         """Rename over what has the target's name; return what is found there."""
         if self._replaces_at_once:
-            renaming, looking = await self._together(lambda: self._session.replace(self._part, self.name), self._look)
+            renaming, looking = await self._and_look(self.name, lambda: self._session.replace(self._part, self.name))
             refusal = _refusal(renaming)
             if refusal is None:
                 self._named = True
@@ -196,7 +194,7 @@ class Placing:
         if not self._session.openssh and await self._session.find(self.name) is not None:
             raise await self._exists()
         if self._links:
-            linking, looking = await self._together(lambda: self._session.link(self._part, self.name), self._look)
+            linking, looking = await self._and_look(self.name, lambda: self._session.link(self._part, self.name))
             refusal = _refusal(linking)
             found = None if isinstance(looking, Failure) else looking
             found = found or await self._session.find(self.name)
@@ -213,7 +211,7 @@ class Placing:
 
     async def _rename(self) -> Attributes | None:
         """Rename onto a free name; return what is found there."""
-        renaming, looking = await self._together(lambda: self._session.rename(self._part, self.name), self._look)
+        renaming, looking = await self._and_look(self.name, lambda: self._session.rename(self._part, self.name))
         refusal = _refusal(renaming)
         if refusal is None:
             self._named = True
@@ -248,14 +246,15 @@ class Placing:
 
     # Looking --------------------------------------------------------------------------------------------------
 
-    async def _together(self, *calls: Callable[[], Awaitable[Any]]) -> list[Any]:
-        """Ask for several things at once, to be done one after the other; return what each comes to, or its Failure."""
-        with self._session.together():
-            asked = [Deferred.fromCoroutine(_awaited(call)) for call in calls]
-        return [answer for _, answer in await DeferredList(asked, consumeErrors=True)]
+    async def _and_look(self, name: bytes, ask: Callable[[], Deferred[None]]) -> tuple[Any, Any]:
+        """Ask for something and look at ``name``, which are to be done one after the other.
 
-    async def _look(self) -> Attributes | None:
-        return await self._session.stat(self.name)
+        Returns what each comes to, or its Failure.
+        """
+        with self._session.together():
+            asked: list[Deferred[Any]] = [ask(), self._session.stat(name)]
+        (_, answer), (_, found) = await DeferredList(asked, consumeErrors=True)
+        return answer, found
 
     async def _check(self, found: Attributes | None) -> None:
         """Raise ServerError or SizeMismatch where the target is not there whole, as the server tells it."""
@@ -300,7 +299,3 @@ def _refusal(answer: Any) -> Status | None:
     if not isinstance(answer.value, Status):
         raise answer.value
     return answer.value
-
-
-async def _awaited(call: Callable[[], Awaitable[Any]]) -> Any:
-    return await call()

@@ -23,24 +23,22 @@ async def write_whole(
     """
     opened = await parts.open(link, session, part, 0)
     content, step = memoryview(data), session.write_size
-    with session.together():
-        writing = []
-        for start in range(0, len(data), step):
-            piece = content[start : start + step]
-            writing.append(session.write(opened.handle, start, [piece], len(piece)))
-        completing = Deferred.fromCoroutine(
-            complete(
-                session,
-                opened.handle,
-                opened.real,
-                metadata=metadata,
-                cut=len(data) if opened.longer_than(len(data)) else None,
-                close=lambda: session.close(opened.handle),
-                before=writing,
-                lacks=parts.lacks,
-            )
-        )
+
+    def write() -> list[Deferred[None]]:
+        pieces = [(start, content[start : start + step]) for start in range(0, len(data), step)]
+        return [session.write(opened.handle, start, [piece], len(piece)) for start, piece in pieces]
+
     try:
-        return opened.real, await completing
+        without = await complete(
+            session,
+            opened.handle,
+            opened.real,
+            metadata=metadata,
+            cut=len(data) if opened.longer_than(len(data)) else None,
+            close=lambda: session.close(opened.handle),
+            before=write,
+            lacks=parts.lacks,
+        )
     except Status as refusal:
         await raise_refused(refusal, session, opened.real, parts.refusals, part)
+    return opened.real, without

@@ -82,13 +82,13 @@ class Session:
             raise Status(messages.FAILURE, "a real path that is not one absolute path")
         return found[0]
 
-    async def stat(self, path: bytes) -> Attributes | None:
+    def stat(self, path: bytes) -> Deferred[Attributes | None]:
         """Look at a name through links; None where there is nothing."""
-        return await self._look(messages.STAT, path)
+        return self._look(messages.STAT, path)
 
-    async def link_stat(self, path: bytes) -> Attributes | None:
+    def link_stat(self, path: bytes) -> Deferred[Attributes | None]:
         """Look at a name itself; None where there is nothing."""
-        return await self._look(messages.LSTAT, path)
+        return self._look(messages.LSTAT, path)
 
     async def find(self, path: bytes) -> Attributes | None:
         """Look at a name itself, by whatever way the server lets one; None where there is nothing, as far as it tells.
@@ -107,14 +107,9 @@ class Session:
         self.close_later(handle)
         return NOTHING
 
-    async def _look(self, kind: int, path: bytes) -> Attributes | None:
-        try:
-            found: Attributes = await self.channel.request(kind, string(path))
-        except Status as refusal:
-            if refusal.code == messages.NO_SUCH_FILE:
-                return None
-            raise
-        return found
+    def _look(self, kind: int, path: bytes) -> Deferred[Attributes | None]:
+        looking: Deferred[Attributes | None] = self.channel.request(kind, string(path))
+        return looking.addErrback(_nothing)
 
     async def is_directory(self, path: bytes) -> bool:
         """Tell whether a directory can be opened under a name: the look at servers that do not let one look."""
@@ -132,24 +127,24 @@ class Session:
     async def set_by_path(self, path: bytes, attributes: Attributes) -> None:
         await self.channel.request(messages.SETSTAT, string(path), attributes.packed())
 
-    async def remove(self, path: bytes) -> None:
-        await self.channel.request(messages.REMOVE, string(path))
+    def remove(self, path: bytes) -> Deferred[None]:
+        return self.channel.request(messages.REMOVE, string(path))
 
     async def remove_directory(self, path: bytes) -> None:
         """Remove an empty directory."""
         await self.channel.request(messages.RMDIR, string(path))
 
-    async def rename(self, old: bytes, new: bytes) -> None:
+    def rename(self, old: bytes, new: bytes) -> Deferred[None]:
         """Rename where nothing has the new name."""
-        await self.channel.request(messages.RENAME, string(old), string(new))
+        return self.channel.request(messages.RENAME, string(old), string(new))
 
-    async def replace(self, old: bytes, new: bytes) -> None:
+    def replace(self, old: bytes, new: bytes) -> Deferred[None]:
         """Rename atomically over what has the new name; needs POSIX_RENAME."""
-        await self._extended(messages.POSIX_RENAME, old, new)
+        return self._extended(messages.POSIX_RENAME, old, new)
 
-    async def link(self, old: bytes, new: bytes) -> None:
+    def link(self, old: bytes, new: bytes) -> Deferred[None]:
         """Give a file a second name, where nothing has it; needs HARD_LINK."""
-        await self._extended(messages.HARD_LINK, old, new)
+        return self._extended(messages.HARD_LINK, old, new)
 
     async def names(self, path: bytes) -> list[bytes]:
         """Return what a directory lists, "." and ".." too."""
@@ -241,10 +236,17 @@ class Session:
         return self.channel.request(messages.EXTENDED, extended(name, *strings), expect=expect)
 
 
+def _nothing(failure: Failure) -> None:
+    """Return None where there is nothing; raise any other refusal."""
+    if not isinstance(failure.value, Status) or failure.value.code != messages.NO_SUCH_FILE:
+        assert failure.value is not None
+        raise failure.value
+
+
 @contextmanager
-def begun(*calls: Coroutine[Any, Any, Any]) -> Iterator[list[Deferred[Any]]]:
+def begun(*calls: Coroutine[Any, Any, Any] | Deferred[Any]) -> Iterator[list[Deferred[Any]]]:
     """Begin calls at once, so that they share a round trip, to be awaited within; others are cancelled at the end."""
-    answers = [Deferred.fromCoroutine(call) for call in calls]
+    answers = [call if isinstance(call, Deferred) else Deferred.fromCoroutine(call) for call in calls]
     try:
         yield answers
     finally:

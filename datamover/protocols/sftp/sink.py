@@ -124,8 +124,7 @@ class SftpSink:
                     self._real,
                     metadata=metadata,
                     cut=self._offset if await self._is_longer() else None,
-                    close=self._close,
-                    before=[],
+                    close=lambda: Deferred.fromCoroutine(self._close()),
                     lacks=self._lacks,
                 )
             except (Status, DataMoverError) as error:

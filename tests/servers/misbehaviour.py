@@ -1,0 +1,118 @@
+"""The words for what an SFTP server may do instead of what it is asked for: values, which ``Wayward`` obeys."""
+
+import posixpath
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from enum import Enum
+from fnmatch import fnmatchcase
+from typing import Any
+
+OPEN, CLOSE, READ, WRITE = "OPEN", "CLOSE", "READ", "WRITE"
+STAT, LSTAT, FSTAT, SETSTAT, FSETSTAT = "STAT", "LSTAT", "FSTAT", "SETSTAT", "FSETSTAT"
+MKDIR, RMDIR, REMOVE, RENAME, REALPATH = "MKDIR", "RMDIR", "REMOVE", "RENAME", "REALPATH"
+OPENDIR, READDIR = "OPENDIR", "READDIR"
+POSIX_RENAME, HARD_LINK, FSYNC = "posix-rename@openssh.com", "hardlink@openssh.com", "fsync@openssh.com"
+STATVFS, LIMITS = "statvfs@openssh.com", "limits@openssh.com"
+
+EXTENSIONS = (POSIX_RENAME, HARD_LINK, FSYNC, STATVFS, LIMITS)
+REQUESTS = (
+    *(OPEN, CLOSE, READ, WRITE, STAT, LSTAT, FSTAT, SETSTAT, FSETSTAT),
+    *(MKDIR, RMDIR, REMOVE, RENAME, REALPATH, OPENDIR, READDIR),
+    *EXTENSIONS,
+)
+"""Everything that a server can be asked for; symbolic links and locks, which datamover leaves alone, aside."""
+
+NO_SUCH_FILE, PERMISSION_DENIED, FAILURE, BAD_MESSAGE, OP_UNSUPPORTED = 2, 3, 4, 5, 8
+
+
+class Way(Enum):
+    """What is done instead; ``amount`` is the misbehaviour's."""
+
+    REFUSES = "refuses"
+    """Does nothing, and says so, by the misbehaviour's code and words."""
+    DOES_AND_REFUSES = "does and refuses"
+    """Does what was asked, and answers as if it had not."""
+    IGNORES = "ignores"
+    """Says OK and does nothing. For requests that are answered by no more than OK."""
+    HANGS = "hangs"
+    """Never answers."""
+    CUTS = "cuts"
+    """Breaks the connection."""
+
+    AT_CLOSE = "at close"
+    """OPEN for writing: what is written is the file, and seen under its name, when it is closed."""
+    TRUNCATES = "truncates"
+    """OPEN for writing: the file is empty after it, whatever was asked."""
+    KEEPS_BELOW = "keeps below"
+    """WRITE, CLOSE: says OK; what is at ``amount`` and beyond is not there."""
+    KEEPS_HALF = "keeps half"
+    """WRITE: says OK and keeps the first half of the bytes. CLOSE: of the file."""
+    CORRUPTS = "corrupts"
+    """WRITE: says OK and keeps as many other bytes."""
+    IN_ORDER = "in order"
+    """WRITE: refuses what is not right behind what the same handle wrote, and a second handle that writes the file."""
+
+    EMPTY_AT_END = "empty at end"
+    """READ: behind the end it answers data of no bytes, instead of EOF."""
+    SHORT = "short"
+    """READ: answers ``amount`` bytes at most."""
+    FALSE = "false"
+    """READ: answers other bytes than the file has."""
+
+    NO_SIZE = "no size"
+    """STAT, LSTAT, FSTAT: tells none."""
+    NO_TIMES = "no times"
+    NO_MODE = "no mode"
+    SHIFTS_TIMES = "shifts times"
+    """STAT, LSTAT, FSTAT: tells times that are ``amount`` seconds later."""
+    TELLS = "tells"
+    """STAT, LSTAT, FSTAT: tells ``amount`` as a file's size; statvfs as the free bytes; limits as each length."""
+
+    REPLACES = "replaces"
+    """RENAME: takes the place of what has the new name, as pkg/sftp's does."""
+    COPIES = "copies"
+    """RENAME, posix-rename: the file is there under both names after it."""
+    ECHOES = "echoes"
+    """REALPATH: answers what it was asked, links not followed, whatever is there."""
+    LISTS_NOTHING = "lists nothing"
+    """READDIR."""
+
+
+@dataclass(frozen=True, slots=True)
+class Misbehaviour:
+    """One deviation of a server."""
+
+    request: str
+    """Of ``REQUESTS``."""
+    way: Way = Way.REFUSES
+    code: int = FAILURE
+    words: str = "not today"
+    amount: int = 0
+    having: str | None = None
+    """Only requests with this in them. OPEN: "reading", "writing", "create", "exclusive", "truncate". What sets
+    attributes: "size", "mode", "times". READ and WRITE: "large", above 32 KiB. CLOSE: "directory"."""
+    below: str = ""
+    """Only for this path and those below it, relative to the server's root; "": for all."""
+    name: str = "*"
+    """Only for names, without their directories, that match this pattern."""
+    nth: int | None = None
+    """Only the n-th request that all of the above fits, counted from 1."""
+
+    def fits(self, request: str, paths: Collection[str], tags: Collection[str]) -> bool:
+        """Tell whether it is about such a request of one of these paths, relative to the root."""
+        return (
+            request == self.request
+            and (self.having is None or self.having in tags)
+            and any(self._is_about(path) for path in paths)
+        )
+
+    def _is_about(self, path: str) -> bool:
+        below = not self.below or path == self.below or path.startswith(f"{self.below}/")
+        return below and fnmatchcase(posixpath.basename(path), self.name)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "way": self.way.value}
+
+    @classmethod
+    def from_dict(cls, told: dict[str, Any]) -> "Misbehaviour":
+        return cls(**{**told, "way": Way(told["way"])})

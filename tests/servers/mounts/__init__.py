@@ -1,0 +1,1 @@
+"""Directories of this machine mounted by FUSE, which misbehave as they are told."""

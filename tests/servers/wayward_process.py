@@ -1,0 +1,165 @@
+"""The process of ``Wayward``: SSH by asyncssh, SFTP by ``wayward_files``, orders by lines on its standard input.
+
+Each line is an object, and is answered by one on the standard output; the end of the input is the end of the process.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+
+from tests.servers.misbehaviour import EXTENSIONS, STATVFS, Misbehaviour
+from tests.servers.packets import NUMBER, VERSION, Reader, string
+from tests.servers.wayward_files import Channel
+from tests.servers.wayward_world import World
+
+_REVISIONS = {STATVFS: b"2"}
+
+
+class Session(asyncssh.SSHServerSession[bytes]):
+    """One channel, whose subsystem is SFTP."""
+
+    def __init__(self, world: World, extensions: list[str], greeting: str) -> None:
+        self._world = world
+        self._extensions = extensions
+        self._greeting = greeting
+        self._received = bytearray()
+
+    def connection_made(self, chan: Any) -> None:
+        self._chan = chan
+        self._channel = Channel(self._world, chan.get_connection().abort)
+
+    def subsystem_requested(self, subsystem: str) -> bool:
+        return subsystem == "sftp"
+
+    def session_started(self) -> None:
+        if self._greeting:
+            self._chan.write(self._greeting.encode())
+
+    def data_received(self, data: bytes, datatype: Any) -> None:
+        self._received += data
+        at = 0
+        while len(self._received) - at >= 4 and not self._chan.is_closing():
+            size = NUMBER.unpack_from(self._received, at)[0]
+            if len(self._received) - at < 4 + size:
+                break
+            self._take(bytes(self._received[at + 4 : at + 4 + size]))
+            at += 4 + size
+        del self._received[:at]
+
+    def eof_received(self) -> bool:
+        self._chan.exit(0)
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._channel.end()
+
+    def _take(self, packet: bytes) -> None:
+        kind, rest = packet[0], Reader(packet[1:])
+        if kind == 1:
+            announced = b"".join(
+                string(name.encode()) + string(_REVISIONS.get(name, b"1")) for name in self._extensions
+            )
+            self._send(VERSION, NUMBER.pack(3) + announced)
+            return
+        key = rest.number()
+        answer = self._channel.take(kind, rest)
+        if answer is not None:
+            self._send(answer[0], NUMBER.pack(key) + answer[1])
+
+    def _send(self, kind: int, body: bytes) -> None:
+        self._chan.write(string(bytes((kind,)) + body))
+
+
+class Login(asyncssh.SSHServer):
+    """Lets in whoever has the key, under any name; by the name it is known what is announced."""
+
+    def __init__(self, process: "Process") -> None:
+        self._process = process
+
+    def connection_made(self, conn: Any) -> None:
+        self._conn = conn
+        self._process.connections.add(conn)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._process.connections.discard(self._conn)
+
+    def begin_auth(self, username: str) -> bool:
+        self._user = username
+        return True
+
+    def public_key_auth_supported(self) -> bool:
+        return True
+
+    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        return bool(key == self._process.client)
+
+    def session_requested(self) -> Session:
+        lacking = self._process.lacking.get(self._user, ())
+        extensions = [name for name in EXTENSIONS if name not in lacking]
+        return Session(self._process.world, extensions, self._process.greeting)
+
+
+class Process:
+    """What it serves, and the orders that it takes."""
+
+    def __init__(self, directory: Path) -> None:
+        spools = directory / "spools"
+        spools.mkdir(exist_ok=True)
+        self.world = World(directory / "root", spools)
+        self.client = asyncssh.read_public_key(directory / "client_ed25519.pub")
+        self.connections: set[Any] = set()
+        self.lacking: dict[str, list[str]] = {}
+        """The extensions that are not announced, by the name of who is let in."""
+        self.greeting = ""
+
+    def obey(self, order: dict[str, Any]) -> Any:
+        for key, value in order.items():
+            if key == "misbehave":
+                self.world.misbehave([Misbehaviour.from_dict(each) for each in value])
+            elif key == "lacking":
+                self.lacking |= value
+            elif key == "greeting":
+                self.greeting = value
+            elif key == "user":
+                os.seteuid(value)
+            elif key == "cut":
+                for connection in list(self.connections):
+                    connection.abort()
+            elif key == "asked":
+                return self.world.take_asked()
+        return None
+
+
+async def serve(directory: Path, port: int, version: str) -> None:
+    """Serve until the standard input ends."""
+    process = Process(directory)
+    listening = await asyncssh.create_server(
+        lambda: Login(process),
+        "127.0.0.1",
+        port,
+        server_host_keys=[asyncssh.read_private_key(directory / "host_ed25519")],
+        server_version=version,
+        encoding=None,
+        line_editor=False,
+        # Nothing that a client of today does not offer first.
+        encryption_algs=["aes128-gcm@openssh.com", "aes128-ctr"],
+        compression_algs=["none"],
+    )
+    loop = asyncio.get_running_loop()
+    orders = asyncio.StreamReader(limit=2**26)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
+    while line := await orders.readline():
+        print(json.dumps(process.obey(json.loads(line))), flush=True)
+    listening.close()
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING)
+    os.umask(0o022)
+    asyncio.run(serve(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))

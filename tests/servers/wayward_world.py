@@ -1,0 +1,88 @@
+"""What all channels of a wayward server share, and a request taken apart."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.servers.misbehaviour import Misbehaviour, Way
+from tests.servers.packets import NUMBER, STATUS, string
+
+Ways = dict[Way, Misbehaviour]
+"""How one request is to go astray."""
+Answer = tuple[int, bytes]
+"""Kind and body."""
+
+
+def status(code: int, words: str = "") -> Answer:
+    return STATUS, NUMBER.pack(code) + string(words.encode()) + string(b"")
+
+
+OK = status(0)
+EOF = 1
+
+
+class Refused(Exception):
+    """A request that is answered by a status other than OK."""
+
+    def __init__(self, code: int, words: str) -> None:
+        super().__init__(words)
+        self.answer = status(code, words)
+
+    @classmethod
+    def by(cls, way: Misbehaviour) -> "Refused":
+        return cls(way.code, way.words)
+
+
+@dataclass(slots=True)
+class Asked:
+    """One request."""
+
+    request: str
+    paths: list[str]
+    act: Callable[[Ways], Answer | None]
+    """Does it; None is OK. Raises Refused and OSError."""
+    tags: set[str] = field(default_factory=set)
+    """What ``Misbehaviour.having`` may name."""
+    told: dict[str, Any] = field(default_factory=dict)
+    """More of it for who asks what was asked."""
+    otherwise: Callable[[], None] = lambda: None
+    """What happens even where the request is not obeyed."""
+
+
+class World:
+    """The files, the misbehaviours, and what was asked."""
+
+    def __init__(self, root: Path, spools: Path) -> None:
+        self.root = str(root)
+        self.spools = spools
+        """Where files are kept that are seen only when they are closed."""
+        self.writers: dict[str, bytes] = {}
+        """The handle that writes a file in order, by the file's path."""
+        self._misbehaviours: list[Misbehaviour] = []
+        self._fitted: list[int] = []
+        self._asked: list[dict[str, Any]] = []
+
+    def misbehave(self, misbehaviours: list[Misbehaviour]) -> None:
+        self._misbehaviours = misbehaviours
+        self._fitted = [0] * len(misbehaviours)
+
+    def ways(self, asked: Asked) -> Ways:
+        """Return how this request is to go astray; it counts as asked."""
+        paths = [self._relative(path) for path in asked.paths]
+        self._asked.append({"request": asked.request, "path": paths[0], **asked.told})
+        found: Ways = {}
+        for index, each in enumerate(self._misbehaviours):
+            if each.fits(asked.request, paths, asked.tags):
+                self._fitted[index] += 1
+                if each.nth in (None, self._fitted[index]):
+                    found.setdefault(each.way, each)
+        return found
+
+    def take_asked(self) -> list[dict[str, Any]]:
+        """Return what was asked since the last call."""
+        asked, self._asked = self._asked, []
+        return asked
+
+    def _relative(self, path: str) -> str:
+        return path.rstrip("/").removeprefix(self.root).lstrip("/")
