@@ -25,7 +25,7 @@ class Pools:
     def __init__(self, reactor: Any) -> None:
         self.archives = Threads(reactor, "archives", ARCHIVES)
         self.datasets = Threads(reactor, "datasets", DATASETS)
-        self.digests = Threads(reactor, "digests", max(4, os.cpu_count() or 1))
+        self.digests = Threads(reactor, "digests", max(2, os.cpu_count() or 1))
         self.staging = Threads(reactor, "staging", STAGING)
 
     async def close(self) -> None:
