@@ -4,8 +4,9 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from twisted.application.service import MultiService, Service
+from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 
@@ -13,16 +14,22 @@ from datamover.errors import ConfigError
 from datamover.host_names import HostNames
 from datamover.house import Houses
 from datamover.jobs.audit import Audit, Deed
+from datamover.stopping import WITHIN, Deadline, Part, end_within, tell_pending
 
 log = Logger()
 
+HURRY = 0.2
+"""Seconds before its time is over in which a part is to have ended by itself."""
+
 
 class Ordered(MultiService):
-    """Services that need those before them: stopped one after the other, the last first."""
+    """Services that need those before them: stopped one after the other, the last first, within ``seconds`` in all."""
 
-    def __init__(self, observer: ILogObserver | None = None) -> None:
+    def __init__(self, clock: IReactorTime, observer: ILogObserver | None = None, *, seconds: float = WITHIN) -> None:
         super().__init__()
+        self._clock = clock
         self._observer = observer
+        self._seconds = seconds
 
     def setServiceParent(self, parent: Any) -> None:  # noqa: N802
         if self._observer is not None and isinstance(parent, Componentized):
@@ -35,8 +42,21 @@ class Ordered(MultiService):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        for service in reversed(list(self)):
-            await maybeDeferred(service.stopService)
+        deadline = Deadline(self._clock, self._seconds)
+        services = list(reversed(list(self)))
+        kept = sum(_needs(service) for service in services)
+        for service in services:
+            kept -= _needs(service)
+            own = deadline.earlier(kept)
+            what = type(service).__name__
+            if isinstance(service, Part):
+                service.deadline, what = own.earlier(HURRY), service.what
+            await own.ends(maybeDeferred(service.stopService), what)
+        tell_pending()
+
+
+def _needs(service: IService) -> float:
+    return service.needs if isinstance(service, Part) else 0.0
 
 
 class Resolving(Service):
@@ -56,8 +76,11 @@ class Resolving(Service):
         self._reactor.installNameResolver(self._before)
 
 
-class Connections(Service):
+class Connections(Part):
     """The connections to sources and destinations, closed when nobody uses them any more."""
+
+    what = "the connections to sources and destinations"
+    needs = 2.0
 
     def __init__(self, houses: Houses) -> None:
         self._houses = houses
@@ -122,4 +145,5 @@ class Ending(Service):
             self._reactor.callFromThread(log.info, "ending already, once what is under way is safe")
             return
         self._asked = True
+        end_within(WITHIN)
         self._before[number](number, frame)

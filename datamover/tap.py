@@ -52,6 +52,7 @@ from datamover.monitor.processes import ProcessFigures
 from datamover.monitor.service import LagProbe
 from datamover.monitor.supervisor import Manager, Supervised
 from datamover.monitor.text_logs import TextLines
+from datamover.processes.parent import WITHIN as CHILD_WITHIN
 from datamover.processes.parent import Parent
 from datamover.processes.service import EngineProcesses
 from datamover.processes.words import Brief
@@ -113,7 +114,7 @@ def service_tree(settings: Config, reactor: Any, observer: ILogObserver | None =
     wiring = Wiring(settings, reactor)
     return _tree(
         wiring,
-        Ordered(observer),
+        Ordered(reactor, observer),
         Ending(reactor),
         HangUp(reactor, wiring.reload, wiring.audit),
         *_engines(wiring),
@@ -130,7 +131,7 @@ def run_engine_process(brief: Brief, pipe: int, write: Callable[[str], object]) 
     tune_memory()
     parent = Parent(reactor, pipe, write)
     wiring = Wiring(brief.settings, reactor, parent)
-    tree = Ordered()
+    tree = Ordered(reactor, seconds=CHILD_WITHIN)
     parent.setServiceParent(tree)
     _tree(wiring, tree, *_engine(wiring, brief.node, {"engine"}, brief.share))
     parent.working = wiring.working or parent.working

@@ -28,6 +28,7 @@ from datamover.jobs.upkeep import Upkeep
 from datamover.jobs.values import Transfer
 from datamover.jobs.waiting import Bounds
 from datamover.jobs.work import Group, Word
+from datamover.stopping import NEVER, Deadline
 
 log = Logger()
 
@@ -39,6 +40,8 @@ BATCH = 64
 """Groups claimed at once, at most."""
 BEATS = 3
 """Renewals in the time of one lease."""
+LEAVING = 2.0
+"""Seconds that are left, at a stop, for handing back what is held."""
 PAUSE_GRACE = 2.0
 """Seconds that a transfer which is paused has to reach a good moment."""
 LOOKING = 10.0
@@ -122,10 +125,11 @@ class Dispatcher:
         for loop in (self._claiming, self._renewing, self._watching, self._keeping, self._sweeping):
             self._loops.append(Deferred.fromCoroutine(loop()).addErrback(_end_of_loop))
 
-    async def stop(self, grace: float) -> None:
+    async def stop(self, grace: float, deadline: Deadline = NEVER) -> None:
         """Take nothing new, give running work ``grace`` seconds to reach a good moment, and hand back the rest.
 
-        Completes when nothing is worked on any more and the leases are given back, or the database is away.
+        Completes when nothing is worked on any more and the leases are given back, or the database is away. What hangs
+        until shortly before the deadline keeps its lease, which runs out.
         """
         self._stopping = True
         self._forget()
@@ -144,11 +148,14 @@ class Dispatcher:
                 run.lease.end(Ending.PARKED)
 
         hurry = self._clock.callLater(grace, end)
-        await DeferredList([run.done for run in runs])
+        if not await deadline.earlier(LEAVING).ends(DeferredList([run.done for run in runs]), "work that hangs"):
+            for run in self._runs.values():
+                leader = run.lease.leader
+                log.warn("job {job}: transfer {transfer} hangs", job=leader.job, transfer=leader.id)
         if hurry.active():
             hurry.cancel()
         try:
-            await self._queue.disown(())
+            await self._queue.disown(dict(self._runs))
             await self._queue.leave()
         except Unavailable as error:
             log.warn("leases are left to run out: {error}", error=error.message)

@@ -15,11 +15,12 @@ from twisted.python.failure import Failure
 
 from datamover.processes.counts import Tally
 from datamover.processes.words import Word
+from datamover.stopping import end_within
 
 EVERY = 0.5
 """Seconds between two words."""
-LONGEST = 20
-"""Seconds that the end may take; whatever hangs then, the system ends the process."""
+WITHIN = 13.0
+"""Seconds that the end may take."""
 
 
 class Parent(Tally, Service):
@@ -38,8 +39,8 @@ class Parent(Tally, Service):
     def startService(self) -> None:  # noqa: N802
         super().startService()
         # In the stead of the reactor's own handler, which does not bear that the pipe ends as well.
-        signal.signal(signal.SIGTERM, lambda *_: self._reactor.callFromThread(self._end))
-        _Leash(self._reactor, self._pipe, self._left_alone).startReading()
+        signal.signal(signal.SIGTERM, lambda *_: self._asked())
+        _Leash(self._reactor, self._pipe, self._asked).startReading()
         self._tell()
 
     def stopService(self) -> "Deferred[None] | None":  # noqa: N802
@@ -61,9 +62,9 @@ class Parent(Tally, Service):
         self.say(Word(self.working(), self.take()))
         self._next = self._reactor.callLater(EVERY, self._tell)
 
-    def _left_alone(self) -> None:
-        signal.alarm(LONGEST)
-        self._end()
+    def _asked(self) -> None:
+        end_within(WITHIN)
+        self._reactor.callFromThread(self._end)
 
     def _end(self) -> None:
         with suppress(ReactorNotRunning):  # It ends already: a signal and the pipe's end, or two signals.

@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from itertools import chain, repeat
 from typing import Any
 
-from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -18,6 +17,7 @@ from datamover.jobs.listening import persist
 from datamover.processes.child import Child
 from datamover.processes.counts import Counts, count
 from datamover.processes.words import Brief, Word
+from datamover.stopping import Part
 
 log = Logger()
 
@@ -30,8 +30,11 @@ Bury = Callable[[str], Awaitable[tuple[int, bool]]]
 """Puts back what a node held whose process is gone; returns how many groups, and whether it took nothing new."""
 
 
-class EngineProcesses(Service):
+class EngineProcesses(Part):
     """Starts the processes when ``opened`` completes: the tables are made, and who cannot run has said so."""
+
+    what = "the engine processes"
+    needs = 18.0
 
     def __init__(
         self,
