@@ -62,6 +62,7 @@ def doing(call: Callable[..., Any]) -> None:
 
 
 def _name(call: Callable[..., Any]) -> str:
+    """Return what a call is called; of one that makes another, which it is given first, the other's name."""
     while isinstance(call, partial):
-        call = call.func
+        call = call.args[0] if call.args and callable(call.args[0]) else call.func
     return getattr(call, "__qualname__", None) or type(call).__name__

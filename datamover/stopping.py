@@ -21,7 +21,7 @@ from datamover.pending import pending
 
 log = Logger()
 
-WITHIN = 25.0
+WITHIN = 23.0
 """Seconds that a stop may take."""
 MARGIN = 2.0
 """Seconds after that in which the process is ended by force, should something hang that nobody thought of; and as many

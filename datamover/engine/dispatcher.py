@@ -147,11 +147,17 @@ class Dispatcher:
             for run in runs:
                 run.lease.end(Ending.PARKED)
 
-        hurry = self._clock.callLater(grace, end)
-        if not await deadline.earlier(LEAVING).ends(DeferredList([run.done for run in runs]), "work that hangs"):
+        hurry = self._clock.callLater(min(grace, deadline.left / 2), end)
+        if not await deadline.earlier(LEAVING).ends(
+            DeferredList([run.done for run in runs]), "the work of this process"
+        ):
             for run in self._runs.values():
                 leader = run.lease.leader
-                log.warn("job {job}: transfer {transfer} hangs", job=leader.job, transfer=leader.id)
+                log.warn(
+                    "job {job}: transfer {transfer} does not stop: its lease runs out",
+                    job=leader.job,
+                    transfer=leader.id,
+                )
         if hurry.active():
             hurry.cancel()
         try:

@@ -19,7 +19,7 @@ from datamover.stopping import end_within
 
 EVERY = 0.5
 """Seconds between two words."""
-WITHIN = 13.0
+WITHIN = 12.0
 """Seconds that the end may take."""
 
 

@@ -34,7 +34,7 @@ class EngineProcesses(Part):
     """Starts the processes when ``opened`` completes: the tables are made, and who cannot run has said so."""
 
     what = "the engine processes"
-    needs = 18.0
+    needs = 17.0
 
     def __init__(
         self,
