@@ -54,11 +54,14 @@ format: $(VENV)/.developing
 build: $(VENV)/.developing
 	$(BIN)/python -m build
 
-# What the tests run against, on Debian.
+# What the tests run against, on Debian. They start ProFTPD themselves: where its package is new, it is kept from serving
+# the machine's accounts on port 21.
 system:
 	apt-get update
 	apt-get install -y --no-install-recommends openssh-server openssh-client nginx-light postgresql librpc-xml-perl \
-		systemd faketime curl rclone fuse3 proftpd-core proftpd-mod-crypto dropbear-bin libnss-wrapper
+		systemd faketime curl rclone fuse3 dropbear-bin libnss-wrapper
+	test -x /usr/sbin/proftpd || systemctl mask proftpd.service
+	apt-get install -y --no-install-recommends proftpd-core proftpd-mod-crypto
 
 # What it is measured beside, on Debian.
 bench-system: system

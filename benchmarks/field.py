@@ -17,6 +17,7 @@ from typing import Any
 from xmlrpc.client import ServerProxy
 
 from tests.servers.nginx import Nginx
+from tests.servers.rclone import CURRENT
 from tests.servers.service import Service
 from tests.servers.sshd import Sshd
 
@@ -172,7 +173,7 @@ class Field:
         assert told["status"] == "COMPLETED", told
 
     def rclone(self, *arguments: str) -> None:
-        run("rclone", "--config", str(self.rclone_config), *arguments)
+        run(CURRENT, "--config", str(self.rclone_config), *arguments)
 
     def sftp(self, port: int, batch: str) -> None:
         run("sftp", "-q", "-b", "-", *self.login("-P", port), f"{self.sshd.user}@127.0.0.1", stdin=batch)

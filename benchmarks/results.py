@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import datamover
+from tests.servers.rclone import CURRENT
 
 OURS = "datamover"
 RESULTS = Path(__file__).parent / "results"
@@ -112,7 +113,7 @@ def this_machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "datamover": datamover.__version__,
         "openssh": _said("ssh", "-V"),
-        "rclone": _said("rclone", "version"),
+        "rclone": _said(CURRENT, "version"),
         "aria2": _said("aria2c", "--version"),
         "curl": _said("curl", "--version"),
         "nginx": _said("nginx", "-v"),

@@ -25,6 +25,8 @@ class Held:
     async def finish(self, *, modified: float | None) -> int:
         return await self.flush()
 
+    doubtful = False
+
     @property
     def without(self) -> Sequence[Lack]:
         return ()

@@ -61,6 +61,8 @@ class Brought:
     """The part file has taken the name."""
     without: tuple[Lack, ...] = ()
     """What the file went without so far."""
+    doubtful: bool = False
+    """It was written on where that may have lost what was before: it is read back as if that had been asked for."""
 
     @property
     def already_there(self) -> bool:

@@ -6,7 +6,7 @@ from datamover.engine.comparison import Content, read_through
 from datamover.engine.digest import MAIN
 from datamover.engine.meter import Meter
 from datamover.engine.order import Order, Tools
-from datamover.errors import ChecksumMismatch, DestinationInvalid, SizeMismatch
+from datamover.errors import ChecksumMismatch, DestinationExists, DestinationInvalid, SizeMismatch
 from datamover.jobs.values import Overwrite
 from datamover.protocols.base import Lack
 
@@ -30,10 +30,25 @@ async def place(order: Order, meter: Meter, tools: Tools, part: str, target: str
             replace=order.overwrite is not Overwrite.NEVER,
             prove=prove if order.read_back else None,
         )
+    except DestinationExists:
+        # By our own hand, maybe, and the answer said otherwise; or by another's, who brought the same.
+        if not await _holds(order, tools, target, content):
+            raise
+        await order.place.remove(part)
+        return ()
     except DestinationInvalid:
         if await order.place.inspect(part) is None:
             raise SizeMismatch(f"the part file of {target!r} vanished before it could be placed") from None
         raise
+
+
+async def _holds(order: Order, tools: Tools, target: str, content: Content) -> bool:
+    """Tell whether a target holds ``content``."""
+    found = await order.place.inspect(target)
+    if found is None or found.size not in (None, content.size):
+        return False
+    held = await read_through(order.place.origin(target), tools.digest())
+    return held.digests[MAIN] == content.digests[MAIN]
 
 
 async def read_back(order: Order, meter: Meter, tools: Tools, path: str, content: Content) -> None:

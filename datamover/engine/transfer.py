@@ -60,6 +60,8 @@ async def _placed(order: Order, meter: Meter, tools: Tools, brought: Brought) ->
     if brought.part is None:
         return brought
     content = Content(brought.size, brought.digests)
+    if brought.doubtful:
+        order = replace(order, read_back=True)
     lacks = await place(order, meter, tools, brought.part, brought.target, content)
     return replace(brought, placed=True, without=(*brought.without, *lacks))
 
@@ -86,6 +88,7 @@ class _Story:
         self._source: Source | None = None
         self._sink: Sink | None = None
         self._without: tuple[Lack, ...] = ()
+        self._doubtful = False
 
     async def tell(self, *, to_the_end: bool = False) -> Brought:
         """Bring the file; ``to_the_end`` lets a small one be placed by the call that writes it."""
@@ -112,7 +115,7 @@ class _Story:
         await self._check_room(source)
         digest, size = await self._pump(part, source, kept)
         content = await self._verify(digest, size, source.inspection)
-        if self._order.read_back and not to_the_end:
+        if (self._order.read_back or self._doubtful) and not to_the_end:
             # Of a group's files all are verified before the first has its name.
             await read_back(self._order, self._meter, self._tools, part, content)
         return self._brought(target, part, source.inspection, content)
@@ -290,6 +293,7 @@ class _Story:
         if held != size:
             raise SizeMismatch(f"the destination holds {held} bytes of {self._order.source}, sent were {size}")
         self._without = (*self._without, *self._sink.without)
+        self._doubtful = self._sink.doubtful
         return Content(size, digests)
 
     async def _verified(self, digest: Digest, size: int, inspection: Inspection) -> dict[str, str]:
@@ -328,5 +332,6 @@ class _Story:
             digests=content.digests,
             modified=inspection.modified,
             placed=placed,
-            without=self._without,
+            without=(*self._without, *inspection.lacks),
+            doubtful=self._doubtful,
         )

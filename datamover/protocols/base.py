@@ -169,6 +169,11 @@ class Sink(Protocol):
         """What the file went without, once it is finished."""
         ...
 
+    @property
+    def doubtful(self) -> bool:
+        """Whether being written on may have lost what stood before the offset, and only reading shows it."""
+        ...
+
     async def close(self) -> None:
         """Let go of what is held and leave the part file; may be called at any time and more than once."""
         ...

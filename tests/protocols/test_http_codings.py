@@ -16,6 +16,11 @@ CONTENT = b"a,b\n" + b"1,2\n" * 500
 RANDOM = random.Random(1).randbytes(300_000)
 
 
+def gzipped(data: bytes) -> bytes:
+    """Return the same for the same, whenever it is asked: the names of the tests hold it."""
+    return gzip.compress(data, mtime=0)
+
+
 def raw_deflate(data: bytes) -> bytes:
     packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     return packer.compress(data) + packer.flush()
@@ -67,13 +72,13 @@ async def test_codings_that_are_none(codings: list[str]) -> None:
 @pytest.mark.parametrize(
     ("name", "code"),
     [
-        ("gzip", gzip.compress),
-        ("X-GZip", gzip.compress),
+        ("gzip", gzipped),
+        ("X-GZip", gzipped),
         ("deflate", zlib.compress),
         ("deflate", raw_deflate),
-        ("utf-8, gzip, aws-chunked", gzip.compress),
-        ("deflate, gzip", lambda data: gzip.compress(zlib.compress(data))),
-        ("gzip", lambda data: gzip.compress(data[:5]) + gzip.compress(data[5:7]) + gzip.compress(data[7:])),
+        ("utf-8, gzip, aws-chunked", gzipped),
+        ("deflate, gzip", lambda data: gzipped(zlib.compress(data))),
+        ("gzip", lambda data: gzipped(data[:5]) + gzipped(data[5:7]) + gzipped(data[7:])),
     ],
     ids=["gzip", "x-gzip", "deflate", "raw deflate", "among others", "two", "members"],
 )
@@ -109,7 +114,7 @@ async def test_nothing_is_nothing() -> None:
 @pytest.mark.parametrize("cut", [1, 7, 1000])
 async def test_a_coding_in_chunks(cut: int) -> None:
     """A coded body comes in pieces of any size, by the transfer's coding too."""
-    coded = gzip.compress(RANDOM[:20_000])
+    coded = gzipped(RANDOM[:20_000])
     pieces = [coded[start : start + cut] for start in range(0, len(coded), cut)]
     chunks = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
     for headers in (b"Content-Encoding: gzip\r\nTransfer-Encoding: chunked", b"Transfer-Encoding: gzip, chunked"):
@@ -138,7 +143,7 @@ async def test_a_coding_in_chunks(cut: int) -> None:
 )
 async def test_compressed_files_are_not_coded(path: str, coding: str, headers: list[tuple[str, str]]) -> None:
     """A compressed file that its server, for its name or type, also declares to be coded comes as it is."""
-    stored = gzip.compress(CONTENT)
+    stored = gzipped(CONTENT)
     async with serving() as web, reading() as client:
         web.route(path, File(stored, etag='"1"', headers=[*headers, ("Content-Encoding", coding)]))
         found = await client.origin(web.url + path).inspect()
@@ -174,19 +179,19 @@ async def test_codings_that_are_refused(coding: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("coding", "body", "words"),
     [
-        ("gzip", gzip.compress(CONTENT)[:-1], "ends too early"),
-        ("gzip", gzip.compress(CONTENT)[:-9], "ends too early"),
-        ("gzip", gzip.compress(CONTENT)[:5], "ends too early"),
+        ("gzip", gzipped(CONTENT)[:-1], "ends too early"),
+        ("gzip", gzipped(CONTENT)[:-9], "ends too early"),
+        ("gzip", gzipped(CONTENT)[:5], "ends too early"),
         ("gzip", b"\x1f", "ends too early"),
-        ("gzip", gzip.compress(CONTENT) + b"garbage", "incorrect header check"),
-        ("gzip", gzip.compress(CONTENT) + b"\n", "more comes after its end"),
-        ("gzip", gzip.compress(CONTENT) + gzip.compress(CONTENT)[:-4], "ends too early"),
-        ("gzip", gzip.compress(CONTENT)[:-8] + bytes(8), "incorrect data check"),
+        ("gzip", gzipped(CONTENT) + b"garbage", "incorrect header check"),
+        ("gzip", gzipped(CONTENT) + b"\n", "more comes after its end"),
+        ("gzip", gzipped(CONTENT) + gzipped(CONTENT)[:-4], "ends too early"),
+        ("gzip", gzipped(CONTENT)[:-8] + bytes(8), "incorrect data check"),
         ("gzip", CONTENT, "incorrect header check"),
         ("deflate", zlib.compress(CONTENT)[:-1], "ends too early"),
         ("deflate", zlib.compress(CONTENT) + b"garbage", "more comes after its end"),
         ("deflate", raw_deflate(CONTENT)[:-3], "ends too early"),
-        ("gzip, gzip", gzip.compress(CONTENT), "incorrect header check"),
+        ("gzip, gzip", gzipped(CONTENT), "incorrect header check"),
     ],
 )
 async def test_codings_that_do_not_hold(coding: str, body: bytes, words: str) -> None:
@@ -204,7 +209,7 @@ async def test_codings_that_do_not_hold(coding: str, body: bytes, words: str) ->
 async def test_a_coded_body_that_is_cut() -> None:
     """A connection that breaks under a coded body is told as that."""
     async with serving() as web, reading() as client:
-        coded = gzip.compress(RANDOM)
+        coded = gzipped(RANDOM)
         headers = [("Content-Encoding", "gzip")]
 
         def cut(exchange: Exchange) -> None:
@@ -219,7 +224,7 @@ async def test_a_coded_body_that_is_cut() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_coded_part_is_no_part_of_the_file() -> None:
     """Where a read is to be taken up again, and what comes is a range of the coded bytes, the file is read anew."""
-    coded = gzip.compress(CONTENT)
+    coded = gzipped(CONTENT)
 
     def handler(exchange: Exchange) -> None:
         headers = [("Content-Encoding", "gzip"), ("Last-Modified", "Tue, 14 Nov 2023 22:13:20 GMT")]
@@ -244,7 +249,7 @@ async def test_a_coded_part_is_no_part_of_the_file() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_coded_file_that_comes_as_a_whole_part() -> None:
     """A 206 with all of the coded bytes, unasked for, is the file as well."""
-    coded = gzip.compress(CONTENT)
+    coded = gzipped(CONTENT)
     headers = [("Content-Encoding", "gzip"), ("Content-Range", f"bytes 0-{len(coded) - 1}/{len(coded)}")]
     async with serving() as web, reading() as client:
         web.route("/f.csv", sending(coded, *headers, status=206))

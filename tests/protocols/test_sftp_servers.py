@@ -21,7 +21,7 @@ from tests.servers.proftpd import Proftpd
 from tests.servers.rclone import CACHED, DEBIANS, Rclone
 from tests.servers.ssh import SshServer
 from tests.servers.sshd import Sshd, binding
-from tests.servers.wayward import Wayward
+from tests.servers.wayward.server import Wayward
 
 _NUMBERS = itertools.count()
 _RCLONE = {"modes": False, "links": False, "at_once": False, "tells": False, "stale": 0.005}

@@ -1,10 +1,11 @@
-"""A TCP path to a server that can be made slow, or to stand still, while connections go over it."""
+"""A TCP path to a server that can be made slow, to stand still, or to break, while connections go over it."""
 
 import asyncio
 import contextlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 PIECE = 2**16
 
@@ -20,6 +21,7 @@ class Path:
         self._open = asyncio.Event()
         self._open.set()
         self._ended = asyncio.Event()
+        self._joined: set[asyncio.Future[Any]] = set()
         self._begun = threading.Event()
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),), name="a path")
 
@@ -44,6 +46,14 @@ class Path:
         """Let everything through that had to wait."""
         self._loop.call_soon_threadsafe(self._open.set)
 
+    def cut(self) -> None:
+        """Break every connection, and carry those that come after."""
+        self._loop.call_soon_threadsafe(self._cut)
+
+    def _cut(self) -> None:
+        for carrying in self._joined:
+            carrying.cancel()
+
     async def _serve(self) -> None:
         server = await asyncio.start_server(self._join, "127.0.0.1", 0)
         self.port = int(server.sockets[0].getsockname()[1])
@@ -61,8 +71,11 @@ class Path:
         except OSError:
             writer.close()
             return
+        carrying = asyncio.gather(self._carry(reader, far_writer), self._carry(far_reader, writer))
+        self._joined.add(carrying)
         with contextlib.suppress(OSError, asyncio.CancelledError):
-            await asyncio.gather(self._carry(reader, far_writer), self._carry(far_reader, writer))
+            await carrying
+        self._joined.discard(carrying)
         for end in (writer, far_writer):
             end.close()
 

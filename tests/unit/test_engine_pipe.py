@@ -70,6 +70,7 @@ class Basin:
         return offset
 
     without: tuple[Lack, ...] = ()
+    doubtful = False
 
     async def finish(self, *, modified: float | None) -> int:
         return self.offset

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from datamover.protocols.base import Ability
 from datamover.protocols.lacks import Lacks
-from datamover.protocols.local.descriptors import CANNOT_FLUSH
+from datamover.protocols.local.descriptors import close
 
 T = TypeVar("T")
 
@@ -123,7 +123,7 @@ class Beneath:
                 os.chmod(b".", self._directory_mode | inherited, dir_fd=made)
             except OSError as error:
                 self._lacks.learn(Ability.SET_MODE, f"the disk answers: {error.strerror}")
-            sync_directory(parent)
+            sync_directory(parent, self._lacks)
         except BaseException:
             os.close(made)
             raise
@@ -138,8 +138,11 @@ class Beneath:
         raise OutsideRoot
 
 
-def sync_directory(directory: int) -> None:
-    """Make a directory's names durable, as far as its file system can: some cannot be asked, some not be read."""
+def sync_directory(directory: int, lacks: Lacks) -> None:
+    """Make a directory's names durable, as far as its file system can: some cannot be asked, some not be read.
+
+    Where one fails, what is in the directory is there all the same.
+    """
     try:
         readable = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
     except OSError:
@@ -147,10 +150,9 @@ def sync_directory(directory: int) -> None:
     try:
         os.fsync(readable)
     except OSError as error:
-        if error.errno not in CANNOT_FLUSH:
-            raise
+        lacks.learn(Ability.FLUSH, f"a directory is not flushed: the disk answers: {error.strerror}")
     finally:
-        os.close(readable)
+        close(readable)
 
 
 def encode(path: str) -> bytes:

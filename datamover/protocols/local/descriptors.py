@@ -4,14 +4,34 @@ import errno
 import os
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 
 from datamover.protocols.base import Ability, Lack
 from datamover.protocols.lacks import Lacks
+from datamover.protocols.local.syscalls import look
 
+COMMON = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+"""How every file is opened: no link is followed, nothing is waited for."""
 STEP = 2.0
 """Seconds by which a time may be off: the coarsest that file systems keep (FAT)."""
 CANNOT_FLUSH = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.EROFS, errno.ENOTTY)
 """How a disk says that it cannot flush; any other answer tells of bytes that are lost."""
+
+
+def make_anew(directory: int, name: bytes, mode: int) -> int:
+    """Return a descriptor of a new file to be written; a file that is there is removed, or else written over.
+
+    Not every disk lets a file be written over, or cut. Raises OSError.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | COMMON
+    try:
+        return os.open(name, flags | os.O_EXCL, mode, dir_fd=directory)
+    except FileExistsError:
+        found = look(directory, name)
+    if found is not None and found.regular:
+        with suppress(OSError):
+            os.unlink(name, dir_fd=directory)
+    return os.open(name, flags, mode, dir_fd=directory)
 
 
 def close(descriptor: int) -> None:
@@ -46,14 +66,18 @@ def describe(descriptor: int, mode: int, modified: float | None, lacks: Lacks) -
         Ability.SET_MODIFIED: None if modified is None else _refusal(lambda: _set_modified(descriptor, modified)),
     }
     found = os.fstat(descriptor)
-    if not refused[Ability.SET_MODE] and stat.S_IMODE(found.st_mode) != mode:
+    if stat.S_IMODE(found.st_mode) == mode:
+        # As it was made with: what is known of chmod stays known.
+        told = refused.pop(Ability.SET_MODE)
+        if told:
+            lacks.learn(Ability.SET_MODE, told)
+    elif not refused[Ability.SET_MODE]:
         refused[Ability.SET_MODE] = f"the disk keeps {stat.S_IMODE(found.st_mode):04o}, asked was {mode:04o}"
     if modified is not None and not refused[Ability.SET_MODIFIED] and abs(found.st_mtime - modified) > STEP:
         _refusal(lambda: os.utime(descriptor))
         refused[Ability.SET_MODIFIED] = "the disk cannot hold it"
-    for ability in refused:
-        if not refused[ability] and (ability is Ability.SET_MODE or modified is not None):
-            lacks.saw(ability)
+    if modified is not None and not refused[Ability.SET_MODIFIED]:
+        lacks.saw(Ability.SET_MODIFIED)
     return [lacks.learn(ability, why) for ability, why in refused.items() if why]
 
 

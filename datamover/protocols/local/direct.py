@@ -25,6 +25,11 @@ _REFUSALS = (errno.EINVAL, errno.EOPNOTSUPP)
 """How file systems say that they cannot, or not so."""
 
 
+def on_disk(descriptor: int) -> bool:
+    """Tell whether an open file is on a disk's own file system, and not on a network's or a program's."""
+    return file_system(descriptor) in _DISKS
+
+
 class Direct:
     """Blocking writes that follow one another from a multiple of ``BLOCK`` on; what is less than ``room`` is held."""
 
@@ -39,7 +44,7 @@ class Direct:
 
     def begin(self) -> bool:
         """Turn the cache off for the file; returns whether its file system is a disk's, and lets that be."""
-        if file_system(self._descriptor) not in _DISKS:
+        if not on_disk(self._descriptor):
             return False
         try:
             self._switch(on=True)

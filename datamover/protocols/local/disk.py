@@ -10,6 +10,7 @@ import posixpath
 import stat
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -17,17 +18,16 @@ from datamover.errors import DestinationExists
 from datamover.protocols.base import Ability, Inspection, Lack
 from datamover.protocols.lacks import Lacks
 from datamover.protocols.local.beneath import Beneath, decode, encode, sync_directory
+from datamover.protocols.local.descriptors import COMMON, make_anew
 from datamover.protocols.local.placing import Placing
 from datamover.protocols.local.put import Put
 from datamover.protocols.local.reader import Opened, Reader, examine
 from datamover.protocols.local.refusals import Refusals
-from datamover.protocols.local.syscalls import look
 from datamover.protocols.local.writer import Writer
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_COMMON = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NOT_AGAIN = (errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EIO)
 """How a disk says that it opens no file that is there to be written on, as some mounts of object stores do not."""
 
@@ -73,7 +73,7 @@ class Disk:
         def open_it(directory: int, name: bytes) -> int:
             # Looked at first: to open a device can already do something to it.
             self._check_regular(_status(directory, name))
-            return os.open(name, os.O_RDONLY | _COMMON, dir_fd=directory)
+            return os.open(name, os.O_RDONLY | COMMON, dir_fd=directory)
 
         descriptor = self._tree.at(path, open_it)
         try:
@@ -82,6 +82,8 @@ class Disk:
             inspection = examine(_name(path), status)
             start = offset if inspection.identity == identity and offset <= status.st_size else 0
             reader = Reader(descriptor, status, start, lambda: self._refusals.changed(path))
+            if not reader.tells_size:
+                inspection = replace(inspection, size=None, identity=None)
             return Opened(reader, reader.read(), inspection, start)
         except BaseException:
             os.close(descriptor)
@@ -89,19 +91,17 @@ class Disk:
 
     def open_part(self, part: str, offset: int, mode: int) -> Writer:
         """Open a part file for writing from ``offset``; it is made only at 0, and will have ``mode``."""
-        flags = os.O_WRONLY | _COMMON | (0 if offset else os.O_CREAT)
 
         def open_it(directory: int, name: bytes) -> int:
+            if not offset:
+                return make_anew(directory, name, self._lacks.first_mode(mode))
             try:
-                return os.open(name, flags, self._lacks.first_mode(mode), dir_fd=directory)
+                return os.open(name, os.O_WRONLY | COMMON, dir_fd=directory)
             except OSError as error:
-                if error.errno not in _NOT_AGAIN or look(directory, name) is None:
+                if error.errno not in _NOT_AGAIN:
                     raise
                 self._lacks.learn(Ability.RESUME, f"the disk answers: {error.strerror}")
-                if offset:
-                    raise self._refusals.not_again(part) from error
-            os.unlink(name, dir_fd=directory)
-            return os.open(name, flags | os.O_EXCL, self._lacks.first_mode(mode), dir_fd=directory)
+                raise self._refusals.not_again(part) from error
 
         try:
             descriptor = self._tree.at(part, open_it, make=not offset)
@@ -148,7 +148,7 @@ class Disk:
                 for number, file in files:
                     if failures[number] is None:
                         failures[number] = self._failure(step, file, directory)
-            sync_directory(directory)
+            sync_directory(directory, self._lacks)
         finally:
             for _, file in files:
                 file.close()
@@ -214,7 +214,7 @@ class Disk:
         """Give up what was kept until the target was found right, and make its name durable."""
         with self._refusals.about(target):
             placing.settle()
-            sync_directory(placing.directory)
+            sync_directory(placing.directory, self._lacks)
         return placing.without
 
     def end_placing(self, placing: Placing) -> None:

@@ -117,6 +117,10 @@ class LocalSink:
     def without(self) -> Sequence[Lack]:
         return self._writer.without
 
+    @property
+    def doubtful(self) -> bool:
+        return self._writer.doubtful
+
     async def close(self) -> None:
         """Close the part file, when the calls under way have ended; what was only gathered is dropped."""
         if self._closed:

@@ -61,7 +61,7 @@ class Placing:
         """Give the part file the target's name, and look at the target; undoes what is found wrong."""
         found = None
         if self.replace:
-            os.rename(self.part, self.name, src_dir_fd=self.source, dst_dir_fd=self.directory)
+            self._take_over()
         else:
             found = self._link(self.source, self.part, self.directory, self.name, self._exists)
             self._linked = found is not None
@@ -100,6 +100,17 @@ class Placing:
             self._remove(self.directory, self._old, "the old file's second name")
             self._kept = False
 
+    def _take_over(self) -> None:
+        """Rename over what has the target's name; an error may be told of a rename that was done."""
+        try:
+            os.rename(self.part, self.name, src_dir_fd=self.source, dst_dir_fd=self.directory)
+        except OSError:
+            found = look(self.directory, self.name)
+            done = found is not None and found.regular and found.size == self.size
+            if not done or look(self.source, self.part) is not None:
+                self.undo()
+                raise
+
     @property
     def _old(self) -> bytes:
         return self.part + OLD.encode()
@@ -124,6 +135,10 @@ class Placing:
         except FileNotFoundError:
             raise
         except OSError as error:
+            found = look(directory, new)
+            if found is not None:  # It was done all the same, or another has the name by now.
+                exists()
+                return found
             # Whatever the reason is: a rename will tell whether it is one against every name.
             why = f"the disk gives no second name: {os.strerror(error.errno) if error.errno else error}"
             self.lacks.learn(Ability.KEEP_OLD, why)

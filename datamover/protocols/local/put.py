@@ -10,10 +10,8 @@ from dataclasses import dataclass, field
 from datamover.protocols.base import Lack
 from datamover.protocols.lacks import Lacks
 from datamover.protocols.local.beneath import encode
-from datamover.protocols.local.descriptors import close, describe, flush
+from datamover.protocols.local.descriptors import close, describe, flush, make_anew
 from datamover.protocols.local.placing import Placing
-
-_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 @dataclass(slots=True, eq=False)
@@ -45,7 +43,7 @@ class Put:
 
     def write(self, directory: int) -> None:
         """Write the part file, with its mode and time."""
-        self._descriptor = os.open(self.part_name, _FLAGS, self.lacks.first_mode(self.mode), dir_fd=directory)
+        self._descriptor = make_anew(directory, self.part_name, self.lacks.first_mode(self.mode))
         before = os.fstat(self._descriptor)
         if not stat.S_ISREG(before.st_mode):
             raise OSError(errno.ENXIO, "not a regular file")

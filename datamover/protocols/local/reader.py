@@ -29,22 +29,31 @@ class Reader:
 
     def __init__(self, descriptor: int, status: os.stat_result, offset: int, changed: Callable[[], Exception]) -> None:
         self._descriptor = descriptor
-        self._size = status.st_size
+        # Some mounts tell a size of 0 of files that hold something: those end where they end.
+        self._size = status.st_size or (None if os.pread(descriptor, 1, 0) else 0)
         self._identity = _identity(status)
         self._changed = changed
         self._position = offset
+        self.ended = False
+        """Whether all bytes were read."""
 
     @property
-    def ended(self) -> bool:
-        return self._position == self._size
+    def tells_size(self) -> bool:
+        return self._size is not None
 
     def read(self) -> bytes:
         """Return the next bytes. Whoever gets the last of them knows that the file was whole until then."""
+        if self._size is None:
+            data = os.pread(self._descriptor, CHUNKS.size, self._position)
+            self._position += len(data)
+            self.ended = not data
+            return data
         wanted = min(CHUNKS.size, self._size - self._position)
         data = os.pread(self._descriptor, wanted, self._position)
         if len(data) < wanted:
             raise self._changed()
         self._position += wanted
+        self.ended = self._position == self._size
         if self.ended and (
             _identity(os.fstat(self._descriptor)) != self._identity or os.pread(self._descriptor, 1, self._size)
         ):

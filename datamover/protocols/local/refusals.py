@@ -18,7 +18,7 @@ _UNUSABLE = {
     errno.ENXIO: "is not a regular file; remove it or take another name",
     errno.EXDEV: "lies on another file system than its part file; make the mount a destination of its own",
     errno.ELOOP: "leads through too many symbolic links; mend the links",
-    errno.EINVAL: "is a name that the disk does not take; choose another",
+    errno.EINVAL: "is refused by the disk (Invalid argument): it may be a name that it does not take",
     errno.EILSEQ: "is a name that the disk does not take; choose another",
     errno.EFBIG: "would be larger than its file system allows",
 }

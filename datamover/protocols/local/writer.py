@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datamover.protocols.base import Lack, Octets
 from datamover.protocols.lacks import Lacks
 from datamover.protocols.local.descriptors import close, describe, flush
-from datamover.protocols.local.direct import BLOCK, Direct
+from datamover.protocols.local.direct import BLOCK, Direct, on_disk
 
 CACHED = 16 * 2**20
 """Bytes from a file's beginning that go through the page cache: a file of that size is likely to be read soon."""
@@ -27,6 +27,8 @@ class Writer:
         """Write to ``descriptor``, which is closed with the writer, from ``offset`` on."""
         self.without: list[Lack] = []
         """What the file went without, once it is finished."""
+        self.doubtful = bool(offset) and not on_disk(descriptor)
+        """Whether it is written on where that may lose what is before: on anything but a disk's own file system."""
         self._lacks = lacks
         self._descriptor = descriptor
         self._offset = offset

@@ -24,7 +24,7 @@ async def put_back(session: Session, aside: bytes) -> None:
             continue
         held, home = posixpath.join(aside, name), posixpath.join(posixpath.dirname(aside), name)
         if await session.find(home) is None:
-            await session.rename(held, home)
+            await _rename(session, held, home)
         else:
             await session.remove(held)
     await session.remove_directory(aside)
@@ -34,7 +34,16 @@ async def set_aside(session: Session, target: bytes, aside: bytes) -> None:
     """Rename a file into a hidden directory, which is made for it; refused by Status, it is as it was."""
     await session.make_directory(aside, _PRIVATE)
     try:
-        await session.rename(target, posixpath.join(aside, posixpath.basename(target)))
+        await _rename(session, target, posixpath.join(aside, posixpath.basename(target)))
     except Status:
         await session.remove_directory(aside)
         raise
+
+
+async def _rename(session: Session, old: bytes, new: bytes) -> None:
+    """Rename; a refusal of what was done all the same is none."""
+    try:
+        await session.rename(old, new)
+    except Status:
+        if await session.find(old) is not None or await session.find(new) is None:
+            raise

@@ -28,7 +28,7 @@ async def complete(
     """Set ``metadata``, flush, and ``close``; return what the file went without beside that.
 
     What ``before`` asks for leaves together with it. The file is cut to ``cut`` bytes if that is given: a size is not
-    set otherwise, for it would make up for what the server has not kept.
+    set otherwise, for it would make up for what the server has not kept; where that is refused, it stays too long.
 
     Raises Status, and what befell the connection: of what was asked before, of a flush that fails where others did not,
     and of closing, by which some servers tell that they could not keep the file.
@@ -47,7 +47,7 @@ async def complete(
         without = unflushed(answers[-2], lacks)
     refused = answers[len(writing)]
     if isinstance(refused, Failure):
-        if cut is not None or not isinstance(refused.value, Status):
+        if not isinstance(refused.value, Status):
             _raise(refused)
         await metadata.set_apart(session, real)
     return without

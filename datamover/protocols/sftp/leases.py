@@ -165,7 +165,9 @@ class Leases:
 
     @property
     def _room(self) -> bool:
-        return len(self._sessions) + self._opening < self._limit
+        # How many the server bears is known once it has answered on the first.
+        limit = 1 if self.extensions is None else self._limit
+        return len(self._sessions) + self._opening < limit
 
     async def _take(self) -> Session:
         session = await self._unused()
@@ -219,6 +221,9 @@ class Leases:
             self._sessions.append(session)
             self.extensions = frozenset(session.extensions)
             self.openssh = session.openssh
+            if not self.openssh:
+                # ProFTPD's process dies of several channels that write, to whatever files.
+                self._limit = 1
             return session
         finally:
             self._opening -= 1

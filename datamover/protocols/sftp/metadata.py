@@ -51,6 +51,10 @@ class Metadata:
         for ability in self._wanted:
             if ability not in self._without:
                 self._lacks.saw(ability)
+        # As it was made with, or as the server had it: refused it was, and wanting it is not.
+        for ability, there in self._there(found).items():
+            if there:
+                self._without.pop(ability, None)
 
     def _wrong(self, found: Attributes) -> dict[Ability, str]:
         """Return what is found otherwise, and how, of what was not refused."""
@@ -61,6 +65,14 @@ class Metadata:
         if time is not None and found.modified is not None and abs(found.modified - (time.modified or 0)) > STEP:
             wrong[Ability.SET_MODIFIED] = "another"
         return {ability: kept for ability, kept in wrong.items() if ability not in self._without}
+
+    def _there(self, found: Attributes) -> dict[Ability, bool]:
+        """Return of each whether it is found as it was wanted."""
+        mode, time = self._wanted[Ability.SET_MODE].mode, self._wanted.get(Ability.SET_MODIFIED)
+        told = {Ability.SET_MODE: found.mode is not None and found.mode & _PERMISSIONS == mode}
+        if time is not None and found.modified is not None:
+            told[Ability.SET_MODIFIED] = abs(found.modified - (time.modified or 0)) <= STEP
+        return told
 
     async def _set(self, session: Session, real: bytes, ability: Ability) -> None:
         try:

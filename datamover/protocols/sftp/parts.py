@@ -11,8 +11,11 @@ from datamover.protocols.sftp.refusals import Refusals
 from datamover.protocols.sftp.session import Session
 from datamover.protocols.sftp.tree import Tree
 
-_ANEW = messages.FOR_WRITING | messages.CREATE | messages.EXCLUSIVELY
-"""Of a file that is not there, as a part file mostly is not: one request tells, and makes it."""
+_ANEW = messages.FOR_WRITING | messages.CREATE | messages.EXCLUSIVELY | messages.EMPTIED
+"""Of a file that is not there, as a part file mostly is not: one request tells, and makes it. Emptied, for not every
+server heeds "exclusively"."""
+_PLAINLY = messages.FOR_WRITING | messages.CREATE
+_EMPTIED = messages.FOR_WRITING | messages.CREATE | messages.EMPTIED
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,41 +47,48 @@ class Parts:
         Raises Status, and SizeMismatch where there is nothing to be written on, or the server does not let that be.
         """
         real = await self._tree.name(link, session, part, make=not offset)
+        if offset:
+            return await self._open_again(session, real, part, offset)
         private = Attributes(mode=self.lacks.first_mode(self._mode))
-        if not offset:
-            try:
-                return OpenPart(real, await session.open_file(real, _ANEW, private), None)
-            except Status as refusal:
-                if refusal.code == messages.NO_SUCH_FILE:
-                    raise
+        try:
+            return OpenPart(real, await session.open_file(real, _ANEW, private), None)
+        except Status as refusal:
+            if refusal.code == messages.NO_SUCH_FILE:
+                raise
+            first = refusal
         found = await session.find(real)
-        if offset and (found is None or (found.size or 0) < offset):
-            raise self.refusals.short(part, (found.size if found else None) or 0, offset)
         if found is not None:
             self._check_usable(part, found)
-        flags = messages.FOR_WRITING | (0 if offset else messages.CREATE)
-        try:
-            return OpenPart(real, await session.open_file(real, flags, private), found or NOTHING)
-        except Status as refusal:
-            if refusal.code in messages.FULL:
-                raise
-            if offset:
-                self.lacks.learn(Ability.RESUME, f"the server refuses it: {refusal}")
-                raise self.refusals.not_again(part, refusal) from refusal
-            return await self._open_emptied(session, real, found, refusal)
-
-    async def _open_emptied(self, session: Session, real: bytes, found: Attributes | None, refusal: Status) -> OpenPart:
-        """Open a part file that is removed, or emptied, before: a server may open none to be written over."""
-        try:
-            if found is not None:
-                await session.remove(real)
-            return OpenPart(real, await session.open_file(real, messages.FOR_WRITING | messages.CREATE), None)
-        except Status:
+            if await self._removed(session, real):
+                found = None
+        # Not every server knows "exclusively", or takes a mode, or has a file written over.
+        for flags, attributes in ((_PLAINLY, private), (_EMPTIED, NOTHING)):
             try:
-                flags = messages.FOR_WRITING | messages.CREATE | messages.EMPTIED
-                return OpenPart(real, await session.open_file(real, flags), None)
+                handle = await session.open_file(real, flags, attributes)
             except Status:
-                raise refusal from None
+                continue
+            return OpenPart(real, handle, found if flags == _PLAINLY else None)
+        raise first
+
+    async def _open_again(self, session: Session, real: bytes, part: str, offset: int) -> OpenPart:
+        """Open a part file to be written on."""
+        found = await session.find(real)
+        if found is None or (found.size or 0) < offset:
+            raise self.refusals.short(part, (found.size if found else None) or 0, offset)
+        self._check_usable(part, found)
+        try:
+            return OpenPart(real, await session.open_file(real, messages.FOR_WRITING), found)
+        except Status as refusal:
+            self.lacks.learn(Ability.RESUME, f"the server refuses it: {refusal}")
+            raise self.refusals.not_again(part, refusal) from refusal
+
+    async def _removed(self, session: Session, real: bytes) -> bool:
+        """Remove what an attempt left, if the server lets that be: not every one lets it be written over, or cut."""
+        try:
+            await session.remove(real)
+        except Status:
+            return False
+        return True
 
     def _check_usable(self, part: str, found: Attributes) -> None:
         if found.link:

@@ -66,9 +66,20 @@ class SftpPlace:
             try:
                 return await self._look(path)
             except Status as refusal:
-                if refusal.code == messages.NO_SUCH_FILE:
+                if refusal.code == messages.NO_SUCH_FILE or await self._is_nothing(path, refusal):
                     return None
                 raise
+
+    async def _is_nothing(self, path: str, refusal: Status) -> bool:
+        """Tell whether a look was refused because nothing is there: some servers have other words for that."""
+        if refusal.code == messages.PERMISSION_DENIED:
+            return False
+        link = await self._link()
+        async with link.lease() as session:
+            try:
+                return await session.find(await self._tree.name(link, session, path)) is None
+            except Status as other:
+                return other.code == messages.NO_SUCH_FILE
 
     def origin(self, path: str) -> "SftpOrigin":
         return SftpOrigin(self, path)

@@ -60,6 +60,8 @@ class Placing:
         self._metadata = metadata
         self.without: list[Lack] = []
         """What the file went without."""
+        self._before: Attributes | None = None
+        """What had the target's name."""
         self._kept = False
         self._aside = False
         self._linked = False
@@ -74,7 +76,7 @@ class Placing:
         """
         if not self._replace:
             return True
-        old = await self._session.find(self.name)
+        old = self._before = await self._session.find(self.name)
         if old is not None and await self._is_directory(old):
             raise self._refusals.unusable(self._target, "is a directory where a file is needed; name a file")
         if old is None or not self._replaces_at_once:
@@ -90,7 +92,12 @@ class Placing:
 
     async def take_name(self) -> None:
         """Give the part file the target's name, and look at the target; undoes what is found wrong."""
-        found = await (self._take_over() if self._replace else self._claim())
+        try:
+            found = await (self._take_over() if self._replace else self._claim())
+        except Status as refusal:
+            if refusal.code == messages.NO_SUCH_FILE and await self._session.find(self._part) is None:
+                raise self._refusals.lost(self._target) from None
+            raise
         try:
             await self._check(found)
         except DataMoverError as error:
@@ -124,8 +131,6 @@ class Placing:
         return error
 
     async def _undo(self) -> None:
-        if self._named and not self._linked and await self._session.find(self._part) is not None:
-            self._named = False  # The rename was none: what has the name is the old file.
         if self._named and self._kept:
             await self._session.replace(self._old, self.name)
             self._kept = False
@@ -159,7 +164,8 @@ class Placing:
     async def _link_old(self) -> bool:
         linking, looking = await self._and_look(self._old, lambda: self._session.link(self.name, self._old))
         self._suspect_link(_refusal(linking))
-        if isinstance(looking, Failure) or (looking is None and await self._session.find(self._old) is None):
+        found = None if isinstance(looking, Failure) else looking
+        if found is None and await self._session.find(self._old) is None:
             return False
         # Refused, and there: an earlier attempt kept it. What has the target's name now is that attempt's.
         self._suspected.pop(Ability.KEEP_OLD, None)
@@ -176,7 +182,7 @@ class Placing:
         if self._replaces_at_once:
             renaming, looking = await self._and_look(self.name, lambda: self._session.replace(self._part, self.name))
             refusal = _refusal(renaming)
-            if refusal is None:
+            if refusal is None or await self._done():
                 self._named = True
                 self._lacks.saw(Ability.REPLACE_ATOMICALLY)
                 return await self._renamed(looking)
@@ -187,50 +193,81 @@ class Placing:
         self._aside = await self._session.find(self.name) is not None
         if self._aside:
             await aside.set_aside(self._session, self.name, self._aside_name)
-        return await self._rename()
+        try:
+            return await self._rename()
+        except Status:
+            if self._aside:
+                await aside.put_back(self._session, self._aside_name)
+                self._aside = False
+            raise
 
     async def _claim(self) -> Attributes | None:
-        """Give the target's name to the part file where nothing has it; return what is found there."""
-        if not self._session.openssh and await self._session.find(self.name) is not None:
-            raise await self._exists()
-        if self._links:
-            linking, looking = await self._and_look(self.name, lambda: self._session.link(self._part, self.name))
-            refusal = _refusal(linking)
+        """Give the target's name to the part file where nothing has it; return what is found there.
+
+        OpenSSH's rename never replaces a file (sftp-server.c, process_rename); others' may: there a second name is
+        asked for first.
+        """
+        ways = [self._rename, self._link]
+        if not self._session.openssh:
+            if await self._session.find(self.name) is not None:
+                raise await self._exists()
+            ways.reverse()
+        refusals = []
+        for way in ways:
+            try:
+                return await way()
+            except Status as refusal:
+                if refusal.code in messages.FULL:
+                    raise
+                if await self._session.find(self.name) is not None:
+                    raise await self._exists() from None
+                refusals.append(refusal)
+        told = refusals[ways.index(self._rename)]
+        if told.code == messages.UNSUPPORTED:
+            raise self._refusals.cannot_rename(self._target, told)
+        raise told
+
+    async def _link(self) -> Attributes | None:
+        """Give the part file the target's name as a second one; return what is found there. Raises Status."""
+        if not self._links:
+            raise Status(messages.UNSUPPORTED, "no second names")
+        linking, looking = await self._and_look(self.name, lambda: self._session.link(self._part, self.name))
+        refusal = _refusal(linking)
+        if refusal is None:
             found = None if isinstance(looking, Failure) else looking
             found = found or await self._session.find(self.name)
-            if found is not None and refusal is not None:
-                raise await self._exists()
             if found is not None:
                 self._named = self._linked = True
                 self._lacks.saw(Ability.KEEP_OLD)
                 return found
-            self._suspect_link(refusal)
-        if await self._session.find(self.name) is not None:
-            raise await self._exists()
-        return await self._rename()
+        self._suspect_link(refusal)
+        raise refusal or Status(messages.FAILURE, "OK, and there is no second name")
 
     async def _rename(self) -> Attributes | None:
-        """Rename onto a free name; return what is found there."""
+        """Rename onto a free name; return what is found there. Raises Status."""
         renaming, looking = await self._and_look(self.name, lambda: self._session.rename(self._part, self.name))
         refusal = _refusal(renaming)
-        if refusal is None:
-            self._named = True
-            return await self._renamed(looking)
-        if not self._replace and await self._session.find(self.name) is not None:
-            raise await self._exists()
-        if self._aside:
-            await aside.put_back(self._session, self._aside_name)
-            self._aside = False
-        if refusal.code == messages.UNSUPPORTED:
-            raise self._refusals.cannot_rename(self._target, refusal)
-        raise refusal
+        if refusal is not None and not await self._done():
+            raise refusal
+        self._named = True
+        return await self._renamed(looking)
+
+    async def _done(self) -> bool:
+        """Tell whether a rename was done that was refused in words: the part file has gone, and the target is there."""
+        found = await self._session.find(self.name)
+        return found is not None and self._right(found) and await self._session.find(self._part) is None
 
     async def _renamed(self, looking: Any) -> Attributes | None:
         """Return what a look at the target told after a rename that was answered OK."""
+        found = None if isinstance(looking, Failure) else looking
         if not self._session.openssh and await self._session.find(self._part) is not None:
-            self._named = False
-            raise await self.undone(self._refusals.not_renamed(self._target))
-        return None if isinstance(looking, Failure) else looking
+            found = await self._session.find(self.name)
+            # Some copy instead: then what has the name is not what had it before.
+            if found is None or not self._right(found) or found == self._before:
+                self._named = False
+                raise await self.undone(self._refusals.not_renamed(self._target))
+            self._linked = True
+        return found
 
     async def _exists(self) -> DataMoverError:
         found = await self._session.find(self.name)

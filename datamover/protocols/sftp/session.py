@@ -205,9 +205,12 @@ class Session:
         return self.channel.request(messages.WRITE, string(handle), _OFFSET.pack(offset, size), *pieces)
 
     def look(self, handle: bytes, path: bytes) -> Deferred[Attributes]:
-        """Look at an open file; by its path, where the server does not let one look at open files."""
+        """Look at an open file; by its path, where the server does not let one look at open files.
+
+        Where it lets one look at none, nothing is told.
+        """
         if self._looks_by_path:
-            return self.channel.request(messages.STAT, string(path))
+            return self.channel.request(messages.STAT, string(path)).addErrback(_untold)
         looking: Deferred[Attributes] = self.channel.request(messages.FSTAT, string(handle))
         return looking.addErrback(self._look_by_path, path)
 
@@ -216,7 +219,7 @@ class Session:
             assert failure.value is not None
             raise failure.value
         self._looks_by_path = True
-        return self.channel.request(messages.STAT, string(path))
+        return self.channel.request(messages.STAT, string(path)).addErrback(_untold)
 
     def set(self, handle: bytes, attributes: Attributes) -> Deferred[None]:
         return self.channel.request(messages.FSETSTAT, string(handle), attributes.packed())
@@ -241,6 +244,14 @@ def _nothing(failure: Failure) -> None:
     if not isinstance(failure.value, Status) or failure.value.code != messages.NO_SUCH_FILE:
         assert failure.value is not None
         raise failure.value
+
+
+def _untold(failure: Failure) -> Attributes:
+    """Return that nothing is told of what the server does not let one look at."""
+    if not isinstance(failure.value, Status) or failure.value.code == messages.NO_SUCH_FILE:
+        assert failure.value is not None
+        raise failure.value
+    return NOTHING
 
 
 @contextmanager

@@ -81,6 +81,8 @@ class SftpSink:
         self._waiters: list[Deferred[None]] = []
         self._draining = 0
         """Who waits for all that was taken so far."""
+        self._written_on = False
+        """Whether the server took any of it."""
         self._closed = False
         self._leave = UNDER_WAY.join()
 
@@ -137,6 +139,11 @@ class SftpSink:
             self.without += metadata.without
             return self._offset if not found.size else found.size
 
+    @property
+    def doubtful(self) -> bool:
+        """Whether it was written on at a server that is not OpenSSH's: rclone 1.60 with a cache zeroes such files."""
+        return bool(self._start) and not self._session.openssh
+
     async def close(self) -> None:
         """Let go of the part file; drop what was only gathered. Completes when the server has answered, or is gone."""
         try:
@@ -192,6 +199,7 @@ class SftpSink:
         self._offset += size
 
     def _acknowledged(self, _: object, lane: Lane, offset: int) -> None:
+        self._written_on = True
         size = self._outstanding.pop(offset)
         lane.unacknowledged -= size
         self._unacknowledged -= size
@@ -199,6 +207,11 @@ class SftpSink:
         self._wake()
 
     def _refused(self, failure: Failure) -> None:
+        refusal = failure.value
+        if isinstance(refusal, Status) and refusal.code not in messages.FULL and self._start and not self._written_on:
+            # Some servers open a file to be written on, and take nothing then.
+            self._lacks.learn(Ability.RESUME, f"the server refuses it: {refusal}")
+            failure = Failure(self._refusals.not_again(self._path, refusal))  # type: ignore[no-untyped-call]
         if self._failure is None and failure.value is not None:
             self._failed(failure.value, self._lanes.were_several)
         self._failure = self._failure or failure

@@ -13,7 +13,7 @@ from datamover.protocols.base import Ability
 from datamover.protocols.lacks import Lacks
 from datamover.protocols.sftp import messages
 from datamover.protocols.sftp.link import Link
-from datamover.protocols.sftp.messages import Attributes, Status, encode
+from datamover.protocols.sftp.messages import Attributes, Status, decode, encode
 from datamover.protocols.sftp.refusals import Refusals
 from datamover.protocols.sftp.session import Session, begun
 
@@ -63,7 +63,13 @@ class Tree:
         ):
             root, real = await finding, await resolving
             self._check_inside(path, real, root)
-            return real, await looking
+            try:
+                return real, await looking
+            except Status:
+                found = await session.find(real)
+                if found is None:
+                    raise
+                return real, found
 
     async def free(self, session: Session) -> int | None:
         """Return the free bytes of the root, or of where it will be made."""
@@ -114,7 +120,9 @@ class Tree:
             if refusal.code not in _NOT_THERE:
                 raise
             return await session.is_directory(real) or None
-        return None if found is None else found.directory
+        if found is None:
+            return None
+        return found.directory if found.mode is not None else await session.is_directory(real)
 
     async def _make(self, session: Session, real: bytes, *, above: bool = True) -> None:
         """Make a directory, and those above it: some servers tell the real path of names that are not there."""
@@ -134,3 +142,5 @@ class Tree:
             await session.set_by_path(real, Attributes(mode=self._directory_mode))
         except Status as refusal:
             self._lacks.learn(Ability.SET_MODE, f"the server refuses it: {refusal}")
+        if not session.openssh and await session.find(real) is None and not await session.is_directory(real):
+            raise self._refusals.vanished(decode(real))

@@ -23,6 +23,8 @@ REQUESTS = (
 """Everything that a server can be asked for; symbolic links and locks, which datamover leaves alone, aside."""
 
 NO_SUCH_FILE, PERMISSION_DENIED, FAILURE, BAD_MESSAGE, OP_UNSUPPORTED = 2, 3, 4, 5, 8
+NO_SPACE, QUOTA = 14, 15
+"""Codes of later versions of SFTP, which servers send nevertheless."""
 
 
 class Way(Enum):
@@ -37,7 +39,9 @@ class Way(Enum):
     HANGS = "hangs"
     """Never answers."""
     CUTS = "cuts"
-    """Breaks the connection."""
+    """Breaks the connection, and does nothing."""
+    DOES_AND_CUTS = "does and cuts"
+    """Does what was asked, and breaks the connection before it is answered."""
 
     AT_CLOSE = "at close"
     """OPEN for writing: what is written is the file, and seen under its name, when it is closed."""
@@ -78,6 +82,37 @@ class Way(Enum):
     """READDIR."""
 
 
+_LOOKS = (STAT, LSTAT, FSTAT)
+_OK = (CLOSE, WRITE, SETSTAT, FSETSTAT, MKDIR, RMDIR, REMOVE, RENAME, POSIX_RENAME, HARD_LINK, FSYNC)
+"""Requests that are answered by no more than OK."""
+_ONLY = {
+    Way.IGNORES: _OK,
+    Way.AT_CLOSE: (OPEN,),
+    Way.TRUNCATES: (OPEN,),
+    Way.KEEPS_BELOW: (WRITE, CLOSE),
+    Way.KEEPS_HALF: (WRITE, CLOSE),
+    Way.CORRUPTS: (WRITE,),
+    Way.IN_ORDER: (WRITE,),
+    Way.EMPTY_AT_END: (READ,),
+    Way.SHORT: (READ,),
+    Way.FALSE: (READ,),
+    Way.NO_SIZE: _LOOKS,
+    Way.NO_TIMES: _LOOKS,
+    Way.NO_MODE: _LOOKS,
+    Way.SHIFTS_TIMES: _LOOKS,
+    Way.TELLS: (*_LOOKS, STATVFS, LIMITS),
+    Way.REPLACES: (RENAME,),
+    Way.COPIES: (RENAME, POSIX_RENAME),
+    Way.ECHOES: (REALPATH,),
+    Way.LISTS_NOTHING: (READDIR,),
+}
+
+
+def ways_of(request: str) -> list[Way]:
+    """Return what may be done instead of a request."""
+    return [way for way in Way if request in _ONLY.get(way, REQUESTS)]
+
+
 @dataclass(frozen=True, slots=True)
 class Misbehaviour:
     """One deviation of a server."""
@@ -90,7 +125,10 @@ class Misbehaviour:
     amount: int = 0
     having: str | None = None
     """Only requests with this in them. OPEN: "reading", "writing", "create", "exclusive", "truncate". What sets
-    attributes: "size", "mode", "times". READ and WRITE: "large", above 32 KiB. CLOSE: "directory"."""
+    attributes: "size", "mode", "times". READ and WRITE: "large", above 32 KiB. CLOSE: "directory", or the two of OPEN.
+    Of a path: "there" or "missing"."""
+    user: str = ""
+    """Only for who is let in under this name; "": for all."""
     below: str = ""
     """Only for this path and those below it, relative to the server's root; "": for all."""
     name: str = "*"
@@ -98,10 +136,14 @@ class Misbehaviour:
     nth: int | None = None
     """Only the n-th request that all of the above fits, counted from 1."""
 
-    def fits(self, request: str, paths: Collection[str], tags: Collection[str]) -> bool:
+    def __post_init__(self) -> None:
+        assert self.way in ways_of(self.request), f"{self.request} cannot be done so: {self.way}"
+
+    def fits(self, user: str, request: str, paths: Collection[str], tags: Collection[str]) -> bool:
         """Tell whether it is about such a request of one of these paths, relative to the root."""
         return (
             request == self.request
+            and self.user in ("", user)
             and (self.having is None or self.having in tags)
             and any(self._is_about(path) for path in paths)
         )
@@ -109,6 +151,13 @@ class Misbehaviour:
     def _is_about(self, path: str) -> bool:
         below = not self.below or path == self.below or path.startswith(f"{self.below}/")
         return below and fnmatchcase(posixpath.basename(path), self.name)
+
+    def __str__(self) -> str:
+        amount = f" {self.amount}" if self.amount else ""
+        answer = f" by status {self.code}" if "refuses" in self.way.value else ""
+        having = f" with {self.having}" if self.having else ""
+        nth = f", at the {self.nth}." if self.nth else ""
+        return f"{self.request}{having} {self.way.value}{amount}{answer}{nth}"
 
     def as_dict(self) -> dict[str, Any]:
         return {**asdict(self), "way": self.way.value}

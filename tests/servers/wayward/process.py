@@ -1,4 +1,4 @@
-"""The process of ``Wayward``: SSH by asyncssh, SFTP by ``wayward_files``, orders by lines on its standard input.
+"""The process of ``Wayward``: SSH by asyncssh, SFTP by ``names``, orders by lines on its standard input.
 
 Each line is an object, and is answered by one on the standard output; the end of the input is the end of the process.
 """
@@ -13,10 +13,10 @@ from typing import Any
 
 import asyncssh
 
-from tests.servers.misbehaviour import EXTENSIONS, STATVFS, Misbehaviour
-from tests.servers.packets import NUMBER, VERSION, Reader, string
-from tests.servers.wayward_files import Channel
-from tests.servers.wayward_world import World
+from tests.servers.wayward.misbehaviour import EXTENSIONS, STATVFS, Misbehaviour
+from tests.servers.wayward.names import Channel
+from tests.servers.wayward.packets import NUMBER, VERSION, Reader, string
+from tests.servers.wayward.world import World
 
 _REVISIONS = {STATVFS: b"2"}
 
@@ -24,15 +24,16 @@ _REVISIONS = {STATVFS: b"2"}
 class Session(asyncssh.SSHServerSession[bytes]):
     """One channel, whose subsystem is SFTP."""
 
-    def __init__(self, world: World, extensions: list[str], greeting: str) -> None:
+    def __init__(self, world: World, user: str, extensions: list[str], greeting: str) -> None:
         self._world = world
+        self._user = user
         self._extensions = extensions
         self._greeting = greeting
         self._received = bytearray()
 
     def connection_made(self, chan: Any) -> None:
         self._chan = chan
-        self._channel = Channel(self._world, chan.get_connection().abort)
+        self._channel = Channel(self._world, self._user, chan.get_connection().abort)
 
     def subsystem_requested(self, subsystem: str) -> bool:
         return subsystem == "sftp"
@@ -102,7 +103,7 @@ class Login(asyncssh.SSHServer):
     def session_requested(self) -> Session:
         lacking = self._process.lacking.get(self._user, ())
         extensions = [name for name in EXTENSIONS if name not in lacking]
-        return Session(self._process.world, extensions, self._process.greeting)
+        return Session(self._process.world, self._user, extensions, self._process.greeting)
 
 
 class Process:
@@ -131,6 +132,10 @@ class Process:
             elif key == "cut":
                 for connection in list(self.connections):
                     connection.abort()
+            elif key == "met":
+                return self.world.met
+            elif key == "open":
+                return self.world.open_files()
             elif key == "asked":
                 return self.world.take_asked()
         return None

@@ -12,11 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.servers import misbehaviour as sftp
-from tests.servers.misbehaviour import Way
-from tests.servers.packets import EXTENDED_REPLY, HANDLE, LONG, NAME, NUMBER, Attributes, Reader, string
-from tests.servers.wayward_open import LARGEST, OpenFiles, attributes_of, set_attributes, told_of
-from tests.servers.wayward_world import EOF, OK, Answer, Asked, Refused, Ways, World
+from tests.servers.wayward import misbehaviour as sftp
+from tests.servers.wayward.files import LARGEST, OpenFiles, attributes_of, set_attributes, told_of
+from tests.servers.wayward.misbehaviour import Way
+from tests.servers.wayward.packets import EXTENDED_REPLY, HANDLE, LONG, NAME, NUMBER, Attributes, Reader, string
+from tests.servers.wayward.world import EOF, OK, Answer, Asked, Refused, Ways, World
 
 _EXTENDED = 200
 _AT_ONCE = 100
@@ -42,8 +42,9 @@ class _Listing:
 class Channel:
     """The requests of one SFTP channel."""
 
-    def __init__(self, world: World, cut: Callable[[], None]) -> None:
+    def __init__(self, world: World, user: str, cut: Callable[[], None]) -> None:
         self._world = world
+        self._user = user
         self._cut = cut
         self._numbers = itertools.count()
         self._files = OpenFiles(world, self._numbers)
@@ -83,7 +84,7 @@ class Channel:
         self._files.end()
 
     def _answer(self, asked: Asked) -> Answer | None:
-        ways = self._world.ways(asked)
+        ways = self._world.ways(asked, self._user)
         if Way.HANGS in ways:
             return None
         if Way.CUTS in ways:
@@ -96,6 +97,9 @@ class Channel:
             asked.otherwise()
             return OK
         answer = asked.act(ways) or OK
+        if Way.DOES_AND_CUTS in ways:
+            self._cut()
+            return None
         if Way.DOES_AND_REFUSES in ways:
             raise Refused.by(ways[Way.DOES_AND_REFUSES])
         return answer

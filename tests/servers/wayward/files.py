@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.servers import misbehaviour as sftp
-from tests.servers.misbehaviour import Way
-from tests.servers.packets import ATTRS, DATA, HANDLE, Attributes, Reader, string
-from tests.servers.wayward_world import EOF, Answer, Asked, Refused, Ways, World
+from tests.servers.wayward import misbehaviour as sftp
+from tests.servers.wayward.misbehaviour import Way
+from tests.servers.wayward.packets import ATTRS, DATA, HANDLE, Attributes, Reader, string
+from tests.servers.wayward.world import EOF, Answer, Asked, Refused, Ways, World
 
 LARGE = 2**15
 """Bytes of a READ or WRITE that every server takes."""
@@ -26,6 +26,7 @@ _BITS = {"create": os.O_CREAT, "truncate": os.O_TRUNC, "exclusive": os.O_EXCL}
 class _Open:
     path: str
     descriptor: int
+    tags: set[str]
     spool: Path | None = None
     behind: int = 0
     """The offset behind what was written last."""
@@ -76,7 +77,8 @@ class OpenFiles:
             if "writing" in tags and Way.TRUNCATES in ways:
                 os.ftruncate(descriptor, 0)
             key = f"file {next(self._numbers)}".encode()
-            self._files[key] = _Open(path, descriptor, spool)
+            self._files[key] = _Open(path, descriptor, tags & {"reading", "writing"}, spool)
+            self._world.opened[id(self), key] = path
             return HANDLE, string(key)
 
         return Asked(sftp.OPEN, [path], act, tags | attributes.tags, {"flags": sorted(tags)})
@@ -109,10 +111,11 @@ class OpenFiles:
                 os.replace(file.spool, file.path)
             self._discard(key)
 
-        return Asked(sftp.CLOSE, [file.path], act, told=_told(key), otherwise=lambda: self._discard(key))
+        return Asked(sftp.CLOSE, [file.path], act, file.tags, _told(key), otherwise=lambda: self._discard(key))
 
     def _discard(self, key: bytes) -> None:
         file = self._files.pop(key)
+        del self._world.opened[id(self), key]
         os.close(file.descriptor)
         if file.spool is not None:
             file.spool.unlink(missing_ok=True)

@@ -10,10 +10,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from tests.servers.misbehaviour import Misbehaviour
 from tests.servers.ssh import NOBODY, SshServer
+from tests.servers.wayward.misbehaviour import Misbehaviour
 
-_CHECKOUT = Path(__file__).parents[2]
+_CHECKOUT = Path(__file__).parents[3]
 
 
 class Wayward(SshServer):
@@ -24,7 +24,7 @@ class Wayward(SshServer):
         wayward = Wayward(open_directory)
         wayward.start()
         wayward.misbehave(Misbehaviour(WRITE, Way.KEEPS_BELOW, amount=4096, below="cell-1"))
-        ... wayward.url, wayward.url_without(HARD_LINK) ...
+        ... wayward.url, wayward.url_of(wayward.account()) ...
         wayward.stop()
 
     ``wayward.root`` shows what is truly there.
@@ -47,16 +47,32 @@ class Wayward(SshServer):
         """Have the server write ``text`` before the protocol begins, as a shell's start-up file does."""
         self._tell(greeting=text)
 
-    def url_without(self, *extensions: str) -> str:
-        """Return a URL of ``root`` for whose user the server does not announce these extensions."""
-        user = f"user{next(self._users)}"
-        self._tell(lacking={**self._orders.get("lacking", {}), user: extensions})
+    def account(self) -> str:
+        """Return a new user's name."""
+        return f"user{next(self._users)}"
+
+    def announce(self, user: str, *, without: Sequence[str]) -> None:
+        """Have the server not announce these extensions to a user who logs in from now on."""
+        self._tell(lacking={**self._orders.get("lacking", {}), user: list(without)})
+
+    def url_of(self, user: str) -> str:
+        """Return the URL of ``root`` for a user; any name is let in."""
         return self.url.replace(f"//{self.user}@", f"//{user}@")
 
     def asked(self) -> list[dict[str, Any]]:
         """Return what was asked for since the last call: "request", its "path" below the root, and more by its kind."""
         told: list[dict[str, Any]] = self._say({"asked": True})
         return told
+
+    def met(self) -> list[int]:
+        """Return how often each misbehaviour came about, in the order in which they were told."""
+        counts: list[int] = self._say({"met": True})
+        return counts
+
+    def open_files(self) -> list[str]:
+        """Return the paths below the root of what clients have open, each as often as it is."""
+        found: list[str] = self._say({"open": True})
+        return found
 
     def cut(self) -> None:
         """Break every connection, and go on listening."""
@@ -72,7 +88,7 @@ class Wayward(SshServer):
             self._say({"user": os.geteuid()})
 
     def command(self) -> Sequence[str]:
-        return ["-m", "tests.servers.wayward_process", str(self.directory), str(self.port), self._version]
+        return ["-m", "tests.servers.wayward.process", str(self.directory), str(self.port), self._version]
 
     def environment(self) -> Mapping[str, str]:
         return {"PYTHONPATH": str(_CHECKOUT), "PYTHONWARNINGS": "ignore"}

@@ -1,12 +1,14 @@
 """What all channels of a wayward server share, and a request taken apart."""
 
+import os
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.servers.misbehaviour import Misbehaviour, Way
-from tests.servers.packets import NUMBER, STATUS, string
+from tests.servers.wayward.misbehaviour import Misbehaviour, Way
+from tests.servers.wayward.packets import NUMBER, STATUS, string
 
 Ways = dict[Way, Misbehaviour]
 """How one request is to go astray."""
@@ -49,6 +51,10 @@ class Asked:
     otherwise: Callable[[], None] = lambda: None
     """What happens even where the request is not obeyed."""
 
+    def __post_init__(self) -> None:
+        if self.paths:
+            self.tags = self.tags | {"there" if os.path.lexists(self.paths[0]) else "missing"}
+
 
 class World:
     """The files, the misbehaviours, and what was asked."""
@@ -57,25 +63,34 @@ class World:
         self.root = str(root)
         self.spools = spools
         """Where files are kept that are seen only when they are closed."""
+        self.opened: dict[tuple[int, bytes], str] = {}
+        """The files that are open, by channel and handle."""
         self.writers: dict[str, bytes] = {}
         """The handle that writes a file in order, by the file's path."""
-        self._misbehaviours: list[Misbehaviour] = []
+        self._misbehaviours: defaultdict[str, list[tuple[int, Misbehaviour]]] = defaultdict(list)
         self._fitted: list[int] = []
+        """How often a request was one that a misbehaviour is about, in their order."""
+        self.met: list[int] = []
+        """How often it was obeyed."""
         self._asked: list[dict[str, Any]] = []
 
     def misbehave(self, misbehaviours: list[Misbehaviour]) -> None:
-        self._misbehaviours = misbehaviours
+        self._misbehaviours = defaultdict(list)
+        for index, each in enumerate(misbehaviours):
+            self._misbehaviours[each.request].append((index, each))
         self._fitted = [0] * len(misbehaviours)
+        self.met = [0] * len(misbehaviours)
 
-    def ways(self, asked: Asked) -> Ways:
-        """Return how this request is to go astray; it counts as asked."""
+    def ways(self, asked: Asked, user: str) -> Ways:
+        """Return how this request of a user's is to go astray; it counts as asked."""
         paths = [self._relative(path) for path in asked.paths]
         self._asked.append({"request": asked.request, "path": paths[0], **asked.told})
         found: Ways = {}
-        for index, each in enumerate(self._misbehaviours):
-            if each.fits(asked.request, paths, asked.tags):
+        for index, each in self._misbehaviours[asked.request]:
+            if each.fits(user, asked.request, paths, asked.tags):
                 self._fitted[index] += 1
                 if each.nth in (None, self._fitted[index]):
+                    self.met[index] += 1
                     found.setdefault(each.way, each)
         return found
 
@@ -83,6 +98,10 @@ class World:
         """Return what was asked since the last call."""
         asked, self._asked = self._asked, []
         return asked
+
+    def open_files(self) -> list[str]:
+        """Return what is open, relative to the root."""
+        return [self._relative(path) for path in self.opened.values()]
 
     def _relative(self, path: str) -> str:
         return path.rstrip("/").removeprefix(self.root).lstrip("/")
