@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from datamover.amounts import movable
 from datamover.engine.archive import BAGIT, ZIP, Member, Stopped, bagit_name, make, unique_names
 from datamover.engine.attempt import Done, Rooms, remarks_of, without
 from datamover.engine.bench import StagingBench
@@ -145,7 +146,8 @@ class GroupAttempt:
         if transfer.size is not None:
             return transfer.size
         try:
-            return (await self.rooms.origin(transfer.source).inspect()).size or 0
+            found = await self.rooms.origin(transfer.source).inspect()
+            return movable(found.size, transfer.source.shown) or 0
         except DataMoverError as error:
             raise _of_file(transfer, error) from error
 
@@ -345,5 +347,4 @@ def _remembered(transfer: Transfer) -> Placement | None:
 
 
 def _of_file(transfer: Transfer, error: DataMoverError) -> DataMoverError:
-    message = f"files[{transfer.index}]: {error.message}"
-    return type(error)(message, scope=error.scope, retry_after=error.retry_after)
+    return error.saying(f"files[{transfer.index}]: {error.message}")

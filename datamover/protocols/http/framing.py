@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datamover.protocols.http.codings import CHUNKED, IDLE, known_coding
 from datamover.protocols.http.fields import Fields, Malformed, tokens, told
 
-_PLAIN = re.compile(rb"[0-9]{1,18}")
+_PLAIN = re.compile(rb"[0-9]{1,40}")
 # What curl and wget take for a number of bytes: one with a sign, or with words behind it.
-_LENGTH = re.compile(rb"\+?0*([0-9]{1,18})(?:\.0*)?(?:[ \t]*[;A-Za-z].*)?")
+_LENGTH = re.compile(rb"\+?0*([0-9]{1,40})(?:\.0*)?(?:[ \t]*[;A-Za-z].*)?")
 
 
 @dataclass(frozen=True, slots=True)
