@@ -4,6 +4,8 @@ from datamover.errors import Scope, ServerError
 
 MOST = 2**53
 """Bytes of a file, or of what else is counted: up to here a double, which clients are told them in, is exact."""
+NO_COUNT = 2**64
+"""What no program counts to: who tells so many bytes has told none."""
 MOST_TOGETHER = 2**63 - 1
 """What sums come to, at most: there the database's numbers end."""
 FAR = 366 * 86_400.0

@@ -19,8 +19,8 @@ from tests.servers.web import File, Web
 
 MOST = 2**53
 LIES = (MOST + 1, 2**62, 2**63 - 1, 2**63, 2**64 - 1)
-LONG_LIES = (*LIES, 2**64, 10**30)
-"""HTTP has no last number."""
+NO_NUMBERS = (2**64, 10**30)
+"""What HTTP has digits for, and no program counts to."""
 GOOD = 20
 CONTENT = random_bytes(300_000)
 
@@ -89,7 +89,7 @@ def part(lie: int) -> Callable[[Exchange], None]:
 async def test_web_servers(rig: Rig, web: Web, tmp_path: Path) -> None:
     """A web server that announces too much, by a length, a range, or a chunk."""
     liars = []
-    for number, lie in enumerate(LONG_LIES):
+    for number, lie in enumerate(LIES):
         ways: dict[str, tuple[Any, str]] = {
             "length": (File(b"x" * 1000, etag='"1"', length=lie), announced(lie)),
             "no-head": (File(b"x" * 1000, length=lie, head=405), announced(lie)),
@@ -102,6 +102,11 @@ async def test_web_servers(rig: Rig, web: Web, tmp_path: Path) -> None:
             path = f"/{way}-{number}"
             web.route(path, handler)
             liars.append(Liar(file(url(f"{web.url}{path}"), "archive", path[1:]), said))
+    for lie in NO_NUMBERS:
+        web.route(f"/length-{lie}", File(b"x" * 1000, etag='"1"', length=lie))
+        web.route(f"/chunk-{lie}", chunk(lie, CONTENT))
+        for way, said in (("length", f"is '{lie}', no number of bytes"), ("chunk", "the size of a chunk was to come")):
+            liars.append(Liar(file(url(f"{web.url}/{way}-{lie}"), "archive", f"{way}-{lie}"), said))
     await judge(rig, web, tmp_path, *liars)
 
 
@@ -130,13 +135,13 @@ def wayward(open_directory: Path) -> Iterator[Wayward]:
 @pytest_twisted.ensureDeferred
 async def test_file_servers(web: Web, tmp_path: Path, wayward: Wayward) -> None:
     """A file server that tells too large a size; whose limits and free room it tells, they do no harm."""
-    table = {
+    table: dict[str, Any] = {
         "url": wayward.url,
         "private_key_file": str(wayward.private_key),
         "known_hosts_file": str(wayward.known_hosts),
         "max_active": 32,
     }
-    archive = {"url": (tmp_path / "archive").as_uri(), "max_active": 32}
+    archive: dict[str, Any] = {"url": (tmp_path / "archive").as_uri(), "max_active": 32}
     rig = await Rig(reactor, tmp_path).open({"archive": archive, "liar": table})
     await rig.engine(max_active=32)
     try:
@@ -168,7 +173,10 @@ def holes(tmp_path: Path) -> Iterator[Path]:
 @pytest_twisted.ensureDeferred
 async def test_disks(web: Web, tmp_path: Path, holes: Path) -> None:
     """A file of a local disk that is longer than anything that can be moved."""
-    places = {"archive": {"url": (tmp_path / "archive").as_uri(), "max_active": 32}, "holes": {"url": holes.as_uri()}}
+    places: dict[str, dict[str, Any]] = {
+        "archive": {"url": (tmp_path / "archive").as_uri(), "max_active": 32},
+        "holes": {"url": holes.as_uri()},
+    }
     rig = await Rig(reactor, tmp_path).open(places)
     await rig.engine(max_active=32)
     try:

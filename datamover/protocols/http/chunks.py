@@ -7,13 +7,13 @@ trailers are passed over. A chunk that is no longer or shorter than it says is w
 import re
 from enum import Enum, auto
 
-from datamover.amounts import MOST
+from datamover.amounts import MOST, NO_COUNT
 from datamover.protocols.http.fields import told
 
-_BETWEEN = re.compile(rb"\r\n([0-9A-Fa-f]{1,40})[ \t]*\r\n")
+_BETWEEN = re.compile(rb"\r\n([0-9A-Fa-f]{1,15})[ \t]*\r\n")
 """From the end of a chunk to the beginning of the next, as most servers have it."""
-_ODD_BETWEEN = re.compile(rb"\r{0,2}\n([0-9A-Fa-f]{1,40})[ \t]*\r{0,2}\n")
-_SIZE = re.compile(rb"([0-9A-Fa-f]{1,40})[ \t]*(?:\r|;.*)", re.DOTALL)
+_ODD_BETWEEN = re.compile(rb"\r{0,2}\n([0-9A-Fa-f]{1,15})[ \t]*\r{0,2}\n")
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:\r|;.*)", re.DOTALL)
 _ODD_SIZE = re.compile(rb"[ \t]*(?=[0-9A-Fa-f])0*([0-9A-Fa-f]{0,40})(?:[ \t;].*|\r*)", re.DOTALL)
 _KEPT = 80
 """Bytes of a line that are looked at; what else there is in it says nothing."""
@@ -127,4 +127,7 @@ class Chunks:
         if match is None:
             self.broken = f"where the size of a chunk was to come came {told(line.strip())}"
             return
-        self._begin(int(match[1] or b"0", 16))
+        size = int(match[1] or b"0", 16)
+        self._begin(size)
+        if size >= NO_COUNT:
+            self.broken = f"where the size of a chunk was to come came {told(line.strip())}"
