@@ -1,9 +1,11 @@
 """Which calls the threads of this process are in, and for how long: what there is to tell of one that hangs."""
 
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from threading import Thread, current_thread
+from threading import Thread, current_thread, get_native_id
 from threading import enumerate as every_thread
 from time import monotonic
 from typing import Any
@@ -37,15 +39,19 @@ def pending() -> list[Pending]:
 class Worker(Thread):
     """One thread; a process does not wait for it when it ends."""
 
-    def __init__(self, owner: str, take: Callable[[], Task | None]) -> None:
+    def __init__(self, owner: str, take: Callable[[], Task | None], niceness: int = 0) -> None:
         """``take`` waits for the next work, and the call that it is to make; None: there is none."""
         super().__init__(name=owner, daemon=True)
+        self._niceness = niceness
         self.owner = owner
         self.doing: tuple[Callable[..., Any], float] | None = None
         """The call, and since when."""
         self._take = take
 
     def run(self) -> None:
+        if self._niceness:
+            with suppress(OSError):  # Linux alone has a priority for each thread.
+                os.setpriority(os.PRIO_PROCESS, get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + self._niceness)
         while (taken := self._take()) is not None:
             work, call = taken
             self.doing = call, monotonic()

@@ -15,6 +15,8 @@ ARCHIVES = 4
 """Made at once: more of them would not get more from one disk."""
 DATASETS = 4
 """Child processes at once; a thread waits for each."""
+NICENESS = 5
+"""Of what computes: whoever only asks goes first. Fifty archives under way, it halved what a status takes."""
 STAGING = 8
 """Directories of the staging disk that are made, looked at or removed at once."""
 
@@ -23,9 +25,9 @@ class Pools:
     """Started when first needed."""
 
     def __init__(self, reactor: Any) -> None:
-        self.archives = Threads(reactor, "archives", ARCHIVES)
+        self.archives = Threads(reactor, "archives", ARCHIVES, NICENESS)
         self.datasets = Threads(reactor, "datasets", DATASETS)
-        self.digests = Threads(reactor, "digests", max(2, os.cpu_count() or 1))
+        self.digests = Threads(reactor, "digests", max(2, os.cpu_count() or 1), NICENESS)
         self.staging = Threads(reactor, "staging", STAGING)
 
     async def close(self) -> None:

@@ -35,11 +35,15 @@ IDLE = 2.0
 class Threads:
     """At most ``size`` threads, started when first needed. All methods are for the reactor's thread."""
 
-    def __init__(self, reactor: Any, name: str, size: int) -> None:
-        """``name`` tells what is done in them, for people: "destination-archive"."""
+    def __init__(self, reactor: Any, name: str, size: int, niceness: int = 0) -> None:
+        """``name`` tells what is done in them, for people: "destination-archive".
+
+        By ``niceness`` (nice(2)) they stand back for who has less of it, the reactor's thread among them.
+        """
         self.name = name
         self._reactor = reactor
         self._size = size
+        self._niceness = niceness
         self._works: SimpleQueue[Task | None] = SimpleQueue()
         self._lock = Lock()
         """Held to decide which comes first, the end of a thread that had nothing to do or the next work."""
@@ -159,7 +163,7 @@ class Threads:
 
     def _start(self) -> None:
         try:
-            Worker(self.name, self._take).start()
+            Worker(self.name, self._take, self._niceness).start()
         except RuntimeError:  # The system gives no more of them: those that there are go on.
             if not self._started:
                 raise

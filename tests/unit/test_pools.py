@@ -1,5 +1,6 @@
 """The threads of one process: what does not come back in some of them holds up nobody in the others."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from datamover.engine.digest import Digest
 from datamover.pending import pending
-from datamover.pools import Pools
+from datamover.pools import NICENESS, Pools
 from datamover.threads import Threads
 
 KINDS = ("archives", "datasets", "digests", "staging")
@@ -162,3 +163,18 @@ reactor.callLater(0.1, reactor.stop)
 reactor.run()
 """
     assert subprocess.run([sys.executable, "-c", program], timeout=30, check=False).returncode == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_computes_stands_back() -> None:
+    """Threads that compute have less of a processor than those that answer, and so does nobody else."""
+    pools = Pools(reactor)
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) - usual
+
+    found = {kind: await getattr(pools, kind).run(niceness) for kind in KINDS}
+    assert found == {"archives": NICENESS, "datasets": 0, "digests": NICENESS, "staging": 0}
+    assert os.getpriority(os.PRIO_PROCESS, 0) == usual
+    await pools.close()
