@@ -77,9 +77,10 @@ class SftpPlace:
         link = await self._link()
         async with link.lease() as session:
             try:
-                return await session.find(await self._tree.name(link, session, path)) is None
-            except Status as other:
-                return other.code == messages.NO_SUCH_FILE
+                name = await self._tree.name(link, session, path)
+            except Status:  # Its directory may not be there either.
+                name = self._tree.absolute(path)
+            return await session.find(name) is None
 
     def origin(self, path: str) -> "SftpOrigin":
         return SftpOrigin(self, path)
@@ -164,11 +165,12 @@ class SftpPlace:
                 except DestinationExists:
                     await _unless_refused(session.remove(real))
                     raise
-                settling = Deferred.fromCoroutine(placing.settle())
+                settling = None if placing.settled else Deferred.fromCoroutine(placing.settle())
                 try:
                     await link.synced(session, posixpath.dirname(name))
                 finally:
-                    await settling
+                    if settling is not None:
+                        await settling
                 return [*without, *metadata.without, *placing.without]
 
     async def remove(self, path: str) -> None:

@@ -105,6 +105,11 @@ class Placing:
         for ability, why in self._suspected.items():
             self._lacks.learn(ability, why)
 
+    @property
+    def settled(self) -> bool:
+        """Whether there is nothing to be given up."""
+        return not (self._linked or self._kept or self._aside)
+
     async def settle(self) -> None:
         """Give up the part file's own name, and the old file."""
         if self._linked:

@@ -40,7 +40,7 @@ class Tree:
         if real and self._clock.seconds() - when < FRESH:
             return real
         root = await self.directory(link, session, "", make=make) if path else None
-        real = await self._resolve(session, self._absolute(path), path, root, make)
+        real = await self._resolve(session, self.absolute(path), path, root, make)
         if len(link.directories) >= _REMEMBERED:
             link.directories.clear()
         link.directories[path] = (self._clock.seconds(), real)
@@ -55,7 +55,7 @@ class Tree:
 
     async def target(self, link: Link, session: Session, path: str) -> tuple[bytes, Attributes | None]:
         """Return the real path of what a name stands for, links followed, and what is there."""
-        absolute = self._absolute(path)
+        absolute = self.absolute(path)
         with begun(self.directory(link, session, ""), session.real_path(absolute), session.stat(absolute)) as (
             finding,
             resolving,
@@ -83,7 +83,8 @@ class Tree:
             self._lacks.saw(Ability.FREE_SPACE)
         return left
 
-    def _absolute(self, path: str) -> bytes:
+    def absolute(self, path: str) -> bytes:
+        """Return a path below the root as the server is asked for it, links not followed."""
         return posixpath.join(self._root, encode(path)) if path else self._root
 
     def _check_inside(self, path: str, real: bytes, root: bytes) -> None:
