@@ -8,7 +8,7 @@ Faults at the door.
 """
 
 from enum import Enum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 
 class Scope(Enum):
@@ -30,19 +30,33 @@ class DataMoverError(Exception):
     """Base of every error that datamover raises on purpose."""
 
     code: ClassVar[str] = "INTERNAL"
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
+    """Trying again can help; an error may know better than its kind."""
     slow: ClassVar[bool] = False
     """Trying again soon is useless: begin at the longest pause (a full disk)."""
     bounded: ClassVar[bool] = False
     """What arrived is worthless: try again from zero, and count the attempt whatever it moved."""
     default_scope: ClassVar[Scope] = Scope.TRANSFER
 
-    def __init__(self, message: str, *, scope: Scope | None = None, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        scope: Scope | None = None,
+        retry_after: float | None = None,
+        retryable: bool | None = None,
+    ) -> None:
         super().__init__(message)
+        if retryable is not None:
+            self.retryable = retryable
         self.message = message
         self.scope = scope or self.default_scope
         self.retry_after = retry_after
         """Seconds that the other side asked us to wait, if it did."""
+
+    def saying(self, message: str, *, scope: Scope | None = None) -> Self:
+        """Return this error in other words, for another who is to be told."""
+        return type(self)(message, scope=scope or self.scope, retry_after=self.retry_after, retryable=self.retryable)
 
     def as_dict(self) -> dict[str, Any]:
         """Return what a job's row and a client are told of this error."""

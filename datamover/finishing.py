@@ -9,10 +9,13 @@ from twisted.python.failure import Failure
 T = TypeVar("T")
 
 
-async def to_its_end(call: Deferred[T], discard: Callable[[T], object] = lambda _: None) -> T:
+async def to_its_end(
+    call: Deferred[T], discard: Callable[[T], object] = lambda _: None, hurry: Callable[[], object] = lambda: None
+) -> T:
     """Wait until a call has ended, also when cancelled: what it does is then done, not to come.
 
     Returns or raises what came of it; a cancelled call's result goes to ``discard`` before CancelledError is raised.
+    ``hurry`` is called at each cancelling, to have the call end soon.
     """
     ended: list[T | Failure] = []
     waiting: list[Deferred[None]] = []
@@ -30,6 +33,7 @@ async def to_its_end(call: Deferred[T], discard: Callable[[T], object] = lambda 
             await waiting[0]
         except CancelledError:
             cancelled = True
+            hurry()
     result = ended[0]
     if cancelled:
         if not isinstance(result, Failure):

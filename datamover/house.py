@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from datamover.config import Client, Config
 from datamover.datasets.configured import Datasets
@@ -181,8 +182,13 @@ class Houses:
         for part in parts:
             closing = Deferred.fromCoroutine(part.close())
             self._closing.add(closing)
-            closing.addErrback(lambda failure: log.failure("a connection is not closed", failure))
+            closing.addErrback(_not_closed)
             closing.addCallback(partial(self._closed, closing))
 
     def _closed(self, closing: "Deferred[None]", _: object) -> None:
         self._closing.discard(closing)
+
+
+def _not_closed(failure: Failure) -> None:
+    if not isinstance(failure.value, CancelledError):
+        log.failure("a connection is not closed", failure)

@@ -17,13 +17,13 @@ from argon2 import PasswordHasher, extract_parameters
 from argon2.exceptions import InvalidHashError, VerificationError
 from argon2.low_level import ARGON2_VERSION
 from twisted.internet import task
-from twisted.internet.defer import Deferred, DeferredLock, DeferredSemaphore
-from twisted.internet.threads import deferToThreadPool
+from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 
 from datamover.config import Client
 from datamover.errors import ConfigError
 from datamover.failures import Failures, origin
+from datamover.threads import Threads
 
 log = Logger()
 
@@ -72,7 +72,8 @@ class Logins:
         self._failures = Failures(reactor.seconds) if failures is None else failures
         self._key = os.urandom(32)
         self._verified: dict[str, bytes] = {}
-        self._threads = DeferredSemaphore(THREADS)
+        # Theirs alone: who logs in waits for nothing but other logins.
+        self._threads = Threads(reactor, "logins", THREADS)
         self._addresses: dict[str, DeferredLock] = {}
         self._waiting: Counter[str] = Counter()
         # An unknown name costs what a known one does.
@@ -111,8 +112,7 @@ class Logins:
                 pause = self._failures.pause(username, address)
                 if pause:
                     await task.deferLater(self._reactor, pause)
-                await self._threads.acquire()
-                return await self._in_thread(self._hashes.get(username, self._nobody), password)
+                return await self._threads.run(verify, self._hashes.get(username, self._nobody), password)
             finally:
                 lock.release()
         finally:
@@ -120,18 +120,6 @@ class Logins:
             if not self._waiting[address]:
                 del self._waiting[address]
                 self._addresses.pop(address, None)
-
-    def _in_thread(self, password_hash: str, password: str) -> "Deferred[bool]":
-        """Verify in a thread, which counts until it has ended, even where nobody waits for it any more."""
-        verified: Deferred[bool] = Deferred()
-
-        def ended(result: Any) -> Any:
-            self._threads.release()
-            return result
-
-        running = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), verify, password_hash, password)
-        running.addBoth(ended).addCallbacks(verified.callback, verified.errback)
-        return verified
 
     def _mark(self, username: str, password: str) -> bytes:
         text = f"{username}\0{password}".encode("utf-8", "surrogatepass")

@@ -4,31 +4,75 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from twisted.application.service import MultiService, Service
+from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from datamover.errors import ConfigError
+from datamover.host_names import HostNames
 from datamover.house import Houses
 from datamover.jobs.audit import Audit, Deed
+from datamover.stopping import WITHIN, Deadline, Part, end_within, tell_pending
 
 log = Logger()
 
+HURRY = 0.2
+"""Seconds before its time is over in which a part is to have ended by itself."""
+
 
 class Ordered(MultiService):
-    """Services that need those before them: stopped one after the other, the last first."""
+    """Services that need those before them: stopped one after the other, the last first, within ``seconds`` in all."""
+
+    def __init__(self, clock: IReactorTime, *, seconds: float = WITHIN) -> None:
+        super().__init__()
+        self._clock = clock
+        self._seconds = seconds
 
     def stopService(self) -> "Deferred[None]":  # noqa: N802
         Service.stopService(self)
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        for service in reversed(list(self)):
-            await maybeDeferred(service.stopService)
+        deadline = Deadline(self._clock, self._seconds)
+        services = list(reversed(list(self)))
+        kept = sum(_needs(service) for service in services)
+        for service in services:
+            kept -= _needs(service)
+            own = deadline.earlier(kept)
+            what = type(service).__name__
+            if isinstance(service, Part):
+                service.deadline, what = own.earlier(HURRY), service.what
+            await own.ends(maybeDeferred(service.stopService), what)
+        tell_pending()
 
 
-class Connections(Service):
+def _needs(service: IService) -> float:
+    return service.needs if isinstance(service, Part) else 0.0
+
+
+class Resolving(Service):
+    """Has the reactor look names up by ``names`` while it runs: by threads of their own, instead of the reactor's."""
+
+    def __init__(self, reactor: Any, names: HostNames) -> None:
+        self._reactor = reactor
+        self._names = names
+        self._before: Any = None
+
+    def startService(self) -> None:  # noqa: N802
+        super().startService()
+        self._before = self._reactor.installNameResolver(self._names)
+
+    def stopService(self) -> None:  # noqa: N802
+        super().stopService()
+        self._reactor.installNameResolver(self._before)
+
+
+class Connections(Part):
     """The connections to sources and destinations, closed when nobody uses them any more."""
+
+    what = "the connections to sources and destinations"
+    needs = 2.0
 
     def __init__(self, houses: Houses) -> None:
         self._houses = houses
@@ -93,4 +137,5 @@ class Ending(Service):
             self._reactor.callFromThread(log.info, "ending already, once what is under way is safe")
             return
         self._asked = True
+        end_within(WITHIN)
         self._before[number](number, frame)

@@ -37,6 +37,7 @@ from datamover.engine.staging import Staging
 from datamover.engine.throttle import Throttles
 from datamover.engine.worker import Worker
 from datamover.errors import ConfigError
+from datamover.host_names import HostNames
 from datamover.jobs.installation import identify
 from datamover.jobs.left import Left
 from datamover.jobs.notices import Notices
@@ -52,10 +53,11 @@ from datamover.monitor.service import LagProbe
 from datamover.monitor.supervisor import Manager, Supervised
 from datamover.monitor.text_logs import TextLines
 from datamover.preflight import Preflight
+from datamover.processes.parent import WITHIN as CHILD_WITHIN
 from datamover.processes.parent import Parent
 from datamover.processes.service import EngineProcesses
 from datamover.processes.words import Brief
-from datamover.services import Connections, Ending, HangUp, Ordered
+from datamover.services import Connections, Ending, HangUp, Ordered, Resolving
 from datamover.starting import Starting
 from datamover.terminal import Terminal
 from datamover.wiring import Wiring
@@ -123,7 +125,7 @@ def service_tree(settings: Config, reactor: Any, account: Account = PRESENT) -> 
     wiring = Wiring(settings, reactor)
     return _tree(
         wiring,
-        Ordered(),
+        Ordered(reactor),
         Ending(reactor),
         HangUp(reactor, wiring.reload, wiring.audit),
         *_engines(wiring),
@@ -141,7 +143,7 @@ def run_engine_process(brief: Brief, pipe: int, write: Callable[[str], object]) 
     tune_memory()
     parent = Parent(reactor, pipe, write)
     wiring = Wiring(brief.settings, reactor, parent)
-    tree = Ordered()
+    tree = Ordered(reactor, seconds=CHILD_WITHIN)
     parent.setServiceParent(tree)
     _tree(wiring, tree, *_engine(wiring, brief.node, {"engine"}, brief.share))
     parent.working = wiring.working or parent.working
@@ -153,6 +155,7 @@ def run_engine_process(brief: Brief, pipe: int, write: Callable[[str], object]) 
 def _tree(wiring: Wiring, tree: Ordered, *services: Service, first: Iterable[Service] = ()) -> IService:
     for service in (
         *first,
+        Resolving(wiring.reactor, HostNames(wiring.reactor)),
         Connections(wiring.houses),
         DatabaseService(wiring.database, wiring.prepare, wiring.news, wiring.server, wiring.give_up),
         LagProbe(wiring.reactor, time.monotonic, wiring.counts.lagged, wiring.loops),
@@ -197,7 +200,7 @@ def _engine(wiring: Wiring, node: str, roles: Iterable[str], share: Share) -> It
     settings, reactor, houses = wiring.settings, wiring.reactor, wiring.houses
     queue = _queue(wiring, node, roles)
     recorder = Recorder(queue, reactor, wiring.counts, wiring.loops)
-    staging = Staging(Layout(settings.service.data_directory).staging, node, reactor, wiring.offload)
+    staging = Staging(Layout(settings.service.data_directory).staging, node, reactor, wiring.pools.staging)
     throttles = Throttles(reactor, lambda name: houses.now.registry.bandwidth(name))
 
     async def dispatcher() -> Dispatcher:
@@ -206,7 +209,7 @@ def _engine(wiring: Wiring, node: str, roles: Iterable[str], share: Share) -> It
         @contextmanager
         def rooms() -> Iterator[Rooms]:
             with houses.stay() as house:
-                tools = Tools(reactor, wiring.offload, wiring.lane, house.settings.transfers, installation)
+                tools = Tools(reactor, wiring.pools, house.settings.transfers, installation)
                 yield Rooms(tools, house.registry, queue, throttles.of, house.datasets.by_scheme)
 
         return Dispatcher(

@@ -1,42 +1,53 @@
 """Blocking calls off the reactor: a few threads of one owner, and lanes in which calls keep their order.
 
 A call in a thread cannot be stopped. Cancelling who waits for it lets go of the answer; the call runs to its end, and
-what it made and nobody wants is disposed of.
+what it made and nobody wants is disposed of. A call that never comes back holds its thread, and nothing else: the
+process ends without it (``pending`` tells which those are). Threads that have had nothing to do for a while end.
 """
 
-from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from queue import Empty, SimpleQueue
 from threading import Lock
 from typing import Any, ParamSpec, TypeVar
 
-from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThreadPool
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 
 from datamover.errors import ConnectionLost
 from datamover.finishing import to_its_end
+from datamover.lanes import TURNS, Lane
+from datamover.pending import Task, Work, Worker
+
+__all__ = ["TURNS", "Lane", "Threads"]
 
 log = Logger()
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Offload = Callable[..., "Deferred[Any]"]
-"""Calls a function with arguments in a thread; the Deferred, which must not be cancelled, has its result."""
-
-TURNS = 16
-"""Calls that a lane makes before it lets other work of its threads go first."""
+IDLE = 2.0
+"""Seconds without a call after which a thread ends."""
 
 
 class Threads:
-    """At most ``size`` threads, started when first needed."""
+    """At most ``size`` threads, started when first needed. All methods are for the reactor's thread."""
 
-    def __init__(self, reactor: Any, name: str, size: int) -> None:
+    def __init__(self, reactor: Any, name: str, size: int, niceness: int = 0) -> None:
+        """``name`` tells what is done in them, for people: "destination-archive".
+
+        By ``niceness`` (nice(2)) they stand back for who has less of it, the reactor's thread among them.
+        """
+        self.name = name
         self._reactor = reactor
-        self._pool = ThreadPool(minthreads=0, maxthreads=size, name=name)
+        self._size = size
+        self._niceness = niceness
+        self._works: SimpleQueue[Task | None] = SimpleQueue()
+        self._lock = Lock()
+        """Held to decide which comes first, the end of a thread that had nothing to do or the next work."""
+        self._started = 0
         self._unfinished = 0
         self._idle: list[Deferred[None]] = []
         self._closed = False
@@ -68,21 +79,34 @@ class Threads:
 
     def submit(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """Call in a thread; the Deferred must not be cancelled. Raises ConnectionLost after ``close``."""
-        self._begin()
-        return deferToThreadPool(self._reactor, self._pool, call, *args, **kwargs).addBoth(self._finished)
+        return self._ask(partial(call, *args, **kwargs))[0]
 
     async def finish(
         self, discard: Callable[[T], object], call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Call in a thread and wait for its end, also when cancelled: what the call does is then done, not to come.
 
-        The result of a cancelled call goes to ``discard``, in a thread too, before CancelledError is raised.
+        A cancelled call that no thread has begun is not made. The result of one that was goes to ``discard``, in a
+        thread too, before CancelledError is raised.
         """
 
         def dispose(result: T) -> None:
             self.submit(discard, result).addErrback(_tell_discard)
 
-        return await to_its_end(self.submit(call, *args, **kwargs), dispose)
+        answer, withdraw = self._ask(partial(call, *args, **kwargs))
+        return await to_its_end(answer, dispose, withdraw)
+
+    async def finish_hurried(
+        self, hurry: Callable[[], object], call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Like ``finish``, of a call that leaves nothing to dispose of; cancelling calls ``hurry`` to have it end."""
+        answer, withdraw = self._ask(partial(call, *args, **kwargs))
+
+        def end() -> None:
+            withdraw()
+            hurry()
+
+        return await to_its_end(answer, hurry=end)
 
     async def close(self) -> None:
         """End the threads; completes when every call has run to its end. May be called more than once."""
@@ -94,27 +118,68 @@ class Threads:
             finally:
                 if waiter in self._idle:
                     self._idle.remove(waiter)
-        if not self._closed:
-            self._closed = True
-            if self._pool.started:
-                self._pool.stop()
+        self._closed = True
+        with self._lock:
+            for _ in range(self._started):
+                self._works.put(None)
 
-    def _call(self, work: Callable[[], None]) -> None:
-        """Call in a thread what raises nothing and tells by itself what came of it."""
-        self._begin()
+    def _ask(self, call: Callable[[], T]) -> tuple[Deferred[T], Callable[[], None]]:
+        """Have a thread make a call; return its answer, and what keeps it from being made if it has not begun."""
+        answer: Deferred[T] = Deferred()
+        begun = Lock()
 
+        def work() -> None:
+            if not begun.acquire(blocking=False):
+                return
+            try:
+                result: T | Failure = call()
+            except BaseException:
+                result = Failure()  # type: ignore[no-untyped-call]
+            self._reactor.callFromThread(answer.callback, result)
+
+        def withdraw() -> None:
+            if begun.acquire(blocking=False):
+                answer.errback(CancelledError())
+
+        self._begin(work, call)
+        return answer.addBoth(self._finished), withdraw
+
+    def _call(self, work: Work) -> None:
         def counted() -> None:
             work()
             self._reactor.callFromThread(self._finished, None)
 
-        self._pool.callInThread(counted)
+        self._begin(counted, work)
 
-    def _begin(self) -> None:
+    def _begin(self, work: Work, call: Callable[..., Any]) -> None:
+        """Have a thread do ``work``, which is to make ``call``."""
         if self._closed:
-            raise ConnectionLost(f"{self._pool.name} was closed while it was in use; the service is stopping")
-        if not self._pool.started:
-            self._pool.start()
-        self._unfinished += 1
+            raise ConnectionLost(f"{self.name} was closed while it was in use; the service is stopping")
+        with self._lock:
+            if self._started < min(self._unfinished + 1, self._size):
+                self._start()
+            self._unfinished += 1
+            self._works.put((work, call))
+
+    def _start(self) -> None:
+        try:
+            Worker(self.name, self._take, self._niceness).start()
+        except RuntimeError:  # The system gives no more of them: those that there are go on.
+            if not self._started:
+                raise
+        else:
+            self._started += 1
+
+    def _take(self) -> Task | None:
+        """Wait for work; None, where the thread that asks is to end. In that thread."""
+        with suppress(Empty):
+            return self._works.get(timeout=IDLE)
+        with self._lock:
+            try:
+                return self._works.get_nowait()
+            except Empty:
+                self._started -= 1
+                return None
 
     def _finished(self, result: T) -> T:
         self._unfinished -= 1
@@ -128,62 +193,6 @@ class Threads:
             idle, self._idle = self._idle, []
             for waiter in idle:
                 waiter.callback(None)
-
-
-class Lane:
-    """Calls in threads, one at a time, in the order in which they were asked for.
-
-    So a file descriptor closed in its lane is never closed under a call that uses it. The thread goes from one call to
-    the next without the reactor: who asks for a call ahead never has it wait for a turn of what may be busy.
-    """
-
-    def __init__(self, call_in_thread: Callable[[Callable[[], None]], Any], tell: Callable[..., Any]) -> None:
-        """Use the two as a reactor's ``callInThread`` and ``callFromThread``; the former may raise ConnectionLost."""
-        self._call_in_thread = call_in_thread
-        self._tell = tell
-        self._calls: deque[tuple[Callable[[], Any], Callable[[Any], None]]] = deque()
-        """What is called, and who is told in the reactor's thread."""
-        self._lock = Lock()
-        self._working = False
-        """Whether a thread has the lane, or will have it."""
-
-    def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-        """Call in a thread after the calls before it. Cancelling lets go of the answer alone."""
-        answer: Deferred[T] = Deferred()
-
-        def end(result: T | Failure) -> None:
-            if not answer.called:
-                answer.callback(result)
-
-        with self._lock:
-            self._calls.append((partial(call, *args, **kwargs), end))
-            begins, self._working = not self._working, True
-        if begins:
-            self._begin()
-        return answer
-
-    def _begin(self) -> None:
-        try:
-            self._call_in_thread(self._work)
-        except ConnectionLost:
-            self._working = False
-            while self._calls:
-                self._calls.popleft()[1](Failure())  # type: ignore[no-untyped-call]
-
-    def _work(self) -> None:
-        """Make the calls that wait; in a thread."""
-        for _ in range(TURNS):
-            call, end = self._calls.popleft()
-            try:
-                result = call()
-            except BaseException:
-                result = Failure()  # type: ignore[no-untyped-call]
-            self._tell(end, result)
-            with self._lock:
-                self._working = bool(self._calls)
-                if not self._working:
-                    return
-        self._tell(self._begin)
 
 
 def _nothing(_: object) -> None:

@@ -3,10 +3,9 @@
 import atexit
 import os
 from collections.abc import Callable, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from datamover.api import check_callers
@@ -26,11 +25,11 @@ from datamover.jobs.waiting import Bounds
 from datamover.loops import Loops
 from datamover.monitor.metrics import Metrics
 from datamover.monitor.watch import Watch, watch
+from datamover.pools import Pools
 from datamover.processes.counts import Counts
 from datamover.processes.parent import Parent
 from datamover.processes.words import Word
 from datamover.reload import Reload
-from datamover.threads import Lane, Offload
 
 log = Logger()
 
@@ -51,8 +50,7 @@ class Wiring:
         self.working: Callable[[], bool] | None = None
         self.troubles: Callable[[], Sequence[str]] = lambda: self.loops.troubles
         """What loops do not turn, in words: of this process, and of those that it has started."""
-        self.offload: Offload = partial(deferToThreadPool, reactor, reactor.getThreadPool())
-        self.lane = partial(Lane, reactor.callInThread, reactor.callFromThread)
+        self.pools = Pools(reactor)
         self.houses = Houses(House.build(settings, reactor))
         self.server: EmbeddedPostgres | None = None
         """Our own, where none is given."""

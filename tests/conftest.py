@@ -13,6 +13,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor, task
 
+from datamover.pending import Worker
 from tests.servers import postgres
 
 # Hundreds of processes are started: each would compile all that it imports where Python may not keep what it compiled.
@@ -31,7 +32,10 @@ def _loose_ends() -> tuple[set[object], set[object], set[object]]:
     calls: set[object] = {call for call in reactor.getDelayedCalls() if call.active()}
     selectables: set[object] = set(reactor.getReaders()) | set(reactor.getWriters())
     threads: set[object] = {
-        thread for thread in threading.enumerate() if not thread.name.startswith("PoolThread-twisted.internet.reactor")
+        thread
+        for thread in threading.enumerate()
+        if not thread.name.startswith("PoolThread-twisted.internet.reactor")
+        and not (isinstance(thread, Worker) and thread.doing is None)  # It ends by itself.
     }
     return calls, selectables, threads
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from twisted.internet.defer import DeferredSemaphore, gatherResults
 
+from datamover.amounts import movable
 from datamover.api.context import Context
 from datamover.api.records import measure
 from datamover.errors import DataMoverError, DestinationInvalid, RequestTooLarge, Scope, SourceNotFound
@@ -71,6 +72,7 @@ async def _file(context: Context, job: NewJob, file: NewFile, trial: dict[str, A
     found: Inspection | None = None
     try:
         found = await _origin(context, file).inspect()
+        movable(found.size, file.source.shown)
         if found.directory:
             raise SourceNotFound(f"{file.source.shown} is a directory: expected a file")
         if file.size is not None and found.size is not None and found.size != file.size:

@@ -7,9 +7,12 @@ answers. The dataset knows that service; the engine gives it a ``Bench`` to work
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from datamover.protocols.base import Origin
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,13 @@ class Bench(Protocol):
         """Fetch a file into the directory as ``name``, as any file is moved: verified, its progress shown.
 
         Raises what moving raises, NoSpace among it. Cancelling stops it.
+        """
+        ...
+
+    async def call(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call what blocks on files of the directory, in a thread.
+
+        Raises NoSpace where the disk is full, and what else the call raises. Cancelling lets go of the answer alone.
         """
         ...
 

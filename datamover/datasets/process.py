@@ -9,75 +9,52 @@ import subprocess
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from time import monotonic
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from datamover import modules
-from datamover.errors import DataMoverError, InternalError, Scope
-from datamover.threads import Offload
+from datamover.errors import DataMoverError, InternalError, Scope, Stalled
+from datamover.threads import Threads
 
 log = Logger()
 
 Progress = Callable[[Mapping[str, Any]], None]
 
+SILENCE = 600.0
+"""Seconds without a word after which a process is not believed to come to an end."""
+LOOKS = 10
+"""In that time."""
 KEPT_LINES = 30
 """Lines of a child that fails in another way than by its protocol, for the log."""
 
 
 async def run_module(
-    reactor: Any, offload: Offload, module: str, request: Mapping[str, Any], progress: Progress
+    reactor: Any,
+    threads: Threads,
+    module: str,
+    request: Mapping[str, Any],
+    progress: Progress,
+    silence: float = SILENCE,
 ) -> Mapping[str, Any]:
     """Run ``python -m module`` with ``request`` and return its result; ``progress`` is called on the reactor's thread.
 
-    A thread of ``offload`` is held as long as the process runs. Raises the error that the process tells, and
-    InternalError for one that ends without a result. Cancelling kills the process; completes when it is gone.
+    One of ``threads`` is held as long as the process runs. Raises the error that the process tells,
+    Stalled for one that says nothing for ``silence`` seconds, and InternalError for one that ends without a result.
+    Cancelling kills the process; completes when it is gone.
     """
     child = _Child(module, json.dumps(request), lambda told: reactor.callFromThread(child.report, progress, told))
-    outcome = _Outcome()
-    offload(child.run).addBoth(outcome.come)
-    cancelled = False
-    while not outcome.here:
-        try:
-            await outcome.coming()
-        except CancelledError:
-            # What it works on must not be touched before it is gone.
-            cancelled = True
-            child.kill()
-    if cancelled:
-        raise CancelledError
-    return outcome.value()
-
-
-class _Outcome:
-    """What a thread returns, awaited as often as need be: cancelling one wait leaves the next."""
-
-    here = False
-
-    def __init__(self) -> None:
-        self._result: Any = None
-        self._waiting: Deferred[None] | None = None
-
-    def come(self, result: Any) -> None:
-        self.here, self._result = True, result
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            waiting.callback(None)
-
-    async def coming(self) -> None:
-        self._waiting = Deferred()
-        try:
-            await self._waiting
-        finally:
-            self._waiting = None
-
-    def value(self) -> Mapping[str, Any]:
-        if isinstance(self._result, Failure):
-            self._result.raiseException()
-        result: Mapping[str, Any] = self._result
-        return result
+    watch = LoopingCall(child.look, silence)
+    watch.clock = reactor
+    watch.start(silence / LOOKS, now=False)
+    try:
+        # What it works on must not be touched before it is gone.
+        return await threads.finish_hurried(child.kill, child.run)
+    finally:
+        watch.stop()
 
 
 class _Child:
@@ -89,6 +66,8 @@ class _Child:
         self._told = told
         self._lock = threading.Lock()
         self._killed = False
+        self._silent = 0.0
+        self._heard_at = monotonic()
         self._process: subprocess.Popen[str] | None = None
         self._other: deque[str] = deque(maxlen=KEPT_LINES)
 
@@ -98,12 +77,15 @@ class _Child:
             if self._killed:
                 raise CancelledError
             self._process = process = _start(self._module)
+            self._heard_at = monotonic()
         with process:
             outcome = self._converse(process)
         if outcome is not None and "result" in outcome:
             return dict(outcome["result"])
         if outcome is not None:
             raise error_of(outcome["error"])
+        if self._silent:
+            raise Stalled(f"{self._module} said nothing for {self._silent:.0f} s and was ended", scope=Scope.SERVICE)
         if not self._killed:
             log.error(
                 "{module} ended with {status} and said: {lines}",
@@ -123,6 +105,7 @@ class _Child:
             pass  # Its status and words tell more.
         outcome = None
         for line in process.stdout:
+            self._heard_at = monotonic()
             told = _parsed(line)
             if told is None:
                 self._other.append(line.rstrip())
@@ -138,6 +121,13 @@ class _Child:
             self._killed = True
             if self._process is not None:
                 self._process.kill()
+
+    def look(self, silence: float) -> None:
+        """Kill a process that has said nothing for so many seconds."""
+        waited = monotonic() - self._heard_at
+        if self._process is not None and waited >= silence and not self._killed:
+            self._silent = waited
+            self.kill()
 
     def report(self, progress: Progress, told: Mapping[str, Any]) -> None:
         if not self._killed:

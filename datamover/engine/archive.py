@@ -5,6 +5,7 @@ disk. Two layouts: ``zip`` holds the files by their names; ``bagit`` holds them 
 ``manifest-md5.txt`` (after BagIt, RFC 8493), as the original made them.
 """
 
+import calendar
 import posixpath
 import threading
 import time
@@ -14,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+ZIP = "zip"
 BAGIT = "bagit"
 MANIFEST = "manifest-md5.txt"
 CHUNK = 2**20
 
-_EARLIEST = (1980, 1, 1, 0, 0, 0)
-_LATEST = (2107, 12, 31, 23, 59, 58)
+_EARLIEST, _LATEST = calendar.timegm((1980, 1, 1, 0, 0, 0)), calendar.timegm((2107, 12, 31, 23, 59, 58))
 
 
 class Stopped(Exception):
@@ -81,5 +82,4 @@ def _copy(source: IO[bytes], sink: IO[bytes], stop: threading.Event) -> None:
 
 
 def _date(modified: float | None) -> tuple[int, int, int, int, int, int]:
-    moment = time.gmtime(modified if modified is not None else time.time())[:6]
-    return min(max(moment, _EARLIEST), _LATEST)
+    return time.gmtime(min(max(time.time() if modified is None else modified, _EARLIEST), _LATEST))[:6]

@@ -1,8 +1,9 @@
 """The bench that one attempt makes one dataset at: ``datasets.base.Bench`` on this node's staging directory."""
 
+import errno
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from datamover.datasets.base import Fetched
 from datamover.datasets.process import run_module
@@ -12,9 +13,12 @@ from datamover.engine.meter import Meter
 from datamover.engine.order import Order
 from datamover.engine.staging import Stage
 from datamover.engine.transfer import fetch
-from datamover.errors import DataMoverError
+from datamover.errors import DataMoverError, NoSpace, Scope
 from datamover.jobs.values import Checkpoint, Naming, Overwrite, Transfer
 from datamover.protocols.base import Origin
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class StagingBench:
@@ -80,11 +84,20 @@ class StagingBench:
                 self._meter.checkpoint = None
                 return Fetched(self.directory / name, brought.size, brought.digests["sha256"])
 
+    async def call(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """See ``datasets.base.Bench``."""
+        try:
+            return await self._rooms.tools.pools.staging.run(call, *args, **kwargs)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise NoSpace("there is no room left to make a dataset on this node", scope=Scope.SERVICE) from None
+
     async def run(
         self, module: str, request: Mapping[str, Any], progress: Callable[[Mapping[str, Any]], None]
     ) -> Mapping[str, Any]:
         """See ``datasets.base.Bench``."""
-        return await run_module(self._rooms.tools.clock, self._rooms.tools.offload, module, request, progress)
+        return await run_module(self._rooms.tools.clock, self._rooms.tools.pools.datasets, module, request, progress)
 
     def _order(self, origin: Origin, name: str, checkpoint: Checkpoint | None) -> Order:
         return self._rooms.order(

@@ -31,6 +31,7 @@ from datamover.jobs.values import Transfer
 from datamover.jobs.waiting import Bounds
 from datamover.jobs.work import Group, Word
 from datamover.loops import Loops
+from datamover.stopping import NEVER, Deadline
 
 log = Logger()
 
@@ -44,6 +45,8 @@ BEATS = 3
 """Renewals in the time of one lease."""
 STOPS = 60.0
 """Seconds after which what is to stop is looked for, should no word have come; renewals bring it, too."""
+LEAVING = 2.0
+"""Seconds that are left, at a stop, for handing back what is held."""
 PAUSE_GRACE = 2.0
 """Seconds that a transfer which is paused has to reach a good moment."""
 
@@ -135,10 +138,11 @@ class Dispatcher:
         self._stops.start(self._stopping_work)
         self._maintenance.start()
 
-    async def stop(self, grace: float) -> None:
+    async def stop(self, grace: float, deadline: Deadline = NEVER) -> None:
         """Take nothing new, give running work ``grace`` seconds to reach a good moment, and hand back the rest.
 
-        Completes when nothing is worked on any more and the leases are given back, or the database is away.
+        Completes when nothing is worked on any more and the leases are given back, or the database is away. What hangs
+        until shortly before the deadline keeps its lease, which runs out.
         """
         self._stopping = True
         self._forget()
@@ -155,12 +159,21 @@ class Dispatcher:
             for run in runs:
                 run.lease.end(Ending.PARKED)
 
-        hurry = self._clock.callLater(grace, end)
-        await DeferredList([run.done for run in runs])
+        hurry = self._clock.callLater(min(grace, deadline.left / 2), end)
+        if not await deadline.earlier(LEAVING).ends(
+            DeferredList([run.done for run in runs]), "the work of this process"
+        ):
+            for run in self._runs.values():
+                leader = run.lease.leader
+                log.warn(
+                    "job {job}: transfer {transfer} does not stop: its lease runs out",
+                    job=leader.job,
+                    transfer=leader.id,
+                )
         if hurry.active():
             hurry.cancel()
         try:
-            await self._queue.disown(())
+            await self._queue.disown(dict(self._runs))
             await self._queue.leave()
         except Unavailable as error:
             log.warn("leases are left to run out: {error}", error=error.message)

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from datamover.engine.archive import BAGIT, Member, Stopped, bagit_name, make, unique_names
+from datamover.amounts import movable
+from datamover.engine.archive import BAGIT, ZIP, Member, Stopped, bagit_name, make, unique_names
 from datamover.engine.attempt import Done, Rooms, remarks_of, without
 from datamover.engine.bench import StagingBench
 from datamover.engine.comparison import Content, read_through
@@ -77,7 +78,6 @@ class GroupAttempt:
     _outward: list[Outward] = field(init=False, default_factory=list)
     _remarks: list[Remark] = field(init=False, default_factory=list)
     _memory: dict[str, Any] = field(init=False)
-    _stop: threading.Event = field(init=False, default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         leader = self.lease.leader
@@ -119,7 +119,6 @@ class GroupAttempt:
             await self.rooms.dataset(url).abandon(facts)
 
     async def close(self) -> None:
-        self._stop.set()
         await self._stage.close()
 
     # Staging --------------------------------------------------------------------------------------------------
@@ -147,7 +146,8 @@ class GroupAttempt:
         if transfer.size is not None:
             return transfer.size
         try:
-            return (await self.rooms.origin(transfer.source).inspect()).size or 0
+            found = await self.rooms.origin(transfer.source).inspect()
+            return movable(found.size, transfer.source.shown) or 0
         except DataMoverError as error:
             raise _of_file(transfer, error) from error
 
@@ -254,9 +254,10 @@ class GroupAttempt:
             Member(self._stage.directory / one.path, name, one.digests["md5"], one.modified)
             for name, one in zip(unique_names([one.name for one in staged]), staged, strict=True)
         ]
-        target = self._stage.directory / ARCHIVE
+        target, layout, stop = self._stage.directory / ARCHIVE, self.lease.leader.archive or ZIP, threading.Event()
         try:
-            await self.rooms.tools.offload(make, target, members, self.lease.leader.archive, self._stop)
+            # To its end: its directory must not be removed under it.
+            await self.rooms.tools.pools.archives.finish_hurried(stop.set, make, target, members, layout, stop)
         except Stopped:
             raise ServerError("the archive was not made to its end", scope=Scope.SERVICE) from None
         except OSError as error:
@@ -346,5 +347,4 @@ def _remembered(transfer: Transfer) -> Placement | None:
 
 
 def _of_file(transfer: Transfer, error: DataMoverError) -> DataMoverError:
-    message = f"files[{transfer.index}]: {error.message}"
-    return type(error)(message, scope=error.scope, retry_after=error.retry_after)
+    return error.saying(f"files[{transfer.index}]: {error.message}")

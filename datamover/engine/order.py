@@ -9,8 +9,8 @@ from datamover.config import Transfers
 from datamover.engine.digest import MAIN, Digest
 from datamover.engine.throttle import Throttle
 from datamover.jobs.values import Checkpoint, Checksum, Naming, Overwrite
+from datamover.pools import Pools
 from datamover.protocols.base import Lack, Origin, Place
-from datamover.threads import Lane, Offload
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +78,10 @@ class Tools:
     """What every transfer of this process works with."""
 
     clock: IReactorTime
-    offload: Offload
-    lane: Callable[[], Lane]
+    pools: Pools
     settings: Transfers
     installation: str
 
     def digest(self, algorithms: Iterable[str] = ()) -> Digest:
         """Return a digest that has seen nothing yet."""
-        return Digest(self.lane(), algorithms)
+        return Digest(self.pools.digests.lane(), algorithms)

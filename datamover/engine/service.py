@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable
 
-from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 
 from datamover.engine.dispatcher import Dispatcher
@@ -11,13 +10,19 @@ from datamover.engine.recorder import Recorder
 from datamover.engine.staging import Staging
 from datamover.errors import StartError, Unavailable
 from datamover.loops import Loops
+from datamover.stopping import Part
 
 GRACE = 5.0
 """Seconds that running transfers have to reach a checkpoint when the service stops."""
+RECORDING, SWEEPING = 0.5, 0.5
+"""Seconds that are left for writing what became of them, and for removing what is staged."""
 
 
-class EngineService(Service):
+class EngineService(Part):
     """Runs one dispatcher; ``opened`` completes when the database may be used."""
+
+    what = "the engine"
+    needs = 8.0
 
     def __init__(
         self,
@@ -70,16 +75,21 @@ class EngineService(Service):
 
     async def _stop(self) -> None:
         await self._loop.stop()
+        deadline = self.deadline
         if self._dispatcher is not None:
-            await self._dispatcher.stop(GRACE)
+            until = deadline.earlier(RECORDING + SWEEPING)
+            await until.ends(self._dispatcher.stop(GRACE, until), "the transfers that run")
         self._recorder.stop()
         if self._recording is not None:
-            await self._recording
-        await self._staging.close()
+            await deadline.earlier(SWEEPING).ends(self._recording, "what is written of transfers")
+        await deadline.ends(self._staging.close(), "the staging directory")
 
 
-class NoticeService(Service):
+class NoticeService(Part):
     """The notifier as a part of the running service; ``opened`` completes when the database may be used."""
+
+    what = "the notices"
+    needs = 3.0
 
     def __init__(self, notifier: Notifier, opened: Callable[[], Awaitable[None]], loops: Loops) -> None:
         self._notifier = notifier

@@ -7,17 +7,17 @@ directories behind; they are swept by the next process that starts here, told by
 import fcntl
 import os
 import shutil
-from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from twisted.logger import Logger
 
-from datamover.errors import NoSpace, Scope, StartError
+from datamover.engine import room
+from datamover.errors import Scope, StartError
 from datamover.protocols.base import Options, Origin, Place, PlaceSettings
 from datamover.protocols.local import LOCAL
-from datamover.threads import Offload
+from datamover.protocols.local.refusals import Refusals
+from datamover.threads import Threads
 
 log = Logger()
 
@@ -25,10 +25,11 @@ log = Logger()
 class Stage:
     """One attempt's directory; made when something is put into it."""
 
-    def __init__(self, directory: Path, reactor: Any, offload: Offload, reserved: dict[Path, int]) -> None:
+    def __init__(self, root: Path, directory: Path, reactor: Any, threads: Threads) -> None:
+        """``directory`` stands in that of a node, below ``root``."""
         self.directory = directory
-        self._offload = offload
-        self._reserved = reserved
+        self._root = root
+        self._threads = threads
         settings = PlaceSettings(
             name="staging",
             url=directory.as_uri(),
@@ -51,51 +52,40 @@ class Stage:
     async def reserve(self, size: int) -> None:
         """Set aside room for ``size`` bytes until it is closed.
 
-        Raises NoSpace where the disk has not that much beyond what is free for others at work here.
+        Raises NoSpace where the disk has not that much beyond what is set aside for others at work on this machine.
         """
-        free = await self.place.free()
-        if free is None:
-            return
-        others = {path: promised for path, promised in self._reserved.items() if path != self.directory}
-        left = free - await self._offload(_outstanding, others)
-        if left < size:
-            raise NoSpace(
-                f"{size} bytes are needed for staging in {self.directory.parent.parent} and {max(left, 0)} are free: "
-                "make room there, or set [service] data_directory to a larger disk",
-                scope=Scope.SERVICE,
-            )
-        self._reserved[self.directory] = size
+        # To its end: a promise that is made after this was closed would never be taken back.
+        with Refusals("staging", Scope.SERVICE).about(self.directory.name):
+            await self._threads.finish(_kept, room.promise, self._root, self.directory, size, _lives)
 
     async def make(self, directory: str) -> None:
         """Make a directory below it, and those above."""
-        await self._offload(_make, self.directory / directory)
+        await self._threads.run(_make, self.directory / directory)
 
     async def close(self) -> None:
         """Remove it; completes when it is gone, and nothing that was cancelled can bring it back."""
         await self._pool.close()
-        await self._offload(shutil.rmtree, self.directory, True)
-        self._reserved.pop(self.directory, None)
+        await self._threads.run(_remove, self.directory)
 
 
 class Staging:
     """The staging directory of one node: ``root``/``node``."""
 
-    def __init__(self, root: Path, node: str, reactor: Any, offload: Offload) -> None:
+    def __init__(self, root: Path, node: str, reactor: Any, threads: Threads) -> None:
         self._root = root
         self._own = root / node
         self._lock: int | None = None
-        self._reserved: dict[Path, int] = {}
         self._reactor = reactor
-        self._offload = offload
+        self._threads = threads
 
     def stage(self, name: str) -> Stage:
         """Return the directory of one attempt, by a name that no other has."""
-        return Stage(self._own / name, self._reactor, self._offload, self._reserved)
+        return Stage(self._root, self._own / name, self._reactor, self._threads)
 
     async def open(self) -> None:
         """Make the directory and sweep those whose node is gone; raises StartError."""
         try:
-            self._lock = await self._offload(_open, self._root, self._own)
+            self._lock = await self._threads.run(_open, self._root, self._own)
         except OSError as error:
             raise StartError(
                 f"the staging directory {self._root} cannot be used: {error.strerror}: "
@@ -106,36 +96,42 @@ class Staging:
         """Remove the directory; completes when it is gone."""
         lock, self._lock = self._lock, None
         if lock is not None:
-            await self._offload(_close, self._own, lock)
+            await self._threads.run(_close, self._own, lock)
 
 
 def _open(root: Path, own: Path) -> int:
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     # One at a time: who sweeps must not find a lock that is made and not held yet.
-    turn = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(turn, fcntl.LOCK_EX)
+    with room.turn(root):
         _sweep(root)
         lock = os.open(_lock_path(own), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
         own.mkdir(mode=0o700)
-    finally:
-        os.close(turn)
     return lock
 
 
-def _outstanding(reserved: Mapping[Path, int]) -> int:
-    """Return the bytes that were promised to directories and are not in them yet."""
-    return sum(max(0, promised - _used(directory)) for directory, promised in reserved.items())
+def _lives(own: Path) -> bool:
+    """Tell whether the process of a node's directory runs."""
+    try:
+        lock = os.open(_lock_path(own), os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
 
 
-def _used(directory: Path) -> int:
-    used = 0
-    for here, _, names in os.walk(directory):
-        for name in names:
-            with suppress(FileNotFoundError):  # Its attempt has ended.
-                used += os.stat(os.path.join(here, name)).st_size
-    return used
+def _remove(directory: Path) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
+    room.forget(directory)
+
+
+def _kept(_: None) -> None:
+    """A promise stays until it is taken back, though who asked for it was given up."""
 
 
 def _make(directory: Path) -> None:

@@ -8,6 +8,7 @@ import posixpath
 from collections.abc import Mapping
 from dataclasses import replace
 
+from datamover.amounts import movable
 from datamover.engine.comparison import Content, same_content
 from datamover.engine.digest import Digest
 from datamover.engine.held import Held
@@ -143,7 +144,7 @@ class _Story:
         self._meter.stage = "connecting"
         offset, identity = (kept.checkpoint.offset, kept.checkpoint.identity) if kept else (0, None)
         self._source = source = await self._order.origin.open(offset, identity)
-        size, expected = source.inspection.size, self._order.size
+        size, expected = movable(source.inspection.size, self._order.source), self._order.size
         self._meter.size = size
         if expected is not None and size is not None and size != expected:
             raise SizeMismatch(f"{self._order.source} is {size} bytes, expected {expected}")

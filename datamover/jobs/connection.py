@@ -107,7 +107,6 @@ class Connection:
         self._link = Link(reactor, on_notify, self._lost)
         self._statement: Deferred[Any] | None = None
         self._waiting: list[Deferred[None]] = []
-        self._dropped = False
         self._prepared: set[str] = set()
         self._ahead: list[bytes] = []
         """Statements that leave with the next one, as text."""
@@ -152,7 +151,6 @@ class Connection:
 
     def close(self) -> None:
         """Drop the connection, whatever it is doing."""
-        self._dropped = True
         self._link.close()
 
     async def wait_for_end(self) -> None:

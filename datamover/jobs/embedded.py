@@ -11,21 +11,24 @@ import re
 import shutil
 from collections.abc import Callable
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 
 from psycopg2.extensions import make_dsn
 from twisted.internet.defer import CancelledError, DeferredLock
 from twisted.internet.task import deferLater
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from datamover.errors import StartError
 from datamover.jobs.cluster import PORT, Cluster, Programs, Server, hang_up
+from datamover.threads import Threads
 
 log = Logger()
 Result = TypeVar("Result")
 
+THREADS = 2
+"""For the server's programs and files."""
 _POLL = 0.05
 """Seconds between two looks at what another process, or the server, does."""
 _SURVIVORS = 60.0
@@ -41,6 +44,7 @@ class EmbeddedPostgres:
     def __init__(self, reactor: Any, data_directory: Path) -> None:
         self._reactor = reactor
         self._cluster = Cluster(data_directory)
+        self._threads = Threads(reactor, "postgresql", THREADS)
         self._turn = DeferredLock()
         self._users: int | None = None
 
@@ -61,12 +65,15 @@ class EmbeddedPostgres:
         finally:
             self._turn.release()
 
-    async def stop(self) -> None:
-        """Stop using the server; the last to do so stops it, which this awaits."""
+    async def stop(self, within: float = inf) -> None:
+        """Stop using the server; the last to do so stops it, which this awaits for ``within`` seconds.
+
+        One that does not stop in its time is left to itself, and to whoever starts next.
+        """
         await self._turn.acquire()
         try:
             if self._users is not None:
-                await self._stop()
+                await self._stop(within)
         finally:
             self._turn.release()
 
@@ -86,7 +93,7 @@ class EmbeddedPostgres:
         finally:
             os.close(start_lock)
 
-    async def _stop(self) -> None:
+    async def _stop(self, within: float) -> None:
         start_lock = await self._locked("start.lock", fcntl.LOCK_EX)
         users, self._users = self._users, None
         try:
@@ -95,13 +102,27 @@ class EmbeddedPostgres:
             server = self._cluster.server()
             if server is not None:
                 programs = await self._blocking(self._cluster.prepare)
-                await self._run(programs, "pg_ctl", "stop", "-m", "fast", "-w", "-t", _FOREVER, "-D", self._directory)
-                self._forget(server.sockets)
-                log.info("stopped the embedded PostgreSQL")
+                await self._stop_server(programs, server, within)
         finally:
             if users is not None:
                 os.close(users)
             os.close(start_lock)
+
+    async def _stop_server(self, programs: Programs, server: Server, within: float) -> None:
+        """Stop it in order; where that takes too long, at once (its next start recovers what it had not written)."""
+        ways = (
+            {"fast": _FOREVER} if within == inf else {"fast": _whole(within * 2 / 3), "immediate": _whole(within / 3)}
+        )
+        for way, seconds in ways.items():
+            try:
+                await self._run(programs, "pg_ctl", "stop", "-m", way, "-w", "-t", seconds, "-D", self._directory)
+            except StartError as error:
+                log.warn("the embedded PostgreSQL does not stop: {reason}", reason=error.message)
+            else:
+                self._forget(server.sockets)
+                log.info("stopped the embedded PostgreSQL")
+                return
+        log.warn("the embedded PostgreSQL in {directory} is left to itself", directory=self._directory)
 
     @property
     def _directory(self) -> str:
@@ -182,7 +203,11 @@ class EmbeddedPostgres:
         return descriptor
 
     async def _blocking(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        return await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function, *arguments)
+        return await self._threads.run(function, *arguments)
+
+
+def _whole(seconds: float) -> str:
+    return str(max(1, int(seconds)))
 
 
 def _try_lock(descriptor: int, kind: int) -> bool:

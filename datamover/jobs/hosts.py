@@ -5,7 +5,6 @@ that is gone without a word would be waited for until the whole attempt is given
 """
 
 import ipaddress
-import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -13,9 +12,9 @@ from typing import Any, TypeVar
 from psycopg2.extensions import parse_dsn
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as NoAnswer
-from twisted.internet.threads import deferToThreadPool
 
 from datamover.errors import StartError, Unavailable
+from datamover.host_names import HostNames
 from datamover.jobs.admission import Login, Refused, refusal
 from datamover.jobs.connection import AWAY, Target, one_line
 
@@ -50,6 +49,8 @@ class Hosts:
     def __init__(self, reactor: Any, dsn: Callable[[], Awaitable[str]]) -> None:
         self._reactor = reactor
         self._dsn = dsn
+        # Its own: names that clients think of must not keep anybody from the database.
+        self._names = HostNames(reactor, "database-names")
         self._served: tuple[Host, Host] | None = None
         """The host that was asked last and connected to: as it is listed, and as it was found."""
 
@@ -107,17 +108,10 @@ class Hosts:
         """Return a host by each of its addresses, which libpq would look up on the reactor."""
         if host.hostaddr is not None or not _is_name(host.host):
             return [host]
-        looking = deferToThreadPool(
-            self._reactor,
-            self._reactor.getThreadPool(),
-            socket.getaddrinfo,
-            host.host,
-            None,
-            type=socket.SOCK_STREAM,
-        )
+        looking = self._names.look_up(str(host.host))
         looking.addTimeout(limit, self._reactor)
         try:
-            answers: Any = await looking
+            answers = await looking
         except OSError as error:
             raise Unavailable(f"{AWAY} ({host.host}: {error.strerror})") from error
         except NoAnswer:

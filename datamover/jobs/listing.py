@@ -12,7 +12,7 @@ _SELECT = """
 SELECT j.id, j.state, j.owner, j.label, j.method, j.archive, j.max_attempts, j.paused, j.priority, j.files_total,
        j.files_completed, j.files_failed, j.files_sized, j.bytes_sized, j.bytes_settled, j.error, j.first_error,
        j.submitted_at, j.started_at, j.finished_at,
-       coalesce(moving.bytes, 0)::bigint + coalesce(again.bytes, 0)::bigint AS bytes_moving,
+       least(coalesce(moving.bytes, 0) + coalesce(again.bytes, 0), 9223372036854775807)::bigint AS bytes_moving,
        coalesce(moving.rate, 0) AS rate, moving.stage, CASE WHEN NOT j.paused THEN again.at END AS next_retry_at,
        least(coalesce(moving.attempt, again.attempt, first.attempt, 0), j.max_attempts) AS attempt
 FROM jobs j

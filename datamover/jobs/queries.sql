@@ -158,7 +158,7 @@ CROSS JOIN LATERAL (
 -- name: read_moved
 -- Bytes of each of these owners' files that came into place within a day, and of those that move, as large as they are
 -- known to be.
-SELECT o.owner, (
+SELECT o.owner, least(9223372036854775807,
     (SELECT coalesce(sum(size), 0) FROM transfers t
      WHERE t.owner = o.owner AND t.state = 'COMPLETED' AND t.finished_at > now() - interval '1 day')
     + (SELECT coalesce(sum(greatest(size, expected_size, bytes_done)), 0) FROM transfers a
@@ -744,7 +744,9 @@ WITH news AS (
            sum(size - coalesce(old_size, expected_size, 0)) AS bytes
     FROM held WHERE size IS NOT NULL AND size IS DISTINCT FROM coalesce(old_size, expected_size) GROUP BY job
 ), counted AS (
-    UPDATE jobs j SET files_sized = files_sized + sized.more, bytes_sized = bytes_sized + sized.bytes
+    -- What many files of 2^53 bytes add up to is more than a bigint holds: sums end there.
+    UPDATE jobs j SET files_sized = files_sized + sized.more,
+        bytes_sized = least(bytes_sized + sized.bytes, 9223372036854775807)
     FROM sized WHERE j.id = sized.job AND j.id = ANY (ARRAY(SELECT job FROM sized))
 )
 UPDATE transfers t
@@ -805,7 +807,8 @@ WITH placed AS (
     WHERE l.id = %(transfer)s AND l.node = %(node)s AND l.lease = %(lease)s
       AND t.state IN ('PREPARING', 'IN_PROGRESS')
 ), counted AS (
-    UPDATE jobs j SET files_sized = files_sized + c.more, bytes_sized = bytes_sized + c.bytes
+    UPDATE jobs j SET files_sized = files_sized + c.more,
+        bytes_sized = least(bytes_sized + c.bytes, 9223372036854775807)
     FROM (SELECT job, count(*) FILTER (WHERE known IS NULL) AS more, sum(size - coalesce(known, 0)) AS bytes
           FROM placed WHERE size IS NOT NULL GROUP BY job) AS c
     WHERE j.id = c.job
@@ -875,8 +878,9 @@ WITH outcome AS (
 )
 UPDATE jobs j
 SET files_completed = files_completed + c.completed, files_failed = files_failed + c.failed,
-    files_cancelled = files_cancelled + c.cancelled, bytes_settled = bytes_settled + c.bytes,
-    files_sized = files_sized + c.newly_sized, bytes_sized = bytes_sized + c.newly_bytes,
+    files_cancelled = files_cancelled + c.cancelled,
+    bytes_settled = least(bytes_settled + c.bytes, 9223372036854775807),
+    files_sized = files_sized + c.newly_sized, bytes_sized = least(bytes_sized + c.newly_bytes, 9223372036854775807),
     state = CASE WHEN j.state = 'PREPARING' AND c.completed > 0 THEN 'IN_PROGRESS' ELSE j.state END,
     error = coalesce(e.error, j.error), first_error = coalesce(j.first_error, e.error)
 FROM counted c LEFT JOIN erred e USING (job)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from datamover.amounts import MOST
 from datamover.errors import InvalidRequest, NotPermitted, RequestError, UnknownDestination, UnsupportedScheme
 from datamover.jobs import coercion
 from datamover.jobs.coercion import known_keys, struct, text, told, whole
@@ -18,7 +19,7 @@ from datamover.jobs.values import Checksum, Naming, NewFile, PlaceSource, Source
 from datamover.registry.paths import check_path, is_into
 from datamover.registry.urls import WebUrl, shown
 
-LARGEST_SIZE = 2**53
+LARGEST_SIZE = MOST
 """Bytes: what a double tells exactly."""
 FILE_KEYS = frozenset({"source", "destination", "path", "checksum", "size"})
 HEX_DIGITS = {"sha256": 64, "sha512": 128, "sha1": 40, "md5": 32}

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
+from datamover.amounts import together
 from datamover.errors import InternalError
 from datamover.jobs.targets import known_target
 from datamover.jobs.values import (
@@ -65,7 +66,7 @@ def job_parameters(job: NewJob) -> dict[str, Any]:
         "stop_on_failure": job.stop_on_failure,
         "files_total": len(job.files),
         "files_sized": len(sizes),
-        "bytes_sized": sum(sizes),
+        "bytes_sized": together(sum(sizes)),
         **_given(request_id=job.request_id, fingerprint=job.fingerprint, archive=job.archive, deadline=job.deadline),
     }
 

@@ -3,29 +3,35 @@
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from datamover.errors import StartError, Unavailable
 from datamover.jobs.database import Database
 from datamover.jobs.news import News
+from datamover.stopping import Part
 
 log = Logger()
+
+STOPPING = 2.0
+"""Seconds that are left for a PostgreSQL of our own."""
 
 
 class Server(Protocol):
     """A PostgreSQL of our own."""
 
-    async def stop(self) -> None: ...
+    async def stop(self, within: float) -> None: ...
 
 
-class DatabaseService(Service):
+class DatabaseService(Part):
     """Opens the database, with its tables brought up to date, and listens; tries again for as long as it takes.
 
     Until it is open every call of its users raises Unavailable. What can never work (StartError) is told to
     ``give_up``, in a sentence.
     """
+
+    what = "the database"
+    needs = 3.0
 
     def __init__(
         self,
@@ -67,6 +73,6 @@ class DatabaseService(Service):
         opening, self._opening = self._opening, None
         if opening is not None:
             opening.cancel()
-        await self._database.close()
+        await self.deadline.earlier(STOPPING).ends(self._database.close(), "the connections to the database")
         if self._server is not None:
-            await self._server.stop()
+            await self._server.stop(self.deadline.left)

@@ -17,7 +17,7 @@ from datamover.processes.words import Brief, Word
 log = Logger()
 
 MODULE = "datamover.engine_process"
-PATIENCE = 25.0
+PATIENCE = 15.0
 """Seconds that an end may take: more than the process gives itself."""
 SILENCE = 10.0
 """Seconds without a word after which a process is not believed to work."""

@@ -16,11 +16,12 @@ from twisted.python.failure import Failure
 from datamover.loops import Loops
 from datamover.processes.counts import Tally
 from datamover.processes.words import Word
+from datamover.stopping import end_within
 
 EVERY = 0.5
 """Seconds between two words."""
-LONGEST = 20
-"""Seconds that the end may take; whatever hangs then, the system ends the process."""
+WITHIN = 12.0
+"""Seconds that the end may take."""
 
 
 class Parent(Tally, Service):
@@ -40,8 +41,8 @@ class Parent(Tally, Service):
     def startService(self) -> None:  # noqa: N802
         super().startService()
         # In the stead of the reactor's own handler, which does not bear that the pipe ends as well.
-        signal.signal(signal.SIGTERM, lambda *_: self._reactor.callFromThread(self._end))
-        _Leash(self._reactor, self._pipe, self._left_alone).startReading()
+        signal.signal(signal.SIGTERM, lambda *_: self._asked())
+        _Leash(self._reactor, self._pipe, self._asked).startReading()
         self._telling.start(self._tell)
 
     def stopService(self) -> "Deferred[None] | None":  # noqa: N802
@@ -64,9 +65,9 @@ class Parent(Tally, Service):
             self._telling.turned()
             await deferLater(self._reactor, EVERY)
 
-    def _left_alone(self) -> None:
-        signal.alarm(LONGEST)
-        self._end()
+    def _asked(self) -> None:
+        end_within(WITHIN)
+        self._reactor.callFromThread(self._end)
 
     def _end(self) -> None:
         with suppress(ReactorNotRunning):  # It ends already: a signal and the pipe's end, or two signals.

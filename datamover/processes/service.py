@@ -6,7 +6,6 @@ from functools import partial
 from itertools import chain, repeat
 from typing import Any
 
-from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -19,6 +18,7 @@ from datamover.loops import Loop, Loops
 from datamover.processes.child import Child
 from datamover.processes.counts import Counts, count
 from datamover.processes.words import Brief, Word
+from datamover.stopping import Part
 
 log = Logger()
 
@@ -31,8 +31,11 @@ Bury = Callable[[str], Awaitable[tuple[int, bool]]]
 """Puts back what a node held whose process is gone; returns how many groups, and whether it took nothing new."""
 
 
-class EngineProcesses(Service):
+class EngineProcesses(Part):
     """Starts the processes when ``opened`` completes: the tables are made, and who cannot run has said so."""
+
+    what = "the engine processes"
+    needs = 17.0
 
     def __init__(
         self,

@@ -2,16 +2,18 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from twisted.internet import reactor
-from twisted.internet.threads import deferToThreadPool
 
 from datamover.datasets.base import Fetched
 from datamover.datasets.process import run_module
 from datamover.protocols.base import Origin
+from datamover.threads import Threads
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class TestBench:
@@ -51,5 +53,11 @@ class TestBench:
     async def run(
         self, module: str, request: Mapping[str, Any], progress: Callable[[Mapping[str, Any]], None]
     ) -> Mapping[str, Any]:
-        offload = partial(deferToThreadPool, reactor, reactor.getThreadPool())  # type: ignore[arg-type, attr-defined]
-        return await run_module(reactor, offload, module, request, progress)
+        threads = Threads(reactor, "child", 1)
+        try:
+            return await run_module(reactor, threads, module, request, progress)
+        finally:
+            await threads.close()
+
+    async def call(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return call(*args, **kwargs)

@@ -84,6 +84,8 @@ FAULTS: list[tuple[str, Handler, int, type[DataMoverError], str]] = [
     (SEARCH, status(503, [("Retry-After", "0")]), TRIES, RateLimited, "503"),
     (SEARCH, status(200, body=b'{"count": null}'), 1, ServerError, "how many records"),
     (SEARCH, status(200, body=b'{"count": true}'), 1, ServerError, "how many records"),
+    (SEARCH, status(200, body=b'{"count": 9007199254740993}'), 1, ServerError, "more records than there can be"),
+    (SEARCH, status(200, body=b'{"count": 1%b}' % (b"0" * 5000)), 1, ServerError, "something else than a JSON object"),
     (f"/dataset/{DATASET}", status(502), TRIES, ServerError, "502"),
     (f"/dataset/{DATASET}", status(200, body=b"{oops"), 1, ServerError, f"dataset {DATASET} is not a JSON object"),
 ]

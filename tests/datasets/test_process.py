@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +11,29 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor, task
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
-from twisted.internet.threads import deferToThreadPool
 
 from datamover.atlas import COLUMNS
 from datamover.datasets.ala.clean import Request
 from datamover.datasets.process import Progress, run_module
-from datamover.errors import DataMoverError
+from datamover.errors import DataMoverError, Stalled
+from datamover.threads import Threads
 from tests.servers.ala import GOOD_ROWS, records_csv, records_zip
 
 HERE = "tests.datasets.children"
 
 
-def run(request: dict[str, Any], progress: Progress = lambda _: None, module: str = HERE) -> "Deferred[Any]":
-    offload = partial(deferToThreadPool, reactor, reactor.getThreadPool())  # type: ignore[arg-type, attr-defined]
-    return ensureDeferred(run_module(reactor, offload, module, request, progress))
+async def running(request: dict[str, Any], progress: Progress, module: str, silence: float) -> Any:
+    threads = Threads(reactor, "child", 1)
+    try:
+        return await run_module(reactor, threads, module, request, progress, silence)
+    finally:
+        await threads.close()
+
+
+def run(
+    request: dict[str, Any], progress: Progress = lambda _: None, module: str = HERE, silence: float = 60.0
+) -> "Deferred[Any]":
+    return ensureDeferred(running(request, progress, module, silence))
 
 
 @pytest_twisted.ensureDeferred
@@ -69,15 +77,15 @@ async def test_no_such_module() -> None:
 async def test_cancelling_kills(tmp_path: Path) -> None:
     """When the cancelled run has ended, the process is gone, however often it is cancelled."""
     told: list[Any] = []
-    running = run({"do": "sleep"}, told.append)
+    asleep = run({"do": "sleep"}, told.append)
     for _ in range(500):
         if told:
             break
         await task.deferLater(reactor, 0.01, lambda: None)
-    running.cancel()
-    running.cancel()
+    asleep.cancel()
+    asleep.cancel()
     with pytest.raises(CancelledError):
-        await running
+        await asleep
     with pytest.raises(ProcessLookupError):
         os.kill(told[0]["pid"], 0)
 
@@ -85,10 +93,20 @@ async def test_cancelling_kills(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_cancelling_before_it_runs() -> None:
     """A run that is cancelled at once ends as well."""
-    running = run({"do": "sleep"})
-    running.cancel()
+    asleep = run({"do": "sleep"})
+    asleep.cancel()
     with pytest.raises(CancelledError):
-        await running
+        await asleep
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_process_that_hangs() -> None:
+    """A process that says nothing for too long is ended, and that is what the dataset is told."""
+    told: list[Any] = []
+    with pytest.raises(Stalled, match="said nothing for 2 s and was ended"):
+        await run({"do": "sleep"}, told.append, silence=2.0)
+    with pytest.raises(ProcessLookupError):
+        os.kill(told[0]["pid"], 0)
 
 
 def peak_of(rows: int, directory: Path) -> int:

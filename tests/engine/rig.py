@@ -7,14 +7,12 @@ import uuid
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cryptography.fernet import Fernet
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.threads import deferToThreadPool
 
 from datamover.config import Config, DestinationTable, Sources, Transfers
 from datamover.datasets.base import Dataset
@@ -36,13 +34,13 @@ from datamover.jobs.upkeep import Upkeep
 from datamover.jobs.values import FileRecord, JobRecord, Naming, NewFile, NewJob, PlaceSource, SourceRef, UrlSource
 from datamover.jobs.waiting import Bounds
 from datamover.loops import Loops
+from datamover.pools import Pools
 from datamover.protocols import PLACES
 from datamover.protocols.http import HttpClient
 from datamover.registry.destinations import Registry
 from datamover.registry.source_credentials import SourceCredentials
 from datamover.registry.sources import SourcePolicy
 from datamover.registry.urls import shown
-from datamover.threads import Lane
 from tests.protocols.faulty import Faulty
 from tests.servers import postgres
 
@@ -91,6 +89,7 @@ class Rig:
 
     def __init__(self, reactor: Any, directory: Path) -> None:
         self.reactor = reactor
+        self.pools = Pools(reactor)
         self.directory = directory
         self.seal = Seal()
         self.engines: list[Engine] = []
@@ -140,17 +139,15 @@ class Rig:
         By ``telling`` progress is written now and then; by a clock that stands still, only when it has to be.
         """
         node = str(uuid.uuid4())
-        offload = partial(deferToThreadPool, self.reactor, self.reactor.getThreadPool())
         refused = self.loops.refused
         on = database or self.database
         queue = Queue(on, self.seal, node=node, name=node[:8], roles=["engine"], lease=lease, refused=refused)
         recorder = Recorder(queue, telling or self.reactor, loops=self.loops)
-        staging = Staging(self.directory / "staging", node, self.reactor, offload)
+        staging = Staging(self.directory / "staging", node, self.reactor, self.pools.staging)
         await staging.open()
 
         throttles = Throttles(self.reactor, lambda name: self.registry.get(name).bandwidth)
-        lane = partial(Lane, self.reactor.callInThread, self.reactor.callFromThread)
-        tools = Tools(self.reactor, offload, lane, self.settings.transfers, await identify(self.database, self.seal))
+        tools = Tools(self.reactor, self.pools, self.settings.transfers, await identify(self.database, self.seal))
         rooms = Rooms(tools, self.registry, queue, throttles.of, self.datasets)
         dispatcher = Dispatcher(
             queue,

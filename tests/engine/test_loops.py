@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import Clock, deferLater
 from twisted.logger import capturedLogs
 
@@ -36,6 +36,7 @@ from datamover.monitor.supervisor import Manager, Supervised
 from datamover.processes.parent import EVERY as SAYING
 from datamover.processes.parent import Parent
 from datamover.processes.words import Word
+from datamover.stopping import Deadline
 from tests.engine.post import Post, opened
 from tests.engine.rig import file, place, url
 from tests.engine.test_breaking import until
@@ -236,7 +237,7 @@ async def test_engine(post: Post, tmp_path: Path) -> None:
         def start(self) -> None:
             self.running = True
 
-        async def stop(self, grace: float) -> None:
+        async def stop(self, grace: float, deadline: Deadline) -> None:
             self.running = False
 
     async def make() -> Any:
@@ -244,7 +245,7 @@ async def test_engine(post: Post, tmp_path: Path) -> None:
             raise failing.pop()
         return Made()
 
-    staging = Staging(tmp_path / "own", "node", reactor, lambda call, *more: maybeDeferred(call, *more))
+    staging = Staging(tmp_path / "own", "node", reactor, rig.pools.staging)
     service = EngineService(
         opened=rig.database.opened,
         staging=staging,

@@ -85,7 +85,7 @@ class Engine(Service):
         """Start; ``Cluster.engine`` waits until it works."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command(self.config),
+                self.command(self.config),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -1,9 +1,12 @@
 """What a server may do wrong, and the error that each comes out as."""
 
+import threading
 from collections.abc import Callable
 
 import pytest
 import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 
 from datamover.errors import (
     AuthenticationFailed,
@@ -17,7 +20,10 @@ from datamover.errors import (
     SourceForbidden,
     SourceNotFound,
     Stalled,
+    TimedOut,
 )
+from datamover.host_names import Answers, HostNames
+from datamover.services import Resolving
 from tests.protocols.reading import content_of, reading, rest_of, serving, soon, until_broken
 from tests.servers.ports import free_port
 from tests.servers.web import Exchange, File, Handler, silent, status, trickle
@@ -257,12 +263,39 @@ async def test_nobody_there() -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_name_that_is_not_looked_up() -> None:
+    """A name server that does not answer is told as that, and the others' names are looked up meanwhile."""
+    answer = threading.Event()
+
+    def look_up(host: str, *_: object) -> Answers:
+        if host == "hangs.example":
+            answer.wait(30)
+        return []
+
+    names = Resolving(reactor, HostNames(reactor, look_up=look_up))
+    names.startService()
+    try:
+        async with reading(connect_timeout=0.3) as client:
+            hanging = Deferred.fromCoroutine(client.origin(f"http://hangs.example/f?key={SECRET}").inspect())
+            with pytest.raises(ConnectFailed, match=r"no address is known for other\.example"):
+                await client.origin("http://other.example/f").inspect()
+            with pytest.raises(TimedOut, match=r"the name hangs\.example was not looked up within 0\.3 s") as told:
+                await hanging
+            assert told.value.scope is Scope.SOURCE
+    finally:
+        answer.set()
+        names.stopService()
+
+
+@pytest_twisted.ensureDeferred
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [
         ([("Retry-After", "120")], 120.0),
         ([("Retry-After", "Tue, 14 Nov 2023 22:14:20 GMT"), ("Date", "Tue, 14 Nov 2023 22:13:20 GMT")], 60.0),
         ([("Retry-After", "Tue, 14 Nov 2023 22:13:00 GMT"), ("Date", "Tue, 14 Nov 2023 22:13:20 GMT")], 0.0),
+        ([("Retry-After", "9" * 400)], 366 * 86_400.0),
+        ([("Retry-After", "Fri, 31 Dec 9999 23:59:59 GMT")], 366 * 86_400.0),
         ([("Retry-After", "soon")], None),
         ([], None),
     ],

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import os
 import socket
 import subprocess
 import threading
@@ -12,10 +13,14 @@ from pathlib import Path
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
+from twisted.internet.task import deferLater
 
 from datamover import errors
 from datamover.errors import Scope
+from datamover.host_names import Answers, HostNames
+from datamover.pending import pending
 from datamover.protocols.sftp import scan_host_key
+from datamover.services import Resolving
 from tests.protocols.sftp import opened, send, sha256
 from tests.servers.conch import PASSWORD, ConchServer
 from tests.servers.sshd import Sshd
@@ -268,6 +273,42 @@ async def test_server_that_never_speaks(sshd: Sshd) -> None:
                 await pool.connect()
         with pytest.raises(errors.TimedOut):
             await scan_host_key(reactor, "127.0.0.1", port, 0.3)
+
+
+@pytest_twisted.ensureDeferred
+async def test_files_that_are_not_read(sshd: Sshd, tmp_path: Path) -> None:
+    """Files on a disk that does not answer are told as that; however often it is tried, one thread waits for them."""
+    sshd.known_hosts = tmp_path / "known_hosts"
+    os.mkfifo(sshd.known_hosts)
+    async with opened(sshd, connect_timeout=0.2) as pool:
+        for _ in range(3):
+            with pytest.raises(errors.TimedOut, match=r"needed to log in to .* were not read within 0\.2 s"):
+                await pool.connect()
+        assert [each.threads for each in pending()] == ["destination-vis"]
+        for _ in range(3):
+            sshd.known_hosts.open("w").close()
+            await deferLater(reactor, 0.05)
+        assert not pending()
+
+
+@pytest_twisted.ensureDeferred
+async def test_name_that_is_not_looked_up(sshd: Sshd) -> None:
+    """A name server that does not answer is told as that, and not as an SSH server."""
+    answer = threading.Event()
+
+    def look_up(*_: object) -> Answers:
+        answer.wait(30)
+        return []
+
+    names = Resolving(reactor, HostNames(reactor, look_up=look_up))
+    names.startService()
+    try:
+        async with opened(sshd, url="sftp://user@hangs.example/srv", connect_timeout=0.2) as pool:
+            with pytest.raises(errors.TimedOut, match=r"the name hangs\.example was not looked up within 0\.2 s"):
+                await pool.connect()
+    finally:
+        answer.set()
+        names.stopService()
 
 
 @pytest_twisted.ensureDeferred

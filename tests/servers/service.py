@@ -32,7 +32,7 @@ class Service:
         self.log = directory / "datamover.log"
         listen = f'listen = ["tcp:{self.port}:interface=127.0.0.1"]'
         self.config.write_text(f'[service]\n{listen}\ndata_directory = "{directory}/data"\n{tables}')
-        self._command = command or twistd
+        self.command = command or twistd
         self._process: subprocess.Popen[bytes] | None = None
         self._proxy: ServerProxy | None = None
 
@@ -66,7 +66,7 @@ class Service:
         """Start it, and do not wait."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command(self.config),
+                self.command(self.config),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -97,6 +97,20 @@ class Service:
     def stop(self) -> None:
         """Stop it as a supervisor would."""
         self._end(signal.SIGTERM)
+
+    def stopped(self, within: float) -> float:
+        """Stop it as a supervisor would; return the seconds that took, which must not be more than ``within``."""
+        process = self._process
+        assert process is not None
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(within)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it did not stop:\n{self.log.read_text()}") from None
+        seconds = time.monotonic() - began
+        self._end(signal.SIGTERM)
+        return seconds
 
     def kill(self) -> None:
         """End it as a crash would."""

@@ -10,6 +10,7 @@ from enum import Enum
 from http import HTTPStatus
 from typing import Any
 
+from datamover.amounts import MOST
 from datamover.errors import (
     AuthenticationFailed,
     DataMoverError,
@@ -181,7 +182,7 @@ def _text(value: Any) -> str:
 def _count(value: Any) -> int | None:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19:
         value = int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST else None
 
 
 def _url(answer: Answer, found: dict[str, Any], key: str) -> str | None:

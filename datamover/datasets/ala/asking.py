@@ -58,7 +58,7 @@ class Asker:
         token = self._token.read() if self._token is not None else ""
         if not token or token not in error.message:
             return error
-        return type(error)(error.message.replace(token, "…"), scope=error.scope, retry_after=error.retry_after)
+        return error.saying(error.message.replace(token, "…"))
 
     def download_url(self, how: str, lsid: str) -> str:
         """Return the URL that asks for a taxon's records; ``how`` is "offline" or "index"."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from datamover.amounts import MOST
 from datamover.datasets.gbif.records import text_of
 from datamover.errors import DataMoverError, DatasetInvalid, DatasetNotFound, Scope, ServerError
 from datamover.protocols.http.answers import failure_of
@@ -38,7 +39,7 @@ def refusal_of(answer: Answer, about: str) -> DataMoverError:
         return DatasetNotFound(f"GBIF does not know {about}: {answer.head.answered}{told}")
     if answer.status == 400:
         return DatasetInvalid(f"GBIF refused to tell of {about}: {answer.head.answered}{told}")
-    return type(usual)(f"{usual.message}{told}", scope=Scope.SOURCE, retry_after=usual.retry_after)
+    return usual.saying(f"{usual.message}{told}", scope=Scope.SOURCE)
 
 
 def words(answer: Answer) -> str:
@@ -79,6 +80,9 @@ def count_of(answer: Answer) -> int:
     count = object_of(answer).get("count")
     if not isinstance(count, int) or isinstance(count, bool) or count < 0:
         raise ServerError(f"{answer.url.shown} does not say how many records there are (count)", scope=Scope.SOURCE)
+    if count > MOST:
+        told = f"{answer.url.shown} tells of more records than there can be (count)"
+        raise ServerError(told, scope=Scope.SOURCE, retryable=False)
     return count
 
 

@@ -4,16 +4,14 @@ The search gives pages of records, which are kept as they come, in one file, and
 their number nor their size is felt here. What GBIF has no search for (more records than ``MOST``) is refused.
 """
 
-import errno
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from twisted.internet.defer import DeferredSemaphore
-from twisted.internet.threads import deferToThreadPool
 
 from datamover import config
 from datamover.datasets.base import Bench, Made, Subject
@@ -21,7 +19,7 @@ from datamover.datasets.description import ATTRIBUTION, OCCURRENCE, Description,
 from datamover.datasets.gbif import citing, cleaning
 from datamover.datasets.gbif.answers import Taxon, common_name_of, count_of, taxon_of
 from datamover.datasets.gbif.questions import SMALL, Patience, Questions, in_order
-from datamover.errors import DatasetEmpty, DatasetInvalid, InvalidRequest, NoSpace, Scope
+from datamover.errors import DatasetEmpty, DatasetInvalid, InvalidRequest
 from datamover.protocols.http import HttpClient
 from datamover.protocols.http.call import Answer
 
@@ -39,9 +37,6 @@ LONGEST_KEY = 10
 
 GONE = frozenset({404, 410})
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
 
 class Gbif:
     """Satisfies ``datasets.base.Dataset``; one serves a whole process, so that all its datasets ask gently."""
@@ -55,12 +50,11 @@ class Gbif:
         *,
         patience: Patience | None = None,
     ) -> None:
-        """Prepare; ``clock`` is the reactor, whose threads write what comes, and ``wall`` tells POSIX seconds.
+        """Prepare; ``wall`` tells POSIX seconds.
 
         ``http`` must be allowed to reach GBIF.
         """
         self._settings = settings
-        self._clock = clock
         self._wall = wall
         self._questions = Questions(settings.url, http, clock, patience)
         # A process that takes a core, for a second or two.
@@ -102,7 +96,7 @@ class Gbif:
         bench.tell(f"GBIF: asking about taxon {subject.key}")
         moment = self._wall()
         taxon, answer = await self._taxon(subject)
-        await self._offload(metadata.write_bytes, answer)
+        await bench.call(metadata.write_bytes, answer)
         count = await self._count(subject, taxon)
         cleaned, datasets = await self._occurrences(subject, taxon, count, occurrences, bench)
         cited = await self._citations(datasets, citations, bench)
@@ -121,7 +115,7 @@ class Gbif:
             bounds=cleaned["bounds"],
             dropped=cleaned["dropped"],
         )
-        await self._offload(description.write_bytes, told.encoded())
+        await bench.call(description.write_bytes, told.encoded())
         details = {key: cleaned[key] for key in ("read", "kept", "dropped", "datasets")}
         return Made(paths, details)
 
@@ -183,9 +177,9 @@ class Gbif:
             )
         finally:
             self._cleaning.release()
-        datasets = (await self._offload(keys.read_text, "ascii")).splitlines()
-        await self._offload(pages.unlink)
-        await self._offload(keys.unlink)
+        datasets = (await bench.call(keys.read_text, "ascii")).splitlines()
+        await bench.call(pages.unlink)
+        await bench.call(keys.unlink)
         return cleaned, datasets
 
     async def _pages(self, subject: Subject, count: int, pages: Path, bench: Bench) -> None:
@@ -195,7 +189,7 @@ class Gbif:
             return await self._search(subject, min(PAGE, MOST - offset), offset)
 
         async def take(offset: int, answer: Answer) -> None:
-            await self._offload(_append, pages, _line(answer))
+            await bench.call(_append, pages, _line(answer))
             bench.tell(f"GBIF: {min(offset + PAGE, count):,} of {count:,} records")
 
         bench.tell(f"GBIF: 0 of {count:,} records")
@@ -213,23 +207,15 @@ class Gbif:
             nonlocal asked
             asked += 1
             line = b"" if answer.status in GONE else _line(answer)
-            await self._offload(_append, answers, key.encode("ascii") + b" " + line)
+            await bench.call(_append, answers, key.encode("ascii") + b" " + line)
             bench.tell(f"GBIF: {asked:,} of {len(datasets):,} citations")
 
-        await self._offload(answers.touch)
+        await bench.call(answers.touch)
         await in_order(ask, datasets, take)
         request = citing.Request(str(answers), str(output))
         cited = await bench.run(citing.__name__, request.told(), lambda _: None)
-        await self._offload(answers.unlink)
+        await bench.call(answers.unlink)
         return cited
-
-    async def _offload(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return await deferToThreadPool(self._clock, self._clock.getThreadPool(), call, *args, **kwargs)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise NoSpace("there is no room left to make a dataset on this node", scope=Scope.SERVICE) from None
 
 
 def _sought(subject: Subject) -> dict[str, str]:

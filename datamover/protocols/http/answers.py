@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from datamover.amounts import FAR, movable
 from datamover.errors import (
     AuthenticationFailed,
     ConnectionLost,
@@ -37,7 +38,7 @@ PARTIAL = 206
 UNSATISFIABLE = 416
 
 _STRONG_TAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
-_CONTENT_RANGE = re.compile(r"(?:bytes)?[\s=:]*(\d{1,18})\s*-\s*(\d{1,18})\s*/\s*(\d{1,18}|\*)", re.IGNORECASE)
+_CONTENT_RANGE = re.compile(r"(?:bytes)?[\s=:]*(\d{1,40})\s*-\s*(\d{1,40})\s*/\s*(\d{1,40}|\*)", re.IGNORECASE)
 _STRUCTURED_DIGEST = re.compile(r"(sha-256|sha-512)\s*=\s*:([A-Za-z0-9+/=]+):", re.IGNORECASE)
 _INSTANCE_DIGEST = re.compile(r"([A-Za-z0-9-]+)=([A-Za-z0-9+/=]+)")
 _DIGESTS = frozenset({b"repr-digest", b"content-digest", b"digest", b"content-md5"})
@@ -107,6 +108,13 @@ def content_range(head: Head) -> ContentRange | None:
     if head.length is not None and head.length != found.last - found.first + 1:
         return None
     return found
+
+
+def check_announced(head: Head) -> None:
+    """Raise ServerError for an answer that announces more bytes than a file can have, itself or as a part of it."""
+    part = content_range(head) if head.status == PARTIAL else None
+    for size in (head.length, part.total if part else None):
+        movable(size, head.url.shown)
 
 
 def ranges_given(head: Head) -> bool:
@@ -196,7 +204,7 @@ def failure_of(head: Head) -> DataMoverError:
         return ConnectionLost(f"the request took too long for the server: {head.answered}", scope=Scope.SOURCE)
     if status == 429 or (status == 503 and head.header("Retry-After") is not None):
         pause = retry_after(head)
-        told = "" if pause is None else f", and asks to come again in {pause:.0f} s"
+        told = "" if pause is None else f", and asks to come again in {_pause(pause)}"
         return RateLimited(f"{head.answered}{told}", scope=Scope.SOURCE, retry_after=pause)
     if 400 <= status < 500 and status != 425:
         return SourceForbidden(f"the source refused the request: {head.answered}")
@@ -224,12 +232,16 @@ def retry_after(head: Head) -> float | None:
     """Return the seconds that Retry-After asks to wait, given in seconds or as a date (RFC 9110 10.2.3)."""
     text = (head.header("Retry-After") or "").strip()
     if text.isascii() and text.isdigit():
-        return float(text)
+        return min(float(text), FAR)
     moment = http_date(text)
     if moment is None:
         return None
     now = http_date(head.header("Date"))
-    return max(0.0, moment - (time.time() if now is None else now))
+    return min(max(0.0, moment - (time.time() if now is None else now)), FAR)
+
+
+def _pause(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < FAR else "a year or more"
 
 
 def _phrase(status: int) -> str:

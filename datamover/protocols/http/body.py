@@ -84,7 +84,9 @@ class Body:
         shown = self._url.shown if ending is not Ending.WHOLE else ""
         if reason:
             self._error = ServerError(
-                f"{shown} cannot be read on after {self.received} bytes: {reason}", scope=Scope.SOURCE
+                f"{shown} cannot be read on after {self.received} bytes: {reason}",
+                scope=Scope.SOURCE,
+                retryable=ending is not Ending.BEYOND,
             )
         elif ending is Ending.BROKEN:
             self._error = ConnectionLost(

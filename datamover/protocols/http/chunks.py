@@ -7,13 +7,14 @@ trailers are passed over. A chunk that is no longer or shorter than it says is w
 import re
 from enum import Enum, auto
 
+from datamover.amounts import MOST, NO_COUNT
 from datamover.protocols.http.fields import told
 
 _BETWEEN = re.compile(rb"\r\n([0-9A-Fa-f]{1,15})[ \t]*\r\n")
 """From the end of a chunk to the beginning of the next, as most servers have it."""
 _ODD_BETWEEN = re.compile(rb"\r{0,2}\n([0-9A-Fa-f]{1,15})[ \t]*\r{0,2}\n")
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:\r|;.*)", re.DOTALL)
-_ODD_SIZE = re.compile(rb"[ \t]*(?=[0-9A-Fa-f])0*([0-9A-Fa-f]{0,15})(?:[ \t;].*|\r*)", re.DOTALL)
+_ODD_SIZE = re.compile(rb"[ \t]*(?=[0-9A-Fa-f])0*([0-9A-Fa-f]{0,40})(?:[ \t;].*|\r*)", re.DOTALL)
 _KEPT = 80
 """Bytes of a line that are looked at; what else there is in it says nothing."""
 
@@ -36,6 +37,8 @@ class Chunks:
         """More came after it."""
         self.broken = ""
         """What is wrong with them: nothing more can be read. "" while all is well."""
+        self.beyond = False
+        """What is wrong is a size that cannot be."""
         self.plain = True
         """They can be read in one way only."""
         self._left = 0
@@ -76,6 +79,9 @@ class Chunks:
                 self.plain = False
             place = between.end()
             left = int(between[1], 16)
+            if left > MOST:
+                self._begin(left)
+                return place
             if not left:
                 self._left, self._next = 0, _Line.TRAILER
                 return place
@@ -92,6 +98,10 @@ class Chunks:
         return end + 1
 
     def _begin(self, size: int) -> None:
+        if size > MOST:
+            self.beyond = True
+            self.broken = f"a chunk of {size} bytes is announced, more than {MOST} can be moved"
+            size = 0
         self._left = size
         self._next = _Line.DATA_END if size else _Line.TRAILER
 
@@ -117,4 +127,7 @@ class Chunks:
         if match is None:
             self.broken = f"where the size of a chunk was to come came {told(line.strip())}"
             return
-        self._begin(int(match[1] or b"0", 16))
+        size = int(match[1] or b"0", 16)
+        self._begin(size)
+        if size >= NO_COUNT:
+            self.broken = f"where the size of a chunk was to come came {told(line.strip())}"

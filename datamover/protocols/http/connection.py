@@ -18,7 +18,7 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
 from datamover.errors import DataMoverError
-from datamover.protocols.http.fields import Malformed
+from datamover.protocols.http.fields import Excessive, Malformed
 from datamover.protocols.http.reader import AnswerReader, HeadTooLarge
 
 USUAL_READ = 2**16
@@ -43,6 +43,7 @@ class Ending(Enum):
     WHOLE = "where it should"
     BROKEN = "early, with its connection"
     EXCESS = "at the length that was announced, and more came"
+    BEYOND = "where more was announced than can be"
 
 
 class Taker(Protocol):
@@ -172,7 +173,7 @@ class Connection(TwistedProtocol):
         if reader.complete:
             self._finish(reader)
         elif reader.broken:
-            self._fail(Malformed(reader.broken))
+            self._fail(Excessive(reader.broken) if reader.beyond else Malformed(reader.broken))
         if answered is not None:
             answered.callback(reader)
 
@@ -210,7 +211,8 @@ class Connection(TwistedProtocol):
         if answered is not None:
             answered.errback(error)
         else:
-            self._taker.end(Ending.BROKEN, error.args[0] if isinstance(error, Malformed) else "")
+            ending = Ending.BEYOND if isinstance(error, Excessive) else Ending.BROKEN
+            self._taker.end(ending, error.args[0] if isinstance(error, Malformed) else "")
 
     def _why(self, reason: BaseException | None) -> BaseException:
         """Return the error for an answer that did not come before the connection ended."""

@@ -11,67 +11,19 @@ from ipaddress import ip_address
 from typing import Any
 
 from twisted.internet import error as internet_error
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint
-from twisted.internet.interfaces import (
-    IAddress,
-    IHostnameResolver,
-    IHostResolution,
-    IProtocol,
-    IProtocolFactory,
-    IReactorPluggableNameResolver,
-    IResolutionReceiver,
-    IStreamClientEndpoint,
-)
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from datamover.errors import AuthenticationFailed, ConnectFailed, Scope, SourceNotAllowedHere, TimedOut
+from datamover.host_names import Resolved, addresses
 from datamover.protocols.http.fields import Malformed
 from datamover.protocols.http.heads import END, read_head
 
 LARGEST_TUNNEL_HEAD = 64 * 1024
-
-
-@implementer(IResolutionReceiver)
-class _Addresses:
-    """Collects what a resolver finds."""
-
-    def __init__(self) -> None:
-        self.found: list[IAddress] = []
-        self.complete: Deferred[None] = Deferred()
-
-    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:  # noqa: N802, N803
-        pass
-
-    def addressResolved(self, address: IAddress) -> None:  # noqa: N802
-        self.found.append(address)
-
-    def resolutionComplete(self) -> None:  # noqa: N802
-        self.complete.callback(None)
-
-
-@implementer(IReactorPluggableNameResolver, IHostnameResolver)
-class _Resolved:
-    """The reactor, for an endpoint that is to connect to these addresses and to look nothing up."""
-
-    def __init__(self, reactor: Any, addresses: list[IAddress]) -> None:
-        self._reactor = reactor
-        self._addresses = addresses
-        self.nameResolver = self
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._reactor, name)
-
-    def installNameResolver(self, resolver: IHostnameResolver) -> IHostnameResolver:  # noqa: N802
-        raise NotImplementedError("the addresses are known")
-
-    def resolveHostName(self, resolutionReceiver: IResolutionReceiver, *_: Any, **__: Any) -> Any:  # noqa: N802, N803
-        for address in self._addresses:
-            resolutionReceiver.addressResolved(address)
-        resolutionReceiver.resolutionComplete()
 
 
 @implementer(IStreamClientEndpoint)
@@ -91,7 +43,10 @@ class NamedEndpoint:
         timeout: float,
         role: str = "",
     ) -> None:
-        """Name a host; ``timeout`` (seconds) is what each of its addresses gets, ``role`` what messages call it."""
+        """Name a host; ``role`` is what messages call it.
+
+        ``timeout`` (seconds) is what its name gets to be looked up, and what each of its addresses gets to answer.
+        """
         self._reactor = reactor
         self._host = host
         self._port = port
@@ -103,35 +58,24 @@ class NamedEndpoint:
         return Deferred.fromCoroutine(self._connect(factory))
 
     async def _connect(self, factory: IProtocolFactory) -> IProtocol:
-        found = await self._resolve()
+        found = await addresses(self._reactor, self._host, self._port, self._timeout, Scope.SOURCE)
         where = f"{self._role}{self._host} port {self._port}"
         if not found:
             raise ConnectFailed(f"no address is known for {self._role}{self._host}", scope=Scope.SOURCE)
-        admitted = [address for address in found if self._admit(ip_address(address.host))]  # type: ignore[attr-defined]
+        admitted = [address for address in found if self._admit(ip_address(address.host))]
         if not admitted:
             raise SourceNotAllowedHere(
-                f"{self._host} is at {found[0].host}, which is not a public address, and neither a rule "  # type: ignore[attr-defined]
+                f"{self._host} is at {found[0].host}, which is not a public address, and neither a rule "
                 "in [sources] allow nor allow_addresses names it"
             )
         try:
             # Named by an address, since this endpoint would take some host names for bad ones ("a_b.example.org").
-            reactor = _Resolved(self._reactor, admitted)
-            return await HostnameEndpoint(reactor, admitted[0].host, self._port, self._timeout).connect(factory)  # type: ignore[attr-defined]
+            reactor = Resolved(self._reactor, admitted)
+            return await HostnameEndpoint(reactor, admitted[0].host, self._port, self._timeout).connect(factory)
         except (internet_error.TimeoutError, internet_error.TCPTimedOutError):
             raise TimedOut(f"{where} does not answer within {self._timeout:g} s", scope=Scope.SOURCE) from None
         except (internet_error.ConnectError, internet_error.DNSLookupError) as error:
             raise ConnectFailed(f"cannot connect to {where}: {_plain(error)}", scope=Scope.SOURCE) from None
-
-    async def _resolve(self) -> list[IAddress]:
-        try:
-            literal = ip_address(self._host)
-        except ValueError:
-            addresses = _Addresses()
-            self._reactor.nameResolver.resolveHostName(addresses, self._host, portNumber=self._port)
-            await addresses.complete
-            return addresses.found
-        kind = IPv4Address if literal.version == 4 else IPv6Address
-        return [kind("TCP", self._host, self._port)]
 
 
 def _plain(error: Exception) -> str:

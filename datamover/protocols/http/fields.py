@@ -10,6 +10,10 @@ class Malformed(Exception):
     """What came is not HTTP, or contradicts itself; ``args[0]`` says how, to follow "cannot be read: "."""
 
 
+class Excessive(Malformed):
+    """More is announced than can be: it will be so again."""
+
+
 def told(value: bytes) -> str:
     """Return the beginning of what a server sent as it may stand in an error: quoted, without what may be a query."""
     start, cut, _ = value[: _TOLD + 1].partition(b"?")

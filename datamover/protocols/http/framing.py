@@ -7,12 +7,13 @@ are one, different ones are refused; and after what is not plain the connection 
 import re
 from dataclasses import dataclass
 
+from datamover.amounts import NO_COUNT
 from datamover.protocols.http.codings import CHUNKED, IDLE, known_coding
-from datamover.protocols.http.fields import Fields, Malformed, tokens, told
+from datamover.protocols.http.fields import Excessive, Fields, Malformed, tokens, told
 
-_PLAIN = re.compile(rb"[0-9]{1,18}")
+_PLAIN = re.compile(rb"[0-9]{1,40}")
 # What curl and wget take for a number of bytes: one with a sign, or with words behind it.
-_LENGTH = re.compile(rb"\+?0*([0-9]{1,18})(?:\.0*)?(?:[ \t]*[;A-Za-z].*)?")
+_LENGTH = re.compile(rb"\+?0*([0-9]{1,40})(?:\.0*)?(?:[ \t]*[;A-Za-z].*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +45,14 @@ def framing_of(fields: Fields) -> Framing:
 
 
 def _length(values: list[bytes]) -> int:
-    if len(values) == 1 and _PLAIN.fullmatch(values[0]):
+    if len(values) == 1 and _PLAIN.fullmatch(values[0]) and int(values[0]) < NO_COUNT:
         return int(values[0])
     matches = [_LENGTH.fullmatch(part.strip()) for part in b",".join(values).split(b",") if part.strip()]
     found = [int(match[1]) for match in matches if match]
     if not found or len(found) < len(matches):
         raise Malformed(f"the answer's header 'Content-Length' is {told(b', '.join(values))}, no number of bytes")
+    if max(found) >= NO_COUNT:
+        raise Excessive(f"the answer's header 'Content-Length' is {told(b', '.join(values))}, no number of bytes")
     different = list(dict.fromkeys(found))
     if len(different) > 1:
         times = "twice" if len(found) == 2 else f"{len(found)} times"

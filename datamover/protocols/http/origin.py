@@ -10,7 +10,7 @@ from functools import partial
 
 from twisted.internet.interfaces import IReactorTime
 
-from datamover.errors import ConnectionLost, DataMoverError, Scope, SizeMismatch, SourceChanged
+from datamover.errors import ConnectionLost, DataMoverError, Scope, ServerError, SizeMismatch, SourceChanged
 from datamover.protocols.base import Inspection, Source
 from datamover.protocols.http.answers import (
     PARTIAL,
@@ -18,6 +18,7 @@ from datamover.protocols.http.answers import (
     WHOLE,
     ContentRange,
     Head,
+    check_announced,
     content_range,
     failure_of,
     holds_whole,
@@ -65,6 +66,7 @@ class WebOrigin:
             # Programs behind a web server often say 0 because they made no body.
             if holds_whole(head) and head.length != 0:
                 check_codings(head)
+                check_announced(head)
                 return inspection_of(head)
         reply = await self._get()
         if reply.head.length is not None and reply.head.length <= IGNORABLE:
@@ -118,7 +120,7 @@ class WebOrigin:
         if not holds_whole(reply.head):
             await reply.body.discard()
             raise failure_of(reply.head)
-        return await decoded(reply)
+        return await _announced(await decoded(reply))
 
     async def _resume(self, offset: int, identity: str) -> "WebSource | None":
         """Return the source from ``offset`` on, or a whole one if that was sent instead, None where neither came."""
@@ -128,8 +130,9 @@ class WebOrigin:
             headers["If-Range"] = condition
         reply = await self._ask(b"GET", self._url, headers)
         if reply.head.status in WHOLE:
-            return _whole(await decoded(reply))
+            return _whole(await _announced(await decoded(reply)))
         if reply.head.status == PARTIAL:
+            await _announced(reply)
             inspection = continuation(reply.head, offset, identity)
             if inspection is not None and inspection.size is not None:
                 return WebSource(inspection, offset, inspection.size - offset, reply.body, reply.head)
@@ -208,6 +211,16 @@ def _same(head: Head, identity: str, total: int | None) -> Inspection | None:
     if silent and identity.startswith("date ") and identity.endswith(f" {total}"):
         return replace(inspection, identity=identity)
     return None
+
+
+async def _announced(reply: Reply) -> Reply:
+    """Return a reply that announces what can be; another is closed, and ServerError raised."""
+    try:
+        check_announced(reply.head)
+    except ServerError:
+        await reply.body.close()
+        raise
+    return reply
 
 
 def _whole(reply: Reply) -> WebSource:

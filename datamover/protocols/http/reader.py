@@ -39,6 +39,8 @@ class AnswerReader:
         """More came than belongs to the answer."""
         self.broken = ""
         """Why what should have been chunks is none: nothing more can be read. "" while all is well."""
+        self.beyond = False
+        """What is wrong with them is a size that cannot be."""
         self._bodiless = method == b"HEAD"
         self._head = bytearray()
         self._passed = 0
@@ -127,7 +129,7 @@ class AnswerReader:
     def _feed_chunks(self, chunks: Chunks, data: bytes) -> bytes:
         body = chunks.feed(data)
         self._between = 0 if body else self._between + len(data)
-        self.broken = chunks.broken
+        self.broken, self.beyond = chunks.broken, chunks.beyond
         if self._between > LARGEST_HEAD and not chunks.complete:
             self.broken = f"more than {LARGEST_HEAD} bytes came between two pieces of chunks"
         self.complete, self.excess = chunks.complete, chunks.excess

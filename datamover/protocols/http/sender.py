@@ -28,7 +28,7 @@ from datamover.protocols.http.answers import Head
 from datamover.protocols.http.body import Body, Content
 from datamover.protocols.http.connection import Broken, NoAnswer, StaleConnection
 from datamover.protocols.http.endpoints import NamedEndpoint, TunnelEndpoint
-from datamover.protocols.http.fields import Malformed
+from datamover.protocols.http.fields import Excessive, Malformed
 from datamover.protocols.http.pool import NoConnection, Pool
 from datamover.protocols.http.reader import LARGEST_HEAD, AnswerReader, HeadTooLarge
 from datamover.protocols.http.request import request_of
@@ -120,7 +120,9 @@ class Sender:
                     f"{url.shown} answered with more than {LARGEST_HEAD} bytes of headers", scope=Scope.SOURCE
                 ) from None
             except Malformed as error:
-                raise ServerError(f"{url.shown} cannot be read: {error}", scope=Scope.SOURCE) from None
+                again = not isinstance(error, Excessive)
+                told = f"{url.shown} cannot be read: {error}"
+                raise ServerError(told, scope=Scope.SOURCE, retryable=again) from None
             except Broken as error:
                 raise _broken(url, error.args[0]) from None
 

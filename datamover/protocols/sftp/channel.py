@@ -294,4 +294,4 @@ class SftpChannel(SSHChannel):
 
 def again(error: DataMoverError) -> DataMoverError:
     """Return an error of its own for one more who waits: a traceback is not to be shared."""
-    return type(error)(error.message, scope=error.scope, retry_after=error.retry_after)
+    return error.saying(error.message)

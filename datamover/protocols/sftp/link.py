@@ -12,12 +12,12 @@ from typing import Any
 from twisted.internet import error as failures
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from datamover import errors
 from datamover.batch import Batch
 from datamover.errors import DataMoverError
+from datamover.host_names import Resolved, addresses, late
 from datamover.protocols.sftp.channel import again
 from datamover.protocols.sftp.known_hosts import KnownHosts, Verdict, entry_name, fingerprint, key_kind
 from datamover.protocols.sftp.leases import Channels, Leases
@@ -25,12 +25,13 @@ from datamover.protocols.sftp.login import Credentials, Login, SecretFiles
 from datamover.protocols.sftp.session import Session
 from datamover.protocols.sftp.transport import Transport, host_key_algorithms
 from datamover.protocols.sftp.wire import words
+from datamover.threads import Threads
 
 PATIENCE = 2.0
 """Seconds for a good-bye to be sent."""
 
 _SYNCED = 1000
-"""Names, and directories, that are made durable together."""
+"""HostNames, and directories, that are made durable together."""
 
 log = Logger()
 
@@ -54,9 +55,16 @@ class Server:
 class Link:
     """A connection, logged in once ``open`` has completed, ``usable`` until it is lost."""
 
-    def __init__(self, reactor: Any, server: Server) -> None:
+    def __init__(self, reactor: Any, server: Server, threads: Threads) -> None:
+        """Prepare; the files that ``server`` names are read in one of ``threads``."""
         self._reactor = reactor
         self._server = server
+        self._threads = threads
+        self._late = (
+            f"the files that are needed to log in to {server.shown} were not read within "
+            f"{server.connect_timeout:g} s; does their disk answer?"
+        )
+        """What is said if the present step is not done in time."""
         self._transport: Transport | None = None
         self._credentials = Credentials()
         self._channels = Channels(self._logged_in)
@@ -98,7 +106,7 @@ class Link:
         """
         attempt = Deferred.fromCoroutine(self._open())
         try:
-            await attempt.addTimeout(self._server.connect_timeout, self._reactor, onTimeoutCancel=self._late)
+            await attempt.addTimeout(self._server.connect_timeout, self._reactor, onTimeoutCancel=self._give_up)
         except BaseException:
             if self._transport is not None and self._transport.transport is not None:
                 self._transport.fail(errors.ConnectionLost("the connection was given up while it was made"))
@@ -106,31 +114,33 @@ class Link:
 
     async def _open(self) -> None:
         server = self._server
-        pool = self._reactor.getThreadPool()
-        known, self._credentials = await deferToThreadPool(self._reactor, pool, server.files.read)
+        known, self._credentials = await self._threads.run(server.files.read)
+        self._late = late(server.host, server.connect_timeout)
+        found = await addresses(self._reactor, server.host, server.port, server.connect_timeout)
+        self._late = (
+            f"{server.shown} did not let us in within {server.connect_timeout:g} s; "
+            "is it an SSH server, and does a firewall let it answer?"
+        )
+        if not found:
+            raise errors.ConnectFailed(f"no connection to {server.shown}: no address is known for {server.host}")
         algorithms = host_key_algorithms(known.kinds(server.host, server.port))
         transport = Transport(algorithms, lambda key: self._judge(known, key), self._secure, self._end)
-        endpoint = HostnameEndpoint(self._reactor, server.host, server.port, timeout=server.connect_timeout)
+        reactor = Resolved(self._reactor, found)
+        endpoint = HostnameEndpoint(reactor, found[0].host, server.port, timeout=server.connect_timeout)
         try:
             self._transport = transport
             await connectProtocol(endpoint, transport)  # type: ignore[no-untyped-call]
         except failures.TimeoutError:
-            raise self._timed_out() from None
-        except (failures.ConnectError, failures.DNSLookupError, OSError) as error:
+            raise errors.TimedOut(self._late) from None
+        except (failures.ConnectError, OSError) as error:
             why = str(error).rstrip(".")
             raise errors.ConnectFailed(f"no connection to {server.shown}: {why}") from None
         await self._ready
         if transport.failure is not None:
             raise again(transport.failure)
 
-    def _late(self, result: object, timeout: float) -> None:
-        raise self._timed_out()
-
-    def _timed_out(self) -> DataMoverError:
-        return errors.TimedOut(
-            f"{self._server.shown} did not let us in within {self._server.connect_timeout:g} s; "
-            "is it an SSH server, and does a firewall let it answer?"
-        )
+    def _give_up(self, result: object, timeout: float) -> None:
+        raise errors.TimedOut(self._late)
 
     def _judge(self, known: KnownHosts, key: bytes) -> DataMoverError | None:
         server = self._server

@@ -131,8 +131,7 @@ class Placing:
         try:
             await self._undo()
         except Status as refusal:
-            message = f"{error.message}; it could not be taken away ({refusal})"
-            return type(error)(message, scope=error.scope, retry_after=error.retry_after)
+            return error.saying(f"{error.message}; it could not be taken away ({refusal})")
         return error
 
     async def _undo(self) -> None:

@@ -15,6 +15,7 @@ from datamover.protocols.sftp.channel import again
 from datamover.protocols.sftp.link import Link, Server
 from datamover.protocols.sftp.orders import Orders
 from datamover.protocols.sftp.place import SftpPlace
+from datamover.threads import Threads
 
 _ANNOUNCED = {
     messages.POSIX_RENAME: (Ability.REPLACE_ATOMICALLY,),
@@ -32,6 +33,8 @@ class SftpPool:
     def __init__(self, root: str, server: Server, settings: PlaceSettings, reactor: Any) -> None:
         self._server = server
         self._reactor = reactor
+        # One for all attempts: where the files' disk hangs, no further thread is lost to it.
+        self._threads = Threads(reactor, f"destination-{settings.name}", 1)
         self._links: list[Link] = []
         """The last is the one in use; those before it were lost, and their sockets may not be gone yet."""
         self._closed = False
@@ -86,7 +89,7 @@ class SftpPool:
         self._waiting.append(wanted)
         if self._attempt is None:
             self._links = [link for link in self._links if not link.gone]
-            link = Link(self._reactor, self._server)
+            link = Link(self._reactor, self._server, self._threads)
             self._links.append(link)
             self._attempt = Deferred.fromCoroutine(link.open())
             self._attempt.addCallbacks(lambda _: self._made(link), self._failed)

@@ -34,7 +34,7 @@ class Refusals:
 
     def met(self, error: DataMoverError) -> DataMoverError:
         """Return what befell the connection, which knows no sides, as this side's."""
-        return type(error)(f"destination {self.name!r}: {error.message}", scope=self.side)
+        return error.saying(f"destination {self.name!r}: {error.message}", scope=self.side)
 
     def what(self, path: str) -> str:
         shown = path if len(path) <= _SHOWN else path[: _SHOWN - 1] + "…"

@@ -1,0 +1,76 @@
+"""Lanes: calls in threads that keep their order."""
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from threading import Lock
+from typing import Any, ParamSpec, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from datamover.errors import ConnectionLost
+from datamover.pending import doing
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+TURNS = 16
+"""Calls that a lane makes before it lets other work of its threads go first."""
+
+
+class Lane:
+    """Calls in threads, one at a time, in the order in which they were asked for.
+
+    So a file descriptor closed in its lane is never closed under a call that uses it. The thread goes from one call to
+    the next without the reactor: who asks for a call ahead never has it wait for a turn of what may be busy.
+    """
+
+    def __init__(self, call_in_thread: Callable[[Callable[[], None]], Any], tell: Callable[..., Any]) -> None:
+        """Use the two as a reactor's ``callInThread`` and ``callFromThread``; the former may raise ConnectionLost."""
+        self._call_in_thread = call_in_thread
+        self._tell = tell
+        self._calls: deque[tuple[Callable[[], Any], Callable[[Any], None]]] = deque()
+        """What is called, and who is told in the reactor's thread."""
+        self._lock = Lock()
+        self._working = False
+        """Whether a thread has the lane, or will have it."""
+
+    def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        """Call in a thread after the calls before it. Cancelling lets go of the answer alone."""
+        answer: Deferred[T] = Deferred()
+
+        def end(result: T | Failure) -> None:
+            if not answer.called:
+                answer.callback(result)
+
+        with self._lock:
+            self._calls.append((partial(call, *args, **kwargs), end))
+            begins, self._working = not self._working, True
+        if begins:
+            self._begin()
+        return answer
+
+    def _begin(self) -> None:
+        try:
+            self._call_in_thread(self._work)
+        except ConnectionLost:
+            self._working = False
+            while self._calls:
+                self._calls.popleft()[1](Failure())  # type: ignore[no-untyped-call]
+
+    def _work(self) -> None:
+        """Make the calls that wait; in a thread."""
+        for _ in range(TURNS):
+            call, end = self._calls.popleft()
+            doing(call)
+            try:
+                result = call()
+            except BaseException:
+                result = Failure()  # type: ignore[no-untyped-call]
+            self._tell(end, result)
+            with self._lock:
+                self._working = bool(self._calls)
+                if not self._working:
+                    return
+        self._tell(self._begin)
