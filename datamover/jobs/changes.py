@@ -9,6 +9,7 @@ method raises Unavailable while the database is away.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -28,6 +29,8 @@ TOGETHER = 200
 """Jobs that a slice may bring changes to, of few files each."""
 
 _QUERIES = Queries.load()
+_BEGINNINGS = ("forget_changes", "begin_overdue_again", "begin_overdue")
+"""What forgets changes of jobs that have ended, and begins those that nobody has asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,27 +86,22 @@ class Changes:
 
         Returns the number of slices.
         """
-
-        await self._database.transaction(self._begin_again)
-        await self._by_job.do(self._begin_overdue, self._overdue)
+        for query in _BEGINNINGS:
+            await self._by_job.do(partial(self._begin, query), partial(self._chosen, query))
         ends, slices = self._clock() + seconds, 0
         while self._clock() < ends and await self._by_job.do(self._slice, self._changing):
             slices += 1
         return slices
 
-    async def _begin_again(self, cursor: Cursor) -> None:
-        for query in ("limit_slice", "forget_changes", "begin_overdue_again"):
-            await cursor.post(_QUERIES[query])
-
-    async def _begin_overdue(self, which: Mapping[str, Any], telling: Telling) -> dict[int, bool]:
+    async def _begin(self, query: str, which: Mapping[str, Any], telling: Telling) -> dict[int, bool]:
         async def do(cursor: Cursor) -> list[Row]:
             await cursor.post(_QUERIES["limit_slice"])
-            return await cursor.fetch(_QUERIES["begin_overdue"], which)
+            return await cursor.fetch(_QUERIES[query], which)
 
         return {row["job"]: True for row in await self._database.transaction(do)}
 
-    async def _overdue(self, which: Mapping[str, Any]) -> Sequence[Row]:
-        return await self._database.read(_QUERIES["begin_overdue.chosen"], which)
+    async def _chosen(self, query: str, which: Mapping[str, Any]) -> Sequence[Row]:
+        return await self._database.read(_QUERIES[f"{query}.chosen"], which)
 
     async def _slice(self, which: Mapping[str, Any], telling: Telling) -> dict[int, bool]:
         """Bring changes to the next files of jobs; return those jobs."""

@@ -233,22 +233,28 @@ RETURNING job;
 
 -- name: begin_overdue_again
 -- What was running when it was looked at, and came back to be tried again.
-WITH found AS (
-    SELECT job FROM changes c
+WITH chosen AS MATERIALIZED (
+    SELECT job AS id FROM changes c
     WHERE overdue AND follow IS NULL AND EXISTS (
         SELECT FROM transfers t WHERE t.job = c.job AND t.state = 'PENDING' AND t.attempt > 0
         AND (t.paused OR t.next_attempt_at > now()
              OR (SELECT l.traces FROM transfers l WHERE l.job = t.job AND l.index = t.leader) IS NOT TRUE))
+      AND (%(only)s::integer[] IS NULL OR job = ANY (%(only)s::integer[])) AND job <> ALL (%(passed_over)s::integer[])
     FOR UPDATE SKIP LOCKED
 )
-UPDATE changes c SET follow = 0 FROM found WHERE c.job = found.job;
+-- until here, as begin_overdue_again.chosen: SELECT id FROM chosen
+UPDATE changes c SET follow = 0 FROM chosen WHERE c.job = chosen.id RETURNING c.job;
 
 -- name: forget_changes
-WITH found AS (
-    SELECT c.job FROM changes c JOIN jobs j ON j.id = c.job WHERE j.finished_at IS NOT NULL
+-- Of jobs that have ended.
+WITH chosen AS MATERIALIZED (
+    SELECT c.job AS id FROM changes c JOIN jobs j ON j.id = c.job WHERE j.finished_at IS NOT NULL
+      AND (%(only)s::integer[] IS NULL OR c.job = ANY (%(only)s::integer[]))
+      AND c.job <> ALL (%(passed_over)s::integer[])
     FOR UPDATE OF c SKIP LOCKED
 )
-DELETE FROM changes c USING found WHERE c.job = found.job;
+-- until here, as forget_changes.chosen: SELECT id FROM chosen
+DELETE FROM changes c USING chosen WHERE c.job = chosen.id RETURNING c.job;
 
 -- name: lock_changing
 SELECT c.job AS id FROM changes c JOIN jobs j ON j.id = c.job
@@ -394,7 +400,9 @@ WITH found AS MATERIALIZED (
         WHERE o.job = j.id AND o.index > CASE WHEN j.id = %(job)s THEN %(index)s ELSE -1 END
         ORDER BY o.index LIMIT %(rows)s) AS t
     LIMIT %(rows)s
-), mended AS (
+)
+-- until here, as mend_transfers.passed_over: SELECT job, index FROM found ORDER BY job DESC, index DESC LIMIT 1
+, mended AS (
     UPDATE transfers SET next_attempt_at = greatest(now(), next_attempt_at - %(seconds)s * interval '1 second')
     WHERE id = ANY (ARRAY(SELECT id FROM found)) AND state = 'PENDING' AND next_attempt_at > now()
 )
@@ -403,7 +411,9 @@ SELECT job, index FROM found ORDER BY job DESC, index DESC LIMIT 1;
 -- name: mend_notices
 WITH found AS MATERIALIZED (
     SELECT job FROM notices WHERE job > %(job)s ORDER BY job LIMIT %(rows)s
-), mended AS (
+)
+-- until here, as mend_notices.passed_over: SELECT job, -1 AS index FROM found ORDER BY job DESC LIMIT 1
+, mended AS (
     UPDATE notices SET next_attempt_at = greatest(now(), next_attempt_at - %(seconds)s * interval '1 second')
     WHERE job = ANY (ARRAY(SELECT job FROM found)) AND state = 'DUE' AND next_attempt_at > now()
 )

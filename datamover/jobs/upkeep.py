@@ -32,7 +32,7 @@ class Upkeep:
     ) -> None:
         """``retention`` tells the seconds that a job which has ended stays readable, ``audited`` those of a deed."""
         self._changes = Changes(database, monotonic, refused)
-        self._setbacks = Setbacks(database, monotonic)
+        self._setbacks = Setbacks(database, monotonic, refused)
         self._retirement = Retirement(database, retention, audited, monotonic, refused)
 
     async def mend_clock(self) -> int:

@@ -24,6 +24,7 @@ from datamover.jobs.work import Group, Outcome
 from tests.engine.rig import PATIENCE, Rig, file, place
 from tests.servers.path import path_to
 from tests.servers.postgres import address, shared, transaction
+from tests.servers.refusing import LASTING, Refusal
 
 FILES = 20
 NUMBERS = count()
@@ -227,6 +228,27 @@ async def test_overdue_jobs_that_cannot_end(rig: Rig) -> None:
     while await upkeep.carry_out():
         pass
     assert (await rig.store.job(job)).state is State.FAILED
+
+
+@pytest.mark.parametrize(
+    ("operation", "when"), [("DELETE", "OLD"), ("UPDATE", "OLD.follow IS NULL AND NEW"), ("INSERT", "NEW")]
+)
+@pytest_twisted.ensureDeferred
+async def test_one_that_is_refused(rig: Rig, queue: Queue, operation: str, when: str) -> None:
+    """A change that the database does not forget, look at again or begin holds up those of no other job."""
+    refused, other = [await asked(rig, files=1, deadline=3600.0) for _ in range(2)]
+    refusal = Refusal("changes", operation, f"{when}.job = {refused}", LASTING[0])
+    await rig.database.execute(refusal.begin)
+    running = await claimed(queue, 2)
+    await rig.database.execute("UPDATE jobs SET deadline = now() - interval '1 second'")
+    upkeep = Upkeep(rig.database)
+    await upkeep.carry_out()
+    await queue.settle([Outcome(one.leader, State.PENDING, 1, 3600.0, ConnectionLost("it broke")) for one in running])
+    for _ in range(3):
+        await upkeep.carry_out()
+    assert (await rig.store.job(other)).state is State.FAILED
+    assert await rig.database.fetch(f"SELECT FROM changes WHERE job = {other}") == []
+    assert await refusal.count(rig.database) > 0
 
 
 @pytest_twisted.ensureDeferred

@@ -12,6 +12,7 @@ from datamover.jobs import slices
 from datamover.jobs.setbacks import Setbacks
 from datamover.jobs.slices import Pace
 from tests.engine.rig import Rig, file, place
+from tests.servers.refusing import LASTING, Refusal
 
 LATER = "extract(epoch FROM next_attempt_at - now())"
 
@@ -91,3 +92,28 @@ async def test_gone_on_with(rig: Rig) -> None:
     await Setbacks(rig.database).go_on(60.0)
     assert await waits(rig, first) == [0, 1, 2, 3, 4, 5, 6]
     assert await waits(rig, last) == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("poison", [0, 2, 3])
+@pytest_twisted.ensureDeferred
+async def test_refused(rig: Rig, poison: int) -> None:
+    """What the database refuses of one file or notice is passed over and told; all others are brought forward."""
+    first, _, last = await set_back(rig)
+    for refusal in (
+        Refusal("transfers", "UPDATE", f"NEW.job = {first} AND NEW.index = {poison}", LASTING[0]),
+        Refusal("notices", "UPDATE", f"NEW.job = {first}", LASTING[0]),
+    ):
+        await rig.database.execute(refusal.begin)
+    told: list[tuple[str, str]] = []
+    mending = Setbacks(rig.database, refused=lambda loop, what, failure: told.append((loop, what)))
+    await mending.notice()
+    await mending.go_on(60.0)
+    assert await waits(rig, first) == [60 + n if n == poison else n for n in range(7)]
+    assert await waits(rig, last) == [0, 1, 2, 3, 4, 5]
+    rows = await rig.database.fetch(f"SELECT {LATER} AS s FROM notices ORDER BY job")
+    assert [row["s"] <= 120 for row in rows] == [False, True, True]
+    assert told == [
+        ("clock", f"the time of file {poison} of job {first}"),
+        ("clock", f"the time of the notice of job {first}"),
+    ]
+    assert await rig.database.fetch("SELECT FROM setbacks") == []
