@@ -15,7 +15,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from datamover.jobs import connection
+from datamover.jobs import session
 from datamover.jobs.audit import AuditStore, Deed
 from datamover.jobs.database import Database
 from datamover.jobs.values import Event
@@ -143,7 +143,7 @@ async def test_a_writer_that_gives_up(rig: Rig, stack: ExitStack) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_writer_that_stands_still(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that stands still in the middle of a transaction holds the history up no longer than it may do that."""
-    monkeypatch.setattr(connection, "IDLE_TIMEOUT", 1.0)
+    monkeypatch.setattr(session, "LIMITS", (session.LIMITS[0], "1000"))
     job = await rig.ask(file(place("archive", "a"), "archive", "b"))
     own = Database(reactor, postgres.address(rig.url), 1)
     await own.open()
