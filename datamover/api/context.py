@@ -4,7 +4,7 @@ The job store stands behind a Protocol; everything that the configuration decide
 """
 
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -191,7 +191,7 @@ class Context:
             read_url=partial(self._read_url, caller),
             max_files=self.config.limits.files,
             max_attempts=self.config.transfers.max_attempts,
-            datasets=replace(self.datasets, permitted=caller.datasets),
+            datasets=Datasets(self.house.datasets.by_scheme, caller.datasets),
             check_notice=partial(self._check_notice, caller),
         )
 

@@ -10,12 +10,15 @@ from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, getincrementaldecoder
 from collections.abc import Callable
 from email.message import Message
 from encodings.aliases import aliases
+from functools import lru_cache
 
 from datamover.errors import InvalidRequest
 
 _DECLARED = re.compile(rb"""<\?xml\s(?:[^>]*?\s)?encoding\s*=\s*["']([^"'<>]*)["']""")
 _LONGEST_DECLARATION = 1024
 """Bytes."""
+_CONTENT_TYPES = 64
+"""That are remembered: clients of one kind send the same."""
 _UTF_8 = "utf_8"
 _READ_AS_UTF_8 = {"ascii", "utf_16", "utf_16_be", "utf_16_le"}
 _NO_TEXT = {
@@ -30,6 +33,7 @@ _BY_LABEL = {
 """Python's codecs by what encodings are called: in lower case, with "_" for whatever is no letter or digit."""
 
 
+@lru_cache(_CONTENT_TYPES)
 def charset_of(content_type: str) -> str | None:
     """Return the charset that a Content-Type names, None where it names none."""
     message = Message()
@@ -57,10 +61,17 @@ def _codec(head: bytes, charset: str | None) -> str:
         return "utf_16_be" if head[0] == 0 else "utf_16_le"
     if head.startswith(BOM_UTF8):
         return _UTF_8
-    declared = _DECLARED.match(head[:_LONGEST_DECLARATION])
-    label = charset or (declared[1].decode("latin-1") if declared else "utf-8")
+    label = charset or _declared(head)
+    if label is None:
+        return _UTF_8
     codec = _BY_LABEL.get(re.sub("[^a-z0-9]+", "_", label.lower()).strip("_"))
     if codec is None:
         said = "its Content-Type" if charset else "its XML declaration"
         raise InvalidRequest(f"the body is in {label[:40]!r}, says {said}, which is not known here: send it in UTF-8")
     return codec
+
+
+def _declared(head: bytes) -> str | None:
+    """Return what a document's XML declaration names, None where it names nothing."""
+    declared = _DECLARED.match(head[:_LONGEST_DECLARATION])
+    return declared[1].decode("latin-1") if declared else None

@@ -157,9 +157,9 @@ def _fitting(method: Method, parameters: tuple[Any, ...]) -> tuple[Any, ...]:
     if method.lenient and len(parameters) <= counts[-1]:
         return parameters + (None,) * (counts[-1] - len(parameters))
     if len(parameters) in counts:
-        for name, value in zip(method.parameters, parameters[: counts[0]], strict=False):
-            if value is None:
-                raise InvalidRequest(f"{name}: missing; see system.methodHelp")
+        if None in parameters[: counts[0]]:
+            missing = method.parameters[parameters.index(None)]
+            raise InvalidRequest(f"{missing}: missing; see system.methodHelp")
         return parameters
     expected = " or ".join(str(count) for count in counts)
     raise InvalidRequest(f"{method.name}: {len(parameters)} parameters: expected {expected}; see system.methodHelp")

@@ -80,9 +80,10 @@ def check_file(item: Mapping[str, Any], where: str, archive: str | None, rules: 
 
 
 def _source(value: object, key: str, rules: Rules) -> SourceRef:
-    url, table = coercion.url(value), struct(value)
+    url = coercion.url(value)
     if url is not None:
         return text_source(url, key, rules)
+    table = struct(value)
     if table is None:
         raise InvalidRequest(f"{key}: {told(value)}: expected a URL, or a struct with 'destination' and 'path'")
     known_keys(table, frozenset({"destination", "path"}), f"{key}.")

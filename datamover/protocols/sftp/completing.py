@@ -3,15 +3,14 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred
 
 from datamover.protocols.base import Ability, Lack
 from datamover.protocols.lacks import Lacks
 from datamover.protocols.sftp import messages
 from datamover.protocols.sftp.messages import Status
 from datamover.protocols.sftp.metadata import Metadata
-from datamover.protocols.sftp.session import Session
+from datamover.protocols.sftp.session import Session, outcomes
 
 
 async def complete(
@@ -39,32 +38,30 @@ async def complete(
         flushing = session.sync(handle) if session.can(messages.FSYNC) and Ability.FLUSH not in lacks else None
         closing = close()
     asked = [*writing, setting, *([flushing] if flushing is not None else []), closing]
-    answers = [answer for _, answer in await DeferredList(asked, consumeErrors=True)]
+    answers = await outcomes(*asked)
     for answer in (*answers[: len(writing)], answers[-1]):
         _raise(answer)
     without = []
     if flushing is not None:
         without = unflushed(answers[-2], lacks)
     refused = answers[len(writing)]
-    if isinstance(refused, Failure):
-        if not isinstance(refused.value, Status):
-            _raise(refused)
+    if isinstance(refused, Status):
         await metadata.set_apart(session, real)
+    else:
+        _raise(refused)
     return without
 
 
 def unflushed(answer: Any, lacks: Lacks) -> list[Lack]:
     """Return the lack where a server cannot flush; raises Status where it can, and did not: then bytes are lost."""
-    if not isinstance(answer, Failure):
+    if not isinstance(answer, BaseException):
         lacks.saw(Ability.FLUSH)
         return []
-    refusal = answer.value
-    if not isinstance(refusal, Status) or lacks.known(Ability.FLUSH) or refusal.code in messages.FULL:
-        _raise(answer)
-    return [lacks.learn(Ability.FLUSH, f"the server refuses it: {refusal}")]
+    if not isinstance(answer, Status) or lacks.known(Ability.FLUSH) or answer.code in messages.FULL:
+        raise answer
+    return [lacks.learn(Ability.FLUSH, f"the server refuses it: {answer}")]
 
 
 def _raise(answer: Any) -> None:
-    if isinstance(answer, Failure):
-        assert answer.value is not None
-        raise answer.value
+    if isinstance(answer, BaseException):
+        raise answer

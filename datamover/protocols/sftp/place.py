@@ -157,7 +157,8 @@ class SftpPlace:
                 )
                 real, without = await to_its_end(putting)
                 commit()
-                name = posixpath.join(posixpath.dirname(real), encode(posixpath.basename(target)))
+                directory = posixpath.dirname(real)
+                name = posixpath.join(directory, encode(posixpath.basename(target)))
                 placing = self._placing(session, real, name, target, len(data), replace, metadata)
                 try:
                     await placing.keep()
@@ -167,7 +168,7 @@ class SftpPlace:
                     raise
                 settling = None if placing.settled else Deferred.fromCoroutine(placing.settle())
                 try:
-                    await link.synced(session, posixpath.dirname(name))
+                    await link.synced(session, directory)
                 finally:
                     if settling is not None:
                         await settling

@@ -13,8 +13,7 @@ import posixpath
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred
 
 from datamover.errors import DataMoverError
 from datamover.protocols.base import OLD, Ability, Lack
@@ -23,7 +22,7 @@ from datamover.protocols.sftp import aside, messages
 from datamover.protocols.sftp.messages import Attributes, Status
 from datamover.protocols.sftp.metadata import Metadata
 from datamover.protocols.sftp.refusals import Refusals
-from datamover.protocols.sftp.session import Session
+from datamover.protocols.sftp.session import Session, outcomes
 
 
 class Placing:
@@ -168,7 +167,7 @@ class Placing:
     async def _link_old(self) -> bool:
         linking, looking = await self._and_look(self._old, lambda: self._session.link(self.name, self._old))
         self._suspect_link(_refusal(linking))
-        found = None if isinstance(looking, Failure) else looking
+        found = None if isinstance(looking, BaseException) else looking
         if found is None and await self._session.find(self._old) is None:
             return False
         # Refused, and there: an earlier attempt kept it. What has the target's name now is that attempt's.
@@ -238,7 +237,7 @@ class Placing:
         linking, looking = await self._and_look(self.name, lambda: self._session.link(self._part, self.name))
         refusal = _refusal(linking)
         if refusal is None:
-            found = None if isinstance(looking, Failure) else looking
+            found = None if isinstance(looking, BaseException) else looking
             found = found or await self._session.find(self.name)
             if found is not None:
                 self._named = self._linked = True
@@ -263,7 +262,7 @@ class Placing:
 
     async def _renamed(self, looking: Any) -> Attributes | None:
         """Return what a look at the target told after a rename that was answered OK."""
-        found = None if isinstance(looking, Failure) else looking
+        found = None if isinstance(looking, BaseException) else looking
         if not self._session.openssh and await self._session.find(self._part) is not None:
             found = await self._session.find(self.name)
             # Some copy instead: then what has the name is not what had it before.
@@ -290,18 +289,23 @@ class Placing:
     async def _and_look(self, name: bytes, ask: Callable[[], Deferred[None]]) -> tuple[Any, Any]:
         """Ask for something and look at ``name``, which are to be done one after the other.
 
-        Returns what each comes to, or its Failure.
+        Returns what each comes to, or its exception.
         """
         with self._session.together():
             asked: list[Deferred[Any]] = [ask(), self._session.stat(name)]
-        (_, answer), (_, found) = await DeferredList(asked, consumeErrors=True)
+        answer, found = await outcomes(*asked)
         return answer, found
 
     async def _check(self, found: Attributes | None) -> None:
         """Raise ServerError or SizeMismatch where the target is not there whole, as the server tells it."""
         if found is None or not self._right(found):
-            # Again, by itself: the first look left together with the request that it is to follow.
-            found = await self._session.find(self.name)
+            found = await self._looked_at_again()
+        if self._metadata is not None:
+            await self._metadata.check(self._session, self.name, found)
+
+    async def _looked_at_again(self) -> Attributes:
+        """Look by itself: the first look left together with the request that it is to follow. Raises as ``_check``."""
+        found = await self._session.find(self.name)
         if found is None:
             raise self._refusals.vanished(self._target)
         if found.size is None or (not found.size and self._size):
@@ -310,8 +314,7 @@ class Placing:
                 raise self._refusals.other_size(self._target, "under its name", held, self._size)
         elif not self._right(found):
             raise self._refusals.other_size(self._target, "under its name", found.size, self._size)
-        if self._metadata is not None:
-            await self._metadata.check(self._session, self.name, found)
+        return found
 
     def _right(self, found: Attributes) -> bool:
         return found.regular and found.size == self._size
@@ -334,9 +337,8 @@ class Placing:
 
 def _refusal(answer: Any) -> Status | None:
     """Return what a server refused, None where it said OK; raises what befell the connection."""
-    if not isinstance(answer, Failure):
-        return None
-    assert answer.value is not None
-    if not isinstance(answer.value, Status):
-        raise answer.value
-    return answer.value
+    if isinstance(answer, Status):
+        return answer
+    if isinstance(answer, BaseException):
+        raise answer
+    return None

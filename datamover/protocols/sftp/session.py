@@ -9,7 +9,7 @@ from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from datamover.protocols.sftp import messages
@@ -36,11 +36,17 @@ class Session:
         self.read_size = _READ_SIZE
         self.write_size = _WRITE_SIZE
         self.extensions: dict[bytes, bytes] = {}
+        self.openssh = False
+        """Whether OpenSSH's own SFTP server answers: one that was tried out, and does what it says.
+
+        Others run behind OpenSSH's sshd; they do not announce what only OpenSSH has.
+        """
         self._looks_by_path = False
 
     async def open(self) -> None:
         """Wait for the channel and learn what the server can do; until it has told its sizes, they are small."""
         self.extensions = await self.channel.opened
+        self.openssh = self.channel.software.startswith(b"OpenSSH_") and self.can(messages.FSTATVFS)
         if self.can(messages.LIMITS):
             self._extended(messages.LIMITS, expect=messages.EXTENDED_REPLY).addCallbacks(
                 self._learn_limits, lambda _: None
@@ -57,14 +63,6 @@ class Session:
 
     def can(self, extension: bytes) -> bool:
         return extension in self.extensions
-
-    @property
-    def openssh(self) -> bool:
-        """Tell whether OpenSSH's own SFTP server answers: one that was tried out, and does what it says.
-
-        Others run behind OpenSSH's sshd; they do not announce what only OpenSSH has.
-        """
-        return self.channel.software.startswith(b"OpenSSH_") and self.can(messages.FSTATVFS)
 
     def together(self) -> AbstractContextManager[None]:
         """Let what is asked within, each answer a Deferred of its own, leave at once and in as few packets as it can.
@@ -264,3 +262,18 @@ def begun(*calls: Coroutine[Any, Any, Any] | Deferred[Any]) -> Iterator[list[Def
         for answer in answers:
             answer.addErrback(lambda _: None)
             answer.cancel()
+
+
+async def outcomes(*asked: Deferred[Any]) -> list[Any]:
+    """Wait for every answer; return what each is, or the exception that it failed with. Cancelling cancels all."""
+
+    def failed(failure: Failure) -> BaseException | None:
+        if isinstance(failure.value, CancelledError):
+            for answer in asked:
+                answer.cancel()
+        return failure.value
+
+    for answer in asked:
+        answer.addErrback(failed)
+    # Most servers answer in order: once the last has come, nothing more is waited for.
+    return [await answer for answer in reversed(asked)][::-1]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import NoReturn
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from datamover.errors import DataMoverError
@@ -20,7 +20,7 @@ from datamover.protocols.sftp.lanes import LANE, Lane, Lanes
 from datamover.protocols.sftp.messages import Status
 from datamover.protocols.sftp.metadata import Metadata
 from datamover.protocols.sftp.refusals import Refusals
-from datamover.protocols.sftp.session import Session
+from datamover.protocols.sftp.session import Session, outcomes
 from datamover.protocols.sftp.window import UNDER_WAY
 
 _NEARLY_NOTHING = 2**20
@@ -250,7 +250,7 @@ class SftpSink:
         """Have the file written to disk: one handle's fsync is for what every handle wrote."""
         if not self._session.can(messages.FSYNC) or Ability.FLUSH in self._lacks:
             return
-        ((_, answer),) = await DeferredList([lane.session.sync(lane.handle)], consumeErrors=True)
+        [answer] = await outcomes(lane.session.sync(lane.handle))
         try:
             unflushed(answer, self._lacks)
         except Status as refusal:
