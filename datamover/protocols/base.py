@@ -42,6 +42,9 @@ class Ability(Enum):
     WRITE_WIDE = "write-wide"
     """One file is written by several requests at a time, in any order."""
 
+    # Members are single; Enum's own hashes their names, in Python, several times for every file.
+    __hash__ = object.__hash__
+
 
 _WITHOUT = {
     Ability.RESUME: "what arrived cannot be written on",

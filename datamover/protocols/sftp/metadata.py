@@ -19,11 +19,13 @@ class Metadata:
         """Prepare; a time that SFTP cannot say is not exchanged for another."""
         self._lacks = lacks
         self._without: dict[Ability, Lack] = {}
-        self._wanted = {Ability.SET_MODE: Attributes(mode=mode)}
+        self._mode = mode
+        self._modified: int | None = None
         if modified is not None and not 0 <= modified <= _LATEST:
             self._without[Ability.SET_MODIFIED] = Lack(Ability.SET_MODIFIED, "SFTP has no word for a time so far away")
         elif modified is not None:
-            self._wanted[Ability.SET_MODIFIED] = Attributes(modified=int(modified))
+            self._modified = int(modified)
+        self._wanted = (Ability.SET_MODE,) if self._modified is None else (Ability.SET_MODE, Ability.SET_MODIFIED)
 
     @property
     def without(self) -> list[Lack]:
@@ -31,8 +33,7 @@ class Metadata:
 
     def attributes(self, size: int | None = None) -> Attributes:
         """Return all of it, to be set by one request, with a size to cut the file to."""
-        time = self._wanted.get(Ability.SET_MODIFIED)
-        return Attributes(size, self._wanted[Ability.SET_MODE].mode, None if time is None else time.modified)
+        return Attributes(size, self._mode, self._modified)
 
     async def set_apart(self, session: Session, real: bytes) -> None:
         """Set each by itself, by the file's path: what was asked for in one, of an open file, was refused."""
@@ -41,41 +42,36 @@ class Metadata:
 
     async def check(self, session: Session, real: bytes, found: Attributes) -> None:
         """Set again what is not ``found`` as it was set (some take the time of closing); take note of what stays so."""
-        wrong = self._wrong(found)
+        told = self._told(found)
+        wrong = [ability for ability, otherwise in told.items() if otherwise and ability not in self._without]
         if wrong:
             for ability in wrong:
                 await self._set(session, real, ability)
-            found = await session.stat(real) or found
-            for ability, kept in self._wrong(found).items():
-                self._without[ability] = self._lacks.learn(ability, f"the server keeps {kept}")
+            told = self._told(await session.stat(real) or found)
+            for ability, otherwise in told.items():
+                if otherwise and ability not in self._without:
+                    self._without[ability] = self._lacks.learn(ability, f"the server keeps {otherwise}")
         for ability in self._wanted:
             if ability not in self._without:
                 self._lacks.saw(ability)
         # As it was made with, or as the server had it: refused it was, and wanting it is not.
-        for ability, there in self._there(found).items():
-            if there:
+        for ability, otherwise in told.items():
+            if not otherwise:
                 self._without.pop(ability, None)
 
-    def _wrong(self, found: Attributes) -> dict[Ability, str]:
-        """Return what is found otherwise, and how, of what was not refused."""
-        wrong = {}
-        mode, time = self._wanted[Ability.SET_MODE].mode, self._wanted.get(Ability.SET_MODIFIED)
-        if found.mode is not None and found.mode & _PERMISSIONS != mode:
-            wrong[Ability.SET_MODE] = f"{found.mode & _PERMISSIONS:04o}, asked was {mode:04o}"
-        if time is not None and found.modified is not None and abs(found.modified - (time.modified or 0)) > STEP:
-            wrong[Ability.SET_MODIFIED] = "another"
-        return {ability: kept for ability, kept in wrong.items() if ability not in self._without}
-
-    def _there(self, found: Attributes) -> dict[Ability, bool]:
-        """Return of each whether it is found as it was wanted."""
-        mode, time = self._wanted[Ability.SET_MODE].mode, self._wanted.get(Ability.SET_MODIFIED)
-        told = {Ability.SET_MODE: found.mode is not None and found.mode & _PERMISSIONS == mode}
-        if time is not None and found.modified is not None:
-            told[Ability.SET_MODIFIED] = abs(found.modified - (time.modified or 0)) <= STEP
+    def _told(self, found: Attributes) -> dict[Ability, str]:
+        """Return, of each that the server tells, how it is otherwise than wanted; "" where it is as wanted."""
+        told = {}
+        if found.mode is not None:
+            mode = found.mode & _PERMISSIONS
+            told[Ability.SET_MODE] = "" if mode == self._mode else f"{mode:04o}, asked was {self._mode:04o}"
+        if found.modified is not None and self._modified is not None:
+            told[Ability.SET_MODIFIED] = "" if abs(found.modified - self._modified) <= STEP else "another"
         return told
 
     async def _set(self, session: Session, real: bytes, ability: Ability) -> None:
+        alone = Attributes(mode=self._mode) if ability is Ability.SET_MODE else Attributes(modified=self._modified)
         try:
-            await session.set_by_path(real, self._wanted[ability])
+            await session.set_by_path(real, alone)
         except Status as refusal:
             self._without[ability] = self._lacks.learn(ability, f"the server refuses it: {refusal}")
