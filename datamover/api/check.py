@@ -13,19 +13,19 @@ from twisted.internet.defer import DeferredSemaphore, gatherResults
 from datamover.amounts import movable
 from datamover.api.context import Context
 from datamover.api.records import measure
+from datamover.bounds import MOST_CHECKED, brief
 from datamover.errors import DataMoverError, DestinationInvalid, RequestTooLarge, Scope, SourceNotFound
 from datamover.jobs.values import DatasetSource, Naming, NewFile, NewJob, Overwrite, PlaceSource
 from datamover.protocols.base import Inspection, Origin
 
-MOST_FILES = 1000
 AT_ONCE = 8
 """Files looked at at the same time."""
 
 
 async def look(context: Context, job: NewJob) -> dict[str, Any]:
     """Return ``{ok, files}``; completes when every end was looked at, cancelling stops the looking."""
-    if len(job.files) > MOST_FILES:
-        raise RequestTooLarge(f"files: {len(job.files)} of them: jobs.check looks at {MOST_FILES} at most")
+    if len(job.files) > MOST_CHECKED:
+        raise RequestTooLarge(f"files: {len(job.files)} of them: jobs.check looks at {MOST_CHECKED} at most")
     names = sorted({file.destination for file in job.files})
     trials = dict(zip(names, await _all([partial(_trial, context, name) for name in names]), strict=True))
     files = await _all([partial(_file, context, job, file, trials[file.destination]) for file in job.files])
@@ -72,9 +72,9 @@ async def _file(context: Context, job: NewJob, file: NewFile, trial: dict[str, A
     found: Inspection | None = None
     try:
         found = await _origin(context, file).inspect()
-        movable(found.size, file.source.shown)
+        movable(found.size, brief(file.source.shown))
         if found.directory:
-            raise SourceNotFound(f"{file.source.shown} is a directory: expected a file")
+            raise SourceNotFound(f"{brief(file.source.shown)} is a directory: expected a file")
         if file.size is not None and found.size is not None and found.size != file.size:
             problems.append(f"source: its size is {found.size} bytes, expected {file.size}")
     except DataMoverError as error:

@@ -8,15 +8,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from xmlrpc import client
 
+from datamover.bounds import DEEPEST as DEEPEST
+from datamover.bounds import LONGEST_NAME as LONGEST_NAME
+from datamover.bounds import LONGEST_VALUE, MOST_MEMBERS
+from datamover.bounds import MOST_ELEMENTS as MOST_ELEMENTS
 from datamover.errors import InvalidRequest, RequestTooLarge
 from datamover.jobs.coercion import WrittenInt
-
-DEEPEST = 32
-"""Arrays and structs within each other."""
-MOST_ELEMENTS = 4_000_000
-"""In one call: each of a hundred thousand files has some thirty."""
-LONGEST_NAME = 256
-"""Characters of a method's name, or of a struct's key."""
 
 _DISPATCH: dict[str, Any] = client.Unmarshaller.dispatch
 _NOTHING = frozenset({"member", "data", "param"})
@@ -70,7 +67,7 @@ class Unmarshaller(client.Unmarshaller):
                     raise InvalidRequest(f"the body nests arrays and structs more than {DEEPEST} deep")
                 marks.append(len(stack))
             elif bare and plain not in dispatch:
-                raise client.ResponseError(f"unknown tag {plain!r}")
+                raise client.ResponseError(f"unknown tag {plain[:40]!r}")
             bare = plain == "value"
 
         def end(tag: str) -> None:
@@ -86,6 +83,8 @@ class Unmarshaller(client.Unmarshaller):
             elif tag == "struct":
                 mark = marks.pop()
                 items = stack[mark:]
+                if len(items) > 2 * MOST_MEMBERS:
+                    raise InvalidRequest(f"the body has a struct of more than {MOST_MEMBERS} members")
                 stack[mark:] = [dict(zip(items[::2], items[1::2], strict=False))]
                 if len(items) % 2:
                     raise IndexError("list index out of range")  # as Python's own
@@ -101,11 +100,21 @@ class Unmarshaller(client.Unmarshaller):
                     whole = join(text)
                     dispatch[plain](self, name(whole) if plain in _NAMES else whole)
 
+        def check(most_here: int, longest_array: int) -> None:
+            if most - left > most_here:
+                raise RequestTooLarge(f"the body has more than {most_here} elements: send several requests")
+            if sum(map(len, text)) > LONGEST_VALUE:
+                raise RequestTooLarge(f"the body has a text of more than {LONGEST_VALUE} characters")
+            ends = [*marks[1:], len(stack)]
+            if any(end - mark > longest_array for mark, end in zip(marks, ends, strict=False)):
+                raise RequestTooLarge(f"the body has an array of more than {longest_array}: send several requests")
+
+        self.check = check
         self.start = start  # type: ignore[method-assign,assignment]
         self.end = end  # type: ignore[method-assign]
         self.data = text.append  # type: ignore[method-assign,assignment]
 
     def close(self) -> tuple[Any, ...]:
         """Return the parameters; raises ResponseError for what is not whole."""
-        del self.start, self.end, self.data  # They hold on to this, and this to them.
+        del self.start, self.end, self.data, self.check  # They hold on to this, and this to them.
         return super().close()

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from datamover.bounds import brief
 from datamover.datasets.base import Dataset
 from datamover.engine.lease import Lease, Parked
 from datamover.engine.leftovers import clear
@@ -104,7 +105,7 @@ class Rooms:
 
         parts: dict[str, Any] = {
             "transfer": transfer.id,
-            "source": transfer.source.shown,
+            "source": brief(transfer.source.shown),
             "place": destination.at(Scope.DESTINATION),
             "path": transfer.path,
             "naming": transfer.naming,

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from datamover.amounts import movable
+from datamover.bounds import brief
 from datamover.engine.archive import BAGIT, ZIP, Member, Stopped, bagit_name, make, unique_names
 from datamover.engine.attempt import Done, Rooms, remarks_of, without
 from datamover.engine.bench import StagingBench
@@ -147,7 +148,7 @@ class GroupAttempt:
             return transfer.size
         try:
             found = await self.rooms.origin(transfer.source).inspect()
-            return movable(found.size, transfer.source.shown) or 0
+            return movable(found.size, brief(transfer.source.shown)) or 0
         except DataMoverError as error:
             raise _of_file(transfer, error) from error
 
@@ -284,7 +285,7 @@ class GroupAttempt:
             staged.transfer,
             self.lease,
             origin=self._stage.origin(staged.path),
-            source=f"{staged.transfer.source.shown} {staged.name}",
+            source=f"{brief(staged.transfer.source.shown)} {staged.name}",
             checkpoint=None,
             sent=0,
             resumable=False,
@@ -347,4 +348,4 @@ def _remembered(transfer: Transfer) -> Placement | None:
 
 
 def _of_file(transfer: Transfer, error: DataMoverError) -> DataMoverError:
-    return error.saying(f"files[{transfer.index}]: {error.message}")
+    return error.below(f"files[{transfer.index}]")

@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from datamover.bounds import brief
 from datamover.config import Transfers
 from datamover.engine.pulse import Pulse
 from datamover.engine.retry import LONGEST_PAUSE, backoff
@@ -207,7 +208,7 @@ class Notifier:
             )
             await self._notices.put_off(notice, error, pause)
         else:
-            log.info("{url} knows of the end of job {job}", url=notice.url.shown, job=notice.job)
+            log.info("{url} knows of the end of job {job}", url=brief(notice.url.shown), job=notice.job)
             await self._notices.delivered(notice)
 
     async def _posted(self, notice: Notice, means: Means) -> None:
@@ -228,7 +229,7 @@ class Notifier:
             answer = await posting
         except defer.TimeoutError:
             raise TimedOut(
-                f"{notice.url.shown} did not answer within {self._pace.timeout:g} s", scope=Scope.SERVICE
+                f"{brief(notice.url.shown)} did not answer within {self._pace.timeout:g} s", scope=Scope.SERVICE
             ) from None
         if not 200 <= answer.status < 300:
             raise ServerError(f"{answer.head.answered}", scope=Scope.SERVICE, retry_after=answer.retry_after)

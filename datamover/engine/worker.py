@@ -12,6 +12,7 @@ from functools import partial
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
+from datamover.bounds import brief
 from datamover.config import Transfers
 from datamover.engine.attempt import Attempt, Done, FileAttempt, Rooms
 from datamover.engine.group import GroupAttempt
@@ -155,7 +156,7 @@ class Worker:
 
     def _completed(self, lease: Lease, done: Done) -> Outcome:
         leader = lease.leader
-        log.info("job {job}: moved {source}", job=leader.job, transfer=leader.id, source=leader.source.shown)
+        log.info("job {job}: moved {source}", job=leader.job, transfer=leader.id, source=brief(leader.source.shown))
         return Outcome(
             leader,
             State.COMPLETED,
@@ -182,7 +183,7 @@ class Worker:
             job=leader.job,
             transfer=leader.id,
             attempt=leader.attempt,
-            source=leader.source.shown,
+            source=brief(leader.source.shown),
             code=error.code,
             error=error.message,
         )

@@ -183,11 +183,11 @@ class SourcePolicy:
         target = WebUrl.parse(url)
         if not self._ruled(target):
             raise SourceNotAllowed(
-                f"{target.shown} is not an allowed source: no rule in [sources] allow names it; ask the administrator"
+                f"{target.told} is not an allowed source: no rule in [sources] allow names it; ask the administrator"
             )
         if not self.allows(target):
             raise SourceNotAllowed(
-                f"{target.shown} is not an allowed source: {target.host} is not a public address, and neither a rule "
+                f"{target.told} is not an allowed source: {target.host} is not a public address, and neither a rule "
                 "in [sources] allow nor allow_addresses names it; ask the administrator"
             )
 

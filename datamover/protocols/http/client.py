@@ -108,7 +108,7 @@ class HttpClient:
         what ``Sender.send`` raises.
         """
         if not self._policy.allows(asked):
-            raise SourceNotAllowedHere(f"{asked.shown} is not an allowed source: [sources] does not allow it")
+            raise SourceNotAllowedHere(f"{asked.told} is not an allowed source: [sources] does not allow it")
         url = asked
         seen: set[tuple[WebUrl, str]] = set()
         for _ in range(MOST_REDIRECTS + 1):
@@ -116,7 +116,7 @@ class HttpClient:
             if (url, cookies) in seen:  # With another cookie it is another question.
                 withheld = jar.withheld(url)
                 raise ServerError(
-                    f"{asked.shown} redirects in a circle, to {url.shown} again{withheld and f'; {withheld}'}",
+                    f"{asked.told} redirects in a circle, to {url.told} again{withheld and f'; {withheld}'}",
                     scope=Scope.SOURCE,
                 )
             seen.add((url, cookies))
@@ -128,7 +128,7 @@ class HttpClient:
                 return reply
             await reply.body.discard()
             url = self._target(reply.head, location)
-        raise ServerError(f"{asked.shown} redirects more than {MOST_REDIRECTS} times", scope=Scope.SOURCE)
+        raise ServerError(f"{asked.told} redirects more than {MOST_REDIRECTS} times", scope=Scope.SOURCE)
 
     def _headers(self, url: WebUrl, headers: Mapping[str, str], cookies: str, asked: WebUrl) -> Mapping[str, str]:
         """Return what is sent to ``url`` of ``headers``, and with its login and cookies."""
@@ -153,7 +153,7 @@ class HttpClient:
             target = head.url.join(reference_of(location))
         except (InvalidRequest, UnsupportedScheme) as error:
             raise SourceNotAllowedHere(
-                f"{head.url.shown} redirects to what cannot be followed: {error.message}"
+                f"{head.url.told} redirects to what cannot be followed: {error.message}"
             ) from None
         if not self._policy.allows_hop(head.url, target):
             reason = (
@@ -161,5 +161,5 @@ class HttpClient:
                 if self._policy.allows(target)
                 else "which [sources] does not allow"
             )
-            raise SourceNotAllowedHere(f"{head.url.shown} redirects to {target.shown}, {reason}")
+            raise SourceNotAllowedHere(f"{head.url.told} redirects to {target.told}, {reason}")
         return target
