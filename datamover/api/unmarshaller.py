@@ -104,7 +104,7 @@ class Unmarshaller(client.Unmarshaller):
             if most - left > most_here:
                 raise RequestTooLarge(f"the body has more than {most_here} elements: send several requests")
             if sum(map(len, text)) > LONGEST_VALUE:
-                raise RequestTooLarge(f"the body has a text of more than {LONGEST_VALUE} characters")
+                raise InvalidRequest(f"the body has a text of more than {LONGEST_VALUE} characters")
             ends = [*marks[1:], len(stack)]
             if any(end - mark > longest_array for mark, end in zip(marks, ends, strict=False)):
                 raise RequestTooLarge(f"the body has an array of more than {longest_array}: send several requests")

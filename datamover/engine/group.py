@@ -13,7 +13,7 @@ from typing import Any
 
 from datamover.amounts import movable
 from datamover.bounds import brief
-from datamover.engine.archive import BAGIT, ZIP, Member, Stopped, bagit_name, make, unique_names
+from datamover.engine.archive import BAGIT, ZIP, Member, Stopped, bagit_name, make
 from datamover.engine.attempt import Done, Rooms, remarks_of, without
 from datamover.engine.bench import StagingBench
 from datamover.engine.comparison import Content, read_through
@@ -252,8 +252,7 @@ class GroupAttempt:
         """Make one archive of what is staged."""
         self._meters[self.lease.leader.id].stage = "making the archive"
         members = [
-            Member(self._stage.directory / one.path, name, one.digests["md5"], one.modified)
-            for name, one in zip(unique_names([one.name for one in staged]), staged, strict=True)
+            Member(self._stage.directory / one.path, one.name, one.digests["md5"], one.modified) for one in staged
         ]
         target, layout, stop = self._stage.directory / ARCHIVE, self.lease.leader.archive or ZIP, threading.Event()
         try:
