@@ -71,7 +71,7 @@ async def _file(context: Context, job: NewJob, file: NewFile, trial: dict[str, A
         }
     found: Inspection | None = None
     try:
-        found = await _origin(context, file).inspect()
+        found = await _origin(context, job.owner, file).inspect()
         movable(found.size, brief(file.source.shown))
         if found.directory:
             raise SourceNotFound(f"{brief(file.source.shown)} is a directory: expected a file")
@@ -94,12 +94,12 @@ async def _file(context: Context, job: NewJob, file: NewFile, trial: dict[str, A
     return {"source": source, "destination": destination, "problems": problems}
 
 
-def _origin(context: Context, file: NewFile) -> Origin:
+def _origin(context: Context, owner: str, file: NewFile) -> Origin:
     source = file.source
     if isinstance(source, PlaceSource):
         return context.registry.get(source.destination).at(Scope.SOURCE).origin(source.path)
     assert not isinstance(source, DatasetSource), "it is told apart before"
-    return context.http.origin(source.url)
+    return context.http.origin(source.url, client=owner)
 
 
 def _told(found: Inspection) -> dict[str, Any]:

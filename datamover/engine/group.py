@@ -147,7 +147,7 @@ class GroupAttempt:
         if transfer.size is not None:
             return transfer.size
         try:
-            found = await self.rooms.origin(transfer.source).inspect()
+            found = await self.rooms.origin(transfer.source, transfer.owner).inspect()
             return movable(found.size, brief(transfer.source.shown)) or 0
         except DataMoverError as error:
             raise _of_file(transfer, error) from error

@@ -45,7 +45,7 @@ GRACE = 2.0
 class Post(Protocol):
     """What of the HTTP client is needed here."""
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer: ...
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str], *, client: str) -> Answer: ...
 
 
 class Secrets(Protocol):
@@ -223,7 +223,9 @@ class Notifier:
 
     async def _post(self, notice: Notice, means: Means) -> None:
         signed = letter(notice, means.secrets.secret(notice.owner), self._wall())
-        posting = Deferred.fromCoroutine(means.http.post(notice.url.url, signed.body, signed.headers))
+        posting = Deferred.fromCoroutine(
+            means.http.post(notice.url.url, signed.body, signed.headers, client=notice.owner)
+        )
         posting.addTimeout(self._pace.timeout, self._clock)
         try:
             answer = await posting
