@@ -49,7 +49,7 @@ class DataMoverError(Exception):
         retryable: bool | None = None,
         full: str | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(message if full is None else full)
         if retryable is not None:
             self.retryable = retryable
         self.message = cut(message, LONGEST_MESSAGE)

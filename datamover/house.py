@@ -27,6 +27,7 @@ from datamover.registry.notice_secrets import NoticeSecrets
 from datamover.registry.source_credentials import SourceCredentials
 from datamover.registry.sources import Prefix, SourcePolicy, prefixes
 from datamover.secret_files import check_all
+from datamover.turns import Turns
 
 log = Logger()
 
@@ -62,6 +63,8 @@ class House:
     operators: Checks
     """Who may log in at the console."""
     bounds: Bounds
+    looks: Turns
+    """Of those who look at what is far away while a client waits."""
 
     @classmethod
     def build(cls, settings: Config, reactor: Any, before: "House | None" = None) -> "House":
@@ -97,6 +100,7 @@ class House:
                 else Logins(_operators(settings), reactor)
             ),
             bounds=_bounds(settings),
+            looks=before.looks if before else Turns(),
         )
 
     @property

@@ -10,6 +10,10 @@ from typing import Any
 
 from datamover.bounds import LONGEST_MESSAGE, cut
 
+NOT_DELIVERED = {"code": "NOT_DELIVERED", "message": "the notice could not be delivered"}
+"""Of a notice: what answered, or did not, would tell of hosts and ports that are none of the client's."""
+ANOTHERS = "another client's job"
+
 _IN_WORDS = {
     "CONNECT_FAILED": "there is no connection to it",
     "CONNECTION_LOST": "the connection to it broke",

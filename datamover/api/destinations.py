@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from datamover import withheld
-from datamover.api import parameters, records
+from datamover.api import check, parameters, records
 from datamover.api.context import Caller, Context
 from datamover.api.methods import Table
 from datamover.bounds import LONGEST_REASON
@@ -40,7 +40,7 @@ async def test(context: Context, caller: Caller, name: Any) -> Any:
     steps: [{step, ok, seconds, error?}…], of connect, authenticate, write, read, replace and delete. What was written
     for it is removed. lacks is what describe then tells.
     """
-    found = await context.registry.test(_allowed(context, caller, name))
+    found = await check.test(context, caller, _allowed(context, caller, name))
     return records.tested(found, administrator=caller.administrator)
 
 

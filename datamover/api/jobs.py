@@ -49,7 +49,7 @@ async def check(context: Context, caller: Caller, request: Any) -> Any:
     problems: [text…]}…]. What jobs.submit refuses is refused here alike. At most 1,000 files.
     """
     job = await context.in_slices(checking(request, context.rules(caller)))
-    return await checks.look(context, job)
+    return await checks.look(context, caller, job)
 
 
 @TABLE.method("jobs.status", "struct id")

@@ -18,9 +18,10 @@ from twisted.python.failure import Failure
 
 from datamover.api.context import Caller, Context
 from datamover.bounds import FEW_ELEMENTS, LONGEST_SUBJECT, MOST_ELEMENTS, cut
-from datamover.errors import InvalidRequest, NotPermitted, RequestError
+from datamover.errors import InvalidRequest, NotPermitted, RequestError, Unavailable
 from datamover.jobs.audit import Deed
 from datamover.jobs.coercion import text
+from datamover.jobs.connection import AWAY
 
 log = Logger()
 
@@ -125,12 +126,20 @@ async def call(context: Context, caller: Caller, name: str, parameters: tuple[An
         await context.audit.refused(replace(_deed(caller, name, parameters), outcome=error.code))
         return refuse(error)
     except RequestError as error:
-        return refuse(error.for_administrators() if caller.administrator else error)
+        return refuse(_for(caller, error))
     except CancelledError:
         raise
     except Exception:
         # Whatever else is raised is a bug, and the next call must be served all the same.
         return bug(name)
+
+
+def _for(caller: Caller, error: RequestError) -> RequestError:
+    """Return a refusal in the words that are for whom it is told."""
+    if caller.administrator:
+        return error.for_administrators()
+    # Where the database is, and what it says, is none of a client's business.
+    return error.saying(AWAY) if isinstance(error, Unavailable) and error.message.startswith(AWAY) else error
 
 
 async def _whole(running: Coroutine[Any, Any, Any], name: str) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 from datamover.bounds import LONGEST_MESSAGE, cut
 from datamover.jobs.values import Event, FileRecord, JobRecord, Submitted
-from datamover.withheld import told
+from datamover.withheld import NOT_DELIVERED, told
 
 _COUNTS = frozenset({"attempt", "attempts", "max_attempts", "files", "file", "index", "job"})
 """What events and errors tell that is counted: every other number is a measure."""
@@ -80,8 +80,11 @@ def file(record: FileRecord, *, administrator: bool) -> dict[str, Any]:
 
 def event(one: Event, *, administrator: bool) -> dict[str, Any]:
     """Return what ``jobs.events`` tells of one event; its own keys win over its details'."""
+    known = one.details
+    if one.kind == "notify_failed" and not administrator:
+        known = {key: value for key, value in known.items() if key == "attempt"} | {"error": NOT_DELIVERED}
     return {
-        **(details(one.details, administrator=administrator) or {}),
+        **(details(known, administrator=administrator) or {}),
         "cursor": str(one.cursor),
         "at": one.at,
         "job": one.job,

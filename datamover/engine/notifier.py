@@ -157,7 +157,7 @@ class Notifier:
                 await self._notices.release(taken)
                 return 0
         except DataMoverError as error:
-            log.warn("notices cannot be looked for: {error}", error=error.message)
+            log.warn("notices cannot be looked for: {error}", error=error.full)
             return 0
         for notice in taken:
             self._begin(notice)
@@ -187,9 +187,7 @@ class Notifier:
             with self._means() as means:
                 await self._attempt(notice, means)
         except Unavailable as error:
-            log.warn(
-                "what came of the notice of job {job} is not written: {error}", job=notice.job, error=error.message
-            )
+            log.warn("what came of the notice of job {job} is not written: {error}", job=notice.job, error=error.full)
 
     async def _attempt(self, notice: Notice, means: Means) -> None:
         try:
@@ -204,7 +202,7 @@ class Notifier:
                 "the notice of job {job} is sent again in {pause:.0f} s: {error}",
                 job=notice.job,
                 pause=pause,
-                error=error.message,
+                error=error.full,
             )
             await self._notices.put_off(notice, error, pause)
         else:

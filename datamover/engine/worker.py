@@ -147,7 +147,7 @@ class Worker:
             try:
                 attempt = self._attempt(group, lease, rooms)
             except DataMoverError as error:
-                log.warn("job {job}: nothing is swept: {error}", job=group.leader.job, error=error.message)
+                log.warn("job {job}: nothing is swept: {error}", job=group.leader.job, error=error.full)
                 return False
             try:
                 return await attempt.clear()
@@ -185,7 +185,7 @@ class Worker:
             attempt=leader.attempt,
             source=brief(leader.source.shown),
             code=error.code,
-            error=error.message,
+            error=error.full,
         )
         keep = checkpoint if verdict.state is State.PENDING and not error.bounded else None
         return Outcome(
