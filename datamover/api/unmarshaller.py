@@ -46,11 +46,19 @@ class Unmarshaller(client.Unmarshaller):
         clear, push, join, bare = text.clear, stack.append, "".join, False
         left = most
         dispatch = _DISPATCH
+        kinds = [""] * DEEPEST
+        """What is open, from the outermost on."""
 
         def name(text: str) -> str:
             if len(text) > LONGEST_NAME:
                 raise InvalidRequest(f"the body has a name of more than {LONGEST_NAME} characters")
             return text
+
+        def bounded(values: int, kind: str, longest: int) -> None:
+            if values > longest:
+                if kind == "array":
+                    raise RequestTooLarge(f"the body has an array of more than {longest}: send several requests")
+                raise InvalidRequest(f"the body has a struct of more than {MOST_MEMBERS} members")
 
         def start(tag: str, attributes: dict[str, str]) -> None:
             nonlocal bare, left
@@ -65,6 +73,7 @@ class Unmarshaller(client.Unmarshaller):
             if plain == "struct" or plain == "array":
                 if len(marks) >= DEEPEST:
                     raise InvalidRequest(f"the body nests arrays and structs more than {DEEPEST} deep")
+                kinds[len(marks)] = plain
                 marks.append(len(stack))
             elif bare and plain not in dispatch:
                 raise client.ResponseError(f"unknown tag {plain[:40]!r}")
@@ -83,8 +92,7 @@ class Unmarshaller(client.Unmarshaller):
             elif tag == "struct":
                 mark = marks.pop()
                 items = stack[mark:]
-                if len(items) > 2 * MOST_MEMBERS:
-                    raise InvalidRequest(f"the body has a struct of more than {MOST_MEMBERS} members")
+                bounded(len(items), "struct", 2 * MOST_MEMBERS)
                 stack[mark:] = [dict(zip(items[::2], items[1::2], strict=False))]
                 if len(items) % 2:
                     raise IndexError("list index out of range")  # as Python's own
@@ -105,9 +113,8 @@ class Unmarshaller(client.Unmarshaller):
                 raise RequestTooLarge(f"the body has more than {most_here} elements: send several requests")
             if sum(map(len, text)) > LONGEST_VALUE:
                 raise InvalidRequest(f"the body has a text of more than {LONGEST_VALUE} characters")
-            ends = [*marks[1:], len(stack)]
-            if any(end - mark > longest_array for mark, end in zip(marks, ends, strict=False)):
-                raise RequestTooLarge(f"the body has an array of more than {longest_array}: send several requests")
+            for mark, end, kind in zip(marks, [*marks[1:], len(stack)], kinds, strict=False):
+                bounded(end - mark, kind, longest_array if kind == "array" else 2 * MOST_MEMBERS)
 
         self.check = check
         self.start = start  # type: ignore[method-assign,assignment]
