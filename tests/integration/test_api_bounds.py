@@ -96,7 +96,7 @@ def answered(service: Service, body: bytes) -> bytes:
 
 def check(service: Service, body: bytes, most: float) -> None:
     """Have a body answered, or refused shortly, within its share of CPU."""
-    used = []
+    used: list[float] = []
     while not used or (used[-1] > most * len(body) / 2**20 and len(used) < TRIES):
         began = cpu(service.pid)
         answer = answered(service, body)
