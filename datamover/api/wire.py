@@ -35,7 +35,7 @@ _BEFORE, _AFTER = "<params>\n<param>\n", "</param>\n</params>\n"
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a body may hold, looked at after each slice: what is shorter than that is no burden."""
+    """What a body may hold, looked at after each whole slice: what is shorter is no burden."""
 
     elements: Callable[[str | None], int] = lambda _: MOST_ELEMENTS
     """Told the method's name, or None while that is not known."""
@@ -61,7 +61,8 @@ def reading(
         while data:
             fed += _feed(parser, recode(data) if recode else data)
             _check_tag(fed - parser._parser.CurrentByteIndex)
-            target.check(bounds.elements(target.getmethodname()), bounds.array)
+            if len(data) == READ:
+                target.check(bounds.elements(target.getmethodname()), bounds.array)
             yield
             data = body.read(READ)
         if recode:
@@ -96,6 +97,12 @@ def _reason(error: Exception) -> str:
     return text[:200] if text else "a value in it is incomplete"
 
 
+_TOO_LARGE = (
+    "the answer is larger than it may be ([limits] answer_size): ask for less at a time, with a smaller 'limit', a "
+    "page after the other, or fewer calls in a multicall"
+)
+
+
 class Page(list[Any]):
     """An array that may end early where its answer is full: the next page begins with what is left out."""
 
@@ -121,10 +128,7 @@ class Answer:
         """Write pieces; raises RequestTooLarge where the answer would be too large with them."""
         size = self.size + sum(map(len, pieces))
         if size > self.most:
-            raise RequestTooLarge(
-                "the answer is larger than it may be ([limits] answer_size): ask for less at a time, with a smaller "
-                "'limit', a page after the other, or fewer calls in a multicall"
-            )
+            raise RequestTooLarge(_TOO_LARGE)
         self.pieces += pieces
         self.size = size
 
@@ -134,7 +138,7 @@ class Answer:
             yield from self._array(value)
         elif isinstance(value, Written):
             self.add(*value.pieces)
-        elif isinstance(value, Mapping) and any(isinstance(each, list) for each in value.values()):
+        elif _is_long(value):
             self.add(_STRUCT)
             for key, each in value.items():
                 if each is not None:
@@ -165,6 +169,13 @@ class Answer:
         del self.pieces[pieces:]
 
 
+def _is_long(value: object) -> bool:
+    """Tell whether a value is written piece by piece: an array, or a struct that has one."""
+    if isinstance(value, dict):
+        return list in map(type, value.values())
+    return isinstance(value, list | Written)
+
+
 def answering(value: object, most: int = 32 * 2**20) -> Generator[None, None, bytes]:
     """Return the body of an answer, a value or a Fault, yielding after each element of an array.
 
@@ -172,6 +183,9 @@ def answering(value: object, most: int = 32 * 2**20) -> Generator[None, None, by
     """
     if isinstance(value, Fault):
         return finished(value)
+    if not _is_long(value):
+        body = b"".join((_BEGINS, _element(value), _ENDS))
+        return body if len(body) <= most else finished(Fault(RequestTooLarge.fault, _TOO_LARGE))
     answer = Answer(most - len(_ENDS))
     try:
         answer.add(_BEGINS)

@@ -115,9 +115,9 @@ def place_source(destination: str, path: str, key: str) -> PlaceSource:
 
 def text_source(url: str, key: str, rules: Rules) -> SourceRef:
     """Return a dataset or a file on the web as a source; raises what ``url_source`` does."""
-    rules.check_length(url, key)
     match = _SCHEME.match(url)
     if match and match[1].lower() in SCHEMES:
+        rules.check_length(url, key)
         return rules.datasets.source(url, key)
     return url_source(url, key, rules)
 
