@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from datamover.addresses import is_private_listener as is_private_listener
 from datamover.atlas import Ala as Ala
+from datamover.bounds import LEAST_ANSWER, LONGEST_URL
 from datamover.certificates import parse_identity
 from datamover.consistency import check_whole
 from datamover.errors import ConfigError
@@ -140,6 +141,23 @@ class Limits(Section):
     per_source_host: Count = 32
     connections: Count = 500
     connections_per_address: Count = 100
+    url: Size = 8 * 2**10
+    """Of one that a client names."""
+    answer_size: Size = 32 * 2**20
+
+    @field_validator("url")
+    @classmethod
+    def _short_enough(cls, value: int) -> int:
+        if value > LONGEST_URL:
+            raise ValueError(f"expected at most {LONGEST_URL}: every status, event and line of the log tells it")
+        return value
+
+    @field_validator("answer_size")
+    @classmethod
+    def _large_enough(cls, value: int) -> int:
+        if value < LEAST_ANSWER:
+            raise ValueError(f"expected at least {LEAST_ANSWER}: a multicall has room for a refusal of each call")
+        return value
 
 
 class Jobs(Section):

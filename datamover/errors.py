@@ -10,6 +10,8 @@ Faults at the door.
 from enum import Enum
 from typing import Any, ClassVar, Self
 
+from datamover.bounds import LONGEST_MESSAGE, cut
+
 
 class Scope(Enum):
     """Whose side an error is on."""
@@ -45,22 +47,38 @@ class DataMoverError(Exception):
         scope: Scope | None = None,
         retry_after: float | None = None,
         retryable: bool | None = None,
+        full: str | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(message if full is None else full)
         if retryable is not None:
             self.retryable = retryable
-        self.message = message
+        self.message = cut(message, LONGEST_MESSAGE)
+        """What everybody may be told: nothing of where a destination is, or as whom it is reached."""
+        self.full = self.message if full is None else cut(full, LONGEST_MESSAGE)
+        """What administrators and the log are told."""
         self.scope = scope or self.default_scope
         self.retry_after = retry_after
         """Seconds that the other side asked us to wait, if it did."""
 
-    def saying(self, message: str, *, scope: Scope | None = None) -> Self:
+    def saying(self, message: str, *, scope: Scope | None = None, full: str | None = None) -> Self:
         """Return this error in other words, for another who is to be told."""
-        return type(self)(message, scope=scope or self.scope, retry_after=self.retry_after, retryable=self.retryable)
+        return type(self)(
+            message, scope=scope or self.scope, retry_after=self.retry_after, retryable=self.retryable, full=full
+        )
+
+    def below(self, what: str, *, scope: Scope | None = None) -> Self:
+        """Return this error with ``what`` it is of before its words."""
+        full = None if self.full == self.message else f"{what}: {self.full}"
+        return self.saying(f"{what}: {self.message}", scope=scope, full=full)
+
+    def for_administrators(self) -> Self:
+        """Return this error in its full words."""
+        return self if self.full == self.message else self.saying(self.full)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what a job's row and a client are told of this error."""
-        return {"code": self.code, "retryable": self.retryable, "scope": self.scope.value, "message": self.message}
+        """Return what a job's row keeps of this error; ``full`` only where administrators are told more."""
+        kept = {"code": self.code, "retryable": self.retryable, "scope": self.scope.value, "message": self.message}
+        return kept if self.full == self.message else {**kept, "full": self.full}
 
 
 # At the source ------------------------------------------------------------------------------------------------

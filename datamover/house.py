@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from datamover.config import Client, Config
 from datamover.datasets.configured import Datasets
+from datamover.jobs.request_datasets import KINDS
 from datamover.jobs.waiting import Bounds, Quota
 from datamover.logins import Logins
 from datamover.protocols.http import HttpClient
@@ -24,8 +25,9 @@ from datamover.registry.apart import check_apart
 from datamover.registry.destinations import Registry
 from datamover.registry.notice_secrets import NoticeSecrets
 from datamover.registry.source_credentials import SourceCredentials
-from datamover.registry.sources import SourcePolicy
+from datamover.registry.sources import Prefix, SourcePolicy, prefixes
 from datamover.secret_files import check_all
+from datamover.turns import Turns
 
 log = Logger()
 
@@ -61,6 +63,8 @@ class House:
     operators: Checks
     """Who may log in at the console."""
     bounds: Bounds
+    looks: Turns
+    """Of those who look at what is far away while a client waits."""
 
     @classmethod
     def build(cls, settings: Config, reactor: Any, before: "House | None" = None) -> "House":
@@ -72,7 +76,8 @@ class House:
         check_all(settings, file)
         policy = SourcePolicy.from_config(settings.sources, file=file)
         credentials = SourceCredentials.from_config(settings.sources, file=file)
-        http = HttpClient(reactor, settings.http, settings.transfers, policy, credentials, file=file)
+        client = partial(HttpClient, reactor, settings.http, settings.transfers, policy, narrowed=_narrowed(settings))
+        http = client(credentials, file=file)
         registry = Registry.from_config(settings, reactor, http, before=before.registry if before else None)
         check_apart(registry.directories, settings, file)
         return cls(
@@ -82,7 +87,7 @@ class House:
             http=http,
             registry=registry,
             datasets=Datasets(settings, reactor, policy, credentials, file=file),
-            notice_http=HttpClient(reactor, settings.http, settings.transfers, policy, SourceCredentials(), file=file),
+            notice_http=client(SourceCredentials(), file=file),
             notice_secrets=NoticeSecrets.from_config(settings),
             logins=(
                 before.logins
@@ -95,12 +100,23 @@ class House:
                 else Logins(_operators(settings), reactor)
             ),
             bounds=_bounds(settings),
+            looks=before.looks if before else Turns(),
         )
 
     @property
     def parts(self) -> Sequence[Part]:
         """What is closed when nobody uses it."""
         return (*self.registry.pools, self.http, self.datasets, self.notice_http)
+
+
+def _narrowed(settings: Config) -> dict[str, tuple[Prefix, ...]]:
+    """Return the rules of the clients that have some of their own."""
+    file = str(settings.path or "the built-in configuration")
+    return {
+        name: prefixes((rule for rule in client.sources if rule not in KINDS), f"{file}: clients.{name}.sources")
+        for name, client in settings.clients.items()
+        if client.sources is not None
+    }
 
 
 def _operators(settings: Config) -> dict[str, Client]:

@@ -51,6 +51,7 @@ async def check_ala_job_status(context: Context, caller: Caller, id: Any) -> Any
     "struct array string boolean",
     "struct struct struct",
     "struct struct struct boolean",
+    many=True,
     lenient=True,
     refuse=rejected,
 )

@@ -9,13 +9,11 @@ from typing import Any
 from datamover.api.context import Caller
 from datamover.config import Client, Config
 from datamover.errors import ConfigError
-from datamover.jobs.request_datasets import SCHEMES
-from datamover.registry.sources import Prefix
+from datamover.jobs.request_datasets import KINDS
+from datamover.registry.sources import prefixes
 
 ALWAYS = "system."
 """Everybody may ask what there is; a call within a multicall is held against the caller like any other."""
-
-_DATASETS = {f"{scheme}://": scheme for scheme in SCHEMES}
 
 
 def callers(config: Config, methods: Collection[str]) -> dict[str, Caller]:
@@ -32,8 +30,8 @@ def _caller(name: str, client: Client, methods: Collection[str], file: str) -> C
         allowed["methods"] = frozenset(always.union(*named))
     if client.sources is not None:
         here = f"{file}: clients.{name}.sources"
-        allowed["sources"] = tuple(_prefix(rule, here) for rule in client.sources if rule not in _DATASETS)
-        allowed["datasets"] = frozenset(_DATASETS[rule] for rule in client.sources if rule in _DATASETS)
+        allowed["sources"] = prefixes((rule for rule in client.sources if rule not in KINDS), here)
+        allowed["datasets"] = frozenset(KINDS[rule] for rule in client.sources if rule in KINDS)
     return Caller(name, client.admin, client.destinations, **allowed)
 
 
@@ -44,10 +42,3 @@ def _methods(pattern: str, methods: Collection[str], here: str) -> set[str]:
     if not found:
         raise ConfigError(f"{here} = {pattern!r}: expected a method's name, or such as 'jobs.*' for all that begin so")
     return found
-
-
-def _prefix(rule: str, here: str) -> Prefix:
-    try:
-        return Prefix.parse(rule)
-    except ValueError as error:
-        raise ConfigError(f"{here} = {rule!r}: {error}, or a dataset's scheme such as 'ala://'") from None

@@ -2,56 +2,76 @@
 
 Sources are inspected, targets too, and every destination that is named is tried once as a transfer would use it. What
 is found are the problems that a job would meet now; no job is made, and what was written for the trial is removed.
+Looks take turns: of one caller, and at one source's host.
 """
 
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import DeferredSemaphore, gatherResults
+from twisted.internet.defer import Deferred, gatherResults
 
 from datamover.amounts import movable
-from datamover.api.context import Context
-from datamover.api.records import measure
-from datamover.errors import DataMoverError, DestinationInvalid, RequestTooLarge, Scope, SourceNotFound
-from datamover.jobs.values import DatasetSource, Naming, NewFile, NewJob, Overwrite, PlaceSource
+from datamover.api.context import Caller, Context
+from datamover.api.records import measure, tested
+from datamover.bounds import MOST_CHECKED, brief, quoted
+from datamover.errors import DataMoverError, DestinationInvalid, RequestTooLarge, Scope, SourceForbidden, SourceNotFound
+from datamover.jobs.values import DatasetSource, Naming, NewFile, NewJob, Overwrite, PlaceSource, source_host
 from datamover.protocols.base import Inspection, Origin
 
-MOST_FILES = 1000
+_Look = Callable[[], Coroutine[Any, Any, dict[str, Any]]]
+
 AT_ONCE = 8
-"""Files looked at at the same time."""
+"""Looks of one caller at the same time, whatever it calls."""
 
 
-async def look(context: Context, job: NewJob) -> dict[str, Any]:
+async def look(context: Context, caller: Caller, job: NewJob) -> dict[str, Any]:
     """Return ``{ok, files}``; completes when every end was looked at, cancelling stops the looking."""
-    if len(job.files) > MOST_FILES:
-        raise RequestTooLarge(f"files: {len(job.files)} of them: jobs.check looks at {MOST_FILES} at most")
+    if len(job.files) > MOST_CHECKED:
+        raise RequestTooLarge(f"files: {len(job.files)} of them: jobs.check looks at {MOST_CHECKED} at most")
     names = sorted({file.destination for file in job.files})
-    trials = dict(zip(names, await _all([partial(_trial, context, name) for name in names]), strict=True))
-    files = await _all([partial(_file, context, job, file, trials[file.destination]) for file in job.files])
+    tried = await _all(context, caller, [partial(_trial, context, caller, name) for name in names])
+    trials = dict(zip(names, tried, strict=True))
+    looks = [partial(_file, context, caller, job, file, trials[file.destination]) for file in job.files]
+    files = await _all(context, caller, looks)
     return {"ok": not any(file["problems"] for file in files), "files": files}
 
 
-async def _all(calls: Sequence[Callable[[], Coroutine[Any, Any, dict[str, Any]]]]) -> list[dict[str, Any]]:
-    """Return what the calls return, in order, a few of them running at a time."""
-    turns = DeferredSemaphore(AT_ONCE)
-    return await gatherResults([turns.run(call) for call in calls], consumeErrors=True)
+async def test(context: Context, caller: Caller, name: str) -> dict[str, Any]:
+    """Try one destination, when it is the caller's turn."""
+    return await context.house.looks.run(caller.name, AT_ONCE, partial(context.registry.test, name))
 
 
-async def _trial(context: Context, name: str) -> dict[str, Any]:
+async def _all(context: Context, caller: Caller, calls: Sequence[_Look]) -> list[dict[str, Any]]:
+    """Return what the calls return, in order; cancelling, or an error of one, ends the others."""
+    turn = partial(context.house.looks.run, caller.name, AT_ONCE)
+    looking = [Deferred.fromCoroutine(turn(call)) for call in calls]
+    try:
+        return await gatherResults(looking, consumeErrors=True)
+    finally:
+        for one in looking:
+            one.cancel()
+
+
+async def _trial(context: Context, caller: Caller, name: str) -> dict[str, Any]:
     """Return whether a destination can be written, the bytes that fit, and what is wrong."""
     told: dict[str, Any] = {"writable": False, "problems": []}
     try:
         result = await context.registry.test(name)
-        told["problems"] = [_step(name, step) for step in result["steps"] if not step["ok"]]
+        steps = tested(result, administrator=caller.administrator)["steps"]
+        told["problems"] = [_step(name, step) for step in steps if not step["ok"]]
         told["writable"] = result["ok"] and any(step["step"] == "write" for step in result["steps"])
         if result["ok"] and not told["writable"]:
             told["problems"] = [f"destination {name!r} can be read only"]
         if told["writable"]:
             told["free"] = measure(await context.registry.get(name).at(Scope.DESTINATION).free())
     except DataMoverError as error:
-        told["problems"].append(f"destination {name!r}: {error.message}")
+        told["problems"].append(f"destination {name!r}: {_words(error, caller)}")
     return told
+
+
+def _words(error: DataMoverError, caller: Caller) -> str:
+    return error.full if caller.administrator else error.message
 
 
 def _step(name: str, step: dict[str, Any]) -> str:
@@ -60,7 +80,7 @@ def _step(name: str, step: dict[str, Any]) -> str:
     return f"destination {name!r}: {step['step']}: {message}"
 
 
-async def _file(context: Context, job: NewJob, file: NewFile, trial: dict[str, Any]) -> dict[str, Any]:
+async def _file(context: Context, caller: Caller, job: NewJob, file: NewFile, trial: dict[str, Any]) -> dict[str, Any]:
     problems: list[str] = list(trial["problems"])
     if isinstance(file.source, DatasetSource):
         # It is made when the job runs: there is nothing to look at before.
@@ -71,14 +91,18 @@ async def _file(context: Context, job: NewJob, file: NewFile, trial: dict[str, A
         }
     found: Inspection | None = None
     try:
-        found = await _origin(context, file).inspect()
-        movable(found.size, file.source.shown)
+        inspect = _origin(context, job.owner, file).inspect
+        most = context.config.limits.per_source_host
+        found = await context.house.looks.run(("host", source_host(file.source)), most, inspect)
+        movable(found.size, brief(file.source.shown))
         if found.directory:
-            raise SourceNotFound(f"{file.source.shown} is a directory: expected a file")
+            raise SourceNotFound(f"{brief(file.source.shown)} is a directory: expected a file")
+        if found.special:
+            raise SourceForbidden(f"{brief(file.source.shown)} is not a regular file: name a file")
         if file.size is not None and found.size is not None and found.size != file.size:
             problems.append(f"source: its size is {found.size} bytes, expected {file.size}")
     except DataMoverError as error:
-        problems.append(f"source: {error.message}")
+        problems.append(f"source: {_words(error, caller)}")
         found = None
     source = {"reachable": found is not None, **(_told(found) if found else {})}
     destination = {"writable": trial["writable"], "free": trial.get("free")}
@@ -87,19 +111,19 @@ async def _file(context: Context, job: NewJob, file: NewFile, trial: dict[str, A
         try:
             destination |= await _target(context, job, file, path)
         except DataMoverError as error:
-            problems.append(f"destination {file.destination!r}: {error.message}")
+            problems.append(f"destination {file.destination!r}: {_words(error, caller)}")
     free, size = trial.get("free"), found.size if found else None
     if free is not None and size is not None and size > free:
         problems.append(f"destination {file.destination!r}: the file's {size} bytes do not fit: {free:.0f} are free")
     return {"source": source, "destination": destination, "problems": problems}
 
 
-def _origin(context: Context, file: NewFile) -> Origin:
+def _origin(context: Context, owner: str, file: NewFile) -> Origin:
     source = file.source
     if isinstance(source, PlaceSource):
         return context.registry.get(source.destination).at(Scope.SOURCE).origin(source.path)
     assert not isinstance(source, DatasetSource), "it is told apart before"
-    return context.http.origin(source.url)
+    return context.http.origin(source.url, client=owner)
 
 
 def _told(found: Inspection) -> dict[str, Any]:
@@ -121,7 +145,9 @@ def _path(file: NewFile, found: Inspection | None) -> str | None:
 async def _target(context: Context, job: NewJob, file: NewFile, path: str) -> dict[str, Any]:
     there = await context.registry.get(file.destination).at(Scope.DESTINATION).inspect(path)
     if there is not None and there.directory:
-        raise DestinationInvalid(f"{path!r} is a directory: end the path in '/' to put the file into it")
+        raise DestinationInvalid(f"{quoted(path)} is a directory: end the path in '/' to put the file into it")
+    if there is not None and there.special:
+        raise DestinationInvalid(f"{quoted(path)} is not a regular file: remove it or take another name")
     told: dict[str, Any] = {"path": path, "exists": there is not None}
     if there is not None:
         told["replaced"] = job.overwrite is not Overwrite.NEVER

@@ -145,7 +145,7 @@ class Caller:
         """Raise SourceNotAllowed for a URL that is not this caller's to name."""
         if self.sources is not None and not any(rule.matches(url) for rule in self.sources):
             raise SourceNotAllowed(
-                f"{url.shown} is not an allowed source for client {self.name!r}: no rule in its sources names it; "
+                f"{url.told} is not an allowed source for client {self.name!r}: no rule in its sources names it; "
                 "ask the administrator"
             )
 
@@ -165,6 +165,13 @@ class Context:
     methods: "Mapping[str, Method]"
     reload: Callable[[], Reloaded]
     audit: Audit
+    room: int | None = None
+    """Bytes that the answer may have, where it is a part of another's."""
+
+    @property
+    def answer_size(self) -> int:
+        """The bytes that the answer may have."""
+        return self.config.limits.answer_size if self.room is None else self.room
 
     @property
     def config(self) -> Config:
@@ -193,10 +200,12 @@ class Context:
             max_attempts=self.config.transfers.max_attempts,
             datasets=Datasets(self.house.datasets.by_scheme, caller.datasets),
             check_notice=partial(self._check_notice, caller),
+            longest_url=self.config.limits.url,
         )
 
     def _check_notice(self, caller: Caller, url: str) -> None:
         self.house.notice_secrets.check(caller.name)
+        caller.check_source(WebUrl.parse(url))
         self.house.policy.check_url(url)
 
     def _read_url(self, caller: Caller, text: str) -> WebUrl:
@@ -207,7 +216,8 @@ class Context:
         try:
             self.house.credentials.header_for(url)
         except DataMoverError as error:
-            raise Unavailable(error.message) from None
+            what = "the login that datamover has for this source cannot be used: ask the administrator"
+            raise Unavailable(what, full=error.full) from None
         return url
 
     async def submit(self, jobs: Sequence[NewJob]) -> list[Submitted]:
@@ -234,9 +244,9 @@ class Context:
             )
         return answers
 
-    def told(self, record: JobRecord) -> dict[str, Any]:
+    def told(self, record: JobRecord, caller: Caller) -> dict[str, Any]:
         """Return a job as the interface tells it."""
-        return records.job(record, self.config.jobs.retention)
+        return records.job(record, self.config.jobs.retention, administrator=caller.administrator)
 
     async def in_slices(self, steps: Generator[None, None, T]) -> T:
         """Run a generator to its end, a slice of time at a turn of the reactor; cancelling stops it."""

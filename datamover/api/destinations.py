@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from datamover.api import parameters, records
+from datamover import withheld
+from datamover.api import check, parameters, records
 from datamover.api.context import Caller, Context
 from datamover.api.methods import Table
+from datamover.bounds import LONGEST_REASON
 from datamover.errors import Unavailable
 from datamover.jobs.values import place_side
 
@@ -17,7 +19,7 @@ TABLE = Table()
 async def list_destinations(context: Context, caller: Caller) -> Any:
     """Tell of every destination that you may use: destinations.list() -> [what destinations.describe tells…]."""
     busy = await _busy(context)
-    return [_described(context, name, busy) for name in context.registry.names() if caller.may_use(name)]
+    return [_described(context, caller, name, busy) for name in context.registry.names() if caller.may_use(name)]
 
 
 @TABLE.method("destinations.describe", "struct string")
@@ -28,7 +30,7 @@ async def describe(context: Context, caller: Caller, name: Any) -> Any:
     active and queued are the transfers running and waiting; held is why an administrator holds it, breaker why and
     until when nothing is tried there, {failures, until, error}. They are left out while the database is away.
     """
-    return _described(context, _allowed(context, caller, name), await _busy(context))
+    return _described(context, caller, _allowed(context, caller, name), await _busy(context))
 
 
 @TABLE.method("destinations.test", "struct string", abandoned=True)
@@ -38,7 +40,8 @@ async def test(context: Context, caller: Caller, name: Any) -> Any:
     steps: [{step, ok, seconds, error?}…], of connect, authenticate, write, read, replace and delete. What was written
     for it is removed. lacks is what describe then tells.
     """
-    return await context.registry.test(_allowed(context, caller, name))
+    found = await check.test(context, caller, _allowed(context, caller, name))
+    return records.tested(found, administrator=caller.administrator)
 
 
 @TABLE.method("destinations.hold", "struct string string", administrator=True, audited=True)
@@ -48,8 +51,8 @@ async def hold(context: Context, caller: Caller, name: Any, reason: Any) -> Any:
     What runs goes on; what waits says the reason. Administrators only.
     """
     known = _known(context, name)
-    await context.store.hold(known, parameters.text(reason, "reason"))
-    return _described(context, known, await _busy(context))
+    await context.store.hold(known, parameters.text(reason, "reason", LONGEST_REASON))
+    return _described(context, caller, known, await _busy(context))
 
 
 @TABLE.method("destinations.release", "struct string", administrator=True, audited=True)
@@ -57,7 +60,7 @@ async def release(context: Context, caller: Caller, name: Any) -> Any:
     """End a hold, or a breaker's pause: destinations.release(name) -> what describe tells. Administrators only."""
     known = _known(context, name)
     await context.store.release(known)
-    return _described(context, known, await _busy(context))
+    return _described(context, caller, known, await _busy(context))
 
 
 def _known(context: Context, name: Any) -> str:
@@ -86,7 +89,7 @@ async def _busy(context: Context) -> _Busy | None:
         return None
 
 
-def _described(context: Context, name: str, busy: _Busy | None) -> dict[str, Any]:
+def _described(context: Context, caller: Caller, name: str, busy: _Busy | None) -> dict[str, Any]:
     told = dict(context.registry.describe(name))
     if busy is not None:
         line = busy.queue.get(name, {"active": 0, "pending": 0})
@@ -98,6 +101,6 @@ def _described(context: Context, name: str, busy: _Busy | None) -> dict[str, Any
             told["breaker"] = {
                 "failures": side["failures"],
                 "until": side["closed_until"],
-                "error": records.details(side["error"]),
+                "error": withheld.breaker(side["error"], administrator=caller.administrator),
             }
     return told

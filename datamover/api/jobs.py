@@ -3,16 +3,17 @@
 from typing import Any
 
 from datamover.api import check as checks
-from datamover.api import parameters, records
+from datamover.api import parameters, records, wire
 from datamover.api.context import Caller, Context
 from datamover.api.methods import Table
-from datamover.errors import NotPermitted
+from datamover.bounds import LARGEST_SUBMITTED, quoted
+from datamover.errors import NotPermitted, RequestTooLarge
 from datamover.jobs.requests import checking, checking_many
 
 TABLE = Table()
 
 
-@TABLE.method("jobs.submit", "struct struct")
+@TABLE.method("jobs.submit", "struct struct", many=True)
 async def submit(context: Context, caller: Caller, request: Any) -> Any:
     """Ask for files to be moved: jobs.submit(request) -> {id, status, created}.
 
@@ -26,17 +27,21 @@ async def submit(context: Context, caller: Caller, request: Any) -> Any:
     return records.submitted(answer)
 
 
-@TABLE.method("jobs.submit_many", "array array")
+@TABLE.method("jobs.submit_many", "array array", many=True)
 async def submit_many(context: Context, caller: Caller, requests: Any) -> Any:
     """Ask for several jobs, all or none: jobs.submit_many([request…]) -> [{id, status, created}…].
 
     A refusal names the request by its index, and nothing is stored.
     """
     jobs = await context.in_slices(checking_many(requests, context.rules(caller)))
+    if len(jobs) * LARGEST_SUBMITTED > context.answer_size:
+        raise RequestTooLarge(
+            f"{len(jobs)} requests: their answer would be larger than [limits] answer_size allows: send several calls"
+        )
     return [records.submitted(answer) for answer in await context.submit(jobs)] if jobs else []
 
 
-@TABLE.method("jobs.check", "struct struct", abandoned=True)
+@TABLE.method("jobs.check", "struct struct", abandoned=True, many=True)
 async def check(context: Context, caller: Caller, request: Any) -> Any:
     """Check a request and look at both ends, without making a job: jobs.check(request) -> {ok, files}.
 
@@ -44,7 +49,7 @@ async def check(context: Context, caller: Caller, request: Any) -> Any:
     problems: [text…]}…]. What jobs.submit refuses is refused here alike. At most 1,000 files.
     """
     job = await context.in_slices(checking(request, context.rules(caller)))
-    return await checks.look(context, job)
+    return await checks.look(context, caller, job)
 
 
 @TABLE.method("jobs.status", "struct id")
@@ -53,7 +58,7 @@ async def status(context: Context, caller: Caller, id: Any) -> Any:
 
     status: PENDING, PREPARING, IN_PROGRESS, COMPLETED, PARTIAL, FAILED or CANCELLED. What does not apply is left out.
     """
-    return context.told(await context.store.job(parameters.job_id(id), caller.owner))
+    return context.told(await context.store.job(parameters.job_id(id), caller.owner), caller)
 
 
 @TABLE.method("jobs.files", "array id", "array id struct")
@@ -70,7 +75,7 @@ async def files(context: Context, caller: Caller, id: Any, options: Any = None) 
         offset=parameters.number(table, "offset", 0, 0, 2**31 - 1),
         limit=parameters.limit(table),
     )
-    return [records.file(each) for each in found]
+    return [records.file(each, administrator=caller.administrator) for each in found]
 
 
 @TABLE.method("jobs.list", "array", "array struct")
@@ -78,12 +83,13 @@ async def list_jobs(context: Context, caller: Caller, options: Any = None) -> An
     """Tell of the jobs, newest first: jobs.list({status?, owner?, label?, destination?, before?, limit?}) -> [job…].
 
     Each is what jobs.status tells. before is the id that the page before ended with; limit is 100 where it is not
-    given, 1,000 at most. owner is for administrators, who see everybody's jobs.
+    given, 1,000 at most. A page may be shorter, where it would be too large; the last one is empty. owner is for
+    administrators, who see everybody's jobs.
     """
     table = parameters.options(options, "status", "owner", "label", "destination", "before", "limit")
     owner = parameters.optional_text(table, "owner")
     if owner is not None and not caller.administrator and owner != caller.name:
-        raise NotPermitted(f"owner: {owner!r}: only an administrator sees the jobs of others")
+        raise NotPermitted(f"owner: {quoted(owner)}: only an administrator sees the jobs of others")
     found = await context.store.jobs(
         caller.owner if owner is None else owner,
         state=parameters.state(table),
@@ -92,7 +98,7 @@ async def list_jobs(context: Context, caller: Caller, options: Any = None) -> An
         before=parameters.job_id(table["before"], "before") if "before" in table else None,
         limit=parameters.limit(table),
     )
-    return [context.told(each) for each in found]
+    return wire.Page(context.told(each, caller) for each in found)
 
 
 @TABLE.method("jobs.wait", "struct id seconds", abandoned=True)
@@ -102,31 +108,31 @@ async def wait(context: Context, caller: Caller, id: Any, timeout: Any) -> Any: 
     Answers when the job ends, or as it is after timeout seconds, 60 at most.
     """
     waiting = parameters.seconds(timeout, "timeout")
-    return context.told(await context.store.wait(parameters.job_id(id), waiting, caller.owner))
+    return context.told(await context.store.wait(parameters.job_id(id), waiting, caller.owner), caller)
 
 
 @TABLE.method("jobs.cancel", "struct id", audited=True)
 async def cancel(context: Context, caller: Caller, id: Any) -> Any:
     """Give a job up: jobs.cancel(id) -> what jobs.status tells afterwards. Files in place stay there."""
-    return context.told(await context.store.cancel(parameters.job_id(id), caller.owner))
+    return context.told(await context.store.cancel(parameters.job_id(id), caller.owner), caller)
 
 
 @TABLE.method("jobs.pause", "struct id", audited=True)
 async def pause(context: Context, caller: Caller, id: Any) -> Any:
     """Stop a job's files for a while: jobs.pause(id) -> what jobs.status tells afterwards. What arrived is kept."""
-    return context.told(await context.store.pause(parameters.job_id(id), caller.owner))
+    return context.told(await context.store.pause(parameters.job_id(id), caller.owner), caller)
 
 
 @TABLE.method("jobs.resume", "struct id", audited=True)
 async def resume(context: Context, caller: Caller, id: Any) -> Any:
     """Go on with a paused job, where it was: jobs.resume(id) -> what jobs.status tells afterwards."""
-    return context.told(await context.store.resume(parameters.job_id(id), caller.owner))
+    return context.told(await context.store.resume(parameters.job_id(id), caller.owner), caller)
 
 
 @TABLE.method("jobs.retry", "struct id", audited=True)
 async def retry(context: Context, caller: Caller, id: Any) -> Any:
     """Try a job's failed files again, and those alone: jobs.retry(id) -> what jobs.status tells afterwards."""
-    return context.told(await context.store.retry(parameters.job_id(id), caller.owner))
+    return context.told(await context.store.retry(parameters.job_id(id), caller.owner), caller)
 
 
 @TABLE.method("jobs.renotify", "struct id", audited=True)
@@ -135,7 +141,7 @@ async def renotify(context: Context, caller: Caller, id: Any) -> Any:
 
     For jobs that were asked for with notify and have ended; the notice has the id that it had.
     """
-    return context.told(await context.store.renotify(parameters.job_id(id), caller.owner))
+    return context.told(await context.store.renotify(parameters.job_id(id), caller.owner), caller)
 
 
 @TABLE.method("jobs.events", "struct", "struct struct", abandoned=True)
@@ -154,4 +160,5 @@ async def events(context: Context, caller: Caller, options: Any = None) -> Any:
         limit=parameters.limit(table),
         timeout=parameters.seconds(table.get("timeout", 0), "timeout"),
     )
-    return {"events": [records.event(each) for each in found], "cursor": str(found[-1].cursor if found else after)}
+    told = [records.event(each, administrator=caller.administrator) for each in found]
+    return {"events": told, "cursor": str(found[-1].cursor if found else after)}

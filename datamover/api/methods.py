@@ -17,9 +17,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from datamover.api.context import Caller, Context
-from datamover.errors import InvalidRequest, NotPermitted, RequestError
+from datamover.bounds import FEW_ELEMENTS, LONGEST_SUBJECT, MOST_ELEMENTS, cut
+from datamover.errors import InvalidRequest, NotPermitted, RequestError, Unavailable
 from datamover.jobs.audit import Deed
 from datamover.jobs.coercion import text
+from datamover.jobs.connection import AWAY
 
 log = Logger()
 
@@ -55,6 +57,8 @@ class Method:
     refuse: Refuse = fault
     abandoned: bool = False
     """Cancelled when its client goes away; any other is done to its end."""
+    many: bool = False
+    """Its parameters name files, or calls, by the thousand."""
 
     @property
     def parameters(self) -> list[str]:
@@ -64,6 +68,12 @@ class Method:
     @property
     def help(self) -> str:
         return cleandoc(self.run.__doc__ or "")
+
+
+def most_elements(methods: Mapping[str, Method], name: str | None) -> int:
+    """Return how many elements the body of a call may have; ``name`` None is not known yet."""
+    method = methods.get(name or "")
+    return MOST_ELEMENTS if method is not None and method.many else FEW_ELEMENTS
 
 
 class Table:
@@ -116,12 +126,20 @@ async def call(context: Context, caller: Caller, name: str, parameters: tuple[An
         await context.audit.refused(replace(_deed(caller, name, parameters), outcome=error.code))
         return refuse(error)
     except RequestError as error:
-        return refuse(error)
+        return refuse(_for(caller, error))
     except CancelledError:
         raise
     except Exception:
         # Whatever else is raised is a bug, and the next call must be served all the same.
         return bug(name)
+
+
+def _for(caller: Caller, error: RequestError) -> RequestError:
+    """Return a refusal in the words that are for whom it is told."""
+    if caller.administrator:
+        return error.for_administrators()
+    # Where the database is, and what it says, is none of a client's business.
+    return error.saying(AWAY) if isinstance(error, Unavailable) and error.message.startswith(AWAY) else error
 
 
 async def _whole(running: Coroutine[Any, Any, Any], name: str) -> Any:
@@ -140,7 +158,8 @@ async def _whole(running: Coroutine[Any, Any, Any], name: str) -> Any:
 
 def _deed(caller: Caller, name: str, parameters: tuple[Any, ...]) -> Deed:
     plain = [text(one) for one in parameters[:2]]
-    return Deed(caller.name, caller.origin, name, " ".join(each for each in plain if each is not None))
+    subject = " ".join(cut(each, LONGEST_SUBJECT) for each in plain if each is not None)
+    return Deed(caller.name, caller.origin, name, cut(subject, LONGEST_SUBJECT))
 
 
 def _check_caller(method: Method, caller: Caller) -> None:

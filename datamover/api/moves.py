@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlencode
 
 from datamover.api.context import Caller
+from datamover.bounds import LONGEST_LSID, cut
 from datamover.errors import NotPermitted, RequestError, RequestTooLarge
 from datamover.jobs import coercion
 from datamover.jobs.coercion import array, struct, text, told, yes_or_no
@@ -19,11 +20,10 @@ from datamover.jobs.request_files import Rules, place_source, url_source
 from datamover.jobs.targets import Targets
 from datamover.jobs.values import DatasetSource, Naming, NewFile, NewJob, Overwrite, SourceRef
 from datamover.registry.destinations import Registry
-from datamover.registry.paths import check_path, is_into
+from datamover.registry.paths import LONGEST_PATH, check_path, is_into
 
 NO_ALA = "ALA sources are not configured"
 
-_FILES_BETWEEN_YIELDS = 20
 _PULLED = (".csv", ".json", ".dataset.json")
 """What is added to the LSID for the occurrences, the species' metadata and the description of the dataset."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
@@ -45,7 +45,7 @@ def invalid(what: str) -> Rejected:
 
 def is_lsid(value: object) -> bool:
     """Tell whether a value is a Life Science Identifier: urn:lsid:<authority>:<namespace>:<object>[:<revision>]."""
-    return isinstance(value, str) and _LSID.fullmatch(value) is not None
+    return isinstance(value, str) and len(value) <= LONGEST_LSID and _LSID.fullmatch(value) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +101,7 @@ class Moves:
             for each in self.rules.datasets.expanded(file, archive=zipped):
                 targets.add(each, f"sources[{index}]")
                 files.append(each)
-            if index % _FILES_BETWEEN_YIELDS == 0:
-                yield
+            yield
         return NewJob(
             owner=self.rules.owner,
             files=tuple(files),
@@ -125,6 +124,7 @@ class Moves:
             raise missing("sources must be of list type")
         if not sources:
             raise invalid("no sources selected")
+        self._check_count(sources)
         if any(isinstance(each, Mapping) and each.get("type") == "mixed" for each in sources):
             raise invalid("mixed sources may not be nested")
         return (yield from self._each(sources, self._described_source))
@@ -144,6 +144,7 @@ class Moves:
                 url = coercion.url(source.get("url") or source.get("id"))
                 if url is None:
                     raise missing("url must be provided with url source")
+                self.rules.check_length(url, "source")
                 return self._web(url)
             case "scp":
                 host, path = text(source.get("host")), text(source.get("path"))
@@ -151,7 +152,7 @@ class Moves:
                     raise missing("host and path must be provided with scp source")
                 return self._file(host if host in self.registry.names() else None, host, None, path)
             case unknown:
-                raise Rejected(f"Unknown source type '{unknown if isinstance(unknown, str) else told(unknown)}'")
+                raise Rejected(f"Unknown source type '{cut(unknown) if isinstance(unknown, str) else told(unknown)}'")
 
     def _described_destination(self, given: Any) -> tuple[_Into, Any]:
         destination = struct(given)
@@ -172,12 +173,17 @@ class Moves:
         sources = [one] if several is None else several
         if not sources:
             raise invalid("no sources selected")
-        if any(coercion.url(each) is None for each in sources):
-            raise invalid("source must be of type str or list")
-        return (yield from self._each(sources, self._source))
+        self._check_count(sources)
+        read = []
+        for each in sources:
+            if (url := coercion.url(each)) is None:
+                raise invalid("source must be of type str or list")
+            self.rules.check_length(url, "source")
+            read.append(url)
+            yield
+        return (yield from self._each(read, self._source))
 
-    def _source(self, given: Any) -> SourceRef:
-        url = coercion.url(given) or ""
+    def _source(self, url: str) -> SourceRef:
         match scheme := _scheme(url):
             case "scp":
                 user, host, path = _scp(url, "source")
@@ -189,32 +195,34 @@ class Moves:
                 if not is_lsid(lsid):
                     raise missing("source ALA LSID")
                 return DatasetSource(_ala_url(lsid), 0)
-        raise Rejected(f"Unknown source URL scheme '{scheme}'")
+        raise Rejected(f"Unknown source URL scheme '{cut(scheme)}'")
 
     def _destination(self, given: Any) -> _Into:
         url = coercion.url(given)
         if url is None:
             raise missing("destination must be of type str")
+        self.rules.check_length(url, "destination")
         if (scheme := _scheme(url)) != "scp":
-            raise Rejected(f"Unknown destination URL scheme '{scheme}'")
+            raise Rejected(f"Unknown destination URL scheme '{cut(scheme)}'")
         user, host, path = _scp(url, "destination")
         return self._into(host, host, user, path)
 
     def _each(self, sources: Sequence[Any], read: Callable[[Any], SourceRef]) -> Generator[None, None, list[SourceRef]]:
+        found = []
+        for source in sources:
+            found.append(read(source))
+            yield
+        return found
+
+    def _check_count(self, sources: Sequence[Any]) -> None:
         if len(sources) > self.rules.max_files:
             raise RequestTooLarge(f"{len(sources)} sources: expected at most {self.rules.max_files}")
-        found = []
-        for index, source in enumerate(sources):
-            found.append(read(source))
-            if index % _FILES_BETWEEN_YIELDS == 0:
-                yield
-        return found
 
     # What they mean -------------------------------------------------------------------------------------------
 
     def _web(self, url: str) -> SourceRef:
         if (scheme := _scheme(url)) not in ("http", "https"):
-            raise Rejected(f"Unknown source URL scheme '{scheme}'")
+            raise Rejected(f"Unknown source URL scheme '{cut(scheme)}'")
         rest = url.partition("://")[2]
         host = re.split("[/?#]", rest, maxsplit=1)[0]
         if not host.rpartition("@")[2].partition(":")[0]:
@@ -225,9 +233,10 @@ class Moves:
 
     def _file(self, known: str | None, host: str, user: str | None, path: str) -> SourceRef:
         """Return a file of a place as a source."""
+        _check_length(path, "source", host)
         found = self.registry.locate(known, user, path) if known else None
         if found is None:
-            raise Rejected(f"Unknown source '{host}'")
+            raise Rejected(f"Unknown source '{cut(host)}'")
         destination, below = found
         self._permit(destination.name)
         if not check_path(below, key="source", destination=destination.name):
@@ -235,9 +244,10 @@ class Moves:
         return place_source(destination.name, below, "source")
 
     def _into(self, known: str | None, host: str, user: str | None, path: str) -> _Into:
+        _check_length(path, "destination", host)
         found = self.registry.locate(known, user, path) if known else None
         if found is None:
-            raise Rejected(f"Unknown destination '{host}'")
+            raise Rejected(f"Unknown destination '{cut(host)}'")
         destination, below = found
         self._permit(destination.name)
         checked = check_path(below, key="destination", destination=destination.name)
@@ -266,6 +276,12 @@ def pulled(rules: Rules, lsid: str, destination: str, directory: str) -> NewJob:
 
 def _ala_url(lsid: str) -> str:
     return f"ala://ala?{urlencode({'lsid': lsid})}"
+
+
+def _check_length(path: str, key: str, host: str) -> None:
+    """Raise PathNotAllowed for a path that is too long, whatever root it begins with."""
+    if len(path) > 2 * LONGEST_PATH:
+        check_path(path, key=key, destination=cut(host))
 
 
 def _turned(first: Any, second: Any) -> bool:

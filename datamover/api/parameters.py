@@ -3,15 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from datamover.bounds import DEFAULT_LIMIT, LARGEST_LIMIT, LONGEST_PARAMETER, LONGEST_WAIT
 from datamover.errors import InvalidRequest
 from datamover.jobs import coercion
 from datamover.jobs.coercion import told, whole
 from datamover.jobs.values import State
 
-DEFAULT_LIMIT = 100
-LARGEST_LIMIT = 1000
-LONGEST_WAIT = 60.0
-"""Seconds that a call may take to wait for news."""
 LARGEST_NUMBER = 2**53
 
 
@@ -23,10 +20,11 @@ def job_id(value: object, key: str = "id") -> int:
     return number
 
 
-def text(value: object, key: str) -> str:
+def text(value: object, key: str, longest: int = LONGEST_PARAMETER) -> str:
+    """Return a text of at most ``longest`` characters."""
     plain = coercion.text(value)
-    if plain is None:
-        raise InvalidRequest(f"{key}: {told(value)}: expected text")
+    if plain is None or len(plain) > longest:
+        raise InvalidRequest(f"{key}: {told(value)}: expected text of at most {longest} characters")
     return plain
 
 
@@ -56,7 +54,7 @@ def state(table: Mapping[str, Any], key: str = "status") -> State | None:
     if key not in table:
         return None
     names = [each.value for each in State]
-    if table[key] not in names:
+    if not isinstance(table[key], str) or table[key] not in names:
         raise InvalidRequest(f"{key}: {told(table[key])}: expected one of {', '.join(names)}")
     return State(table[key])
 

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from datamover.bounds import LONGEST_MESSAGE, cut
 from datamover.jobs.values import Event, FileRecord, JobRecord, Submitted
+from datamover.withheld import NOT_DELIVERED, told
 
 _COUNTS = frozenset({"attempt", "attempts", "max_attempts", "files", "file", "index", "job"})
 """What events and errors tell that is counted: every other number is a measure."""
@@ -18,7 +20,7 @@ def submitted(answer: Submitted) -> dict[str, Any]:
     return {"id": answer.id, "status": answer.state.value, "created": answer.created}
 
 
-def job(record: JobRecord, retention: float) -> dict[str, Any]:
+def job(record: JobRecord, retention: float, *, administrator: bool) -> dict[str, Any]:
     """Return what ``jobs.status`` tells; ``retention``: seconds that a job stays readable after its end."""
     return {
         "id": record.id,
@@ -34,13 +36,13 @@ def job(record: JobRecord, retention: float) -> dict[str, Any]:
         "bytes_done": measure(record.bytes_done),
         "rate": measure(record.rate),
         "eta": eta(record),
-        "stage": record.stage,
+        "stage": _cut(record.stage),
         "attempt": record.attempt,
         "max_attempts": record.max_attempts,
         "next_retry_at": record.next_retry_at,
-        "waiting_for": record.waiting_for,
-        "error": details(record.error),
-        "first_error": details(record.first_error),
+        "waiting_for": _cut(record.waiting_for),
+        "error": details(record.error, administrator=administrator),
+        "first_error": details(record.first_error, administrator=administrator),
         "submitted_at": record.submitted_at,
         "started_at": record.started_at,
         "finished_at": record.finished_at,
@@ -55,7 +57,7 @@ def eta(record: JobRecord) -> float | None:
     return max(float(record.bytes_total) - float(record.bytes_done), 0.0) / float(record.rate)
 
 
-def file(record: FileRecord) -> dict[str, Any]:
+def file(record: FileRecord, *, administrator: bool) -> dict[str, Any]:
     """Return what ``jobs.files`` tells of one file."""
     return {
         "index": record.index,
@@ -69,17 +71,20 @@ def file(record: FileRecord) -> dict[str, Any]:
         "digest": record.digest,
         "attempt": record.attempt,
         "next_retry_at": record.next_retry_at,
-        "error": details(record.error),
-        "first_error": details(record.first_error),
+        "error": details(record.error, administrator=administrator),
+        "first_error": details(record.first_error, administrator=administrator),
         "started_at": record.started_at,
         "finished_at": record.finished_at,
     }
 
 
-def event(one: Event) -> dict[str, Any]:
+def event(one: Event, *, administrator: bool) -> dict[str, Any]:
     """Return what ``jobs.events`` tells of one event; its own keys win over its details'."""
+    known = one.details
+    if one.kind == "notify_failed" and not administrator:
+        known = {key: value for key, value in known.items() if key == "attempt"} | {"error": NOT_DELIVERED}
     return {
-        **(details(one.details) or {}),
+        **(details(known, administrator=administrator) or {}),
         "cursor": str(one.cursor),
         "at": one.at,
         "job": one.job,
@@ -88,18 +93,34 @@ def event(one: Event) -> dict[str, Any]:
     }
 
 
+def tested(found: Mapping[str, Any], *, administrator: bool) -> dict[str, Any]:
+    """Return what ``destinations.test`` tells of what the registry found."""
+    steps = [
+        {**step, "error": details(step["error"], administrator=administrator)} if "error" in step else step
+        for step in found["steps"]
+    ]
+    return {**found, "steps": steps}
+
+
 def measure(value: float | None) -> float | None:
     return None if value is None else float(value)
 
 
-def details(table: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return a struct of details, its measures as doubles."""
-    return None if table is None else {key: _detail(key, value) for key, value in table.items()}
+def details(table: Mapping[str, Any] | None, *, administrator: bool) -> dict[str, Any] | None:
+    """Return a struct of details, its measures as doubles, its errors in the words that are for whom it is told."""
+    if table is None:
+        return None
+    return {
+        key: details(value, administrator=administrator) if isinstance(value, Mapping) else _detail(key, value)
+        for key, value in told(table, administrator=administrator).items()
+    }
+
+
+def _cut(text: str | None) -> str | None:
+    return None if text is None else cut(text, LONGEST_MESSAGE)
 
 
 def _detail(key: str, value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return details(value)
     if isinstance(value, int) and not isinstance(value, bool) and key not in _COUNTS:
         return float(value)
     return value

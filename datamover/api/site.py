@@ -27,6 +27,7 @@ from datamover.api.crowd import Share
 from datamover.api.gate import Gate, Refusal
 from datamover.api.pages import NoPage, Page, PageResource, put
 from datamover.api.request import BoundedRequest
+from datamover.bounds import MOST_CALLS
 from datamover.certificates import Holders
 from datamover.config import Config, Limits
 from datamover.errors import InvalidRequest, RequestError, RequestTooLarge, Unavailable
@@ -56,6 +57,7 @@ class Calls(Protocol):
 
 
 METHODS = {name: method for namespace in NAMESPACES for name, method in namespace.TABLE.methods.items()}
+ELEMENTS = partial(methods.most_elements, METHODS)
 _REALM = b'Basic realm="datamover", charset="UTF-8"'
 
 
@@ -192,7 +194,7 @@ class Door(Resource):
             result = await self._call(context, caller, request)
         except RequestError as error:
             result = methods.fault(error)
-        body = await context.in_slices(wire.answering(result))
+        body = await context.in_slices(wire.answering(result, context.answer_size))
         request.setHeader(b"Content-Type", b"text/xml; charset=utf-8")
         request.setHeader(b"Content-Length", b"%d" % len(body))
         request.write(body)
@@ -216,7 +218,9 @@ class Door(Resource):
             self._turns.release()
 
     async def _read_and_call(self, context: Context, caller: Caller, request: Any) -> Any:
-        name, parameters = await context.in_slices(wire.reading(request.content, charset=request.charset))
+        bounds = wire.Bounds(ELEMENTS, max(context.config.limits.files, MOST_CALLS))
+        reading = wire.reading(request.content, charset=request.charset, bounds=bounds)
+        name, parameters = await context.in_slices(reading)
         began, outcome = context.reactor.seconds(), "abandoned"
         try:
             result = await methods.call(context, caller, name, parameters)

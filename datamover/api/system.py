@@ -1,18 +1,27 @@
 """``system.*``: what methods there are, and several calls in one."""
 
+from collections.abc import Generator
+from dataclasses import replace
 from typing import Any
 from xmlrpc.client import Fault
 
-from datamover.api import methods
+from datamover.api import methods, wire
 from datamover.api.context import Caller, Context
 from datamover.api.parameters import text
+from datamover.bounds import LARGEST_CHANGED, LONGEST_VALUE, MOST_CALLS
 from datamover.errors import InvalidRequest, RequestTooLarge
 from datamover.jobs.coercion import array, struct, told
 
 TABLE = methods.Table()
 
-MOST_CALLS = 1000
 MULTICALL = "system.multicall"
+NO_ROOM = methods.fault(
+    RequestTooLarge("there is no room left for this in the answer ([limits] answer_size): call it in another request")
+)
+_REFUSED = 400
+"""Bytes that it has."""
+_FRAME = 1000
+"""Bytes around the results."""
 
 
 @TABLE.method("system.listMethods", "array")
@@ -24,36 +33,77 @@ async def list_methods(context: Context, caller: Caller) -> Any:
 @TABLE.method("system.methodHelp", "string string")
 async def method_help(context: Context, caller: Caller, name: Any) -> Any:
     """Tell what a method does: system.methodHelp(name) -> text."""
-    return methods.find(context.methods, text(name, "name")).help
+    return methods.find(context.methods, text(name, "name", LONGEST_VALUE)).help
 
 
 @TABLE.method("system.methodSignature", "array string")
 async def method_signature(context: Context, caller: Caller, name: Any) -> Any:
     """Tell what a method takes: system.methodSignature(name) -> [[type of the result, types of the parameters…]…]."""
-    found = methods.find(context.methods, text(name, "name"))
+    found = methods.find(context.methods, text(name, "name", LONGEST_VALUE))
     return [list(signature) for signature in found.signatures]
 
 
-@TABLE.method(MULTICALL, "array array", abandoned=True)
+@TABLE.method(MULTICALL, "array array", abandoned=True, many=True)
 async def multicall(context: Context, caller: Caller, calls: Any) -> Any:
     """Make several calls, one after the other: system.multicall([{methodName, params}…]) -> [result…].
 
     A result is an array of the one value, or {faultCode, faultString} for a call that failed, which does not keep the
-    others from being made. No multicall within another; 1,000 calls at most.
+    others from being made. No multicall within another; 1,000 calls at most. What does not fit into the answer is such
+    a failed call, and is not made where that is known before.
     """
     listed = array(calls)
     if listed is None:
         raise InvalidRequest(f"{told(calls)}: expected an array of {{methodName, params}}")
     if len(listed) > MOST_CALLS:
         raise RequestTooLarge(f"{len(listed)} calls: expected at most {MOST_CALLS}; send several requests")
-    results: list[Any] = []
+    results = _Results(context, len(listed))
     for one in listed:
-        result = await _one(context, caller, one)
+        room = results.room
+        result = await _one(replace(context, room=room), caller, one) if room > LARGEST_CHANGED else NO_ROOM
+        await results.add(result)
+    return results.whole
+
+
+class _Results:
+    """What the calls of a multicall answered, together no larger than one answer may be."""
+
+    def __init__(self, context: Context, calls: int) -> None:
+        self._context = context
+        self._answer = wire.Answer(context.answer_size - _FRAME, pages=False)
+        self._answer.add(wire.ARRAY)
+        self._left = calls
+        """Calls whose results are not in it yet: for each there must be room to say that there is none."""
+
+    @property
+    def room(self) -> int:
+        """The bytes that the next result may have."""
+        return self._answer.most - self._answer.size - self._left * _REFUSED
+
+    async def add(self, result: Any) -> None:
+        """Write a result, or in its place that there is no room for it."""
+        answer, most = self._answer, self._answer.most
+        size, pieces = answer.size, len(answer.pieces)
+        self._left -= 1
+        answer.most -= self._left * _REFUSED
+        try:
+            await self._context.in_slices(self._writing(result))
+        except RequestTooLarge:
+            answer.cut(size, pieces)
+            await self._context.in_slices(self._writing(NO_ROOM))
+        finally:
+            answer.most = most
+
+    def _writing(self, result: Any) -> Generator[None, None, None]:
         if isinstance(result, Fault):
-            results.append({"faultCode": result.faultCode, "faultString": result.faultString})
+            yield from self._answer.writing({"faultCode": result.faultCode, "faultString": result.faultString})
         else:
-            results.append([result])
-    return results
+            self._answer.add(wire.ARRAY)
+            yield from self._answer.writing(result)
+            self._answer.add(wire.ARRAY_ENDS)
+
+    @property
+    def whole(self) -> wire.Written:
+        return wire.Written([*self._answer.pieces, wire.ARRAY_ENDS])
 
 
 async def _one(context: Context, caller: Caller, one: Any) -> Any:

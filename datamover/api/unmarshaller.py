@@ -8,15 +8,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from xmlrpc import client
 
+from datamover.bounds import DEEPEST as DEEPEST
+from datamover.bounds import LONGEST_NAME as LONGEST_NAME
+from datamover.bounds import LONGEST_VALUE, MOST_MEMBERS
+from datamover.bounds import MOST_ELEMENTS as MOST_ELEMENTS
 from datamover.errors import InvalidRequest, RequestTooLarge
 from datamover.jobs.coercion import WrittenInt
-
-DEEPEST = 32
-"""Arrays and structs within each other."""
-MOST_ELEMENTS = 4_000_000
-"""In one call: each of a hundred thousand files has some thirty."""
-LONGEST_NAME = 256
-"""Characters of a method's name, or of a struct's key."""
 
 _DISPATCH: dict[str, Any] = client.Unmarshaller.dispatch
 _NOTHING = frozenset({"member", "data", "param"})
@@ -49,11 +46,19 @@ class Unmarshaller(client.Unmarshaller):
         clear, push, join, bare = text.clear, stack.append, "".join, False
         left = most
         dispatch = _DISPATCH
+        kinds = [""] * DEEPEST
+        """What is open, from the outermost on."""
 
         def name(text: str) -> str:
             if len(text) > LONGEST_NAME:
                 raise InvalidRequest(f"the body has a name of more than {LONGEST_NAME} characters")
             return text
+
+        def bounded(values: int, kind: str, longest: int) -> None:
+            if values > longest:
+                if kind == "array":
+                    raise RequestTooLarge(f"the body has an array of more than {longest}: send several requests")
+                raise InvalidRequest(f"the body has a struct of more than {MOST_MEMBERS} members")
 
         def start(tag: str, attributes: dict[str, str]) -> None:
             nonlocal bare, left
@@ -68,9 +73,10 @@ class Unmarshaller(client.Unmarshaller):
             if plain == "struct" or plain == "array":
                 if len(marks) >= DEEPEST:
                     raise InvalidRequest(f"the body nests arrays and structs more than {DEEPEST} deep")
+                kinds[len(marks)] = plain
                 marks.append(len(stack))
             elif bare and plain not in dispatch:
-                raise client.ResponseError(f"unknown tag {plain!r}")
+                raise client.ResponseError(f"unknown tag {plain[:40]!r}")
             bare = plain == "value"
 
         def end(tag: str) -> None:
@@ -86,6 +92,7 @@ class Unmarshaller(client.Unmarshaller):
             elif tag == "struct":
                 mark = marks.pop()
                 items = stack[mark:]
+                bounded(len(items), "struct", 2 * MOST_MEMBERS)
                 stack[mark:] = [dict(zip(items[::2], items[1::2], strict=False))]
                 if len(items) % 2:
                     raise IndexError("list index out of range")  # as Python's own
@@ -101,11 +108,20 @@ class Unmarshaller(client.Unmarshaller):
                     whole = join(text)
                     dispatch[plain](self, name(whole) if plain in _NAMES else whole)
 
+        def check(most_here: int, longest_array: int) -> None:
+            if most - left > most_here:
+                raise RequestTooLarge(f"the body has more than {most_here} elements: send several requests")
+            if sum(map(len, text)) > LONGEST_VALUE:
+                raise InvalidRequest(f"the body has a text of more than {LONGEST_VALUE} characters")
+            for mark, end, kind in zip(marks, [*marks[1:], len(stack)], kinds, strict=False):
+                bounded(end - mark, kind, longest_array if kind == "array" else 2 * MOST_MEMBERS)
+
+        self.check = check
         self.start = start  # type: ignore[method-assign,assignment]
         self.end = end  # type: ignore[method-assign]
         self.data = text.append  # type: ignore[method-assign,assignment]
 
     def close(self) -> tuple[Any, ...]:
         """Return the parameters; raises ResponseError for what is not whole."""
-        del self.start, self.end, self.data  # They hold on to this, and this to them.
+        del self.start, self.end, self.data, self.check  # They hold on to this, and this to them.
         return super().close()

@@ -4,7 +4,8 @@ Reading is strict about XML (no DTD, no entities, everything bounded) and lenien
 What goes out is plain XML-RPC: no nil, no i8, and only characters that XML can carry.
 """
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
 from xmlrpc.client import Fault, dumps, escape
@@ -14,7 +15,7 @@ from defusedxml.xmlrpc import DefusedExpatParser
 
 from datamover.api.encodings import recoder
 from datamover.api.unmarshaller import MOST_ELEMENTS, Unmarshaller
-from datamover.errors import InvalidRequest, RequestError
+from datamover.errors import InvalidRequest, RequestError, RequestTooLarge
 from datamover.jobs.coercion import NOT_XML
 
 READ = 64 * 1024
@@ -24,14 +25,28 @@ LONGEST_TAG = 2 * READ
 
 _INT = 2**31
 _DECLARATION = "<?xml version='1.0'?>\n"
+_BEGINS = f"{_DECLARATION}<methodResponse>\n<params>\n<param>\n".encode()
+_ENDS = b"</param>\n</params>\n</methodResponse>\n"
+ARRAY, ARRAY_ENDS = b"<value><array><data>\n", b"</data></array></value>\n"
+_STRUCT, _MEMBER_ENDS, _STRUCT_ENDS = b"<value><struct>\n", b"</member>\n", b"</struct></value>\n"
 _BEFORE, _AFTER = "<params>\n<param>\n", "</param>\n</params>\n"
 """What Python puts around a single value."""
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a body may hold, looked at after each whole slice: what is shorter is no burden."""
+
+    elements: Callable[[str | None], int] = lambda _: MOST_ELEMENTS
+    """Told the method's name, or None while that is not known."""
+    array: int = MOST_ELEMENTS
+    """Values of one array."""
+
+
 def reading(
-    body: BinaryIO, most: int = MOST_ELEMENTS, charset: str | None = None
+    body: BinaryIO, most: int = MOST_ELEMENTS, charset: str | None = None, bounds: Bounds = Bounds()
 ) -> Generator[None, None, tuple[str, tuple[Any, ...]]]:
-    """Parse a call, yielding after each slice; return its method's name and parameters.
+    """Parse a call of at most so many elements, yielding after each slice; return its method's name and parameters.
 
     ``charset`` is what Content-Type says. Raises InvalidRequest and RequestTooLarge.
     """
@@ -46,6 +61,8 @@ def reading(
         while data:
             fed += _feed(parser, recode(data) if recode else data)
             _check_tag(fed - parser._parser.CurrentByteIndex)
+            if len(data) == READ:
+                target.check(bounds.elements(target.getmethodname()), bounds.array)
             yield
             data = body.read(READ)
         if recode:
@@ -80,27 +97,119 @@ def _reason(error: Exception) -> str:
     return text[:200] if text else "a value in it is incomplete"
 
 
-def answering(value: object) -> Generator[None, None, bytes]:
-    """Return the body of an answer, a value or a Fault, yielding after each element of an array."""
+_TOO_LARGE = (
+    "the answer is larger than it may be ([limits] answer_size): ask for less at a time, with a smaller 'limit', a "
+    "page after the other, or fewer calls in a multicall"
+)
+
+
+class Page(list[Any]):
+    """An array that may end early where its answer is full: the next page begins with what is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A value that is written already."""
+
+    pieces: Sequence[bytes]
+
+
+class Answer:
+    """The body of an answer, counted while it is written."""
+
+    def __init__(self, most: int, *, pages: bool = True) -> None:
+        """``most``: bytes; ``pages``: whether one that does not fit may end early."""
+        self.most = most
+        self._pages = pages
+        self.pieces: list[bytes] = []
+        self.size = 0
+
+    def add(self, *pieces: bytes) -> None:
+        """Write pieces; raises RequestTooLarge where the answer would be too large with them."""
+        size = self.size + sum(map(len, pieces))
+        if size > self.most:
+            raise RequestTooLarge(_TOO_LARGE)
+        self.pieces += pieces
+        self.size = size
+
+    def writing(self, value: Any) -> Generator[None, None, None]:
+        """Write a value, yielding after each element of its arrays; raises RequestTooLarge."""
+        if isinstance(value, list):
+            yield from self._array(value)
+        elif isinstance(value, Written):
+            self.add(*value.pieces)
+        elif _is_long(value):
+            self.add(_STRUCT)
+            for key, each in value.items():
+                if each is not None:
+                    self.add(_name(key).encode())
+                    yield from self.writing(each)
+                    self.add(_MEMBER_ENDS)
+            self.add(_STRUCT_ENDS)
+        else:
+            self.add(_element(value))
+
+    def _array(self, values: list[Any]) -> Generator[None, None, None]:
+        self.add(ARRAY)
+        self.most -= len(ARRAY_ENDS)
+        for count, each in enumerate(values):
+            try:
+                self.add(_element(each))
+            except RequestTooLarge:
+                if not (count and self._pages and isinstance(values, Page)):
+                    raise
+                break
+            yield
+        self.most += len(ARRAY_ENDS)
+        self.add(ARRAY_ENDS)
+
+    def cut(self, size: int, pieces: int) -> None:
+        """Take back what was written after there were so many bytes, in so many pieces."""
+        self.size = size
+        del self.pieces[pieces:]
+
+
+def _is_long(value: object) -> bool:
+    """Tell whether a value is written piece by piece: an array, or a struct that has one."""
+    if isinstance(value, dict):
+        return list in map(type, value.values())
+    return isinstance(value, list | Written)
+
+
+def answering(value: object, most: int = 32 * 2**20) -> Generator[None, None, bytes]:
+    """Return the body of an answer, a value or a Fault, yielding after each element of an array.
+
+    One of more than ``most`` bytes is the Fault that says so.
+    """
     if isinstance(value, Fault):
         return finished(value)
-    if isinstance(value, list):
-        parts = ["<value><array><data>\n"]
-        for each in value:
-            _write(each, parts.append)
-            yield
-        parts.append("</data></array></value>\n")
-    else:
-        parts = []
-        _write(value, parts.append)
-    text = _returns("".join(parts))
-    return f"{_DECLARATION}<methodResponse>\n<params>\n<param>\n{text}</param>\n</params>\n</methodResponse>\n".encode()
+    if not _is_long(value):
+        body = b"".join((_BEGINS, _element(value), _ENDS))
+        return body if len(body) <= most else finished(Fault(RequestTooLarge.fault, _TOO_LARGE))
+    answer = Answer(most - len(_ENDS))
+    try:
+        answer.add(_BEGINS)
+        yield from answer.writing(value)
+    except RequestTooLarge as error:
+        return finished(Fault(error.fault, error.message))
+    return b"".join([*answer.pieces, _ENDS])
 
 
 def finished(fault: Fault) -> bytes:
     """Return the body of a Fault."""
     text = dumps(Fault(fault.faultCode, legible(fault.faultString)), methodresponse=True)
     return _returns(text).encode()
+
+
+def _element(value: Any) -> bytes:
+    """Return the element of a value."""
+    parts: list[str] = []
+    _write(value, parts.append)
+    return _returns("".join(parts)).encode()
+
+
+def _name(key: object) -> str:
+    return f"<member>\n<name>{escape(legible(str(key)))}</name>\n"
 
 
 def _write(value: Any, write: Callable[[str], object]) -> None:
@@ -113,7 +222,7 @@ def _write(value: Any, write: Callable[[str], object]) -> None:
         write("<value><struct>\n")
         for key, each in value.items():
             if each is not None:
-                write(f"<member>\n<name>{escape(legible(str(key)))}</name>\n")
+                write(_name(key))
                 _write(each, write)
                 write("</member>\n")
         write("</struct></value>\n")

@@ -13,6 +13,7 @@ from datamover.console.session import Visitor, told
 from datamover.console.verbs import Changes, Verbs
 from datamover.house import Houses
 from datamover.jobs.audit import Audit, Deed
+from datamover.printable import lines
 from datamover.reload import Reloaded
 
 
@@ -67,8 +68,8 @@ class Desk:
             if iscoroutine(answer):
                 answer = await answer
         except Exception:  # whatever it is, the visitor is told
-            return False, told(Failure())
-        return True, answer if isinstance(answer, str) else repr(answer)
+            return False, lines(told(Failure()))
+        return True, lines(answer) if isinstance(answer, str) else repr(answer)
 
     def _record(self, deed: Deed) -> None:
         Deferred.fromCoroutine(self._audit.record(deed))

@@ -8,8 +8,10 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from datamover import withheld
 from datamover.console.tables import duration, percentage, rate, size, table
 from datamover.jobs.values import Event, FileRecord, JobRecord, State
+from datamover.printable import one_line
 
 FILES = 20
 EVENTS = 15
@@ -89,14 +91,14 @@ class Names:
         files = await self._store.files(number, limit=FILES)
         events = await self._store.events(job=number, limit=1000)
         lines = [
-            f"job {job.id} of {job.owner}: {job.state.value}" + (f", {job.stage}" if job.stage else ""),
+            f"job {job.id} of {job.owner}: {job.state.value}" + (f", {one_line(job.stage)}" if job.stage else ""),
             f"asked by {job.method} {_age(job.submitted_at)} ago" + (f", labelled {job.label!r}" if job.label else ""),
             f"{job.files_completed} of {job.files_total} files in place, {job.files_failed} failed; "
             f"{size(job.bytes_done)} of {size(job.bytes_total)}, {rate(job.rate)}",
         ]
         if job.waiting_for:
-            lines.append(f"waiting for {job.waiting_for}")
-        lines += [f"{word} error: {error['message']}" for word, error in _errors(job)]
+            lines.append(f"waiting for {one_line(job.waiting_for)}")
+        lines += [f"{word} error: {_words(error)}" for word, error in _errors(job)]
         lines += ["", _files(files)]
         if job.files_total > len(files):
             lines.append(f"… and {job.files_total - len(files)} more")
@@ -107,7 +109,7 @@ class Names:
         if status is not None and status not in STATES:
             return NO_STATUS.format(status)
         files = await self._store.files(number, state=STATES[status] if status else None, limit=limit)
-        errors = [f"file {file.index}: {file.error['message']}" for file in files if file.error]
+        errors = [f"file {file.index}: {_words(file.error)}" for file in files if file.error]
         return "\n".join([_files(files), *errors])
 
     async def transfers(self) -> str:
@@ -145,7 +147,7 @@ class Names:
             for told in self._describe()
         ]
         shown = table(("destination", "protocol", "active", "queued", "rate", "description"), rows)
-        lacks = [f"{told['name']}: {lack['message']}" for told in self._describe() for lack in told["lacks"]]
+        lacks = [f"{told['name']}: {one_line(lack['message'])}" for told in self._describe() for lack in told["lacks"]]
         return "\n".join([shown, *lacks])
 
     async def explain(self, number: int) -> str:
@@ -158,14 +160,16 @@ class Names:
             )
         elif job.stage:
             left = (job.bytes_total or 0) - job.bytes_done
-            lines.append(f"It is at: {job.stage}, attempt {job.attempt}, at {rate(job.rate) or 'no rate yet'}.")
+            lines.append(
+                f"It is at: {one_line(job.stage)}, attempt {job.attempt}, at {rate(job.rate) or 'no rate yet'}."
+            )
             if job.rate and left > 0:
                 lines.append(f"What is known to be left, {size(left)}, takes {duration(left / job.rate)} at this rate.")
         elif job.waiting_for:
-            lines.append(f"It waits for {job.waiting_for}.")
+            lines.append(f"It waits for {one_line(job.waiting_for)}.")
         if not await self._store.nodes():
             lines.append("No engine is alive: start one, or look at the log of the one that should be.")
-        lines += [f"Its {word} error ({error['code']}): {error['message']}." for word, error in _errors(job)]
+        lines += [f"Its {word} error ({error['code']}): {_words(error)}." for word, error in _errors(job)]
         if job.state in (State.FAILED, State.PARTIAL):
             lines.append(f"retry({job.id}) puts what failed back in the queue.")
         return "\n".join(lines)
@@ -208,7 +212,12 @@ def _history(events: Sequence[Event]) -> str:
 
 def _plain(details: Mapping[str, Any]) -> Mapping[str, Any]:
     error = details.get("error")
-    return {**details, "error": error["message"]} if isinstance(error, Mapping) else details
+    return {**details, "error": _words(error)} if isinstance(error, Mapping) else details
+
+
+def _words(error: Mapping[str, Any]) -> str:
+    """Return an error as a person at the console may read it, in one line."""
+    return one_line(str(withheld.told(error, administrator=True).get("message", "")))
 
 
 def _age(moment: datetime | None) -> str:

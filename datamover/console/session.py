@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from datamover.errors import DataMoverError
+from datamover.printable import lines
 
 WELCOME = "datamover: help() lists what there is; Ctrl-D leaves.\n"
 
@@ -66,7 +67,7 @@ class Interpreter(ManholeInterpreter):
             super().displayhook(obj)
 
     def _show(self, text: Any) -> None:
-        self.handler.addOutput(f"{text}\n".encode(), True)
+        self.handler.addOutput(f"{lines(str(text))}\n".encode(), True)
 
     def _fail(self, failure: Failure) -> None:
         self._show(told(failure))
@@ -75,7 +76,7 @@ class Interpreter(ManholeInterpreter):
 def told(failure: Failure) -> str:
     """Return what is shown of an error: its words, or a bug's traceback."""
     error = failure.value
-    return error.message if isinstance(error, DataMoverError) else failure.getTraceback()
+    return error.full if isinstance(error, DataMoverError) else failure.getTraceback()
 
 
 class Console(Manhole):

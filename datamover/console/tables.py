@@ -1,7 +1,8 @@
 """Figures and tables as people read them in a terminal. Pure."""
 
-import unicodedata
 from collections.abc import Sequence
+
+from datamover.printable import one_line
 
 WIDEST = 60
 """Characters of one cell."""
@@ -51,6 +52,6 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def _cell(value: object) -> str:
-    # What came from outside is not to move the cursor of whoever reads it.
-    text = "".join(char if unicodedata.category(char)[0] != "C" else "\N{REPLACEMENT CHARACTER}" for char in str(value))
+    # Cut before it is escaped: a cell of eight million characters shows sixty.
+    text = one_line(str(value)[: WIDEST + 1])
     return text if len(text) <= WIDEST else f"{text[: WIDEST - 1]}…"

@@ -48,29 +48,36 @@ def unique_names(names: Sequence[str]) -> list[str]:
     """Return ``names`` with a number in those that come again: ``a.csv``, ``a-2.csv``."""
     taken: set[str] = set()
     wanted = set(names)
+    numbers: dict[str, int] = {}
+    """The number that each name had last: those before it are taken, and are not tried again."""
     unique = []
     for name in names:
         stem, extension = posixpath.splitext(name)
-        found, number = name, 1
+        found, number = name, numbers.get(name, 1)
         while found in taken or (number > 1 and found in wanted):
             number += 1
             found = f"{stem}-{number}{extension}"
+        numbers[name] = number
         taken.add(found)
         unique.append(found)
     return unique
 
 
 def make(target: Path, members: Sequence[Member], layout: str, stop: threading.Event) -> None:
-    """Write the archive of ``members``, whose names are unique, to ``target``. Blocking; raises OSError and Stopped."""
+    """Write the archive of ``members`` to ``target``, each under a name that no other has.
+
+    Blocking; raises OSError and Stopped.
+    """
     prefix = "data/" if layout == BAGIT else ""
+    names = unique_names([member.name for member in members])
     with target.open("wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-        for member in members:
-            info = zipfile.ZipInfo(prefix + member.name, _date(member.modified))
+        for name, member in zip(names, members, strict=True):
+            info = zipfile.ZipInfo(prefix + name, _date(member.modified))
             info.external_attr = 0o100644 << 16
             with member.path.open("rb") as source, archive.open(info, "w", force_zip64=True) as sink:
                 _copy(source, sink, stop)
         if layout == BAGIT:
-            manifest = "".join(f"{member.md5} {prefix}{member.name}\n" for member in members)
+            manifest = "".join(f"{member.md5} {prefix}{name}\n" for name, member in zip(names, members, strict=True))
             archive.writestr(MANIFEST, manifest.encode("utf-8"))
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from datamover.bounds import brief
 from datamover.datasets.base import Dataset
 from datamover.engine.lease import Lease, Parked
 from datamover.engine.leftovers import clear
@@ -74,14 +75,14 @@ class Rooms:
     datasets: Mapping[str, Dataset] = field(default_factory=dict)
     """By their scheme."""
 
-    def origin(self, source: SourceRef) -> Origin:
-        """Return what a source is read from; raises UnknownDestination."""
+    def origin(self, source: SourceRef, owner: str) -> Origin:
+        """Return what a source is read from, by the rules of its job's owner; raises UnknownDestination."""
         assert not isinstance(source, DatasetSource), "a dataset is made before it is read"
         if isinstance(source, PlaceSource):
             return self.registry.get(source.destination).at(Scope.SOURCE).origin(source.path)
         if self.registry.http is None:
             raise SourceForbidden("this process reads no URLs")
-        origin: Origin = self.registry.http.origin(source.url)
+        origin: Origin = self.registry.http.origin(source.url, client=owner)
         return origin
 
     def dataset(self, url: str) -> Dataset:
@@ -104,7 +105,7 @@ class Rooms:
 
         parts: dict[str, Any] = {
             "transfer": transfer.id,
-            "source": transfer.source.shown,
+            "source": brief(transfer.source.shown),
             "place": destination.at(Scope.DESTINATION),
             "path": transfer.path,
             "naming": transfer.naming,
@@ -121,7 +122,7 @@ class Rooms:
             "name_target": name_target,
         }
         if "origin" not in changes:
-            parts["origin"] = self.origin(transfer.source)
+            parts["origin"] = self.origin(transfer.source, transfer.owner)
         return Order(**{**parts, **changes})
 
 

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from datamover.bounds import brief
 from datamover.datasets.base import Fetched
 from datamover.datasets.process import run_module
 from datamover.engine.attempt import Rooms
@@ -104,7 +105,7 @@ class StagingBench:
             self._leader,
             self._lease,
             origin=origin,
-            source=f"{self._leader.source.shown} {name}",
+            source=f"{brief(self._leader.source.shown)} {name}",
             place=self._stage.place,
             path=f"{self._name}/{name}",
             naming=Naming.EXACT,

@@ -176,7 +176,7 @@ class Dispatcher:
             await self._queue.disown(dict(self._runs))
             await self._queue.leave()
         except Unavailable as error:
-            log.warn("leases are left to run out: {error}", error=error.message)
+            log.warn("leases are left to run out: {error}", error=error.full)
         except CancelledError:
             raise
         except Exception:  # Whatever it is, the process ends.
@@ -338,7 +338,7 @@ class Dispatcher:
         try:
             return await call(*arguments)
         except DataMoverError as error:
-            log.warn("the queue cannot be reached: {error}", error=error.message)
+            log.warn("the queue cannot be reached: {error}", error=error.full)
         return 0
 
 

@@ -12,7 +12,8 @@ from functools import partial
 from typing import Any
 
 from datamover.amounts import movable
-from datamover.engine.archive import BAGIT, ZIP, Member, Stopped, bagit_name, make, unique_names
+from datamover.bounds import brief
+from datamover.engine.archive import BAGIT, ZIP, Member, Stopped, bagit_name, make
 from datamover.engine.attempt import Done, Rooms, remarks_of, without
 from datamover.engine.bench import StagingBench
 from datamover.engine.comparison import Content, read_through
@@ -146,8 +147,8 @@ class GroupAttempt:
         if transfer.size is not None:
             return transfer.size
         try:
-            found = await self.rooms.origin(transfer.source).inspect()
-            return movable(found.size, transfer.source.shown) or 0
+            found = await self.rooms.origin(transfer.source, transfer.owner).inspect()
+            return movable(found.size, brief(transfer.source.shown)) or 0
         except DataMoverError as error:
             raise _of_file(transfer, error) from error
 
@@ -251,8 +252,7 @@ class GroupAttempt:
         """Make one archive of what is staged."""
         self._meters[self.lease.leader.id].stage = "making the archive"
         members = [
-            Member(self._stage.directory / one.path, name, one.digests["md5"], one.modified)
-            for name, one in zip(unique_names([one.name for one in staged]), staged, strict=True)
+            Member(self._stage.directory / one.path, one.name, one.digests["md5"], one.modified) for one in staged
         ]
         target, layout, stop = self._stage.directory / ARCHIVE, self.lease.leader.archive or ZIP, threading.Event()
         try:
@@ -284,7 +284,7 @@ class GroupAttempt:
             staged.transfer,
             self.lease,
             origin=self._stage.origin(staged.path),
-            source=f"{staged.transfer.source.shown} {staged.name}",
+            source=f"{brief(staged.transfer.source.shown)} {staged.name}",
             checkpoint=None,
             sent=0,
             resumable=False,
@@ -347,4 +347,4 @@ def _remembered(transfer: Transfer) -> Placement | None:
 
 
 def _of_file(transfer: Transfer, error: DataMoverError) -> DataMoverError:
-    return error.saying(f"files[{transfer.index}]: {error.message}")
+    return error.below(f"files[{transfer.index}]")

@@ -44,7 +44,7 @@ async def sweep(order: Order, lease: Lease, tools: Tools, directory: str, keep: 
     except (Parked, *AWAY):
         raise
     except DataMoverError as trouble:
-        log.warn("part files in {directory!r} stay: {error}", directory=directory, error=trouble.message)
+        log.warn("part files in {directory!r} stay: {error}", directory=directory, error=trouble.full)
 
 
 async def remove(place: Place, lease: Lease, part: str) -> bool:
@@ -73,7 +73,7 @@ async def _done(removal: Coroutine[Any, Any, None], what: str) -> bool:
     try:
         await removal
     except DataMoverError as trouble:
-        log.warn("{what} could not be removed: {error}", what=what, error=trouble.message)
+        log.warn("{what} could not be removed: {error}", what=what, error=trouble.full)
     except Exception:  # A bug of ours here must not keep the outcome from being written.
         log.failure("{what} could not be removed", what=what)
     else:

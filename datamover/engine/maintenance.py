@@ -163,7 +163,7 @@ class Maintenance:
         try:
             group = await self._left.take(self._bounds().destinations)
         except DataMoverError as error:
-            log.warn("nothing is swept: {error}", error=error.message)
+            log.warn("nothing is swept: {error}", error=error.full)
             return False
         if group is None:
             return False
@@ -179,7 +179,7 @@ class Maintenance:
         except CancelledError:
             return
         except DataMoverError as error:
-            log.warn("job {job}: what is left stays: {error}", job=group.leader.job, error=error.message)
+            log.warn("job {job}: what is left stays: {error}", job=group.leader.job, error=error.full)
         except Exception:
             what = f"the removal of what transfer {group.leader.id} of job {group.leader.job} left"
             self._refused("sweeping", what, Failure())  # type: ignore[no-untyped-call]

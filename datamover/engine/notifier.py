@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from datamover.bounds import brief
 from datamover.config import Transfers
 from datamover.engine.pulse import Pulse
 from datamover.engine.retry import LONGEST_PAUSE, backoff
@@ -44,7 +45,7 @@ GRACE = 2.0
 class Post(Protocol):
     """What of the HTTP client is needed here."""
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer: ...
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str], *, client: str) -> Answer: ...
 
 
 class Secrets(Protocol):
@@ -156,7 +157,7 @@ class Notifier:
                 await self._notices.release(taken)
                 return 0
         except DataMoverError as error:
-            log.warn("notices cannot be looked for: {error}", error=error.message)
+            log.warn("notices cannot be looked for: {error}", error=error.full)
             return 0
         for notice in taken:
             self._begin(notice)
@@ -186,9 +187,7 @@ class Notifier:
             with self._means() as means:
                 await self._attempt(notice, means)
         except Unavailable as error:
-            log.warn(
-                "what came of the notice of job {job} is not written: {error}", job=notice.job, error=error.message
-            )
+            log.warn("what came of the notice of job {job} is not written: {error}", job=notice.job, error=error.full)
 
     async def _attempt(self, notice: Notice, means: Means) -> None:
         try:
@@ -203,11 +202,11 @@ class Notifier:
                 "the notice of job {job} is sent again in {pause:.0f} s: {error}",
                 job=notice.job,
                 pause=pause,
-                error=error.message,
+                error=error.full,
             )
             await self._notices.put_off(notice, error, pause)
         else:
-            log.info("{url} knows of the end of job {job}", url=notice.url.shown, job=notice.job)
+            log.info("{url} knows of the end of job {job}", url=brief(notice.url.shown), job=notice.job)
             await self._notices.delivered(notice)
 
     async def _posted(self, notice: Notice, means: Means) -> None:
@@ -222,13 +221,15 @@ class Notifier:
 
     async def _post(self, notice: Notice, means: Means) -> None:
         signed = letter(notice, means.secrets.secret(notice.owner), self._wall())
-        posting = Deferred.fromCoroutine(means.http.post(notice.url.url, signed.body, signed.headers))
+        posting = Deferred.fromCoroutine(
+            means.http.post(notice.url.url, signed.body, signed.headers, client=notice.owner)
+        )
         posting.addTimeout(self._pace.timeout, self._clock)
         try:
             answer = await posting
         except defer.TimeoutError:
             raise TimedOut(
-                f"{notice.url.shown} did not answer within {self._pace.timeout:g} s", scope=Scope.SERVICE
+                f"{brief(notice.url.shown)} did not answer within {self._pace.timeout:g} s", scope=Scope.SERVICE
             ) from None
         if not 200 <= answer.status < 300:
             raise ServerError(f"{answer.head.answered}", scope=Scope.SERVICE, retry_after=answer.retry_after)

@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from datamover import withheld
 from datamover.jobs.values import Notice
 
 ID = "Datamover-Id"
@@ -28,6 +29,8 @@ class Letter:
 def letter(notice: Notice, secret: str, now: float) -> Letter:
     """Return what is sent at ``now``, POSIX seconds."""
     told: dict[str, Any] = {"id": notice.id, "job": notice.job, **notice.payload, "attempt": notice.attempt}
+    if isinstance(told.get("error"), dict):
+        told["error"] = withheld.told(told["error"], administrator=False)
     body = json.dumps(told, ensure_ascii=False).encode("utf-8", "replace")
     timestamp = str(int(now))
     headers = {

@@ -12,6 +12,7 @@ from functools import partial
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
+from datamover.bounds import brief
 from datamover.config import Transfers
 from datamover.engine.attempt import Attempt, Done, FileAttempt, Rooms
 from datamover.engine.group import GroupAttempt
@@ -146,7 +147,7 @@ class Worker:
             try:
                 attempt = self._attempt(group, lease, rooms)
             except DataMoverError as error:
-                log.warn("job {job}: nothing is swept: {error}", job=group.leader.job, error=error.message)
+                log.warn("job {job}: nothing is swept: {error}", job=group.leader.job, error=error.full)
                 return False
             try:
                 return await attempt.clear()
@@ -155,7 +156,7 @@ class Worker:
 
     def _completed(self, lease: Lease, done: Done) -> Outcome:
         leader = lease.leader
-        log.info("job {job}: moved {source}", job=leader.job, transfer=leader.id, source=leader.source.shown)
+        log.info("job {job}: moved {source}", job=leader.job, transfer=leader.id, source=brief(leader.source.shown))
         return Outcome(
             leader,
             State.COMPLETED,
@@ -182,9 +183,9 @@ class Worker:
             job=leader.job,
             transfer=leader.id,
             attempt=leader.attempt,
-            source=leader.source.shown,
+            source=brief(leader.source.shown),
             code=error.code,
-            error=error.message,
+            error=error.full,
         )
         keep = checkpoint if verdict.state is State.PENDING and not error.bounded else None
         return Outcome(

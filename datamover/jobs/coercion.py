@@ -12,6 +12,7 @@ from math import isfinite
 from typing import Any, TypeGuard
 from xmlrpc.client import Binary, DateTime
 
+from datamover.bounds import LONGEST_URL, LONGEST_VALUE, cut, quoted
 from datamover.errors import InvalidRequest
 from datamover.registry.urls import shown
 
@@ -120,11 +121,11 @@ def known_keys(table: Mapping[str, Any], known: frozenset[str], prefix: str = ""
         return
     for key in table:
         if key not in known:
-            raise InvalidRequest(f"{prefix}{key}: unknown key; there are: {', '.join(sorted(known))}")
+            raise InvalidRequest(f"{prefix}{cut(str(key))}: unknown key; there are: {', '.join(sorted(known))}")
 
 
 def told(value: object) -> str:
-    """Return a value as a message quotes it: short, and without a secret that a URL may hold."""
+    """Return a value as a message quotes it: cut, then quoted, and without a secret that a URL may hold."""
     if value is None:
         return "nil"
     if isinstance(value, Mapping):
@@ -132,11 +133,11 @@ def told(value: object) -> str:
     if isinstance(value, bool):
         return repr(value)
     if isinstance(value, int | float):
-        quoted = repr(value) if abs(value) < 10**30 or value != value else "a number out of range"
-    elif (plain := text(value)) is not None:
-        quoted = repr(shown(plain) if "://" in plain else plain)
-    elif isinstance(value, Binary):
+        return repr(value) if abs(value) < 10**30 or value != value else "a number out of range"
+    if isinstance(value, Binary) and len(value.data) > LONGEST_VALUE:
+        return "base64"
+    if (plain := text(value)) is not None:
+        return quoted(shown(plain) if "://" in plain[:LONGEST_URL] else plain)
+    if isinstance(value, Binary):
         return "base64 that is not text in UTF-8"
-    else:
-        return "an array" if is_array(value) else f"a {type(value).__name__}"
-    return quoted if len(quoted) <= 100 else f"{quoted[:99]}…"
+    return "an array" if is_array(value) else f"a {type(value).__name__}"

@@ -16,6 +16,9 @@ from datamover.jobs.values import DatasetSource, Naming, NewFile, SourceRef
 SCHEMES = frozenset({"ala", "gbif"})
 """Those that this version can read, configured or not."""
 
+KINDS = {f"{scheme}://": scheme for scheme in SCHEMES}
+"""Their schemes by what a client's ``sources`` call them."""
+
 
 class Named(Protocol):
     """What of a dataset is needed to check a request."""

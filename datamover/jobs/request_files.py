@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from datamover.amounts import MOST
+from datamover.bounds import LONGEST_CHECKSUM, quoted
 from datamover.errors import InvalidRequest, NotPermitted, RequestError, UnknownDestination, UnsupportedScheme
 from datamover.jobs import coercion
 from datamover.jobs.coercion import known_keys, struct, text, told, whole
 from datamover.jobs.request_datasets import SCHEMES, Datasets, check_expectations
 from datamover.jobs.values import Checksum, Naming, NewFile, PlaceSource, SourceRef, UrlSource
 from datamover.registry.paths import check_path, is_into
-from datamover.registry.urls import WebUrl, shown
+from datamover.registry.urls import WebUrl
 
 LARGEST_SIZE = MOST
 """Bytes: what a double tells exactly."""
@@ -45,11 +46,20 @@ class Rules:
     datasets: Datasets = Datasets({})  # noqa: RUF009 - frozen
     check_notice: Callable[[str], None] = lambda _: None
     """Refuses a URL that this client's notices may not be sent to, with a RequestError."""
+    longest_url: int = 8192
+    """Characters, as it is given and once what needs encoding is encoded."""
+
+    def check_length(self, url: str, key: str) -> None:
+        """Raise InvalidRequest for a URL that is too long to be looked at."""
+        if len(url) > self.longest_url:
+            raise InvalidRequest(
+                f"{key}: a URL of {len(url)} characters: expected at most {self.longest_url} ([limits] url)"
+            )
 
 
 def located(error: RequestError, where: str) -> RequestError:
     """Return the same error with ``where`` before its message."""
-    return type(error)(f"{where}: {error.message}")
+    return error.below(where)
 
 
 def check_file(item: Mapping[str, Any], where: str, archive: str | None, rules: Rules) -> NewFile:
@@ -66,7 +76,9 @@ def check_file(item: Mapping[str, Any], where: str, archive: str | None, rules: 
         raise InvalidRequest(f"{prefix}path: {told(item['path'])}: expected text")
     path = check_path(path, key=f"{prefix}path", destination=destination)
     if archive and is_into(path):
-        raise InvalidRequest(f"{prefix}path: {path!r}: expected the archive's own path, such as 'results/all.zip'")
+        raise InvalidRequest(
+            f"{prefix}path: {quoted(path)}: expected the archive's own path, such as 'results/all.zip'"
+        )
     file = NewFile(
         source=source,
         destination=destination,
@@ -98,7 +110,7 @@ def place_source(destination: str, path: str, key: str) -> PlaceSource:
     """Return a file of a registered place as a source; raises PathNotAllowed and InvalidRequest (a directory)."""
     checked = check_path(path, key=key, destination=destination)
     if is_into(checked):
-        raise InvalidRequest(f"{key}: {path!r}: expected a file's path: directories are not moved")
+        raise InvalidRequest(f"{key}: {quoted(path)}: expected a file's path: directories are not moved")
     return PlaceSource(destination, checked)
 
 
@@ -106,6 +118,7 @@ def text_source(url: str, key: str, rules: Rules) -> SourceRef:
     """Return a dataset or a file on the web as a source; raises what ``url_source`` does."""
     match = _SCHEME.match(url)
     if match and match[1].lower() in SCHEMES:
+        rules.check_length(url, key)
         return rules.datasets.source(url, key)
     return url_source(url, key, rules)
 
@@ -115,16 +128,18 @@ def url_source(given: str, key: str, rules: Rules) -> UrlSource:
 
     Raises UnsupportedScheme, InvalidRequest (not a URL, or a login in it) and SourceNotAllowed.
     """
+    rules.check_length(given, key)
     scheme = match[1].lower() if (match := _SCHEME.match(given)) else ""
     if scheme in PLACE_SCHEMES:
         raise UnsupportedScheme(
-            f"{key}: {shown(given)!r}: {scheme}:// sources are not read by URL: name the registered place, "
+            f"{key}: {told(given)}: {scheme}:// sources are not read by URL: name the registered place, "
             "{destination: NAME, path: …}"
         )
     try:
         url = rules.read_url(given)
     except RequestError as error:
         raise located(error, key) from None
+    rules.check_length(url.text, key)
     return UrlSource(url.text, url.shown)
 
 
@@ -133,14 +148,18 @@ def notice_url(value: object, key: str, rules: Rules) -> UrlSource:
 
     Raises InvalidRequest (no URL, a login in it, or nothing to sign with) and SourceNotAllowed.
     """
+    given = coercion.url(value)
+    if given is not None:
+        rules.check_length(given, key)
     try:
-        url = None if (given := coercion.url(value)) is None else WebUrl.parse(given)
+        url = None if given is None else WebUrl.parse(given)
     except (InvalidRequest, UnsupportedScheme):
         url = None
     if url is None:
         raise InvalidRequest(
             f"{key}: {told(value)}: expected an http(s) URL without a login, such as https://portal.example.org/moved"
         )
+    rules.check_length(url.text, key)
     try:
         rules.check_notice(url.text)
     except RequestError as error:
@@ -158,12 +177,13 @@ def registered(value: object, key: str, rules: Rules) -> str:
         known = f"there are: {', '.join(names)}" if names else "there is none that you may use: ask the administrator"
         raise UnknownDestination(f"{key}: {told(name)} is not a registered destination; {known}")
     if rules.permitted is not None and name not in rules.permitted:
-        raise NotPermitted(f"{key}: client {rules.owner!r} may not use destination {name!r}")
+        raise NotPermitted(f"{key}: client {rules.owner!r} may not use destination {quoted(name)}")
     return name
 
 
 def _checksum(value: object, key: str) -> Checksum:
-    algorithm, colon, digits = (text(value) or "").partition(":")
+    given = text(value)
+    algorithm, colon, digits = ("" if given is None or len(given) > LONGEST_CHECKSUM else given).partition(":")
     length = HEX_DIGITS.get(algorithm)
     if not colon or length is None:
         raise InvalidRequest(f"{key}: {told(value)}: expected one of {', '.join(f'{name}:…' for name in HEX_DIGITS)}")

@@ -11,6 +11,7 @@ from collections.abc import Collection, Generator, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NoReturn, TypeVar
 
+from datamover.bounds import LONGEST_LABEL, LONGEST_REQUEST_ID
 from datamover.errors import InvalidRequest, RequestError, RequestTooLarge
 from datamover.jobs.coercion import array, known_keys, number, struct, text, told, whole
 from datamover.jobs.request_files import FILE_KEYS, Rules, canonical, check_file, located, notice_url
@@ -19,9 +20,6 @@ from datamover.jobs.values import NewFile, NewJob, Overwrite
 
 T = TypeVar("T")
 
-LONGEST_REQUEST_ID = 200
-LONGEST_LABEL = 200
-"""Characters, both."""
 MOST_ATTEMPTS = 100
 
 JOB_KEYS = frozenset(
@@ -36,8 +34,6 @@ DEFAULT_PRIORITY = 3
 LONGEST_DEADLINE = 366 * 86_400
 """Seconds."""
 
-_FILES_BETWEEN_YIELDS = 20
-
 
 def check_request(request: object, rules: Rules) -> NewJob:
     """Return the job that a request struct asks for; raises what ``checking`` raises."""
@@ -45,7 +41,7 @@ def check_request(request: object, rules: Rules) -> NewJob:
 
 
 def checking(given: object, rules: Rules) -> Generator[None, None, NewJob]:
-    """Check one request, yielding every few files.
+    """Check one request, yielding after each file.
 
     Raises InvalidRequest, UnknownDestination, UnsupportedScheme, PathNotAllowed, SourceNotAllowed, NotPermitted and
     RequestTooLarge; the message names key, index and value.
@@ -76,15 +72,14 @@ def checking(given: object, rules: Rules) -> Generator[None, None, NewJob]:
     digest = None if request_id is None else hashlib.sha256()
     files: list[NewFile] = []
     targets = Targets(shared=archive is not None)
-    for count, (where, item) in enumerate(_items(request, archive, rules)):
+    for where, item in _items(request, archive, rules):
         file = check_file(item, where, archive, rules)
         for each in rules.datasets.expanded(file, archive=archive is not None):
             targets.add(each, where)
             files.append(each)
         if digest is not None:
             digest.update(canonical(file))
-        if count % _FILES_BETWEEN_YIELDS == _FILES_BETWEEN_YIELDS - 1:
-            yield
+        yield
     job = NewJob(
         owner=rules.owner,
         files=tuple(files),
@@ -113,6 +108,8 @@ def checking_many(given: object, rules: Rules) -> Generator[None, None, list[New
     requests = array(given)
     if requests is None:
         raise InvalidRequest(f"requests: {told(given)}: expected an array of requests")
+    if len(requests) > rules.max_files:
+        raise RequestTooLarge(f"{len(requests)} requests in one call: expected at most {rules.max_files}")
     jobs: list[NewJob] = []
     left = rules.max_files
     for index, request in enumerate(requests):
@@ -124,8 +121,6 @@ def checking_many(given: object, rules: Rules) -> Generator[None, None, list[New
         except RequestError as error:
             raise located(error, f"requests[{index}]") from None
         jobs.append(job)
-        if index % _FILES_BETWEEN_YIELDS == _FILES_BETWEEN_YIELDS - 1:
-            yield
     return jobs
 
 
@@ -171,7 +166,7 @@ def _items(request: Mapping[str, Any], archive: str | None, rules: Rules) -> Ite
 def _choice(request: Mapping[str, Any], key: str, choices: Collection[str]) -> str | None:
     if key not in request:
         return None
-    if request[key] not in list(choices):
+    if not isinstance(request[key], str) or request[key] not in choices:
         _refuse(key, request[key], f"one of {', '.join(choices)}" if len(choices) > 1 else repr(*choices))
     return str(request[key])
 

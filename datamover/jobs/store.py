@@ -228,7 +228,7 @@ class JobStore(JobControl):
         record = rows.job(found[0])
         if record.state.terminal or record.rate or record.stage:
             return record
-        return replace(record, waiting_for=await self._waiting_for(id))
+        return replace(record, waiting_for=await self._waiting_for(id, owner))
 
     async def files(
         self,
@@ -348,15 +348,18 @@ class JobStore(JobControl):
 
     # Waiting --------------------------------------------------------------------------------------------------
 
-    async def _waiting_for(self, job: int) -> str | None:
+    async def _waiting_for(self, job: int, asking: str | None) -> str | None:
         parameters = {"job": job, "lease": self._lease, "counted": COUNTED}
         found = await self._database.read(self._queries["read_waiting"], parameters)
         if not found:
             return None
-        bounds, owner, moved = self._bounds(), found[0]["owner"], 0
+        row, bounds, owner, moved = dict(found[0]), self._bounds(), found[0]["owner"], 0
+        if asking is not None and row["behind"] is not None:
+            own = await self._database.read(*listing.query(ids=[row["behind"]], owner=asking))
+            row["behind"] = row["behind"] if own else 0
         if bounds.quota(owner).bytes_per_day is not None:
             moved = (await self._database.read(self._queries["read_moved"], {"owners": [owner]}))[0]["bytes"]
-        return waiting_for(found[0], bounds, moved)
+        return waiting_for(row, bounds, moved, administrator=asking is None)
 
     async def _word(self, seconds: float, words: set[str] | None) -> None:
         """Wait for one of ``words`` (any, if None), ``seconds`` at most."""

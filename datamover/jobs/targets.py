@@ -6,6 +6,7 @@ one path take turns from the beginning, and nothing is left to be written when t
 
 from dataclasses import dataclass, field
 
+from datamover.bounds import quoted
 from datamover.errors import InvalidRequest
 from datamover.jobs.values import DatasetSource, Naming, NewFile, PlaceSource
 from datamover.protocols.http.names import path_name
@@ -28,7 +29,7 @@ class Targets:
         other = self._seen.setdefault((file.destination, target), where)
         if other != where:
             raise InvalidRequest(
-                f"{where} and {other} have the same target {target!r} at destination {file.destination!r}"
+                f"{where} and {other} have the same target {quoted(target)} at destination {file.destination!r}"
             )
 
 

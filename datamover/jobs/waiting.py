@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from datamover.jobs.rows import Row
 from datamover.jobs.values import place_of
+from datamover.withheld import ANOTHERS, breaker
 
 COUNTED = 100
 """Transfers that stand before another are counted up to here."""
@@ -49,8 +50,11 @@ class Bounds:
         return {owner: most for owner, most in found.items() if most is not None}
 
 
-def waiting_for(row: Row, bounds: Bounds, moved: int = 0) -> str:
-    """Say why a transfer waits, from what ``read_waiting`` told; ``moved``: bytes of its owner in the last day."""
+def waiting_for(row: Row, bounds: Bounds, moved: int = 0, *, administrator: bool = True) -> str:
+    """Say why a transfer waits, from what ``read_waiting`` told; ``moved``: bytes of its owner in the last day.
+
+    Who is no administrator is told nothing of others' jobs; ``behind`` is then 0 for a job of another.
+    """
     for name in (row["destination"], place_of(row["source_host"])):
         if name is not None and name not in bounds.destinations:
             return f"destination {name}: no longer in the configuration"
@@ -58,10 +62,10 @@ def waiting_for(row: Row, bounds: Bounds, moved: int = 0) -> str:
     ahead = f", {min(row['ahead'], COUNTED)}{more} ahead" if row["ahead"] else ""
     return (
         _stopped(row, bounds)
-        or _broken(row)
+        or _broken(row, administrator)
         or _spent(row, bounds, moved)
         or _full(row, bounds, ahead)
-        or (f"job {row['behind']}, which has the same target" if row["behind"] else None)
+        or _behind(row["behind"])
         or f"an engine to take it up{ahead}"
     )
 
@@ -79,13 +83,20 @@ def _stopped(row: Row, bounds: Bounds) -> str | None:
     return "an engine: no process with the role 'engine' is running"
 
 
-def _broken(row: Row) -> str | None:
+def _behind(job: int | None) -> str | None:
+    if job is None:
+        return None
+    return f"{f'job {job}' if job else ANOTHERS}, which has the same target"
+
+
+def _broken(row: Row, administrator: bool) -> str | None:
     """What failed, and is tried again."""
     if row["closed"]:
-        return f"destination {row['destination']}: {_told(row['closed_error'])}; next probe {_in(row['closed_for'])}"
+        why = _told(row["closed_error"], administrator)
+        return f"destination {row['destination']}: {why}; next probe {_in(row['closed_for'])}"
     if row["source_closed"]:
-        host = row["source_host"].partition(" ")[2]
-        return f"source {host}: {_told(row['source_error'])}; next probe {_in(row['source_closed_for'])}"
+        host, why = row["source_host"].partition(" ")[2], _told(row["source_error"], administrator)
+        return f"source {host}: {why}; next probe {_in(row['source_closed_for'])}"
     if row["pausing"]:
         code = (row["error"] or {}).get("code", "an error")
         return f"the next attempt, {_in(row['pausing_for'])}, after {code}"
@@ -113,8 +124,9 @@ def _full(row: Row, bounds: Bounds, ahead: str) -> str | None:
     return None
 
 
-def _told(error: Mapping[str, str] | None) -> str:
-    return error["message"] if error else "not reachable"
+def _told(error: Mapping[str, str] | None, administrator: bool) -> str:
+    told = breaker(error, administrator=administrator)
+    return told["message"] if told else "not reachable"
 
 
 def _in(seconds: float) -> str:

@@ -1,10 +1,12 @@
-"""Logs for people: the very lines of Twisted's own text log, made in a fraction of its time.
+"""Logs for people: the lines of Twisted's own text log, made in a fraction of its time; what does not print is escaped.
 
 A busy service writes a thousand lines a second. Twisted asks for the time zone at each, and formats field after field
 in Python; here a second's stamp is made once, and a message is left to ``str.format_map`` wherever that says the same.
 """
 
 from twisted.logger import LogEvent, formatEventAsClassicLogText, formatTime
+
+from datamover.printable import lines
 
 
 class TextLines:
@@ -18,11 +20,12 @@ class TextLines:
         """Return the line, None for an event that says nothing."""
         text = _message(event)
         if text is None:
-            return formatEventAsClassicLogText(event)
+            whole = formatEventAsClassicLogText(event)
+            return None if whole is None else lines(whole)
         if not text:
             return None
         line = f"{self._at(event['log_time'])} [{_system(event)}] {text}"
-        return line.replace("\n", "\n\t") + "\n"
+        return f"{line}\n" if line.isprintable() else lines(line.replace("\n", "\n\t")) + "\n"
 
     def _at(self, time: float) -> str:
         second = int(time)

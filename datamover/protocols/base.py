@@ -92,6 +92,8 @@ class Inspection:
     digests: Mapping[str, str] = field(default_factory=dict)
     """What the side publishes of the content: algorithm ("sha256" …) -> lower-case hex."""
     directory: bool = False
+    special: bool = False
+    """Neither a file nor a directory: a pipe, a socket, a device."""
     lacks: tuple["Lack", ...] = ()
     """What the side could not tell of it, and a copy goes without."""
 

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.python.failure import Failure
 
 from datamover.addresses import holds_password
+from datamover.bounds import quoted
 from datamover.config import Config, DestinationTable, check_table
 from datamover.errors import ConfigError, Scope, UnknownDestination
 from datamover.protocols import PLACES
@@ -64,7 +65,7 @@ class Destination:
 class UrlReader(Protocol):
     """What reads the URLs that clients name."""
 
-    def origin(self, url: str) -> Origin: ...
+    def origin(self, url: str, *, client: str | None = None) -> Origin: ...
 
     async def close(self) -> None: ...
 
@@ -115,7 +116,7 @@ class Registry:
         try:
             return self._destinations[name]
         except KeyError:
-            raise UnknownDestination(f"destination {name!r} is not registered") from None
+            raise UnknownDestination(f"destination {quoted(name)} is not registered") from None
 
     def bandwidth(self, name: str) -> int | None:
         """Return a destination's bytes a second, None without a bound, or without the destination."""

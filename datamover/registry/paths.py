@@ -17,6 +17,7 @@ LONGEST_PATH = 4096
 """Bytes of a whole path in UTF-8, as Linux has it."""
 
 _SHOWN = 80
+_TOO_LONG = f"is longer than {LONGEST_PATH} bytes: shorten it"
 _UNPRINTABLE = re.compile(r"[\0-\x1f\x7f-\x9f\ud800-\udfff]")
 """Control characters and lone surrogates."""
 _HERE = re.compile(r"(?:\A|/)\.(?:/|\Z)")
@@ -46,6 +47,8 @@ def is_into(path: str) -> bool:
 
 def _refusal(text: str) -> str | None:
     """Return what is wrong with a path, None where nothing is; "{}" stands for the destination."""
+    if len(text) > LONGEST_PATH:
+        return _TOO_LONG
     segments = text.split("/")
     if "\0" in text or "%00" in text:
         return "holds a NUL, which no file's name can"
@@ -61,5 +64,5 @@ def _refusal(text: str) -> str | None:
     if length > LONGEST_NAME and any(len(segment.encode()) > LONGEST_NAME for segment in segments):
         return f"has a name of more than {LONGEST_NAME} bytes: shorten it"
     if length > LONGEST_PATH:
-        return f"is longer than {LONGEST_PATH} bytes: shorten it"
+        return _TOO_LONG
     return None

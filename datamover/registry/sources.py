@@ -6,7 +6,7 @@ redirect nor a name that resolves to an inside address leads past the rules.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -35,6 +35,10 @@ _COMPATIBLE = IPv6Network("::/96")
 _MOST_DECODINGS = 5
 _ADDRESSES = 1024
 """Addresses of which it is remembered what they are: those of many URLs are few."""
+
+
+_PATHS = 64
+"""Paths of which it is remembered how they may be read: one is held against many rules."""
 
 
 def embedded(address: Address) -> IPv4Address | None:
@@ -111,6 +115,18 @@ class Prefix:
         return not self.subdomains and _literal(self.host) == address
 
 
+def prefixes(rules: Iterable[str], here: str) -> tuple[Prefix, ...]:
+    """Read the rules of a client's own ``sources``; raises ConfigError, which says that they stand ``here``."""
+    return tuple(_prefix(rule, here) for rule in rules)
+
+
+def _prefix(rule: str, here: str) -> Prefix:
+    try:
+        return Prefix.parse(rule)
+    except ValueError as error:
+        raise ConfigError(f"{here} = {rule!r}: {error}, or a dataset's scheme such as 'ala://'") from None
+
+
 @lru_cache(_ADDRESSES)
 def _literal(host: str) -> Address | None:
     try:
@@ -119,18 +135,19 @@ def _literal(host: str) -> Address | None:
         return None
 
 
-def _readings(path: str) -> Iterator[str]:
-    """Yield the paths that a server, or one behind it, may make of an encoded one."""
+@lru_cache(_PATHS)
+def _readings(path: str) -> tuple[str, ...]:
+    """Return the paths that a server, or one behind it, may make of an encoded one."""
     if "%" not in path and "\\" not in path:
-        yield without_dots(path)
-        return
+        return (without_dots(path),)
+    found: list[str] = []
     for _ in range(_MOST_DECODINGS):
         decoded = unquote(path)
-        yield without_dots(decoded)
-        yield without_dots(decoded.replace("\\", "/"))
+        found += without_dots(decoded), without_dots(decoded.replace("\\", "/"))
         if decoded == path:
-            return
+            break
         path = decoded
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,11 +200,11 @@ class SourcePolicy:
         target = WebUrl.parse(url)
         if not self._ruled(target):
             raise SourceNotAllowed(
-                f"{target.shown} is not an allowed source: no rule in [sources] allow names it; ask the administrator"
+                f"{target.told} is not an allowed source: no rule in [sources] allow names it; ask the administrator"
             )
         if not self.allows(target):
             raise SourceNotAllowed(
-                f"{target.shown} is not an allowed source: {target.host} is not a public address, and neither a rule "
+                f"{target.told} is not an allowed source: {target.host} is not a public address, and neither a rule "
                 "in [sources] allow nor allow_addresses names it; ask the administrator"
             )
 

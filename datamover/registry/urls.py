@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 
 import idna
 
+from datamover.bounds import QUOTED_URL, cut
 from datamover.errors import InvalidRequest, UnsupportedScheme
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -25,6 +26,7 @@ _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _UNSENDABLE = re.compile(r"[\0-\x1f\x7f-\x9f\ud800-\udfff]")
 """Control characters and lone surrogates."""
+_HOST_ENDS = re.compile(r"//[^/?#]*[/?#]")
 _LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ENCODED_DOT = re.compile(r"%2e", re.IGNORECASE)
 _DOTS = re.compile(r"/(?:\.|%2e){1,2}(?:/|\Z)", re.IGNORECASE)
@@ -40,8 +42,13 @@ _HOSTS = 1024
 def shown(url: str) -> str:
     """Return a URL as it may be told and logged: no login, no fragment, ``***`` for every value of its query.
 
-    Never raises: what cannot be read as a URL is told as little more than that.
+    Never raises: what cannot be read as a URL is told as little more than that. Of a long one the beginning is told,
+    and no more than that is looked at.
     """
+    if len(url) > QUOTED_URL:
+        beginning = url[:QUOTED_URL]
+        # Where the host does not end in it, a login may not either.
+        return f"{shown(beginning)}…" if _HOST_ENDS.search(beginning) else "a long URL"
     try:
         parts = urlsplit(_UNSENDABLE.sub(lambda match: quote(match[0]), url))
         parts.port  # noqa: B018
@@ -68,7 +75,9 @@ def canonical_host(host: str) -> str:
 
     Whatever a C library would take for an IPv4 address ("2130706433", "0x7f.1") is one. Raises ValueError.
     """
-    return _canonical_host(host) if len(host) <= _LONGEST_HOST else _canonical_host.__wrapped__(host)
+    if len(host) > _LONGEST_HOST + 1:  # A dot at its end is no part of it.
+        raise ValueError("not a host name")
+    return _canonical_host(host)
 
 
 @lru_cache(_HOSTS)
@@ -178,6 +187,11 @@ class WebUrl:
     def shown(self) -> str:
         """The URL as it may be told: what the function of this name makes of ``text``."""
         return self._start + _masked(self.query)
+
+    @property
+    def told(self) -> str:
+        """The URL as messages tell it: as it may be shown, and no longer than they may be."""
+        return cut(self.shown, QUOTED_URL)
 
     @property
     def _start(self) -> str:

@@ -190,7 +190,7 @@ async def test_shell_says_hello(tmp_path: Path, open_directory: Path, which: str
             job, _ = await ends.rig.moved(file(place("here", "file"), "there", "file"), max_attempts=2)
             assert job.state is State.FAILED
             assert job.error is not None
-            assert GREETING in job.error["message"]
+            assert GREETING in job.error["full"]
             assert not os.listdir(ends.there)
 
 

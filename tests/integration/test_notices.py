@@ -77,6 +77,22 @@ async def test_refused_without_a_secret(guarded: Door, tmp_path: Path) -> None:
         await door.close()
 
 
+@pytest_twisted.ensureDeferred
+async def test_refused_by_a_clients_own_rules(tmp_path: Path, secret: Path) -> None:
+    """A client names no URL for its notices that it may not name for its files."""
+    own = ("https://portal.example.org/",)
+    clients = {"portal": Client(password_hash="x", notify_secret_file=secret, sources=(*own, "https://example.org/"))}
+    door = Door(config_of(tmp_path, clients=clients), logins=PlainLogins({"portal": "p"}))
+    try:
+        elsewhere = one(notify="https://elsewhere.org/moved")
+        fault = await faulted(door.ask(lambda s: s.jobs.submit(elsewhere), login="portal:p"))
+        assert fault.faultCode == 1005
+        assert fault.faultString.startswith("notify: https://elsewhere.org/moved is not an allowed source for client")
+        assert (await door.ask(lambda s: s.jobs.submit(one(notify=TOLD)), login="portal:p"))["id"] == 1
+    finally:
+        await door.close()
+
+
 @pytest.mark.parametrize(
     ("target", "code"),
     [

@@ -1,8 +1,9 @@
 """What the tests of reading from the web share: a client, a server, and a whole file read."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from twisted.internet import reactor, task
@@ -12,7 +13,7 @@ from datamover.errors import DataMoverError
 from datamover.protocols.base import Source
 from datamover.protocols.http import HttpClient
 from datamover.registry.source_credentials import SourceCredentials
-from datamover.registry.sources import SourcePolicy
+from datamover.registry.sources import Prefix, SourcePolicy
 from tests.servers.certificates import ServerTLS
 from tests.servers.web import Web
 
@@ -31,6 +32,7 @@ async def reading(
     proxy: str | None = None,
     streams: int = 4,
     clock: Any = reactor,
+    narrowed: Mapping[str, Sequence[Prefix]] = MappingProxyType({}),
 ) -> AsyncIterator[HttpClient]:
     """A client with these settings; the addresses of this machine are allowed unless said otherwise."""
     sources = config.Sources(allow=allow, allow_addresses=addresses, credentials=credentials)
@@ -40,6 +42,7 @@ async def reading(
         config.Transfers(connect_timeout=connect_timeout, idle_timeout=idle_timeout),
         SourcePolicy.from_config(sources),
         SourceCredentials.from_config(sources),
+        narrowed=narrowed,
     )
     try:
         yield client

@@ -7,6 +7,7 @@ import pytest_twisted
 
 from datamover import config
 from datamover.errors import AuthenticationFailed, ServerError, SourceNotAllowedHere
+from datamover.registry.sources import Prefix
 from tests.protocols.reading import content_of, reading, serving
 from tests.servers.certificates import Authority
 from tests.servers.web import File, Handler, redirect
@@ -224,3 +225,35 @@ async def test_a_login_that_cannot_be_read(tmp_path: Path) -> None:
             with pytest.raises(AuthenticationFailed, match="missing: No such file"):
                 await client.origin(f"{web.url}/f").open()
         assert web.requests == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_redirect_out_of_a_clients_own_sources(tmp_path: Path) -> None:
+    """What a client may not name it is not redirected to, least of all below the prefix of a login; others are."""
+    token = tmp_path / "token"
+    token.write_text("s3cr3t")
+    token.chmod(0o600)
+    async with serving() as web:
+        login = config.Credential(url=f"{web.url}/private/", token_file=token)
+        own = {"reader": (Prefix.parse(f"{web.url}/open/"),), "nobody": ()}
+        async with reading(credentials=(login,), narrowed=own) as client:
+            web.route("/open/start", redirect("/private/file.csv"))
+            web.route("/open/inside", redirect("/open/file.csv"))
+            web.route("/private/file.csv", File(b"private"))
+            web.route("/open/file.csv", File(CONTENT))
+            start = f"{web.url}/open/start"
+            for asking in (client.origin(start, client="reader").inspect, client.origin(start, client="reader").open):
+                with pytest.raises(SourceNotAllowedHere, match="which the sources of client 'reader' do not allow"):
+                    await asking()
+            assert not web.asked("/private/file.csv")
+            inside = await client.origin(f"{web.url}/open/inside", client="reader").open()
+            assert await inside.read() == CONTENT
+            await inside.close()
+            for url, who in ((f"{web.url}/private/file.csv", "reader"), (start, "nobody")):
+                with pytest.raises(SourceNotAllowedHere, match=f"not an allowed source for client '{who}'"):
+                    await client.origin(url, client=who).inspect()
+            with pytest.raises(SourceNotAllowedHere, match="not an allowed source for client 'nobody'"):
+                await client.post(f"{web.url}/open/file.csv", b"{}", {}, client="nobody")
+            anybody = await client.origin(start, client="somebody").open()
+            assert await anybody.read() == b"private"
+            await anybody.close()

@@ -80,7 +80,7 @@ async def test_key_not_authorized(sshd: Sshd, tmp_path: Path) -> None:
             await pool.at(Scope.SOURCE).inspect("x")
     assert caught.value.scope is Scope.SOURCE
     assert not caught.value.retryable
-    assert fingerprint(key.with_suffix(".pub").read_text()) in caught.value.message
+    assert fingerprint(key.with_suffix(".pub").read_text()) in caught.value.full
 
 
 @pytest_twisted.ensureDeferred
@@ -106,7 +106,7 @@ async def test_unknown_host(sshd: Sshd) -> None:
     async with opened(sshd) as pool:
         with pytest.raises(errors.HostKeyMismatch, match="datamover-admin scan-host-key") as caught:
             await pool.connect()
-        assert fingerprint(sshd.host_key()) in caught.value.message
+        assert fingerprint(sshd.host_key()) in caught.value.full
         assert caught.value.scope is Scope.DESTINATION
         sshd.known_hosts.write_text("\n".join(await scan_host_key(reactor, "127.0.0.1", sshd.port, 10.0)))
         await pool.connect()

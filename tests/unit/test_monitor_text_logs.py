@@ -12,6 +12,7 @@ from twisted.logger import LogLevel, formatEventAsClassicLogText
 from twisted.python.failure import Failure
 
 from datamover.monitor.text_logs import TextLines
+from datamover.printable import lines
 
 WHEN = 1_790_000_000.25
 
@@ -76,15 +77,27 @@ def test_the_line_is_twisteds(event: dict[str, Any]) -> None:
 
 @given(some.floats(0, 4e9), some.text(), some.dictionaries(some.sampled_from("abc"), some.integers() | some.text()))
 def test_any_words(when: float, template: str, fields: dict[str, Any]) -> None:
-    """Whatever the words."""
+    """Whatever the words; what does not print is escaped."""
     when = float(int(when)) + 0.5  # Half a microsecond before a second Twisted shows the next one.
     event = {"log_time": when, "log_namespace": "n", "log_level": LogLevel.warn, "log_format": template} | fields
-    assert TextLines()(event) == formatEventAsClassicLogText(event)
+    twisteds = formatEventAsClassicLogText(event)
+    assert TextLines()(event) == (None if twisteds is None else lines(twisteds))
+
+
+@pytest.mark.parametrize("character", ["\u2028", "\u2029", "\x1b", "\x85", "\r", "\u202e", "\u200b", "\ud800"])
+def test_one_event_is_one_line(character: str) -> None:
+    """What ends a line, moves the cursor or turns the direction of writing is shown by its escape."""
+    whole = {"log_time": WHEN, "log_format": "{label} is new", "label": f"a{character}b"}
+    for event in (whole, {**whole, "log_failure": failure()}):
+        line = TextLines()(event)
+        assert line is not None
+        assert f"a{character.encode('unicode_escape').decode()}b is new" in line
+        assert character not in line
 
 
 def test_every_second_has_its_stamp() -> None:
     """Also when the clock goes backwards, and where summer time begins."""
-    lines = TextLines()
+    text = TextLines()
     for when in (1_774_745_999.9, 1_774_746_000.0, 1_774_746_000.7, 1_774_745_999.0):
         event = {"log_time": when, "log_format": "x"}
-        assert lines(event) == formatEventAsClassicLogText(event)
+        assert text(event) == formatEventAsClassicLogText(event)

@@ -349,7 +349,7 @@ async def test_close(build: Build) -> None:
     class Web:
         closed = 0
 
-        def origin(self, url: str) -> Origin:
+        def origin(self, url: str, *, client: str | None = None) -> Origin:
             raise AssertionError(f"{url} was read")
 
         async def close(self) -> None:

@@ -72,16 +72,16 @@ def object_of(answer: Answer) -> Mapping[str, Any]:
 
 def not_json(answer: Answer) -> ServerError:
     """Return the error for an answer of status 200 that GBIF itself would not give: a page of a proxy, a notice."""
-    return ServerError(f"{answer.url.shown} answered with something else than a JSON object", scope=Scope.SOURCE)
+    return ServerError(f"{answer.url.told} answered with something else than a JSON object", scope=Scope.SOURCE)
 
 
 def count_of(answer: Answer) -> int:
     """Return how many records a search found."""
     count = object_of(answer).get("count")
     if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-        raise ServerError(f"{answer.url.shown} does not say how many records there are (count)", scope=Scope.SOURCE)
+        raise ServerError(f"{answer.url.told} does not say how many records there are (count)", scope=Scope.SOURCE)
     if count > MOST:
-        told = f"{answer.url.shown} tells of more records than there can be (count)"
+        told = f"{answer.url.told} tells of more records than there can be (count)"
         raise ServerError(told, scope=Scope.SOURCE, retryable=False)
     return count
 
@@ -91,7 +91,7 @@ def taxon_of(answer: Answer) -> Taxon:
     found = object_of(answer)
     name = text_of(found.get("canonicalName")) or text_of(found.get("scientificName"))
     if not name:
-        raise DatasetInvalid(f"GBIF has no name for the taxon: {answer.url.shown} holds no scientificName")
+        raise DatasetInvalid(f"GBIF has no name for the taxon: {answer.url.told} holds no scientificName")
     return Taxon(name, text_of(found.get("vernacularName")) or None)
 
 

@@ -85,7 +85,7 @@ class Head:
     @property
     def answered(self) -> str:
         """The status in words: the standard's, since the server's own may repeat what was asked for."""
-        return f"{self.url.shown} answered {self.status} {_phrase(self.status)}".rstrip()
+        return f"{self.url.told} answered {self.status} {_phrase(self.status)}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def check_announced(head: Head) -> None:
     """Raise ServerError for an answer that announces more bytes than a file can have, itself or as a part of it."""
     part = content_range(head) if head.status == PARTIAL else None
     for size in (head.length, part.total if part else None):
-        movable(size, head.url.shown)
+        movable(size, head.url.told)
 
 
 def ranges_given(head: Head) -> bool:

@@ -81,7 +81,7 @@ class Body:
     def end(self, ending: Ending, reason: str = "") -> None:
         self._ended = True
         self._leave()
-        shown = self._url.shown if ending is not Ending.WHOLE else ""
+        shown = self._url.told if ending is not Ending.WHOLE else ""
         if reason:
             self._error = ServerError(
                 f"{shown} cannot be read on after {self.received} bytes: {reason}",
@@ -168,7 +168,7 @@ class Body:
 
     def _stalled(self, _: object, seconds: float) -> None:
         raise Stalled(
-            f"{self._url.shown} sent nothing for {seconds:g} s, after {self.received} bytes", scope=Scope.SOURCE
+            f"{self._url.told} sent nothing for {seconds:g} s, after {self.received} bytes", scope=Scope.SOURCE
         )
 
     def _wake(self) -> None:

@@ -72,7 +72,7 @@ async def _read(reply: Reply, limit: int) -> bytes:
             pieces.append(piece)
             size += len(piece)
     if size > limit:
-        raise DatasetInvalid(f"{reply.head.url.shown} answered with more than {limit} bytes")
+        raise DatasetInvalid(f"{reply.head.url.told} answered with more than {limit} bytes")
     return b"".join(pieces)
 
 

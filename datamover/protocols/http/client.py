@@ -4,7 +4,8 @@ Redirects are followed here, by hand, so that each hop is judged and each login 
 one request travels is ``sender``'s business, what its answer means for a file ``origin``'s.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from datamover import config
@@ -18,7 +19,7 @@ from datamover.protocols.http.origin import WebOrigin
 from datamover.protocols.http.sender import Reply, Sender
 from datamover.protocols.http.streams import Streams
 from datamover.registry.source_credentials import SourceCredentials
-from datamover.registry.sources import SourcePolicy
+from datamover.registry.sources import Prefix, SourcePolicy
 from datamover.registry.urls import WebUrl
 
 MOST_REDIRECTS = 20
@@ -35,10 +36,15 @@ class HttpClient:
         policy: SourcePolicy,
         credentials: SourceCredentials,
         *,
+        narrowed: Mapping[str, Sequence[Prefix]] = MappingProxyType({}),
         file: str = "datamover.toml",
     ) -> None:
-        """Prepare; nothing is connected yet. Raises ConfigError, naming ``file``, for a bad proxy or ``ca_file``."""
+        """Prepare; nothing is connected yet. ``narrowed`` are the rules of clients that have some of their own.
+
+        Raises ConfigError, naming ``file``, for a bad proxy or ``ca_file``.
+        """
         self._policy = policy
+        self._narrowed = narrowed
         self._credentials = credentials
         self._reactor = reactor
         self._sender = Sender(
@@ -52,9 +58,17 @@ class HttpClient:
         )
         self._streams = Streams(reactor, http.streams, self._sender.busy)
 
-    def origin(self, url: str, *, headers: Mapping[str, str] | None = None, refused: Refused | None = None) -> Origin:
+    def origin(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        refused: Refused | None = None,
+        client: str | None = None,
+    ) -> Origin:
         """Return the file at an http or https URL; raises InvalidRequest or UnsupportedScheme for what is none.
 
+        It is read for ``client``: neither the URL nor what it redirects to is one that it may not name.
         An Authorization among ``headers`` is sent to the URL's own scheme, host and port only. ``refused`` makes the
         errors of answers that hold no file, from their status and words. Cookies that are set on the way to it are
         sent on the way to it, as long as this file is read.
@@ -62,7 +76,7 @@ class HttpClient:
         added, jar = headers or {}, Jar(self._reactor)
 
         async def ask(method: bytes, asked: WebUrl, own: Mapping[str, str]) -> Reply:
-            reply = await self._ask(method, asked, {**added, **own}, jar)
+            reply = await self._ask(method, asked, {**added, **own}, jar, client=client)
             if refused is not None and reply.head.status not in FILE and method == b"GET":
                 raise refused(await beginning(reply))
             return reply
@@ -87,20 +101,28 @@ class HttpClient:
         reply = await self._ask(method.encode("ascii"), WebUrl.parse(url), headers or {}, Jar(self._reactor), body)
         return await whole(reply, limit)
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """Send ``body`` and return the answer with the beginning of its body; no redirect is followed.
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str], *, client: str | None = None) -> Answer:
+        """Send ``body`` for ``client`` and return the answer with the beginning of its body; no redirect is followed.
 
         Raises InvalidRequest and UnsupportedScheme for what is no URL, SourceNotAllowedHere, and what breaks before
         the answer's head is here. Cancelling drops the connection.
         """
-        return await beginning(await self._ask(b"POST", WebUrl.parse(url), headers, Jar(self._reactor), body))
+        jar = Jar(self._reactor)
+        return await beginning(await self._ask(b"POST", WebUrl.parse(url), headers, jar, body, client=client))
 
     async def close(self) -> None:
         """Cancel what waits for an answer and drop every connection; completes when the sockets are gone."""
         await self._sender.close()
 
     async def _ask(
-        self, method: bytes, asked: WebUrl, headers: Mapping[str, str], jar: Jar, body: bytes | None = None
+        self,
+        method: bytes,
+        asked: WebUrl,
+        headers: Mapping[str, str],
+        jar: Jar,
+        body: bytes | None = None,
+        *,
+        client: str | None = None,
     ) -> Reply:
         """Send a request, follow where it is redirected, and return the last answer, whatever its status.
 
@@ -108,7 +130,9 @@ class HttpClient:
         what ``Sender.send`` raises.
         """
         if not self._policy.allows(asked):
-            raise SourceNotAllowedHere(f"{asked.shown} is not an allowed source: [sources] does not allow it")
+            raise SourceNotAllowedHere(f"{asked.told} is not an allowed source: [sources] does not allow it")
+        if not self._may_name(client, asked):
+            raise SourceNotAllowedHere(f"{asked.told} is not an allowed source for client {client!r}")
         url = asked
         seen: set[tuple[WebUrl, str]] = set()
         for _ in range(MOST_REDIRECTS + 1):
@@ -116,7 +140,7 @@ class HttpClient:
             if (url, cookies) in seen:  # With another cookie it is another question.
                 withheld = jar.withheld(url)
                 raise ServerError(
-                    f"{asked.shown} redirects in a circle, to {url.shown} again{withheld and f'; {withheld}'}",
+                    f"{asked.told} redirects in a circle, to {url.told} again{withheld and f'; {withheld}'}",
                     scope=Scope.SOURCE,
                 )
             seen.add((url, cookies))
@@ -127,8 +151,8 @@ class HttpClient:
             if location is None or method not in (b"GET", b"HEAD"):
                 return reply
             await reply.body.discard()
-            url = self._target(reply.head, location)
-        raise ServerError(f"{asked.shown} redirects more than {MOST_REDIRECTS} times", scope=Scope.SOURCE)
+            url = self._target(reply.head, location, client)
+        raise ServerError(f"{asked.told} redirects more than {MOST_REDIRECTS} times", scope=Scope.SOURCE)
 
     def _headers(self, url: WebUrl, headers: Mapping[str, str], cookies: str, asked: WebUrl) -> Mapping[str, str]:
         """Return what is sent to ``url`` of ``headers``, and with its login and cookies."""
@@ -147,13 +171,18 @@ class HttpClient:
             sent.setdefault("cookie", ("Cookie", cookies))
         return dict(sent.values())
 
-    def _target(self, head: Head, location: bytes) -> WebUrl:
+    def _may_name(self, client: str | None, url: WebUrl) -> bool:
+        """Tell whether a client's own rules allow a URL."""
+        rules = self._narrowed.get(client) if client is not None else None
+        return rules is None or any(rule.matches(url) for rule in rules)
+
+    def _target(self, head: Head, location: bytes, client: str | None) -> WebUrl:
         """Return where a redirect leads, if it may be followed."""
         try:
             target = head.url.join(reference_of(location))
         except (InvalidRequest, UnsupportedScheme) as error:
             raise SourceNotAllowedHere(
-                f"{head.url.shown} redirects to what cannot be followed: {error.message}"
+                f"{head.url.told} redirects to what cannot be followed: {error.message}"
             ) from None
         if not self._policy.allows_hop(head.url, target):
             reason = (
@@ -161,5 +190,10 @@ class HttpClient:
                 if self._policy.allows(target)
                 else "which [sources] does not allow"
             )
-            raise SourceNotAllowedHere(f"{head.url.shown} redirects to {target.shown}, {reason}")
+            raise SourceNotAllowedHere(f"{head.url.told} redirects to {target.told}, {reason}")
+        if not self._may_name(client, target):
+            raise SourceNotAllowedHere(
+                f"{head.url.told} redirects to {target.told}, which the sources of client {client!r} do not allow: "
+                "have the administrator add it to them"
+            )
         return target

@@ -19,13 +19,13 @@ def check_codings(head: Head) -> None:
     for coding in head.codings:
         if coding not in UNDONE:
             raise ServerError(
-                f"{head.url.shown} was sent {coding}-compressed although the file itself was asked for: "
+                f"{head.url.told} was sent {coding}-compressed although the file itself was asked for: "
                 "have the server honour Accept-Encoding: identity",
                 scope=Scope.SOURCE,
             )
     if len(head.codings) > MOST:
         raise ServerError(
-            f"{head.url.shown} was sent {', '.join(head.codings)}-compressed: no more than {MOST} codings are undone",
+            f"{head.url.told} was sent {', '.join(head.codings)}-compressed: no more than {MOST} codings are undone",
             scope=Scope.SOURCE,
         )
 
@@ -73,7 +73,7 @@ class Decoded:
                 self._inflater.feed(came[:PIECE])
         except Undecodable as error:
             raise ServerError(
-                f"{self._url.shown} was sent {self._coding}-compressed, and cannot be decompressed: {error}",
+                f"{self._url.told} was sent {self._coding}-compressed, and cannot be decompressed: {error}",
                 scope=Scope.SOURCE,
             ) from None
         return data

@@ -113,7 +113,7 @@ class WebOrigin:
             await reply.body.discard()
             raise failure_of(reply.head)
         await reply.body.close()
-        raise SourceChanged(f"{self._url.shown} changed while it was read", scope=Scope.SOURCE)
+        raise SourceChanged(f"{self._url.told} changed while it was read", scope=Scope.SOURCE)
 
     async def _get(self) -> Reply:
         reply = await self._ask(b"GET", self._url, {})
@@ -180,7 +180,7 @@ class WebSource:
         self._read += len(data)
         if self._length is not None and (self._read > self._length or (not data and self._read < self._length)):
             raise SizeMismatch(
-                f"{self._url.shown} announced {self._length} bytes and sent {'' if data else 'only '}{self._read}",
+                f"{self._url.told} announced {self._length} bytes and sent {'' if data else 'only '}{self._read}",
                 scope=Scope.SOURCE,
             )
         return data

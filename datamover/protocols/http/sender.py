@@ -102,7 +102,7 @@ class Sender:
     async def _answer(self, method: bytes, url: WebUrl, request: bytes, received: Body, key: Hashable) -> AnswerReader:
         while True:
             if self._closed:
-                raise ConnectionLost(f"{url.shown} is not asked any more: datamover is stopping", scope=Scope.SOURCE)
+                raise ConnectionLost(f"{url.told} is not asked any more: datamover is stopping", scope=Scope.SOURCE)
             try:
                 connection = await self._pool.connection(key, lambda: self._endpoint(url))
                 return await connection.ask(request, method, received, clock=self._reactor, timeout=self._idle_timeout)
@@ -114,14 +114,14 @@ class Sender:
                     f"no connection to {url.authority} within {error.args[0]:g} s", scope=Scope.SOURCE
                 ) from None
             except NoAnswer as error:
-                raise Stalled(f"{url.shown} did not answer for {error.args[0]:g} s", scope=Scope.SOURCE) from None
+                raise Stalled(f"{url.told} did not answer for {error.args[0]:g} s", scope=Scope.SOURCE) from None
             except HeadTooLarge:
                 raise ServerError(
-                    f"{url.shown} answered with more than {LARGEST_HEAD} bytes of headers", scope=Scope.SOURCE
+                    f"{url.told} answered with more than {LARGEST_HEAD} bytes of headers", scope=Scope.SOURCE
                 ) from None
             except Malformed as error:
                 again = not isinstance(error, Excessive)
-                told = f"{url.shown} cannot be read: {error}"
+                told = f"{url.told} cannot be read: {error}"
                 raise ServerError(told, scope=Scope.SOURCE, retryable=again) from None
             except Broken as error:
                 raise _broken(url, error.args[0]) from None
@@ -170,4 +170,4 @@ def _broken(url: WebUrl, reason: BaseException | None) -> DataMoverError:
     """Return the error for a connection that ended before it brought an answer."""
     if isinstance(reason, OpenSSLError) and not isinstance(reason, SysCallError) and "eof" not in words(reason):
         return failed(url.host, words(reason))
-    return ConnectionLost(f"the connection to {url.shown} broke before an answer came", scope=Scope.SOURCE)
+    return ConnectionLost(f"the connection to {url.told} broke before an answer came", scope=Scope.SOURCE)

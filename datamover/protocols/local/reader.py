@@ -16,7 +16,8 @@ CHUNKS = Buffers(8 * 2**20, least=2**17, most=2**20)
 def examine(name: str, status: os.stat_result) -> Inspection:
     """Return what a stat told of ``name``; only a regular file has size and identity."""
     if not stat.S_ISREG(status.st_mode):
-        return Inspection(name, modified=status.st_mtime, directory=stat.S_ISDIR(status.st_mode))
+        directory = stat.S_ISDIR(status.st_mode)
+        return Inspection(name, modified=status.st_mtime, directory=directory, special=not directory)
     return Inspection(name, status.st_size, _identity(status), status.st_mtime)
 
 

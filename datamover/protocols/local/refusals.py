@@ -47,14 +47,13 @@ class Refusals:
 
     def of(self, error: OSError, path: str) -> DataMoverError:
         what, code = self.what(path), error.errno
-        reason = os.strerror(code) if code else str(error)
+        reason = os.strerror(code) if code else "it tells no reason"
         if code == errno.ENOENT:
             return errors.missing(self.side, f"{what} does not exist")
         if code in (errno.EACCES, errno.EPERM, errno.EROFS):
-            verb = "read" if self.side is Scope.SOURCE else "written"
-            return errors.forbidden(
-                self.side, f"{what} may not be {verb}: {reason}; give user id {os.geteuid()} the permission"
-            )
+            said = f"{what} may not be {'read' if self.side is Scope.SOURCE else 'written'}: {reason}"
+            plain = errors.forbidden(self.side, f"{said}; have the administrator give the permission")
+            return plain.saying(plain.message, full=f"{said}; give user id {os.geteuid()} the permission")
         if code == errno.ENOSPC:
             return errors.NoSpace(f"{what}: no space is left on the disk; free some", scope=self.side)
         if code == errno.EDQUOT:

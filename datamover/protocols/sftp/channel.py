@@ -294,4 +294,4 @@ class SftpChannel(SSHChannel):
 
 def again(error: DataMoverError) -> DataMoverError:
     """Return an error of its own for one more who waits: a traceback is not to be shared."""
-    return error.saying(error.message)
+    return error.saying(error.message, full=error.full)

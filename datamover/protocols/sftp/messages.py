@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from datamover.protocols.base import Ability, Inspection, Lack
 from datamover.protocols.sftp.wire import Reader, number, string, words
+from datamover.withheld import harmless
 
 VERSION = 3
 
@@ -43,7 +44,7 @@ class Status(Exception):
     """A request was refused: the code and the server's own words."""
 
     def __init__(self, code: int, words: str) -> None:
-        super().__init__(f"{words or 'without a word'} (status {code})")
+        super().__init__(f"{harmless(words) or 'without a word'} (status {code})")
         self.code = code
         self.words = words
 

@@ -264,7 +264,8 @@ class SftpPlace:
             raise Status(messages.NO_SUCH_FILE, "No such file")
         name = posixpath.basename(path.rstrip("/"))
         if not found.regular:
-            return Inspection(name, modified=found.modified, directory=found.directory)
+            directory = found.directory
+            return Inspection(name, modified=found.modified, directory=directory, special=not directory)
         return found.inspection(name)
 
     async def _begin(self, link: Link, session: Session, part: str, target: str, size: int, replace: bool) -> Placing:

@@ -8,6 +8,7 @@ from datamover import errors
 from datamover.errors import DataMoverError, Scope
 from datamover.protocols.sftp import messages
 from datamover.protocols.sftp.messages import Status
+from datamover.withheld import harmless, in_words
 
 _SHOWN = 80
 
@@ -34,24 +35,30 @@ class Refusals:
 
     def met(self, error: DataMoverError) -> DataMoverError:
         """Return what befell the connection, which knows no sides, as this side's."""
-        return error.saying(f"destination {self.name!r}: {error.message}", scope=self.side)
+        what, plain = f"destination {self.name!r}", in_words(error.code, error.message)
+        return error.saying(f"{what}: {plain}", scope=self.side, full=f"{what}: {error.full}")
 
     def what(self, path: str) -> str:
         shown = path if len(path) <= _SHOWN else path[: _SHOWN - 1] + "…"
         return f"destination {self.name!r}: {shown!r}"
 
     def of(self, refusal: Status, path: str) -> DataMoverError:
-        what, code, said = self.what(path), refusal.code, refusal.words or f"status {refusal.code}"
+        code = f"status {refusal.code}"
+        full = self._of(refusal, path, refusal.words or code, f"give user {self.user!r} on the server")
+        plain = self._of(refusal, path, harmless(refusal.words) or code, "have the administrator give")
+        return plain.saying(plain.message, full=full.message)
+
+    def _of(self, refusal: Status, path: str, said: str, give: str) -> DataMoverError:
+        """Return the error, which quotes ``said`` and tells who has to ``give`` a permission."""
+        what, code, words = self.what(path), refusal.code, refusal.words.lower()
         if code == messages.NO_SUCH_FILE:
             return errors.missing(self.side, f"{what} does not exist")
         if code in (messages.PERMISSION_DENIED, messages.WRITE_PROTECT):
             verb = "read" if self.side is Scope.SOURCE else "written"
-            return errors.forbidden(
-                self.side, f"{what} may not be {verb}: {said}; give user {self.user!r} on the server the permission"
-            )
-        if code == messages.NO_SPACE or "no space" in said.lower():
+            return errors.forbidden(self.side, f"{what} may not be {verb}: {said}; {give} the permission")
+        if code == messages.NO_SPACE or "no space" in words:
             return self.full(path)
-        if code == messages.QUOTA or "quota" in said.lower():
+        if code == messages.QUOTA or "quota" in words:
             return errors.QuotaExceeded(
                 f"{what}: the quota on the server is used up; raise it or free space", scope=self.side
             )

@@ -1,0 +1,150 @@
+"""What strangers say at length: every value of every method is bounded before any work grows with it."""
+
+import os
+import time
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from xmlrpc.client import Fault, ServerProxy, loads
+
+import pytest
+
+from datamover.api.site import NAMESPACES
+from datamover.jobs.request_files import FILE_KEYS
+from datamover.jobs.requests import JOB_KEYS
+from tests.servers import postgres
+from tests.servers.service import Service
+
+METHODS = {name: method for namespace in NAMESPACES for name, method in namespace.TABLE.methods.items()}
+SIZE = 2 * 2**20
+"""Bytes of the largest body that the service takes here."""
+ANSWER = 2**20
+SECONDS = 0.05
+"""Of the service's CPU for each MiB that is sent."""
+DENSE = 0.4
+"""Likewise where a method takes elements, or sources, by the thousand: each costs the same, however short it is."""
+TRIES = 3
+SHORT = 1000
+"""Characters of a refusal."""
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    directory = tmp_path_factory.mktemp("bounds")
+    service = Service(
+        directory,
+        f'[database]\nurl = "{postgres.shared().fresh()}"\n[limits]\nrequest_size = {SIZE}\nanswer_size = {ANSWER}\n'
+        f'[destinations.archive]\nurl = "file://{directory}/archive"\n',
+    )
+    service.start()
+    yield service
+    service.stop()
+
+
+def filled(beginning: str, piece: str, ending: str) -> str:
+    """Return an element as large as a body may have it."""
+    return beginning + piece * ((SIZE - 4096 - len(beginning) - len(ending)) // len(piece)) + ending
+
+
+ARRAY = ("<array><data>", "</data></array>")
+VALUES = {
+    "string": filled("<string>", "x", "</string>"),
+    "url": filled("<string>http://", "\n", "</string>"),
+    "login": filled("<string>http://user:s3cr3t", "x", "@example.org/</string>"),
+    "percents": filled("<string>https://example.org/", "%25", "</string>"),
+    "path": filled("<string>", "a/../", "</string>"),
+    "ats": filled("<string>scp://", "@:", "</string>"),
+    "lsid": filled("<string>urn:lsid:", "a:", "</string>"),
+    "base64": filled("<base64>", "aHR0cDovLy8v", "</base64>"),
+    "binary": filled("<base64>", "/w==", "</base64>"),
+    "int": filled("<int>", "9", "</int>"),
+    "i8": filled("<i8>", "0", "</i8>"),
+    "double": filled("<double>", "1", "</double>"),
+    "boolean": filled("<boolean>", " ", "1</boolean>"),
+    "time": filled("<dateTime.iso8601>", "1", "</dateTime.iso8601>"),
+    "struct": filled("<struct>", "<member><name>x</name><value>y</value></member>", "</struct>"),
+    "array": filled(ARRAY[0], "<value>https://example.org/data/2026/a.csv</value>", ARRAY[1]),
+    "ints": filled(ARRAY[0], "<value><int>1</int></value>", ARRAY[1]),
+    "nils": filled(ARRAY[0], "<value><nil/></value>", ARRAY[1]),
+    "structs": filled(ARRAY[0], "<value><struct></struct></value>", ARRAY[1]),
+    "nested": filled(ARRAY[0], f"<value>{ARRAY[0]}{ARRAY[1]}</value>", ARRAY[1]),
+}
+ELEMENTS = {"ints", "nils", "structs", "nested"}
+
+
+def cpu(pid: int) -> float:
+    """Return the seconds of CPU that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def body_of(name: str, *values: str) -> bytes:
+    params = "".join(f"<param><value>{value}</value></param>" for value in values)
+    return f"<methodCall><methodName>{name}</methodName><params>{params}</params></methodCall>".encode()
+
+
+def answered(service: Service, body: bytes) -> bytes:
+    """Return the body of an answer."""
+    connection = HTTPConnection("127.0.0.1", service.port, timeout=60)
+    try:
+        connection.request("POST", "/data_mover", body, {"Content-Type": "text/xml"})
+        return connection.getresponse().read()
+    finally:
+        connection.close()
+
+
+def check(service: Service, body: bytes, most: float) -> None:
+    """Have a body answered, or refused shortly, within its share of CPU."""
+    used: list[float] = []
+    while not used or (used[-1] > most * len(body) / 2**20 and len(used) < TRIES):
+        began = cpu(service.pid)
+        answer = answered(service, body)
+        used.append(cpu(service.pid) - began)
+        assert len(answer) <= ANSWER
+        assert len(refusal(answer)) < SHORT
+        assert "s3cr3t" not in refusal(answer)
+    assert used[-1] <= most * len(body) / 2**20, f"seconds of CPU for {len(body) / 2**20:.1f} MiB: {used}"
+
+
+def refusal(answer: bytes) -> str:
+    """Return what a Fault says, "" for what is none."""
+    try:
+        loads(answer)
+    except Fault as fault:
+        return fault.faultString
+    return ""
+
+
+@pytest.mark.parametrize("kind", VALUES)
+@pytest.mark.parametrize("name", METHODS)
+def test_a_parameter_at_its_largest(service: Service, name: str, kind: str) -> None:
+    """Whatever is given for a method's parameters, it costs little and the refusal is short."""
+    method = METHODS[name]
+    dense = method.many and (kind in ELEMENTS or (name, kind) == ("move", "array"))
+    count = max(len(signature) for signature in method.signatures) - 1
+    check(
+        service, body_of(name, VALUES[kind], *["<string>x</string>"] * max(count - 1, 0)), DENSE if dense else SECONDS
+    )
+
+
+@pytest.mark.parametrize("kind", [kind for kind in VALUES if kind not in ELEMENTS])
+@pytest.mark.parametrize("key", sorted(JOB_KEYS | FILE_KEYS))
+def test_a_key_at_its_largest(service: Service, key: str, kind: str) -> None:
+    """Whatever a key of a request holds, it costs little and the refusal is short."""
+    plain = {"source": "https://example.org/a", "destination": "archive", "path": "a", key: VALUES[kind]}
+    members = "".join(
+        f"<member><name>{name}</name><value>{value}</value></member>"
+        for name, value in plain.items()
+        if key != "files" or name == key
+    )
+    check(service, body_of("jobs.submit", f"<struct>{members}</struct>"), SECONDS)
+
+
+def test_others_are_served_meanwhile(service: Service) -> None:
+    """While a body at its largest is read, a small call is not kept waiting."""
+    began = time.monotonic()
+    with ServerProxy(service.url) as proxy:
+        told: Any = proxy.service.status()
+    assert told["ready"]
+    assert time.monotonic() - began < 2
