@@ -18,10 +18,16 @@ class FairShare:
     Whoever takes is told apart by a name: a client's, or that of where a stranger comes from.
     """
 
-    def __init__(self, total: Callable[[], int], each: Callable[[], int] | None = None, *, single: int = 1) -> None:
+    def __init__(
+        self,
+        total: Callable[[], int],
+        each: Callable[[], int] | None = None,
+        *,
+        single: Callable[[], int] = lambda: 1,
+    ) -> None:
         """``total`` and ``each`` tell how much there is now, in all and for one; what was taken before stays taken.
 
-        ``single``: so much is given of what is left, be it the last, to one that has nothing yet.
+        So much as ``single`` is given of what is left, be it the last, to one that has nothing yet.
         """
         self._total = total
         self._each = total if each is None else each
@@ -35,7 +41,7 @@ class FairShare:
         left = self._total() + beyond - self._all - amount
         if left < 0 or taken + amount > self._each():
             return False
-        if taken + amount > left and (taken or amount > self._single):
+        if taken + amount > left and (taken or amount > self._single()):
             return False
         self._taken[who] = taken + amount
         self._all += amount

@@ -20,7 +20,8 @@ from twisted.internet.defer import gatherResults
 from twisted.internet.threads import deferToThread
 
 from datamover.api import unmarshaller
-from datamover.api.channel import HEADER_SIZE, HEADERS, Pace
+from datamover.api.channel import HEADER_SIZE, HEADERS
+from datamover.api.pace import Pace
 from datamover.api.site import CROWDED
 from datamover.config import Client, Limits, Tls
 from datamover.failures import Failures
@@ -32,7 +33,7 @@ LIST = b"<methodCall><methodName>system.listMethods</methodName><params/></metho
 HEAD = b"POST /RPC2 HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/xml\r\n"
 EACH = 20
 """Connections that one address may have."""
-TOTAL = 30
+TOTAL = 50
 GUESSES = 10_000
 GUESSERS = 4
 
@@ -42,7 +43,7 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
     """An interface that is quick to lose patience."""
     limits = Limits(request_size=200_000, connections=TOTAL, connections_per_address=EACH)
     door = Door(config_of(tmp_path, limits=limits))
-    door.site.pace = Pace(idle=0.5, head=0.4, silence=0.4, grace=0.8, slowest=10_000, linger=0.3)
+    door.site.pace = Pace(idle=0.5, head=0.4, silence=0.4, window=0.8, stranger=0.8, slowest=10_000, linger=0.3)
     yield door
     await door.close()
 
@@ -353,7 +354,7 @@ async def test_ten_thousand_bad_logins(tmp_path: Path) -> None:
         assert told(await door.raw(login("other", "other")))[0] == 200
         assert sum(await guesses, Counter()) == {401: GUESSES}
         assert told(await door.raw(login("portal", "portal")))[0] == 200
-        assert not logins._waiting
+        assert not logins.waiting
     finally:
         await door.close()
 

@@ -53,7 +53,7 @@ def test_a_reserve() -> None:
 
 def test_what_is_too_large_for_what_is_left() -> None:
     """A large piece is not the last one that is given away; a single one may be."""
-    share = FairShare(lambda: 100, single=10)
+    share = FairShare(lambda: 100, single=lambda: 10)
     assert not share.take("a", 51)
     assert share.take("a", 50)
     assert share.take("b", 20)
@@ -93,7 +93,7 @@ def test_held_for_a_while() -> None:
 )
 def test_whatever_is_taken(total: int, single: int, steps: list[tuple[str, int, bool]]) -> None:
     """No more than there is; nobody takes the last half; one with nothing gets a single piece while there is one."""
-    share, had = FairShare(lambda: total, single=single), Counter[str]()
+    share, had = FairShare(lambda: total, single=lambda: single), Counter[str]()
     for who, amount, takes in steps:
         before = share.all
         if not takes:
