@@ -84,8 +84,8 @@ class House:
             datasets=Datasets(settings, reactor, policy, credentials, file=file),
             notice_http=HttpClient(reactor, settings.http, settings.transfers, policy, SourceCredentials(), file=file),
             notice_secrets=NoticeSecrets.from_config(settings),
-            logins=_logins(settings.clients, settings, reactor, before and before.logins),
-            operators=_logins(_operators(settings), settings, reactor, before and before.operators),
+            logins=_logins(settings.clients, settings, reactor, before.logins if before else None),
+            operators=_logins(_operators(settings), settings, reactor, before.operators if before else None),
             bounds=_bounds(settings),
         )
 

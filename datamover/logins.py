@@ -115,7 +115,7 @@ class Logins:
                 raise ConfigError(
                     f"password_hash of {name!r}: expected what `datamover-admin hash-password` prints"
                 ) from None
-        self._checked = before._checked if before else Checked(reactor, failures)
+        self._checked: Checked = before._checked if before else Checked(reactor, failures)
         self._patience = patience
 
     @property

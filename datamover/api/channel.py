@@ -114,13 +114,16 @@ class Channel(HTTPChannel):
             piece = bytes(self._come[:size])
             del self._come[:size]
             self.paused = False
+            if self._phase == _WAITING:
+                self._begin()
             super().dataReceived(piece)  # type: ignore[no-untyped-call]
         self._go_on()
 
     def _go_on(self) -> None:
         """Ask for a turn where there is something to be read, and receive more where there is room for it."""
         busy = self._handlingRequest or self._held or self._waitingForTransport or self._over
-        more = self._come or self._buffer or (self._chunks is not None and self._chunks.more)
+        # What is left of a piece that was read to its end is no work: the rest of its line has to come.
+        more = self._come or (self.paused and self._buffer) or (self._chunks is not None and self._chunks.more)
         if more and not busy and not self._asked and not self._gone:
             self._asked = True
             self.factory.turns.ask(self)

@@ -32,7 +32,7 @@ log = Logger()
 
 T = TypeVar("T")
 
-SLICE = 0.002
+SLICE = 0.004
 """Seconds of work that are done at once; what takes longer has its turns."""
 
 

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import ISSLTransport
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
+from datamover.api.channel import Channel
 from datamover.api.context import Caller
 from datamover.api.encodings import charset_of
 from datamover.api.gate import Gate, Refusal
@@ -33,6 +34,8 @@ Admit = Callable[["BoundedRequest"], Coroutine[Any, Any, Caller | None]]
 
 class BoundedRequest(Request):
     """A request that keeps no more of its body than is wanted."""
+
+    channel: Channel
 
     def __init__(
         self, *args: Any, gate: Gate, limit: int, room: FairShare, admit: Admit | None, **keywords: Any
@@ -54,8 +57,9 @@ class BoundedRequest(Request):
         """There was no room for the body."""
         self.stranger = False
         """Nobody who has logged in sends the body."""
-        self.admission: Deferred[Caller | None] | None = None
-        """Who sends it, where that was asked before the body was read."""
+        self.asked = False
+        """Who sends it was asked before the body was read; ``sender`` is the answer."""
+        self.sender: Caller | Failure | None = None
 
     def header(self, name: str) -> list[str]:
         """Return every value of a header; what is not UTF-8 in it is told by the replacement character."""
@@ -97,10 +101,10 @@ class BoundedRequest(Request):
         if self._kept:
             super().handleContentChunk(data)  # type: ignore[no-untyped-call]
             if self.received > SMALL_BODY:
-                if self.admission is None:
+                if not self.asked:
                     self._ask()
                 elif self.received > self._taken:
-                    self._take(self._taken + BLOCK)
+                    self._take(self.channel.who, self._taken + BLOCK)
 
     def _ask(self) -> None:
         """Leave the rest of the body where it is until it is known who sends it."""
@@ -108,25 +112,26 @@ class BoundedRequest(Request):
             self.stranger = True
             self._forget()
             return
-        self.channel.hold()
-        self.admission = Deferred.fromCoroutine(self._admit(self))
-        self.notifyFinish().addErrback(lambda _: self.admission and self.admission.cancel())
-        self.admission.addBoth(self._admitted)
+        self.asked = True
+        channel = self.channel
+        channel.hold()
+        asking = Deferred.fromCoroutine(self._admit(self))
+        self.notifyFinish().addErrback(lambda _: asking.cancel())
+        asking.addBoth(self._admitted, channel)
 
-    def _admitted(self, caller: Caller | Failure | None) -> Caller | Failure | None:
-        self.stranger = not isinstance(caller, Caller)
-        if self.stranger:
+    def _admitted(self, sender: Caller | Failure | None, channel: Channel) -> None:
+        self.sender = sender
+        if not isinstance(sender, Caller):
+            self.stranger = True
             self._forget()
         elif self._kept:
-            self.channel.who = caller.key  # type: ignore[union-attr]
-            self._take(self._length or BLOCK)
-        if self.channel is not None:
-            self.channel.release(stranger=self.stranger)
-        return caller
+            channel.who = sender.key
+            self._take(channel.who, self._length or BLOCK)
+        channel.release(stranger=self.stranger)
 
-    def _take(self, size: int) -> None:
+    def _take(self, who: str, size: int) -> None:
         """Take room for so much of the body, given back when the request ends; keep none of it where there is none."""
-        who, more = self.channel.who, min(size, self._limit) - self._taken
+        more = min(size, self._limit) - self._taken
         if not self._room.take(who, more):
             self.crowded = True
             self._forget()

@@ -267,14 +267,16 @@ class Door(Resource):
 
     async def _known(self, house: House, request: Any) -> Caller | None:
         """Return who sends a request, as was found before its body was read, or is now."""
-        if request.admission is None:
+        if not request.asked:
             return await self._caller(house, request)
-        caller: Caller | None = await request.admission
-        if caller is None or not house.settings.clients:
-            return caller
+        sender: Caller | Failure | None = request.sender
+        if isinstance(sender, Failure):
+            sender.raiseException()
+        if sender is None or not house.settings.clients:
+            return sender
         # What this client may is what it may now.
-        known = self._callers().get(caller.name)
-        return known and replace(known, origin=caller.origin)
+        known = self._callers().get(sender.name)
+        return known and replace(known, origin=sender.origin)
 
     async def _caller(self, house: House, request: Any) -> Caller | None:
         origin = getattr(request.getClientAddress(), "host", "") or "unix"

@@ -1,4 +1,4 @@
-"""Whose turn it is: what the reactor's thread does for clients, a little at a time, so that nobody waits for all others.
+"""Whose turn it is: what the reactor's thread does for clients, a little at a time, so that nobody waits for the rest.
 
 Work waits in a queue for each of those whom it is for; served is who has had the least of the time, as in start-time
 fair queuing (Goyal, Vin and Cheng, 1996). So somebody who asks now and then goes before those who have always more to
@@ -6,7 +6,7 @@ do. One turn of the reactor takes a bounded time for all of it, and goes on in t
 """
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from heapq import heappop, heappush
 from typing import Any, Protocol, TypeVar
 
@@ -19,8 +19,8 @@ T = TypeVar("T")
 
 TURN = 0.003
 """Seconds that a turn of the reactor takes for what waits here; what is begun then is ended."""
-PIECE = 0.001
-"""Seconds of long work that are done before others have their turn."""
+PIECE = 0.003
+"""Seconds of long work that are done at a turn."""
 
 
 class Flow(Protocol):
@@ -74,7 +74,8 @@ class Turns:
 
     def _turn(self) -> None:
         self._due = False
-        self._next = asked = []
+        asked: list[Flow] = []
+        self._next = asked
         seconds = self._reactor.seconds
         began = seconds()
         until = began + TURN

@@ -79,9 +79,9 @@ def test_bounds_that_change() -> None:
 def test_held_for_a_while() -> None:
     """What a block holds is given back however it ends; what there is no more of is refused in the words given."""
     share = FairShare(lambda: 1)
+    with share.held("a", "busy"), pytest.raises(Unavailable, match="busy"), share.held("b", "busy"):
+        raise AssertionError("it was given twice")
     with pytest.raises(ZeroDivisionError), share.held("a", "busy"):
-        with pytest.raises(Unavailable, match="busy"), share.held("b", "busy"):
-            raise AssertionError("it was given twice")
         raise ZeroDivisionError
     assert (share.all, len(share)) == (0, 0)
 
