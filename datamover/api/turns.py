@@ -17,9 +17,9 @@ log = Logger()
 
 T = TypeVar("T")
 
-TURN = 0.003
+TURN = 0.001
 """Seconds that a turn of the reactor takes for what waits here; what is begun then is ended."""
-PIECE = 0.003
+PIECE = 0.002
 """Seconds of long work that are done at a turn."""
 
 

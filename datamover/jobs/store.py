@@ -266,10 +266,10 @@ class JobStore(JobControl):
         Cancelling ends the wait and leaves the job alone.
         """
         ends = self._clock.seconds() + timeout
-        record = await self.job(id, owner)
+        record = await self._watch.read(owner, lambda: self.job(id, owner))
         while not record.state.terminal and (left := ends - self._clock.seconds()) > 0:
             await self._watch.end(id, left)
-            record = await self._watch.read(lambda: self.job(id, owner))
+            record = await self._watch.read(owner, lambda: self.job(id, owner))
         return record
 
     async def events(
@@ -286,10 +286,12 @@ class JobStore(JobControl):
             await self.job(job, owner)
         parameters = {"owner": owner, "after": after, "job": job, "limit": limit}
         ends = self._clock.seconds() + timeout
-        found, seen = await self._feed.read_on(parameters)
+        if timeout <= 0:
+            return [rows.event(row) for row in await self._feed.read(parameters)]
+        found, seen = await self._watch.read(owner, lambda: self._feed.read_on(parameters))
         while not found and (left := ends - self._clock.seconds()) > 0:
             await self._watch.event(owner, job, seen, left)
-            found, seen = await self._watch.read(lambda: self._feed.read_on(parameters))
+            found, seen = await self._watch.read(owner, lambda: self._feed.read_on(parameters))
         return [rows.event(row) for row in found]
 
     async def queue(self) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Calls that wait for something to happen: the end of a job, or anything in the history that they may see.
 
 However many wait, one look a second, or at a word that something happened, serves them all: it tells whose job ended
-and whose history grew, and these alone are woken. They read two at a time, so that those who do not wait go first.
+and whose history grew, and these alone are woken. They read a few at a time, so that those who do not wait go first.
 """
 
 from collections.abc import Awaitable, Callable
@@ -17,6 +17,7 @@ from datamover.jobs import news
 from datamover.jobs.database import Database
 from datamover.jobs.feed import Feed
 from datamover.jobs.sql import Queries
+from datamover.locks import Locks
 
 log = Logger()
 
@@ -64,6 +65,7 @@ class Watch:
         self._looking = self._again = False
         self._next: IDelayedCall | None = None
         self._turns = DeferredSemaphore(READING)
+        self._lines = Locks()
         heard.hear(self._hear)
 
     async def end(self, job: int, seconds: float) -> None:
@@ -93,9 +95,9 @@ class Watch:
             self._readers.discard(waiter)
             self._rest()
 
-    async def read(self, reading: Callable[[], Awaitable[T]]) -> T:
-        """Read once more, when it is the turn of one who waited."""
-        async with self._turns:
+    async def read(self, owner: str | None, reading: Callable[[], Awaitable[T]]) -> T:
+        """Read when it is the turn of one who waits: of one owner one at a time, and a few of all."""
+        async with self._lines.held(owner or ""), self._turns:
             return await reading()
 
     async def _wait(self, waiter: _Waiter, seconds: float) -> None:
