@@ -15,6 +15,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import count
 from types import TracebackType
 from xmlrpc.client import dumps
@@ -139,7 +140,9 @@ def run(members: list[Member], slowly: bool) -> None:
 
 
 @contextmanager
-def crowd(kind: str, port: int, connections: int, *, login: str = "", job: int = 0, address: str = "") -> Iterator[None]:
+def crowd(
+    kind: str, port: int, connections: int, *, login: str = "", job: int = 0, address: str = ""
+) -> Iterator[None]:
     """Have a crowd at the door for as long as a block runs; a ``kind`` may end in "-slowly"."""
     arguments = [kind, str(port), str(connections), address or "127.0.0.1", login, str(job)]
     with Ended(subprocess.Popen([sys.executable, "-m", "tests.servers.crowds", *arguments], stdin=subprocess.PIPE)):
@@ -169,7 +172,7 @@ def main(kind: str, port: str, connections: str, address: str, login: str = "", 
     """Be a crowd."""
     kind, _, pace = kind.partition("-")
     members = [
-        Member(int(port), address, lambda number=number: KINDS[kind](login, number if job == "0" else int(job)), slowly=bool(pace))  # type: ignore[misc]
+        Member(int(port), address, partial(KINDS[kind], login, number if job == "0" else int(job)), slowly=bool(pace))
         for number in range(int(connections))
     ]
     run(members, bool(pace))
