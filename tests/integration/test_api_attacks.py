@@ -472,6 +472,8 @@ password_hash = "{greedy}"
 url = "{database}"
 [destinations.archive]
 url = "file://{directory}/archive"
+[sources]
+allow = ["http://127.0.0.1:*/"]
 """
 CALLS = 200
 SOON = 0.1
@@ -496,11 +498,11 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 class Polite:
-    """The other client, on a connection that it keeps."""
+    """A client on a connection that it keeps."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, login: str = "portal:portal") -> None:
         self._connection = HTTPConnection("127.0.0.1", service.port, timeout=WAIT)
-        login = b64encode(b"portal:portal").decode()
+        login = b64encode(login.encode()).decode()
         self._headers = {"Content-Type": "text/xml", "Authorization": f"Basic {login}"}
 
     def call(self, method: str, *parameters: Any) -> Any:
@@ -552,13 +554,22 @@ def memory(pid: int) -> int:
 )
 def test_a_crowd_keeps_nobody_waiting(service: Service, kind: str, connections: int, login: str) -> None:
     """Whatever some want without end, another's calls are answered soon, its file moves, and memory has its bound."""
-    with closing(Polite(service)) as polite:
+    with closing(Polite(service)) as polite, closing(Polite(service, "greedy:greedy")) as greedy:
+        request = {
+            "source": "http://127.0.0.1:1/x",
+            "destination": "archive",
+            "path": "x",
+            "overwrite": "always",
+            "max_attempts": 1000,
+        }
+        unfinished = greedy.call("jobs.submit", request)["id"]
         first = polite.call("system.listMethods")
-        with crowd(kind, service.port, connections, login=login):
+        with crowd(kind, service.port, connections, login=login, job=unfinished):
             assert polite.call("system.listMethods") == first
             assert polite.move(f"{kind}-{connections}-{login.replace(':', '-')}.bin") == "COMPLETED"
             assert any(polite.slowest("jobs.list", {"limit": 1}) < SOON for _ in range(3))
             assert memory(service.pid) < MEMORY
+        greedy.call("jobs.cancel", unfinished)
 
 
 # Names that are not ours -------------------------------------------------------------------------------------

@@ -39,13 +39,13 @@ def call(login: str, body: bytes) -> bytes:
     return post(login, f"Content-Length: {len(body)}") + body
 
 
-def health(login: str, job: int) -> Iterator[bytes]:
+def health(login: str, number: int, job: int) -> Iterator[bytes]:
     """One question after the other, none of which waits for the answer to the one before."""
     while True:
         yield b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100
 
 
-def bodies(login: str, job: int) -> Iterator[bytes]:
+def bodies(login: str, number: int, job: int) -> Iterator[bytes]:
     """The largest bodies that there may be."""
     while True:
         yield post(login, f"Content-Length: {BODY}") + CALL
@@ -53,7 +53,7 @@ def bodies(login: str, job: int) -> Iterator[bytes]:
             yield BLOCK
 
 
-def chunks(login: str, job: int) -> Iterator[bytes]:
+def chunks(login: str, number: int, job: int) -> Iterator[bytes]:
     """Bodies in chunks of a byte."""
     while True:
         yield post(login, "Transfer-Encoding: chunked")
@@ -62,20 +62,21 @@ def chunks(login: str, job: int) -> Iterator[bytes]:
         yield b"0\r\n\r\n"
 
 
-def waits(login: str, job: int) -> Iterator[bytes]:
-    """Calls that wait for a job's end, or for whatever happens."""
-    body = dumps((job, 60), "jobs.wait") if job % 2 else dumps(({"timeout": 60, "after": str(2**40)},), "jobs.events")
+def waits(login: str, number: int, job: int) -> Iterator[bytes]:
+    """Calls that wait for a job's end, and as many for whatever happens."""
+    happens: dict[str, float | str] = {"timeout": 60.0, "after": str(2**40)}
+    body = dumps((job, 60), "jobs.wait") if number % 2 else dumps((happens,), "jobs.events")
     while True:
         yield call(login, body.encode())
 
 
-def guesses(login: str, job: int) -> Iterator[bytes]:
+def guesses(login: str, number: int, job: int) -> Iterator[bytes]:
     """One wrong password after the other."""
-    for number in count():
-        yield call(f"{login.partition(':')[0]}:{number}", CALL)
+    for guess in count():
+        yield call(f"{login.partition(':')[0]}:{number} {guess}", CALL)
 
 
-KINDS: dict[str, Callable[[str, int], Iterator[bytes]]] = {
+KINDS: dict[str, Callable[[str, int, int], Iterator[bytes]]] = {
     each.__name__: each for each in (health, bodies, chunks, waits, guesses)
 }
 
@@ -172,7 +173,7 @@ def main(kind: str, port: str, connections: str, address: str, login: str = "", 
     """Be a crowd."""
     kind, _, pace = kind.partition("-")
     members = [
-        Member(int(port), address, partial(KINDS[kind], login, number if job == "0" else int(job)), slowly=bool(pace))
+        Member(int(port), address, partial(KINDS[kind], login, number, int(job)), slowly=bool(pace))
         for number in range(int(connections))
     ]
     run(members, bool(pace))
