@@ -42,7 +42,7 @@ url = "file://{directory}/here"
 [sources]
 allow = ["http://127.0.0.1:1/"]
 """
-UNFINISHED = {"source": "http://127.0.0.1:1/x", "destination": "here", "path": "x", "max_attempts": 1000}
+UNFINISHED = {"source": "http://127.0.0.1:1/x", "destination": "here", "path": "x", "max_attempts": 100}
 """What is tried for as long as the row takes."""
 
 

@@ -31,6 +31,8 @@ log = Logger()
 
 THREADS = 2
 """Hashes computed at once; an address has one of them at most."""
+NICENESS = 5
+"""Of these threads, and of those that a hash is computed by: whoever guesses takes no time from who has logged in."""
 QUEUE = 16
 """Logins of one address that may wait …"""
 QUEUES = 256
@@ -81,7 +83,7 @@ class Checked:
         self.hashing = Locks()
         """By address."""
         # Theirs alone: who logs in waits for nothing but other logins.
-        self.threads = Threads(reactor, "logins", THREADS)
+        self.threads = Threads(reactor, "logins", THREADS, NICENESS)
         # An unknown name costs what a known one does.
         self.nobody = hash_of_nothing()
         self._key = os.urandom(32)
@@ -138,6 +140,9 @@ class Logins:
         key = address, mark
         asked = checked.asking.get(key)
         if asked is None:
+            # Without a Deferred, whose failure would cost more than many answers.
+            if not checked.waiting.take(address):
+                raise Unavailable(BUSY)
             asked = checked.asking[key] = _Asked(partial(checked.asking.pop, key, None))
             answer = asked.join()
             asked.begin(self._look(username, password, password_hash, mark, address))
@@ -147,13 +152,15 @@ class Logins:
         return username if await answer else None
 
     async def _look(self, username: str, password: str, password_hash: str, mark: bytes, address: str) -> bool:
-        """Tell whether a login is right, once it is its turn."""
+        """Tell whether a login is right, once it is its turn; it was counted among those that wait."""
         checked = self._checked
         known = username in self._hashes
-        with checked.waiting.held(address, BUSY):
+        try:
             if checked.waiting.of(address) == QUEUE:
                 log.warn("{queue} logins of {address} wait: more are refused unseen", queue=QUEUE, address=address)
             right = await self._verify(username, password, password_hash, address) and known
+        finally:
+            checked.waiting.give(address)
         if right:
             checked.verified[username] = mark
             return True

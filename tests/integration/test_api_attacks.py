@@ -560,7 +560,7 @@ def test_a_crowd_keeps_nobody_waiting(service: Service, kind: str, connections: 
             "destination": "archive",
             "path": "x",
             "overwrite": "always",
-            "max_attempts": 1000,
+            "max_attempts": 100,
         }
         unfinished = greedy.call("jobs.submit", request)["id"]
         first = polite.call("system.listMethods")
