@@ -477,7 +477,9 @@ allow = ["http://127.0.0.1:*/"]
 """
 CALLS = 200
 SOON = 0.1
-"""Seconds in which 99 of 100 of the other client's calls are answered, in one of three rounds."""
+"""Seconds in which 99 of 100 of the other client's calls are answered, in one of several rounds."""
+ROUNDS = 6
+"""So that a machine that has much else to do decides nothing: a crowd that keeps others waiting does so in all."""
 MEMORY = 400 * 2**20
 """Bytes of the whole process, whatever comes."""
 
@@ -567,7 +569,7 @@ def test_a_crowd_keeps_nobody_waiting(service: Service, kind: str, connections: 
         with crowd(kind, service.port, connections, login=login, job=unfinished):
             assert polite.call("system.listMethods") == first
             assert polite.move(f"{kind}-{connections}-{login.replace(':', '-')}.bin") == "COMPLETED"
-            assert any(polite.slowest("jobs.list", {"limit": 1}) < SOON for _ in range(3))
+            assert any(polite.slowest("jobs.list", {"limit": 1}) < SOON for _ in range(ROUNDS))
             assert memory(service.pid) < MEMORY
         greedy.call("jobs.cancel", unfinished)
 
