@@ -8,7 +8,7 @@ and what they do, is written in the modules of the namespaces.
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Protocol
 from xmlrpc.client import Fault
@@ -17,22 +17,21 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Site
+from twisted.web.server import NOT_DONE_YET
 
 from datamover.api import bccvl, destinations, jobs, methods, service, system, wire
 from datamover.api.callers import callers
-from datamover.api.channel import Channel
+from datamover.api.connections import QuietSite
 from datamover.api.context import LOCAL, Caller, Context, Store
 from datamover.api.gate import Gate, Refusal
 from datamover.api.lasting import shared
-from datamover.api.pace import Pace
 from datamover.api.pages import NoPage, Page, PageResource, put
 from datamover.api.request import BoundedRequest
 from datamover.api.turns import Turns
 from datamover.certificates import Holders
 from datamover.config import Config, Limits
 from datamover.errors import InvalidRequest, RequestError, RequestTooLarge, Unavailable
-from datamover.failures import REMEMBERED, is_local, origin
+from datamover.failures import REMEMBERED
 from datamover.fair_share import FairShare
 from datamover.house import House, Houses
 from datamover.jobs.audit import Audit, Deed
@@ -48,9 +47,6 @@ SMALL = 2**20
 LARGE_AT_ONCE = 2
 BODIES = 4
 """Bodies of the largest size for which there is room at once, half of it for one caller."""
-RESERVED = 16
-"""Connections beyond the bound: for this machine's own, and for telling others that there are too many."""
-CROWDED = "Too many connections: close some of yours, or try again in a while ([limits] connections)."
 
 
 class Calls(Protocol):
@@ -73,7 +69,7 @@ def make_site(
     pages: Mapping[str, Page] = MappingProxyType({}),
     calls: Calls | None = None,
     interface: bool = True,
-) -> "QuietSite":
+) -> QuietSite:
     """Return the site that serves the interface, and ``pages`` by their paths; or these alone.
 
     Nothing is connected to or read before a request comes.
@@ -105,47 +101,6 @@ def make_site(
         return BoundedRequest(*arguments, gate=gate(), limit=limits().request_size, room=room, admit=admit, **keywords)
 
     return QuietSite(root, limits, turns, requestFactory=factory, parsePOSTFormSubmission=False, reactor=reactor)
-
-
-class QuietSite(Site):
-    """A site that does not log every poll of every client; what is asked for and what goes wrong is logged."""
-
-    noisy = False
-    protocol = Channel  # type: ignore[assignment] # without HTTP/2, which Twisted's own would offer
-
-    def __init__(self, root: Resource, limits: Callable[[], Limits], turns: Turns, **keywords: Any) -> None:
-        super().__init__(root, **keywords)  # type: ignore[no-untyped-call]
-        self.pace = Pace()
-        self.turns = turns
-        self._connections = FairShare(lambda: limits().connections, lambda: limits().connections_per_address)
-        self._refused = 0
-
-    def buildProtocol(self, addr: Any) -> Channel | None:  # type: ignore[override] # noqa: N802 - Twisted's
-        """Return what serves a connection; one that is too many is told so, and of those only some at a time are."""
-        address = getattr(addr, "host", "")
-        who = origin(address)
-        taken = self._connections.take(who, beyond=RESERVED if is_local(address) else 0)
-        if not taken and self._refused >= RESERVED:
-            return None
-        channel: Channel = super().buildProtocol(addr)  # type: ignore[no-untyped-call]
-        if not taken:
-            self._refused += 1
-            channel.crowded = CROWDED
-        channel.who = who
-        channel.left = partial(self._left, who, taken)
-        return channel
-
-    def _left(self, who: str, taken: bool) -> None:
-        if taken:
-            self._connections.give(who)
-        else:
-            self._refused -= 1
-
-    def logPrefix(self) -> str:  # noqa: N802 - Twisted's
-        return "datamover"
-
-    def log(self, request: Any) -> None:
-        pass
 
 
 class Nowhere(Resource):

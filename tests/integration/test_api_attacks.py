@@ -23,8 +23,8 @@ from twisted.internet.threads import deferToThread
 
 from datamover.api import unmarshaller
 from datamover.api.channel import HEADER_SIZE, HEADERS
+from datamover.api.connections import CROWDED
 from datamover.api.pace import Pace
-from datamover.api.site import CROWDED
 from datamover.config import Client, Limits, Tls
 from datamover.failures import Failures
 from datamover.logins import Logins
