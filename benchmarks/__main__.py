@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from benchmarks import calls, handover, memory, moving, stored
+from benchmarks import calls, handover, memory, moving, polite, stored
 from benchmarks.drawing import draw
 from benchmarks.results import Result, load, save, table, this_machine
 from benchmarks.scale import Scale
@@ -30,6 +30,7 @@ ROWS: Mapping[str, Callable[[Scale], Result]] = {
     "submit-many": calls.submit_many,
     "stored-status": stored.status,
     "stored-start": stored.start,
+    "polite": polite.polite,
     "memory": memory.memory,
     "crowd": memory.crowd,
     "killed": handover.killed,

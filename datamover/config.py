@@ -141,6 +141,11 @@ class Limits(Section):
     per_source_host: Count = 32
     connections: Count = 500
     connections_per_address: Count = 100
+    login_seconds: Duration = 10.0
+    """That a login may wait for its turn to be looked at."""
+    waiting_calls: Count = 1000
+    checks: Count = 16
+    """Of ``jobs.check``, under way at once."""
     url: Size = 8 * 2**10
     """Of one that a client names."""
     answer_size: Size = 32 * 2**20

@@ -68,6 +68,15 @@ def origin(address: str) -> str:
     return str(IPv6Address(int(parsed) >> 64 << 64)) + "/64"
 
 
+@lru_cache(maxsize=REMEMBERED)
+def is_local(address: str) -> bool:
+    """Tell whether something comes from this machine; a Unix socket's address is empty."""
+    try:
+        return not address or ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
 def _keys(name: str, address: str) -> tuple[bytes, bytes]:
     """Return what is counted under: of a fixed size, whatever a stranger sends as a name."""
     return _digest("name", name), _digest("address", origin(address))

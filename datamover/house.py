@@ -5,7 +5,7 @@ end, with the rules and the connections that it began with; what nobody needs an
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -41,7 +41,7 @@ class Part(Protocol):
 
 
 class Checks(Protocol):
-    """Who may log in: ``check`` returns the name, None where the login is wrong."""
+    """Who may log in: ``check`` returns the name, None where the login is wrong; raises Unavailable for "not now"."""
 
     async def check(self, username: str, password: str, address: str) -> str | None: ...
 
@@ -89,16 +89,8 @@ class House:
             datasets=Datasets(settings, reactor, policy, credentials, file=file),
             notice_http=client(SourceCredentials(), file=file),
             notice_secrets=NoticeSecrets.from_config(settings),
-            logins=(
-                before.logins
-                if before and before.settings.clients == settings.clients
-                else Logins(settings.clients, reactor)
-            ),
-            operators=(
-                before.operators
-                if before and before.settings.console == settings.console
-                else Logins(_operators(settings), reactor)
-            ),
+            logins=_logins(settings.clients, settings, reactor, before.logins if before else None),
+            operators=_logins(_operators(settings), settings, reactor, before.operators if before else None),
             bounds=_bounds(settings),
             looks=before.looks if before else Turns(),
         )
@@ -117,6 +109,9 @@ def _narrowed(settings: Config) -> dict[str, tuple[Prefix, ...]]:
         for name, client in settings.clients.items()
         if client.sources is not None
     }
+def _logins(clients: Mapping[str, Client], settings: Config, reactor: Any, before: Checks | None) -> Logins:
+    known = before if isinstance(before, Logins) else None
+    return Logins(clients, reactor, before=known, patience=settings.limits.login_seconds)
 
 
 def _operators(settings: Config) -> dict[str, Client]:

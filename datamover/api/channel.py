@@ -2,10 +2,12 @@
 
 A byte now and then keeps no connection: a request's head has its time, its body a pace. Of what is refused the rest is
 read and thrown away for a moment, so that the client finds the answer rather than a broken pipe.
+
+What comes is read when it is this connection's turn, a piece at a time: one request at most, and none while the answer
+to the one before has not left for the client.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -14,25 +16,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 
+from datamover.api.chunks import Chunks, Malformed
+from datamover.api.pace import BodyPace, Pace
+
 log = Logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How long a client may take, in seconds."""
-
-    idle: float = 60.0
-    """For a connection to wait for its next request."""
-    head: float = 15.0
-    """For a request's line and headers; the first one's, the TLS handshake included."""
-    silence: float = 30.0
-    """Between two pieces of a body."""
-    grace: float = 30.0
-    """For a body …"""
-    slowest: int = 10_000
-    """… and a second more for each of so many bytes."""
-    linger: float = 2.0
-    """That a refused connection is listened to."""
 
 
 DISCARDED = 2**20
@@ -42,6 +29,12 @@ HEADER_SIZE = 16 * 1024
 """Bytes of the request's line and headers together; a login is among them."""
 LONGEST_NUMBER = 18
 """Digits."""
+HEAD_PIECE = 4 * 1024
+"""Bytes that are looked through for a head at a turn: mostly a whole call."""
+BODY_PIECE = 64 * 1024
+"""Bytes of a body that are read at a turn."""
+AHEAD = 32 * 1024
+"""Bytes that may wait for their turn; more are not received."""
 
 _WAITING, _HEAD, _BODY, _ANSWERING, _REFUSED, _CLOSING = range(6)
 
@@ -58,13 +51,25 @@ class Channel(HTTPChannel):
     left: Callable[[], None] | None = None
     """Called when the connection has ended."""
 
+    who = ""
+    """Whose time it takes: a client's once one has logged in here, its address' before."""
+
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._pace = Pace()
         self._phase = _WAITING
-        self._since = 0.0
         self._size = self._number = 0
-        """What of the head has come, or of the body, or of what is thrown away: bytes, and lines."""
+        """What of the head has come, or of what is thrown away: bytes, and lines."""
+        self._body = BodyPace(self._pace, 0.0)
+        self._come = bytearray()
+        """What was received and not looked at."""
+        self._chunks: Chunks | None = None
+        self._asked = False
+        """It waits for its turn."""
+        self._held = False
+        """The body is not read on for now."""
+        self._receiving = True
+        self._gone = False
 
     def connectionMade(self) -> None:  # noqa: N802 - Twisted's
         self._pace = self.factory.pace
@@ -74,9 +79,13 @@ class Channel(HTTPChannel):
             self.refuse(503, self.crowded)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override] # noqa: N802 - Twisted's
+        self._gone = True
+        self._come.clear()
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
         if self.left is not None:
             self.left()
+
+    # Turns ------------------------------------------------------------------------------------------------------
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's
         if self._phase in (_REFUSED, _CLOSING):
@@ -84,9 +93,84 @@ class Channel(HTTPChannel):
             if self._size > DISCARDED:
                 self.transport.abortConnection()
             return
-        if self._phase == _WAITING:
-            self._begin()
-        super().dataReceived(data)  # type: ignore[no-untyped-call]
+        self._come += data
+        if self._phase == _BODY and not self._held:
+            now = self._now()
+            self._body.came(len(data), now)
+            self._allow_body(now)
+        self._go_on()
+
+    def advance(self) -> None:
+        """Read a piece of what has come."""
+        self._asked = False
+        if self._gone or self._held or self._phase in (_REFUSED, _CLOSING):
+            return
+        if self._chunks is not None and self._chunks.more:
+            self.paused = False
+            self._read_chunks()
+        else:
+            # What stands behind a request that was answered is looked at before what came after it.
+            size = 0 if self.paused and self._buffer else HEAD_PIECE if self.line_mode else BODY_PIECE
+            piece = bytes(self._come[:size])
+            del self._come[:size]
+            self.paused = False
+            if self._phase == _WAITING:
+                self._begin()
+            super().dataReceived(piece)  # type: ignore[no-untyped-call]
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Ask for a turn where there is something to be read, and receive more where there is room for it."""
+        busy = self._handlingRequest or self._held or self._waitingForTransport or self._over
+        # What is left of a piece that was read to its end is no work: the rest of its line has to come.
+        more = self._come or (self.paused and self._buffer) or (self._chunks is not None and self._chunks.more)
+        if more and not busy and not self._asked and not self._gone:
+            self._asked = True
+            self.factory.turns.ask(self)
+        full = len(self._come) > AHEAD or self._held or (self._waitingForTransport and not self._handlingRequest)
+        if full == self._receiving and self._phase not in (_REFUSED, _CLOSING):
+            self._receiving = not full
+            if full:
+                self._body.waited()
+                self._networkProducer.pauseProducing()
+            else:
+                self._networkProducer.resumeProducing()
+
+    @property
+    def _over(self) -> bool:
+        """There is no further request on this connection."""
+        return not self.persistent and self._phase == _WAITING
+
+    def hold(self) -> None:
+        """Read no more of the body until ``release``."""
+        self._held = self.paused = True
+        self.setTimeout(None)  # type: ignore[no-untyped-call]
+        self._go_on()
+
+    def release(self, *, stranger: bool) -> None:
+        """Read on; what a ``stranger`` sends has less time."""
+        self._held = False
+        if self._gone or self._phase != _BODY:
+            return
+        self._body = BodyPace(self._pace, self._now())
+        self._body.stranger = stranger
+        self._allow_body(self._now())
+        self._go_on()
+
+    def pauseProducing(self) -> None:  # noqa: N802 - Twisted's
+        """Serve nothing more until the client has read what it was answered."""
+        self._waitingForTransport = True
+        if self._requestProducer is not None:
+            self._requestProducer.pauseProducing()
+        self._go_on()
+
+    def resumeProducing(self) -> None:  # noqa: N802 - Twisted's
+        self._waitingForTransport = False
+        if self._requestProducer is not None:
+            self._requestProducer.resumeProducing()
+        self._go_on()
+
+    # Requests ---------------------------------------------------------------------------------------------------
 
     def resetTimeout(self) -> None:  # noqa: N802 - Twisted's
         """Do nothing: what arrives is no reason to wait longer; each phase sets its own time."""
@@ -125,24 +209,40 @@ class Channel(HTTPChannel):
         self.refuse(status, f"The request's {what} over {HEADER_SIZE} bytes.")
 
     def allHeadersReceived(self) -> None:  # noqa: N802 - Twisted's
-        self._phase, self._since, self._size = _BODY, self._now(), 0
+        codings = self.requests[-1].requestHeaders.getRawHeaders(b"Transfer-Encoding")
+        if codings is not None and (self._version != b"HTTP/1.1" or [each.lower() for each in codings] != [b"chunked"]):
+            # RFC 9112 6.1: where the length could be read in two ways nothing is served.
+            self._respondToBadRequestAndDisconnect()
+            return
+        self._chunks = None
+        if codings is not None:
+            request = self.requests[-1]
+            self._chunks = Chunks(request.handleContentChunk, self._finishRequestBody, lambda: self._held)
+            self._transferDecoder = self._chunks
+        self._phase = _BODY
+        self._body = BodyPace(self._pace, self._now())
         self._allow(self._pace.silence)
+        request = self.requests[-1]
         super().allHeadersReceived()  # type: ignore[no-untyped-call]
+        self._body.stranger = request.stranger
 
     def rawDataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's
-        if self._phase in (_REFUSED, _CLOSING):
-            return
-        if self._phase == _BODY:
-            self._size += len(data)
-            left = self._since + self._pace.grace + self._size / self._pace.slowest - self._now()
-            if left <= 0:
-                self.timeoutConnection()
-                return
-            self._allow(min(self._pace.silence, left))
-        super().rawDataReceived(data)
+        if self._phase not in (_REFUSED, _CLOSING):
+            super().rawDataReceived(data)
+
+    def _read_chunks(self) -> None:
+        assert self._chunks is not None, "there is more of them"
+        try:
+            self._chunks.advance()
+        except Malformed:
+            self._respondToBadRequestAndDisconnect()
 
     def allContentReceived(self) -> None:  # noqa: N802 - Twisted's
-        self._phase = _ANSWERING
+        if self._phase in (_REFUSED, _CLOSING):
+            return
+        self._phase, self._chunks = _ANSWERING, None
+        # One request a turn: what stands behind it is looked at in another.
+        self.paused = True
         # What Twisted puts back when the request is answered.
         self._allow(self._pace.idle)
         super().allContentReceived()  # type: ignore[no-untyped-call]
@@ -150,10 +250,18 @@ class Channel(HTTPChannel):
     def requestDone(self, request: Any) -> None:  # noqa: N802 - Twisted's
         if self._phase == _ANSWERING:
             self._phase = _WAITING
+        self._buffer += b"".join(self._dataBuffer)
+        self._dataBuffer = []
         super().requestDone(request)  # type: ignore[no-untyped-call]
+        if not self.persistent:
+            self._allow(self._pace.idle)
+        self._receiving = self._receiving or not self._waitingForTransport
+        self._go_on()
 
     def timeoutConnection(self) -> None:  # noqa: N802 - Twisted's
-        if self._phase in (_HEAD, _BODY):
+        if self._phase == _BODY and (left := self._body.left(self._now())):
+            self._allow(left)
+        elif self._phase in (_HEAD, _BODY):
             what = "head" if self._phase == _HEAD else "body"
             log.info("{peer} was too slow: dropped", peer=self.transport.getPeer())
             self.refuse(408, f"The request's {what} took too long.")
@@ -169,6 +277,9 @@ class Channel(HTTPChannel):
         if self._phase in (_REFUSED, _CLOSING):
             return
         self._phase, self._size = _REFUSED, 0
+        self._come.clear()
+        if not self._receiving:
+            self._networkProducer.resumeProducing()
         body = (text + "\n").encode()
         lines = [
             f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode(),
@@ -187,6 +298,10 @@ class Channel(HTTPChannel):
 
     def _allow(self, seconds: float) -> None:
         self.setTimeout(seconds)  # type: ignore[no-untyped-call]
+
+    def _allow_body(self, now: float) -> None:
+        # At least once more, so that the one place that judges does.
+        self._allow(max(self._body.left(now), 0.001))
 
     def _drop(self) -> None:
         self._phase = _CLOSING

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from twisted.internet import task
 from twisted.logger import Logger
 
 from datamover.api import records
+from datamover.api.turns import Turns
 from datamover.config import Config
 from datamover.errors import DataMoverError, NotPermitted, SourceNotAllowed, Unavailable
 from datamover.house import House
@@ -32,8 +32,8 @@ log = Logger()
 
 T = TypeVar("T")
 
-SLICE = 0.01
-"""Seconds that long work keeps the reactor before the others have their turn."""
+SLICE = 0.004
+"""Seconds of work that are done at once; what takes longer has its turns."""
 
 
 class Store(Protocol):
@@ -124,6 +124,11 @@ class Caller:
     """The address that the call came from."""
 
     @property
+    def key(self) -> str:
+        """What tells this caller's share from others', and from strangers'."""
+        return f"client {self.name}"
+
+    @property
     def owner(self) -> str | None:
         """Whose jobs are seen; None: everybody's."""
         return None if self.administrator else self.name
@@ -165,6 +170,9 @@ class Context:
     methods: "Mapping[str, Method]"
     reload: Callable[[], Reloaded]
     audit: Audit
+    turns: Turns
+    who: str
+    """Whose turn it is where something takes long."""
     room: int | None = None
     """Bytes that the answer may have, where it is a part of another's."""
 
@@ -249,12 +257,12 @@ class Context:
         return records.job(record, self.config.jobs.retention, administrator=caller.administrator)
 
     async def in_slices(self, steps: Generator[None, None, T]) -> T:
-        """Run a generator to its end, a slice of time at a turn of the reactor; cancelling stops it."""
-        while True:
-            until = self.reactor.seconds() + SLICE
-            try:
-                while self.reactor.seconds() < until:
-                    next(steps)
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
-            await task.deferLater(self.reactor, 0, lambda: None)
+        """Run a generator to its end, what is long of it in turns with others; cancelling stops it."""
+        seconds = self.reactor.seconds
+        until = seconds() + SLICE
+        try:
+            while seconds() < until:
+                next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        return await self.turns.run(self.who, steps)

@@ -56,6 +56,8 @@ class PageResource(Resource):
         if refusal is None and not self._page.open():
             refusal = await self._admitted(request)
         if refusal is not None:
+            if refusal.status == 503:
+                request.setHeader(b"Retry-After", b"5")
             _refuse(request, refusal)
             return
         finish(request, *await self._page.answer())

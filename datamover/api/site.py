@@ -17,23 +17,26 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Site
+from twisted.web.server import NOT_DONE_YET
 
 from datamover.api import bccvl, destinations, jobs, methods, service, system, wire
 from datamover.api.callers import callers
-from datamover.api.channel import Channel, Pace
+from datamover.api.connections import QuietSite
 from datamover.api.context import LOCAL, Caller, Context, Store
-from datamover.api.crowd import Share
 from datamover.api.gate import Gate, Refusal
+from datamover.api.lasting import shared
 from datamover.api.pages import NoPage, Page, PageResource, put
 from datamover.api.request import BoundedRequest
+from datamover.api.turns import Turns
 from datamover.bounds import MOST_CALLS
 from datamover.certificates import Holders
 from datamover.config import Config, Limits
 from datamover.errors import InvalidRequest, RequestError, RequestTooLarge, Unavailable
 from datamover.failures import REMEMBERED
+from datamover.fair_share import FairShare
 from datamover.house import House, Houses
 from datamover.jobs.audit import Audit, Deed
+from datamover.locks import Locks
 from datamover.reload import Reloaded
 
 log = Logger()
@@ -44,10 +47,7 @@ SMALL = 2**20
 """Bytes of a body that is read at once whatever else is; larger ones take turns, so that memory has a bound."""
 LARGE_AT_ONCE = 2
 BODIES = 4
-"""Bodies of the largest size for which there is room at once, half of it for one address."""
-RESERVED = 16
-"""Connections beyond the bound: for this machine's own, and for telling others that there are too many."""
-CROWDED = "Too many connections: close some of yours, or try again in a while ([limits] connections)."
+"""Bodies of the largest size for which there is room at once, half of it for one caller."""
 
 
 class Calls(Protocol):
@@ -71,70 +71,38 @@ def make_site(
     pages: Mapping[str, Page] = MappingProxyType({}),
     calls: Calls | None = None,
     interface: bool = True,
-) -> "QuietSite":
+) -> QuietSite:
     """Return the site that serves the interface, and ``pages`` by their paths; or these alone.
 
     Nothing is connected to or read before a request comes.
     """
     gate = houses.derived(lambda house: Gate.from_config(house.settings))
 
-    def context(house: House) -> Context:
-        return Context(house, store, reactor, METHODS, reload, audit)
+    def limits() -> Limits:
+        return houses.now.settings.limits
 
-    door = Door(houses, context, calls)
+    waiting = FairShare(lambda: limits().waiting_calls), "waiting_calls"
+    checks = FairShare(lambda: limits().checks), "checks"
+    methods = shared(METHODS, {"jobs.wait": waiting, "jobs.events": waiting, "jobs.check": checks})
+    turns = Turns(reactor)
+
+    def context(house: House, who: str) -> Context:
+        return Context(house, store, reactor, methods, reload, audit, turns, who)
+
+    door = Door(houses, context, audit, calls)
     root = Nowhere()  # type: ignore[no-untyped-call]
     for path, page in pages.items():
         put(root, path, PageResource(page, gate, door.admitted), lambda: NoPage(gate))
     for name in PATHS if interface else ():
         root.putChild(name, door)
 
-    def limits() -> Limits:
-        return houses.now.settings.limits
-
-    room = Share(lambda: (limits().request_size * BODIES, limits().request_size * BODIES // 2))
+    room = FairShare(lambda: limits().request_size * BODIES, single=lambda: limits().request_size)
+    admit = door.admit if interface else None
 
     def factory(*arguments: Any, **keywords: Any) -> BoundedRequest:
-        return BoundedRequest(*arguments, gate=gate(), limit=limits().request_size, room=room, **keywords)
+        return BoundedRequest(*arguments, gate=gate(), limit=limits().request_size, room=room, admit=admit, **keywords)
 
-    return QuietSite(root, limits, requestFactory=factory, parsePOSTFormSubmission=False, reactor=reactor)
-
-
-class QuietSite(Site):
-    """A site that does not log every poll of every client; what is asked for and what goes wrong is logged."""
-
-    noisy = False
-    protocol = Channel  # type: ignore[assignment] # without HTTP/2, which Twisted's own would offer
-
-    def __init__(self, root: Resource, limits: Callable[[], Limits], **keywords: Any) -> None:
-        super().__init__(root, **keywords)  # type: ignore[no-untyped-call]
-        self.pace = Pace()
-        self._connections = Share(lambda: (limits().connections, limits().connections_per_address), reserved=RESERVED)
-        self._refused = 0
-
-    def buildProtocol(self, addr: Any) -> Channel | None:  # type: ignore[override] # noqa: N802 - Twisted's
-        """Return what serves a connection; one that is too many is told so, and of those only some at a time are."""
-        address = getattr(addr, "host", "")
-        taken = self._connections.take(address)
-        if not taken and self._refused >= RESERVED:
-            return None
-        channel: Channel = super().buildProtocol(addr)  # type: ignore[no-untyped-call]
-        if not taken:
-            self._refused += 1
-            channel.crowded = CROWDED
-        channel.left = partial(self._left, address, taken)
-        return channel
-
-    def _left(self, address: str, taken: bool) -> None:
-        if taken:
-            self._connections.give(address)
-        else:
-            self._refused -= 1
-
-    def logPrefix(self) -> str:  # noqa: N802 - Twisted's
-        return "datamover"
-
-    def log(self, request: Any) -> None:
-        pass
+    return QuietSite(root, limits, turns, requestFactory=factory, parsePOSTFormSubmission=False, reactor=reactor)
 
 
 class Nowhere(Resource):
@@ -155,15 +123,19 @@ class Door(Resource):
 
     isLeaf = True  # noqa: N815 - Twisted's
 
-    def __init__(self, houses: Houses, context: Callable[[House], Context], calls: Calls | None) -> None:
+    def __init__(
+        self, houses: Houses, context: Callable[[House, str], Context], audit: Audit, calls: Calls | None
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._houses = houses
         self._context = context
+        self._audit = audit
         self._calls = calls
         self._callers = houses.derived(lambda house: callers(house.settings, METHODS))
         self._holders = houses.derived(lambda house: _holders(house.settings))
         self._callers()
-        self._turns = DeferredSemaphore(LARGE_AT_ONCE)
+        self._large = DeferredSemaphore(LARGE_AT_ONCE)
+        self._large_of = Locks()
 
     def render(self, request: Any) -> int:
         if request.refusal:
@@ -182,15 +154,18 @@ class Door(Resource):
 
     async def _answer(self, request: Any) -> None:
         with self._houses.stay() as house:
-            await self._answer_from(self._context(house), request)
+            await self._answer_in(house, request)
 
-    async def _answer_from(self, context: Context, request: Any) -> None:
-        caller = await self._caller(context, request)
-        if caller is None:
-            request.setHeader(b"WWW-Authenticate", _REALM)
-            refuse(request, Refusal(401, "The name or the password is missing or wrong."))
-            return
+    async def _answer_in(self, house: House, request: Any) -> None:
+        context = self._context(house, request.channel.who)
         try:
+            caller = await self._known(house, request)
+            if caller is None:
+                request.setHeader(b"WWW-Authenticate", _REALM)
+                refuse(request, Refusal(401, "The name or the password is missing or wrong."))
+                return
+            request.channel.who = caller.key
+            context = self._context(house, caller.key)
             result = await self._call(context, caller, request)
         except RequestError as error:
             result = methods.fault(error)
@@ -211,11 +186,9 @@ class Door(Resource):
             raise InvalidRequest("the request has no body: expected an XML-RPC methodCall")
         if request.received <= SMALL:
             return await self._read_and_call(context, caller, request)
-        await self._turns.acquire()
-        try:
+        # Of one caller one at a time: who sends many leaves others' before them.
+        async with self._large_of.held(caller.key), self._large:
             return await self._read_and_call(context, caller, request)
-        finally:
-            self._turns.release()
 
     async def _read_and_call(self, context: Context, caller: Caller, request: Any) -> Any:
         bounds = wire.Bounds(ELEMENTS, max(context.config.limits.files, MOST_CALLS))
@@ -233,18 +206,41 @@ class Door(Resource):
 
     async def admitted(self, request: Any) -> Refusal | None:
         """Return why a page that is not for everybody is not shown, None for those who may watch."""
-        context = self._context(self._houses.now)
-        caller = await self._caller(context, request)
+        house = self._houses.now
+        try:
+            caller = await self._caller(house, request)
+        except Unavailable as error:
+            return Refusal(503, f"{error.message}.")
         if caller is None:
             request.setHeader(b"WWW-Authenticate", _REALM)
             return Refusal(401, "The name or the password is missing or wrong.")
-        if caller.administrator or caller.name in context.config.monitor.clients:
+        request.channel.who = caller.key
+        if caller.administrator or caller.name in house.settings.monitor.clients:
             return None
         return Refusal(403, "This page is for administrators and the clients that [monitor] names.")
 
-    async def _caller(self, context: Context, request: Any) -> Caller | None:
+    async def admit(self, request: Any) -> Caller | None:
+        """Return who sends a request whose body waits, None for one whose login is wrong. May raise Unavailable."""
+        with self._houses.stay() as house:
+            return await self._caller(house, request)
+
+    async def _known(self, house: House, request: Any) -> Caller | None:
+        """Return who sends a request, as was found before its body was read, or is now."""
+        if not request.asked:
+            return await self._caller(house, request)
+        sender: Caller | Failure | None = request.sender
+        if isinstance(sender, Failure):
+            sender.raiseException()
+        if sender is None or not house.settings.clients:
+            return sender
+        # What this client may is what it may now.
+        known = self._callers().get(sender.name)
+        return known and replace(known, origin=sender.origin)
+
+    async def _caller(self, house: House, request: Any) -> Caller | None:
         origin = getattr(request.getClientAddress(), "host", "") or "unix"
-        if not context.config.clients:
+        clients = house.settings.clients
+        if not clients:
             return _local(origin)
         authorization, certificate = request.header("authorization"), request.certificate
         if certificate is not None and not authorization:
@@ -253,12 +249,12 @@ class Door(Resource):
             login = _basic(authorization)
             if login is None:
                 return None
-            given, name = login[0], await context.house.logins.check(*login, origin)
+            given, name = login[0], await house.logins.check(*login, origin)
         known = self._callers().get(name or "")
         if known is None:
             # What is no client's name may be a password that went into the wrong field.
-            given = given if given in context.config.clients else "?"
-            await context.audit.refused(Deed(given, origin, "login", outcome="AUTHENTICATION_FAILED"))
+            given = given if given in clients else "?"
+            await self._audit.refused(Deed(given, origin, "login", outcome="AUTHENTICATION_FAILED"))
             return None
         return replace(known, origin=origin)
 

@@ -20,8 +20,10 @@ from twisted.logger import Logger
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from zope.interface import implementer
 
+from datamover.api.turns import Turns
 from datamover.config import Tls
 from datamover.errors import ConfigError
+from datamover.failures import origin
 from datamover.secret_files import exposed
 
 log = Logger()
@@ -156,7 +158,7 @@ class ServerTLS:
 
 
 def over_tls(tls: ServerTLS, factory: IProtocolFactory, reactor: Any) -> TLSMemoryBIOFactory:
-    """Return what serves ``factory`` over TLS; who speaks HTTP without it is told so."""
+    """Return what serves ``factory``, a site with ``turns``, over TLS; who speaks HTTP without it is told so."""
     served = TLSMemoryBIOFactory(tls, False, factory, reactor)
     served.protocol = _Spoken
     return served
@@ -165,8 +167,16 @@ def over_tls(tls: ServerTLS, factory: IProtocolFactory, reactor: Any) -> TLSMemo
 class _Spoken(BufferingTLSTransport):
     """One connection. A method's first letter in the stead of a handshake is an answer in plain text, and the end."""
 
+    who = ""
+    """Whose time a handshake takes."""
     _begun = False
     _refused = False
+
+    def connectionMade(self) -> None:  # noqa: N802
+        super().connectionMade()  # type: ignore[no-untyped-call]
+        self._come = bytearray()
+        peer: Any = self.transport
+        self.who = origin(getattr(peer.getPeer(), "host", ""))
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
         if not self._begun and data:
@@ -177,8 +187,31 @@ class _Spoken(BufferingTLSTransport):
                 transport.write(_PLAIN)
                 # The rest is thrown away, so that the client finds the answer; the patience with it is the interface's.
                 transport.loseWriteConnection()
-        if not self._refused:
+        if self._refused:
+            return
+        if self._handshakeDone and not self._come:
             super().dataReceived(data)  # type: ignore[no-untyped-call]
+            return
+        # A handshake is a millisecond of arithmetic: it has its turn, and nothing more is received before.
+        if not self._come:
+            self._received().pauseProducing()
+            self._turns().ask(self)
+        self._come += data
+
+    def advance(self) -> None:
+        """Go on with the handshake."""
+        come, self._come = bytes(self._come), bytearray()
+        if self.connected:
+            self._received().resumeProducing()
+            super().dataReceived(come)  # type: ignore[no-untyped-call]
+
+    def _received(self) -> Any:
+        return self.transport
+
+    def _turns(self) -> Turns:
+        factory: Any = self.factory
+        turns: Turns = factory.wrappedFactory.turns
+        return turns
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:

@@ -6,15 +6,19 @@ from inspect import iscoroutine
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from datamover.console.names import Names
 from datamover.console.session import Visitor, told
 from datamover.console.verbs import Changes, Verbs
+from datamover.errors import Unavailable
 from datamover.house import Houses
 from datamover.jobs.audit import Audit, Deed
 from datamover.printable import lines
 from datamover.reload import Reloaded
+
+log = Logger()
 
 
 class Desk:
@@ -30,7 +34,12 @@ class Desk:
         self._reload = reload
 
     async def check(self, username: str, password: str, origin: str) -> bool:
-        right = await self._houses.now.operators.check(username, password, origin) is not None
+        try:
+            right = await self._houses.now.operators.check(username, password, origin) is not None
+        except Unavailable as error:
+            # The console's protocols know no other answer; the trail does not call it a wrong login.
+            log.warn("a login at the console from {origin}: {why}", origin=origin, why=error.message)
+            return False
         self.came(username, origin, let_in=right)
         return right
 

@@ -28,11 +28,19 @@ class Feed:
         self._reading = _QUERIES[reading]
         self._looking: Batch[None, int] = Batch(self._look, TOGETHER)
 
+    async def horizon(self) -> int:
+        """Return the cursor up to which all can be read. Raises Unavailable."""
+        return await self._looking.add(None)
+
     async def read(self, parameters: Mapping[str, Any]) -> list[Row]:
         """Return rows after a cursor, as ``parameters`` ask for them. Raises Unavailable."""
+        return (await self.read_on(parameters))[0]
+
+    async def read_on(self, parameters: Mapping[str, Any]) -> tuple[list[Row], int]:
+        """Return these rows, and the cursor up to which was looked."""
         # Two statements, one after the other: what the first saw as ended, the second sees.
-        horizon = await self._looking.add(None)
-        return await self._database.read(self._reading, {**parameters, "horizon": horizon})
+        horizon = await self.horizon()
+        return await self._database.read(self._reading, {**parameters, "horizon": horizon}), horizon
 
     async def _look(self, readers: Sequence[None]) -> list[int]:
         """Look once for all who ask by now."""

@@ -92,6 +92,15 @@ WHERE cursor > %(after)s AND cursor <= %(horizon)s
   AND (kind = 'expired' OR job <> ALL (ARRAY(SELECT r.job FROM retiring r)))
 ORDER BY cursor LIMIT %(limit)s;
 
+-- name: read_written
+-- Whose history grew between two cursors, and of which jobs.
+SELECT DISTINCT owner, job FROM events WHERE cursor > %(after)s AND cursor <= %(horizon)s;
+
+-- name: read_ended
+-- Of some jobs, those that have ended, or are gone.
+SELECT w.job FROM unnest(%(jobs)s::integer[]) AS w (job) LEFT JOIN jobs j ON j.id = w.job
+WHERE j.id IS NULL OR j.finished_at IS NOT NULL;
+
 -- name: read_queue
 SELECT destination,
        count(*) FILTER (WHERE state = 'PENDING')::integer AS pending,

@@ -11,7 +11,6 @@ from itertools import islice
 from math import inf
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
@@ -24,6 +23,7 @@ from datamover.jobs.database import Cursor, Database, Json, Parameters, Row
 from datamover.jobs.feed import Feed
 from datamover.jobs.values import Event, FileRecord, JobRecord, NewJob, State, Submitted
 from datamover.jobs.waiting import COUNTED, Bounds, waiting_for
+from datamover.jobs.watch import Watch
 from datamover.loops import Refused, tell_refused
 
 LEASE = 30.0
@@ -34,12 +34,12 @@ FEW = 100
 """Jobs and files that one call may bring to be stored together with others' calls."""
 TOGETHER = 64
 """Calls that are stored together, at most."""
+RECOUNT = 1.0
+"""Seconds at least from one count of what waits to the next."""
 COUNTING = 100
 """Times as long as it took to count what waits, until it is counted again …"""
 STALEST = 20.0
 """… but no more than so many seconds: whoever was refused for a full queue may come again when it is not."""
-POLL = 1.0
-"""Seconds after which a waiting call looks again, should no word have come."""
 
 _Fetch = Callable[[str, Parameters], Awaitable[list[Row]]]
 """Runs one statement, within a transaction or by itself."""
@@ -75,7 +75,6 @@ class JobStore(JobControl):
         """``bounds`` tells those that hold now."""
         super().__init__(database)
         self._cipher = cipher
-        self._news = heard
         self._clock = clock
         self._bounds = bounds
         self._lease = lease
@@ -86,6 +85,7 @@ class JobStore(JobControl):
         self._refused = refused
         self._asking: Batch[_Asked, list[Submitted]] = Batch(self._store_many, TOGETHER)
         self._feed = Feed(database, "read_horizon", "read_events")
+        self._watch = Watch(database, self._feed, heard, clock)
 
     @property
     def ready(self) -> bool:
@@ -193,7 +193,7 @@ class JobStore(JobControl):
             found = await self._database.read(self._queries["read_queued"])
         finally:
             now = self._clock.seconds()
-            self._recount = now + max(POLL, min(COUNTING * (now - began), STALEST))
+            self._recount = now + max(RECOUNT, min(COUNTING * (now - began), STALEST))
         self._since.subtract(before)
         return Counter({row["owner"]: int(row["files"]) for row in found})
 
@@ -266,12 +266,11 @@ class JobStore(JobControl):
         Cancelling ends the wait and leaves the job alone.
         """
         ends = self._clock.seconds() + timeout
-        while True:
-            record = await self.job(id, owner)
-            left = ends - self._clock.seconds()
-            if record.state.terminal or left <= 0:
-                return record
-            await self._word(min(left, POLL), {news.ended(id), ""})
+        record = await self._watch.read(owner, lambda: self.job(id, owner))
+        while not record.state.terminal and (left := ends - self._clock.seconds()) > 0:
+            await self._watch.end(id, left)
+            record = await self._watch.read(owner, lambda: self.job(id, owner))
+        return record
 
     async def events(
         self,
@@ -287,12 +286,13 @@ class JobStore(JobControl):
             await self.job(job, owner)
         parameters = {"owner": owner, "after": after, "job": job, "limit": limit}
         ends = self._clock.seconds() + timeout
-        while True:
-            found = await self._feed.read(parameters)
-            left = ends - self._clock.seconds()
-            if found or left <= 0:
-                return [rows.event(row) for row in found]
-            await self._word(min(left, POLL), None)
+        if timeout <= 0:
+            return [rows.event(row) for row in await self._feed.read(parameters)]
+        found, seen = await self._watch.read(owner, lambda: self._feed.read_on(parameters))
+        while not found and (left := ends - self._clock.seconds()) > 0:
+            await self._watch.event(owner, job, seen, left)
+            found, seen = await self._watch.read(owner, lambda: self._feed.read_on(parameters))
+        return [rows.event(row) for row in found]
 
     async def queue(self) -> list[dict[str, Any]]:
         """Return destination, pending, active and rate (bytes a second) of every destination with unfinished work."""
@@ -360,20 +360,3 @@ class JobStore(JobControl):
         if bounds.quota(owner).bytes_per_day is not None:
             moved = (await self._database.read(self._queries["read_moved"], {"owners": [owner]}))[0]["bytes"]
         return waiting_for(row, bounds, moved, administrator=asking is None)
-
-    async def _word(self, seconds: float, words: set[str] | None) -> None:
-        """Wait for one of ``words`` (any, if None), ``seconds`` at most."""
-        woken: Deferred[None] = Deferred()
-
-        def hear(word: str) -> None:
-            if not woken.called and (words is None or word in words):
-                woken.callback(None)
-
-        forget = self._news.hear(hear)
-        later = self._clock.callLater(seconds, hear, "")
-        try:
-            await woken
-        finally:
-            forget()
-            if later.active():
-                later.cancel()

@@ -316,7 +316,7 @@ async def test_expiry(rig: Rig) -> None:
 @pytest_twisted.ensureDeferred
 async def test_files_of_a_client_that_may_wait(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """More are refused, by the quota's name, while others ask as ever; what ends makes room."""
-    monkeypatch.setattr(store, "STALEST", store.POLL)  # Who is slow to count would count more seldom.
+    monkeypatch.setattr(store, "STALEST", store.RECOUNT)  # Who is slow to count would count more seldom.
     rig.bounds = replace(rig.bounds, owners={"portal": Quota(queued=3)})
     source = place("archive", "a")
     job = await rig.ask(*(file(source, "other", f"{n}") for n in range(3)), owner="portal")
@@ -325,7 +325,7 @@ async def test_files_of_a_client_that_may_wait(rig: Rig, monkeypatch: pytest.Mon
     assert refused.value.message == "3 files wait already, and [clients.portal] queued allows 3: ask again later"
     await rig.ask(file(source, "other", "of another"), owner="another")
     await rig.store.cancel(job)
-    await deferLater(reactor, 1.1 * store.POLL)
+    await deferLater(reactor, 1.1 * store.RECOUNT)
     await rig.ask(*(file(source, "other", f"{n}") for n in range(3)), owner="portal")
 
 

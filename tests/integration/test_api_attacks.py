@@ -1,5 +1,6 @@
 """What strangers send to the door, a row each, and what must happen; afterwards everybody else is still served."""
 
+import resource
 import socket
 import ssl
 import time
@@ -10,29 +11,35 @@ from contextlib import ExitStack, closing
 from http.client import HTTPConnection
 from itertools import chain, repeat
 from pathlib import Path
-from xmlrpc.client import Fault, loads
+from typing import Any
+from xmlrpc.client import Fault, dumps, loads
 
 import pytest
 import pytest_twisted
 from argon2 import PasswordHasher
 from twisted.internet import reactor, task
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 
 from datamover.api import unmarshaller
-from datamover.api.channel import HEADER_SIZE, HEADERS, Pace
-from datamover.api.site import CROWDED
+from datamover.api.channel import HEADER_SIZE, HEADERS
+from datamover.api.connections import CROWDED
+from datamover.api.pace import Pace
 from datamover.config import Client, Limits, Tls
 from datamover.failures import Failures
 from datamover.logins import Logins
+from tests.fakes import PlainLogins
+from tests.servers import postgres
 from tests.servers.certificates import Authority
-from tests.servers.door import WAIT, Door, config_of, told
+from tests.servers.crowds import crowd
+from tests.servers.door import WAIT, Door, config_of, faulted, one, told
+from tests.servers.service import Service
 
 LIST = b"<methodCall><methodName>system.listMethods</methodName><params/></methodCall>"
 HEAD = b"POST /RPC2 HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/xml\r\n"
 EACH = 20
 """Connections that one address may have."""
-TOTAL = 30
+TOTAL = 50
 GUESSES = 10_000
 GUESSERS = 4
 
@@ -42,7 +49,7 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
     """An interface that is quick to lose patience."""
     limits = Limits(request_size=200_000, connections=TOTAL, connections_per_address=EACH)
     door = Door(config_of(tmp_path, limits=limits))
-    door.site.pace = Pace(idle=0.5, head=0.4, silence=0.4, grace=0.8, slowest=10_000, linger=0.3)
+    door.site.pace = Pace(idle=0.5, head=0.4, silence=0.4, window=0.8, stranger=0.8, slowest=10_000, linger=0.3)
     yield door
     await door.close()
 
@@ -149,6 +156,9 @@ def nested(tag: bytes, depth: int) -> bytes:
         (HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello", 400, b"cannot be read"),
         (HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nhello", 400, b"cannot be read"),
         (HEAD + b"Transfer-Encoding: gzip\r\n\r\n", 400, b"cannot be read"),
+        (HEAD + b"Transfer-Encoding: identity\r\n\r\n", 400, b"cannot be read"),
+        (HEAD + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n", 400, b"cannot be read"),
+        (CHUNKED.replace(b"HTTP/1.1", b"HTTP/1.0") + b"0\r\n\r\n", 400, b"cannot be read"),
         (CHUNKED + b"zz\r\n", 400, b"cannot be read"),
         (CHUNKED + b"1;" + b"x" * 100_000, 400, b"cannot be read"),
         (HEAD + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n", 400, b"cannot be read"),
@@ -353,7 +363,7 @@ async def test_ten_thousand_bad_logins(tmp_path: Path) -> None:
         assert told(await door.raw(login("other", "other")))[0] == 200
         assert sum(await guesses, Counter()) == {401: GUESSES}
         assert told(await door.raw(login("portal", "portal")))[0] == 200
-        assert not logins._waiting
+        assert not logins.waiting
     finally:
         await door.close()
 
@@ -383,6 +393,185 @@ async def test_bodies_share_their_room(tmp_path: Path) -> None:
         assert await is_served(door)
     finally:
         await door.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_body_waits_for_its_login(tmp_path: Path) -> None:
+    """A body that is not small is not received before its login is known to be right."""
+    seen: list[str] = []
+    looking: Deferred[str | None] = Deferred()
+
+    class Slow:
+        async def check(self, username: str, password: str, address: str) -> str | None:
+            seen.append(username)
+            return await looking
+
+    door = Door(config_of(tmp_path, clients={"portal": Client(password_hash="x")}), logins=Slow())
+    login = f"Authorization: Basic {b64encode(b'portal:x').decode()}"
+    size = 32 * 2**20
+
+    def send(connection: socket.socket) -> int:
+        """Return how much goes out before nothing more does for half a second."""
+        connection.settimeout(0.5)
+        connection.sendall(HEAD + f"{login}\r\nContent-Length: {size}\r\n\r\n".encode() + LIST)
+        sent = len(LIST)
+        try:
+            while sent < size:
+                sent += connection.send(b" " * min(2**16, size - sent))
+        except TimeoutError:
+            pass
+        return sent
+
+    def rest(connection: socket.socket, sent: int) -> bytes:
+        connection.settimeout(WAIT)
+        connection.sendall(b" " * (size - sent))
+        return connection.recv(65536)
+
+    try:
+        with door.socket() as connection:
+            sent = await deferToThread(send, connection)
+            assert sent < size
+            assert seen == ["portal"]
+            looking.callback("portal")
+            assert told(await deferToThread(rest, connection, sent))[0] == 200
+    finally:
+        await door.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_many_waiting_calls(tmp_path: Path) -> None:
+    """One caller has half of the calls that may wait; one more is told so, and another's waits."""
+    clients = {name: Client(password_hash="x") for name in ("portal", "other")}
+    limits = Limits(waiting_calls=4)
+    door = Door(config_of(tmp_path, clients=clients, limits=limits), logins=PlainLogins({"portal": "p", "other": "o"}))
+    try:
+        jobs = [(await door.ask(lambda s: s.jobs.submit(one()), login=who))["id"] for who in ("portal:p", "other:o")]
+        waiting = [door.ask(lambda s: s.jobs.wait(jobs[0], 2), login="portal:p") for _ in range(2)]
+        await task.deferLater(reactor, 0.5)
+        fault = await faulted(door.ask(lambda s: s.jobs.wait(jobs[0], 2), login="portal:p"))
+        assert (fault.faultCode, "waiting_calls" in fault.faultString) == (1012, True)
+        assert (await door.ask(lambda s: s.jobs.wait(jobs[1], 0.1), login="other:o"))["id"] == jobs[1]
+        assert {each["id"] for each in await gatherResults(waiting)} == {jobs[0]}
+        assert (await door.ask(lambda s: s.jobs.wait(jobs[0], 0.1), login="portal:p"))["id"] == jobs[0]
+    finally:
+        await door.close()
+
+
+# Those who want more than their share, and another client -----------------------------------------------------
+
+TABLES = """
+[limits]
+connections = 3000
+connections_per_address = 1500
+waiting_calls = 2500
+[clients.portal]
+password_hash = "{portal}"
+[clients.greedy]
+password_hash = "{greedy}"
+[database]
+url = "{database}"
+[destinations.archive]
+url = "file://{directory}/archive"
+[sources]
+allow = ["http://127.0.0.1:*/"]
+"""
+CALLS = 200
+SOON = 0.1
+"""Seconds in which 99 of 100 of the other client's calls are answered, in one of several rounds."""
+ROUNDS = 6
+"""So that a machine that has much else to do decides nothing: a crowd that keeps others waiting does so in all."""
+MEMORY = 400 * 2**20
+"""Bytes of the whole process, whatever comes."""
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The service with two clients, of whom one is greedy."""
+    directory = tmp_path_factory.mktemp("service")
+    (directory / "archive").mkdir()
+    (directory / "archive" / "a.bin").write_bytes(b"x" * 100_000)
+    cheap = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash
+    database = postgres.shared().fresh()
+    tables = TABLES.format(directory=directory, database=database, portal=cheap("portal"), greedy=cheap("greedy"))
+    service = Service(directory, tables)
+    service.start_behind_a_login()
+    yield service
+    service.stop()
+
+
+class Polite:
+    """A client on a connection that it keeps."""
+
+    def __init__(self, service: Service, login: str = "portal:portal") -> None:
+        self._connection = HTTPConnection("127.0.0.1", service.port, timeout=WAIT)
+        login = b64encode(login.encode()).decode()
+        self._headers = {"Content-Type": "text/xml", "Authorization": f"Basic {login}"}
+
+    def call(self, method: str, *parameters: Any) -> Any:
+        self._connection.request("POST", "/RPC2", dumps(parameters, method), self._headers)
+        answered = self._connection.getresponse()
+        body = answered.read()
+        assert answered.status == 200
+        (value,), _ = loads(body)
+        return value
+
+    def slowest(self, method: str, *parameters: Any) -> float:
+        """Return the seconds within which 99 of 100 calls are answered."""
+        taken = []
+        for _ in range(CALLS):
+            began = time.monotonic()
+            self.call(method, *parameters)
+            taken.append(time.monotonic() - began)
+        return sorted(taken)[CALLS * 99 // 100]
+
+    def move(self, path: str) -> str:
+        """Have a file moved; return what became of it."""
+        source = {"destination": "archive", "path": "a.bin"}
+        job = self.call("jobs.submit", {"source": source, "destination": "archive", "path": path})
+        return str(self.call("jobs.wait", job["id"], WAIT / 2)["status"])
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def memory(pid: int) -> int:
+    """Return the bytes of memory that a process has."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+@pytest.mark.parametrize(
+    ("kind", "connections", "login"),
+    [
+        ("health", 100, ""),
+        ("bodies", 10, "greedy:wrong"),
+        ("bodies", 10, "greedy:greedy"),
+        ("bodies-slowly", 10, "greedy:wrong"),
+        ("bodies-slowly", 10, "greedy:greedy"),
+        ("waits", 1000, "greedy:greedy"),
+        ("chunks", 100, ""),
+        ("chunks", 10, "greedy:greedy"),
+        ("guesses", 20, "greedy"),
+        ("guesses", 20, "nobody"),
+    ],
+)
+def test_a_crowd_keeps_nobody_waiting(service: Service, kind: str, connections: int, login: str) -> None:
+    """Whatever some want without end, another's calls are answered soon, its file moves, and memory has its bound."""
+    with closing(Polite(service)) as polite, closing(Polite(service, "greedy:greedy")) as greedy:
+        request = {
+            "source": "http://127.0.0.1:1/x",
+            "destination": "archive",
+            "path": "x",
+            "overwrite": "always",
+            "max_attempts": 100,
+        }
+        unfinished = greedy.call("jobs.submit", request)["id"]
+        first = polite.call("system.listMethods")
+        with crowd(kind, service.port, connections, login=login, job=unfinished):
+            assert polite.call("system.listMethods") == first
+            assert polite.move(f"{kind}-{connections}-{login.replace(':', '-')}.bin") == "COMPLETED"
+            assert any(polite.slowest("jobs.list", {"limit": 1}) < SOON for _ in range(ROUNDS))
+            assert memory(service.pid) < MEMORY
+        greedy.call("jobs.cancel", unfinished)
 
 
 # Names that are not ours -------------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ class Mouth:
         )
         door: Any = self.site.resource.children[b"RPC2"]
         whole = door._context
-        door._context = lambda house: _inside(whole(house))
+        door._context = lambda house, who: _inside(whole(house, who))
 
     def feed(self, pieces: list[bytes]) -> bytes:
         """Send pieces, wait until the connection has ended, and return what was answered.

@@ -6,27 +6,28 @@ import pytest
 import pytest_twisted
 from argon2 import PasswordHasher, extract_parameters
 from argon2.exceptions import VerifyMismatchError
-from twisted.internet import reactor
+from twisted.internet import reactor, task
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import provider
 
 from datamover.config import Client
-from datamover.errors import ConfigError
+from datamover.errors import ConfigError, Unavailable
 from datamover.failures import FREE, Failures
 from datamover.logins import QUEUE, Logins, hash_of_nothing, hash_password, verify
 
 HASH = hash_password("pässword")
+CHEAP = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash
 
 
-def logins(*, first: float = 0.001, longest: float = 0.002) -> Logins:
+def logins(*, first: float = 0.001, longest: float = 0.002, patience: float = 10.0) -> Logins:
     """Return logins that make who fails wait for so long."""
     clients = {
-        "portal": Client(password_hash=HASH),
-        "other": Client(password_hash=hash_password("x")),
+        "portal": Client(password_hash=CHEAP("pässword")),
+        "other": Client(password_hash=CHEAP("x")),
         "bearer": Client(certificate="dns:bearer"),
     }
-    return Logins(clients, reactor, Failures(reactor.seconds, first=first, longest=longest))
+    return Logins(clients, reactor, Failures(reactor.seconds, first=first, longest=longest), patience=patience)
 
 
 def test_hashes() -> None:
@@ -93,10 +94,79 @@ async def test_guessing_does_not_stall_others() -> None:
         assert await known.check("portal", "pässword", "client") == "portal"
         ended.append("login")
 
-    guesses = [Deferred.fromCoroutine(guess(number)) for number in range(QUEUE + 20)]
-    assert len(ended) == 20
+    guesses = [Deferred.fromCoroutine(guess(number)) for number in range(QUEUE)]
+    refused = Deferred.fromCoroutine(known.check("portal", "one too many", "guesser"))
+    with pytest.raises(Unavailable):
+        await refused
     await gatherResults([*guesses, Deferred.fromCoroutine(log_in())])
-    assert ended.index("login") < 20 + 4
+    assert ended.index("login") < 4
+
+
+@pytest_twisted.ensureDeferred
+async def test_guessing_one_name_does_not_stall_another_from_there() -> None:
+    """Behind the address that guesses a name, another name's first login waits for no more than a pause and a hash."""
+    known = logins()
+    guesses = [Deferred.fromCoroutine(known.check("portal", str(number), "there")) for number in range(QUEUE - 1)]
+    assert await known.check("other", "x", "there") == "other"
+    assert sum(guess.called for guess in guesses) < 4
+    await gatherResults(guesses)
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_hash_for_many() -> None:
+    """The same login many times at once is looked at once, and counts as one that waits; all have its answer."""
+    known = logins()
+    right = [Deferred.fromCoroutine(known.check("portal", "pässword", "a")) for _ in range(1000)]
+    wrong = [Deferred.fromCoroutine(known.check("portal", "wrong", "a")) for _ in range(1000)]
+    assert known.waiting == 2
+    right[0].cancel()
+    with pytest.raises(CancelledError):
+        await right[0]
+    assert set(await gatherResults(right[1:])) == {"portal"}
+    assert set(await gatherResults(wrong)) == {None}
+    assert known.waiting == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_busy_is_not_wrong() -> None:
+    """Who waits longer than a login may is told that it was not looked at, right or wrong, and may come again."""
+    known = logins(first=3600, longest=3600, patience=1.0)
+    for number in range(FREE):
+        assert await known.check("portal", str(number), "there") is None
+    with pytest.raises(Unavailable, match="ask again"):
+        await known.check("portal", "pässword", "there")
+    assert await known.check("other", "x", "elsewhere") == "other"
+
+
+@pytest_twisted.ensureDeferred
+async def test_another_configuration() -> None:
+    """What was verified holds on where the hash is the same, and for nobody whose hash changed or who is gone."""
+    known = logins()
+    assert await known.check("portal", "pässword", "a") == "portal"
+    assert await known.check("other", "x", "a") == "other"
+    clients = {"portal": Client(password_hash=known._hashes["portal"]), "other": Client(password_hash=CHEAP("y"))}
+    later = Logins(clients, reactor, before=known)
+    assert Deferred.fromCoroutine(later.check("portal", "pässword", "a")).called
+    assert await later.check("other", "x", "a") is None
+    assert await later.check("other", "y", "a") == "other"
+    gone = Logins({}, reactor, before=later)
+    assert await gone.check("portal", "pässword", "a") is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_goes_away_gains_nothing() -> None:
+    """Logins that are given up while they are looked at have no more threads than others: one of an address."""
+    known = logins()
+    for number in range(QUEUE):
+        guess = Deferred.fromCoroutine(known.check("portal", str(number), "there"))
+        guess.cancel()
+        with pytest.raises(CancelledError):
+            await guess
+    assert known._checked.threads._unfinished <= 1
+    while known.waiting:
+        await task.deferLater(reactor, 0.01)
+    assert not known._checked.lines
+    assert not known._checked.hashing
 
 
 @pytest_twisted.ensureDeferred

@@ -1,0 +1,60 @@
+"""The connections of one site: how many there may be, in all and of one address, and what serves each."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+
+from datamover.api.channel import Channel
+from datamover.api.pace import Pace
+from datamover.api.turns import Turns
+from datamover.config import Limits
+from datamover.failures import is_local, origin
+from datamover.fair_share import FairShare
+
+RESERVED = 16
+"""Connections beyond the bound: for this machine's own, and for telling others that there are too many."""
+CROWDED = "Too many connections: close some of yours, or try again in a while ([limits] connections)."
+
+
+class QuietSite(Site):
+    """A site that does not log every poll of every client; what is asked for and what goes wrong is logged."""
+
+    noisy = False
+    protocol = Channel  # type: ignore[assignment] # without HTTP/2, which Twisted's own would offer
+
+    def __init__(self, root: Resource, limits: Callable[[], Limits], turns: Turns, **keywords: Any) -> None:
+        super().__init__(root, **keywords)  # type: ignore[no-untyped-call]
+        self.pace = Pace()
+        self.turns = turns
+        self._connections = FairShare(lambda: limits().connections, lambda: limits().connections_per_address)
+        self._refused = 0
+
+    def buildProtocol(self, addr: Any) -> Channel | None:  # type: ignore[override] # noqa: N802 - Twisted's
+        """Return what serves a connection; one that is too many is told so, and of those only some at a time are."""
+        address = getattr(addr, "host", "")
+        who = origin(address)
+        taken = self._connections.take(who, beyond=RESERVED if is_local(address) else 0)
+        if not taken and self._refused >= RESERVED:
+            return None
+        channel: Channel = super().buildProtocol(addr)  # type: ignore[no-untyped-call]
+        if not taken:
+            self._refused += 1
+            channel.crowded = CROWDED
+        channel.who = who
+        channel.left = partial(self._left, who, taken)
+        return channel
+
+    def _left(self, who: str, taken: bool) -> None:
+        if taken:
+            self._connections.give(who)
+        else:
+            self._refused -= 1
+
+    def logPrefix(self) -> str:  # noqa: N802 - Twisted's
+        return "datamover"
+
+    def log(self, request: Any) -> None:
+        pass

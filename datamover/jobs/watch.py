@@ -1,0 +1,175 @@
+"""Calls that wait for something to happen: the end of a job, or anything in the history that they may see.
+
+However many wait, one look a second, or at a word that something happened, serves them all: it tells whose job ended
+and whose history grew, and these alone are woken. They read a few at a time, so that those who do not wait go first.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from datamover.errors import DataMoverError
+from datamover.jobs import news
+from datamover.jobs.database import Database
+from datamover.jobs.feed import Feed
+from datamover.jobs.sql import Queries
+from datamover.locks import Locks
+
+log = Logger()
+
+T = TypeVar("T")
+
+POLL = 1.0
+"""Seconds after which is looked again, should no word have come."""
+SOON = 0.02
+"""Seconds between two looks, whatever words come."""
+READING = 2
+"""Waiting calls that read at once."""
+MOST_EVENTS = 10_000
+"""Where the history grew by more, everybody is woken."""
+
+_QUERIES = Queries.load()
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    """One that waits: for a job's end, or (``after``) for what its owner, or everybody, may see of the history."""
+
+    woken: Deferred[None]
+    job: int | None = None
+    owner: str | None = None
+    after: int | None = None
+
+    def concerned(self, written: set[tuple[str, int]]) -> bool:
+        """Tell whether some of what was written, by owner and job, is for this one."""
+        if self.owner is None and self.job is None:
+            return True
+        return any(self.owner in (None, owner) and self.job in (None, job) for owner, job in written)
+
+
+class Watch:
+    """Everybody in this process who waits."""
+
+    def __init__(self, database: Database, feed: Feed, heard: news.News, clock: IReactorTime) -> None:
+        self._database = database
+        self._feed = feed
+        self._clock = clock
+        self._ends: dict[int, set[_Waiter]] = {}
+        self._readers: set[_Waiter] = set()
+        self._seen = 0
+        """Up to where the history was looked through."""
+        self._looking = self._again = False
+        self._next: IDelayedCall | None = None
+        self._turns = DeferredSemaphore(READING)
+        self._lines = Locks()
+        heard.hear(self._hear)
+
+    async def end(self, job: int, seconds: float) -> None:
+        """Wait until a job may have ended, for so many seconds at most."""
+        waiter = _Waiter(Deferred(), job=job)
+        waiters = self._ends.setdefault(job, set())
+        waiters.add(waiter)
+        try:
+            await self._wait(waiter, seconds)
+        finally:
+            waiters.discard(waiter)
+            if not waiters and self._ends.get(job) is waiters:
+                del self._ends[job]
+            self._rest()
+
+    async def event(self, owner: str | None, job: int | None, after: int, seconds: float) -> None:
+        """Wait until something may have been written that an owner may see, beyond what was readable at ``after``."""
+        if not self._readers:
+            self._seen = max(self._seen, after)
+        if self._seen > after:
+            return
+        waiter = _Waiter(Deferred(), job, owner, after)
+        self._readers.add(waiter)
+        try:
+            await self._wait(waiter, seconds)
+        finally:
+            self._readers.discard(waiter)
+            self._rest()
+
+    async def read(self, owner: str | None, reading: Callable[[], Awaitable[T]]) -> T:
+        """Read when it is the turn of one who waits: of one owner one at a time, and a few of all."""
+        async with self._lines.held(owner or ""), self._turns:
+            return await reading()
+
+    async def _wait(self, waiter: _Waiter, seconds: float) -> None:
+        self._look_in(POLL)
+        later = self._clock.callLater(seconds, _wake, waiter)
+        try:
+            await waiter.woken
+        finally:
+            if later.active():
+                later.cancel()
+
+    def _hear(self, word: str) -> None:
+        kind, _, job = word.partition(" ")
+        if kind == news.ENDED and job.isdigit():
+            for waiter in list(self._ends.get(int(job), ())):
+                _wake(waiter)
+        if self._readers or not word:
+            self._look_in(SOON)
+
+    def _look_in(self, seconds: float) -> None:
+        """Look after so long, or sooner."""
+        if self._looking or not (self._ends or self._readers):
+            self._again = self._again or seconds == SOON
+            return
+        if self._next is not None and self._next.active():
+            if self._next.getTime() <= self._clock.seconds() + seconds:
+                return
+            self._next.cancel()
+        self._next = self._clock.callLater(seconds, self._look)
+
+    def _rest(self) -> None:
+        """Look no more where nobody waits."""
+        if self._next is not None and self._next.active() and not (self._ends or self._readers):
+            self._next.cancel()
+
+    def _look(self) -> None:
+        self._looking, self._again = True, False
+        Deferred.fromCoroutine(self._find()).addErrback(
+            lambda failure: log.failure("waiting calls cannot be looked after", failure)
+        ).addBoth(self._looked)
+
+    def _looked(self, _: object) -> None:
+        self._looking = False
+        self._look_in(SOON if self._again else POLL)
+
+    async def _find(self) -> None:
+        try:
+            if self._ends:
+                for row in await self._database.read(_QUERIES["read_ended"], {"jobs": list(self._ends)}):
+                    for waiter in list(self._ends.get(row["job"], ())):
+                        _wake(waiter)
+            if self._readers:
+                await self._find_written()
+        except DataMoverError:
+            # The database is away: they find that out themselves.
+            for waiter in [*self._readers, *(each for several in self._ends.values() for each in several)]:
+                _wake(waiter)
+
+    async def _find_written(self) -> None:
+        horizon, before = await self._feed.horizon(), self._seen
+        if horizon <= before:
+            return
+        self._seen = horizon
+        found: set[tuple[str, int]] | None = None
+        if horizon - before <= MOST_EVENTS:
+            rows = await self._database.read(_QUERIES["read_written"], {"after": before, "horizon": horizon})
+            found = {(row["owner"], row["job"]) for row in rows}
+        for waiter in list(self._readers):
+            if found is None or waiter.concerned(found):
+                _wake(waiter)
+
+
+def _wake(waiter: _Waiter) -> None:
+    if not waiter.woken.called:
+        waiter.woken.callback(None)

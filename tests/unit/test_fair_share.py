@@ -1,0 +1,113 @@
+"""How much one may have of what there is for everybody."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datamover.errors import Unavailable
+from datamover.fair_share import FairShare
+
+
+def greedy(share: FairShare, who: str, **how: int) -> int:
+    """Take until there is no more; return how often."""
+    count = 0
+    while share.take(who, **how):
+        count += 1
+    return count
+
+
+def test_nobody_takes_the_last_half() -> None:
+    """Who takes all that there is leaves half, the next half of that; what is given back is there."""
+    share = FairShare(lambda: 100)
+    assert [greedy(share, who) for who in "abcd"] == [50, 25, 12, 6]
+    for _ in range(50):
+        share.give("a")
+    assert greedy(share, "e") == 28
+    assert share.take("f")
+
+
+def test_the_last_pieces_are_for_those_who_have_none() -> None:
+    """Where hardly anything is left, whoever has something gets no more of it."""
+    share = FairShare(lambda: 3)
+    assert [greedy(share, who) for who in "abcd"] == [1, 1, 1, 0]
+    share = FairShare(lambda: 1)
+    assert share.take("a")
+    assert not share.take("b")
+
+
+def test_a_bound_for_each() -> None:
+    """One has no more than its bound, however much is left."""
+    share = FairShare(lambda: 100, lambda: 3)
+    assert [greedy(share, who) for who in "ab"] == [3, 3]
+
+
+def test_a_reserve() -> None:
+    """Where others have taken everything, those for whom there is more beyond still get some."""
+    share = FairShare(lambda: 2)
+    assert [greedy(share, who) for who in "abc"] == [1, 1, 0]
+    assert share.take("here", beyond=2)
+    assert not share.take("c")
+
+
+def test_what_is_too_large_for_what_is_left() -> None:
+    """A large piece is not the last one that is given away; a single one may be."""
+    share = FairShare(lambda: 100, single=lambda: 10)
+    assert not share.take("a", 51)
+    assert share.take("a", 50)
+    assert share.take("b", 20)
+    assert share.take("c", 15)
+    assert share.take("d", 10)
+    assert not share.take("e", 10)
+
+
+def test_bounds_that_change() -> None:
+    """What there is now counts; what was taken before stays taken."""
+    bound = [10]
+    share = FairShare(lambda: bound[0])
+    assert greedy(share, "a") == 5
+    bound[0] = 20
+    assert greedy(share, "a") == 5
+    bound[0] = 4
+    assert not share.take("b")
+    for _ in range(8):
+        share.give("a")
+    assert share.take("b")
+
+
+def test_held_for_a_while() -> None:
+    """What a block holds is given back however it ends; what there is no more of is refused in the words given."""
+    share = FairShare(lambda: 1)
+    with share.held("a", "busy"), pytest.raises(Unavailable, match="busy"), share.held("b", "busy"):
+        raise AssertionError("it was given twice")
+    with pytest.raises(ZeroDivisionError), share.held("a", "busy"):
+        raise ZeroDivisionError
+    assert (share.all, len(share)) == (0, 0)
+
+
+@given(
+    total=st.integers(1, 60),
+    single=st.integers(1, 5),
+    steps=st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(1, 20), st.booleans()), max_size=80),
+)
+def test_whatever_is_taken(total: int, single: int, steps: list[tuple[str, int, bool]]) -> None:
+    """No more than there is; nobody takes the last half; one with nothing gets a single piece while there is one."""
+    share, had = FairShare(lambda: total, single=lambda: single), Counter[str]()
+    for who, amount, takes in steps:
+        before = share.all
+        if not takes:
+            if had[who] >= amount:
+                share.give(who, amount)
+                had[who] -= amount
+        elif share.take(who, amount):
+            had[who] += amount
+            assert had[who] <= max(total - before - amount, single)
+        else:
+            left = total - before - amount
+            assert left < 0 or had[who] + amount > left
+            assert left < 0 or had[who] or amount > single
+        assert share.all == had.total() <= total
+        assert {each: share.of(each) for each in had} == had
+        assert len(share) == len(+had)
+        assert max(had.values(), default=0) <= max(total // 2, single)
