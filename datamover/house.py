@@ -19,6 +19,7 @@ from datamover.config import Client, Config
 from datamover.datasets.configured import Datasets
 from datamover.jobs.request_datasets import KINDS
 from datamover.jobs.waiting import Bounds, Quota
+from datamover.locks import Locks
 from datamover.logins import Logins
 from datamover.protocols.http import HttpClient
 from datamover.registry.apart import check_apart
@@ -27,7 +28,6 @@ from datamover.registry.notice_secrets import NoticeSecrets
 from datamover.registry.source_credentials import SourceCredentials
 from datamover.registry.sources import Prefix, SourcePolicy, prefixes
 from datamover.secret_files import check_all
-from datamover.turns import Turns
 
 log = Logger()
 
@@ -63,7 +63,7 @@ class House:
     operators: Checks
     """Who may log in at the console."""
     bounds: Bounds
-    looks: Turns
+    looks: Locks
     """Of those who look at what is far away while a client waits."""
 
     @classmethod
@@ -92,7 +92,7 @@ class House:
             logins=_logins(settings.clients, settings, reactor, before.logins if before else None),
             operators=_logins(_operators(settings), settings, reactor, before.operators if before else None),
             bounds=_bounds(settings),
-            looks=before.looks if before else Turns(),
+            looks=before.looks if before else Locks(),
         )
 
     @property
@@ -109,6 +109,8 @@ def _narrowed(settings: Config) -> dict[str, tuple[Prefix, ...]]:
         for name, client in settings.clients.items()
         if client.sources is not None
     }
+
+
 def _logins(clients: Mapping[str, Client], settings: Config, reactor: Any, before: Checks | None) -> Logins:
     known = before if isinstance(before, Logins) else None
     return Logins(clients, reactor, before=known, patience=settings.limits.login_seconds)

@@ -1,24 +1,27 @@
 """Locks by name: those who want the same wait for each other, in their order, and for nobody else."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 
-from twisted.internet.defer import DeferredLock
+from twisted.internet.defer import DeferredSemaphore
 
 
 class Locks:
     """A lock for each name that somebody waits for."""
 
     def __init__(self) -> None:
-        self._locks: dict[str, tuple[DeferredLock, int]] = {}
+        self._locks: dict[Hashable, tuple[DeferredSemaphore, int]] = {}
 
     def __len__(self) -> int:
         return len(self._locks)
 
     @asynccontextmanager
-    async def held(self, name: str) -> AsyncIterator[None]:
-        """Hold the lock of a name for as long as a block runs; cancelling gives up the place."""
-        lock, wanted = self._locks.get(name) or (DeferredLock(), 0)
+    async def held(self, name: Hashable, at_once: int = 1) -> AsyncIterator[None]:
+        """Hold the lock of a name for as long as a block runs; cancelling gives up the place.
+
+        So many hold it at once as those asked for who found nobody there.
+        """
+        lock, wanted = self._locks.get(name) or (DeferredSemaphore(at_once), 0)
         self._locks[name] = lock, wanted + 1
         try:
             await lock.acquire()

@@ -39,13 +39,18 @@ async def look(context: Context, caller: Caller, job: NewJob) -> dict[str, Any]:
 
 async def test(context: Context, caller: Caller, name: str) -> dict[str, Any]:
     """Try one destination, when it is the caller's turn."""
-    return await context.house.looks.run(caller.name, AT_ONCE, partial(context.registry.test, name))
+    async with context.house.looks.held(caller.name, AT_ONCE):
+        return await context.registry.test(name)
 
 
 async def _all(context: Context, caller: Caller, calls: Sequence[_Look]) -> list[dict[str, Any]]:
     """Return what the calls return, in order; cancelling, or an error of one, ends the others."""
-    turn = partial(context.house.looks.run, caller.name, AT_ONCE)
-    looking = [Deferred.fromCoroutine(turn(call)) for call in calls]
+
+    async def look_in_turn(call: _Look) -> dict[str, Any]:
+        async with context.house.looks.held(caller.name, AT_ONCE):
+            return await call()
+
+    looking = [Deferred.fromCoroutine(look_in_turn(call)) for call in calls]
     try:
         return await gatherResults(looking, consumeErrors=True)
     finally:
@@ -91,9 +96,9 @@ async def _file(context: Context, caller: Caller, job: NewJob, file: NewFile, tr
         }
     found: Inspection | None = None
     try:
-        inspect = _origin(context, job.owner, file).inspect
-        most = context.config.limits.per_source_host
-        found = await context.house.looks.run(("host", source_host(file.source)), most, inspect)
+        host = "host", source_host(file.source)
+        async with context.house.looks.held(host, context.config.limits.per_source_host):
+            found = await _origin(context, job.owner, file).inspect()
         movable(found.size, brief(file.source.shown))
         if found.directory:
             raise SourceNotFound(f"{brief(file.source.shown)} is a directory: expected a file")

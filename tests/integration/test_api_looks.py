@@ -9,12 +9,10 @@ from typing import Any
 
 import pytest_twisted
 from twisted.internet import reactor, task
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred, gatherResults
 
 from datamover.api.check import AT_ONCE
 from datamover.config import Client, Limits, Sources
-from datamover.turns import Turns
 from tests.fakes import PlainLogins
 from tests.protocols.reading import serving
 from tests.servers.door import Door, config_of
@@ -105,34 +103,3 @@ async def test_what_is_no_regular_file(door: Door, tmp_path: Path) -> None:
     assert file == []
     assert into == ["destination 'archive': 'pipe' is not a regular file: remove it or take another name"]
     assert not answer["ok"]
-
-
-@pytest_twisted.ensureDeferred
-async def test_a_turn_is_given_back() -> None:
-    """By who is through, fails, or gives up while waiting; and nothing is kept of a kind that nobody asks for."""
-    turns = Turns()
-    running: Deferred[str] = Deferred()
-
-    async def wait() -> str:
-        return await running
-
-    async def fail() -> str:
-        raise ValueError("no")
-
-    first = Deferred.fromCoroutine(turns.run("x", 1, wait))
-    second = Deferred.fromCoroutine(turns.run("x", 1, wait))
-    third = Deferred.fromCoroutine(turns.run("x", 1, fail))
-    ended: list[Any] = []
-
-    def end(failure: Failure) -> str:
-        ended.append(failure.type)
-        return ""
-
-    second.addErrback(end)
-    third.addErrback(end)
-    second.cancel()
-    assert ended == [CancelledError]
-    running.callback("done")
-    assert await first == "done"
-    assert ended == [CancelledError, ValueError]
-    assert not turns._kinds

@@ -36,3 +36,26 @@ async def test_one_by_one() -> None:
     await third
     await other
     assert len(locks) == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_several_at_once() -> None:
+    """So many hold a lock as may; one that fails gives its place to the next, and nothing is left behind."""
+    locks, begun, gate = Locks(), list[int](), Deferred[None]()
+
+    async def hold(number: int) -> None:
+        async with locks.held(("host", "h"), 2):
+            begun.append(number)
+            await gate
+            if number == 0:
+                raise ValueError("it broke")
+
+    holding = [Deferred.fromCoroutine(hold(number)) for number in range(3)]
+    assert begun == [0, 1]
+    gate.callback(None)
+    with pytest.raises(ValueError, match="it broke"):
+        await holding[0]
+    assert begun == [0, 1, 2]
+    await holding[1]
+    await holding[2]
+    assert len(locks) == 0
