@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from datamover.jobs.rows import Row
-from datamover.jobs.values import place_of
+from datamover.jobs.values import host_of, place_of, server_of
 
 COUNTED = 100
 """Transfers that stand before another are counted up to here."""
@@ -84,8 +84,8 @@ def _broken(row: Row) -> str | None:
     if row["closed"]:
         return f"destination {row['destination']}: {_told(row['closed_error'])}; next probe {_in(row['closed_for'])}"
     if row["source_closed"]:
-        host = row["source_host"].partition(" ")[2]
-        return f"source {host}: {_told(row['source_error'])}; next probe {_in(row['source_closed_for'])}"
+        server = server_of(row["source_host"])
+        return f"source {server}: {_told(row['source_error'])}; next probe {_in(row['source_closed_for'])}"
     if row["pausing"]:
         code = (row["error"] or {}).get("code", "an error")
         return f"the next attempt, {_in(row['pausing_for'])}, after {code}"
@@ -104,7 +104,7 @@ def _full(row: Row, bounds: Bounds, ahead: str) -> str | None:
     """What is busy with other transfers."""
     for what, active, most in (
         (f"destination {row['destination']}", row["active"], bounds.destinations[row["destination"]]),
-        (f"source {row['source_host'].partition(' ')[2]}", row["host_active"], bounds.per_source_host),
+        (f"source {host_of(row['source_host'])}", row["host_active"], bounds.per_source_host),
         (f"owner {row['owner']}", row["owner_active"], bounds.active_of(row["owner"])),
         ("the service", row["total"], bounds.total),
     ):
