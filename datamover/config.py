@@ -140,6 +140,9 @@ class Limits(Section):
     per_source_host: Count = 32
     connections: Count = 500
     connections_per_address: Count = 100
+    login_seconds: Duration = 10.0
+    """That a login may wait for its turn to be looked at."""
+    console_connections: Count = 32
 
 
 class Jobs(Section):
