@@ -10,6 +10,7 @@ connection, with one line in the log.
 
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,7 +86,8 @@ class ConsoleConnections:
         """Close a connection, which is told why; it is forgotten at once."""
         self.forget(one)
         transport: Any = one.transport
-        one.farewell(why)
+        with suppress(Exception):  # How far the connection had come, nobody knows.
+            one.farewell(why)
         transport.loseConnection()
         one.due = self._clock.callLater(LEAVING, transport.abortConnection)
 
@@ -156,13 +158,13 @@ class Guarded(Protocol):
             raise
         except Exception as error:  # Whatever it sent, nothing else is to suffer.
             place = traceback.extract_tb(error.__traceback__)[-1]
-            self._refuse(f"what it sends is out of order: {error!r} in {place.name}")
+            self._refuse("what it sends is out of order", f": {error!r} in {place.name}")
 
     def connectionLost(self, reason: Failure | None = connectionDone) -> None:
         self.connections.forget(self)
         if self._begun:
             super().connectionLost(reason or connectionDone)
 
-    def _refuse(self, why: str) -> None:
-        log.warn("console: {origin} is disconnected: {why}", origin=self.origin, why=why)
+    def _refuse(self, why: str, more: str = "") -> None:
+        log.warn("console: {origin} is disconnected: {why}{more}", origin=self.origin, why=why, more=more)
         self.end(why)

@@ -71,7 +71,7 @@ def ends(one: socket.socket, within: float = PATIENCE) -> bytes:
     """Read until the other side closes; return what it said."""
     one.settimeout(within)
     said = b""
-    with contextlib.suppress(ConnectionResetError):
+    with one, contextlib.suppress(ConnectionResetError):
         while data := one.recv(65536):
             said += data
     return said
@@ -134,8 +134,11 @@ def test_no_room(service: Service, port: int) -> None:
         for terminal in terminals:
             terminal.close()
     deadline = time.monotonic() + PATIENCE
-    while b"Username" not in (said := connected(port).recv(100)):
+    said = b""
+    while b"Username" not in said:
         assert time.monotonic() < deadline, said
+        with connected(port) as one:
+            said = one.recv(100)
 
 
 def packet(payload: bytes) -> bytes:
