@@ -457,7 +457,8 @@ SELECT pg_advisory_xact_lock_shared(hashtext('datamover.claim'));
 -- prepared: spent text[], per_source_host integer, room integer, node uuid, lease double precision, only bigint[]
 -- prepared: passed_over bigint[], told boolean
 -- The queue has lanes: what one owner moves from one server to one destination. Each lane is looked at from its front, so
--- that one which is full, held or broken costs the others nothing. Of owners who have spent their bytes of the day nothing
+-- that one which is full, held or broken costs the others nothing; at most 1000 of one owner's to one destination, so that
+-- whoever names many servers slows nobody else's down. Of owners who have spent their bytes of the day nothing
 -- is taken but what is cancelled, to remove what is left of it.
 --
 -- Owners have shares: what is free of a destination, of a source's host, and of all, goes to who has least of it, and among
@@ -476,15 +477,22 @@ SELECT pg_advisory_xact_lock_shared(hashtext('datamover.claim'));
 -- somebody is changing is left for the next claim, be it a transfer or a job that begins with it. Of what it chooses only
 -- some may be taken, and what is passed over is not looked at: where the database refuses to change one of them.
 WITH RECURSIVE lanes AS (
-    (SELECT destination, owner, source_host FROM transfers
+    (SELECT destination, owner, source_host, 1 AS nth FROM transfers
      WHERE state = 'PENDING' AND leader = index AND NOT paused
      ORDER BY destination, owner, source_host LIMIT 1)
     UNION ALL
-    SELECT next.* FROM lanes l CROSS JOIN LATERAL (
-        SELECT t.destination, t.owner, t.source_host FROM transfers t
-        WHERE t.state = 'PENDING' AND t.leader = t.index AND NOT t.paused
-          AND (t.destination, t.owner, t.source_host) > (l.destination, l.owner, l.source_host)
-        ORDER BY t.destination, t.owner, t.source_host LIMIT 1) AS next
+    SELECT next.destination, next.owner, next.source_host,
+           CASE WHEN (next.destination, next.owner) = (l.destination, l.owner) THEN l.nth + 1 ELSE 1 END
+    FROM lanes l CROSS JOIN LATERAL (
+        (SELECT t.destination, t.owner, t.source_host FROM transfers t
+         WHERE t.state = 'PENDING' AND t.leader = t.index AND NOT t.paused AND l.nth < 1000
+           AND (t.destination, t.owner, t.source_host) > (l.destination, l.owner, l.source_host)
+         ORDER BY t.destination, t.owner, t.source_host LIMIT 1)
+        UNION ALL
+        (SELECT t.destination, t.owner, t.source_host FROM transfers t
+         WHERE t.state = 'PENDING' AND t.leader = t.index AND NOT t.paused AND l.nth >= 1000
+           AND (t.destination, t.owner) > (l.destination, l.owner)
+         ORDER BY t.destination, t.owner, t.source_host LIMIT 1)) AS next
 ), active AS MATERIALIZED (
     SELECT destination, owner, source_host,
            CASE WHEN source_host LIKE 'web %%' THEN 'web ' || split_part(source_host, ' ', 2) ELSE source_host END AS host
@@ -544,7 +552,8 @@ WITH RECURSIVE lanes AS (
     SELECT o.*, row_number() OVER () AS lane, least(destination_free, %(room)s) AS wanted,
            CASE WHEN probing OR source_probing THEN 1
                 ELSE least(destination_free, owner_free, host_free, %(room)s) END AS most,
-           ceil(least(destination_free, %(room)s) / max(owners_there) OVER (PARTITION BY destination)::float)::integer AS share
+           ceil(least(destination_free, %(room)s)
+                / max(owners_there) OVER (PARTITION BY destination)::double precision)::integer AS share
     FROM (SELECT *, dense_rank() OVER (PARTITION BY destination ORDER BY owner) AS owners_there FROM open_lanes
           WHERE least(destination_free, owner_free, host_free) > 0) AS o
 ), first_look AS MATERIALIZED (
@@ -560,7 +569,10 @@ WITH RECURSIVE lanes AS (
         LIMIT least(b.most, b.share)) AS next
 ), second_look AS (
     SELECT c.*, next.* FROM (
-        SELECT destination, owner, source_host, host, destination_free, owner_free, host_free, had_there, had_thence, had, turn_there, turn_thence, turn_at_source, turn, closed, source_closed, own_closed, own_source_closed, probing, source_probing, owners_there, lane, wanted, most, share FROM (
+        SELECT destination, owner, source_host, host, destination_free, owner_free, host_free, had_there, had_thence, had,
+               turn_there, turn_thence, turn_at_source, turn, closed, source_closed, own_closed, own_source_closed,
+               probing, source_probing, owners_there, lane, wanted, most, share
+        FROM (
             SELECT f.*, count(*) OVER (PARTITION BY lane) AS found, count(*) OVER (PARTITION BY destination) AS found_there,
                    row_number() OVER (PARTITION BY lane) AS first
             FROM first_look f) AS f

@@ -152,6 +152,20 @@ async def test_what_an_owner_cannot_use_is_others(tmp_path: Path) -> None:
         assert await shared.take() == {"ann": 1, "bob": 1, "cat": 1, "dan": 3}
 
 
+@pytest_twisted.ensureDeferred
+async def test_an_owner_of_many_servers(tmp_path: Path) -> None:
+    """Of one who names thousands of servers a thousand are looked at, and the next owner's turn comes all the same."""
+    async with queue(tmp_path, replace(WIDE, total=10_000, per_owner=10_000)) as shared:
+        sources = (url(f"http://h.example.org:{port}/f") for port in range(1, 1100))
+        files = [file(source, "one", f"many/{n}") for n, source in enumerate(sources)]
+        await shared.rig.ask(*files, owner="ann")
+        await shared.ask("bob", "one")
+        await shared.ask("cat", "six")
+        assert await shared.take() == {"ann": 1, "cat": 1}
+        await shared.end("ann")
+        assert await shared.take() == {"bob": 1, "cat": 1}
+
+
 OWNERS, PLACES, HOSTS = ("ann", "bob", "cat"), ("one", "six"), ("x", "y")
 
 
