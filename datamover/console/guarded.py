@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 
 log = Logger()
 
-STRANGERS = 8
+STRANGERS = 16
 """ConsoleConnections of one address that have not logged in."""
 BYTES = 2**18
 """That a stranger may send."""

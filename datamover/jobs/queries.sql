@@ -840,13 +840,15 @@ WHERE side = ANY (%(sides)s) AND (side IN (SELECT name FROM mended) OR EXISTS (
     WHERE w.side = b.side AND w.owner = b.owner));
 
 -- name: forget_sides
--- What failed nowhere for a day, and turns of long ago. By itself, so that claims do not wait for it.
+-- What failed nowhere for a day, and turns of long ago. It waits for nobody, and is a transaction by itself.
 WITH sides_gone AS (
     DELETE FROM sides WHERE name IN (
         SELECT name FROM sides WHERE held IS NULL AND coalesce(closed_until < now() - interval '1 day', true)
         FOR UPDATE SKIP LOCKED)
 ), turns_gone AS (
-    DELETE FROM turns WHERE turn < pg_sequence_last_value('turns_taken'::regclass) - 200
+    DELETE FROM turns WHERE (side, owner) IN (
+        SELECT side, owner FROM turns WHERE turn < pg_sequence_last_value('turns_taken'::regclass) - 200
+        FOR UPDATE SKIP LOCKED)
 )
 DELETE FROM breakers WHERE (side, owner) IN (
     SELECT side, owner FROM breakers WHERE failed_at < now() - interval '1 day' FOR UPDATE SKIP LOCKED);

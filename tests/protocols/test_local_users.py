@@ -13,9 +13,11 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from datamover import errors
+from datamover.errors import Scope
 from datamover.protocols.base import OLD
 from datamover.protocols.local import LOCAL
 from tests.protocols.conformance import NOBODY, PART, Premises, as_nobody, fill, give_name, settings
+from tests.servers.mounts.mount import mounted
 
 SECRET = b"secret " * 1000
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
@@ -139,10 +141,17 @@ async def test_a_file_of_anothers_under_the_old_files_name(premises: Premises) -
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_mount_that_tells_other_owners(premises: Premises, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_mount_that_tells_other_owners(tmp_path: Path) -> None:
     """Where files that the service makes are told as another's, the next attempt goes on with them all the same."""
-    monkeypatch.setattr(os, "geteuid", lambda: SERVICE + 1000)
-    await fill(premises.writing, PART, SECRET)
-    await fill(premises.writing, PART, SECRET, offset=len(SECRET))
-    assert (premises.root / PART).read_bytes() == SECRET * 2
-    assert os.listdir(premises.root) == [PART]
+    with mounted(tmp_path / "mount", uid=NOBODY, gid=NOBODY, umask="0000") as mount:
+        pool = LOCAL.open(settings(mount.url), LOCAL.options(), reactor)
+        place = pool.at(Scope.DESTINATION)
+        await fill(place, PART, SECRET)
+        assert (mount.at / PART).stat().st_uid == NOBODY
+        await fill(place, PART, SECRET, offset=len(SECRET))
+        assert (mount.back / PART).read_bytes() == SECRET * 2
+        assert os.listdir(mount.at) == [PART]
+        os.link(mount.back / PART, mount.back / "another")
+        with pytest.raises(errors.SizeMismatch):
+            await place.write(PART, offset=1)
+        await pool.close()
