@@ -42,9 +42,12 @@ def make_anew(directory: int, name: bytes, mode: int, most: int) -> int:
     if found is None or found.regular:
         with suppress(OSError):
             os.unlink(name, dir_fd=directory)
-    with suppress(FileExistsError):
+    try:
         return os.open(name, _MAKE, mode, dir_fd=directory)
-    return open_own(directory, name, most)
+    except FileExistsError as error:
+        with suppress(FileNotFoundError):
+            return open_own(directory, name, most)
+        raise error from None
 
 
 def open_own(directory: int, name: bytes, most: int) -> int:
