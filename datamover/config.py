@@ -143,6 +143,7 @@ class Limits(Section):
     connections_per_address: Count = 100
     login_seconds: Duration = 10.0
     """That a login may wait for its turn to be looked at."""
+    console_connections: Count = 32
     waiting_calls: Count = 1000
     checks: Count = 16
     """Of ``jobs.check``, under way at once."""

@@ -6,6 +6,7 @@ twistd's is 077 in the background, and what a service manager gives may be anyth
 import os
 import pwd
 import shutil
+import stat
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
 
@@ -39,13 +40,29 @@ def make(path: Path, mode: int, owner: Account | None = None) -> None:
 
 
 def make_data(path: Path, mode: int = PASSABLE, owner: Account | None = None) -> None:
-    """Make the data directory, or one in it, like ``make``; raises StartError."""
+    """Make the data directory, or one in it, like ``make``; raises StartError.
+
+    Where everybody may make directories, what is there must be this user's, root's, or the ``owner``'s.
+    """
     try:
         make(path, mode, owner)
+        _check_not_planted(path, owner)
     except FileExistsError as error:
         raise StartError(f"service.data_directory: {error.filename} is not a directory") from None
     except OSError as error:
         raise refusal(error) from None
+
+
+def _check_not_planted(path: Path, owner: Account | None) -> None:
+    if not path.parent.stat().st_mode & stat.S_IWOTH:
+        return
+    ours = {0, os.geteuid(), owner.uid if owner else 0}
+    for found in (path.lstat(), path.stat()):
+        if found.st_uid not in ours:
+            raise StartError(
+                f"service.data_directory: {path} was made by user id {found.st_uid}, where everybody may make "
+                "directories: remove it, or set another service.data_directory"
+            )
 
 
 def make_staging(path: Path) -> None:

@@ -25,7 +25,16 @@ from datamover.api.pages import Page
 from datamover.api.tls import ServerTLS, over_tls
 from datamover.clock import steady
 from datamover.config import Config
-from datamover.console import Access, Desk, Names, SshFactory, TelnetFactory, host_key
+from datamover.console import (
+    Access,
+    ConsoleBounds,
+    ConsoleConnections,
+    Desk,
+    Names,
+    SshFactory,
+    TelnetFactory,
+    host_key,
+)
 from datamover.engine.attempt import Rooms
 from datamover.engine.dispatcher import Dispatcher
 from datamover.engine.notifier import Means, Notifier
@@ -313,9 +322,14 @@ def _console(wiring: Wiring, account: Account) -> Iterator[Service]:
     def key() -> Any:
         return host_key(Layout(wiring.settings.service.data_directory).console_host_key)
 
+    def bounds() -> ConsoleBounds:
+        limits = houses.now.settings.limits
+        return ConsoleBounds(limits.console_connections, limits.login_seconds)
+
+    connections = ConsoleConnections(wiring.reactor, bounds)
     for listener, factory in (
-        (console.telnet, TelnetFactory(desk)),
-        (console.ssh, SshFactory(desk, key, access, wiring.reactor)),
+        (console.telnet, TelnetFactory(desk, connections)),
+        (console.ssh, SshFactory(desk, key, access, connections, wiring.reactor)),
     ):
         if listener is not None:
             yield Listener(wiring.reactor, listener, factory, account)

@@ -16,7 +16,7 @@ from datamover.api.context import Caller, Context
 from datamover.api.records import measure, tested
 from datamover.bounds import MOST_CHECKED, brief, quoted
 from datamover.errors import DataMoverError, DestinationInvalid, RequestTooLarge, Scope, SourceForbidden, SourceNotFound
-from datamover.jobs.values import DatasetSource, Naming, NewFile, NewJob, Overwrite, PlaceSource, source_host
+from datamover.jobs.values import DatasetSource, Naming, NewFile, NewJob, Overwrite, PlaceSource, host_of, source_host
 from datamover.protocols.base import Inspection, Origin
 
 _Look = Callable[[], Coroutine[Any, Any, dict[str, Any]]]
@@ -96,7 +96,7 @@ async def _file(context: Context, caller: Caller, job: NewJob, file: NewFile, tr
         }
     found: Inspection | None = None
     try:
-        host = "host", source_host(file.source)
+        host = "host", host_of(source_host(file.source))
         async with context.house.looks.held(host, context.config.limits.per_source_host):
             found = await _origin(context, job.owner, file).inspect()
         movable(found.size, brief(file.source.shown))

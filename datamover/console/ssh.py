@@ -19,7 +19,7 @@ from twisted.conch.ssh.connection import SSHConnection
 from twisted.conch.ssh.factory import SSHFactory
 from twisted.conch.ssh.keys import Key
 from twisted.conch.ssh.session import parseRequest_pty_req, parseRequest_window_change
-from twisted.conch.ssh.transport import SSHServerTransport
+from twisted.conch.ssh.transport import DISCONNECT_BY_APPLICATION, MSG_SERVICE_REQUEST, SSHServerTransport
 from twisted.conch.ssh.userauth import SSHUserAuthServer
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import Deferred
@@ -27,18 +27,25 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from datamover.console.guarded import ConsoleConnections, Guarded
 from datamover.console.keys import SIGNATURES, AuthorizedKeys, KeyChecker
 from datamover.console.session import Desk, Visitor, terminal
 from datamover.console.telnet import PasswordChecker
 
-LOGIN_TIMEOUT = 60
+NEVER = 2**20
 """Seconds."""
+_KEY_EXCHANGE = range(20, 50)
+"""The numbers of its messages."""
 ATTEMPTS = 6
 """Logins that may fail before the connection is closed."""
 _QUIET = Logger(observer=lambda event: None)  # type: ignore[arg-type]  # conch tells every step at "info"
 
 
-class Transport(SSHServerTransport):
+class OutOfOrderError(Exception):
+    """A message that may not come yet."""
+
+
+class Transport(Guarded, SSHServerTransport):
     """One connection."""
 
     ourVersionString = b"SSH-2.0-datamover"
@@ -55,6 +62,15 @@ class Transport(SSHServerTransport):
     _log = _QUIET
 
     portal: Portal
+
+    def farewell(self, why: str) -> None:
+        self.sendDisconnect(DISCONNECT_BY_APPLICATION, why.encode("utf-8", "replace"))
+
+    def dispatchMessage(self, messageNum: int, payload: bytes) -> None:
+        """Take a message; until keys are exchanged none but those that exchange them, or say nothing (RFC 4253)."""
+        if messageNum >= MSG_SERVICE_REQUEST and messageNum not in _KEY_EXCHANGE and not self.isEncrypted("in"):
+            raise OutOfOrderError(f"message {messageNum} before keys are exchanged")
+        super().dispatchMessage(messageNum, payload)
 
     def sendExtInfo(self, extensions: Any) -> None:
         """Tell what keys may sign logins with: conch would name the host key's algorithms."""
@@ -75,11 +91,19 @@ class SshFactory(SSHFactory):
     primes = None
     _log = _QUIET
 
-    def __init__(self, desk: Desk, host_key: Callable[[], Key], access: Callable[[], "Access"], reactor: Any) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        host_key: Callable[[], Key],
+        access: Callable[[], "Access"],
+        connections: ConsoleConnections,
+        reactor: Any,
+    ) -> None:
         """``access`` tells who may log in, as it is when a connection comes."""
         self._desk = desk
         self._host_key = host_key
         self._access = access
+        self._connections = connections
         self.services = {b"ssh-userauth": _logins(reactor), b"ssh-connection": Connection}
 
     def startFactory(self) -> None:
@@ -91,13 +115,14 @@ class SshFactory(SSHFactory):
     def buildProtocol(self, address: Any) -> Any:
         origin = f"ssh {getattr(address, 'host', 'unix')}"
         connection: Any = super().buildProtocol(address)
-        connection.portal = self.portal = self._access().portal(self._desk, origin)
+        connection.connections, connection.origin = self._connections, origin
+        connection.portal = self.portal = self._access().portal(self._desk, origin, connection.let_in)
         return connection
 
 
 def _logins(reactor: Any) -> type[SSHUserAuthServer]:
     class Logins(SSHUserAuthServer):
-        loginTimeout = LOGIN_TIMEOUT
+        loginTimeout = NEVER  # the connection ends before
         attemptsBeforeDisconnect = ATTEMPTS
         clock = reactor
         _log = _QUIET
@@ -120,9 +145,9 @@ class Access:
         self._keys = keys
         self._password = password
 
-    def portal(self, desk: Desk, origin: str) -> Portal:
-        """Return what judges the logins of a connection."""
-        portal = Portal(_Realm(desk, origin))
+    def portal(self, desk: Desk, origin: str, let_in: Callable[[], None]) -> Portal:
+        """Return what judges the logins of a connection; ``let_in`` is called where one is right."""
+        portal = Portal(_Realm(desk, origin, let_in))
         if self._keys is not None:
             portal.registerChecker(KeyChecker(desk, origin, AuthorizedKeys(self._username, self._keys)))
         if self._password:
@@ -132,12 +157,14 @@ class Access:
 
 @implementer(IRealm)
 class _Realm:
-    def __init__(self, desk: Desk, origin: str) -> None:
+    def __init__(self, desk: Desk, origin: str, let_in: Callable[[], None]) -> None:
         self._desk = desk
         self._origin = origin
+        self._let_in = let_in
 
     def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
         visitor = Visitor(avatarId.decode("utf-8", "replace"), self._origin)
+        self._let_in()
         return IConchUser, _User(self._desk, visitor), lambda: None
 
 

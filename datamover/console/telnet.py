@@ -3,18 +3,29 @@
 Telnet encrypts nothing: the configuration lets it listen on loopback or a Unix socket alone.
 """
 
+from collections.abc import Callable
 from typing import Any
 
-from twisted.conch.telnet import AuthenticatingTelnetProtocol, ITelnetProtocol, TelnetBootstrapProtocol, TelnetTransport
+from twisted.conch.telnet import (
+    ECHO,
+    AuthenticatingTelnetProtocol,
+    ITelnetProtocol,
+    TelnetBootstrapProtocol,
+    TelnetTransport,
+)
 from twisted.cred.checkers import ICredentialsChecker
-from twisted.cred.credentials import IUsernamePassword
+from twisted.cred.credentials import IUsernamePassword, UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ServerFactory
+from twisted.logger import Logger
 from zope.interface import Interface, implementer
 
+from datamover.console.guarded import ConsoleConnections, Guarded
 from datamover.console.session import Desk, Visitor, terminal
+
+_QUIET = Logger(observer=lambda event: None)  # type: ignore[arg-type]  # for options that a client does not know
 
 
 class TelnetFactory(ServerFactory):
@@ -22,13 +33,49 @@ class TelnetFactory(ServerFactory):
 
     noisy = False
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, connections: ConsoleConnections) -> None:
         self._desk = desk
+        self._connections = connections
 
     def buildProtocol(self, address: Any) -> TelnetTransport:  # noqa: N802
         origin = f"telnet {getattr(address, 'host', 'unix')}"
-        portal = Portal(_Realm(self._desk, origin), [PasswordChecker(self._desk, origin)])
-        return TelnetTransport(AuthenticatingTelnetProtocol, portal)
+        made: list[_Transport] = []
+        realm = _Realm(self._desk, origin, lambda: made[0].let_in())
+        made.append(_Transport(_Login, Portal(realm, [PasswordChecker(self._desk, origin)])))
+        made[0].connections, made[0].origin = self._connections, origin
+        return made[0]
+
+
+class _Transport(Guarded, TelnetTransport):
+    """One connection."""
+
+    def farewell(self, why: str) -> None:
+        transport: Any = self.transport
+        transport.write(f"\r\n{why}\r\n".encode())
+
+
+class _Login(AuthenticatingTelnetProtocol):
+    """Asks for a name and a password, whatever the client answers to being asked to have the echo done by us."""
+
+    transport: Any
+
+    def telnet_User(self, line: bytes) -> str:  # noqa: N802
+        self.username = line
+        self.transport.will(ECHO).addErrback(lambda _: None)
+        self.transport.write(b"Password: ")
+        return "Password"
+
+    def telnet_Password(self, line: bytes) -> str:  # noqa: N802
+        credentials = UsernamePassword(self.username, line)
+        self.transport.wont(ECHO).addErrback(lambda _: None)
+        self.portal.login(credentials, None, ITelnetProtocol).addCallback(self._cbLogin).addErrback(self._ebLogin)
+        return "Discard"
+
+
+class _Bootstrap(TelnetBootstrapProtocol):
+    """Asks for the options that a prompt wants; goes without those that are refused."""
+
+    _log = _QUIET
 
 
 @implementer(ICredentialsChecker)
@@ -53,12 +100,14 @@ class PasswordChecker:
 
 @implementer(IRealm)
 class _Realm:
-    def __init__(self, desk: Desk, origin: str) -> None:
+    def __init__(self, desk: Desk, origin: str, let_in: Callable[[], None]) -> None:
         self._desk = desk
         self._origin = origin
+        self._let_in = let_in
 
     def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: type[Interface]) -> Any:  # noqa: N802, N803
         if ITelnetProtocol not in interfaces:
             raise NotImplementedError("this is the console over telnet")
         visitor = Visitor(avatarId.decode("utf-8", "replace"), self._origin)
-        return ITelnetProtocol, TelnetBootstrapProtocol(terminal, self._desk, visitor), lambda: None
+        self._let_in()
+        return ITelnetProtocol, _Bootstrap(terminal, self._desk, visitor), lambda: None

@@ -1,4 +1,7 @@
-"""When a destination or a source host is left alone, because everyone's transfers there fail. Pure."""
+"""When a destination or a server that is read from is left alone, because transfers there fail. Pure.
+
+Whose fail, theirs are left alone; everyone's, where several owners' do. A server is a scheme, a host and a port.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +12,10 @@ from datamover.jobs.values import State, place_side, source_host
 from datamover.jobs.work import Outcome
 
 FOR_EVERYONE = frozenset({"CONNECT_FAILED", "TIMED_OUT", "AUTHENTICATION_FAILED", "HOST_KEY_MISMATCH", "TLS_FAILED"})
-"""Codes of errors that every transfer there would meet."""
+"""Codes of errors that every transfer of the same owner would meet there."""
+
+Owned = tuple[str, str]
+"""A side and an owner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +32,10 @@ class Breaker:
 USUAL = Breaker()
 
 
-def judge(outcomes: Sequence[Outcome]) -> tuple[dict[str, Any], set[str]]:
-    """Return the sides that failed for everyone, with what was met there; and those where something went well."""
-    broken: dict[str, Any] = {}
-    mended: set[str] = set()
+def judge(outcomes: Sequence[Outcome]) -> tuple[dict[Owned, Any], set[Owned]]:
+    """Return the sides that failed for an owner, with what was met there; and those where something went well."""
+    broken: dict[Owned, Any] = {}
+    mended: set[Owned] = set()
     for one in outcomes:
         sides = {
             Scope.SOURCE: source_host(one.leader.source),
@@ -37,7 +43,7 @@ def judge(outcomes: Sequence[Outcome]) -> tuple[dict[str, Any], set[str]]:
         }
         failed = sides.get(one.error.scope) if one.error and one.error.code in FOR_EVERYONE else None
         if failed is not None and one.error is not None:
-            broken[failed] = one.error.as_dict()
+            broken[failed, one.leader.owner] = one.error.as_dict()
         if one.state is State.COMPLETED or (one.checkpoint and failed is None):
-            mended |= set(sides.values())
+            mended |= {(side, one.leader.owner) for side in sides.values()}
     return broken, mended

@@ -142,10 +142,11 @@ class Endings:
         await finish(cursor, [job], telling)
 
     async def _note_sides(self, cursor: Cursor, held: Sequence[Outcome]) -> None:
-        """Have the breakers know who failed for everyone, and where something went well."""
+        """Have the breakers know where whose transfers fail, and where something went well."""
         broken, mended = judge(held)
         if broken:
-            found = [{"name": name, "error": broken[name]} for name in sorted(broken)]
+            found = [{"side": side, "owner": owner, "error": error} for (side, owner), error in sorted(broken.items())]
             await cursor.post(_QUERIES["note_sides"], {"news": Json(found), **self._breaker})
         if mended:
-            await cursor.post(_QUERIES["mend_sides"], {"names": sorted(mended)})
+            sides, owners = zip(*sorted(mended), strict=True)
+            await cursor.post(_QUERIES["mend_sides"], {"sides": list(sides), "owners": list(owners)})

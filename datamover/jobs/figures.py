@@ -31,9 +31,9 @@ class Figures:
     held: frozenset[str]
     """Destinations that an administrator holds."""
     broken: frozenset[str]
-    """Destinations whose breaker is open, or tries one transfer at a time."""
+    """Destinations that are left alone by all, but for one transfer at a time."""
     broken_hosts: int
-    """Hosts of sources, likewise."""
+    """Servers of sources that are left alone by somebody, likewise."""
     nodes: Mapping[str, int]
     """Processes that are alive, by role."""
     draining: int

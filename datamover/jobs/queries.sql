@@ -135,10 +135,10 @@ WITH fresh AS MATERIALIZED (
 )
 SELECT t.destination, t.source_host, t.owner, j.paused, t.next_attempt_at > now() AS pausing, t.error,
        extract(epoch FROM t.next_attempt_at - now())::double precision AS pausing_for,
-       d.held, d.closed_until > now() AS closed, d.error AS closed_error,
-       extract(epoch FROM d.closed_until - now())::double precision AS closed_for,
-       h.closed_until > now() AS source_closed, h.error AS source_error,
-       extract(epoch FROM h.closed_until - now())::double precision AS source_closed_for,
+       d.held, coalesce(d.closed_until, od.closed_until) > now() AS closed, coalesce(d.error, od.error) AS closed_error,
+       extract(epoch FROM coalesce(d.closed_until, od.closed_until) - now())::double precision AS closed_for,
+       coalesce(h.closed_until, oh.closed_until) > now() AS source_closed, coalesce(h.error, oh.error) AS source_error,
+       extract(epoch FROM coalesce(h.closed_until, oh.closed_until) - now())::double precision AS source_closed_for,
        active.destination AS active, active.owner AS owner_active, active.host AS host_active, active.total,
        (SELECT count(*) FILTER (WHERE next_attempt_at <= now()) FROM (
             (SELECT p.next_attempt_at FROM transfers p WHERE p.destination = t.destination AND p.state = 'PENDING'
@@ -149,7 +149,7 @@ SELECT t.destination, t.source_host, t.owner, j.paused, t.next_attempt_at > now(
                 AND p.leader = p.index AND NOT p.paused AND p.priority = t.priority AND (p.job, p.index) < (t.job, t.index)
              ORDER BY p.job, p.index LIMIT %(counted)s)) AS before)::integer AS ahead,
        (SELECT o.job FROM transfers o WHERE o.destination = t.destination AND o.target = t.target AND o.job <> t.job
-            AND (o.job < t.job OR o.state <> 'PENDING')
+            AND (o.state <> 'PENDING' OR o.job < t.job AND o.owner = t.owner AND NOT o.paused)
             AND o.state IN ('PENDING', 'PREPARING', 'IN_PROGRESS') ORDER BY o.job LIMIT 1) AS behind,
        (SELECT count(*) FROM nodes WHERE 'engine' = ANY (roles) AND NOT draining
             AND heartbeat_at > now() - %(lease)s * interval '1 second')::integer AS engines,
@@ -158,10 +158,13 @@ SELECT t.destination, t.source_host, t.owner, j.paused, t.next_attempt_at > now(
 FROM chosen t JOIN jobs j ON j.id = t.job
 LEFT JOIN sides d ON d.name = 'place ' || t.destination
 LEFT JOIN sides h ON h.name = t.source_host
+LEFT JOIN breakers od ON od.side = 'place ' || t.destination AND od.owner = t.owner
+LEFT JOIN breakers oh ON oh.side = t.source_host AND oh.owner = t.owner
 CROSS JOIN LATERAL (
     SELECT count(*) FILTER (WHERE a.destination = t.destination)::integer AS destination,
            count(*) FILTER (WHERE a.owner = t.owner)::integer AS owner,
-           count(*) FILTER (WHERE a.source_host = t.source_host)::integer AS host, count(*)::integer AS total
+           count(*) FILTER (WHERE a.source_host = t.source_host OR t.source_host LIKE 'web %%' AND a.source_host LIKE 'web %%'
+               AND split_part(a.source_host, ' ', 2) = split_part(t.source_host, ' ', 2))::integer AS host, count(*)::integer AS total
     FROM transfers a WHERE a.node IS NOT NULL) AS active;
 
 -- name: read_moved
@@ -210,10 +213,25 @@ UPDATE jobs SET state = 'IN_PROGRESS', finished_at = NULL, files_failed = 0, dea
 INSERT INTO sides (name, held) VALUES (%(name)s, %(reason)s) ON CONFLICT (name) DO UPDATE SET held = excluded.held;
 
 -- name: release
+WITH gone AS (DELETE FROM breakers WHERE side = %(name)s)
 UPDATE sides SET held = NULL, failures = 0, closed_until = NULL, error = NULL WHERE name = %(name)s;
 
 -- name: read_sides
-SELECT name, held, failures, closed_until, error FROM sides WHERE held IS NOT NULL OR closed_until IS NOT NULL;
+-- What is closed to the one owner who has anything for a destination is closed to all there are.
+SELECT name, s.held,
+       CASE WHEN s.closed_until IS NOT NULL THEN s.failures ELSE coalesce(b.failures, 0) END AS failures,
+       coalesce(s.closed_until, b.closed_until) AS closed_until,
+       CASE WHEN s.closed_until IS NOT NULL THEN s.error ELSE b.error END AS error
+FROM sides s FULL JOIN (
+    SELECT side AS name, b.* FROM breakers b
+    WHERE closed_until IS NOT NULL AND side LIKE 'place %%' AND NOT EXISTS (
+        SELECT FROM transfers t WHERE t.destination = substr(b.side, 7) AND t.owner > b.owner
+        AND t.state = 'PENDING' AND t.leader = t.index AND NOT t.paused) AND NOT EXISTS (
+        SELECT FROM transfers t WHERE t.destination = substr(b.side, 7) AND t.owner < b.owner
+        AND t.state = 'PENDING' AND t.leader = t.index AND NOT t.paused) AND NOT EXISTS (
+        SELECT FROM breakers o WHERE o.side = b.side AND o.owner <> b.owner AND o.closed_until IS NOT NULL)) AS b USING (name)
+WHERE s.held IS NOT NULL OR s.closed_until IS NOT NULL OR b.closed_until IS NOT NULL
+ORDER BY name;
 
 -- name: drain
 UPDATE nodes SET draining = %(draining)s WHERE coalesce(%(node)s = name, true) RETURNING name;
@@ -385,6 +403,11 @@ UPDATE transfers SET lease_until = lease_until - %(seconds)s * interval '1 secon
 WHERE node IS NOT NULL AND lease_until > now() + %(seconds)s * interval '1 second';
 
 -- name: mend_breakers
+WITH own AS (
+    UPDATE breakers SET closed_until = greatest(now(), closed_until - %(seconds)s * interval '1 second'),
+        failed_at = least(failed_at, now())
+    WHERE closed_until > now() OR failed_at > now()
+)
 UPDATE sides SET closed_until = greatest(now(), closed_until - %(seconds)s * interval '1 second') WHERE closed_until > now();
 
 -- name: begin_mending
@@ -452,73 +475,173 @@ SELECT pg_advisory_xact_lock_shared(hashtext('datamover.claim'));
 -- prepared: destinations text[], limits integer[], max_active integer, per_owner integer, owners text[], quotas integer[]
 -- prepared: spent text[], per_source_host integer, room integer, node uuid, lease double precision, only bigint[]
 -- prepared: passed_over bigint[], told boolean
--- Of owners who have spent their bytes of the day nothing is taken but what is cancelled, to remove what is left of it.
--- The queue has lanes: what one owner moves from one host to one destination. Each lane is looked at from its front, so
--- that one which is full, held or broken costs the others nothing. Within a priority the owners take turns. For one
--- target jobs take turns: the older first, and none while another's file is on its way there (the older was retried).
--- Looked for file by file, by the target's index: as an anti-join it is planned by what the tables held when they were
--- empty. The lease counts from now on, and not from when this claim began to wait for another's end.
--- It waits for no row: what somebody is changing is left for the next claim, be it a transfer or a job that begins with it.
--- Of what it chooses only some may be taken, and what is passed over is not looked at: where the database refuses to
--- change one of them.
+-- The queue has lanes: what one owner moves from one server to one destination. Each lane is looked at from its front, so
+-- that one which is full, held or broken costs the others nothing; at most 1000 of one owner's to one destination, so that
+-- whoever names many servers slows nobody else's down. Of owners who have spent their bytes of the day nothing
+-- is taken but what is cancelled, to remove what is left of it.
+--
+-- Owners have shares: what is free of a destination, of a source's host, and of all, goes to who has least of it, and among
+-- those to who was served longest ago (turns). Priority orders what is one owner's, and owners who are alike in that. Of a
+-- lane no more is read than its owner's share of what is free at its destination, unless that leaves some of it free.
+-- One limit is applied after the other: so there is something left, if there was anything, however they contradict.
+--
+-- Where a breaker has closed (sides: to all, breakers: to one owner), one file at a time is a probe, and owners take turns
+-- whatever their priorities.
+--
+-- For one target the jobs of one owner take turns, the older first; nobody is held up there by what another owner, or a
+-- paused job, has in the queue, but by what is on its way. Looked for file by file, by the target's index: as an anti-join
+-- it is planned by what the tables held when they were empty.
+--
+-- The lease counts from now on, and not from when this claim began to wait for another's end. It waits for no row: what
+-- somebody is changing is left for the next claim, be it a transfer or a job that begins with it. Of what it chooses only
+-- some may be taken, and what is passed over is not looked at: where the database refuses to change one of them.
 WITH RECURSIVE lanes AS (
-    (SELECT destination, owner, source_host FROM transfers
+    (SELECT destination, owner, source_host, 1 AS nth FROM transfers
      WHERE state = 'PENDING' AND leader = index AND NOT paused
      ORDER BY destination, owner, source_host LIMIT 1)
     UNION ALL
-    SELECT next.* FROM lanes l CROSS JOIN LATERAL (
-        SELECT t.destination, t.owner, t.source_host FROM transfers t
-        WHERE t.state = 'PENDING' AND t.leader = t.index AND NOT t.paused
-          AND (t.destination, t.owner, t.source_host) > (l.destination, l.owner, l.source_host)
-        ORDER BY t.destination, t.owner, t.source_host LIMIT 1) AS next
+    SELECT next.destination, next.owner, next.source_host,
+           CASE WHEN (next.destination, next.owner) = (l.destination, l.owner) THEN l.nth + 1 ELSE 1 END
+    FROM lanes l CROSS JOIN LATERAL (
+        (SELECT t.destination, t.owner, t.source_host FROM transfers t
+         WHERE t.state = 'PENDING' AND t.leader = t.index AND NOT t.paused AND l.nth < 1000
+           AND (t.destination, t.owner, t.source_host) > (l.destination, l.owner, l.source_host)
+         ORDER BY t.destination, t.owner, t.source_host LIMIT 1)
+        UNION ALL
+        (SELECT t.destination, t.owner, t.source_host FROM transfers t
+         WHERE t.state = 'PENDING' AND t.leader = t.index AND NOT t.paused AND l.nth >= 1000
+           AND (t.destination, t.owner) > (l.destination, l.owner)
+         ORDER BY t.destination, t.owner, t.source_host LIMIT 1)) AS next
 ), active AS MATERIALIZED (
-    SELECT destination, owner, source_host FROM transfers WHERE node IS NOT NULL
-), limits AS (
-    SELECT l.destination, l.max_active FROM unnest(%(destinations)s::text[], %(limits)s::integer[])
-                                                AS l (destination, max_active)
+    SELECT destination, owner, source_host,
+           CASE WHEN source_host LIKE 'web %%' THEN 'web ' || split_part(source_host, ' ', 2) ELSE source_host END AS host
+    FROM transfers WHERE node IS NOT NULL
+), known AS MATERIALIZED (
+    -- As maps, whose look-ups cost the same whatever is planned: of a side, or of an owner there.
+    SELECT (SELECT jsonb_object_agg(c.side || coalesce(E'\n' || c.owner, ''), c.files) FROM (
+                SELECT u.side, a.owner, count(*) AS files
+                FROM active a CROSS JOIN LATERAL (VALUES ('to ' || a.destination), (a.host), ('')) AS u (side)
+                GROUP BY GROUPING SETS ((u.side, a.owner), (u.side))) AS c) AS used,
+           (SELECT jsonb_object_agg(side || E'\n' || owner, turn) FROM turns) AS turns,
+           (SELECT jsonb_object_agg(name, extract(epoch FROM closed_until)) FROM (
+                SELECT name, closed_until FROM sides UNION ALL
+                SELECT side || E'\n' || owner, closed_until FROM breakers) AS c
+            WHERE closed_until IS NOT NULL) AS closed,
+           ARRAY(SELECT name FROM sides WHERE held IS NOT NULL) AS held
+), named AS (
+    SELECT l.*, 'place ' || l.destination || E'\n' || l.owner AS own_place, 'to ' || l.destination AS there,
+           l.source_host || E'\n' || l.owner AS own_source, 'to ' || l.destination || E'\n' || l.owner AS own_there,
+           l.host || E'\n' || l.owner AS own_host, E'\n' || l.owner AS own
+    FROM (SELECT destination, owner, source_host,
+                 CASE WHEN source_host LIKE 'web %%' THEN 'web ' || split_part(source_host, ' ', 2) ELSE source_host END AS host
+          FROM lanes) AS l
+), counted AS (
+    SELECT n.destination, n.owner, n.source_host, n.host,
+           limits.max_active - coalesce((used -> there)::integer, 0) AS destination_free,
+           coalesce(q.max_active, %(per_owner)s) - coalesce((used -> own)::integer, 0) AS owner_free,
+           %(per_source_host)s - coalesce((used -> n.host)::integer, 0) AS host_free,
+           coalesce((used -> own_there)::integer, 0) AS had_there, coalesce((used -> own_host)::integer, 0) AS had_thence,
+           coalesce((used -> own)::integer, 0) AS had,
+           (turns -> own_there)::bigint AS turn_there, (turns -> own_host)::bigint AS turn_thence,
+           (turns -> own_source)::bigint AS turn_at_source, (turns -> own)::bigint AS turn,
+           (k.closed -> ('place ' || n.destination))::double precision AS closed,
+           (k.closed -> n.source_host)::double precision AS source_closed,
+           (k.closed -> own_place)::double precision AS own_closed,
+           (k.closed -> own_source)::double precision AS own_source_closed
+    FROM named n CROSS JOIN known k
+    JOIN unnest(%(destinations)s::text[], %(limits)s::integer[]) AS limits (destination, max_active) USING (destination)
+    LEFT JOIN unnest(%(owners)s::text[], %(quotas)s::integer[]) AS q (owner, max_active) ON q.owner = n.owner
+    WHERE 'place ' || n.destination <> ALL (held) AND n.source_host <> ALL (held)
+      AND (n.owner <> ALL (%(spent)s::text[])
+           OR EXISTS (SELECT FROM transfers c WHERE c.owner = n.owner AND c.cancelling AND c.state = 'PENDING'))
+      AND (n.source_host NOT LIKE 'place %%' OR substr(n.source_host, 7) = ANY (%(destinations)s))
 ), open_lanes AS MATERIALIZED (
-    SELECT l.*,
-           least(limits.max_active, CASE WHEN d.closed_until IS NOT NULL THEN 1 END)
-               - (SELECT count(*) FROM active a WHERE a.destination = l.destination) AS destination_free,
-           coalesce(q.max_active, %(per_owner)s) - (SELECT count(*) FROM active a WHERE a.owner = l.owner) AS owner_free,
-           least(%(per_source_host)s, CASE WHEN h.closed_until IS NOT NULL THEN 1 END)
-               - (SELECT count(*) FROM active a WHERE a.source_host = l.source_host) AS host_free,
-           (SELECT count(*) FROM active a WHERE a.owner = l.owner) AS owner_active
-    FROM lanes l JOIN limits USING (destination)
-    LEFT JOIN sides d ON d.name = 'place ' || l.destination
-    LEFT JOIN sides h ON h.name = l.source_host
-    LEFT JOIN unnest(%(owners)s::text[], %(quotas)s::integer[]) AS q (owner, max_active) ON q.owner = l.owner
-    WHERE d.held IS NULL AND h.held IS NULL
-      AND (l.owner <> ALL (%(spent)s::text[])
-           OR EXISTS (SELECT FROM transfers c WHERE c.owner = l.owner AND c.cancelling AND c.state = 'PENDING'))
-      AND (l.source_host NOT LIKE 'place %%' OR substr(l.source_host, 7) = ANY (%(destinations)s))
-      AND coalesce(d.closed_until <= now(), true) AND coalesce(h.closed_until <= now(), true)
-), front AS (
-    SELECT o.destination, o.owner, o.source_host, o.destination_free, o.owner_free, o.host_free, o.owner_active,
-           next.id, next.job, next.index, next.priority
-    FROM open_lanes o CROSS JOIN LATERAL (
-        SELECT t.id, t.job, t.index, t.priority FROM transfers t
-        WHERE t.destination = o.destination AND t.owner = o.owner AND t.source_host = o.source_host
+    SELECT c.*, coalesce(closed, own_closed) IS NOT NULL AS probing,
+           coalesce(source_closed, own_source_closed) IS NOT NULL AS source_probing
+    FROM counted c
+    WHERE coalesce(closed, own_closed, 0) <= extract(epoch FROM now())
+      AND coalesce(source_closed, own_source_closed, 0) <= extract(epoch FROM now())
+      AND NOT EXISTS (
+          SELECT FROM active a
+          WHERE coalesce(closed, own_closed) IS NOT NULL AND a.destination = c.destination
+                AND (closed IS NOT NULL OR a.owner = c.owner)
+             OR coalesce(source_closed, own_source_closed) IS NOT NULL AND a.source_host = c.source_host
+                AND (source_closed IS NOT NULL OR a.owner = c.owner))
+), bounded AS (
+    SELECT o.*, row_number() OVER () AS lane, least(destination_free, %(room)s) AS wanted,
+           CASE WHEN probing OR source_probing THEN 1
+                ELSE least(destination_free, owner_free, host_free, %(room)s) END AS most,
+           ceil(least(destination_free, %(room)s)
+                / max(owners_there) OVER (PARTITION BY destination)::double precision)::integer AS share
+    FROM (SELECT *, dense_rank() OVER (PARTITION BY destination ORDER BY owner) AS owners_there FROM open_lanes
+          WHERE least(destination_free, owner_free, host_free) > 0) AS o
+), first_look AS MATERIALIZED (
+    SELECT b.*, next.* FROM bounded b CROSS JOIN LATERAL (
+        SELECT t.id, t.job, t.index, t.priority, t.target FROM transfers t
+        WHERE t.destination = b.destination AND t.owner = b.owner AND t.source_host = b.source_host
           AND t.state = 'PENDING' AND t.leader = t.index AND NOT t.paused AND t.next_attempt_at <= now()
           AND (t.cancelling OR t.owner <> ALL (%(spent)s::text[])) AND t.id <> ALL (%(passed_over)s::bigint[])
           AND (SELECT true FROM transfers f WHERE f.destination = t.destination AND f.target = t.target
-               AND f.job <> t.job AND (f.job < t.job OR f.state <> 'PENDING')
+               AND f.job <> t.job AND (f.state <> 'PENDING' OR f.job < t.job AND f.owner = t.owner AND NOT f.paused)
                AND f.state IN ('PENDING', 'PREPARING', 'IN_PROGRESS') LIMIT 1) IS NULL
         ORDER BY t.priority DESC, t.job, t.index
-        LIMIT greatest(0, least(o.destination_free, o.owner_free, o.host_free, %(room)s))) AS next
-), turns AS (
-    SELECT f.*, f.owner_active + row_number() OVER (PARTITION BY f.owner ORDER BY f.priority DESC, f.job, f.index) AS turn
+        LIMIT least(b.most, b.share)) AS next
+), second_look AS (
+    SELECT c.*, next.* FROM (
+        SELECT destination, owner, source_host, host, destination_free, owner_free, host_free, had_there, had_thence, had,
+               turn_there, turn_thence, turn_at_source, turn, closed, source_closed, own_closed, own_source_closed,
+               probing, source_probing, owners_there, lane, wanted, most, share
+        FROM (
+            SELECT f.*, count(*) OVER (PARTITION BY lane) AS found, count(*) OVER (PARTITION BY destination) AS found_there,
+                   row_number() OVER (PARTITION BY lane) AS first
+            FROM first_look f) AS f
+        WHERE first = 1 AND found = share AND share < most AND found_there < wanted) AS c
+    CROSS JOIN LATERAL (
+        SELECT t.id, t.job, t.index, t.priority, t.target FROM transfers t
+        WHERE t.destination = c.destination AND t.owner = c.owner AND t.source_host = c.source_host
+          AND t.state = 'PENDING' AND t.leader = t.index AND NOT t.paused AND t.next_attempt_at <= now()
+          AND (t.cancelling OR t.owner <> ALL (%(spent)s::text[])) AND t.id <> ALL (%(passed_over)s::bigint[])
+          AND (SELECT true FROM transfers f WHERE f.destination = t.destination AND f.target = t.target
+               AND f.job <> t.job AND (f.state <> 'PENDING' OR f.job < t.job AND f.owner = t.owner AND NOT f.paused)
+               AND f.state IN ('PENDING', 'PREPARING', 'IN_PROGRESS') LIMIT 1) IS NULL
+        ORDER BY t.priority DESC, t.job, t.index
+        OFFSET c.share LIMIT c.most - c.share) AS next
+), front AS MATERIALIZED (
+    SELECT * FROM first_look UNION ALL SELECT * FROM second_look
+), probes AS (
+    SELECT id, probing, source_probing,
+           row_number() OVER (PARTITION BY destination, CASE WHEN closed IS NULL THEN owner END
+                              ORDER BY turn_there NULLS FIRST, priority DESC, job, index) AS at_destination,
+           row_number() OVER (PARTITION BY source_host, CASE WHEN source_closed IS NULL THEN owner END
+                              ORDER BY turn_at_source NULLS FIRST, priority DESC, job, index) AS at_source
+    FROM front WHERE probing OR source_probing
+), of_owner AS (
+    SELECT f.*, row_number() OVER (PARTITION BY owner ORDER BY priority DESC, job, index) AS nth
     FROM front f
-), ranked AS (
-    SELECT t.*,
-           row_number() OVER (PARTITION BY t.destination ORDER BY t.priority DESC, t.turn, t.job, t.index) AS of_destination,
-           row_number() OVER (PARTITION BY t.owner ORDER BY t.priority DESC, t.turn, t.job, t.index) AS of_owner,
-           row_number() OVER (PARTITION BY t.source_host ORDER BY t.priority DESC, t.turn, t.job, t.index) AS of_host
-    FROM turns t
+    WHERE NOT (probing OR source_probing) OR id IN (
+        SELECT id FROM probes
+        WHERE (NOT probing OR at_destination = 1) AND (NOT source_probing OR at_source = 1))
+), of_target AS (
+    SELECT o.*, row_number() OVER (PARTITION BY destination, owner ORDER BY nth) AS nth_there,
+           row_number() OVER (PARTITION BY destination, target ORDER BY turn_there NULLS FIRST, nth, job) AS at_target
+    FROM of_owner o WHERE nth <= owner_free
+), of_destination AS (
+    SELECT t.*, row_number() OVER (
+        PARTITION BY destination
+        ORDER BY had_there + nth_there, turn_there NULLS FIRST, priority DESC, job, index) AS at_destination
+    FROM of_target t WHERE target IS NULL OR at_target = 1
+), of_host AS (
+    SELECT d.*, row_number() OVER (PARTITION BY host, owner ORDER BY nth) AS nth_thence
+    FROM of_destination d WHERE at_destination <= destination_free
+), of_all AS (
+    SELECT h.*, row_number() OVER (
+        PARTITION BY host ORDER BY had_thence + nth_thence, turn_thence NULLS FIRST, priority DESC, job, index) AS at_host
+    FROM of_host h
+), kept AS (
+    SELECT a.*, row_number() OVER (PARTITION BY owner ORDER BY nth) AS nth_kept FROM of_all a WHERE at_host <= host_free
 ), chosen AS MATERIALIZED (
-    SELECT id, job FROM ranked
-    WHERE of_destination <= destination_free AND of_owner <= owner_free AND of_host <= host_free
-    ORDER BY priority DESC, turn, job, index
+    SELECT id, job, owner, destination, host, CASE WHEN source_probing THEN source_host END AS probed FROM kept
+    ORDER BY had + nth_kept, turn NULLS FIRST, priority DESC, job, index
     LIMIT greatest(0, least(%(room)s, %(max_active)s - (SELECT count(*) FROM active)))
 ), beginning AS MATERIALIZED (
     SELECT id FROM jobs WHERE id = ANY (ARRAY(SELECT job FROM chosen)) AND state IN ('PENDING', 'PREPARING')
@@ -550,6 +673,12 @@ WITH RECURSIVE lanes AS (
                        OR EXISTS (SELECT FROM transfers t WHERE t.job = j.id AND t.state = 'IN_PROGRESS')
                      THEN 'IN_PROGRESS' ELSE 'PREPARING' END
     WHERE id = ANY (ARRAY(SELECT job FROM claimed)) AND state IN ('PENDING', 'PREPARING')
+), turned AS (
+    INSERT INTO turns (side, owner, turn)
+    SELECT DISTINCT u.side, c.owner, (SELECT nextval('turns_taken'))
+    FROM chosen c CROSS JOIN LATERAL (VALUES ('to ' || c.destination), (c.host), (c.probed), ('')) AS u (side)
+    WHERE c.id IN (SELECT id FROM claimed) AND u.side IS NOT NULL AND (SELECT min(owner) <> max(owner) FROM open_lanes)
+    ON CONFLICT (side, owner) DO UPDATE SET turn = excluded.turn
 ), told AS (
     INSERT INTO events (job, owner, file, kind, details)
     SELECT job, owner, index, CASE state WHEN 'PREPARING' THEN 'preparing' ELSE 'started' END,
@@ -686,20 +815,62 @@ SELECT max(at) AS at, count(*)::integer AS rows FROM found;
 SELECT owner FROM expired_jobs WHERE id = %(job)s;
 
 -- name: note_sides
--- One more failure for everyone at a destination or a source host, or one thing that went well: the breaker.
+-- One more failure of an owner where everyone's of theirs would fail: the breaker. It closes to that owner; to all where
+-- it has closed to several of late, and for as long as whoever probes fails.
+WITH news AS (
+    SELECT * FROM jsonb_to_recordset(%(news)s) AS n (side text, owner text, error jsonb)
+), noted AS (
+    INSERT INTO breakers AS b (side, owner, failures, error)
+    SELECT side, owner, 1, error FROM news ORDER BY side, owner
+    ON CONFLICT (side, owner) DO UPDATE
+    SET failures = b.failures + 1, error = excluded.error, failed_at = now(),
+        closed_until = CASE WHEN b.failures + 1 >= %(patience)s THEN now() + interval '1 second'
+            * least(%(cap)s, %(base)s * power(2, least(b.failures + 1 - %(patience)s, 30))) END
+    RETURNING side, owner, failures
+), owners AS (
+    SELECT side, owner FROM noted WHERE failures >= %(patience)s
+    UNION
+    SELECT b.side, b.owner FROM breakers b
+    WHERE b.side IN (SELECT side FROM news) AND b.failures >= %(patience)s
+      AND b.closed_until > now() - %(cap)s * interval '1 second'
+)
 INSERT INTO sides AS s (name, failures, closed_until, error)
-SELECT n.name, 1, NULL, n.error FROM jsonb_to_recordset(%(news)s) AS n (name text, error jsonb, pause double precision)
-WHERE n.error IS NOT NULL
-ORDER BY n.name
+SELECT DISTINCT ON (n.side) n.side, %(patience)s, now() + interval '1 second' * least(%(cap)s, %(base)s), n.error
+FROM news n
+WHERE (SELECT count(*) FROM owners o WHERE o.side = n.side) > 1
+   OR EXISTS (SELECT FROM sides o WHERE o.name = n.side AND o.closed_until IS NOT NULL)
+ORDER BY n.side
 ON CONFLICT (name) DO UPDATE
-SET failures = s.failures + 1, error = excluded.error,
-    closed_until = CASE WHEN s.failures + 1 >= %(patience)s THEN now() + interval '1 second'
-        * least(%(cap)s, %(base)s * power(2, least(s.failures + 1 - %(patience)s, 30))) END;
+SET failures = greatest(s.failures + 1, %(patience)s), error = excluded.error,
+    closed_until = now() + interval '1 second'
+        * least(%(cap)s, %(base)s * power(2, least(greatest(s.failures + 1 - %(patience)s, 0), 30)));
 
 -- name: mend_sides
--- prepared: names text[]
-UPDATE sides SET failures = 0, closed_until = NULL, error = NULL
-WHERE name = ANY (%(names)s) AND (failures > 0 OR closed_until IS NOT NULL);
+-- prepared: sides text[], owners text[]
+-- What went well for one owner goes well for all where it was closed to all; else for that owner.
+WITH mended AS (
+    UPDATE sides SET failures = 0, closed_until = NULL, error = NULL
+    WHERE name = ANY (%(sides)s) AND (failures > 0 OR closed_until IS NOT NULL)
+    RETURNING name
+)
+DELETE FROM breakers b
+WHERE side = ANY (%(sides)s) AND (side IN (SELECT name FROM mended) OR EXISTS (
+    SELECT FROM unnest(%(sides)s::text[], %(owners)s::text[]) AS w (side, owner)
+    WHERE w.side = b.side AND w.owner = b.owner));
+
+-- name: forget_sides
+-- What failed nowhere for a day, and turns of long ago. It waits for nobody, and is a transaction by itself.
+WITH sides_gone AS (
+    DELETE FROM sides WHERE name IN (
+        SELECT name FROM sides WHERE held IS NULL AND coalesce(closed_until < now() - interval '1 day', true)
+        FOR UPDATE SKIP LOCKED)
+), turns_gone AS (
+    DELETE FROM turns WHERE (side, owner) IN (
+        SELECT side, owner FROM turns WHERE turn < pg_sequence_last_value('turns_taken'::regclass) - 200
+        FOR UPDATE SKIP LOCKED)
+)
+DELETE FROM breakers WHERE (side, owner) IN (
+    SELECT side, owner FROM breakers WHERE failed_at < now() - interval '1 day' FOR UPDATE SKIP LOCKED);
 
 -- name: read_expired
 -- What a node that is gone held. What somebody is changing is left for the next time.
@@ -730,8 +901,9 @@ RETURNING t.id, t.job, t.index, t.cancelling;
 -- many seconds.
 WITH found AS (
     SELECT t.id FROM transfers t LEFT JOIN sides d ON d.name = 'place ' || t.destination
+    LEFT JOIN breakers o ON o.side = 'place ' || t.destination AND o.owner = t.owner
     WHERE t.traces AND t.state IN ('FAILED', 'CANCELLED') AND t.next_attempt_at <= now()
-      AND t.destination = ANY (%(destinations)s) AND d.held IS NULL AND coalesce(d.closed_until <= now(), true)
+      AND t.destination = ANY (%(destinations)s) AND d.held IS NULL AND coalesce(d.closed_until, o.closed_until, now()) <= now()
       AND t.id <> ALL (%(passed_over)s::bigint[])
     ORDER BY t.next_attempt_at LIMIT 1 FOR UPDATE OF t SKIP LOCKED
 )
@@ -790,7 +962,7 @@ RETURNING t.id;
 SELECT t.id FROM transfers t
 WHERE t.id = ANY (%(transfers)s) AND (
     SELECT true FROM transfers o WHERE o.destination = t.destination AND o.target = t.target
-    AND o.job <> t.job AND (o.job < t.job OR o.state <> 'PENDING')
+    AND o.job <> t.job AND (o.state <> 'PENDING' OR o.job < t.job AND o.owner = t.owner AND NOT o.paused)
     AND o.state IN ('PENDING', 'PREPARING', 'IN_PROGRESS') LIMIT 1) IS NULL;
 
 -- name: tell_resumed
@@ -1060,8 +1232,11 @@ SELECT state, count(*)::integer AS jobs
 FROM (SELECT state FROM jobs WHERE finished_at IS NULL LIMIT %(most)s) AS unfinished GROUP BY state;
 
 -- name: figure_sides
-SELECT name, held IS NOT NULL AS held, closed_until IS NOT NULL AS closed
-FROM sides WHERE held IS NOT NULL OR closed_until IS NOT NULL LIMIT %(most)s;
+-- Of hosts those that are closed to one owner count, too.
+SELECT name, bool_or(held) AS held, bool_or(closed) AS closed
+FROM (SELECT name, held IS NOT NULL AS held, closed_until IS NOT NULL AS closed FROM sides
+      UNION ALL SELECT side, false, true FROM breakers WHERE closed_until IS NOT NULL AND side NOT LIKE 'place %%') AS s
+WHERE held OR closed GROUP BY name LIMIT %(most)s;
 
 -- name: figure_nodes
 SELECT roles, draining FROM nodes WHERE heartbeat_at > now() - %(lease)s * interval '1 second';

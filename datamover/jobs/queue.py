@@ -59,6 +59,7 @@ class Queue(Claims):
         beat = {"node": self._node, "name": self._name, "roles": self._roles, "active": active}
         await self._database.execute(self._queries["beat"], beat)
         await self._database.execute(self._queries["forget_nodes"])
+        await self._database.execute(self._queries["forget_sides"])
 
     async def leave(self) -> None:
         """Tell that this node is gone."""

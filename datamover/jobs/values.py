@@ -13,6 +13,8 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
+from datamover.registry.urls import DEFAULT_PORTS
+
 
 class State(Enum):
     """Where a job or a transfer stands."""
@@ -97,19 +99,39 @@ class DatasetSource:
 
 
 def source_host(source: "SourceRef") -> str:
-    """Return the name of the server that a source is on, as limits and breakers know it."""
+    """Return the name of the server that a source is on, as breakers know it: "web host scheme port".
+
+    Limits know a web server by its host alone, whatever its schemes and ports.
+    """
     if isinstance(source, PlaceSource):
         return place_side(source.destination)
     if isinstance(source, DatasetSource):
         return f"dataset {urlsplit(source.url).hostname or ''}"
-    # A canonical URL has a path; hosts are few.
+    # A canonical URL has a path; servers are few.
     scheme, _, rest = source.url.partition("://")
-    return f"web {_hostname(scheme + '://' + rest.partition('/')[0])}"
+    return _web_side(scheme, rest.partition("/")[0])
 
 
 @lru_cache(1024)
-def _hostname(origin: str) -> str:
-    return urlsplit(origin).hostname or ""
+def _web_side(scheme: str, authority: str) -> str:
+    parts = urlsplit(f"{scheme}://{authority}")
+    return f"web {parts.hostname or ''} {scheme} {parts.port or DEFAULT_PORTS[scheme]}"
+
+
+def host_of(side: str) -> str:
+    """Return the host of a server that is read from, as people are told it; of a place its name."""
+    kind, _, name = side.partition(" ")
+    return name.partition(" ")[0] if kind == "web" else name
+
+
+def server_of(side: str) -> str:
+    """Return a server that is read from as people are told it: its host, and its port where that is not the usual."""
+    kind, _, name = side.partition(" ")
+    host, _, rest = name.partition(" ") if kind == "web" else (name, "", "")
+    scheme, _, port = rest.partition(" ")
+    if not port or port == str(DEFAULT_PORTS.get(scheme)):
+        return host
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def place_side(destination: str) -> str:

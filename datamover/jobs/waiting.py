@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from datamover.jobs.rows import Row
-from datamover.jobs.values import place_of
+from datamover.jobs.values import host_of, place_of, server_of
 from datamover.withheld import ANOTHERS, breaker
 
 COUNTED = 100
@@ -95,8 +95,8 @@ def _broken(row: Row, administrator: bool) -> str | None:
         why = _told(row["closed_error"], administrator)
         return f"destination {row['destination']}: {why}; next probe {_in(row['closed_for'])}"
     if row["source_closed"]:
-        host, why = row["source_host"].partition(" ")[2], _told(row["source_error"], administrator)
-        return f"source {host}: {why}; next probe {_in(row['source_closed_for'])}"
+        server, why = server_of(row["source_host"]), _told(row["source_error"], administrator)
+        return f"source {server}: {why}; next probe {_in(row['source_closed_for'])}"
     if row["pausing"]:
         code = (row["error"] or {}).get("code", "an error")
         return f"the next attempt, {_in(row['pausing_for'])}, after {code}"
@@ -115,7 +115,7 @@ def _full(row: Row, bounds: Bounds, ahead: str) -> str | None:
     """What is busy with other transfers."""
     for what, active, most in (
         (f"destination {row['destination']}", row["active"], bounds.destinations[row["destination"]]),
-        (f"source {row['source_host'].partition(' ')[2]}", row["host_active"], bounds.per_source_host),
+        (f"source {host_of(row['source_host'])}", row["host_active"], bounds.per_source_host),
         (f"owner {row['owner']}", row["owner_active"], bounds.active_of(row["owner"])),
         ("the service", row["total"], bounds.total),
     ):

@@ -81,7 +81,7 @@ class Gauges:
         yield by("nodes", "role", "Processes that are alive, by what they do.", alive)
         if figures is not None:
             yield _gauge("nodes_draining", "Engines that take nothing new.", known.draining)
-            yield _gauge("source_hosts_broken", "Hosts of sources that failed for everyone.", known.broken_hosts)
+            yield _gauge("source_hosts_broken", "Servers of sources that are left alone.", known.broken_hosts)
             yield _gauge("figures_age_seconds", "Seconds since the queue's figures were read.", self.seen.age)
 
 

@@ -364,6 +364,7 @@ class Conformance:
     async def test_longer_predecessor(self, premises: Premises, offset: int) -> None:
         """What a longer part file held beyond the last byte written is cut off; else nothing is said to be well."""
         (premises.root / PART).write_bytes(b"ab" + b"x" * MIB)
+        (premises.root / PART).chmod(0o600)
         if offset and premises.forgets:
             await fill(premises.writing, PART, b"cd", offset=2)
             assert await get(premises.reading, PART) != (0, b"abcd")
@@ -679,6 +680,7 @@ class Conformance:
         """Offsets beyond 4 GiB are written to and read from (a hole stands for what is before)."""
         with (premises.root / PART).open("wb") as file:
             file.truncate(BEYOND + (100 if premises.cuts else 0))
+        (premises.root / PART).chmod(0o600)
         if premises.resumes and premises.at_once:
             assert await fill(premises.writing, PART, b"the end", offset=BEYOND) == BEYOND + 7
         else:

@@ -51,3 +51,23 @@ def test_secrets(tmp_path: Path) -> None:
     assert mode(tmp_path / "data/key") == 0o600
     assert mode(tmp_path / "data") == 0o711
     assert secret_files.read(tmp_path / "data/key") == b"secret"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a directory another's")
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_directory_that_another_made(tmp_path: Path, linked: bool) -> None:
+    """Where everybody may make directories the service uses none that another user made, or linked to."""
+    everybodys = tmp_path / "tmp"
+    everybodys.mkdir()
+    everybodys.chmod(0o1777)
+    (everybodys / "real").mkdir()
+    found = everybodys / "data"
+    found.symlink_to("real") if linked else found.mkdir()
+    os.chown(found, 65533, 65533, follow_symlinks=False)
+    with pytest.raises(StartError, match="was made by user id 65533, where everybody may make directories"):
+        make_data(found)
+    os.chown(found, 0, 0, follow_symlinks=False)
+    make_data(found)
+    everybodys.chmod(0o755)
+    os.chown(found, 65533, 65533, follow_symlinks=False)
+    make_data(found)

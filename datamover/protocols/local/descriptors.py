@@ -12,26 +12,93 @@ from datamover.protocols.local.syscalls import look
 
 COMMON = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 """How every file is opened: no link is followed, nothing is waited for."""
+_MAKE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | COMMON
+PROBE = b".own"
+"""What is added to a part file's name for a moment, to see how the disk tells of a file that this process makes."""
 STEP = 2.0
 """Seconds by which a time may be off: the coarsest that file systems keep (FAT)."""
 CANNOT_FLUSH = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.EROFS, errno.ENOTTY)
 """How a disk says that it cannot flush; any other answer tells of bytes that are lost."""
 
 
-def make_anew(directory: int, name: bytes, mode: int) -> int:
-    """Return a descriptor of a new file to be written; a file that is there is removed, or else written over.
+class NotOwn(Exception):
+    """A file that somebody else may have made stands where a part file of ours is to be."""
 
-    Not every disk lets a file be written over, or cut. Raises OSError.
+    def __init__(self, owner: int) -> None:
+        """``owner``: the user id that the disk tells of it."""
+        super().__init__(owner)
+        self.owner = owner
+
+
+def make_anew(directory: int, name: bytes, mode: int, most: int) -> int:
+    """Return a descriptor of a new file to be written, with ``mode``; what is there is removed, or else written over.
+
+    Not every disk lets a file be removed. It is written over only if it is our own, of a mode that has no more than
+    ``most``, and no link is followed. Raises OSError, and NotOwn.
     """
-    flags = os.O_WRONLY | os.O_CREAT | COMMON
-    try:
-        return os.open(name, flags | os.O_EXCL, mode, dir_fd=directory)
-    except FileExistsError:
-        found = look(directory, name)
-    if found is not None and found.regular:
+    with suppress(FileExistsError):
+        return os.open(name, _MAKE, mode, dir_fd=directory)
+    found = look(directory, name)
+    if found is None or found.regular:
         with suppress(OSError):
             os.unlink(name, dir_fd=directory)
-    return os.open(name, flags, mode, dir_fd=directory)
+    try:
+        return os.open(name, _MAKE, mode, dir_fd=directory)
+    except FileExistsError as error:
+        with suppress(FileNotFoundError):
+            return open_own(directory, name, most)
+        raise error from None
+
+
+def open_own(directory: int, name: bytes, most: int) -> int:
+    """Return a descriptor of a file of our own, to be written on, of a mode that has no more than ``most``.
+
+    In a directory that others may write to they can put a file of theirs under any name, open, to read what is written
+    into it. Raises OSError, FileNotFoundError where there is nothing; NotOwn.
+    """
+    try:
+        descriptor = os.open(name, os.O_WRONLY | COMMON, dir_fd=directory)
+    except OSError as error:
+        there = look(directory, name)
+        if there is not None and stat.S_ISLNK(there.mode):
+            raise NotOwn(there.owner) from error  # It is not followed.
+        raise
+    own = False
+    try:
+        found = os.fstat(descriptor)
+        own = _is_own(found, os.geteuid(), most, links=1) or _is_told_as_own(directory, name, found, most)
+    finally:
+        if not own:
+            close(descriptor)
+    if not own:
+        raise NotOwn(found.st_uid)
+    return descriptor
+
+
+def _is_own(found: os.stat_result, owner: int, most: int, links: int) -> bool:
+    return (
+        stat.S_ISREG(found.st_mode)
+        and found.st_uid == owner
+        and found.st_nlink <= links
+        and not stat.S_IMODE(found.st_mode) & ~most
+    )
+
+
+def _is_told_as_own(directory: int, name: bytes, found: os.stat_result, most: int) -> bool:
+    """Tell whether a mount with owners or modes of its own tells of a file made now as of one that was found."""
+    probe = name + PROBE
+    try:
+        descriptor = os.open(probe, _MAKE, most, dir_fd=directory)
+    except OSError:
+        return False
+    try:
+        made = os.fstat(descriptor)
+    finally:
+        close(descriptor)
+        with suppress(OSError):
+            os.unlink(probe, dir_fd=directory)
+    strange = not _is_own(made, os.geteuid(), most, links=1)
+    return strange and _is_own(found, made.st_uid, most | stat.S_IMODE(made.st_mode), max(1, made.st_nlink))
 
 
 def close(descriptor: int) -> None:

@@ -16,9 +16,9 @@ from typing import ParamSpec, TypeVar
 
 from datamover.errors import DestinationExists
 from datamover.protocols.base import Ability, Inspection, Lack
-from datamover.protocols.lacks import Lacks
+from datamover.protocols.lacks import PRIVATE, Lacks
 from datamover.protocols.local.beneath import Beneath, decode, encode, sync_directory
-from datamover.protocols.local.descriptors import COMMON, make_anew
+from datamover.protocols.local.descriptors import COMMON, NotOwn, make_anew, open_own
 from datamover.protocols.local.placing import Placing
 from datamover.protocols.local.put import Put
 from datamover.protocols.local.reader import Opened, Reader, examine
@@ -94,9 +94,11 @@ class Disk:
 
         def open_it(directory: int, name: bytes) -> int:
             if not offset:
-                return make_anew(directory, name, self._lacks.first_mode(mode))
+                return make_anew(directory, name, self._lacks.first_mode(mode), PRIVATE | mode)
             try:
-                return os.open(name, os.O_WRONLY | COMMON, dir_fd=directory)
+                return open_own(directory, name, PRIVATE | mode)
+            except NotOwn as found:
+                raise self._refusals.not_own(part, found.owner) from found
             except OSError as error:
                 if error.errno not in _NOT_AGAIN:
                     raise

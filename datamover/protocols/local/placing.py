@@ -52,7 +52,9 @@ class Placing:
             return True
         if look(self.directory, self.name) is None:
             return True
-        self._kept = self._link(self.directory, self.name, self.directory, self._old) is not None
+        with suppress(FileExistsError):
+            kept = self._link(self.directory, self.name, self.directory, self._old, self._link_anew)
+            self._kept = kept is not None
         if not self._kept:
             self._check(look(self.source, self.part), "in its part file")
         return self._kept
@@ -114,6 +116,21 @@ class Placing:
     @property
     def _old(self) -> bytes:
         return self.part + OLD.encode()
+
+    def _link_anew(self) -> None:
+        """Have the second name be the old file's: an earlier call, or somebody else, gave it to another.
+
+        Raises FileExistsError where that cannot be.
+        """
+        found, old = look(self.directory, self._old), look(self.directory, self.name)
+        if found is None or old is None or found.file != old.file:
+            try:
+                os.unlink(self._old, dir_fd=self.directory)
+                os.link(
+                    self.name, self._old, src_dir_fd=self.directory, dst_dir_fd=self.directory, follow_symlinks=False
+                )
+            except OSError as error:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from error
 
     def _exists(self) -> None:
         """Bear an existing target that is the part file: an earlier call was cut off."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from datamover.protocols.base import Lack
-from datamover.protocols.lacks import Lacks
+from datamover.protocols.lacks import PRIVATE, Lacks
 from datamover.protocols.local.beneath import encode
 from datamover.protocols.local.descriptors import close, describe, flush, make_anew
 from datamover.protocols.local.placing import Placing
@@ -43,7 +43,8 @@ class Put:
 
     def write(self, directory: int) -> None:
         """Write the part file, with its mode and time."""
-        self._descriptor = make_anew(directory, self.part_name, self.lacks.first_mode(self.mode))
+        first = self.lacks.first_mode(self.mode)
+        self._descriptor = make_anew(directory, self.part_name, first, PRIVATE | self.mode)
         before = os.fstat(self._descriptor)
         if not stat.S_ISREG(before.st_mode):
             raise OSError(errno.ENXIO, "not a regular file")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
 from datamover.protocols.local.beneath import OutsideRoot
+from datamover.protocols.local.descriptors import NotOwn
 
 _SHOWN = 80
 
@@ -38,6 +39,8 @@ class Refusals:
             yield
         except OutsideRoot:
             raise self.outside(path) from None
+        except NotOwn as found:
+            raise self.taken(path, found.owner) from None
         except OSError as error:
             raise self.of(error, path) from error
 
@@ -86,6 +89,20 @@ class Refusals:
     def not_again(self, path: str) -> DataMoverError:
         return errors.SizeMismatch(
             f"{self.what(path)} cannot be written on: the disk opens no file for that; it is written anew",
+            scope=self.side,
+        )
+
+    def not_own(self, path: str, owner: int) -> DataMoverError:
+        return errors.SizeMismatch(
+            f"{self.what(path)} is not written on: it is a file of user id {owner}, or one that others can read; "
+            "it is written anew",
+            scope=self.side,
+        )
+
+    def taken(self, path: str, owner: int) -> DataMoverError:
+        return errors.ServerError(
+            f"{self.what(path)} is a part file's name, and something of user id {owner} has it, which is not written "
+            "on: remove it",
             scope=self.side,
         )
 

@@ -20,8 +20,8 @@ _NO_FOLLOW, _FORCE_SYNC = 0x100, 0x2000
 _BASIC = 0x7FF
 _SIZE = 256
 """Bytes of the kernel's struct statx."""
-_FIELDS = struct.Struct("28xHxxQQ64xqI4x8xII")
-"""Of struct statx: mode, inode, size, time of modification in seconds and nanoseconds, major and minor device."""
+_FIELDS = struct.Struct("20xI4xHxxQQ64xqI4x8xII")
+"""Of struct statx: owner, mode, inode, size, modification in seconds and nanoseconds, major and minor device."""
 _NO_REPLACE = 1
 _UNKNOWN = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM)
 
@@ -36,6 +36,7 @@ class Look:
     """POSIX seconds."""
     file: tuple[int, int]
     """Device and inode: two names with the same are one file."""
+    owner: int
 
     @property
     def regular(self) -> bool:
@@ -61,13 +62,13 @@ def _statx(call: Callable[..., int], directory: int, name: bytes) -> Look:
         if code == errno.ENOSYS:
             return _stat(directory, name)
         raise OSError(code, os.strerror(code))
-    mode, inode, size, seconds, nanoseconds, major, minor = _FIELDS.unpack_from(buffer)
-    return Look(mode, size, seconds + nanoseconds / 1e9, (os.makedev(major, minor), inode))
+    owner, mode, inode, size, seconds, nanoseconds, major, minor = _FIELDS.unpack_from(buffer)
+    return Look(mode, size, seconds + nanoseconds / 1e9, (os.makedev(major, minor), inode), owner)
 
 
 def _stat(directory: int, name: bytes) -> Look:
     status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-    return Look(status.st_mode, status.st_size, status.st_mtime, (status.st_dev, status.st_ino))
+    return Look(status.st_mode, status.st_size, status.st_mtime, (status.st_dev, status.st_ino), status.st_uid)
 
 
 def rename_exclusively(source: int, old: bytes, directory: int, new: bytes) -> None:
