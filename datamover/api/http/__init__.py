@@ -1,0 +1,1 @@
+"""HTTP as callers speak it, before anybody knows what is called."""

@@ -1,0 +1,1 @@
+"""XML-RPC: values read, checked and written."""

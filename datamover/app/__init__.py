@@ -1,0 +1,1 @@
+"""The process: what its services share, how it starts, what a signal means."""

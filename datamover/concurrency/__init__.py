@@ -1,0 +1,1 @@
+"""Threads, loops, and many things at once: what every other package stands on."""

@@ -1,0 +1,1 @@
+"""What `datamover.toml` says: read, checked, and given as frozen values."""

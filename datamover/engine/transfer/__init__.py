@@ -1,0 +1,1 @@
+"""One file's story, and its parts."""

@@ -1,0 +1,1 @@
+"""What engines take from the queue, and write back."""

@@ -1,0 +1,1 @@
+"""What any engine does for all jobs, now and then."""

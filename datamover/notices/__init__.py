@@ -1,0 +1,1 @@
+"""Telling clients of the ends of their jobs."""

@@ -1,0 +1,1 @@
+"""PostgreSQL, given or our own: connections, transactions, notifications, migrations."""

@@ -1,0 +1,1 @@
+"""SFTP: requests and their answers, over channels that are shared."""

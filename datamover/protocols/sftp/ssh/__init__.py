@@ -1,0 +1,1 @@
+"""SSH: packets, keys, logins."""

@@ -1,0 +1,1 @@
+"""From what a client asks to a new job."""

@@ -1,0 +1,1 @@
+"""One configuration made live, and exchanged for another."""

@@ -1,0 +1,1 @@
+"""What rows keep secret: the key, and its exchange for another."""

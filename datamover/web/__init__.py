@@ -1,0 +1,1 @@
+"""What registry, protocols and datasets all need to know of the web."""
