@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.field import FILES_AT_ONCE, OURS_AT_ONCE, Field, run
 from benchmarks.results import OURS, Goal, Result
 from benchmarks.scale import Scale
-from datamover.engine.digest import MAIN
+from datamover.engine.transfer.digest import MAIN
 
 Ways = Mapping[str, Callable[[], None]]
 

@@ -17,22 +17,23 @@ from twisted.internet import task
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from datamover import __version__, config
-from datamover.config import Config
+from datamover import __version__
+from datamover.config.load import find, load
+from datamover.config.schema import Config
 from datamover.errors import ConfigError, DataMoverError, StartError
-from datamover.jobs.address import Given
 from datamover.jobs.backup import Tools, is_empty, opened, renumber
-from datamover.jobs.cluster import Cluster
-from datamover.jobs.connection import one_line
-from datamover.jobs.database import Database
-from datamover.jobs.embedded import EmbeddedPostgres
 from datamover.jobs.installation import identify
-from datamover.jobs.migrate import migrate
-from datamover.jobs.provision import provide
-from datamover.jobs.rotation import Look, prepare, reseal, settle, turn
-from datamover.jobs.secrets import Cipher
-from datamover.jobs.server_user import user_name
-from datamover.logins import hash_password
+from datamover.postgres.address import Given
+from datamover.postgres.cluster import Cluster
+from datamover.postgres.connection import one_line
+from datamover.postgres.database import Database
+from datamover.postgres.embedded import EmbeddedPostgres
+from datamover.postgres.migrate import migrate
+from datamover.postgres.provision import provide
+from datamover.postgres.server_user import user_name
+from datamover.sealing.keyring import Cipher
+from datamover.sealing.rotation import Look, prepare, reseal, settle, turn
+from datamover.security.passwords import hash_password
 
 SCAN_TIMEOUT = 30.0
 """Seconds."""
@@ -233,7 +234,7 @@ def scan_host(options: argparse.Namespace) -> None:
 
 
 def _settings(options: argparse.Namespace) -> Config:
-    return config.load(config.find(options.config))
+    return load(find(options.config))
 
 
 def _host_and_port(text: str) -> tuple[str, int]:

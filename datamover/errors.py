@@ -10,7 +10,7 @@ Faults at the door.
 from enum import Enum
 from typing import Any, ClassVar, Self
 
-from datamover.bounds import LONGEST_MESSAGE, cut
+from datamover.text.bounds import LONGEST_MESSAGE, cut
 
 
 class Scope(Enum):

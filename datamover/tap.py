@@ -18,13 +18,23 @@ from twisted.application.service import IService, Service
 from twisted.logger import FileLogObserver, ILogObserver, Logger, globalLogPublisher
 from twisted.python import usage
 
-from datamover import __version__, config
-from datamover.account import PRESENT, Account
+from datamover import __version__
 from datamover.api import make_site
-from datamover.api.pages import Page
-from datamover.api.tls import ServerTLS, over_tls
-from datamover.clock import steady
-from datamover.config import Config
+from datamover.api.http.pages import Page
+from datamover.api.http.tls import ServerTLS, over_tls
+from datamover.app.clock import steady
+from datamover.app.components import Wiring
+from datamover.app.database_service import DatabaseService
+from datamover.app.listener import Listener
+from datamover.app.memory import tune_memory
+from datamover.app.preflight import Preflight
+from datamover.app.services import Connections, Ending, HangUp, Ordered, Resolving
+from datamover.app.starting import Starting
+from datamover.app.terminal import Terminal
+from datamover.concurrency.host_names import HostNames
+from datamover.config.layout import Layout
+from datamover.config.load import find, load
+from datamover.config.schema import Config
 from datamover.console import (
     Access,
     ConsoleBounds,
@@ -37,39 +47,30 @@ from datamover.console import (
 )
 from datamover.engine.attempt import Rooms
 from datamover.engine.dispatcher import Dispatcher
-from datamover.engine.notifier import Means, Notifier
-from datamover.engine.order import Tools
+from datamover.engine.groups.staging import Staging
 from datamover.engine.recorder import Recorder
 from datamover.engine.service import EngineService, NoticeService
 from datamover.engine.share import ALONE, Share
-from datamover.engine.staging import Staging
 from datamover.engine.throttle import Throttles
+from datamover.engine.transfer.order import Tools
 from datamover.engine.worker import Worker
 from datamover.errors import ConfigError
-from datamover.host_names import HostNames
 from datamover.jobs.installation import identify
-from datamover.jobs.left import Left
-from datamover.jobs.notices import Notices
-from datamover.jobs.queue import Queue
-from datamover.jobs.service import DatabaseService
-from datamover.jobs.upkeep import Upkeep
-from datamover.layout import Layout
-from datamover.listener import Listener
-from datamover.memory import tune_memory
+from datamover.jobs.queue.queue import Queue
+from datamover.jobs.upkeep.cleanup import Left
+from datamover.jobs.upkeep.upkeep import Upkeep
 from datamover.monitor.logs import event, json_observer, log_file
 from datamover.monitor.processes import ProcessFigures
 from datamover.monitor.service import LagProbe
 from datamover.monitor.supervisor import Manager, Supervised
 from datamover.monitor.text_logs import TextLines
-from datamover.preflight import Preflight
+from datamover.notices.notifier import Means, Notifier
+from datamover.notices.queue import Notices
 from datamover.processes.parent import WITHIN as CHILD_WITHIN
 from datamover.processes.parent import Parent
 from datamover.processes.service import EngineProcesses
 from datamover.processes.words import Brief
-from datamover.services import Connections, Ending, HangUp, Ordered, Resolving
-from datamover.starting import Starting
-from datamover.terminal import Terminal
-from datamover.wiring import Wiring
+from datamover.security.accounts import PRESENT, Account
 
 log = Logger()
 
@@ -97,7 +98,7 @@ class Options(usage.Options):
     def postOptions(self) -> None:  # noqa: N802
         """Read the configuration; one that cannot be used ends the start with one line."""
         try:
-            self.config = config.load(config.find(self["config"]))
+            self.config = load(find(self["config"]))
         except ConfigError as error:
             raise SystemExit(f"datamover: {error.message}") from None
 

@@ -13,7 +13,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor, task
 
-from datamover.pending import Worker
+from datamover.concurrency.pending import Worker
 from tests.servers import postgres
 
 # Hundreds of processes are started: each would compile all that it imports where Python may not keep what it compiled.

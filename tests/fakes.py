@@ -10,8 +10,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 from twisted.internet.interfaces import IReactorTime
 
+from datamover.audit.trail import Deed, Entry
 from datamover.errors import InvalidState, RequestIdConflict, Unavailable, UnknownJob
-from datamover.jobs.audit import Deed, Entry
 from datamover.jobs.values import Event, FileRecord, JobRecord, Naming, NewJob, State, Submitted
 
 
@@ -318,7 +318,7 @@ class PlainLogins:
 
 
 class MemoryTrail:
-    """``datamover.jobs.audit.AuditStore`` without a database."""
+    """``datamover.audit.trail.AuditStore`` without a database."""
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []

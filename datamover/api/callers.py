@@ -7,10 +7,10 @@ from collections.abc import Collection
 from typing import Any
 
 from datamover.api.context import Caller
-from datamover.config import Client, Config
+from datamover.config.schema import Client, Config
 from datamover.errors import ConfigError
-from datamover.jobs.request_datasets import KINDS
-from datamover.registry.sources import prefixes
+from datamover.requests.datasets import KINDS
+from datamover.web.policy import prefixes
 
 ALWAYS = "system."
 """Everybody may ask what there is; a call within a multicall is held against the caller like any other."""

@@ -6,27 +6,25 @@ The job store stands behind a Protocol; everything that the configuration decide
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from twisted.logger import Logger
 
-from datamover.api import records
-from datamover.api.turns import Turns
-from datamover.config import Config
+from datamover.api.http.turns import Turns
+from datamover.api.methods.table import Method
+from datamover.api.xmlrpc import records
+from datamover.audit.trail import Audit
+from datamover.config.schema import Config
 from datamover.errors import DataMoverError, NotPermitted, SourceNotAllowed, Unavailable
-from datamover.house import House
-from datamover.jobs.audit import Audit
-from datamover.jobs.request_datasets import Datasets
-from datamover.jobs.request_files import Rules
 from datamover.jobs.values import Event, FileRecord, JobRecord, NewJob, State, Submitted
 from datamover.protocols.http import HttpClient
 from datamover.registry.destinations import Registry
-from datamover.registry.sources import Prefix
-from datamover.registry.urls import WebUrl
-from datamover.reload import Reloaded
-
-if TYPE_CHECKING:
-    from datamover.api.methods import Method
+from datamover.requests.datasets import Datasets
+from datamover.requests.files import Rules
+from datamover.runtime.reload import Reloaded
+from datamover.runtime.snapshot import House
+from datamover.web.policy import Prefix
+from datamover.web.url import WebUrl
 
 log = Logger()
 
@@ -167,7 +165,7 @@ class Context:
     """What the configuration came to when the call began."""
     store: Store
     reactor: Any
-    methods: "Mapping[str, Method]"
+    methods: Mapping[str, Method]
     reload: Callable[[], Reloaded]
     audit: Audit
     turns: Turns

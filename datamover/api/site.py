@@ -19,25 +19,28 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from datamover.api import bccvl, destinations, jobs, methods, service, system, wire
 from datamover.api.callers import callers
-from datamover.api.connections import QuietSite
 from datamover.api.context import LOCAL, Caller, Context, Store
-from datamover.api.gate import Gate, Refusal
-from datamover.api.lasting import shared
-from datamover.api.pages import NoPage, Page, PageResource, put
-from datamover.api.request import BoundedRequest
-from datamover.api.turns import Turns
-from datamover.bounds import MOST_CALLS
-from datamover.certificates import Holders
-from datamover.config import Config, Limits
+from datamover.api.http.connections import QuietSite
+from datamover.api.http.gate import Gate, Refusal
+from datamover.api.http.pages import NoPage, Page, PageResource, put
+from datamover.api.http.request import BoundedRequest
+from datamover.api.http.turns import Turns
+from datamover.api.methods import bccvl, destinations, jobs, service, system
+from datamover.api.methods.calling import bug, call
+from datamover.api.methods.lasting import shared
+from datamover.api.methods.table import fault, most_elements
+from datamover.api.xmlrpc import wire
+from datamover.audit.trail import Audit, Deed
+from datamover.concurrency.fair_share import FairShare
+from datamover.concurrency.locks import Locks
+from datamover.config.identities import Holders
+from datamover.config.schema import Config, Limits
 from datamover.errors import InvalidRequest, RequestError, RequestTooLarge, Unavailable
-from datamover.failures import REMEMBERED
-from datamover.fair_share import FairShare
-from datamover.house import House, Houses
-from datamover.jobs.audit import Audit, Deed
-from datamover.locks import Locks
-from datamover.reload import Reloaded
+from datamover.runtime.reload import Reloaded
+from datamover.runtime.snapshot import House, Houses
+from datamover.security.login_throttle import REMEMBERED
+from datamover.text.bounds import MOST_CALLS
 
 log = Logger()
 
@@ -57,7 +60,7 @@ class Calls(Protocol):
 
 
 METHODS = {name: method for namespace in NAMESPACES for name, method in namespace.TABLE.methods.items()}
-ELEMENTS = partial(methods.most_elements, METHODS)
+ELEMENTS = partial(most_elements, METHODS)
 _REALM = b'Basic realm="datamover", charset="UTF-8"'
 
 
@@ -168,7 +171,7 @@ class Door(Resource):
             context = self._context(house, caller.key)
             result = await self._call(context, caller, request)
         except RequestError as error:
-            result = methods.fault(error)
+            result = fault(error)
         body = await context.in_slices(wire.answering(result, context.answer_size))
         request.setHeader(b"Content-Type", b"text/xml; charset=utf-8")
         request.setHeader(b"Content-Length", b"%d" % len(body))
@@ -196,7 +199,7 @@ class Door(Resource):
         name, parameters = await context.in_slices(reading)
         began, outcome = context.reactor.seconds(), "abandoned"
         try:
-            result = await methods.call(context, caller, name, parameters)
+            result = await call(context, caller, name, parameters)
             outcome = str(result.faultCode) if isinstance(result, Fault) else "ok"
         finally:
             if self._calls is not None:
@@ -304,9 +307,9 @@ def _answer_failure(failure: Failure, request: Any, gone: list[Failure]) -> None
     cancelled = isinstance(failure.value, CancelledError)
     if gone and cancelled:
         return
-    stopping = methods.fault(Unavailable("the service is stopping: ask again, with the same request_id"))
-    fault: Fault = stopping if cancelled else methods.bug("the door", failure)
+    stopping = fault(Unavailable("the service is stopping: ask again, with the same request_id"))
+    answer = stopping if cancelled else bug("the door", failure)
     if not gone and not request.startedWriting:
         request.setHeader(b"Content-Type", b"text/xml; charset=utf-8")
-        request.write(wire.finished(fault))
+        request.write(wire.finished(answer))
         request.finish()

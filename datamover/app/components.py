@@ -9,27 +9,27 @@ from typing import Any
 from twisted.logger import Logger
 
 from datamover.api import check_callers
-from datamover.config import Config
-from datamover.house import House, Houses
+from datamover.audit.trail import Audit, AuditStore
+from datamover.concurrency.loops import Loops
+from datamover.concurrency.pools import Pools
+from datamover.config.schema import Config
 from datamover.jobs import news
-from datamover.jobs.address import Given
-from datamover.jobs.audit import Audit, AuditStore
-from datamover.jobs.database import Database
-from datamover.jobs.embedded import EmbeddedPostgres
 from datamover.jobs.installation import identify
-from datamover.jobs.migrate import migrate
 from datamover.jobs.news import News
-from datamover.jobs.secrets import KeyFile
+from datamover.jobs.queue.limits import Bounds
 from datamover.jobs.store import JobStore
-from datamover.jobs.waiting import Bounds
-from datamover.loops import Loops
 from datamover.monitor.metrics import Metrics
 from datamover.monitor.watch import Watch, watch
-from datamover.pools import Pools
+from datamover.postgres.address import Given
+from datamover.postgres.database import Database
+from datamover.postgres.embedded import EmbeddedPostgres
+from datamover.postgres.migrate import migrate
 from datamover.processes.counts import Counts
 from datamover.processes.parent import Parent
 from datamover.processes.words import Word
-from datamover.reload import Reload
+from datamover.runtime.reload import Reload
+from datamover.runtime.snapshot import House, Houses
+from datamover.sealing.keyring import KeyFile
 
 log = Logger()
 

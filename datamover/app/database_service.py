@@ -6,10 +6,10 @@ from typing import Protocol
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
+from datamover.concurrency.stopping import Part
 from datamover.errors import StartError, Unavailable
-from datamover.jobs.database import Database
 from datamover.jobs.news import News
-from datamover.stopping import Part
+from datamover.postgres.database import Database
 
 log = Logger()
 

@@ -10,9 +10,9 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.python.failure import Failure
 
-from datamover.account import Account
-from datamover.addresses import is_unix_listener
+from datamover.config.endpoints import is_unix_listener
 from datamover.errors import StartError
+from datamover.security.accounts import Account
 
 
 class Listener(Service):

@@ -2,14 +2,14 @@
 
 from twisted.application.service import Service
 
-from datamover.account import Account
-from datamover.config import Config
+from datamover.config.layout import Layout
+from datamover.config.schema import Config
 from datamover.console import host_key
-from datamover.directories import PASSABLE, make_data, make_staging
-from datamover.jobs.address import Given
-from datamover.jobs.embedded import EmbeddedPostgres
-from datamover.jobs.secrets import KeyFile
-from datamover.layout import Layout
+from datamover.postgres.address import Given
+from datamover.postgres.embedded import EmbeddedPostgres
+from datamover.sealing.keyring import KeyFile
+from datamover.security.accounts import Account
+from datamover.security.directories import PASSABLE, make_data, make_staging
 
 
 class Preflight(Service):

@@ -9,11 +9,11 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from datamover.audit.trail import Audit, Deed
+from datamover.concurrency.host_names import HostNames
+from datamover.concurrency.stopping import WITHIN, Deadline, Part, end_within, tell_pending
 from datamover.errors import ConfigError
-from datamover.host_names import HostNames
-from datamover.house import Houses
-from datamover.jobs.audit import Audit, Deed
-from datamover.stopping import WITHIN, Deadline, Part, end_within, tell_pending
+from datamover.runtime.snapshot import Houses
 
 log = Logger()
 

@@ -15,9 +15,9 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 
-from datamover.account import Account
+from datamover.app.terminal import Terminal
 from datamover.errors import DataMoverError
-from datamover.terminal import Terminal
+from datamover.security.accounts import Account
 
 log = Logger()
 

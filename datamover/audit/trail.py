@@ -16,12 +16,12 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from datamover.batch import Batch, piecemeal
+from datamover.concurrency.batcher import Batch, piecemeal
+from datamover.concurrency.loops import Refused, tell_refused
 from datamover.errors import DataMoverError, NotPermitted, Unavailable
-from datamover.jobs.database import Database, Json
 from datamover.jobs.feed import Feed
-from datamover.jobs.sql import Queries
-from datamover.loops import Refused, tell_refused
+from datamover.postgres.database import Database, Json
+from datamover.postgres.named_queries import Queries
 
 log = Logger()
 

@@ -26,8 +26,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from datamover.concurrency.threads import Threads
 from datamover.errors import Scope, TimedOut
-from datamover.threads import Threads
 
 AT_ONCE = 64
 """Names that are looked up at a time, those apart that were written off."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
 
-from datamover.threads import Threads
+from datamover.concurrency.threads import Threads
 
 ARCHIVES = 4
 """Made at once: more of them would not get more from one disk."""

@@ -9,8 +9,8 @@ from typing import Any, ParamSpec, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from datamover.concurrency.pending import doing
 from datamover.errors import ConnectionLost
-from datamover.pending import doing
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from datamover.pending import pending
+from datamover.concurrency.pending import pending
 
 log = Logger()
 

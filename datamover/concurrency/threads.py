@@ -16,10 +16,10 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from datamover.concurrency.pending import Task, Work, Worker
+from datamover.concurrency.serial import TURNS, Lane
+from datamover.concurrency.shielding import to_its_end
 from datamover.errors import ConnectionLost
-from datamover.finishing import to_its_end
-from datamover.lanes import TURNS, Lane
-from datamover.pending import Task, Work, Worker
 
 __all__ = ["TURNS", "Lane", "Threads"]
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
-from datamover.sections import AbsolutePath, Count, Duration, Section, Size
+from datamover.config.types import AbsolutePath, Count, Duration, Section, Size
 
 Column = Literal["species", "lon", "lat", "uncertainty", "date", "year", "month", "ignore"]
 """A column of what is placed; a header that means "ignore" is no column, and no flag either."""

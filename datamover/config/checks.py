@@ -1,20 +1,17 @@
 """What no single key of datamover.toml can tell: names that must lead somewhere, keys that need one another."""
 
 import re
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
-from datamover.addresses import holds_password
+from datamover.config.endpoints import holds_password
+from datamover.config.listeners import check_certificates, check_listener, check_tls
+from datamover.config.schema import Config, Database
 from datamover.errors import ConfigError
-from datamover.listeners import check_certificates, check_listener, check_tls
-
-if TYPE_CHECKING:
-    from datamover.config import Config, Database
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
-def check_whole(config: "Config", file: str) -> None:
+def check_whole(config: Config, file: str) -> None:
     """Check what no single key can tell; raises ConfigError."""
     for section, names in (("destinations", config.destinations), ("clients", config.clients)):
         for name in names:
@@ -66,7 +63,7 @@ def check_whole(config: "Config", file: str) -> None:
         )
 
 
-def _check_listeners(config: "Config", file: str) -> None:
+def _check_listeners(config: Config, file: str) -> None:
     tls, monitor, login = config.tls, config.monitor, bool(config.clients)
     check_tls(tls, [*config.service.listen, *filter(None, [monitor.listen])], file)
     for listener in config.service.listen if "api" in config.service.roles else ():
@@ -81,7 +78,7 @@ def _check_listeners(config: "Config", file: str) -> None:
     )
 
 
-def _check_database(database: "Database", file: str) -> None:
+def _check_database(database: Database, file: str) -> None:
     if database.url is None:
         return
     try:

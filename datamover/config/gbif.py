@@ -1,7 +1,7 @@
 """``[gbif]``: what the configuration says of the Global Biodiversity Information Facility."""
 
-from datamover.atlas import WebBase
-from datamover.sections import Section
+from datamover.config.ala import WebBase
+from datamover.config.types import Section
 
 
 class Gbif(Section):

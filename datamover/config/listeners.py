@@ -5,9 +5,9 @@ Closed by default: beyond this machine nobody is answered without a login, nor w
 
 from collections.abc import Collection, Mapping
 
-from datamover.addresses import is_private_listener, is_unix_listener
+from datamover.config.endpoints import is_private_listener, is_unix_listener
+from datamover.config.types import AbsolutePath, Listener, Section
 from datamover.errors import ConfigError
-from datamover.sections import AbsolutePath, Listener, Section
 
 
 class Tls(Section):

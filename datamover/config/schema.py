@@ -1,4 +1,4 @@
-"""datamover.toml -> frozen values, or one line that names file, key, value and what was expected.
+"""What ``datamover.toml`` comes to: frozen values, one class for each section.
 
 This module knows the sections that every installation has. The keys of a destination that belong to its protocol
 are kept as they stand, for the registry to have checked by the protocol (``check_table`` serves both). Secrets are
@@ -6,7 +6,6 @@ never values here: the configuration names the files that hold them.
 """
 
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,23 +13,17 @@ from typing import Annotated, Literal
 from platformdirs import user_data_dir
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
-from datamover.addresses import is_private_listener as is_private_listener
-from datamover.atlas import Ala as Ala
-from datamover.bounds import LEAST_ANSWER, LONGEST_URL
-from datamover.certificates import parse_identity
-from datamover.consistency import check_whole
-from datamover.errors import ConfigError
-from datamover.gbif import Gbif as Gbif
-from datamover.layout import Layout
-from datamover.listeners import Tls as Tls
-from datamover.sections import AbsolutePath as AbsolutePath
-from datamover.sections import ClosedListener, Count, Duration, Listener, Mode, Rate, Section, Size
-from datamover.sections import check_table as check_table
-from datamover.units import positive
-
-SYSTEM_FILE = Path("/etc/datamover/datamover.toml")
-LOCAL_FILE = Path("datamover.toml")
-ENVIRONMENT_VARIABLE = "DATAMOVER_CONFIG"
+from datamover.config.ala import Ala as Ala
+from datamover.config.endpoints import is_private_listener as is_private_listener
+from datamover.config.gbif import Gbif as Gbif
+from datamover.config.identities import parse_identity
+from datamover.config.layout import Layout
+from datamover.config.listeners import Tls as Tls
+from datamover.config.types import AbsolutePath as AbsolutePath
+from datamover.config.types import ClosedListener, Count, Duration, Listener, Mode, Rate, Section, Size
+from datamover.config.types import check_table as check_table
+from datamover.config.units import positive
+from datamover.text.bounds import LEAST_ANSWER, LONGEST_URL
 
 
 def default_data_directory() -> Path:
@@ -257,43 +250,3 @@ class Config(Section):
     log: Log = Log()
     ala: Ala | None = None
     gbif: Gbif | None = None
-
-
-def find(explicit: str | None = None, environment: Mapping[str, str] = os.environ) -> Path | None:
-    """Return the configuration file to read: the named one, the environment's, the local, the system's, or None."""
-    if explicit:
-        return Path(explicit)
-    if environment.get(ENVIRONMENT_VARIABLE):
-        return Path(environment[ENVIRONMENT_VARIABLE])
-    return next((path for path in (LOCAL_FILE, SYSTEM_FILE) if _is_there(path)), None)
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:
-        # In a directory that may not be entered: reading it will tell.
-        return True
-
-
-def load(path: Path | None) -> Config:
-    """Read one file, or, with None, return the built-in configuration: one destination, ``local``, and loopback only.
-
-    Raises ConfigError.
-    """
-    if path is None:
-        service = Service()
-        local = DestinationTable(url=Layout(service.data_directory).files.as_uri(), description="Files on this machine")
-        return Config(service=service, destinations={"local": local})
-    try:
-        text = path.read_bytes().decode("utf-8")
-        tables = tomllib.loads(text)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}: expected a readable configuration file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not TOML: {error}") from None
-    if "path" in tables:
-        raise ConfigError(f"{path}: path: unknown key; see docs/configuration.md for those there are")
-    config = check_table(Config, {**tables, "path": path.absolute()}, file=str(path))
-    check_whole(config, str(path))
-    return config

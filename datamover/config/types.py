@@ -11,10 +11,10 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
-from datamover import credentials
-from datamover.addresses import endpoint_interface, is_private_listener
+from datamover.config import credentials
+from datamover.config.endpoints import endpoint_interface, is_private_listener
+from datamover.config.units import parse_duration, parse_mode, parse_rate, parse_size, positive
 from datamover.errors import ConfigError
-from datamover.units import parse_duration, parse_mode, parse_rate, parse_size, positive
 
 _EXPECTED = {
     "bool_parsing": "expected true or false",

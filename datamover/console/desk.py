@@ -9,14 +9,14 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from datamover.audit.trail import Audit, Deed
 from datamover.console.names import Names
 from datamover.console.session import Visitor, told
 from datamover.console.verbs import Changes, Verbs
 from datamover.errors import Unavailable
-from datamover.house import Houses
-from datamover.jobs.audit import Audit, Deed
-from datamover.printable import lines
-from datamover.reload import Reloaded
+from datamover.runtime.reload import Reloaded
+from datamover.runtime.snapshot import Houses
+from datamover.text.printable import lines
 
 log = Logger()
 

@@ -24,7 +24,7 @@ from zope.interface import implementer
 
 from datamover.console.session import Desk
 from datamover.errors import StartError
-from datamover.secret_files import Unusable, make, read
+from datamover.security.secret_files import Unusable, make, read
 
 log = Logger()
 

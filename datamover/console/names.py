@@ -8,10 +8,10 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from datamover import withheld
 from datamover.console.tables import duration, percentage, rate, size, table
 from datamover.jobs.values import Event, FileRecord, JobRecord, State
-from datamover.printable import one_line
+from datamover.text import withheld
+from datamover.text.printable import one_line
 
 FILES = 20
 EVENTS = 15

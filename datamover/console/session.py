@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from datamover.errors import DataMoverError
-from datamover.printable import lines
+from datamover.text.printable import lines
 
 WELCOME = "datamover: help() lists what there is; Ctrl-D leaves.\n"
 

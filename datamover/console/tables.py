@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from datamover.printable import one_line
+from datamover.text.printable import one_line
 
 WIDEST = 60
 """Characters of one cell."""

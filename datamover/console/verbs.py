@@ -6,11 +6,11 @@ Everything goes through the functions that the door calls, and is recorded under
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
+from datamover.audit.trail import Audit, Deed
 from datamover.console.session import Visitor
 from datamover.console.tables import table
-from datamover.jobs.audit import Audit, Deed
 from datamover.jobs.values import JobRecord
-from datamover.reload import Reloaded
+from datamover.runtime.reload import Reloaded
 
 ENTRIES = 20
 

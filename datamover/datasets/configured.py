@@ -3,13 +3,13 @@
 import time
 from typing import Any
 
-from datamover.config import Config
+from datamover.config.schema import Config
 from datamover.datasets.ala.dataset import Ala
 from datamover.datasets.base import Dataset
 from datamover.datasets.gbif.dataset import Gbif
 from datamover.protocols.http import HttpClient
-from datamover.registry.source_credentials import SourceCredentials
-from datamover.registry.sources import SourcePolicy
+from datamover.web.credentials import SourceCredentials
+from datamover.web.policy import SourcePolicy
 
 
 class Datasets:

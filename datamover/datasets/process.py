@@ -16,9 +16,9 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from datamover import modules
+from datamover.concurrency import modules
+from datamover.concurrency.threads import Threads
 from datamover.errors import DataMoverError, InternalError, Scope, Stalled
-from datamover.threads import Threads
 
 log = Logger()
 

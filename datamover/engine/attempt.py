@@ -4,20 +4,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from datamover.bounds import brief
 from datamover.datasets.base import Dataset
 from datamover.engine.lease import Lease, Parked
-from datamover.engine.leftovers import clear
 from datamover.engine.meter import Meter
-from datamover.engine.order import Brought, Order, Tools
 from datamover.engine.throttle import Throttle
-from datamover.engine.transfer import move
+from datamover.engine.transfer.leftovers import clear
+from datamover.engine.transfer.order import Brought, Order, Tools
+from datamover.engine.transfer.transfer import move
 from datamover.errors import Scope, SourceForbidden, UnsupportedScheme
-from datamover.jobs.queue import Queue
+from datamover.jobs.queue.queue import Queue
 from datamover.jobs.values import Checkpoint, DatasetSource, PlaceSource, SourceRef, Transfer
 from datamover.jobs.work import Remark
 from datamover.protocols.base import Lack, Origin
 from datamover.registry.destinations import Registry
+from datamover.text.bounds import brief
 
 
 @dataclass(frozen=True, slots=True)

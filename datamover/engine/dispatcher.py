@@ -15,23 +15,23 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from datamover.batch import piecemeal
+from datamover.concurrency.batcher import piecemeal
+from datamover.concurrency.loops import Loops
+from datamover.concurrency.stopping import NEVER, Deadline
+from datamover.concurrency.wakeup import Pulse
 from datamover.engine.lease import RELIABLE, Ending, Lease
 from datamover.engine.maintenance import Maintenance, Work
 from datamover.engine.observer import UNOBSERVED, Observer
-from datamover.engine.pulse import Pulse
 from datamover.engine.share import ALONE, Share
 from datamover.engine.throttle import Throttles
 from datamover.errors import DataMoverError, Unavailable
 from datamover.jobs import news
-from datamover.jobs.left import Left
-from datamover.jobs.queue import Queue
-from datamover.jobs.upkeep import Upkeep
+from datamover.jobs.queue.limits import Bounds
+from datamover.jobs.queue.queue import Queue
+from datamover.jobs.upkeep.cleanup import Left
+from datamover.jobs.upkeep.upkeep import Upkeep
 from datamover.jobs.values import Transfer
-from datamover.jobs.waiting import Bounds
 from datamover.jobs.work import Group, Word
-from datamover.loops import Loops
-from datamover.stopping import NEVER, Deadline
 
 log = Logger()
 

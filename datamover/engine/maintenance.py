@@ -12,17 +12,17 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from datamover.concurrency.loops import BOUND, Loops
+from datamover.concurrency.wakeup import Pulse
 from datamover.engine.lease import RELIABLE, Lease
 from datamover.engine.observer import Observer
-from datamover.engine.pulse import Pulse
 from datamover.engine.throttle import Throttles
 from datamover.errors import DataMoverError
-from datamover.jobs.left import Left
-from datamover.jobs.queue import Queue
-from datamover.jobs.upkeep import Upkeep
-from datamover.jobs.waiting import Bounds
+from datamover.jobs.queue.limits import Bounds
+from datamover.jobs.queue.queue import Queue
+from datamover.jobs.upkeep.cleanup import Left
+from datamover.jobs.upkeep.upkeep import Upkeep
 from datamover.jobs.work import Group
-from datamover.loops import BOUND, Loops
 
 log = Logger()
 

@@ -14,10 +14,10 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from datamover.batch import away, piecemeal
+from datamover.concurrency.batcher import away, piecemeal
+from datamover.concurrency.loops import Refused
 from datamover.errors import Unavailable
 from datamover.jobs.work import Outcome
-from datamover.loops import Refused
 
 log = Logger()
 

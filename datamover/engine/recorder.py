@@ -15,15 +15,15 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from datamover.batch import away, piecemeal
+from datamover.concurrency.batcher import away, piecemeal
+from datamover.concurrency.loops import Loops
+from datamover.concurrency.wakeup import Pulse
 from datamover.engine.meter import Meter
 from datamover.engine.observer import UNOBSERVED, Observer
 from datamover.engine.outcomes import Outcomes, Settling
-from datamover.engine.pulse import Pulse
 from datamover.errors import Unavailable
 from datamover.jobs.values import Progress
 from datamover.jobs.work import Outcome
-from datamover.loops import Loops
 
 log = Logger()
 

@@ -4,13 +4,13 @@ from collections.abc import Awaitable, Callable
 
 from twisted.internet.defer import Deferred
 
+from datamover.concurrency.loops import Loops
+from datamover.concurrency.stopping import Part
 from datamover.engine.dispatcher import Dispatcher
-from datamover.engine.notifier import Notifier
+from datamover.engine.groups.staging import Staging
 from datamover.engine.recorder import Recorder
-from datamover.engine.staging import Staging
 from datamover.errors import StartError, Unavailable
-from datamover.loops import Loops
-from datamover.stopping import Part
+from datamover.notices.notifier import Notifier
 
 GRACE = 5.0
 """Seconds that running transfers have to reach a checkpoint when the service stops."""

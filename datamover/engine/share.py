@@ -6,7 +6,7 @@ Without it the first to look would take all that a destination allows, and the o
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from datamover.jobs.waiting import Bounds
+from datamover.jobs.queue.limits import Bounds
 
 
 @dataclass(frozen=True, slots=True)

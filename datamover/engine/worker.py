@@ -12,18 +12,18 @@ from functools import partial
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
-from datamover.bounds import brief
-from datamover.config import Transfers
+from datamover.config.schema import Transfers
 from datamover.engine.attempt import Attempt, Done, FileAttempt, Rooms
-from datamover.engine.group import GroupAttempt
+from datamover.engine.groups.group import GroupAttempt
+from datamover.engine.groups.staging import Staging
 from datamover.engine.lease import Ending, Lease, Parked
 from datamover.engine.observer import UNOBSERVED, Observer
 from datamover.engine.recorder import Recorder
-from datamover.engine.retry import judge
-from datamover.engine.staging import Staging
 from datamover.errors import DataMoverError, DeadlineExceeded, InternalError
+from datamover.jobs.retry import judge
 from datamover.jobs.values import State
 from datamover.jobs.work import Group, Outcome, Remark
+from datamover.text.bounds import brief
 
 log = Logger()
 

@@ -16,9 +16,9 @@ from typing import IO, Any
 from psycopg2.extensions import make_dsn, parse_dsn
 
 from datamover.errors import ConfigError, StartError
-from datamover.jobs.cluster import Programs
-from datamover.jobs.database import Cursor, Database
-from datamover.jobs.sql import Queries
+from datamover.postgres.cluster import Programs
+from datamover.postgres.database import Cursor, Database
+from datamover.postgres.named_queries import Queries
 
 _MAGIC = b"PGDMP"
 """What pg_dump's custom format begins with."""

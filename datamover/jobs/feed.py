@@ -9,9 +9,9 @@ run.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from datamover.batch import Batch
-from datamover.jobs.database import Database, Row
-from datamover.jobs.sql import Queries
+from datamover.concurrency.batcher import Batch
+from datamover.postgres.database import Database, Row
+from datamover.postgres.named_queries import Queries
 
 TOGETHER = 1000
 """Readers that ask for the horizon together, at most."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from psycopg2.errors import QueryCanceled
 
 from datamover.errors import Unavailable
-from datamover.jobs.database import Cursor, Database, Row
-from datamover.jobs.sql import Queries
 from datamover.jobs.values import place_side
+from datamover.postgres.database import Cursor, Database, Row
+from datamover.postgres.named_queries import Queries
 
 MOST = 100_000
 """Rows that one count may touch; a figure that reads so much means so much or more."""

@@ -5,9 +5,9 @@ from enum import Enum
 from typing import Any
 
 from datamover.jobs import news
-from datamover.jobs.database import Cursor, Json
-from datamover.jobs.sql import Queries
 from datamover.jobs.work import Remark
+from datamover.postgres.database import Cursor, Json
+from datamover.postgres.named_queries import Queries
 
 _QUERIES = Queries.load()
 _ENDS = {"CANCELLED": "cancelled", "COMPLETED": "completed"}

@@ -1,8 +1,8 @@
 """What tells one installation from another: an id, made with its tables, and the key that its rows are sealed with."""
 
-from datamover.jobs.database import Cursor, Database
 from datamover.jobs.rows import Seal
-from datamover.jobs.sql import Queries
+from datamover.postgres.database import Cursor, Database
+from datamover.postgres.named_queries import Queries
 
 _PROOF = "datamover"
 

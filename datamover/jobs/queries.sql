@@ -392,7 +392,7 @@ ON CONFLICT (id) DO UPDATE SET heartbeat_at = greatest(nodes.heartbeat_at, now()
 SELECT extract(epoch FROM max(heartbeat_at) - now())::double precision AS seconds FROM nodes;
 
 -- name: serialise_mending
-SELECT pg_advisory_xact_lock(hashtext('datamover.clock'));
+SELECT pg_advisory_xact_lock(hashtext('datamover.app.clock'));
 
 -- name: mend_nodes
 UPDATE nodes SET heartbeat_at = least(heartbeat_at, now());

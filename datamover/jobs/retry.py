@@ -7,7 +7,7 @@ Pauses grow exponentially, with jitter, up to a cap (AWS Architecture Blog, "Exp
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from datamover.config import Transfers
+from datamover.config.schema import Transfers
 from datamover.errors import DataMoverError
 from datamover.jobs.values import State
 

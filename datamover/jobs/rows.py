@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
-from datamover.amounts import together
 from datamover.errors import InternalError
 from datamover.jobs.targets import known_target
 from datamover.jobs.values import (
@@ -30,7 +29,8 @@ from datamover.jobs.values import (
     UrlSource,
     source_host,
 )
-from datamover.registry.urls import WebUrl
+from datamover.web.amounts import together
+from datamover.web.url import WebUrl
 
 Row = Mapping[str, Any]
 

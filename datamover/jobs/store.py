@@ -15,16 +15,16 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from datamover.batch import Batch, piecemeal
+from datamover.concurrency.batcher import Batch, piecemeal
+from datamover.concurrency.loops import Refused, tell_refused
 from datamover.errors import DataMoverError, QueueFull, RequestIdConflict
 from datamover.jobs import listing, news, rows
 from datamover.jobs.control import MOST_IDS, JobControl
-from datamover.jobs.database import Cursor, Database, Json, Parameters, Row
 from datamover.jobs.feed import Feed
+from datamover.jobs.queue.limits import COUNTED, Bounds, waiting_for
 from datamover.jobs.values import Event, FileRecord, JobRecord, NewJob, State, Submitted
-from datamover.jobs.waiting import COUNTED, Bounds, waiting_for
 from datamover.jobs.watch import Watch
-from datamover.loops import Refused, tell_refused
+from datamover.postgres.database import Cursor, Database, Json, Parameters, Row
 
 LEASE = 30.0
 """Seconds that an engine may be silent before others take its work."""

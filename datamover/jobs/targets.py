@@ -6,11 +6,11 @@ one path take turns from the beginning, and nothing is left to be written when t
 
 from dataclasses import dataclass, field
 
-from datamover.bounds import quoted
 from datamover.errors import InvalidRequest
 from datamover.jobs.values import DatasetSource, Naming, NewFile, PlaceSource
-from datamover.protocols.http.names import path_name
-from datamover.registry.urls import WebUrl
+from datamover.text.bounds import quoted
+from datamover.web.file_names import path_name
+from datamover.web.url import WebUrl
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
-from datamover.registry.urls import DEFAULT_PORTS
+from datamover.web.url import DEFAULT_PORTS
 
 
 class State(Enum):

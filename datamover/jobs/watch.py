@@ -12,12 +12,12 @@ from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from datamover.concurrency.locks import Locks
 from datamover.errors import DataMoverError
 from datamover.jobs import news
-from datamover.jobs.database import Database
 from datamover.jobs.feed import Feed
-from datamover.jobs.sql import Queries
-from datamover.locks import Locks
+from datamover.postgres.database import Database
+from datamover.postgres.named_queries import Queries
 
 log = Logger()
 

@@ -17,7 +17,7 @@ from prometheus_client import (
 
 import twisted
 from datamover import __version__
-from datamover.loops import LOOPS
+from datamover.concurrency.loops import LOOPS
 
 OUTCOMES = ("completed", "retrying", "failed", "cancelled", "parked", "lost")
 _CALL_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from datamover.loops import Loops
+from datamover.concurrency.loops import Loops
 
 EVERY = 1.0
 """Seconds."""

@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from datamover.loops import Loops
+from datamover.concurrency.loops import Loops
 
 log = Logger()
 

@@ -6,7 +6,7 @@ in Python; here a second's stamp is made once, and a message is left to ``str.fo
 
 from twisted.logger import LogEvent, formatEventAsClassicLogText, formatTime
 
-from datamover.printable import lines
+from datamover.text.printable import lines
 
 
 class TextLines:

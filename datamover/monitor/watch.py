@@ -6,12 +6,12 @@ from functools import partial
 from prometheus_client import CollectorRegistry, generate_latest
 from twisted.internet.interfaces import IReactorTime
 
-from datamover.config import Config
-from datamover.jobs.database import Database
+from datamover.config.schema import Config
 from datamover.jobs.figures import FigureReader, Figures
 from datamover.monitor.cached import Cached
 from datamover.monitor.gauges import Gauges, Pool, Seen
 from datamover.monitor.metrics import Metrics
+from datamover.postgres.database import Database
 
 TEXT = "text/plain; charset=utf-8"
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"

@@ -2,7 +2,7 @@
 
 Any 2xx acknowledges. Redirects are not followed, addresses are judged by ``[sources]`` as a source's are, and no login
 is ever sent. Several notifiers on one database share the work; what one of them dies over, another sends again, with
-the same id. Which notices are due, and what becomes of them, is written by ``datamover.jobs.notices``.
+the same id. Which notices are due, and what becomes of them, is written by ``datamover.notices.queue``.
 """
 
 from collections import Counter
@@ -17,17 +17,17 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from datamover.bounds import brief
-from datamover.config import Transfers
-from datamover.engine.pulse import Pulse
-from datamover.engine.retry import LONGEST_PAUSE, backoff
-from datamover.engine.signing import letter
+from datamover.concurrency.loops import Loops
+from datamover.concurrency.wakeup import Pulse
+from datamover.config.schema import Transfers
 from datamover.errors import DataMoverError, InternalError, Scope, ServerError, TimedOut, Unavailable
 from datamover.jobs import news
-from datamover.jobs.notices import Notices
+from datamover.jobs.retry import LONGEST_PAUSE, backoff
 from datamover.jobs.values import Notice
-from datamover.loops import Loops
+from datamover.notices.queue import Notices
+from datamover.notices.signing import letter
 from datamover.protocols.http.call import Answer
+from datamover.text.bounds import brief
 
 log = Logger()
 

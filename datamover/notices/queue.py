@@ -3,7 +3,7 @@
 They fall due in the statement that ends a job. A claim is relied upon until the time that it puts the next attempt off
 to; every later statement names its number, so that who comes too late changes nothing. Every method raises Unavailable
 while the database is away. What the database refuses of one, or nobody can read, sets that one aside: it is not sent
-before ``jobs.renotify`` asks for it. Sending them is the business of ``datamover.engine.notifier``.
+before ``jobs.renotify`` asks for it. Sending them is the business of ``datamover.notices.notifier``.
 """
 
 import time
@@ -13,15 +13,15 @@ from typing import Any
 from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 
+from datamover.concurrency.loops import Refused, tell_refused
 from datamover.errors import DataMoverError, InternalError, NotNow, Unavailable
 from datamover.jobs import rows
-from datamover.jobs.database import Cursor, Database, Json, Row
 from datamover.jobs.history import tell
-from datamover.jobs.refusals import Aside, take
-from datamover.jobs.sql import Queries
+from datamover.jobs.upkeep.refusals import Aside, take
 from datamover.jobs.values import Notice
 from datamover.jobs.work import Remark
-from datamover.loops import Refused, tell_refused
+from datamover.postgres.database import Cursor, Database, Json, Row
+from datamover.postgres.named_queries import Queries
 
 LEASE = 30.0
 """Seconds; longer than an attempt may take."""

@@ -1,15 +1,15 @@
 """The secrets that notices of jobs' ends are signed with, one for each client.
 
 A secret is read from its file when it is used, and again when the file has changed. What a signature is made of is
-``datamover.engine.signing``.
+``datamover.notices.signing``.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from datamover.config import Config
+from datamover.config.schema import Config
 from datamover.errors import AuthenticationFailed, InvalidRequest, Scope
-from datamover.registry.source_credentials import SecretFile
+from datamover.web.credentials import SecretFile
 
 
 @dataclass(frozen=True, slots=True)

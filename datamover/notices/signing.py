@@ -10,8 +10,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from datamover import withheld
 from datamover.jobs.values import Notice
+from datamover.text import withheld
 
 ID = "Datamover-Id"
 TIMESTAMP = "Datamover-Timestamp"

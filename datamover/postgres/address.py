@@ -3,17 +3,18 @@
 import psycopg2
 import psycopg2.extensions
 
-from datamover import config, secret_files
+from datamover.config import schema
 from datamover.errors import ConfigError, StartError
-from datamover.jobs.admission import Login, by_host, refusal
-from datamover.jobs.connection import one_line
-from datamover.jobs.hosts import time_limit
+from datamover.postgres.admission import Login, by_host, refusal
+from datamover.postgres.connection import one_line
+from datamover.postgres.hosts import time_limit
+from datamover.security import secret_files
 
 
 class Given:
     """The address of the PostgreSQL that ``[database]`` names, its password read anew each time."""
 
-    def __init__(self, settings: config.Database) -> None:
+    def __init__(self, settings: schema.Database) -> None:
         """Raises ConfigError for a URL that cannot be one, or that holds a password."""
         self._settings = settings
         self._url = settings.url or ""

@@ -13,10 +13,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from datamover import directories
+from datamover.config.layout import Layout
 from datamover.errors import StartError
-from datamover.jobs.server_user import User, unprivileged, user_name
-from datamover.layout import Layout
+from datamover.postgres.server_user import User, unprivileged, user_name
+from datamover.security import directories
 
 MAJOR = 18
 """The major version of PostgreSQL that a cluster is made and run with."""

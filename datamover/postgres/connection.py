@@ -27,9 +27,9 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from datamover.errors import NotNow, StartError, Unavailable
-from datamover.jobs import session
-from datamover.jobs.link import Link
-from datamover.jobs.sql import Prepared
+from datamover.postgres import session
+from datamover.postgres.link import Link
+from datamover.postgres.named_queries import Prepared
 
 Row = dict[str, Any]
 Parameters = Mapping[str, Any] | Sequence[Any] | None

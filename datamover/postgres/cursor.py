@@ -1,6 +1,6 @@
 """What runs the statements of one transaction."""
 
-from datamover.jobs.connection import Connection, Parameters, Row
+from datamover.postgres.connection import Connection, Parameters, Row
 
 
 class Cursor:

@@ -16,13 +16,13 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from datamover.concurrency.loops import Loops
 from datamover.errors import NotNow, StartError, Unavailable
-from datamover.jobs.admission import Refused
-from datamover.jobs.connection import AWAY, Connection, Json, Kind, Parameters, Row, Target
-from datamover.jobs.cursor import Cursor
-from datamover.jobs.hosts import Hosts
-from datamover.jobs.listening import Listening, persist
-from datamover.loops import Loops
+from datamover.postgres.admission import Refused
+from datamover.postgres.connection import AWAY, Connection, Json, Kind, Parameters, Row, Target
+from datamover.postgres.cursor import Cursor
+from datamover.postgres.hosts import Hosts
+from datamover.postgres.listening import Listening, persist
 
 __all__ = ["Cursor", "Database", "Json", "Listening", "Parameters", "Row"]
 

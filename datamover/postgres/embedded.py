@@ -20,9 +20,9 @@ from twisted.internet.defer import CancelledError, DeferredLock
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from datamover.concurrency.threads import Threads
 from datamover.errors import StartError
-from datamover.jobs.cluster import PORT, Cluster, Programs, Server, hang_up
-from datamover.threads import Threads
+from datamover.postgres.cluster import PORT, Cluster, Programs, Server, hang_up
 
 log = Logger()
 Result = TypeVar("Result")

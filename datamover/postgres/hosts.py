@@ -13,10 +13,10 @@ from psycopg2.extensions import parse_dsn
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as NoAnswer
 
+from datamover.concurrency.host_names import HostNames
 from datamover.errors import StartError, Unavailable
-from datamover.host_names import HostNames
-from datamover.jobs.admission import Login, Refused, refusal
-from datamover.jobs.connection import AWAY, Target, one_line
+from datamover.postgres.admission import Login, Refused, refusal
+from datamover.postgres.connection import AWAY, Target, one_line
 
 Result = TypeVar("Result")
 

@@ -10,9 +10,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from datamover.concurrency.loops import Loop
 from datamover.errors import Unavailable
-from datamover.jobs.connection import Connection
-from datamover.loops import Loop
+from datamover.postgres.connection import Connection
 
 log = Logger()
 

@@ -13,8 +13,8 @@ from psycopg2.errors import InsufficientPrivilege
 from twisted.logger import Logger
 
 from datamover.errors import StartError
-from datamover.jobs.admission import Login, no_right
-from datamover.jobs.database import Cursor, Database
+from datamover.postgres.admission import Login, no_right
+from datamover.postgres.database import Cursor, Database
 
 log = Logger()
 

@@ -17,12 +17,12 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import encrypt_password, make_dsn, parse_dsn
 
-from datamover import config
+from datamover.config import schema
 from datamover.errors import StartError
-from datamover.jobs.address import Given
-from datamover.jobs.connection import one_line
-from datamover.jobs.hosts import CONNECT_TIMEOUT
-from datamover.jobs.migrate import available
+from datamover.postgres.address import Given
+from datamover.postgres.connection import one_line
+from datamover.postgres.hosts import CONNECT_TIMEOUT
+from datamover.postgres.migrate import available
 
 _SHARED = "postgres"
 """A database of everybody's, which stays whose it is."""
@@ -56,7 +56,7 @@ _MADE = re.compile(r"^CREATE (?:TABLE|FUNCTION) (\w+)", re.MULTILINE)
 Told = Callable[[str], object]
 
 
-def provide(settings: config.Database, admin_url: str, told: Told) -> None:
+def provide(settings: schema.Database, admin_url: str, told: Told) -> None:
     """Make, or put right, what ``settings.url`` names; ``told`` is called with a sentence for each thing that was done.
 
     Raises ConfigError for settings that cannot be used, StartError for what the server refuses, and for a database
@@ -183,8 +183,8 @@ def _contents(run: _Session, role: str, name: str, told: Told) -> None:
     migrated = run(_MIGRATED)[0][0]
     ours: list[tuple[str, str, str]] = []
     others: list[tuple[str, str, str]] = []
-    for kind, bare, schema, full, before in run(_OTHERS, role=_quoted(run, role)):
-        (ours if migrated and schema == "public" and bare in made else others).append((kind, full, before))
+    for kind, bare, namespace, full, before in run(_OTHERS, role=_quoted(run, role)):
+        (ours if migrated and namespace == "public" and bare in made else others).append((kind, full, before))
     if others and not migrated:
         raise StartError(
             f"the database {name} belongs to {owner} and holds what is not datamover's ({others[0][1]}): name another "

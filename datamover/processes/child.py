@@ -11,7 +11,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from datamover import modules
+from datamover.concurrency import modules
 from datamover.processes.words import Brief, Word
 
 log = Logger()

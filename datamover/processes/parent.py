@@ -13,10 +13,10 @@ from twisted.internet.error import ConnectionDone, ReactorNotRunning
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from datamover.loops import Loops
+from datamover.concurrency.loops import Loops
+from datamover.concurrency.stopping import end_within
 from datamover.processes.counts import Tally
 from datamover.processes.words import Word
-from datamover.stopping import end_within
 
 EVERY = 0.5
 """Seconds between two words."""

@@ -10,15 +10,15 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from datamover.config import Config
+from datamover.concurrency.loops import Loop, Loops
+from datamover.concurrency.stopping import Part
+from datamover.config.schema import Config
 from datamover.engine.share import Share
 from datamover.errors import StartError, Unavailable
-from datamover.jobs.listening import persist
-from datamover.loops import Loop, Loops
+from datamover.postgres.listening import persist
 from datamover.processes.child import Child
 from datamover.processes.counts import Counts, count
 from datamover.processes.words import Brief, Word
-from datamover.stopping import Part
 
 log = Logger()
 

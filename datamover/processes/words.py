@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from datamover.config import Config
+from datamover.config.schema import Config
+from datamover.config.types import check_table
 from datamover.engine.share import Share
-from datamover.sections import check_table
 
 
 @dataclass(frozen=True, slots=True)

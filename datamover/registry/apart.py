@@ -11,12 +11,12 @@ from pathlib import Path
 
 from twisted.logger import Logger
 
-from datamover.config import Config
+from datamover.config.layout import Layout
+from datamover.config.schema import Config
+from datamover.config.types import named_files
 from datamover.errors import ConfigError
-from datamover.layout import Layout
-from datamover.locations import Location, find_all
-from datamover.registry.urls import shown
-from datamover.sections import named_files
+from datamover.registry.locations import Location, find_all
+from datamover.web.url import shown
 
 log = Logger()
 

@@ -13,14 +13,14 @@ from typing import Any, Literal, Protocol
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.python.failure import Failure
 
-from datamover.addresses import holds_password
-from datamover.bounds import quoted
-from datamover.config import Config, DestinationTable, check_table
+from datamover.config.endpoints import holds_password
+from datamover.config.schema import Config, DestinationTable, check_table
 from datamover.errors import ConfigError, Scope, UnknownDestination
 from datamover.protocols import PLACES
 from datamover.protocols.base import Ability, Origin, Place, PlaceProtocol, PlaceSettings, Pool
 from datamover.registry.probe import probe
-from datamover.registry.urls import shown
+from datamover.text.bounds import quoted
+from datamover.web.url import shown
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 

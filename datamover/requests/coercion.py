@@ -12,9 +12,9 @@ from math import isfinite
 from typing import Any, TypeGuard
 from xmlrpc.client import Binary, DateTime
 
-from datamover.bounds import LONGEST_URL, LONGEST_VALUE, cut, quoted
 from datamover.errors import InvalidRequest
-from datamover.registry.urls import shown
+from datamover.text.bounds import LONGEST_URL, LONGEST_VALUE, cut, quoted
+from datamover.web.url import shown
 
 _DIGITS = re.compile("-?[0-9]{1,30}")
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

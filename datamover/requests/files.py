@@ -1,7 +1,7 @@
 """One file of a request, checked: its source, where it goes, what is expected of it.
 
 Pure: no reactor, no database, no network. A refusal names the key and the value. What a whole request says is the
-business of ``datamover.jobs.requests``.
+business of ``datamover.requests.jobs``.
 """
 
 import json
@@ -10,15 +10,15 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from datamover.amounts import MOST
-from datamover.bounds import LONGEST_CHECKSUM, quoted
 from datamover.errors import InvalidRequest, NotPermitted, RequestError, UnknownDestination, UnsupportedScheme
-from datamover.jobs import coercion
-from datamover.jobs.coercion import known_keys, struct, text, told, whole
-from datamover.jobs.request_datasets import SCHEMES, Datasets, check_expectations
 from datamover.jobs.values import Checksum, Naming, NewFile, PlaceSource, SourceRef, UrlSource
-from datamover.registry.paths import check_path, is_into
-from datamover.registry.urls import WebUrl
+from datamover.requests import coercion
+from datamover.requests.coercion import known_keys, struct, text, told, whole
+from datamover.requests.datasets import SCHEMES, Datasets, check_expectations
+from datamover.text.bounds import LONGEST_CHECKSUM, quoted
+from datamover.web.amounts import MOST
+from datamover.web.paths import check_path, is_into
+from datamover.web.url import WebUrl
 
 LARGEST_SIZE = MOST
 """Bytes: what a double tells exactly."""

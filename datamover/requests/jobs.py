@@ -11,12 +11,12 @@ from collections.abc import Collection, Generator, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NoReturn, TypeVar
 
-from datamover.bounds import LONGEST_LABEL, LONGEST_REQUEST_ID
 from datamover.errors import InvalidRequest, RequestError, RequestTooLarge
-from datamover.jobs.coercion import array, known_keys, number, struct, text, told, whole
-from datamover.jobs.request_files import FILE_KEYS, Rules, canonical, check_file, located, notice_url
 from datamover.jobs.targets import Targets
 from datamover.jobs.values import NewFile, NewJob, Overwrite
+from datamover.requests.coercion import array, known_keys, number, struct, text, told, whole
+from datamover.requests.files import FILE_KEYS, Rules, canonical, check_file, located, notice_url
+from datamover.text.bounds import LONGEST_LABEL, LONGEST_REQUEST_ID
 
 T = TypeVar("T")
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from datamover.config import Config
-from datamover.consistency import check_whole
+from datamover.config.checks import check_whole
+from datamover.config.schema import Config
 
 LIVE_SECTIONS = frozenset(
     {"destinations", "clients", "sources", "http", "transfers", "limits", "jobs", "audit", "ala", "gbif"}

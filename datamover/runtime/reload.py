@@ -6,12 +6,12 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from datamover import config
-from datamover.changes import Changes, changes
-from datamover.config import Config
+from datamover.config.load import load
+from datamover.config.schema import Config
 from datamover.errors import ConfigError
-from datamover.house import House, Houses
 from datamover.registry.apart import check_apart
+from datamover.runtime.diff import Changes, changes
+from datamover.runtime.snapshot import House, Houses
 
 log = Logger()
 
@@ -60,7 +60,7 @@ class Reload:
         now = self._houses.now
         if now.settings.path is None:
             raise ConfigError("there is no configuration file to read again: start with --config FILE")
-        read = config.load(now.settings.path)
+        read = load(now.settings.path)
         found = changes(now.settings, read)
         self._check(found.settings)
         house = House.build(found.settings, self._reactor, before=now)

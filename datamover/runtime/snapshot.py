@@ -15,19 +15,19 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from datamover.config import Client, Config
+from datamover.concurrency.locks import Locks
+from datamover.config.schema import Client, Config
 from datamover.datasets.configured import Datasets
-from datamover.jobs.request_datasets import KINDS
-from datamover.jobs.waiting import Bounds, Quota
-from datamover.locks import Locks
-from datamover.logins import Logins
+from datamover.jobs.queue.limits import Bounds, Quota
+from datamover.notices.secrets import NoticeSecrets
 from datamover.protocols.http import HttpClient
 from datamover.registry.apart import check_apart
 from datamover.registry.destinations import Registry
-from datamover.registry.notice_secrets import NoticeSecrets
-from datamover.registry.source_credentials import SourceCredentials
-from datamover.registry.sources import Prefix, SourcePolicy, prefixes
-from datamover.secret_files import check_all
+from datamover.requests.datasets import KINDS
+from datamover.security.passwords import Logins
+from datamover.security.secret_files import check_all
+from datamover.web.credentials import SourceCredentials
+from datamover.web.policy import Prefix, SourcePolicy, prefixes
 
 log = Logger()
 

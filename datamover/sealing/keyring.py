@@ -11,7 +11,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from twisted.logger import Logger
 
 from datamover.errors import StartError
-from datamover.secret_files import Unusable, make, read
+from datamover.security.secret_files import Unusable, make, read
 
 log = Logger()
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from twisted.python.failure import Failure
 
-from datamover.batch import away, piecemeal
+from datamover.concurrency.batcher import away, piecemeal
 from datamover.errors import StartError
-from datamover.jobs.connection import one_line
-from datamover.jobs.database import Cursor, Database, Row
-from datamover.jobs.secrets import Cipher
-from datamover.jobs.sql import Queries
-from datamover.secret_files import replace
+from datamover.postgres.connection import one_line
+from datamover.postgres.database import Cursor, Database, Row
+from datamover.postgres.named_queries import Queries
+from datamover.sealing.keyring import Cipher
+from datamover.security.secret_files import replace
 
 BATCH = 500
 """Rows at a time."""

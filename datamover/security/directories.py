@@ -10,8 +10,8 @@ import stat
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
 
-from datamover.account import Account
 from datamover.errors import StartError
+from datamover.security.accounts import Account
 
 PASSABLE = 0o711
 """Others may pass through, to what they know the name of and may use."""

@@ -20,12 +20,12 @@ from twisted.internet import task
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from datamover.config import Client
+from datamover.concurrency.fair_share import FairShare
+from datamover.concurrency.locks import Locks
+from datamover.concurrency.threads import Threads
+from datamover.config.schema import Client
 from datamover.errors import ConfigError, Unavailable
-from datamover.failures import Failures, origin
-from datamover.fair_share import FairShare
-from datamover.locks import Locks
-from datamover.threads import Threads
+from datamover.security.login_throttle import Failures, origin
 
 log = Logger()
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from datamover import directories
+from datamover.config.types import named_files
 from datamover.errors import ConfigError
-from datamover.sections import named_files
+from datamover.security import directories
 
 KEYS = frozenset(
     {"password_file", "token_file", "passphrase_file", "private_key_file", "key_file", "notify_secret_file"}

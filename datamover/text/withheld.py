@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from datamover.bounds import LONGEST_MESSAGE, cut
+from datamover.text.bounds import LONGEST_MESSAGE, cut
 
 NOT_DELIVERED = {"code": "NOT_DELIVERED", "message": "the notice could not be delivered"}
 """Of a notice: what answered, or did not, would tell of hosts and ports that are none of the client's."""

@@ -9,11 +9,11 @@ from base64 import b64encode
 from dataclasses import dataclass
 from pathlib import Path
 
-from datamover import config
+from datamover.config import schema
 from datamover.errors import AuthenticationFailed, ConfigError, Scope
-from datamover.registry.sources import Prefix
-from datamover.registry.urls import WebUrl
-from datamover.secret_files import exposed
+from datamover.security.secret_files import exposed
+from datamover.web.policy import Prefix
+from datamover.web.url import WebUrl
 
 
 class SecretFile:
@@ -71,7 +71,7 @@ class SourceCredentials:
         self._logins = tuple(sorted(logins, key=lambda login: len(login.prefix.path), reverse=True))
 
     @classmethod
-    def from_config(cls, sources: config.Sources, *, file: str = "datamover.toml") -> "SourceCredentials":
+    def from_config(cls, sources: schema.Sources, *, file: str = "datamover.toml") -> "SourceCredentials":
         """Read the prefixes, not the secrets; raises ConfigError naming file, key, value and what was expected."""
         logins = []
         for index, credential in enumerate(sources.credentials):

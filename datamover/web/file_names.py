@@ -8,7 +8,7 @@ import re
 import unicodedata
 from urllib.parse import unquote_to_bytes
 
-from datamover.registry.paths import LONGEST_NAME
+from datamover.web.paths import LONGEST_NAME
 
 LONGEST_EXTENSION = 32
 """Bytes of UTF-8 that are kept at the end of a name that is cut."""

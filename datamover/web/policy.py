@@ -12,9 +12,9 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import unquote
 
-from datamover import config
+from datamover.config import schema
 from datamover.errors import ConfigError, SourceNotAllowed
-from datamover.registry.urls import DEFAULT_PORTS, WebUrl, canonical_host, shown, without_dots
+from datamover.web.url import DEFAULT_PORTS, WebUrl, canonical_host, shown, without_dots
 
 __all__ = ["Prefix", "SourcePolicy", "is_public", "shown"]
 
@@ -165,7 +165,7 @@ class SourcePolicy:
     """Scheme, host and port of services that the operator configured: reached wherever their names lead."""
 
     @classmethod
-    def from_config(cls, sources: config.Sources, *, file: str = "datamover.toml") -> "SourcePolicy":
+    def from_config(cls, sources: schema.Sources, *, file: str = "datamover.toml") -> "SourcePolicy":
         """Read the rules; raises ConfigError naming file, key, value and what was expected."""
         rules = []
         for index, text in enumerate(sources.allow or ()):

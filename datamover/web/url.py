@@ -2,7 +2,7 @@
 
 Checking one reading of a URL and fetching another is how access rules are walked around, so whatever is checked,
 fetched or compared is a ``WebUrl``: its host in ASCII, its address spelt in full, its path without dot segments.
-Which URLs are allowed is the business of ``datamover.registry.sources``.
+Which URLs are allowed is the business of ``datamover.web.policy``.
 """
 
 import re
@@ -14,8 +14,8 @@ from urllib.parse import quote, urlsplit
 
 import idna
 
-from datamover.bounds import QUOTED_URL, cut
 from datamover.errors import InvalidRequest, UnsupportedScheme
+from datamover.text.bounds import QUOTED_URL, cut
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from twisted.internet import reactor
 
-from datamover import config
+from datamover.config import schema
 from datamover.datasets.ala.dataset import Ala
 from datamover.datasets.base import Made, Subject
 from datamover.errors import DataMoverError
 from datamover.protocols.http import HttpClient
-from datamover.registry.source_credentials import SourceCredentials
-from datamover.registry.sources import SourcePolicy
+from datamover.web.credentials import SourceCredentials
+from datamover.web.policy import SourcePolicy
 from tests.datasets.bench import TestBench
 from tests.servers.ala import EMAIL, LSID, FakeAla
 
@@ -63,12 +63,12 @@ async def asking(
         "poll_interval": 0.01,
         **settings,
     }
-    values = config.Ala.model_validate(given)
-    policy = SourcePolicy.from_config(config.Sources())
+    values = schema.Ala.model_validate(given)
+    policy = SourcePolicy.from_config(schema.Sources())
     http = HttpClient(
         reactor,
-        config.Http(),
-        config.Transfers(connect_timeout=5.0, idle_timeout=5.0),
+        schema.Http(),
+        schema.Transfers(connect_timeout=5.0, idle_timeout=5.0),
         policy.trusting([values.occurrences_url, values.species_url, *trust]),
         SourceCredentials(),
     )

@@ -7,10 +7,10 @@ from typing import Any, ParamSpec, TypeVar
 
 from twisted.internet import reactor
 
+from datamover.concurrency.threads import Threads
 from datamover.datasets.base import Fetched
 from datamover.datasets.process import run_module
 from datamover.protocols.base import Origin
-from datamover.threads import Threads
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from twisted.internet import reactor
 
-from datamover import config
+from datamover.config import schema
 from datamover.datasets.base import Dataset, Made
 from datamover.datasets.gbif.dataset import NAMES, Gbif
 from datamover.datasets.gbif.questions import Patience
@@ -42,7 +42,7 @@ async def serving(*, records: Sequence[dict[str, Any]] = (), delay: float = 0.0)
 
 
 def dataset_of(gbif: fake.Gbif, http: HttpClient, **settings: Any) -> Gbif:
-    return Gbif(config.Gbif(url=gbif.url, **settings), http, reactor, time.time, patience=HASTY)
+    return Gbif(schema.Gbif(url=gbif.url, **settings), http, reactor, time.time, patience=HASTY)
 
 
 async def made(gbif: fake.Gbif, directory: Path, **settings: Any) -> tuple[Made, TestBench]:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datamover.atlas import COLUMNS as HEADERS
-from datamover.atlas import GOOD_FLAGS
+from datamover.config.ala import COLUMNS as HEADERS
+from datamover.config.ala import GOOD_FLAGS
 from datamover.datasets.ala.clean import Request, work
 from datamover.datasets.cleaning import table
 from datamover.datasets.cleaning.headers import folded, layout_of

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from twisted.internet import reactor
 
-from datamover import config
+from datamover.config import schema
+from datamover.config.load import load
 from datamover.datasets.gbif.dataset import NAMES, Gbif
 from datamover.errors import (
     ConfigError,
@@ -18,7 +19,7 @@ from tests.datasets.kangaroos import TAXON, URL
 
 def unasked() -> Gbif:
     """A dataset that asks nothing."""
-    return Gbif(config.Gbif(), HttpClient.__new__(HttpClient), reactor, time.time)
+    return Gbif(schema.Gbif(), HttpClient.__new__(HttpClient), reactor, time.time)
 
 
 @pytest.mark.parametrize("url", [URL, f"GBIF://GBIF/?taxonKey={TAXON}", f" {URL} ", "gbif://gbif?taxonKey=24%34%30012"])
@@ -68,12 +69,12 @@ def test_the_section(tmp_path: Path) -> None:
     """[gbif] alone is enough; without it there is none; a bad URL is refused with what was expected."""
     file = tmp_path / "datamover.toml"
     file.write_text("")
-    assert config.load(file).gbif is None
+    assert load(file).gbif is None
     file.write_text("[gbif]\n")
-    assert config.load(file).gbif == config.Gbif()
-    assert config.Gbif().url == "https://api.gbif.org/v1"
+    assert load(file).gbif == schema.Gbif()
+    assert schema.Gbif().url == "https://api.gbif.org/v1"
     file.write_text('[gbif]\nurl = "https://gbif.example.org/v1/"\nbad_issues = ["ZERO_COORDINATE"]\n')
-    gbif = config.load(file).gbif
+    gbif = load(file).gbif
     assert gbif is not None
     assert (gbif.url, gbif.bad_issues) == ("https://gbif.example.org/v1", ("ZERO_COORDINATE",))
     for text, said in [
@@ -83,4 +84,4 @@ def test_the_section(tmp_path: Path) -> None:
     ]:
         file.write_text(f"[gbif]\n{text}\n")
         with pytest.raises(ConfigError, match=said):
-            config.load(file)
+            load(file)

@@ -12,11 +12,11 @@ import pytest_twisted
 from twisted.internet import reactor, task
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 
-from datamover.atlas import COLUMNS
+from datamover.concurrency.threads import Threads
+from datamover.config.ala import COLUMNS
 from datamover.datasets.ala.clean import Request
 from datamover.datasets.process import Progress, run_module
 from datamover.errors import DataMoverError, Stalled
-from datamover.threads import Threads
 from tests.servers.ala import GOOD_ROWS, records_csv, records_zip
 
 HERE = "tests.datasets.children"

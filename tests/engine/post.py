@@ -12,13 +12,13 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
-from datamover import config
-from datamover.engine.notifier import Means, Notifier, Pace
-from datamover.jobs.notices import Notices
+from datamover.config import schema
+from datamover.notices.notifier import Means, Notifier, Pace
+from datamover.notices.queue import Notices
+from datamover.notices.secrets import NoticeSecrets
 from datamover.protocols.http import HttpClient
-from datamover.registry.notice_secrets import NoticeSecrets
-from datamover.registry.source_credentials import SourceCredentials
-from datamover.registry.sources import SourcePolicy
+from datamover.web.credentials import SourceCredentials
+from datamover.web.policy import SourcePolicy
 from tests.engine.rig import Rig, file, place, url
 from tests.servers.exchange import Exchange, Request
 from tests.servers.web import Web
@@ -83,11 +83,11 @@ class Post:
         policy: SourcePolicy | None = None,
         pace: Pace = PACE,
         lease: float = 10.0,
-        clients: dict[str, config.Client] | None = None,
+        clients: dict[str, schema.Client] | None = None,
     ) -> Notifier:
         """Start a notifier, as one more engine has it."""
-        settings = config.Config(
-            service=config.Service(notify_secret_file=None if clients else self.secret), clients=clients or {}
+        settings = schema.Config(
+            service=schema.Service(notify_secret_file=None if clients else self.secret), clients=clients or {}
         )
         http = HttpClient(
             reactor,

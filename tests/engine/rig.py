@@ -14,33 +14,33 @@ from cryptography.fernet import Fernet
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from datamover.config import Config, DestinationTable, Sources, Transfers
+from datamover.concurrency.loops import Loops
+from datamover.concurrency.pools import Pools
+from datamover.config.schema import Config, DestinationTable, Sources, Transfers
 from datamover.datasets.base import Dataset
 from datamover.engine.attempt import Rooms
 from datamover.engine.dispatcher import Dispatcher
-from datamover.engine.order import Tools
+from datamover.engine.groups.staging import Staging
 from datamover.engine.recorder import Recorder
 from datamover.engine.share import ALONE, Share
-from datamover.engine.staging import Staging
 from datamover.engine.throttle import Throttles
+from datamover.engine.transfer.order import Tools
 from datamover.engine.worker import Worker
-from datamover.jobs.database import Database
 from datamover.jobs.installation import identify
-from datamover.jobs.left import Left
 from datamover.jobs.news import News
-from datamover.jobs.queue import Queue
+from datamover.jobs.queue.limits import Bounds
+from datamover.jobs.queue.queue import Queue
 from datamover.jobs.store import JobStore
-from datamover.jobs.upkeep import Upkeep
+from datamover.jobs.upkeep.cleanup import Left
+from datamover.jobs.upkeep.upkeep import Upkeep
 from datamover.jobs.values import FileRecord, JobRecord, Naming, NewFile, NewJob, PlaceSource, SourceRef, UrlSource
-from datamover.jobs.waiting import Bounds
-from datamover.loops import Loops
-from datamover.pools import Pools
+from datamover.postgres.database import Database
 from datamover.protocols import PLACES
 from datamover.protocols.http import HttpClient
 from datamover.registry.destinations import Registry
-from datamover.registry.source_credentials import SourceCredentials
-from datamover.registry.sources import SourcePolicy
-from datamover.registry.urls import shown
+from datamover.web.credentials import SourceCredentials
+from datamover.web.policy import SourcePolicy
+from datamover.web.url import shown
 from tests.protocols.faulty import Faulty
 from tests.servers import postgres
 

@@ -11,7 +11,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 
-from datamover.engine.archive import unique_names
+from datamover.engine.groups.archive import unique_names
 from datamover.jobs.values import Naming, Overwrite, State
 from tests.engine.rig import Rig, file, parts, url
 from tests.servers.web import File, Web

@@ -9,7 +9,7 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
 from datamover.errors import ConnectionLost
-from datamover.jobs.queue import Queue
+from datamover.jobs.queue.queue import Queue
 from datamover.jobs.values import Progress, State
 from datamover.jobs.work import Group, Outcome
 from tests.engine.rig import PATIENCE, Rig, file, place, url

@@ -8,7 +8,7 @@ import pytest
 import pytest_twisted
 
 from datamover.errors import ConnectFailed, Scope, SourceNotFound
-from datamover.jobs.breaker import USUAL
+from datamover.jobs.queue.breaker import USUAL
 from datamover.jobs.values import State
 from datamover.jobs.work import Outcome
 from tests.engine.rig import file, url

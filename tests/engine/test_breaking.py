@@ -16,10 +16,10 @@ from datamover.engine import dispatcher, maintenance
 from datamover.engine.lease import Lease
 from datamover.errors import ConnectFailed, ConnectionLost, InvalidState, Scope, Unavailable
 from datamover.jobs import work
-from datamover.jobs.database import Cursor, Database
-from datamover.jobs.sql import Queries
 from datamover.jobs.values import State, Transfer
 from datamover.jobs.work import Group, Outcome
+from datamover.postgres.database import Cursor, Database
+from datamover.postgres.named_queries import Queries
 from tests.engine.rig import PATIENCE, Rig, file, parts, url
 from tests.servers import postgres
 from tests.servers.web import Exchange, File, Web

@@ -13,14 +13,14 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import deferLater
 
 from datamover.errors import ConnectionLost, SourceNotFound
-from datamover.jobs import changes, slices
-from datamover.jobs.database import Database
-from datamover.jobs.queue import Queue
-from datamover.jobs.slices import Pace
-from datamover.jobs.upkeep import Upkeep
+from datamover.jobs.queue.limits import Bounds
+from datamover.jobs.queue.queue import Queue
+from datamover.jobs.upkeep import changes, slices
+from datamover.jobs.upkeep.slices import Pace
+from datamover.jobs.upkeep.upkeep import Upkeep
 from datamover.jobs.values import Naming, NewFile, State, UrlSource
-from datamover.jobs.waiting import Bounds
 from datamover.jobs.work import Group, Outcome
+from datamover.postgres.database import Database
 from tests.engine.rig import PATIENCE, Rig, file, place
 from tests.servers.path import path_to
 from tests.servers.postgres import address, shared, transaction

@@ -15,10 +15,10 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from datamover.jobs import session
-from datamover.jobs.audit import AuditStore, Deed
-from datamover.jobs.database import Database
+from datamover.audit.trail import AuditStore, Deed
 from datamover.jobs.values import Event
+from datamover.postgres import session
+from datamover.postgres.database import Database
 from tests.engine.rig import PATIENCE, Rig, file, place
 from tests.servers import postgres
 from tests.servers.postgres import transaction

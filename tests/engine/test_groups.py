@@ -15,8 +15,8 @@ from twisted.internet.task import Clock
 
 from datamover.datasets.base import Bench, Made, Subject
 from datamover.errors import ConnectionLost, DestinationForbidden, InvalidRequest, ServerError
-from datamover.jobs.database import Database
 from datamover.jobs.values import DatasetSource, Naming, NewFile, Overwrite, State
+from datamover.postgres.database import Database
 from tests.engine.rig import Rig, file, parts, url
 from tests.engine.test_breaking import until
 from tests.servers import postgres

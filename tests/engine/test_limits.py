@@ -12,12 +12,12 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 
-from datamover.jobs.database import Database
-from datamover.jobs.queue import Queue
+from datamover.jobs.queue.limits import Bounds
+from datamover.jobs.queue.queue import Queue
 from datamover.jobs.rows import Row
 from datamover.jobs.values import Naming, Overwrite, State
-from datamover.jobs.waiting import Bounds
 from datamover.jobs.work import Group, Outcome
+from datamover.postgres.database import Database
 from tests.engine.rig import Engine, Rig, file, place, url
 from tests.engine.test_breaking import until
 from tests.engine.test_queue import became

@@ -15,29 +15,30 @@ from twisted.internet.task import Clock, deferLater
 from twisted.logger import capturedLogs
 
 from datamover import processes
+from datamover.audit.trail import Audit, AuditStore, Deed
+from datamover.concurrency.loops import LOOPS, Loops
+from datamover.concurrency.stopping import Deadline
 from datamover.engine import dispatcher, maintenance
+from datamover.engine.groups.staging import Staging
 from datamover.engine.lease import Lease
 from datamover.engine.meter import Meter
 from datamover.engine.recorder import Recorder
 from datamover.engine.service import EngineService
-from datamover.engine.staging import Staging
-from datamover.jobs import listening, news
-from datamover.jobs.audit import Audit, AuditStore, Deed
-from datamover.jobs.connection import Connection
-from datamover.jobs.database import Database
-from datamover.jobs.left import Left
-from datamover.jobs.notices import Notices
-from datamover.jobs.queue import Queue
-from datamover.jobs.upkeep import Upkeep
+from datamover.jobs import news
+from datamover.jobs.queue.queue import Queue
+from datamover.jobs.upkeep.cleanup import Left
+from datamover.jobs.upkeep.upkeep import Upkeep
 from datamover.jobs.values import State
-from datamover.loops import LOOPS, Loops
 from datamover.monitor.cached import Cached
 from datamover.monitor.service import EVERY, LagProbe
 from datamover.monitor.supervisor import Manager, Supervised
+from datamover.notices.queue import Notices
+from datamover.postgres import listening
+from datamover.postgres.connection import Connection
+from datamover.postgres.database import Database
 from datamover.processes.parent import EVERY as SAYING
 from datamover.processes.parent import WITHIN, Parent
 from datamover.processes.words import Word
-from datamover.stopping import Deadline
 from tests.engine.post import Post, opened
 from tests.engine.rig import file, place, url
 from tests.engine.test_breaking import until

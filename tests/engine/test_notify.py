@@ -9,11 +9,11 @@ import pytest_twisted
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
-from datamover import config
-from datamover.engine.notifier import Pace
+from datamover.config import schema
 from datamover.errors import InvalidState, UnknownJob
-from datamover.jobs.upkeep import Upkeep
+from datamover.jobs.upkeep.upkeep import Upkeep
 from datamover.jobs.values import State
+from datamover.notices.notifier import Pace
 from tests.engine.post import SECRET, Post, answering, headers, opened, read, verified
 from tests.engine.rig import file, place, url
 from tests.servers.exchange import Exchange, Request
@@ -165,8 +165,8 @@ async def test_each_client_has_its_own_secret(post: Post, tmp_path: Path) -> Non
     (tmp_path / "other").write_text("the other's")
     (tmp_path / "other").chmod(0o600)
     clients = {
-        "portal": config.Client(password_hash="x", notify_secret_file=post.secret),
-        "other": config.Client(password_hash="x", notify_secret_file=tmp_path / "other"),
+        "portal": schema.Client(password_hash="x", notify_secret_file=post.secret),
+        "other": schema.Client(password_hash="x", notify_secret_file=tmp_path / "other"),
     }
     await post.notifier(clients=clients)
     for owner, secret in (("portal", SECRET), ("other", "the other's")):

@@ -6,10 +6,10 @@ from typing import Any
 import pytest_twisted
 from twisted.internet import reactor
 
-from datamover.engine.notifier import Pace
 from datamover.errors import ConnectionLost
-from datamover.jobs.notices import Notices
-from datamover.registry.sources import SourcePolicy
+from datamover.notices.notifier import Pace
+from datamover.notices.queue import Notices
+from datamover.web.policy import SourcePolicy
 from tests.engine.post import Post, answering, opened, read, until
 from tests.servers.exchange import Exchange
 from tests.servers.web import Web, redirect, silent, status

@@ -14,9 +14,9 @@ from twisted.internet.task import deferLater
 
 from datamover.errors import ConnectFailed, ExpiredJob, InvalidState, QueueFull, Scope, UnknownJob
 from datamover.jobs import store
-from datamover.jobs.upkeep import Upkeep
+from datamover.jobs.queue.limits import Bounds, Quota
+from datamover.jobs.upkeep.upkeep import Upkeep
 from datamover.jobs.values import JobRecord, Overwrite, State
-from datamover.jobs.waiting import Bounds, Quota
 from tests.engine.rig import PATIENCE, Rig, file, parts, place, url
 from tests.engine.test_breaking import sent, until
 from tests.servers.web import File, Web

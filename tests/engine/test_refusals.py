@@ -15,11 +15,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 
+from datamover.concurrency.loops import LOOPS
 from datamover.engine import maintenance, outcomes, recorder
 from datamover.errors import NotNow
-from datamover.jobs import database, refusals
+from datamover.jobs.upkeep import refusals
 from datamover.jobs.values import State
-from datamover.loops import LOOPS
+from datamover.postgres import database
 from tests.engine.post import Post, opened
 from tests.engine.rig import file, place, url
 from tests.engine.test_breaking import until

@@ -12,10 +12,11 @@ from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs, formatEvent
 
 from datamover.engine import maintenance, outcomes, recorder
-from datamover.jobs import database, refusals
-from datamover.jobs.database import Database
-from datamover.jobs.upkeep import DAY, Upkeep
+from datamover.jobs.upkeep import refusals
+from datamover.jobs.upkeep.upkeep import DAY, Upkeep
 from datamover.jobs.values import JobRecord, NewJob, State
+from datamover.postgres import database
+from datamover.postgres.database import Database
 from tests.engine.rig import Rig, file, place
 from tests.engine.test_breaking import until
 from tests.servers import postgres

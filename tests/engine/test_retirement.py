@@ -12,15 +12,15 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
+from datamover.audit.trail import AuditStore, Deed
 from datamover.errors import ExpiredJob, UnknownJob
-from datamover.jobs import slices
-from datamover.jobs.audit import AuditStore, Deed
-from datamover.jobs.queue import Queue
-from datamover.jobs.retirement import Retirement
-from datamover.jobs.slices import Pace
-from datamover.jobs.upkeep import DAY, Upkeep
+from datamover.jobs.queue.limits import Bounds
+from datamover.jobs.queue.queue import Queue
+from datamover.jobs.upkeep import slices
+from datamover.jobs.upkeep.retirement import Retirement
+from datamover.jobs.upkeep.slices import Pace
+from datamover.jobs.upkeep.upkeep import DAY, Upkeep
 from datamover.jobs.values import State
-from datamover.jobs.waiting import Bounds
 from datamover.jobs.work import Outcome
 from tests.engine.rig import PATIENCE, Rig, file, place
 from tests.servers.postgres import transaction

@@ -12,9 +12,9 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 
-from datamover.engine.staging import Stage, Staging
+from datamover.concurrency.threads import Threads
+from datamover.engine.groups.staging import Stage, Staging
 from datamover.errors import NoSpace
-from datamover.threads import Threads
 
 MIB = 2**20
 DISK = 100 * MIB

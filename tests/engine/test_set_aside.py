@@ -10,14 +10,15 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import capturedLogs, formatEvent
 
+from datamover.audit.trail import Audit, AuditStore, Deed
 from datamover.engine import maintenance
 from datamover.errors import ConnectFailed, Scope, StartError
-from datamover.jobs import refusals, work
-from datamover.jobs.audit import Audit, AuditStore, Deed
-from datamover.jobs.rotation import Look, settle
-from datamover.jobs.secrets import Cipher, KeyFile, KeyRing
+from datamover.jobs import work
 from datamover.jobs.store import JobStore
+from datamover.jobs.upkeep import refusals
 from datamover.jobs.values import Checksum, NewJob, State
+from datamover.sealing.keyring import Cipher, KeyFile, KeyRing
+from datamover.sealing.rotation import Look, settle
 from tests.engine.post import Post, opened, read
 from tests.engine.rig import file, parts, place, url
 from tests.engine.test_breaking import until

@@ -8,9 +8,9 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 
-from datamover.jobs import slices
-from datamover.jobs.setbacks import Setbacks
-from datamover.jobs.slices import Pace
+from datamover.jobs.upkeep import slices
+from datamover.jobs.upkeep.setbacks import Setbacks
+from datamover.jobs.upkeep.slices import Pace
 from tests.engine.rig import Rig, file, place
 from tests.servers.refusing import LASTING, Refusal
 

@@ -16,8 +16,8 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 
-from datamover.jobs.database import Database
-from datamover.jobs.waiting import Bounds
+from datamover.jobs.queue.limits import Bounds
+from datamover.postgres.database import Database
 from tests.engine.rig import Rig, file, url
 from tests.engine.test_limits import Node
 

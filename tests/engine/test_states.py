@@ -14,16 +14,16 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 
 from datamover.errors import ConnectionLost, InvalidState, SourceNotFound
-from datamover.jobs import slices
-from datamover.jobs.database import Database
 from datamover.jobs.news import News
-from datamover.jobs.queue import Queue
-from datamover.jobs.slices import Pace
+from datamover.jobs.queue.limits import Bounds
+from datamover.jobs.queue.queue import Queue
 from datamover.jobs.store import JobStore
-from datamover.jobs.upkeep import Upkeep
+from datamover.jobs.upkeep import slices
+from datamover.jobs.upkeep.slices import Pace
+from datamover.jobs.upkeep.upkeep import Upkeep
 from datamover.jobs.values import Naming, NewFile, NewJob, PlaceSource, State
-from datamover.jobs.waiting import Bounds
 from datamover.jobs.work import Group, Outcome
+from datamover.postgres.database import Database
 from tests.engine.rig import Seal
 from tests.servers import postgres
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest_twisted
 from twisted.internet import reactor
 
-from datamover.jobs.request_files import LARGEST_SIZE
+from datamover.jobs.queue.limits import Bounds, Quota
 from datamover.jobs.values import Checkpoint, NewFile, Progress, State
-from datamover.jobs.waiting import Bounds, Quota
 from datamover.jobs.work import Outcome, Placement
+from datamover.requests.files import LARGEST_SIZE
 from tests.engine.rig import Rig, file, url
 
 FILES = 100_000

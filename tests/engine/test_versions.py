@@ -9,11 +9,12 @@ import pytest_twisted
 from twisted.internet import reactor
 
 from datamover.errors import ExpiredJob, NotNow
-from datamover.jobs import changes, migrate, slices
-from datamover.jobs.database import Database
-from datamover.jobs.slices import Pace
-from datamover.jobs.upkeep import DAY, Upkeep
+from datamover.jobs.upkeep import changes, slices
+from datamover.jobs.upkeep.slices import Pace
+from datamover.jobs.upkeep.upkeep import DAY, Upkeep
 from datamover.jobs.values import State
+from datamover.postgres import migrate
+from datamover.postgres.database import Database
 from tests.engine.rig import Rig, file, place
 from tests.servers.postgres import address, shared, transaction
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.internet.task import deferLater
 
-from datamover.engine import pipe, transfer
+from datamover.engine.transfer import pipe, transfer
 
 STEP = 0.02
 """Seconds between two looks at the gate."""

@@ -12,24 +12,24 @@ from typing import Any
 from datamover.engine import recorder
 
 STORY = {
-    "claimed": ("datamover.jobs.queue", "Queue.claim", "after"),
-    "source opened": ("datamover.engine.transfer", "_Story._open", "after"),
-    "part file opened": ("datamover.engine.pipe", "Pipe.pump", "before"),
-    "all sent": ("datamover.engine.pipe", "Pipe.pump", "after"),
-    "verified": ("datamover.engine.transfer", "_Story._verify", "after"),
-    "about to be placed": ("datamover.engine.transfer", "place", "before"),
-    "placed": ("datamover.engine.transfer", "place", "after"),
-    "about to be written down": ("datamover.jobs.queue", "Queue.settle", "before"),
-    "written down": ("datamover.jobs.queue", "Queue.settle", "after"),
-    "archive made": ("datamover.engine.group", "GroupAttempt._archive", "after"),
-    "placement written down": ("datamover.jobs.queue", "Queue.placing", "after"),
-    "archive placed": ("datamover.engine.group", "GroupAttempt._place", "after"),
+    "claimed": ("datamover.jobs.queue.queue", "Queue.claim", "after"),
+    "source opened": ("datamover.engine.transfer.transfer", "_Story._open", "after"),
+    "part file opened": ("datamover.engine.transfer.pipe", "Pipe.pump", "before"),
+    "all sent": ("datamover.engine.transfer.pipe", "Pipe.pump", "after"),
+    "verified": ("datamover.engine.transfer.transfer", "_Story._verify", "after"),
+    "about to be placed": ("datamover.engine.transfer.transfer", "place", "before"),
+    "placed": ("datamover.engine.transfer.transfer", "place", "after"),
+    "about to be written down": ("datamover.jobs.queue.queue", "Queue.settle", "before"),
+    "written down": ("datamover.jobs.queue.queue", "Queue.settle", "after"),
+    "archive made": ("datamover.engine.groups.group", "GroupAttempt._archive", "after"),
+    "placement written down": ("datamover.jobs.queue.queue", "Queue.placing", "after"),
+    "archive placed": ("datamover.engine.groups.group", "GroupAttempt._place", "after"),
 }
 """Name -> module, function, whether before or after it."""
 POINTS = {
     **STORY,
     "asked": ("datamover.jobs.store", "JobStore.submit", "after"),
-    "claiming": ("datamover.jobs.claims", "members", "before"),
+    "claiming": ("datamover.jobs.queue.claims", "members", "before"),
     "old file set aside": ("datamover.protocols.sftp.aside", "set_aside", "after"),
 }
 NEVER = 3600.0

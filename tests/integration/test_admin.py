@@ -12,9 +12,9 @@ import psycopg2
 import pytest
 
 from datamover.admin import main
-from datamover.jobs.cluster import Cluster
-from datamover.jobs.migrate import available
-from datamover.logins import verify
+from datamover.postgres.cluster import Cluster
+from datamover.postgres.migrate import available
+from datamover.security.passwords import verify
 from tests.servers.postgres import Postgres, running, shared
 
 

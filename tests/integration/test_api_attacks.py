@@ -21,13 +21,13 @@ from twisted.internet import reactor, task
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 
-from datamover.api import unmarshaller
-from datamover.api.channel import HEADER_SIZE, HEADERS
-from datamover.api.connections import CROWDED
-from datamover.api.pace import Pace
-from datamover.config import Client, Limits, Tls
-from datamover.failures import Failures
-from datamover.logins import Logins
+from datamover.api.http.channel import HEADER_SIZE, HEADERS
+from datamover.api.http.connections import CROWDED
+from datamover.api.http.pace import Pace
+from datamover.api.xmlrpc import unmarshaller
+from datamover.config.schema import Client, Limits, Tls
+from datamover.security.login_throttle import Failures
+from datamover.security.passwords import Logins
 from tests.fakes import PlainLogins
 from tests.servers import postgres
 from tests.servers.certificates import Authority

@@ -11,8 +11,8 @@ from xmlrpc.client import Fault, ServerProxy, loads
 import pytest
 
 from datamover.api.site import NAMESPACES
-from datamover.jobs.request_files import FILE_KEYS
-from datamover.jobs.requests import JOB_KEYS
+from datamover.requests.files import FILE_KEYS
+from datamover.requests.jobs import JOB_KEYS
 from tests.servers import postgres
 from tests.servers.service import Service
 

@@ -11,7 +11,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.threads import deferToThread
 
-from datamover.config import Client
+from datamover.config.schema import Client
 from tests.fakes import PlainLogins
 from tests.servers.door import WAIT, Door, config_of, one, told
 

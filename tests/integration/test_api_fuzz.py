@@ -12,9 +12,9 @@ from xmlrpc.client import Binary, DateTime, Fault, loads
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datamover.api.methods import BUG
-from datamover.jobs.request_files import FILE_KEYS
-from datamover.jobs.requests import JOB_KEYS
+from datamover.api.methods.calling import BUG
+from datamover.requests.files import FILE_KEYS
+from datamover.requests.jobs import JOB_KEYS
 from tests.servers.door import one
 from tests.servers.mouth import HEAD, METHODS, Mouth, posted
 

@@ -15,7 +15,7 @@ from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.http_headers import Headers
 
 from datamover.api.site import LARGE_AT_ONCE, SMALL
-from datamover.config import Limits
+from datamover.config.schema import Limits
 from tests.servers.door import Door, config_of, faulted, one, told
 
 LIST = b"<methodCall><methodName>system.listMethods</methodName><params/></methodCall>"

@@ -11,8 +11,8 @@ import pytest_twisted
 from twisted.internet import reactor, task
 from twisted.internet.defer import Deferred, gatherResults
 
-from datamover.api.check import AT_ONCE
-from datamover.config import Client, Limits, Sources
+from datamover.api.methods.check import AT_ONCE
+from datamover.config.schema import Client, Limits, Sources
 from tests.fakes import PlainLogins
 from tests.protocols.reading import serving
 from tests.servers.door import Door, config_of

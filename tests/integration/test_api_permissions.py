@@ -11,7 +11,7 @@ import pytest_twisted
 
 from datamover.api.callers import callers
 from datamover.api.site import NAMESPACES
-from datamover.config import Client, Config
+from datamover.config.schema import Client, Config
 from datamover.errors import ConfigError
 from tests.fakes import PlainLogins
 from tests.servers.door import Door, config_of, one, stored

@@ -9,7 +9,7 @@ import pytest_twisted
 from twisted.internet import reactor
 
 from datamover import __version__
-from datamover.config import Credential, Sources
+from datamover.config.schema import Credential, Sources
 from tests.servers.door import Door, config_of, faulted, one
 from tests.servers.web import File, Web
 

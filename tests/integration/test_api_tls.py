@@ -23,10 +23,10 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import provider
 
 from datamover.admin import main as admin
-from datamover.api.tls import LOOK, ServerTLS
-from datamover.config import Client, Tls
+from datamover.api.http.tls import LOOK, ServerTLS
+from datamover.config.schema import Client, Tls
 from datamover.errors import ConfigError
-from datamover.logins import hash_password
+from datamover.security.passwords import hash_password
 from tests.fakes import PlainLogins
 from tests.servers.certificates import Authority
 from tests.servers.door import WAIT, Door, config_of, told

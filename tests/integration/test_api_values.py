@@ -11,7 +11,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.threads import deferToThread
 
-from datamover.jobs.requests import JOB_KEYS
+from datamover.requests.jobs import JOB_KEYS
 from tests.servers.door import URL, WAIT, Door, config_of, one, told
 
 PERL = Path(__file__).parent / "perl/guesses.pl"

@@ -12,11 +12,11 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.task import Clock
 
-from datamover.config import Client
+from datamover.audit.trail import REFUSALS, WINDOW, Audit, AuditStore, Deed, masked
+from datamover.config.schema import Client
 from datamover.errors import InvalidState, UnknownJob
-from datamover.jobs.audit import REFUSALS, WINDOW, Audit, AuditStore, Deed, masked
-from datamover.jobs.database import Database
-from datamover.jobs.upkeep import Upkeep
+from datamover.jobs.upkeep.upkeep import Upkeep
+from datamover.postgres.database import Database
 from tests.fakes import MemoryTrail, PlainLogins
 from tests.servers.door import Door, config_of, faulted, one
 from tests.servers.postgres import address, shared

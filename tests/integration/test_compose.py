@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from datamover.logins import hash_password
+from datamover.security.passwords import hash_password
 from tests.servers.ports import free_port
 from tests.servers.postgres import Postgres, binaries, running, server_user
 from tests.servers.service import PATIENCE

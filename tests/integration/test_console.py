@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from datamover.logins import hash_password
+from datamover.security.passwords import hash_password
 from tests.servers import postgres
 from tests.servers.ports import free_port
 from tests.servers.service import PATIENCE, Service

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from datamover.console.guarded import STRANGERS, TYPING
-from datamover.logins import hash_password
+from datamover.security.passwords import hash_password
 from tests.integration.test_console import PASSWORD, Ssh, Telnet, ssh
 from tests.servers import postgres
 from tests.servers.ports import free_port

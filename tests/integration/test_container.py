@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from datamover.logins import hash_password
+from datamover.security.passwords import hash_password
 from tests.servers.postgres import shared
 from tests.servers.service import PATIENCE, Service
 

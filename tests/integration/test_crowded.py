@@ -12,7 +12,7 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
-from datamover.logins import hash_password
+from datamover.security.passwords import hash_password
 from tests.servers import postgres
 from tests.servers.gbif import DATASET, Gbif, record
 from tests.servers.mounts.mount import Mount, mounted

@@ -16,12 +16,12 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.python.failure import Failure
 
-from datamover import config
+from datamover.config import schema
 from datamover.errors import ConfigError, StartError, Unavailable
-from datamover.jobs.address import Given
-from datamover.jobs.database import Cursor, Database, Json
-from datamover.jobs.migrate import Migration, available, migrate
-from datamover.jobs.sql import Queries
+from datamover.postgres.address import Given
+from datamover.postgres.database import Cursor, Database, Json
+from datamover.postgres.migrate import Migration, available, migrate
+from datamover.postgres.named_queries import Queries
 from tests.servers.postgres import Postgres, address, running, shared
 
 PATIENCE = 15.0
@@ -680,15 +680,15 @@ async def test_given(url: str, tmp_path: Any) -> None:
     secret = tmp_path / "password"
     secret.write_text("s3cret\n")
     secret.chmod(0o600)
-    told = await Given(config.Database(url=url, password_file=secret)).dsn()
+    told = await Given(schema.Database(url=url, password_file=secret)).dsn()
     assert "password=s3cret" in told
     async with opened(told) as database:
         assert database.ready
-    assert await Given(config.Database(url=url)).dsn() == url
+    assert await Given(schema.Database(url=url)).dsn() == url
     with pytest.raises(StartError, match="No such file"):
-        await Given(config.Database(url=url, password_file=tmp_path / "none")).dsn()
+        await Given(schema.Database(url=url, password_file=tmp_path / "none")).dsn()
     with pytest.raises(ConfigError, match="password_file") as refusal:
-        Given(config.Database(url="postgresql://a:hunter2@b/c"))
+        Given(schema.Database(url="postgresql://a:hunter2@b/c"))
     assert "hunter2" not in str(refusal.value)
     with pytest.raises(ConfigError, match=r"database\.url"):
-        Given(config.Database(url="mysql://a/b c"))
+        Given(schema.Database(url="mysql://a/b c"))

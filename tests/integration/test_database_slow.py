@@ -8,8 +8,8 @@ import pytest_twisted
 from twisted.internet.defer import Deferred, gatherResults
 
 from datamover.errors import Unavailable
-from datamover.jobs import connection, hosts
-from datamover.jobs.database import Cursor
+from datamover.postgres import connection, hosts
+from datamover.postgres.database import Cursor
 from tests.integration.test_database import count, opened
 from tests.servers.path import Path, path_to
 from tests.servers.postgres import shared

@@ -15,17 +15,20 @@ from pydantic import BaseModel
 
 from datamover import errors
 from datamover.admin import main as admin
-from datamover.api import methods, records
+from datamover.api.methods.calling import BUG
+from datamover.api.methods.table import NO_SUCH_METHOD
 from datamover.api.site import NAMESPACES
-from datamover.config import Config, DestinationTable, load
+from datamover.api.xmlrpc import records
+from datamover.config.load import load
+from datamover.config.schema import Config, DestinationTable
 from datamover.errors import DataMoverError, RequestError
-from datamover.jobs import request_files
-from datamover.jobs.request_files import Rules
-from datamover.jobs.requests import JOB_KEYS, check_request, checking_many, finish
 from datamover.jobs.values import State
-from datamover.logins import hash_password
 from datamover.protocols import PLACES
-from datamover.registry.urls import WebUrl
+from datamover.requests import files as request_files
+from datamover.requests.files import Rules
+from datamover.requests.jobs import JOB_KEYS, check_request, checking_many, finish
+from datamover.security.passwords import hash_password
+from datamover.web.url import WebUrl
 from tests.servers import postgres
 from tests.servers.certificates import Authority
 from tests.servers.nginx import Nginx
@@ -210,7 +213,7 @@ def test_every_fault_is_described() -> None:
     """docs/api.md tells every Fault's code and name."""
     told = {int(cells[0]): cells[1].strip("`") for cells in rows(part(API, "## Faults"))}
     faults = {each.fault: each.code for each in family(RequestError) if issubclass(each, RequestError)}
-    assert told == {**faults, methods.NO_SUCH_METHOD: "", methods.BUG: ""}
+    assert told == {**faults, NO_SUCH_METHOD: "", BUG: ""}
 
 
 def examples(name: str) -> list[doctest.Example]:

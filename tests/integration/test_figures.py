@@ -9,9 +9,9 @@ import pytest_twisted
 from twisted.internet import reactor
 
 from datamover.errors import Unavailable
-from datamover.jobs.database import Database
 from datamover.jobs.figures import MOST, FigureReader
-from datamover.jobs.sql import Queries
+from datamover.postgres.database import Database
+from datamover.postgres.named_queries import Queries
 from tests.servers import postgres
 
 FILL = """

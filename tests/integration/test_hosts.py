@@ -11,10 +11,10 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
 from datamover.errors import Unavailable
-from datamover.jobs import connection
-from datamover.jobs.admission import Refused
-from datamover.jobs.database import Database
-from datamover.jobs.hosts import Host, hosts
+from datamover.postgres import connection
+from datamover.postgres.admission import Refused
+from datamover.postgres.database import Database
+from datamover.postgres.hosts import Host, hosts
 from tests.servers.path import path_to
 from tests.servers.postgres import Postgres, address, replicated
 

@@ -13,12 +13,13 @@ import pytest_twisted
 from twisted.internet import reactor
 
 from datamover.admin import main
-from datamover.config import Database, load
-from datamover.jobs.address import Given
-from datamover.jobs.admission import Login, Refused, refusal
-from datamover.jobs.database import Database as Pool
-from datamover.jobs.migrate import available, migrate
-from datamover.jobs.provision import provide, verifies
+from datamover.config.load import load
+from datamover.config.schema import Database
+from datamover.postgres.address import Given
+from datamover.postgres.admission import Login, Refused, refusal
+from datamover.postgres.database import Database as Pool
+from datamover.postgres.migrate import available, migrate
+from datamover.postgres.provision import provide, verifies
 from tests.servers.postgres import Postgres, running
 from tests.servers.service import PATIENCE, Service
 

@@ -17,7 +17,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from datamover.errors import UnknownJob
-from datamover.logins import hash_password
+from datamover.security.passwords import hash_password
 from tests.servers import postgres
 from tests.servers.nginx import Nginx
 from tests.servers.ports import free_port

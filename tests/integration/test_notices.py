@@ -10,8 +10,8 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
-from datamover.config import Client, Sources
-from datamover.config import Service as ServiceTable
+from datamover.config.schema import Client, Sources
+from datamover.config.schema import Service as ServiceTable
 from datamover.jobs.values import State
 from tests.engine.post import headers, until, verified
 from tests.fakes import PlainLogins

@@ -120,7 +120,8 @@ def test_the_installed_copy_is_imported(installed: Installed) -> None:
     told = installed.run(
         *installed.python,
         "-c",
-        "import datamover, datamover.jobs.migrate as m; from datamover.jobs.sql import Queries; Queries.load();"
+        "import datamover, datamover.postgres.migrate as m;"
+        "from datamover.postgres.named_queries import Queries; Queries.load();"
         "print(datamover.__file__, *(each.number for each in m.available()))",
     )
     file, *numbers = told.split()

@@ -7,9 +7,9 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 
-from datamover.jobs.database import Cursor, Database
-from datamover.jobs.migrate import migrate
-from datamover.jobs.sql import Prepared, Queries
+from datamover.postgres.database import Cursor, Database
+from datamover.postgres.migrate import migrate
+from datamover.postgres.named_queries import Prepared, Queries
 from tests.servers.postgres import address, shared
 
 LARGE = {"jobs", "transfers", "events", "notices"}

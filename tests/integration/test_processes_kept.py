@@ -12,10 +12,10 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs, formatEvent
 
-from datamover import config
-from datamover.config import Config
+from datamover.concurrency.loops import Loops
+from datamover.config.load import load
+from datamover.config.schema import Config
 from datamover.engine.share import ALONE
-from datamover.loops import Loops
 from datamover.processes.child import Child
 from datamover.processes.counts import Tally
 from datamover.processes.service import EngineProcesses
@@ -34,7 +34,7 @@ def settings(open_directory: Path) -> Config:
         f'[service]\ndata_directory = "{open_directory}/data"\n[database]\nurl = "{postgres.shared().fresh()}"\n'
         f'[destinations.archive]\nurl = "file://{open_directory}/archive"\n'
     )
-    return config.load(file)
+    return load(file)
 
 
 async def until(condition: Callable[[], Any]) -> None:

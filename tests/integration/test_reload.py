@@ -10,7 +10,7 @@ from xmlrpc.client import Fault, ServerProxy
 
 import pytest
 
-from datamover.logins import hash_password
+from datamover.security.passwords import hash_password
 from tests.servers import postgres
 from tests.servers.service import PATIENCE, Service
 from tests.servers.sshd import Sshd

@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from datamover.jobs.secrets import Cipher, KeyFile, KeyRing
+from datamover.sealing.keyring import Cipher, KeyFile, KeyRing
 from tests.servers import postgres
 from tests.servers.nginx import Nginx
 from tests.servers.service import Service

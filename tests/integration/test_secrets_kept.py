@@ -18,7 +18,7 @@ from xmlrpc.client import Fault, ProtocolError, ServerProxy, Transport
 import psycopg2
 import pytest
 
-from datamover.logins import hash_password
+from datamover.security.passwords import hash_password
 from tests.servers import postgres
 from tests.servers.ports import free_port
 from tests.servers.service import Service

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from datamover.layout import Layout
+from datamover.config.layout import Layout
 from tests.servers import postgres
 from tests.servers.nginx import Nginx
 from tests.servers.ports import free_port

@@ -8,12 +8,12 @@ from typing import Any
 
 from twisted.internet import reactor, task
 
-from datamover import config
+from datamover.config import schema
 from datamover.errors import DataMoverError
 from datamover.protocols.base import Source
 from datamover.protocols.http import HttpClient
-from datamover.registry.source_credentials import SourceCredentials
-from datamover.registry.sources import Prefix, SourcePolicy
+from datamover.web.credentials import SourceCredentials
+from datamover.web.policy import Prefix, SourcePolicy
 from tests.servers.certificates import ServerTLS
 from tests.servers.web import Web
 
@@ -25,7 +25,7 @@ async def reading(
     *,
     allow: tuple[str, ...] | None = None,
     addresses: tuple[str, ...] = LOCAL,
-    credentials: tuple[config.Credential, ...] = (),
+    credentials: tuple[schema.Credential, ...] = (),
     connect_timeout: float = 5.0,
     idle_timeout: float = 5.0,
     ca_file: Path | None = None,
@@ -35,11 +35,11 @@ async def reading(
     narrowed: Mapping[str, Sequence[Prefix]] = MappingProxyType({}),
 ) -> AsyncIterator[HttpClient]:
     """A client with these settings; the addresses of this machine are allowed unless said otherwise."""
-    sources = config.Sources(allow=allow, allow_addresses=addresses, credentials=credentials)
+    sources = schema.Sources(allow=allow, allow_addresses=addresses, credentials=credentials)
     client = HttpClient(
         clock,
-        config.Http(proxy=proxy, ca_file=ca_file, streams=streams),
-        config.Transfers(connect_timeout=connect_timeout, idle_timeout=idle_timeout),
+        schema.Http(proxy=proxy, ca_file=ca_file, streams=streams),
+        schema.Transfers(connect_timeout=connect_timeout, idle_timeout=idle_timeout),
         SourcePolicy.from_config(sources),
         SourceCredentials.from_config(sources),
         narrowed=narrowed,

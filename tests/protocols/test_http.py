@@ -13,7 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from datamover import __version__
 from datamover.errors import ConnectionLost, SourceForbidden, SourceNotFound
-from datamover.protocols.http import body as bodies
+from datamover.protocols.http.client import body as bodies
 from tests.protocols.reading import content_of, reading, rest_of, serving, soon
 from tests.servers.nginx import Nginx
 from tests.servers.web import Exchange, File, redirect, silent, trickle

@@ -7,11 +7,11 @@ from ipaddress import ip_address
 import pytest
 import pytest_twisted
 
-from datamover import config
+from datamover.config import schema
 from datamover.errors import DataMoverError, DatasetInvalid, ServerError, SourceForbidden, SourceNotAllowedHere
 from datamover.protocols.http.call import Answer
-from datamover.registry.sources import SourcePolicy
-from datamover.registry.urls import WebUrl
+from datamover.web.policy import SourcePolicy
+from datamover.web.url import WebUrl
 from tests.protocols.reading import reading, rest_of, serving
 from tests.servers.web import Exchange, File, redirect, status
 
@@ -132,7 +132,7 @@ async def test_the_rules_hold_for_calls() -> None:
 
 def test_trusted_origins() -> None:
     """A configured service is reached wherever it is, by scheme, host and port; all else stays as it was."""
-    before = SourcePolicy.from_config(config.Sources(allow=("https://data.example.org/",)))
+    before = SourcePolicy.from_config(schema.Sources(allow=("https://data.example.org/",)))
     policy = before.trusting(["http://ala.local:8080/ws", "https://10.1.2.3"])
     inside = ip_address("10.1.2.3")
     for text in ("http://ala.local:8080/else", "https://10.1.2.3/x"):
@@ -148,7 +148,7 @@ def test_trusted_origins() -> None:
 
 def test_an_unruled_policy_trusts_no_more_than_it_is_told() -> None:
     """Without rules any public host is allowed as before, and of the others the trusted ones."""
-    policy = SourcePolicy.from_config(config.Sources()).trusting(["http://127.0.0.1:8080/ws"])
+    policy = SourcePolicy.from_config(schema.Sources()).trusting(["http://127.0.0.1:8080/ws"])
     assert policy.allows(WebUrl.parse("http://127.0.0.1:8080/"))
     assert not policy.allows(WebUrl.parse("http://127.0.0.1:8081/"))
     https = WebUrl.parse("https://public.example.org/")

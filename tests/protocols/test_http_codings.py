@@ -8,7 +8,7 @@ import pytest
 import pytest_twisted
 
 from datamover.errors import ConnectionLost, ServerError
-from datamover.protocols.http.decoding import PIECE
+from datamover.protocols.http.client.decoding import PIECE
 from tests.protocols.reading import content_of, reading, rest_of, serving, until_broken
 from tests.servers.web import Exchange, File, Handler
 

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from datamover.errors import ConnectFailed, SourceNotAllowedHere, Stalled, TimedOut
-from datamover.protocols.http import body as bodies
+from datamover.protocols.http.client import body as bodies
 from tests.protocols.reading import content_of, reading, rest_of, serving, soon
 from tests.servers.certificates import Authority
 from tests.servers.web import Exchange, File, redirect

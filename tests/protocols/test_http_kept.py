@@ -8,8 +8,8 @@ from twisted.internet import reactor, task
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IDelayedCall
 
-from datamover.protocols.http import body as bodies
-from datamover.protocols.http.pool import KEPT_FOR, KEPT_PER_HOST
+from datamover.protocols.http.client import body as bodies
+from datamover.protocols.http.client.pool import KEPT_FOR, KEPT_PER_HOST
 from tests.protocols.reading import content_of, reading, rest_of, serving, soon
 from tests.servers.web import Exchange, File, Handler
 

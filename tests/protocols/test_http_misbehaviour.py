@@ -8,6 +8,8 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
+from datamover.app.services import Resolving
+from datamover.concurrency.host_names import Answers, HostNames
 from datamover.errors import (
     AuthenticationFailed,
     ConnectFailed,
@@ -22,8 +24,6 @@ from datamover.errors import (
     Stalled,
     TimedOut,
 )
-from datamover.host_names import Answers, HostNames
-from datamover.services import Resolving
 from tests.protocols.reading import content_of, reading, rest_of, serving, soon, until_broken
 from tests.servers.ports import free_port
 from tests.servers.web import Exchange, File, Handler, silent, status, trickle

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from datamover.protocols.base import Inspection
 from datamover.protocols.http.answers import Head, if_range, inspection_of
 from datamover.protocols.http.dispositions import LONGEST, disposition_name
-from datamover.protocols.http.names import path_name, safe_name
-from datamover.registry.urls import WebUrl
+from datamover.web.file_names import path_name, safe_name
+from datamover.web.url import WebUrl
 
 MOMENT = "Tue, 14 Nov 2023 22:13:20 GMT"
 LATER = "Tue, 14 Nov 2023 22:13:21 GMT"

@@ -12,11 +12,11 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from datamover import config
+from datamover.config import schema
 from datamover.errors import AuthenticationFailed, ConfigError, ConnectFailed, SourceNotAllowedHere, TLSFailed
 from datamover.protocols.http import HttpClient
-from datamover.registry.source_credentials import SourceCredentials
-from datamover.registry.sources import SourcePolicy
+from datamover.web.credentials import SourceCredentials
+from datamover.web.policy import SourcePolicy
 from tests.protocols.reading import content_of, reading, serving, soon
 from tests.servers.certificates import Authority
 from tests.servers.ports import free_port
@@ -191,5 +191,5 @@ async def test_the_rules_hold_through_a_proxy() -> None:
 def test_proxies_that_cannot_be_used(proxy: str) -> None:
     """A proxy that is not the address of one is told when datamover starts, without a login in it."""
     with pytest.raises(ConfigError, match=r"http\.proxy: expected the address of an HTTP proxy") as raised:
-        HttpClient(reactor, config.Http(proxy=proxy), config.Transfers(), SourcePolicy(), SourceCredentials())
+        HttpClient(reactor, schema.Http(proxy=proxy), schema.Transfers(), SourcePolicy(), SourceCredentials())
     assert "s3cr3t" not in raised.value.message

@@ -8,7 +8,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred, DeferredList
 
-from datamover.buffers import Buffers
+from datamover.concurrency.buffer_budgets import Buffers
 from datamover.errors import ConnectionLost, DataMoverError, SourceChanged
 from datamover.protocols.http import ranges
 from tests.protocols.reading import content_of, reading, rest_of, serving, soon, until_broken

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import pytest_twisted
 
-from datamover import config
+from datamover.config import schema
 from datamover.errors import AuthenticationFailed, ServerError, SourceNotAllowedHere
-from datamover.registry.sources import Prefix
+from datamover.web.policy import Prefix
 from tests.protocols.reading import content_of, reading, serving
 from tests.servers.certificates import Authority
 from tests.servers.web import File, Handler, redirect
@@ -196,7 +196,7 @@ async def test_a_login_goes_where_it_belongs(tmp_path: Path) -> None:
     secret.write_text("s3cr3t\n")
     secret.chmod(0o600)
     async with serving() as web, serving() as other:
-        login = config.Credential(url=f"{web.url}/data", token_file=secret)
+        login = schema.Credential(url=f"{web.url}/data", token_file=secret)
         for server in (web, other):
             server.route("/data/f", File(CONTENT))
             server.route("/f", File(CONTENT))
@@ -220,7 +220,7 @@ async def test_a_login_goes_where_it_belongs(tmp_path: Path) -> None:
 async def test_a_login_that_cannot_be_read(tmp_path: Path) -> None:
     """A missing secret is told by its file's name before anything is sent."""
     async with serving() as web:
-        login = config.Credential(url=web.url, username="me", password_file=tmp_path / "missing")
+        login = schema.Credential(url=web.url, username="me", password_file=tmp_path / "missing")
         async with reading(credentials=(login,)) as client:
             with pytest.raises(AuthenticationFailed, match="missing: No such file"):
                 await client.origin(f"{web.url}/f").open()
@@ -234,7 +234,7 @@ async def test_a_redirect_out_of_a_clients_own_sources(tmp_path: Path) -> None:
     token.write_text("s3cr3t")
     token.chmod(0o600)
     async with serving() as web:
-        login = config.Credential(url=f"{web.url}/private/", token_file=token)
+        login = schema.Credential(url=f"{web.url}/private/", token_file=token)
         own = {"reader": (Prefix.parse(f"{web.url}/open/"),), "nobody": ()}
         async with reading(credentials=(login,), narrowed=own) as client:
             web.route("/open/start", redirect("/private/file.csv"))

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 
 from datamover.protocols.base import PlaceSettings
 from datamover.protocols.sftp import SFTP
-from datamover.protocols.sftp.ciphers import CIPHERS
+from datamover.protocols.sftp.ssh.ciphers import CIPHERS
 from tests.protocols.conformance import DIRECTORY_MODE, FILE_MODE, Conformance, Premises
 from tests.protocols.sftp import MIB, PART, noise, opened, reading, send, sha256, writing
 from tests.servers.sshd import Sshd

@@ -16,8 +16,8 @@ from twisted.internet.defer import CancelledError, gatherResults
 from datamover import errors
 from datamover.errors import Scope
 from datamover.protocols.base import Place, Pool
-from datamover.protocols.sftp import channel, lanes, leases
-from datamover.protocols.sftp.transport import Transport
+from datamover.protocols.sftp.client import channel, lanes, leases
+from datamover.protocols.sftp.ssh.transport import Transport
 from tests.protocols.sftp import (
     LARGE,
     MIB,

@@ -16,11 +16,11 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
 from datamover import errors
+from datamover.app.services import Resolving
+from datamover.concurrency.host_names import Answers, HostNames
+from datamover.concurrency.pending import pending
 from datamover.errors import Scope
-from datamover.host_names import Answers, HostNames
-from datamover.pending import pending
 from datamover.protocols.sftp import scan_host_key
-from datamover.services import Resolving
 from tests.protocols.sftp import opened, send, sha256
 from tests.servers.conch import PASSWORD, ConchServer
 from tests.servers.sshd import Sshd

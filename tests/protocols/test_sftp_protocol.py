@@ -5,9 +5,9 @@ import base64
 import pytest
 
 from datamover import errors
-from datamover.config import check_table
+from datamover.config.schema import check_table
 from datamover.protocols.sftp import SFTP
-from datamover.protocols.sftp.known_hosts import KnownHosts, Verdict
+from datamover.protocols.sftp.ssh.known_hosts import KnownHosts, Verdict
 
 
 @pytest.mark.parametrize(

@@ -15,17 +15,17 @@ from twisted.internet.threads import deferToThread
 
 from datamover.api import make_site
 from datamover.api.context import Store
-from datamover.api.tls import ServerTLS, over_tls
-from datamover.config import Client, Config, DestinationTable, Limits, Service, Sources, Tls
-from datamover.house import Checks, House, Houses
-from datamover.jobs.audit import Audit
-from datamover.jobs.database import Database
+from datamover.api.http.tls import ServerTLS, over_tls
+from datamover.audit.trail import Audit
+from datamover.config.schema import Client, Config, DestinationTable, Limits, Service, Sources, Tls
 from datamover.jobs.news import News
-from datamover.jobs.secrets import Cipher
+from datamover.jobs.queue.limits import Bounds
 from datamover.jobs.store import JobStore
-from datamover.jobs.waiting import Bounds
-from datamover.registry.notice_secrets import NoticeSecrets
-from datamover.reload import Reload
+from datamover.notices.secrets import NoticeSecrets
+from datamover.postgres.database import Database
+from datamover.runtime.reload import Reload
+from datamover.runtime.snapshot import Checks, House, Houses
+from datamover.sealing.keyring import Cipher
 from tests.fakes import MemoryJobStore, MemoryTrail, PlainLogins
 from tests.servers.postgres import address, shared
 

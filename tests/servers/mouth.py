@@ -20,9 +20,9 @@ from zope.interface import provider
 from datamover.api import make_site
 from datamover.api.context import Context
 from datamover.api.site import NAMESPACES
-from datamover.config import Limits
-from datamover.jobs.audit import Audit
-from datamover.reload import Reload
+from datamover.audit.trail import Audit
+from datamover.config.schema import Limits
+from datamover.runtime.reload import Reload
 from tests.fakes import MemoryJobStore, MemoryTrail, PlainLogins
 from tests.servers.door import config_of, houses_of
 

@@ -19,8 +19,8 @@ from typing import Any
 
 import psycopg2
 
-from datamover.jobs.database import Database
-from datamover.jobs.migrate import migrate
+from datamover.postgres.database import Database
+from datamover.postgres.migrate import migrate
 from tests.servers.ports import free_port
 
 PATIENCE = 30.0

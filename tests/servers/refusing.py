@@ -7,7 +7,7 @@ await database.execute(refusal.begin) … await refusal.count(database) … awai
 import itertools
 from dataclasses import dataclass, field
 
-from datamover.jobs.database import Database
+from datamover.postgres.database import Database
 
 LASTING = ("22003", "23505", "22021", "22P05", "XX001", "54000")
 """SQLSTATEs of what will be refused again: a number out of range, a duplicate, text that cannot be stored, a damaged

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from datamover.threads import Lane
+from datamover.concurrency.threads import Lane
 
 
 def here() -> Lane:

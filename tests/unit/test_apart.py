@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from twisted.internet.task import Clock
 
-from datamover.config import load
+from datamover.config.layout import Layout
+from datamover.config.load import load
 from datamover.errors import ConfigError
-from datamover.layout import Layout
 from datamover.registry.apart import check_apart
 from datamover.registry.destinations import Registry
 

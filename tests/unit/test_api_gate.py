@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from datamover.api.gate import Gate
-from datamover.config import Client, Config, Service
+from datamover.api.http.gate import Gate
+from datamover.config.schema import Client, Config, Service
 
 
 def gate(*listeners: str, hosts: tuple[str, ...] = ()) -> Gate:

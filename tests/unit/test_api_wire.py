@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datamover.api import wire
+from datamover.api.xmlrpc import wire
 from datamover.errors import InvalidRequest, RequestTooLarge
-from datamover.jobs.coercion import text
-from datamover.jobs.requests import finish
+from datamover.requests.coercion import text
+from datamover.requests.jobs import finish
 
 VALUES = st.recursive(
     st.booleans() | st.integers(-(2**31), 2**31 - 1) | st.text(),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from datamover.batch import HOPELESS, PATIENCE, Batch, away, piecemeal
+from datamover.concurrency.batcher import HOPELESS, PATIENCE, Batch, away, piecemeal
 from datamover.errors import NotNow, Unavailable
 
 

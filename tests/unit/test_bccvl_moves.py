@@ -8,14 +8,14 @@ import pytest
 from twisted.internet.task import Clock
 
 from datamover.api.context import Caller
-from datamover.api.moves import Moves
-from datamover.config import Config, DestinationTable
+from datamover.api.methods.moves import Moves
+from datamover.config.schema import Config, DestinationTable
 from datamover.errors import RequestError
-from datamover.jobs.coercion import WrittenInt
-from datamover.jobs.request_files import Rules
-from datamover.jobs.requests import finish
 from datamover.jobs.values import Naming, NewFile, NewJob, Overwrite, PlaceSource, UrlSource
 from datamover.registry.destinations import Registry
+from datamover.requests.coercion import WrittenInt
+from datamover.requests.files import Rules
+from datamover.requests.jobs import finish
 from tests.unit.test_requests import read_url
 
 URL = "http://example.org/maps/a.zip"

@@ -6,13 +6,13 @@ from contextlib import suppress
 
 import pytest
 
-from datamover.api import moves
-from datamover.bounds import QUOTED, QUOTED_URL, cut, quoted
+from datamover.api.methods import moves
 from datamover.errors import RequestError
-from datamover.jobs.coercion import told
-from datamover.registry.paths import check_path
-from datamover.registry.sources import Prefix
-from datamover.registry.urls import WebUrl, shown
+from datamover.requests.coercion import told
+from datamover.text.bounds import QUOTED, QUOTED_URL, cut, quoted
+from datamover.web.paths import check_path
+from datamover.web.policy import Prefix
+from datamover.web.url import WebUrl, shown
 
 LONGEST = 8192
 PIECES = [

@@ -1,6 +1,6 @@
 """The bytes that streams share."""
 
-from datamover.buffers import Buffers
+from datamover.concurrency.buffer_budgets import Buffers
 
 
 def test_shares() -> None:

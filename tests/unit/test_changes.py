@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from datamover.changes import changes
-from datamover.config import Client, Config, DestinationTable, Limits, Monitor, Service
+from datamover.config.schema import Client, Config, DestinationTable, Limits, Monitor, Service
 from datamover.errors import ConfigError
-from datamover.logins import hash_password
+from datamover.runtime.diff import changes
+from datamover.security.passwords import hash_password
 
 ARCHIVE = DestinationTable(url="file:///srv/archive")
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datamover.api.chunks import STEPS, Chunks, Malformed
+from datamover.api.http.chunks import STEPS, Chunks, Malformed
 
 
 @given(

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datamover.jobs import coercion
-from datamover.jobs.coercion import WrittenInt
+from datamover.requests import coercion
+from datamover.requests.coercion import WrittenInt
 
 NAN, INFINITE = float("nan"), float("inf")
 NEITHER = object()

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from datamover.addresses import endpoint_interface, holds_password, is_private_listener
-from datamover.config import Config, Service, find, load
+from datamover.config.endpoints import endpoint_interface, holds_password, is_private_listener
+from datamover.config.load import find, load
+from datamover.config.schema import Config, Service
+from datamover.config.units import parse_duration, parse_mode, parse_rate, parse_size
 from datamover.errors import ConfigError
-from datamover.units import parse_duration, parse_mode, parse_rate, parse_size
 
 
 @pytest.fixture
@@ -422,7 +423,7 @@ def test_unreadable_files(tmp_path: Path) -> None:
 def test_where_it_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The named file comes before the environment's, and that before the one at hand."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("datamover.config.SYSTEM_FILE", tmp_path / "system.toml")
+    monkeypatch.setattr("datamover.config.load.SYSTEM_FILE", tmp_path / "system.toml")
     assert find(environment={}) is None
     (tmp_path / "system.toml").touch()
     assert find(environment={}) == tmp_path / "system.toml"
@@ -438,7 +439,7 @@ def test_a_file_that_may_not_be_looked_at(open_directory: Path, monkeypatch: pyt
     closed = open_directory / "closed"
     closed.mkdir(mode=0o000)
     monkeypatch.chdir(open_directory)
-    monkeypatch.setattr("datamover.config.SYSTEM_FILE", closed / "datamover.toml")
+    monkeypatch.setattr("datamover.config.load.SYSTEM_FILE", closed / "datamover.toml")
     root = os.geteuid() == 0
     if root:
         os.seteuid(65534)

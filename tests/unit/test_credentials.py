@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from datamover.config import load
-from datamover.credentials import resolve
+from datamover.config.credentials import resolve
+from datamover.config.load import load
 from datamover.errors import ConfigError
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from datamover import secret_files
-from datamover.directories import CLOSED, PASSABLE, make, make_data
 from datamover.errors import StartError
+from datamover.security import secret_files
+from datamover.security.directories import CLOSED, PASSABLE, make, make_data
 
 
 @pytest.fixture(params=[0, 0o022, 0o077, 0o777], autouse=True)

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datamover.api import wire
-from datamover.api.encodings import charset_of
+from datamover.api.http.encodings import charset_of
+from datamover.api.xmlrpc import wire
 from datamover.errors import InvalidRequest
-from datamover.jobs.requests import finish
+from datamover.requests.jobs import finish
 
 
 def call(declared: str | None, text: str = "grün €") -> str:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 
-from datamover.engine.digest import AHEAD, BATCHES, INLINE, Digest
+from datamover.engine.transfer.digest import AHEAD, BATCHES, INLINE, Digest
 from tests.unit.lanes import Later, here
 from tests.unit.outcomes import failure
 

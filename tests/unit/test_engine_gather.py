@@ -6,7 +6,7 @@ from typing import Any
 import pytest_twisted
 from twisted.internet.defer import CancelledError, Deferred
 
-from datamover.engine.gather import gather
+from datamover.concurrency.gather import gather
 from tests.unit.outcomes import failure
 
 

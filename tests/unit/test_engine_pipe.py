@@ -7,12 +7,12 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from datamover.config import Transfers
-from datamover.engine.digest import Digest
+from datamover.config.schema import Transfers
 from datamover.engine.lease import Lease, Parked
 from datamover.engine.meter import Meter
-from datamover.engine.pipe import BEHIND, CHECKPOINT_BYTES, CHECKPOINT_SECONDS, Pipe
 from datamover.engine.throttle import Throttle
+from datamover.engine.transfer.digest import Digest
+from datamover.engine.transfer.pipe import BEHIND, CHECKPOINT_BYTES, CHECKPOINT_SECONDS, Pipe
 from datamover.errors import ConnectionLost, Scope, Stalled, TooSlow
 from datamover.protocols.base import Inspection, Lack
 from tests.unit.lanes import here

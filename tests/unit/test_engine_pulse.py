@@ -3,7 +3,7 @@
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from datamover.engine.pulse import Pulse
+from datamover.concurrency.wakeup import Pulse
 from tests.unit.outcomes import failure
 
 

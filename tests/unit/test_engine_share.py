@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datamover.engine.share import ALONE, Share
-from datamover.jobs.waiting import Bounds
+from datamover.jobs.queue.limits import Bounds
 
 
 @given(limit=st.integers(1, 1000), of=st.integers(1, 50))

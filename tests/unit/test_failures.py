@@ -3,7 +3,7 @@
 import pytest
 from twisted.internet.task import Clock
 
-from datamover.failures import FORGOTTEN, FREE, MOST, Failures, origin
+from datamover.security.login_throttle import FORGOTTEN, FREE, MOST, Failures, origin
 
 
 def test_pauses_grow_to_a_bound() -> None:

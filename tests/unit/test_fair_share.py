@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datamover.concurrency.fair_share import FairShare
 from datamover.errors import Unavailable
-from datamover.fair_share import FairShare
 
 
 def greedy(share: FairShare, who: str, **how: int) -> int:

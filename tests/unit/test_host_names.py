@@ -15,9 +15,9 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.protocol import ClientFactory, Factory, Protocol
 
+from datamover.app.services import Resolving
+from datamover.concurrency.host_names import HostNames, addresses
 from datamover.errors import Scope, TimedOut
-from datamover.host_names import HostNames, addresses
-from datamover.services import Resolving
 from tests.unit.outcomes import failure
 
 PATIENCE = 0.05

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from datamover.protocols.http.answers import Head
+from datamover.protocols.http.client.request import request_of
 from datamover.protocols.http.cookies import LARGEST, LARGEST_HEADER, MOST, Jar
-from datamover.protocols.http.request import request_of
-from datamover.registry.urls import WebUrl
+from datamover.web.url import WebUrl
 
 DATE = b"Tue, 14 Nov 2023 22:13:20 GMT"
 

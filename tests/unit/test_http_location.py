@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from datamover.errors import InvalidRequest, UnsupportedScheme
 from datamover.protocols.http.answers import Head
 from datamover.protocols.http.location import location_of, reference_of
-from datamover.registry.urls import WebUrl
+from datamover.web.url import WebUrl
 
 BASE = WebUrl.parse("http://example.org:81/a//b/c?x=1")
 

@@ -3,7 +3,7 @@
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from datamover.protocols.http.pool import Pool
+from datamover.protocols.http.client.pool import Pool
 from tests.unit.outcomes import failure
 
 

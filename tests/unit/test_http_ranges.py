@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from datamover.buffers import Buffers
+from datamover.concurrency.buffer_budgets import Buffers
 from datamover.errors import ServerError
 from datamover.protocols.base import Inspection
 from datamover.protocols.http import ranges

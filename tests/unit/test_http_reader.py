@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datamover.protocols.http.fields import Fields, Malformed
-from datamover.protocols.http.reader import LARGEST_HEAD, AnswerReader, HeadTooLarge
+from datamover.protocols.http.client.fields import Fields, Malformed
+from datamover.protocols.http.client.reader import LARGEST_HEAD, AnswerReader, HeadTooLarge
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"

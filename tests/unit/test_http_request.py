@@ -4,7 +4,7 @@ import pytest
 
 from datamover import __version__
 from datamover.errors import InvalidRequest
-from datamover.protocols.http.request import request_of
+from datamover.protocols.http.client.request import request_of
 
 USUAL = f"User-Agent: datamover/{__version__}\r\nAccept: */*\r\nAccept-Encoding: identity\r\n".encode()
 

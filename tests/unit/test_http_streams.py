@@ -3,7 +3,7 @@
 from twisted.internet.task import Clock
 
 from datamover.protocols.http.streams import FORGIVEN, REMEMBERED, Streams
-from datamover.registry.urls import WebUrl
+from datamover.web.url import WebUrl
 
 HERE, THERE = WebUrl.parse("http://here.example.org/f"), WebUrl.parse("https://there.example.org/f")
 

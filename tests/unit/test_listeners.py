@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from datamover.certificates import Holders, identities, parse_identity
-from datamover.config import load
+from datamover.config.identities import Holders, identities, parse_identity
+from datamover.config.load import load
 from datamover.errors import ConfigError
 from tests.servers.certificates import Authority
 

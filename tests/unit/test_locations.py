@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from datamover.locations import PATIENCE, Location, find, find_all
+from datamover.registry.locations import PATIENCE, Location, find, find_all
 
 
 @pytest.fixture

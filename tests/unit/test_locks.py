@@ -6,7 +6,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import CancelledError, Deferred
 
-from datamover.locks import Locks
+from datamover.concurrency.locks import Locks
 
 
 @pytest_twisted.ensureDeferred

@@ -11,10 +11,10 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import provider
 
-from datamover.config import Client
+from datamover.config.schema import Client
 from datamover.errors import ConfigError, Unavailable
-from datamover.failures import FREE, Failures
-from datamover.logins import QUEUE, Logins, hash_of_nothing, hash_password, verify
+from datamover.security.login_throttle import FREE, Failures
+from datamover.security.passwords import QUEUE, Logins, hash_of_nothing, hash_password, verify
 
 HASH = hash_password("pässword")
 CHEAP = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash

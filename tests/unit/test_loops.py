@@ -8,8 +8,8 @@ from twisted.internet.task import Clock, deferLater
 from twisted.logger import LogLevel, capturedLogs
 from twisted.python.failure import Failure
 
+from datamover.concurrency.loops import BOUND, LOOPS, PAUSES, Loop, Loops
 from datamover.errors import Unavailable
-from datamover.loops import BOUND, LOOPS, PAUSES, Loop, Loops
 
 
 class Turning:

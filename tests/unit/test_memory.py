@@ -8,7 +8,7 @@ PAGES = ROUNDS * 8 * 256
 """What the buffers of all rounds together come to."""
 BUFFERS = f"""
 import gc, resource
-from datamover.memory import YOUNG, tune_memory
+from datamover.app.memory import YOUNG, tune_memory
 tune_memory()
 assert gc.get_threshold()[0] == YOUNG
 assert gc.get_freeze_count()

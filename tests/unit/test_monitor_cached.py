@@ -5,8 +5,8 @@ import pytest_twisted
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
+from datamover.concurrency.loops import Loops
 from datamover.errors import Unavailable
-from datamover.loops import Loops
 from datamover.monitor.cached import Cached
 from datamover.monitor.service import EVERY, LagProbe
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from datamover.config import load
+from datamover.config.load import load
 from datamover.errors import ConfigError
 
 CLIENT = '[clients.portal]\npassword_hash = "x"\n'

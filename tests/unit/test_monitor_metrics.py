@@ -12,8 +12,8 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from datamover.api.site import NAMESPACES
+from datamover.concurrency.loops import LOOPS
 from datamover.jobs.figures import Figures
-from datamover.loops import LOOPS
 from datamover.monitor.gauges import Gauges, Pool, Seen
 from datamover.monitor.metrics import OUTCOMES, Metrics
 from datamover.monitor.processes import ProcessFigures

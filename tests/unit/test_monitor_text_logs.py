@@ -12,7 +12,7 @@ from twisted.logger import LogLevel, formatEventAsClassicLogText
 from twisted.python.failure import Failure
 
 from datamover.monitor.text_logs import TextLines
-from datamover.printable import lines
+from datamover.text.printable import lines
 
 WHEN = 1_790_000_000.25
 

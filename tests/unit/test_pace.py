@@ -2,7 +2,7 @@
 
 import pytest
 
-from datamover.api.pace import BodyPace, Pace
+from datamover.api.http.pace import BodyPace, Pace
 
 PACE = Pace(silence=20.0, window=30.0, slowest=100, stranger=25.0)
 

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from datamover.engine.archive import unique_names
-from datamover.engine.digest import Digest
-from datamover.engine.parts import left_over, own_prefix, part_name, proven
+from datamover.engine.groups.archive import unique_names
+from datamover.engine.transfer.digest import Digest
+from datamover.engine.transfer.parts import left_over, own_prefix, part_name, proven
 from datamover.errors import ConnectionLost, DataMoverError, Scope, SourceForbidden
 from datamover.jobs.values import Checkpoint
 from datamover.protocols.base import Inspection, Place
 from datamover.protocols.local import LOCAL
-from datamover.registry.paths import LONGEST_NAME, RESERVED
+from datamover.web.paths import LONGEST_NAME, RESERVED
 from tests.protocols.conformance import settings
 from tests.unit.lanes import here
 

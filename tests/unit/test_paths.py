@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datamover.errors import PathNotAllowed
-from datamover.registry.paths import check_path, is_into
+from datamover.web.paths import check_path, is_into
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ import pytest_twisted
 from twisted.internet import reactor, task
 from twisted.internet.defer import Deferred, gatherResults
 
-from datamover.engine.digest import Digest
-from datamover.pending import pending
-from datamover.pools import NICENESS, Pools
-from datamover.threads import Threads
+from datamover.concurrency.pending import pending
+from datamover.concurrency.pools import NICENESS, Pools
+from datamover.concurrency.threads import Threads
+from datamover.engine.transfer.digest import Digest
 
 KINDS = ("archives", "datasets", "digests", "staging")
 MANY = 50
@@ -138,7 +138,7 @@ async def test_a_call_that_was_begun_is_hurried() -> None:
 @pytest_twisted.ensureDeferred
 async def test_idle_threads_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Threads that have had nothing to do for a while end; the next call has one again."""
-    monkeypatch.setattr("datamover.threads.IDLE", 0.02)
+    monkeypatch.setattr("datamover.concurrency.threads.IDLE", 0.02)
     threads = Threads(reactor, "idle", 4)
     for _ in range(3):
         assert await gatherResults([threads.run(int, "7") for _ in range(8)]) == [7] * 8
@@ -155,7 +155,7 @@ def test_a_process_ends_without_them() -> None:
     program = """
 import time
 from twisted.internet import reactor
-from datamover.threads import Threads
+from datamover.concurrency.threads import Threads
 threads = Threads(reactor, "test", 2)
 for _ in range(5):
     threads.submit(time.sleep, 600)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from datamover import config
+from datamover.config.load import load
 from datamover.engine.share import Share
 from datamover.errors import ConfigError
 from datamover.monitor.metrics import Metrics
@@ -45,7 +45,7 @@ def test_a_brief(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         path = tmp_path / "datamover.toml"
         path.write_text(text)
-    brief = Brief("a-node", Share(2, 3), config.load(path))
+    brief = Brief("a-node", Share(2, 3), load(path))
     if path is not None:
         path.unlink()
     line = brief.line()
@@ -56,7 +56,7 @@ def test_a_brief(tmp_path: Path, text: str | None) -> None:
 
 def test_a_brief_of_another_version() -> None:
     """Settings that this version does not know are refused in words, not taken for others."""
-    line = Brief("a-node", Share(), config.load(None)).line().replace('"lease"', '"leash"')
+    line = Brief("a-node", Share(), load(None)).line().replace('"lease"', '"leash"')
     with pytest.raises(ConfigError, match=r"service\.leash: unknown key"):
         Brief.from_line(line.encode())
 

@@ -12,7 +12,8 @@ from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 
-from datamover.config import Config, DestinationTable, load
+from datamover.config.load import load
+from datamover.config.schema import Config, DestinationTable
 from datamover.errors import (
     AuthenticationFailed,
     ConfigError,

@@ -6,12 +6,12 @@ from xmlrpc.client import Binary
 import pytest
 
 from datamover import errors
-from datamover.jobs.coercion import WrittenInt
-from datamover.jobs.request_files import FILE_KEYS, Rules
-from datamover.jobs.requests import KNOWN_KEYS, check_request, checking, checking_many, finish
 from datamover.jobs.values import Checksum, Naming, Overwrite, PlaceSource, UrlSource
-from datamover.registry.sources import SourcePolicy
-from datamover.registry.urls import WebUrl
+from datamover.requests.coercion import WrittenInt
+from datamover.requests.files import FILE_KEYS, Rules
+from datamover.requests.jobs import KNOWN_KEYS, check_request, checking, checking_many, finish
+from datamover.web.policy import SourcePolicy
+from datamover.web.url import WebUrl
 
 URL = "https://example.org/data/a.csv"
 SHA256 = "sha256:" + "AB" * 32

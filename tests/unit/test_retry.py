@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datamover import errors
-from datamover.config import Transfers
-from datamover.engine.retry import LONGEST_PAUSE, Verdict, judge
+from datamover.config.schema import Transfers
 from datamover.errors import DataMoverError, RequestError
+from datamover.jobs.retry import LONGEST_PAUSE, Verdict, judge
 from datamover.jobs.values import State
 
 SETTINGS = Transfers(retry_base=5, retry_cap=600)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from datamover.config import load
+from datamover.config.load import load
 from datamover.errors import AuthenticationFailed, ConfigError
-from datamover.logins import hash_password
-from datamover.registry.source_credentials import SecretFile
-from datamover.secret_files import Unusable, check_all, exposed, make, read, replace
+from datamover.security.passwords import hash_password
+from datamover.security.secret_files import Unusable, check_all, exposed, make, read, replace
+from datamover.web.credentials import SecretFile
 
 
 @pytest.mark.parametrize(("mode", "good"), [(0o600, True), (0o400, True), (0o640, True), (0o440, True)])

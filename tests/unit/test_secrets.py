@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from datamover.errors import StartError
-from datamover.jobs.secrets import Cipher
+from datamover.sealing.keyring import Cipher
 
 URL = "https://example.org/x?signature=ü%20secret"
 

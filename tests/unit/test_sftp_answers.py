@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from datamover.protocols.sftp import messages
-from datamover.protocols.sftp.answers import Answers
-from datamover.protocols.sftp.wire import Malformed, number, string
+from datamover.protocols.sftp.client import messages
+from datamover.protocols.sftp.client.answers import Answers
+from datamover.protocols.sftp.ssh.wire import Malformed, number, string
 
 
 def answer(kind: int, body: bytes) -> bytes:

@@ -7,8 +7,8 @@ import pytest
 from datamover.errors import ConnectionLost
 from datamover.protocols.base import Ability
 from datamover.protocols.lacks import Lacks
-from datamover.protocols.sftp import messages
-from datamover.protocols.sftp.messages import Status
+from datamover.protocols.sftp.client import messages
+from datamover.protocols.sftp.client.messages import Status
 from datamover.protocols.sftp.orders import Orders
 from datamover.protocols.sftp.sink import Order
 

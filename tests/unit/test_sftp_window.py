@@ -4,8 +4,8 @@ from typing import Any
 
 from twisted.internet.task import Clock
 
-from datamover.buffers import Buffers
-from datamover.protocols.sftp.window import MOST, NEAR, Window
+from datamover.concurrency.buffer_budgets import Buffers
+from datamover.protocols.sftp.client.window import MOST, NEAR, Window
 
 MIB = 2**20
 

@@ -1,6 +1,6 @@
 """How much long work does at a time."""
 
-from datamover.jobs.slices import FIRST, LEAST, LONG, MOST, Pace
+from datamover.jobs.upkeep.slices import FIRST, LEAST, LONG, MOST, Pace
 
 
 def test_quick_slices_grow() -> None:

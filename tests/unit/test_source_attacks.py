@@ -4,10 +4,10 @@ from ipaddress import ip_address
 
 import pytest
 
-from datamover import config
+from datamover.config import schema
 from datamover.errors import DataMoverError, InvalidRequest, SourceNotAllowed, UnsupportedScheme
-from datamover.registry.sources import SourcePolicy
-from datamover.registry.urls import WebUrl
+from datamover.web.policy import SourcePolicy
+from datamover.web.url import WebUrl
 
 LOOPBACK = [
     *("127.0.0.1", "127.1", "127.0.1", "127.255.255.254", "0", "0.0.0.0", "2130706433", "017700000001"),
@@ -73,7 +73,7 @@ def test_inside_addresses(host: str, scheme: str) -> None:
     text = f"{scheme}://{host}/latest/meta-data"
     start = WebUrl.parse("https://example.org/")
     for allow in (None, ("https://*.example.org/", "https://example.org/", "http://127.0.0.53:*/")):
-        policy = SourcePolicy.from_config(config.Sources(allow=allow))
+        policy = SourcePolicy.from_config(schema.Sources(allow=allow))
         with pytest.raises(SourceNotAllowed):
             policy.check_url(text)
         assert not policy.allows_hop(start, WebUrl.parse(text))
@@ -114,7 +114,7 @@ def test_hosts_that_are_none(host: str) -> None:
 def test_urls_that_are_none(url: str) -> None:
     """Only http and https, with a host, are fetched."""
     with pytest.raises((InvalidRequest, UnsupportedScheme)) as refusal:
-        SourcePolicy.from_config(config.Sources()).check_url(url)
+        SourcePolicy.from_config(schema.Sources()).check_url(url)
     assert isinstance(refusal.value, DataMoverError)
 
 
@@ -140,5 +140,5 @@ def test_the_host_that_is_meant(url: str, host: str) -> None:
 @pytest.mark.parametrize("address", ["93.184.216.34", "2606:2800:220:1::1", "64:ff9b::93.184.216.34"])
 def test_outside_addresses(address: str) -> None:
     """What is public may be reached, in another spelling too."""
-    policy = SourcePolicy.from_config(config.Sources())
+    policy = SourcePolicy.from_config(schema.Sources())
     assert policy.allows_address(WebUrl.parse("https://example.org/"), ip_address(address))

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from datamover import config
+from datamover.config import schema
 from datamover.errors import AuthenticationFailed, ConfigError
-from datamover.registry.source_credentials import SourceCredentials
-from datamover.registry.urls import WebUrl
+from datamover.web.credentials import SourceCredentials
+from datamover.web.url import WebUrl
 
 
 def credentials(*tables: dict[str, Any]) -> SourceCredentials:
-    return SourceCredentials.from_config(config.Sources.model_validate({"credentials": tables}))
+    return SourceCredentials.from_config(schema.Sources.model_validate({"credentials": tables}))
 
 
 @pytest.fixture

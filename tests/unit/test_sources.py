@@ -4,14 +4,14 @@ from ipaddress import ip_address
 
 import pytest
 
-from datamover import config
+from datamover.config import schema
 from datamover.errors import ConfigError, InvalidRequest, SourceNotAllowed, UnsupportedScheme
-from datamover.registry.sources import Prefix, SourcePolicy, embedded, is_public
-from datamover.registry.urls import WebUrl
+from datamover.web.policy import Prefix, SourcePolicy, embedded, is_public
+from datamover.web.url import WebUrl
 
 
 def policy(*allow: str, addresses: tuple[str, ...] = ()) -> SourcePolicy:
-    return SourcePolicy.from_config(config.Sources(allow=allow or None, allow_addresses=addresses))
+    return SourcePolicy.from_config(schema.Sources(allow=allow or None, allow_addresses=addresses))
 
 
 @pytest.mark.parametrize(

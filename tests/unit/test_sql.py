@@ -2,7 +2,7 @@
 
 import pytest
 
-from datamover.jobs.sql import Prepared, Queries
+from datamover.postgres.named_queries import Prepared, Queries
 
 
 def test_loads_every_statement() -> None:

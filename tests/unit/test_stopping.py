@@ -13,8 +13,8 @@ from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from zope.interface import provider
 
-from datamover.services import HURRY, Ordered
-from datamover.stopping import Deadline, Part
+from datamover.app.services import HURRY, Ordered
+from datamover.concurrency.stopping import Deadline, Part
 
 
 class Hanging(Part):

@@ -9,8 +9,8 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, gatherResults
 
+from datamover.concurrency.threads import TURNS, Lane, Threads
 from datamover.errors import ConnectionLost
-from datamover.threads import TURNS, Lane, Threads
 from tests.unit.lanes import Later
 from tests.unit.outcomes import failure
 

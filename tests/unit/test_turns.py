@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import provider
 
-from datamover.api.turns import PIECE, TURN, Turns
+from datamover.api.http.turns import PIECE, TURN, Turns
 
 
 class Reactor(Clock):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datamover.errors import InvalidRequest, UnsupportedScheme
-from datamover.registry.urls import WebUrl, canonical_host, shown, without_dots
+from datamover.web.url import WebUrl, canonical_host, shown, without_dots
 
 
 @pytest.mark.parametrize(

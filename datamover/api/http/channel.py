@@ -16,8 +16,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 
-from datamover.api.chunks import Chunks, Malformed
-from datamover.api.pace import BodyPace, Pace
+from datamover.api.http.chunks import Chunks, Malformed
+from datamover.api.http.pace import BodyPace, Pace
 
 log = Logger()
 

@@ -7,12 +7,12 @@ from typing import Any
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from datamover.api.channel import Channel
-from datamover.api.pace import Pace
-from datamover.api.turns import Turns
-from datamover.config import Limits
-from datamover.failures import is_local, origin
-from datamover.fair_share import FairShare
+from datamover.api.http.channel import Channel
+from datamover.api.http.pace import Pace
+from datamover.api.http.turns import Turns
+from datamover.concurrency.fair_share import FairShare
+from datamover.config.schema import Limits
+from datamover.security.login_throttle import is_local, origin
 
 RESERVED = 16
 """Connections beyond the bound: for this machine's own, and for telling others that there are too many."""

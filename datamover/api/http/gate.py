@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from socket import gethostname
 
-from datamover.addresses import endpoint_interface
-from datamover.config import Config
+from datamover.config.endpoints import endpoint_interface
+from datamover.config.schema import Config
 
 Header = Callable[[str], list[str]]
 """Every value of a header, by its name."""

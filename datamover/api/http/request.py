@@ -15,11 +15,11 @@ from twisted.internet.interfaces import ISSLTransport
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
-from datamover.api.channel import Channel
 from datamover.api.context import Caller
-from datamover.api.encodings import charset_of
-from datamover.api.gate import Gate, Refusal
-from datamover.fair_share import FairShare
+from datamover.api.http.channel import Channel
+from datamover.api.http.encodings import charset_of
+from datamover.api.http.gate import Gate, Refusal
+from datamover.concurrency.fair_share import FairShare
 
 SMALL_BODY = 64 * 1024
 """Bytes of a body that are kept before its login is looked at: as many as there are connections, at most."""

@@ -20,11 +20,11 @@ from twisted.logger import Logger
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from zope.interface import implementer
 
-from datamover.api.turns import Turns
-from datamover.config import Tls
+from datamover.api.http.turns import Turns
+from datamover.config.schema import Tls
 from datamover.errors import ConfigError
-from datamover.failures import origin
-from datamover.secret_files import exposed
+from datamover.security.login_throttle import origin
+from datamover.security.secret_files import exposed
 
 log = Logger()
 

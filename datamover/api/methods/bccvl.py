@@ -6,11 +6,11 @@ They answer ``{'id', 'status', 'reason'?}`` and, where ``jobs.*`` would Fault, `
 from typing import Any
 
 from datamover.api.context import Caller, Context
-from datamover.api.methods import Table
-from datamover.api.moves import NO_ALA, Moves, Rejected, invalid, is_lsid, missing, pulled
+from datamover.api.methods.moves import NO_ALA, Moves, Rejected, invalid, is_lsid, missing, pulled
+from datamover.api.methods.table import Table
 from datamover.errors import RequestError, UnknownJob
-from datamover.jobs.coercion import integer, text, told
 from datamover.jobs.values import JobRecord, State
+from datamover.requests.coercion import integer, text, told
 
 TABLE = Table()
 

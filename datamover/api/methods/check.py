@@ -11,13 +11,13 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
 
-from datamover.amounts import movable
 from datamover.api.context import Caller, Context
-from datamover.api.records import measure, tested
-from datamover.bounds import MOST_CHECKED, brief, quoted
+from datamover.api.xmlrpc.records import measure, tested
 from datamover.errors import DataMoverError, DestinationInvalid, RequestTooLarge, Scope, SourceForbidden, SourceNotFound
 from datamover.jobs.values import DatasetSource, Naming, NewFile, NewJob, Overwrite, PlaceSource, host_of, source_host
 from datamover.protocols.base import Inspection, Origin
+from datamover.text.bounds import MOST_CHECKED, brief, quoted
+from datamover.web.amounts import movable
 
 _Look = Callable[[], Coroutine[Any, Any, dict[str, Any]]]
 

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from datamover import withheld
-from datamover.api import check, parameters, records
 from datamover.api.context import Caller, Context
-from datamover.api.methods import Table
-from datamover.bounds import LONGEST_REASON
+from datamover.api.methods import check
+from datamover.api.methods.table import Table
+from datamover.api.xmlrpc import parameters, records
 from datamover.errors import Unavailable
 from datamover.jobs.values import place_side
+from datamover.text import withheld
+from datamover.text.bounds import LONGEST_REASON
 
 TABLE = Table()
 

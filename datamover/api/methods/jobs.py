@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from datamover.api import check as checks
-from datamover.api import parameters, records, wire
 from datamover.api.context import Caller, Context
-from datamover.api.methods import Table
-from datamover.bounds import LARGEST_SUBMITTED, quoted
+from datamover.api.methods import check as checks
+from datamover.api.methods.table import Table
+from datamover.api.xmlrpc import parameters, records, wire
 from datamover.errors import NotPermitted, RequestTooLarge
-from datamover.jobs.requests import checking, checking_many
+from datamover.requests.jobs import checking, checking_many
+from datamover.text.bounds import LARGEST_SUBMITTED, quoted
 
 TABLE = Table()
 

@@ -6,8 +6,8 @@ from functools import wraps
 from typing import Any
 
 from datamover.api.context import Caller, Context
-from datamover.api.methods import Method
-from datamover.fair_share import FairShare
+from datamover.api.methods.table import Method
+from datamover.concurrency.fair_share import FairShare
 
 
 def shared(methods: Mapping[str, Method], shares: Mapping[str, tuple[FairShare, str]]) -> dict[str, Method]:

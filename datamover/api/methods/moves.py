@@ -12,15 +12,15 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlencode
 
 from datamover.api.context import Caller
-from datamover.bounds import LONGEST_LSID, cut
 from datamover.errors import NotPermitted, RequestError, RequestTooLarge
-from datamover.jobs import coercion
-from datamover.jobs.coercion import array, struct, text, told, yes_or_no
-from datamover.jobs.request_files import Rules, place_source, url_source
 from datamover.jobs.targets import Targets
 from datamover.jobs.values import DatasetSource, Naming, NewFile, NewJob, Overwrite, SourceRef
 from datamover.registry.destinations import Registry
-from datamover.registry.paths import LONGEST_PATH, check_path, is_into
+from datamover.requests import coercion
+from datamover.requests.coercion import array, struct, text, told, yes_or_no
+from datamover.requests.files import Rules, place_source, url_source
+from datamover.text.bounds import LONGEST_LSID, cut
+from datamover.web.paths import LONGEST_PATH, check_path, is_into
 
 NO_ALA = "ALA sources are not configured"
 

@@ -4,9 +4,9 @@ from dataclasses import asdict
 from typing import Any
 
 from datamover import __version__
-from datamover.api import parameters
 from datamover.api.context import Caller, Context
-from datamover.api.methods import Table
+from datamover.api.methods.table import Table
+from datamover.api.xmlrpc import parameters
 from datamover.errors import ConfigError, InvalidRequest, Unavailable
 
 TABLE = Table()

@@ -5,17 +5,19 @@ from dataclasses import replace
 from typing import Any
 from xmlrpc.client import Fault
 
-from datamover.api import methods, wire
 from datamover.api.context import Caller, Context
-from datamover.api.parameters import text
-from datamover.bounds import LARGEST_CHANGED, LONGEST_VALUE, MOST_CALLS
+from datamover.api.methods.calling import call
+from datamover.api.methods.table import Table, fault, find
+from datamover.api.xmlrpc import wire
+from datamover.api.xmlrpc.parameters import text
 from datamover.errors import InvalidRequest, RequestTooLarge
-from datamover.jobs.coercion import array, struct, told
+from datamover.requests.coercion import array, struct, told
+from datamover.text.bounds import LARGEST_CHANGED, LONGEST_VALUE, MOST_CALLS
 
-TABLE = methods.Table()
+TABLE = Table()
 
 MULTICALL = "system.multicall"
-NO_ROOM = methods.fault(
+NO_ROOM = fault(
     RequestTooLarge("there is no room left for this in the answer ([limits] answer_size): call it in another request")
 )
 _REFUSED = 400
@@ -33,13 +35,13 @@ async def list_methods(context: Context, caller: Caller) -> Any:
 @TABLE.method("system.methodHelp", "string string")
 async def method_help(context: Context, caller: Caller, name: Any) -> Any:
     """Tell what a method does: system.methodHelp(name) -> text."""
-    return methods.find(context.methods, text(name, "name", LONGEST_VALUE)).help
+    return find(context.methods, text(name, "name", LONGEST_VALUE)).help
 
 
 @TABLE.method("system.methodSignature", "array string")
 async def method_signature(context: Context, caller: Caller, name: Any) -> Any:
     """Tell what a method takes: system.methodSignature(name) -> [[type of the result, types of the parameters…]…]."""
-    found = methods.find(context.methods, text(name, "name", LONGEST_VALUE))
+    found = find(context.methods, text(name, "name", LONGEST_VALUE))
     return [list(signature) for signature in found.signatures]
 
 
@@ -110,7 +112,7 @@ async def _one(context: Context, caller: Caller, one: Any) -> Any:
     table = struct(one) or {}
     name, parameters = table.get("methodName"), array(table.get("params", []))
     if not isinstance(name, str) or parameters is None:
-        return methods.fault(InvalidRequest(f"{told(one)}: expected {{methodName, params}}"))
+        return fault(InvalidRequest(f"{told(one)}: expected {{methodName, params}}"))
     if name == MULTICALL:
-        return methods.fault(InvalidRequest("a multicall cannot hold another"))
-    return await methods.call(context, caller, name, tuple(parameters))
+        return fault(InvalidRequest("a multicall cannot hold another"))
+    return await call(context, caller, name, tuple(parameters))

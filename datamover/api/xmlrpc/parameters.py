@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from datamover.bounds import DEFAULT_LIMIT, LARGEST_LIMIT, LONGEST_PARAMETER, LONGEST_WAIT
 from datamover.errors import InvalidRequest
-from datamover.jobs import coercion
-from datamover.jobs.coercion import told, whole
 from datamover.jobs.values import State
+from datamover.requests import coercion
+from datamover.requests.coercion import told, whole
+from datamover.text.bounds import DEFAULT_LIMIT, LARGEST_LIMIT, LONGEST_PARAMETER, LONGEST_WAIT
 
 LARGEST_NUMBER = 2**53
 

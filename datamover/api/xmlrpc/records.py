@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from datamover.bounds import LONGEST_MESSAGE, cut
 from datamover.jobs.values import Event, FileRecord, JobRecord, Submitted
-from datamover.withheld import NOT_DELIVERED, told
+from datamover.text.bounds import LONGEST_MESSAGE, cut
+from datamover.text.withheld import NOT_DELIVERED, told
 
 _COUNTS = frozenset({"attempt", "attempts", "max_attempts", "files", "file", "index", "job"})
 """What events and errors tell that is counted: every other number is a measure."""

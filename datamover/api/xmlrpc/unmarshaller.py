@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from xmlrpc import client
 
-from datamover.bounds import DEEPEST as DEEPEST
-from datamover.bounds import LONGEST_NAME as LONGEST_NAME
-from datamover.bounds import LONGEST_VALUE, MOST_MEMBERS
-from datamover.bounds import MOST_ELEMENTS as MOST_ELEMENTS
 from datamover.errors import InvalidRequest, RequestTooLarge
-from datamover.jobs.coercion import WrittenInt
+from datamover.requests.coercion import WrittenInt
+from datamover.text.bounds import DEEPEST as DEEPEST
+from datamover.text.bounds import LONGEST_NAME as LONGEST_NAME
+from datamover.text.bounds import LONGEST_VALUE, MOST_MEMBERS
+from datamover.text.bounds import MOST_ELEMENTS as MOST_ELEMENTS
 
 _DISPATCH: dict[str, Any] = client.Unmarshaller.dispatch
 _NOTHING = frozenset({"member", "data", "param"})

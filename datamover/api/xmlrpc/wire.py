@@ -13,10 +13,10 @@ from xmlrpc.client import Fault, dumps, escape
 from defusedxml.common import DefusedXmlException
 from defusedxml.xmlrpc import DefusedExpatParser
 
-from datamover.api.encodings import recoder
-from datamover.api.unmarshaller import MOST_ELEMENTS, Unmarshaller
+from datamover.api.http.encodings import recoder
+from datamover.api.xmlrpc.unmarshaller import MOST_ELEMENTS, Unmarshaller
 from datamover.errors import InvalidRequest, RequestError, RequestTooLarge
-from datamover.jobs.coercion import NOT_XML
+from datamover.requests.coercion import NOT_XML
 
 READ = 64 * 1024
 """Bytes parsed at a time: a few milliseconds."""

@@ -10,7 +10,6 @@ from enum import Enum
 from http import HTTPStatus
 from typing import Any
 
-from datamover.amounts import MOST
 from datamover.errors import (
     AuthenticationFailed,
     DataMoverError,
@@ -24,6 +23,7 @@ from datamover.errors import (
     UnsupportedScheme,
 )
 from datamover.protocols.http.call import Answer
+from datamover.web.amounts import MOST
 
 RATE_WINDOW = 300.0
 """Seconds over which the Atlas counts an address's requests."""

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from datamover.atlas import Ala as Settings
+from datamover.config.ala import Ala as Settings
 from datamover.datasets.ala.answers import refusal_of
 from datamover.errors import DataMoverError
 from datamover.protocols.base import Origin
 from datamover.protocols.http import HttpClient
 from datamover.protocols.http.call import Answer
-from datamover.registry.source_credentials import SecretFile
-from datamover.registry.urls import WebUrl
+from datamover.web.credentials import SecretFile
+from datamover.web.url import WebUrl
 
 FIELDS = (
     "decimalLongitude",

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.defer import DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
 
-from datamover.atlas import Ala as Settings
+from datamover.config.ala import Ala as Settings
 from datamover.datasets.ala.asking import Asker
 from datamover.datasets.ala.clean import Request
 from datamover.datasets.ala.lsid import SCHEME, subject_of

@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from datamover.atlas import Ala as Settings
+from datamover.config.ala import Ala as Settings
 from datamover.datasets.ala.answers import Stage, Status, status_of
 from datamover.datasets.ala.asking import Asker
 from datamover.datasets.base import Bench

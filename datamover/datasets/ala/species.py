@@ -9,7 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from datamover.atlas import Ala as Settings
+from datamover.config.ala import Ala as Settings
 from datamover.datasets.ala.answers import json_of, words
 from datamover.datasets.ala.asking import Asker
 from datamover.errors import DataMoverError, DatasetInvalid, DatasetNotFound, Scope, ServerError

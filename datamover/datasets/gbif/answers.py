@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from datamover.amounts import MOST
 from datamover.datasets.gbif.records import text_of
 from datamover.errors import DataMoverError, DatasetInvalid, DatasetNotFound, Scope, ServerError
 from datamover.protocols.http.answers import failure_of
 from datamover.protocols.http.call import Answer
+from datamover.web.amounts import MOST
 
 LONGEST_WORDS = 300
 ENGLISH = "eng"

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from twisted.internet.defer import DeferredSemaphore
 
-from datamover import config
+from datamover.config import schema
 from datamover.datasets.base import Bench, Made, Subject
 from datamover.datasets.description import ATTRIBUTION, OCCURRENCE, Description, Part
 from datamover.datasets.gbif import citing, cleaning
@@ -43,7 +43,7 @@ class Gbif:
 
     def __init__(
         self,
-        settings: config.Gbif,
+        settings: schema.Gbif,
         http: HttpClient,
         clock: Any,
         wall: Callable[[], float],

@@ -5,18 +5,18 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from datamover.bounds import brief
 from datamover.datasets.base import Fetched
 from datamover.datasets.process import run_module
 from datamover.engine.attempt import Rooms
+from datamover.engine.groups.staging import Stage
 from datamover.engine.lease import Lease, Parked
 from datamover.engine.meter import Meter
-from datamover.engine.order import Order
-from datamover.engine.staging import Stage
-from datamover.engine.transfer import fetch
+from datamover.engine.transfer.order import Order
+from datamover.engine.transfer.transfer import fetch
 from datamover.errors import DataMoverError, NoSpace, Scope
 from datamover.jobs.values import Checkpoint, Naming, Overwrite, Transfer
 from datamover.protocols.base import Origin
+from datamover.text.bounds import brief
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -11,26 +11,26 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from datamover.amounts import movable
-from datamover.bounds import brief
-from datamover.engine.archive import BAGIT, ZIP, Member, Stopped, bagit_name, make
+from datamover.concurrency.gather import gather
 from datamover.engine.attempt import Done, Rooms, remarks_of, without
-from datamover.engine.bench import StagingBench
-from datamover.engine.comparison import Content, read_through
-from datamover.engine.digest import MAIN
-from datamover.engine.gather import gather
+from datamover.engine.groups.archive import BAGIT, ZIP, Member, Stopped, bagit_name, make
+from datamover.engine.groups.bench import StagingBench
+from datamover.engine.groups.staging import Stage, Staging
 from datamover.engine.lease import Lease, Parked
-from datamover.engine.leftovers import clear, remove
 from datamover.engine.meter import Meter
-from datamover.engine.order import Brought, Order
-from datamover.engine.placement import place
-from datamover.engine.staging import Stage, Staging
-from datamover.engine.transfer import bring, fetch
+from datamover.engine.transfer.comparison import Content, read_through
+from datamover.engine.transfer.digest import MAIN
+from datamover.engine.transfer.leftovers import clear, remove
+from datamover.engine.transfer.order import Brought, Order
+from datamover.engine.transfer.placement import place
+from datamover.engine.transfer.transfer import bring, fetch
 from datamover.errors import DataMoverError, Scope, ServerError, SizeMismatch
 from datamover.jobs.values import Checkpoint, DatasetSource, Naming, Overwrite, Transfer
 from datamover.jobs.work import Group, Placement, Remark
 from datamover.protocols.base import Place
 from datamover.protocols.local.refusals import Refusals
+from datamover.text.bounds import brief
+from datamover.web.amounts import movable
 
 AT_ONCE = 4
 """Files of one group that move at a time."""

@@ -12,12 +12,12 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from datamover.engine import room
+from datamover.concurrency.threads import Threads
+from datamover.engine.groups import room
 from datamover.errors import Scope, StartError
 from datamover.protocols.base import Options, Origin, Place, PlaceSettings
 from datamover.protocols.local import LOCAL
 from datamover.protocols.local.refusals import Refusals
-from datamover.threads import Threads
 
 log = Logger()
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from datamover.engine.digest import MAIN, Digest
+from datamover.engine.transfer.digest import MAIN, Digest
 from datamover.jobs.values import Checksum
 from datamover.protocols.base import Inspection, Origin, Place
 

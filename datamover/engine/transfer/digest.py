@@ -11,9 +11,9 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from datamover.buffers import Buffers
+from datamover.concurrency.buffer_budgets import Buffers
+from datamover.concurrency.threads import Lane
 from datamover.protocols.base import Octets
-from datamover.threads import Lane
 
 BATCHES = Buffers(4 * 2**20, least=5 * 2**14, most=2**19)
 """Bytes of each stream that are gathered before a thread gets them; who streams joins."""

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from twisted.internet.interfaces import IReactorTime
 
-from datamover.config import Transfers
-from datamover.engine.digest import MAIN, Digest
+from datamover.concurrency.pools import Pools
+from datamover.config.schema import Transfers
 from datamover.engine.throttle import Throttle
+from datamover.engine.transfer.digest import MAIN, Digest
 from datamover.jobs.values import Checkpoint, Checksum, Naming, Overwrite
-from datamover.pools import Pools
 from datamover.protocols.base import Lack, Origin, Place
 
 

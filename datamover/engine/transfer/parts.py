@@ -9,7 +9,7 @@ import hashlib
 import posixpath
 from dataclasses import dataclass
 
-from datamover.engine.digest import Digest
+from datamover.engine.transfer.digest import Digest
 from datamover.errors import DataMoverError
 from datamover.jobs.values import Checkpoint
 from datamover.protocols.base import Place

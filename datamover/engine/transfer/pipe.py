@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from datamover.config import Transfers
-from datamover.engine.digest import BATCHES, Digest
+from datamover.config.schema import Transfers
 from datamover.engine.lease import Lease, Parked
 from datamover.engine.meter import Meter
 from datamover.engine.throttle import Throttle
+from datamover.engine.transfer.digest import BATCHES, Digest
 from datamover.errors import DataMoverError, Scope, Stalled, TooSlow
 from datamover.protocols.base import Sink, Source
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from datamover.engine.comparison import Content, read_through
-from datamover.engine.digest import MAIN
 from datamover.engine.meter import Meter
-from datamover.engine.order import Order, Tools
+from datamover.engine.transfer.comparison import Content, read_through
+from datamover.engine.transfer.digest import MAIN
+from datamover.engine.transfer.order import Order, Tools
 from datamover.errors import ChecksumMismatch, DestinationExists, DestinationInvalid, SizeMismatch
 from datamover.jobs.values import Overwrite
 from datamover.protocols.base import Lack

@@ -8,17 +8,16 @@ import posixpath
 from collections.abc import Mapping
 from dataclasses import replace
 
-from datamover.amounts import movable
-from datamover.engine.comparison import Content, same_content
-from datamover.engine.digest import Digest
-from datamover.engine.held import Held
 from datamover.engine.lease import Lease
-from datamover.engine.leftovers import sweep
 from datamover.engine.meter import Meter
-from datamover.engine.order import Brought, Order, Tools
-from datamover.engine.parts import Kept, part_name, proven
-from datamover.engine.pipe import Pipe
-from datamover.engine.placement import place, read_back
+from datamover.engine.transfer.comparison import Content, same_content
+from datamover.engine.transfer.digest import Digest
+from datamover.engine.transfer.held import Held
+from datamover.engine.transfer.leftovers import sweep
+from datamover.engine.transfer.order import Brought, Order, Tools
+from datamover.engine.transfer.parts import Kept, part_name, proven
+from datamover.engine.transfer.pipe import Pipe
+from datamover.engine.transfer.placement import place, read_back
 from datamover.errors import (
     ChecksumMismatch,
     ConnectionLost,
@@ -30,6 +29,7 @@ from datamover.errors import (
 )
 from datamover.jobs.values import Checkpoint, Naming, Overwrite
 from datamover.protocols.base import Ability, Inspection, Lack, Sink, Source
+from datamover.web.amounts import movable
 
 SMALL = 256 * 1024
 """Bytes of a file that is held whole, to be written and placed by one call; there is nothing to resume in it."""

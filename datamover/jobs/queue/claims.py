@@ -13,19 +13,19 @@ from typing import Any
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from datamover.batch import away, piecemeal
+from datamover.concurrency.batcher import away, piecemeal
+from datamover.concurrency.loops import Refused
 from datamover.errors import InternalError, Unavailable
 from datamover.jobs import news, rows
-from datamover.jobs.breaker import Breaker
-from datamover.jobs.database import Cursor, Database, Row
-from datamover.jobs.endings import Endings
 from datamover.jobs.history import notify
-from datamover.jobs.refusals import Aside, apart, take
-from datamover.jobs.sql import Queries
+from datamover.jobs.queue.breaker import Breaker
+from datamover.jobs.queue.endings import Endings
+from datamover.jobs.queue.limits import Bounds
+from datamover.jobs.upkeep.refusals import Aside, apart, take
 from datamover.jobs.values import Transfer
-from datamover.jobs.waiting import Bounds
 from datamover.jobs.work import Group
-from datamover.loops import Refused
+from datamover.postgres.database import Cursor, Database, Row
+from datamover.postgres.named_queries import Queries
 
 log = Logger()
 

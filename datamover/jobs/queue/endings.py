@@ -13,14 +13,14 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from datamover.errors import DataMoverError, InternalError, Unavailable
-from datamover.jobs.breaker import Breaker, judge
-from datamover.jobs.changes import Changes
-from datamover.jobs.connection import one_line
-from datamover.jobs.database import Cursor, Database, Json
 from datamover.jobs.history import Telling, Told, finish, tell
-from datamover.jobs.sql import Queries
+from datamover.jobs.queue.breaker import Breaker, judge
+from datamover.jobs.upkeep.changes import Changes
 from datamover.jobs.values import State
 from datamover.jobs.work import Outcome, Remark, ended, error_column, outcome_columns
+from datamover.postgres.connection import one_line
+from datamover.postgres.database import Cursor, Database, Json
+from datamover.postgres.named_queries import Queries
 
 log = Logger()
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from datamover.jobs.rows import Row
 from datamover.jobs.values import host_of, place_of, server_of
-from datamover.withheld import ANOTHERS, breaker
+from datamover.text.withheld import ANOTHERS, breaker
 
 COUNTED = 100
 """Transfers that stand before another are counted up to here."""

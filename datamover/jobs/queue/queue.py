@@ -12,17 +12,17 @@ from typing import Any
 
 from psycopg2.errors import UniqueViolation
 
-from datamover.batch import Batch, piecemeal
+from datamover.concurrency.batcher import Batch, piecemeal
+from datamover.concurrency.loops import Refused, tell_refused
 from datamover.errors import DestinationExists
 from datamover.jobs import rows
-from datamover.jobs.breaker import USUAL, Breaker
-from datamover.jobs.claims import Claims
-from datamover.jobs.database import Cursor, Database, Json
+from datamover.jobs.queue.breaker import USUAL, Breaker
+from datamover.jobs.queue.claims import Claims
+from datamover.jobs.queue.limits import Bounds
 from datamover.jobs.store import LEASE
 from datamover.jobs.values import Progress, Transfer
-from datamover.jobs.waiting import Bounds
 from datamover.jobs.work import Outcome, Placement, Word, placement_columns, word
-from datamover.loops import Refused, tell_refused
+from datamover.postgres.database import Cursor, Database, Json
 
 _Named = tuple[int, int, str]
 """A transfer's id, its leader's lease, and its target."""

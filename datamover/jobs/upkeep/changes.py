@@ -13,15 +13,15 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
+from datamover.concurrency.loops import Refused, tell_refused
 from datamover.errors import DeadlineExceeded
 from datamover.jobs import news
-from datamover.jobs.database import Cursor, Database, Json, Row
 from datamover.jobs.history import Telling, finish, notify, tell
-from datamover.jobs.refusals import ByJob
-from datamover.jobs.slices import Slices
-from datamover.jobs.sql import Queries
+from datamover.jobs.upkeep.refusals import ByJob
+from datamover.jobs.upkeep.slices import Slices
 from datamover.jobs.work import Remark, error_column
-from datamover.loops import Refused, tell_refused
+from datamover.postgres.database import Cursor, Database, Json, Row
+from datamover.postgres.named_queries import Queries
 
 PATIENCE = 5.0
 """Seconds that whoever asked for a change stays with it; what is left by then, engines go on with."""

@@ -11,16 +11,16 @@ from typing import Any
 from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 
-from datamover.batch import away
+from datamover.concurrency.batcher import away
+from datamover.concurrency.loops import Refused, tell_refused
 from datamover.errors import NotNow
 from datamover.jobs import rows, work
-from datamover.jobs.claims import members
-from datamover.jobs.database import Cursor, Database, Row
-from datamover.jobs.refusals import Aside
-from datamover.jobs.sql import Queries
+from datamover.jobs.queue.claims import members
+from datamover.jobs.upkeep.refusals import Aside
 from datamover.jobs.values import Transfer
 from datamover.jobs.work import Group
-from datamover.loops import Refused, tell_refused
+from datamover.postgres.database import Cursor, Database, Row
+from datamover.postgres.named_queries import Queries
 
 _QUERIES = Queries.load()
 

@@ -11,11 +11,11 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from datamover.batch import away, piecemeal
+from datamover.concurrency.batcher import away, piecemeal
+from datamover.concurrency.loops import Refused
 from datamover.errors import NotNow, Unavailable
-from datamover.jobs.database import Row
 from datamover.jobs.history import Telling
-from datamover.loops import Refused
+from datamover.postgres.database import Row
 
 log = Logger()
 

@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
 
-from datamover.jobs.database import Cursor, Database, Row
+from datamover.concurrency.loops import Refused, tell_refused
 from datamover.jobs.history import Telling
-from datamover.jobs.refusals import ByJob
-from datamover.jobs.slices import Slices
-from datamover.jobs.sql import Queries
-from datamover.loops import Refused, tell_refused
+from datamover.jobs.upkeep.refusals import ByJob
+from datamover.jobs.upkeep.slices import Slices
+from datamover.postgres.database import Cursor, Database, Row
+from datamover.postgres.named_queries import Queries
 
 ROWS_OF_ONE = 5
 """Rows that a small job has, about: a file, three events, itself."""

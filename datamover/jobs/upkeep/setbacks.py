@@ -14,11 +14,11 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from datamover.concurrency.loops import Refused, tell_refused
 from datamover.errors import Unavailable
-from datamover.jobs.database import Cursor, Database
-from datamover.jobs.slices import Slices
-from datamover.jobs.sql import Queries
-from datamover.loops import Refused, tell_refused
+from datamover.jobs.upkeep.slices import Slices
+from datamover.postgres.database import Cursor, Database
+from datamover.postgres.named_queries import Queries
 
 log = Logger()
 

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from time import monotonic
 
 from datamover.errors import NotNow
-from datamover.jobs.database import Cursor, Database
-from datamover.jobs.sql import Queries
+from datamover.postgres.database import Cursor, Database
+from datamover.postgres.named_queries import Queries
 
 FIRST = 1000
 LEAST = 50

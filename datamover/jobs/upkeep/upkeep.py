@@ -7,11 +7,11 @@ Every method raises Unavailable while the database is away.
 import time
 from collections.abc import Callable
 
-from datamover.jobs.changes import Changes
-from datamover.jobs.database import Database
-from datamover.jobs.retirement import Retirement
-from datamover.jobs.setbacks import Setbacks
-from datamover.loops import Refused, tell_refused
+from datamover.concurrency.loops import Refused, tell_refused
+from datamover.jobs.upkeep.changes import Changes
+from datamover.jobs.upkeep.retirement import Retirement
+from datamover.jobs.upkeep.setbacks import Setbacks
+from datamover.postgres.database import Database
 
 DAY = 86_400.0
 TURN = 1.0

@@ -1,5 +1,5 @@
 """Reading from web servers over HTTP and HTTPS."""
 
-from datamover.protocols.http.client import HttpClient
+from datamover.protocols.http.protocol import HttpClient
 
 __all__ = ["HttpClient"]

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from datamover.amounts import FAR, movable
 from datamover.errors import (
     AuthenticationFailed,
     ConnectionLost,
@@ -25,12 +24,13 @@ from datamover.errors import (
     SourceNotFound,
 )
 from datamover.protocols.base import Inspection
-from datamover.protocols.http.codings import codings_of
+from datamover.protocols.http.client.codings import codings_of
+from datamover.protocols.http.client.fields import Fields, told
 from datamover.protocols.http.dates import http_date
 from datamover.protocols.http.dispositions import disposition_name
-from datamover.protocols.http.fields import Fields, told
-from datamover.protocols.http.names import path_name
-from datamover.registry.urls import WebUrl
+from datamover.web.amounts import FAR, movable
+from datamover.web.file_names import path_name
+from datamover.web.url import WebUrl
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 WHOLE = frozenset({200, 203})

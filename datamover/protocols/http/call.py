@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from datamover.errors import DataMoverError, DatasetInvalid
 from datamover.protocols.http.answers import PARTIAL, UNSATISFIABLE, WHOLE, Head, retry_after
-from datamover.protocols.http.decoding import decoded
-from datamover.protocols.http.sender import Reply
-from datamover.registry.urls import WebUrl
+from datamover.protocols.http.client.decoding import decoded
+from datamover.protocols.http.client.sender import Reply
+from datamover.web.url import WebUrl
 
 LARGEST_ANSWER = 8 * 2**20
 LARGEST_REFUSAL = 64 * 1024

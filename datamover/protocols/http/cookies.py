@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from datamover.protocols.http.answers import Head
 from datamover.protocols.http.dates import http_date
-from datamover.registry.urls import WebUrl
+from datamover.web.url import WebUrl
 
 MOST = 100
 """Cookies that are kept; the oldest goes first."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from itertools import count
 from urllib.parse import unquote_to_bytes
 
-from datamover.protocols.http.names import safe_name, text_of
+from datamover.web.file_names import safe_name, text_of
 
 LONGEST = 8192
 """Bytes of a header that are looked at; a name has 255."""

@@ -8,7 +8,7 @@ import re
 from urllib.parse import quote_from_bytes
 
 from datamover.protocols.http.answers import Head
-from datamover.protocols.http.names import text_of
+from datamover.web.file_names import text_of
 
 _IGNORED = bytes(range(0x21))
 """What is dropped around a reference: control characters and spaces."""

@@ -26,12 +26,12 @@ from datamover.protocols.http.answers import (
     inspection_of,
     ranges_given,
 )
-from datamover.protocols.http.body import IGNORABLE, Content
-from datamover.protocols.http.decoding import check_codings, decoded
+from datamover.protocols.http.client.body import IGNORABLE, Content
+from datamover.protocols.http.client.decoding import check_codings, decoded
+from datamover.protocols.http.client.sender import Reply
 from datamover.protocols.http.ranges import WORTH, RangedSource
-from datamover.protocols.http.sender import Reply
 from datamover.protocols.http.streams import Streams
-from datamover.registry.urls import WebUrl
+from datamover.web.url import WebUrl
 
 Ask = Callable[[bytes, WebUrl, Mapping[str, str]], Awaitable[Reply]]
 """Sends method, URL and headers, follows redirects, and returns the last answer."""

@@ -8,19 +8,19 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from datamover import config
+from datamover.config import schema
 from datamover.errors import InvalidRequest, Scope, ServerError, SourceNotAllowedHere, UnsupportedScheme
 from datamover.protocols.base import Origin
 from datamover.protocols.http.answers import REDIRECTS, Head
 from datamover.protocols.http.call import FILE, LARGEST_ANSWER, Answer, Refused, beginning, whole
+from datamover.protocols.http.client.sender import Reply, Sender
 from datamover.protocols.http.cookies import Jar
 from datamover.protocols.http.location import location_of, reference_of
 from datamover.protocols.http.origin import WebOrigin
-from datamover.protocols.http.sender import Reply, Sender
 from datamover.protocols.http.streams import Streams
-from datamover.registry.source_credentials import SourceCredentials
-from datamover.registry.sources import Prefix, SourcePolicy
-from datamover.registry.urls import WebUrl
+from datamover.web.credentials import SourceCredentials
+from datamover.web.policy import Prefix, SourcePolicy
+from datamover.web.url import WebUrl
 
 MOST_REDIRECTS = 20
 
@@ -31,8 +31,8 @@ class HttpClient:
     def __init__(
         self,
         reactor: Any,
-        http: config.Http,
-        transfers: config.Transfers,
+        http: schema.Http,
+        transfers: schema.Transfers,
         policy: SourcePolicy,
         credentials: SourceCredentials,
         *,

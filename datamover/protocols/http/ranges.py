@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from datamover.buffers import Buffers
+from datamover.concurrency.buffer_budgets import Buffers
 from datamover.errors import Scope, SizeMismatch
 from datamover.protocols.base import Inspection, Octets, Source
-from datamover.protocols.http.body import Content
+from datamover.protocols.http.client.body import Content
 from datamover.protocols.http.streams import Join
 
 LEAST = 2**20

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from twisted.internet.interfaces import IReactorTime
 
-from datamover.registry.urls import WebUrl
+from datamover.web.url import WebUrl
 
 FORGIVEN = 3600.0
 """Seconds after which a host is asked again."""

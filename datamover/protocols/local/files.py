@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 from twisted.internet.defer import Deferred, succeed
 
-from datamover.buffers import Buffers
+from datamover.concurrency.buffer_budgets import Buffers
+from datamover.concurrency.threads import Lane
 from datamover.protocols.base import Inspection, Lack, Octets
 from datamover.protocols.local.reader import CHUNKS, Opened
 from datamover.protocols.local.refusals import Refusals
 from datamover.protocols.local.writer import Writer
-from datamover.threads import Lane
 
 WRITES = Buffers(4 * 2**20, least=5 * 2**14, most=2**19)
 """Bytes that are gathered for a write."""

@@ -7,9 +7,10 @@ from weakref import WeakSet
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from datamover.batch import Batch
+from datamover.concurrency.batcher import Batch
+from datamover.concurrency.shielding import to_its_end
+from datamover.concurrency.threads import Threads
 from datamover.errors import DataMoverError, Scope
-from datamover.finishing import to_its_end
 from datamover.protocols.base import Inspection, Lack, PlaceSettings, Prove
 from datamover.protocols.lacks import Lacks
 from datamover.protocols.local.disk import Disk, unless_missing
@@ -18,7 +19,6 @@ from datamover.protocols.local.put import Put
 from datamover.protocols.local.reader import Opened
 from datamover.protocols.local.refusals import Refusals
 from datamover.protocols.local.writer import Writer
-from datamover.threads import Threads
 
 P = ParamSpec("P")
 T = TypeVar("T")

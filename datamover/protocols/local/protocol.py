@@ -6,13 +6,13 @@ from typing import Any, ClassVar
 from urllib.parse import unquote_to_bytes, urlsplit
 from weakref import WeakSet
 
+from datamover.concurrency.threads import Threads
 from datamover.errors import Scope
 from datamover.protocols.base import Ability, Options, PlaceProtocol, PlaceSettings
 from datamover.protocols.lacks import Lacks
 from datamover.protocols.local.beneath import decode
 from datamover.protocols.local.files import LocalSink, LocalSource
 from datamover.protocols.local.place import LocalPlace
-from datamover.threads import Threads
 
 THREADS = 8
 """For one destination: what is slow there (a network file system) holds up nothing else."""

@@ -5,7 +5,7 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from datamover.buffers import Buffers
+from datamover.concurrency.buffer_budgets import Buffers
 from datamover.protocols.base import Inspection
 from datamover.protocols.local.descriptors import close
 

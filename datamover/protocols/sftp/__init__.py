@@ -9,6 +9,6 @@ server for its host keys.
 """
 
 from datamover.protocols.sftp.protocol import SFTP
-from datamover.protocols.sftp.scan import scan_host_key
+from datamover.protocols.sftp.ssh.scan import scan_host_key
 
 __all__ = ["SFTP", "scan_host_key"]

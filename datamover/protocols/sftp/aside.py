@@ -7,8 +7,8 @@ name. The old file keeps its own name in that directory, so that whoever comes a
 
 import posixpath
 
-from datamover.protocols.sftp.messages import Status
-from datamover.protocols.sftp.session import Session
+from datamover.protocols.sftp.client.messages import Status
+from datamover.protocols.sftp.client.session import Session
 
 ASIDE = b".set-aside"
 """What the directory's name ends in, after the part file's."""

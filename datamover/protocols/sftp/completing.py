@@ -7,10 +7,10 @@ from twisted.internet.defer import Deferred
 
 from datamover.protocols.base import Ability, Lack
 from datamover.protocols.lacks import Lacks
-from datamover.protocols.sftp import messages
-from datamover.protocols.sftp.messages import Status
+from datamover.protocols.sftp.client import messages
+from datamover.protocols.sftp.client.messages import Status
+from datamover.protocols.sftp.client.session import Session, outcomes
 from datamover.protocols.sftp.metadata import Metadata
-from datamover.protocols.sftp.session import Session, outcomes
 
 
 async def complete(

@@ -2,8 +2,8 @@
 
 from datamover.protocols.base import Ability, Lack
 from datamover.protocols.lacks import Lacks
-from datamover.protocols.sftp.messages import Attributes, Status
-from datamover.protocols.sftp.session import Session
+from datamover.protocols.sftp.client.messages import Attributes, Status
+from datamover.protocols.sftp.client.session import Session
 
 STEP = 2
 """Seconds by which a server may keep a time less exactly than it was told."""

@@ -7,9 +7,9 @@ bytes in their order only. So what failed in one order is written in the next na
 from datamover.errors import DataMoverError
 from datamover.protocols.base import Ability
 from datamover.protocols.lacks import Lacks
-from datamover.protocols.sftp import messages
-from datamover.protocols.sftp.messages import Status
-from datamover.protocols.sftp.session import Session
+from datamover.protocols.sftp.client import messages
+from datamover.protocols.sftp.client.messages import Status
+from datamover.protocols.sftp.client.session import Session
 from datamover.protocols.sftp.sink import Order
 
 _REMEMBERED = 1000

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from datamover.protocols.base import Ability
 from datamover.protocols.lacks import Lacks
-from datamover.protocols.sftp import messages
-from datamover.protocols.sftp.link import Link
-from datamover.protocols.sftp.messages import NOTHING, Attributes, Status
+from datamover.protocols.sftp.client import messages
+from datamover.protocols.sftp.client.link import Link
+from datamover.protocols.sftp.client.messages import NOTHING, Attributes, Status
+from datamover.protocols.sftp.client.session import Session
 from datamover.protocols.sftp.refusals import Refusals
-from datamover.protocols.sftp.session import Session
 from datamover.protocols.sftp.tree import Tree
 
 _ANEW = messages.FOR_WRITING | messages.CREATE | messages.EXCLUSIVELY | messages.EMPTIED

@@ -7,21 +7,22 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 
+from datamover.concurrency.shielding import to_its_end
 from datamover.errors import DataMoverError, DestinationExists, Scope
-from datamover.finishing import to_its_end
 from datamover.protocols.base import Inspection, Lack, PlaceSettings, Prove
 from datamover.protocols.lacks import Lacks
-from datamover.protocols.sftp import aside, messages
-from datamover.protocols.sftp.lanes import Lane
-from datamover.protocols.sftp.link import Link
-from datamover.protocols.sftp.messages import Attributes, Status, decode, encode
+from datamover.protocols.sftp import aside
+from datamover.protocols.sftp.client import messages
+from datamover.protocols.sftp.client.lanes import Lane
+from datamover.protocols.sftp.client.link import Link
+from datamover.protocols.sftp.client.messages import Attributes, Status, decode, encode
+from datamover.protocols.sftp.client.session import Session
 from datamover.protocols.sftp.metadata import Metadata
 from datamover.protocols.sftp.orders import Orders
 from datamover.protocols.sftp.parts import Parts
 from datamover.protocols.sftp.placing import Placing
 from datamover.protocols.sftp.put import write_whole
 from datamover.protocols.sftp.refusals import Refusals
-from datamover.protocols.sftp.session import Session
 from datamover.protocols.sftp.sink import Order, SftpSink
 from datamover.protocols.sftp.source import SftpSource
 from datamover.protocols.sftp.tree import Tree

@@ -18,11 +18,12 @@ from twisted.internet.defer import Deferred
 from datamover.errors import DataMoverError
 from datamover.protocols.base import OLD, Ability, Lack
 from datamover.protocols.lacks import Lacks
-from datamover.protocols.sftp import aside, messages
-from datamover.protocols.sftp.messages import Attributes, Status
+from datamover.protocols.sftp import aside
+from datamover.protocols.sftp.client import messages
+from datamover.protocols.sftp.client.messages import Attributes, Status
+from datamover.protocols.sftp.client.session import Session, outcomes
 from datamover.protocols.sftp.metadata import Metadata
 from datamover.protocols.sftp.refusals import Refusals
-from datamover.protocols.sftp.session import Session, outcomes
 
 
 class Placing:

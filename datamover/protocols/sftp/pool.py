@@ -7,15 +7,15 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from datamover import errors
+from datamover.concurrency.threads import Threads
 from datamover.errors import DataMoverError, Scope
 from datamover.protocols.base import Ability, Lack, PlaceSettings
 from datamover.protocols.lacks import Lacks
-from datamover.protocols.sftp import messages
-from datamover.protocols.sftp.channel import again
-from datamover.protocols.sftp.link import Link, Server
+from datamover.protocols.sftp.client import messages
+from datamover.protocols.sftp.client.channel import again
+from datamover.protocols.sftp.client.link import Link, Server
 from datamover.protocols.sftp.orders import Orders
 from datamover.protocols.sftp.place import SftpPlace
-from datamover.threads import Threads
 
 _ANNOUNCED = {
     messages.POSIX_RENAME: (Ability.REPLACE_ATOMICALLY,),

@@ -6,12 +6,12 @@ from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from pydantic import model_validator
 
-from datamover.config import AbsolutePath
+from datamover.config.schema import AbsolutePath
 from datamover.protocols.base import Ability, Options, PlaceProtocol, PlaceSettings
-from datamover.protocols.sftp.link import Server
-from datamover.protocols.sftp.login import SecretFiles
-from datamover.protocols.sftp.messages import decode
+from datamover.protocols.sftp.client.link import Server
+from datamover.protocols.sftp.client.messages import decode
 from datamover.protocols.sftp.pool import SftpPool
+from datamover.protocols.sftp.ssh.login import SecretFiles
 
 PORT = 22
 

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from twisted.internet.defer import Deferred
 
 from datamover.protocols.base import Lack
+from datamover.protocols.sftp.client.link import Link
+from datamover.protocols.sftp.client.messages import Status
+from datamover.protocols.sftp.client.session import Session
 from datamover.protocols.sftp.completing import complete
-from datamover.protocols.sftp.link import Link
-from datamover.protocols.sftp.messages import Status
 from datamover.protocols.sftp.metadata import Metadata
 from datamover.protocols.sftp.parts import Parts
-from datamover.protocols.sftp.session import Session
 from datamover.protocols.sftp.sink import raise_refused
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
-from datamover.protocols.sftp import messages
-from datamover.protocols.sftp.messages import Status
-from datamover.withheld import harmless, in_words
+from datamover.protocols.sftp.client import messages
+from datamover.protocols.sftp.client.messages import Status
+from datamover.text.withheld import harmless, in_words
 
 _SHOWN = 80
 

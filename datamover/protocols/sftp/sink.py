@@ -14,14 +14,14 @@ from twisted.python.failure import Failure
 from datamover.errors import DataMoverError
 from datamover.protocols.base import Ability, Lack, Octets
 from datamover.protocols.lacks import Lacks
-from datamover.protocols.sftp import messages
+from datamover.protocols.sftp.client import messages
+from datamover.protocols.sftp.client.lanes import LANE, Lane, Lanes
+from datamover.protocols.sftp.client.messages import Status
+from datamover.protocols.sftp.client.session import Session, outcomes
+from datamover.protocols.sftp.client.window import UNDER_WAY
 from datamover.protocols.sftp.completing import complete, unflushed
-from datamover.protocols.sftp.lanes import LANE, Lane, Lanes
-from datamover.protocols.sftp.messages import Status
 from datamover.protocols.sftp.metadata import Metadata
 from datamover.protocols.sftp.refusals import Refusals
-from datamover.protocols.sftp.session import Session, outcomes
-from datamover.protocols.sftp.window import UNDER_WAY
 
 _NEARLY_NOTHING = 2**20
 

@@ -8,12 +8,12 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
 from datamover.protocols.base import Inspection, Octets
-from datamover.protocols.sftp import messages
-from datamover.protocols.sftp.link import Lease
-from datamover.protocols.sftp.messages import Attributes, Status
+from datamover.protocols.sftp.client import messages
+from datamover.protocols.sftp.client.link import Lease
+from datamover.protocols.sftp.client.messages import Attributes, Status
+from datamover.protocols.sftp.client.session import Session
+from datamover.protocols.sftp.client.window import Window
 from datamover.protocols.sftp.refusals import Refusals
-from datamover.protocols.sftp.session import Session
-from datamover.protocols.sftp.window import Window
 
 PIECE = 2**20
 """Bytes that are handed over at once, where there are so many: the way of each through the engine has its cost."""

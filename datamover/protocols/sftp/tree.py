@@ -11,11 +11,11 @@ from typing import Any
 
 from datamover.protocols.base import Ability
 from datamover.protocols.lacks import Lacks
-from datamover.protocols.sftp import messages
-from datamover.protocols.sftp.link import Link
-from datamover.protocols.sftp.messages import Attributes, Status, decode, encode
+from datamover.protocols.sftp.client import messages
+from datamover.protocols.sftp.client.link import Link
+from datamover.protocols.sftp.client.messages import Attributes, Status, decode, encode
+from datamover.protocols.sftp.client.session import Session, begun
 from datamover.protocols.sftp.refusals import Refusals
-from datamover.protocols.sftp.session import Session, begun
 
 FRESH = 2.0
 """Seconds for which a directory's real path is believed."""

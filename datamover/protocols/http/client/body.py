@@ -11,10 +11,10 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from datamover.buffers import Buffers
+from datamover.concurrency.buffer_budgets import Buffers
 from datamover.errors import ConnectionLost, DataMoverError, Scope, ServerError, SizeMismatch, Stalled
-from datamover.protocols.http.connection import Connection, Ending
-from datamover.registry.urls import WebUrl
+from datamover.protocols.http.client.connection import Connection, Ending
+from datamover.web.url import WebUrl
 
 ROOMS = Buffers(8 * 2**20, least=2**16, most=2**20)
 """Bytes that wait in each body, or are received at once."""

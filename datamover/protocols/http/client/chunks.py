@@ -7,8 +7,8 @@ trailers are passed over. A chunk that is no longer or shorter than it says is w
 import re
 from enum import Enum, auto
 
-from datamover.amounts import MOST, NO_COUNT
-from datamover.protocols.http.fields import told
+from datamover.protocols.http.client.fields import told
+from datamover.web.amounts import MOST, NO_COUNT
 
 _BETWEEN = re.compile(rb"\r\n([0-9A-Fa-f]{1,15})[ \t]*\r\n")
 """From the end of a chunk to the beginning of the next, as most servers have it."""

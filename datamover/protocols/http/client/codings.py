@@ -13,7 +13,7 @@ import re
 import zlib
 from collections.abc import Iterable
 
-from datamover.protocols.http.fields import Fields, tokens
+from datamover.protocols.http.client.fields import Fields, tokens
 
 CHUNKED = "chunked"
 IDLE = re.compile(

@@ -18,8 +18,8 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
 from datamover.errors import DataMoverError
-from datamover.protocols.http.fields import Excessive, Malformed
-from datamover.protocols.http.reader import AnswerReader, HeadTooLarge
+from datamover.protocols.http.client.fields import Excessive, Malformed
+from datamover.protocols.http.client.reader import AnswerReader, HeadTooLarge
 
 USUAL_READ = 2**16
 """Bytes that the system is asked for at a time, where a body does not ask for more."""

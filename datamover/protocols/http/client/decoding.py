@@ -5,10 +5,10 @@ It is undone as fast as it is read, in pieces of a bounded size, however well it
 
 from datamover.errors import Scope, ServerError
 from datamover.protocols.http.answers import Head
-from datamover.protocols.http.body import Content
-from datamover.protocols.http.codings import MOST, UNDONE, Inflater, Undecodable
-from datamover.protocols.http.sender import Reply
-from datamover.registry.urls import WebUrl
+from datamover.protocols.http.client.body import Content
+from datamover.protocols.http.client.codings import MOST, UNDONE, Inflater, Undecodable
+from datamover.protocols.http.client.sender import Reply
+from datamover.web.url import WebUrl
 
 PIECE = 2**16
 """Bytes that are undone at a time."""

@@ -18,10 +18,10 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from datamover.concurrency.host_names import Resolved, addresses
 from datamover.errors import AuthenticationFailed, ConnectFailed, Scope, SourceNotAllowedHere, TimedOut
-from datamover.host_names import Resolved, addresses
-from datamover.protocols.http.fields import Malformed
-from datamover.protocols.http.heads import END, read_head
+from datamover.protocols.http.client.fields import Malformed
+from datamover.protocols.http.client.heads import END, read_head
 
 LARGEST_TUNNEL_HEAD = 64 * 1024
 

@@ -7,9 +7,9 @@ are one, different ones are refused; and after what is not plain the connection 
 import re
 from dataclasses import dataclass
 
-from datamover.amounts import NO_COUNT
-from datamover.protocols.http.codings import CHUNKED, IDLE, known_coding
-from datamover.protocols.http.fields import Excessive, Fields, Malformed, tokens, told
+from datamover.protocols.http.client.codings import CHUNKED, IDLE, known_coding
+from datamover.protocols.http.client.fields import Excessive, Fields, Malformed, tokens, told
+from datamover.web.amounts import NO_COUNT
 
 _PLAIN = re.compile(rb"[0-9]{1,40}")
 # What curl and wget take for a number of bytes: one with a sign, or with words behind it.

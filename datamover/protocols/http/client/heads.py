@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from datamover.protocols.http.fields import Fields, Malformed, told
+from datamover.protocols.http.client.fields import Fields, Malformed, told
 
 END = re.compile(rb"\n\r{0,2}\n")
 """Where a head ends."""

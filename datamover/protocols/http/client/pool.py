@@ -14,7 +14,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
 
-from datamover.protocols.http.connection import Connection, Connections
+from datamover.protocols.http.client.connection import Connection, Connections
 
 KEPT_PER_HOST = 128
 KEPT_FOR = 30.0

@@ -3,10 +3,10 @@
 A body whose length was announced is counted and handed on as it came, neither copied nor looked at.
 """
 
-from datamover.protocols.http.chunks import Chunks
-from datamover.protocols.http.fields import Fields
-from datamover.protocols.http.framing import framing_of
-from datamover.protocols.http.heads import BEGINNING, END, RawHead, not_http, read_head
+from datamover.protocols.http.client.chunks import Chunks
+from datamover.protocols.http.client.fields import Fields
+from datamover.protocols.http.client.framing import framing_of
+from datamover.protocols.http.client.heads import BEGINNING, END, RawHead, not_http, read_head
 
 LARGEST_HEAD = 2**20
 """Bytes before the body, of the answers that only announce it too; and bytes between two pieces of chunks."""

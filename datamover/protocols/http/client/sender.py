@@ -25,16 +25,16 @@ from datamover.errors import (
     UnsupportedScheme,
 )
 from datamover.protocols.http.answers import Head
-from datamover.protocols.http.body import Body, Content
-from datamover.protocols.http.connection import Broken, NoAnswer, StaleConnection
-from datamover.protocols.http.endpoints import NamedEndpoint, TunnelEndpoint
-from datamover.protocols.http.fields import Excessive, Malformed
-from datamover.protocols.http.pool import NoConnection, Pool
-from datamover.protocols.http.reader import LARGEST_HEAD, AnswerReader, HeadTooLarge
-from datamover.protocols.http.request import request_of
-from datamover.protocols.http.tls import VerifiedTLS, failed, words
-from datamover.registry.sources import SourcePolicy
-from datamover.registry.urls import WebUrl
+from datamover.protocols.http.client.body import Body, Content
+from datamover.protocols.http.client.connection import Broken, NoAnswer, StaleConnection
+from datamover.protocols.http.client.endpoints import NamedEndpoint, TunnelEndpoint
+from datamover.protocols.http.client.fields import Excessive, Malformed
+from datamover.protocols.http.client.pool import NoConnection, Pool
+from datamover.protocols.http.client.reader import LARGEST_HEAD, AnswerReader, HeadTooLarge
+from datamover.protocols.http.client.request import request_of
+from datamover.protocols.http.client.tls import VerifiedTLS, failed, words
+from datamover.web.policy import SourcePolicy
+from datamover.web.url import WebUrl
 
 
 @dataclass(frozen=True, slots=True)

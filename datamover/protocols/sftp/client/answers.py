@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from datamover.protocols.sftp import messages
-from datamover.protocols.sftp.wire import Malformed, Reader
+from datamover.protocols.sftp.client import messages
+from datamover.protocols.sftp.ssh.wire import Malformed, Reader
 
 LARGEST = 2**20
 """Bytes of the largest answer that is taken."""

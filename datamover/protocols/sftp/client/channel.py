@@ -20,11 +20,11 @@ from twisted.logger import Logger
 
 from datamover import errors
 from datamover.errors import DataMoverError
-from datamover.protocols.sftp import messages
-from datamover.protocols.sftp.answers import Answers
-from datamover.protocols.sftp.ciphers import Piece
-from datamover.protocols.sftp.messages import Status
-from datamover.protocols.sftp.wire import Malformed, number, string, words
+from datamover.protocols.sftp.client import messages
+from datamover.protocols.sftp.client.answers import Answers
+from datamover.protocols.sftp.client.messages import Status
+from datamover.protocols.sftp.ssh.ciphers import Piece
+from datamover.protocols.sftp.ssh.wire import Malformed, number, string, words
 
 WINDOW = 64 * 2**20
 """Bytes that the server may send before they are taken; the bytes asked for are what bounds them."""

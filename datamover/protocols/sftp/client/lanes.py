@@ -10,10 +10,10 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred, DeferredList
 
 from datamover.errors import DataMoverError
-from datamover.protocols.sftp import messages
-from datamover.protocols.sftp.link import Lease
-from datamover.protocols.sftp.messages import Status
-from datamover.protocols.sftp.session import Session
+from datamover.protocols.sftp.client import messages
+from datamover.protocols.sftp.client.link import Lease
+from datamover.protocols.sftp.client.messages import Status
+from datamover.protocols.sftp.client.session import Session
 
 LANES = 8
 """For one file on a far server, of a connection's channels."""

@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from datamover import errors
-from datamover.protocols.sftp.channel import SftpChannel
-from datamover.protocols.sftp.session import Session
+from datamover.protocols.sftp.client.channel import SftpChannel
+from datamover.protocols.sftp.client.session import Session
 
 CHANNELS = 8
 """Of one connection; servers allow ten (MaxSessions) and others may want some."""

@@ -15,17 +15,17 @@ from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 from twisted.logger import Logger
 
 from datamover import errors
-from datamover.batch import Batch
+from datamover.concurrency.batcher import Batch
+from datamover.concurrency.host_names import Resolved, addresses, late
+from datamover.concurrency.threads import Threads
 from datamover.errors import DataMoverError
-from datamover.host_names import Resolved, addresses, late
-from datamover.protocols.sftp.channel import again
-from datamover.protocols.sftp.known_hosts import KnownHosts, Verdict, entry_name, fingerprint, key_kind
-from datamover.protocols.sftp.leases import Channels, Leases
-from datamover.protocols.sftp.login import Credentials, Login, SecretFiles
-from datamover.protocols.sftp.session import Session
-from datamover.protocols.sftp.transport import Transport, host_key_algorithms
-from datamover.protocols.sftp.wire import words
-from datamover.threads import Threads
+from datamover.protocols.sftp.client.channel import again
+from datamover.protocols.sftp.client.leases import Channels, Leases
+from datamover.protocols.sftp.client.session import Session
+from datamover.protocols.sftp.ssh.known_hosts import KnownHosts, Verdict, entry_name, fingerprint, key_kind
+from datamover.protocols.sftp.ssh.login import Credentials, Login, SecretFiles
+from datamover.protocols.sftp.ssh.transport import Transport, host_key_algorithms
+from datamover.protocols.sftp.ssh.wire import words
 
 PATIENCE = 2.0
 """Seconds for a good-bye to be sent."""

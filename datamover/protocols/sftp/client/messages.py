@@ -5,8 +5,8 @@ import struct
 from dataclasses import dataclass
 
 from datamover.protocols.base import Ability, Inspection, Lack
-from datamover.protocols.sftp.wire import Reader, number, string, words
-from datamover.withheld import harmless
+from datamover.protocols.sftp.ssh.wire import Reader, number, string, words
+from datamover.text.withheld import harmless
 
 VERSION = 3
 

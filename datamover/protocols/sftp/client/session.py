@@ -12,10 +12,10 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from datamover.protocols.sftp import messages
-from datamover.protocols.sftp.channel import SftpChannel
-from datamover.protocols.sftp.messages import NOTHING, Attributes, Status, extended
-from datamover.protocols.sftp.wire import Malformed, Reader, number, string
+from datamover.protocols.sftp.client import messages
+from datamover.protocols.sftp.client.channel import SftpChannel
+from datamover.protocols.sftp.client.messages import NOTHING, Attributes, Status, extended
+from datamover.protocols.sftp.ssh.wire import Malformed, Reader, number, string
 
 _READ_SIZE = _WRITE_SIZE = 2**15
 """Bytes of a request that every server takes."""

@@ -3,8 +3,8 @@
 One transfer alone gets what a long, fast path needs; many at once, which fill the path together, get less each.
 """
 
-from datamover.buffers import Buffers
-from datamover.protocols.sftp.channel import SftpChannel
+from datamover.concurrency.buffer_budgets import Buffers
+from datamover.protocols.sftp.client.channel import SftpChannel
 
 NEAR = 4 * 2**20
 """Bytes under way that a server close by needs, and at least those of any transfer that is alone."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from datamover.protocols.sftp.wire import Malformed, Reader
+from datamover.protocols.sftp.ssh.wire import Malformed, Reader
 
 
 class Verdict(Enum):

@@ -14,9 +14,9 @@ from twisted.conch.ssh.userauth import SSHUserAuthClient
 from twisted.logger import Logger
 
 from datamover import errors
-from datamover.protocols.sftp.known_hosts import KnownHosts, fingerprint
-from datamover.protocols.sftp.wire import Reader, number, string, words
-from datamover.secret_files import Unusable, read
+from datamover.protocols.sftp.ssh.known_hosts import KnownHosts, fingerprint
+from datamover.protocols.sftp.ssh.wire import Reader, number, string, words
+from datamover.security.secret_files import Unusable, read
 
 _INFO_RESPONSE = 61
 _QUESTIONS = 5

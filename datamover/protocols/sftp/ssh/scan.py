@@ -9,9 +9,9 @@ from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 
 from datamover import errors
 from datamover.errors import DataMoverError
-from datamover.protocols.sftp.channel import again
-from datamover.protocols.sftp.known_hosts import entry, entry_name
-from datamover.protocols.sftp.transport import HOST_KEYS, Transport
+from datamover.protocols.sftp.client.channel import again
+from datamover.protocols.sftp.ssh.known_hosts import entry, entry_name
+from datamover.protocols.sftp.ssh.transport import HOST_KEYS, Transport
 
 _KINDS = (HOST_KEYS[:1], HOST_KEYS[1:4], HOST_KEYS[4:])
 """Algorithms asked for together: those of one kind of key, of which a server mostly has one."""

@@ -18,10 +18,10 @@ from twisted.python.failure import Failure
 
 from datamover import errors
 from datamover.errors import DataMoverError
-from datamover.protocols.sftp import ciphers
-from datamover.protocols.sftp.ciphers import CIPHERS, MACS, Opener, Piece, Plain, Sealer, Tampered, is_gcm
-from datamover.protocols.sftp.known_hosts import key_kind
-from datamover.protocols.sftp.wire import Reader, number, string, words
+from datamover.protocols.sftp.ssh import ciphers
+from datamover.protocols.sftp.ssh.ciphers import CIPHERS, MACS, Opener, Piece, Plain, Sealer, Tampered, is_gcm
+from datamover.protocols.sftp.ssh.known_hosts import key_kind
+from datamover.protocols.sftp.ssh.wire import Reader, number, string, words
 
 log = Logger()
 

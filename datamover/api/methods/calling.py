@@ -1,0 +1,109 @@
+"""How a method is called: who may, with what, and errors as Faults."""
+
+import secrets
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any
+from xmlrpc.client import Fault
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from datamover.api.context import Caller, Context
+from datamover.api.methods.table import Method, Refuse, fault, find
+from datamover.audit.trail import Deed
+from datamover.errors import InvalidRequest, NotPermitted, RequestError, Unavailable
+from datamover.postgres.connection import AWAY
+from datamover.requests.coercion import text
+from datamover.text.bounds import LONGEST_SUBJECT, cut
+
+log = Logger()
+
+BUG = 8002
+
+
+async def call(context: Context, caller: Caller, name: str, parameters: tuple[Any, ...]) -> Any:
+    """Return a method's result, or a Fault; raises only what means that nobody waits for it any more."""
+    refuse: Refuse = fault
+    try:
+        method = find(context.methods, name)
+        fitting = _fitting(method, parameters)
+        refuse = method.refuse
+        _check_caller(method, caller)
+        running = method.run(context, caller, *fitting)
+        if method.audited:
+            running = context.audit.done(_deed(caller, name, parameters), running)
+        return await (running if method.abandoned else _whole(running, name))
+    except Fault as refusal:
+        return refusal
+    except NotPermitted as error:
+        await context.audit.refused(replace(_deed(caller, name, parameters), outcome=error.code))
+        return refuse(error)
+    except RequestError as error:
+        return refuse(_for(caller, error))
+    except CancelledError:
+        raise
+    except Exception:
+        # Whatever else is raised is a bug, and the next call must be served all the same.
+        return bug(name)
+
+
+def _for(caller: Caller, error: RequestError) -> RequestError:
+    """Return a refusal in the words that are for whom it is told."""
+    if caller.administrator:
+        return error.for_administrators()
+    # Where the database is, and what it says, is none of a client's business.
+    return error.saying(AWAY) if isinstance(error, Unavailable) and error.message.startswith(AWAY) else error
+
+
+async def _whole(running: Coroutine[Any, Any, Any], name: str) -> Any:
+    """Return what ``running`` returns; being cancelled ends the waiting for it, not what it does."""
+    outer: Deferred[Any] = Deferred()
+
+    def ended(result: Any) -> None:
+        if not outer.called:
+            outer.callback(result)
+        elif isinstance(result, Failure) and not isinstance(result.value, RequestError | Fault):
+            bug(name, result)
+
+    Deferred.fromCoroutine(running).addBoth(ended)
+    return await outer
+
+
+def _deed(caller: Caller, name: str, parameters: tuple[Any, ...]) -> Deed:
+    plain = [text(one) for one in parameters[:2]]
+    subject = " ".join(cut(each, LONGEST_SUBJECT) for each in plain if each is not None)
+    return Deed(caller.name, caller.origin, name, cut(subject, LONGEST_SUBJECT))
+
+
+def _check_caller(method: Method, caller: Caller) -> None:
+    caller.check_method(method.name)
+    if method.administrator and not caller.administrator:
+        raise NotPermitted(f"{method.name} is an administrator's to call")
+
+
+def _fitting(method: Method, parameters: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the parameters if a signature takes as many; raises InvalidRequest. Nil is a missing one."""
+    counts = sorted({len(signature) - 1 for signature in method.signatures})
+    while len(parameters) > counts[0] and parameters[-1] is None:
+        parameters = parameters[:-1]
+    if method.lenient and len(parameters) <= counts[-1]:
+        return parameters + (None,) * (counts[-1] - len(parameters))
+    if len(parameters) in counts:
+        if None in parameters[: counts[0]]:
+            missing = method.parameters[parameters.index(None)]
+            raise InvalidRequest(f"{missing}: missing; see system.methodHelp")
+        return parameters
+    expected = " or ".join(str(count) for count in counts)
+    raise InvalidRequest(f"{method.name}: {len(parameters)} parameters: expected {expected}; see system.methodHelp")
+
+
+def bug(where: str, failure: Failure | None = None) -> Fault:
+    """Log a bug with its traceback under a reference, and return the Fault that names the reference alone.
+
+    Without a ``failure`` it is the exception that is being handled.
+    """
+    reference = secrets.token_hex(4)
+    log.failure("bug {reference} in {where}", failure, reference=reference, where=where)
+    return Fault(BUG, f"an error of datamover's own: its log tells more under the reference {reference}")
