@@ -9,9 +9,10 @@ from typing import Any
 
 from datamover.errors import ExpiredJob, InvalidRequest, InvalidState, UnknownJob
 from datamover.jobs import news
+from datamover.jobs.endpoints import place_side
 from datamover.jobs.history import notify, tell
 from datamover.jobs.upkeep.changes import Changes
-from datamover.jobs.values import State, place_side
+from datamover.jobs.values import State
 from datamover.jobs.work import Remark
 from datamover.postgres.database import Cursor, Database, Row
 from datamover.postgres.named_queries import Queries

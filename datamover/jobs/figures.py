@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from psycopg2.errors import QueryCanceled
 
 from datamover.errors import Unavailable
-from datamover.jobs.values import place_side
+from datamover.jobs.endpoints import place_side
 from datamover.postgres.database import Cursor, Database, Row
 from datamover.postgres.named_queries import Queries
 

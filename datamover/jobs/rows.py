@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any, Protocol
 
 from datamover.errors import InternalError
+from datamover.jobs.endpoints import source_host
 from datamover.jobs.targets import known_target
 from datamover.jobs.values import (
     Checkpoint,
@@ -27,7 +28,6 @@ from datamover.jobs.values import (
     State,
     Transfer,
     UrlSource,
-    source_host,
 )
 from datamover.web.amounts import together
 from datamover.web.url import WebUrl

@@ -10,7 +10,6 @@
 Which connection serves whom, and what is tried again, is the pool's matter (database.py).
 """
 
-import json
 import select
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
@@ -30,6 +29,7 @@ from datamover.errors import NotNow, StartError, Unavailable
 from datamover.postgres import session
 from datamover.postgres.link import Link
 from datamover.postgres.named_queries import Prepared
+from datamover.postgres.values import BYTES, Json
 
 Row = dict[str, Any]
 Parameters = Mapping[str, Any] | Sequence[Any] | None
@@ -58,17 +58,7 @@ _TOO_MUCH = "54"
 _BEGIN = b"BEGIN"
 _APART = b"\n;\n"
 _SLICE = 2000
-"""Rows read, or elements encoded, between two turns of the reactor."""
-
-
-def _read_bytes(value: str | bytes | None, cursor: Any) -> bytes | None:
-    return None if value is None else bytes(psycopg2.BINARY(value, cursor))
-
-
-_BYTES = psycopg2.extensions.new_type((17,), "BYTES", _read_bytes)
-
-
-_encode = json.JSONEncoder(allow_nan=False).encode
+"""Rows read between two turns of the reactor."""
 
 
 class Kind(Enum):
@@ -80,23 +70,6 @@ class Kind(Enum):
     """One statement, which the server commits by itself: there and back once."""
     READ = "read"
     """One statement that changes nothing, and may be run again."""
-
-
-class Json:
-    """A parameter to be sent as JSON; a long list is encoded a slice at a time."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    async def encode(self, reactor: Any) -> str:
-        """Return the text, letting the reactor turn in between."""
-        if not isinstance(self.value, list) or len(self.value) <= _SLICE:
-            return _encode(self.value)
-        parts = []
-        for start in range(0, len(self.value), _SLICE):
-            parts.append(_encode(self.value[start : start + _SLICE])[1:-1])
-            await deferLater(reactor, 0)
-        return f"[{','.join(parts)}]"
 
 
 class Connection:
@@ -135,7 +108,7 @@ class Connection:
             raise StartError(
                 f"the database's encoding is {encoding}: create it with ENCODING 'UTF8' TEMPLATE template0"
             )
-        psycopg2.extensions.register_type(_BYTES, self._link.pollable())
+        psycopg2.extensions.register_type(BYTES, self._link.pollable())
         (told,) = await self.fetch(session.SET_UP, session.LIMITS)
         if told["read_only"] == "on":
             raise Unavailable(f"{AWAY} ({ONLY_READS})")

@@ -19,10 +19,11 @@ from twisted.logger import Logger
 from datamover.concurrency.loops import Loops
 from datamover.errors import NotNow, StartError, Unavailable
 from datamover.postgres.admission import Refused
-from datamover.postgres.connection import AWAY, Connection, Json, Kind, Parameters, Row, Target
+from datamover.postgres.connection import AWAY, Connection, Kind, Parameters, Row, Target
 from datamover.postgres.cursor import Cursor
 from datamover.postgres.hosts import Hosts
 from datamover.postgres.listening import Listening, persist
+from datamover.postgres.values import Json
 
 __all__ = ["Cursor", "Database", "Json", "Listening", "Parameters", "Row"]
 

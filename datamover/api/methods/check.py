@@ -14,7 +14,8 @@ from twisted.internet.defer import Deferred, gatherResults
 from datamover.api.context import Caller, Context
 from datamover.api.xmlrpc.records import measure, tested
 from datamover.errors import DataMoverError, DestinationInvalid, RequestTooLarge, Scope, SourceForbidden, SourceNotFound
-from datamover.jobs.values import DatasetSource, Naming, NewFile, NewJob, Overwrite, PlaceSource, host_of, source_host
+from datamover.jobs.endpoints import host_of, source_host
+from datamover.jobs.values import DatasetSource, Naming, NewFile, NewJob, Overwrite, PlaceSource
 from datamover.protocols.base import Inspection, Origin
 from datamover.text.bounds import MOST_CHECKED, brief, quoted
 from datamover.web.amounts import movable

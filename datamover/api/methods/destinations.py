@@ -9,7 +9,7 @@ from datamover.api.methods import check
 from datamover.api.methods.table import Table
 from datamover.api.xmlrpc import parameters, records
 from datamover.errors import Unavailable
-from datamover.jobs.values import place_side
+from datamover.jobs.endpoints import place_side
 from datamover.text import withheld
 from datamover.text.bounds import LONGEST_REASON
 

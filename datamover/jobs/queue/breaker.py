@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from datamover.errors import Scope
-from datamover.jobs.values import State, place_side, source_host
+from datamover.jobs.endpoints import place_side, source_host
+from datamover.jobs.values import State
 from datamover.jobs.work import Outcome
 
 FOR_EVERYONE = frozenset({"CONNECT_FAILED", "TIMED_OUT", "AUTHENTICATION_FAILED", "HOST_KEY_MISMATCH", "TLS_FAILED"})

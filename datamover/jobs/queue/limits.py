@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from datamover.jobs.endpoints import host_of, place_of, server_of
 from datamover.jobs.rows import Row
-from datamover.jobs.values import host_of, place_of, server_of
 from datamover.text.withheld import ANOTHERS, breaker
 
 COUNTED = 100
