@@ -12,7 +12,7 @@ from twisted.logger import globalLogBeginner
 
 from datamover.errors import ConfigError
 from datamover.monitor.logs import json_observer
-from datamover.processes.words import Brief, Word
+from datamover.processes.words import ChildConfig, StatusMessage
 from datamover.tap import run_engine_process
 
 
@@ -26,9 +26,9 @@ def main() -> None:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     globalLogBeginner.beginLoggingTo([json_observer(sys.stdout)], redirectStandardIO=False)
     try:
-        run_engine_process(Brief.from_line(line), sys.stdin.fileno(), sys.stdout.write)
+        run_engine_process(ChildConfig.from_line(line), sys.stdin.fileno(), sys.stdout.write)
     except ConfigError as error:
-        sys.stdout.write(Word(False, given_up=error.message).line())
+        sys.stdout.write(StatusMessage(False, given_up=error.message).line())
         raise SystemExit(1) from None
 
 

@@ -22,8 +22,8 @@ from datamover import __version__
 from datamover.api import make_site
 from datamover.api.http.pages import Page
 from datamover.api.http.tls import ServerTLS, over_tls
-from datamover.app.clock import steady
-from datamover.app.components import Wiring
+from datamover.app.clock import use_monotonic_clock
+from datamover.app.components import Components
 from datamover.app.database_service import DatabaseService
 from datamover.app.listener import Listener
 from datamover.app.memory import tune_memory
@@ -37,27 +37,27 @@ from datamover.config.load import find, load
 from datamover.config.schema import Config
 from datamover.console import (
     Access,
+    ConsoleBackend,
     ConsoleBounds,
     ConsoleConnections,
-    Desk,
-    Names,
+    Queries,
     SshFactory,
     TelnetFactory,
     host_key,
 )
-from datamover.engine.attempt import Rooms
+from datamover.engine.attempt import AttemptContext
 from datamover.engine.dispatcher import Dispatcher
 from datamover.engine.groups.staging import Staging
 from datamover.engine.recorder import Recorder
 from datamover.engine.service import EngineService, NoticeService
-from datamover.engine.share import ALONE, Share
+from datamover.engine.share import ALONE, ProcessShare
 from datamover.engine.throttle import Throttles
-from datamover.engine.transfer.order import Tools
+from datamover.engine.transfer.order import TransferTools
 from datamover.engine.worker import Worker
 from datamover.errors import ConfigError
 from datamover.jobs.installation import identify
 from datamover.jobs.queue.queue import Queue
-from datamover.jobs.upkeep.cleanup import Left
+from datamover.jobs.upkeep.cleanup import OrphanCleanup
 from datamover.jobs.upkeep.upkeep import Upkeep
 from datamover.monitor.logs import event, json_observer, log_file
 from datamover.monitor.processes import ProcessFigures
@@ -67,9 +67,9 @@ from datamover.monitor.text_logs import TextLines
 from datamover.notices.notifier import Means, Notifier
 from datamover.notices.queue import Notices
 from datamover.processes.parent import WITHIN as CHILD_WITHIN
-from datamover.processes.parent import Parent
+from datamover.processes.parent import ParentLink
 from datamover.processes.service import EngineProcesses
-from datamover.processes.words import Brief
+from datamover.processes.words import ChildConfig
 from datamover.security.accounts import PRESENT, Account
 
 log = Logger()
@@ -107,7 +107,7 @@ def makeService(options: Options) -> IService:  # noqa: N802 - the name that twi
     """Return the whole service, which is made of ``options`` when it starts."""
     from twisted.internet import reactor
 
-    steady(reactor)
+    use_monotonic_clock(reactor)
     tune_memory()
     runner = options.parent if isinstance(options.parent, ServerOptions) else {}
     return Starting(
@@ -132,7 +132,7 @@ def service_tree(settings: Config, reactor: Any, account: Account = PRESENT) -> 
 
     ``account``: whose the process will be when they start. Raises ConfigError.
     """
-    wiring = Wiring(settings, reactor)
+    wiring = Components(settings, reactor)
     return _tree(
         wiring,
         Ordered(reactor),
@@ -146,13 +146,13 @@ def service_tree(settings: Config, reactor: Any, account: Account = PRESENT) -> 
     )
 
 
-def run_engine_process(brief: Brief, pipe: int, write: Callable[[str], object]) -> None:
+def run_engine_process(brief: ChildConfig, pipe: int, write: Callable[[str], object]) -> None:
     """Run an engine for the process that briefed us, until ``pipe`` or a signal ends it; raises ConfigError."""
     from twisted.internet import reactor
 
     tune_memory()
-    parent = Parent(reactor, pipe, write)
-    wiring = Wiring(brief.settings, reactor, parent)
+    parent = ParentLink(reactor, pipe, write)
+    wiring = Components(brief.settings, reactor, parent)
     tree = Ordered(reactor, seconds=CHILD_WITHIN)
     parent.setServiceParent(tree)
     _tree(wiring, tree, *_engine(wiring, brief.node, {"engine"}, brief.share))
@@ -162,7 +162,7 @@ def run_engine_process(brief: Brief, pipe: int, write: Callable[[str], object]) 
     reactor.run()
 
 
-def _tree(wiring: Wiring, tree: Ordered, *services: Service, first: Iterable[Service] = ()) -> IService:
+def _tree(wiring: Components, tree: Ordered, *services: Service, first: Iterable[Service] = ()) -> IService:
     for service in (
         *first,
         Resolving(wiring.reactor, HostNames(wiring.reactor)),
@@ -175,13 +175,13 @@ def _tree(wiring: Wiring, tree: Ordered, *services: Service, first: Iterable[Ser
     return tree
 
 
-def _queue(wiring: Wiring, node: str, roles: Iterable[str]) -> Queue:
+def _queue(wiring: Components, node: str, roles: Iterable[str]) -> Queue:
     name = f"{socket.gethostname()}:{os.getpid()}"
     lease, refused = wiring.settings.service.lease, wiring.loops.refused
     return Queue(wiring.database, wiring.key, node=node, name=name, roles=sorted(roles), lease=lease, refused=refused)
 
 
-def _engines(wiring: Wiring) -> Iterator[Service]:
+def _engines(wiring: Components) -> Iterator[Service]:
     service = wiring.settings.service
     if "engine" not in service.roles:
         return
@@ -206,7 +206,7 @@ def _engines(wiring: Wiring) -> Iterator[Service]:
     yield processes
 
 
-def _engine(wiring: Wiring, node: str, roles: Iterable[str], share: Share) -> Iterator[Service]:
+def _engine(wiring: Components, node: str, roles: Iterable[str], share: ProcessShare) -> Iterator[Service]:
     settings, reactor, houses = wiring.settings, wiring.reactor, wiring.houses
     queue = _queue(wiring, node, roles)
     recorder = Recorder(queue, reactor, wiring.counts, wiring.loops)
@@ -217,10 +217,10 @@ def _engine(wiring: Wiring, node: str, roles: Iterable[str], share: Share) -> It
         installation = await identify(wiring.database, wiring.key)
 
         @contextmanager
-        def rooms() -> Iterator[Rooms]:
+        def rooms() -> Iterator[AttemptContext]:
             with houses.stay() as house:
-                tools = Tools(reactor, wiring.pools, house.settings.transfers, installation)
-                yield Rooms(tools, house.registry, queue, throttles.of, house.datasets.by_scheme)
+                tools = TransferTools(reactor, wiring.pools, house.settings.transfers, installation)
+                yield AttemptContext(tools, house.registry, queue, throttles.of, house.datasets.by_scheme)
 
         return Dispatcher(
             queue,
@@ -233,7 +233,7 @@ def _engine(wiring: Wiring, node: str, roles: Iterable[str], share: Share) -> It
                 lambda: houses.now.settings.audit.retention,
                 refused=wiring.loops.refused,
             ),
-            left=Left(wiring.database, wiring.key, refused=wiring.loops.refused),
+            left=OrphanCleanup(wiring.database, wiring.key, refused=wiring.loops.refused),
             max_active=lambda: houses.now.settings.service.max_active,
             clock=reactor,
             monotonic=time.monotonic,
@@ -256,7 +256,7 @@ def _engine(wiring: Wiring, node: str, roles: Iterable[str], share: Share) -> It
     yield _notices(wiring)
 
 
-def _notices(wiring: Wiring) -> Service:
+def _notices(wiring: Components) -> Service:
     @contextmanager
     def means() -> Iterator[Means]:
         with wiring.houses.stay() as house:
@@ -274,7 +274,7 @@ def _notices(wiring: Wiring) -> Service:
     return NoticeService(notifier, wiring.database.opened, wiring.loops)
 
 
-def _doors(wiring: Wiring, account: Account) -> Iterator[Service]:
+def _doors(wiring: Components, account: Account) -> Iterator[Service]:
     settings = wiring.settings
     listeners = settings.service.listen if "api" in settings.service.roles else ()
     if listeners and not settings.clients:
@@ -298,7 +298,7 @@ def _doors(wiring: Wiring, account: Account) -> Iterator[Service]:
             yield Listener(wiring.reactor, listener, spoken, account)
 
 
-def _pages(wiring: Wiring) -> dict[str, Page]:
+def _pages(wiring: Components) -> dict[str, Page]:
     houses, watching = wiring.houses, wiring.watching
     return {
         "metrics": Page(watching.metrics, open=lambda: houses.now.settings.monitor.public),
@@ -307,14 +307,14 @@ def _pages(wiring: Wiring) -> dict[str, Page]:
     }
 
 
-def _console(wiring: Wiring, account: Account) -> Iterator[Service]:
+def _console(wiring: Components, account: Account) -> Iterator[Service]:
     console, houses = wiring.settings.console, wiring.houses
 
     def described() -> list[dict[str, Any]]:
         registry = houses.now.registry
         return [registry.describe(name) for name in registry.names()]
 
-    desk = Desk(houses, Names(wiring.store, described), wiring.store, wiring.audit, wiring.reload)
+    desk = ConsoleBackend(houses, Queries(wiring.store, described), wiring.store, wiring.audit, wiring.reload)
 
     def access() -> Access:
         now = houses.now.settings.console
@@ -336,7 +336,7 @@ def _console(wiring: Wiring, account: Account) -> Iterator[Service]:
             yield Listener(wiring.reactor, listener, factory, account)
 
 
-def _supervised(wiring: Wiring) -> Iterator[Service]:
+def _supervised(wiring: Components) -> Iterator[Service]:
     manager = Manager(os.environ)
     if manager.there:
         yield Supervised(manager, wiring.watching.ready, wiring.reactor, wiring.loops)

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 from twisted.internet.interfaces import IReactorTime
 
-from datamover.audit.trail import Deed, Entry
+from datamover.audit.trail import AuditEvent, Entry
 from datamover.errors import InvalidState, RequestIdConflict, Unavailable, UnknownJob
 from datamover.jobs.values import Event, FileRecord, JobRecord, Naming, NewJob, State, Submitted
 
@@ -325,10 +325,10 @@ class MemoryTrail:
         self.away = False
 
     @property
-    def deeds(self) -> list[Deed]:
+    def deeds(self) -> list[AuditEvent]:
         return [entry.deed for entry in self.entries]
 
-    async def write(self, entries: Sequence[tuple[datetime, Deed]]) -> None:
+    async def write(self, entries: Sequence[tuple[datetime, AuditEvent]]) -> None:
         if self.away:
             raise Unavailable("the database is away")
         for at, deed in entries:

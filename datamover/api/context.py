@@ -22,7 +22,7 @@ from datamover.registry.destinations import Registry
 from datamover.requests.datasets import Datasets
 from datamover.requests.files import Rules
 from datamover.runtime.reload import Reloaded
-from datamover.runtime.snapshot import House
+from datamover.runtime.snapshot import Runtime
 from datamover.web.policy import Prefix
 from datamover.web.url import WebUrl
 
@@ -161,7 +161,7 @@ LOCAL = Caller("local", administrator=True)
 class Context:
     """What every method is handed."""
 
-    house: House
+    house: Runtime
     """What the configuration came to when the call began."""
     store: Store
     reactor: Any

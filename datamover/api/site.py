@@ -22,7 +22,7 @@ from twisted.web.server import NOT_DONE_YET
 from datamover.api.callers import callers
 from datamover.api.context import LOCAL, Caller, Context, Store
 from datamover.api.http.connections import QuietSite
-from datamover.api.http.gate import Gate, Refusal
+from datamover.api.http.gate import Refusal, RequestFilter
 from datamover.api.http.pages import NoPage, Page, PageResource, put
 from datamover.api.http.request import BoundedRequest
 from datamover.api.http.turns import Turns
@@ -31,14 +31,14 @@ from datamover.api.methods.calling import bug, call
 from datamover.api.methods.lasting import shared
 from datamover.api.methods.table import fault, most_elements
 from datamover.api.xmlrpc import wire
-from datamover.audit.trail import Audit, Deed
+from datamover.audit.trail import Audit, AuditEvent
 from datamover.concurrency.fair_share import FairShare
 from datamover.concurrency.locks import Locks
 from datamover.config.identities import Holders
 from datamover.config.schema import Config, Limits
 from datamover.errors import InvalidRequest, RequestError, RequestTooLarge, Unavailable
 from datamover.runtime.reload import Reloaded
-from datamover.runtime.snapshot import House, Houses
+from datamover.runtime.snapshot import Runtime, RuntimeHolder
 from datamover.security.login_throttle import REMEMBERED
 from datamover.text.bounds import MOST_CALLS
 
@@ -66,7 +66,7 @@ _REALM = b'Basic realm="datamover", charset="UTF-8"'
 
 def make_site(
     *,
-    houses: Houses,
+    houses: RuntimeHolder,
     store: Store,
     reload: Callable[[], Reloaded],
     audit: Audit,
@@ -79,7 +79,7 @@ def make_site(
 
     Nothing is connected to or read before a request comes.
     """
-    gate = houses.derived(lambda house: Gate.from_config(house.settings))
+    gate = houses.derived(lambda house: RequestFilter.from_config(house.settings))
 
     def limits() -> Limits:
         return houses.now.settings.limits
@@ -89,11 +89,11 @@ def make_site(
     methods = shared(METHODS, {"jobs.wait": waiting, "jobs.events": waiting, "jobs.check": checks})
     turns = Turns(reactor)
 
-    def context(house: House, who: str) -> Context:
+    def context(house: Runtime, who: str) -> Context:
         return Context(house, store, reactor, methods, reload, audit, turns, who)
 
-    door = Door(houses, context, audit, calls)
-    root = Nowhere()  # type: ignore[no-untyped-call]
+    door = RpcResource(houses, context, audit, calls)
+    root = NotFound()  # type: ignore[no-untyped-call]
     for path, page in pages.items():
         put(root, path, PageResource(page, gate, door.admitted), lambda: NoPage(gate))
     for name in PATHS if interface else ():
@@ -108,7 +108,7 @@ def make_site(
     return QuietSite(root, limits, turns, requestFactory=factory, parsePOSTFormSubmission=False, reactor=reactor)
 
 
-class Nowhere(Resource):
+class NotFound(Resource):
     """Every path that is not the interface's."""
 
     def getChild(self, path: bytes, request: Any) -> Resource:  # noqa: N802 - Twisted's
@@ -121,13 +121,13 @@ class Nowhere(Resource):
         return NOT_DONE_YET
 
 
-class Door(Resource):
+class RpcResource(Resource):
     """The interface."""
 
     isLeaf = True  # noqa: N815 - Twisted's
 
     def __init__(
-        self, houses: Houses, context: Callable[[House, str], Context], audit: Audit, calls: Calls | None
+        self, houses: RuntimeHolder, context: Callable[[Runtime, str], Context], audit: Audit, calls: Calls | None
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._houses = houses
@@ -159,7 +159,7 @@ class Door(Resource):
         with self._houses.stay() as house:
             await self._answer_in(house, request)
 
-    async def _answer_in(self, house: House, request: Any) -> None:
+    async def _answer_in(self, house: Runtime, request: Any) -> None:
         context = self._context(house, request.channel.who)
         try:
             caller = await self._known(house, request)
@@ -227,7 +227,7 @@ class Door(Resource):
         with self._houses.stay() as house:
             return await self._caller(house, request)
 
-    async def _known(self, house: House, request: Any) -> Caller | None:
+    async def _known(self, house: Runtime, request: Any) -> Caller | None:
         """Return who sends a request, as was found before its body was read, or is now."""
         if not request.asked:
             return await self._caller(house, request)
@@ -240,7 +240,7 @@ class Door(Resource):
         known = self._callers().get(sender.name)
         return known and replace(known, origin=sender.origin)
 
-    async def _caller(self, house: House, request: Any) -> Caller | None:
+    async def _caller(self, house: Runtime, request: Any) -> Caller | None:
         origin = getattr(request.getClientAddress(), "host", "") or "unix"
         clients = house.settings.clients
         if not clients:
@@ -257,7 +257,7 @@ class Door(Resource):
         if known is None:
             # What is no client's name may be a password that went into the wrong field.
             given = given if given in clients else "?"
-            await self._audit.refused(Deed(given, origin, "login", outcome="AUTHENTICATION_FAILED"))
+            await self._audit.refused(AuditEvent(given, origin, "login", outcome="AUTHENTICATION_FAILED"))
             return None
         return replace(known, origin=origin)
 

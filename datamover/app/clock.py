@@ -8,6 +8,6 @@ import time
 from typing import Any
 
 
-def steady(reactor: Any) -> None:
+def use_monotonic_clock(reactor: Any) -> None:
     """Have a reactor time its calls by ``time.monotonic``; for when nothing waits for a time yet."""
     reactor.seconds = time.monotonic

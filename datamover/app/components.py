@@ -15,8 +15,8 @@ from datamover.concurrency.pools import Pools
 from datamover.config.schema import Config
 from datamover.jobs import news
 from datamover.jobs.installation import identify
-from datamover.jobs.news import News
-from datamover.jobs.queue.limits import Bounds
+from datamover.jobs.news import Notifications
+from datamover.jobs.queue.limits import QueueLimits
 from datamover.jobs.store import JobStore
 from datamover.monitor.metrics import Metrics
 from datamover.monitor.watch import Watch, watch
@@ -25,19 +25,19 @@ from datamover.postgres.database import Database
 from datamover.postgres.embedded import EmbeddedPostgres
 from datamover.postgres.migrate import migrate
 from datamover.processes.counts import Counts
-from datamover.processes.parent import Parent
-from datamover.processes.words import Word
+from datamover.processes.parent import ParentLink
+from datamover.processes.words import StatusMessage
 from datamover.runtime.reload import Reload
-from datamover.runtime.snapshot import House, Houses
+from datamover.runtime.snapshot import Runtime, RuntimeHolder
 from datamover.sealing.keyring import KeyFile
 
 log = Logger()
 
 
-class Wiring:
+class Components:
     """What several services share; nothing of it connects, reads or listens before they start."""
 
-    def __init__(self, settings: Config, reactor: Any, parent: Parent | None = None) -> None:
+    def __init__(self, settings: Config, reactor: Any, parent: ParentLink | None = None) -> None:
         """Check the whole configuration; raises ConfigError. ``parent``: this is an engine process of another."""
         self.settings = settings
         """As it was at the start: for what only a restart changes."""
@@ -51,7 +51,7 @@ class Wiring:
         self.troubles: Callable[[], Sequence[str]] = lambda: self.loops.troubles
         """What loops do not turn, in words: of this process, and of those that it has started."""
         self.pools = Pools(reactor)
-        self.houses = Houses(House.build(settings, reactor))
+        self.houses = RuntimeHolder(Runtime.build(settings, reactor))
         self.server: EmbeddedPostgres | None = None
         """Our own, where none is given."""
         self.address: EmbeddedPostgres | Given
@@ -60,7 +60,7 @@ class Wiring:
         else:
             self.address = Given(settings.database)
         self.database = Database(reactor, self.address.dsn, settings.database.connections, self.loops)
-        self.news = News(self.database)
+        self.news = Notifications(self.database)
         self.key = KeyFile(settings.service.key_path)
         refused = self.loops.refused
         lease = settings.service.lease
@@ -70,7 +70,7 @@ class Wiring:
         """Has others that work by the configuration do so by the one in force."""
         self.reload = Reload(self.houses, reactor, self._reloaded, check_callers)
 
-    def bounds(self) -> Bounds:
+    def bounds(self) -> QueueLimits:
         return self.houses.now.bounds
 
     @cached_property
@@ -101,7 +101,7 @@ class Wiring:
         if self.parent is None:
             log.critical("datamover cannot run: {sentence}", sentence=sentence)
         else:
-            self.parent.say(Word(False, given_up=sentence))
+            self.parent.say(StatusMessage(False, given_up=sentence))
         # The reactor and twistd have no word for failure: a supervisor would take this for a wanted end.
         atexit.register(os._exit, 1)
         self.reactor.callWhenRunning(self.reactor.stop)

@@ -8,7 +8,7 @@ from twisted.logger import Logger
 
 from datamover.concurrency.stopping import Part
 from datamover.errors import StartError, Unavailable
-from datamover.jobs.news import News
+from datamover.jobs.news import Notifications
 from datamover.postgres.database import Database
 
 log = Logger()
@@ -37,7 +37,7 @@ class DatabaseService(Part):
         self,
         database: Database,
         prepare: Callable[[Database], Awaitable[None]],
-        news: News,
+        news: Notifications,
         server: Server | None,
         give_up: Callable[[str], None],
     ) -> None:

@@ -9,11 +9,11 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from datamover.audit.trail import Audit, Deed
+from datamover.audit.trail import Audit, AuditEvent
 from datamover.concurrency.host_names import HostNames
 from datamover.concurrency.stopping import WITHIN, Deadline, Part, end_within, tell_pending
 from datamover.errors import ConfigError
-from datamover.runtime.snapshot import Houses
+from datamover.runtime.snapshot import RuntimeHolder
 
 log = Logger()
 
@@ -74,7 +74,7 @@ class Connections(Part):
     what = "the connections to sources and destinations"
     needs = 2.0
 
-    def __init__(self, houses: Houses) -> None:
+    def __init__(self, houses: RuntimeHolder) -> None:
         self._houses = houses
 
     def stopService(self) -> "Deferred[None]":  # noqa: N802
@@ -100,7 +100,7 @@ class HangUp(Service):
         signal.signal(signal.SIGHUP, self._before)
 
     def _hung_up(self) -> None:
-        deed = Deed("?", "SIGHUP", "service.reload")
+        deed = AuditEvent("?", "SIGHUP", "service.reload")
         reloading = Deferred.fromCoroutine(self._audit.done(deed, maybeDeferred(self._reload)))
         reloading.addErrback(lambda failure: failure.trap(ConfigError))  # it was logged
 

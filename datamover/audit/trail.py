@@ -47,7 +47,7 @@ _NAMED = re.compile(r"(?i)((?:password|passphrase|secret|token|key)\w*['\"]?\s*[
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
+class AuditEvent:
     """What somebody did, or was refused."""
 
     who: str
@@ -67,7 +67,7 @@ class Entry:
 
     cursor: int
     at: datetime
-    deed: Deed
+    deed: AuditEvent
 
 
 def masked(text: str) -> str:
@@ -82,7 +82,7 @@ class _Line:
     """A deed that is to be stored, and when it was done."""
 
     at: datetime
-    deed: Deed
+    deed: AuditEvent
     refused: bool = False
     """By itself, once."""
 
@@ -90,7 +90,7 @@ class _Line:
 class Store(Protocol):
     """Where the trail is kept."""
 
-    async def write(self, entries: Sequence[tuple[datetime, Deed]]) -> None: ...
+    async def write(self, entries: Sequence[tuple[datetime, AuditEvent]]) -> None: ...
 
     async def read(self, *, after: int = 0, limit: int = 100) -> list[Entry]: ...
 
@@ -105,7 +105,7 @@ class AuditStore:
         self._queries = Queries.load()
         self._feed = Feed(database, "read_audit_horizon", "read_audit")
 
-    async def write(self, entries: Sequence[tuple[datetime, Deed]]) -> None:
+    async def write(self, entries: Sequence[tuple[datetime, AuditEvent]]) -> None:
         rows = [
             {
                 "at": at.isoformat(),
@@ -130,7 +130,7 @@ class AuditStore:
 
 
 def _entry(row: Any) -> Entry:
-    deed = Deed(row["who"], row["origin"], row["action"], row["subject"], row["outcome"])
+    deed = AuditEvent(row["who"], row["origin"], row["action"], row["subject"], row["outcome"])
     return Entry(row["cursor"], row["at"], deed)
 
 
@@ -146,7 +146,7 @@ class Audit:
         self._window = 0.0
         self._refusals: Counter[tuple[str, str]] = Counter()
 
-    async def done(self, deed: Deed, doing: Awaitable[T]) -> T:
+    async def done(self, deed: AuditEvent, doing: Awaitable[T]) -> T:
         """Await what ``deed`` is, and record it with its outcome; raises what that raised.
 
         NotPermitted is not recorded here: whoever refuses does it.
@@ -166,7 +166,7 @@ class Audit:
         await self.record(replace(deed, outcome=OK))
         return result
 
-    async def record(self, deed: Deed) -> None:
+    async def record(self, deed: AuditEvent) -> None:
         """Log a deed and store it; completes when it is on disk, or the database away. Never raises for that."""
         deed = replace(deed, subject=masked(deed.subject)[:LONGEST])
         log.info(
@@ -179,7 +179,7 @@ class Audit:
         )
         await self._writing.add(_Line(datetime.now(UTC), deed))
 
-    async def refused(self, deed: Deed) -> None:
+    async def refused(self, deed: AuditEvent) -> None:
         """Record what was refused, a few times a minute for each kind and origin; the log has the others' number."""
         now = self._clock.seconds()
         if now - self._window >= WINDOW:

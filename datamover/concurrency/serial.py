@@ -19,7 +19,7 @@ TURNS = 16
 """Calls that a lane makes before it lets other work of its threads go first."""
 
 
-class Lane:
+class SerialExecutor:
     """Calls in threads, one at a time, in the order in which they were asked for.
 
     So a file descriptor closed in its lane is never closed under a call that uses it. The thread goes from one call to

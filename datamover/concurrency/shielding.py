@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 T = TypeVar("T")
 
 
-async def to_its_end(
+async def finish_despite_cancel(
     call: Deferred[T], discard: Callable[[T], object] = lambda _: None, hurry: Callable[[], object] = lambda: None
 ) -> T:
     """Wait until a call has ended, also when cancelled: what it does is then done, not to come.

@@ -17,11 +17,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from datamover.concurrency.pending import Task, Work, Worker
-from datamover.concurrency.serial import TURNS, Lane
-from datamover.concurrency.shielding import to_its_end
+from datamover.concurrency.serial import SerialExecutor
+from datamover.concurrency.shielding import finish_despite_cancel
 from datamover.errors import ConnectionLost
-
-__all__ = ["TURNS", "Lane", "Threads"]
 
 log = Logger()
 
@@ -52,8 +50,8 @@ class Threads:
         self._idle: list[Deferred[None]] = []
         self._closed = False
 
-    def lane(self) -> "Lane":
-        return Lane(self._call, self._reactor.callFromThread)
+    def lane(self) -> "SerialExecutor":
+        return SerialExecutor(self._call, self._reactor.callFromThread)
 
     def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """Call in a thread. Cancelling lets go of the answer alone."""
@@ -94,7 +92,7 @@ class Threads:
             self.submit(discard, result).addErrback(_tell_discard)
 
         answer, withdraw = self._ask(partial(call, *args, **kwargs))
-        return await to_its_end(answer, dispose, withdraw)
+        return await finish_despite_cancel(answer, dispose, withdraw)
 
     async def finish_hurried(
         self, hurry: Callable[[], object], call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
@@ -106,7 +104,7 @@ class Threads:
             withdraw()
             hurry()
 
-        return await to_its_end(answer, hurry=end)
+        return await finish_despite_cancel(answer, hurry=end)
 
     async def close(self) -> None:
         """End the threads; completes when every call has run to its end. May be called more than once."""

@@ -4,7 +4,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 
-class Pulse:
+class Wakeup:
     """One waiter; a beat that comes while nobody waits is kept for the next wait."""
 
     def __init__(self, clock: IReactorTime) -> None:

@@ -1,10 +1,19 @@
 """Looking into the live service, and steering it: a prompt to log in to, and the few names a person types there."""
 
-from datamover.console.desk import Desk
+from datamover.console.desk import ConsoleBackend
 from datamover.console.guarded import ConsoleBounds, ConsoleConnections
 from datamover.console.keys import host_key
-from datamover.console.names import Names
+from datamover.console.names import Queries
 from datamover.console.ssh import Access, SshFactory
 from datamover.console.telnet import TelnetFactory
 
-__all__ = ["Access", "ConsoleBounds", "ConsoleConnections", "Desk", "Names", "SshFactory", "TelnetFactory", "host_key"]
+__all__ = [
+    "Access",
+    "ConsoleBackend",
+    "ConsoleBounds",
+    "ConsoleConnections",
+    "Queries",
+    "SshFactory",
+    "TelnetFactory",
+    "host_key",
+]

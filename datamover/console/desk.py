@@ -9,23 +9,23 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from datamover.audit.trail import Audit, Deed
-from datamover.console.names import Names
+from datamover.audit.trail import Audit, AuditEvent
+from datamover.console.names import Queries
 from datamover.console.session import Visitor, told
-from datamover.console.verbs import Changes, Verbs
+from datamover.console.verbs import Changes, Commands
 from datamover.errors import Unavailable
 from datamover.runtime.reload import Reloaded
-from datamover.runtime.snapshot import Houses
+from datamover.runtime.snapshot import RuntimeHolder
 from datamover.text.printable import lines
 
 log = Logger()
 
 
-class Desk:
+class ConsoleBackend:
     """Satisfies ``session.Desk``."""
 
     def __init__(
-        self, houses: Houses, names: Names, store: Changes, audit: Audit, reload: Callable[[], Reloaded]
+        self, houses: RuntimeHolder, names: Queries, store: Changes, audit: Audit, reload: Callable[[], Reloaded]
     ) -> None:
         self._houses = houses
         self._names = names
@@ -45,16 +45,16 @@ class Desk:
 
     def came(self, who: str, origin: str, *, let_in: bool) -> None:
         if let_in:
-            self._record(Deed(who, origin, "login"))
+            self._record(AuditEvent(who, origin, "login"))
             return
         # What is not the operator's name may be a password that went into the wrong field.
         known = who if who == self._houses.now.settings.console.username else "?"
-        refused = Deed(known, origin, "login", outcome="AUTHENTICATION_FAILED")
+        refused = AuditEvent(known, origin, "login", outcome="AUTHENTICATION_FAILED")
         Deferred.fromCoroutine(self._audit.refused(refused))
 
     def namespace(self, visitor: Visitor) -> dict[str, Callable[..., Awaitable[str]]]:
         registered = self._houses.now.registry.get
-        verbs = Verbs(visitor, self._store, self._audit, self._reload, lambda name: registered(name))
+        verbs = Commands(visitor, self._store, self._audit, self._reload, lambda name: registered(name))
         typed: dict[str, Callable[..., Awaitable[str]]] = {**self._names.namespace(), **verbs.namespace()}
 
         async def help() -> str:  # noqa: A001
@@ -66,7 +66,7 @@ class Desk:
 
     def typed(self, visitor: Visitor, line: str) -> None:
         if line.strip():
-            self._record(Deed(visitor.who, visitor.origin, "console", line))
+            self._record(AuditEvent(visitor.who, visitor.origin, "console", line))
 
     async def run(self, visitor: Visitor, line: str) -> tuple[bool, str]:
         """Run an expression, as typed at the prompt: ``jobs()``."""
@@ -80,5 +80,5 @@ class Desk:
             return False, lines(told(Failure()))
         return True, lines(answer) if isinstance(answer, str) else repr(answer)
 
-    def _record(self, deed: Deed) -> None:
+    def _record(self, deed: AuditEvent) -> None:
         Deferred.fromCoroutine(self._audit.record(deed))

@@ -45,7 +45,7 @@ class Store(Protocol):
     async def nodes(self) -> list[dict[str, Any]]: ...
 
 
-class Names:
+class Queries:
     """``jobs()``, ``job(12)``, ``files(12)``, ``transfers()``, ``destinations()``, ``explain(12)``."""
 
     def __init__(self, store: Store, describe: Callable[[], Sequence[Mapping[str, Any]]]) -> None:

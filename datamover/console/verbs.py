@@ -6,7 +6,7 @@ Everything goes through the functions that the door calls, and is recorded under
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
-from datamover.audit.trail import Audit, Deed
+from datamover.audit.trail import Audit, AuditEvent
 from datamover.console.session import Visitor
 from datamover.console.tables import table
 from datamover.jobs.values import JobRecord
@@ -35,7 +35,7 @@ class Changes(Protocol):
     async def drain(self, node: str | None = None, *, draining: bool = True) -> None: ...
 
 
-class Verbs:
+class Commands:
     """Those of one visitor."""
 
     def __init__(
@@ -136,7 +136,7 @@ class Verbs:
         return table(("at (UTC)", "who", "from", "action", "of", "outcome"), rows)
 
     async def _do(self, action: str, subject: str, doing: Awaitable[Any]) -> Any:
-        return await self._audit.done(Deed(self._visitor.who, self._visitor.origin, action, subject), doing)
+        return await self._audit.done(AuditEvent(self._visitor.who, self._visitor.origin, action, subject), doing)
 
 
 def _job(record: JobRecord) -> str:

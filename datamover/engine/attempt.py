@@ -9,7 +9,7 @@ from datamover.engine.lease import Lease, Parked
 from datamover.engine.meter import Meter
 from datamover.engine.throttle import Throttle
 from datamover.engine.transfer.leftovers import clear
-from datamover.engine.transfer.order import Brought, Order, Tools
+from datamover.engine.transfer.order import TransferResult, TransferSpec, TransferTools
 from datamover.engine.transfer.transfer import move
 from datamover.errors import Scope, SourceForbidden, UnsupportedScheme
 from datamover.jobs.queue.queue import Queue
@@ -64,10 +64,10 @@ class Attempt(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Rooms:
+class AttemptContext:
     """What attempts are made with."""
 
-    tools: Tools
+    tools: TransferTools
     registry: Registry
     queue: Queue
     throttle: Callable[[str], Throttle | None]
@@ -92,7 +92,7 @@ class Rooms:
             raise UnsupportedScheme(f"{scheme}:// datasets are not configured on this node: add [{scheme}]")
         return self.datasets[scheme]
 
-    def order(self, transfer: Transfer, lease: Lease, **changes: Any) -> Order:
+    def order(self, transfer: Transfer, lease: Lease, **changes: Any) -> TransferSpec:
         """Return the order to move a transfer's file; ``changes`` replaces what is to be otherwise."""
         destination = self.registry.get(transfer.destination)
 
@@ -123,7 +123,7 @@ class Rooms:
         }
         if "origin" not in changes:
             parts["origin"] = self.origin(transfer.source, transfer.owner)
-        return Order(**{**parts, **changes})
+        return TransferSpec(**{**parts, **changes})
 
 
 @dataclass(slots=True)
@@ -132,9 +132,9 @@ class FileAttempt:
 
     transfer: Transfer
     lease: Lease
-    rooms: Rooms
+    rooms: AttemptContext
     meters: Sequence[Meter] = field(init=False)
-    _order: Order = field(init=False)
+    _order: TransferSpec = field(init=False)
 
     def __post_init__(self) -> None:
         """Look up both ends; raises UnknownDestination."""
@@ -162,7 +162,7 @@ class FileAttempt:
         """There is nothing on this node to let go of."""
 
 
-def remarks_of(moved: Brought) -> tuple[Remark, ...]:
+def remarks_of(moved: TransferResult) -> tuple[Remark, ...]:
     """Return the events of a file that was there already, or that went without something."""
     if moved.already_there:
         return (Remark("already_there", {"path": moved.target}),)

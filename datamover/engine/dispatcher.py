@@ -18,17 +18,17 @@ from twisted.python.failure import Failure
 from datamover.concurrency.batcher import piecemeal
 from datamover.concurrency.loops import Loops
 from datamover.concurrency.stopping import NEVER, Deadline
-from datamover.concurrency.wakeup import Pulse
+from datamover.concurrency.wakeup import Wakeup
 from datamover.engine.lease import RELIABLE, Ending, Lease
 from datamover.engine.maintenance import Maintenance, Work
 from datamover.engine.observer import UNOBSERVED, Observer
-from datamover.engine.share import ALONE, Share
+from datamover.engine.share import ALONE, ProcessShare
 from datamover.engine.throttle import Throttles
 from datamover.errors import DataMoverError, Unavailable
 from datamover.jobs import news
-from datamover.jobs.queue.limits import Bounds
+from datamover.jobs.queue.limits import QueueLimits
 from datamover.jobs.queue.queue import Queue
-from datamover.jobs.upkeep.cleanup import Left
+from datamover.jobs.upkeep.cleanup import OrphanCleanup
 from datamover.jobs.upkeep.upkeep import Upkeep
 from datamover.jobs.values import Transfer
 from datamover.jobs.work import Group, Word
@@ -65,16 +65,16 @@ class Dispatcher:
         queue: Queue,
         work: Work,
         *,
-        bounds: Callable[[], Bounds],
+        bounds: Callable[[], QueueLimits],
         throttles: Throttles,
         upkeep: Upkeep,
-        left: Left,
+        left: OrphanCleanup,
         max_active: Callable[[], int],
         clock: IReactorTime,
         monotonic: Callable[[], float],
-        heard: news.News,
+        heard: news.Notifications,
         observer: Observer = UNOBSERVED,
-        share: Share = ALONE,
+        share: ProcessShare = ALONE,
         loops: Loops | None = None,
     ) -> None:
         """``bounds``, and ``max_active`` of this process, tell those that hold now."""
@@ -89,7 +89,7 @@ class Dispatcher:
         self._observer = observer
         # By (transfer, lease): a lease that is lost here may be claimed here again before its work has ended.
         self._runs: dict[tuple[int, int], _Run] = {}
-        self._pulse, self._stop_pulse = Pulse(clock), Pulse(clock)
+        self._pulse, self._stop_pulse = Wakeup(clock), Wakeup(clock)
         self._parked: list[Transfer] = []
         """What is to be given back: its job is paused."""
         self._soon: IDelayedCall | None = None
@@ -185,7 +185,7 @@ class Dispatcher:
     # Taking ---------------------------------------------------------------------------------------------------
 
     async def _claiming(self) -> None:
-        breath = Pulse(self._clock)
+        breath = Wakeup(self._clock)
         most = least = self._own.first(BATCH)
         while True:
             if self._unsure:
@@ -207,7 +207,7 @@ class Dispatcher:
         self._unsure = False
         return handed_back
 
-    async def _take(self, bounds: Bounds, room: int) -> int:
+    async def _take(self, bounds: QueueLimits, room: int) -> int:
         self._unsure = True
         ends_at = self._monotonic() + self._queue.lease * RELIABLE
         groups = await self._queue.claim(bounds, room, self._maintenance.spent)
@@ -243,7 +243,7 @@ class Dispatcher:
     # Holding --------------------------------------------------------------------------------------------------
 
     async def _renewing(self) -> None:
-        pause = Pulse(self._clock)
+        pause = Wakeup(self._clock)
         while True:
             await self._steadily(self._renew)
             self._leases.turned()
@@ -275,7 +275,7 @@ class Dispatcher:
 
     async def _watching(self) -> None:
         """Stop what could not be renewed in time."""
-        pause = Pulse(self._clock)
+        pause = Wakeup(self._clock)
         while True:
             for run in list(self._runs.values()):
                 if not run.lease.held:

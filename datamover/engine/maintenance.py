@@ -13,14 +13,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from datamover.concurrency.loops import BOUND, Loops
-from datamover.concurrency.wakeup import Pulse
+from datamover.concurrency.wakeup import Wakeup
 from datamover.engine.lease import RELIABLE, Lease
 from datamover.engine.observer import Observer
 from datamover.engine.throttle import Throttles
 from datamover.errors import DataMoverError
-from datamover.jobs.queue.limits import Bounds
+from datamover.jobs.queue.limits import QueueLimits
 from datamover.jobs.queue.queue import Queue
-from datamover.jobs.upkeep.cleanup import Left
+from datamover.jobs.upkeep.cleanup import OrphanCleanup
 from datamover.jobs.upkeep.upkeep import Upkeep
 from datamover.jobs.work import Group
 
@@ -54,10 +54,10 @@ class Maintenance:
         queue: Queue,
         work: Work,
         *,
-        bounds: Callable[[], Bounds],
+        bounds: Callable[[], QueueLimits],
         throttles: Throttles,
         upkeep: Upkeep,
-        left: Left,
+        left: OrphanCleanup,
         clock: IReactorTime,
         monotonic: Callable[[], float],
         observer: Observer,
@@ -84,7 +84,7 @@ class Maintenance:
         self._takeovers, self._changes = loops.loop("takeovers"), loops.loop("changes")
         self._retirement = loops.loop("retirement", bound=RETIRING + BOUND)
         self._refused = loops.refused
-        self._swept = Pulse(clock)
+        self._swept = Wakeup(clock)
         self._sweeps: set[Deferred[None]] = set()
 
     def start(self) -> None:
@@ -105,7 +105,7 @@ class Maintenance:
     # For all jobs ---------------------------------------------------------------------------------------------
 
     async def _keep_up(self) -> None:
-        pause = Pulse(self._clock)
+        pause = Wakeup(self._clock)
         steps = (
             (self._shares, self._share),
             (self._quotas, self._count),
@@ -141,7 +141,7 @@ class Maintenance:
 
     async def _retire(self) -> None:
         """Forget what is old enough, in a loop of its own, so that nothing else waits for it."""
-        pause = Pulse(self._clock)
+        pause = Wakeup(self._clock)
         while True:
             began = self._monotonic()
             more = await self._upkeep.retire_some()

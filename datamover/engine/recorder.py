@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from datamover.concurrency.batcher import away, piecemeal
 from datamover.concurrency.loops import Loops
-from datamover.concurrency.wakeup import Pulse
+from datamover.concurrency.wakeup import Wakeup
 from datamover.engine.meter import Meter
 from datamover.engine.observer import UNOBSERVED, Observer
 from datamover.engine.outcomes import Outcomes, Settling
@@ -55,7 +55,7 @@ class Recorder:
         self._loop = loops.loop("progress")
         self._meters: dict[int, Meter] = {}
         self._destinations: dict[int, str] = {}
-        self._pulse = Pulse(clock)
+        self._pulse = Wakeup(clock)
         self._outcomes = Outcomes(queue, clock, self._pulse.beat, loops.refused)
         self._resting: dict[Meter, float] = {}
         """Meters whose progress was refused by itself, or put off, and until when none of them is written."""

@@ -6,11 +6,11 @@ Without it the first to look would take all that a destination allows, and the o
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from datamover.jobs.queue.limits import Bounds
+from datamover.jobs.queue.limits import QueueLimits
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class ProcessShare:
     """This process is ``number``, counted from 0, ``of`` so many."""
 
     number: int = 0
@@ -28,7 +28,7 @@ class Share:
         """
         return most if self.of == 1 else 1
 
-    def room(self, bounds: Bounds, active: Mapping[str, int], room: int) -> tuple[Bounds, int]:
+    def room(self, bounds: QueueLimits, active: Mapping[str, int], room: int) -> tuple[QueueLimits, int]:
         """Return what a claim may ask for: the destinations that are open to this process, and how many groups.
 
         ``active``: groups of this process by destination. Of a destination's limit a process takes its part, rounded
@@ -42,4 +42,4 @@ class Share:
         return replace(bounds, destinations=left), min([room, *rooms]) if rooms else 0
 
 
-ALONE = Share()
+ALONE = ProcessShare()

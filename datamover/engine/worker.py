@@ -13,7 +13,7 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from datamover.config.schema import Transfers
-from datamover.engine.attempt import Attempt, Done, FileAttempt, Rooms
+from datamover.engine.attempt import Attempt, AttemptContext, Done, FileAttempt
 from datamover.engine.groups.group import GroupAttempt
 from datamover.engine.groups.staging import Staging
 from datamover.engine.lease import Ending, Lease, Parked
@@ -41,7 +41,7 @@ class Worker:
 
     def __init__(
         self,
-        rooms: Callable[[], AbstractContextManager[Rooms]],
+        rooms: Callable[[], AbstractContextManager[AttemptContext]],
         recorder: Recorder,
         staging: Staging,
         random: Callable[[], float],
@@ -59,7 +59,7 @@ class Worker:
         with self._rooms() as rooms:
             await self._work(group, lease, rooms)
 
-    async def _work(self, group: Group, lease: Lease, rooms: Rooms) -> None:
+    async def _work(self, group: Group, lease: Lease, rooms: AttemptContext) -> None:
         settings = rooms.tools.settings
         try:
             attempt = self._attempt(group, lease, rooms)
@@ -104,7 +104,7 @@ class Worker:
         self._observer.attempt_ended(_OUTCOMES[outcome.state], code)
         await self._recorder.settle(outcome)
 
-    def _attempt(self, group: Group, lease: Lease, rooms: Rooms) -> Attempt:
+    def _attempt(self, group: Group, lease: Lease, rooms: AttemptContext) -> Attempt:
         if group.leader.staged:
             return GroupAttempt(group, lease, rooms, self._staging)
         return FileAttempt(group.leader, lease, rooms)

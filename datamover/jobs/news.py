@@ -33,7 +33,7 @@ def ended(job: int) -> str:
     return f"{ENDED} {job}"
 
 
-class News:
+class Notifications:
     """One connection that listens, for everyone in this process."""
 
     def __init__(self, database: Listening) -> None:

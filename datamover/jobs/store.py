@@ -21,7 +21,7 @@ from datamover.errors import DataMoverError, QueueFull, RequestIdConflict
 from datamover.jobs import listing, news, rows
 from datamover.jobs.control import MOST_IDS, JobControl
 from datamover.jobs.feed import Feed
-from datamover.jobs.queue.limits import COUNTED, Bounds, waiting_for
+from datamover.jobs.queue.limits import COUNTED, QueueLimits, waiting_for
 from datamover.jobs.values import Event, FileRecord, JobRecord, NewJob, State, Submitted
 from datamover.jobs.watch import Watch
 from datamover.postgres.database import Cursor, Database, Json, Parameters, Row
@@ -66,9 +66,9 @@ class JobStore(JobControl):
         self,
         database: Database,
         cipher: rows.Seal,
-        heard: news.News,
+        heard: news.Notifications,
         clock: IReactorTime,
-        bounds: Callable[[], Bounds],
+        bounds: Callable[[], QueueLimits],
         lease: float = LEASE,
         refused: Refused = tell_refused,
     ) -> None:

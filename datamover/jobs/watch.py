@@ -54,7 +54,7 @@ class _Waiter:
 class Watch:
     """Everybody in this process who waits."""
 
-    def __init__(self, database: Database, feed: Feed, heard: news.News, clock: IReactorTime) -> None:
+    def __init__(self, database: Database, feed: Feed, heard: news.Notifications, clock: IReactorTime) -> None:
         self._database = database
         self._feed = feed
         self._clock = clock

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from datamover.concurrency.loops import Loops
-from datamover.concurrency.wakeup import Pulse
+from datamover.concurrency.wakeup import Wakeup
 from datamover.config.schema import Transfers
 from datamover.errors import DataMoverError, InternalError, Scope, ServerError, TimedOut, Unavailable
 from datamover.jobs import news
@@ -85,7 +85,7 @@ class Notifier:
         clock: IReactorTime,
         wall: Callable[[], float],
         random: Callable[[], float],
-        heard: news.News,
+        heard: news.Notifications,
         pace: Pace = Pace(),
         loops: Loops | None = None,
     ) -> None:
@@ -97,7 +97,7 @@ class Notifier:
         self._random = random
         self._news = heard
         self._pace = pace
-        self._pulse = Pulse(clock)
+        self._pulse = Wakeup(clock)
         # By (job, lease): one that was claimed anew may be sent here before its earlier attempt has ended.
         self._sending: dict[tuple[int, int], tuple[Notice, Deferred[None]]] = {}
         self._stopping = False

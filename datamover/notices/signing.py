@@ -19,14 +19,14 @@ SIGNATURE = "Datamover-Signature"
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class SignedNotice:
     """One attempt to deliver a notice."""
 
     headers: dict[str, str]
     body: bytes
 
 
-def letter(notice: Notice, secret: str, now: float) -> Letter:
+def letter(notice: Notice, secret: str, now: float) -> SignedNotice:
     """Return what is sent at ``now``, POSIX seconds."""
     told: dict[str, Any] = {"id": notice.id, "job": notice.job, **notice.payload, "attempt": notice.attempt}
     if isinstance(told.get("error"), dict):
@@ -39,7 +39,7 @@ def letter(notice: Notice, secret: str, now: float) -> Letter:
         TIMESTAMP: timestamp,
         SIGNATURE: signature(secret, timestamp, notice.id, body),
     }
-    return Letter(headers, body)
+    return SignedNotice(headers, body)
 
 
 def signature(secret: str, timestamp: str, id: str, body: bytes) -> str:

@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from datamover.concurrency import modules
-from datamover.processes.words import Brief, Word
+from datamover.processes.words import ChildConfig, StatusMessage
 
 log = Logger()
 
@@ -29,9 +29,9 @@ class Child(ProcessProtocol):
     def __init__(
         self,
         reactor: Any,
-        brief: Brief,
+        brief: ChildConfig,
         *,
-        hear: Callable[[Word], None],
+        hear: Callable[[StatusMessage], None],
         logged: Callable[[int, Mapping[str, Any]], None],
     ) -> None:
         """Start it; ``hear`` its words; ``logged`` is called with its process id and a line of its log."""
@@ -43,7 +43,7 @@ class Child(ProcessProtocol):
         self._reactor = reactor
         self._hear = hear
         self._logged = logged
-        self._told = Word(False)
+        self._told = StatusMessage(False)
         self._told_at = 0.0
         self._said = b""
         self._gone = False
@@ -97,7 +97,7 @@ class Child(ProcessProtocol):
         self.clean = reason.check(ProcessDone) is not None
         self.how = f"was ended by signal {ending.signal}" if ending.signal else f"ended with status {ending.exitCode}"
         self._gone = True
-        self._told = Word(False)
+        self._told = StatusMessage(False)
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             waiter.callback(None)
@@ -105,7 +105,7 @@ class Child(ProcessProtocol):
     def _take(self, line: bytes) -> None:
         try:
             told = json.loads(line)
-            word = None if "message" in told else Word.from_told(told)
+            word = None if "message" in told else StatusMessage.from_told(told)
         except (ValueError, LookupError, TypeError):
             self._says(line.decode("utf-8", "replace"))
             return

@@ -18,7 +18,7 @@ class Counts(Observer, Protocol):
         ...
 
 
-class Tally:
+class MetricsBuffer:
     """Gathers, as a Counts, until it is taken."""
 
     def __init__(self) -> None:

@@ -15,8 +15,8 @@ from twisted.python.failure import Failure
 
 from datamover.concurrency.loops import Loops
 from datamover.concurrency.stopping import end_within
-from datamover.processes.counts import Tally
-from datamover.processes.words import Word
+from datamover.processes.counts import MetricsBuffer
+from datamover.processes.words import StatusMessage
 
 EVERY = 0.5
 """Seconds between two words."""
@@ -24,7 +24,7 @@ WITHIN = 12.0
 """Seconds that the end may take."""
 
 
-class Parent(Tally, Service):
+class ParentLink(MetricsBuffer, Service):
     """Started before whatever else the process runs, and stopped after it: its last word is of all that happened."""
 
     def __init__(self, reactor: Any, pipe: int, write: Callable[[str], object]) -> None:
@@ -42,16 +42,16 @@ class Parent(Tally, Service):
         super().startService()
         # In the stead of the reactor's own handler, which does not bear that the pipe ends as well.
         signal.signal(signal.SIGTERM, lambda *_: self._asked())
-        _Leash(self._reactor, self._pipe, self._asked).startReading()
+        _ParentWatch(self._reactor, self._pipe, self._asked).startReading()
         self._telling.start(self._tell)
 
     def stopService(self) -> "Deferred[None] | None":  # noqa: N802
         super().stopService()
         self._telling.stop()
-        self.say(Word(False, self.take()))
+        self.say(StatusMessage(False, self.take()))
         return None
 
-    def say(self, word: Word) -> None:
+    def say(self, word: StatusMessage) -> None:
         """Say it, if somebody listens."""
         try:
             self._write(word.line())
@@ -60,7 +60,7 @@ class Parent(Tally, Service):
 
     async def _tell(self) -> None:
         while True:
-            word = Word(self.working(), self.take(), troubles=self.loops.troubles, stuck=self.loops.stuck)
+            word = StatusMessage(self.working(), self.take(), troubles=self.loops.troubles, stuck=self.loops.stuck)
             self.say(word)
             self._telling.turned()
             await deferLater(self._reactor, EVERY)
@@ -74,7 +74,7 @@ class Parent(Tally, Service):
             self._reactor.stop()
 
 
-class _Leash(FileDescriptor):
+class _ParentWatch(FileDescriptor):
     """The reading end of a pipe over which nothing comes but its end."""
 
     def __init__(self, reactor: Any, descriptor: int, ended: Callable[[], None]) -> None:

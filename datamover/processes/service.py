@@ -13,12 +13,12 @@ from twisted.logger import Logger
 from datamover.concurrency.loops import Loop, Loops
 from datamover.concurrency.stopping import Part
 from datamover.config.schema import Config
-from datamover.engine.share import Share
+from datamover.engine.share import ProcessShare
 from datamover.errors import StartError, Unavailable
 from datamover.postgres.listening import persist
 from datamover.processes.child import Child
 from datamover.processes.counts import Counts, count
-from datamover.processes.words import Brief, Word
+from datamover.processes.words import ChildConfig, StatusMessage
 
 log = Logger()
 
@@ -159,7 +159,7 @@ class EngineProcesses(Part):
 
     async def _run(self, number: int, loop: Loop) -> Child:
         """Run one process to its end, and return it; cancelling has it end in order."""
-        brief = Brief(str(uuid.uuid4()), Share(number, self._wanted), self._settings())
+        brief = ChildConfig(str(uuid.uuid4()), ProcessShare(number, self._wanted), self._settings())
         child = self._children[number] = Child(self._reactor, brief, hear=self._hear, logged=self._logged)
         loop.turned()
         try:
@@ -194,7 +194,7 @@ class EngineProcesses(Part):
         else:
             self._counts.taken_over(groups)
 
-    def _hear(self, word: Word) -> None:
+    def _hear(self, word: StatusMessage) -> None:
         self._has_worked |= word.working
         count(self._counts, word.counted)
         if word.given_up is None:

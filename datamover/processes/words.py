@@ -11,15 +11,15 @@ from typing import Any
 
 from datamover.config.schema import Config
 from datamover.config.types import check_table
-from datamover.engine.share import Share
+from datamover.engine.share import ProcessShare
 
 
 @dataclass(frozen=True, slots=True)
-class Brief:
+class ChildConfig:
     """What a process is started for; the settings are those that its starter runs on, whatever the file says now."""
 
     node: str
-    share: Share
+    share: ProcessShare
     settings: Config
 
     def line(self) -> str:
@@ -28,16 +28,16 @@ class Brief:
         return json.dumps(told) + "\n"
 
     @classmethod
-    def from_line(cls, line: bytes) -> "Brief":
+    def from_line(cls, line: bytes) -> "ChildConfig":
         """Return what a line says; raises ConfigError for settings that cannot be used."""
         told = json.loads(line)
         settings = told["settings"]
         checked = check_table(Config, settings, file=str(settings["path"] or "the built-in configuration"))
-        return cls(told["node"], Share(told["number"], told["of"]), checked)
+        return cls(told["node"], ProcessShare(told["number"], told["of"]), checked)
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class StatusMessage:
     """What a process says every so often."""
 
     working: bool
@@ -62,6 +62,6 @@ class Word:
         return json.dumps(told) + "\n"
 
     @classmethod
-    def from_told(cls, told: Mapping[str, Any]) -> "Word":
+    def from_told(cls, told: Mapping[str, Any]) -> "StatusMessage":
         counted = tuple(tuple(call) for call in told["counted"])
         return cls(told["working"], counted, told["given_up"], tuple(told["troubles"]), told["stuck"])

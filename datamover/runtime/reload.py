@@ -11,7 +11,7 @@ from datamover.config.schema import Config
 from datamover.errors import ConfigError
 from datamover.registry.apart import check_apart
 from datamover.runtime.diff import Changes, changes
-from datamover.runtime.snapshot import House, Houses
+from datamover.runtime.snapshot import Runtime, RuntimeHolder
 
 log = Logger()
 
@@ -31,7 +31,7 @@ class Reload:
 
     def __init__(
         self,
-        houses: Houses,
+        houses: RuntimeHolder,
         reactor: Any,
         moved: Callable[[], None],
         check: Callable[[Config], None] = lambda _: None,
@@ -56,14 +56,14 @@ class Reload:
             log.warn("these need a restart: {keys}", keys=", ".join(found.restart))
         return Reloaded(found.changed, found.restart)
 
-    def _read(self) -> tuple[Changes, House]:
+    def _read(self) -> tuple[Changes, Runtime]:
         now = self._houses.now
         if now.settings.path is None:
             raise ConfigError("there is no configuration file to read again: start with --config FILE")
         read = load(now.settings.path)
         found = changes(now.settings, read)
         self._check(found.settings)
-        house = House.build(found.settings, self._reactor, before=now)
+        house = Runtime.build(found.settings, self._reactor, before=now)
         # What waits for a restart must not keep the service from starting then.
         check_apart(house.registry.directories, read, str(read.path))
         return found, house

@@ -1,6 +1,6 @@
 """What one reading of the configuration comes to, and which reading is in force.
 
-A ``House`` is never changed: a reload builds another, whole, and moves in. Whoever works in the old one stays to the
+A ``Runtime`` is never changed: a reload builds another, whole, and moves in. Whoever works in the old one stays to the
 end, with the rules and the connections that it began with; what nobody needs any more is closed behind the last.
 """
 
@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from datamover.concurrency.locks import Locks
 from datamover.config.schema import Client, Config
 from datamover.datasets.configured import Datasets
-from datamover.jobs.queue.limits import Bounds, Quota
+from datamover.jobs.queue.limits import QueueLimits, Quota
 from datamover.notices.secrets import NoticeSecrets
 from datamover.protocols.http import HttpClient
 from datamover.registry.apart import check_apart
@@ -47,7 +47,7 @@ class Checks(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class House:
+class Runtime:
     """One configuration and what is made of it; nothing is connected to before it is used."""
 
     settings: Config
@@ -62,12 +62,12 @@ class House:
     logins: Checks
     operators: Checks
     """Who may log in at the console."""
-    bounds: Bounds
+    bounds: QueueLimits
     looks: Locks
     """Of those who look at what is far away while a client waits."""
 
     @classmethod
-    def build(cls, settings: Config, reactor: Any, before: "House | None" = None) -> "House":
+    def build(cls, settings: Config, reactor: Any, before: "Runtime | None" = None) -> "Runtime":
         """Check the whole configuration; raises ConfigError.
 
         What is the same as in the house ``before`` is shared with it: connections, and the logins that are verified.
@@ -123,8 +123,8 @@ def _operators(settings: Config) -> dict[str, Client]:
     return {console.username: Client(password_hash=console.password_hash, admin=True)}
 
 
-def _bounds(settings: Config) -> Bounds:
-    return Bounds(
+def _bounds(settings: Config) -> QueueLimits:
+    return QueueLimits(
         destinations={name: table.max_active for name, table in settings.destinations.items()},
         total=settings.limits.max_active,
         per_owner=settings.limits.per_owner,
@@ -137,20 +137,20 @@ def _bounds(settings: Config) -> Bounds:
     )
 
 
-class Houses:
+class RuntimeHolder:
     """The house in force, and those in which somebody still works."""
 
-    def __init__(self, first: House) -> None:
+    def __init__(self, first: Runtime) -> None:
         self._now = first
-        self._guests: Counter[House] = Counter()
+        self._guests: Counter[Runtime] = Counter()
         self._closing: set[Deferred[None]] = set()
 
     @property
-    def now(self) -> House:
+    def now(self) -> Runtime:
         return self._now
 
     @contextmanager
-    def stay(self) -> Iterator[House]:
+    def stay(self) -> Iterator[Runtime]:
         """Give the house in force, which keeps its connections for as long as the block runs."""
         house = self._now
         self._guests[house] += 1
@@ -163,15 +163,15 @@ class Houses:
                 if house is not self._now:
                     self._shut(house)
 
-    def move(self, house: House) -> None:
+    def move(self, house: Runtime) -> None:
         """Put another house in force, at once; the old one is closed when the last of its guests has left."""
         old, self._now = self._now, house
         if old not in self._guests:
             self._shut(old)
 
-    def derived(self, make: Callable[[House], T]) -> Callable[[], T]:
+    def derived(self, make: Callable[[Runtime], T]) -> Callable[[], T]:
         """Return what gives ``make`` of the house in force, made once for each house."""
-        kept: list[tuple[House, T]] = []
+        kept: list[tuple[Runtime, T]] = []
 
         def give() -> T:
             if not kept or kept[0][0] is not self._now:
@@ -186,7 +186,7 @@ class Houses:
             self._close(house.parts)
         await DeferredList(list(self._closing))
 
-    def _shut(self, house: House) -> None:
+    def _shut(self, house: Runtime) -> None:
         """Close what no house has any more in which somebody may be."""
         used = {id(part) for other in (self._now, *self._guests) for part in other.parts}
         self._close([part for part in house.parts if id(part) not in used])

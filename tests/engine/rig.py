@@ -18,20 +18,20 @@ from datamover.concurrency.loops import Loops
 from datamover.concurrency.pools import Pools
 from datamover.config.schema import Config, DestinationTable, Sources, Transfers
 from datamover.datasets.base import Dataset
-from datamover.engine.attempt import Rooms
+from datamover.engine.attempt import AttemptContext
 from datamover.engine.dispatcher import Dispatcher
 from datamover.engine.groups.staging import Staging
 from datamover.engine.recorder import Recorder
-from datamover.engine.share import ALONE, Share
+from datamover.engine.share import ALONE, ProcessShare
 from datamover.engine.throttle import Throttles
-from datamover.engine.transfer.order import Tools
+from datamover.engine.transfer.order import TransferTools
 from datamover.engine.worker import Worker
 from datamover.jobs.installation import identify
-from datamover.jobs.news import News
-from datamover.jobs.queue.limits import Bounds
+from datamover.jobs.news import Notifications
+from datamover.jobs.queue.limits import QueueLimits
 from datamover.jobs.queue.queue import Queue
 from datamover.jobs.store import JobStore
-from datamover.jobs.upkeep.cleanup import Left
+from datamover.jobs.upkeep.cleanup import OrphanCleanup
 from datamover.jobs.upkeep.upkeep import Upkeep
 from datamover.jobs.values import FileRecord, JobRecord, Naming, NewFile, NewJob, PlaceSource, SourceRef, UrlSource
 from datamover.postgres.database import Database
@@ -104,7 +104,7 @@ class Rig:
         destinations: Mapping[str, Mapping[str, Any]],
         *,
         transfers: Mapping[str, Any] | None = None,
-        bounds: Bounds | None = None,
+        bounds: QueueLimits | None = None,
     ) -> "Rig":
         self.url = await postgres.shared().migrated(self.reactor)
         self.settings = Config(
@@ -114,13 +114,13 @@ class Rig:
         )
         self.database = Database(self.reactor, postgres.address(self.url), 8, self.loops)
         await self.database.open()
-        self.news = News(self.database)
+        self.news = Notifications(self.database)
         await self.news.start()
         policy = SourcePolicy.from_config(self.settings.sources)
         http = HttpClient(self.reactor, self.settings.http, self.settings.transfers, policy, SourceCredentials())
         self.registry = Registry.from_config(self.settings, self.reactor, http, protocols=(*PLACES, self.faulty))
         limits = {name: self.registry.get(name).max_active for name in self.registry.names()}
-        self.bounds = replace(bounds or Bounds(), destinations=limits)
+        self.bounds = replace(bounds or QueueLimits(), destinations=limits)
         refused = self.loops.refused
         self.store = JobStore(self.database, self.seal, self.news, self.reactor, lambda: self.bounds, refused=refused)
         return self
@@ -131,7 +131,7 @@ class Rig:
         lease: float = 30.0,
         max_active: int = 8,
         database: Database | None = None,
-        share: Share = ALONE,
+        share: ProcessShare = ALONE,
         telling: IReactorTime | None = None,
     ) -> Engine:
         """Start one more node, on a connection to the database of its own if one is given.
@@ -147,15 +147,17 @@ class Rig:
         await staging.open()
 
         throttles = Throttles(self.reactor, lambda name: self.registry.get(name).bandwidth)
-        tools = Tools(self.reactor, self.pools, self.settings.transfers, await identify(self.database, self.seal))
-        rooms = Rooms(tools, self.registry, queue, throttles.of, self.datasets)
+        tools = TransferTools(
+            self.reactor, self.pools, self.settings.transfers, await identify(self.database, self.seal)
+        )
+        rooms = AttemptContext(tools, self.registry, queue, throttles.of, self.datasets)
         dispatcher = Dispatcher(
             queue,
             Worker(lambda: nullcontext(rooms), recorder, staging, random.random),
             bounds=lambda: self.bounds,
             throttles=throttles,
             upkeep=Upkeep(self.database, refused=refused),
-            left=Left(self.database, self.seal, refused=refused),
+            left=OrphanCleanup(self.database, self.seal, refused=refused),
             max_active=lambda: max_active,
             clock=self.reactor,
             monotonic=time.monotonic,

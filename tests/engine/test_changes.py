@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import deferLater
 
 from datamover.errors import ConnectionLost, SourceNotFound
-from datamover.jobs.queue.limits import Bounds
+from datamover.jobs.queue.limits import QueueLimits
 from datamover.jobs.queue.queue import Queue
 from datamover.jobs.upkeep import changes, slices
 from datamover.jobs.upkeep.slices import Pace
@@ -29,7 +29,7 @@ from tests.servers.refusing import LASTING, Refusal
 FILES = 20
 NUMBERS = count()
 """No two jobs have the same targets."""
-BOUNDS = Bounds(destinations={"archive": 100})
+BOUNDS = QueueLimits(destinations={"archive": 100})
 NODE = "00000000-0000-0000-0000-00000000000a"
 
 

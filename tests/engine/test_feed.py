@@ -15,7 +15,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from datamover.audit.trail import AuditStore, Deed
+from datamover.audit.trail import AuditEvent, AuditStore
 from datamover.jobs.values import Event
 from datamover.postgres import session
 from datamover.postgres.database import Database
@@ -74,7 +74,7 @@ async def test_others_have_transactions_open(rig: Rig, stack: ExitStack) -> None
     record, _ = await rig.moved(there)
     assert await told(rig) == ["submitted", "started", "completed", "completed"]
     deeds = AuditStore(rig.database)
-    await deeds.write([(record.submitted_at, Deed("somebody", "here", "login"))])
+    await deeds.write([(record.submitted_at, AuditEvent("somebody", "here", "login"))])
     assert [entry.deed.who for entry in await deeds.read()] == ["somebody"]
 
     second = await rig.ask(file(here_, "archive", "c"))

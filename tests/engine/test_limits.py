@@ -12,7 +12,7 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 
-from datamover.jobs.queue.limits import Bounds
+from datamover.jobs.queue.limits import QueueLimits
 from datamover.jobs.queue.queue import Queue
 from datamover.jobs.rows import Row
 from datamover.jobs.values import Naming, Overwrite, State
@@ -24,7 +24,7 @@ from tests.engine.test_queue import became
 from tests.servers import postgres
 from tests.servers.web import File, Web
 
-BOUNDS = Bounds(total=7, per_owner=4, per_source_host=3)
+BOUNDS = QueueLimits(total=7, per_owner=4, per_source_host=3)
 WIDE, NARROW = 6, 2
 """What two destinations allow."""
 
@@ -55,7 +55,7 @@ class Node:
         self.queue = Queue(self.database, rig.seal, node=node, name=f"{number}", roles=["engine"])
         self.held: list[Group] = []
 
-    async def take(self, bounds: Bounds, room: int) -> int:
+    async def take(self, bounds: QueueLimits, room: int) -> int:
         taken = await self.queue.claim(bounds, room)
         self.held += taken
         return len(taken)
@@ -156,14 +156,14 @@ class Doors:
 @pytest.mark.parametrize(
     ("bounds", "owners", "to", "most"),
     [
-        (Bounds(total=3), 6, "wide", 3),
-        (Bounds(per_owner=3), 1, "wide", 3),
-        (Bounds(per_source_host=3), 6, "wide", 3),
-        (Bounds(), 6, "narrow", NARROW),
+        (QueueLimits(total=3), 6, "wide", 3),
+        (QueueLimits(per_owner=3), 1, "wide", 3),
+        (QueueLimits(per_source_host=3), 6, "wide", 3),
+        (QueueLimits(), 6, "narrow", NARROW),
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_limit_over_two_engines(rig: Rig, bounds: Bounds, owners: int, to: str, most: int) -> None:
+async def test_limit_over_two_engines(rig: Rig, bounds: QueueLimits, owners: int, to: str, most: int) -> None:
     """What one engine has taken counts against the limit of the other, and both have their part of it."""
     rig.bounds = replace(bounds, destinations=rig.bounds.destinations)
     doors = Doors(rig)

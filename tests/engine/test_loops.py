@@ -15,7 +15,7 @@ from twisted.internet.task import Clock, deferLater
 from twisted.logger import capturedLogs
 
 from datamover import processes
-from datamover.audit.trail import Audit, AuditStore, Deed
+from datamover.audit.trail import Audit, AuditEvent, AuditStore
 from datamover.concurrency.loops import LOOPS, Loops
 from datamover.concurrency.stopping import Deadline
 from datamover.engine import dispatcher, maintenance
@@ -26,7 +26,7 @@ from datamover.engine.recorder import Recorder
 from datamover.engine.service import EngineService
 from datamover.jobs import news
 from datamover.jobs.queue.queue import Queue
-from datamover.jobs.upkeep.cleanup import Left
+from datamover.jobs.upkeep.cleanup import OrphanCleanup
 from datamover.jobs.upkeep.upkeep import Upkeep
 from datamover.jobs.values import State
 from datamover.monitor.cached import Cached
@@ -37,8 +37,8 @@ from datamover.postgres import listening
 from datamover.postgres.connection import Connection
 from datamover.postgres.database import Database
 from datamover.processes.parent import EVERY as SAYING
-from datamover.processes.parent import WITHIN, Parent
-from datamover.processes.words import Word
+from datamover.processes.parent import WITHIN, ParentLink
+from datamover.processes.words import StatusMessage
 from tests.engine.post import Post, opened
 from tests.engine.rig import file, place, url
 from tests.engine.test_breaking import until
@@ -59,7 +59,7 @@ ENGINE: dict[str, tuple[Any, str]] = {
     "retirement": (Upkeep, "retire_some"),
     "shares": (Queue, "shares"),
     "stops": (Queue, "stopping"),
-    "sweeping": (Left, "take"),
+    "sweeping": (OrphanCleanup, "take"),
     "takeovers": (Queue, "take_over"),
     "upkeep": (maintenance.Maintenance, "_keep_up"),
 }
@@ -204,8 +204,8 @@ async def test_audit(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
     """A line that could not be written by an error that nobody foresaw is written with the next."""
     audit = Audit(AuditStore(post.rig.database), reactor, post.rig.loops.refused)
     Broken(monkeypatch, AuditStore, "write")
-    await audit.record(Deed("boss", "here", "service.drain"))
-    await audit.record(Deed("boss", "here", "service.undrain"))
+    await audit.record(AuditEvent("boss", "here", "service.drain"))
+    await audit.record(AuditEvent("boss", "here", "service.undrain"))
     assert sorted(entry.deed.action for entry in await audit.store.read()) == ["service.drain", "service.undrain"]
     assert post.rig.failures == ["audit"]
 
@@ -411,7 +411,7 @@ async def test_words(monkeypatch: pytest.MonkeyPatch) -> None:
         def stop(self) -> None:
             pass
 
-    parent = Parent(Ending(), ours, write)
+    parent = ParentLink(Ending(), ours, write)
     try:
         parent.startService()
         await deferLater(reactor, SAYING + 0.5)
@@ -423,7 +423,7 @@ async def test_words(monkeypatch: pytest.MonkeyPatch) -> None:
         os.close(ours)
     assert ending == [WITHIN]
     assert len(words) >= 3
-    told = [Word.from_told(json.loads(word)) for word in words]
+    told = [StatusMessage.from_told(json.loads(word)) for word in words]
     assert ("loop_failed", "words") in told[1].counted
     assert told[1].troubles == (f"{LOOPS['words']} (words) failed, and has not gone well since",)
     assert told[2].troubles == ()

@@ -14,7 +14,7 @@ from twisted.internet.task import deferLater
 
 from datamover.errors import ConnectFailed, ExpiredJob, InvalidState, QueueFull, Scope, UnknownJob
 from datamover.jobs import store
-from datamover.jobs.queue.limits import Bounds, Quota
+from datamover.jobs.queue.limits import QueueLimits, Quota
 from datamover.jobs.upkeep.upkeep import Upkeep
 from datamover.jobs.values import JobRecord, Overwrite, State
 from tests.engine.rig import PATIENCE, Rig, file, parts, place, url
@@ -34,7 +34,7 @@ async def rig(tmp_path: Path) -> Any:
             "other": {"url": (tmp_path / "other").as_uri(), "max_active": 4},
             "slow": {"url": (tmp_path / "slow").as_uri(), "bandwidth": "20MB/s"},
         },
-        bounds=Bounds(per_source_host=2, queued=50),
+        bounds=QueueLimits(per_source_host=2, queued=50),
     )
     yield rig
     await rig.close()
@@ -368,7 +368,7 @@ async def test_bytes_of_a_client_a_day(rig: Rig, tmp_path: Path, monkeypatch: py
     known = Deferred[None]()
     count = engine.queue.spent
 
-    async def counted(bounds: Bounds) -> list[str]:
+    async def counted(bounds: QueueLimits) -> list[str]:
         owners = await count(bounds)
         if owners and not known.called:
             known.callback(None)

@@ -12,9 +12,9 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from datamover.audit.trail import AuditStore, Deed
+from datamover.audit.trail import AuditEvent, AuditStore
 from datamover.errors import ExpiredJob, UnknownJob
-from datamover.jobs.queue.limits import Bounds
+from datamover.jobs.queue.limits import QueueLimits
 from datamover.jobs.queue.queue import Queue
 from datamover.jobs.upkeep import slices
 from datamover.jobs.upkeep.retirement import Retirement
@@ -26,7 +26,7 @@ from tests.engine.rig import PATIENCE, Rig, file, place
 from tests.servers.postgres import transaction
 
 LARGE = 300_000
-BOUNDS = Bounds(destinations={"archive": 100})
+BOUNDS = QueueLimits(destinations={"archive": 100})
 NODE = "00000000-0000-0000-0000-00000000000a"
 
 
@@ -221,8 +221,8 @@ async def test_what_is_told_of_expired_jobs_goes_too(rig: Rig, small_slices: Non
 async def test_old_deeds_go_in_slices(rig: Rig, small_slices: None) -> None:
     """Deeds that are older than they are kept go, however many."""
     deeds = AuditStore(rig.database)
-    await deeds.write([(datetime(2020, 1, 1, tzinfo=UTC), Deed("somebody", "here", "login")) for _ in range(35)])
-    await deeds.write([(datetime.now(UTC), Deed("else", "here", "login"))])
+    await deeds.write([(datetime(2020, 1, 1, tzinfo=UTC), AuditEvent("somebody", "here", "login")) for _ in range(35)])
+    await deeds.write([(datetime.now(UTC), AuditEvent("else", "here", "login"))])
     assert await upkeep(rig).retire() == 0
     assert [entry.deed.who for entry in await deeds.read()] == ["else"]
 

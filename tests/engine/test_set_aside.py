@@ -10,7 +10,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import capturedLogs, formatEvent
 
-from datamover.audit.trail import Audit, AuditStore, Deed
+from datamover.audit.trail import Audit, AuditEvent, AuditStore
 from datamover.engine import maintenance
 from datamover.errors import ConnectFailed, Scope, StartError
 from datamover.jobs import work
@@ -155,9 +155,9 @@ async def test_a_line_of_the_audit_trail(post: Post) -> None:
     subjects = [*map(str, range(9)), "poison", *map(str, range(9, 20))]
     with capturedLogs() as log:
         await DeferredList(
-            [Deferred.fromCoroutine(audit.record(Deed("boss", "here", "service.drain", one))) for one in subjects]
+            [Deferred.fromCoroutine(audit.record(AuditEvent("boss", "here", "service.drain", one))) for one in subjects]
         )
-        await audit.record(Deed("boss", "here", "service.drain", "20"))
+        await audit.record(AuditEvent("boss", "here", "service.drain", "20"))
     written = [entry.deed.subject for entry in await audit.store.read()]
     assert sorted(written) == sorted(map(str, range(21)))
     [said] = [line for event in log if (line := formatEvent(event) or "").startswith("not in the audit trail")]

@@ -16,17 +16,17 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 
-from datamover.jobs.queue.limits import Bounds
+from datamover.jobs.queue.limits import QueueLimits
 from datamover.postgres.database import Database
 from tests.engine.rig import Rig, file, url
 from tests.engine.test_limits import Node
 
 T = TypeVar("T")
-WIDE = Bounds(destinations={"one": 1, "six": 6, "many": 100}, total=1000, per_owner=1000, per_source_host=1000)
+WIDE = QueueLimits(destinations={"one": 1, "six": 6, "many": 100}, total=1000, per_owner=1000, per_source_host=1000)
 
 
 @asynccontextmanager
-async def queue(directory: Path, bounds: Bounds) -> AsyncIterator["Shared"]:
+async def queue(directory: Path, bounds: QueueLimits) -> AsyncIterator["Shared"]:
     rig = await Rig(reactor, directory).open({name: {"url": directory.as_uri()} for name in bounds.destinations})
     rig.bounds = bounds
     node = Node(rig, 1)
@@ -116,7 +116,7 @@ async def test_turns_at_a_destination_that_takes_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bounds", [replace(WIDE, total=4), replace(WIDE, per_source_host=4)])
 @pytest_twisted.ensureDeferred
-async def test_a_share_of_all_and_of_a_host(tmp_path: Path, bounds: Bounds) -> None:
+async def test_a_share_of_all_and_of_a_host(tmp_path: Path, bounds: QueueLimits) -> None:
     """What the cluster, or one source's host, allows is shared by those who wait, to whatever destinations."""
     async with queue(tmp_path, bounds) as shared:
         await shared.ask("ann", "many", 50, priority=5)

@@ -8,7 +8,7 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from datamover.engine.share import Share
+from datamover.engine.share import ProcessShare
 from datamover.jobs.values import State
 from tests.engine.rig import Rig, file, place
 from tests.engine.test_breaking import until
@@ -36,7 +36,7 @@ async def test_engines_share(rig: Rig, files: int, active: list[int]) -> None:
             await opened
 
     rig.faulty.before = before
-    engines = [await rig.engine(max_active=16, share=Share(number, 2)) for number in range(2)]
+    engines = [await rig.engine(max_active=16, share=ProcessShare(number, 2)) for number in range(2)]
     job = await rig.ask(*(file(place("archive", "a"), "archive", f"b{number}") for number in range(files)))
     await until(lambda: sum(engine.dispatcher.active for engine in engines) == sum(active))
     assert sorted(engine.dispatcher.active for engine in engines) == active

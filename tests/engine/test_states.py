@@ -14,8 +14,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 
 from datamover.errors import ConnectionLost, InvalidState, SourceNotFound
-from datamover.jobs.news import News
-from datamover.jobs.queue.limits import Bounds
+from datamover.jobs.news import Notifications
+from datamover.jobs.queue.limits import QueueLimits
 from datamover.jobs.queue.queue import Queue
 from datamover.jobs.store import JobStore
 from datamover.jobs.upkeep import slices
@@ -34,7 +34,7 @@ SETTINGS = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
     derandomize=True,
 )
-BOUNDS = Bounds(destinations={"a": 100, "b": 100})
+BOUNDS = QueueLimits(destinations={"a": 100, "b": 100})
 NODES = ("00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000b")
 
 
@@ -220,7 +220,7 @@ async def test_states(rows: int, examples: int, monkeypatch: pytest.MonkeyPatch)
         seal = Seal()
         Jobs.database = database
         Jobs.upkeep = Upkeep(database)
-        Jobs.store = JobStore(database, seal, News(database), reactor, lambda: BOUNDS)
+        Jobs.store = JobStore(database, seal, Notifications(database), reactor, lambda: BOUNDS)
         Jobs.queues = {node: Queue(database, seal, node=node, name=node, roles=["engine"]) for node in NODES}
         await deferToThread(run_state_machine_as_test, Jobs, settings=settings(SETTINGS, max_examples=examples))
     finally:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest_twisted
 from twisted.internet import reactor
 
-from datamover.jobs.queue.limits import Bounds, Quota
+from datamover.jobs.queue.limits import QueueLimits, Quota
 from datamover.jobs.values import Checkpoint, NewFile, Progress, State
 from datamover.jobs.work import Outcome, Placement
 from datamover.requests.files import LARGEST_SIZE
@@ -22,7 +22,7 @@ MOST = 2**63 - 1
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     rig = await Rig(reactor, tmp_path).open(
         {"archive": {"url": (tmp_path / "archive").as_uri()}},
-        bounds=Bounds(owners={"tester": Quota(None, None, 10**15)}, queued=2 * FILES, total=10, per_owner=10),
+        bounds=QueueLimits(owners={"tester": Quota(None, None, 10**15)}, queued=2 * FILES, total=10, per_owner=10),
     )
     yield rig
     await rig.close()

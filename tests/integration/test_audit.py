@@ -12,7 +12,7 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.task import Clock
 
-from datamover.audit.trail import REFUSALS, WINDOW, Audit, AuditStore, Deed, masked
+from datamover.audit.trail import REFUSALS, WINDOW, Audit, AuditEvent, AuditStore, masked
 from datamover.config.schema import Client
 from datamover.errors import InvalidState, UnknownJob
 from datamover.jobs.upkeep.upkeep import Upkeep
@@ -46,11 +46,11 @@ async def test_what_changes_something_is_recorded(door: Door) -> None:
     assert (await faulted(door.ask(lambda s: s.jobs.cancel(99), login="portal:p"))).faultCode == UnknownJob.fault
     await door.ask(lambda s: s.destinations.hold("archive", "new disks"), login="boss:b")
     assert door.trail.deeds == [
-        Deed("portal", "127.0.0.1", "jobs.pause", "1"),
-        Deed("portal", "127.0.0.1", "jobs.cancel", "1"),
-        Deed("portal", "127.0.0.1", "jobs.retry", "1", "INVALID_STATE"),
-        Deed("portal", "127.0.0.1", "jobs.cancel", "99", "UNKNOWN_JOB"),
-        Deed("boss", "127.0.0.1", "destinations.hold", "archive new disks"),
+        AuditEvent("portal", "127.0.0.1", "jobs.pause", "1"),
+        AuditEvent("portal", "127.0.0.1", "jobs.cancel", "1"),
+        AuditEvent("portal", "127.0.0.1", "jobs.retry", "1", "INVALID_STATE"),
+        AuditEvent("portal", "127.0.0.1", "jobs.cancel", "99", "UNKNOWN_JOB"),
+        AuditEvent("boss", "127.0.0.1", "destinations.hold", "archive new disks"),
     ]
 
 
@@ -63,10 +63,10 @@ async def test_what_is_refused_is_recorded(door: Door) -> None:
     await faulted(door.ask(lambda s: s.service.drain(), login="portal:p"))
     await faulted(door.ask(lambda s: s.service.audit(), login="portal:p"))
     assert door.trail.deeds == [
-        Deed("portal", "127.0.0.1", "login", "", "AUTHENTICATION_FAILED"),
-        Deed("?", "127.0.0.1", "login", "", "AUTHENTICATION_FAILED"),
-        Deed("portal", "127.0.0.1", "service.drain", "", "NOT_PERMITTED"),
-        Deed("portal", "127.0.0.1", "service.audit", "", "NOT_PERMITTED"),
+        AuditEvent("portal", "127.0.0.1", "login", "", "AUTHENTICATION_FAILED"),
+        AuditEvent("?", "127.0.0.1", "login", "", "AUTHENTICATION_FAILED"),
+        AuditEvent("portal", "127.0.0.1", "service.drain", "", "NOT_PERMITTED"),
+        AuditEvent("portal", "127.0.0.1", "service.audit", "", "NOT_PERMITTED"),
     ]
     told = await door.ask(lambda s: s.service.audit({"after": "1", "limit": 2}), login="boss:b")
     assert [(each["cursor"], each["who"]) for each in told["entries"]] == [("2", "?"), ("3", "portal")]
@@ -80,14 +80,14 @@ async def test_a_flood_of_refusals_is_bounded() -> None:
     audit = Audit(trail, clock)
     clock.advance(1000)
     for _ in range(REFUSALS * 3):
-        await audit.refused(Deed("?", "10.0.0.1", "login"))
-    await audit.refused(Deed("?", "10.0.0.2", "login"))
+        await audit.refused(AuditEvent("?", "10.0.0.1", "login"))
+    await audit.refused(AuditEvent("?", "10.0.0.2", "login"))
     assert [deed.origin for deed in trail.deeds] == ["10.0.0.1"] * REFUSALS + ["10.0.0.2"]
     clock.advance(WINDOW)
-    await audit.refused(Deed("?", "10.0.0.1", "login"))
+    await audit.refused(AuditEvent("?", "10.0.0.1", "login"))
     assert len(trail.deeds) == REFUSALS + 2
     for number in range(3000):
-        await audit.refused(Deed("?", f"address {number}", "login"))
+        await audit.refused(AuditEvent("?", f"address {number}", "login"))
     assert len(trail.deeds) < REFUSALS + 2 + 1100
 
 
@@ -97,10 +97,10 @@ async def test_while_the_database_is_away() -> None:
     trail = MemoryTrail()
     audit = Audit(trail, Clock())
     trail.away = True
-    await audit.record(Deed("boss", "here", "service.drain"))
+    await audit.record(AuditEvent("boss", "here", "service.drain"))
     assert not trail.deeds
     trail.away = False
-    await audit.record(Deed("boss", "here", "service.undrain"))
+    await audit.record(AuditEvent("boss", "here", "service.undrain"))
     assert [deed.action for deed in trail.deeds] == ["service.drain", "service.undrain"]
 
 
@@ -128,10 +128,12 @@ async def test_it_is_only_added_to() -> None:
     try:
         store = AuditStore(database)
         old = datetime(2001, 2, 3, tzinfo=UTC)
-        await store.write([(old, Deed("a", "x", "one")), (datetime.now(UTC), Deed("b", "y", "two", "s", "CODE"))])
+        await store.write(
+            [(old, AuditEvent("a", "x", "one")), (datetime.now(UTC), AuditEvent("b", "y", "two", "s", "CODE"))]
+        )
         assert [(each.deed, each.at == old) for each in await store.read()] == [
-            (Deed("a", "x", "one"), True),
-            (Deed("b", "y", "two", "s", "CODE"), False),
+            (AuditEvent("a", "x", "one"), True),
+            (AuditEvent("b", "y", "two", "s", "CODE"), False),
         ]
         assert [each.deed.action for each in await store.newest(1)] == ["two"]
         for statement in ("UPDATE audit SET who = 'c'", "DELETE FROM audit", "TRUNCATE audit"):

@@ -17,9 +17,9 @@ from datamover.config.load import load
 from datamover.config.schema import Config
 from datamover.engine.share import ALONE
 from datamover.processes.child import Child
-from datamover.processes.counts import Tally
+from datamover.processes.counts import MetricsBuffer
 from datamover.processes.service import EngineProcesses
-from datamover.processes.words import Brief, Word
+from datamover.processes.words import ChildConfig, StatusMessage
 from tests.servers import postgres
 from tests.servers.service import PATIENCE
 
@@ -65,7 +65,7 @@ async def test_a_bug_of_its_keeper(settings: Config) -> None:
         lambda: settings,
         opened=opened,
         bury=bury,
-        counts=Tally(),
+        counts=MetricsBuffer(),
         ended=lambda: None,
         logged=lambda *_: None,
         give_up=gave_up.append,
@@ -90,18 +90,18 @@ async def test_a_process_that_hangs(settings: Config) -> None:
 
     A word that its hearer does not bear is logged, and the next one heard.
     """
-    heard: list[Word] = []
+    heard: list[StatusMessage] = []
 
-    def hear(word: Word) -> None:
+    def hear(word: StatusMessage) -> None:
         heard.append(word)
         if len(heard) == 1:
             raise RuntimeError("nobody foresaw this")
 
     with capturedLogs() as told:
-        child = Child(reactor, Brief(NODE, ALONE, settings), hear=hear, logged=lambda *_: None)
+        child = Child(reactor, ChildConfig(NODE, ALONE, settings), hear=hear, logged=lambda *_: None)
         await until(lambda: child.working)
         assert not child.troubles
-        child.outReceived(Word(True, troubles=("claims hang",), stuck=True).line().encode())
+        child.outReceived(StatusMessage(True, troubles=("claims hang",), stuck=True).line().encode())
         assert child.troubles == ("claims hang",)
         await child.ended()
     assert child.clean

@@ -18,13 +18,13 @@ from datamover.api.context import Store
 from datamover.api.http.tls import ServerTLS, over_tls
 from datamover.audit.trail import Audit
 from datamover.config.schema import Client, Config, DestinationTable, Limits, Service, Sources, Tls
-from datamover.jobs.news import News
-from datamover.jobs.queue.limits import Bounds
+from datamover.jobs.news import Notifications
+from datamover.jobs.queue.limits import QueueLimits
 from datamover.jobs.store import JobStore
 from datamover.notices.secrets import NoticeSecrets
 from datamover.postgres.database import Database
 from datamover.runtime.reload import Reload
-from datamover.runtime.snapshot import Checks, House, Houses
+from datamover.runtime.snapshot import Checks, Runtime, RuntimeHolder
 from datamover.sealing.keyring import Cipher
 from tests.fakes import MemoryJobStore, MemoryTrail, PlainLogins
 from tests.servers.postgres import address, shared
@@ -73,12 +73,14 @@ def told(answer: bytes) -> tuple[int, bytes]:
     return int(head.split()[1]), body
 
 
-def houses_of(config: Config, logins: Checks) -> Houses:
+def houses_of(config: Config, logins: Checks) -> RuntimeHolder:
     """Return what a configuration makes, with logins of the test's."""
     # Their hashes are none: passwords are plain here.
     bare = config.model_copy(update={"clients": {}})
-    built = House.build(bare, reactor)
-    return Houses(replace(built, settings=config, logins=logins, notice_secrets=NoticeSecrets.from_config(config)))
+    built = Runtime.build(bare, reactor)
+    return RuntimeHolder(
+        replace(built, settings=config, logins=logins, notice_secrets=NoticeSecrets.from_config(config))
+    )
 
 
 @asynccontextmanager
@@ -86,9 +88,9 @@ async def stored(config: Config, directory: Path, *, logins: Checks | None = Non
     """Serve before the real store, in a database of its own whose key is in ``directory``."""
     database = Database(reactor, address(await shared().migrated(reactor)), 4)
     await database.open()
-    news = News(database)
+    news = Notifications(database)
     await news.start()
-    bounds = Bounds(destinations={"local": 8, "archive": 8})
+    bounds = QueueLimits(destinations={"local": 8, "archive": 8})
     store = JobStore(database, Cipher.from_file(directory / "key"), news, reactor, lambda: bounds)
     door = Door(config, logins=logins, store=store)
     yield door

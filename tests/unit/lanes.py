@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-from datamover.concurrency.threads import Lane
+from datamover.concurrency.serial import SerialExecutor
 
 
-def here() -> Lane:
+def here() -> SerialExecutor:
     """Return a lane whose calls are made where they are asked for."""
-    return Lane(lambda work: work(), _tell)
+    return SerialExecutor(lambda work: work(), _tell)
 
 
 class Later:
@@ -16,7 +16,7 @@ class Later:
 
     def __init__(self) -> None:
         self.waiting: list[Callable[[], None]] = []
-        self.lane = Lane(self.waiting.append, _tell)
+        self.lane = SerialExecutor(self.waiting.append, _tell)
 
     def work(self) -> None:
         while self.waiting:

@@ -4,13 +4,13 @@ import socket
 
 import pytest
 
-from datamover.api.http.gate import Gate
+from datamover.api.http.gate import RequestFilter
 from datamover.config.schema import Client, Config, Service
 
 
-def gate(*listeners: str, hosts: tuple[str, ...] = ()) -> Gate:
+def gate(*listeners: str, hosts: tuple[str, ...] = ()) -> RequestFilter:
     clients = {"portal": Client(password_hash="x")}
-    return Gate.from_config(Config(service=Service(listen=listeners, hosts=hosts), clients=clients))
+    return RequestFilter.from_config(Config(service=Service(listen=listeners, hosts=hosts), clients=clients))
 
 
 @pytest.mark.parametrize(

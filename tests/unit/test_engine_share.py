@@ -4,21 +4,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datamover.engine.share import ALONE, Share
-from datamover.jobs.queue.limits import Bounds
+from datamover.engine.share import ALONE, ProcessShare
+from datamover.jobs.queue.limits import QueueLimits
 
 
 @given(limit=st.integers(1, 1000), of=st.integers(1, 50))
 def test_parts_add_up(limit: int, of: int) -> None:
     """The parts of a limit are all of it, and as even as can be."""
-    parts = [Share(number, of).part(limit) for number in range(of)]
+    parts = [ProcessShare(number, of).part(limit) for number in range(of)]
     assert sum(parts) == limit
     assert max(parts) - min(parts) <= 1
 
 
 def test_alone() -> None:
     """A process that is alone asks for all there is."""
-    bounds = Bounds({"a": 2})
+    bounds = QueueLimits({"a": 2})
     assert ALONE.part(32) == 32
     assert ALONE.room(bounds, {"a": 2}, 30) == (bounds, 30)
 
@@ -35,10 +35,10 @@ def test_alone() -> None:
 )
 def test_a_destination_is_shared(active: dict[str, int], left: list[str], room: int) -> None:
     """A process takes its part of what a destination allows, and leaves that destination to the others then."""
-    bounds = Bounds({"a": 8, "b": 3}, total=100)
-    found, asked = Share(1, 2).room(bounds, active, 16)
+    bounds = QueueLimits({"a": 8, "b": 3}, total=100)
+    found, asked = ProcessShare(1, 2).room(bounds, active, 16)
     limits = {name: limit if name in left else 0 for name, limit in bounds.destinations.items()}
-    assert found == Bounds(limits, total=100)
+    assert found == QueueLimits(limits, total=100)
     assert asked == room
 
 
@@ -49,7 +49,7 @@ def test_all_of_a_limit_is_used(limits: dict[str, int], of: int) -> None:
     own: list[dict[str, int]] = [{} for _ in range(of)]
     for _ in range(sum(limits.values())):
         for number, active in enumerate(own):
-            bounds, room = Share(number, of).room(Bounds(limits), active, 64)
+            bounds, room = ProcessShare(number, of).room(QueueLimits(limits), active, 64)
             for name in bounds.destinations:
                 count = max(0, min(room, bounds.destinations[name] - taken[name]))
                 taken[name] += count

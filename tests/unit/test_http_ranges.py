@@ -11,7 +11,7 @@ from datamover.errors import ServerError
 from datamover.protocols.base import Inspection
 from datamover.protocols.http import ranges
 from datamover.protocols.http.ranges import RangedSource
-from datamover.protocols.http.streams import Share
+from datamover.protocols.http.streams import StreamShare
 from tests.unit.outcomes import failure
 
 PIECE = 2**16
@@ -92,7 +92,7 @@ def read(server: Server, *, room: int = 4, pause: float = 0.0) -> tuple[bytes, B
         server.size,
         server.open_range,  # type: ignore[arg-type]
         server.clock,
-        lambda unused: Share(lambda: room - len(server.open) - server.asked - unused(), lambda: None),
+        lambda unused: StreamShare(lambda: room - len(server.open) - server.asked - unused(), lambda: None),
     )
     received = bytearray()
 

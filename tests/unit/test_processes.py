@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from datamover.config.load import load
-from datamover.engine.share import Share
+from datamover.engine.share import ProcessShare
 from datamover.errors import ConfigError
 from datamover.monitor.metrics import Metrics
-from datamover.processes.counts import Tally, count
-from datamover.processes.words import Brief, Word
+from datamover.processes.counts import MetricsBuffer, count
+from datamover.processes.words import ChildConfig, StatusMessage
 
 TABLES = """
 [service]
@@ -45,32 +45,32 @@ def test_a_brief(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         path = tmp_path / "datamover.toml"
         path.write_text(text)
-    brief = Brief("a-node", Share(2, 3), load(path))
+    brief = ChildConfig("a-node", ProcessShare(2, 3), load(path))
     if path is not None:
         path.unlink()
     line = brief.line()
     assert line.endswith("\n")
     assert line.count("\n") == 1
-    assert Brief.from_line(line.encode()) == brief
+    assert ChildConfig.from_line(line.encode()) == brief
 
 
 def test_a_brief_of_another_version() -> None:
     """Settings that this version does not know are refused in words, not taken for others."""
-    line = Brief("a-node", Share(), load(None)).line().replace('"lease"', '"leash"')
+    line = ChildConfig("a-node", ProcessShare(), load(None)).line().replace('"lease"', '"leash"')
     with pytest.raises(ConfigError, match=r"service\.leash: unknown key"):
-        Brief.from_line(line.encode())
+        ChildConfig.from_line(line.encode())
 
 
 def test_a_word() -> None:
     """A word arrives as it was said."""
-    word = Word(True, (("claimed", 4), ("loop_failed", "claims")), None, ("claims do not turn",), True)
-    assert Word.from_told(json.loads(word.line())) == word
+    word = StatusMessage(True, (("claimed", 4), ("loop_failed", "claims")), None, ("claims do not turn",), True)
+    assert StatusMessage.from_told(json.loads(word.line())) == word
 
 
 def test_counts_arrive() -> None:
     """What several processes gather adds up in the metrics of one."""
     metrics = Metrics()
-    for tally in (Tally(), Tally()):
+    for tally in (MetricsBuffer(), MetricsBuffer()):
         for _ in range(2):
             tally.claimed(4)
             tally.bytes_moved("archive", 1000)
@@ -81,7 +81,7 @@ def test_counts_arrive() -> None:
         tally.lagged(0.3)
         tally.attempt_ended("completed", None)
         tally.attempt_ended("failed", "SOURCE_NOT_FOUND")
-        word = Word(True, tally.take())
+        word = StatusMessage(True, tally.take())
         assert [call for call in word.counted if call[0] == "bytes_moved"] == [
             ("bytes_moved", "archive", 2000),
             ("bytes_moved", "visualiser", 1),

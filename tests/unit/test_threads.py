@@ -9,7 +9,8 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, gatherResults
 
-from datamover.concurrency.threads import TURNS, Lane, Threads
+from datamover.concurrency.serial import TURNS, SerialExecutor
+from datamover.concurrency.threads import Threads
 from datamover.errors import ConnectionLost
 from tests.unit.lanes import Later
 from tests.unit.outcomes import failure
@@ -19,7 +20,7 @@ def test_a_call_follows_the_other_without_the_reactor() -> None:
     """The thread that made a call makes the next one, before the reactor has heard of the first."""
     spawned: list[Callable[[], None]] = []
     told: list[tuple[Any, ...]] = []
-    lane = Lane(spawned.append, lambda *call: told.append(call))
+    lane = SerialExecutor(spawned.append, lambda *call: told.append(call))
     made: list[str] = []
     for name in "abc":
         lane.run(made.append, name)

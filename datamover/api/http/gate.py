@@ -29,7 +29,7 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class RequestFilter:
     """Which Host headers are served."""
 
     names: frozenset[str]
@@ -40,7 +40,7 @@ class Gate:
     """Nobody is served without one: the body of a request without one is not kept."""
 
     @classmethod
-    def from_config(cls, config: Config) -> "Gate":
+    def from_config(cls, config: Config) -> "RequestFilter":
         """Serve localhost, the listeners' own interfaces and ``service.hosts``."""
         listeners = (*config.service.listen, *filter(None, [config.monitor.listen]))
         interfaces = {endpoint_interface(listener) for listener in listeners} - {None}

@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from datamover.api.http.gate import Gate, Refusal
+from datamover.api.http.gate import Refusal, RequestFilter
 
 log = Logger()
 
@@ -33,7 +33,7 @@ class PageResource(Resource):
     isLeaf = True  # noqa: N815 - Twisted's
 
     def __init__(
-        self, page: Page, gate: Callable[[], Gate], admitted: Callable[[Any], Awaitable[Refusal | None]]
+        self, page: Page, gate: Callable[[], RequestFilter], admitted: Callable[[Any], Awaitable[Refusal | None]]
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._page = page
@@ -66,7 +66,7 @@ class PageResource(Resource):
 class NoPage(Resource):
     """What stands above a page, and beside it."""
 
-    def __init__(self, gate: Callable[[], Gate]) -> None:
+    def __init__(self, gate: Callable[[], RequestFilter]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._gate = gate
 

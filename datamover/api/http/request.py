@@ -18,7 +18,7 @@ from twisted.web.server import Request
 from datamover.api.context import Caller
 from datamover.api.http.channel import Channel
 from datamover.api.http.encodings import charset_of
-from datamover.api.http.gate import Gate, Refusal
+from datamover.api.http.gate import Refusal, RequestFilter
 from datamover.concurrency.fair_share import FairShare
 
 SMALL_BODY = 64 * 1024
@@ -38,7 +38,7 @@ class BoundedRequest(Request):
     channel: Channel
 
     def __init__(
-        self, *args: Any, gate: Gate, limit: int, room: FairShare, admit: Admit | None, **keywords: Any
+        self, *args: Any, gate: RequestFilter, limit: int, room: FairShare, admit: Admit | None, **keywords: Any
     ) -> None:
         """Without ``admit`` nobody calls here, and no large body is kept."""
         super().__init__(*args, **keywords)  # type: ignore[no-untyped-call]

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from datamover.api.context import Caller, Context
 from datamover.api.methods.table import Method, Refuse, fault, find
-from datamover.audit.trail import Deed
+from datamover.audit.trail import AuditEvent
 from datamover.errors import InvalidRequest, NotPermitted, RequestError, Unavailable
 from datamover.postgres.connection import AWAY
 from datamover.requests.coercion import text
@@ -71,10 +71,10 @@ async def _whole(running: Coroutine[Any, Any, Any], name: str) -> Any:
     return await outer
 
 
-def _deed(caller: Caller, name: str, parameters: tuple[Any, ...]) -> Deed:
+def _deed(caller: Caller, name: str, parameters: tuple[Any, ...]) -> AuditEvent:
     plain = [text(one) for one in parameters[:2]]
     subject = " ".join(cut(each, LONGEST_SUBJECT) for each in plain if each is not None)
-    return Deed(caller.name, caller.origin, name, cut(subject, LONGEST_SUBJECT))
+    return AuditEvent(caller.name, caller.origin, name, cut(subject, LONGEST_SUBJECT))
 
 
 def _check_caller(method: Method, caller: Caller) -> None:

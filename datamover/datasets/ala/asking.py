@@ -26,7 +26,7 @@ FIELDS = (
 )
 
 
-class Asker:
+class AlaClient:
     """Asks the Atlas, with the token where that belongs."""
 
     def __init__(self, settings: Settings, http: HttpClient) -> None:

@@ -9,7 +9,7 @@ from twisted.internet.defer import DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
 
 from datamover.config.ala import Ala as Settings
-from datamover.datasets.ala.asking import Asker
+from datamover.datasets.ala.asking import AlaClient
 from datamover.datasets.ala.clean import Request
 from datamover.datasets.ala.lsid import SCHEME, subject_of
 from datamover.datasets.ala.offline import Offline
@@ -32,7 +32,7 @@ class Ala:
     def __init__(self, settings: Settings, http: HttpClient, clock: IReactorTime, wall: Callable[[], float]) -> None:
         """Prepare; ``http`` must trust the origins of ``settings``' URLs, ``wall`` tells POSIX seconds."""
         self._settings = settings
-        self._asker = Asker(settings, http)
+        self._asker = AlaClient(settings, http)
         self._species = Species(settings, self._asker, clock)
         self._offline = Offline(settings, self._asker, clock, wall)
         self._wall = wall

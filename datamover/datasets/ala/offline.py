@@ -10,7 +10,7 @@ from twisted.logger import Logger
 
 from datamover.config.ala import Ala as Settings
 from datamover.datasets.ala.answers import Stage, Status, status_of
-from datamover.datasets.ala.asking import Asker
+from datamover.datasets.ala.asking import AlaClient
 from datamover.datasets.base import Bench
 from datamover.errors import (
     DataMoverError,
@@ -75,7 +75,7 @@ class Asked:
 class Offline:
     """Has the Atlas prepare downloads."""
 
-    def __init__(self, settings: Settings, asker: Asker, clock: IReactorTime, wall: Callable[[], float]) -> None:
+    def __init__(self, settings: Settings, asker: AlaClient, clock: IReactorTime, wall: Callable[[], float]) -> None:
         """``wall`` tells POSIX seconds: what is remembered is read by other processes, later."""
         self._settings = settings
         self._asker = asker

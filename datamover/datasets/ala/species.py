@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 
 from datamover.config.ala import Ala as Settings
 from datamover.datasets.ala.answers import json_of, words
-from datamover.datasets.ala.asking import Asker
+from datamover.datasets.ala.asking import AlaClient
 from datamover.errors import DataMoverError, DatasetInvalid, DatasetNotFound, Scope, ServerError
 from datamover.protocols.http.call import Answer
 
@@ -41,7 +41,7 @@ class Taxon:
 class Species:
     """Looks taxa up, one by one or several at a time."""
 
-    def __init__(self, settings: Settings, asker: Asker, clock: IReactorTime) -> None:
+    def __init__(self, settings: Settings, asker: AlaClient, clock: IReactorTime) -> None:
         self._url = settings.species_url
         self._asker = asker
         self._bulk = _Bulk(self._url, asker, clock) if settings.species_lookup == "bulk" else None
@@ -65,7 +65,7 @@ class Species:
 class _Bulk:
     """Gathers what is looked up within a moment into one request for at most a hundred taxa."""
 
-    def __init__(self, url: str, asker: Asker, clock: IReactorTime) -> None:
+    def __init__(self, url: str, asker: AlaClient, clock: IReactorTime) -> None:
         self._url = f"{url}/species/guids/bulklookup"
         self._asker = asker
         self._clock = clock

@@ -7,11 +7,11 @@ from typing import Any, ParamSpec, TypeVar
 
 from datamover.datasets.base import Fetched
 from datamover.datasets.process import run_module
-from datamover.engine.attempt import Rooms
+from datamover.engine.attempt import AttemptContext
 from datamover.engine.groups.staging import Stage
 from datamover.engine.lease import Lease, Parked
 from datamover.engine.meter import Meter
-from datamover.engine.transfer.order import Order
+from datamover.engine.transfer.order import TransferSpec
 from datamover.engine.transfer.transfer import fetch
 from datamover.errors import DataMoverError, NoSpace, Scope
 from datamover.jobs.values import Checkpoint, Naming, Overwrite, Transfer
@@ -28,7 +28,7 @@ class StagingBench:
     def __init__(
         self,
         *,
-        rooms: Rooms,
+        rooms: AttemptContext,
         stage: Stage,
         name: str,
         lease: Lease,
@@ -100,7 +100,7 @@ class StagingBench:
         """See ``datasets.base.Bench``."""
         return await run_module(self._rooms.tools.clock, self._rooms.tools.pools.datasets, module, request, progress)
 
-    def _order(self, origin: Origin, name: str, checkpoint: Checkpoint | None) -> Order:
+    def _order(self, origin: Origin, name: str, checkpoint: Checkpoint | None) -> TransferSpec:
         return self._rooms.order(
             self._leader,
             self._lease,

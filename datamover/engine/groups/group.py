@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from datamover.concurrency.gather import gather
-from datamover.engine.attempt import Done, Rooms, remarks_of, without
+from datamover.engine.attempt import AttemptContext, Done, remarks_of, without
 from datamover.engine.groups.archive import BAGIT, ZIP, Member, Stopped, bagit_name, make
 from datamover.engine.groups.bench import StagingBench
 from datamover.engine.groups.staging import Stage, Staging
@@ -21,7 +21,7 @@ from datamover.engine.meter import Meter
 from datamover.engine.transfer.comparison import Content, read_through
 from datamover.engine.transfer.digest import MAIN
 from datamover.engine.transfer.leftovers import clear, remove
-from datamover.engine.transfer.order import Brought, Order
+from datamover.engine.transfer.order import TransferResult, TransferSpec
 from datamover.engine.transfer.placement import place
 from datamover.engine.transfer.transfer import bring, fetch
 from datamover.errors import DataMoverError, Scope, ServerError, SizeMismatch
@@ -55,7 +55,7 @@ class Outward:
     """What is moved from the staging directory to the destination."""
 
     transfer: Transfer
-    order: Order
+    order: TransferSpec
     meter: Meter
     own: bool
     """False: the archive, whose size and digest are no file's own."""
@@ -67,7 +67,7 @@ class GroupAttempt:
 
     group: Group
     lease: Lease
-    rooms: Rooms
+    rooms: AttemptContext
     staging: Staging
     meters: Sequence[Meter] = field(init=False)
     placing: bool = False
@@ -239,7 +239,7 @@ class GroupAttempt:
             for outward, one in zip(self._outward, brought, strict=True)
         ]
 
-    async def _bring_one(self, outward: Outward) -> Brought:
+    async def _bring_one(self, outward: Outward) -> TransferResult:
         return await bring(outward.order, self.lease, outward.meter, self.rooms.tools)
 
     async def _note(self) -> None:
@@ -314,7 +314,7 @@ class GroupAttempt:
         lacks = await place(order, meter, self.rooms.tools, kept.part, placement.target, content)
         self._remarks += without(placement.target, lacks)
 
-    async def _is_placed(self, order: Order, placement: Placement, kept: Checkpoint) -> bool:
+    async def _is_placed(self, order: TransferSpec, placement: Placement, kept: Checkpoint) -> bool:
         """Tell whether a file has its name already; raises SizeMismatch where it is neither there nor ready to be."""
         found = await order.place.inspect(placement.target)
         if found is not None and found.size == kept.offset:

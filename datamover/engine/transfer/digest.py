@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from datamover.concurrency.buffer_budgets import Buffers
-from datamover.concurrency.threads import Lane
+from datamover.concurrency.serial import SerialExecutor
 from datamover.protocols.base import Octets
 
 BATCHES = Buffers(4 * 2**20, least=5 * 2**14, most=2**19)
@@ -31,7 +31,7 @@ _Mark = Deferred[_Digests]
 class Digest:
     """Every algorithm asked for, over the same bytes; sha256 is always among them."""
 
-    def __init__(self, lane: Lane, algorithms: Iterable[str] = ()) -> None:
+    def __init__(self, lane: SerialExecutor, algorithms: Iterable[str] = ()) -> None:
         """Begin with no bytes; ``lane`` is for this digest alone."""
         self._lane = lane
         self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in (MAIN, *algorithms)}

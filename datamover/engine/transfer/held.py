@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datamover.protocols.base import Lack, Octets
 
 
-class Held:
+class MemorySink:
     """``protocols.base.Sink`` of what is to be written whole."""
 
     def __init__(self) -> None:

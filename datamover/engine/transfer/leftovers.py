@@ -8,7 +8,7 @@ from twisted.logger import Logger
 
 from datamover.engine.lease import Lease, Parked
 from datamover.engine.meter import Meter
-from datamover.engine.transfer.order import Order, Tools
+from datamover.engine.transfer.order import TransferSpec, TransferTools
 from datamover.engine.transfer.parts import left_over, own_prefix
 from datamover.errors import ConnectFailed, ConnectionLost, DataMoverError, Stalled, TimedOut
 from datamover.jobs.values import Naming
@@ -20,7 +20,7 @@ AWAY = (ConnectFailed, ConnectionLost, Stalled, TimedOut)
 """A destination that may be back for the next attempt; what else keeps a part file there would keep it then, too."""
 
 
-async def clear(order: Order, lease: Lease, meter: Meter, tools: Tools) -> bool:
+async def clear(order: TransferSpec, lease: Lease, meter: Meter, tools: TransferTools) -> bool:
     """Remove what attempts left beside the target, for when nobody will go on from it; tell whether nothing is left."""
     meter.checkpoint = None
     known = {meter.part, order.checkpoint.part if order.checkpoint else None} - {None}
@@ -33,7 +33,9 @@ async def clear(order: Order, lease: Lease, meter: Meter, tools: Tools) -> bool:
     return all(cleared)
 
 
-async def sweep(order: Order, lease: Lease, tools: Tools, directory: str, keep: str | None = None) -> None:
+async def sweep(
+    order: TransferSpec, lease: Lease, tools: TransferTools, directory: str, keep: str | None = None
+) -> None:
     """Remove a transfer's part files from a directory, all but ``keep``, for an attempt that goes on.
 
     Raises Parked where the lease is not held, and the error of a destination that is ``AWAY``: were the file placed
@@ -57,7 +59,7 @@ async def _remove_both(place: Place, lease: Lease, part: str) -> bool:
     return await remove(place, lease, part) and await remove(place, lease, f"{part}{OLD}")
 
 
-async def _sweep(order: Order, lease: Lease, tools: Tools, directory: str, keep: str | None) -> None:
+async def _sweep(order: TransferSpec, lease: Lease, tools: TransferTools, directory: str, keep: str | None) -> None:
     for part in await left_over(order.place, directory, own_prefix(tools.installation, order.transfer)):
         # The old file of the attempt before is given up once this one is in place, and not before.
         if keep is None or part not in (keep, f"{keep}{OLD}"):

@@ -14,7 +14,7 @@ from datamover.protocols.base import Lack, Origin, Place
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class TransferSpec:
     """What to move where."""
 
     transfer: int
@@ -45,7 +45,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Brought:
+class TransferResult:
     """A file that is at its destination, whole and verified."""
 
     name: str
@@ -74,7 +74,7 @@ class Brought:
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
+class TransferTools:
     """What every transfer of this process works with."""
 
     clock: IReactorTime

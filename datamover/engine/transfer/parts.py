@@ -36,7 +36,7 @@ async def left_over(place: Place, directory: str, prefix: str) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class VerifiedPrefix:
     """The proven beginning of a file."""
 
     checkpoint: Checkpoint
@@ -44,7 +44,7 @@ class Kept:
     """Over the prefix; goes on from there."""
 
 
-async def proven(place: Place, checkpoint: Checkpoint | None, digest: Digest) -> Kept | None:
+async def proven(place: Place, checkpoint: Checkpoint | None, digest: Digest) -> VerifiedPrefix | None:
     """Read a part file's beginning back into ``digest``; None where it is not what the checkpoint says.
 
     Raises an error that is worth another attempt, such as ConnectionLost.
@@ -62,7 +62,7 @@ async def proven(place: Place, checkpoint: Checkpoint | None, digest: Digest) ->
         return None
     if digest.size != checkpoint.offset or (await digest.hexdigests())["sha256"] != checkpoint.digest:
         return None
-    return Kept(checkpoint, digest)
+    return VerifiedPrefix(checkpoint, digest)
 
 
 async def _read_back(place: Place, checkpoint: Checkpoint, digest: Digest) -> None:

@@ -5,13 +5,15 @@ from collections.abc import Sequence
 from datamover.engine.meter import Meter
 from datamover.engine.transfer.comparison import Content, read_through
 from datamover.engine.transfer.digest import MAIN
-from datamover.engine.transfer.order import Order, Tools
+from datamover.engine.transfer.order import TransferSpec, TransferTools
 from datamover.errors import ChecksumMismatch, DestinationExists, DestinationInvalid, SizeMismatch
 from datamover.jobs.values import Overwrite
 from datamover.protocols.base import Lack
 
 
-async def place(order: Order, meter: Meter, tools: Tools, part: str, target: str, content: Content) -> Sequence[Lack]:
+async def place(
+    order: TransferSpec, meter: Meter, tools: TransferTools, part: str, target: str, content: Content
+) -> Sequence[Lack]:
     """Give a part file its name, for a lease that was committed; return what the file went without.
 
     Completes when the destination tells, of the target itself, that it holds as many bytes as ``content``, and, where
@@ -42,7 +44,7 @@ async def place(order: Order, meter: Meter, tools: Tools, part: str, target: str
         raise
 
 
-async def _holds(order: Order, tools: Tools, target: str, content: Content) -> bool:
+async def _holds(order: TransferSpec, tools: TransferTools, target: str, content: Content) -> bool:
     """Tell whether a target holds ``content``."""
     found = await order.place.inspect(target)
     if found is None or found.size not in (None, content.size):
@@ -51,7 +53,7 @@ async def _holds(order: Order, tools: Tools, target: str, content: Content) -> b
     return held.digests[MAIN] == content.digests[MAIN]
 
 
-async def read_back(order: Order, meter: Meter, tools: Tools, path: str, content: Content) -> None:
+async def read_back(order: TransferSpec, meter: Meter, tools: TransferTools, path: str, content: Content) -> None:
     """Read a file at the destination; raises ChecksumMismatch where it is not ``content``."""
     meter.stage = "reading back"
     held = await read_through(order.place.origin(path), tools.digest())

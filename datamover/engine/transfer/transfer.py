@@ -1,6 +1,6 @@
 """The story of one file: look at the source, go on from what is proven, pump, verify, place.
 
-What is moved where is an ``Order``; the story knows nothing of jobs or of the database. It leaves in the meter how
+What is moved where is an ``TransferSpec``; the story knows nothing of jobs or of the database. It leaves in the meter how
 far it came and where the next attempt may begin. Whatever happens, the target is seen whole or not at all.
 """
 
@@ -12,10 +12,10 @@ from datamover.engine.lease import Lease
 from datamover.engine.meter import Meter
 from datamover.engine.transfer.comparison import Content, same_content
 from datamover.engine.transfer.digest import Digest
-from datamover.engine.transfer.held import Held
+from datamover.engine.transfer.held import MemorySink
 from datamover.engine.transfer.leftovers import sweep
-from datamover.engine.transfer.order import Brought, Order, Tools
-from datamover.engine.transfer.parts import Kept, part_name, proven
+from datamover.engine.transfer.order import TransferResult, TransferSpec, TransferTools
+from datamover.engine.transfer.parts import VerifiedPrefix, part_name, proven
 from datamover.engine.transfer.pipe import Pipe
 from datamover.engine.transfer.placement import place, read_back
 from datamover.errors import (
@@ -39,9 +39,9 @@ ROOM_LOOKED_FOR = 64 * 2**20
 """Bytes from which on it is worth asking the destination whether there is room."""
 
 
-async def move(order: Order, lease: Lease, meter: Meter, tools: Tools) -> Brought:
+async def move(order: TransferSpec, lease: Lease, meter: Meter, tools: TransferTools) -> TransferResult:
     """Move one file; completes when it is in place and durable. Raises, and is cancelled, as ``bring`` is."""
-    story = _Story(order, lease, meter, tools)
+    story = _Transfer(order, lease, meter, tools)
     try:
         brought = await story.tell(to_the_end=True)
     finally:
@@ -52,12 +52,12 @@ async def move(order: Order, lease: Lease, meter: Meter, tools: Tools) -> Brough
     return await _placed(order, meter, tools, brought)
 
 
-async def fetch(order: Order, lease: Lease, meter: Meter, tools: Tools) -> Brought:
+async def fetch(order: TransferSpec, lease: Lease, meter: Meter, tools: TransferTools) -> TransferResult:
     """Move one file to where nobody but this node sees it: unlike ``move`` it can be stopped to the last."""
     return await _placed(order, meter, tools, await bring(order, lease, meter, tools))
 
 
-async def _placed(order: Order, meter: Meter, tools: Tools, brought: Brought) -> Brought:
+async def _placed(order: TransferSpec, meter: Meter, tools: TransferTools, brought: TransferResult) -> TransferResult:
     if brought.part is None:
         return brought
     content = Content(brought.size, brought.digests)
@@ -67,21 +67,21 @@ async def _placed(order: Order, meter: Meter, tools: Tools, brought: Brought) ->
     return replace(brought, placed=True, without=(*brought.without, *lacks))
 
 
-async def bring(order: Order, lease: Lease, meter: Meter, tools: Tools) -> Brought:
+async def bring(order: TransferSpec, lease: Lease, meter: Meter, tools: TransferTools) -> TransferResult:
     """Bring one file to its destination, as a part file; completes when that is whole, verified and durable.
 
     Raises errors of the family, Parked among them. Cancelling stops at once. Either leaves the part file, and in the
     meter's checkpoint where the next attempt may begin; with none, or without another attempt, ``clear`` is due.
     """
-    story = _Story(order, lease, meter, tools)
+    story = _Transfer(order, lease, meter, tools)
     try:
         return await story.tell()
     finally:
         await story.close()
 
 
-class _Story:
-    def __init__(self, order: Order, lease: Lease, meter: Meter, tools: Tools) -> None:
+class _Transfer:
+    def __init__(self, order: TransferSpec, lease: Lease, meter: Meter, tools: TransferTools) -> None:
         self._order = order
         self._lease = lease
         self._meter = meter
@@ -91,7 +91,7 @@ class _Story:
         self._without: tuple[Lack, ...] = ()
         self._doubtful = False
 
-    async def tell(self, *, to_the_end: bool = False) -> Brought:
+    async def tell(self, *, to_the_end: bool = False) -> TransferResult:
         """Bring the file; ``to_the_end`` lets a small one be placed by the call that writes it."""
         kept = await self._proven()
         source = await self._open(kept)
@@ -132,7 +132,7 @@ class _Story:
 
     # The steps ------------------------------------------------------------------------------------------------
 
-    async def _proven(self) -> Kept | None:
+    async def _proven(self) -> VerifiedPrefix | None:
         if self._order.checkpoint is None or Ability.RESUME in self._order.place.lacks:
             return None
         self._meter.stage = "reading back what had arrived"
@@ -140,7 +140,7 @@ class _Story:
         self._meter.checkpoint = kept.checkpoint if kept else None
         return kept
 
-    async def _open(self, kept: Kept | None) -> Source:
+    async def _open(self, kept: VerifiedPrefix | None) -> Source:
         self._meter.stage = "connecting"
         offset, identity = (kept.checkpoint.offset, kept.checkpoint.identity) if kept else (0, None)
         self._source = source = await self._order.origin.open(offset, identity)
@@ -163,7 +163,7 @@ class _Story:
         await order.name_target(target)
         return target
 
-    async def _into(self, order: Order) -> bool:
+    async def _into(self, order: TransferSpec) -> bool:
         if order.naming is Naming.EXACT:
             return False
         if order.naming is Naming.INTO or not order.path.strip("/"):
@@ -192,7 +192,7 @@ class _Story:
             )
         return there
 
-    def _part(self, target: str, inspection: Inspection, kept: Kept | None) -> str:
+    def _part(self, target: str, inspection: Inspection, kept: VerifiedPrefix | None) -> str:
         if kept is not None:
             self._meter.part = kept.checkpoint.part
             return kept.checkpoint.part
@@ -225,11 +225,11 @@ class _Story:
         size, order = source.inspection.size, self._order
         return size is not None and size <= SMALL and order.overwrite in AT_ONCE and not order.read_back
 
-    async def _move_whole(self, source: Source, target: str) -> Brought | None:
+    async def _move_whole(self, source: Source, target: str) -> TransferResult | None:
         """Move a small file, verified in memory; None where something has its name and none is to be replaced."""
         part = self._part(target, source.inspection, None)
         await self._sweep(target, keep=part)
-        self._sink = held = Held()
+        self._sink = held = MemorySink()
         digest, size = await self._pump_into(held, part, source, None)
         digests = await self._verified(digest, size, source.inspection)
         self._meter.stage = "placing"
@@ -249,12 +249,14 @@ class _Story:
         self._without = (*self._without, *lacks)
         return self._brought(target, part, source.inspection, Content(size, digests), placed=True)
 
-    async def _pump(self, part: str, source: Source, kept: Kept | None) -> tuple[Digest, int]:
+    async def _pump(self, part: str, source: Source, kept: VerifiedPrefix | None) -> tuple[Digest, int]:
         self._lease.check()
         self._sink = sink = await self._order.place.write(part, offset=source.offset)
         return await self._pump_into(sink, part, source, kept)
 
-    async def _pump_into(self, sink: Sink, part: str, source: Source, kept: Kept | None) -> tuple[Digest, int]:
+    async def _pump_into(
+        self, sink: Sink, part: str, source: Source, kept: VerifiedPrefix | None
+    ) -> tuple[Digest, int]:
         digest = kept.digest if kept else self._new_digest(source.inspection)
         self._meter.begin(source.offset)
         self._meter.stage = "moving"
@@ -271,7 +273,7 @@ class _Story:
             meter=self._meter,
             lease=self._lease,
             throttle=self._order.throttle,
-            keep=keep if identity is not None and self._resumable and not isinstance(sink, Held) else None,
+            keep=keep if identity is not None and self._resumable and not isinstance(sink, MemorySink) else None,
             clock=self._tools.clock,
             settings=self._tools.settings,
         )
@@ -323,10 +325,10 @@ class _Story:
 
     def _brought(
         self, target: str, part: str | None, inspection: Inspection, content: Content, *, placed: bool = False
-    ) -> Brought:
+    ) -> TransferResult:
         self._meter.begin(content.size)
         self._meter.size = content.size
-        return Brought(
+        return TransferResult(
             name=inspection.name,
             target=target,
             part=part,

@@ -20,7 +20,7 @@ from datamover.jobs import news, rows
 from datamover.jobs.history import notify
 from datamover.jobs.queue.breaker import Breaker
 from datamover.jobs.queue.endings import Endings
-from datamover.jobs.queue.limits import Bounds
+from datamover.jobs.queue.limits import QueueLimits
 from datamover.jobs.upkeep.refusals import Aside, apart, take
 from datamover.jobs.values import Transfer
 from datamover.jobs.work import Group
@@ -65,7 +65,7 @@ class Claims:
 
     # Taking ---------------------------------------------------------------------------------------------------
 
-    async def claim(self, bounds: Bounds, room: int, spent: Sequence[str] = ()) -> list[Group]:
+    async def claim(self, bounds: QueueLimits, room: int, spent: Sequence[str] = ()) -> list[Group]:
         """Take at most ``room`` groups, as ``bounds`` allows: by priority, owners taking turns, oldest first.
 
         Nothing of the owners who have ``spent`` their bytes of the day, but what is cancelled. Claims take turns. What

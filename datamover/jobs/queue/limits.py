@@ -23,7 +23,7 @@ class Quota:
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class QueueLimits:
     """How much may be active at once, over all processes, and how much may wait."""
 
     destinations: Mapping[str, int] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class Bounds:
         return {owner: most for owner, most in found.items() if most is not None}
 
 
-def waiting_for(row: Row, bounds: Bounds, moved: int = 0, *, administrator: bool = True) -> str:
+def waiting_for(row: Row, bounds: QueueLimits, moved: int = 0, *, administrator: bool = True) -> str:
     """Say why a transfer waits, from what ``read_waiting`` told; ``moved``: bytes of its owner in the last day.
 
     Who is no administrator is told nothing of others' jobs; ``behind`` is then 0 for a job of another.
@@ -70,7 +70,7 @@ def waiting_for(row: Row, bounds: Bounds, moved: int = 0, *, administrator: bool
     )
 
 
-def _stopped(row: Row, bounds: Bounds) -> str | None:
+def _stopped(row: Row, bounds: QueueLimits) -> str | None:
     """What a person must change."""
     if row["paused"]:
         return "jobs.resume: the job is paused"
@@ -103,7 +103,7 @@ def _broken(row: Row, administrator: bool) -> str | None:
     return None
 
 
-def _spent(row: Row, bounds: Bounds, moved: int) -> str | None:
+def _spent(row: Row, bounds: QueueLimits, moved: int) -> str | None:
     """What the owner has had of the day."""
     most = bounds.quota(row["owner"]).bytes_per_day
     if most is None or moved < most:
@@ -111,7 +111,7 @@ def _spent(row: Row, bounds: Bounds, moved: int) -> str | None:
     return f"client {row['owner']}: {moved} bytes moved in the last 24 hours, and bytes_per_day allows {most}"
 
 
-def _full(row: Row, bounds: Bounds, ahead: str) -> str | None:
+def _full(row: Row, bounds: QueueLimits, ahead: str) -> str | None:
     """What is busy with other transfers."""
     for what, active, most in (
         (f"destination {row['destination']}", row["active"], bounds.destinations[row["destination"]]),

@@ -18,7 +18,7 @@ from datamover.errors import DestinationExists
 from datamover.jobs import rows
 from datamover.jobs.queue.breaker import USUAL, Breaker
 from datamover.jobs.queue.claims import Claims
-from datamover.jobs.queue.limits import Bounds
+from datamover.jobs.queue.limits import QueueLimits
 from datamover.jobs.store import LEASE
 from datamover.jobs.values import Progress, Transfer
 from datamover.jobs.work import Outcome, Placement, Word, placement_columns, word
@@ -74,7 +74,7 @@ class Queue(Claims):
         left = await self._database.fetch(self._queries["leave"], {"node": self._node})
         return await self.take_over(), any(row["draining"] for row in left)
 
-    async def spent(self, bounds: Bounds) -> list[str]:
+    async def spent(self, bounds: QueueLimits) -> list[str]:
         """Return the owners who have had their bytes of the day."""
         most = bounds.bytes_per_day()
         if not most:

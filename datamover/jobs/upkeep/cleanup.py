@@ -25,7 +25,7 @@ from datamover.postgres.named_queries import Queries
 _QUERIES = Queries.load()
 
 
-class Left:
+class OrphanCleanup:
     """Of the whole database."""
 
     def __init__(

@@ -20,7 +20,7 @@ REMEMBERED = 1024
 
 
 @dataclass(frozen=True)
-class Share:
+class StreamShare:
     """What one file has of its host's connections."""
 
     room: Callable[[], int]
@@ -28,7 +28,7 @@ class Share:
     leave: Callable[[], None]
 
 
-Join = Callable[[Callable[[], int]], Share]
+Join = Callable[[Callable[[], int]], StreamShare]
 """Asks for a file's share; is told what tells how many connections were given to the file that serve it not now."""
 
 
@@ -45,7 +45,7 @@ class Streams:
         self._files: dict[Hashable, list[Callable[[], int]]] = {}
         """Host -> what tells, for each file with a share, how many of its connections serve it not now."""
 
-    def join(self, url: WebUrl, unused: Callable[[], int]) -> Share:
+    def join(self, url: WebUrl, unused: Callable[[], int]) -> StreamShare:
         """Return a share for the file at ``url``, to be left when that is read."""
         files = self._files.setdefault(url.origin, [])
         files.append(unused)
@@ -56,7 +56,7 @@ class Streams:
             if not files and self._files.get(url.origin) is files:
                 del self._files[url.origin]
 
-        return Share(lambda: self._room(url), leave)
+        return StreamShare(lambda: self._room(url), leave)
 
     def _room(self, url: WebUrl) -> int:
         if self._clock.seconds() - self._refusing.get(url.origin, -FORGIVEN) < FORGIVEN:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from twisted.internet.defer import Deferred, succeed
 
 from datamover.concurrency.buffer_budgets import Buffers
-from datamover.concurrency.threads import Lane
+from datamover.concurrency.serial import SerialExecutor
 from datamover.protocols.base import Inspection, Lack, Octets
 from datamover.protocols.local.reader import CHUNKS, Opened
 from datamover.protocols.local.refusals import Refusals
@@ -24,7 +24,7 @@ AHEAD = 2
 class LocalSource:
     """``protocols.base.Source`` of a local file."""
 
-    def __init__(self, lane: Lane, opened: Opened, path: str, refusals: Refusals) -> None:
+    def __init__(self, lane: SerialExecutor, opened: Opened, path: str, refusals: Refusals) -> None:
         self._lane = lane
         self._reader = opened.reader
         self._ahead: Deferred[bytes] | None = succeed(opened.first)
@@ -66,7 +66,9 @@ class LocalSource:
 class LocalSink:
     """``protocols.base.Sink`` of a local part file."""
 
-    def __init__(self, lane: Lane, beside: Lane, writer: Writer, mode: int, path: str, refusals: Refusals) -> None:
+    def __init__(
+        self, lane: SerialExecutor, beside: SerialExecutor, writer: Writer, mode: int, path: str, refusals: Refusals
+    ) -> None:
         """Prepare; what only flushes runs in the lane ``beside``, so that writing goes on."""
         self._lane = lane
         self._beside = beside

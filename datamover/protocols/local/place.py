@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from datamover.concurrency.batcher import Batch
-from datamover.concurrency.shielding import to_its_end
+from datamover.concurrency.shielding import finish_despite_cancel
 from datamover.concurrency.threads import Threads
 from datamover.errors import DataMoverError, Scope
 from datamover.protocols.base import Inspection, Lack, PlaceSettings, Prove
@@ -111,7 +111,7 @@ class LocalPlace:
     ) -> Sequence[Lack]:
         """Write and place a small file, together with others that are put at the same time."""
         file = Put(part, target, data, self._file_mode, modified, replace, commit, self.lacks)
-        await to_its_end(Deferred.fromCoroutine(self._puts.add(file)))
+        await finish_despite_cancel(Deferred.fromCoroutine(self._puts.add(file)))
         return file.without
 
     async def remove(self, path: str) -> None:

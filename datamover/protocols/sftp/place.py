@@ -7,13 +7,13 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 
-from datamover.concurrency.shielding import to_its_end
+from datamover.concurrency.shielding import finish_despite_cancel
 from datamover.errors import DataMoverError, DestinationExists, Scope
 from datamover.protocols.base import Inspection, Lack, PlaceSettings, Prove
 from datamover.protocols.lacks import Lacks
 from datamover.protocols.sftp import aside
 from datamover.protocols.sftp.client import messages
-from datamover.protocols.sftp.client.lanes import Lane
+from datamover.protocols.sftp.client.lanes import WriteChannel
 from datamover.protocols.sftp.client.link import Link
 from datamover.protocols.sftp.client.messages import Attributes, Status, decode, encode
 from datamover.protocols.sftp.client.session import Session
@@ -100,7 +100,7 @@ class SftpPlace:
                 lease.give_back()
                 raise
             return SftpSink(
-                Lane(lease, session, opened.handle),
+                WriteChannel(lease, session, opened.handle),
                 opened.real,
                 offset,
                 mode=self._file_mode,
@@ -156,7 +156,7 @@ class SftpPlace:
                 putting = Deferred.fromCoroutine(
                     _unless_stale(link, lambda: write_whole(self._parts, link, session, part, data, metadata))
                 )
-                real, without = await to_its_end(putting)
+                real, without = await finish_despite_cancel(putting)
                 commit()
                 directory = posixpath.dirname(real)
                 name = posixpath.join(directory, encode(posixpath.basename(target)))

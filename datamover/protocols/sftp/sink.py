@@ -15,7 +15,7 @@ from datamover.errors import DataMoverError
 from datamover.protocols.base import Ability, Lack, Octets
 from datamover.protocols.lacks import Lacks
 from datamover.protocols.sftp.client import messages
-from datamover.protocols.sftp.client.lanes import LANE, Lane, Lanes
+from datamover.protocols.sftp.client.lanes import LANE, Lanes, WriteChannel
 from datamover.protocols.sftp.client.messages import Status
 from datamover.protocols.sftp.client.session import Session, outcomes
 from datamover.protocols.sftp.client.window import UNDER_WAY
@@ -42,7 +42,7 @@ class SftpSink:
 
     def __init__(
         self,
-        lane: Lane,
+        lane: WriteChannel,
         real: bytes,
         offset: int,
         *,
@@ -181,7 +181,7 @@ class SftpSink:
                 break
             self._send(lane, size)
 
-    def _send(self, lane: Lane, size: int) -> None:
+    def _send(self, lane: WriteChannel, size: int) -> None:
         pieces, left = [], size
         while left:
             piece = self._gathered.popleft()
@@ -198,7 +198,7 @@ class SftpSink:
         answer.addCallbacks(self._acknowledged, self._refused, callbackArgs=(lane, self._offset))
         self._offset += size
 
-    def _acknowledged(self, _: object, lane: Lane, offset: int) -> None:
+    def _acknowledged(self, _: object, lane: WriteChannel, offset: int) -> None:
         self._written_on = True
         size = self._outstanding.pop(offset)
         lane.unacknowledged -= size
@@ -246,7 +246,7 @@ class SftpSink:
             self._draining -= 1
         return end
 
-    async def _sync(self, lane: Lane) -> None:
+    async def _sync(self, lane: WriteChannel) -> None:
         """Have the file written to disk: one handle's fsync is for what every handle wrote."""
         if not self._session.can(messages.FSYNC) or Ability.FLUSH in self._lacks:
             return

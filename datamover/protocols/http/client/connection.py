@@ -46,7 +46,7 @@ class Ending(Enum):
     BEYOND = "where more was announced than can be"
 
 
-class Taker(Protocol):
+class BodyReceiver(Protocol):
     """Takes the body of one answer."""
 
     def begin(self, connection: "Connection") -> None:
@@ -59,7 +59,7 @@ class Taker(Protocol):
         """No more comes; called once, after ``begin``; ``reason`` is what is wrong with what came, "" if nothing is."""
 
 
-class Keeper(Protocol):
+class PoolOwner(Protocol):
     """Counts connections, and keeps them between two requests."""
 
     def made(self, connection: "Connection") -> None: ...
@@ -72,14 +72,14 @@ class Keeper(Protocol):
 class Connection(TwistedProtocol):
     """One connection, above TLS and TCP."""
 
-    def __init__(self, keeper: Keeper, key: Hashable) -> None:
+    def __init__(self, keeper: PoolOwner, key: Hashable) -> None:
         self.key = key
         """What it was made for."""
         self.gone: Deferred[None] = Deferred()
         """Fires when it has ended."""
         self._keeper = keeper
         self._reader: AnswerReader | None = None
-        self._taker: Taker
+        self._taker: BodyReceiver
         self._answered: Deferred[AnswerReader] | None = None
         self._requests = 0
         self._paused = False
@@ -88,7 +88,7 @@ class Connection(TwistedProtocol):
         self._read = USUAL_READ
 
     def ask(
-        self, request: bytes, method: bytes, taker: Taker, *, clock: IReactorTime, timeout: float
+        self, request: bytes, method: bytes, taker: BodyReceiver, *, clock: IReactorTime, timeout: float
     ) -> Deferred[AnswerReader]:
         """Send a request; fires with its answer when the head is here, and what came with it was taken.
 
@@ -229,7 +229,7 @@ class Connections(Factory):
 
     noisy = False
 
-    def __init__(self, keeper: Keeper, key: Hashable) -> None:
+    def __init__(self, keeper: PoolOwner, key: Hashable) -> None:
         self._keeper = keeper
         self._key = key
 

@@ -25,7 +25,7 @@ LANE = 5 * 2**19
 """Bytes unacknowledged on one channel: what OpenSSH's window holds, and enough behind it to fill it again at once."""
 
 
-class Lane:
+class WriteChannel:
     """One open handle of a file, on a channel that is leased."""
 
     def __init__(self, lease: Lease, session: Session, handle: bytes) -> None:
@@ -46,7 +46,7 @@ class Lane:
 class Lanes:
     """The handles of one part file; the first is there from the beginning to the end. ``opened`` is told of others."""
 
-    def __init__(self, first: Lane, real: bytes, opened: Callable[[], None], *, wide: bool) -> None:
+    def __init__(self, first: WriteChannel, real: bytes, opened: Callable[[], None], *, wide: bool) -> None:
         """Prepare; unless ``wide`` there is only the first: not every server bears a file that several write to."""
         self._lanes = [first]
         self._wide = wide
@@ -56,17 +56,17 @@ class Lanes:
         self._widest = LANES
         self.were_several = False
         """Whether more than one handle was ever open."""
-        self._aside: Lane | None = None
+        self._aside: WriteChannel | None = None
 
     def __len__(self) -> int:
         """Return how many there are, or will be if the server lets them be opened."""
         return len(self._lanes) + len(self._opening)
 
     @property
-    def first(self) -> Lane:
+    def first(self) -> WriteChannel:
         return self._lanes[0]
 
-    def emptiest(self) -> Lane:
+    def emptiest(self) -> WriteChannel:
         return min(self._lanes, key=lambda lane: lane.unacknowledged)
 
     def widen(self, waiting: int, most: int, sent: int) -> None:
@@ -90,7 +90,7 @@ class Lanes:
         self._opening.remove(opening)
         return result
 
-    async def aside(self) -> Lane:
+    async def aside(self) -> WriteChannel:
         """Return a handle to have the file flushed by: of a channel of its own where there is one, else the first.
 
         A server answers a channel's requests one after the other: what is written behind a flush waits for it.
@@ -108,7 +108,7 @@ class Lanes:
             self.were_several = True
             self._opened()
 
-    async def _open(self) -> Lane | None:
+    async def _open(self) -> WriteChannel | None:
         """Open the file once more, on a channel that nobody uses; None where that cannot be."""
         lease = self.first.lease.beside()
         try:
@@ -122,7 +122,7 @@ class Lanes:
         if session is None or handle is None:
             lease.give_back()
             return None
-        return Lane(lease, session, handle)
+        return WriteChannel(lease, session, handle)
 
     async def close(self) -> None:
         """Close every handle; completes when the server has answered, or cannot. Raises what it says to any of them."""
