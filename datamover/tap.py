@@ -192,7 +192,7 @@ def _engines(wiring: Components) -> Iterator[Service]:
         wiring.reactor,
         lambda: wiring.houses.now.settings,
         opened=wiring.database.opened,
-        bury=lambda node: _queue(wiring, node, ()).bury(),
+        bury=lambda node: _queue(wiring, node, ()).release_dead_node(),
         counts=wiring.metrics,
         ended=wiring.metrics.process_ended,
         logged=lambda process, told: globalLogPublisher(event(told, process)),
@@ -218,7 +218,7 @@ def _engine(wiring: Components, node: str, roles: Iterable[str], share: ProcessS
 
         @contextmanager
         def rooms() -> Iterator[AttemptContext]:
-            with houses.stay() as house:
+            with houses.acquire() as house:
                 tools = TransferTools(reactor, wiring.pools, house.settings.transfers, installation)
                 yield AttemptContext(tools, house.registry, queue, throttles.of, house.datasets.by_scheme)
 
@@ -259,7 +259,7 @@ def _engine(wiring: Components, node: str, roles: Iterable[str], share: ProcessS
 def _notices(wiring: Components) -> Service:
     @contextmanager
     def means() -> Iterator[Means]:
-        with wiring.houses.stay() as house:
+        with wiring.houses.acquire() as house:
             yield Means(house.notice_http, house.notice_secrets, house.settings.transfers)
 
     notifier = Notifier(

@@ -156,7 +156,7 @@ class RpcResource(Resource):
         return NOT_DONE_YET
 
     async def _answer(self, request: Any) -> None:
-        with self._houses.stay() as house:
+        with self._houses.acquire() as house:
             await self._answer_in(house, request)
 
     async def _answer_in(self, house: Runtime, request: Any) -> None:
@@ -224,7 +224,7 @@ class RpcResource(Resource):
 
     async def admit(self, request: Any) -> Caller | None:
         """Return who sends a request whose body waits, None for one whose login is wrong. May raise Unavailable."""
-        with self._houses.stay() as house:
+        with self._houses.acquire() as house:
             return await self._caller(house, request)
 
     async def _known(self, house: Runtime, request: Any) -> Caller | None:

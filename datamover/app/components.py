@@ -108,4 +108,4 @@ class Components:
 
     def _reloaded(self) -> None:
         self.renew()
-        self.news.tell(news.WORK)
+        self.news.publish(news.WORK)

@@ -12,7 +12,7 @@ class Wakeup:
         self._waiting: Deferred[None] | None = None
         self._due = False
 
-    def beat(self) -> None:
+    def set(self) -> None:
         """Wake who waits, or who waits next."""
         waiting, self._waiting = self._waiting, None
         if waiting is None or waiting.called:
@@ -28,7 +28,7 @@ class Wakeup:
         self._due = False
         waiting: Deferred[None] = Deferred()
         self._waiting = waiting
-        later = self._clock.callLater(seconds, self.beat)
+        later = self._clock.callLater(seconds, self.set)
         try:
             await waiting
         finally:

@@ -115,7 +115,7 @@ class Dispatcher:
             observer=observer,
             loops=loops,
             active=lambda: bool(self._runs),
-            wake=self._pulse.beat,
+            wake=self._pulse.set,
         )
 
     @property
@@ -131,7 +131,7 @@ class Dispatcher:
     def start(self) -> None:
         """Begin to work."""
         self._running = True
-        self._forget = self._news.hear(self._hear)
+        self._forget = self._news.subscribe(self._hear)
         self._claims.start(self._claiming)
         self._leases.start(self._renewing)
         self._watch.start(self._watching)
@@ -173,7 +173,7 @@ class Dispatcher:
         if hurry.active():
             hurry.cancel()
         try:
-            await self._queue.disown(dict(self._runs))
+            await self._queue.reclaim_unknown(dict(self._runs))
             await self._queue.leave()
         except Unavailable as error:
             log.warn("leases are left to run out: {error}", error=error.full)
@@ -203,7 +203,7 @@ class Dispatcher:
                 await breath.wait(GATHERING)
 
     async def _disown(self) -> int:
-        handed_back = await self._queue.disown(dict(self._runs))
+        handed_back = await self._queue.reclaim_unknown(dict(self._runs))
         self._unsure = False
         return handed_back
 
@@ -231,14 +231,14 @@ class Dispatcher:
         del self._runs[_key(run.lease.leader)]
         if run.lease.ending is Ending.PARKED and not self._stopping:
             self._parked.append(run.lease.leader)
-            self._stop_pulse.beat()
+            self._stop_pulse.set()
         run.done.callback(None)
         if self._soon is None and not self._stopping:
             self._soon = self._clock.callLater(GATHERING if self._runs else 0, self._refill)
 
     def _refill(self) -> None:
         self._soon = None
-        self._pulse.beat()
+        self._pulse.set()
 
     # Holding --------------------------------------------------------------------------------------------------
 
@@ -247,7 +247,7 @@ class Dispatcher:
         while True:
             await self._steadily(self._renew)
             self._leases.turned()
-            await self._heartbeat.step(lambda: self._queue.beat(len(self._runs)), None)
+            await self._heartbeat.step(lambda: self._queue.heartbeat(len(self._runs)), None)
             await pause.wait(self._queue.lease / BEATS)
 
     async def _renew(self) -> int:
@@ -296,9 +296,9 @@ class Dispatcher:
 
     def _hear(self, word: str) -> None:
         if word in ("", news.WORK):
-            self._pulse.beat()
+            self._pulse.set()
         if word in ("", news.STOP) and self._runs:
-            self._stop_pulse.beat()
+            self._stop_pulse.set()
 
     async def _stopping_work(self) -> None:
         """Give back what was paused, and stop what its job wants to stop, when there is word of it."""
@@ -312,7 +312,7 @@ class Dispatcher:
 
     async def _give_back(self) -> int:
         parked, self._parked = self._parked, []
-        await self._queue.park(parked)
+        await self._queue.release(parked)
         return len(parked)
 
     async def _stop_some(self) -> int:

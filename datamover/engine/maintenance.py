@@ -123,7 +123,7 @@ class Maintenance:
         self._throttles.share(await self._queue.shares() if self._active() else {})
 
     async def _count(self) -> None:
-        self.spent = await self._queue.spent(self._bounds())
+        self.over_daily_quota = await self._queue.over_daily_quota(self._bounds())
 
     async def _mend_clock(self) -> None:
         if await self._upkeep.mend_clock():
@@ -186,4 +186,4 @@ class Maintenance:
 
     def _sweep_ended(self, _: None, sweep: Deferred[None]) -> None:
         self._sweeps.discard(sweep)
-        self._swept.beat()
+        self._swept.set()

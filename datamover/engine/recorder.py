@@ -56,7 +56,7 @@ class Recorder:
         self._meters: dict[int, Meter] = {}
         self._destinations: dict[int, str] = {}
         self._pulse = Wakeup(clock)
-        self._outcomes = Outcomes(queue, clock, self._pulse.beat, loops.refused)
+        self._outcomes = Outcomes(queue, clock, self._pulse.set, loops.refused)
         self._resting: dict[Meter, float] = {}
         """Meters whose progress was refused by itself, or put off, and until when none of them is written."""
         self._tried: list[Deferred[None]] = []
@@ -85,7 +85,7 @@ class Recorder:
 
     def _urge(self, meter: Meter) -> None:
         self._urgent.add(meter)
-        self._pulse.beat()
+        self._pulse.set()
 
     async def settle(self, outcome: Outcome) -> None:
         """Write how an attempt ended; completes when it is on disk, however long the database is away, or refused.
@@ -98,7 +98,7 @@ class Recorder:
         """Complete when everything told so far is written, or could not be."""
         tried: Deferred[None] = Deferred()
         self._tried.append(tried)
-        self._pulse.beat()
+        self._pulse.set()
         await tried
 
     async def run(self) -> None:
@@ -125,7 +125,7 @@ class Recorder:
 
     def stop(self) -> None:
         self._stopping = True
-        self._pulse.beat()
+        self._pulse.set()
         self._loop.hurry()
 
     async def _write(self) -> bool:

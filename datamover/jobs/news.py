@@ -40,16 +40,16 @@ class Notifications:
         self._database = database
         self._hearers: list[Callable[[str], None]] = []
 
-    def hear(self, hearer: Callable[[str], None]) -> Callable[[], None]:
+    def subscribe(self, hearer: Callable[[str], None]) -> Callable[[], None]:
         """Call ``hearer`` with every word, and with "" when words may have been missed; return what ends that."""
         self._hearers.append(hearer)
         return lambda: self._hearers.remove(hearer) if hearer in self._hearers else None
 
     def start(self) -> Awaitable[object]:
         """Begin to listen; completes when the database was asked to. Ends with the database's ``close``."""
-        return self._database.listen(CHANNEL, self.tell, lambda: self.tell(""))
+        return self._database.listen(CHANNEL, self.publish, lambda: self.publish(""))
 
-    def tell(self, word: str) -> None:
+    def publish(self, word: str) -> None:
         """Have everyone in this process hear a word."""
         for hearer in list(self._hearers):
             try:

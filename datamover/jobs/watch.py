@@ -66,7 +66,7 @@ class Watch:
         self._next: IDelayedCall | None = None
         self._turns = DeferredSemaphore(READING)
         self._lines = Locks()
-        heard.hear(self._hear)
+        heard.subscribe(self._hear)
 
     async def end(self, job: int, seconds: float) -> None:
         """Wait until a job may have ended, for so many seconds at most."""

@@ -108,7 +108,7 @@ class Notifier:
 
     def start(self) -> None:
         """Begin to send."""
-        self._forget = self._news.hear(self._hear)
+        self._forget = self._news.subscribe(self._hear)
         self._looking = self._loop.start(self._run)
 
     async def stop(self, grace: float = GRACE) -> None:
@@ -118,7 +118,7 @@ class Notifier:
         """
         self._stopping = True
         self._forget()
-        self._pulse.beat()
+        self._pulse.set()
         self._loop.hurry()
 
         def end() -> None:
@@ -137,7 +137,7 @@ class Notifier:
 
     def _hear(self, word: str) -> None:
         if word in ("", news.NOTICE):
-            self._pulse.beat()
+            self._pulse.set()
 
     async def _run(self) -> None:
         while not self._stopping:
@@ -173,7 +173,7 @@ class Notifier:
                 await self._deliver(notice)
             finally:
                 del self._sending[key]
-                self._pulse.beat()
+                self._pulse.set()
 
         sending = Deferred.fromCoroutine(deliver()).addErrback(_end_of_delivery, notice.job)
         self._sending[key] = notice, sending

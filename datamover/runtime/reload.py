@@ -49,7 +49,7 @@ class Reload:
         except ConfigError as error:
             log.warn("the configuration is left as it was: {error}", error=error.message)
             raise
-        self._houses.move(house)
+        self._houses.swap(house)
         self._moved()
         log.info("the configuration was read again; changed: {keys}", keys=", ".join(found.changed) or "nothing")
         if found.restart:

@@ -150,7 +150,7 @@ class RuntimeHolder:
         return self._now
 
     @contextmanager
-    def stay(self) -> Iterator[Runtime]:
+    def acquire(self) -> Iterator[Runtime]:
         """Give the house in force, which keeps its connections for as long as the block runs."""
         house = self._now
         self._guests[house] += 1
@@ -163,7 +163,7 @@ class RuntimeHolder:
                 if house is not self._now:
                     self._shut(house)
 
-    def move(self, house: Runtime) -> None:
+    def swap(self, house: Runtime) -> None:
         """Put another house in force, at once; the old one is closed when the last of its guests has left."""
         old, self._now = self._now, house
         if old not in self._guests:

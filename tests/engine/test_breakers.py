@@ -140,7 +140,7 @@ async def test_old_errors_close_nothing_to_others(tmp_path: Path) -> None:
 async def test_what_is_told(tmp_path: Path) -> None:
     """A destination is told as broken where it is for all who wait; each owner's files say what theirs wait for."""
     async with queue(tmp_path, replace(WIDE, per_owner=10)) as shared:
-        await shared.node.queue.beat(0)
+        await shared.node.queue.heartbeat(0)
         await ask(shared, "ann", LIVE)
         await shared.take()
         await fail(shared, Scope.DESTINATION)
@@ -171,7 +171,7 @@ async def test_what_is_forgotten(tmp_path: Path) -> None:
         for table, past in (("sides", "closed_until"), ("breakers", "failed_at")):
             await shared.rig.database.execute(f"UPDATE {table} SET {past} = now() - interval '25 hours'")
         await shared.rig.database.execute("SELECT setval('turns_taken', 1000)")
-        await shared.node.queue.beat(0)
+        await shared.node.queue.heartbeat(0)
         assert [side["name"] for side in await shared.rig.store.sides()] == ["place six"]
         for table in ("breakers", "turns"):
             assert await shared.rig.database.fetch(f"SELECT FROM {table}") == []

@@ -50,12 +50,12 @@ ENGINE: dict[str, tuple[Any, str]] = {
     "changes": (Upkeep, "carry_out"),
     "claims": (Queue, "claim"),
     "clock": (Upkeep, "mend_clock"),
-    "heartbeat": (Queue, "beat"),
+    "heartbeat": (Queue, "heartbeat"),
     "leases": (Lease, "extend"),
     "lost leases": (dispatcher.Dispatcher, "_lose"),
     "notices": (Notices, "claim"),
     "progress": (Meter, "news"),
-    "quotas": (Queue, "spent"),
+    "quotas": (Queue, "over_daily_quota"),
     "retirement": (Upkeep, "retire_some"),
     "shares": (Queue, "shares"),
     "stops": (Queue, "stopping"),
@@ -132,7 +132,7 @@ async def test_of_an_engine(post: Post, monkeypatch: pytest.MonkeyPatch, name: s
         job = file(place("store", "a.csv"), "archive", "a.csv")
         number = await rig.ask(job, notify=url(f"{post.web.url}/moved"))
         await until(lambda: gate.waiting)
-        rig.news.tell(news.STOP)
+        rig.news.publish(news.STOP)
         await until(lambda: broken.met)
         gate.open()
         assert (await rig.ended(number)).state is State.COMPLETED
@@ -151,7 +151,7 @@ async def test_listener(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listening, "PAUSES", (0.05,))
     rig = post.rig
     heard: list[str] = []
-    rig.news.hear(heard.append)
+    rig.news.subscribe(heard.append)
     broken = Broken(monkeypatch, Connection, "listen")
     await rig.database.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -191,10 +191,10 @@ async def test_hearers(post: Post) -> None:
     def raising(word: str) -> None:
         raise RuntimeError(word)
 
-    post.rig.news.hear(raising)
-    post.rig.news.hear(heard.append)
+    post.rig.news.subscribe(raising)
+    post.rig.news.subscribe(heard.append)
     with capturedLogs() as told:
-        post.rig.news.tell("word")
+        post.rig.news.publish("word")
     assert heard == ["word"]
     assert "log_failure" in told[0]
 

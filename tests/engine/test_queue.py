@@ -366,7 +366,7 @@ async def test_bytes_of_a_client_a_day(rig: Rig, tmp_path: Path, monkeypatch: py
         record, _ = await rig.moved(file(place("other", "some"), "slow", f"{n}"), owner="portal")
         assert record.state is State.COMPLETED
     known = Deferred[None]()
-    count = engine.queue.spent
+    count = engine.queue.over_daily_quota
 
     async def counted(bounds: QueueLimits) -> list[str]:
         owners = await count(bounds)
@@ -374,7 +374,7 @@ async def test_bytes_of_a_client_a_day(rig: Rig, tmp_path: Path, monkeypatch: py
             known.callback(None)
         return owners
 
-    monkeypatch.setattr(engine.queue, "spent", counted)
+    monkeypatch.setattr(engine.queue, "over_daily_quota", counted)
     await known
     job = await rig.ask(file(place("other", "some"), "slow", "late"), owner="portal")
     record, _ = await rig.moved(file(place("other", "some"), "slow", "another"), owner="another")

@@ -131,7 +131,7 @@ async def test_a_share_of_all_and_of_a_host(tmp_path: Path, bounds: QueueLimits)
 async def test_a_host_is_one_whatever_its_ports(tmp_path: Path) -> None:
     """The limit of a source's host holds for all that is read from it, at whichever port, by whichever scheme."""
     async with queue(tmp_path, replace(WIDE, per_source_host=3)) as shared:
-        await shared.node.queue.beat(0)
+        await shared.node.queue.heartbeat(0)
         for job, server in enumerate(("http://h.example.org", "http://h.example.org:8080", "https://h.example.org")):
             files = (file(url(f"{server}/f"), "many", f"{job}/{n}") for n in range(3))
             await shared.rig.ask(*files, owner="ann")

@@ -65,7 +65,7 @@ async def test_as_many_and_large_as_can_be(rig: Rig) -> None:
     record = await rig.store.job(job)
     assert (record.bytes_total, record.bytes_done) == (MOST, MOST)
     assert record.files_completed == len(leaders) == 2
-    assert await queue.spent(rig.bounds) == ["tester"]
+    assert await queue.over_daily_quota(rig.bounds) == ["tester"]
     assert "bytes_per_day" in ((await rig.store.job(job)).waiting_for or "")
 
 

@@ -28,7 +28,7 @@ def held(shared: Shared) -> list[int]:
 async def test_a_paused_job_holds_no_target(tmp_path: Path, other: str, begun: bool) -> None:
     """What is paused, before it began or on its way, lets others have its target; resumed, it waits its turn."""
     async with queue(tmp_path, WIDE) as shared:
-        await shared.node.queue.beat(0)
+        await shared.node.queue.heartbeat(0)
         paused = await ask(shared, "ann")
         if begun:
             await shared.take()
@@ -38,7 +38,7 @@ async def test_a_paused_job_holds_no_target(tmp_path: Path, other: str, begun: b
             assert await shared.take() == {"ann": 1}
             (group,) = shared.node.held
             shared.node.held.clear()
-            await shared.node.queue.park([group.leader])
+            await shared.node.queue.release([group.leader])
         await shared.take()
         assert held(shared) == [younger]
         await shared.rig.store.resume(paused)

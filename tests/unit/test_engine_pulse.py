@@ -17,7 +17,7 @@ def test_a_beat_wakes() -> None:
     pulse = Wakeup(clock)
     waiting = wait(pulse, 10)
     assert not waiting.called
-    pulse.beat()
+    pulse.set()
     assert waiting.called
     assert not clock.getDelayedCalls()
 
@@ -36,8 +36,8 @@ def test_a_beat_that_nobody_heard_is_kept() -> None:
     """One beat that came before wakes the next wait at once, and that one alone."""
     clock = Clock()
     pulse = Wakeup(clock)
-    pulse.beat()
-    pulse.beat()
+    pulse.set()
+    pulse.set()
     assert wait(pulse, 10).called
     assert not wait(pulse, 10).called
 
@@ -46,10 +46,10 @@ def test_a_patient_wait() -> None:
     """A wait that is not eager passes over a beat from before, and hears those that come."""
     clock = Clock()
     pulse = Wakeup(clock)
-    pulse.beat()
+    pulse.set()
     waiting = wait(pulse, 10, eager=False)
     assert not waiting.called
-    pulse.beat()
+    pulse.set()
     assert waiting.called
 
 
@@ -70,5 +70,5 @@ def test_cancelling() -> None:
     waiting.cancel()
     assert isinstance(failure(waiting), CancelledError)
     assert not clock.getDelayedCalls()
-    pulse.beat()
+    pulse.set()
     assert wait(pulse, 10).called

@@ -1,6 +1,6 @@
 """The story of one file: look at the source, go on from what is proven, pump, verify, place.
 
-What is moved where is an ``TransferSpec``; the story knows nothing of jobs or of the database. It leaves in the meter how
+What is moved where is a ``TransferSpec``. This knows nothing of jobs or of the database, and leaves in the meter how
 far it came and where the next attempt may begin. Whatever happens, the target is seen whole or not at all.
 """
 
@@ -43,7 +43,7 @@ async def move(order: TransferSpec, lease: Lease, meter: Meter, tools: TransferT
     """Move one file; completes when it is in place and durable. Raises, and is cancelled, as ``bring`` is."""
     story = _Transfer(order, lease, meter, tools)
     try:
-        brought = await story.tell(to_the_end=True)
+        brought = await story.run(to_the_end=True)
     finally:
         await story.close()
     if brought.part is None or brought.placed:
@@ -75,7 +75,7 @@ async def bring(order: TransferSpec, lease: Lease, meter: Meter, tools: Transfer
     """
     story = _Transfer(order, lease, meter, tools)
     try:
-        return await story.tell()
+        return await story.run()
     finally:
         await story.close()
 
@@ -91,7 +91,7 @@ class _Transfer:
         self._without: tuple[Lack, ...] = ()
         self._doubtful = False
 
-    async def tell(self, *, to_the_end: bool = False) -> TransferResult:
+    async def run(self, *, to_the_end: bool = False) -> TransferResult:
         """Bring the file; ``to_the_end`` lets a small one be placed by the call that writes it."""
         kept = await self._proven()
         source = await self._open(kept)

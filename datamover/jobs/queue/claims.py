@@ -207,11 +207,11 @@ class Claims:
 
     # Giving back ----------------------------------------------------------------------------------------------
 
-    async def park(self, held: Sequence[Transfer]) -> None:
+    async def release(self, held: Sequence[Transfer]) -> None:
         """Hand back groups at once, with the checkpoints that were written."""
         await self._park([{"id": one.id, "job": one.job, "lease": one.lease} for one in held])
 
-    async def disown(self, running: Container[tuple[int, int]]) -> int:
+    async def reclaim_unknown(self, running: Container[tuple[int, int]]) -> int:
         """Hand back what claims took whose answers were lost: all that is this node's but what is ``running``.
 
         That is (id, lease) of each; return how many groups. Not while a claim is being made.

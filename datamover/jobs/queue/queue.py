@@ -54,7 +54,7 @@ class Queue(Claims):
         """Seconds that a claim or a renewal holds."""
         return self._lease
 
-    async def beat(self, active: int) -> None:
+    async def heartbeat(self, active: int) -> None:
         """Tell that this node lives, and how many transfers it works on."""
         beat = {"node": self._node, "name": self._name, "roles": self._roles, "active": active}
         await self._database.execute(self._queries["beat"], beat)
@@ -65,7 +65,7 @@ class Queue(Claims):
         """Tell that this node is gone."""
         await self._database.execute(self._queries["leave"], {"node": self._node})
 
-    async def bury(self) -> tuple[int, bool]:
+    async def release_dead_node(self) -> tuple[int, bool]:
         """Tell that this node is dead, and put back at once what it held; return how many groups, and if it drained.
 
         Only for who knows that the node's process has ended.
@@ -74,7 +74,7 @@ class Queue(Claims):
         left = await self._database.fetch(self._queries["leave"], {"node": self._node})
         return await self.take_over(), any(row["draining"] for row in left)
 
-    async def spent(self, bounds: QueueLimits) -> list[str]:
+    async def over_daily_quota(self, bounds: QueueLimits) -> list[str]:
         """Return the owners who have had their bytes of the day."""
         most = bounds.bytes_per_day()
         if not most:
