@@ -53,7 +53,7 @@ def status(scale: Scale) -> Result:
     """The 99th percentile of ``jobs.status``, over jobs of all ages, one client."""
     values: dict[str, list[float]] = {}
     for way, count in ((OURS, scale.count(MANY)), (EMPTY, FEW)):
-        with _house(count) as (field, mover):
+        with _runtime(count) as (field, mover):
             ids = _ids(field)
             values[way] = []
             for _ in range(scale.rounds):
@@ -67,7 +67,7 @@ def start(scale: Scale) -> Result:
     """The 99th percentile of the time from a job's submission to its transfer's start, one after another."""
     values: dict[str, list[float]] = {}
     for way, count in ((OURS, scale.count(MANY)), (EMPTY, FEW)):
-        with _house(count) as (field, mover):
+        with _runtime(count) as (field, mover):
             field.file(field.web_root / "tiny", 100)
             values[way] = []
             for turn in range(scale.rounds):
@@ -82,7 +82,7 @@ def start(scale: Scale) -> Result:
 
 
 @contextmanager
-def _house(count: int) -> Iterator[tuple[Field, Any]]:
+def _runtime(count: int) -> Iterator[tuple[Field, Any]]:
     """A service with so many jobs; those that wait are for a destination that has no room for more."""
     with Field(
         f'[limits]\nqueued = 100_000_000\n[destinations.full]\nurl = "file://HERE"\nmax_active = {ROOM}\n'

@@ -132,17 +132,17 @@ def service_tree(settings: Config, reactor: Any, account: Account = PRESENT) -> 
 
     ``account``: whose the process will be when they start. Raises ConfigError.
     """
-    wiring = Components(settings, reactor)
+    components = Components(settings, reactor)
     return _tree(
-        wiring,
+        components,
         Ordered(reactor),
         Ending(reactor),
-        HangUp(reactor, wiring.reload, wiring.audit),
-        *_engines(wiring),
-        *_doors(wiring, account),
-        *_console(wiring, account),
-        *_supervised(wiring),
-        first=[Preflight(settings, account, wiring.address, wiring.key)],
+        HangUp(reactor, components.reload, components.audit),
+        *_engines(components),
+        *_doors(components, account),
+        *_console(components, account),
+        *_supervised(components),
+        first=[Preflight(settings, account, components.address, components.key)],
     )
 
 
@@ -152,191 +152,191 @@ def run_engine_process(brief: ChildConfig, pipe: int, write: Callable[[str], obj
 
     tune_memory()
     parent = ParentLink(reactor, pipe, write)
-    wiring = Components(brief.settings, reactor, parent)
+    components = Components(brief.settings, reactor, parent)
     tree = Ordered(reactor, seconds=CHILD_WITHIN)
     parent.setServiceParent(tree)
-    _tree(wiring, tree, *_engine(wiring, brief.node, {"engine"}, brief.share))
-    parent.working = wiring.working or parent.working
+    _tree(components, tree, *_engine(components, brief.node, {"engine"}, brief.share))
+    parent.working = components.working or parent.working
     reactor.addSystemEventTrigger("before", "shutdown", tree.stopService)
     reactor.callWhenRunning(tree.startService)
     reactor.run()
 
 
-def _tree(wiring: Components, tree: Ordered, *services: Service, first: Iterable[Service] = ()) -> IService:
+def _tree(components: Components, tree: Ordered, *services: Service, first: Iterable[Service] = ()) -> IService:
     for service in (
         *first,
-        Resolving(wiring.reactor, HostNames(wiring.reactor)),
-        Connections(wiring.houses),
-        DatabaseService(wiring.database, wiring.prepare, wiring.news, wiring.server, wiring.give_up),
-        LagProbe(wiring.reactor, time.monotonic, wiring.counts.lagged, wiring.loops),
+        Resolving(components.reactor, HostNames(components.reactor)),
+        Connections(components.runtimes),
+        DatabaseService(components.database, components.prepare, components.news, components.server, components.give_up),
+        LagProbe(components.reactor, time.monotonic, components.counts.lagged, components.loops),
         *services,
     ):
         service.setServiceParent(tree)
     return tree
 
 
-def _queue(wiring: Components, node: str, roles: Iterable[str]) -> Queue:
+def _queue(components: Components, node: str, roles: Iterable[str]) -> Queue:
     name = f"{socket.gethostname()}:{os.getpid()}"
-    lease, refused = wiring.settings.service.lease, wiring.loops.refused
-    return Queue(wiring.database, wiring.key, node=node, name=name, roles=sorted(roles), lease=lease, refused=refused)
+    lease, refused = components.settings.service.lease, components.loops.refused
+    return Queue(components.database, components.key, node=node, name=name, roles=sorted(roles), lease=lease, refused=refused)
 
 
-def _engines(wiring: Components) -> Iterator[Service]:
-    service = wiring.settings.service
+def _engines(components: Components) -> Iterator[Service]:
+    service = components.settings.service
     if "engine" not in service.roles:
         return
     if service.engine_processes == 1:
-        yield from _engine(wiring, str(uuid.uuid4()), service.roles, ALONE)
+        yield from _engine(components, str(uuid.uuid4()), service.roles, ALONE)
         return
     processes = EngineProcesses(
-        wiring.reactor,
-        lambda: wiring.houses.now.settings,
-        opened=wiring.database.opened,
-        bury=lambda node: _queue(wiring, node, ()).release_dead_node(),
-        counts=wiring.metrics,
-        ended=wiring.metrics.process_ended,
+        components.reactor,
+        lambda: components.runtimes.now.settings,
+        opened=components.database.opened,
+        bury=lambda node: _queue(components, node, ()).release_dead_node(),
+        counts=components.metrics,
+        ended=components.metrics.process_ended,
         logged=lambda process, told: globalLogPublisher(event(told, process)),
-        give_up=wiring.give_up,
-        loops=wiring.loops,
+        give_up=components.give_up,
+        loops=components.loops,
     )
-    wiring.working = lambda: processes.working
-    wiring.troubles = lambda: (*wiring.loops.troubles, *processes.troubles)
-    wiring.renew = processes.renew
-    wiring.metrics.registry.register(ProcessFigures(lambda: processes.pids))
+    components.working = lambda: processes.working
+    components.troubles = lambda: (*components.loops.troubles, *processes.troubles)
+    components.renew = processes.renew
+    components.metrics.registry.register(ProcessFigures(lambda: processes.pids))
     yield processes
 
 
-def _engine(wiring: Components, node: str, roles: Iterable[str], share: ProcessShare) -> Iterator[Service]:
-    settings, reactor, houses = wiring.settings, wiring.reactor, wiring.houses
-    queue = _queue(wiring, node, roles)
-    recorder = Recorder(queue, reactor, wiring.counts, wiring.loops)
-    staging = Staging(Layout(settings.service.data_directory).staging, node, reactor, wiring.pools.staging)
-    throttles = Throttles(reactor, lambda name: houses.now.registry.bandwidth(name))
+def _engine(components: Components, node: str, roles: Iterable[str], share: ProcessShare) -> Iterator[Service]:
+    settings, reactor, runtimes = components.settings, components.reactor, components.runtimes
+    queue = _queue(components, node, roles)
+    recorder = Recorder(queue, reactor, components.counts, components.loops)
+    staging = Staging(Layout(settings.service.data_directory).staging, node, reactor, components.pools.staging)
+    throttles = Throttles(reactor, lambda name: runtimes.now.registry.bandwidth(name))
 
     async def dispatcher() -> Dispatcher:
-        installation = await identify(wiring.database, wiring.key)
+        installation = await identify(components.database, components.key)
 
         @contextmanager
         def rooms() -> Iterator[AttemptContext]:
-            with houses.acquire() as house:
-                tools = TransferTools(reactor, wiring.pools, house.settings.transfers, installation)
-                yield AttemptContext(tools, house.registry, queue, throttles.of, house.datasets.by_scheme)
+            with runtimes.acquire() as runtime:
+                tools = TransferTools(reactor, components.pools, runtime.settings.transfers, installation)
+                yield AttemptContext(tools, runtime.registry, queue, throttles.of, runtime.datasets.by_scheme)
 
         return Dispatcher(
             queue,
-            Worker(rooms, recorder, staging, random.random, wiring.counts),
-            bounds=wiring.bounds,
+            Worker(rooms, recorder, staging, random.random, components.counts),
+            bounds=components.bounds,
             throttles=throttles,
             upkeep=Upkeep(
-                wiring.database,
-                lambda: houses.now.settings.jobs.retention,
-                lambda: houses.now.settings.audit.retention,
-                refused=wiring.loops.refused,
+                components.database,
+                lambda: runtimes.now.settings.jobs.retention,
+                lambda: runtimes.now.settings.audit.retention,
+                refused=components.loops.refused,
             ),
-            left=OrphanCleanup(wiring.database, wiring.key, refused=wiring.loops.refused),
-            max_active=lambda: houses.now.settings.service.max_active,
+            left=OrphanCleanup(components.database, components.key, refused=components.loops.refused),
+            max_active=lambda: runtimes.now.settings.service.max_active,
             clock=reactor,
             monotonic=time.monotonic,
-            heard=wiring.news,
-            observer=wiring.counts,
+            heard=components.news,
+            observer=components.counts,
             share=share,
-            loops=wiring.loops,
+            loops=components.loops,
         )
 
     engine = EngineService(
-        opened=wiring.database.opened,
+        opened=components.database.opened,
         staging=staging,
         recorder=recorder,
         dispatcher=dispatcher,
-        give_up=wiring.give_up,
-        loops=wiring.loops,
+        give_up=components.give_up,
+        loops=components.loops,
     )
-    wiring.working = lambda: engine.working
+    components.working = lambda: engine.working
     yield engine
-    yield _notices(wiring)
+    yield _notices(components)
 
 
-def _notices(wiring: Components) -> Service:
+def _notices(components: Components) -> Service:
     @contextmanager
     def means() -> Iterator[Means]:
-        with wiring.houses.acquire() as house:
-            yield Means(house.notice_http, house.notice_secrets, house.settings.transfers)
+        with components.runtimes.acquire() as runtime:
+            yield Means(runtime.notice_http, runtime.notice_secrets, runtime.settings.transfers)
 
     notifier = Notifier(
-        Notices(wiring.database, wiring.key, refused=wiring.loops.refused),
+        Notices(components.database, components.key, refused=components.loops.refused),
         means,
-        clock=wiring.reactor,
+        clock=components.reactor,
         wall=time.time,
         random=random.random,
-        heard=wiring.news,
-        loops=wiring.loops,
+        heard=components.news,
+        loops=components.loops,
     )
-    return NoticeService(notifier, wiring.database.opened, wiring.loops)
+    return NoticeService(notifier, components.database.opened, components.loops)
 
 
-def _doors(wiring: Components, account: Account) -> Iterator[Service]:
-    settings = wiring.settings
+def _doors(components: Components, account: Account) -> Iterator[Service]:
+    settings = components.settings
     listeners = settings.service.listen if "api" in settings.service.roles else ()
     if listeners and not settings.clients:
         log.warn("there are no [clients]: every user of this machine is an administrator of this service")
     site = partial(
         make_site,
-        houses=wiring.houses,
-        store=wiring.store,
-        reload=wiring.reload,
-        audit=wiring.audit,
-        reactor=wiring.reactor,
-        pages=_pages(wiring),
-        calls=wiring.metrics,
+        runtimes=components.runtimes,
+        store=components.store,
+        reload=components.reload,
+        audit=components.audit,
+        reactor=components.reactor,
+        pages=_pages(components),
+        calls=components.metrics,
     )
     file = str(settings.path or "the built-in configuration")
-    tls = ServerTLS(settings.tls, wiring.reactor.seconds, file=file) if settings.tls.certificate_file else None
+    tls = ServerTLS(settings.tls, components.reactor.seconds, file=file) if settings.tls.certificate_file else None
     for served, interface in ((listeners, True), (filter(None, [settings.monitor.listen]), False)):
         factory = site(interface=interface)
         for listener in served:
-            spoken = over_tls(tls, factory, wiring.reactor) if tls and settings.tls.covers(listener) else factory
-            yield Listener(wiring.reactor, listener, spoken, account)
+            spoken = over_tls(tls, factory, components.reactor) if tls and settings.tls.covers(listener) else factory
+            yield Listener(components.reactor, listener, spoken, account)
 
 
-def _pages(wiring: Components) -> dict[str, Page]:
-    houses, watching = wiring.houses, wiring.watching
+def _pages(components: Components) -> dict[str, Page]:
+    runtimes, watching = components.runtimes, components.watching
     return {
-        "metrics": Page(watching.metrics, open=lambda: houses.now.settings.monitor.public),
+        "metrics": Page(watching.metrics, open=lambda: runtimes.now.settings.monitor.public),
         "health/live": Page(watching.live, open=lambda: True),
         "health/ready": Page(watching.ready, open=lambda: True),
     }
 
 
-def _console(wiring: Components, account: Account) -> Iterator[Service]:
-    console, houses = wiring.settings.console, wiring.houses
+def _console(components: Components, account: Account) -> Iterator[Service]:
+    console, runtimes = components.settings.console, components.runtimes
 
     def described() -> list[dict[str, Any]]:
-        registry = houses.now.registry
+        registry = runtimes.now.registry
         return [registry.describe(name) for name in registry.names()]
 
-    desk = ConsoleBackend(houses, Queries(wiring.store, described), wiring.store, wiring.audit, wiring.reload)
+    desk = ConsoleBackend(runtimes, Queries(components.store, described), components.store, components.audit, components.reload)
 
     def access() -> Access:
-        now = houses.now.settings.console
+        now = runtimes.now.settings.console
         return Access(now.username, now.authorized_keys_file, password=now.password_hash is not None)
 
     def key() -> Any:
-        return host_key(Layout(wiring.settings.service.data_directory).console_host_key)
+        return host_key(Layout(components.settings.service.data_directory).console_host_key)
 
     def bounds() -> ConsoleBounds:
-        limits = houses.now.settings.limits
+        limits = runtimes.now.settings.limits
         return ConsoleBounds(limits.console_connections, limits.login_seconds)
 
-    connections = ConsoleConnections(wiring.reactor, bounds)
+    connections = ConsoleConnections(components.reactor, bounds)
     for listener, factory in (
         (console.telnet, TelnetFactory(desk, connections)),
-        (console.ssh, SshFactory(desk, key, access, connections, wiring.reactor)),
+        (console.ssh, SshFactory(desk, key, access, connections, components.reactor)),
     ):
         if listener is not None:
-            yield Listener(wiring.reactor, listener, factory, account)
+            yield Listener(components.reactor, listener, factory, account)
 
 
-def _supervised(wiring: Components) -> Iterator[Service]:
+def _supervised(components: Components) -> Iterator[Service]:
     manager = Manager(os.environ)
     if manager.there:
-        yield Supervised(manager, wiring.watching.ready, wiring.reactor, wiring.loops)
+        yield Supervised(manager, components.watching.ready, components.reactor, components.loops)

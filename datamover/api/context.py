@@ -161,7 +161,7 @@ LOCAL = Caller("local", administrator=True)
 class Context:
     """What every method is handed."""
 
-    house: Runtime
+    runtime: Runtime
     """What the configuration came to when the call began."""
     store: Store
     reactor: Any
@@ -181,19 +181,19 @@ class Context:
 
     @property
     def config(self) -> Config:
-        return self.house.settings
+        return self.runtime.settings
 
     @property
     def registry(self) -> Registry:
-        return self.house.registry
+        return self.runtime.registry
 
     @property
     def http(self) -> HttpClient:
-        return self.house.http
+        return self.runtime.http
 
     @property
     def datasets(self) -> Datasets:
-        return Datasets(self.house.datasets.by_scheme)
+        return Datasets(self.runtime.datasets.by_scheme)
 
     def rules(self, caller: Caller) -> Rules:
         """Return what this caller's requests are held against."""
@@ -204,23 +204,23 @@ class Context:
             read_url=partial(self._read_url, caller),
             max_files=self.config.limits.files,
             max_attempts=self.config.transfers.max_attempts,
-            datasets=Datasets(self.house.datasets.by_scheme, caller.datasets),
+            datasets=Datasets(self.runtime.datasets.by_scheme, caller.datasets),
             check_notice=partial(self._check_notice, caller),
             longest_url=self.config.limits.url,
         )
 
     def _check_notice(self, caller: Caller, url: str) -> None:
-        self.house.notice_secrets.check(caller.name)
+        self.runtime.notice_secrets.check(caller.name)
         caller.check_source(WebUrl.parse(url))
-        self.house.policy.check_url(url)
+        self.runtime.policy.check_url(url)
 
     def _read_url(self, caller: Caller, text: str) -> WebUrl:
         url = WebUrl.parse(text)
         caller.check_source(url)
-        if not self.house.policy.allows(url):
-            self.house.policy.check_url(text)
+        if not self.runtime.policy.allows(url):
+            self.runtime.policy.check_url(text)
         try:
-            self.house.credentials.header_for(url)
+            self.runtime.credentials.header_for(url)
         except DataMoverError as error:
             what = "the login that datamover has for this source cannot be used: ask the administrator"
             raise Unavailable(what, full=error.full) from None

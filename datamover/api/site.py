@@ -66,7 +66,7 @@ _REALM = b'Basic realm="datamover", charset="UTF-8"'
 
 def make_site(
     *,
-    houses: RuntimeHolder,
+    runtimes: RuntimeHolder,
     store: Store,
     reload: Callable[[], Reloaded],
     audit: Audit,
@@ -79,20 +79,20 @@ def make_site(
 
     Nothing is connected to or read before a request comes.
     """
-    gate = houses.derived(lambda house: RequestFilter.from_config(house.settings))
+    gate = runtimes.derived(lambda runtime: RequestFilter.from_config(runtime.settings))
 
     def limits() -> Limits:
-        return houses.now.settings.limits
+        return runtimes.now.settings.limits
 
     waiting = FairShare(lambda: limits().waiting_calls), "waiting_calls"
     checks = FairShare(lambda: limits().checks), "checks"
     methods = shared(METHODS, {"jobs.wait": waiting, "jobs.events": waiting, "jobs.check": checks})
     turns = Turns(reactor)
 
-    def context(house: Runtime, who: str) -> Context:
-        return Context(house, store, reactor, methods, reload, audit, turns, who)
+    def context(runtime: Runtime, who: str) -> Context:
+        return Context(runtime, store, reactor, methods, reload, audit, turns, who)
 
-    door = RpcResource(houses, context, audit, calls)
+    door = RpcResource(runtimes, context, audit, calls)
     root = NotFound()  # type: ignore[no-untyped-call]
     for path, page in pages.items():
         put(root, path, PageResource(page, gate, door.admitted), lambda: NoPage(gate))
@@ -127,15 +127,15 @@ class RpcResource(Resource):
     isLeaf = True  # noqa: N815 - Twisted's
 
     def __init__(
-        self, houses: RuntimeHolder, context: Callable[[Runtime, str], Context], audit: Audit, calls: Calls | None
+        self, runtimes: RuntimeHolder, context: Callable[[Runtime, str], Context], audit: Audit, calls: Calls | None
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._houses = houses
+        self._runtimes = runtimes
         self._context = context
         self._audit = audit
         self._calls = calls
-        self._callers = houses.derived(lambda house: callers(house.settings, METHODS))
-        self._holders = houses.derived(lambda house: _holders(house.settings))
+        self._callers = runtimes.derived(lambda runtime: callers(runtime.settings, METHODS))
+        self._holders = runtimes.derived(lambda runtime: _holders(runtime.settings))
         self._callers()
         self._large = DeferredSemaphore(LARGE_AT_ONCE)
         self._large_of = Locks()
@@ -156,19 +156,19 @@ class RpcResource(Resource):
         return NOT_DONE_YET
 
     async def _answer(self, request: Any) -> None:
-        with self._houses.acquire() as house:
-            await self._answer_in(house, request)
+        with self._runtimes.acquire() as runtime:
+            await self._answer_in(runtime, request)
 
-    async def _answer_in(self, house: Runtime, request: Any) -> None:
-        context = self._context(house, request.channel.who)
+    async def _answer_in(self, runtime: Runtime, request: Any) -> None:
+        context = self._context(runtime, request.channel.who)
         try:
-            caller = await self._known(house, request)
+            caller = await self._known(runtime, request)
             if caller is None:
                 request.setHeader(b"WWW-Authenticate", _REALM)
                 refuse(request, Refusal(401, "The name or the password is missing or wrong."))
                 return
             request.channel.who = caller.key
-            context = self._context(house, caller.key)
+            context = self._context(runtime, caller.key)
             result = await self._call(context, caller, request)
         except RequestError as error:
             result = fault(error)
@@ -209,40 +209,40 @@ class RpcResource(Resource):
 
     async def admitted(self, request: Any) -> Refusal | None:
         """Return why a page that is not for everybody is not shown, None for those who may watch."""
-        house = self._houses.now
+        runtime = self._runtimes.now
         try:
-            caller = await self._caller(house, request)
+            caller = await self._caller(runtime, request)
         except Unavailable as error:
             return Refusal(503, f"{error.message}.")
         if caller is None:
             request.setHeader(b"WWW-Authenticate", _REALM)
             return Refusal(401, "The name or the password is missing or wrong.")
         request.channel.who = caller.key
-        if caller.administrator or caller.name in house.settings.monitor.clients:
+        if caller.administrator or caller.name in runtime.settings.monitor.clients:
             return None
         return Refusal(403, "This page is for administrators and the clients that [monitor] names.")
 
     async def admit(self, request: Any) -> Caller | None:
         """Return who sends a request whose body waits, None for one whose login is wrong. May raise Unavailable."""
-        with self._houses.acquire() as house:
-            return await self._caller(house, request)
+        with self._runtimes.acquire() as runtime:
+            return await self._caller(runtime, request)
 
-    async def _known(self, house: Runtime, request: Any) -> Caller | None:
+    async def _known(self, runtime: Runtime, request: Any) -> Caller | None:
         """Return who sends a request, as was found before its body was read, or is now."""
         if not request.asked:
-            return await self._caller(house, request)
+            return await self._caller(runtime, request)
         sender: Caller | Failure | None = request.sender
         if isinstance(sender, Failure):
             sender.raiseException()
-        if sender is None or not house.settings.clients:
+        if sender is None or not runtime.settings.clients:
             return sender
         # What this client may is what it may now.
         known = self._callers().get(sender.name)
         return known and replace(known, origin=sender.origin)
 
-    async def _caller(self, house: Runtime, request: Any) -> Caller | None:
+    async def _caller(self, runtime: Runtime, request: Any) -> Caller | None:
         origin = getattr(request.getClientAddress(), "host", "") or "unix"
-        clients = house.settings.clients
+        clients = runtime.settings.clients
         if not clients:
             return _local(origin)
         authorization, certificate = request.header("authorization"), request.certificate
@@ -252,7 +252,7 @@ class RpcResource(Resource):
             login = _basic(authorization)
             if login is None:
                 return None
-            given, name = login[0], await house.logins.check(*login, origin)
+            given, name = login[0], await runtime.logins.check(*login, origin)
         known = self._callers().get(name or "")
         if known is None:
             # What is no client's name may be a password that went into the wrong field.

@@ -51,7 +51,7 @@ class Components:
         self.troubles: Callable[[], Sequence[str]] = lambda: self.loops.troubles
         """What loops do not turn, in words: of this process, and of those that it has started."""
         self.pools = Pools(reactor)
-        self.houses = RuntimeHolder(Runtime.build(settings, reactor))
+        self.runtimes = RuntimeHolder(Runtime.build(settings, reactor))
         self.server: EmbeddedPostgres | None = None
         """Our own, where none is given."""
         self.address: EmbeddedPostgres | Given
@@ -68,19 +68,19 @@ class Components:
         self.audit = Audit(AuditStore(self.database), reactor, refused)
         self.renew: Callable[[], None] = lambda: None
         """Has others that work by the configuration do so by the one in force."""
-        self.reload = Reload(self.houses, reactor, self._reloaded, check_callers)
+        self.reload = Reload(self.runtimes, reactor, self._reloaded, check_callers)
 
     def bounds(self) -> QueueLimits:
-        return self.houses.now.bounds
+        return self.runtimes.now.bounds
 
     @cached_property
     def watching(self) -> Watch:
         """What answers for this process, once it is known whether it has an engine."""
-        houses = self.houses
+        runtimes = self.runtimes
         return watch(
             self.metrics,
             self.database,
-            lambda: houses.now.registry.names(),
+            lambda: runtimes.now.registry.names(),
             self.settings,
             self.reactor,
             self.working,

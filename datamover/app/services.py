@@ -74,12 +74,12 @@ class Connections(Part):
     what = "the connections to sources and destinations"
     needs = 2.0
 
-    def __init__(self, houses: RuntimeHolder) -> None:
-        self._houses = houses
+    def __init__(self, runtimes: RuntimeHolder) -> None:
+        self._runtimes = runtimes
 
     def stopService(self) -> "Deferred[None]":  # noqa: N802
         super().stopService()
-        return Deferred.fromCoroutine(self._houses.close())
+        return Deferred.fromCoroutine(self._runtimes.close())
 
 
 class HangUp(Service):

@@ -25,9 +25,9 @@ class ConsoleBackend:
     """Satisfies ``session.Desk``."""
 
     def __init__(
-        self, houses: RuntimeHolder, names: Queries, store: Changes, audit: Audit, reload: Callable[[], Reloaded]
+        self, runtimes: RuntimeHolder, names: Queries, store: Changes, audit: Audit, reload: Callable[[], Reloaded]
     ) -> None:
-        self._houses = houses
+        self._runtimes = runtimes
         self._names = names
         self._store = store
         self._audit = audit
@@ -35,7 +35,7 @@ class ConsoleBackend:
 
     async def check(self, username: str, password: str, origin: str) -> bool:
         try:
-            right = await self._houses.now.operators.check(username, password, origin) is not None
+            right = await self._runtimes.now.operators.check(username, password, origin) is not None
         except Unavailable as error:
             # The console's protocols know no other answer; the trail does not call it a wrong login.
             log.warn("a login at the console from {origin}: {why}", origin=origin, why=error.message)
@@ -48,12 +48,12 @@ class ConsoleBackend:
             self._record(AuditEvent(who, origin, "login"))
             return
         # What is not the operator's name may be a password that went into the wrong field.
-        known = who if who == self._houses.now.settings.console.username else "?"
+        known = who if who == self._runtimes.now.settings.console.username else "?"
         refused = AuditEvent(known, origin, "login", outcome="AUTHENTICATION_FAILED")
         Deferred.fromCoroutine(self._audit.refused(refused))
 
     def namespace(self, visitor: Visitor) -> dict[str, Callable[..., Awaitable[str]]]:
-        registered = self._houses.now.registry.get
+        registered = self._runtimes.now.registry.get
         verbs = Commands(visitor, self._store, self._audit, self._reload, lambda name: registered(name))
         typed: dict[str, Callable[..., Awaitable[str]]] = {**self._names.namespace(), **verbs.namespace()}
 

@@ -31,13 +31,13 @@ class Reload:
 
     def __init__(
         self,
-        houses: RuntimeHolder,
+        runtimes: RuntimeHolder,
         reactor: Any,
         moved: Callable[[], None],
         check: Callable[[Config], None] = lambda _: None,
     ) -> None:
         """``moved`` is called once another house is in force; ``check`` may raise ConfigError before that."""
-        self._houses = houses
+        self._runtimes = runtimes
         self._reactor = reactor
         self._moved = moved
         self._check = check
@@ -45,11 +45,11 @@ class Reload:
     def __call__(self) -> Reloaded:
         """Put the file's new content in force; raises ConfigError for one that cannot be used, and changes nothing."""
         try:
-            found, house = self._read()
+            found, runtime = self._read()
         except ConfigError as error:
             log.warn("the configuration is left as it was: {error}", error=error.message)
             raise
-        self._houses.swap(house)
+        self._runtimes.swap(runtime)
         self._moved()
         log.info("the configuration was read again; changed: {keys}", keys=", ".join(found.changed) or "nothing")
         if found.restart:
@@ -57,13 +57,13 @@ class Reload:
         return Reloaded(found.changed, found.restart)
 
     def _read(self) -> tuple[Changes, Runtime]:
-        now = self._houses.now
+        now = self._runtimes.now
         if now.settings.path is None:
             raise ConfigError("there is no configuration file to read again: start with --config FILE")
         read = load(now.settings.path)
         found = changes(now.settings, read)
         self._check(found.settings)
-        house = Runtime.build(found.settings, self._reactor, before=now)
+        runtime = Runtime.build(found.settings, self._reactor, before=now)
         # What waits for a restart must not keep the service from starting then.
-        check_apart(house.registry.directories, read, str(read.path))
-        return found, house
+        check_apart(runtime.registry.directories, read, str(read.path))
+        return found, runtime

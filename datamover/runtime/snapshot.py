@@ -152,20 +152,20 @@ class RuntimeHolder:
     @contextmanager
     def acquire(self) -> Iterator[Runtime]:
         """Give the house in force, which keeps its connections for as long as the block runs."""
-        house = self._now
-        self._guests[house] += 1
+        runtime = self._now
+        self._guests[runtime] += 1
         try:
-            yield house
+            yield runtime
         finally:
-            self._guests[house] -= 1
-            if not self._guests[house]:
-                del self._guests[house]
-                if house is not self._now:
-                    self._shut(house)
+            self._guests[runtime] -= 1
+            if not self._guests[runtime]:
+                del self._guests[runtime]
+                if runtime is not self._now:
+                    self._shut(runtime)
 
-    def swap(self, house: Runtime) -> None:
+    def swap(self, runtime: Runtime) -> None:
         """Put another house in force, at once; the old one is closed when the last of its guests has left."""
-        old, self._now = self._now, house
+        old, self._now = self._now, runtime
         if old not in self._guests:
             self._shut(old)
 
@@ -182,14 +182,14 @@ class RuntimeHolder:
 
     async def close(self) -> None:
         """Close every connection; completes when they are gone."""
-        for house in {self._now, *self._guests}:
-            self._close(house.parts)
+        for runtime in {self._now, *self._guests}:
+            self._close(runtime.parts)
         await DeferredList(list(self._closing))
 
-    def _shut(self, house: Runtime) -> None:
+    def _shut(self, runtime: Runtime) -> None:
         """Close what no house has any more in which somebody may be."""
         used = {id(part) for other in (self._now, *self._guests) for part in other.parts}
-        self._close([part for part in house.parts if id(part) not in used])
+        self._close([part for part in runtime.parts if id(part) not in used])
 
     def _close(self, parts: Sequence[Part]) -> None:
         for part in parts:

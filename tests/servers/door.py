@@ -106,15 +106,15 @@ class Door:
         self.config = config
         self.store = MemoryJobStore(reactor)
         self.logins = logins or PlainLogins({})
-        self.houses = houses_of(config, self.logins)
-        self.registry = self.houses.now.registry
+        self.runtimes = houses_of(config, self.logins)
+        self.registry = self.runtimes.now.registry
         self.trail = MemoryTrail()
         self.audit = Audit(self.trail, reactor)
         self.site = make_site(
-            houses=self.houses,
+            runtimes=self.runtimes,
             store=store or self.store,
             audit=self.audit,
-            reload=Reload(self.houses, reactor, lambda: None),
+            reload=Reload(self.runtimes, reactor, lambda: None),
             reactor=reactor,
         )
         listening: Any = reactor
@@ -165,4 +165,4 @@ class Door:
 
     async def close(self) -> None:
         await self._port.stopListening()
-        await self.houses.close()
+        await self.runtimes.close()

@@ -66,17 +66,17 @@ class Mouth:
     def __init__(self, directory: Path) -> None:
         self.clock = Clock()
         config = config_of(directory, limits=Limits(request_size=1_000_000, files=1000))
-        houses = houses_of(config, PlainLogins({}))
+        runtimes = houses_of(config, PlainLogins({}))
         self.site = make_site(
-            houses=houses,
+            runtimes=runtimes,
             store=MemoryJobStore(self.clock),
             audit=Audit(MemoryTrail(), self.clock),
-            reload=Reload(houses, self.clock, lambda: None),
+            reload=Reload(runtimes, self.clock, lambda: None),
             reactor=self.clock,
         )
         door: Any = self.site.resource.children[b"RPC2"]
         whole = door._context
-        door._context = lambda house, who: _inside(whole(house, who))
+        door._context = lambda runtime, who: _inside(whole(runtime, who))
 
     def feed(self, pieces: list[bytes]) -> bytes:
         """Send pieces, wait until the connection has ended, and return what was answered.

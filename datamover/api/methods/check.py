@@ -40,7 +40,7 @@ async def look(context: Context, caller: Caller, job: NewJob) -> dict[str, Any]:
 
 async def test(context: Context, caller: Caller, name: str) -> dict[str, Any]:
     """Try one destination, when it is the caller's turn."""
-    async with context.house.looks.held(caller.name, AT_ONCE):
+    async with context.runtime.looks.held(caller.name, AT_ONCE):
         return await context.registry.test(name)
 
 
@@ -48,7 +48,7 @@ async def _all(context: Context, caller: Caller, calls: Sequence[_Look]) -> list
     """Return what the calls return, in order; cancelling, or an error of one, ends the others."""
 
     async def look_in_turn(call: _Look) -> dict[str, Any]:
-        async with context.house.looks.held(caller.name, AT_ONCE):
+        async with context.runtime.looks.held(caller.name, AT_ONCE):
             return await call()
 
     looking = [Deferred.fromCoroutine(look_in_turn(call)) for call in calls]
@@ -98,7 +98,7 @@ async def _file(context: Context, caller: Caller, job: NewJob, file: NewFile, tr
     found: Inspection | None = None
     try:
         host = "host", host_of(source_host(file.source))
-        async with context.house.looks.held(host, context.config.limits.per_source_host):
+        async with context.runtime.looks.held(host, context.config.limits.per_source_host):
             found = await _origin(context, job.owner, file).inspect()
         movable(found.size, brief(file.source.shown))
         if found.directory:
