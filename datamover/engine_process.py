@@ -12,7 +12,7 @@ from twisted.logger import globalLogBeginner
 
 from datamover.errors import ConfigError
 from datamover.monitor.logs import json_observer
-from datamover.processes.words import ChildConfig, StatusMessage
+from datamover.processes.messages import ChildConfig, StatusMessage
 from datamover.tap import run_engine_process
 
 

@@ -52,7 +52,7 @@ from datamover.engine.recorder import Recorder
 from datamover.engine.service import EngineService, NoticeService
 from datamover.engine.share import ALONE, ProcessShare
 from datamover.engine.throttle import Throttles
-from datamover.engine.transfer.order import TransferTools
+from datamover.engine.transfer.spec import TransferTools
 from datamover.engine.worker import Worker
 from datamover.errors import ConfigError
 from datamover.jobs.installation import identify
@@ -66,10 +66,10 @@ from datamover.monitor.supervisor import Manager, Supervised
 from datamover.monitor.text_logs import TextLines
 from datamover.notices.notifier import Means, Notifier
 from datamover.notices.queue import Notices
+from datamover.processes.messages import ChildConfig
 from datamover.processes.parent import WITHIN as CHILD_WITHIN
 from datamover.processes.parent import ParentLink
 from datamover.processes.service import EngineProcesses
-from datamover.processes.words import ChildConfig
 from datamover.security.accounts import PRESENT, Account
 
 log = Logger()
@@ -167,7 +167,9 @@ def _tree(components: Components, tree: Ordered, *services: Service, first: Iter
         *first,
         Resolving(components.reactor, HostNames(components.reactor)),
         Connections(components.runtimes),
-        DatabaseService(components.database, components.prepare, components.news, components.server, components.give_up),
+        DatabaseService(
+            components.database, components.prepare, components.news, components.server, components.give_up
+        ),
         LagProbe(components.reactor, time.monotonic, components.counts.lagged, components.loops),
         *services,
     ):
@@ -178,7 +180,9 @@ def _tree(components: Components, tree: Ordered, *services: Service, first: Iter
 def _queue(components: Components, node: str, roles: Iterable[str]) -> Queue:
     name = f"{socket.gethostname()}:{os.getpid()}"
     lease, refused = components.settings.service.lease, components.loops.refused
-    return Queue(components.database, components.key, node=node, name=name, roles=sorted(roles), lease=lease, refused=refused)
+    return Queue(
+        components.database, components.key, node=node, name=name, roles=sorted(roles), lease=lease, refused=refused
+    )
 
 
 def _engines(components: Components) -> Iterator[Service]:
@@ -314,7 +318,9 @@ def _console(components: Components, account: Account) -> Iterator[Service]:
         registry = runtimes.now.registry
         return [registry.describe(name) for name in registry.names()]
 
-    desk = ConsoleBackend(runtimes, Queries(components.store, described), components.store, components.audit, components.reload)
+    backend = ConsoleBackend(
+        runtimes, Queries(components.store, described), components.store, components.audit, components.reload
+    )
 
     def access() -> Access:
         now = runtimes.now.settings.console
@@ -329,8 +335,8 @@ def _console(components: Components, account: Account) -> Iterator[Service]:
 
     connections = ConsoleConnections(components.reactor, bounds)
     for listener, factory in (
-        (console.telnet, TelnetFactory(desk, connections)),
-        (console.ssh, SshFactory(desk, key, access, connections, components.reactor)),
+        (console.telnet, TelnetFactory(backend, connections)),
+        (console.ssh, SshFactory(backend, key, access, connections, components.reactor)),
     ):
         if listener is not None:
             yield Listener(components.reactor, listener, factory, account)

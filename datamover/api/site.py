@@ -22,9 +22,9 @@ from twisted.web.server import NOT_DONE_YET
 from datamover.api.callers import callers
 from datamover.api.context import LOCAL, Caller, Context, Store
 from datamover.api.http.connections import QuietSite
-from datamover.api.http.gate import Refusal, RequestFilter
 from datamover.api.http.pages import NoPage, Page, PageResource, put
 from datamover.api.http.request import BoundedRequest
+from datamover.api.http.request_filter import Refusal, RequestFilter
 from datamover.api.http.turns import Turns
 from datamover.api.methods import bccvl, destinations, jobs, service, system
 from datamover.api.methods.calling import bug, call

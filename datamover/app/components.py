@@ -13,9 +13,9 @@ from datamover.audit.trail import Audit, AuditStore
 from datamover.concurrency.loops import Loops
 from datamover.concurrency.pools import Pools
 from datamover.config.schema import Config
-from datamover.jobs import news
+from datamover.jobs import notifications
 from datamover.jobs.installation import identify
-from datamover.jobs.news import Notifications
+from datamover.jobs.notifications import Notifications
 from datamover.jobs.queue.limits import QueueLimits
 from datamover.jobs.store import JobStore
 from datamover.monitor.metrics import Metrics
@@ -24,9 +24,9 @@ from datamover.postgres.address import Given
 from datamover.postgres.database import Database
 from datamover.postgres.embedded import EmbeddedPostgres
 from datamover.postgres.migrate import migrate
-from datamover.processes.counts import Counts
+from datamover.processes.messages import StatusMessage
+from datamover.processes.metrics_buffer import Counts
 from datamover.processes.parent import ParentLink
-from datamover.processes.words import StatusMessage
 from datamover.runtime.reload import Reload
 from datamover.runtime.snapshot import Runtime, RuntimeHolder
 from datamover.sealing.keyring import KeyFile
@@ -108,4 +108,4 @@ class Components:
 
     def _reloaded(self) -> None:
         self.renew()
-        self.news.publish(news.WORK)
+        self.news.publish(notifications.WORK)

@@ -8,7 +8,7 @@ from twisted.logger import Logger
 
 from datamover.concurrency.stopping import Part
 from datamover.errors import StartError, Unavailable
-from datamover.jobs.news import Notifications
+from datamover.jobs.notifications import Notifications
 from datamover.postgres.database import Database
 
 log = Logger()

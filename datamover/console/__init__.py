@@ -1,9 +1,9 @@
 """Looking into the live service, and steering it: a prompt to log in to, and the few names a person types there."""
 
-from datamover.console.desk import ConsoleBackend
+from datamover.console.backend import ConsoleBackend
 from datamover.console.guarded import ConsoleBounds, ConsoleConnections
 from datamover.console.keys import host_key
-from datamover.console.names import Queries
+from datamover.console.queries import Queries
 from datamover.console.ssh import Access, SshFactory
 from datamover.console.telnet import TelnetFactory
 

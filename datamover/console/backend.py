@@ -10,9 +10,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from datamover.audit.trail import Audit, AuditEvent
-from datamover.console.names import Queries
+from datamover.console.commands import Changes, Commands
+from datamover.console.queries import Queries
 from datamover.console.session import Visitor, told
-from datamover.console.verbs import Changes, Commands
 from datamover.errors import Unavailable
 from datamover.runtime.reload import Reloaded
 from datamover.runtime.snapshot import RuntimeHolder

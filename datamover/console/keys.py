@@ -102,8 +102,8 @@ class KeyChecker:
 
     credentialInterfaces = (ISSHPrivateKey,)
 
-    def __init__(self, desk: Desk, origin: str, keys: AuthorizedKeys) -> None:
-        self._desk = desk
+    def __init__(self, backend: Desk, origin: str, keys: AuthorizedKeys) -> None:
+        self._desk = backend
         self._origin = origin
         self._keys = keys
 

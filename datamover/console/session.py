@@ -1,6 +1,6 @@
 """One person at the console: a Python prompt with a few names, every line of which is logged.
 
-How the person came in is the business of ``telnet`` and ``ssh``; what the names do, of ``desk``. Whoever is in may run
+How the person came in is the business of ``telnet`` and ``ssh``; what the names do, of ``backend``. Whoever is in may run
 any Python in the service, as the manhole always could.
 """
 
@@ -52,9 +52,9 @@ class Desk(Protocol):
         ...
 
 
-def terminal(desk: Desk, visitor: Visitor) -> ServerProtocol:
+def terminal(backend: Desk, visitor: Visitor) -> ServerProtocol:
     """Return the protocol of a visitor's terminal."""
-    return ServerProtocol(Console, desk, visitor)
+    return ServerProtocol(Console, backend, visitor)
 
 
 class Interpreter(ManholeInterpreter):
@@ -82,9 +82,9 @@ def told(failure: Failure) -> str:
 class Console(Manhole):
     """One session."""
 
-    def __init__(self, desk: Desk, visitor: Visitor) -> None:
-        super().__init__(desk.namespace(visitor))
-        self._desk = desk
+    def __init__(self, backend: Desk, visitor: Visitor) -> None:
+        super().__init__(backend.namespace(visitor))
+        self._desk = backend
         self._visitor = visitor
 
     def connectionMade(self) -> None:  # noqa: N802

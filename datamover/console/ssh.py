@@ -93,14 +93,14 @@ class SshFactory(SSHFactory):
 
     def __init__(
         self,
-        desk: Desk,
+        backend: Desk,
         host_key: Callable[[], Key],
         access: Callable[[], "Access"],
         connections: ConsoleConnections,
         reactor: Any,
     ) -> None:
         """``access`` tells who may log in, as it is when a connection comes."""
-        self._desk = desk
+        self._desk = backend
         self._host_key = host_key
         self._access = access
         self._connections = connections
@@ -145,20 +145,20 @@ class Access:
         self._keys = keys
         self._password = password
 
-    def portal(self, desk: Desk, origin: str, let_in: Callable[[], None]) -> Portal:
+    def portal(self, backend: Desk, origin: str, let_in: Callable[[], None]) -> Portal:
         """Return what judges the logins of a connection; ``let_in`` is called where one is right."""
-        portal = Portal(_Realm(desk, origin, let_in))
+        portal = Portal(_Realm(backend, origin, let_in))
         if self._keys is not None:
-            portal.registerChecker(KeyChecker(desk, origin, AuthorizedKeys(self._username, self._keys)))
+            portal.registerChecker(KeyChecker(backend, origin, AuthorizedKeys(self._username, self._keys)))
         if self._password:
-            portal.registerChecker(PasswordChecker(desk, origin))
+            portal.registerChecker(PasswordChecker(backend, origin))
         return portal
 
 
 @implementer(IRealm)
 class _Realm:
-    def __init__(self, desk: Desk, origin: str, let_in: Callable[[], None]) -> None:
-        self._desk = desk
+    def __init__(self, backend: Desk, origin: str, let_in: Callable[[], None]) -> None:
+        self._desk = backend
         self._origin = origin
         self._let_in = let_in
 
@@ -171,9 +171,9 @@ class _Realm:
 class _User(ConchUser):
     """A visitor, who may open sessions and nothing else."""
 
-    def __init__(self, desk: Desk, visitor: Visitor) -> None:
+    def __init__(self, backend: Desk, visitor: Visitor) -> None:
         super().__init__()
-        self.desk = desk
+        self.backend = backend
         self.visitor = visitor
         self.channelLookup[b"session"] = _Session
 
@@ -208,14 +208,14 @@ class _Session(SSHChannel):
     def request_shell(self, data: bytes) -> bool:
         if self._terminal is not None:
             return False
-        self._terminal = terminal(self.avatar.desk, self.avatar.visitor)
+        self._terminal = terminal(self.avatar.backend, self.avatar.visitor)
         self._terminal.makeConnection(self)
         self._terminal.terminalProtocol.terminalSize(*self._size)
         return True
 
     def request_exec(self, data: bytes) -> bool:
         line = getNS(data)[0].decode("utf-8", "replace")
-        Deferred.fromCoroutine(self.avatar.desk.run(self.avatar.visitor, line)).addCallback(self._answer)
+        Deferred.fromCoroutine(self.avatar.backend.run(self.avatar.visitor, line)).addCallback(self._answer)
         return True
 
     def _answer(self, answered: tuple[bool, str]) -> None:

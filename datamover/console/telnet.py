@@ -33,8 +33,8 @@ class TelnetFactory(ServerFactory):
 
     noisy = False
 
-    def __init__(self, desk: Desk, connections: ConsoleConnections) -> None:
-        self._desk = desk
+    def __init__(self, backend: Desk, connections: ConsoleConnections) -> None:
+        self._desk = backend
         self._connections = connections
 
     def buildProtocol(self, address: Any) -> TelnetTransport:  # noqa: N802
@@ -84,8 +84,8 @@ class PasswordChecker:
 
     credentialInterfaces = (IUsernamePassword,)  # noqa: N815
 
-    def __init__(self, desk: Desk, origin: str) -> None:
-        self._desk = desk
+    def __init__(self, backend: Desk, origin: str) -> None:
+        self._desk = backend
         self._origin = origin
 
     def requestAvatarId(self, credentials: Any) -> "Deferred[bytes | tuple[()]]":  # noqa: N802
@@ -100,8 +100,8 @@ class PasswordChecker:
 
 @implementer(IRealm)
 class _Realm:
-    def __init__(self, desk: Desk, origin: str, let_in: Callable[[], None]) -> None:
-        self._desk = desk
+    def __init__(self, backend: Desk, origin: str, let_in: Callable[[], None]) -> None:
+        self._desk = backend
         self._origin = origin
         self._let_in = let_in
 

@@ -9,7 +9,7 @@ from datamover.engine.lease import Lease, Parked
 from datamover.engine.meter import Meter
 from datamover.engine.throttle import Throttle
 from datamover.engine.transfer.leftovers import clear
-from datamover.engine.transfer.order import TransferResult, TransferSpec, TransferTools
+from datamover.engine.transfer.spec import TransferResult, TransferSpec, TransferTools
 from datamover.engine.transfer.transfer import move
 from datamover.errors import Scope, SourceForbidden, UnsupportedScheme
 from datamover.jobs.queue.queue import Queue

@@ -25,7 +25,7 @@ from datamover.engine.observer import UNOBSERVED, Observer
 from datamover.engine.share import ALONE, ProcessShare
 from datamover.engine.throttle import Throttles
 from datamover.errors import DataMoverError, Unavailable
-from datamover.jobs import news
+from datamover.jobs import notifications
 from datamover.jobs.queue.limits import QueueLimits
 from datamover.jobs.queue.queue import Queue
 from datamover.jobs.upkeep.cleanup import OrphanCleanup
@@ -72,7 +72,7 @@ class Dispatcher:
         max_active: Callable[[], int],
         clock: IReactorTime,
         monotonic: Callable[[], float],
-        heard: news.Notifications,
+        heard: notifications.Notifications,
         observer: Observer = UNOBSERVED,
         share: ProcessShare = ALONE,
         loops: Loops | None = None,
@@ -295,9 +295,9 @@ class Dispatcher:
             self._observer.lease_lost()
 
     def _hear(self, word: str) -> None:
-        if word in ("", news.WORK):
+        if word in ("", notifications.WORK):
             self._pulse.set()
-        if word in ("", news.STOP) and self._runs:
+        if word in ("", notifications.STOP) and self._runs:
             self._stop_pulse.set()
 
     async def _stopping_work(self) -> None:

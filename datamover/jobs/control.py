@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from datamover.errors import ExpiredJob, InvalidRequest, InvalidState, UnknownJob
-from datamover.jobs import news
+from datamover.jobs import notifications
 from datamover.jobs.endpoints import place_side
 from datamover.jobs.history import notify, tell
 from datamover.jobs.upkeep.changes import Changes
@@ -98,7 +98,7 @@ class JobControl:
             if not await cursor.fetch(self._queries["renotify"], {"job": id}):
                 raise InvalidState(f"job {id} was asked for without notify: there is nobody to tell")
             await self._tell(cursor, id, "renotified", {"by": owner or "administrator"})
-            await notify(cursor, news.NOTICE)
+            await notify(cursor, notifications.NOTICE)
 
         await self._database.transaction(do)
 
@@ -111,7 +111,7 @@ class JobControl:
 
         async def do(cursor: Cursor) -> None:
             await cursor.post(self._queries["release"], {"name": place_side(destination)})
-            await notify(cursor, news.WORK)
+            await notify(cursor, notifications.WORK)
 
         await self._database.transaction(do)
 
@@ -126,7 +126,7 @@ class JobControl:
             if node is not None and not found:
                 raise InvalidRequest(f"node: no process is called {node!r}: service.status names those that run")
             if not draining:
-                await notify(cursor, news.WORK)
+                await notify(cursor, notifications.WORK)
 
         await self._database.transaction(do)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Any
 
-from datamover.jobs import news
+from datamover.jobs import notifications
 from datamover.jobs.work import Remark
 from datamover.postgres.database import Cursor, Json
 from datamover.postgres.named_queries import Queries
@@ -50,4 +50,4 @@ async def finish(cursor: Cursor, jobs: Sequence[int], telling: Telling = Telling
     for row in await cursor.fetch(query, {"jobs": list(jobs)}) if jobs else ():
         remark = Remark(_ENDS.get(row["state"], "failed"), {"status": row["state"]})
         await tell(cursor, [(row["id"], None, remark)], telling)
-        await notify(cursor, news.ended(row["id"]))
+        await notify(cursor, notifications.ended(row["id"]))

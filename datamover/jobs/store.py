@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from datamover.concurrency.batcher import Batch, piecemeal
 from datamover.concurrency.loops import Refused, tell_refused
 from datamover.errors import DataMoverError, QueueFull, RequestIdConflict
-from datamover.jobs import listing, news, rows
+from datamover.jobs import listing, notifications, rows
 from datamover.jobs.control import MOST_IDS, JobControl
 from datamover.jobs.feed import Feed
 from datamover.jobs.queue.limits import COUNTED, QueueLimits, waiting_for
@@ -66,7 +66,7 @@ class JobStore(JobControl):
         self,
         database: Database,
         cipher: rows.Seal,
-        heard: news.Notifications,
+        heard: notifications.Notifications,
         clock: IReactorTime,
         bounds: Callable[[], QueueLimits],
         lease: float = LEASE,

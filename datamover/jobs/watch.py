@@ -14,7 +14,7 @@ from twisted.logger import Logger
 
 from datamover.concurrency.locks import Locks
 from datamover.errors import DataMoverError
-from datamover.jobs import news
+from datamover.jobs import notifications
 from datamover.jobs.feed import Feed
 from datamover.postgres.database import Database
 from datamover.postgres.named_queries import Queries
@@ -54,7 +54,7 @@ class _Waiter:
 class Watch:
     """Everybody in this process who waits."""
 
-    def __init__(self, database: Database, feed: Feed, heard: news.Notifications, clock: IReactorTime) -> None:
+    def __init__(self, database: Database, feed: Feed, heard: notifications.Notifications, clock: IReactorTime) -> None:
         self._database = database
         self._feed = feed
         self._clock = clock
@@ -111,7 +111,7 @@ class Watch:
 
     def _hear(self, word: str) -> None:
         kind, _, job = word.partition(" ")
-        if kind == news.ENDED and job.isdigit():
+        if kind == notifications.ENDED and job.isdigit():
             for waiter in list(self._ends.get(int(job), ())):
                 _wake(waiter)
         if self._readers or not word:

@@ -21,7 +21,7 @@ from datamover.concurrency.loops import Loops
 from datamover.concurrency.wakeup import Wakeup
 from datamover.config.schema import Transfers
 from datamover.errors import DataMoverError, InternalError, Scope, ServerError, TimedOut, Unavailable
-from datamover.jobs import news
+from datamover.jobs import notifications
 from datamover.jobs.retry import LONGEST_PAUSE, backoff
 from datamover.jobs.values import Notice
 from datamover.notices.queue import Notices
@@ -85,7 +85,7 @@ class Notifier:
         clock: IReactorTime,
         wall: Callable[[], float],
         random: Callable[[], float],
-        heard: news.Notifications,
+        heard: notifications.Notifications,
         pace: Pace = Pace(),
         loops: Loops | None = None,
     ) -> None:
@@ -136,7 +136,7 @@ class Notifier:
     # Taking ---------------------------------------------------------------------------------------------------
 
     def _hear(self, word: str) -> None:
-        if word in ("", news.NOTICE):
+        if word in ("", notifications.NOTICE):
             self._pulse.set()
 
     async def _run(self) -> None:

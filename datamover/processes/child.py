@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from datamover.concurrency import modules
-from datamover.processes.words import ChildConfig, StatusMessage
+from datamover.processes.messages import ChildConfig, StatusMessage
 
 log = Logger()
 

@@ -15,8 +15,8 @@ from twisted.python.failure import Failure
 
 from datamover.concurrency.loops import Loops
 from datamover.concurrency.stopping import end_within
-from datamover.processes.counts import MetricsBuffer
-from datamover.processes.words import StatusMessage
+from datamover.processes.messages import StatusMessage
+from datamover.processes.metrics_buffer import MetricsBuffer
 
 EVERY = 0.5
 """Seconds between two words."""

@@ -17,8 +17,8 @@ from datamover.engine.share import ProcessShare
 from datamover.errors import StartError, Unavailable
 from datamover.postgres.listening import persist
 from datamover.processes.child import Child
-from datamover.processes.counts import Counts, count
-from datamover.processes.words import ChildConfig, StatusMessage
+from datamover.processes.messages import ChildConfig, StatusMessage
+from datamover.processes.metrics_buffer import Counts, count
 
 log = Logger()
 

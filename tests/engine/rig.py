@@ -24,10 +24,10 @@ from datamover.engine.groups.staging import Staging
 from datamover.engine.recorder import Recorder
 from datamover.engine.share import ALONE, ProcessShare
 from datamover.engine.throttle import Throttles
-from datamover.engine.transfer.order import TransferTools
+from datamover.engine.transfer.spec import TransferTools
 from datamover.engine.worker import Worker
 from datamover.jobs.installation import identify
-from datamover.jobs.news import Notifications
+from datamover.jobs.notifications import Notifications
 from datamover.jobs.queue.limits import QueueLimits
 from datamover.jobs.queue.queue import Queue
 from datamover.jobs.store import JobStore

@@ -24,7 +24,7 @@ from datamover.engine.lease import Lease
 from datamover.engine.meter import Meter
 from datamover.engine.recorder import Recorder
 from datamover.engine.service import EngineService
-from datamover.jobs import news
+from datamover.jobs import notifications
 from datamover.jobs.queue.queue import Queue
 from datamover.jobs.upkeep.cleanup import OrphanCleanup
 from datamover.jobs.upkeep.upkeep import Upkeep
@@ -36,9 +36,9 @@ from datamover.notices.queue import Notices
 from datamover.postgres import listening
 from datamover.postgres.connection import Connection
 from datamover.postgres.database import Database
+from datamover.processes.messages import StatusMessage
 from datamover.processes.parent import EVERY as SAYING
 from datamover.processes.parent import WITHIN, ParentLink
-from datamover.processes.words import StatusMessage
 from tests.engine.post import Post, opened
 from tests.engine.rig import file, place, url
 from tests.engine.test_breaking import until
@@ -132,7 +132,7 @@ async def test_of_an_engine(post: Post, monkeypatch: pytest.MonkeyPatch, name: s
         job = file(place("store", "a.csv"), "archive", "a.csv")
         number = await rig.ask(job, notify=url(f"{post.web.url}/moved"))
         await until(lambda: gate.waiting)
-        rig.news.publish(news.STOP)
+        rig.news.publish(notifications.STOP)
         await until(lambda: broken.met)
         gate.open()
         assert (await rig.ended(number)).state is State.COMPLETED

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 
 from datamover.errors import ConnectionLost, InvalidState, SourceNotFound
-from datamover.jobs.news import Notifications
+from datamover.jobs.notifications import Notifications
 from datamover.jobs.queue.limits import QueueLimits
 from datamover.jobs.queue.queue import Queue
 from datamover.jobs.store import JobStore

@@ -17,9 +17,9 @@ from datamover.config.load import load
 from datamover.config.schema import Config
 from datamover.engine.share import ALONE
 from datamover.processes.child import Child
-from datamover.processes.counts import MetricsBuffer
+from datamover.processes.messages import ChildConfig, StatusMessage
+from datamover.processes.metrics_buffer import MetricsBuffer
 from datamover.processes.service import EngineProcesses
-from datamover.processes.words import ChildConfig, StatusMessage
 from tests.servers import postgres
 from tests.servers.service import PATIENCE
 

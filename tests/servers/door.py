@@ -18,7 +18,7 @@ from datamover.api.context import Store
 from datamover.api.http.tls import ServerTLS, over_tls
 from datamover.audit.trail import Audit
 from datamover.config.schema import Client, Config, DestinationTable, Limits, Service, Sources, Tls
-from datamover.jobs.news import Notifications
+from datamover.jobs.notifications import Notifications
 from datamover.jobs.queue.limits import QueueLimits
 from datamover.jobs.store import JobStore
 from datamover.notices.secrets import NoticeSecrets

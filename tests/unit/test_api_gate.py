@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from datamover.api.http.gate import RequestFilter
+from datamover.api.http.request_filter import RequestFilter
 from datamover.config.schema import Client, Config, Service
 
 

@@ -9,8 +9,8 @@ from datamover.config.load import load
 from datamover.engine.share import ProcessShare
 from datamover.errors import ConfigError
 from datamover.monitor.metrics import Metrics
-from datamover.processes.counts import MetricsBuffer, count
-from datamover.processes.words import ChildConfig, StatusMessage
+from datamover.processes.messages import ChildConfig, StatusMessage
+from datamover.processes.metrics_buffer import MetricsBuffer, count
 
 TABLES = """
 [service]

@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from datamover.api.http.gate import Refusal, RequestFilter
+from datamover.api.http.request_filter import Refusal, RequestFilter
 
 log = Logger()
 

@@ -18,7 +18,7 @@ from twisted.web.server import Request
 from datamover.api.context import Caller
 from datamover.api.http.channel import Channel
 from datamover.api.http.encodings import charset_of
-from datamover.api.http.gate import Refusal, RequestFilter
+from datamover.api.http.request_filter import Refusal, RequestFilter
 from datamover.concurrency.fair_share import FairShare
 
 SMALL_BODY = 64 * 1024

@@ -11,7 +11,7 @@ from datamover.engine.attempt import AttemptContext
 from datamover.engine.groups.staging import Stage
 from datamover.engine.lease import Lease, Parked
 from datamover.engine.meter import Meter
-from datamover.engine.transfer.order import TransferSpec
+from datamover.engine.transfer.spec import TransferSpec
 from datamover.engine.transfer.transfer import fetch
 from datamover.errors import DataMoverError, NoSpace, Scope
 from datamover.jobs.values import Checkpoint, Naming, Overwrite, Transfer

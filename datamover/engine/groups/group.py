@@ -21,8 +21,8 @@ from datamover.engine.meter import Meter
 from datamover.engine.transfer.comparison import Content, read_through
 from datamover.engine.transfer.digest import MAIN
 from datamover.engine.transfer.leftovers import clear, remove
-from datamover.engine.transfer.order import TransferResult, TransferSpec
 from datamover.engine.transfer.placement import place
+from datamover.engine.transfer.spec import TransferResult, TransferSpec
 from datamover.engine.transfer.transfer import bring, fetch
 from datamover.errors import DataMoverError, Scope, ServerError, SizeMismatch
 from datamover.jobs.values import Checkpoint, DatasetSource, Naming, Overwrite, Transfer

@@ -8,8 +8,8 @@ from twisted.logger import Logger
 
 from datamover.engine.lease import Lease, Parked
 from datamover.engine.meter import Meter
-from datamover.engine.transfer.order import TransferSpec, TransferTools
 from datamover.engine.transfer.parts import left_over, own_prefix
+from datamover.engine.transfer.spec import TransferSpec, TransferTools
 from datamover.errors import ConnectFailed, ConnectionLost, DataMoverError, Stalled, TimedOut
 from datamover.jobs.values import Naming
 from datamover.protocols.base import OLD, Place

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datamover.engine.meter import Meter
 from datamover.engine.transfer.comparison import Content, read_through
 from datamover.engine.transfer.digest import MAIN
-from datamover.engine.transfer.order import TransferSpec, TransferTools
+from datamover.engine.transfer.spec import TransferSpec, TransferTools
 from datamover.errors import ChecksumMismatch, DestinationExists, DestinationInvalid, SizeMismatch
 from datamover.jobs.values import Overwrite
 from datamover.protocols.base import Lack

@@ -12,12 +12,12 @@ from datamover.engine.lease import Lease
 from datamover.engine.meter import Meter
 from datamover.engine.transfer.comparison import Content, same_content
 from datamover.engine.transfer.digest import Digest
-from datamover.engine.transfer.held import MemorySink
 from datamover.engine.transfer.leftovers import sweep
-from datamover.engine.transfer.order import TransferResult, TransferSpec, TransferTools
+from datamover.engine.transfer.memory_sink import MemorySink
 from datamover.engine.transfer.parts import VerifiedPrefix, part_name, proven
 from datamover.engine.transfer.pipe import Pipe
 from datamover.engine.transfer.placement import place, read_back
+from datamover.engine.transfer.spec import TransferResult, TransferSpec, TransferTools
 from datamover.errors import (
     ChecksumMismatch,
     ConnectionLost,

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from datamover.concurrency.batcher import away, piecemeal
 from datamover.concurrency.loops import Refused
 from datamover.errors import InternalError, Unavailable
-from datamover.jobs import news, rows
+from datamover.jobs import notifications, rows
 from datamover.jobs.history import notify
 from datamover.jobs.queue.breaker import Breaker
 from datamover.jobs.queue.endings import Endings
@@ -245,7 +245,7 @@ class Claims:
             released = await cursor.fetch(self._queries[query], {**fence, "node": self._node})
             keys = {"jobs": [row["job"] for row in released], "leaders": [row["index"] for row in released]}
             await cursor.post(self._queries["release_members"], keys)
-            await notify(cursor, news.WORK)
+            await notify(cursor, notifications.WORK)
             return {row["id"]: row for row in released}
 
         return await self._database.transaction(do) if wanted else {}

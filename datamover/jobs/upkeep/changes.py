@@ -15,7 +15,7 @@ from typing import Any
 
 from datamover.concurrency.loops import Refused, tell_refused
 from datamover.errors import DeadlineExceeded
-from datamover.jobs import news
+from datamover.jobs import notifications
 from datamover.jobs.history import Telling, finish, notify, tell
 from datamover.jobs.upkeep.refusals import ByJob
 from datamover.jobs.upkeep.slices import Slices
@@ -141,7 +141,7 @@ class Changes:
             # The file that leads a group is put back last: nobody takes it up before the others are.
             some = Some(job, max(0, retry - rows), retry)
             await cursor.post(_QUERIES["retry_failed"], some.where())
-            await notify(cursor, news.WORK)
+            await notify(cursor, notifications.WORK)
             retry = some.first or None
         else:
             some = Some(job, follow, min(follow + rows, change["files_total"]))
@@ -163,8 +163,8 @@ class Changes:
             await self._fail(cursor, some, job["now"])
         else:
             await cursor.post(_QUERIES["pause_transfers" if job["paused"] else "unpause_transfers"], some.where())
-        await notify(cursor, news.STOP)
-        await notify(cursor, news.WORK)
+        await notify(cursor, notifications.STOP)
+        await notify(cursor, notifications.WORK)
 
     async def _cancel(self, cursor: Cursor, some: Some, telling: Telling) -> None:
         waiting = await cursor.fetch(_QUERIES["cancel_waiting"], some.where())
