@@ -1,7 +1,7 @@
 """One person at the console: a Python prompt with a few names, every line of which is logged.
 
-How the person came in is the business of ``telnet`` and ``ssh``; what the names do, of ``backend``. Whoever is in may run
-any Python in the service, as the manhole always could.
+How the person came in is the business of ``telnet`` and ``ssh``; what the names do, of ``backend``. Whoever is in may
+run any Python in the service, as the manhole always could.
 """
 
 from collections.abc import Awaitable, Callable
