@@ -1,6 +1,6 @@
 """What the door needs of the other rooms, and who is calling.
 
-The job store stands behind a Protocol; everything that the configuration decides comes with the house of the call.
+The job store stands behind a Protocol; everything that the configuration decides comes with the runtime of the call.
 """
 
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence

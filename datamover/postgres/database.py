@@ -1,4 +1,4 @@
-"""The database as the rest of the house sees it: transactions, notifications, and whether it is there.
+"""The database as the rest of the service sees it: transactions, notifications, and whether it is there.
 
 A pool of connections that heals by itself: a lost one is replaced when it is next needed, and whoever met the loss is
 told Unavailable. Transactions that the server ended to serialise them are run again. The single connection is

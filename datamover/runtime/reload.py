@@ -27,7 +27,7 @@ class Reloaded:
 
 
 class Reload:
-    """Reads the file again and exchanges the house for one that is built of it."""
+    """Reads the file again and exchanges the runtime for one that is built of it."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Reload:
         moved: Callable[[], None],
         check: Callable[[Config], None] = lambda _: None,
     ) -> None:
-        """``moved`` is called once another house is in force; ``check`` may raise ConfigError before that."""
+        """``moved`` is called once another runtime is in force; ``check`` may raise ConfigError before that."""
         self._runtimes = runtimes
         self._reactor = reactor
         self._moved = moved

@@ -1,7 +1,7 @@
 """What one reading of the configuration comes to, and which reading is in force.
 
-A ``Runtime`` is never changed: a reload builds another, whole, and moves in. Whoever works in the old one stays to the
-end, with the rules and the connections that it began with; what nobody needs any more is closed behind the last.
+A ``Runtime`` is never changed: a reload builds another, whole, and swaps it in. Whoever has acquired the old one keeps it
+to the end, with its rules and connections; what nobody needs any more is closed after the last of them.
 """
 
 from collections import Counter
@@ -70,7 +70,7 @@ class Runtime:
     def build(cls, settings: Config, reactor: Any, before: "Runtime | None" = None) -> "Runtime":
         """Check the whole configuration; raises ConfigError.
 
-        What is the same as in the house ``before`` is shared with it: connections, and the logins that are verified.
+        What is the same as in the runtime ``before`` is shared with it: connections, and the logins that are verified.
         """
         file = str(settings.path or "the built-in configuration")
         check_all(settings, file)
@@ -138,7 +138,7 @@ def _bounds(settings: Config) -> QueueLimits:
 
 
 class RuntimeHolder:
-    """The house in force, and those in which somebody still works."""
+    """The runtime in force, and those that somebody still uses."""
 
     def __init__(self, first: Runtime) -> None:
         self._now = first
@@ -151,7 +151,7 @@ class RuntimeHolder:
 
     @contextmanager
     def acquire(self) -> Iterator[Runtime]:
-        """Give the house in force, which keeps its connections for as long as the block runs."""
+        """Give the runtime in force, which keeps its connections for as long as the block runs."""
         runtime = self._now
         self._guests[runtime] += 1
         try:
@@ -164,13 +164,13 @@ class RuntimeHolder:
                     self._shut(runtime)
 
     def swap(self, runtime: Runtime) -> None:
-        """Put another house in force, at once; the old one is closed when the last of its guests has left."""
+        """Put another runtime in force, at once; the old one is closed when the last of its users has ended."""
         old, self._now = self._now, runtime
         if old not in self._guests:
             self._shut(old)
 
     def derived(self, make: Callable[[Runtime], T]) -> Callable[[], T]:
-        """Return what gives ``make`` of the house in force, made once for each house."""
+        """Return what gives ``make`` of the runtime in force, made once for each."""
         kept: list[tuple[Runtime, T]] = []
 
         def give() -> T:
@@ -187,7 +187,7 @@ class RuntimeHolder:
         await DeferredList(list(self._closing))
 
     def _shut(self, runtime: Runtime) -> None:
-        """Close what no house has any more in which somebody may be."""
+        """Close what no runtime has any more that somebody may use."""
         used = {id(part) for other in (self._now, *self._guests) for part in other.parts}
         self._close([part for part in runtime.parts if id(part) not in used])
 
