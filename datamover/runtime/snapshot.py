@@ -142,7 +142,7 @@ class RuntimeHolder:
 
     def __init__(self, first: Runtime) -> None:
         self._now = first
-        self._guests: Counter[Runtime] = Counter()
+        self._users: Counter[Runtime] = Counter()
         self._closing: set[Deferred[None]] = set()
 
     @property
@@ -153,20 +153,20 @@ class RuntimeHolder:
     def acquire(self) -> Iterator[Runtime]:
         """Give the runtime in force, which keeps its connections for as long as the block runs."""
         runtime = self._now
-        self._guests[runtime] += 1
+        self._users[runtime] += 1
         try:
             yield runtime
         finally:
-            self._guests[runtime] -= 1
-            if not self._guests[runtime]:
-                del self._guests[runtime]
+            self._users[runtime] -= 1
+            if not self._users[runtime]:
+                del self._users[runtime]
                 if runtime is not self._now:
                     self._shut(runtime)
 
     def swap(self, runtime: Runtime) -> None:
         """Put another runtime in force, at once; the old one is closed when the last of its users has ended."""
         old, self._now = self._now, runtime
-        if old not in self._guests:
+        if old not in self._users:
             self._shut(old)
 
     def derived(self, make: Callable[[Runtime], T]) -> Callable[[], T]:
@@ -182,13 +182,13 @@ class RuntimeHolder:
 
     async def close(self) -> None:
         """Close every connection; completes when they are gone."""
-        for runtime in {self._now, *self._guests}:
+        for runtime in {self._now, *self._users}:
             self._close(runtime.parts)
         await DeferredList(list(self._closing))
 
     def _shut(self, runtime: Runtime) -> None:
         """Close what no runtime has any more that somebody may use."""
-        used = {id(part) for other in (self._now, *self._guests) for part in other.parts}
+        used = {id(part) for other in (self._now, *self._users) for part in other.parts}
         self._close([part for part in runtime.parts if id(part) not in used])
 
     def _close(self, parts: Sequence[Part]) -> None:
