@@ -38,11 +38,13 @@ SELECT EXISTS (
 )
 """
 _OTHERS = """
-SELECT 'TABLE', c.relname, n.nspname, c.oid::regclass::text, c.relowner::regrole::text
+SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, c.relname, n.nspname, c.oid::regclass::text,
+    c.relowner::regrole::text
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relowner <> %(role)s::regrole
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relowner <> %(role)s::regrole
     AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
-    AND NOT EXISTS (SELECT FROM pg_depend d WHERE (d.classid, d.objid, d.deptype) = ('pg_class'::regclass, c.oid, 'e'))
+    AND NOT EXISTS (SELECT FROM pg_depend d WHERE (d.classid, d.objid) = ('pg_class'::regclass, c.oid)
+                    AND (d.deptype = 'e' OR (c.relkind = 'S' AND d.deptype IN ('a', 'i'))))
 UNION ALL
 SELECT 'ROUTINE', p.proname, n.nspname, p.oid::regprocedure::text, p.proowner::regrole::text
 FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
@@ -51,7 +53,7 @@ WHERE p.proowner <> %(role)s::regrole
     AND NOT EXISTS (SELECT FROM pg_depend d WHERE (d.classid, d.objid, d.deptype) = ('pg_proc'::regclass, p.oid, 'e'))
 """
 """What belongs neither to the role nor to an extension; indexes and identities go with their tables."""
-_MADE = re.compile(r"^CREATE (?:TABLE|FUNCTION) (\w+)", re.MULTILINE)
+_MADE = re.compile(r"^CREATE (?:TABLE|FUNCTION|SEQUENCE) (\w+)", re.MULTILINE)
 
 Told = Callable[[str], object]
 

@@ -98,7 +98,11 @@ def test_a_thousand_that_do_nothing(service: Service, port: int, ssh: Ssh) -> No
     try:
         for _ in range(530):
             held += [connected(port), connected(ssh.port)]
-        assert descriptors(service) <= before + CONNECTIONS + 8
+        few = before + CONNECTIONS + 8
+        deadline = time.monotonic() + PATIENCE
+        while descriptors(service) > few:  # The last ones are being closed.
+            assert time.monotonic() < deadline, descriptors(service)
+            time.sleep(0.05)
         terminal = logged_in(port)
         terminal.close()
         assert ssh.run("jobs()").returncode == 0

@@ -24,11 +24,9 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two 
 
 
 @pytest.fixture(params=[0o777, 0o1777], ids=["open", "sticky"])
-def premises(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Premises]:
+def premises(request: pytest.FixtureRequest, open_directory: Path) -> Iterator[Premises]:
     """A service that is no superuser, on a root where everybody may make files."""
-    for above in (tmp_path, *tmp_path.parents[:2]):
-        above.chmod(0o755)
-    root = tmp_path / "root"
+    root = open_directory / "root"
     root.mkdir()
     root.chmod(request.param)
     pool = LOCAL.open(settings(root.as_uri()), LOCAL.options(), reactor)
