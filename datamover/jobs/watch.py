@@ -4,12 +4,13 @@ However many wait, one look a second, or at a word that something happened, serv
 and whose history grew, and these alone are woken. They read a few at a time, so that those who do not wait go first.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from datamover.concurrency.locks import Locks
@@ -27,6 +28,8 @@ POLL = 1.0
 """Seconds after which is looked again, should no word have come."""
 SOON = 0.02
 """Seconds between two looks, whatever words come."""
+TOGETHER = 20
+"""Waiting calls that are woken in one turn of the reactor."""
 READING = 2
 """Waiting calls that read at once."""
 MOST_EVENTS = 10_000
@@ -112,8 +115,7 @@ class Watch:
     def _hear(self, word: str) -> None:
         kind, _, job = word.partition(" ")
         if kind == notifications.ENDED and job.isdigit():
-            for waiter in list(self._ends.get(int(job), ())):
-                _wake(waiter)
+            Deferred.fromCoroutine(self._wake(self._ends.get(int(job), ())))
         if self._readers or not word:
             self._look_in(SOON)
 
@@ -147,14 +149,12 @@ class Watch:
         try:
             if self._ends:
                 for row in await self._database.read(_QUERIES["read_ended"], {"jobs": list(self._ends)}):
-                    for waiter in list(self._ends.get(row["job"], ())):
-                        _wake(waiter)
+                    await self._wake(self._ends.get(row["job"], ()))
             if self._readers:
                 await self._find_written()
         except DataMoverError:
             # The database is away: they find that out themselves.
-            for waiter in [*self._readers, *(each for several in self._ends.values() for each in several)]:
-                _wake(waiter)
+            await self._wake([*self._readers, *(each for several in self._ends.values() for each in several)])
 
     async def _find_written(self) -> None:
         horizon, before = await self._feed.horizon(), self._seen
@@ -165,9 +165,14 @@ class Watch:
         if horizon - before <= MOST_EVENTS:
             rows = await self._database.read(_QUERIES["read_written"], {"after": before, "horizon": horizon})
             found = {(row["owner"], row["job"]) for row in rows}
-        for waiter in list(self._readers):
-            if found is None or waiter.concerned(found):
-                _wake(waiter)
+        await self._wake([waiter for waiter in self._readers if found is None or waiter.concerned(found)])
+
+    async def _wake(self, waiters: Iterable[_Waiter]) -> None:
+        """Wake some, a few in each turn of the reactor."""
+        for number, waiter in enumerate(list(waiters), 1):
+            _wake(waiter)
+            if number % TOGETHER == 0:
+                await deferLater(self._clock, 0)
 
 
 def _wake(waiter: _Waiter) -> None:

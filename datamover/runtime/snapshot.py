@@ -1,7 +1,7 @@
 """What one reading of the configuration comes to, and which reading is in force.
 
-A ``Runtime`` is never changed: a reload builds another, whole, and swaps it in. Whoever has acquired the old one keeps it
-to the end, with its rules and connections; what nobody needs any more is closed after the last of them.
+A ``Runtime`` is never changed: a reload builds another, whole, and swaps it in. Whoever has acquired the old one keeps
+it to the end, with its rules and connections; what nobody needs any more is closed after the last of them.
 """
 
 from collections import Counter
