@@ -30,9 +30,9 @@ SETTLING = 3.0
 """Seconds from the coming of a crowd to the first call that counts."""
 TABLES = """
 [limits]
-connections = 3000
-connections_per_address = 1500
-waiting_calls = 2500
+connections = 8000
+connections_per_address = 4000
+waiting_calls = 6000
 [clients.polite]
 password_hash = "{polite}"
 [clients.greedy]

@@ -189,11 +189,11 @@ class Dispatcher:
         most = least = self._own.first(BATCH)
         while True:
             if self._unsure:
-                await self._steadily(self._disown)
+                await self._log_and_continue(self._disown)
             active = Counter(run.lease.leader.destination for run in self._runs.values())
             room = min(self._own.part(self._max_active()) - len(self._runs), most)
             bounds, asked = self._own.room(self._bounds(), active, room)
-            taken = await self._steadily(self._take, bounds, asked) if asked > 0 else 0
+            taken = await self._log_and_continue(self._take, bounds, asked) if asked > 0 else 0
             self._claims.turned()
             if asked <= 0 or taken < asked:
                 most = least if asked > 0 else most
@@ -245,7 +245,7 @@ class Dispatcher:
     async def _renewing(self) -> None:
         pause = Wakeup(self._clock)
         while True:
-            await self._steadily(self._renew)
+            await self._log_and_continue(self._renew)
             self._leases.turned()
             await self._heartbeat.step(lambda: self._queue.heartbeat(len(self._runs)), None)
             await pause.wait(self._queue.lease / BEATS)
@@ -304,9 +304,9 @@ class Dispatcher:
         """Give back what was paused, and stop what its job wants to stop, when there is word of it."""
         while True:
             if self._parked:
-                await self._steadily(self._give_back)
+                await self._log_and_continue(self._give_back)
             if self._runs:
-                await self._steadily(self._stop_some)
+                await self._log_and_continue(self._stop_some)
             self._stops.turned()
             await self._stop_pulse.wait(STOPS)
 
@@ -333,7 +333,7 @@ class Dispatcher:
             hurry = self._clock.callLater(PAUSE_GRACE, run.lease.end, Ending.PARKED)
             run.done.addCallback(lambda _: hurry.cancel() if hurry.active() else None)
 
-    async def _steadily(self, call: Callable[..., Awaitable[int]], *arguments: Any) -> int:
+    async def _log_and_continue(self, call: Callable[..., Awaitable[int]], *arguments: Any) -> int:
         """Call, and take an error for a nought: what failed is tried again in its time."""
         try:
             return await call(*arguments)

@@ -9,7 +9,7 @@ from typing import Any
 
 from datamover.errors import ExpiredJob, InvalidRequest, InvalidState, UnknownJob
 from datamover.jobs import notifications
-from datamover.jobs.endpoints import place_side
+from datamover.jobs.endpoints import endpoint_key
 from datamover.jobs.history import notify, tell
 from datamover.jobs.upkeep.changes import Changes
 from datamover.jobs.values import State
@@ -104,13 +104,13 @@ class JobControl:
 
     async def hold(self, destination: str, reason: str) -> None:
         """Let nothing new go to, or come from, a destination until it is released; what runs goes on."""
-        await self._database.execute(self._queries["hold"], {"name": place_side(destination), "reason": reason})
+        await self._database.execute(self._queries["hold"], {"name": endpoint_key(destination), "reason": reason})
 
     async def release(self, destination: str) -> None:
         """End a hold, and forget what failed there."""
 
         async def do(cursor: Cursor) -> None:
-            await cursor.post(self._queries["release"], {"name": place_side(destination)})
+            await cursor.post(self._queries["release"], {"name": endpoint_key(destination)})
             await notify(cursor, notifications.WORK)
 
         await self._database.transaction(do)

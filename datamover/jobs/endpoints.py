@@ -13,7 +13,7 @@ def source_host(source: SourceRef) -> str:
     Limits know a web server by its host alone, whatever its schemes and ports.
     """
     if isinstance(source, PlaceSource):
-        return place_side(source.destination)
+        return endpoint_key(source.destination)
     if isinstance(source, DatasetSource):
         return f"dataset {urlsplit(source.url).hostname or ''}"
     # A canonical URL has a path; servers are few.
@@ -43,7 +43,7 @@ def server_of(side: str) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def place_side(destination: str) -> str:
+def endpoint_key(destination: str) -> str:
     """Return the name of a registered place, as limits and breakers know it."""
     return f"place {destination}"
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from psycopg2.errors import QueryCanceled
 
 from datamover.errors import Unavailable
-from datamover.jobs.endpoints import place_side
+from datamover.jobs.endpoints import endpoint_key
 from datamover.postgres.database import Cursor, Database, Row
 from datamover.postgres.named_queries import Queries
 
 MOST = 100_000
 """Rows that one count may touch; a figure that reads so much means so much or more."""
-_PLACE = place_side("")
+_PLACE = endpoint_key("")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 
 from datamover.engine.groups.archive import unique_names
 from datamover.engine.transfer.digest import Digest
-from datamover.engine.transfer.parts import left_over, own_prefix, part_name, proven
+from datamover.engine.transfer.parts import left_over, own_prefix, part_name, verify_prefix
 from datamover.errors import ConnectionLost, DataMoverError, Scope, SourceForbidden
 from datamover.jobs.values import Checkpoint
 from datamover.protocols.base import Inspection, Place
@@ -136,7 +136,7 @@ def test_unique_names(names: list[str]) -> None:
 @pytest_twisted.ensureDeferred
 async def test_proven(place: Place) -> None:
     """A part file with the right beginning is gone on from, its digest going on too; what is behind does not count."""
-    kept = await proven(place, checkpoint(), Digest(here()))
+    kept = await verify_prefix(place, checkpoint(), Digest(here()))
     assert kept is not None
     assert kept.checkpoint == checkpoint()
     await kept.digest.add(CONTENT[5000:])
@@ -158,7 +158,7 @@ async def test_proven(place: Place) -> None:
 @pytest_twisted.ensureDeferred
 async def test_not_proven(place: Place, claimed: Checkpoint | None) -> None:
     """No checkpoint, an empty one, one of more than there is, of other bytes, of what is gone or no file: from zero."""
-    assert await proven(place, claimed, Digest(here())) is None
+    assert await verify_prefix(place, claimed, Digest(here())) is None
 
 
 class Refusing:
@@ -176,6 +176,6 @@ async def test_what_may_pass_is_no_reason_to_begin_anew() -> None:
     """A connection that breaks ends the attempt, and what had arrived stays; a refusal means from zero."""
     lost: Any = Refusing(ConnectionLost("gone"))
     with pytest.raises(ConnectionLost):
-        await proven(lost, checkpoint(), Digest(here()))
+        await verify_prefix(lost, checkpoint(), Digest(here()))
     refused: Any = Refusing(SourceForbidden("no"))
-    assert await proven(refused, checkpoint(), Digest(here())) is None
+    assert await verify_prefix(refused, checkpoint(), Digest(here())) is None

@@ -160,11 +160,11 @@ class ServerTLS:
 def over_tls(tls: ServerTLS, factory: IProtocolFactory, reactor: Any) -> TLSMemoryBIOFactory:
     """Return what serves ``factory``, a site with ``turns``, over TLS; who speaks HTTP without it is told so."""
     served = TLSMemoryBIOFactory(tls, False, factory, reactor)
-    served.protocol = _Spoken
+    served.protocol = _PlainHttpDetector
     return served
 
 
-class _Spoken(BufferingTLSTransport):
+class _PlainHttpDetector(BufferingTLSTransport):
     """One connection. A method's first letter in the stead of a handshake is an answer in plain text, and the end."""
 
     who = ""

@@ -9,7 +9,7 @@ from datamover.api.methods import check
 from datamover.api.methods.table import Table
 from datamover.api.xmlrpc import parameters, records
 from datamover.errors import Unavailable
-from datamover.jobs.endpoints import place_side
+from datamover.jobs.endpoints import endpoint_key
 from datamover.text import withheld
 from datamover.text.bounds import LONGEST_REASON
 
@@ -95,7 +95,7 @@ def _described(context: Context, caller: Caller, name: str, busy: _Busy | None) 
     if busy is not None:
         line = busy.queue.get(name, {"active": 0, "pending": 0})
         told |= {"active": line["active"], "queued": line["pending"]}
-        side = busy.sides.get(place_side(name), {})
+        side = busy.sides.get(endpoint_key(name), {})
         if side.get("held") is not None:
             told["held"] = side["held"]
         if side.get("closed_until") is not None:

@@ -44,7 +44,7 @@ class VerifiedPrefix:
     """Over the prefix; goes on from there."""
 
 
-async def proven(place: Place, checkpoint: Checkpoint | None, digest: Digest) -> VerifiedPrefix | None:
+async def verify_prefix(place: Place, checkpoint: Checkpoint | None, digest: Digest) -> VerifiedPrefix | None:
     """Read a part file's beginning back into ``digest``; None where it is not what the checkpoint says.
 
     Raises an error that is worth another attempt, such as ConnectionLost.

@@ -14,7 +14,7 @@ from datamover.engine.transfer.comparison import Content, same_content
 from datamover.engine.transfer.digest import Digest
 from datamover.engine.transfer.leftovers import sweep
 from datamover.engine.transfer.memory_sink import MemorySink
-from datamover.engine.transfer.parts import VerifiedPrefix, part_name, proven
+from datamover.engine.transfer.parts import VerifiedPrefix, part_name, verify_prefix
 from datamover.engine.transfer.pipe import Pipe
 from datamover.engine.transfer.placement import place, read_back
 from datamover.engine.transfer.spec import TransferResult, TransferSpec, TransferTools
@@ -136,7 +136,7 @@ class _Transfer:
         if self._order.checkpoint is None or Ability.RESUME in self._order.place.lacks:
             return None
         self._meter.stage = "reading back what had arrived"
-        kept = await proven(self._order.place, self._order.checkpoint, self._new_digest())
+        kept = await verify_prefix(self._order.place, self._order.checkpoint, self._new_digest())
         self._meter.checkpoint = kept.checkpoint if kept else None
         return kept
 

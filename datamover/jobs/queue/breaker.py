@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from datamover.errors import Scope
-from datamover.jobs.endpoints import place_side, source_host
+from datamover.jobs.endpoints import endpoint_key, source_host
 from datamover.jobs.values import State
 from datamover.jobs.work import Outcome
 
@@ -40,7 +40,7 @@ def judge(outcomes: Sequence[Outcome]) -> tuple[dict[Owned, Any], set[Owned]]:
     for one in outcomes:
         sides = {
             Scope.SOURCE: source_host(one.leader.source),
-            Scope.DESTINATION: place_side(one.leader.destination),
+            Scope.DESTINATION: endpoint_key(one.leader.destination),
         }
         failed = sides.get(one.error.scope) if one.error and one.error.code in FOR_EVERYONE else None
         if failed is not None and one.error is not None:
