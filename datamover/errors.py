@@ -4,7 +4,7 @@ Control flow follows ``code``, ``retryable`` and ``scope``, never the text. A me
 person can act on and never holds a credential or the value of a URL's query.
 
 Errors met while moving are kept with the job; ``RequestError`` and its kin refuse a call and become XML-RPC
-Faults at the door.
+Faults of the interface.
 """
 
 from enum import Enum
@@ -257,7 +257,7 @@ class InternalError(DataMoverError):
         super().__init__(message, **more)
 
 
-# Of the request: refused at the door --------------------------------------------------------------------------
+# Of the request: refused by the interface ---------------------------------------------------------------------
 
 
 class RequestError(DataMoverError):

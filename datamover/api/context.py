@@ -1,4 +1,4 @@
-"""What the door needs of the other rooms, and who is calling.
+"""What methods need of the other packages, and who is calling.
 
 The job store stands behind a Protocol; everything that the configuration decides comes with the runtime of the call.
 """
@@ -35,7 +35,7 @@ SLICE = 0.004
 
 
 class Store(Protocol):
-    """The job store as the door uses it; ``owner`` None is an administrator, any method may raise Unavailable."""
+    """The job store as the interface uses it; ``owner`` None is an administrator, any method may raise Unavailable."""
 
     @property
     def ready(self) -> bool: ...

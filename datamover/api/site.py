@@ -303,7 +303,7 @@ def _basic(headers: list[str]) -> tuple[str, str] | None:
 
 
 def _answer_failure(failure: Failure, request: Any, gone: list[Failure]) -> None:
-    """Answer what the call itself could not: it was cancelled by us, or the door has a bug; a client may have gone."""
+    """Answer what the call itself could not: it was cancelled by us, or there is a bug; a client may have gone."""
     cancelled = isinstance(failure.value, CancelledError)
     if gone and cancelled:
         return

@@ -1,4 +1,4 @@
-"""A listener that must be had: a process that cannot listen where it was told to has nothing to offer its clients."""
+"""A listener whose failure to bind ends the process: without it there is nothing to offer to clients."""
 
 from errno import EADDRINUSE
 from typing import Any

@@ -135,7 +135,7 @@ def _entry(row: Any) -> Entry:
 
 
 class Audit:
-    """What the door and the console tell."""
+    """What the interface and the console tell."""
 
     def __init__(self, store: Store, clock: IReactorTime, refused: Refused = tell_refused) -> None:
         self.store = store

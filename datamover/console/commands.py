@@ -1,6 +1,6 @@
 """What a person changes at the console: the same that ``jobs.*``, ``destinations.*`` and ``service.*`` change.
 
-Everything goes through the functions that the door calls, and is recorded under the methods' names.
+Everything goes through the functions that the interface calls, and is recorded under the methods' names.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine

@@ -334,7 +334,7 @@ class Dispatcher:
             run.done.addCallback(lambda _: hurry.cancel() if hurry.active() else None)
 
     async def _log_and_continue(self, call: Callable[..., Awaitable[int]], *arguments: Any) -> int:
-        """Call, and take an error for a nought: what failed is tried again in its time."""
+        """Return what a call returns. Log a known error and return 0; the loop tries again."""
         try:
             return await call(*arguments)
         except DataMoverError as error:

@@ -1,7 +1,7 @@
 """What any engine does for all jobs, now and then, each thing whatever becomes of the others.
 
 Sharing bandwidth, counting the bytes of the day, taking over from the dead, bringing changes to jobs' files, ending
-what is overdue, forgetting what is old, removing what ended transfers left. What these mean is written in the job room.
+what is overdue, forgetting what is old, removing what ended transfers left. What these mean is `jobs.upkeep`'s.
 """
 
 from collections.abc import Callable, Coroutine, Sequence

@@ -47,7 +47,10 @@ class Worker:
         random: Callable[[], float],
         observer: Observer = UNOBSERVED,
     ) -> None:
-        """``rooms`` gives an attempt those that it keeps to its end; ``random`` returns numbers from 0 to 1."""
+        """``rooms`` gives an attempt what it depends on, to its end: registry, queue, throttles, datasets.
+
+        ``random`` returns numbers from 0 to 1.
+        """
         self._observer = observer
         self._rooms = rooms
         self._recorder = recorder

@@ -21,7 +21,7 @@ MOST_IDS = 2**31 - 1
 
 
 class JobControl:
-    """Changes of mind; ``owner`` None is an administrator, whose everyone's jobs are."""
+    """Pausing, cancelling, retrying. ``owner`` None: an administrator, who may change any job."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

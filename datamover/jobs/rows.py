@@ -1,4 +1,4 @@
-"""Rows of the database <-> the values of the job room.
+"""Rows of the database <-> the values of jobs.
 
 Pure: what a column means is written here and nowhere else. The queries themselves stand in queries.sql.
 """

@@ -1,4 +1,4 @@
-"""What the door asks of the job room: submit, look, wait, cancel, retry.
+"""What the interface asks of jobs: submit, look, wait, cancel, retry.
 
 The engine's half (claims, leases, outcomes) is ``datamover.jobs.queue``. Every method raises Unavailable while the
 database is away; one that changes something has then changed nothing, unless the message says otherwise.

@@ -1,4 +1,4 @@
-"""The values of the job room: what was asked, and how far it is.
+"""The values of jobs: what was asked, and how far it is.
 
 A *job* is what a client asked; it has one *transfer* for each file. Transfers that must become visible together
 form a *placement group*, led by one of them; a transfer on its own is a group of one. The leader is what an

@@ -1,4 +1,4 @@
-"""The values of the engine's half of the job room: what is worked on, how it ends, and how rows keep that. Pure."""
+"""The values of the queue: what is worked on, how it ends, and how rows keep that. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What this process counts as it happens: a registry of its own, told by the engine and by the door.
+"""What this process counts as it happens: a registry of its own, told by the engine and by the interface.
 
 What is read of the queue at a scrape is ``gauges``.
 """
@@ -25,7 +25,7 @@ _LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5,
 
 
 class Metrics:
-    """The counters of one process: what the engine's Observer and the door's Calls ask for."""
+    """The counters of one process: what the engine's Observer and the interface's Calls ask for."""
 
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()

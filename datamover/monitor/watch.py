@@ -1,4 +1,4 @@
-"""What machines ask: the metrics, and whether this process lives and is ready. HTTP is the door's matter."""
+"""What machines ask: the metrics, and whether this process lives and is ready. HTTP is `api`'s matter."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial

@@ -89,7 +89,7 @@ class Notifier:
         pace: Pace = Pace(),
         loops: Loops | None = None,
     ) -> None:
-        """``means`` gives an attempt those that it keeps to its end; ``wall`` tells POSIX seconds."""
+        """``means`` gives an attempt what it needs, to its end; ``wall`` tells POSIX seconds."""
         self._notices = notices
         self._means = means
         self._clock = clock

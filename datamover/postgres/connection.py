@@ -175,7 +175,7 @@ class Connection:
 
         ``behind``: one without parameters that leaves with it, right before it.
         """
-        text = await self._known(sql)  # Making it known is a way of its own, on which nothing else may leave.
+        text = await self._known(sql)  # Making it known is a round trip of its own.
         if behind is not None:
             self._ahead.append(behind.encode())
         cursor = await self._send(text, await self._encode(params), decisive=self._kind is Kind.CHANGE)

@@ -14,7 +14,7 @@ class Cursor:
         await self._connection.execute(sql, params)
 
     async def post(self, sql: str, params: Parameters = None) -> None:
-        """Have one statement done on the way of the next one, or of the commit, right before it: no way of its own.
+        """Queue a statement to travel with the next one, or with the commit, right before it.
 
         Its rows are forgotten. What it does wrong is raised by the next one, or by the transaction.
         """

@@ -1,4 +1,4 @@
-"""A small file held in memory: a sink that has no place yet."""
+"""An in-memory sink for small files."""
 
 from collections.abc import Sequence
 

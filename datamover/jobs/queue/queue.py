@@ -1,4 +1,4 @@
-"""What an engine asks of the job room: work to do, the lease on it, and where to write what came of it.
+"""What an engine asks of the queue: work to do, the lease on it, and where to write what came of it.
 
 A *lease* says who works on a placement group: 30 s, renewed every 10. Every statement here that changes a transfer
 names the node and the lease, so that a node which lost it changes nothing. The door's half is ``datamover.jobs.store``;
