@@ -12,7 +12,7 @@ from tempfile import mkdtemp
 
 import atheris
 
-with atheris.instrument_imports(include=["datamover.api", "datamover.jobs", "datamover.registry", "twisted.web.http"]):
+with atheris.instrument_imports(include=["datamover.api", "datamover.requests", "datamover.web", "twisted.web.http"]):
     from tests.servers.mouth import HEAD, METHODS, Mouth, posted
 
 CALL = b"<methodCall><methodName>%s</methodName><params><param><value>%s</value></param></params></methodCall>"

@@ -13,10 +13,10 @@ from datamover.engine import recorder
 
 STORY = {
     "claimed": ("datamover.jobs.queue.queue", "Queue.claim", "after"),
-    "source opened": ("datamover.engine.transfer.transfer", "_Story._open", "after"),
+    "source opened": ("datamover.engine.transfer.transfer", "_Transfer._open", "after"),
     "part file opened": ("datamover.engine.transfer.pipe", "Pipe.pump", "before"),
     "all sent": ("datamover.engine.transfer.pipe", "Pipe.pump", "after"),
-    "verified": ("datamover.engine.transfer.transfer", "_Story._verify", "after"),
+    "verified": ("datamover.engine.transfer.transfer", "_Transfer._verify", "after"),
     "about to be placed": ("datamover.engine.transfer.transfer", "place", "before"),
     "placed": ("datamover.engine.transfer.transfer", "place", "after"),
     "about to be written down": ("datamover.jobs.queue.queue", "Queue.settle", "before"),

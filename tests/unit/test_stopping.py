@@ -152,7 +152,7 @@ def test_by_force(hangs: str, status: int, longest: float) -> None:
     """A process that was asked to end does so though its main thread stands still, or all of Python."""
     program = f"""
 import re, time
-from datamover import stopping
+from datamover.concurrency import stopping
 stopping.MARGIN = 1.0
 stopping.end_within(0.5)
 print("asked", flush=True)
