@@ -58,6 +58,10 @@ async def is_served(door: Door) -> bool:
     return told(await door.raw(door.post(LIST)))[0] == 200
 
 
+def connections(door: Door) -> int:
+    return door.site._connections.all
+
+
 # What is slow ------------------------------------------------------------------------------------------------
 
 
@@ -455,6 +459,27 @@ async def test_many_waiting_calls(tmp_path: Path) -> None:
         assert (await door.ask(lambda s: s.jobs.wait(jobs[0], 0.1), login="portal:p"))["id"] == jobs[0]
     finally:
         await door.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_goes_away_behind_a_call_that_waits(door: Door) -> None:
+    """A client that sent more than is received, and closed, holds neither its connection nor the call that waits."""
+    job = (await door.ask(lambda s: s.jobs.submit(one())))["id"]
+
+    body = dumps((job, 60), "jobs.wait").encode()
+    calls = (HEAD + f"Content-Length: {len(body)}\r\n\r\n".encode() + body) * 300
+
+    def come_and_go() -> None:
+        with door.socket() as client:
+            client.sendall(calls)
+            time.sleep(0.5)
+
+    await deferToThread(come_and_go)
+    assert connections(door) == 1
+    deadline = time.monotonic() + WAIT
+    while connections(door):
+        assert time.monotonic() < deadline
+        await task.deferLater(reactor, 0.1)
 
 
 # Those who want more than their share, and another client -----------------------------------------------------

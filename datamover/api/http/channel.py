@@ -7,11 +7,12 @@ What comes is read when it is this connection's turn, a piece at a time: one req
 to the one before has not left for the client.
 """
 
+import select
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-from twisted.internet.interfaces import ISSLTransport
+from twisted.internet.interfaces import IDelayedCall, ISSLTransport
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
@@ -35,6 +36,9 @@ BODY_PIECE = 64 * 1024
 """Bytes of a body that are read at a turn."""
 AHEAD = 32 * 1024
 """Bytes that may wait for their turn; more are not received."""
+
+GONE = 2.0
+"""Seconds between two looks whether a client whose bytes are not received has closed its connection."""
 
 _WAITING, _HEAD, _BODY, _ANSWERING, _REFUSED, _CLOSING = range(6)
 
@@ -70,6 +74,7 @@ class Channel(HTTPChannel):
         """The body is not read on for now."""
         self._receiving = True
         self._gone = False
+        self._look: IDelayedCall | None = None
 
     def connectionMade(self) -> None:  # noqa: N802 - Twisted's
         self._pace = self.factory.pace
@@ -81,6 +86,8 @@ class Channel(HTTPChannel):
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override] # noqa: N802 - Twisted's
         self._gone = True
         self._come.clear()
+        if self._look is not None and self._look.active():
+            self._look.cancel()
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
         if self.left is not None:
             self.left()
@@ -133,8 +140,22 @@ class Channel(HTTPChannel):
             if full:
                 self._body.waited()
                 self._networkProducer.pauseProducing()
+                self._look_later()
             else:
                 self._networkProducer.resumeProducing()
+
+    def _look_later(self) -> None:
+        if self._look is None or not self._look.active():
+            self._look = self.factory.reactor.callLater(GONE, self._look_after_client)
+
+    def _look_after_client(self) -> None:
+        """Let a connection go that its client has closed: what is not received from tells nobody."""
+        if self._receiving or self._gone:
+            return
+        if has_closed(self.transport):
+            self.transport.abortConnection()
+        else:
+            self._look_later()
 
     @property
     def _over(self) -> bool:
@@ -313,3 +334,15 @@ class Channel(HTTPChannel):
 
     def _now(self) -> float:
         return float(self.factory.reactor.seconds())
+
+
+def has_closed(transport: Any) -> bool:
+    """Tell whether the other side has closed a connection, or its half of it, whatever was received of it.
+
+    See poll(2), POLLRDHUP.
+    """
+    while (below := getattr(transport, "transport", None)) is not None:
+        transport = below  # Of TLS.
+    looking = select.poll()
+    looking.register(transport.fileno(), select.POLLRDHUP)
+    return bool(looking.poll(0))
