@@ -123,7 +123,7 @@ class Maintenance:
         self._throttles.share(await self._queue.shares() if self._active() else {})
 
     async def _count(self) -> None:
-        self.over_daily_quota = await self._queue.over_daily_quota(self._bounds())
+        self.spent = await self._queue.over_daily_quota(self._bounds())
 
     async def _mend_clock(self) -> None:
         if await self._upkeep.mend_clock():

@@ -162,10 +162,12 @@ def test_memory(open_directory: Path, web: Nginx, sshd: Sshd) -> None:
         try:
             mover = service.proxy
             there = mover.jobs.submit({"source": f"{web.url}/file", "destination": "visualiser", "path": f"{size}"})
-            assert service.ended(there["id"])["status"] == "COMPLETED"
+            ended = service.ended(there["id"])
+            assert ended["status"] == "COMPLETED", ended
             source = {"destination": "visualiser", "path": f"{size}"}
             back = mover.jobs.submit({"source": source, "destination": "archive", "path": f"{size}"})
-            assert service.ended(back["id"])["status"] == "COMPLETED"
+            ended = service.ended(back["id"])
+            assert ended["status"] == "COMPLETED", ended
             peaks[size] = service.memory()
         finally:
             service.stop()
