@@ -31,6 +31,8 @@ class WrittenInt(int):
     @classmethod
     def read(cls, text: str) -> int:
         """Return the value of an int element; raises ValueError."""
+        if text.isdecimal() and text.isascii() and text[0] != "0":
+            return int(text)
         digits = text.strip(" \t\r\n")
         if not re.fullmatch("[+-]?[0-9]+", digits):
             raise ValueError(f"{text[:40]!r} is no int")

@@ -1,7 +1,8 @@
-"""The values of a methodCall, made while its body is parsed: as xmlrpc.client makes them, in fewer steps, and bounded.
+"""The values of a methodCall, made while its body is parsed.
 
-What is common (value, struct, member, name, string) is done here, and what Python's own reads too narrowly or too
-widely (ints, booleans); the rest by that. The text of an element goes from the parser straight into a list.
+The parser calls ``start`` and ``end`` for each element, so these are what a large body costs. They read the elements
+that are common, and those that xmlrpc.client reads too narrowly or too widely (ints, booleans), without another call;
+xmlrpc.client reads the rest. The text of an element goes from the parser straight into a list.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,16 +14,19 @@ from datamover.requests.coercion import WrittenInt
 from datamover.text.bounds import DEEPEST as DEEPEST
 from datamover.text.bounds import LONGEST_NAME as LONGEST_NAME
 from datamover.text.bounds import LONGEST_VALUE, MOST_MEMBERS
-from datamover.text.bounds import MOST_ELEMENTS as MOST_ELEMENTS
 
 _DISPATCH: dict[str, Any] = client.Unmarshaller.dispatch
 _NOTHING = frozenset({"member", "data", "param"})
 """Elements that mean something by what is in them."""
 _NAMES = frozenset({"name", "methodName"})
 _SCALARS: Mapping[str, Callable[[str], Any]] = {
+    "string": lambda text: text,
+    "nil": lambda _: None,
     **dict.fromkeys(("int", "i1", "i2", "i4", "i8", "biginteger"), WrittenInt.read),
     "boolean": lambda text: _boolean(text),
 }
+_LEAVES = _SCALARS.keys() | {"name"}
+"""Elements that hold nothing but text."""
 _BOOLEANS = {"1": True, "0": False, "true": True, "false": False}
 """The words are not XML-RPC's, but there are libraries that write them."""
 
@@ -37,14 +41,12 @@ def _boolean(text: str) -> bool:
 class Unmarshaller(client.Unmarshaller):
     """What a parser tells of the elements that begin and end, and of the text between them."""
 
-    def __init__(self, most: int = MOST_ELEMENTS) -> None:
-        """Prepare for ``most`` elements."""
+    def __init__(self) -> None:
         super().__init__()
         text: list[str] = []
         stack: list[Any] = self._stack
         marks: list[int] = self._marks
-        clear, push, join, bare = text.clear, stack.append, "".join, False
-        left = most
+        clear, push, join, scalar, bare = text.clear, stack.append, "".join, _SCALARS.get, False
         dispatch = _DISPATCH
         kinds = [""] * DEEPEST
         """What is open, from the outermost on."""
@@ -61,23 +63,30 @@ class Unmarshaller(client.Unmarshaller):
                 raise InvalidRequest(f"the body has a struct of more than {MOST_MEMBERS} members")
 
         def start(tag: str, attributes: dict[str, str]) -> None:
-            nonlocal bare, left
+            nonlocal bare
             clear()
-            left -= 1
-            if left < 0:
-                raise RequestTooLarge(f"the body has more than {most} elements: send several requests")
             if tag == "value":
                 bare = True
-                return
-            plain = tag.rpartition(":")[2] if ":" in tag else tag
-            if plain == "struct" or plain == "array":
+            elif tag in _LEAVES:
+                bare = False
+            elif tag == "struct" or tag == "array":
                 if len(marks) >= DEEPEST:
                     raise InvalidRequest(f"the body nests arrays and structs more than {DEEPEST} deep")
-                kinds[len(marks)] = plain
+                kinds[len(marks)] = tag
                 marks.append(len(stack))
+                bare = False
+            elif bare or tag not in _NOTHING:
+                begin(tag)
+
+        def begin(tag: str) -> None:
+            nonlocal bare
+            plain = tag.rpartition(":")[2]
+            if plain != tag:
+                start(plain, {})
             elif bare and plain not in dispatch:
                 raise client.ResponseError(f"unknown tag {plain[:40]!r}")
-            bare = plain == "value"
+            else:
+                bare = False
 
         def end(tag: str) -> None:
             nonlocal bare
@@ -85,32 +94,35 @@ class Unmarshaller(client.Unmarshaller):
                 if bare:
                     push(join(text))
                     bare = False
-            elif tag == "string":
-                push(join(text))
             elif tag == "name":
                 push(name(join(text)))
+            elif (read := scalar(tag)) is not None:
+                push(read(join(text)))
             elif tag == "struct":
                 mark = marks.pop()
                 items = stack[mark:]
-                bounded(len(items), "struct", 2 * MOST_MEMBERS)
-                stack[mark:] = [dict(zip(items[::2], items[1::2], strict=False))]
+                if len(items) > 2 * MOST_MEMBERS:
+                    bounded(len(items), "struct", 2 * MOST_MEMBERS)
                 if len(items) % 2:
                     raise IndexError("list index out of range")  # as Python's own
+                del stack[mark:]
+                each = iter(items)
+                push(dict(zip(each, each, strict=True)))
+            elif tag == "array":
+                mark = marks.pop()
+                stack[mark:] = [stack[mark:]]
             elif tag not in _NOTHING:
-                plain = tag if tag in dispatch else tag.rpartition(":")[2]
-                if plain == "value":
-                    if bare:
-                        push(join(text))
-                        bare = False
-                elif plain in _SCALARS:
-                    push(_SCALARS[plain](join(text)))
-                elif plain in dispatch:
-                    whole = join(text)
-                    dispatch[plain](self, name(whole) if plain in _NAMES else whole)
+                finish(tag)
 
-        def check(most_here: int, longest_array: int) -> None:
-            if most - left > most_here:
-                raise RequestTooLarge(f"the body has more than {most_here} elements: send several requests")
+        def finish(tag: str) -> None:
+            plain = tag.rpartition(":")[2]
+            if plain != tag:
+                end(plain)
+            elif plain in dispatch:
+                whole = join(text)
+                dispatch[plain](self, name(whole) if plain in _NAMES else whole)
+
+        def check(longest_array: int) -> None:
             if sum(map(len, text)) > LONGEST_VALUE:
                 raise InvalidRequest(f"the body has a text of more than {LONGEST_VALUE} characters")
             for mark, end, kind in zip(marks, [*marks[1:], len(stack)], kinds, strict=False):

@@ -14,9 +14,10 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.xmlrpc import DefusedExpatParser
 
 from datamover.api.http.encodings import recoder
-from datamover.api.xmlrpc.unmarshaller import MOST_ELEMENTS, Unmarshaller
+from datamover.api.xmlrpc.unmarshaller import Unmarshaller
 from datamover.errors import InvalidRequest, RequestError, RequestTooLarge
 from datamover.requests.coercion import NOT_XML
+from datamover.text.bounds import MOST_ELEMENTS
 
 READ = 64 * 1024
 """Bytes parsed at a time: a few milliseconds."""
@@ -50,7 +51,7 @@ def reading(
 
     ``charset`` is what Content-Type says. Raises InvalidRequest and RequestTooLarge.
     """
-    target, fed = Unmarshaller(most), 0
+    target, fed, elements = Unmarshaller(), 0, 0
     parser: Any = DefusedExpatParser(target, forbid_dtd=True)
     parser._parser.buffer_text = True
     # After text, be it empty, expat takes everything for UTF-8, whatever is declared.
@@ -59,10 +60,14 @@ def reading(
         data = body.read(READ)
         recode = recoder(data, charset)
         while data:
-            fed += _feed(parser, recode(data) if recode else data)
+            text = recode(data) if recode else data
+            elements += _beginning(text)
+            _check_elements(elements, most)
+            fed += _feed(parser, text)
             _check_tag(fed - parser._parser.CurrentByteIndex)
             if len(data) == READ:
-                target.check(bounds.elements(target.getmethodname()), bounds.array)
+                _check_elements(elements, bounds.elements(target.getmethodname()))
+                target.check(bounds.array)
             yield
             data = body.read(READ)
         if recode:
@@ -85,6 +90,16 @@ def reading(
 def _feed(parser: Any, data: bytes) -> int:
     parser.feed(data)
     return len(data)
+
+
+def _beginning(text: bytes) -> int:
+    """Return how many elements begin in a slice: counted here, since the parser tells of them one by one."""
+    return text.count(b"<") - text.count(b"</")
+
+
+def _check_elements(elements: int, most: int) -> None:
+    if elements > most:
+        raise RequestTooLarge(f"the body has more than {most} elements: send several requests")
 
 
 def _check_tag(begun: int) -> None:
@@ -142,7 +157,7 @@ class Answer:
             self.add(_STRUCT)
             for key, each in value.items():
                 if each is not None:
-                    self.add(_name(key).encode())
+                    self.add(_returns(_name(key)).encode())
                     yield from self.writing(each)
                     self.add(_MEMBER_ENDS)
             self.add(_STRUCT_ENDS)
