@@ -120,6 +120,7 @@ SELECT coalesce(sum(rate), 0) AS rate FROM transfers WHERE node IS NOT NULL;
 SELECT coalesce(max(id), 0) AS id FROM jobs;
 
 -- name: read_waiting
+-- prepared: job integer, counted integer, lease double precision
 -- Why does this job's next file not move? What its lane is held by, how much is active, how much stands before it: of
 -- those no more than are told are looked at, so that a long queue costs no more than a short one. The file is chosen
 -- before anything is asked about it, so that a job of many files costs no more than one of a few.
