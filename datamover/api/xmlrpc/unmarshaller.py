@@ -18,7 +18,6 @@ from datamover.text.bounds import LONGEST_VALUE, MOST_MEMBERS
 _DISPATCH: dict[str, Any] = client.Unmarshaller.dispatch
 _NOTHING = frozenset({"member", "data", "param"})
 """Elements that mean something by what is in them."""
-_NAMES = frozenset({"name", "methodName"})
 _SCALARS: Mapping[str, Callable[[str], Any]] = {
     "string": lambda text: text,
     "nil": lambda _: None,
@@ -27,6 +26,8 @@ _SCALARS: Mapping[str, Callable[[str], Any]] = {
 }
 _LEAVES = _SCALARS.keys() | {"name"}
 """Elements that hold nothing but text."""
+_COMMON = _LEAVES | _NOTHING | {"value", "struct", "array"}
+"""Names that need no look for a namespace's prefix."""
 _BOOLEANS = {"1": True, "0": False, "true": True, "false": False}
 """The words are not XML-RPC's, but there are libraries that write them."""
 
@@ -65,6 +66,8 @@ class Unmarshaller(client.Unmarshaller):
         def start(tag: str, attributes: dict[str, str]) -> None:
             nonlocal bare
             clear()
+            if tag not in _COMMON:
+                tag = tag.rpartition(":")[2]
             if tag == "value":
                 bare = True
             elif tag in _LEAVES:
@@ -75,21 +78,15 @@ class Unmarshaller(client.Unmarshaller):
                 kinds[len(marks)] = tag
                 marks.append(len(stack))
                 bare = False
-            elif bare or tag not in _NOTHING:
-                begin(tag)
-
-        def begin(tag: str) -> None:
-            nonlocal bare
-            plain = tag.rpartition(":")[2]
-            if plain != tag:
-                start(plain, {})
-            elif bare and plain not in dispatch:
-                raise client.ResponseError(f"unknown tag {plain[:40]!r}")
-            else:
+            elif bare:
+                if tag not in dispatch:
+                    raise client.ResponseError(f"unknown tag {tag[:40]!r}")
                 bare = False
 
         def end(tag: str) -> None:
             nonlocal bare
+            if tag not in _COMMON:
+                tag = tag.rpartition(":")[2]
             if tag == "value":
                 if bare:
                     push(join(text))
@@ -101,8 +98,7 @@ class Unmarshaller(client.Unmarshaller):
             elif tag == "struct":
                 mark = marks.pop()
                 items = stack[mark:]
-                if len(items) > 2 * MOST_MEMBERS:
-                    bounded(len(items), "struct", 2 * MOST_MEMBERS)
+                bounded(len(items), "struct", 2 * MOST_MEMBERS)
                 if len(items) % 2:
                     raise IndexError("list index out of range")  # as Python's own
                 del stack[mark:]
@@ -111,16 +107,8 @@ class Unmarshaller(client.Unmarshaller):
             elif tag == "array":
                 mark = marks.pop()
                 stack[mark:] = [stack[mark:]]
-            elif tag not in _NOTHING:
-                finish(tag)
-
-        def finish(tag: str) -> None:
-            plain = tag.rpartition(":")[2]
-            if plain != tag:
-                end(plain)
-            elif plain in dispatch:
-                whole = join(text)
-                dispatch[plain](self, name(whole) if plain in _NAMES else whole)
+            elif tag not in _NOTHING and tag in dispatch:
+                dispatch[tag](self, name(join(text)) if tag == "methodName" else join(text))
 
         def check(longest_array: int) -> None:
             if sum(map(len, text)) > LONGEST_VALUE:
