@@ -36,10 +36,8 @@ def check_whole(config: Config, file: str) -> None:
     for client_name in config.monitor.clients:
         if client_name not in config.clients:
             raise ConfigError(f"{file}: monitor.clients = {client_name!r}: expected the name of a [clients.NAME]")
-    if config.ala is not None and config.ala.destination not in config.destinations:
-        raise ConfigError(
-            f"{file}: ala.destination = {config.ala.destination!r}: expected the name of a [destinations.NAME]"
-        )
+    for name, declared in config.declared.items():
+        declared.check_with(config, f"{file}: {name}")
     _check_database(config.database, file)
     if config.http.proxy is not None and not _is_web(config.http.proxy):
         raise ConfigError(

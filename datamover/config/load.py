@@ -33,15 +33,15 @@ def _is_there(path: Path) -> bool:
         return True
 
 
-def load(path: Path | None) -> Config:
+def load(path: Path | None, model: type[Config] = Config) -> Config:
     """Read one file, or, with None, return the built-in configuration: one destination, ``local``, and loopback only.
 
-    Raises ConfigError.
+    ``model`` has the sections that other packages declare (``Config.declaring``). Raises ConfigError.
     """
     if path is None:
         service = Service()
         local = DestinationTable(url=Layout(service.data_directory).files.as_uri(), description="Files on this machine")
-        return Config(service=service, destinations={"local": local})
+        return model(service=service, destinations={"local": local})
     try:
         text = path.read_bytes().decode("utf-8")
         tables = tomllib.loads(text)
@@ -51,6 +51,6 @@ def load(path: Path | None) -> Config:
         raise ConfigError(f"{path}: not TOML: {error}") from None
     if "path" in tables:
         raise ConfigError(f"{path}: path: unknown key; see docs/configuration.md for those there are")
-    config = check_table(Config, {**tables, "path": path.absolute()}, file=str(path))
+    config = check_table(model, {**tables, "path": path.absolute()}, file=str(path))
     check_whole(config, str(path))
     return config

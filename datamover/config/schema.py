@@ -8,14 +8,12 @@ never values here: the configuration names the files that hold them.
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from platformdirs import user_data_dir
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model, field_validator
 
-from datamover.config.ala import Ala as Ala
 from datamover.config.endpoints import is_private_listener as is_private_listener
-from datamover.config.gbif import Gbif as Gbif
 from datamover.config.identities import parse_identity
 from datamover.config.layout import Layout
 from datamover.config.listeners import Tls as Tls
@@ -37,6 +35,8 @@ SHORTEST_LEASE = 3.0
 
 class Service(Section):
     """``[service]``: this process."""
+
+    live = frozenset({"max_active", "hosts", "notify_secret_file"})
 
     listen: tuple[Listener, ...] = ("tcp:10700:interface=127.0.0.1",)
     data_directory: AbsolutePath = Field(default_factory=default_data_directory)
@@ -98,6 +98,8 @@ class Credential(Section):
 class Sources(Section):
     """``[sources]``: which URLs a client may name."""
 
+    live = None
+
     allow: tuple[str, ...] | None = None
     allow_addresses: tuple[str, ...] = ()
     credentials: tuple[Credential, ...] = ()
@@ -106,6 +108,8 @@ class Sources(Section):
 class Http(Section):
     """``[http]``: how HTTP goes out."""
 
+    live = None
+
     proxy: str | None = None
     ca_file: AbsolutePath | None = None
     streams: Count = 4
@@ -113,6 +117,8 @@ class Http(Section):
 
 class Transfers(Section):
     """``[transfers]``: the defaults of every job."""
+
+    live = None
 
     max_attempts: Count = 5
     connect_timeout: Duration = 30.0
@@ -125,6 +131,8 @@ class Transfers(Section):
 
 class Limits(Section):
     """``[limits]``: what one request may hold, what may wait, and what may be active over all processes."""
+
+    live = None
 
     request_size: Size = 64 * 2**20
     files: Count = 100_000
@@ -162,6 +170,8 @@ class Limits(Section):
 class Jobs(Section):
     """``[jobs]``: what is kept of them."""
 
+    live = None
+
     retention: Duration = 90 * 86_400.0
 
 
@@ -171,6 +181,8 @@ SHORTEST_AUDIT = 86_400.0
 
 class Audit(Section):
     """``[audit]``: the trail of who did what."""
+
+    live = None
 
     retention: Duration = 365 * 86_400.0
 
@@ -204,6 +216,8 @@ class Client(Section):
 class Console(Section):
     """``[console]``: the manhole."""
 
+    live = frozenset({"username", "password_hash", "authorized_keys_file"})
+
     telnet: ClosedListener | None = None
     ssh: ClosedListener | None = None
     username: str = "operator"
@@ -214,6 +228,8 @@ class Console(Section):
 
 class Monitor(Section):
     """``[monitor]``: who may read ``/metrics``."""
+
+    live = frozenset({"public", "clients"})
 
     public: bool = False
     """Everybody."""
@@ -227,6 +243,20 @@ class Log(Section):
     """``[log]``."""
 
     format: Literal["text", "json"] = "text"
+
+
+class DeclaredSection(Section):
+    """A section that another package declares and hands to the loader; a file may leave it out."""
+
+    live: ClassVar[frozenset[str] | None] = None
+    secret_files: ClassVar[frozenset[str]] = frozenset()
+    """The keys that name files which hold secrets."""
+
+    def check_with(self, config: "Config", here: str) -> None:
+        """Check the section against the rest of the configuration.
+
+        Raises ConfigError; its message begins with ``here``, which names the file and the section.
+        """
 
 
 class Config(Section):
@@ -248,5 +278,14 @@ class Config(Section):
     monitor: Monitor = Monitor()
     tls: Tls = Tls()
     log: Log = Log()
-    ala: Ala | None = None
-    gbif: Gbif | None = None
+
+    @classmethod
+    def declaring(cls, sections: Mapping[str, type[DeclaredSection]]) -> "type[Config]":
+        """Return this model with further sections by their names, each None where the file leaves it out."""
+        fields: dict[str, Any] = {name: (section | None, None) for name, section in sections.items()}
+        return create_model("Config", __base__=cls, **fields)
+
+    @property
+    def declared(self) -> dict[str, DeclaredSection]:
+        """The declared sections that the file has, by name."""
+        return {name: section for name, section in self if isinstance(section, DeclaredSection)}

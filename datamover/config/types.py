@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
@@ -76,6 +76,8 @@ class Section(BaseModel):
     """A table of the file; a key it does not know is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    live: ClassVar[frozenset[str] | None] = frozenset()
+    """The keys whose change takes effect while the service runs; None: all of them."""
 
 
 Table = TypeVar("Table", bound=BaseModel)

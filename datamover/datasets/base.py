@@ -102,11 +102,6 @@ class Bench(Protocol):
 class Dataset(Protocol):
     """One kind of dataset."""
 
-    @property
-    def scheme(self) -> str:
-        """The scheme of its URLs, and its name: "ala"."""
-        ...
-
     def subject(self, url: str) -> Subject:
         """Read a URL such as ``ala://ala?lsid=…``; raises InvalidRequest with what was expected. Pure."""
         ...

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from datamover.datasets.base import Subject
+from datamover.datasets.configured import DECLARED
 from datamover.errors import InvalidRequest, SourceNotAllowed, UnsupportedScheme
 from datamover.jobs.values import DatasetSource, Naming, NewFile, SourceRef
 
-SCHEMES = frozenset({"ala", "gbif"})
+SCHEMES = frozenset(each.name for each in DECLARED)
 """Those that this version can read, configured or not."""
 
 KINDS = {f"{scheme}://": scheme for scheme in SCHEMES}

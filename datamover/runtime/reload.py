@@ -60,7 +60,7 @@ class Reload:
         now = self._runtimes.now
         if now.settings.path is None:
             raise ConfigError("there is no configuration file to read again: start with --config FILE")
-        read = load(now.settings.path)
+        read = load(now.settings.path, type(now.settings))
         found = changes(now.settings, read)
         self._check(found.settings)
         runtime = Runtime.build(found.settings, self._reactor, before=now)

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from datamover.concurrency.locks import Locks
 from datamover.config.schema import Client, Config
-from datamover.datasets.configured import Datasets
+from datamover.datasets.configured import ConfiguredDatasets
 from datamover.jobs.queue.limits import QueueLimits, Quota
 from datamover.notices.secrets import NoticeSecrets
 from datamover.protocols.http import HttpClient
@@ -55,7 +55,7 @@ class Runtime:
     credentials: SourceCredentials
     http: HttpClient
     registry: Registry
-    datasets: Datasets
+    datasets: ConfiguredDatasets
     notice_http: HttpClient
     """A client of its own: no login for a source is to go with what is sent to where clients say."""
     notice_secrets: NoticeSecrets
@@ -86,7 +86,7 @@ class Runtime:
             credentials=credentials,
             http=http,
             registry=registry,
-            datasets=Datasets(settings, reactor, policy, credentials, file=file),
+            datasets=ConfiguredDatasets(settings, reactor, policy, credentials, file=file),
             notice_http=client(SourceCredentials(), file=file),
             notice_secrets=NoticeSecrets.from_config(settings),
             logins=_logins(settings.clients, settings, reactor, before.logins if before else None),

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datamover.config.ala import COLUMNS as HEADERS
-from datamover.config.ala import GOOD_FLAGS
 from datamover.datasets.ala.clean import Request, work
+from datamover.datasets.ala.section import COLUMNS as HEADERS
+from datamover.datasets.ala.section import GOOD_FLAGS
 from datamover.datasets.cleaning import table
 from datamover.datasets.cleaning.headers import folded, layout_of
 from datamover.datasets.cleaning.occurrences import COLUMNS, Occurrences, number

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from datamover.config import schema
 from datamover.datasets.cleaning.occurrences import number
 from datamover.datasets.gbif import citing, cleaning
+from datamover.datasets.gbif.section import GbifSection
 from datamover.errors import DatasetEmpty, DatasetInvalid, ServerError
 from tests.servers.gbif import DATASET, record
 
@@ -35,7 +35,7 @@ def cleaned(
         str(directory / "occurrences"),
         str(directory / "keys"),
         "Macropus rufus",
-        schema.Gbif().bad_issues,
+        GbifSection().bad_issues,
     )
     told = cleaning.work(json.loads(json.dumps(request.told())), lambda _: None)
     lines = (directory / "occurrences").read_text("utf-8").split("\n")

@@ -13,8 +13,8 @@ from twisted.internet import reactor, task
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 
 from datamover.concurrency.threads import Threads
-from datamover.config.ala import COLUMNS
 from datamover.datasets.ala.clean import Request
+from datamover.datasets.ala.section import COLUMNS
 from datamover.datasets.process import Progress, run_module
 from datamover.errors import DataMoverError, Stalled
 from tests.servers.ala import GOOD_ROWS, records_csv, records_zip

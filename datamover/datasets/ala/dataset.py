@@ -2,19 +2,21 @@
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.defer import DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
 
-from datamover.config.ala import Ala as Settings
 from datamover.datasets.ala.asking import AlaClient
 from datamover.datasets.ala.clean import Request
 from datamover.datasets.ala.lsid import SCHEME, subject_of
 from datamover.datasets.ala.offline import Offline
+from datamover.datasets.ala.section import AlaSection as Settings
 from datamover.datasets.ala.species import Species, Taxon
 from datamover.datasets.base import Bench, Made, Subject
+from datamover.datasets.declaration import Declaration
 from datamover.datasets.description import ATTRIBUTION, OCCURRENCE, Description, Part
 from datamover.errors import DatasetEmpty, DatasetInvalid, DatasetNotFound
 from datamover.protocols.http import HttpClient
@@ -26,8 +28,6 @@ CLEANER = "datamover.datasets.ala.clean"
 
 class Ala:
     """``ala://ala?lsid=<LSID>``; satisfies ``datasets.base.Dataset``."""
-
-    scheme = SCHEME
 
     def __init__(self, settings: Settings, http: HttpClient, clock: IReactorTime, wall: Callable[[], float]) -> None:
         """Prepare; ``http`` must trust the origins of ``settings``' URLs, ``wall`` tells POSIX seconds."""
@@ -131,3 +131,11 @@ def _described(taxon: Taxon, url: str, moment: float, targets: tuple[str, ...], 
         bounds=cleaned["bounds"],
         dropped=cleaned["dropped"],
     ).encoded()
+
+
+DATASET = Declaration(
+    SCHEME,
+    Settings,
+    services=lambda section: (section.occurrences_url, section.species_url),
+    open=lambda section, http, reactor: Ala(section, http, reactor, time.time),
+)

@@ -4,6 +4,7 @@ The search gives pages of records, which are kept as they come, in one file, and
 their number nor their size is felt here. What GBIF has no search for (more records than ``MOST``) is refused.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -13,12 +14,13 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from twisted.internet.defer import DeferredSemaphore
 
-from datamover.config import schema
 from datamover.datasets.base import Bench, Made, Subject
+from datamover.datasets.declaration import Declaration
 from datamover.datasets.description import ATTRIBUTION, OCCURRENCE, Description, Part
 from datamover.datasets.gbif import citing, cleaning
 from datamover.datasets.gbif.answers import Taxon, common_name_of, count_of, taxon_of
 from datamover.datasets.gbif.questions import SMALL, Patience, Questions, in_order
+from datamover.datasets.gbif.section import GbifSection
 from datamover.errors import DatasetEmpty, DatasetInvalid, InvalidRequest
 from datamover.protocols.http import HttpClient
 from datamover.protocols.http.call import Answer
@@ -43,7 +45,7 @@ class Gbif:
 
     def __init__(
         self,
-        settings: schema.Gbif,
+        settings: GbifSection,
         http: HttpClient,
         clock: Any,
         wall: Callable[[], float],
@@ -59,10 +61,6 @@ class Gbif:
         self._questions = Questions(settings.url, http, clock, patience)
         # A process that takes a core, for a second or two.
         self._cleaning = DeferredSemaphore(1)
-
-    @property
-    def scheme(self) -> str:
-        return SCHEME
 
     def subject(self, url: str) -> Subject:
         """Read ``gbif://gbif?taxonKey=<number>``; raises InvalidRequest."""
@@ -230,3 +228,11 @@ def _line(answer: Answer) -> bytes:
 def _append(path: Path, line: bytes) -> None:
     with path.open("ab") as file:
         file.write(line + b"\n")
+
+
+DATASET = Declaration(
+    SCHEME,
+    GbifSection,
+    services=lambda section: (section.url,),
+    open=lambda section, http, reactor: Gbif(section, http, reactor, time.time),
+)

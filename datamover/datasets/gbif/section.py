@@ -1,10 +1,10 @@
 """``[gbif]``: what the configuration says of the Global Biodiversity Information Facility."""
 
-from datamover.config.ala import WebBase
-from datamover.config.types import Section
+from datamover.config.schema import DeclaredSection
+from datamover.datasets.declaration import WebBase
 
 
-class Gbif(Section):
+class GbifSection(DeclaredSection):
     """Where it is, and what drops a record."""
 
     url: WebBase = "https://api.gbif.org/v1"
