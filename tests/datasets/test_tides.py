@@ -124,13 +124,24 @@ async def test_it_is_moved(harbour: Harbour) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_nothing_is_placed_without_all(harbour: Harbour) -> None:
+async def test_it_cannot_be_had(harbour: Harbour) -> None:
     """Where the server refuses, the job fails and no file is placed."""
     harbour.web.route("/v1/Hobart.csv", status(403))
     job = await harbour.move("tides/")
 
     assert (job["status"], job["error"]["code"]) == ("FAILED", "SOURCE_FORBIDDEN")
     assert not list((harbour.directory / "archive").rglob("*.*"))
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_group(harbour: Harbour) -> None:
+    """Where the second file cannot be placed, the first is not placed either."""
+    taken = harbour.directory / "archive/tides" / NAMES[1]
+    taken.mkdir(parents=True)
+    job = await harbour.move("tides/")
+
+    assert (job["status"], job["error"]["code"]) == ("FAILED", "DESTINATION_INVALID")
+    assert list(taken.parent.iterdir()) == [taken]
 
 
 @pytest_twisted.ensureDeferred
