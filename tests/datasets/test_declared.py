@@ -1,6 +1,7 @@
 """The datasets of this version, as their packages declare them."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from datamover.config.schema import Config
 from datamover.datasets import DATASETS
 from datamover.datasets.configured import CONFIG, DECLARED
 from datamover.requests.datasets import KINDS, SCHEMES
-from tests.unit.test_packages import MODULES, imported
+from tests.unit.test_packages import CHECKOUT, MODULES, imported
 
 NAMES = {each.name for each in DECLARED}
 ORIGINAL = {"datamover.api.methods.bccvl", "datamover.api.methods.moves"}
@@ -38,6 +39,16 @@ def test_nobody_knows_one_by_name() -> None:
         if NAMES & set(strings(file)) or any(each.startswith(DATASETS) for each in imported(file.read_text()))
     }
     assert found == ORIGINAL
+
+
+def test_the_guide_shows_what_is_tested() -> None:
+    """Every piece of code in docs/datasets.md is code of the dataset that the tests add."""
+    blocks = re.findall(
+        r"^```python\n(.*?)^```$", (CHECKOUT / "docs/datasets.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    code = "".join(file.read_text() for file in (CHECKOUT / "tests/datasets/tides").glob("*.py"))
+    assert blocks
+    assert [block for block in blocks if block not in code] == []
 
 
 def strings(file: Path) -> Iterator[str]:
