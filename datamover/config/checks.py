@@ -1,4 +1,4 @@
-"""What no single key of datamover.toml can tell: names that must lead somewhere, keys that need one another."""
+"""Checks that involve several keys of datamover.toml: names that must exist, keys that need one another."""
 
 import re
 from urllib.parse import parse_qsl, urlsplit
@@ -12,7 +12,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 def check_whole(config: Config, file: str) -> None:
-    """Check what no single key can tell; raises ConfigError."""
+    """Check what involves several keys; raises ConfigError that names file, key, value and expectation."""
     for section, names in (("destinations", config.destinations), ("clients", config.clients)):
         for name in names:
             if not _NAME.fullmatch(name):

@@ -1,4 +1,4 @@
-"""Find ``datamover.toml`` and read it: frozen values, or one line with file, key, value and what was expected."""
+"""Find ``datamover.toml`` and read it into frozen values."""
 
 import os
 import tomllib
@@ -29,7 +29,7 @@ def _is_there(path: Path) -> bool:
     try:
         return path.exists()
     except OSError:
-        # In a directory that may not be entered: reading it will tell.
+        # Its directory may not be entered: reading the file says so.
         return True
 
 

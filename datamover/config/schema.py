@@ -1,8 +1,8 @@
-"""What ``datamover.toml`` comes to: frozen values, one class for each section.
+"""The model of ``datamover.toml``: one frozen class for each section.
 
-This module knows the sections that every installation has. The keys of a destination that belong to its protocol
-are kept as they stand, for the registry to have checked by the protocol (``check_table`` serves both). Secrets are
-never values here: the configuration names the files that hold them.
+These are the sections that every installation has; other packages declare theirs. The keys of a destination that
+belong to its protocol are kept as they stand; the registry checks them. Secrets are never values: the configuration
+names the files that hold them.
 """
 
 import os
@@ -25,7 +25,7 @@ from datamover.text.bounds import LEAST_ANSWER, LONGEST_URL
 
 
 def default_data_directory() -> Path:
-    """Return where the service keeps its own: /var/lib/datamover for root, else the user's data directory."""
+    """Return /var/lib/datamover for root, else the user's data directory."""
     return Path("/var/lib/datamover") if os.geteuid() == 0 else Path(user_data_dir("datamover"))
 
 
@@ -43,14 +43,14 @@ class Service(Section):
     roles: frozenset[Literal["api", "engine"]] = frozenset({"api", "engine"})
     max_active: Count = 32
     engine_processes: Count = 1
-    """Among which the engine's work is shared; 1: this process does it."""
+    """Processes that share the engine's work; 1: this process does it."""
     key_file: AbsolutePath | None = None
     hosts: tuple[str, ...] = ()
-    """Host headers served beside the listeners' own names."""
+    """Host headers that are accepted beside the listeners' own names."""
     lease: Duration = 30.0
-    """Seconds that an engine may be silent before others take its work; every process on a database has the same."""
+    """Seconds without a heartbeat before others take an engine's work; the same in all processes on a database."""
     notify_secret_file: AbsolutePath | None = None
-    """Signs notices where there are no clients."""
+    """Signs notices where no clients are configured."""
 
     @field_validator("lease")
     @classmethod
@@ -73,7 +73,7 @@ class Database(Section):
 
 
 class DestinationTable(BaseModel):
-    """``[destinations.NAME]``: what every protocol has; the protocol's own keys stay in ``model_extra``."""
+    """``[destinations.NAME]``: the keys that all have; those of its protocol are in ``model_extra``."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -87,7 +87,7 @@ class DestinationTable(BaseModel):
 
 
 class Credential(Section):
-    """``[[sources.credentials]]``: a login sent to URLs under one prefix alone."""
+    """``[[sources.credentials]]``: the login for the URLs under one prefix."""
 
     url: str
     token_file: AbsolutePath | None = None
@@ -106,7 +106,7 @@ class Sources(Section):
 
 
 class Http(Section):
-    """``[http]``: how HTTP goes out."""
+    """``[http]``: outgoing HTTP requests."""
 
     live = None
 
@@ -130,7 +130,7 @@ class Transfers(Section):
 
 
 class Limits(Section):
-    """``[limits]``: what one request may hold, what may wait, and what may be active over all processes."""
+    """``[limits]``: the size of requests, of the queue, and of what is active over all processes."""
 
     live = None
 
@@ -143,13 +143,13 @@ class Limits(Section):
     connections: Count = 500
     connections_per_address: Count = 100
     login_seconds: Duration = 10.0
-    """That a login may wait for its turn to be looked at."""
+    """How long a login may wait to be checked."""
     console_connections: Count = 32
     waiting_calls: Count = 1000
     checks: Count = 16
-    """Of ``jobs.check``, under way at once."""
+    """``jobs.check`` calls at once."""
     url: Size = 8 * 2**10
-    """Of one that a client names."""
+    """The length of a URL that a client names."""
     answer_size: Size = 32 * 2**20
 
     @field_validator("url")
@@ -168,7 +168,7 @@ class Limits(Section):
 
 
 class Jobs(Section):
-    """``[jobs]``: what is kept of them."""
+    """``[jobs]``: how long ended jobs are kept."""
 
     live = None
 
@@ -180,7 +180,7 @@ SHORTEST_AUDIT = 86_400.0
 
 
 class Audit(Section):
-    """``[audit]``: the trail of who did what."""
+    """``[audit]``: how long the audit trail is kept."""
 
     live = None
 
@@ -199,14 +199,14 @@ class Client(Section):
 
     password_hash: str | None = None
     certificate: Annotated[str, AfterValidator(parse_identity)] | None = None
-    """What a client's certificate says of itself, or its fingerprint: instead of a password."""
+    """An identity in the client's certificate, or its fingerprint; a login without a password."""
     destinations: tuple[str, ...] | None = None
     methods: tuple[str, ...] | None = None
     sources: tuple[str, ...] | None = None
-    """Narrows ``[sources]``; never opens what that shuts."""
+    """Rules that narrow ``[sources]``; they allow nothing that it refuses."""
     admin: bool = False
     queued: Count | None = None
-    """Files that may wait."""
+    """How many of its files may wait."""
     max_active: Count | None = None
     """Transfers at once, over all processes."""
     bytes_per_day: Size | None = None
@@ -223,7 +223,7 @@ class Console(Section):
     username: str = "operator"
     password_hash: str | None = None
     authorized_keys_file: AbsolutePath | None = None
-    """Whose keys are let in over SSH."""
+    """The public keys that may log in over SSH."""
 
 
 class Monitor(Section):
@@ -232,15 +232,15 @@ class Monitor(Section):
     live = frozenset({"public", "clients"})
 
     public: bool = False
-    """Everybody."""
+    """Whether everybody may."""
     clients: tuple[str, ...] = ()
-    """Beside administrators."""
+    """The clients that may, beside administrators."""
     listen: Listener | None = None
-    """For these pages alone: what a process that is no api needs."""
+    """A further listener, for these pages alone: for a process without the role api."""
 
 
 class Log(Section):
-    """``[log]``."""
+    """``[log]``: the form of log lines."""
 
     format: Literal["text", "json"] = "text"
 
@@ -263,7 +263,7 @@ class Config(Section):
     """The whole file."""
 
     path: Path | None = None
-    """Where it was read from; None: built-in defaults."""
+    """The file that was read; None: built-in defaults."""
     service: Service = Service()
     database: Database = Database()
     destinations: Mapping[str, DestinationTable] = {}

@@ -10,7 +10,7 @@ from datamover.config.schema import Config
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What a reload comes to."""
+    """What a reload changes."""
 
     settings: Config
     """The new configuration, in which what needs a restart is as it was."""

@@ -6,7 +6,7 @@ their number nor their size is felt here. What GBIF has no search for (more reco
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from twisted.internet.defer import DeferredSemaphore
 
 from datamover.datasets.base import Bench, Made, Subject
 from datamover.datasets.declaration import Declaration
-from datamover.datasets.description import ATTRIBUTION, OCCURRENCE, Description, Part
+from datamover.datasets.description import ATTRIBUTION, OCCURRENCE, DescribedFile, Description
 from datamover.datasets.gbif import citing, cleaning
 from datamover.datasets.gbif.answers import Taxon, common_name_of, count_of, taxon_of
 from datamover.datasets.gbif.questions import SMALL, Patience, Questions, in_order
@@ -105,9 +105,9 @@ class Gbif:
             doi=None,
             moment=moment,
             parts=(
-                Part(bench.targets[0], OCCURRENCE, cleaned["size"], cleaned["sha256"]),
-                Part(bench.targets[1], ATTRIBUTION, len(answer), sha256(answer).hexdigest()),
-                Part(bench.targets[2], ATTRIBUTION, cited["size"], cited["sha256"]),
+                DescribedFile(bench.targets[0], OCCURRENCE, cleaned["size"], cleaned["sha256"]),
+                DescribedFile(bench.targets[1], ATTRIBUTION, len(answer), sha256(answer).hexdigest()),
+                DescribedFile(bench.targets[2], ATTRIBUTION, cited["size"], cited["sha256"]),
             ),
             count=cleaned["kept"],
             bounds=cleaned["bounds"],
@@ -164,14 +164,14 @@ class Gbif:
         pages, keys = bench.directory / "pages", bench.directory / "keys"
         await self._pages(subject, count, pages, bench)
         bench.tell("waiting to be cleaned")
-        request = cleaning.Request(
+        request = cleaning.PagesRequest(
             str(pages), PAGE, count, str(output), str(keys), taxon.name, self._settings.bad_issues
         )
         await self._cleaning.acquire()
         try:
             bench.tell("cleaning")
             cleaned = await bench.run(
-                cleaning.__name__, request.told(), lambda told: bench.tell(f"cleaning: {told['rows']:,} rows")
+                cleaning.__name__, asdict(request), lambda told: bench.tell(f"cleaning: {told['rows']:,} rows")
             )
         finally:
             self._cleaning.release()
@@ -210,8 +210,8 @@ class Gbif:
 
         await bench.call(answers.touch)
         await in_order(ask, datasets, take)
-        request = citing.Request(str(answers), str(output))
-        cited = await bench.run(citing.__name__, request.told(), lambda _: None)
+        request = citing.CitationsRequest(str(answers), str(output))
+        cited = await bench.run(citing.__name__, asdict(request), lambda _: None)
         await bench.call(answers.unlink)
         return cited
 
