@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from platformdirs import user_data_dir
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 
-from datamover.config.endpoints import is_private_listener as is_private_listener
 from datamover.config.identities import parse_identity
 from datamover.config.layout import Layout
 from datamover.config.listeners import Tls as Tls
 from datamover.config.types import AbsolutePath as AbsolutePath
-from datamover.config.types import ClosedListener, Count, Duration, Listener, Mode, Rate, Section, Size
+from datamover.config.types import ClosedListener, Count, Duration, Listener, Mode, Rate, Section, Size, within
 from datamover.config.types import check_table as check_table
 from datamover.config.units import positive
 from datamover.text.bounds import LEAST_ANSWER, LONGEST_URL
@@ -47,17 +46,12 @@ class Service(Section):
     key_file: AbsolutePath | None = None
     hosts: tuple[str, ...] = ()
     """Host headers that are accepted beside the listeners' own names."""
-    lease: Duration = 30.0
+    lease: Annotated[
+        Duration, within(f"at least {SHORTEST_LEASE:.0f}s: a lease must outlive a moment's trouble", SHORTEST_LEASE)
+    ] = 30.0
     """Seconds without a heartbeat before others take an engine's work; the same in all processes on a database."""
     notify_secret_file: AbsolutePath | None = None
     """Signs notices where no clients are configured."""
-
-    @field_validator("lease")
-    @classmethod
-    def _long_enough(cls, value: float) -> float:
-        if value < SHORTEST_LEASE:
-            raise ValueError(f"expected at least {SHORTEST_LEASE:.0f}s: a lease must outlive a moment's trouble")
-        return value
 
     @property
     def key_path(self) -> Path:
@@ -148,23 +142,13 @@ class Limits(Section):
     waiting_calls: Count = 1000
     checks: Count = 16
     """``jobs.check`` calls at once."""
-    url: Size = 8 * 2**10
+    url: Annotated[
+        Size, within(f"at most {LONGEST_URL}: every status, event and line of the log tells it", most=LONGEST_URL)
+    ] = 8 * 2**10
     """The length of a URL that a client names."""
-    answer_size: Size = 32 * 2**20
-
-    @field_validator("url")
-    @classmethod
-    def _short_enough(cls, value: int) -> int:
-        if value > LONGEST_URL:
-            raise ValueError(f"expected at most {LONGEST_URL}: every status, event and line of the log tells it")
-        return value
-
-    @field_validator("answer_size")
-    @classmethod
-    def _large_enough(cls, value: int) -> int:
-        if value < LEAST_ANSWER:
-            raise ValueError(f"expected at least {LEAST_ANSWER}: a multicall has room for a refusal of each call")
-        return value
+    answer_size: Annotated[
+        Size, within(f"at least {LEAST_ANSWER}: a multicall has room for a refusal of each call", LEAST_ANSWER)
+    ] = 32 * 2**20
 
 
 class Jobs(Section):
@@ -184,14 +168,7 @@ class Audit(Section):
 
     live = None
 
-    retention: Duration = 365 * 86_400.0
-
-    @field_validator("retention")
-    @classmethod
-    def _long_enough(cls, value: float) -> float:
-        if value < SHORTEST_AUDIT:
-            raise ValueError("expected at least 1d: a trail is for looking back")
-        return value
+    retention: Annotated[Duration, within("at least 1d: a trail is for looking back", SHORTEST_AUDIT)] = 365 * 86_400.0
 
 
 class Client(Section):

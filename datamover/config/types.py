@@ -3,6 +3,7 @@
 A type refuses any other value with what was expected. The sections themselves are in ``schema``.
 """
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -70,6 +71,17 @@ Count = Annotated[int, Field(gt=0, strict=True)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 Listener = Annotated[str, AfterValidator(_listener)]
 ClosedListener = Annotated[str, AfterValidator(_closed_listener)]
+
+
+def within(expected: str, least: float = -math.inf, most: float = math.inf) -> AfterValidator:
+    """Return a validator that refuses a number outside of these limits with what was expected."""
+
+    def check(value: float) -> float:
+        if not least <= value <= most:
+            raise ValueError(f"expected {expected}")
+        return value
+
+    return AfterValidator(check)
 
 
 class Section(BaseModel):

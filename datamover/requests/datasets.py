@@ -7,9 +7,8 @@ gives them, in the directory that the request names.
 import posixpath
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
 
-from datamover.datasets.base import Subject
+from datamover.datasets.base import Dataset
 from datamover.datasets.configured import DECLARED
 from datamover.errors import InvalidRequest, SourceNotAllowed, UnsupportedScheme
 from datamover.jobs.values import DatasetSource, Naming, NewFile, SourceRef
@@ -21,19 +20,11 @@ KINDS = {f"{scheme}://": scheme for scheme in SCHEMES}
 """The schemes, by what a client's ``sources`` call them."""
 
 
-class Named(Protocol):
-    """The part of ``datasets.base.Dataset`` that checks of requests use."""
-
-    def subject(self, url: str) -> Subject: ...
-
-    def names(self, subject: Subject) -> tuple[str, ...]: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Datasets:
     """The datasets that are configured, and those that a caller may use."""
 
-    by_scheme: Mapping[str, Named]
+    by_scheme: Mapping[str, Dataset]
     """The configured ones."""
     permitted: Collection[str] | None = None
     """The schemes that the caller may use; None: all."""

@@ -2,8 +2,12 @@
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from datamover.config.schema import Config
 from datamover.datasets import DATASETS
@@ -39,6 +43,14 @@ def test_nobody_knows_one_by_name() -> None:
         if NAMES & set(strings(file)) or any(each.startswith(DATASETS) for each in imported(file.read_text()))
     }
     assert found == ORIGINAL
+
+
+@pytest.mark.parametrize("module", ["ala.clean", "gbif.cleaning", "gbif.citing"])
+def test_cleaners_are_small(module: str) -> None:
+    """A process that cleans imports nothing of the service, whichever datasets there are."""
+    program = f"import sys, datamover.datasets.{module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not {"twisted", "pydantic", "datamover.datasets.configured"} & set(done.stdout.split())
 
 
 def test_the_guide_shows_what_is_tested() -> None:

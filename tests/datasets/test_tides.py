@@ -239,6 +239,17 @@ def test_its_secret_file(tmp_path: Path, ticket: Path, environment: dict[str, st
     assert error.startswith(f"tides.ticket_file: {ticket} has permissions 0644, so others may read or change it")
 
 
+def test_its_secret_file_is_nobodys_destination(tmp_path: Path, ticket: Path, environment: dict[str, str]) -> None:
+    """No destination may hold the file."""
+    root = tmp_path / "root"
+    root.mkdir()
+    kept = ticket.rename(root / "ticket")
+    tides = f'[tides]\nurl = "http://127.0.0.1:1"\nticket_file = "{kept}"\n[destinations.x]\nurl = "{root.as_uri()}"'
+    code, error = checked(tmp_path, tides, environment)
+    assert code == 1
+    assert f"holds {kept} (tides.ticket_file)" in error
+
+
 # What was touched ---------------------------------------------------------------------------------------------
 
 

@@ -41,14 +41,8 @@ def work(told: Mapping[str, Any], report: Report) -> Mapping[str, Any]:
             clean(text, request.headers, request.good_flags, occurrences, lambda rows: report({"rows": rows}))
     if not occurrences.read:
         raise DatasetEmpty("ALA has no occurrence records of it: the download holds a header and no rows")
-    if not occurrences.kept:
-        raise DatasetEmpty(f"No valid occurrences left. {_dropped(occurrences)}")
+    occurrences.check_kept()
     return {**occurrences.told(), "doi": doi}
-
-
-def _dropped(occurrences: Occurrences) -> str:
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in occurrences.dropped.items())
-    return f"Of {occurrences.read:,} rows were dropped: {reasons}"
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
+from datamover.errors import DatasetEmpty
+
 COLUMNS = ("species", "lon", "lat", "uncertainty", "date", "year", "month")
 """The columns of the file."""
 
@@ -96,6 +98,12 @@ class Occurrences:
     def finish(self) -> None:
         """Write the lines that are gathered; no record may follow."""
         self._write()
+
+    def check_kept(self) -> None:
+        """Raise DatasetEmpty, with the reasons, where no record was kept."""
+        if not self.kept:
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.dropped.items())
+            raise DatasetEmpty(f"No valid occurrences left. Of {self.read:,} rows were dropped: {reasons}")
 
     @property
     def dropped(self) -> Mapping[str, int]:

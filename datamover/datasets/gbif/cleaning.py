@@ -13,7 +13,7 @@ from typing import Any
 from datamover.datasets.child import Report, serve
 from datamover.datasets.cleaning.occurrences import Occurrences
 from datamover.datasets.gbif.records import REPEATED, fields_of, flag_of, text_of
-from datamover.errors import DatasetEmpty, DatasetInvalid, Scope, ServerError
+from datamover.errors import DatasetInvalid, Scope, ServerError
 
 REPORTED = 1024
 """Records between two reports."""
@@ -62,9 +62,7 @@ def work(told: Mapping[str, Any], report: Report) -> Mapping[str, Any]:
             if not occurrences.read % REPORTED:
                 report({"rows": occurrences.read})
         occurrences.finish()
-    if not occurrences.kept:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in occurrences.dropped.items())
-        raise DatasetEmpty(f"No valid occurrences left. Of {occurrences.read:,} rows were dropped: {reasons}")
+    occurrences.check_kept()
     keys = sorted(filter(DATASET_KEY.fullmatch, datasets))
     Path(request.keys).write_text("".join(f"{key}\n" for key in keys), encoding="ascii")
     return {**occurrences.told(), "datasets": len(keys)}
