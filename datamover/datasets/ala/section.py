@@ -14,7 +14,7 @@ from datamover.datasets.declaration import WebBase
 from datamover.errors import ConfigError
 
 Column = Literal["species", "lon", "lat", "uncertainty", "date", "year", "month", "ignore"]
-"""A column of what is placed; a header that means "ignore" is no column, and no flag either."""
+"""A column of the occurrences; a header that means "ignore" is neither a column nor a flag."""
 
 COLUMNS: Mapping[str, Column] = {
     "decimalLongitude": "lon",
@@ -97,15 +97,15 @@ class AlaSection(DeclaredSection):
     quality: str = "all"
     good_flags: tuple[str, ...] = GOOD_FLAGS
     columns: Mapping[str, Column] = Field(default_factory=dict)
-    """What is given goes before the default, ``COLUMNS``."""
+    """Further headers, which go before those of ``COLUMNS``."""
     poll_interval: Duration = 5.0
-    """Seconds before the first look; later ones are further apart."""
+    """Seconds before the status is first asked for; later pauses are longer."""
     max_wait: Duration = 86400.0
     """Seconds that the Atlas may take to prepare a download."""
     max_unpacked: Size = 20 * 10**9
     """Bytes that a download may unpack to."""
     max_ratio: Count = 200
-    """How many times its size a download may unpack to, once that is more than a little."""
+    """How many times its own size a download may unpack to, from 100 MB on."""
 
     def check_with(self, config: Config, here: str) -> None:
         """Raise ConfigError for a destination that there is not."""

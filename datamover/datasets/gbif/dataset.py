@@ -1,7 +1,7 @@
 """GBIF's occurrences of one taxon, cleaned, with what it is called and whom to cite: ``gbif://gbif?taxonKey=…``.
 
-The search gives pages of records, which are kept as they come, in one file, and cleaned in another process; so neither
-their number nor their size is felt here. What GBIF has no search for (more records than ``MOST``) is refused.
+The pages of a search are written to one file as they come, and cleaned in another process, so that the service never
+holds or parses them. A taxon with more records than a search gives (``MOST``) is refused.
 """
 
 import time
@@ -59,7 +59,7 @@ class Gbif:
         self._settings = settings
         self._wall = wall
         self._questions = Questions(settings.url, http, clock, patience)
-        # A process that takes a core, for a second or two.
+        # Each is a process that takes a core for a second or two.
         self._cleaning = DeferredSemaphore(1)
 
     def subject(self, url: str) -> Subject:
@@ -87,8 +87,8 @@ class Gbif:
     async def make(self, subject: Subject, bench: Bench) -> Made:
         """See ``datasets.base.Dataset``.
 
-        Raises DatasetInvalid for a taxon with more records than the search gives. Nothing is remembered: who begins
-        again has an empty bench, and GBIF prepares nothing that could be gone on with.
+        Raises DatasetInvalid for a taxon with more records than the search gives. Nothing is remembered: GBIF
+        prepares nothing that a later attempt could continue.
         """
         occurrences, metadata, citations, description = paths = tuple(bench.directory / name for name in NAMES)
         bench.tell(f"GBIF: asking about taxon {subject.key}")
@@ -118,7 +118,7 @@ class Gbif:
         return Made(paths, details)
 
     async def abandon(self, memory: Mapping[str, Any]) -> None:
-        """Do nothing: GBIF prepares nothing that it would have to be told of."""
+        """Do nothing: GBIF prepares nothing that could be cancelled."""
 
     # What is asked ------------------------------------------------------------------------------------------------
 
