@@ -36,13 +36,14 @@ class Datasets:
 
     def source(self, url: str, key: str) -> DatasetSource:
         """Return a URL of one of ``SCHEMES`` as a source; raises UnsupportedScheme and InvalidRequest."""
-        scheme = url.partition(":")[0].strip().lower()
+        name, _, rest = url.strip().partition(":")
+        scheme = name.lower()
         if scheme not in self.by_scheme:
             raise UnsupportedScheme(
                 f"{key}: {scheme}:// datasets are not configured here: have the administrator add [{scheme}]"
             )
         self.check(scheme, key)
-        url = url.strip()
+        url = f"{scheme}:{rest}"
         try:
             self.by_scheme[scheme].subject(url)
         except InvalidRequest as error:
@@ -54,7 +55,7 @@ class Datasets:
         source = file.source
         if not isinstance(source, DatasetSource):
             return [file]
-        dataset = self.by_scheme[source.url.partition(":")[0].lower()]
+        dataset = self.by_scheme[source.url.partition(":")[0]]
         names = dataset.names(dataset.subject(source.url))
         if archive:
             return [replace(file, source=replace(source, member=number)) for number in range(len(names))]

@@ -70,9 +70,9 @@ class Harbour:
         """Call the service from a thread: the server answers on this one."""
         return await deferToThread(lambda: call(self.service.proxy))
 
-    async def move(self, path: str) -> dict[str, Any]:
+    async def move(self, path: str, url: str = URL) -> dict[str, Any]:
         """Move the dataset into a directory of the destination, and return what its job came to."""
-        request = {"source": URL, "destination": "archive", "path": path}
+        request = {"source": url, "destination": "archive", "path": path}
         asked = await self.ask(partial(submit, request))
         return dict(await deferToThread(self.service.ended, asked["id"]))
 
@@ -131,6 +131,13 @@ async def test_it_cannot_be_had(harbour: Harbour) -> None:
 
     assert (job["status"], job["error"]["code"]) == ("FAILED", "SOURCE_FORBIDDEN")
     assert not list((harbour.directory / "archive").rglob("*.*"))
+
+
+@pytest_twisted.ensureDeferred
+async def test_its_scheme_in_capitals(harbour: Harbour) -> None:
+    """The scheme of a URL has no case (RFC 3986, 3.1)."""
+    job = await harbour.move("tides/", f"  TIDES{URL.removeprefix('tides')}")
+    assert job["status"] == "COMPLETED", job
 
 
 @pytest_twisted.ensureDeferred
