@@ -21,7 +21,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from datamover.config.ala import COLUMNS, GOOD_FLAGS
+from datamover.datasets.ala.section import COLUMNS, GOOD_FLAGS
 
 WANTED = (
     "scientificName",

@@ -45,6 +45,7 @@ from datamover.console import (
     TelnetFactory,
     host_key,
 )
+from datamover.datasets.configured import CONFIG
 from datamover.engine.attempt import AttemptContext
 from datamover.engine.dispatcher import Dispatcher
 from datamover.engine.groups.staging import Staging
@@ -98,7 +99,7 @@ class Options(usage.Options):
     def postOptions(self) -> None:  # noqa: N802
         """Read the configuration; one that cannot be used ends the start with one line."""
         try:
-            self.config = load(find(self["config"]))
+            self.config = load(find(self["config"]), CONFIG)
         except ConfigError as error:
             raise SystemExit(f"datamover: {error.message}") from None
 

@@ -1,4 +1,4 @@
-"""What no single key of datamover.toml can tell: names that must lead somewhere, keys that need one another."""
+"""Checks that involve several keys of datamover.toml: names that must exist, keys that need one another."""
 
 import re
 from urllib.parse import parse_qsl, urlsplit
@@ -12,7 +12,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 def check_whole(config: Config, file: str) -> None:
-    """Check what no single key can tell; raises ConfigError."""
+    """Check what involves several keys; raises ConfigError that names file, key, value and expectation."""
     for section, names in (("destinations", config.destinations), ("clients", config.clients)):
         for name in names:
             if not _NAME.fullmatch(name):
@@ -36,10 +36,8 @@ def check_whole(config: Config, file: str) -> None:
     for client_name in config.monitor.clients:
         if client_name not in config.clients:
             raise ConfigError(f"{file}: monitor.clients = {client_name!r}: expected the name of a [clients.NAME]")
-    if config.ala is not None and config.ala.destination not in config.destinations:
-        raise ConfigError(
-            f"{file}: ala.destination = {config.ala.destination!r}: expected the name of a [destinations.NAME]"
-        )
+    for name, declared in config.declared.items():
+        declared.check_with(config, f"{file}: {name}")
     _check_database(config.database, file)
     if config.http.proxy is not None and not _is_web(config.http.proxy):
         raise ConfigError(

@@ -15,7 +15,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}")
 
 
 def resolve(text: str, environment: Mapping[str, str] = os.environ) -> Path:
-    """Return the file that ``credential:NAME`` means; raises ValueError in words for the configuration's errors."""
+    """Return the file that ``credential:NAME`` means; raises ValueError with what was expected."""
     name = text.removeprefix(PREFIX)
     if not _NAME.fullmatch(name):
         raise ValueError('expected the name of a credential, such as "credential:portal-token"')

@@ -1,4 +1,4 @@
-"""What can be told of an address by reading it: where an endpoint string listens, whether a URL holds a password.
+"""Read addresses: where an endpoint string listens, and whether a URL holds a password.
 
 Pure; nothing is resolved or connected to.
 """
@@ -19,7 +19,7 @@ def endpoint_interface(description: str) -> str | None:
     try:
         arguments, keywords = _parse_endpoint(description)  # type: ignore[no-untyped-call]
     except Exception as error:
-        # Twisted's parser fails in whatever way its input makes it.
+        # Twisted's parser raises all kinds of errors.
         raise ValueError(str(error)) from error
     kind, *positional = arguments or [""]
     if set(keywords) <= _ENDPOINT_KEYS.get(kind, set()):
@@ -48,7 +48,7 @@ def is_unix_listener(description: str) -> bool:
 
 
 def holds_password(url: str) -> bool:
-    """Tell whether a URL holds a password, or, where it can hardly be read, may hold one."""
+    """Tell whether a URL holds a password, or, where it is malformed, may hold one."""
     rest = url.partition("://")[2]
     if ":" not in rest.rpartition("@")[0]:
         return False
@@ -56,5 +56,5 @@ def holds_password(url: str) -> bool:
     user, at, _ = authority.rpartition("@")
     if at:
         return ":" in user
-    # "user:pass/word@host" reads as a host and a port that is none.
+    # In "user:pass/word@host" a port is expected after the colon; what stands there is none.
     return re.fullmatch(r"(\[[^]]*\]|[^:]*)(:[0-9]*)?", authority) is None

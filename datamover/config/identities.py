@@ -1,6 +1,6 @@
-"""What a client's certificate says of who it is, in the words that ``[clients.NAME] certificate`` uses.
+"""The identities in a client's certificate, written as in ``[clients.NAME] certificate``.
 
-Whether a certificate holds at all is decided before, in the TLS handshake.
+The TLS handshake has verified the certificate before.
 """
 
 import re
@@ -40,11 +40,11 @@ _FORMS: dict[str, Callable[[str], str]] = {
     "uri": lambda text: text if ":" in text else "",
     "subject": _subject,
 }
-"""How each kind of identity is spelt; "" for what is none."""
+"""Returns the normal form of an identity, by its kind; "" for a value that is not one."""
 
 
 def parse_identity(text: str) -> str:
-    """Return an identity in its one spelling; raises ValueError with what was expected."""
+    """Return an identity in its normal form; raises ValueError with what was expected."""
     kind, _, value = text.partition(":")
     spelt = _FORMS[kind](value.strip()) if kind in _FORMS else ""
     if not spelt:
@@ -53,7 +53,7 @@ def parse_identity(text: str) -> str:
 
 
 def identities(certificate: x509.Certificate) -> frozenset[str]:
-    """Return everything that a certificate may be named by; what of it cannot be read is left out."""
+    """Return the identities in a certificate, without those that cannot be parsed."""
     found = {f"sha256:{certificate.fingerprint(SHA256()).hex()}"}
     try:
         found.add(f"subject:{certificate.subject.rfc4514_string()}")
@@ -73,7 +73,7 @@ class Holders:
     names: Mapping[str, str]
 
     def name(self, certificate: x509.Certificate, address: str) -> str | None:
-        """Return the one client that a certificate belongs to; None, and a line in the log, where there is no one."""
+        """Return the client that a certificate belongs to; log and return None where it is no client's or several'."""
         found = {self.names[identity] for identity in identities(certificate) if identity in self.names}
         if len(found) == 1:
             return found.pop()

@@ -1,4 +1,4 @@
-"""What the service keeps in its data directory, by name: whoever makes something there takes its name from here."""
+"""The names of what the service keeps in its data directory."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 _BESIDE_POSTGRESQL = "postgresql-"
 _KEPT = frozenset({"postgresql", "staging", "key", "console_host_key"})
 _BECOMING = tuple(f".{name}-" for name in ("key", "console_host_key"))
-"""How files begin that are given one of these names when they are whole (``secret_files``)."""
+"""Prefixes of the temporary files that ``secret_files`` renames to one of these names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +17,11 @@ class Layout:
 
     @property
     def postgresql(self) -> Path:
-        """Of the embedded database."""
+        """The directory of the embedded database."""
         return self.directory / "postgresql"
 
     def beside_postgresql(self, what: str) -> Path:
-        """Return what belongs to the embedded database, and is not in its own directory."""
+        """Return the path of something of the embedded database that lies outside its directory."""
         return self.directory / f"{_BESIDE_POSTGRESQL}{what}"
 
     @property
@@ -30,7 +30,7 @@ class Layout:
 
     @property
     def key(self) -> Path:
-        """Seals rows, unless ``service.key_file`` names another file."""
+        """The key that encrypts rows, unless ``service.key_file`` names another file."""
         return self.directory / "key"
 
     @property
@@ -39,16 +39,16 @@ class Layout:
 
     @property
     def files(self) -> Path:
-        """Where clients' files go if nothing is configured: the one directory here that is not the service's own."""
+        """The destination of the built-in configuration: the one directory here that is not the service's own."""
         return self.directory / "files"
 
     @property
     def kept(self) -> tuple[Path, ...]:
-        """What is the service's own, of what may be a link to another disk."""
+        """Those of the service's own that may be links to another disk."""
         return tuple(self.directory / name for name in sorted(_KEPT))
 
     @staticmethod
     def keeps(name: str) -> bool:
-        """Tell whether a name in the data directory is the service's own, also where case makes no difference."""
+        """Tell whether a name in the data directory is the service's own, whatever its case."""
         folded = name.casefold()
         return folded in _KEPT or folded.startswith((_BESIDE_POSTGRESQL, *_BECOMING))

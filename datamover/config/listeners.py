@@ -1,6 +1,6 @@
-"""Where the service listens, and who may reach it there: ``[tls]``, and what a listener must have before it starts.
+"""``[tls]``, and which listeners need a login and TLS.
 
-Closed by default: beyond this machine nobody is answered without a login, nor without TLS unless the listener is named.
+By default a listener that is reached from other machines answers nobody without a login, and has TLS.
 """
 
 from collections.abc import Collection, Mapping
@@ -11,14 +11,14 @@ from datamover.errors import ConfigError
 
 
 class Tls(Section):
-    """``[tls]``: how the listeners are spoken to."""
+    """``[tls]``: TLS of the listeners."""
 
     certificate_file: AbsolutePath | None = None
     key_file: AbsolutePath | None = None
     client_ca_file: AbsolutePath | None = None
-    """Authorities of the certificates that clients may log in with."""
+    """The authorities that sign the certificates of clients."""
     plaintext: tuple[Listener, ...] = ()
-    """Listeners without TLS, beside Unix sockets; those beyond this machine are named here or have TLS."""
+    """Listeners without TLS; Unix sockets need not be named."""
 
     def covers(self, listener: str) -> bool:
         """Tell whether a listener speaks TLS."""
@@ -39,7 +39,7 @@ def check_tls(tls: Tls, listeners: Collection[str], file: str) -> None:
 
 
 def check_listener(key: str, listener: str, *, tls: Tls, login: bool, public: bool = False, file: str) -> None:
-    """Check that whoever reaches a listener needs a ``login``, or all is ``public``, and that none is overheard.
+    """Check that a listener for other machines asks for a ``login`` or is ``public``, and that logins are encrypted.
 
     Raises ConfigError.
     """
@@ -59,7 +59,7 @@ def check_listener(key: str, listener: str, *, tls: Tls, login: bool, public: bo
 
 
 def check_certificates(certificates: Mapping[str, str], tls: Tls, file: str) -> None:
-    """Check that what clients log in with can be told apart; ``certificates`` are by the client's name."""
+    """Check that client certificates can be verified and differ; ``certificates``: identities by client name."""
     owners: dict[str, str] = {}
     for name, certificate in certificates.items():
         if tls.client_ca_file is None:

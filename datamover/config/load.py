@@ -1,4 +1,4 @@
-"""Find ``datamover.toml`` and read it: frozen values, or one line with file, key, value and what was expected."""
+"""Find ``datamover.toml`` and read it into frozen values."""
 
 import os
 import tomllib
@@ -29,19 +29,19 @@ def _is_there(path: Path) -> bool:
     try:
         return path.exists()
     except OSError:
-        # In a directory that may not be entered: reading it will tell.
+        # Its directory may not be entered: reading the file says so.
         return True
 
 
-def load(path: Path | None) -> Config:
+def load(path: Path | None, model: type[Config] = Config) -> Config:
     """Read one file, or, with None, return the built-in configuration: one destination, ``local``, and loopback only.
 
-    Raises ConfigError.
+    ``model`` has the sections that other packages declare (``Config.declaring``). Raises ConfigError.
     """
     if path is None:
         service = Service()
         local = DestinationTable(url=Layout(service.data_directory).files.as_uri(), description="Files on this machine")
-        return Config(service=service, destinations={"local": local})
+        return model(service=service, destinations={"local": local})
     try:
         text = path.read_bytes().decode("utf-8")
         tables = tomllib.loads(text)
@@ -51,6 +51,6 @@ def load(path: Path | None) -> Config:
         raise ConfigError(f"{path}: not TOML: {error}") from None
     if "path" in tables:
         raise ConfigError(f"{path}: path: unknown key; see docs/configuration.md for those there are")
-    config = check_table(Config, {**tables, "path": path.absolute()}, file=str(path))
+    config = check_table(model, {**tables, "path": path.absolute()}, file=str(path))
     check_whole(config, str(path))
     return config

@@ -1,33 +1,30 @@
-"""What ``datamover.toml`` comes to: frozen values, one class for each section.
+"""The model of ``datamover.toml``: one frozen class for each section.
 
-This module knows the sections that every installation has. The keys of a destination that belong to its protocol
-are kept as they stand, for the registry to have checked by the protocol (``check_table`` serves both). Secrets are
-never values here: the configuration names the files that hold them.
+These are the sections that every installation has; other packages declare theirs. The keys of a destination that
+belong to its protocol are kept as they stand; the registry checks them. Secrets are never values: the configuration
+names the files that hold them.
 """
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from platformdirs import user_data_dir
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 
-from datamover.config.ala import Ala as Ala
-from datamover.config.endpoints import is_private_listener as is_private_listener
-from datamover.config.gbif import Gbif as Gbif
 from datamover.config.identities import parse_identity
 from datamover.config.layout import Layout
 from datamover.config.listeners import Tls as Tls
 from datamover.config.types import AbsolutePath as AbsolutePath
-from datamover.config.types import ClosedListener, Count, Duration, Listener, Mode, Rate, Section, Size
+from datamover.config.types import ClosedListener, Count, Duration, Listener, Mode, Rate, Section, Size, within
 from datamover.config.types import check_table as check_table
 from datamover.config.units import positive
 from datamover.text.bounds import LEAST_ANSWER, LONGEST_URL
 
 
 def default_data_directory() -> Path:
-    """Return where the service keeps its own: /var/lib/datamover for root, else the user's data directory."""
+    """Return /var/lib/datamover for root, else the user's data directory."""
     return Path("/var/lib/datamover") if os.geteuid() == 0 else Path(user_data_dir("datamover"))
 
 
@@ -38,26 +35,23 @@ SHORTEST_LEASE = 3.0
 class Service(Section):
     """``[service]``: this process."""
 
+    live = frozenset({"max_active", "hosts", "notify_secret_file"})
+
     listen: tuple[Listener, ...] = ("tcp:10700:interface=127.0.0.1",)
     data_directory: AbsolutePath = Field(default_factory=default_data_directory)
     roles: frozenset[Literal["api", "engine"]] = frozenset({"api", "engine"})
     max_active: Count = 32
     engine_processes: Count = 1
-    """Among which the engine's work is shared; 1: this process does it."""
+    """Processes that share the engine's work; 1: this process does it."""
     key_file: AbsolutePath | None = None
     hosts: tuple[str, ...] = ()
-    """Host headers served beside the listeners' own names."""
-    lease: Duration = 30.0
-    """Seconds that an engine may be silent before others take its work; every process on a database has the same."""
+    """Host headers that are accepted beside the listeners' own names."""
+    lease: Annotated[
+        Duration, within(f"at least {SHORTEST_LEASE:.0f}s: a lease must outlive a moment's trouble", SHORTEST_LEASE)
+    ] = 30.0
+    """Seconds without a heartbeat before others take an engine's work; the same in all processes on a database."""
     notify_secret_file: AbsolutePath | None = None
-    """Signs notices where there are no clients."""
-
-    @field_validator("lease")
-    @classmethod
-    def _long_enough(cls, value: float) -> float:
-        if value < SHORTEST_LEASE:
-            raise ValueError(f"expected at least {SHORTEST_LEASE:.0f}s: a lease must outlive a moment's trouble")
-        return value
+    """Signs notices where no clients are configured."""
 
     @property
     def key_path(self) -> Path:
@@ -73,7 +67,7 @@ class Database(Section):
 
 
 class DestinationTable(BaseModel):
-    """``[destinations.NAME]``: what every protocol has; the protocol's own keys stay in ``model_extra``."""
+    """``[destinations.NAME]``: the keys that all have; those of its protocol are in ``model_extra``."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -87,7 +81,7 @@ class DestinationTable(BaseModel):
 
 
 class Credential(Section):
-    """``[[sources.credentials]]``: a login sent to URLs under one prefix alone."""
+    """``[[sources.credentials]]``: the login for the URLs under one prefix."""
 
     url: str
     token_file: AbsolutePath | None = None
@@ -98,13 +92,17 @@ class Credential(Section):
 class Sources(Section):
     """``[sources]``: which URLs a client may name."""
 
+    live = None
+
     allow: tuple[str, ...] | None = None
     allow_addresses: tuple[str, ...] = ()
     credentials: tuple[Credential, ...] = ()
 
 
 class Http(Section):
-    """``[http]``: how HTTP goes out."""
+    """``[http]``: outgoing HTTP requests."""
+
+    live = None
 
     proxy: str | None = None
     ca_file: AbsolutePath | None = None
@@ -113,6 +111,8 @@ class Http(Section):
 
 class Transfers(Section):
     """``[transfers]``: the defaults of every job."""
+
+    live = None
 
     max_attempts: Count = 5
     connect_timeout: Duration = 30.0
@@ -124,7 +124,9 @@ class Transfers(Section):
 
 
 class Limits(Section):
-    """``[limits]``: what one request may hold, what may wait, and what may be active over all processes."""
+    """``[limits]``: the size of requests, of the queue, and of what is active over all processes."""
+
+    live = None
 
     request_size: Size = 64 * 2**20
     files: Count = 100_000
@@ -135,32 +137,24 @@ class Limits(Section):
     connections: Count = 500
     connections_per_address: Count = 100
     login_seconds: Duration = 10.0
-    """That a login may wait for its turn to be looked at."""
+    """How long a login may wait to be checked."""
     console_connections: Count = 32
     waiting_calls: Count = 1000
     checks: Count = 16
-    """Of ``jobs.check``, under way at once."""
-    url: Size = 8 * 2**10
-    """Of one that a client names."""
-    answer_size: Size = 32 * 2**20
-
-    @field_validator("url")
-    @classmethod
-    def _short_enough(cls, value: int) -> int:
-        if value > LONGEST_URL:
-            raise ValueError(f"expected at most {LONGEST_URL}: every status, event and line of the log tells it")
-        return value
-
-    @field_validator("answer_size")
-    @classmethod
-    def _large_enough(cls, value: int) -> int:
-        if value < LEAST_ANSWER:
-            raise ValueError(f"expected at least {LEAST_ANSWER}: a multicall has room for a refusal of each call")
-        return value
+    """``jobs.check`` calls at once."""
+    url: Annotated[
+        Size, within(f"at most {LONGEST_URL}: every status, event and line of the log tells it", most=LONGEST_URL)
+    ] = 8 * 2**10
+    """The length of a URL that a client names."""
+    answer_size: Annotated[
+        Size, within(f"at least {LEAST_ANSWER}: a multicall has room for a refusal of each call", LEAST_ANSWER)
+    ] = 32 * 2**20
 
 
 class Jobs(Section):
-    """``[jobs]``: what is kept of them."""
+    """``[jobs]``: how long ended jobs are kept."""
+
+    live = None
 
     retention: Duration = 90 * 86_400.0
 
@@ -170,16 +164,11 @@ SHORTEST_AUDIT = 86_400.0
 
 
 class Audit(Section):
-    """``[audit]``: the trail of who did what."""
+    """``[audit]``: how long the audit trail is kept."""
 
-    retention: Duration = 365 * 86_400.0
+    live = None
 
-    @field_validator("retention")
-    @classmethod
-    def _long_enough(cls, value: float) -> float:
-        if value < SHORTEST_AUDIT:
-            raise ValueError("expected at least 1d: a trail is for looking back")
-        return value
+    retention: Annotated[Duration, within("at least 1d: a trail is for looking back", SHORTEST_AUDIT)] = 365 * 86_400.0
 
 
 class Client(Section):
@@ -187,14 +176,14 @@ class Client(Section):
 
     password_hash: str | None = None
     certificate: Annotated[str, AfterValidator(parse_identity)] | None = None
-    """What a client's certificate says of itself, or its fingerprint: instead of a password."""
+    """An identity in the client's certificate, or its fingerprint; a login without a password."""
     destinations: tuple[str, ...] | None = None
     methods: tuple[str, ...] | None = None
     sources: tuple[str, ...] | None = None
-    """Narrows ``[sources]``; never opens what that shuts."""
+    """Rules that narrow ``[sources]``; they allow nothing that it refuses."""
     admin: bool = False
     queued: Count | None = None
-    """Files that may wait."""
+    """How many of its files may wait."""
     max_active: Count | None = None
     """Transfers at once, over all processes."""
     bytes_per_day: Size | None = None
@@ -204,36 +193,54 @@ class Client(Section):
 class Console(Section):
     """``[console]``: the manhole."""
 
+    live = frozenset({"username", "password_hash", "authorized_keys_file"})
+
     telnet: ClosedListener | None = None
     ssh: ClosedListener | None = None
     username: str = "operator"
     password_hash: str | None = None
     authorized_keys_file: AbsolutePath | None = None
-    """Whose keys are let in over SSH."""
+    """The public keys that may log in over SSH."""
 
 
 class Monitor(Section):
     """``[monitor]``: who may read ``/metrics``."""
 
+    live = frozenset({"public", "clients"})
+
     public: bool = False
-    """Everybody."""
+    """Whether everybody may."""
     clients: tuple[str, ...] = ()
-    """Beside administrators."""
+    """The clients that may, beside administrators."""
     listen: Listener | None = None
-    """For these pages alone: what a process that is no api needs."""
+    """A further listener, for these pages alone: for a process without the role api."""
 
 
 class Log(Section):
-    """``[log]``."""
+    """``[log]``: the form of log lines."""
 
     format: Literal["text", "json"] = "text"
+
+
+class DeclaredSection(Section):
+    """A section that another package declares and hands to the loader; a file may leave it out."""
+
+    live: ClassVar[frozenset[str] | None] = None
+    secret_files: ClassVar[frozenset[str]] = frozenset()
+    """The keys that name files which hold secrets."""
+
+    def check_with(self, config: "Config", here: str) -> None:
+        """Check the section against the rest of the configuration.
+
+        Raises ConfigError; its message begins with ``here``, which names the file and the section.
+        """
 
 
 class Config(Section):
     """The whole file."""
 
     path: Path | None = None
-    """Where it was read from; None: built-in defaults."""
+    """The file that was read; None: built-in defaults."""
     service: Service = Service()
     database: Database = Database()
     destinations: Mapping[str, DestinationTable] = {}
@@ -248,5 +255,14 @@ class Config(Section):
     monitor: Monitor = Monitor()
     tls: Tls = Tls()
     log: Log = Log()
-    ala: Ala | None = None
-    gbif: Gbif | None = None
+
+    @classmethod
+    def declaring(cls, sections: Mapping[str, type[DeclaredSection]]) -> "type[Config]":
+        """Return this model with further sections by their names, each None where the file leaves it out."""
+        fields: dict[str, Any] = {name: (section | None, None) for name, section in sections.items()}
+        return create_model("Config", __base__=cls, **fields)
+
+    @property
+    def declared(self) -> dict[str, DeclaredSection]:
+        """The declared sections that the file has, by name."""
+        return {name: section for name, section in self if isinstance(section, DeclaredSection)}

@@ -1,13 +1,14 @@
-"""What the sections of the configuration are made of: a table that knows its keys, and the kinds of its values.
+"""The base of the configuration's sections, and the types of their values.
 
-Each kind refuses what it is not with what was expected; which sections there are is ``config``'s business.
+A type refuses any other value with what was expected. The sections themselves are in ``schema``.
 """
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
@@ -29,7 +30,7 @@ _EXPECTED = {
     "string_type": "expected a string",
     "tuple_type": "expected an array",
 }
-"""What is expected where pydantic says it in Python's words."""
+"""What was expected, where pydantic's own message speaks of Python's types."""
 _SECRET = re.compile(r"password|passphrase|secret|token")
 _LONGEST_SHOWN = 120
 
@@ -72,17 +73,30 @@ Listener = Annotated[str, AfterValidator(_listener)]
 ClosedListener = Annotated[str, AfterValidator(_closed_listener)]
 
 
+def within(expected: str, least: float = -math.inf, most: float = math.inf) -> AfterValidator:
+    """Return a validator that refuses a number outside of these limits with what was expected."""
+
+    def check(value: float) -> float:
+        if not least <= value <= most:
+            raise ValueError(f"expected {expected}")
+        return value
+
+    return AfterValidator(check)
+
+
 class Section(BaseModel):
-    """A table of the file; a key it does not know is an error."""
+    """A table of the file; an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    live: ClassVar[frozenset[str] | None] = frozenset()
+    """The keys whose change takes effect while the service runs; None: all of them."""
 
 
 Table = TypeVar("Table", bound=BaseModel)
 
 
 def check_table(model: type[Table], table: Mapping[str, Any], *, file: str, key: str = "") -> Table:
-    """Return ``table`` as a ``model``; raise ConfigError in one line that names file, key, value and expectation."""
+    """Return ``table`` as a ``model``; raises ConfigError that names file, key, value and expectation in one line."""
     try:
         return model.model_validate(dict(table))
     except ValidationError as error:
@@ -90,7 +104,7 @@ def check_table(model: type[Table], table: Mapping[str, Any], *, file: str, key:
 
 
 def named_files(value: Any, key: str = "") -> Iterator[tuple[str, Path]]:
-    """Yield the files that a configuration names in keys that end in "_file", with the whole keys."""
+    """Yield the files that a configuration names in keys that end in "_file", as (full key, path)."""
     items: Iterable[tuple[Any, Any]] = ()
     if isinstance(value, BaseModel):
         fields = {name: getattr(value, name) for name in type(value).model_fields}
@@ -102,7 +116,7 @@ def named_files(value: Any, key: str = "") -> Iterator[tuple[str, Path]]:
     for name, each in items:
         where = f"{key}.{name}" if key else str(name)
         if where.endswith("_file") and isinstance(each, str | Path):
-            with suppress(RuntimeError):  # "~" of a user whom nobody knows; who needs the file says so
+            with suppress(RuntimeError):  # "~" of an unknown user; who needs the file says so
                 yield where, Path(each).expanduser()
         else:
             yield from named_files(each, where)
@@ -122,7 +136,7 @@ def _sentence(file: str, prefix: str, error: ValidationError) -> str:
 
 
 def _shown(key: str, value: Any) -> str:
-    """Return a value as a message may repeat it: what may be a secret never, and no more than a line of it."""
+    """Return a value for a message: shortened, and hidden where it may be a secret."""
     if isinstance(value, dict):
         return "a table"
     if isinstance(value, list) and any(isinstance(item, dict) for item in value):

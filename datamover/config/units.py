@@ -1,6 +1,6 @@
-"""Sizes, times, rates and permission bits as people write them, read into plain numbers.
+"""Parse sizes, times, rates and permission bits as people write them.
 
-Pure; every function takes whatever stood there and raises ValueError with what was expected.
+Pure; every function takes any value and raises ValueError with what was expected.
 """
 
 import math
@@ -37,7 +37,7 @@ def parse_duration(value: Any) -> float:
 
 
 def parse_rate(value: Any) -> int:
-    """Return bytes a second: "200MB/s", or a size, which is then meant a second."""
+    """Return bytes a second: "200MB/s", or a size alone."""
     try:
         return parse_size(value.removesuffix("/s") if isinstance(value, str) else value)
     except ValueError:
@@ -52,7 +52,7 @@ def parse_mode(value: Any) -> int:
 
 
 def positive(value: float) -> float:
-    """Return a number above 0 as it stands."""
+    """Return a number; raises ValueError unless it is above 0."""
     if value <= 0:
         raise ValueError("expected more than 0")
     return value

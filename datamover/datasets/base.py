@@ -1,7 +1,7 @@
-"""The seam between the engine and the datasets: what every source that must be made before it moves offers.
+"""The interface between the engine and the datasets.
 
-A dataset is several files that become visible together, made on a node's own disk from what a service elsewhere
-answers. The dataset knows that service; the engine gives it a ``Bench`` to work at, and moves what it made.
+A dataset is several files that become visible together. It makes them on the node's own disk from the answers of a
+service elsewhere; the engine gives it a ``Bench`` to work with, and moves the files.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,12 +17,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is asked of a dataset, checked: of ``ala://ala?lsid=urn:lsid:…`` the LSID."""
+    """What the URL of a dataset asks for, checked."""
 
     dataset: str
     """The dataset's name, its URL's scheme."""
     key: str
-    """What it is about, in the dataset's own terms."""
+    """What its files are about, in the dataset's own terms: an LSID, a number."""
 
     @property
     def shown(self) -> str:
@@ -40,7 +40,7 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a dataset made: its files, in the order of ``Dataset.names``, and what is worth telling of the making."""
+    """The files of a dataset that was made, in the order of ``Dataset.names``, and details of how."""
 
     paths: tuple[Path, ...]
     details: Mapping[str, Any] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class Made:
 
 
 class Bench(Protocol):
-    """Where one attempt makes one dataset."""
+    """What one attempt makes one dataset with."""
 
     @property
     def directory(self) -> Path:
@@ -66,24 +66,24 @@ class Bench(Protocol):
         ...
 
     async def remember(self, facts: Mapping[str, Any]) -> None:
-        """Replace the memory by ``facts`` (JSON); completes when that is on disk, for whoever goes on."""
+        """Replace the memory by ``facts`` (JSON); completes when it is stored for the attempts to come."""
         ...
 
     def tell(self, stage: str) -> None:
-        """Say in words what is being done: clients see it as the job's stage."""
+        """Say in a few words what is being done; clients see it as the job's stage."""
         ...
 
     async def fetch(self, origin: Origin, name: str) -> Fetched:
-        """Fetch a file into the directory as ``name``, as any file is moved: verified, its progress shown.
+        """Fetch a file into the directory as ``name``; it is verified and its progress shown, as of any transfer.
 
-        Raises what moving raises, NoSpace among it. Cancelling stops it.
+        Raises what a transfer raises, such as NoSpace. Cancelling stops it.
         """
         ...
 
     async def call(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call what blocks on files of the directory, in a thread.
+        """Run a call that blocks on files of the directory in a thread, and return what it returns.
 
-        Raises NoSpace where the disk is full, and what else the call raises. Cancelling lets go of the answer alone.
+        Raises NoSpace where the disk is full, and what else the call raises. Cancelling does not stop the call.
         """
         ...
 
@@ -100,29 +100,24 @@ class Bench(Protocol):
 
 
 class Dataset(Protocol):
-    """One kind of dataset."""
-
-    @property
-    def scheme(self) -> str:
-        """The scheme of its URLs, and its name: "ala"."""
-        ...
+    """One kind of dataset, as a configuration turns it on."""
 
     def subject(self, url: str) -> Subject:
         """Read a URL such as ``ala://ala?lsid=…``; raises InvalidRequest with what was expected. Pure."""
         ...
 
     def names(self, subject: Subject) -> tuple[str, ...]:
-        """Return what its files are called in a directory, in the order in which they are placed."""
+        """Return the names of its files, in the order in which they are placed."""
         ...
 
     async def make(self, subject: Subject, bench: Bench) -> Made:
-        """Ask, fetch and clean; completes when every file is whole on the bench.
+        """Make the files in the bench's directory; completes when every file is complete.
 
-        Raises DatasetNotFound, DatasetEmpty, DatasetInvalid and what asking and fetching raise. Cancelling stops the
+        Raises DatasetNotFound, DatasetEmpty, DatasetInvalid and what requests and fetching raise. Cancelling stops the
         work here; ``abandon`` tells the service.
         """
         ...
 
     async def abandon(self, memory: Mapping[str, Any]) -> None:
-        """Tell the service that nobody wants any more what ``memory`` remembers; never raises."""
+        """Tell the service that the request which ``memory`` remembers is no longer wanted; never raises."""
         ...

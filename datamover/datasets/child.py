@@ -14,7 +14,7 @@ from datamover.errors import DataMoverError, DatasetInvalid, NoSpace, Scope
 MEMORY = 2**30
 """Bytes of address space that a child may take; cleaning needs a tenth of it."""
 NICENESS = 10
-"""The service goes first."""
+"""The child's nice(2) value: the service goes first."""
 INTERVAL = 0.25
 """Seconds between two reports of progress."""
 
@@ -46,7 +46,7 @@ def _told(error: DataMoverError) -> Mapping[str, Any]:
 
 
 class _Paced:
-    """Passes on a report now and then; a parent that is gone ends the process (SIGPIPE's error)."""
+    """Writes a report every ``INTERVAL`` at most; raises BrokenPipeError where the parent is gone."""
 
     def __init__(self) -> None:
         self._next = 0.0

@@ -1,7 +1,4 @@
-"""The description that is placed last beside a dataset's files: what they are, where they came from, what was left out.
-
-Pure; every dataset describes itself so.
-"""
+"""The description that is placed last among a dataset's files: what they are, their source, what was dropped. Pure."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,7 +10,7 @@ ATTRIBUTION = "attribution"
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class DescribedFile:
     """A file of the dataset."""
 
     url: str
@@ -26,19 +23,19 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A dataset, described."""
+    """The description of a dataset."""
 
     subject: str
-    """Of whom: "Red Kangaroo (Macropus rufus)"."""
+    """What the records are of: "Red Kangaroo (Macropus rufus)"."""
     source: str
-    """From whom: "ALA"."""
+    """The service that they are from: "ALA"."""
     url: str
-    """Where the same is found there."""
+    """Where the service shows the same records."""
     doi: str | None
     moment: float
-    """When it was asked for, POSIX seconds."""
-    parts: Sequence[Part]
-    """Every file but the description: whoever imports what is listed would take it for data."""
+    """When the records were asked for, POSIX seconds."""
+    parts: Sequence[DescribedFile]
+    """Every file but the description itself, which importers would take for data."""
     count: int
     bounds: Sequence[float]
     """West, south, east, north."""

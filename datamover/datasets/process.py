@@ -1,7 +1,7 @@
-"""A module run in a process of its own, so that neither its work nor its memory is the service's.
+"""Run a module in a process of its own, whose CPU time and memory are not the service's.
 
-The child reads one JSON request from its standard input and writes JSON lines; ``datasets.child`` is its side. This
-side is a thread that waits for the lines.
+The child reads one JSON request from its standard input and writes JSON lines; ``datasets.child`` is its side. On this
+side a thread waits for the lines.
 """
 
 import json
@@ -25,11 +25,11 @@ log = Logger()
 Progress = Callable[[Mapping[str, Any]], None]
 
 SILENCE = 600.0
-"""Seconds without a word after which a process is not believed to come to an end."""
+"""Seconds without a line after which a process is killed."""
 LOOKS = 10
-"""In that time."""
+"""How often the silence is measured in that time."""
 KEPT_LINES = 30
-"""Lines of a child that fails in another way than by its protocol, for the log."""
+"""The last lines of a child that ends without a result, for the log."""
 
 
 async def run_module(
@@ -42,8 +42,8 @@ async def run_module(
 ) -> Mapping[str, Any]:
     """Run ``python -m module`` with ``request`` and return its result; ``progress`` is called on the reactor's thread.
 
-    One of ``threads`` is held as long as the process runs. Raises the error that the process tells,
-    Stalled for one that says nothing for ``silence`` seconds, and InternalError for one that ends without a result.
+    One of ``threads`` is held as long as the process runs. Raises the error that the process writes,
+    Stalled where it writes nothing for ``silence`` seconds, and InternalError where it ends without a result.
     Cancelling kills the process; completes when it is gone.
     """
     child = _Child(module, json.dumps(request), lambda told: reactor.callFromThread(child.report, progress, told))
@@ -51,7 +51,7 @@ async def run_module(
     watch.clock = reactor
     watch.start(silence / LOOKS, now=False)
     try:
-        # What it works on must not be touched before it is gone.
+        # Its files must not be touched before it is gone.
         return await threads.finish_hurried(child.kill, child.run)
     finally:
         watch.stop()
@@ -102,7 +102,7 @@ class _Child:
             with process.stdin as stdin:
                 stdin.write(self._request)
         except BrokenPipeError:
-            pass  # Its status and words tell more.
+            pass  # Its status and its lines tell more.
         outcome = None
         for line in process.stdout:
             self._heard_at = monotonic()
@@ -123,7 +123,7 @@ class _Child:
                 self._process.kill()
 
     def look(self, silence: float) -> None:
-        """Kill a process that has said nothing for so many seconds."""
+        """Kill a process that has written nothing for ``silence`` seconds."""
         waited = monotonic() - self._heard_at
         if self._process is not None and waited >= silence and not self._killed:
             self._silent = waited
@@ -156,7 +156,7 @@ def _parsed(line: str) -> Mapping[str, Any] | None:
 
 
 def error_of(told: Mapping[str, Any]) -> DataMoverError:
-    """Return the error that a child told by its code."""
+    """Return the error that a child wrote, by its code."""
     kind = next((kind for kind in _family(DataMoverError) if kind.code == told.get("code")), InternalError)
     scope = next((scope for scope in Scope if scope.value == told.get("scope")), None)
     return kind(str(told.get("message")), scope=scope)

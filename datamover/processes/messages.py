@@ -11,6 +11,7 @@ from typing import Any
 
 from datamover.config.schema import Config
 from datamover.config.types import check_table
+from datamover.datasets.configured import CONFIG
 from datamover.engine.share import ProcessShare
 
 
@@ -32,7 +33,7 @@ class ChildConfig:
         """Return what a line says; raises ConfigError for settings that cannot be used."""
         told = json.loads(line)
         settings = told["settings"]
-        checked = check_table(Config, settings, file=str(settings["path"] or "the built-in configuration"))
+        checked = check_table(CONFIG, settings, file=str(settings["path"] or "the built-in configuration"))
         return cls(told["node"], ProcessShare(told["number"], told["of"]), checked)
 
 

@@ -1,1 +1,1 @@
-"""Where files may come from and go: destinations, credentials, the access policy."""
+"""The registered destinations: the places that files come from and go to."""

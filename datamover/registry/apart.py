@@ -1,8 +1,8 @@
-"""Destinations on this machine are kept apart from what is the service's own.
+"""Keep destinations on this machine apart from the service's own files.
 
-Whoever may use a destination may read and replace the files below its root. So no root is, holds or lies in what the
-service keeps in its data directory, nor does one hold the configuration or a file that it names: keys, passwords,
-certificates. A directory in the data directory that is not the service's own may be a destination, as ``files`` is.
+Whoever may use a destination may read and replace the files below its root. So no root may be, hold or lie in what the
+service keeps in its data directory, nor hold the configuration or a file that it names: keys, passwords, certificates.
+A directory in the data directory that is not the service's own may be a destination, as ``files`` is.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,8 +24,8 @@ log = Logger()
 def check_apart(directories: Mapping[str, str], settings: Config, file: str) -> None:
     """Raise ConfigError for a destination that is not apart, naming file, key, value and what it collides with.
 
-    ``directories`` are the roots on this machine, by the names of their destinations. One that does not answer is
-    passed over with a warning: what is the service's own is on disks that answer.
+    ``directories``: the roots on this machine by the names of their destinations. One that does not answer is skipped
+    with a warning: the service's own files are on disks that answer.
     """
     layout = Layout(settings.service.data_directory)
     own = tuple(_own(settings, layout))
@@ -47,16 +47,16 @@ def check_apart(directories: Mapping[str, str], settings: Config, file: str) -> 
 
 @dataclass(frozen=True, slots=True)
 class _Own:
-    """Something of the service's own."""
+    """A file or directory of the service's own."""
 
     path: Path
     key: str
-    """Of the configuration, that says where it is; "" for the configuration itself."""
+    """The key of the configuration that names it; "" for the configuration itself."""
     shared: bool = False
-    """It is the data directory: in it the names of ``Layout`` alone are the service's."""
+    """Whether it is the data directory, in which the names of ``Layout`` alone are the service's."""
 
     def collision(self, root: Location, here: Location | None) -> str | None:
-        """Return how a root collides with it, which is ``here``, as a message tells it; None where it is apart."""
+        """Return how a root collides with this path, located at ``here``, for a message; None where it is apart."""
         if here is None:
             return None
         told = f"{self.path} ({self.key or 'this configuration'})"

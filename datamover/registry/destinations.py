@@ -1,8 +1,8 @@
 """The registered destinations: where each is, what it can do, and the connections to it.
 
 The configuration's ``[destinations.NAME]`` tables are checked here, each by the protocol that its URL's scheme names.
-Nothing is connected to before it is used. Who may use a destination is the api's to judge, and how busy it is the
-job store's to know.
+Connections are made when they are first used. The api decides who may use a destination; the job store knows how
+busy it is.
 """
 
 import re
@@ -27,35 +27,35 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """A place by the name that clients use."""
+    """A registered place, by the name that clients use."""
 
     name: str
     description: str
     protocol: str
     abilities: frozenset[Ability]
-    """Of its protocol; what the other side lacks of them ``pool`` knows."""
+    """What its protocol can do; ``pool.lacks`` says what the other side does not."""
     root: str
     """The absolute path that every other is below."""
     host: str | None
-    """None: this machine."""
+    """None: a directory of this machine."""
     user: str | None
     max_active: int
     """Transfers at once, over all processes."""
     bandwidth: int | None
-    """Bytes a second, None without a bound."""
+    """Bytes a second; None: no limit."""
     verify: Literal["size", "read-back"]
     file_mode: int
     directory_mode: int
     pool: Pool = field(repr=False)
     basis: tuple[Any, ...] = field(default=(), repr=False)
-    """What the pool was made of: of the same it may be shared with another registry."""
+    """What the pool was made from; a registry with an equal basis may share the pool."""
 
     def at(self, side: Scope) -> Place:
         """Return the place as seen from ``side``, SOURCE or DESTINATION."""
         return self.pool.at(side)
 
     def below(self, path: str) -> str | None:
-        """Return what an absolute path at or below the root is called below it, None for any other path."""
+        """Return an absolute path relative to the root; None where it is neither the root nor below it."""
         segments, root = _segments(path), _segments(self.root)
         if not path.startswith("/") or segments[: len(root)] != root:
             return None
@@ -63,7 +63,7 @@ class Destination:
 
 
 class UrlReader(Protocol):
-    """What reads the URLs that clients name."""
+    """Reads the URLs that clients name."""
 
     def origin(self, url: str, *, client: str | None = None) -> Origin: ...
 
@@ -91,7 +91,7 @@ class Registry:
     ) -> "Registry":
         """Check every ``[destinations.NAME]``; raises ConfigError naming file, key, value and what was expected.
 
-        A destination that is reached as one of ``before`` was shares its connections.
+        A destination whose settings are those it has in ``before`` shares its connections.
         """
         by_scheme = {scheme: protocol for protocol in protocols for scheme in protocol.schemes}
         destinations = [
@@ -119,7 +119,7 @@ class Registry:
             raise UnknownDestination(f"destination {quoted(name)} is not registered") from None
 
     def bandwidth(self, name: str) -> int | None:
-        """Return a destination's bytes a second, None without a bound, or without the destination."""
+        """Return a destination's limit in bytes a second; None without a limit, or without the destination."""
         return self._destinations[name].bandwidth if name in self._destinations else None
 
     def locate(self, host: str, user: str | None, path: str) -> tuple[Destination, str] | None:
@@ -156,7 +156,7 @@ class Registry:
     async def test(self, name: str) -> dict[str, Any]:
         """Try a destination as a transfer would use it: ``{ok, steps: [{step, ok, seconds, error?}], lacks}``.
 
-        Cancelling lets go of the answer alone: what is written for it is removed in any case.
+        Cancelling drops the answer alone: the test goes on, and removes what it has written.
         Raises UnknownDestination.
         """
         destination = self.get(name)
@@ -219,7 +219,7 @@ def _destination(
 
 
 def _protocol(url: str, by_scheme: Mapping[str, PlaceProtocol], where: str) -> PlaceProtocol:
-    """Return the protocol of a URL that it finds usable."""
+    """Return the protocol of a URL; raises ConfigError for a URL that it cannot use."""
     if holds_password(url):
         raise ConfigError(f"{where}: holds a password: leave it out, and name the file that holds it in password_file")
     scheme = _SCHEME.match(url)
@@ -239,7 +239,7 @@ def _segments(path: str) -> list[str]:
 
 
 def _joined(segments: list[str], path: str) -> str:
-    """Return a path of ``segments`` that is a directory's where ``path`` is one's."""
+    """Join segments; the result ends in "/" where ``path`` names a directory."""
     return "/".join(segments) + ("/" if segments and path.endswith(("/", "/.")) else "")
 
 

@@ -1,7 +1,7 @@
-"""Where paths of this machine lead, and how two of them lie to each other, as the file system itself knows it.
+"""Find where paths of this machine lead, and how two of them relate, as the file system sees it.
 
-Names are told apart by the files that they lead to: links, ``..``, bind mounts, spelling and case make no difference
-where the file system makes none. What does not exist yet is told apart by its name. Everything here blocks.
+Names are compared by the files that they lead to: links, ``..``, bind mounts, spelling and case make no difference
+where the file system makes none. What does not exist yet is compared by its name. Everything here blocks.
 """
 
 import os
@@ -11,9 +11,9 @@ from threading import Thread
 from time import monotonic
 
 PATIENCE = 2.0
-"""Seconds in which a path is to be found: a network file system whose server is away never answers."""
+"""Seconds that paths are waited for: a network file system whose server is away never answers."""
 _LINKS = 40
-"""Followed in one path, as the kernel's own bound."""
+"""Symbolic links that are followed in one path; the kernel has the same limit."""
 
 Identity = tuple[int, int] | str
 
@@ -26,16 +26,16 @@ class Location:
     """Without links and ``..``, as far as it exists."""
     identity: Identity
     above: tuple[Identity, ...]
-    """Of every directory above, the root directory first."""
+    """The identities of the directories above, the root directory first."""
     way: frozenset[Identity]
-    """Of every name that was passed, links too, and of what it leads to."""
+    """The identities of everything on the way here, links and this included."""
 
     def is_way_to(self, other: "Location") -> bool:
-        """Tell whether the other path leads here or by here: what is done below here may be done to it."""
+        """Tell whether the other path leads here or through here, so that changes below here may change it."""
         return self.identity in other.way
 
     def below(self, other: "Location") -> list[str] | None:
-        """Return the names that lead from ``other`` down to here, which are none where it is the same, else None."""
+        """Return the names from ``other`` down to here, [] for the same location; None where this is not below it."""
         names = self.path.split("/")[1:] if self.above else []
         for depth, identity in enumerate((*self.above, self.identity)):
             if identity == other.identity:

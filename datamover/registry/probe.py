@@ -1,6 +1,6 @@
-"""A rehearsal at one destination: connect, write, read, replace and delete a small file, as a transfer would.
+"""Test one destination: connect, write, read, replace and delete a small file, as a transfer would.
 
-It leaves nothing behind but a root directory that was missing. What it tells is what ``destinations.test`` answers.
+Nothing is left behind but a root directory that was missing. The result is what ``destinations.test`` answers.
 """
 
 import os
@@ -13,7 +13,7 @@ from datamover.protocols.base import Ability, Place, Pool
 
 _SIZE = 4096
 _MODIFIED = 1_700_000_000.0
-"""POSIX seconds: whether times can be set is found out too."""
+"""POSIX seconds; setting it shows whether modification times can be set."""
 
 
 async def probe(pool: Pool, abilities: frozenset[Ability], clock: Any) -> dict[str, Any]:
@@ -28,7 +28,7 @@ async def probe(pool: Pool, abilities: frozenset[Ability], clock: Any) -> dict[s
         except DataMoverError as error:
             told.update(ok=False, error=error.as_dict())
             if step == "connect" and isinstance(error, AuthenticationFailed):
-                # The connection stood, or nobody could have refused the login.
+                # The login was refused over a connection that was made.
                 steps.append({"step": "connect", "ok": True, "seconds": float(clock.seconds() - begun)})
                 told["step"] = "authenticate"
         told["seconds"] = float(clock.seconds() - begun)
@@ -37,7 +37,7 @@ async def probe(pool: Pool, abilities: frozenset[Ability], clock: Any) -> dict[s
 
     ok = await tried("connect", pool.connect)
     if ok:
-        # A pool connects and logs in as one.
+        # A pool connects and logs in in one step.
         steps.append({"step": "authenticate", "ok": True, "seconds": 0.0})
         if Ability.WRITE in abilities:
             rehearsal = _Rehearsal(pool)

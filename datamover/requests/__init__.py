@@ -1,1 +1,1 @@
-"""From what a client asks to a new job."""
+"""Client requests, checked and turned into new jobs."""

@@ -1,9 +1,9 @@
-"""What a client's value stands for where text, a number, a yes or no, a struct or an array is meant. Pure.
+"""Read a client's value where text, a number, a boolean, a struct or an array is expected. Pure.
 
-XML-RPC's libraries guess types, and not every language has all of them. Perl's send the text "2026" as an int, text
+XML-RPC libraries guess types, and not every language has all of them. Perl's send the text "2026" as an int, text
 beyond ASCII as base64 and a time's text as a dateTime, and Perl has no booleans. PHP cannot tell an empty struct from
-an empty array. Nil is how many say that they give nothing. Each reader returns what is meant, and None for what cannot
-be meant: its caller says what was expected.
+an empty array. Many send nil for a key that they do not give. Each function returns the value that is meant, and None
+where there is none; its caller says what was expected.
 """
 
 import re
@@ -18,13 +18,13 @@ from datamover.web.url import shown
 
 _DIGITS = re.compile("-?[0-9]{1,30}")
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What XML cannot carry."""
+"""Characters that XML 1.0 does not allow."""
 _YES_OR_NO: dict[int | str, bool] = {1: True, 0: False, "1": True, "0": False, "": False}
-"""What languages without booleans have instead; the empty text is how Perl writes "no"."""
+"""What languages without booleans send instead; Perl writes false as the empty text."""
 
 
 class WrittenInt(int):
-    """An int that came in other digits than its value has by itself, such as ``007``: as text these are meant."""
+    """An int that was sent with other digits than ``str`` gives it, such as ``007``; as text it keeps them."""
 
     written: str
 
@@ -67,7 +67,7 @@ def text(value: object) -> str | None:
 
 
 def url(value: object) -> str | None:
-    """Return a URL, given as ``text`` takes it; an int is none."""
+    """Return a URL, given as ``text`` takes it, but not as an int."""
     return None if isinstance(value, int) else text(value)
 
 
@@ -127,7 +127,7 @@ def known_keys(table: Mapping[str, Any], known: frozenset[str], prefix: str = ""
 
 
 def told(value: object) -> str:
-    """Return a value as a message quotes it: cut, then quoted, and without a secret that a URL may hold."""
+    """Return a value for a message: shortened, quoted, and without the secrets of a URL."""
     if value is None:
         return "nil"
     if isinstance(value, Mapping):

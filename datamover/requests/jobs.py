@@ -1,8 +1,8 @@
-"""From what a client asks for to a ``NewJob``: every check that needs no look at either end.
+"""Check what a client asks for, as far as that takes no look at source or destination, and return a ``NewJob``.
 
-Pure: no reactor, no database, no network. A refusal names the key, the index and the value. What is long (a hundred
-thousand files) is a generator that yields now and then, for the caller to let others have their turn. Whether what is
-named exists, and can be reached, is for the transfer to find out.
+Pure: no reactor, no database, no network. A refusal names the key, the index and the value. What may take long (a
+hundred thousand files) is a generator that yields between files, so that the caller can do other work. The transfer
+finds out whether a source exists and can be reached.
 """
 
 import hashlib

@@ -1,1 +1,1 @@
-"""One configuration made live, and exchanged for another."""
+"""The configuration in force and what is built from it, and how a reload replaces both."""

@@ -1,4 +1,4 @@
-"""Reading the configuration again while the service runs: whole, or not at all."""
+"""Reload the configuration while the service runs: it takes effect as a whole, or nothing changes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,16 +18,16 @@ log = Logger()
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """What a reload came to; keys are written as "limits.queued" or "destinations.archive"."""
+    """The result of a reload; keys are written as "limits.queued" or "destinations.archive"."""
 
     changed: tuple[str, ...]
-    """These are in force now."""
+    """The keys whose new value is in force."""
     needs_restart: tuple[str, ...]
-    """These are other in the file than what is in force."""
+    """The keys whose value in the file is not in force."""
 
 
 class Reload:
-    """Reads the file again and exchanges the runtime for one that is built of it."""
+    """Reads the file again and puts a runtime that is built from it in force."""
 
     def __init__(
         self,
@@ -36,14 +36,14 @@ class Reload:
         moved: Callable[[], None],
         check: Callable[[Config], None] = lambda _: None,
     ) -> None:
-        """``moved`` is called once another runtime is in force; ``check`` may raise ConfigError before that."""
+        """``moved`` is called after a new runtime is in force; ``check`` may raise ConfigError before."""
         self._runtimes = runtimes
         self._reactor = reactor
         self._moved = moved
         self._check = check
 
     def __call__(self) -> Reloaded:
-        """Put the file's new content in force; raises ConfigError for one that cannot be used, and changes nothing."""
+        """Put the file's content in force; raises ConfigError, and changes nothing, where it cannot be used."""
         try:
             found, runtime = self._read()
         except ConfigError as error:
@@ -60,10 +60,10 @@ class Reload:
         now = self._runtimes.now
         if now.settings.path is None:
             raise ConfigError("there is no configuration file to read again: start with --config FILE")
-        read = load(now.settings.path)
+        read = load(now.settings.path, type(now.settings))
         found = changes(now.settings, read)
         self._check(found.settings)
         runtime = Runtime.build(found.settings, self._reactor, before=now)
-        # What waits for a restart must not keep the service from starting then.
+        # Keys that wait for a restart must let the service start then.
         check_apart(runtime.registry.directories, read, str(read.path))
         return found, runtime

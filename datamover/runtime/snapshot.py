@@ -1,7 +1,7 @@
-"""What one reading of the configuration comes to, and which reading is in force.
+"""The runtime: a configuration and all that is built from it; and which runtime is in force.
 
-A ``Runtime`` is never changed: a reload builds another, whole, and swaps it in. Whoever has acquired the old one keeps
-it to the end, with its rules and connections; what nobody needs any more is closed after the last of them.
+A ``Runtime`` never changes: a reload builds another and swaps it in. Calls and attempts keep the runtime that they
+acquired, with its rules and connections, to their end; the connections that no runtime in use has are closed then.
 """
 
 from collections import Counter
@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from datamover.concurrency.locks import Locks
 from datamover.config.schema import Client, Config
-from datamover.datasets.configured import Datasets
+from datamover.datasets.configured import ConfiguredDatasets
 from datamover.jobs.queue.limits import QueueLimits, Quota
 from datamover.notices.secrets import NoticeSecrets
 from datamover.protocols.http import HttpClient
@@ -34,43 +34,43 @@ log = Logger()
 T = TypeVar("T")
 
 
-class Part(Protocol):
+class Closable(Protocol):
     """Something with connections."""
 
     async def close(self) -> None: ...
 
 
 class Checks(Protocol):
-    """Who may log in: ``check`` returns the name, None where the login is wrong; raises Unavailable for "not now"."""
+    """Checks logins: returns the name, None for a wrong login; raises Unavailable where it cannot tell now."""
 
     async def check(self, username: str, password: str, address: str) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Runtime:
-    """One configuration and what is made of it; nothing is connected to before it is used."""
+    """A configuration and what is built from it; connections are made when they are first used."""
 
     settings: Config
     policy: SourcePolicy
     credentials: SourceCredentials
     http: HttpClient
     registry: Registry
-    datasets: Datasets
+    datasets: ConfiguredDatasets
     notice_http: HttpClient
-    """A client of its own: no login for a source is to go with what is sent to where clients say."""
+    """Sends notices, without the logins for sources: clients choose where notices go."""
     notice_secrets: NoticeSecrets
     logins: Checks
     operators: Checks
     """Who may log in at the console."""
     bounds: QueueLimits
     looks: Locks
-    """Of those who look at what is far away while a client waits."""
+    """Limit the checks of sources that run while a client waits."""
 
     @classmethod
     def build(cls, settings: Config, reactor: Any, before: "Runtime | None" = None) -> "Runtime":
-        """Check the whole configuration; raises ConfigError.
+        """Build the runtime of a configuration; raises ConfigError.
 
-        What is the same as in the runtime ``before`` is shared with it: connections, and the logins that are verified.
+        What did not change since the runtime ``before`` is shared with it: connections, and logins that are verified.
         """
         file = str(settings.path or "the built-in configuration")
         check_all(settings, file)
@@ -86,7 +86,7 @@ class Runtime:
             credentials=credentials,
             http=http,
             registry=registry,
-            datasets=Datasets(settings, reactor, policy, credentials, file=file),
+            datasets=ConfiguredDatasets(settings, reactor, policy, credentials, file=file),
             notice_http=client(SourceCredentials(), file=file),
             notice_secrets=NoticeSecrets.from_config(settings),
             logins=_logins(settings.clients, settings, reactor, before.logins if before else None),
@@ -96,13 +96,13 @@ class Runtime:
         )
 
     @property
-    def parts(self) -> Sequence[Part]:
-        """What is closed when nobody uses it."""
+    def parts(self) -> Sequence[Closable]:
+        """What has connections."""
         return (*self.registry.pools, self.http, self.datasets, self.notice_http)
 
 
 def _narrowed(settings: Config) -> dict[str, tuple[Prefix, ...]]:
-    """Return the rules of the clients that have some of their own."""
+    """Return the source rules of each client that has its own."""
     file = str(settings.path or "the built-in configuration")
     return {
         name: prefixes((rule for rule in client.sources if rule not in KINDS), f"{file}: clients.{name}.sources")
@@ -138,7 +138,7 @@ def _bounds(settings: Config) -> QueueLimits:
 
 
 class RuntimeHolder:
-    """The runtime in force, and those that somebody still uses."""
+    """The runtime in force, and the earlier ones that are still in use."""
 
     def __init__(self, first: Runtime) -> None:
         self._now = first
@@ -151,7 +151,7 @@ class RuntimeHolder:
 
     @contextmanager
     def acquire(self) -> Iterator[Runtime]:
-        """Give the runtime in force, which keeps its connections for as long as the block runs."""
+        """Yield the runtime in force; it keeps its connections until the block ends."""
         runtime = self._now
         self._users[runtime] += 1
         try:
@@ -164,13 +164,13 @@ class RuntimeHolder:
                     self._shut(runtime)
 
     def swap(self, runtime: Runtime) -> None:
-        """Put another runtime in force, at once; the old one is closed when the last of its users has ended."""
+        """Put another runtime in force; the old one is closed when the last of its users has ended."""
         old, self._now = self._now, runtime
         if old not in self._users:
             self._shut(old)
 
     def derived(self, make: Callable[[Runtime], T]) -> Callable[[], T]:
-        """Return what gives ``make`` of the runtime in force, made once for each."""
+        """Return a function that returns ``make(runtime)`` of the runtime in force, made once for each runtime."""
         kept: list[tuple[Runtime, T]] = []
 
         def give() -> T:
@@ -187,11 +187,11 @@ class RuntimeHolder:
         await DeferredList(list(self._closing))
 
     def _shut(self, runtime: Runtime) -> None:
-        """Close what no runtime has any more that somebody may use."""
+        """Close what no runtime in use shares."""
         used = {id(part) for other in (self._now, *self._users) for part in other.parts}
         self._close([part for part in runtime.parts if id(part) not in used])
 
-    def _close(self, parts: Sequence[Part]) -> None:
+    def _close(self, parts: Sequence[Closable]) -> None:
         for part in parts:
             closing = Deferred.fromCoroutine(part.close())
             self._closing.add(closing)

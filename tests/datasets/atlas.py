@@ -12,6 +12,7 @@ from twisted.internet import reactor
 
 from datamover.config import schema
 from datamover.datasets.ala.dataset import Ala
+from datamover.datasets.ala.section import AlaSection
 from datamover.datasets.base import Made, Subject
 from datamover.errors import DataMoverError
 from datamover.protocols.http import HttpClient
@@ -63,7 +64,7 @@ async def asking(
         "poll_interval": 0.01,
         **settings,
     }
-    values = schema.Ala.model_validate(given)
+    values = AlaSection.model_validate(given)
     policy = SourcePolicy.from_config(schema.Sources())
     http = HttpClient(
         reactor,

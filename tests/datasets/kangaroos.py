@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from twisted.internet import reactor
 
-from datamover.config import schema
 from datamover.datasets.base import Dataset, Made
 from datamover.datasets.gbif.dataset import NAMES, Gbif
 from datamover.datasets.gbif.questions import Patience
+from datamover.datasets.gbif.section import GbifSection
 from datamover.errors import DataMoverError
 from datamover.protocols.http import HttpClient
 from tests.datasets.bench import TestBench
@@ -42,7 +42,7 @@ async def serving(*, records: Sequence[dict[str, Any]] = (), delay: float = 0.0)
 
 
 def dataset_of(gbif: fake.Gbif, http: HttpClient, **settings: Any) -> Gbif:
-    return Gbif(schema.Gbif(url=gbif.url, **settings), http, reactor, time.time, patience=HASTY)
+    return Gbif(GbifSection(url=gbif.url, **settings), http, reactor, time.time, patience=HASTY)
 
 
 async def made(gbif: fake.Gbif, directory: Path, **settings: Any) -> tuple[Made, TestBench]:

@@ -64,7 +64,6 @@ async def test_the_three_files(tmp_path: Path) -> None:
         "doi": "https://doi.org/10.26197/5c0f",
     }
     assert names_in(tmp_path) == sorted(path.name for path in made.paths)
-    assert ala.names_of(subject()) == (f"{LSID}.csv", f"{LSID}.json", f"{LSID}.dataset.json")
 
 
 @pytest_twisted.ensureDeferred

@@ -5,15 +5,16 @@ import hashlib
 import io
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datamover.config.ala import COLUMNS as HEADERS
-from datamover.config.ala import GOOD_FLAGS
-from datamover.datasets.ala.clean import Request, work
+from datamover.datasets.ala.clean import ZipRequest, work
+from datamover.datasets.ala.section import COLUMNS as HEADERS
+from datamover.datasets.ala.section import GOOD_FLAGS
 from datamover.datasets.cleaning import table
 from datamover.datasets.cleaning.headers import folded, layout_of
 from datamover.datasets.cleaning.occurrences import COLUMNS, Occurrences, number
@@ -263,7 +264,7 @@ def test_whatever_the_zip(tmp_path_factory: pytest.TempPathFactory, changes: Seq
         content[-1 - place % len(content)] = value
     directory = tmp_path_factory.getbasetemp()
     (directory / "changed.zip").write_bytes(content)
-    request = Request(
+    request = ZipRequest(
         archive=str(directory / "changed.zip"),
         output=str(directory / "changed.csv"),
         headers=dict(HEADERS),
@@ -272,7 +273,7 @@ def test_whatever_the_zip(tmp_path_factory: pytest.TempPathFactory, changes: Seq
         max_ratio=200,
     )
     try:
-        told = work(request.told(), lambda _: None)
+        told = work(asdict(request), lambda _: None)
     except (DatasetInvalid, DatasetEmpty):
         return
     assert told["kept"] + sum(told["dropped"].values()) == told["read"]

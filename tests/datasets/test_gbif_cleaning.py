@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from datamover.config import schema
 from datamover.datasets.cleaning.occurrences import number
 from datamover.datasets.gbif import citing, cleaning
+from datamover.datasets.gbif.section import GbifSection
 from datamover.errors import DatasetEmpty, DatasetInvalid, ServerError
 from tests.servers.gbif import DATASET, record
 
@@ -28,16 +29,16 @@ def cleaned(
 ) -> tuple[Mapping[str, Any], list[str], list[str]]:
     """Clean pages; returns what is told, the lines of the occurrences and the datasets' keys."""
     (directory / "pages").write_text("".join(f"{one}\n" for one in pages), encoding="utf-8")
-    request = cleaning.Request(
+    request = cleaning.PagesRequest(
         str(directory / "pages"),
         size,
         size * len(pages) if count is None else count,
         str(directory / "occurrences"),
         str(directory / "keys"),
         "Macropus rufus",
-        schema.Gbif().bad_issues,
+        GbifSection().bad_issues,
     )
-    told = cleaning.work(json.loads(json.dumps(request.told())), lambda _: None)
+    told = cleaning.work(json.loads(json.dumps(asdict(request))), lambda _: None)
     lines = (directory / "occurrences").read_text("utf-8").split("\n")
     assert lines.pop() == ""
     return told, lines, (directory / "keys").read_text().split()
@@ -205,8 +206,8 @@ def test_citations(tmp_path: Path) -> None:
     ]
     lines = [f"{key} {json.dumps(answer) if answer else ''}\n" for key, answer in answers]
     (tmp_path / "answers").write_text("".join(lines))
-    request = citing.Request(str(tmp_path / "answers"), str(tmp_path / "citations"))
-    told = citing.work(request.told(), lambda _: None)
+    request = citing.CitationsRequest(str(tmp_path / "answers"), str(tmp_path / "citations"))
+    told = citing.work(asdict(request), lambda _: None)
     text = (tmp_path / "citations").read_text("utf-8")
     assert text.split("\n\n") == [
         "Frogs. GBIF dataset k4.",
@@ -222,4 +223,4 @@ def test_an_answer_for_a_dataset_that_is_none(tmp_path: Path) -> None:
     """What is no object instead of a dataset is an error that may be gone next time."""
     (tmp_path / "answers").write_text("k1 {oops\n")
     with pytest.raises(ServerError, match="dataset k1 is not a JSON object"):
-        citing.work(citing.Request(str(tmp_path / "answers"), str(tmp_path / "x")).told(), lambda _: None)
+        citing.work(asdict(citing.CitationsRequest(str(tmp_path / "answers"), str(tmp_path / "x"))), lambda _: None)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest_twisted
 from twisted.internet import reactor
 
-from datamover.config import schema
 from datamover.datasets.gbif.dataset import NAMES, Gbif
 from datamover.datasets.gbif.questions import Patience
+from datamover.datasets.gbif.section import GbifSection
 from datamover.jobs.values import Naming, NewFile, State
 from datamover.protocols.http import HttpClient
 from datamover.requests.datasets import Datasets
@@ -38,7 +38,7 @@ async def rig(tmp_path: Path, gbif: fake.Gbif) -> Any:
     (tmp_path / "archive").mkdir()
     rig = await Rig(reactor, tmp_path).open({"archive": {"url": f"faulty://{tmp_path}/archive"}})
     assert isinstance(rig.registry.http, HttpClient)
-    rig.datasets["gbif"] = Gbif(schema.Gbif(url=gbif.url), rig.registry.http, reactor, time.time, patience=HASTY)
+    rig.datasets["gbif"] = Gbif(GbifSection(url=gbif.url), rig.registry.http, reactor, time.time, patience=HASTY)
     yield rig
     await rig.close()
 

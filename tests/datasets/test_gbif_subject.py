@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from twisted.internet import reactor
 
-from datamover.config import schema
 from datamover.config.load import load
+from datamover.datasets.configured import CONFIG
 from datamover.datasets.gbif.dataset import NAMES, Gbif
+from datamover.datasets.gbif.section import GbifSection
 from datamover.errors import (
     ConfigError,
     InvalidRequest,
@@ -19,7 +20,7 @@ from tests.datasets.kangaroos import TAXON, URL
 
 def unasked() -> Gbif:
     """A dataset that asks nothing."""
-    return Gbif(schema.Gbif(), HttpClient.__new__(HttpClient), reactor, time.time)
+    return Gbif(GbifSection(), HttpClient.__new__(HttpClient), reactor, time.time)
 
 
 @pytest.mark.parametrize("url", [URL, f"GBIF://GBIF/?taxonKey={TAXON}", f" {URL} ", "gbif://gbif?taxonKey=24%34%30012"])
@@ -28,7 +29,7 @@ def test_a_subject(url: str) -> None:
     dataset = unasked()
     subject = dataset.subject(url)
     assert (subject.dataset, subject.key, subject.shown) == ("gbif", TAXON, f"gbif:{TAXON}")
-    assert (dataset.scheme, dataset.names(subject)) == ("gbif", NAMES)
+    assert dataset.names(subject) == NAMES
 
 
 @pytest.mark.parametrize(
@@ -69,13 +70,13 @@ def test_the_section(tmp_path: Path) -> None:
     """[gbif] alone is enough; without it there is none; a bad URL is refused with what was expected."""
     file = tmp_path / "datamover.toml"
     file.write_text("")
-    assert load(file).gbif is None
+    assert load(file, CONFIG).declared == {}
     file.write_text("[gbif]\n")
-    assert load(file).gbif == schema.Gbif()
-    assert schema.Gbif().url == "https://api.gbif.org/v1"
+    assert load(file, CONFIG).declared["gbif"] == GbifSection()
+    assert GbifSection().url == "https://api.gbif.org/v1"
     file.write_text('[gbif]\nurl = "https://gbif.example.org/v1/"\nbad_issues = ["ZERO_COORDINATE"]\n')
-    gbif = load(file).gbif
-    assert gbif is not None
+    gbif = load(file, CONFIG).declared["gbif"]
+    assert isinstance(gbif, GbifSection)
     assert (gbif.url, gbif.bad_issues) == ("https://gbif.example.org/v1", ("ZERO_COORDINATE",))
     for text, said in [
         ('url = "api.gbif.org"', r"gbif\.url = 'api\.gbif\.org': expected an http\(s\) URL"),
@@ -84,4 +85,4 @@ def test_the_section(tmp_path: Path) -> None:
     ]:
         file.write_text(f"[gbif]\n{text}\n")
         with pytest.raises(ConfigError, match=said):
-            load(file)
+            load(file, CONFIG)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from twisted.internet import reactor, task
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 
 from datamover.concurrency.threads import Threads
-from datamover.config.ala import COLUMNS
-from datamover.datasets.ala.clean import Request
+from datamover.datasets.ala.clean import ZipRequest
+from datamover.datasets.ala.section import COLUMNS
 from datamover.datasets.process import Progress, run_module
 from datamover.errors import DataMoverError, Stalled
 from tests.servers.ala import GOOD_ROWS, records_csv, records_zip
@@ -113,14 +114,14 @@ def peak_of(rows: int, directory: Path) -> int:
     """Return the most memory, in bytes, that cleaning so many rows takes in a process of its own."""
     row = (",".join(GOOD_ROWS[0]) + "\n").encode("utf-8")
     (directory / "records.zip").write_bytes(records_zip(records_csv([]) + row * rows))
-    request = Request(str(directory / "records.zip"), str(directory / "out.csv"), dict(COLUMNS), [], 10**12, 10**6)
+    request = ZipRequest(str(directory / "records.zip"), str(directory / "out.csv"), dict(COLUMNS), [], 10**12, 10**6)
     program = (
         "import json, sys; from datamover.datasets.ala.clean import work\n"
         f"assert work(json.load(sys.stdin), lambda told: None)['kept'] == {rows}\n"
         "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])"
     )
     told = subprocess.run(
-        [sys.executable, "-c", program], input=json.dumps(request.told()), capture_output=True, text=True, check=True
+        [sys.executable, "-c", program], input=json.dumps(asdict(request)), capture_output=True, text=True, check=True
     )
     return int(told.stdout) * 1024
 

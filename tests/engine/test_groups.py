@@ -29,8 +29,6 @@ NAMES = ("a.txt", "b.txt", "description.txt")
 class Letters:
     """A dataset of a word's letters, fetched from a web server."""
 
-    scheme = "letters"
-
     def __init__(self, rig: Rig, web: Web) -> None:
         assert rig.registry.http is not None
         self.origin = rig.registry.http.origin

@@ -20,7 +20,8 @@ from datamover.api.methods.table import NO_SUCH_METHOD
 from datamover.api.site import NAMESPACES
 from datamover.api.xmlrpc import records
 from datamover.config.load import load
-from datamover.config.schema import Config, DestinationTable
+from datamover.config.schema import DestinationTable
+from datamover.datasets.configured import CONFIG
 from datamover.errors import DataMoverError, RequestError
 from datamover.jobs.values import State
 from datamover.protocols import PLACES
@@ -69,7 +70,7 @@ def rows(text: str) -> Iterator[list[str]]:
 def tables() -> dict[str, list[str]]:
     """Return the sections of the configuration, as their headings call them, with the keys of each."""
     found = {}
-    for name, field in Config.model_fields.items():
+    for name, field in CONFIG.model_fields.items():
         models = list(models_in(field.annotation))
         if models:
             heading = f"{name}.NAME" if name in ("destinations", "clients") else name
@@ -98,11 +99,11 @@ def test_the_example_is_the_defaults(tmp_path: Path) -> None:
     """The example configuration can be used as it stands, and what it does not call an example is the default."""
     path = tmp_path / "datamover.toml"
     path.write_text(EXAMPLE)
-    loaded, builtin = load(path), Config()
+    loaded, builtin = load(path, CONFIG), CONFIG()
     assert loaded.service.model_copy(update={"data_directory": builtin.service.data_directory}) == builtin.service
     default = DestinationTable(url="file:///srv/archive", description="Everything, for keeps")
     assert loaded.destinations == {"archive": default}
-    for name in set(Config.model_fields) - {"path", "service", "destinations"}:
+    for name in set(CONFIG.model_fields) - {"path", "service", "destinations"}:
         assert getattr(loaded, name) == getattr(builtin, name), name
 
 
@@ -123,7 +124,7 @@ def test_the_examples_in_the_example_work(tmp_path: Path, capsys: pytest.Capture
     path = tmp_path / "datamover.toml"
     path.write_text(text)
 
-    loaded = load(path)
+    loaded = load(path, CONFIG)
     assert set(loaded.destinations) == {"archive", "visualiser"}
     assert set(loaded.clients) == {"portal"}
     assert loaded.database.url

@@ -15,6 +15,7 @@ from twisted.logger import capturedLogs, formatEvent
 from datamover.concurrency.loops import Loops
 from datamover.config.load import load
 from datamover.config.schema import Config
+from datamover.datasets.configured import CONFIG
 from datamover.engine.share import ALONE
 from datamover.processes.child import Child
 from datamover.processes.messages import ChildConfig, StatusMessage
@@ -34,7 +35,7 @@ def settings(open_directory: Path) -> Config:
         f'[service]\ndata_directory = "{open_directory}/data"\n[database]\nurl = "{postgres.shared().fresh()}"\n'
         f'[destinations.archive]\nurl = "file://{open_directory}/archive"\n'
     )
-    return load(file)
+    return load(file, CONFIG)
 
 
 async def until(condition: Callable[[], Any]) -> None:

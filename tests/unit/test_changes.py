@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from datamover.config.schema import Client, Config, DestinationTable, Limits, Monitor, Service
+from datamover.datasets.configured import CONFIG
 from datamover.errors import ConfigError
 from datamover.runtime.diff import changes
 from datamover.security.passwords import hash_password
@@ -13,7 +14,7 @@ ARCHIVE = DestinationTable(url="file:///srv/archive")
 
 
 def of(**sections: object) -> Config:
-    return Config.model_validate({"path": Path("/etc/datamover/datamover.toml"), **sections})
+    return CONFIG.model_validate({"path": Path("/etc/datamover/datamover.toml"), **sections})
 
 
 def test_the_same() -> None:
@@ -69,6 +70,22 @@ def test_what_needs_a_restart() -> None:
         before.log,
         before.monitor,
     )
+
+
+def test_a_declared_section() -> None:
+    """It is told by its name alone, whether it comes, changes or goes; it is checked with what is in force."""
+    places = {"a": ARCHIVE}
+    one, other = ({"destination": "a", "email": "portal@example.org", "quality": each} for each in ("all", "none"))
+    without, before, after = (
+        of(destinations=places),
+        of(destinations=places, ala=one),
+        of(destinations=places, ala=other),
+    )
+    for running, read in ((without, before), (before, after), (after, without)):
+        found = changes(running, read)
+        assert (found.changed, found.restart, found.settings) == (("ala",), (), read)
+    with pytest.raises(ConfigError, match=r"ala\.destination = 'a': expected the name of a"):
+        changes(before, of(ala=one))
 
 
 def test_what_would_not_fit_together() -> None:

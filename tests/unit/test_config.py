@@ -10,6 +10,8 @@ from datamover.config.endpoints import endpoint_interface, holds_password, is_pr
 from datamover.config.load import find, load
 from datamover.config.schema import Config, Service
 from datamover.config.units import parse_duration, parse_mode, parse_rate, parse_size
+from datamover.datasets.ala.section import AlaSection
+from datamover.datasets.configured import CONFIG
 from datamover.errors import ConfigError
 
 
@@ -20,7 +22,7 @@ def file(tmp_path: Path) -> Path:
 
 def read(file: Path, text: str) -> Config:
     file.write_text(text)
-    return load(file)
+    return load(file, CONFIG)
 
 
 @pytest.mark.parametrize(
@@ -219,16 +221,17 @@ def test_what_the_file_says(file: Path) -> None:
 
 def test_the_atlas(file: Path) -> None:
     """[ala] is read with its defaults; a header of the configuration goes before those known."""
-    assert read(file, "").ala is None
+    assert read(file, "").declared == {}
     text = '[destinations.x]\nurl = "file:///x"\n[ala]\ndestination = "x"\nemail = "a@example.org"\n'
-    ala = read(file, text).ala
-    assert ala is not None
+    ala = read(file, text).declared["ala"]
+    assert isinstance(ala, AlaSection)
     assert (ala.path, ala.mode, ala.occurrences_url) == ("ALA", "offline", "https://biocache-ws.ala.org.au/ws")
     assert (ala.species_url, ala.reason_type_id, ala.poll_interval) == ("https://bie-ws.ala.org.au/ws", 4, 5.0)
     assert (ala.quality, ala.max_unpacked) == ("all", 20 * 10**9)
     assert "userVerified" in ala.good_flags
-    ala = read(file, text + 'occurrences_url = "http://127.0.0.1:8080/ws/"\n[ala.columns]\n"Long." = "lon"').ala
-    assert ala is not None
+    text += 'occurrences_url = "http://127.0.0.1:8080/ws/"\n[ala.columns]\n"Long." = "lon"'
+    ala = read(file, text).declared["ala"]
+    assert isinstance(ala, AlaSection)
     assert ala.occurrences_url == "http://127.0.0.1:8080/ws"
     assert next(iter(ala.headers)) == "Long."
     assert ala.headers["decimalLongitude"] == "lon"

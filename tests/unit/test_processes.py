@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from datamover.config.load import load
+from datamover.datasets.configured import CONFIG
 from datamover.engine.share import ProcessShare
 from datamover.errors import ConfigError
 from datamover.monitor.metrics import Metrics
@@ -45,7 +46,7 @@ def test_a_brief(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         path = tmp_path / "datamover.toml"
         path.write_text(text)
-    brief = ChildConfig("a-node", ProcessShare(2, 3), load(path))
+    brief = ChildConfig("a-node", ProcessShare(2, 3), load(path, CONFIG))
     if path is not None:
         path.unlink()
     line = brief.line()
@@ -56,7 +57,7 @@ def test_a_brief(tmp_path: Path, text: str | None) -> None:
 
 def test_a_brief_of_another_version() -> None:
     """Settings that this version does not know are refused in words, not taken for others."""
-    line = ChildConfig("a-node", ProcessShare(), load(None)).line().replace('"lease"', '"leash"')
+    line = ChildConfig("a-node", ProcessShare(), load(None, CONFIG)).line().replace('"lease"', '"leash"')
     with pytest.raises(ConfigError, match=r"service\.leash: unknown key"):
         ChildConfig.from_line(line.encode())
 

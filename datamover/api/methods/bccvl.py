@@ -8,6 +8,7 @@ from typing import Any
 from datamover.api.context import Caller, Context
 from datamover.api.methods.moves import NO_ALA, Moves, Rejected, invalid, is_lsid, missing, pulled
 from datamover.api.methods.table import Table
+from datamover.datasets.ala.section import AlaSection
 from datamover.errors import RequestError, UnknownJob
 from datamover.jobs.values import JobRecord, State
 from datamover.requests.coercion import integer, text, told
@@ -83,8 +84,8 @@ async def _pull(context: Context, caller: Caller, lsid: Any, destination: Any) -
     named = text(destination)
     if destination is not None and named not in context.registry.names():
         raise Rejected(f"Unknown destination {told(named or destination)}")
-    settings = context.config.ala
-    if settings is None or "ala" not in context.datasets.by_scheme:
+    settings = context.config.declared.get("ala")
+    if not isinstance(settings, AlaSection) or "ala" not in context.datasets.by_scheme:
         raise Rejected(NO_ALA)
     name = settings.destination if named is None else named
     caller.check_destination(name)

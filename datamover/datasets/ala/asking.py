@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from datamover.config.ala import Ala as Settings
 from datamover.datasets.ala.answers import refusal_of
+from datamover.datasets.ala.section import AlaSection as Settings
 from datamover.errors import DataMoverError
 from datamover.protocols.base import Origin
 from datamover.protocols.http import HttpClient

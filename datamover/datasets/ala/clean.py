@@ -1,17 +1,17 @@
-"""``python -m datamover.datasets.ala.clean``: the zip that the Atlas made becomes clean occurrences.
+"""``python -m datamover.datasets.ala.clean``: clean the records in the zip that the Atlas sent.
 
-A process of its own; ``Request`` is what it is asked, ``work`` what it does.
+Runs in a process of its own; ``ZipRequest`` is its request.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from datamover.datasets.child import Report, serve
 from datamover.datasets.cleaning.occurrences import Occurrences
 from datamover.datasets.cleaning.table import clean
-from datamover.datasets.cleaning.unpacking import Bounds, member, note, opened
+from datamover.datasets.cleaning.unpacking import UnpackLimits, member, note, opened
 from datamover.errors import DatasetEmpty
 
 DATA = "data.csv"
@@ -19,7 +19,7 @@ DOI = "doi.txt"
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ZipRequest:
     """What is to be cleaned, and how."""
 
     archive: str
@@ -29,14 +29,11 @@ class Request:
     max_unpacked: int
     max_ratio: int
 
-    def told(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 def work(told: Mapping[str, Any], report: Report) -> Mapping[str, Any]:
-    """Clean; returns what ``Occurrences.told`` says and the ``doi``. Raises DatasetInvalid and DatasetEmpty."""
-    request = Request(**told)
-    bounds = Bounds(request.max_unpacked, request.max_ratio)
+    """Clean; returns ``Occurrences.told`` and the ``doi``. Raises DatasetInvalid and DatasetEmpty."""
+    request = ZipRequest(**told)
+    bounds = UnpackLimits(request.max_unpacked, request.max_ratio)
     with opened(Path(request.archive), "ALA") as archive, Path(request.output).open("wb") as file:
         doi = note(archive, DOI)
         occurrences = Occurrences(file)
@@ -44,14 +41,8 @@ def work(told: Mapping[str, Any], report: Report) -> Mapping[str, Any]:
             clean(text, request.headers, request.good_flags, occurrences, lambda rows: report({"rows": rows}))
     if not occurrences.read:
         raise DatasetEmpty("ALA has no occurrence records of it: the download holds a header and no rows")
-    if not occurrences.kept:
-        raise DatasetEmpty(f"No valid occurrences left. {_dropped(occurrences)}")
+    occurrences.check_kept()
     return {**occurrences.told(), "doi": doi}
-
-
-def _dropped(occurrences: Occurrences) -> str:
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in occurrences.dropped.items())
-    return f"Of {occurrences.read:,} rows were dropped: {reasons}"
 
 
 if __name__ == "__main__":

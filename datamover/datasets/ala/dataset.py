@@ -1,21 +1,24 @@
-"""The Atlas's occurrences of a taxon as a dataset: look the taxon up, have the records, clean and describe them."""
+"""The Atlas's occurrences of a taxon as a dataset: look the taxon up, fetch the records, clean and describe them."""
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from twisted.internet.defer import DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
 
-from datamover.config.ala import Ala as Settings
 from datamover.datasets.ala.asking import AlaClient
-from datamover.datasets.ala.clean import Request
+from datamover.datasets.ala.clean import ZipRequest
 from datamover.datasets.ala.lsid import SCHEME, subject_of
 from datamover.datasets.ala.offline import Offline
+from datamover.datasets.ala.section import AlaSection as Settings
 from datamover.datasets.ala.species import Species, Taxon
 from datamover.datasets.base import Bench, Made, Subject
-from datamover.datasets.description import ATTRIBUTION, OCCURRENCE, Description, Part
+from datamover.datasets.declaration import Declaration
+from datamover.datasets.description import ATTRIBUTION, OCCURRENCE, DescribedFile, Description
 from datamover.errors import DatasetEmpty, DatasetInvalid, DatasetNotFound
 from datamover.protocols.http import HttpClient
 
@@ -26,8 +29,6 @@ CLEANER = "datamover.datasets.ala.clean"
 
 class Ala:
     """``ala://ala?lsid=<LSID>``; satisfies ``datasets.base.Dataset``."""
-
-    scheme = SCHEME
 
     def __init__(self, settings: Settings, http: HttpClient, clock: IReactorTime, wall: Callable[[], float]) -> None:
         """Prepare; ``http`` must trust the origins of ``settings``' URLs, ``wall`` tells POSIX seconds."""
@@ -47,12 +48,8 @@ class Ala:
         """See ``datasets.base.Dataset``."""
         return NAMES
 
-    def names_of(self, subject: Subject) -> tuple[str, ...]:
-        """Return what the files are called where each taxon's lie side by side, in the order of ``names``."""
-        return f"{subject.key}.csv", f"{subject.key}.json", f"{subject.key}.dataset.json"
-
     async def make(self, subject: Subject, bench: Bench) -> Made:
-        """See ``datasets.base.Dataset``; a request that the bench remembers is gone on with."""
+        """See ``datasets.base.Dataset``; a request that the bench remembers is continued."""
         bench.tell("ALA: looking up the taxon")
         taxon = await self._species.look_up(subject.key)
         moment = self._wall()
@@ -60,7 +57,7 @@ class Ala:
         try:
             cleaned = await self._clean(bench)
         except (DatasetInvalid, DatasetEmpty):
-            # Whoever tries once more wants other records than these.
+            # The next attempt asks for the records anew.
             await bench.remember({})
             raise
         (bench.directory / ARCHIVE).unlink()
@@ -96,7 +93,7 @@ class Ala:
 
     async def _clean(self, bench: Bench) -> Mapping[str, Any]:
         settings = self._settings
-        request = Request(
+        request = ZipRequest(
             archive=str(bench.directory / ARCHIVE),
             output=str(bench.directory / NAMES[0]),
             headers=dict(settings.headers),
@@ -109,7 +106,7 @@ class Ala:
         try:
             bench.tell("cleaning")
             return await bench.run(
-                CLEANER, request.told(), lambda told: bench.tell(f"cleaning: {told.get('rows', 0):,} rows")
+                CLEANER, asdict(request), lambda told: bench.tell(f"cleaning: {told.get('rows', 0):,} rows")
             )
         finally:
             self._cleaning.release()
@@ -124,10 +121,18 @@ def _described(taxon: Taxon, url: str, moment: float, targets: tuple[str, ...], 
         doi=cleaned["doi"],
         moment=moment,
         parts=(
-            Part(targets[0], OCCURRENCE, cleaned["size"], cleaned["sha256"]),
-            Part(targets[1], ATTRIBUTION, len(taxon.answer), metadata),
+            DescribedFile(targets[0], OCCURRENCE, cleaned["size"], cleaned["sha256"]),
+            DescribedFile(targets[1], ATTRIBUTION, len(taxon.answer), metadata),
         ),
         count=cleaned["kept"],
         bounds=cleaned["bounds"],
         dropped=cleaned["dropped"],
     ).encoded()
+
+
+DATASET = Declaration(
+    SCHEME,
+    Settings,
+    services=lambda section: (section.occurrences_url, section.species_url),
+    open=lambda section, http, reactor: Ala(section, http, reactor, time.time),
+)

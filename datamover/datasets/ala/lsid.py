@@ -1,4 +1,4 @@
-"""Names of taxa: which are LSIDs, and how a URL holds one. Pure."""
+"""LSIDs, the names of taxa: check them, and read them from a URL. Pure."""
 
 import re
 from urllib.parse import unquote, urlsplit

@@ -8,9 +8,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from datamover.config.ala import Ala as Settings
 from datamover.datasets.ala.answers import Stage, Status, status_of
 from datamover.datasets.ala.asking import AlaClient
+from datamover.datasets.ala.section import AlaSection as Settings
 from datamover.datasets.base import Bench
 from datamover.errors import (
     DataMoverError,

@@ -9,9 +9,9 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from datamover.config.ala import Ala as Settings
 from datamover.datasets.ala.answers import json_of, words
 from datamover.datasets.ala.asking import AlaClient
+from datamover.datasets.ala.section import AlaSection as Settings
 from datamover.errors import DataMoverError, DatasetInvalid, DatasetNotFound, Scope, ServerError
 from datamover.protocols.http.call import Answer
 

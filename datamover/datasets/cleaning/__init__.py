@@ -1,1 +1,1 @@
-"""Raw occurrence records become clean ones: pure but for the files that are read and written, and off the reactor."""
+"""Cleaning of occurrence records, in processes of its own: files are read and written, and nothing else is touched."""

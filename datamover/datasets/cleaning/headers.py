@@ -1,4 +1,4 @@
-"""Which column of a table means what: a header is looked up without case, spaces and punctuation. Pure."""
+"""Find the columns of a table by its headers, without regard to case, spaces and punctuation. Pure."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,27 +8,27 @@ from datamover.errors import DatasetInvalid
 
 IGNORE = "ignore"
 MOST_SHOWN = 12
-"""Headers that a message repeats."""
+"""Headers in a message."""
 LONGEST_SHOWN = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class TableLayout:
     """What the columns of one table mean."""
 
     width: int
     columns: tuple[int, ...]
-    """Where to find each of ``COLUMNS``."""
+    """The index of each of ``COLUMNS``."""
     flags: tuple[tuple[int, str], ...]
-    """The columns whose ``true`` condemns a row, and their names."""
+    """The index and the name of each column in which ``true`` drops a row."""
 
 
 def folded(header: str) -> str:
-    """Return what of a header counts."""
+    """Return a header without case, spaces and punctuation."""
     return "".join(char for char in header.casefold() if char.isalnum())
 
 
-def layout_of(header: Sequence[str], meanings: Mapping[str, str], good_flags: Collection[str]) -> Layout:
+def layout_of(header: Sequence[str], meanings: Mapping[str, str], good_flags: Collection[str]) -> TableLayout:
     """Read a table's header; ``meanings`` (header -> column) has the better of two headers first.
 
     Raises DatasetInvalid naming the columns that are missing.
@@ -45,7 +45,7 @@ def layout_of(header: Sequence[str], meanings: Mapping[str, str], good_flags: Co
         raise DatasetInvalid(f"the records have {_absent(missing, meanings)}; their columns are {_shown(header)}")
     harmless = {folded(name) for name in (*good_flags, *meanings)}
     flags = tuple((index, _named(name, index)) for index, name in enumerate(header) if folded(name) not in harmless)
-    return Layout(len(header), tuple(columns[column] for column in COLUMNS), flags)
+    return TableLayout(len(header), tuple(columns[column] for column in COLUMNS), flags)
 
 
 def _absent(missing: Sequence[str], meanings: Mapping[str, str]) -> str:

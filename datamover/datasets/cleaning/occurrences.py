@@ -1,7 +1,6 @@
-"""Clean occurrences: which records are kept, why the others are not, and the file of those that are.
+"""Keep or drop occurrence records, count those dropped by reason, and write the file of those kept.
 
-A record is judged by its place, then by its flags; the first reason counts. Where records come from is left to
-those who call ``Occurrences.take``.
+A record's coordinates are checked first, then its flags; the first reason counts.
 """
 
 import csv
@@ -12,21 +11,23 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
+from datamover.errors import DatasetEmpty
+
 COLUMNS = ("species", "lon", "lat", "uncertainty", "date", "year", "month")
-"""The columns of what is placed."""
+"""The columns of the file."""
 
 PLACELESS = "placeless"
 NOT_A_NUMBER = "not a number"
 OUT_OF_RANGE = "out of range"
 FLAGGED = "flagged: "
-"""With the flag's name; the reasons in their order."""
+"""Followed by the flag's name. These are the reasons, in the order in which they are told."""
 
 GATHERED = 4096
 """Lines that are written at once."""
 
 
 def number(text: str) -> float | None:
-    """Return a decimal number, None for what is none: Python's "1_0", "nan" and "٣" are not numbers here."""
+    """Return a decimal number; None for other text, which "1_0", "nan" and "٣" are here."""
     try:
         value = float(text)
     except ValueError:
@@ -37,7 +38,7 @@ def number(text: str) -> float | None:
 
 
 def fault(lon: str, lat: str) -> str | None:
-    """Return why a place is none, None for a good one."""
+    """Return why coordinates are dropped; None for good ones."""
     if not lon or not lat:
         return PLACELESS
     x, y = number(lon), number(lat)
@@ -62,11 +63,11 @@ class Occurrences:
         """Bytes written."""
 
     def take(self, fields: Sequence[str], flag: str | None = None) -> None:
-        """Judge one record: its fields in the order of ``COLUMNS``, and the first flag that condemns it."""
+        """Keep or drop one record: its fields in the order of ``COLUMNS``, and the first flag that drops it."""
         self.read += 1
         clean = [field.strip() for field in fields]
         lon, lat = clean[1], clean[2]
-        # Most places are plainly good, and are told so without a call.
+        # Most coordinates are good; this finds them without a call.
         try:
             x, y = float(lon), float(lat)
         except ValueError:
@@ -95,12 +96,18 @@ class Occurrences:
             self._write()
 
     def finish(self) -> None:
-        """Write what is gathered; nothing may be taken afterwards."""
+        """Write the lines that are gathered; no record may follow."""
         self._write()
+
+    def check_kept(self) -> None:
+        """Raise DatasetEmpty, with the reasons, where no record was kept."""
+        if not self.kept:
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.dropped.items())
+            raise DatasetEmpty(f"No valid occurrences left. Of {self.read:,} rows were dropped: {reasons}")
 
     @property
     def dropped(self) -> Mapping[str, int]:
-        """Reason -> records, in the order of the reasons, the flags by name."""
+        """Records by reason, in the order of the reasons, flags by name."""
         reasons = (PLACELESS, NOT_A_NUMBER, OUT_OF_RANGE, *sorted(self._dropped))
         return {reason: self._dropped[reason] for reason in reasons if self._dropped[reason]}
 

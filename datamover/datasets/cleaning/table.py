@@ -4,12 +4,12 @@ import csv
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 
-from datamover.datasets.cleaning.headers import Layout, layout_of
+from datamover.datasets.cleaning.headers import TableLayout, layout_of
 from datamover.datasets.cleaning.occurrences import Occurrences
 from datamover.errors import DatasetInvalid
 
 LONGEST_FIELD = 2**20
-"""Characters; what is longer is a quote that was never closed."""
+"""Characters; a longer field comes of a quote that was never closed."""
 REPORTED = 2048
 """Rows between two reports."""
 
@@ -29,7 +29,7 @@ def clean(
     is shorter or longer than the header: its values may stand in the wrong columns.
     """
     csv.field_size_limit(LONGEST_FIELD)
-    # Strict, or a quote that is never closed would swallow the rest without a word.
+    # Strict: else a quote that is never closed would make the rest one field, without an error.
     rows = csv.reader(text, strict=True)
     try:
         header = next((row for row in rows if row), None)
@@ -45,7 +45,7 @@ def clean(
 
 def _take(
     rows: Iterator[Sequence[str]],
-    layout: Layout,
+    layout: TableLayout,
     out: Occurrences,
     report: Callable[[int], None],
     line: Callable[[], int],

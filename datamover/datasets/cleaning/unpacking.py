@@ -1,4 +1,4 @@
-"""One member of a zip, read as it is unpacked, within bounds: nothing of a zip is ever written by its own name."""
+"""Read a member of a zip as it is unpacked, within limits; no member is written to disk under its own name."""
 
 import errno
 import io
@@ -17,7 +17,7 @@ from datamover.errors import DatasetInvalid
 LONGEST_LINE = 8 * 2**20
 """Bytes; a line of records has a few hundred."""
 RATIO_FROM = 100 * 10**6
-"""Bytes from which on the ratio of unpacked to packed matters."""
+"""Unpacked bytes above which the ratio is checked."""
 LARGEST_NOTE = 4096
 
 _READ = 256 * 1024
@@ -27,20 +27,20 @@ _ENCRYPTED = 0x1
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
-    """What an archive may unpack to."""
+class UnpackLimits:
+    """What a zip may unpack to."""
 
     size: int
     """Bytes."""
     ratio: int
-    """Times its own size, from ``RATIO_FROM`` on."""
+    """Times the size of the zip, above ``RATIO_FROM``."""
 
 
 @contextmanager
 def opened(path: Path, source: str) -> Iterator[zipfile.ZipFile]:
     """Open a zip that ``source`` sent and check its members' names; raises DatasetInvalid for a bad one.
 
-    Its members, where they are read within, are covered too.
+    Errors of members that are read within the block are raised as DatasetInvalid, too.
     """
     if not path.stat().st_size:
         raise DatasetInvalid(f"{source} sent zero bytes")
@@ -54,7 +54,7 @@ def opened(path: Path, source: str) -> Iterator[zipfile.ZipFile]:
     except (zlib.error, EOFError, NotImplementedError, UnicodeDecodeError, OverflowError) as error:
         raise DatasetInvalid(f"{source} sent a bad zip: {_plain(error)}") from None
     except OSError as error:
-        # An offset in it leads to before its beginning.
+        # An offset in it points to before its beginning.
         if error.errno != errno.EINVAL:
             raise
         raise DatasetInvalid(f"{source} sent a bad zip: its parts are not where it says") from None
@@ -72,14 +72,14 @@ def _plain(error: Exception) -> str:
 
 
 def _beginning(path: Path) -> str:
-    """Return how something that is no zip begins, where that is text: often it is a page that says why."""
+    """Return how a file that is no zip begins, where that is text: often it is a page that says why."""
     with path.open("rb") as file:
         text = file.read(200).decode("utf-8", "replace")
     words = " ".join(re.sub(r"<[^>]*>?", " ", text).split())
     return f'; it begins "{words[:100]}"' if words.isprintable() and "\ufffd" not in words and words else ""
 
 
-def member(archive: zipfile.ZipFile, name: str, bounds: Bounds, source: str) -> io.TextIOWrapper:
+def member(archive: zipfile.ZipFile, name: str, bounds: UnpackLimits, source: str) -> io.TextIOWrapper:
     """Open a member as UTF-8 text, line breaks as they are; raises DatasetInvalid where there is none of that name.
 
     Reading it raises DatasetInvalid beyond ``bounds``.
@@ -108,9 +108,9 @@ def note(archive: zipfile.ZipFile, name: str) -> str | None:
 
 
 class Unpacked(io.RawIOBase):
-    """A member's bytes; raises DatasetInvalid where there are more of them, or longer lines, than there may be."""
+    """A member's bytes; reading raises DatasetInvalid beyond the limits, and for a line that is too long."""
 
-    def __init__(self, file: Any, packed: int, bounds: Bounds, shown: str) -> None:
+    def __init__(self, file: Any, packed: int, bounds: UnpackLimits, shown: str) -> None:
         self._file = file
         self._packed = packed
         self._bounds = bounds

@@ -1,12 +1,12 @@
-"""``python -m datamover.datasets.gbif.citing``: GBIF's answers for datasets become the file of citations.
+"""``python -m datamover.datasets.gbif.citing``: write the file of citations from GBIF's answers for datasets.
 
-A process of its own, since an answer may be long; ``Request`` is what it is asked, ``work`` what it does.
+Runs in a process of its own, since an answer may be long; ``CitationsRequest`` is its request.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +16,20 @@ from datamover.errors import Scope, ServerError
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class CitationsRequest:
     """What is to be read and written."""
 
     answers: str
     """A file with one dataset a line: its key, and after a space GBIF's answer, if it knows the dataset."""
     output: str
 
-    def told(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 def work(told: Mapping[str, Any], report: Report) -> Mapping[str, Any]:
     """Write one paragraph for each citation, sorted; returns the file's ``size`` and ``sha256``.
 
-    Raises ServerError for an answer that is none.
+    Raises ServerError for an answer that is no JSON object.
     """
-    request = Request(**told)
+    request = CitationsRequest(**told)
     citations: set[str] = set()
     with Path(request.answers).open("rb") as lines:
         for line in lines:
@@ -44,7 +41,7 @@ def work(told: Mapping[str, Any], report: Report) -> Mapping[str, Any]:
 
 
 def citation_of(key: str, answer: bytes) -> str:
-    """Return how a dataset is to be cited, in one line; at the least what it is called and its key.
+    """Return how a dataset is to be cited, in one line: the citation that GBIF gives, else its title and key.
 
     ``answer`` is GBIF's for the dataset, b"" where GBIF does not know it any more.
     """

@@ -1,19 +1,19 @@
-"""``python -m datamover.datasets.gbif.cleaning``: the pages of a search become clean occurrences.
+"""``python -m datamover.datasets.gbif.cleaning``: clean the records in the pages of a search.
 
-A process of its own; ``Request`` is what it is asked, ``work`` what it does.
+Runs in a process of its own; ``PagesRequest`` is its request.
 """
 
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from datamover.datasets.child import Report, serve
 from datamover.datasets.cleaning.occurrences import Occurrences
 from datamover.datasets.gbif.records import REPEATED, fields_of, flag_of, text_of
-from datamover.errors import DatasetEmpty, DatasetInvalid, Scope, ServerError
+from datamover.errors import DatasetInvalid, Scope, ServerError
 
 REPORTED = 1024
 """Records between two reports."""
@@ -21,7 +21,7 @@ DATASET_KEY = re.compile(r"[0-9A-Za-z-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class PagesRequest:
     """What is to be cleaned, and how."""
 
     pages: str
@@ -29,24 +29,21 @@ class Request:
     size: int
     """Records in a page."""
     count: int
-    """Records that were announced."""
+    """Records that the search announced."""
     output: str
     keys: str
     """The file to write the keys of the kept records' datasets to, one a line."""
     name: str
-    """The taxon's."""
+    """The name of the taxon."""
     bad_issues: tuple[str, ...]
-
-    def told(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def work(told: Mapping[str, Any], report: Report) -> Mapping[str, Any]:
-    """Clean; returns what ``Occurrences.told`` says and the number of ``datasets``.
+    """Clean; returns ``Occurrences.told`` and the number of ``datasets``.
 
     Raises DatasetEmpty, DatasetInvalid, and ServerError for pages that are not what was asked for.
     """
-    request = Request(**told)
+    request = PagesRequest(**told)
     seen: set[str] = set()
     datasets: set[str] = set()
     with Path(request.output).open("wb") as file:
@@ -65,15 +62,13 @@ def work(told: Mapping[str, Any], report: Report) -> Mapping[str, Any]:
             if not occurrences.read % REPORTED:
                 report({"rows": occurrences.read})
         occurrences.finish()
-    if not occurrences.kept:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in occurrences.dropped.items())
-        raise DatasetEmpty(f"No valid occurrences left. Of {occurrences.read:,} rows were dropped: {reasons}")
+    occurrences.check_kept()
     keys = sorted(filter(DATASET_KEY.fullmatch, datasets))
     Path(request.keys).write_text("".join(f"{key}\n" for key in keys), encoding="ascii")
     return {**occurrences.told(), "datasets": len(keys)}
 
 
-def _records(request: Request) -> Iterator[Mapping[str, Any]]:
+def _records(request: PagesRequest) -> Iterator[Mapping[str, Any]]:
     for records in pages_of(Path(request.pages), request.size, request.count):
         for record in records:
             if not isinstance(record, dict):
@@ -82,9 +77,9 @@ def _records(request: Request) -> Iterator[Mapping[str, Any]]:
 
 
 def pages_of(path: Path, size: int, count: int) -> Iterator[list[Any]]:
-    """Read the records page by page, each page checked for what was asked: ``size`` of ``count`` from its offset on.
+    """Yield the records of each page: ``size`` of ``count``, fewer on the last.
 
-    Raises ServerError for a page that is none, is another's or lacks records that are there.
+    Raises ServerError for a page that holds no records, begins at another offset or has too few records.
     """
     with path.open("rb") as lines:
         for index, line in enumerate(lines):

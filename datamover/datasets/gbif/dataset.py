@@ -1,11 +1,12 @@
 """GBIF's occurrences of one taxon, cleaned, with what it is called and whom to cite: ``gbif://gbif?taxonKey=…``.
 
-The search gives pages of records, which are kept as they come, in one file, and cleaned in another process; so neither
-their number nor their size is felt here. What GBIF has no search for (more records than ``MOST``) is refused.
+The pages of a search are written to one file as they come, and cleaned in another process, so that the service never
+holds or parses them. A taxon with more records than a search gives (``MOST``) is refused.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from twisted.internet.defer import DeferredSemaphore
 
-from datamover.config import schema
 from datamover.datasets.base import Bench, Made, Subject
-from datamover.datasets.description import ATTRIBUTION, OCCURRENCE, Description, Part
+from datamover.datasets.declaration import Declaration
+from datamover.datasets.description import ATTRIBUTION, OCCURRENCE, DescribedFile, Description
 from datamover.datasets.gbif import citing, cleaning
 from datamover.datasets.gbif.answers import Taxon, common_name_of, count_of, taxon_of
 from datamover.datasets.gbif.questions import SMALL, Patience, Questions, in_order
+from datamover.datasets.gbif.section import GbifSection
 from datamover.errors import DatasetEmpty, DatasetInvalid, InvalidRequest
 from datamover.protocols.http import HttpClient
 from datamover.protocols.http.call import Answer
@@ -43,7 +45,7 @@ class Gbif:
 
     def __init__(
         self,
-        settings: schema.Gbif,
+        settings: GbifSection,
         http: HttpClient,
         clock: Any,
         wall: Callable[[], float],
@@ -57,12 +59,8 @@ class Gbif:
         self._settings = settings
         self._wall = wall
         self._questions = Questions(settings.url, http, clock, patience)
-        # A process that takes a core, for a second or two.
+        # Each is a process that takes a core for a second or two.
         self._cleaning = DeferredSemaphore(1)
-
-    @property
-    def scheme(self) -> str:
-        return SCHEME
 
     def subject(self, url: str) -> Subject:
         """Read ``gbif://gbif?taxonKey=<number>``; raises InvalidRequest."""
@@ -89,8 +87,8 @@ class Gbif:
     async def make(self, subject: Subject, bench: Bench) -> Made:
         """See ``datasets.base.Dataset``.
 
-        Raises DatasetInvalid for a taxon with more records than the search gives. Nothing is remembered: who begins
-        again has an empty bench, and GBIF prepares nothing that could be gone on with.
+        Raises DatasetInvalid for a taxon with more records than the search gives. Nothing is remembered: GBIF
+        prepares nothing that a later attempt could continue.
         """
         occurrences, metadata, citations, description = paths = tuple(bench.directory / name for name in NAMES)
         bench.tell(f"GBIF: asking about taxon {subject.key}")
@@ -107,9 +105,9 @@ class Gbif:
             doi=None,
             moment=moment,
             parts=(
-                Part(bench.targets[0], OCCURRENCE, cleaned["size"], cleaned["sha256"]),
-                Part(bench.targets[1], ATTRIBUTION, len(answer), sha256(answer).hexdigest()),
-                Part(bench.targets[2], ATTRIBUTION, cited["size"], cited["sha256"]),
+                DescribedFile(bench.targets[0], OCCURRENCE, cleaned["size"], cleaned["sha256"]),
+                DescribedFile(bench.targets[1], ATTRIBUTION, len(answer), sha256(answer).hexdigest()),
+                DescribedFile(bench.targets[2], ATTRIBUTION, cited["size"], cited["sha256"]),
             ),
             count=cleaned["kept"],
             bounds=cleaned["bounds"],
@@ -120,7 +118,7 @@ class Gbif:
         return Made(paths, details)
 
     async def abandon(self, memory: Mapping[str, Any]) -> None:
-        """Do nothing: GBIF prepares nothing that it would have to be told of."""
+        """Do nothing: GBIF prepares nothing that could be cancelled."""
 
     # What is asked ------------------------------------------------------------------------------------------------
 
@@ -166,14 +164,14 @@ class Gbif:
         pages, keys = bench.directory / "pages", bench.directory / "keys"
         await self._pages(subject, count, pages, bench)
         bench.tell("waiting to be cleaned")
-        request = cleaning.Request(
+        request = cleaning.PagesRequest(
             str(pages), PAGE, count, str(output), str(keys), taxon.name, self._settings.bad_issues
         )
         await self._cleaning.acquire()
         try:
             bench.tell("cleaning")
             cleaned = await bench.run(
-                cleaning.__name__, request.told(), lambda told: bench.tell(f"cleaning: {told['rows']:,} rows")
+                cleaning.__name__, asdict(request), lambda told: bench.tell(f"cleaning: {told['rows']:,} rows")
             )
         finally:
             self._cleaning.release()
@@ -212,8 +210,8 @@ class Gbif:
 
         await bench.call(answers.touch)
         await in_order(ask, datasets, take)
-        request = citing.Request(str(answers), str(output))
-        cited = await bench.run(citing.__name__, request.told(), lambda _: None)
+        request = citing.CitationsRequest(str(answers), str(output))
+        cited = await bench.run(citing.__name__, asdict(request), lambda _: None)
         await bench.call(answers.unlink)
         return cited
 
@@ -230,3 +228,11 @@ def _line(answer: Answer) -> bytes:
 def _append(path: Path, line: bytes) -> None:
     with path.open("ab") as file:
         file.write(line + b"\n")
+
+
+DATASET = Declaration(
+    SCHEME,
+    GbifSection,
+    services=lambda section: (section.url,),
+    open=lambda section, http, reactor: Gbif(section, http, reactor, time.time),
+)

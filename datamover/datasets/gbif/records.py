@@ -1,16 +1,16 @@
-"""What of GBIF's records is placed, and what condemns one. Pure.
+"""Which fields of GBIF's records are kept, and which flags drop a record. Pure.
 
-Numbers are expected as the text in which GBIF wrote them, so that they are placed as exactly.
+Numbers are expected as the text in which GBIF wrote them, so that they are written with the same digits.
 """
 
 from collections.abc import Collection, Mapping
 from typing import Any
 
 FIELDS = ("decimalLongitude", "decimalLatitude", "coordinateUncertaintyInMeters", "eventDate", "year", "month")
-"""Where the columns after the species are found."""
+"""The fields of the columns after the species."""
 
 ABSENT = "ABSENT"
-"""The flag of a record that the taxon was looked for and not found."""
+"""The flag of a record which says that the taxon was looked for and not found."""
 REPEATED = "REPEATED"
 """The flag of a record that an earlier page already held: GBIF's index moved while it was read."""
 
@@ -22,7 +22,7 @@ def fields_of(record: Mapping[str, Any], name: str) -> tuple[str, ...]:
 
 
 def flag_of(record: Mapping[str, Any], condemning: Collection[str]) -> str | None:
-    """Return the first of the ``condemning`` issues that a record has, or that it tells of an absence."""
+    """Return the first of the ``condemning`` issues that a record has, ABSENT for an absence, else None."""
     issues = record.get("issues")
     if isinstance(issues, list):
         for issue in condemning:

@@ -1,19 +1,20 @@
 """``[ala]``: how the Atlas of Living Australia is asked, what its columns are called, and which flags are harmless.
 
-All of it is configuration because the Atlas has changed its URLs and its names many times. What is done with it is
-the business of ``datamover.datasets.ala``.
+All of it is configuration because the Atlas has changed its URLs and its names many times.
 """
 
 from collections.abc import Mapping
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
-from datamover.config.types import AbsolutePath, Count, Duration, Section, Size
+from datamover.config.schema import Config, DeclaredSection
+from datamover.config.types import AbsolutePath, Count, Duration, Size
+from datamover.datasets.declaration import WebBase
+from datamover.errors import ConfigError
 
 Column = Literal["species", "lon", "lat", "uncertainty", "date", "year", "month", "ignore"]
-"""A column of what is placed; a header that means "ignore" is no column, and no flag either."""
+"""A column of the occurrences; a header that means "ignore" is neither a column nor a flag."""
 
 COLUMNS: Mapping[str, Column] = {
     "decimalLongitude": "lon",
@@ -62,20 +63,6 @@ GOOD_FLAGS = (
 )
 
 
-def _web_base(value: str) -> str:
-    expected = 'expected an http(s) URL such as "https://biocache-ws.ala.org.au/ws", without login and query'
-    try:
-        parts = urlsplit(value)
-        port = parts.port
-    except ValueError:
-        raise ValueError(expected) from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or not value.isprintable():
-        raise ValueError(expected)
-    if "@" in parts.netloc or "?" in value or "#" in value:
-        raise ValueError(expected)
-    return value.rstrip("/")
-
-
 def _below_root(value: str) -> str:
     path = value.strip("/")
     if not path.isprintable() or any(segment in ("", ".", "..") for segment in path.split("/") if path):
@@ -90,11 +77,10 @@ def _address(value: str) -> str:
     return value
 
 
-WebBase = Annotated[str, AfterValidator(_web_base)]
-
-
-class Ala(Section):
+class AlaSection(DeclaredSection):
     """``[ala]``: occurrences from the Atlas of Living Australia."""
+
+    secret_files = frozenset({"token_file"})
 
     destination: str
     """Where pullOccurrenceFromALA places its files."""
@@ -111,15 +97,20 @@ class Ala(Section):
     quality: str = "all"
     good_flags: tuple[str, ...] = GOOD_FLAGS
     columns: Mapping[str, Column] = Field(default_factory=dict)
-    """What is given goes before the default, ``COLUMNS``."""
+    """Further headers, which go before those of ``COLUMNS``."""
     poll_interval: Duration = 5.0
-    """Seconds before the first look; later ones are further apart."""
+    """Seconds before the status is first asked for; later pauses are longer."""
     max_wait: Duration = 86400.0
     """Seconds that the Atlas may take to prepare a download."""
     max_unpacked: Size = 20 * 10**9
     """Bytes that a download may unpack to."""
     max_ratio: Count = 200
-    """How many times its size a download may unpack to, once that is more than a little."""
+    """How many times its own size a download may unpack to, from 100 MB on."""
+
+    def check_with(self, config: Config, here: str) -> None:
+        """Raise ConfigError for a destination that there is not."""
+        if self.destination not in config.destinations:
+            raise ConfigError(f"{here}.destination = {self.destination!r}: expected the name of a [destinations.NAME]")
 
     @property
     def headers(self) -> Mapping[str, Column]:

@@ -1,11 +1,11 @@
-"""``[gbif]``: what the configuration says of the Global Biodiversity Information Facility."""
+"""``[gbif]``: where the Global Biodiversity Information Facility is asked, and which issues drop a record."""
 
-from datamover.config.ala import WebBase
-from datamover.config.types import Section
+from datamover.config.schema import DeclaredSection
+from datamover.datasets.declaration import WebBase
 
 
-class Gbif(Section):
-    """Where it is, and what drops a record."""
+class GbifSection(DeclaredSection):
+    """``[gbif]``: occurrences from the Global Biodiversity Information Facility."""
 
     url: WebBase = "https://api.gbif.org/v1"
     bad_issues: tuple[str, ...] = (
