@@ -1,7 +1,7 @@
-"""One of several engine processes: ``python -m datamover.engine_process``, as ``datamover.processes`` starts it.
+"""A child engine process: ``python -m datamover.engine_process``, started by ``datamover.processes``.
 
-Its brief comes over standard input, which says nothing more until it ends; words and the log's lines go to standard
-output. It depends on no argument, no file of its own and no environment variable.
+The first line of standard input is its configuration; the end of standard input tells it to stop. Status messages and
+log lines go to standard output. It takes no arguments and reads no file or environment variable of its own.
 """
 
 import os
@@ -17,9 +17,9 @@ from datamover.tap import run_engine_process
 
 
 def main() -> None:
-    """Work until standard input ends or a signal comes; one who cannot work says so and ends with status 1."""
-    with suppress(PermissionError):  # We lead a group already.
-        os.setsid()  # A terminal's ^C is for the process that started us; it has us end in order.
+    """Run until standard input ends or a signal comes; exit with status 1 if the configuration cannot be used."""
+    with suppress(PermissionError):  # The process leads a group already.
+        os.setsid()  # A terminal's ^C goes to the parent alone, which stops its children in order.
     line = sys.stdin.buffer.readline()
     if not line:
         return

@@ -1,7 +1,7 @@
 """The error family: what went wrong, whose side it is on, and whether another attempt can help.
 
-Callers decide by ``code``, ``retryable`` and ``scope``, never by the text. A message is a sentence that a person can act
-on; it never holds a credential or the value of a URL's query.
+Callers decide by ``code``, ``retryable`` and ``scope``, never by the text. A message is a sentence that a person can
+act on; it never holds a credential or the value of a URL's query.
 """
 
 from datamover.errors.base import DataMoverError, Scope

@@ -1,11 +1,4 @@
-"""The one error family: what went wrong, whose side it is on, and whether trying again can help.
-
-Control flow follows ``code``, ``retryable`` and ``scope``, never the text. A message is a sentence that a
-person can act on and never holds a credential or the value of a URL's query.
-
-Errors met while moving are kept with the job; ``RequestError`` and its kin refuse a call and become XML-RPC
-Faults of the interface.
-"""
+"""The base class of the error family, and the sides that an error can be on."""
 
 from enum import Enum
 from typing import Any, ClassVar, Self
@@ -21,11 +14,11 @@ class Scope(Enum):
     DESTINATION = "DESTINATION"
     """Where the bytes go."""
     TRANSFER = "TRANSFER"
-    """The move itself: what was asked and what arrived disagree, or it was given up."""
+    """The transfer itself: what arrived is not what was asked for, or the transfer was given up."""
     REQUEST = "REQUEST"
     """What the client sent."""
     SERVICE = "SERVICE"
-    """datamover, or what it stands on."""
+    """datamover itself, its database or its machine."""
 
 
 class DataMoverError(Exception):
@@ -33,11 +26,11 @@ class DataMoverError(Exception):
 
     code: ClassVar[str] = "INTERNAL"
     retryable: bool = False
-    """Trying again can help; an error may know better than its kind."""
+    """Another attempt can help. An instance may override its class."""
     slow: ClassVar[bool] = False
-    """Trying again soon is useless: begin at the longest pause (a full disk)."""
+    """Another attempt soon is useless (a full disk): the first pause is the longest one."""
     bounded: ClassVar[bool] = False
-    """What arrived is worthless: try again from zero, and count the attempt whatever it moved."""
+    """What arrived is useless: the next attempt begins at zero, and this one counts whatever it moved."""
     default_scope: ClassVar[Scope] = Scope.TRANSFER
 
     def __init__(
@@ -53,29 +46,29 @@ class DataMoverError(Exception):
         if retryable is not None:
             self.retryable = retryable
         self.message = cut(message, LONGEST_MESSAGE)
-        """What everybody may be told: nothing of where a destination is, or as whom it is reached."""
+        """For everybody: it never says where a destination is, or which account reaches it."""
         self.full = self.message if full is None else cut(full, LONGEST_MESSAGE)
-        """What administrators and the log are told."""
+        """For administrators and the log."""
         self.scope = scope or self.default_scope
         self.retry_after = retry_after
-        """Seconds that the other side asked us to wait, if it did."""
+        """Seconds that the other side asks to wait, None where it does not ask."""
 
     def saying(self, message: str, *, scope: Scope | None = None, full: str | None = None) -> Self:
-        """Return this error in other words, for another who is to be told."""
+        """Return a copy of this error with another message."""
         return type(self)(
             message, scope=scope or self.scope, retry_after=self.retry_after, retryable=self.retryable, full=full
         )
 
     def below(self, what: str, *, scope: Scope | None = None) -> Self:
-        """Return this error with ``what`` it is of before its words."""
+        """Return a copy of this error whose messages begin with ``what`` and a colon."""
         full = None if self.full == self.message else f"{what}: {self.full}"
         return self.saying(f"{what}: {self.message}", scope=scope, full=full)
 
     def for_administrators(self) -> Self:
-        """Return this error in its full words."""
+        """Return this error with its full message as its message."""
         return self if self.full == self.message else self.saying(self.full)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what a job's row keeps of this error; ``full`` only where administrators are told more."""
+        """Return this error as a job's row stores it; ``full`` is included only if it differs from ``message``."""
         kept = {"code": self.code, "retryable": self.retryable, "scope": self.scope.value, "message": self.message}
         return kept if self.full == self.message else {**kept, "full": self.full}

@@ -1,4 +1,4 @@
-"""Refusals of a call: each becomes an XML-RPC Fault with its own code."""
+"""Refusals of a call. Each becomes an XML-RPC Fault with a code of its own."""
 
 from typing import ClassVar
 
@@ -6,7 +6,7 @@ from datamover.errors.base import DataMoverError, Scope
 
 
 class RequestError(DataMoverError):
-    """A call that is refused; ``fault`` is its XML-RPC fault code."""
+    """A refused call; ``fault`` is the XML-RPC fault code."""
 
     code = "INVALID_REQUEST"
     fault: ClassVar[int] = 1001
@@ -48,7 +48,7 @@ class UnknownJob(RequestError):
 
 
 class ExpiredJob(RequestError):
-    """It existed and was the caller's; its history is gone."""
+    """The job existed and was the caller's; its history has been removed."""
 
     code = "EXPIRED_JOB"
     fault = 1008
@@ -71,7 +71,7 @@ class QueueFull(RequestError):
 
 
 class Unavailable(RequestError):
-    """The database is away; nothing was stored, unless the message says that this is not known."""
+    """The database cannot be reached. Nothing was stored, unless the message says that this is not known."""
 
     code = "UNAVAILABLE"
     fault = 1012
@@ -80,9 +80,9 @@ class Unavailable(RequestError):
 
 
 class NotNow(Unavailable):
-    """The database answers, but does not do this now: it took too long, or others hold what it needs, or it only reads.
+    """The database answers but cannot do this now: a timeout, a conflict, a lock, or a server that only reads.
 
-    Others of a batch it may do, and a smaller one. Nothing was stored.
+    It may do others of the same batch, or a smaller batch. Nothing was stored.
     """
 
 

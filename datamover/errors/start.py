@@ -1,4 +1,4 @@
-"""Errors that keep the process from starting, or from taking a new configuration."""
+"""Errors that keep the process from starting, or from using a new configuration."""
 
 from datamover.errors.base import DataMoverError, Scope
 
@@ -11,7 +11,7 @@ class ConfigError(DataMoverError):
 
 
 class StartError(DataMoverError):
-    """Something the service stands on is not as it must be; the message says what to do."""
+    """The service cannot run in this environment; the message says what to do."""
 
     code = "CANNOT_START"
     default_scope = Scope.SERVICE

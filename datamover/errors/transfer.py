@@ -1,4 +1,4 @@
-"""Errors of a transfer: kept with its job, and deciding whether it is tried again."""
+"""Errors of a transfer. They are stored with its job and decide whether another attempt is made."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ class SourceForbidden(DataMoverError):
 
 
 class SourceNotAllowedHere(DataMoverError):
-    """A redirect or an address, met while moving, that ``[sources]`` does not allow."""
+    """The transfer met a redirect or an address that ``[sources]`` does not allow."""
 
     code = "SOURCE_NOT_ALLOWED"
     default_scope = Scope.SOURCE
@@ -67,21 +67,21 @@ class QuotaExceeded(DataMoverError):
 
 
 class DatasetNotFound(DataMoverError):
-    """The service that has the data does not know what was asked for."""
+    """The data service does not know the dataset that was asked for."""
 
     code = "DATASET_NOT_FOUND"
     default_scope = Scope.SOURCE
 
 
 class DatasetEmpty(DataMoverError):
-    """Nothing of what came is of use."""
+    """No usable record is left of what the data service sent."""
 
     code = "DATASET_EMPTY"
     default_scope = Scope.SOURCE
 
 
 class DatasetInvalid(DataMoverError):
-    """What came is not what it should be, and will not be next time."""
+    """What the data service sent has the wrong form, and another attempt would bring the same."""
 
     code = "DATASET_INVALID"
     default_scope = Scope.SOURCE
@@ -91,7 +91,7 @@ class DatasetInvalid(DataMoverError):
 
 
 class PathNotAllowedHere(DataMoverError):
-    """A path that, met while moving, leads out of its place's root (a symbolic link)."""
+    """The transfer met a path that leads out of the destination's root, over a symbolic link."""
 
     code = "PATH_NOT_ALLOWED"
 
@@ -143,7 +143,7 @@ class TLSFailed(DataMoverError):
     code = "TLS_FAILED"
 
 
-# Of the move itself -------------------------------------------------------------------------------------------
+# Of the transfer itself ---------------------------------------------------------------------------------------
 
 
 class ChecksumMismatch(DataMoverError):
@@ -169,7 +169,7 @@ class DeadlineExceeded(DataMoverError):
 
 
 class InternalError(DataMoverError):
-    """A bug of ours: logged with its traceback, told without one."""
+    """A bug of datamover. The log has its traceback; clients see only this sentence."""
 
     code = "INTERNAL"
     retryable = True
@@ -184,7 +184,7 @@ class InternalError(DataMoverError):
 
 
 def missing(side: Scope, message: str) -> DataMoverError:
-    """Return the error for a name that does not exist, on ``side``."""
+    """Return the error for a name that does not exist on ``side``."""
     return SourceNotFound(message) if side is Scope.SOURCE else DestinationInvalid(message)
 
 

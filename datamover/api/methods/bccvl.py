@@ -1,4 +1,4 @@
-"""The original's methods, in the original's words: clients of every era call these unchanged.
+"""The methods of the original Data Mover, with its signatures, statuses and messages, for its unchanged clients.
 
 They answer ``{'id', 'status', 'reason'?}`` and, where ``jobs.*`` would Fault, ``{'status': 'REJECTED', 'reason'}``.
 """
@@ -19,7 +19,7 @@ _DOWNLOADING = {State.PENDING: "PENDING", State.PREPARING: "DOWNLOADING", State.
 
 
 def rejected(error: RequestError) -> dict[str, Any]:
-    """Return a refusal as the original's clients know it."""
+    """Return a refusal in the form that the original's clients expect."""
     known = Rejected("Job does not exist") if isinstance(error, UnknownJob) else error
     return {"status": "REJECTED", "reason": known.message}
 
@@ -28,17 +28,17 @@ def rejected(error: RequestError) -> dict[str, Any]:
 async def pull_occurrence_from_ala(context: Context, caller: Caller, lsid: Any, destination: Any = None) -> Any:
     """Fetch the occurrences of a taxon from ALA: pullOccurrenceFromALA(lsid[, destination]) -> {id, status}.
 
-    <lsid>.csv, <lsid>.json and <lsid>.dataset.json arrive in the configured directory; {status: 'REJECTED', reason}
-    where it is refused.
+    <lsid>.csv, <lsid>.json and <lsid>.dataset.json arrive in the configured directory. A refused call returns
+    {status: 'REJECTED', reason}.
     """
     return await _pull(context, caller, lsid, destination)
 
 
 @TABLE.method("checkALAJobStatus", "struct id", lenient=True, refuse=rejected)
 async def check_ala_job_status(context: Context, caller: Caller, id: Any) -> Any:
-    """Tell how far a pullOccurrenceFromALA is: checkALAJobStatus(id) -> {id, status, reason?}.
+    """Return the state of a pullOccurrenceFromALA: checkALAJobStatus(id) -> {id, status, reason?}.
 
-    status: PENDING, DOWNLOADING, COMPLETED or FAILED; REJECTED, without an id, where there is no such job.
+    status: PENDING, DOWNLOADING, COMPLETED or FAILED; REJECTED, without an id, if there is no such job.
     """
     return await _status(context, caller, id, _DOWNLOADING)
 
@@ -67,9 +67,9 @@ async def move(context: Context, caller: Caller, source: Any, destination: Any, 
 
 @TABLE.method("checkMoveStatus", "struct id", lenient=True, refuse=rejected)
 async def check_move_status(context: Context, caller: Caller, id: Any) -> Any:
-    """Tell how far a move is: checkMoveStatus(id) -> {id, status, reason?}.
+    """Return the state of a move: checkMoveStatus(id) -> {id, status, reason?}.
 
-    status: PENDING, IN_PROGRESS, COMPLETED or FAILED; REJECTED, without an id, where there is no such job.
+    status: PENDING, IN_PROGRESS, COMPLETED or FAILED; REJECTED, without an id, if there is no such job.
     """
     return await _status(context, caller, id, _MOVING)
 
@@ -94,7 +94,7 @@ async def _pull(context: Context, caller: Caller, lsid: Any, destination: Any) -
 
 async def _move(context: Context, caller: Caller, source: Any, destination: Any, zipped: Any) -> dict[str, Any]:
     moves = Moves(context.registry, context.rules(caller), caller)
-    job = await context.in_slices(moves.reading(source, destination, zipped))
+    job = await context.in_slices(moves.read(source, destination, zipped))
     [answer] = await context.submit([job])
     return {"id": answer.id, "status": _MOVING.get(answer.state, answer.state.value)}
 

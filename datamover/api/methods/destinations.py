@@ -1,4 +1,4 @@
-"""``destinations.*``: the registry as clients see it, each the part that is theirs to use."""
+"""``destinations.*``: the registry, limited to the destinations that a client may use."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from datamover.api.methods.table import Table
 from datamover.api.xmlrpc import parameters, records
 from datamover.errors import Unavailable
 from datamover.jobs.endpoints import endpoint_key
-from datamover.text import withheld
+from datamover.text import redaction
 from datamover.text.bounds import LONGEST_REASON
 
 TABLE = Table()
@@ -18,28 +18,28 @@ TABLE = Table()
 
 @TABLE.method("destinations.list", "array")
 async def list_destinations(context: Context, caller: Caller) -> Any:
-    """Tell of every destination that you may use: destinations.list() -> [what destinations.describe tells…]."""
+    """Describe every destination that you may use: destinations.list() -> [what destinations.describe returns…]."""
     busy = await _busy(context)
     return [_described(context, caller, name, busy) for name in context.registry.names() if caller.may_use(name)]
 
 
 @TABLE.method("destinations.describe", "struct string")
 async def describe(context: Context, caller: Caller, name: Any) -> Any:
-    """Tell of a destination: destinations.describe(name) -> {name, description, protocol, abilities, lacks, …}.
+    """Describe a destination: destinations.describe(name) -> {name, description, protocol, abilities, lacks, …}.
 
-    lacks is what it was found not to do, [{ability, message}…].
-    active and queued are the transfers running and waiting; held is why an administrator holds it, breaker why and
-    until when nothing is tried there, {failures, until, error}. They are left out while the database is away.
+    lacks, [{ability, message}…], is what the destination was found not to support. active and queued count the
+    transfers that run and wait; held is why an administrator holds it; breaker, {failures, until, error}, is why and
+    until when no transfer is tried there. The last four are left out while the database is away.
     """
     return _described(context, caller, _allowed(context, caller, name), await _busy(context))
 
 
 @TABLE.method("destinations.test", "struct string", abandoned=True)
 async def test(context: Context, caller: Caller, name: Any) -> Any:
-    """Try a destination as a transfer would use it: destinations.test(name) -> {ok, steps, lacks}.
+    """Test a destination as a transfer would use it: destinations.test(name) -> {ok, steps, lacks}.
 
-    steps: [{step, ok, seconds, error?}…], of connect, authenticate, write, read, replace and delete. What was written
-    for it is removed. lacks is what describe then tells.
+    steps: [{step, ok, seconds, error?}…], of connect, authenticate, write, read, replace and delete. What the test
+    writes is removed. lacks is as in destinations.describe.
     """
     found = await check.test(context, caller, _allowed(context, caller, name))
     return records.tested(found, administrator=caller.administrator)
@@ -47,9 +47,9 @@ async def test(context: Context, caller: Caller, name: Any) -> Any:
 
 @TABLE.method("destinations.hold", "struct string string", administrator=True, audited=True)
 async def hold(context: Context, caller: Caller, name: Any, reason: Any) -> Any:
-    """Let nothing new go to or come from a destination: destinations.hold(name, reason) -> what describe tells.
+    """Start no new transfer to or from a destination: destinations.hold(name, reason) -> what describe returns.
 
-    What runs goes on; what waits says the reason. Administrators only.
+    Running transfers go on; waiting ones show the reason. Administrators only.
     """
     known = _known(context, name)
     await context.store.hold(known, parameters.text(reason, "reason", LONGEST_REASON))
@@ -58,7 +58,7 @@ async def hold(context: Context, caller: Caller, name: Any, reason: Any) -> Any:
 
 @TABLE.method("destinations.release", "struct string", administrator=True, audited=True)
 async def release(context: Context, caller: Caller, name: Any) -> Any:
-    """End a hold, or a breaker's pause: destinations.release(name) -> what describe tells. Administrators only."""
+    """End a hold, or a breaker's pause: destinations.release(name) -> what describe returns. Administrators only."""
     known = _known(context, name)
     await context.store.release(known)
     return _described(context, caller, known, await _busy(context))
@@ -76,7 +76,7 @@ def _allowed(context: Context, caller: Caller, name: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Busy:
-    """What changes about destinations, by their names."""
+    """The changing state of destinations: their queues by name, and their holds and breakers by endpoint."""
 
     queue: Mapping[str, Mapping[str, Any]]
     sides: Mapping[str, Mapping[str, Any]]
@@ -91,17 +91,17 @@ async def _busy(context: Context) -> _Busy | None:
 
 
 def _described(context: Context, caller: Caller, name: str, busy: _Busy | None) -> dict[str, Any]:
-    told = dict(context.registry.describe(name))
+    answer = dict(context.registry.describe(name))
     if busy is not None:
         line = busy.queue.get(name, {"active": 0, "pending": 0})
-        told |= {"active": line["active"], "queued": line["pending"]}
+        answer |= {"active": line["active"], "queued": line["pending"]}
         side = busy.sides.get(endpoint_key(name), {})
         if side.get("held") is not None:
-            told["held"] = side["held"]
+            answer["held"] = side["held"]
         if side.get("closed_until") is not None:
-            told["breaker"] = {
+            answer["breaker"] = {
                 "failures": side["failures"],
                 "until": side["closed_until"],
-                "error": withheld.breaker(side["error"], administrator=caller.administrator),
+                "error": redaction.visible_breaker_error(side["error"], administrator=caller.administrator),
             }
-    return told
+    return answer

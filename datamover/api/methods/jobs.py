@@ -1,4 +1,4 @@
-"""``jobs.*``: ask for moves, and see how far they are."""
+"""``jobs.*``: submit jobs, follow them and change them."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ async def submit(context: Context, caller: Caller, request: Any) -> Any:
     request: {files: [{source, destination, path, checksum?, size?}…], overwrite?, archive?, request_id?, label?,
     max_attempts?, notify?}; one file's keys may stand at the top instead of in files. source is an http(s) URL or
     {destination, path}; path is below the destination's root, and a directory if it ends in "/". The answer means that
-    the job is on disk. The same request_id and request again return the same job, created false.
+    the job is on disk. The same request with the same request_id returns the same job, with created false.
     """
     job = await context.in_slices(checking(request, context.rules(caller)))
     [answer] = await context.submit([job])
@@ -43,10 +43,10 @@ async def submit_many(context: Context, caller: Caller, requests: Any) -> Any:
 
 @TABLE.method("jobs.check", "struct struct", abandoned=True, many=True)
 async def check(context: Context, caller: Caller, request: Any) -> Any:
-    """Check a request and look at both ends, without making a job: jobs.check(request) -> {ok, files}.
+    """Check a request, its sources and its destinations without making a job: jobs.check(request) -> {ok, files}.
 
     files: [{source: {reachable, name?, size?, identity?, modified?}, destination: {writable, exists, free?, path?},
-    problems: [text…]}…]. What jobs.submit refuses is refused here alike. At most 1,000 files.
+    problems: [text…]}…]. A request that jobs.submit refuses is refused in the same way. At most 1,000 files.
     """
     job = await context.in_slices(checking(request, context.rules(caller)))
     return await checks.look(context, caller, job)
@@ -54,18 +54,19 @@ async def check(context: Context, caller: Caller, request: Any) -> Any:
 
 @TABLE.method("jobs.status", "struct id")
 async def status(context: Context, caller: Caller, id: Any) -> Any:
-    """Tell how far a job is: jobs.status(id) -> {id, status, files_total, files_completed, bytes_done, rate, …}.
+    """Return the state of a job: jobs.status(id) -> {id, status, files_total, files_completed, bytes_done, rate, …}.
 
-    status: PENDING, PREPARING, IN_PROGRESS, COMPLETED, PARTIAL, FAILED or CANCELLED. What does not apply is left out.
+    status: PENDING, PREPARING, IN_PROGRESS, COMPLETED, PARTIAL, FAILED or CANCELLED. Keys that do not apply are left
+    out.
     """
-    return context.told(await context.store.job(parameters.job_id(id), caller.owner), caller)
+    return context.job_struct(await context.store.job(parameters.job_id(id), caller.owner), caller)
 
 
 @TABLE.method("jobs.files", "array id", "array id struct")
 async def files(context: Context, caller: Caller, id: Any, options: Any = None) -> Any:
-    """Tell of each file of a job: jobs.files(id, {status?, offset?, limit?}) -> [{index, source, path, status, …}…].
+    """Return the files of a job: jobs.files(id, {status?, offset?, limit?}) -> [{index, source, path, status, …}…].
 
-    In the request's order; limit is 100 where it is not given, 1,000 at most.
+    In the request's order; limit is 100 by default, 1,000 at most.
     """
     table = parameters.options(options, "status", "offset", "limit")
     found = await context.store.files(
@@ -80,11 +81,11 @@ async def files(context: Context, caller: Caller, id: Any, options: Any = None) 
 
 @TABLE.method("jobs.list", "array", "array struct")
 async def list_jobs(context: Context, caller: Caller, options: Any = None) -> Any:
-    """Tell of the jobs, newest first: jobs.list({status?, owner?, label?, destination?, before?, limit?}) -> [job…].
+    """List jobs, newest first: jobs.list({status?, owner?, label?, destination?, before?, limit?}) -> [job…].
 
-    Each is what jobs.status tells. before is the id that the page before ended with; limit is 100 where it is not
-    given, 1,000 at most. A page may be shorter, where it would be too large; the last one is empty. owner is for
-    administrators, who see everybody's jobs.
+    Each job is as jobs.status returns it. before is the last id of the previous page; limit is 100 by default, 1,000
+    at most. A page is shorter if it would be too large; the last page is empty. owner is for administrators, who see
+    every client's jobs.
     """
     table = parameters.options(options, "status", "owner", "label", "destination", "before", "limit")
     owner = parameters.optional_text(table, "owner")
@@ -98,58 +99,58 @@ async def list_jobs(context: Context, caller: Caller, options: Any = None) -> An
         before=parameters.job_id(table["before"], "before") if "before" in table else None,
         limit=parameters.limit(table),
     )
-    return wire.Page(context.told(each, caller) for each in found)
+    return wire.Page(context.job_struct(each, caller) for each in found)
 
 
 @TABLE.method("jobs.wait", "struct id seconds", abandoned=True)
 async def wait(context: Context, caller: Caller, id: Any, timeout: Any) -> Any:  # noqa: ASYNC109
-    """Wait for a job's end: jobs.wait(id, timeout) -> what jobs.status tells.
+    """Wait for a job's end: jobs.wait(id, timeout) -> what jobs.status returns.
 
-    Answers when the job ends, or as it is after timeout seconds, 60 at most.
+    Returns when the job ends, or after timeout seconds, 60 at most.
     """
     waiting = parameters.seconds(timeout, "timeout")
-    return context.told(await context.store.wait(parameters.job_id(id), waiting, caller.owner), caller)
+    return context.job_struct(await context.store.wait(parameters.job_id(id), waiting, caller.owner), caller)
 
 
 @TABLE.method("jobs.cancel", "struct id", audited=True)
 async def cancel(context: Context, caller: Caller, id: Any) -> Any:
-    """Give a job up: jobs.cancel(id) -> what jobs.status tells afterwards. Files in place stay there."""
-    return context.told(await context.store.cancel(parameters.job_id(id), caller.owner), caller)
+    """Cancel a job: jobs.cancel(id) -> what jobs.status returns afterwards. Files that have arrived stay."""
+    return context.job_struct(await context.store.cancel(parameters.job_id(id), caller.owner), caller)
 
 
 @TABLE.method("jobs.pause", "struct id", audited=True)
 async def pause(context: Context, caller: Caller, id: Any) -> Any:
-    """Stop a job's files for a while: jobs.pause(id) -> what jobs.status tells afterwards. What arrived is kept."""
-    return context.told(await context.store.pause(parameters.job_id(id), caller.owner), caller)
+    """Pause a job: jobs.pause(id) -> what jobs.status returns afterwards. Bytes that have arrived are kept."""
+    return context.job_struct(await context.store.pause(parameters.job_id(id), caller.owner), caller)
 
 
 @TABLE.method("jobs.resume", "struct id", audited=True)
 async def resume(context: Context, caller: Caller, id: Any) -> Any:
-    """Go on with a paused job, where it was: jobs.resume(id) -> what jobs.status tells afterwards."""
-    return context.told(await context.store.resume(parameters.job_id(id), caller.owner), caller)
+    """Resume a paused job from where it was: jobs.resume(id) -> what jobs.status returns afterwards."""
+    return context.job_struct(await context.store.resume(parameters.job_id(id), caller.owner), caller)
 
 
 @TABLE.method("jobs.retry", "struct id", audited=True)
 async def retry(context: Context, caller: Caller, id: Any) -> Any:
-    """Try a job's failed files again, and those alone: jobs.retry(id) -> what jobs.status tells afterwards."""
-    return context.told(await context.store.retry(parameters.job_id(id), caller.owner), caller)
+    """Try the failed files of a job again: jobs.retry(id) -> what jobs.status returns afterwards."""
+    return context.job_struct(await context.store.retry(parameters.job_id(id), caller.owner), caller)
 
 
 @TABLE.method("jobs.renotify", "struct id", audited=True)
 async def renotify(context: Context, caller: Caller, id: Any) -> Any:
-    """Send the notice of a job's end once more: jobs.renotify(id) -> what jobs.status tells.
+    """Send the notice of a job's end again: jobs.renotify(id) -> what jobs.status returns.
 
-    For jobs that were asked for with notify and have ended; the notice has the id that it had.
+    For jobs that were submitted with notify and have ended; the notice keeps its id.
     """
-    return context.told(await context.store.renotify(parameters.job_id(id), caller.owner), caller)
+    return context.job_struct(await context.store.renotify(parameters.job_id(id), caller.owner), caller)
 
 
 @TABLE.method("jobs.events", "struct", "struct struct", abandoned=True)
 async def events(context: Context, caller: Caller, options: Any = None) -> Any:
-    """Tell what happened: jobs.events({after?, job?, limit?, timeout?}) -> {events: [{cursor, at, job, …}…], cursor}.
+    """Return what happened: jobs.events({after?, job?, limit?, timeout?}) -> {events: [{cursor, at, job, …}…], cursor}.
 
-    The append-only history after a cursor; with the cursor that it returns the next call goes on, missing nothing and
-    telling nothing twice. timeout: seconds to wait for the first event, 60 at most, 0 where it is not given.
+    The events after a cursor; pass the returned cursor to the next call, and no event is missed or repeated. timeout:
+    seconds to wait for the first event, 60 at most, 0 by default.
     """
     table = parameters.options(options, "after", "job", "limit", "timeout")
     after = parameters.cursor(table, "after")
@@ -160,5 +161,5 @@ async def events(context: Context, caller: Caller, options: Any = None) -> Any:
         limit=parameters.limit(table),
         timeout=parameters.seconds(table.get("timeout", 0), "timeout"),
     )
-    told = [records.event(each, administrator=caller.administrator) for each in found]
-    return {"events": told, "cursor": str(found[-1].cursor if found else after)}
+    listed = [records.event(each, administrator=caller.administrator) for each in found]
+    return {"events": listed, "cursor": str(found[-1].cursor if found else after)}

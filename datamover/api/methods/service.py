@@ -1,4 +1,4 @@
-"""``service.*``: datamover itself."""
+"""``service.*``: the state of the service, draining, reloading and the audit trail."""
 
 from dataclasses import asdict
 from typing import Any
@@ -12,7 +12,7 @@ from datamover.errors import ConfigError, InvalidRequest, Unavailable
 TABLE = Table()
 
 IDS_RUN_OUT = 0.9
-"""The share of the job ids at which the warning begins."""
+"""The used part of all job ids from which on ``service.status`` warns."""
 
 NODE = ("name", "roles", "heartbeat_at", "active", "draining")
 LINE = ("destination", "pending", "active")
@@ -20,35 +20,35 @@ LINE = ("destination", "pending", "active")
 
 @TABLE.method("service.status", "struct")
 async def status(context: Context, caller: Caller) -> Any:
-    """Tell how the service is: service.status() -> {version, nodes, queue, rate, ready, warnings?}.
+    """Return the state of the service: service.status() -> {version, nodes, queue, rate, ready, warnings?}.
 
     nodes: [{name, roles, heartbeat_at, active, draining}…]; queue: [{destination, pending, active}…]; rate: bytes a
-    second over all nodes; ready is false while the database is away, and then the others are empty.
+    second over all nodes. While the database is away, ready is false and the others are empty.
     """
-    told: dict[str, Any] = {"version": __version__, "nodes": [], "queue": [], "rate": 0.0, "ready": False}
+    answer: dict[str, Any] = {"version": __version__, "nodes": [], "queue": [], "rate": 0.0, "ready": False}
     if not context.store.ready:
-        return told
+        return answer
     try:
         used = await context.store.ids_used()
-        told |= {
+        answer |= {
             "nodes": [_only(node, NODE) for node in await context.store.nodes()],
             "queue": [_only(line, LINE) for line in await context.store.queue() if caller.may_use(line["destination"])],
             "rate": float(await context.store.rate()),
             "ready": True,
         }
     except Unavailable:
-        return told
+        return answer
     if used >= IDS_RUN_OUT:
-        told["warnings"] = [f"{used:.0%} of the job ids are used up: ids end at 2147483647"]
-    return told
+        answer["warnings"] = [f"{used:.0%} of the job ids are used up: ids end at 2147483647"]
+    return answer
 
 
 @TABLE.method("service.drain", "boolean", "boolean string", administrator=True, audited=True)
 async def drain(context: Context, caller: Caller, node: Any = None) -> Any:
-    """Have every process that runs now take nothing new, or one of them: service.drain(node) -> true.
+    """Stop one process, or all that run now, from taking new work: service.drain(node) -> true.
 
-    node is a name that service.status tells. Running transfers go on to their end; processes that are started
-    afterwards take work as ever. Administrators only.
+    node is a name from service.status. Running transfers go on to their end; processes that start afterwards take work
+    as usual. Administrators only.
     """
     await context.store.drain(None if node is None else parameters.text(node, "node"))
     return True
@@ -56,7 +56,7 @@ async def drain(context: Context, caller: Caller, node: Any = None) -> Any:
 
 @TABLE.method("service.undrain", "boolean", "boolean string", administrator=True, audited=True)
 async def undrain(context: Context, caller: Caller, node: Any = None) -> Any:
-    """Have processes that drain take work again, or one of them: service.undrain(node) -> true. Administrators only."""
+    """Let one draining process, or all, take work again: service.undrain(node) -> true. Administrators only."""
     await context.store.drain(None if node is None else parameters.text(node, "node"), draining=False)
     return True
 
@@ -77,10 +77,10 @@ async def reload(context: Context, caller: Caller) -> Any:
 
 @TABLE.method("service.audit", "struct", "struct struct", administrator=True)
 async def audit(context: Context, caller: Caller, options: Any = None) -> Any:
-    """Tell who did what: service.audit({after?, limit?}) -> {entries: [{cursor, at, who, origin, action, …}…], cursor}.
+    """Return who did what: service.audit({after?, limit?}) -> {entries: [{cursor, at, who, action, …}…], cursor}.
 
-    The append-only trail after a cursor; with the cursor that it returns the next call goes on. limit is 100 where it
-    is not given, 1,000 at most. Administrators only.
+    The entries of the audit trail after a cursor; pass the returned cursor to the next call. limit is 100 by default,
+    1,000 at most. Administrators only.
     """
     table = parameters.options(options, "after", "limit")
     after = parameters.cursor(table, "after")

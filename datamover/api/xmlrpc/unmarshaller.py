@@ -1,7 +1,8 @@
-"""The values of a methodCall, made while its body is parsed: as xmlrpc.client makes them, in fewer steps, and bounded.
+"""Make the values of a methodCall while its body is parsed: a faster and bounded xmlrpc.client.Unmarshaller.
 
-What is common (value, struct, member, name, string) is done here, and what Python's own reads too narrowly or too
-widely (ints, booleans); the rest by that. The text of an element goes from the parser straight into a list.
+This class handles the common elements (value, struct, member, name, string) itself, and those that Python's own reads
+too strictly or too loosely (ints, booleans); Python's class handles the rest. The parser appends text to a list
+directly.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,14 +18,14 @@ from datamover.text.bounds import MOST_ELEMENTS as MOST_ELEMENTS
 
 _DISPATCH: dict[str, Any] = client.Unmarshaller.dispatch
 _NOTHING = frozenset({"member", "data", "param"})
-"""Elements that mean something by what is in them."""
+"""Elements that only enclose others."""
 _NAMES = frozenset({"name", "methodName"})
 _SCALARS: Mapping[str, Callable[[str], Any]] = {
     **dict.fromkeys(("int", "i1", "i2", "i4", "i8", "biginteger"), WrittenInt.read),
     "boolean": lambda text: _boolean(text),
 }
 _BOOLEANS = {"1": True, "0": False, "true": True, "false": False}
-"""The words are not XML-RPC's, but there are libraries that write them."""
+"""XML-RPC knows 1 and 0 only, but some libraries write the words."""
 
 
 def _boolean(text: str) -> bool:
@@ -35,10 +36,10 @@ def _boolean(text: str) -> bool:
 
 
 class Unmarshaller(client.Unmarshaller):
-    """What a parser tells of the elements that begin and end, and of the text between them."""
+    """A parser's target: it is called at each element's start, its end, and the text between them."""
 
     def __init__(self, most: int = MOST_ELEMENTS) -> None:
-        """Prepare for ``most`` elements."""
+        """Accept at most ``most`` elements."""
         super().__init__()
         text: list[str] = []
         stack: list[Any] = self._stack
@@ -47,7 +48,7 @@ class Unmarshaller(client.Unmarshaller):
         left = most
         dispatch = _DISPATCH
         kinds = [""] * DEEPEST
-        """What is open, from the outermost on."""
+        """The open arrays and structs, from the outermost to the innermost."""
 
         def name(text: str) -> str:
             if len(text) > LONGEST_NAME:
@@ -95,7 +96,7 @@ class Unmarshaller(client.Unmarshaller):
                 bounded(len(items), "struct", 2 * MOST_MEMBERS)
                 stack[mark:] = [dict(zip(items[::2], items[1::2], strict=False))]
                 if len(items) % 2:
-                    raise IndexError("list index out of range")  # as Python's own
+                    raise IndexError("list index out of range")  # As xmlrpc.client does.
             elif tag not in _NOTHING:
                 plain = tag if tag in dispatch else tag.rpartition(":")[2]
                 if plain == "value":
@@ -122,6 +123,6 @@ class Unmarshaller(client.Unmarshaller):
         self.data = text.append  # type: ignore[method-assign,assignment]
 
     def close(self) -> tuple[Any, ...]:
-        """Return the parameters; raises ResponseError for what is not whole."""
-        del self.start, self.end, self.data, self.check  # They hold on to this, and this to them.
+        """Return the parameters; raises ResponseError for an incomplete call."""
+        del self.start, self.end, self.data, self.check  # Break the reference cycle.
         return super().close()

@@ -1,4 +1,4 @@
-"""Methods that wait, or look at much: how many of their calls are under way at once, and how many of one caller's."""
+"""Limit how many calls of a method run at once, in all and for each caller, where a call may take long."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,15 +10,15 @@ from datamover.api.methods.table import Method
 from datamover.concurrency.fair_share import FairShare
 
 
-def shared(methods: Mapping[str, Method], shares: Mapping[str, tuple[FairShare, str]]) -> dict[str, Method]:
-    """Return the methods, with those that ``shares`` names held to a share of it; ``str`` is the key of ``[limits]``.
+def limited(methods: Mapping[str, Method], shares: Mapping[str, tuple[FairShare, str]]) -> dict[str, Method]:
+    """Return the methods, with those in ``shares`` limited by their FairShare; the str is its key in ``[limits]``.
 
-    Who calls one too many is refused with Unavailable.
+    A call beyond the limit raises Unavailable.
     """
-    return {**methods, **{name: _held(methods[name], *share) for name, share in shares.items()}}
+    return {**methods, **{name: _limit(methods[name], *share) for name, share in shares.items()}}
 
 
-def _held(method: Method, share: FairShare, key: str) -> Method:
+def _limit(method: Method, share: FairShare, key: str) -> Method:
     refusal = (
         f"{method.name}: as many calls as may are under way, or as many of yours ([limits] {key}): "
         "let some end, or ask again in a while"
