@@ -1,5 +1,6 @@
 """``jobs.*``: submit jobs, follow them and change them."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from datamover.api.context import Caller, Context
@@ -7,6 +8,7 @@ from datamover.api.methods import check as checks
 from datamover.api.methods.table import Table
 from datamover.api.xmlrpc import parameters, records, wire
 from datamover.errors import NotPermitted, RequestTooLarge
+from datamover.jobs.values import JobRecord
 from datamover.requests.jobs import checking, checking_many
 from datamover.text.bounds import LARGEST_SUBMITTED, quoted
 
@@ -59,7 +61,7 @@ async def status(context: Context, caller: Caller, id: Any) -> Any:
     status: PENDING, PREPARING, IN_PROGRESS, COMPLETED, PARTIAL, FAILED or CANCELLED. Keys that do not apply are left
     out.
     """
-    return context.job_struct(await context.store.job(parameters.job_id(id), caller.owner), caller)
+    return await _job(context, caller, id, context.store.job)
 
 
 @TABLE.method("jobs.files", "array id", "array id struct")
@@ -115,25 +117,25 @@ async def wait(context: Context, caller: Caller, id: Any, timeout: Any) -> Any: 
 @TABLE.method("jobs.cancel", "struct id", audited=True)
 async def cancel(context: Context, caller: Caller, id: Any) -> Any:
     """Cancel a job: jobs.cancel(id) -> what jobs.status returns afterwards. Files that have arrived stay."""
-    return context.job_struct(await context.store.cancel(parameters.job_id(id), caller.owner), caller)
+    return await _job(context, caller, id, context.store.cancel)
 
 
 @TABLE.method("jobs.pause", "struct id", audited=True)
 async def pause(context: Context, caller: Caller, id: Any) -> Any:
     """Pause a job: jobs.pause(id) -> what jobs.status returns afterwards. Bytes that have arrived are kept."""
-    return context.job_struct(await context.store.pause(parameters.job_id(id), caller.owner), caller)
+    return await _job(context, caller, id, context.store.pause)
 
 
 @TABLE.method("jobs.resume", "struct id", audited=True)
 async def resume(context: Context, caller: Caller, id: Any) -> Any:
     """Resume a paused job from where it was: jobs.resume(id) -> what jobs.status returns afterwards."""
-    return context.job_struct(await context.store.resume(parameters.job_id(id), caller.owner), caller)
+    return await _job(context, caller, id, context.store.resume)
 
 
 @TABLE.method("jobs.retry", "struct id", audited=True)
 async def retry(context: Context, caller: Caller, id: Any) -> Any:
     """Try the failed files of a job again: jobs.retry(id) -> what jobs.status returns afterwards."""
-    return context.job_struct(await context.store.retry(parameters.job_id(id), caller.owner), caller)
+    return await _job(context, caller, id, context.store.retry)
 
 
 @TABLE.method("jobs.renotify", "struct id", audited=True)
@@ -142,7 +144,7 @@ async def renotify(context: Context, caller: Caller, id: Any) -> Any:
 
     For jobs that were submitted with notify and have ended; the notice keeps its id.
     """
-    return context.job_struct(await context.store.renotify(parameters.job_id(id), caller.owner), caller)
+    return await _job(context, caller, id, context.store.renotify)
 
 
 @TABLE.method("jobs.events", "struct", "struct struct", abandoned=True)
@@ -163,3 +165,10 @@ async def events(context: Context, caller: Caller, options: Any = None) -> Any:
     )
     listed = [records.event(each, administrator=caller.administrator) for each in found]
     return {"events": listed, "cursor": str(found[-1].cursor if found else after)}
+
+
+async def _job(
+    context: Context, caller: Caller, id: Any, run: Callable[[int, str | None], Awaitable[JobRecord]]
+) -> Any:
+    """Run a method of the store on one job, and return the struct that describes the job afterwards."""
+    return context.job_struct(await run(parameters.job_id(id), caller.owner), caller)

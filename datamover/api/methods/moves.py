@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlencode
 
 from datamover.api.context import Caller
-from datamover.errors import NotPermitted, RequestError, RequestTooLarge
+from datamover.errors import RequestError, RequestTooLarge
 from datamover.jobs.targets import Targets
 from datamover.jobs.values import DatasetSource, Naming, NewFile, NewJob, Overwrite, SourceRef
 from datamover.registry.destinations import Registry
@@ -233,29 +233,28 @@ class Moves:
 
     def _file(self, known: str | None, host: str, user: str | None, path: str) -> SourceRef:
         """Return a file at a destination as a source."""
-        _check_length(path, "source", host)
-        found = self.registry.locate(known, user, path) if known else None
-        if found is None:
-            raise Rejected(f"Unknown source '{cut(host)}'")
-        destination, below = found
-        self._permit(destination.name)
-        if not check_path(below, key="source", destination=destination.name):
+        destination, below = self._located("source", known, host, user, path)
+        if not check_path(below, key="source", destination=destination):
             raise Rejected("Path not specified in 'source'")
-        return place_source(destination.name, below, "source")
+        return place_source(destination, below, "source")
 
     def _into(self, known: str | None, host: str, user: str | None, path: str) -> _Into:
-        _check_length(path, "destination", host)
+        destination, below = self._located("destination", known, host, user, path)
+        checked = check_path(below, key="destination", destination=destination)
+        return _Into(destination, checked.rstrip("/"), Naming.INTO if is_into(checked) else Naming.PROBE)
+
+    def _located(self, side: str, known: str | None, host: str, user: str | None, path: str) -> tuple[str, str]:
+        """Return the name of a destination that the caller may use, and the unchecked path below its root.
+
+        ``side`` is "source" or "destination". Raises Rejected for an unknown host, NotPermitted and PathNotAllowed.
+        """
+        _check_length(path, side, host)
         found = self.registry.locate(known, user, path) if known else None
         if found is None:
-            raise Rejected(f"Unknown destination '{cut(host)}'")
+            raise Rejected(f"Unknown {side} '{cut(host)}'")
         destination, below = found
-        self._permit(destination.name)
-        checked = check_path(below, key="destination", destination=destination.name)
-        return _Into(destination.name, checked.rstrip("/"), Naming.INTO if is_into(checked) else Naming.PROBE)
-
-    def _permit(self, name: str) -> None:
-        if not self.caller.may_use(name):
-            raise NotPermitted(f"client {self.caller.name!r} may not use destination {name!r}")
+        self.caller.check_destination(destination.name)
+        return destination.name, below
 
 
 def pulled(rules: Rules, lsid: str, destination: str, directory: str) -> NewJob:
