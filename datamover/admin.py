@@ -119,7 +119,7 @@ def backup(options: argparse.Namespace) -> None:
     async def work(reactor: Any, database: Database, tools: Tools) -> None:
         size = tools.dump(options.file)
         print(f"wrote {options.file}, {size} bytes")
-        print(f"keep {settings.service.key_path} as well, in another place: signed URLs cannot be read without it")
+        print(f"also keep {settings.service.key_path}, in another place: signed URLs cannot be read without it")
 
     _with_database(settings, work)
 
@@ -148,11 +148,11 @@ def restore(options: argparse.Namespace) -> None:
 
 
 def _tell(look: Look) -> None:
-    print(f"{look.sealed} rows are sealed anew")
+    print(f"{look.sealed} rows are sealed with the new key")
     if look.lost:
-        print(f"{look.lost} rows were sealed with a key that the file does not hold: what they keep is lost without it")
+        print(f"{look.lost} rows were sealed with a key that is not in the file: without it their secrets are lost")
     if look.refused:
-        print(f"{look.refused} rows could not be changed ({look.reason}): they need the old key still")
+        print(f"{look.refused} rows could not be changed ({look.reason}): they still need the old key")
 
 
 def rotate_key(options: argparse.Namespace) -> None:
@@ -160,26 +160,26 @@ def rotate_key(options: argparse.Namespace) -> None:
     path = settings.service.key_path
     if options.prepare:
         prepare(path)
-        print(f"{path} holds the next key: have every process that has a copy of it read the new file")
+        print(f"{path} holds the next key: copy the file to every machine that has a copy of it")
         return
 
     async def work(reactor: Any, database: Database, tools: Tools) -> None:
         await migrate(database)
         await identify(database, Cipher.from_file(path))
         cipher = turn(path)
-        print(f"{path}: the new key seals, the old one opens still")
+        print(f"{path}: the new key seals, and the old one still opens")
         if options.keep:
             _tell(await reseal(database, cipher))
             print("the old key is kept")
             return
-        print(f"looking again in {options.wait:g} s for what is sealed meanwhile")
+        print(f"checking again in {options.wait:g} s for values that were sealed meanwhile")
         await settle(
             path,
             database,
             lambda: task.deferLater(reactor, options.wait, lambda: None),
             _tell,
         )
-        print("the old key is gone")
+        print("the old key is removed")
 
     _with_database(settings, work)
 

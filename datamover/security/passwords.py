@@ -39,7 +39,7 @@ QUEUES = 256
 """Waiting logins of all addresses."""
 PATIENCE = 10.0
 """Seconds that a login may wait."""
-BUSY = "too many logins are looked at, and yours was not: ask again in a while"
+BUSY = "too many logins are waiting, and yours was not checked: ask again in a while"
 
 _hasher = PasswordHasher()
 
@@ -158,7 +158,7 @@ class Logins:
         known = username in self._hashes
         try:
             if cache.waiting.of(address) == QUEUE:
-                log.warn("{queue} logins of {address} wait: more are refused unseen", queue=QUEUE, address=address)
+                log.warn("{queue} logins of {address} wait: more are refused unchecked", queue=QUEUE, address=address)
             right = await self._verify(username, password, password_hash, address) and known
         finally:
             cache.waiting.give(address)
@@ -168,7 +168,7 @@ class Logins:
         cache.failures.add(username, address)
         # An unknown name may be a password that was typed into the wrong field: it is not logged.
         who = repr(username) if known else "an unknown name"
-        log.warn("a wrong login as {who} from {address}", who=who, address=address or "a Unix socket")
+        log.warn("wrong login as {who} from {address}", who=who, address=address or "a Unix socket")
         return False
 
     async def _verify(self, username: str, password: str, password_hash: str, address: str) -> bool:

@@ -15,15 +15,15 @@ NOT_DELIVERED = {"code": "NOT_DELIVERED", "message": "the notice could not be de
 ANOTHER_CLIENTS_JOB = "another client's job"
 
 _MESSAGES = {
-    "CONNECT_FAILED": "there is no connection to it",
+    "CONNECT_FAILED": "it cannot be connected to",
     "CONNECTION_LOST": "the connection to it broke",
     "TIMED_OUT": "it did not answer in time",
     "STALLED": "it does not answer any more",
     "RATE_LIMITED": "it asked for a pause",
     "SERVER_ERROR": "it answers with an error of its own",
-    "AUTHENTICATION_FAILED": "datamover is not let in there: the administrator has to mend its login",
-    "HOST_KEY_MISMATCH": "it does not show the key that is known of it: the administrator has to look at it",
-    "TLS_FAILED": "its certificate does not hold: the administrator has to look at it",
+    "AUTHENTICATION_FAILED": "it refuses datamover's login: the administrator has to correct it",
+    "HOST_KEY_MISMATCH": "its host key is not the known one: the administrator has to check it",
+    "TLS_FAILED": "its certificate is not valid: the administrator has to check it",
 }
 _SAFE = re.compile(r"[A-Za-z ,'()-]{0,200}\.?")
 

@@ -284,7 +284,7 @@ class Channel(HTTPChannel):
             self._allow(left)
         elif self._phase in (_HEAD, _BODY):
             what = "head" if self._phase == _HEAD else "body"
-            log.info("{peer} was too slow: dropped", peer=self.transport.getPeer())
+            log.info("refused {peer}: its request was too slow", peer=self.transport.getPeer())
             self.refuse(408, f"The request's {what} took too long.")
         elif self._phase == _REFUSED:
             self._drop()

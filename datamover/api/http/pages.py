@@ -100,9 +100,9 @@ def _failed(failure: Failure, request: Any) -> None:
     """Log a bug and answer 500, unless the client has gone."""
     if isinstance(failure.value, CancelledError):
         return
-    log.failure("the page {path} cannot be answered", failure, path=request.path.decode("latin-1"))
+    log.failure("the page {path} failed", failure, path=request.path.decode("latin-1"))
     if not request.startedWriting:
-        finish(request, 500, "text/plain; charset=utf-8", b"an error of datamover's own: its log tells more\n")
+        finish(request, 500, "text/plain; charset=utf-8", b"an internal error of datamover: its log has the details\n")
 
 
 def put(root: Resource, path: str, resource: Resource, between: Callable[[], Resource]) -> None:

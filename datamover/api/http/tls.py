@@ -86,7 +86,9 @@ class ServerTLS:
         try:
             self._context = self._load()
         except ConfigError as error:
-            log.critical("the renewed certificate is not used, the one before still is: {why}", why=error.message)
+            log.critical(
+                "the previous certificate stays in use, the renewed one cannot be used: {why}", why=error.message
+            )
 
     def _look(self) -> Stamp:
         settings = self._settings
@@ -125,7 +127,7 @@ class ServerTLS:
         if ends < datetime.now(UTC):
             log.warn("the certificate in {file} has expired: renew it", file=str(settings.certificate_file))
         log.info(
-            "TLS with the certificate in {file}, good until {ends}", file=str(settings.certificate_file), ends=ends
+            "TLS with the certificate in {file}, valid until {ends}", file=str(settings.certificate_file), ends=ends
         )
         return context
 
@@ -228,5 +230,5 @@ def _verify(connection: SSL.Connection, certificate: X509, code: int, depth: int
         peer: Any = connection.get_app_data().transport.getPeer()
         reason = _REASONS.get(code, f"OpenSSL's error {code}")
         address = getattr(peer, "host", "a Unix socket")
-        log.warn("a client's certificate from {address} does not hold: {reason}", address=address, reason=reason)
+        log.warn("a client's certificate from {address} is not valid: {reason}", address=address, reason=reason)
     return bool(trusted)

@@ -20,7 +20,7 @@ def limited(methods: Mapping[str, Method], shares: Mapping[str, tuple[FairShare,
 
 def _limit(method: Method, share: FairShare, key: str) -> Method:
     refusal = (
-        f"{method.name}: as many calls as may are under way, or as many of yours ([limits] {key}): "
+        f"{method.name}: too many calls are running, in all or from this client ([limits] {key}): "
         "let some end, or ask again in a while"
     )
 

@@ -106,4 +106,4 @@ def bug(where: str, failure: Failure | None = None) -> Fault:
     """
     reference = secrets.token_hex(4)
     log.failure("bug {reference} in {where}", failure, reference=reference, where=where)
-    return Fault(BUG, f"an error of datamover's own: its log tells more under the reference {reference}")
+    return Fault(BUG, f"an internal error of datamover: its log has the details under the reference {reference}")
