@@ -168,7 +168,7 @@ class Logins:
         cache.failures.add(username, address)
         # An unknown name may be a password that was typed into the wrong field: it is not logged.
         who = repr(username) if known else "an unknown name"
-        log.warn("wrong login as {who} from {address}", who=who, address=address or "a Unix socket")
+        log.warn("a wrong login as {who} from {address}", who=who, address=address or "a Unix socket")
         return False
 
     async def _verify(self, username: str, password: str, password_hash: str, address: str) -> bool:

@@ -213,4 +213,4 @@ async def test_failures_slow_the_next() -> None:
         with pytest.raises(CancelledError):
             await waiting
     mistakes = ["'portal' from guesser"] * (FREE - 1) + ["an unknown name from guesser", "'portal' from elsewhere"]
-    assert told == [f"wrong login as {mistake}" for mistake in mistakes]
+    assert told == [f"a wrong login as {mistake}" for mistake in mistakes]
