@@ -28,17 +28,17 @@ def rejected(error: RequestError) -> dict[str, Any]:
 async def pull_occurrence_from_ala(context: Context, caller: Caller, lsid: Any, destination: Any = None) -> Any:
     """Fetch the occurrences of a taxon from ALA: pullOccurrenceFromALA(lsid[, destination]) -> {id, status}.
 
-    <lsid>.csv, <lsid>.json and <lsid>.dataset.json arrive in the configured directory. A refused call returns
-    {status: 'REJECTED', reason}.
+    <lsid>.csv, <lsid>.json and <lsid>.dataset.json arrive in the configured directory; {status: 'REJECTED', reason}
+    where it is refused.
     """
     return await _pull(context, caller, lsid, destination)
 
 
 @TABLE.method("checkALAJobStatus", "struct id", lenient=True, refuse=rejected)
 async def check_ala_job_status(context: Context, caller: Caller, id: Any) -> Any:
-    """Return the state of a pullOccurrenceFromALA: checkALAJobStatus(id) -> {id, status, reason?}.
+    """Tell how far a pullOccurrenceFromALA is: checkALAJobStatus(id) -> {id, status, reason?}.
 
-    status: PENDING, DOWNLOADING, COMPLETED or FAILED; REJECTED, without an id, if there is no such job.
+    status: PENDING, DOWNLOADING, COMPLETED or FAILED; REJECTED, without an id, where there is no such job.
     """
     return await _status(context, caller, id, _DOWNLOADING)
 
@@ -67,9 +67,9 @@ async def move(context: Context, caller: Caller, source: Any, destination: Any, 
 
 @TABLE.method("checkMoveStatus", "struct id", lenient=True, refuse=rejected)
 async def check_move_status(context: Context, caller: Caller, id: Any) -> Any:
-    """Return the state of a move: checkMoveStatus(id) -> {id, status, reason?}.
+    """Tell how far a move is: checkMoveStatus(id) -> {id, status, reason?}.
 
-    status: PENDING, IN_PROGRESS, COMPLETED or FAILED; REJECTED, without an id, if there is no such job.
+    status: PENDING, IN_PROGRESS, COMPLETED or FAILED; REJECTED, without an id, where there is no such job.
     """
     return await _status(context, caller, id, _MOVING)
 

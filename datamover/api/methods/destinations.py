@@ -18,28 +18,28 @@ TABLE = Table()
 
 @TABLE.method("destinations.list", "array")
 async def list_destinations(context: Context, caller: Caller) -> Any:
-    """Describe every destination that you may use: destinations.list() -> [what destinations.describe returns…]."""
+    """Tell of every destination that you may use: destinations.list() -> [what destinations.describe tells…]."""
     busy = await _busy(context)
     return [_described(context, caller, name, busy) for name in context.registry.names() if caller.may_use(name)]
 
 
 @TABLE.method("destinations.describe", "struct string")
 async def describe(context: Context, caller: Caller, name: Any) -> Any:
-    """Describe a destination: destinations.describe(name) -> {name, description, protocol, abilities, lacks, …}.
+    """Tell of a destination: destinations.describe(name) -> {name, description, protocol, abilities, lacks, …}.
 
-    lacks, [{ability, message}…], is what the destination was found not to support. active and queued count the
-    transfers that run and wait; held is why an administrator holds it; breaker, {failures, until, error}, is why and
-    until when no transfer is tried there. The last four are left out while the database is away.
+    lacks is what it was found not to do, [{ability, message}…].
+    active and queued are the transfers running and waiting; held is why an administrator holds it, breaker why and
+    until when nothing is tried there, {failures, until, error}. They are left out while the database is away.
     """
     return _described(context, caller, _allowed(context, caller, name), await _busy(context))
 
 
 @TABLE.method("destinations.test", "struct string", abandoned=True)
 async def test(context: Context, caller: Caller, name: Any) -> Any:
-    """Test a destination as a transfer would use it: destinations.test(name) -> {ok, steps, lacks}.
+    """Try a destination as a transfer would use it: destinations.test(name) -> {ok, steps, lacks}.
 
-    steps: [{step, ok, seconds, error?}…], of connect, authenticate, write, read, replace and delete. What the test
-    writes is removed. lacks is as in destinations.describe.
+    steps: [{step, ok, seconds, error?}…], of connect, authenticate, write, read, replace and delete. What was written
+    for it is removed. lacks is what describe then tells.
     """
     found = await check.test(context, caller, _allowed(context, caller, name))
     return records.tested(found, administrator=caller.administrator)
@@ -47,9 +47,9 @@ async def test(context: Context, caller: Caller, name: Any) -> Any:
 
 @TABLE.method("destinations.hold", "struct string string", administrator=True, audited=True)
 async def hold(context: Context, caller: Caller, name: Any, reason: Any) -> Any:
-    """Start no new transfer to or from a destination: destinations.hold(name, reason) -> what describe returns.
+    """Let nothing new go to or come from a destination: destinations.hold(name, reason) -> what describe tells.
 
-    Running transfers go on; waiting ones show the reason. Administrators only.
+    What runs goes on; what waits says the reason. Administrators only.
     """
     known = _known(context, name)
     await context.store.hold(known, parameters.text(reason, "reason", LONGEST_REASON))
@@ -58,7 +58,7 @@ async def hold(context: Context, caller: Caller, name: Any, reason: Any) -> Any:
 
 @TABLE.method("destinations.release", "struct string", administrator=True, audited=True)
 async def release(context: Context, caller: Caller, name: Any) -> Any:
-    """End a hold, or a breaker's pause: destinations.release(name) -> what describe returns. Administrators only."""
+    """End a hold, or a breaker's pause: destinations.release(name) -> what describe tells. Administrators only."""
     known = _known(context, name)
     await context.store.release(known)
     return _described(context, caller, known, await _busy(context))

@@ -22,7 +22,7 @@ async def submit(context: Context, caller: Caller, request: Any) -> Any:
     request: {files: [{source, destination, path, checksum?, size?}…], overwrite?, archive?, request_id?, label?,
     max_attempts?, notify?}; one file's keys may stand at the top instead of in files. source is an http(s) URL or
     {destination, path}; path is below the destination's root, and a directory if it ends in "/". The answer means that
-    the job is on disk. The same request with the same request_id returns the same job, with created false.
+    the job is on disk. The same request_id and request again return the same job, created false.
     """
     job = await context.in_slices(checking(request, context.rules(caller)))
     [answer] = await context.submit([job])
@@ -45,10 +45,10 @@ async def submit_many(context: Context, caller: Caller, requests: Any) -> Any:
 
 @TABLE.method("jobs.check", "struct struct", abandoned=True, many=True)
 async def check(context: Context, caller: Caller, request: Any) -> Any:
-    """Check a request, its sources and its destinations without making a job: jobs.check(request) -> {ok, files}.
+    """Check a request and look at both ends, without making a job: jobs.check(request) -> {ok, files}.
 
     files: [{source: {reachable, name?, size?, identity?, modified?}, destination: {writable, exists, free?, path?},
-    problems: [text…]}…]. A request that jobs.submit refuses is refused in the same way. At most 1,000 files.
+    problems: [text…]}…]. What jobs.submit refuses is refused here alike. At most 1,000 files.
     """
     job = await context.in_slices(checking(request, context.rules(caller)))
     return await checks.look(context, caller, job)
@@ -56,19 +56,18 @@ async def check(context: Context, caller: Caller, request: Any) -> Any:
 
 @TABLE.method("jobs.status", "struct id")
 async def status(context: Context, caller: Caller, id: Any) -> Any:
-    """Return the state of a job: jobs.status(id) -> {id, status, files_total, files_completed, bytes_done, rate, …}.
+    """Tell how far a job is: jobs.status(id) -> {id, status, files_total, files_completed, bytes_done, rate, …}.
 
-    status: PENDING, PREPARING, IN_PROGRESS, COMPLETED, PARTIAL, FAILED or CANCELLED. Keys that do not apply are left
-    out.
+    status: PENDING, PREPARING, IN_PROGRESS, COMPLETED, PARTIAL, FAILED or CANCELLED. What does not apply is left out.
     """
     return await _job(context, caller, id, context.store.job)
 
 
 @TABLE.method("jobs.files", "array id", "array id struct")
 async def files(context: Context, caller: Caller, id: Any, options: Any = None) -> Any:
-    """Return the files of a job: jobs.files(id, {status?, offset?, limit?}) -> [{index, source, path, status, …}…].
+    """Tell of each file of a job: jobs.files(id, {status?, offset?, limit?}) -> [{index, source, path, status, …}…].
 
-    In the request's order; limit is 100 by default, 1,000 at most.
+    In the request's order; limit is 100 where it is not given, 1,000 at most.
     """
     table = parameters.options(options, "status", "offset", "limit")
     found = await context.store.files(
@@ -83,11 +82,11 @@ async def files(context: Context, caller: Caller, id: Any, options: Any = None) 
 
 @TABLE.method("jobs.list", "array", "array struct")
 async def list_jobs(context: Context, caller: Caller, options: Any = None) -> Any:
-    """List jobs, newest first: jobs.list({status?, owner?, label?, destination?, before?, limit?}) -> [job…].
+    """Tell of the jobs, newest first: jobs.list({status?, owner?, label?, destination?, before?, limit?}) -> [job…].
 
-    Each job is as jobs.status returns it. before is the last id of the previous page; limit is 100 by default, 1,000
-    at most. A page is shorter if it would be too large; the last page is empty. owner is for administrators, who see
-    every client's jobs.
+    Each is what jobs.status tells. before is the id that the page before ended with; limit is 100 where it is not
+    given, 1,000 at most. A page may be shorter, where it would be too large; the last one is empty. owner is for
+    administrators, who see everybody's jobs.
     """
     table = parameters.options(options, "status", "owner", "label", "destination", "before", "limit")
     owner = parameters.optional_text(table, "owner")
@@ -106,9 +105,9 @@ async def list_jobs(context: Context, caller: Caller, options: Any = None) -> An
 
 @TABLE.method("jobs.wait", "struct id seconds", abandoned=True)
 async def wait(context: Context, caller: Caller, id: Any, timeout: Any) -> Any:  # noqa: ASYNC109
-    """Wait for a job's end: jobs.wait(id, timeout) -> what jobs.status returns.
+    """Wait for a job's end: jobs.wait(id, timeout) -> what jobs.status tells.
 
-    Returns when the job ends, or after timeout seconds, 60 at most.
+    Answers when the job ends, or as it is after timeout seconds, 60 at most.
     """
     waiting = parameters.seconds(timeout, "timeout")
     return context.job_struct(await context.store.wait(parameters.job_id(id), waiting, caller.owner), caller)
@@ -116,43 +115,43 @@ async def wait(context: Context, caller: Caller, id: Any, timeout: Any) -> Any: 
 
 @TABLE.method("jobs.cancel", "struct id", audited=True)
 async def cancel(context: Context, caller: Caller, id: Any) -> Any:
-    """Cancel a job: jobs.cancel(id) -> what jobs.status returns afterwards. Files that have arrived stay."""
+    """Give a job up: jobs.cancel(id) -> what jobs.status tells afterwards. Files in place stay there."""
     return await _job(context, caller, id, context.store.cancel)
 
 
 @TABLE.method("jobs.pause", "struct id", audited=True)
 async def pause(context: Context, caller: Caller, id: Any) -> Any:
-    """Pause a job: jobs.pause(id) -> what jobs.status returns afterwards. Bytes that have arrived are kept."""
+    """Stop a job's files for a while: jobs.pause(id) -> what jobs.status tells afterwards. What arrived is kept."""
     return await _job(context, caller, id, context.store.pause)
 
 
 @TABLE.method("jobs.resume", "struct id", audited=True)
 async def resume(context: Context, caller: Caller, id: Any) -> Any:
-    """Resume a paused job from where it was: jobs.resume(id) -> what jobs.status returns afterwards."""
+    """Go on with a paused job, where it was: jobs.resume(id) -> what jobs.status tells afterwards."""
     return await _job(context, caller, id, context.store.resume)
 
 
 @TABLE.method("jobs.retry", "struct id", audited=True)
 async def retry(context: Context, caller: Caller, id: Any) -> Any:
-    """Try the failed files of a job again: jobs.retry(id) -> what jobs.status returns afterwards."""
+    """Try a job's failed files again, and those alone: jobs.retry(id) -> what jobs.status tells afterwards."""
     return await _job(context, caller, id, context.store.retry)
 
 
 @TABLE.method("jobs.renotify", "struct id", audited=True)
 async def renotify(context: Context, caller: Caller, id: Any) -> Any:
-    """Send the notice of a job's end again: jobs.renotify(id) -> what jobs.status returns.
+    """Send the notice of a job's end once more: jobs.renotify(id) -> what jobs.status tells.
 
-    For jobs that were submitted with notify and have ended; the notice keeps its id.
+    For jobs that were asked for with notify and have ended; the notice has the id that it had.
     """
     return await _job(context, caller, id, context.store.renotify)
 
 
 @TABLE.method("jobs.events", "struct", "struct struct", abandoned=True)
 async def events(context: Context, caller: Caller, options: Any = None) -> Any:
-    """Return what happened: jobs.events({after?, job?, limit?, timeout?}) -> {events: [{cursor, at, job, …}…], cursor}.
+    """Tell what happened: jobs.events({after?, job?, limit?, timeout?}) -> {events: [{cursor, at, job, …}…], cursor}.
 
-    The events after a cursor; pass the returned cursor to the next call, and no event is missed or repeated. timeout:
-    seconds to wait for the first event, 60 at most, 0 by default.
+    The append-only history after a cursor; with the cursor that it returns the next call goes on, missing nothing and
+    telling nothing twice. timeout: seconds to wait for the first event, 60 at most, 0 where it is not given.
     """
     table = parameters.options(options, "after", "job", "limit", "timeout")
     after = parameters.cursor(table, "after")

@@ -20,10 +20,10 @@ LINE = ("destination", "pending", "active")
 
 @TABLE.method("service.status", "struct")
 async def status(context: Context, caller: Caller) -> Any:
-    """Return the state of the service: service.status() -> {version, nodes, queue, rate, ready, warnings?}.
+    """Tell how the service is: service.status() -> {version, nodes, queue, rate, ready, warnings?}.
 
     nodes: [{name, roles, heartbeat_at, active, draining}…]; queue: [{destination, pending, active}…]; rate: bytes a
-    second over all nodes. While the database is away, ready is false and the others are empty.
+    second over all nodes; ready is false while the database is away, and then the others are empty.
     """
     answer: dict[str, Any] = {"version": __version__, "nodes": [], "queue": [], "rate": 0.0, "ready": False}
     if not context.store.ready:
@@ -45,10 +45,10 @@ async def status(context: Context, caller: Caller) -> Any:
 
 @TABLE.method("service.drain", "boolean", "boolean string", administrator=True, audited=True)
 async def drain(context: Context, caller: Caller, node: Any = None) -> Any:
-    """Stop one process, or all that run now, from taking new work: service.drain(node) -> true.
+    """Have every process that runs now take nothing new, or one of them: service.drain(node) -> true.
 
-    node is a name from service.status. Running transfers go on to their end; processes that start afterwards take work
-    as usual. Administrators only.
+    node is a name that service.status tells. Running transfers go on to their end; processes that are started
+    afterwards take work as ever. Administrators only.
     """
     await context.store.drain(None if node is None else parameters.text(node, "node"))
     return True
@@ -56,7 +56,7 @@ async def drain(context: Context, caller: Caller, node: Any = None) -> Any:
 
 @TABLE.method("service.undrain", "boolean", "boolean string", administrator=True, audited=True)
 async def undrain(context: Context, caller: Caller, node: Any = None) -> Any:
-    """Let one draining process, or all, take work again: service.undrain(node) -> true. Administrators only."""
+    """Have processes that drain take work again, or one of them: service.undrain(node) -> true. Administrators only."""
     await context.store.drain(None if node is None else parameters.text(node, "node"), draining=False)
     return True
 
@@ -77,10 +77,10 @@ async def reload(context: Context, caller: Caller) -> Any:
 
 @TABLE.method("service.audit", "struct", "struct struct", administrator=True)
 async def audit(context: Context, caller: Caller, options: Any = None) -> Any:
-    """Return who did what: service.audit({after?, limit?}) -> {entries: [{cursor, at, who, action, …}…], cursor}.
+    """Tell who did what: service.audit({after?, limit?}) -> {entries: [{cursor, at, who, origin, action, …}…], cursor}.
 
-    The entries of the audit trail after a cursor; pass the returned cursor to the next call. limit is 100 by default,
-    1,000 at most. Administrators only.
+    The append-only trail after a cursor; with the cursor that it returns the next call goes on. limit is 100 where it
+    is not given, 1,000 at most. Administrators only.
     """
     table = parameters.options(options, "after", "limit")
     after = parameters.cursor(table, "after")

@@ -28,19 +28,19 @@ _FRAME = 1000
 
 @TABLE.method("system.listMethods", "array")
 async def list_methods(context: Context, caller: Caller) -> Any:
-    """List every method: system.listMethods() -> [name…]."""
+    """Name every method: system.listMethods() -> [name…]."""
     return sorted(context.methods)
 
 
 @TABLE.method("system.methodHelp", "string string")
 async def method_help(context: Context, caller: Caller, name: Any) -> Any:
-    """Return what a method does: system.methodHelp(name) -> text."""
+    """Tell what a method does: system.methodHelp(name) -> text."""
     return find(context.methods, text(name, "name", LONGEST_VALUE)).help
 
 
 @TABLE.method("system.methodSignature", "array string")
 async def method_signature(context: Context, caller: Caller, name: Any) -> Any:
-    """Return a method's signatures: system.methodSignature(name) -> [[type of the result, types of parameters…]…]."""
+    """Tell what a method takes: system.methodSignature(name) -> [[type of the result, types of the parameters…]…]."""
     found = find(context.methods, text(name, "name", LONGEST_VALUE))
     return [list(signature) for signature in found.signatures]
 
@@ -49,9 +49,9 @@ async def method_signature(context: Context, caller: Caller, name: Any) -> Any:
 async def multicall(context: Context, caller: Caller, calls: Any) -> Any:
     """Make several calls, one after the other: system.multicall([{methodName, params}…]) -> [result…].
 
-    A result is an array of one value, or {faultCode, faultString} for a call that failed; the others are made all the
-    same. No multicall within another; 1,000 calls at most. A result that does not fit into the answer is a fault, and
-    a call is not made if no room is left for its result.
+    A result is an array of the one value, or {faultCode, faultString} for a call that failed, which does not keep the
+    others from being made. No multicall within another; 1,000 calls at most. What does not fit into the answer is such
+    a failed call, and is not made where that is known before.
     """
     listed = array(calls)
     if listed is None:
