@@ -1,7 +1,7 @@
-"""A child engine process: ``python -m datamover.engine_process``, started by ``datamover.processes``.
+"""One of several engine processes: ``python -m datamover.engine_process``, as ``datamover.processes`` starts it.
 
-The first line of standard input is its configuration; the end of standard input tells it to stop. Status messages and
-log lines go to standard output. It takes no arguments and reads no file or environment variable of its own.
+It reads its configuration from standard input, whose end of file stops it, and writes status messages and log lines to
+standard output. It depends on no argument, no file of its own and no environment variable.
 """
 
 import os
@@ -17,9 +17,9 @@ from datamover.tap import run_engine_process
 
 
 def main() -> None:
-    """Run until standard input ends or a signal comes; exit with status 1 if the configuration cannot be used."""
-    with suppress(PermissionError):  # The process leads a group already.
-        os.setsid()  # A terminal's ^C goes to the parent alone, which stops its children in order.
+    """Run until standard input ends or a signal comes; if that cannot be, send why and exit with status 1."""
+    with suppress(PermissionError):  # This process leads a process group already.
+        os.setsid()  # So that a terminal's ^C reaches the parent alone, which then stops this process in order.
     line = sys.stdin.buffer.readline()
     if not line:
         return
