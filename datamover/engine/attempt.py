@@ -47,7 +47,7 @@ class Attempt(Protocol):
 
     @property
     def placing(self) -> bool:
-        """Whether the renames had begun: the next attempt goes on with them."""
+        """Whether files of the group had begun to take their names: the next attempt goes on with that."""
         ...
 
     async def clear(self) -> bool:
@@ -92,8 +92,8 @@ class AttemptContext:
             raise UnsupportedScheme(f"{scheme}:// datasets are not configured on this node: add [{scheme}]")
         return self.datasets[scheme]
 
-    def order(self, transfer: Transfer, lease: Lease, **changes: Any) -> TransferSpec:
-        """Return the order to move a transfer's file; ``changes`` replaces what is to be otherwise."""
+    def spec(self, transfer: Transfer, lease: Lease, **changes: Any) -> TransferSpec:
+        """Return what to move of a transfer where; ``changes`` replaces what is to be otherwise."""
         destination = self.registry.get(transfer.destination)
 
         async def name_target(target: str) -> None:
@@ -103,12 +103,13 @@ class AttemptContext:
                 lease.park()
                 raise Parked(f"another job's file goes to {target!r} first")
 
-        parts: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "transfer": transfer.id,
             "source": brief(transfer.source.shown),
             "place": destination.at(Scope.DESTINATION),
             "path": transfer.path,
             "naming": transfer.naming,
+            "target": transfer.target,
             "overwrite": transfer.overwrite,
             "checksum": transfer.checksum,
             "size": transfer.size,
@@ -122,8 +123,8 @@ class AttemptContext:
             "name_target": name_target,
         }
         if "origin" not in changes:
-            parts["origin"] = self.origin(transfer.source, transfer.owner)
-        return TransferSpec(**{**parts, **changes})
+            fields["origin"] = self.origin(transfer.source, transfer.owner)
+        return TransferSpec(**{**fields, **changes})
 
 
 @dataclass(slots=True)
@@ -132,13 +133,13 @@ class FileAttempt:
 
     transfer: Transfer
     lease: Lease
-    rooms: AttemptContext
+    context: AttemptContext
     meters: Sequence[Meter] = field(init=False)
-    _order: TransferSpec = field(init=False)
+    _spec: TransferSpec = field(init=False)
 
     def __post_init__(self) -> None:
         """Look up both ends; raises UnknownDestination."""
-        self._order = self.rooms.order(self.transfer, self.lease)
+        self._spec = self.context.spec(self.transfer, self.lease)
         self.meters = (Meter(self.transfer.id, self.lease.leader.lease),)
         self.meters[0].checkpoint = self.transfer.checkpoint
 
@@ -149,11 +150,11 @@ class FileAttempt:
         return self.meters[0].checkpoint
 
     async def run(self) -> Done:
-        moved = await move(self._order, self.lease, self.meters[0], self.rooms.tools)
-        return Done(moved.size, moved.digest, remarks_of(moved))
+        result = await move(self._spec, self.lease, self.meters[0], self.context.tools)
+        return Done(result.size, result.digest, remarks_of(result))
 
     async def clear(self) -> bool:
-        return await clear(self._order, self.lease, self.meters[0], self.rooms.tools)
+        return await clear(self._spec, self.lease, self.meters[0], self.context.tools)
 
     async def abandon(self) -> None:
         """Nobody was asked to make anything."""
@@ -162,11 +163,11 @@ class FileAttempt:
         """There is nothing on this node to let go of."""
 
 
-def remarks_of(moved: TransferResult) -> tuple[Remark, ...]:
+def remarks_of(result: TransferResult) -> tuple[Remark, ...]:
     """Return the events of a file that was there already, or that went without something."""
-    if moved.already_there:
-        return (Remark("already_there", {"path": moved.target}),)
-    return without(moved.target, moved.without)
+    if result.already_there:
+        return (Remark("already_there", {"path": result.target}),)
+    return without(result.target, result.without)
 
 
 def without(path: str, lacks: Iterable[Lack]) -> tuple[Remark, ...]:

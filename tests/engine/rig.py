@@ -150,10 +150,10 @@ class Rig:
         tools = TransferTools(
             self.reactor, self.pools, self.settings.transfers, await identify(self.database, self.seal)
         )
-        rooms = AttemptContext(tools, self.registry, queue, throttles.of, self.datasets)
+        context = AttemptContext(tools, self.registry, queue, throttles.of, self.datasets)
         dispatcher = Dispatcher(
             queue,
-            Worker(lambda: nullcontext(rooms), recorder, staging, random.random),
+            Worker(lambda: nullcontext(context), recorder, staging, random.random),
             bounds=lambda: self.bounds,
             throttles=throttles,
             upkeep=Upkeep(self.database, refused=refused),

@@ -21,7 +21,9 @@ from twisted.internet.task import deferLater
 
 from datamover import errors
 from datamover.errors import Scope
-from datamover.protocols.base import Ability, Place, PlaceSettings, Pool, Source
+from datamover.protocols.base import Ability, Source
+from datamover.protocols.part_files import PartFilePlace
+from datamover.protocols.place import Place, PlaceSettings, Pool
 
 MIB = 2**20
 PART = ".datamover-1-0a1b.part"
@@ -75,6 +77,11 @@ class Premises:
     def writing(self) -> Place:
         return self.pool.at(Scope.DESTINATION)
 
+    @property
+    def parts(self) -> PartFilePlace:
+        """The place whose uploads are part files."""
+        return part_files(self.pool)
+
     def names(self, directory: str = "") -> list[str]:
         """Return the names in a directory, sorted; without part files where those cannot be removed."""
         found = sorted(os.listdir(self.root / directory))
@@ -89,6 +96,13 @@ class Premises:
         """Wait until what was changed past it is seen."""
         if self.stale:
             await deferLater(reactor, self.stale)
+
+
+def part_files(pool: Pool) -> PartFilePlace:
+    """Return the place that a pool writes to, whose uploads are part files."""
+    place = pool.at(Scope.DESTINATION)
+    assert isinstance(place, PartFilePlace)
+    return place
 
 
 def settings(url: str) -> PlaceSettings:
@@ -114,9 +128,9 @@ def content(size: int) -> bytes:
     return b"".join(number.to_bytes(4, "big") for number in range((size + 3) // 4))[:size]
 
 
-async def fill(place: Place, part: str, data: bytes, *, offset: int = 0, modified: float | None = None) -> int:
+async def fill(place: PartFilePlace, part: str, data: bytes, *, offset: int = 0, modified: float | None = None) -> int:
     """Write ``data`` to a part file in uneven pieces; return the size that the place tells at the end."""
-    sink = await place.write(part, offset=offset)
+    sink = await place.open_part(part, offset=offset)
     try:
         step = 100_003
         for start in range(0, len(data), step):
@@ -126,13 +140,13 @@ async def fill(place: Place, part: str, data: bytes, *, offset: int = 0, modifie
         await sink.close()
 
 
-async def give_name(place: Place, part: str, path: str, *, replace: bool) -> None:
+async def give_name(place: PartFilePlace, part: str, path: str, *, replace: bool) -> None:
     """Place a part file that is as large as it has to be."""
     found = await place.inspect(part)
-    await place.place(part, path, size=(found.size if found else None) or 0, replace=replace)
+    await place.place_part(part, path, size=(found.size if found else None) or 0, replace=replace)
 
 
-async def put(place: Place, path: str, data: bytes, *, replace: bool = False) -> None:
+async def put(place: PartFilePlace, path: str, data: bytes, *, replace: bool = False) -> None:
     """Write a file as the engine does: a part file beside it, then its name."""
     directory = path.rpartition("/")[0]
     part = f"{directory}/{PART}" if directory else PART
@@ -181,10 +195,10 @@ def _check_metadata(premises: Premises, name: str, modified: int) -> None:
 async def _anew(premises: Premises, data: bytes, offset: int) -> None:
     """Check that what is refused to be written on is known not to be, and written anew."""
     with pytest.raises(errors.DataMoverError) as caught:
-        await fill(premises.writing, PART, data[offset:], offset=offset)
+        await fill(premises.parts, PART, data[offset:], offset=offset)
     assert (caught.value.scope, caught.value.retryable) == (Scope.DESTINATION, True)
     assert premises.lacking(Ability.RESUME)
-    assert await fill(premises.writing, PART, data) == len(data)
+    assert await fill(premises.parts, PART, data) == len(data)
     assert (premises.root / PART).read_bytes() == data
 
 
@@ -205,7 +219,7 @@ class Conformance:
     async def test_round_trip(self, premises: Premises, size: int) -> None:
         """What is written and placed is on the disk, and is what is read, to the byte."""
         data = content(size)
-        await put(premises.writing, "file.bin", data)
+        await put(premises.parts, "file.bin", data)
         assert (premises.root / "file.bin").read_bytes() == data
         assert await get(premises.reading, "file.bin") == (0, data)
         assert premises.names() == ["file.bin"]
@@ -227,7 +241,7 @@ class Conformance:
     @pytest_twisted.ensureDeferred
     async def test_part_is_not_the_target(self, premises: Premises) -> None:
         """Before it is placed, a file is under its part's name alone."""
-        await fill(premises.writing, f"a/{PART}", b"half")
+        await fill(premises.parts, f"a/{PART}", b"half")
         assert await premises.writing.inspect("a/file.bin") is None
         assert os.listdir(premises.root / "a") == [PART]
 
@@ -235,7 +249,7 @@ class Conformance:
     async def test_flush_tells_what_is_kept(self, premises: Premises) -> None:
         """After a flush every byte taken is in the part file, and the offset says how many they are."""
         data = content(MIB + 1)
-        sink = await premises.writing.write(PART)
+        sink = await premises.parts.open_part(PART)
         await sink.write(data)
         assert await sink.flush() == len(data)
         if premises.at_once:
@@ -249,7 +263,7 @@ class Conformance:
     async def test_flush_beside_writes(self, premises: Premises) -> None:
         """Writing goes on while earlier bytes are flushed, which are told as they were; nothing is out of its place."""
         data = content(8 * MIB)
-        sink = await premises.writing.write(PART)
+        sink = await premises.parts.open_part(PART)
         flushes = []
         for start in range(0, len(data), MIB):
             await sink.write(data[start : start + MIB])
@@ -265,7 +279,7 @@ class Conformance:
     async def test_close_leaves_the_part(self, premises: Premises) -> None:
         """A sink closed midway, even twice, leaves what was flushed, from where the next one goes on."""
         data = content(2 * MIB)
-        sink = await premises.writing.write(PART)
+        sink = await premises.parts.open_part(PART)
         await sink.write(data[: MIB + 3])
         kept = await sink.flush()
         await sink.close()
@@ -274,7 +288,7 @@ class Conformance:
         if not premises.resumes:
             await _anew(premises, data, kept)
             return
-        assert await fill(premises.writing, PART, data[kept:], offset=kept) == len(data)
+        assert await fill(premises.parts, PART, data[kept:], offset=kept) == len(data)
         assert ((premises.root / PART).read_bytes() == data) is not premises.forgets
         assert (await get(premises.reading, PART) == (0, data)) is not premises.forgets
 
@@ -294,7 +308,7 @@ class Conformance:
         await gatherResults(
             [
                 Deferred.fromCoroutine(
-                    premises.writing.put(
+                    premises.parts.put_part(
                         posixpath.join(posixpath.dirname(name), f".datamover-{number}.part"),
                         name,
                         data,
@@ -317,7 +331,7 @@ class Conformance:
         """What is there stays, and no part file beside it, unless it is to be replaced; a directory always does."""
         (premises.root / "file").write_bytes(b"old")
         (premises.root / "directory").mkdir()
-        put = partial(premises.writing.put, PART, modified=None, commit=lambda: None)
+        put = partial(premises.parts.put_part, PART, modified=None, commit=lambda: None)
         with pytest.raises(errors.DestinationExists):
             await put("file", b"new", replace=False)
         assert (premises.root / "file").read_bytes() == b"old"
@@ -334,7 +348,7 @@ class Conformance:
     async def test_put_over_what_an_attempt_left(self, premises: Premises) -> None:
         """A part file of an attempt that died, longer than what is put, is written over and cut."""
         (premises.root / PART).write_bytes(b"longer than it")
-        await premises.writing.put(PART, "file", b"short", modified=None, replace=False, commit=lambda: None)
+        await premises.parts.put_part(PART, "file", b"short", modified=None, replace=False, commit=lambda: None)
         assert (premises.root / "file").read_bytes() == b"short"
         assert premises.names() == ["file"]
 
@@ -346,7 +360,7 @@ class Conformance:
             raise errors.SourceChanged("not any more")
 
         with pytest.raises(errors.SourceChanged):
-            await premises.writing.put(PART, "file", b"data", modified=None, replace=True, commit=commit)
+            await premises.parts.put_part(PART, "file", b"data", modified=None, replace=True, commit=commit)
         assert not (premises.root / "file").exists()
 
     @pytest_twisted.ensureDeferred
@@ -354,9 +368,9 @@ class Conformance:
         """Writing on from beyond what the part file holds is refused: there would be a hole."""
         (premises.root / PART).write_bytes(b"abc")
         with pytest.raises(errors.SizeMismatch):
-            await premises.writing.write(PART, offset=4)
+            await premises.parts.open_part(PART, offset=4)
         with pytest.raises(errors.SizeMismatch):
-            await premises.writing.write(".datamover-2-x.part", offset=1)
+            await premises.parts.open_part(".datamover-2-x.part", offset=1)
         assert os.listdir(premises.root) == [PART]
 
     @pytest.mark.parametrize("offset", [0, 2])
@@ -366,23 +380,23 @@ class Conformance:
         (premises.root / PART).write_bytes(b"ab" + b"x" * MIB)
         (premises.root / PART).chmod(0o600)
         if offset and premises.forgets:
-            await fill(premises.writing, PART, b"cd", offset=2)
+            await fill(premises.parts, PART, b"cd", offset=2)
             assert await get(premises.reading, PART) != (0, b"abcd")
             return
         if offset and not (premises.cuts and premises.resumes):
             try:
-                assert await fill(premises.writing, PART, b"cd", offset=2) != 4
+                assert await fill(premises.parts, PART, b"cd", offset=2) != 4
             except errors.DataMoverError as error:
                 assert (error.scope, error.retryable) == (Scope.DESTINATION, True)  # noqa: PT017 - or that it is longer
             return
-        assert await fill(premises.writing, PART, b"abcd"[offset:], offset=offset) == 4
+        assert await fill(premises.parts, PART, b"abcd"[offset:], offset=offset) == 4
         assert (premises.root / PART).read_bytes() == b"abcd"
 
     @pytest_twisted.ensureDeferred
     async def test_nothing_written_cuts_all(self, premises: Premises) -> None:
         """A file of no bytes begun anew over a part file holds none."""
         (premises.root / PART).write_bytes(b"before")
-        assert await fill(premises.writing, PART, b"") == 0
+        assert await fill(premises.parts, PART, b"") == 0
         assert (premises.root / PART).read_bytes() == b""
 
     @pytest_twisted.ensureDeferred
@@ -421,25 +435,25 @@ class Conformance:
     @pytest_twisted.ensureDeferred
     async def test_replace(self, premises: Premises) -> None:
         """A file replaces another at once."""
-        await put(premises.writing, "file.bin", b"first")
-        await put(premises.writing, "file.bin", b"second", replace=True)
+        await put(premises.parts, "file.bin", b"first")
+        await put(premises.parts, "file.bin", b"second", replace=True)
         assert (premises.root / "file.bin").read_bytes() == b"second"
         assert premises.names() == ["file.bin"]
 
     @pytest_twisted.ensureDeferred
     async def test_no_replace(self, premises: Premises) -> None:
         """Where nothing may be replaced, what exists is left alone and said to exist."""
-        await put(premises.writing, "file.bin", b"first")
+        await put(premises.parts, "file.bin", b"first")
         with pytest.raises(errors.DestinationExists, match=r"file\.bin"):
-            await put(premises.writing, "file.bin", b"second")
+            await put(premises.parts, "file.bin", b"second")
         assert (premises.root / "file.bin").read_bytes() == b"first"
         assert (premises.root / PART).read_bytes() == b"second"
 
     @pytest_twisted.ensureDeferred
     async def test_directories_and_modes(self, premises: Premises) -> None:
         """Missing directories are made, for the part and for the target, and modes are those configured."""
-        assert await fill(premises.writing, f"x/y/{PART}", b"data", modified=1_234_567_890.0) == 4
-        await give_name(premises.writing, f"x/y/{PART}", "x/new/er/file.bin", replace=False)
+        assert await fill(premises.parts, f"x/y/{PART}", b"data", modified=1_234_567_890.0) == 4
+        await give_name(premises.parts, f"x/y/{PART}", "x/new/er/file.bin", replace=False)
         _check_metadata(premises, "x/new/er/file.bin", 1_234_567_890)
         for directory in ("x", "x/y", "x/new", "x/new/er") if premises.modes else ():
             assert stat.S_IMODE((premises.root / directory).stat().st_mode) == DIRECTORY_MODE
@@ -449,7 +463,7 @@ class Conformance:
         """Names of any Unicode, of spaces and signs, and of 255 bytes go there and back as they are."""
         names = ["Ünïcode ☃ 𝛼.csv", " two  spaces ", "100%41?*[x]\\'\"$(y);#&|<>~", "-rf", "n" * 255, "é" * 127]
         for name in names:
-            await put(premises.writing, f"d/{name}", name.encode())
+            await put(premises.parts, f"d/{name}", name.encode())
         assert premises.names("d") == sorted(names)
         if premises.lists:
             assert sorted(await premises.reading.list("d")) == sorted(names)
@@ -475,13 +489,13 @@ class Conformance:
         with pytest.raises(errors.DestinationInvalid):
             await premises.writing.origin("none").open()
         with pytest.raises(errors.DestinationInvalid):
-            await give_name(premises.writing, "no.part", "target", replace=True)
+            await give_name(premises.parts, "no.part", "target", replace=True)
 
     @pytest_twisted.ensureDeferred
     async def test_list_inspect_remove(self, premises: Premises) -> None:
         """A directory is told as one and lists its names; a file is removed, a directory is not."""
-        await put(premises.writing, "d/one", b"1")
-        await put(premises.writing, "d/two", b"2")
+        await put(premises.parts, "d/one", b"1")
+        await put(premises.parts, "d/two", b"2")
         looked = await premises.writing.inspect("d")
         root = await premises.writing.inspect("")
         assert looked is not None
@@ -528,7 +542,7 @@ class Conformance:
                 with _forbidden(premises, Scope.SOURCE):
                     await premises.reading.origin("closed/file").inspect()
                 with _forbidden(premises, Scope.DESTINATION):
-                    await fill(premises.writing, f"closed/{PART}", b"data")
+                    await fill(premises.parts, f"closed/{PART}", b"data")
                 with _forbidden(premises, Scope.DESTINATION) if premises.tells else suppress(errors.DataMoverError):
                     await premises.writing.remove("closed/file")
         finally:
@@ -544,7 +558,7 @@ class Conformance:
         (premises.root / "empty").mkdir()
         for target in ("full", "empty"):
             with pytest.raises(errors.DestinationInvalid, match=target):
-                await put(premises.writing, target, b"data", replace=replace)
+                await put(premises.parts, target, b"data", replace=replace)
             assert (premises.root / target).is_dir()
             with pytest.raises(errors.DataMoverError) as caught:
                 await premises.reading.origin(target).open()
@@ -556,10 +570,10 @@ class Conformance:
         """A file where a directory should be is told as such and left alone."""
         (premises.root / "file").write_bytes(b"kept")
         with pytest.raises(errors.DestinationInvalid):
-            await premises.writing.write(f"file/{PART}")
-        await fill(premises.writing, PART, b"data")
+            await premises.parts.open_part(f"file/{PART}")
+        await fill(premises.parts, PART, b"data")
         with pytest.raises(errors.DestinationInvalid):
-            await give_name(premises.writing, PART, "file/target", replace=True)
+            await give_name(premises.parts, PART, "file/target", replace=True)
         assert (premises.root / "file").read_bytes() == b"kept"
 
     @pytest_twisted.ensureDeferred
@@ -568,10 +582,10 @@ class Conformance:
         long = "n" * 256
         refused = errors.DestinationInvalid if premises.tells else errors.DataMoverError
         with pytest.raises(refused) as caught:
-            await premises.writing.write(f"{long}/{PART}")
+            await premises.parts.open_part(f"{long}/{PART}")
         assert caught.value.scope is Scope.DESTINATION
         with pytest.raises(refused) as caught:
-            await put(premises.writing, long, b"data")
+            await put(premises.parts, long, b"data")
         assert caught.value.scope is Scope.DESTINATION
         with pytest.raises(errors.SourceNotFound if premises.tells else errors.DataMoverError) as caught:
             await premises.reading.origin(long).open()
@@ -587,7 +601,7 @@ class Conformance:
         (premises.root / "up").symlink_to("../outside")
         (premises.root / "away").symlink_to(outside)
         (premises.root / "passwd").symlink_to("/etc/passwd")
-        await fill(premises.writing, PART, b"data")
+        await fill(premises.parts, PART, b"data")
         if not premises.links:
             for path in ("up/file", "away/file", "passwd"):
                 assert await premises.reading.inspect(path) is None
@@ -595,7 +609,7 @@ class Conformance:
                     await premises.reading.origin(path).open()
             for path in ("up", "away"):
                 with pytest.raises(errors.DataMoverError):
-                    await give_name(premises.writing, PART, f"{path}/file", replace=True)
+                    await give_name(premises.parts, PART, f"{path}/file", replace=True)
             assert os.listdir(outside) == ["file"]
             assert (outside / "file").read_bytes() == b"private"
             return
@@ -605,8 +619,8 @@ class Conformance:
             await _refused(premises.reading.origin(path).open(), Scope.SOURCE)
         for path in ("up", "away"):
             await _refused(premises.writing.list(path), Scope.DESTINATION)
-            await _refused(premises.writing.write(f"{path}/new/{PART}"), Scope.DESTINATION)
-            await _refused(give_name(premises.writing, PART, f"{path}/file", replace=True), Scope.DESTINATION)
+            await _refused(premises.parts.open_part(f"{path}/new/{PART}"), Scope.DESTINATION)
+            await _refused(give_name(premises.parts, PART, f"{path}/file", replace=True), Scope.DESTINATION)
             await _refused(premises.writing.remove(f"{path}/file"), Scope.DESTINATION)
         assert os.listdir(outside) == ["file"]
         assert (outside / "file").read_bytes() == b"private"
@@ -625,13 +639,13 @@ class Conformance:
             return
         assert await get(premises.reading, "link/file") == (0, b"found")
         assert await get(premises.reading, "link/deep/back") == (0, b"found")
-        await put(premises.writing, "link/new", b"written")
+        await put(premises.parts, "link/new", b"written")
         assert (premises.root / "real/new").read_bytes() == b"written"
 
     @pytest_twisted.ensureDeferred
     async def test_cancelled_write(self, premises: Premises) -> None:
         """A write that is cancelled leaves the sink fit to be closed and the place to be used."""
-        sink = await premises.writing.write(PART)
+        sink = await premises.parts.open_part(PART)
 
         async def endless() -> None:
             while True:
@@ -644,7 +658,7 @@ class Conformance:
             await writing
         await sink.close()
         (premises.root / PART).unlink(missing_ok=True)
-        await put(premises.writing, "file.bin", b"data")
+        await put(premises.parts, "file.bin", b"data")
 
     @pytest_twisted.ensureDeferred
     async def test_cancelled_read(self, premises: Premises) -> None:
@@ -669,8 +683,8 @@ class Conformance:
 
         async def there_and_back(path: str) -> None:
             directory, _, name = path.partition("/")
-            await fill(premises.writing, f"{directory}/.datamover-{name}.part", data[path])
-            await give_name(premises.writing, f"{directory}/.datamover-{name}.part", path, replace=False)
+            await fill(premises.parts, f"{directory}/.datamover-{name}.part", data[path])
+            await give_name(premises.parts, f"{directory}/.datamover-{name}.part", path, replace=False)
             assert await get(premises.reading, path) == (0, data[path])
 
         await gatherResults([Deferred.fromCoroutine(there_and_back(path)) for path in data])
@@ -682,13 +696,13 @@ class Conformance:
             file.truncate(BEYOND + (100 if premises.cuts else 0))
         (premises.root / PART).chmod(0o600)
         if premises.resumes and premises.at_once:
-            assert await fill(premises.writing, PART, b"the end", offset=BEYOND) == BEYOND + 7
+            assert await fill(premises.parts, PART, b"the end", offset=BEYOND) == BEYOND + 7
         else:
             with (premises.root / PART).open("r+b") as file:
                 file.seek(BEYOND)
                 file.write(b"the end")
                 file.truncate()
-        await give_name(premises.writing, PART, "large", replace=False)
+        await give_name(premises.parts, PART, "large", replace=False)
         looked = await premises.reading.origin("large").inspect()
         assert looked.size == BEYOND + 7
         assert await get(premises.reading, "large", offset=BEYOND, identity=looked.identity) == (BEYOND, b"the end")

@@ -17,7 +17,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
 from datamover.protocols.local import LOCAL
-from datamover.protocols.local.refusals import Refusals
+from datamover.protocols.local.refusals import DiskRefusals
 from tests.protocols.conformance import (
     MIB,
     PART,
@@ -171,8 +171,8 @@ async def test_link_in_the_way(premises: Premises) -> None:
     (premises.root / "kept").write_bytes(b"kept")
     (premises.root / "link").symlink_to("kept")
     with pytest.raises(errors.DestinationExists):
-        await put(premises.writing, "link", b"new")
-    await give_name(premises.writing, PART, "link", replace=True)
+        await put(premises.parts, "link", b"new")
+    await give_name(premises.parts, PART, "link", replace=True)
     assert not (premises.root / "link").is_symlink()
     assert (premises.root / "link").read_bytes() == b"new"
     assert (premises.root / "kept").read_bytes() == b"kept"
@@ -183,21 +183,21 @@ async def test_dangling_link(premises: Premises) -> None:
     """A link to nothing is nothing to a reader, and is replaced by a file."""
     (premises.root / "link").symlink_to("none")
     assert await premises.reading.inspect("link") is None
-    await put(premises.writing, "link", b"new", replace=True)
+    await put(premises.parts, "link", b"new", replace=True)
     assert (premises.root / "link").read_bytes() == b"new"
 
 
 @pytest_twisted.ensureDeferred
 async def test_placing_goes_on(premises: Premises) -> None:
     """A place that ended between the two names of a file is completed by another."""
-    await fill(premises.writing, PART, b"data")
+    await fill(premises.parts, PART, b"data")
     os.link(premises.root / PART, premises.root / "file")
-    await give_name(premises.writing, PART, "file", replace=False)
+    await give_name(premises.parts, PART, "file", replace=False)
     assert os.listdir(premises.root) == ["file"]
-    await fill(premises.writing, PART, b"more")
+    await fill(premises.parts, PART, b"more")
     os.unlink(premises.root / "file")
     os.link(premises.root / PART, premises.root / "file")
-    await give_name(premises.writing, PART, "file", replace=True)
+    await give_name(premises.parts, PART, "file", replace=True)
     assert os.listdir(premises.root) == ["file"]
 
 
@@ -209,9 +209,9 @@ async def test_pipes_are_not_opened(premises: Premises) -> None:
     with pytest.raises(errors.SourceForbidden, match="not a regular file"):
         await premises.reading.origin("pipe").open()
     with pytest.raises(errors.DestinationInvalid, match="not a regular file"):
-        await premises.writing.write(PART)
+        await premises.parts.open_part(PART)
     with pytest.raises(errors.DestinationInvalid, match="not a regular file"):
-        await give_name(premises.writing, PART, "file", replace=True)
+        await give_name(premises.parts, PART, "file", replace=True)
 
 
 @pytest_twisted.ensureDeferred
@@ -221,7 +221,7 @@ async def test_umask_and_group(premises: Premises) -> None:
     (premises.root / "shared").chmod(0o2775)
     before = os.umask(0o077)
     try:
-        await put(premises.writing, "shared/new/file", b"data")
+        await put(premises.parts, "shared/new/file", b"data")
     finally:
         os.umask(before)
     assert stat.S_IMODE((premises.root / "shared/new").stat().st_mode) == 0o2750
@@ -231,7 +231,7 @@ async def test_umask_and_group(premises: Premises) -> None:
 @pytest_twisted.ensureDeferred
 async def test_part_is_private(premises: Premises) -> None:
     """Until it is whole nobody else can read a file."""
-    sink = await premises.writing.write(PART)
+    sink = await premises.parts.open_part(PART)
     assert stat.S_IMODE((premises.root / PART).stat().st_mode) == 0o600
     await sink.close()
 
@@ -279,18 +279,18 @@ async def test_names_that_are_not_text(premises: Premises) -> None:
 @pytest_twisted.ensureDeferred
 async def test_impossible_times(premises: Premises, modified: float) -> None:
     """A modification time that the disk cannot hold is no reason not to have the file."""
-    assert await fill(premises.writing, PART, b"data", modified=modified) == 4
+    assert await fill(premises.parts, PART, b"data", modified=modified) == 4
 
 
 @pytest_twisted.ensureDeferred
 async def test_failed_write_is_told(premises: Premises) -> None:
     """A write that fails is told by a later call, by each of them, and never taken for done."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    sink = await premises.writing.write(PART)
+    sink = await premises.parts.open_part(PART)
     resource.setrlimit(resource.RLIMIT_FSIZE, (MIB, hard))
     try:
         with pytest.raises(errors.DestinationInvalid, match="larger than its file system allows"):
-            await fill(premises.writing, ".datamover-2-x.part", bytes(4 * MIB))
+            await fill(premises.parts, ".datamover-2-x.part", bytes(4 * MIB))
         await sink.write(bytes(2 * MIB))
         with pytest.raises(errors.DestinationInvalid):
             await sink.flush()
@@ -312,10 +312,10 @@ async def test_nothing_stays_open(premises: Premises) -> None:
             with pytest.raises(DataMoverError):
                 await premises.reading.origin(path).open()
         with pytest.raises(DataMoverError):
-            await premises.writing.write(PART, offset=5)
+            await premises.parts.open_part(PART, offset=5)
         for opening in (
             Deferred.fromCoroutine(premises.reading.origin("file").open()),
-            Deferred.fromCoroutine(premises.writing.write(PART)),
+            Deferred.fromCoroutine(premises.parts.open_part(PART)),
         ):
             opening.cancel()
             with pytest.raises(CancelledError):
@@ -329,7 +329,7 @@ async def test_closing_under_way(premises: Premises) -> None:
     """Closing the pool closes what is open, and what is asked of it afterwards is told so."""
     (premises.root / "file").write_bytes(bytes(8 * MIB))
     source = await premises.reading.origin("file").open()
-    sink = await premises.writing.write(PART)
+    sink = await premises.parts.open_part(PART)
     await sink.write(bytes(MIB))
     await premises.pool.close()
     assert descriptors() == set()
@@ -360,7 +360,7 @@ async def test_closing_under_way(premises: Premises) -> None:
 )
 def test_refusals(side: Scope, code: int | None, reading: str, writing: str) -> None:
     """What the disk refuses has a code and a scope by the side it is on, and names destination and path."""
-    error = Refusals("archive", side).of(OSError(code, "words") if code else OSError("words"), "a/" + "b" * 200)
+    error = DiskRefusals("archive", side).of(OSError(code, "words") if code else OSError("words"), "a/" + "b" * 200)
     assert error.code == (reading if side is Scope.SOURCE else writing)
     assert error.scope is side
     assert error.message.startswith("destination 'archive': 'a/bbb")
@@ -392,7 +392,7 @@ async def test_a_link_slipped_in(premises: Premises) -> None:
         while not ({"placed", "PATH_NOT_ALLOWED"} <= met and number >= 300) and reactor.seconds() < deadline:
             number += 1
             try:
-                await put(premises.writing, f"d/{number}", b"data")
+                await put(premises.parts, f"d/{number}", b"data")
                 met.add("placed")
             except DataMoverError as error:
                 met.add(error.code)

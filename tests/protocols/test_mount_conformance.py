@@ -53,17 +53,17 @@ class Mounted(Conformance):
     @pytest_twisted.ensureDeferred
     async def test_what_a_file_goes_without(self, premises: Premises) -> None:
         """What a place does not do is told of each file that went without it, and of the place."""
-        sink = await premises.writing.write(PART)
+        sink = await premises.parts.open_part(PART)
         try:
             await sink.write(b"data")
             assert await sink.finish(modified=1_234_567_890.0) == 4
         finally:
             await sink.close()
-        placed = await premises.writing.place(PART, "large", size=4, replace=False)
-        put = await premises.writing.put(
+        placed = await premises.parts.place_part(PART, "large", size=4, replace=False)
+        put = await premises.parts.put_part(
             PART, "small", b"data", modified=1_234_567_890.0, replace=True, commit=lambda: None
         )
-        for name, lacks in (("large", [*sink.without, *placed]), ("small", put)):
+        for name, lacks in (("large", [*sink.without, *placed.without]), ("small", put.without)):
             expected = self.without & {Ability.SET_MODE, Ability.SET_MODIFIED, Ability.FLUSH}
             if stat.S_IMODE((premises.root / name).stat().st_mode) == FILE_MODE:
                 # Where modes cannot be set, files may still be made with theirs.

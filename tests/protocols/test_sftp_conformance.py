@@ -12,7 +12,7 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from datamover.protocols.base import PlaceSettings
+from datamover.protocols.place import PlaceSettings
 from datamover.protocols.sftp import SFTP
 from datamover.protocols.sftp.ssh.ciphers import CIPHERS
 from tests.protocols.conformance import DIRECTORY_MODE, FILE_MODE, Conformance, Premises

@@ -12,7 +12,7 @@ from datamover.concurrency.buffer_budgets import Buffers
 from datamover.concurrency.serial import SerialExecutor
 from datamover.protocols.base import Inspection, Lack, Octets
 from datamover.protocols.local.reader import CHUNKS, Opened
-from datamover.protocols.local.refusals import Refusals
+from datamover.protocols.local.refusals import DiskRefusals
 from datamover.protocols.local.writer import Writer
 
 WRITES = Buffers(4 * 2**20, least=5 * 2**14, most=2**19)
@@ -24,7 +24,7 @@ AHEAD = 2
 class LocalSource:
     """``protocols.base.Source`` of a local file."""
 
-    def __init__(self, lane: SerialExecutor, opened: Opened, path: str, refusals: Refusals) -> None:
+    def __init__(self, lane: SerialExecutor, opened: Opened, path: str, refusals: DiskRefusals) -> None:
         self._lane = lane
         self._reader = opened.reader
         self._ahead: Deferred[bytes] | None = succeed(opened.first)
@@ -64,10 +64,10 @@ class LocalSource:
 
 
 class LocalSink:
-    """``protocols.base.Sink`` of a local part file."""
+    """``part_files.seam.Sink`` of a local part file."""
 
     def __init__(
-        self, lane: SerialExecutor, beside: SerialExecutor, writer: Writer, mode: int, path: str, refusals: Refusals
+        self, lane: SerialExecutor, beside: SerialExecutor, writer: Writer, mode: int, path: str, refusals: DiskRefusals
     ) -> None:
         """Prepare; what only flushes runs in the lane ``beside``, so that writing goes on."""
         self._lane = lane

@@ -1,7 +1,7 @@
 """The names below a root on a file server, for the engine."""
 
 import posixpath
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeVar
 
@@ -9,8 +9,11 @@ from twisted.internet.defer import Deferred
 
 from datamover.concurrency.shielding import finish_despite_cancel
 from datamover.errors import DataMoverError, DestinationExists, Scope
-from datamover.protocols.base import Inspection, Lack, PlaceSettings, Prove
+from datamover.protocols.base import Inspection
 from datamover.protocols.lacks import Lacks
+from datamover.protocols.part_files import PartFilePlace
+from datamover.protocols.part_files.seam import ProvePath
+from datamover.protocols.place import PlaceSettings
 from datamover.protocols.sftp import aside
 from datamover.protocols.sftp.client import messages
 from datamover.protocols.sftp.client.lanes import WriteChannel
@@ -22,16 +25,17 @@ from datamover.protocols.sftp.orders import Orders
 from datamover.protocols.sftp.parts import Parts
 from datamover.protocols.sftp.placing import Placing
 from datamover.protocols.sftp.put import write_whole
-from datamover.protocols.sftp.refusals import Refusals
+from datamover.protocols.sftp.refusals import ServerRefusals
 from datamover.protocols.sftp.sink import Order, SftpSink
 from datamover.protocols.sftp.source import SftpSource
 from datamover.protocols.sftp.tree import Tree
+from datamover.protocols.upload import Check, Stored
 
 T = TypeVar("T")
 
 
-class SftpPlace:
-    """``protocols.base.Place`` of a directory on a server, whose connection ``link`` answers with.
+class SftpPlace(PartFilePlace):
+    """``protocols.place.Place`` of a directory on a server, whose connection ``link`` answers with.
 
     Cancelling a call lets go of its answer; what the server was asked for it does, and a file it opened is closed.
     """
@@ -48,7 +52,7 @@ class SftpPlace:
         orders: Orders,
     ) -> None:
         self.lacks = lacks
-        self._refusals = Refusals(settings.name, user, side)
+        self._refusals = ServerRefusals(settings.name, side, user)
         self._tree = Tree(reactor, root, settings.directory_mode, self._refusals, lacks)
         self._parts = Parts(self._tree, settings.file_mode, self._refusals, lacks)
         self._orders = orders
@@ -86,7 +90,7 @@ class SftpPlace:
     def origin(self, path: str) -> "SftpOrigin":
         return SftpOrigin(self, path)
 
-    async def write(self, part: str, *, offset: int = 0) -> SftpSink:
+    async def open_part(self, part: str, *, offset: int = 0) -> SftpSink:
         """Open a part file; its predecessor's bytes stay until they are overwritten or cut off at the end."""
         with self._refusals.about(part):
             lease = (await self._link()).lease()
@@ -112,9 +116,9 @@ class SftpPlace:
                 failed=partial(self._orders.failed, part, order),
             )
 
-    async def place(
-        self, part: str, target: str, *, size: int, replace: bool, prove: Prove | None = None
-    ) -> Sequence[Lack]:
+    async def place_part(
+        self, part: str, target: str, *, size: int, replace: bool, prove: ProvePath | None = None
+    ) -> Stored:
         """Place a part file; a symbolic link there is replaced, unless it leads to a directory.
 
         Without ``replace`` the target is made as a hard link of the part file, which fails where there is anything;
@@ -136,18 +140,11 @@ class SftpPlace:
                         raise await placing.undone(error) from None
                 await placing.settle()
                 await session.sync_directory(posixpath.dirname(placing.name))
-                return placing.without
+                return Stored(size, without=placing.without)
 
-    async def put(
-        self,
-        part: str,
-        target: str,
-        data: bytes,
-        *,
-        modified: float | None,
-        replace: bool,
-        commit: Callable[[], None],
-    ) -> Sequence[Lack]:
+    async def put_part(
+        self, part: str, target: str, data: bytes, *, modified: float | None, replace: bool, commit: Check
+    ) -> Stored:
         """Write and place a small file: what needs no answer to go on is asked for together."""
         with self._refusals.about(target):
             link = await self._link()
@@ -173,7 +170,7 @@ class SftpPlace:
                 finally:
                     if settling is not None:
                         await settling
-                return [*without, *metadata.without, *placing.without]
+                return Stored(len(data), without=[*without, *metadata.without, *placing.without])
 
     async def remove(self, path: str) -> None:
         """Remove a file, or a symbolic link itself; a missing one is fine.
