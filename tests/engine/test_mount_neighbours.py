@@ -14,7 +14,8 @@ from datamover.jobs.values import Overwrite, State
 from datamover.protocols.local import LOCAL
 from tests.engine.mounts import PART, MountRig, open_below
 from tests.engine.rig import file, parts, place
-from tests.protocols.conformance import part_files, settings
+from tests.protocols.conformance import settings
+from tests.protocols.part_files import part_files
 from tests.servers.mounts.misbehaviour import Does, Misbehaviour
 from tests.servers.mounts.mount import mounted
 

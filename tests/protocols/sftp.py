@@ -16,7 +16,7 @@ from datamover.protocols.part_files import PartFilePlace
 from datamover.protocols.part_files.seam import Sink
 from datamover.protocols.place import Place, PlaceSettings, Pool
 from datamover.protocols.sftp import SFTP
-from tests.protocols.conformance import part_files
+from tests.protocols.part_files import part_files
 
 MIB = 2**20
 LARGE = 50 * MIB

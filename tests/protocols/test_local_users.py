@@ -15,7 +15,8 @@ from twisted.internet.defer import Deferred
 from datamover import errors
 from datamover.protocols.local import LOCAL
 from datamover.protocols.part_files.names import OLD
-from tests.protocols.conformance import NOBODY, PART, Premises, as_nobody, fill, give_name, part_files, settings
+from tests.protocols.conformance import settings
+from tests.protocols.part_files import NOBODY, PART, DiskPremises, as_nobody, fill, give_name, part_files
 from tests.servers.mounts.mount import mounted
 
 SECRET = b"secret " * 1000
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two 
 
 
 @pytest.fixture(params=[0o777, 0o1777], ids=["open", "sticky"])
-def premises(request: pytest.FixtureRequest, open_directory: Path) -> Iterator[Premises]:
+def premises(request: pytest.FixtureRequest, open_directory: Path) -> Iterator[DiskPremises]:
     """A service that is no superuser, on a root where everybody may make files."""
     root = open_directory / "root"
     root.mkdir()
@@ -31,7 +32,7 @@ def premises(request: pytest.FixtureRequest, open_directory: Path) -> Iterator[P
     pool = LOCAL.open(settings(root.as_uri()), LOCAL.options(), reactor)
     os.seteuid(SERVICE)
     try:
-        yield Premises(pool, root, as_nobody)
+        yield DiskPremises(pool, root, as_nobody)
     finally:
         os.seteuid(0)
         pytest_twisted.blockon(Deferred.fromCoroutine(pool.close()))
@@ -50,7 +51,7 @@ def as_another(script: str, path: Path, given: bytes = b"") -> None:
         os.seteuid(SERVICE)
 
 
-async def write(premises: Premises, small: bool) -> None:
+async def write(premises: DiskPremises, small: bool) -> None:
     """Write what is secret to a part file; a small one is placed."""
     if small:
         await premises.parts.put_part(PART, "file", SECRET, modified=None, replace=False, commit=lambda: None)
@@ -63,7 +64,7 @@ LAY = 'cat > "$0"; chmod 666 "$0"'
 
 @pytest.mark.parametrize("small", [True, False])
 @pytest_twisted.ensureDeferred
-async def test_a_file_of_anothers_under_a_parts_name(premises: Premises, small: bool) -> None:
+async def test_a_file_of_anothers_under_a_parts_name(premises: DiskPremises, small: bool) -> None:
     """Nothing is written into it: it is removed where that may be, else the transfer says whose it is."""
     part = premises.root / PART
     as_another(LAY, part)
@@ -78,7 +79,7 @@ async def test_a_file_of_anothers_under_a_parts_name(premises: Premises, small: 
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_file_of_anothers_is_not_gone_on_with(premises: Premises) -> None:
+async def test_a_file_of_anothers_is_not_gone_on_with(premises: DiskPremises) -> None:
     """What another user put in the place of a part file, with its very bytes, is left alone; it is begun anew."""
     part = premises.root / PART
     as_another(LAY, part, SECRET)
@@ -89,7 +90,7 @@ async def test_a_file_of_anothers_is_not_gone_on_with(premises: Premises) -> Non
 
 
 @pytest_twisted.ensureDeferred
-async def test_ones_own_is_gone_on_with(premises: Premises) -> None:
+async def test_ones_own_is_gone_on_with(premises: DiskPremises) -> None:
     """A part file of one's own is; not one that has another name too, or that others can read now."""
     await fill(premises.parts, PART, SECRET)
     await fill(premises.parts, PART, SECRET, offset=len(SECRET))
@@ -105,7 +106,7 @@ async def test_ones_own_is_gone_on_with(premises: Premises) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_link_under_a_parts_name(premises: Premises) -> None:
+async def test_a_link_under_a_parts_name(premises: DiskPremises) -> None:
     """It is not followed, within the root either: what it leads to stays as it is."""
     (premises.root / "kept").write_bytes(b"kept")
     as_another('ln -s kept "$0"', premises.root / PART)
@@ -118,7 +119,7 @@ async def test_a_link_under_a_parts_name(premises: Premises) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_file_of_anothers_under_the_old_files_name(premises: Premises) -> None:
+async def test_a_file_of_anothers_under_the_old_files_name(premises: DiskPremises) -> None:
     """It is never put back in the place of the file that was about to be replaced."""
     (premises.root / "file").write_bytes(b"old")
     as_another(LAY, premises.root / f"{PART}{OLD}", b"theirs")

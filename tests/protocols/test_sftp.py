@@ -18,7 +18,7 @@ from datamover import errors
 from datamover.errors import Scope
 from datamover.protocols.base import Ability
 from datamover.protocols.place import Pool
-from tests.protocols.conformance import give_name
+from tests.protocols.part_files import give_name
 from tests.protocols.sftp import (
     LARGE,
     MIB,

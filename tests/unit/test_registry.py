@@ -29,7 +29,7 @@ from datamover.protocols.local import LOCAL
 from datamover.protocols.place import Options, Place, PlaceProtocol, PlaceSettings, Pool
 from datamover.registry.destinations import Registry
 from datamover.registry.probe import probe
-from tests.protocols.conformance import as_nobody
+from tests.protocols.part_files import as_nobody
 from tests.servers.sshd import Sshd
 
 Build = Callable[..., Registry]
