@@ -47,21 +47,31 @@ class Multipart:
     parts: dict[int, bytes] = field(default_factory=dict)
 
 
+Fault = Callable[[str, str], Awaitable[None]]
+"""Called with the name of a request and its key; may raise, or take its time."""
+
+
 async def _nothing(request: str, key: str) -> None:
     """Nothing breaks."""
 
 
 class ObjectStore:
-    """One bucket; every request first passes ``before``, which a test may replace: it may raise, or take its time."""
+    """One bucket; what a test replaces of it breaks: every request passes ``before`` first and ``after`` at its end."""
 
     def __init__(self) -> None:
         self.objects: dict[str, Object] = {}
         self.uploads: dict[str, Multipart] = {}
         self.keys: dict[str, str] = {}
         """Access key -> secret; none: anybody may come."""
-        self.before: Callable[[str, str], Awaitable[None]] = _nothing
+        self.before: Fault = _nothing
+        self.after: Fault = _nothing
+        """What raises here, loses the answer."""
+        self.keep: Callable[[bytes], bytes] = lambda data: data
+        """What is kept of the bytes of an object."""
         self.requests: list[str] = []
         """What was asked for, in order."""
+        self.sent = 0
+        """Bytes of parts that came."""
         self._numbers = itertools.count(1)
 
     async def log_in(self, key: str, secret: str) -> None:
@@ -81,7 +91,8 @@ class ObjectStore:
 
     async def put(self, key: str, data: bytes, modified: float | None, *, if_none_match: bool) -> None:
         await self._pass("put", key)
-        self._take(key, Object(data, modified), if_none_match)
+        self._take(key, Object(self.keep(data), modified), if_none_match)
+        await self.after("put", key)
 
     async def delete(self, key: str) -> None:
         await self._pass("delete", key)
@@ -101,6 +112,7 @@ class ObjectStore:
         """Take one part; return its sha256."""
         await self._pass("part", upload)
         self._upload(upload).parts[number] = data
+        self.sent += len(data)
         return hashlib.sha256(data).hexdigest()
 
     async def list_parts(self, upload: str) -> list[str]:
@@ -117,8 +129,9 @@ class ObjectStore:
             raise Refused("InvalidPart")
         if any(len(part) < LEAST for part in parts[:-1]):
             raise Refused("EntityTooSmall")
-        self._take(multipart.key, Object(b"".join(parts), multipart.modified), if_none_match)
+        self._take(multipart.key, Object(self.keep(b"".join(parts)), multipart.modified), if_none_match)
         del self.uploads[upload]
+        await self.after("complete", upload)
 
     async def abort_multipart(self, upload: str) -> None:
         await self._pass("abort", upload)
