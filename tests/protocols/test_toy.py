@@ -1,5 +1,8 @@
 """The conformance suite over the protocol "toy", and that nothing but its own package had to be touched to add it."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +13,10 @@ from twisted.internet.defer import Deferred
 
 from tests.protocols.conformance import Conformance, Outside, Premises, settings
 from tests.protocols.toy import TOY
-from tests.protocols.toy.protocol import ToyOptions
+from tests.protocols.toy.protocol import ABILITIES, ToyOptions
 from tests.protocols.toy.store import STORES, Object, ObjectStore
 
+CHECKOUT = Path(__file__).parents[2]
 URL = "toy://store/a/prefix"
 
 
@@ -65,3 +69,57 @@ class TestToy(Conformance):
         premises = ToyPremises(secret)
         yield premises
         pytest_twisted.blockon(Deferred.fromCoroutine(premises.pool.close()))
+
+
+ADDED = """
+import json, sys
+from pathlib import Path
+
+import datamover.protocols
+from tests.protocols.toy import TOY
+
+datamover.protocols.PLACES = (*datamover.protocols.PLACES, TOY)
+
+from twisted.internet import reactor
+
+from datamover.config.load import load
+from datamover.errors import ConfigError, UnsupportedScheme
+from datamover.requests.files import Rules, url_source
+from datamover.runtime.snapshot import Runtime
+from datamover.web.url import WebUrl
+
+file, secret = Path(sys.argv[1]), Path(sys.argv[2])
+runtime = Runtime.build(load(file), reactor)
+told = [runtime.registry.describe("bucket")]
+for scheme in ("toy", "toys", "tome"):
+    try:
+        url_source(f"{scheme}://store/f", "source", Rules("me", ["bucket"], None, WebUrl.parse, 10, 5))
+    except UnsupportedScheme as error:
+        told.append(error.message)
+secret.chmod(0o644)
+try:
+    Runtime.build(load(file), reactor)
+except ConfigError as error:
+    told.append(error.message)
+print(json.dumps(told))
+"""
+"""A process whose tuple of protocols names one more; nothing else of it is changed."""
+
+
+def test_added_by_one_name(tmp_path: Path, secret: Path) -> None:
+    """A protocol that the tuple names is configured, described, told of to who names its files by URL, and guarded."""
+    file = tmp_path / "datamover.toml"
+    file.write_text(
+        f'[service]\ndata_directory = "{tmp_path}/data"\n'
+        f'[destinations.bucket]\nurl = "{URL}"\naccess_key = "me"\nseal_file = "{secret}"\n'
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", ADDED, str(file), str(secret)], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
+    described, by_scheme, by_other_scheme, unknown, exposed = json.loads(done.stdout)
+    assert described["protocol"] == "toy"
+    assert set(described["abilities"]) == {ability.value for ability in ABILITIES}
+    for message, scheme in ((by_scheme, "toy"), (by_other_scheme, "toys")):
+        assert f"{scheme}:// sources are not read by URL: name the registered place" in message
+    assert "registered place" not in unknown
+    assert exposed.startswith(f"{file}: destinations.bucket.seal_file: {secret} has permissions 0644")
