@@ -18,16 +18,16 @@ from datamover.protocols.sftp import aside
 from datamover.protocols.sftp.client import messages
 from datamover.protocols.sftp.client.lanes import WriteChannel
 from datamover.protocols.sftp.client.link import Link
-from datamover.protocols.sftp.client.messages import Attributes, Status, decode, encode
+from datamover.protocols.sftp.client.messages import Status, decode, encode
 from datamover.protocols.sftp.client.session import Session
 from datamover.protocols.sftp.metadata import Metadata
 from datamover.protocols.sftp.orders import Orders
 from datamover.protocols.sftp.parts import Parts
 from datamover.protocols.sftp.placing import Placing
 from datamover.protocols.sftp.put import write_whole
+from datamover.protocols.sftp.reader import Reader, SftpOrigin, check_regular
 from datamover.protocols.sftp.refusals import ServerRefusals
 from datamover.protocols.sftp.sink import Order, SftpSink
-from datamover.protocols.sftp.source import SftpSource
 from datamover.protocols.sftp.tree import Tree
 from datamover.protocols.upload import Check, Stored
 
@@ -55,6 +55,7 @@ class SftpPlace(PartFilePlace):
         self._refusals = ServerRefusals(settings.name, side, user)
         self._tree = Tree(reactor, root, settings.directory_mode, self._refusals, lacks)
         self._parts = Parts(self._tree, settings.file_mode, self._refusals, lacks)
+        self._reader = Reader(self._tree, link, self._refusals)
         self._orders = orders
         self._file_mode = settings.file_mode
         self._link = link
@@ -69,7 +70,7 @@ class SftpPlace(PartFilePlace):
         """Look at one name, through links; None where there is nothing."""
         with self._refusals.about(path):
             try:
-                return await self._look(path)
+                return await self._reader.look(path)
             except Status as refusal:
                 if refusal.code == messages.NO_SUCH_FILE or await self._is_nothing(path, refusal):
                     return None
@@ -87,8 +88,8 @@ class SftpPlace(PartFilePlace):
                 name = self._tree.absolute(path)
             return await session.find(name) is None
 
-    def origin(self, path: str) -> "SftpOrigin":
-        return SftpOrigin(self, path)
+    def origin(self, path: str) -> SftpOrigin:
+        return SftpOrigin(self._reader, path)
 
     async def open_part(self, part: str, *, offset: int = 0) -> SftpSink:
         """Open a part file; its predecessor's bytes stay until they are overwritten or cut off at the end."""
@@ -219,58 +220,11 @@ class SftpPlace(PartFilePlace):
             async with (await self._link()).lease() as session:
                 return await self._tree.free(session)
 
-    async def look(self, path: str) -> Inspection:
-        """Look at one name, through links, that must be there."""
-        with self._refusals.about(path):
-            return await self._look(path)
-
-    async def read(self, path: str, offset: int, identity: str | None) -> SftpSource:
-        """Open a regular file for reading, from ``offset`` if it still has ``identity``."""
-        with self._refusals.about(path):
-            lease = (await self._link()).lease()
-            session = await lease.__aenter__()
-            handle = None
-            try:
-                real, found = await self._tree.target(lease.link, session, path)
-                # Looked at first: to open a device can already do something to it.
-                there = self._check_regular(path, found)
-                handle = await session.open_file(real, messages.FOR_READING)
-                source = SftpSource(lease, session, handle, real, path, self._refusals)
-            except BaseException:
-                if handle is not None:
-                    session.close_later(handle)
-                lease.give_back()
-                raise
-            try:
-                with session.together():
-                    looking = session.look(handle, real)
-                    source.begin(there, offset, identity)
-                found = self._check_regular(path, await looking)
-                if found != there:
-                    source.begin(found, offset, identity)
-                await source.learn_size()
-            except BaseException:
-                await source.close()
-                raise
-            return source
-
-    async def _look(self, path: str) -> Inspection:
-        link = await self._link()
-        async with link.lease() as session:
-            _, found = await self._tree.target(link, session, path)
-        if found is None:
-            raise Status(messages.NO_SUCH_FILE, "No such file")
-        name = posixpath.basename(path.rstrip("/"))
-        if not found.regular:
-            directory = found.directory
-            return Inspection(name, modified=found.modified, directory=directory, special=not directory)
-        return found.inspection(name)
-
     async def _begin(self, link: Link, session: Session, part: str, target: str, size: int, replace: bool) -> Placing:
         new = await self._tree.name(link, session, target, make=True)
         with self._refusals.about(part):
             old = await self._tree.name(link, session, part)
-            self._check_regular(part, await session.find(old))
+            check_regular(part, await session.find(old), self._refusals)
         return self._placing(session, old, new, target, size, replace, None)
 
     def _placing(
@@ -290,31 +244,11 @@ class SftpPlace(PartFilePlace):
             target=target,
             size=size,
             replace=replace,
-            measure=lambda: self._measure(target),
+            measure=lambda: self._reader.measure(target),
             refusals=self._refusals,
             lacks=self.lacks,
             metadata=metadata,
         )
-
-    async def _measure(self, path: str) -> int:
-        """Return how many bytes a file has, by reading it to its end."""
-        source = await self.read(path, 0, None)
-        try:
-            count = 0
-            while data := await source.read():
-                count += len(data)
-            return count
-        finally:
-            await source.close()
-
-    def _check_regular(self, path: str, found: Attributes | None) -> Attributes:
-        if found is None:
-            raise Status(messages.NO_SUCH_FILE, "No such file")
-        if found.directory:
-            raise self._refusals.unusable(path, "is a directory where a file is needed; name a file")
-        if not found.regular:
-            raise self._refusals.unusable(path, "is not a regular file; remove it or take another name")
-        return found
 
 
 async def _unless_stale(link: Link, call: Callable[[], Awaitable[T]]) -> T:
@@ -327,20 +261,6 @@ async def _unless_stale(link: Link, call: Callable[[], Awaitable[T]]) -> T:
             raise
     link.directories.clear()
     return await call()
-
-
-class SftpOrigin:
-    """``protocols.base.Origin`` of one name in a place on a server."""
-
-    def __init__(self, place: SftpPlace, path: str) -> None:
-        self._place = place
-        self._path = path
-
-    async def inspect(self) -> Inspection:
-        return await self._place.look(self._path)
-
-    async def open(self, offset: int = 0, identity: str | None = None) -> SftpSource:
-        return await self._place.read(self._path, offset, identity)
 
 
 async def _unless_refused(call: Awaitable[object]) -> None:
