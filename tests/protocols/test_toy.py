@@ -1,6 +1,7 @@
 """The conformance suite over the protocol "toy", and that nothing but its own package had to be touched to add it."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
+from datamover.protocols.place import Place, PlaceProtocol, Pool
+from datamover.protocols.upload import Upload
 from tests.protocols.conformance import Conformance, Outside, Premises, settings
 from tests.protocols.toy import TOY
 from tests.protocols.toy.protocol import ABILITIES, ToyOptions
@@ -123,3 +126,19 @@ def test_added_by_one_name(tmp_path: Path, secret: Path) -> None:
         assert f"{scheme}:// sources are not read by URL: name the registered place" in message
     assert "registered place" not in unknown
     assert exposed.startswith(f"{file}: destinations.bucket.seal_file: {secret} has permissions 0644")
+
+
+@pytest.mark.parametrize("seam", [PlaceProtocol, Pool, Place, Upload])
+def test_the_page_tells_every_member(seam: type) -> None:
+    """docs/protocols.md tells what each member of the seams is for."""
+    told = set(re.findall(r"`(\w+)`", (CHECKOUT / "docs/protocols.md").read_text()))
+    members = {name for name in (*vars(seam), *seam.__annotations__) if not name.startswith("_")}
+    assert members
+    assert members <= told
+
+
+def test_the_page_names_what_there_is() -> None:
+    """Every file and folder that docs/protocols.md names is there."""
+    paths = re.findall(r"`((?:datamover|tests|docs)/[\w/.]+)`", (CHECKOUT / "docs/protocols.md").read_text())
+    assert len(paths) > 8
+    assert [path for path in paths if not (CHECKOUT / path).exists()] == []
