@@ -1,4 +1,4 @@
-"""One attempt at a placement group, as the worker sees it; and the simplest: a file on its own."""
+"""What an attempt at a placement group offers the worker; and the attempt at a file on its own."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ class Done:
     """What an attempt that ended well tells of the group's leader."""
 
     size: int | None
-    """None: what stands in its row already."""
+    """None: the size in the transfer's row stays."""
     digest: str | None
     remarks: tuple[Remark, ...] = ()
 
@@ -55,11 +55,11 @@ class Attempt(Protocol):
         ...
 
     async def abandon(self) -> None:
-        """Tell those who were asked to make something that nobody wants it any more."""
+        """Cancel what others were asked to make for the group."""
         ...
 
     async def close(self) -> None:
-        """Let go of what the attempt used on this node."""
+        """Release what the attempt used on this node."""
         ...
 
 
@@ -157,10 +157,10 @@ class FileAttempt:
         return await clear(self._spec, self.lease, self.meters[0], self.context.tools)
 
     async def abandon(self) -> None:
-        """Nobody was asked to make anything."""
+        """Do nothing: nobody was asked to make anything."""
 
     async def close(self) -> None:
-        """There is nothing on this node to let go of."""
+        """Do nothing: a file on its own uses nothing on this node."""
 
 
 def remarks_of(result: TransferResult) -> tuple[Remark, ...]:

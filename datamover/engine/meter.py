@@ -31,7 +31,7 @@ class Meter:
         self.resumed: dict[str, int] | None = None
         """Where this attempt goes on from, and how many bytes that had arrived it moves once more; None once told."""
         self.went_on = False
-        """Whether there ever was that to tell."""
+        """Whether this attempt went on from an earlier one."""
         self.rate = 0.0
         """Bytes a second, smoothed."""
         self.urge: Callable[[], None] = lambda: None
@@ -41,7 +41,7 @@ class Meter:
         self._sampled: tuple[float, int] | None = None
         self._told: Progress | None = None
         self._telling: dict[str, int] | None = None
-        """What the last news told of that."""
+        """What the last progress told of ``resumed``."""
 
     def sample(self, now: float) -> None:
         """Take the rate's next sample; ``now`` in seconds."""

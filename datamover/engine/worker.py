@@ -92,7 +92,7 @@ class Worker:
                 end()
 
     async def _resumed(self, attempt: Attempt, outcome: Outcome) -> Outcome:
-        """Have an attempt that went on from somewhere say so before its end, or with it."""
+        """Write that an attempt was resumed before its outcome is written, or return the outcome with it."""
         meter = attempt.meters[0]
         if meter.went_on:
             await self._recorder.caught_up()
@@ -112,7 +112,7 @@ class Worker:
         return FileAttempt(group.leader, lease, context)
 
     async def _outcome(self, attempt: Attempt, lease: Lease, settings: Transfers) -> Outcome | None:
-        """Return what to write; None where the lease's ending leaves that to whoever goes on."""
+        """Return the outcome to write; None where another attempt goes on, and writes its own."""
         if not lease.leader.placing and (lease.leader.cancelling or lease.leader.overdue):
             lease.end(Ending.CANCELLED if lease.leader.cancelling else Ending.OVERDUE)
         try:
@@ -209,7 +209,7 @@ def _bug(lease: Lease) -> InternalError:
 
 
 async def _closed(attempt: Attempt, lease: Lease) -> None:
-    """Have an attempt let go of what it used; what fails in that is no reason not to write how it ended."""
+    """Close an attempt; an error of that is logged, and the outcome is written all the same."""
     try:
         await attempt.close()
     except CancelledError:

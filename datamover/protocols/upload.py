@@ -138,11 +138,12 @@ class Upload(Protocol):
         ...
 
     def store(self, data: bytes, *, replace: bool, commit: Check) -> Awaitable[Stored]:
-        """Write a whole small file and give it its name, in as few steps as the side allows; in place of the others.
+        """Write a whole small file and give it its name, in as few steps as the side allows.
 
-        ``commit`` is called, maybe in a thread, right before it takes the name; where it raises, it does not. Raises
-        what ``open``, ``finish`` and ``commit`` raise; after DestinationExists nothing of it is left. Cancelled, it
-        raises once nothing of it is to come any more.
+        It stands for ``open``, ``write``, ``finish`` and ``commit``, and raises what these raise. The argument
+        ``commit`` is called, maybe in a thread, right before the file takes the name; where it raises, it does not.
+        After DestinationExists nothing of the upload is left. Cancelled, it raises once nothing of it is to come any
+        more.
         """
         ...
 

@@ -71,7 +71,7 @@ class GroupAttempt:
     placing: bool = False
     """Files have begun to take their names."""
     checkpoint: Checkpoint | None = None
-    """None: what is staged is staged anew by each attempt."""
+    """None: each attempt stages anew."""
     _stage: Stage = field(init=False)
     _meters: dict[int, Meter] = field(init=False)
     _outward: list[Outward] = field(init=False, default_factory=list)
@@ -235,7 +235,7 @@ class GroupAttempt:
         return await bring(outward.spec, self.lease, outward.meter, self.context.tools)
 
     async def _note(self) -> None:
-        """Have the figures of every file on disk: whoever rolls forward does not stage it to know them."""
+        """Write the figures of every file: an attempt that rolls forward does not stage it, and cannot tell them."""
         for meter in self.meters:
             meter.repeat()
         await self.context.queue.progress([news for meter in self.meters if (news := meter.news()) is not None])

@@ -43,7 +43,7 @@ class Stage:
 
     @property
     def place(self) -> Place:
-        """The directory as what is staged goes into it."""
+        """The directory as a place to write to."""
         return self._pool.at(Scope.DESTINATION)
 
     def origin(self, path: str) -> Origin:
@@ -132,7 +132,7 @@ def _remove(directory: Path) -> None:
 
 
 def _kept(_: None) -> None:
-    """A promise stays until it is taken back, though who asked for it was given up."""
+    """Keep a promise whose caller was cancelled: ``close`` takes it back."""
 
 
 def _make(directory: Path) -> None:

@@ -85,7 +85,7 @@ class Pipe:
         return await watch.over(self._pump())
 
     async def rescue(self) -> None:
-        """Flush and remember what arrived, so that the next attempt begins there; says nothing if that fails."""
+        """Flush and remember what arrived, so that the next attempt begins there; ignore a failure."""
         if self._keep is None or self._digest.size != self._written:
             return
         try:

@@ -29,7 +29,7 @@ from datamover.web.amounts import movable
 SMALL = 256 * 1024
 """Bytes of a file that is held whole, to be stored by one call; there is nothing to resume in it."""
 AT_ONCE = (Overwrite.NEVER, Overwrite.ALWAYS)
-"""What asks for no look at the target before there is something to be put there."""
+"""What needs no look at the target before the file is stored."""
 ROOM_LOOKED_FOR = 64 * 2**20
 """Bytes from which on it is worth asking the destination whether there is room."""
 
@@ -48,7 +48,7 @@ async def move(spec: TransferSpec, lease: Lease, meter: Meter, tools: TransferTo
 
 
 async def fetch(spec: TransferSpec, lease: Lease, meter: Meter, tools: TransferTools) -> TransferResult:
-    """Move one file to where nobody but this node sees it: unlike ``move`` it can be stopped to the last."""
+    """Move one file to where nobody but this node sees it: unlike ``move`` it can be cancelled until its end."""
     return await _placed(spec, meter, tools, await bring(spec, lease, meter, tools))
 
 

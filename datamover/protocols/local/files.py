@@ -136,7 +136,7 @@ class LocalSink:
             await self._lane.run(self._writer.close)
 
     async def _still(self) -> None:
-        """Wait until nothing is being flushed: what was let go of may be."""
+        """Wait until no flush runs: one whose caller was cancelled may."""
         if self._flushed:
             await self._beside.run(_nothing)
 
@@ -145,13 +145,13 @@ class LocalSink:
         return taken
 
     def _forget_writing(self) -> None:
-        """Leave a failure to the call that comes after it in the lane: the writer repeats it."""
+        """Ignore what writes come to: the writer's next call raises their failure again."""
         while self._writing:
             _forget(self._writing.popleft())
 
 
 def _nothing() -> None:
-    """Take a turn."""
+    """Do nothing, in the lane's turn."""
 
 
 def _forget(answer: Deferred[bytes] | Deferred[int] | None) -> None:

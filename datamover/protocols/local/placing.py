@@ -119,7 +119,7 @@ class Placing:
         return self.part + OLD.encode()
 
     def _link_anew(self) -> None:
-        """Have the second name be the old file's: an earlier call, or somebody else, gave it to another.
+        """Replace a second name that is not the old file's: an earlier call, or somebody else, left it.
 
         Raises FileExistsError where that cannot be.
         """
@@ -134,7 +134,7 @@ class Placing:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from error
 
     def _exists(self) -> None:
-        """Bear an existing target that is the part file: an earlier call was cut off."""
+        """Accept an existing target that is the part file: an earlier call was cut off."""
         found, part = look(self.directory, self.name), look(self.source, self.part)
         if found is not None and found.directory:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
