@@ -189,7 +189,7 @@ class Checkpoint:
     """How far an earlier attempt is known to have come."""
 
     part: str
-    """The part file's path below the root."""
+    """The upload's token, opaque; of a part file its path below the root."""
     identity: str
     """The source's, when it was read."""
     offset: int

@@ -56,19 +56,19 @@ class Outcome:
     error: DataMoverError | None = None
     checkpoint: Checkpoint | None = None
     placing: bool = False
-    """The renames of the group had begun, and are to be gone on with."""
+    """Files of the group had begun to take their names, which is to be gone on with."""
     bytes_done: int = 0
     size: int | None = None
     digest: str | None = None
     """As clients are told it: ``sha256:…``."""
     remarks: tuple[Remark, ...] = ()
-    cleared: bool = True
+    cleaned: bool = True
     """False: something is left at the destination that nobody goes on from; it is swept once the transfer has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """A file of a group that is verified and waits, as a part file, for its name."""
+    """A file of a group that is verified and waits for its name."""
 
     transfer: Transfer
     target: str
@@ -76,7 +76,7 @@ class Placement:
     digest: str
     """As clients are told it."""
     checkpoint: Checkpoint | None
-    """The whole of the part file; None: the file is in place already."""
+    """The whole upload; None: the file is in place already."""
     own: bool
     """False: size and digest are those of the group's one file (an archive), not of the transfer's own."""
 
@@ -130,8 +130,8 @@ def outcome_columns(outcome: Outcome, now: datetime) -> dict[str, Any]:
         "leader": leader.index,
         "state": outcome.state.value,
         "failures": outcome.failures,
-        "pause": SWEEPING if outcome.state.terminal and not outcome.cleared else outcome.pause,
-        "cleared": outcome.cleared,
+        "pause": SWEEPING if outcome.state.terminal and not outcome.cleaned else outcome.pause,
+        "cleared": outcome.cleaned,
         "error": error_column(error, attempt=leader.attempt, at=now) if error else None,
         "checkpoint": checkpoint_column(outcome.checkpoint),
         "renaming": outcome.placing,

@@ -17,9 +17,10 @@ from twisted.python.failure import Failure
 
 from datamover.concurrency.locks import Locks
 from datamover.config.schema import Client, Config
-from datamover.datasets.configured import ConfiguredDatasets
+from datamover.datasets.configured import SECRET_KEYS, ConfiguredDatasets
 from datamover.jobs.queue.limits import QueueLimits, Quota
 from datamover.notices.secrets import NoticeSecrets
+from datamover.protocols import secret_keys
 from datamover.protocols.http import HttpClient
 from datamover.registry.apart import check_apart
 from datamover.registry.destinations import Registry
@@ -73,7 +74,7 @@ class Runtime:
         What did not change since the runtime ``before`` is shared with it: connections, and logins that are verified.
         """
         file = str(settings.path or "the built-in configuration")
-        check_all(settings, file)
+        check_all(settings, file, secret_keys() | SECRET_KEYS)
         policy = SourcePolicy.from_config(settings.sources, file=file)
         credentials = SourceCredentials.from_config(settings.sources, file=file)
         client = partial(HttpClient, reactor, settings.http, settings.transfers, policy, narrowed=_narrowed(settings))

@@ -21,7 +21,7 @@ from datamover.concurrency.host_names import Answers, HostNames
 from datamover.concurrency.pending import pending
 from datamover.errors import Scope
 from datamover.protocols.sftp import scan_host_key
-from tests.protocols.sftp import opened, send, sha256
+from tests.protocols.sftp import opened, send, sha256, writing
 from tests.servers.conch import PASSWORD, ConchServer
 from tests.servers.sshd import Sshd
 
@@ -190,7 +190,7 @@ async def test_algorithms(open_directory: Path, algorithms: str) -> None:
     try:
         async with opened(sshd) as pool:
             data = bytes(range(256)) * 5000
-            await send(pool.at(Scope.DESTINATION), "file", data)
+            await send(writing(pool), "file", data)
             assert await sha256(pool.at(Scope.SOURCE), "file") == hashlib.sha256(data).hexdigest()
     finally:
         sshd.stop()
