@@ -6,16 +6,18 @@ the same id. Which notices are due, and what becomes of them, is written by ``da
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from treq.client import HTTPClient
 from twisted.internet import defer
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.http_headers import Headers
 
 from datamover.concurrency.loops import Loops
 from datamover.concurrency.wakeup import Wakeup
@@ -25,8 +27,9 @@ from datamover.jobs import notifications
 from datamover.jobs.retry import LONGEST_PAUSE, backoff
 from datamover.jobs.values import Notice
 from datamover.notices.queue import Notices
-from datamover.notices.signing import letter
-from datamover.protocols.http.call import Answer
+from datamover.notices.signing import SignedNotice, letter
+from datamover.protocols.http.answers import Head, retry_after
+from datamover.protocols.http.content import beginning
 from datamover.text.bounds import brief
 
 log = Logger()
@@ -45,7 +48,8 @@ GRACE = 2.0
 class Post(Protocol):
     """What of the HTTP client is needed here."""
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str], *, client: str) -> Answer: ...
+    def treq(self, client: str) -> HTTPClient:
+        """Return what asks where ``client`` may have things sent."""
 
 
 class Secrets(Protocol):
@@ -221,18 +225,23 @@ class Notifier:
 
     async def _post(self, notice: Notice, means: Means) -> None:
         signed = letter(notice, means.secrets.secret(notice.owner), self._wall())
-        posting = Deferred.fromCoroutine(
-            means.http.post(notice.url.url, signed.body, signed.headers, client=notice.owner)
-        )
+        posting = Deferred.fromCoroutine(_posted(means.http.treq(notice.owner), notice.url.url, signed))
         posting.addTimeout(self._pace.timeout, self._clock)
         try:
-            answer = await posting
+            head = await posting
         except defer.TimeoutError:
             raise TimedOut(
                 f"{brief(notice.url.shown)} did not answer within {self._pace.timeout:g} s", scope=Scope.SERVICE
             ) from None
-        if not 200 <= answer.status < 300:
-            raise ServerError(f"{answer.head.answered}", scope=Scope.SERVICE, retry_after=answer.retry_after)
+        if not 200 <= head.status < 300:
+            raise ServerError(head.answered, scope=Scope.SERVICE, retry_after=retry_after(head))
+
+
+async def _posted(treq: HTTPClient, url: str, signed: SignedNotice) -> Head:
+    """Send a notice and return the head of the answer; its connection is free, or gone, when this completes."""
+    headers = Headers({name: [value] for name, value in signed.headers.items()})
+    head, _ = await beginning(await treq.post(url, data=signed.body, headers=headers, unbuffered=True))
+    return head
 
 
 def _end_of_delivery(failure: Failure, job: int) -> None:

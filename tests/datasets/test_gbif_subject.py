@@ -14,12 +14,16 @@ from datamover.errors import (
     InvalidRequest,
 )
 from datamover.protocols.http import HttpClient
+from datamover.web.credentials import SourceCredentials
+from datamover.web.policy import SourcePolicy
 from tests.datasets.kangaroos import TAXON, URL
 
 
 def unasked() -> Gbif:
     """A dataset that asks nothing."""
-    return Gbif(schema.Gbif(), HttpClient.__new__(HttpClient), reactor, time.time)
+    policy = SourcePolicy.from_config(schema.Sources())
+    http = HttpClient(reactor, schema.Http(), schema.Transfers(), policy, SourceCredentials())
+    return Gbif(schema.Gbif(), http, reactor, time.time)
 
 
 @pytest.mark.parametrize("url", [URL, f"GBIF://GBIF/?taxonKey={TAXON}", f" {URL} ", "gbif://gbif?taxonKey=24%34%30012"])

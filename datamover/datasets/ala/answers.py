@@ -22,8 +22,9 @@ from datamover.errors import (
     SourceForbidden,
     UnsupportedScheme,
 )
-from datamover.protocols.http.call import Answer
+from datamover.protocols.http.answers import Head, retry_after
 from datamover.web.amounts import MOST
+from datamover.web.url import WebUrl
 
 RATE_WINDOW = 300.0
 """Seconds over which the Atlas counts an address's requests."""
@@ -86,12 +87,12 @@ class Status:
         return "ALA: running" if self.stage is Stage.RUNNING else "ALA: preparing the records"
 
 
-def status_of(answer: Answer) -> Status:
-    """Read a download's status.
+def status_of(body: bytes, url: WebUrl) -> Status:
+    """Read a download's status, which ``url`` answered.
 
     Raises ServerError for what is no JSON object, DatasetInvalid for a URL in it that is none.
     """
-    found = object_of(answer)
+    found = object_of(body)
     word = _text(found.get("status"))
     said = (quoted(_text(found.get(key))) for key in ("message", "error"))
     return Status(
@@ -100,39 +101,38 @@ def status_of(answer: Answer) -> Status:
         total=_count(found.get("totalRecords")),
         records=_count(found.get("records")),
         ahead=_count(found.get("queueSize")),
-        status_url=_url(answer, found, "statusUrl"),
-        cancel_url=_url(answer, found, "cancelUrl"),
-        search_url=_url(answer, found, "searchUrl"),
-        download_url=_url(answer, found, "downloadUrl"),
+        status_url=_url(url, found, "statusUrl"),
+        cancel_url=_url(url, found, "cancelUrl"),
+        search_url=_url(url, found, "searchUrl"),
+        download_url=_url(url, found, "downloadUrl"),
         failed=bool(_text(found.get("error"))),
         words="".join(dict.fromkeys(said)),
     )
 
 
-def object_of(answer: Answer) -> dict[str, Any]:
+def object_of(body: bytes) -> dict[str, Any]:
     """Return an answer's JSON object; raises ServerError for anything else, such as a page that says sorry."""
-    found = json_of(answer)
+    found = json_of(body)
     if not isinstance(found, dict):
-        raise ServerError(f"ALA answered with something else than a JSON object{words(answer)}", scope=Scope.SOURCE)
+        raise ServerError(f"ALA answered with something else than a JSON object{words(body)}", scope=Scope.SOURCE)
     return found
 
 
-def json_of(answer: Answer) -> Any:
+def json_of(body: bytes) -> Any:
     """Return an answer's JSON, None where it is none."""
     try:
-        return json.loads(answer.body)
+        return json.loads(body)
     except (ValueError, RecursionError):
         return None
 
 
-def refusal_of(answer: Answer, about: str) -> DataMoverError:
+def refusal_of(head: Head, body: bytes, about: str) -> DataMoverError:
     """Return the error that a status other than 200 stands for; ``about`` is what was asked for."""
-    status, said = answer.status, words(answer)
+    status, said, pause = head.status, words(body), retry_after(head)
     told = f"{status} {_phrase(status)}".rstrip() + said
     # A 403 is also what an address gets that asks too often, and only the words tell the one from the other.
-    too_often = status == 403 and (answer.retry_after is not None or _TOO_MANY.search(said) is not None)
-    if status == 429 or too_often or (status == 503 and answer.retry_after is not None):
-        pause = answer.retry_after
+    too_often = status == 403 and (pause is not None or _TOO_MANY.search(said) is not None)
+    if status == 429 or too_often or (status == 503 and pause is not None):
         if pause is None and too_often:
             pause = RATE_WINDOW
         return RateLimited(f"ALA asks to come again later: {told}", scope=Scope.SOURCE, retry_after=pause)
@@ -147,12 +147,12 @@ def refusal_of(answer: Answer, about: str) -> DataMoverError:
     return ServerError(f"ALA answered {told}", scope=Scope.SOURCE)
 
 
-def words(answer: Answer) -> str:
+def words(body: bytes) -> str:
     """Return what a body says, quoted and ready to be appended; "" where that is nothing for people."""
-    found = json_of(answer)
+    found = json_of(body)
     if isinstance(found, dict):
         return quoted(next(filter(None, (_text(found.get(key)) for key in _WORDS)), ""))
-    text = answer.body.decode("utf-8", "replace")
+    text = body.decode("utf-8", "replace")
     text = re.sub(r"(?is)<(script|style|head)\b.*?</\1>", " ", text)
     return quoted(re.sub(r"<[^>]*>", " ", text))
 
@@ -185,11 +185,11 @@ def _count(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST else None
 
 
-def _url(answer: Answer, found: dict[str, Any], key: str) -> str | None:
+def _url(url: WebUrl, found: dict[str, Any], key: str) -> str | None:
     text = _text(found.get(key))
     if not text:
         return None
     try:
-        return answer.url.join(text).text
+        return url.join(text).text
     except (InvalidRequest, UnsupportedScheme) as error:
         raise DatasetInvalid(f"ALA's {key} cannot be followed: {error.message}") from None

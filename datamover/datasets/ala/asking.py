@@ -1,16 +1,18 @@
 """How the Atlas is asked: the URLs, the login, and the errors of what it refuses."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
+
+from twisted.web.http_headers import Headers
 
 from datamover.config.ala import Ala as Settings
 from datamover.datasets.ala.answers import refusal_of
 from datamover.errors import DataMoverError
 from datamover.protocols.base import Origin
 from datamover.protocols.http import HttpClient
-from datamover.protocols.http.call import Answer
+from datamover.protocols.http.answers import Head
+from datamover.protocols.http.content import whole
 from datamover.web.credentials import SecretFile
 from datamover.web.url import WebUrl
 
@@ -32,29 +34,31 @@ class AlaClient:
     def __init__(self, settings: Settings, http: HttpClient) -> None:
         self._settings = settings
         self._http = http
+        self._treq = http.treq()
         self._token = None if settings.token_file is None else SecretFile(settings.token_file)
         self._home = WebUrl.parse(settings.occurrences_url).origin
 
-    async def get(self, url: str) -> Answer:
-        """Return what a URL answers, whatever its status; raises what breaks on the way."""
-        return await self._http.call("GET", url, headers=self._headers(url, {"Accept": "application/json"}))
+    async def get(self, url: str) -> tuple[Head, bytes]:
+        """Return what a URL answers, whatever its status.
 
-    async def post(self, url: str, body: Any) -> Answer:
+        Raises AuthenticationFailed where the token cannot be read, DatasetInvalid for an answer that is too large, and
+        what breaks on the way. Cancelling drops the connection.
+        """
+        return await whole(await self._treq.get(url, headers=self._headers(url)))
+
+    async def post(self, url: str, body: Any) -> tuple[Head, bytes]:
         """Like ``get``, with a JSON body."""
-        headers = {"Accept": "application/json", "Content-Type": "application/json"}
-        return await self._http.call(
-            "POST", url, headers=self._headers(url, headers), body=json.dumps(body).encode("utf-8")
-        )
+        return await whole(await self._treq.post(url, json=body, headers=self._headers(url)))
 
     def origin(self, url: str, about: str) -> Origin:
         """Return the file at a URL; what the Atlas refuses is refused in its words."""
         return self._http.origin(
-            url, headers=self._headers(url, {}), refused=lambda answer: self.refusal(answer, about)
+            url, headers=self._login(url), refused=lambda head, body: self.refusal(head, body, about)
         )
 
-    def refusal(self, answer: Answer, about: str) -> DataMoverError:
+    def refusal(self, head: Head, body: bytes, about: str) -> DataMoverError:
         """Return the error of an answer that is no success; ``about`` is what was asked for."""
-        error = refusal_of(answer, about)
+        error = refusal_of(head, body, about)
         token = self._token.read() if self._token is not None else ""
         if not token or token not in error.message:
             return error
@@ -81,10 +85,14 @@ class AlaClient:
         """Return the URL at which people and programs find the same records."""
         return f"{self._settings.occurrences_url}/occurrences/search?{urlencode({'q': query(lsid)}, quote_via=quote)}"
 
-    def _headers(self, url: str, headers: Mapping[str, str]) -> Mapping[str, str]:
+    def _headers(self, url: str) -> Headers:
+        return Headers({name: [value] for name, value in {"Accept": "application/json", **self._login(url)}.items()})
+
+    def _login(self, url: str) -> Mapping[str, str]:
+        """Return the token as a header, for URLs where it belongs."""
         if self._token is None or WebUrl.parse(url).origin != self._home:
-            return headers
-        return {**headers, "Authorization": f"Bearer {self._token.read()}"}
+            return {}
+        return {"Authorization": f"Bearer {self._token.read()}"}
 
 
 def query(lsid: str) -> str:

@@ -115,16 +115,16 @@ class Offline:
     # The steps ------------------------------------------------------------------------------------------------
 
     async def _cancel(self, url: str) -> None:
-        answer = await self._asker.get(url)
-        if answer.status >= 400:
-            raise self._asker.refusal(answer, "the request")
+        head, body = await self._asker.get(url)
+        if head.status >= 400:
+            raise self._asker.refusal(head, body, "the request")
 
     async def _ask(self, lsid: str, bench: Bench) -> Asked:
         bench.tell("ALA: asking for the records")
-        answer = await self._asker.get(self._asker.download_url("offline", lsid))
-        if answer.status not in (200, 201, 202):
-            raise self._asker.refusal(answer, lsid)
-        status = status_of(answer)
+        head, body = await self._asker.get(self._asker.download_url("offline", lsid))
+        if head.status not in (200, 201, 202):
+            raise self._asker.refusal(head, body, lsid)
+        status = status_of(body, head.url)
         asked = Asked(lsid, self._wall()).learning(status)
         if asked.status_url or asked.download_url:
             await bench.remember(asked.remembered())
@@ -154,13 +154,13 @@ class Offline:
         return asked
 
     async def _look(self, asked: Asked) -> Status:
-        answer = await self._asker.get(asked.status_url or "")
-        if answer.status == 200:
-            status = status_of(answer)
+        head, body = await self._asker.get(asked.status_url or "")
+        if head.status == 200:
+            status = status_of(body, head.url)
             if status.stage is Stage.GONE:
                 raise _Gone(f"its status is {status.word!r}{status.words}")
             return status
-        error = self._asker.refusal(answer, "the request")
+        error = self._asker.refusal(head, body, "the request")
         raise _Gone(error.message) if isinstance(error, DatasetNotFound) else error
 
     async def _learn(self, asked: Asked, status: Status, bench: Bench) -> Asked:

@@ -13,7 +13,6 @@ from datamover.config.ala import Ala as Settings
 from datamover.datasets.ala.answers import json_of, words
 from datamover.datasets.ala.asking import AlaClient
 from datamover.errors import DataMoverError, DatasetInvalid, DatasetNotFound, Scope, ServerError
-from datamover.protocols.http.call import Answer
 
 LARGEST_BATCH = 100
 """Taxa that the Atlas takes in one look-up."""
@@ -52,14 +51,15 @@ class Species:
 
     async def _single(self, lsid: str) -> Taxon:
         url = f"{self._url}/species/{quote(lsid, safe=_SAFE)}"
-        answer = await self._asker.get(url)
-        if answer.status in (404, 406) or (answer.status == 200 and json_of(answer) is None):
+        head, body = await self._asker.get(url)
+        if head.status in (404, 406) or (head.status == 200 and json_of(body) is None):
             # Older installations have a page for people here, or nothing, and the JSON beside it.
-            older = await self._asker.get(f"{url}.json")
-            answer = older if older.status == 200 else answer
-        if answer.status != 200:
-            raise self._asker.refusal(answer, lsid)
-        return _taxon(json_of(answer), answer, lsid)
+            older, its_body = await self._asker.get(f"{url}.json")
+            if older.status == 200:
+                head, body = older, its_body
+        if head.status != 200:
+            raise self._asker.refusal(head, body, lsid)
+        return _taxon(json_of(body), body, lsid)
 
 
 class _Bulk:
@@ -115,20 +115,20 @@ class _Bulk:
             _settle(waiting, found[lsid])
 
     async def _found(self, lsids: list[str]) -> "dict[str, Taxon | DataMoverError]":
-        answer = await self._asker.post(self._url, lsids)
-        if answer.status != 200:
-            raise self._asker.refusal(answer, lsids[0] if len(lsids) == 1 else "these taxa")
-        told = json_of(answer)
+        head, body = await self._asker.post(self._url, lsids)
+        if head.status != 200:
+            raise self._asker.refusal(head, body, lsids[0] if len(lsids) == 1 else "these taxa")
+        told = json_of(body)
         entries = told.get("searchDTOList") if isinstance(told, dict) else told
         if not isinstance(entries, list):
-            raise ServerError(f"ALA answered a look-up without a list of taxa{words(answer)}", scope=Scope.SOURCE)
+            raise ServerError(f"ALA answered a look-up without a list of taxa{words(body)}", scope=Scope.SOURCE)
         by_guid = {entry.get("guid"): entry for entry in entries if isinstance(entry, dict)}
         # The Atlas answers an outdated name with the accepted one: then it is the place in the list that tells.
         in_order = dict(zip(lsids, entries, strict=True)) if len(entries) == len(lsids) else {}
-        return {lsid: _judged(by_guid.get(lsid) or in_order.get(lsid), answer, lsid) for lsid in lsids}
+        return {lsid: _judged(by_guid.get(lsid) or in_order.get(lsid), lsid) for lsid in lsids}
 
 
-def _judged(entry: Any, answer: Answer, lsid: str) -> Taxon | DataMoverError:
+def _judged(entry: Any, lsid: str) -> Taxon | DataMoverError:
     if entry is None:
         return DatasetNotFound(f"ALA does not know {lsid}: it answered the look-up with null")
     try:
@@ -147,16 +147,17 @@ def _settle(waiting: "list[Deferred[Taxon]]", outcome: Taxon | Exception) -> Non
             each.errback(Failure(outcome))  # type: ignore[no-untyped-call]
 
 
-def _taxon(found: Any, answer: Answer | None, lsid: str) -> Taxon:
-    """Read what either look-up says of a taxon; ``answer`` is the whole of it, None where it was one of many."""
+def _taxon(found: Any, answer: bytes | None, lsid: str) -> Taxon:
+    """Read what either look-up says of a taxon; ``answer`` is all that it says, None where the taxon is one of many."""
     if not isinstance(found, dict):
         raise DatasetInvalid(f"ALA answered the look-up of {lsid} with something else than a JSON object")
     concept = found.get("taxonConcept") if isinstance(found.get("taxonConcept"), dict) else found
     name = _first(concept, "nameString", "scientificName", "name", "nameComplete")
     if name is None:
         raise DatasetNotFound(f"ALA does not know {lsid}: its answer holds no name of a taxon")
-    body = answer.body if answer is not None else json.dumps(found, ensure_ascii=False, indent=2).encode("utf-8")
-    return Taxon(name, _common_name(found), body)
+    if answer is None:
+        answer = json.dumps(found, ensure_ascii=False, indent=2).encode("utf-8")
+    return Taxon(name, _common_name(found), answer)
 
 
 def _common_name(found: dict[str, Any]) -> str | None:

@@ -9,22 +9,25 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import urlencode
 
+from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, DeferredList, DeferredSemaphore
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.web.http_headers import Headers
 
 from datamover.datasets.gbif.answers import not_json, refusal_of
 from datamover.errors import DataMoverError
-from datamover.protocols.http import HttpClient
-from datamover.protocols.http.call import Answer
+from datamover.protocols.http.answers import Head
+from datamover.protocols.http.content import whole
 
 AT_ONCE = 2
 """Requests to GBIF at once, of all the datasets of this process together."""
 
 SMALL = 2**20
 """Bytes of an answer that is read on the reactor."""
+
+JSON = Headers({"Accept": ["application/json"]})
 
 log = Logger()
 
@@ -46,9 +49,9 @@ class Patience:
 class Questions:
     """Asks one GBIF for everything that this process wants of it."""
 
-    def __init__(self, url: str, http: HttpClient, clock: Any, patience: Patience | None = None) -> None:
+    def __init__(self, url: str, treq: HTTPClient, clock: Any, patience: Patience | None = None) -> None:
         self._url = url.rstrip("/")
-        self._http = http
+        self._treq = treq
         self._clock = clock
         self._patience = patience or Patience()
         self._slots = DeferredSemaphore(AT_ONCE)
@@ -62,17 +65,16 @@ class Questions:
         about: str,
         expected: frozenset[int] = frozenset(),
         limit: int = SMALL,
-    ) -> Answer:
+    ) -> tuple[Head, bytes]:
         """Return the answer to a GET below GBIF's URL: a JSON object, or an answer of a status among ``expected``.
 
         ``about`` is what is asked for, in words. Raises what ``refusal_of`` makes of any other status, and what
-        ``HttpClient.call`` raises. Cancelling drops the request.
+        ``whole`` and the request raise. Cancelling drops the request.
         """
-        query = f"?{urlencode(parameters)}" if parameters else ""
         tried = 0
         while True:
             try:
-                return _checked(await self._once(f"{self._url}{path}{query}", limit), about, expected)
+                return _checked(*await self._once(path, parameters, limit), about, expected)
             except DataMoverError as error:
                 usual = self._patience.first_pause * 2**tried
                 pause = usual if error.retry_after is None else error.retry_after
@@ -82,23 +84,24 @@ class Questions:
                 log.info("GBIF is asked again in {pause:.1f} s: {error}", pause=pause, error=error)
                 self._quiet_until = max(self._quiet_until, self._clock.seconds() + pause)
 
-    async def _once(self, url: str, limit: int) -> Answer:
+    async def _once(self, path: str, parameters: Mapping[str, str] | None, limit: int) -> tuple[Head, bytes]:
         await self._slots.acquire()
         try:
             # Whoever was told to wait, nobody asks before that time.
             while (pause := self._quiet_until - self._clock.seconds()) > 0:
                 await deferLater(self._clock, pause, lambda: None)
-            return await self._http.call("GET", url, headers={"Accept": "application/json"}, limit=limit)
+            asked = self._treq.get(f"{self._url}{path}", params=parameters, headers=JSON)
+            return await whole(await asked, limit)
         finally:
             self._slots.release()
 
 
-def _checked(answer: Answer, about: str, expected: frozenset[int]) -> Answer:
-    if answer.status not in expected | {200}:
-        raise refusal_of(answer, about)
-    if answer.status == 200 and not answer.body.lstrip().startswith(b"{"):
-        raise not_json(answer)
-    return answer
+def _checked(head: Head, body: bytes, about: str, expected: frozenset[int]) -> tuple[Head, bytes]:
+    if head.status not in expected | {200}:
+        raise refusal_of(head, body, about)
+    if head.status == 200 and not body.lstrip().startswith(b"{"):
+        raise not_json(head.url)
+    return head, body
 
 
 async def in_order(

@@ -28,12 +28,12 @@ from datamover.protocols.http.answers import (
 )
 from datamover.protocols.http.client.body import IGNORABLE, Content
 from datamover.protocols.http.client.decoding import check_codings, decoded
-from datamover.protocols.http.client.sender import Reply
+from datamover.protocols.http.client.response import Response
 from datamover.protocols.http.ranges import WORTH, RangedSource
 from datamover.protocols.http.streams import Streams
 from datamover.web.url import WebUrl
 
-Ask = Callable[[bytes, WebUrl, Mapping[str, str]], Awaitable[Reply]]
+Ask = Callable[[bytes, WebUrl, Mapping[str, str]], Awaitable[Response]]
 """Sends method, URL and headers, follows redirects, and returns the last answer."""
 
 _FINAL_FOR_HEAD = frozenset({407, 429, 503})
@@ -68,12 +68,12 @@ class WebOrigin:
                 check_codings(head)
                 check_announced(head)
                 return inspection_of(head)
-        reply = await self._get()
-        if reply.head.length is not None and reply.head.length <= IGNORABLE:
-            await reply.body.discard()
+        head, body = await self._get()
+        if head.length is not None and head.length <= IGNORABLE:
+            await body.discard()
         else:
-            await reply.body.close()
-        return inspection_of(reply.head)
+            await body.close()
+        return inspection_of(head)
 
     async def open(self, offset: int = 0, identity: str | None = None) -> Source:
         """Open the file from ``offset`` if it still has ``identity`` and the server can, else from 0.
@@ -81,7 +81,7 @@ class WebOrigin:
         Raises what ``inspect`` raises. Cancelling drops the connection.
         """
         source = await self._resume(offset, identity) if offset > 0 and identity is not None else None
-        return self._splittable(source or _whole(await self._get()))
+        return self._splittable(source or _whole(*await self._get()))
 
     def _splittable(self, source: "WebSource") -> Source:
         """Return a source that may be read over several connections, if it is large and the server can.
@@ -115,12 +115,12 @@ class WebOrigin:
         await reply.body.close()
         raise SourceChanged(f"{self._url.told} changed while it was read", scope=Scope.SOURCE)
 
-    async def _get(self) -> Reply:
+    async def _get(self) -> tuple[Head, Content]:
         reply = await self._ask(b"GET", self._url, {})
         if not holds_whole(reply.head):
             await reply.body.discard()
             raise failure_of(reply.head)
-        return await _announced(await decoded(reply))
+        return await _file_in(reply)
 
     async def _resume(self, offset: int, identity: str) -> "WebSource | None":
         """Return the source from ``offset`` on, or a whole one if that was sent instead, None where neither came."""
@@ -130,9 +130,9 @@ class WebOrigin:
             headers["If-Range"] = condition
         reply = await self._ask(b"GET", self._url, headers)
         if reply.head.status in WHOLE:
-            return _whole(await _announced(await decoded(reply)))
+            return _whole(*await _file_in(reply))
         if reply.head.status == PARTIAL:
-            await _announced(reply)
+            await _check_announced(reply)
             inspection = continuation(reply.head, offset, identity)
             if inspection is not None and inspection.size is not None:
                 return WebSource(inspection, offset, inspection.size - offset, reply.body, reply.head)
@@ -213,16 +213,25 @@ def _same(head: Head, identity: str, total: int | None) -> Inspection | None:
     return None
 
 
-async def _announced(reply: Reply) -> Reply:
-    """Return a reply that announces what can be; another is closed, and ServerError raised."""
+async def _file_in(reply: Response) -> tuple[Head, Content]:
+    """Return the head of an answer and the file that it holds whole; what cannot be read as one is closed.
+
+    Raises ServerError for a coding that is not undone, and for a size that cannot be.
+    """
+    body = await decoded(reply.head, reply.body)
+    await _check_announced(reply)
+    return reply.head, body
+
+
+async def _check_announced(reply: Response) -> None:
+    """Close an answer that announces more than a file can have, and raise ServerError."""
     try:
         check_announced(reply.head)
     except ServerError:
         await reply.body.close()
         raise
-    return reply
 
 
-def _whole(reply: Reply) -> WebSource:
-    inspection = inspection_of(reply.head)
-    return WebSource(inspection, 0, inspection.size, reply.body, reply.head)
+def _whole(head: Head, body: Content) -> WebSource:
+    inspection = inspection_of(head)
+    return WebSource(inspection, 0, inspection.size, body, head)

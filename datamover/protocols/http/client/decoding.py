@@ -7,7 +7,6 @@ from datamover.errors import Scope, ServerError
 from datamover.protocols.http.answers import Head
 from datamover.protocols.http.client.body import Content
 from datamover.protocols.http.client.codings import MOST, UNDONE, Inflater, Undecodable
-from datamover.protocols.http.client.sender import Reply
 from datamover.web.url import WebUrl
 
 PIECE = 2**16
@@ -30,20 +29,18 @@ def check_codings(head: Head) -> None:
         )
 
 
-async def decoded(reply: Reply) -> Reply:
-    """Return a reply whose body is the file; one that cannot be undone is closed, and ServerError raised."""
-    head = reply.head
+async def decoded(head: Head, body: Content) -> Content:
+    """Return the body as the file; one that cannot be undone is closed, and ServerError raised."""
     if not head.codings:
-        return reply
+        return body
     try:
         check_codings(head)
     except ServerError:
-        await reply.body.close()
+        await body.close()
         raise
-    body = reply.body
     for coding in reversed(head.codings):
         body = Decoded(body, coding, head.url)
-    return Reply(head, body)
+    return body
 
 
 class Decoded:
