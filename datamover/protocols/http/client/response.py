@@ -50,6 +50,10 @@ class Response:
         self._method = method
         self._sent = sent
         self._headers: Headers | None = None
+        self.length: Any = 0 if method == b"HEAD" else head.length
+        """Bytes that ``deliverBody`` delivers, UNKNOWN_LENGTH where that is not known before."""
+        if self.length is None or (head.codings and not self._coded):
+            self.length = UNKNOWN_LENGTH
 
     @property
     def code(self) -> int:
@@ -73,15 +77,6 @@ class Response:
             if not self._coded:
                 self._headers.removeHeader(b"content-encoding")
         return self._headers
-
-    @property
-    def length(self) -> Any:
-        """Bytes that ``deliverBody`` delivers, UNKNOWN_LENGTH where that is not known before."""
-        if self._method == b"HEAD":
-            return 0
-        if self.head.length is None or (self.head.codings and not self._coded):
-            return UNKNOWN_LENGTH
-        return self.head.length
 
     @property
     def request(self) -> Request:
