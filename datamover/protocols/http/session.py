@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.web.iweb import IBodyProducer
 
 from datamover.errors import InvalidRequest, Scope, ServerError, SourceNotAllowedHere, UnsupportedScheme
 from datamover.protocols.http.answers import REDIRECTS, Head
@@ -55,7 +56,11 @@ class SessionAgent(UrlAgent):
         self._jar = jar
 
     async def send(
-        self, method: bytes, url: WebUrl, headers: Mapping[str, str] = MappingProxyType({}), body: bytes | None = None
+        self,
+        method: bytes,
+        url: WebUrl,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        body: bytes | IBodyProducer | None = None,
     ) -> Response:
         """Send a request, follow where it is redirected, and return the last answer, whatever its status.
 

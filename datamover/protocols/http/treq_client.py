@@ -11,7 +11,7 @@ from treq.cookies import IndexableCookieJar
 from twisted.internet.defer import Deferred
 from twisted.web.iweb import IAgent, IBodyProducer
 
-from datamover.protocols.http.client.request import BytesBody
+from datamover.protocols.http.request_body import BytesBody
 from datamover.web.url import WebUrl
 
 

@@ -32,10 +32,11 @@ from datamover.protocols.http.client.connection import Broken, NoAnswer, StaleCo
 from datamover.protocols.http.client.fields import Excessive, Malformed
 from datamover.protocols.http.client.pool import NoConnection, Pool
 from datamover.protocols.http.client.reader import LARGEST_HEAD, AnswerReader, HeadTooLarge
-from datamover.protocols.http.client.request import bytes_of, request_of
+from datamover.protocols.http.client.request import request_of
 from datamover.protocols.http.client.response import Response
 from datamover.protocols.http.client.routes import Routes
 from datamover.protocols.http.client.tls import failed, words
+from datamover.protocols.http.request_body import BytesBody
 from datamover.web.credentials import SourceCredentials
 from datamover.web.policy import SourcePolicy
 from datamover.web.url import WebUrl
@@ -70,14 +71,20 @@ class UrlAgent(ABC):
             if values:
                 sent[name.decode("ascii")] = b", ".join(values).decode("utf-8", "surrogateescape")
 
+        body = bodyProducer.content if isinstance(bodyProducer, BytesBody) else bodyProducer
+
         async def response() -> IResponse:
-            return await self.send(method, WebUrl.parse(uri.decode("ascii")), sent, bytes_of(bodyProducer))
+            return await self.send(method, WebUrl.parse(uri.decode("ascii")), sent, body)
 
         return Deferred.fromCoroutine(response())
 
     @abstractmethod
     async def send(
-        self, method: bytes, url: WebUrl, headers: Mapping[str, str] = MappingProxyType({}), body: bytes | None = None
+        self,
+        method: bytes,
+        url: WebUrl,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        body: bytes | IBodyProducer | None = None,
     ) -> Response:
         """Send a request and return the answer once its head is here, whatever its status.
 
@@ -117,14 +124,15 @@ class PolicyAgent(UrlAgent):
         method: bytes,
         url: WebUrl,
         headers: Mapping[str, str] = MappingProxyType({}),
-        body: bytes | None = None,
+        body: bytes | IBodyProducer | None = None,
         *,
         asked: WebUrl | None = None,
     ) -> Response:
         """Send one request and return the answer once its head is here, whatever its status.
 
         ``asked`` is the URL that was redirected to this one. A login of ``[[sources.credentials]]`` goes before an
-        Authorization among ``headers``. A request is sent again where a kept connection turns out to be closed.
+        Authorization among ``headers``. A request is sent again where a kept connection turns out to be closed. A body
+        that is produced goes out as fast as the server takes it, until the answer comes.
 
         Raises SourceNotAllowedHere (the URL or its address), AuthenticationFailed (the secret's file, or the proxy),
         ConnectFailed, TimedOut, Stalled, ConnectionLost, TLSFailed, ServerError (not HTTP) and InvalidRequest (a
@@ -137,7 +145,7 @@ class PolicyAgent(UrlAgent):
             headers = {**{given: headers[given] for given in headers if given.lower() != name.lower()}, name: value}
         request = request_of(method, self._routes.target(url), url.authority, headers, body)
         received = Body(self._reactor, self._idle_timeout, url)
-        answer = await self._answer(method, url, request, received)
+        answer = await self._answer(method, url, request, received, None if isinstance(body, bytes) else body)
         head = Head(answer.status, answer.fields, answer.length, asked or url, url)
         return Response(method, headers, head, received)
 
@@ -155,13 +163,20 @@ class PolicyAgent(UrlAgent):
         self._closed = True
         await self._pool.close()
 
-    async def _answer(self, method: bytes, url: WebUrl, request: bytes, received: Body) -> AnswerReader:
+    async def _answer(
+        self, method: bytes, url: WebUrl, request: bytes, received: Body, producer: IBodyProducer | None
+    ) -> AnswerReader:
         while True:
             if self._closed:
                 raise ConnectionLost(f"{url.told} is not asked any more: datamover is stopping", scope=Scope.SOURCE)
             try:
-                connection = await self._pool.connection(self._routes.key(url), lambda: self._routes.endpoint(url))
-                return await connection.ask(request, method, received, clock=self._reactor, timeout=self._idle_timeout)
+                # What is produced can be sent once, so not over a connection that may be closed already.
+                connection = await self._pool.connection(
+                    self._routes.key(url), lambda: self._routes.endpoint(url), new=producer is not None
+                )
+                return await connection.ask(
+                    request, method, received, clock=self._reactor, timeout=self._idle_timeout, producer=producer
+                )
             except StaleConnection:
                 # The pool holds a few kept connections at most, and one that is made anew is never stale.
                 continue

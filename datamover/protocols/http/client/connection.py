@@ -16,10 +16,12 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
+from twisted.web.iweb import IBodyProducer
 
 from datamover.errors import DataMoverError
 from datamover.protocols.http.client.fields import Excessive, Malformed
 from datamover.protocols.http.client.reader import AnswerReader, HeadTooLarge
+from datamover.protocols.http.request_body import Sending
 
 USUAL_READ = 2**16
 """Bytes that the system is asked for at a time, where a body does not ask for more."""
@@ -81,19 +83,31 @@ class Connection(TwistedProtocol):
         self._reader: AnswerReader | None = None
         self._taker: BodyReceiver
         self._answered: Deferred[AnswerReader] | None = None
+        self._sending: Sending | None = None
+        """The request's body, where that is produced."""
         self._requests = 0
         self._paused = False
+        self._unfinished = False
+        """The answer came before the end of what was asked: nothing else can be asked here."""
         self._lost: Failure | None = None
         self._lowest: Any = None
         self._read = USUAL_READ
 
     def ask(
-        self, request: bytes, method: bytes, taker: BodyReceiver, *, clock: IReactorTime, timeout: float
+        self,
+        request: bytes,
+        method: bytes,
+        taker: BodyReceiver,
+        *,
+        clock: IReactorTime,
+        timeout: float,
+        producer: IBodyProducer | None = None,
     ) -> Deferred[AnswerReader]:
-        """Send a request; fires with its answer when the head is here, and what came with it was taken.
+        """Send a request, and what ``producer`` brings; fires when the head is here, and what came with it was taken.
 
-        Fails with NoAnswer after ``timeout`` seconds, StaleConnection, Broken, HeadTooLarge, Malformed, or an error of
-        ours that ended the connection. Cancelling drops the connection.
+        An answer that comes before the end of what is produced ends that. Fails with NoAnswer where nothing went or
+        came for ``timeout`` seconds, StaleConnection, Broken, HeadTooLarge, Malformed, what the producer fails with,
+        or an error of ours that ended the connection. Cancelling drops the connection.
         """
         assert self._reader is None
         self._requests += 1
@@ -105,6 +119,10 @@ class Connection(TwistedProtocol):
             self._fail(self._why(self._lost.value))
         else:
             self.transport.write(request)  # type: ignore[union-attr]
+            if producer is not None:
+                self._sending = Sending(producer, self.transport, self._fail)
+                self._sending.start(clock, timeout, lambda: self._fail(NoAnswer(timeout)))
+                return answered
         return answered.addTimeout(timeout, clock, onTimeoutCancel=_not_answered)
 
     def give_up(self) -> None:
@@ -167,6 +185,7 @@ class Connection(TwistedProtocol):
         taker = self._taker
         answered, self._answered = self._answered, None
         if answered is not None:
+            self._unfinished = self._stop_sending()
             taker.begin(self)
         if body:
             taker.take(body)
@@ -194,7 +213,7 @@ class Connection(TwistedProtocol):
     def _finish(self, reader: AnswerReader) -> None:
         """Let go of an answer that is here to its end."""
         self._reader = None
-        if reader.reusable:
+        if reader.reusable and not self._unfinished:
             self.resume()
             self.receive(USUAL_READ)
             self._keeper.free(self)
@@ -207,12 +226,18 @@ class Connection(TwistedProtocol):
     def _fail(self, error: BaseException) -> None:
         """Give an answer up, and the connection with it."""
         answered, self._answered, self._reader = self._answered, None, None
+        self._stop_sending()
         self.abort()
         if answered is not None:
             answered.errback(error)
         else:
             ending = Ending.BEYOND if isinstance(error, Excessive) else Ending.BROKEN
             self._taker.end(ending, error.args[0] if isinstance(error, Malformed) else "")
+
+    def _stop_sending(self) -> bool:
+        """Stop what is still produced; tell whether there was something."""
+        sending, self._sending = self._sending, None
+        return sending is not None and sending.stop()
 
     def _why(self, reason: BaseException | None) -> BaseException:
         """Return the error for an answer that did not come before the connection ended."""

@@ -39,12 +39,14 @@ class Pool:
         """By key, those that wait for a request and since when, the longest first."""
         self._sweep: IDelayedCall | None = None
 
-    async def connection(self, key: Hashable, endpoint: Callable[[], IStreamClientEndpoint]) -> Connection:
-        """Return the kept connection for ``key`` that was used last, or else a new one that ``endpoint`` makes.
+    async def connection(
+        self, key: Hashable, endpoint: Callable[[], IStreamClientEndpoint], *, new: bool = False
+    ) -> Connection:
+        """Return the kept connection for ``key`` that was used last, or else a ``new`` one that ``endpoint`` makes.
 
         Raises NoConnection, and what the endpoint raises. Cancelling gives up a connection that is being made.
         """
-        kept = self._kept.get(key)
+        kept = None if new else self._kept.get(key)
         if kept:
             return kept.pop()[1]
         connecting: Deferred[Any] = endpoint().connect(Connections(self, key))

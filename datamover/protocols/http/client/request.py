@@ -1,4 +1,4 @@
-"""The bytes of a request: its head, and the body of one that treq makes. Pure.
+"""The bytes of a request: its head, and a body that is here as a whole. Pure: where they go is the business of others.
 
 What would change the meaning of the head, such as a line's end in a value, is refused rather than sent.
 """
@@ -6,10 +6,7 @@ What would change the meaning of the head, such as a line's end in a value, is r
 import re
 from collections.abc import Mapping
 
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IConsumer
-from twisted.web.iweb import IBodyProducer
-from zope.interface import implementer
+from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 
 from datamover import __version__
 from datamover.errors import InvalidRequest
@@ -24,13 +21,16 @@ _USUAL_LINES = b"".join(_USUAL.values())
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*")
 _TARGET = re.compile(rb"[\x21-\x7e]+")
+CHUNKED = b"Transfer-Encoding: chunked\r\n"
 _WITH_BODY = frozenset({b"POST", b"PUT", b"PATCH"})
 """The methods of which a body is expected, so that its length is told where there is none."""
 _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection"})
 
 
-def request_of(method: bytes, target: str, authority: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
-    """Return a request as it is sent; ``headers`` go before the usual ones.
+def request_of(
+    method: bytes, target: str, authority: str, headers: Mapping[str, str], body: bytes | IBodyProducer | None
+) -> bytes:
+    """Return a request as it is sent; ``headers`` go before the usual ones, a body that is produced comes after it.
 
     Raises InvalidRequest for a header that cannot be sent; it repeats no value.
     """
@@ -42,9 +42,14 @@ def request_of(method: bytes, target: str, authority: str, headers: Mapping[str,
         lines += ({**_USUAL, **given}).values()
     else:
         lines.append(_USUAL_LINES)
-    if body is not None or method in _WITH_BODY:
+    if isinstance(body, bytes) or (body is None and method in _WITH_BODY):
         lines.append(b"Content-Length: %d\r\n" % len(body or b""))
-    lines += b"\r\n", body or b""
+    elif body is not None:
+        length = body.length
+        lines.append(CHUNKED if length == UNKNOWN_LENGTH else b"Content-Length: %d\r\n" % length)
+    lines.append(b"\r\n")
+    if isinstance(body, bytes):
+        lines.append(body)
     return b"".join(lines)
 
 
@@ -53,30 +58,3 @@ def _line(name: str, value: str) -> bytes:
     if _NAME.fullmatch(name) is None or name.lower() in _OURS or _VALUE.fullmatch(raw) is None:
         raise InvalidRequest(f"the header {name[:80]!r} cannot be sent: expected a name and one line of text")
     return b"%b: %b\r\n" % (name.encode("ascii"), raw)
-
-
-@implementer(IBodyProducer)
-class BytesBody:
-    """A body that is here as a whole; ``PolicyAgent`` sends it with the head, in one write."""
-
-    def __init__(self, content: bytes) -> None:
-        self.content = content
-        self.length = len(content)
-
-    def startProducing(self, consumer: IConsumer) -> Deferred[None]:  # noqa: N802
-        consumer.write(self.content)
-        return succeed(None)
-
-    def pauseProducing(self) -> None:  # noqa: N802
-        """Do nothing: everything is written at once."""
-
-    resumeProducing = stopProducing = pauseProducing  # noqa: N815
-
-
-def bytes_of(producer: IBodyProducer | None) -> bytes | None:
-    """Return the body of a request; raises InvalidRequest for one that is not ``BytesBody``."""
-    if producer is None:
-        return None
-    if not isinstance(producer, BytesBody):
-        raise InvalidRequest("the body of a request must be bytes")
-    return producer.content
