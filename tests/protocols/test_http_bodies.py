@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import pytest_twisted
@@ -97,7 +97,7 @@ async def listening(factory: Any, tls: ServerTLS | None = None) -> AsyncIterator
     if tls is None:
         listener: Any = reactor.listenTCP(0, factory, interface="127.0.0.1")
     else:
-        listener = reactor.listenSSL(0, factory, tls, interface="127.0.0.1")
+        listener = cast(Any, reactor).listenSSL(0, factory, tls, interface="127.0.0.1")
     try:
         yield f"http{'s' * bool(tls)}://127.0.0.1:{listener.getHost().port}/f"
     finally:
