@@ -27,7 +27,7 @@ async def test_the_three_files(tmp_path: Path) -> None:
         )
         bench = TestBench(tmp_path, TARGETS)
         made = await ala.make(subject(), bench)
-        _, answer = await ala._asker.get(f"{server.species_url}/species/{LSID}")
+        _, answer = await ala._client.get(f"{server.species_url}/species/{LSID}")
         url = server.url
     assert [path.name for path in made.paths] == list(ala.names(subject()))
     assert rows_of(made) == [

@@ -1,6 +1,6 @@
-"""What the Atlas's answers say. Pure: nothing is asked here.
+"""Parse the Atlas's answers. Pure.
 
-Any field may be null, missing or of another type than it should be; what is refused is refused in the Atlas's words.
+Any field may be null, missing or of another type than documented. Errors quote the Atlas's message.
 """
 
 import json
@@ -35,7 +35,7 @@ _WORDS = ("message", "error", "errorMessage", "error_description", "detail", "ti
 
 
 class Stage(Enum):
-    """Where a download is, whatever it is called this year."""
+    """The stage of a download; the Atlas has changed its names over the years."""
 
     QUEUED = "inqueue"
     RUNNING = "running"
@@ -43,9 +43,9 @@ class Stage(Enum):
     UNTOLD = ""
     """No status, or null."""
     GONE = "gone"
-    """invalidId or unavailable: the Atlas does not know the request, or has thrown the download away."""
+    """invalidId or unavailable: the Atlas does not know the request, or has deleted the download."""
     ENDED = "ended"
-    """Anything else: tooLarge, cancelled, skipped, or a word that nobody knows yet."""
+    """Anything else: tooLarge, cancelled, skipped, or an unknown word."""
 
 
 _STAGES = {
@@ -57,29 +57,29 @@ _STAGES = {
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How far the Atlas is with a download."""
+    """The status of a download."""
 
     stage: Stage
     word: str
-    """The status as it stood there."""
+    """The status as the Atlas spells it."""
     total: int | None
-    """Records there are."""
+    """Records in all."""
     records: int | None
     """Records that are ready."""
     ahead: int | None
-    """Downloads that wait before this one."""
+    """Downloads queued before this one."""
     status_url: str | None
     cancel_url: str | None
     search_url: str | None
     download_url: str | None
     failed: bool
-    """There is an error."""
+    """The status holds an error."""
     words: str
-    """Message and error, ready to be appended; "" where there is neither."""
+    """Message and error, to append to a sentence; "" for neither."""
 
     @property
     def shown(self) -> str:
-        """The stage, for people."""
+        """The stage in words."""
         if self.stage is Stage.QUEUED:
             return "ALA: queued" + ("" if self.ahead is None else f", {self.ahead:,} ahead")
         if self.records is not None and self.total:
@@ -88,9 +88,9 @@ class Status:
 
 
 def status_of(body: bytes, url: WebUrl) -> Status:
-    """Read a download's status, which ``url`` answered.
+    """Parse a download's status; URLs in it are relative to ``url``, which answered.
 
-    Raises ServerError for what is no JSON object, DatasetInvalid for a URL in it that is none.
+    Raises ServerError if it is not a JSON object, DatasetInvalid for an unusable URL in it.
     """
     found = object_of(body)
     word = _text(found.get("status"))
@@ -111,7 +111,7 @@ def status_of(body: bytes, url: WebUrl) -> Status:
 
 
 def object_of(body: bytes) -> dict[str, Any]:
-    """Return an answer's JSON object; raises ServerError for anything else, such as a page that says sorry."""
+    """Return the JSON object in a body; raises ServerError for anything else, such as an error page."""
     found = json_of(body)
     if not isinstance(found, dict):
         raise ServerError(f"ALA answered with something else than a JSON object{words(body)}", scope=Scope.SOURCE)
@@ -119,7 +119,7 @@ def object_of(body: bytes) -> dict[str, Any]:
 
 
 def json_of(body: bytes) -> Any:
-    """Return an answer's JSON, None where it is none."""
+    """Return the JSON value in a body, None if it is not JSON."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
@@ -127,10 +127,10 @@ def json_of(body: bytes) -> Any:
 
 
 def refusal_of(head: Head, body: bytes, about: str) -> DataMoverError:
-    """Return the error that a status other than 200 stands for; ``about`` is what was asked for."""
+    """Return the error for an answer whose status is not 200; ``about`` names what was requested."""
     status, said, pause = head.status, words(body), retry_after(head)
     told = f"{status} {_phrase(status)}".rstrip() + said
-    # A 403 is also what an address gets that asks too often, and only the words tell the one from the other.
+    # An address that sends too many requests gets a 403, too; only the message tells them apart.
     too_often = status == 403 and (pause is not None or _TOO_MANY.search(said) is not None)
     if status == 429 or too_often or (status == 503 and pause is not None):
         if pause is None and too_often:
@@ -148,7 +148,7 @@ def refusal_of(head: Head, body: bytes, about: str) -> DataMoverError:
 
 
 def words(body: bytes) -> str:
-    """Return what a body says, quoted and ready to be appended; "" where that is nothing for people."""
+    """Return the message in a body, quoted, to append to a sentence; "" if there is none."""
     found = json_of(body)
     if isinstance(found, dict):
         return quoted(next(filter(None, (_text(found.get(key)) for key in _WORDS)), ""))

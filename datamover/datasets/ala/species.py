@@ -1,4 +1,4 @@
-"""What the Atlas knows of a taxon: its names, and its whole answer for those who want to read on."""
+"""Look up taxa in the Atlas: their names, and the whole answer."""
 
 import json
 from dataclasses import dataclass
@@ -15,22 +15,22 @@ from datamover.datasets.ala.asking import AlaClient
 from datamover.errors import DataMoverError, DatasetInvalid, DatasetNotFound, Scope, ServerError
 
 LARGEST_BATCH = 100
-"""Taxa that the Atlas takes in one look-up."""
+"""Taxa that the Atlas accepts in one look-up."""
 GATHERING = 0.1
-"""Seconds in which look-ups are gathered for one request."""
+"""Seconds for which look-ups are collected into one request."""
 
 _SAFE = ":()+,.=@;$_!*'~-"
 
 
 @dataclass(frozen=True, slots=True)
 class Taxon:
-    """What a taxon is called."""
+    """A taxon's names."""
 
     name: str
     """The scientific one."""
     common_name: str | None
     answer: bytes
-    """What the Atlas said of it, JSON."""
+    """The Atlas's answer, JSON."""
 
     @property
     def shown(self) -> str:
@@ -38,36 +38,36 @@ class Taxon:
 
 
 class Species:
-    """Looks taxa up, one by one or several at a time."""
+    """Looks up taxa, singly or in batches."""
 
-    def __init__(self, settings: Settings, asker: AlaClient, clock: IReactorTime) -> None:
+    def __init__(self, settings: Settings, client: AlaClient, clock: IReactorTime) -> None:
         self._url = settings.species_url
-        self._asker = asker
-        self._bulk = _Bulk(self._url, asker, clock) if settings.species_lookup == "bulk" else None
+        self._client = client
+        self._bulk = _Bulk(self._url, client, clock) if settings.species_lookup == "bulk" else None
 
     async def look_up(self, lsid: str) -> Taxon:
-        """Return a taxon; raises DatasetNotFound, in the Atlas's words, and what asking raises."""
+        """Return a taxon; raises DatasetNotFound, quoting the Atlas, and what ``AlaClient`` raises."""
         return await (self._single(lsid) if self._bulk is None else self._bulk.look_up(lsid))
 
     async def _single(self, lsid: str) -> Taxon:
         url = f"{self._url}/species/{quote(lsid, safe=_SAFE)}"
-        head, body = await self._asker.get(url)
+        head, body = await self._client.get(url)
         if head.status in (404, 406) or (head.status == 200 and json_of(body) is None):
-            # Older installations have a page for people here, or nothing, and the JSON beside it.
-            older, its_body = await self._asker.get(f"{url}.json")
+            # Older installations have an HTML page here, or nothing, and the JSON at another URL.
+            older, its_body = await self._client.get(f"{url}.json")
             if older.status == 200:
                 head, body = older, its_body
         if head.status != 200:
-            raise self._asker.refusal(head, body, lsid)
+            raise self._client.refusal(head, body, lsid)
         return _taxon(json_of(body), body, lsid)
 
 
 class _Bulk:
-    """Gathers what is looked up within a moment into one request for at most a hundred taxa."""
+    """Collects look-ups into one request for at most a hundred taxa."""
 
-    def __init__(self, url: str, asker: AlaClient, clock: IReactorTime) -> None:
+    def __init__(self, url: str, client: AlaClient, clock: IReactorTime) -> None:
         self._url = f"{url}/species/guids/bulklookup"
-        self._asker = asker
+        self._client = client
         self._clock = clock
         self._waiting: dict[str, list[Deferred[Taxon]]] = {}
         self._call: IDelayedCall | None = None
@@ -107,7 +107,7 @@ class _Bulk:
     async def _answer(self, batch: "dict[str, list[Deferred[Taxon]]]") -> None:
         try:
             found = await self._found(list(batch))
-        except Exception as error:  # Whatever it is, each of those who wait is told.
+        except Exception as error:  # Every caller gets the error.
             for waiting in batch.values():
                 _settle(waiting, error)
             return
@@ -115,15 +115,15 @@ class _Bulk:
             _settle(waiting, found[lsid])
 
     async def _found(self, lsids: list[str]) -> "dict[str, Taxon | DataMoverError]":
-        head, body = await self._asker.post(self._url, lsids)
+        head, body = await self._client.post(self._url, lsids)
         if head.status != 200:
-            raise self._asker.refusal(head, body, lsids[0] if len(lsids) == 1 else "these taxa")
+            raise self._client.refusal(head, body, lsids[0] if len(lsids) == 1 else "these taxa")
         told = json_of(body)
         entries = told.get("searchDTOList") if isinstance(told, dict) else told
         if not isinstance(entries, list):
             raise ServerError(f"ALA answered a look-up without a list of taxa{words(body)}", scope=Scope.SOURCE)
         by_guid = {entry.get("guid"): entry for entry in entries if isinstance(entry, dict)}
-        # The Atlas answers an outdated name with the accepted one: then it is the place in the list that tells.
+        # The Atlas answers an outdated name with the accepted one; then the position identifies it.
         in_order = dict(zip(lsids, entries, strict=True)) if len(entries) == len(lsids) else {}
         return {lsid: _judged(by_guid.get(lsid) or in_order.get(lsid), lsid) for lsid in lsids}
 
@@ -148,7 +148,7 @@ def _settle(waiting: "list[Deferred[Taxon]]", outcome: Taxon | Exception) -> Non
 
 
 def _taxon(found: Any, answer: bytes | None, lsid: str) -> Taxon:
-    """Read what either look-up says of a taxon; ``answer`` is all that it says, None where the taxon is one of many."""
+    """Parse a taxon; ``answer`` is the whole body, None if it holds several taxa."""
     if not isinstance(found, dict):
         raise DatasetInvalid(f"ALA answered the look-up of {lsid} with something else than a JSON object")
     concept = found.get("taxonConcept") if isinstance(found.get("taxonConcept"), dict) else found

@@ -1,6 +1,6 @@
-"""What GBIF's answers say. Pure: nothing is asked here.
+"""Parse GBIF's answers. Pure.
 
-Every field may be missing or of another type than it should be; what must be there and is not makes a named error.
+Any field may be missing or of another type than documented; if a required one is, an error names it.
 """
 
 import json
@@ -20,10 +20,10 @@ ENGLISH = "eng"
 
 @dataclass(frozen=True, slots=True)
 class Taxon:
-    """What GBIF calls a taxon."""
+    """A taxon's names."""
 
     name: str
-    """Without its author where GBIF has it so: "Macropus rufus"."""
+    """Without its author if GBIF has it: "Macropus rufus"."""
     common_name: str | None
 
     @property
@@ -32,7 +32,7 @@ class Taxon:
 
 
 def refusal_of(head: Head, body: bytes, about: str) -> DataMoverError:
-    """Return the error that a status other than 200 stands for, in GBIF's words; ``about`` is what was asked for."""
+    """Return the error for an answer whose status is not 200, quoting GBIF; ``about`` names what was requested."""
     usual = failure_of(head)
     told = words(body)
     if head.status in (404, 410):
@@ -43,7 +43,7 @@ def refusal_of(head: Head, body: bytes, about: str) -> DataMoverError:
 
 
 def words(body: bytes) -> str:
-    """Return what an error's body says, quoted and ready to be appended; "" where that is nothing for people."""
+    """Return the message in an error's body, quoted, to append to a sentence; "" if there is none."""
     text = body[: 64 * 1024].decode("utf-8", "replace").strip()
     try:
         told = json.loads(text)
@@ -71,12 +71,12 @@ def object_of(body: bytes, url: WebUrl) -> Mapping[str, Any]:
 
 
 def not_json(url: WebUrl) -> ServerError:
-    """Return the error for an answer of status 200 that GBIF itself would not give: a page of a proxy, a notice."""
+    """Return the error for a 200 that is not JSON, such as a proxy's page."""
     return ServerError(f"{url.told} answered with something else than a JSON object", scope=Scope.SOURCE)
 
 
 def count_of(body: bytes, url: WebUrl) -> int:
-    """Return how many records a search found."""
+    """Return the number of records that a search found."""
     count = object_of(body, url).get("count")
     if not isinstance(count, int) or isinstance(count, bool) or count < 0:
         raise ServerError(f"{url.told} does not say how many records there are (count)", scope=Scope.SOURCE)
@@ -87,7 +87,7 @@ def count_of(body: bytes, url: WebUrl) -> int:
 
 
 def taxon_of(body: bytes, url: WebUrl) -> Taxon:
-    """Return the names in GBIF's answer for a taxon; raises DatasetInvalid where there is none."""
+    """Return the names in GBIF's answer for a taxon; raises DatasetInvalid if there is none."""
     found = object_of(body, url)
     name = text_of(found.get("canonicalName")) or text_of(found.get("scientificName"))
     if not name:
@@ -96,7 +96,7 @@ def taxon_of(body: bytes, url: WebUrl) -> Taxon:
 
 
 def common_name_of(body: bytes, url: WebUrl) -> str | None:
-    """Return the English name that GBIF prefers, else its first English one, from a list of vernacular names."""
+    """Return GBIF's preferred English name from a list of vernacular names, else the first English one, else None."""
     results = object_of(body, url).get("results")
     names: list[tuple[bool, int, str]] = []
     for index, entry in enumerate(results if isinstance(results, list) else ()):

@@ -1,8 +1,7 @@
-"""What is asked of GBIF and how gently: two requests at once, and a pause where GBIF asks for one.
+"""Requests to GBIF: two at a time, with the pauses that GBIF asks for.
 
-A request that fails and may work later is sent again here a few times, since beginning a dataset anew would cost GBIF
-every page once more; what still fails then is for the engine to try again. What the answers mean is ``answers``'s
-business.
+A request that fails with a retryable error is repeated here a few times, since another attempt of the engine would
+request every page again.
 """
 
 from collections import deque
@@ -22,10 +21,10 @@ from datamover.protocols.http.answers import Head
 from datamover.protocols.http.content import whole
 
 AT_ONCE = 2
-"""Requests to GBIF at once, of all the datasets of this process together."""
+"""Concurrent requests to GBIF, of all datasets in this process."""
 
 SMALL = 2**20
-"""Bytes of an answer that is read on the reactor."""
+"""Bytes of an answer that is parsed on the reactor."""
 
 JSON = Headers({"Accept": ["application/json"]})
 
@@ -37,17 +36,17 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long one request is tried."""
+    """How often, and how long, one request is repeated."""
 
     tries: int = 4
     first_pause: float = 2.0
-    """Seconds; doubled each time where GBIF does not say how long."""
+    """Seconds; doubles each time unless GBIF says how long to wait."""
     longest_pause: float = 60.0
-    """Where GBIF asks for more, the attempt ends, and its place is free for other work meanwhile."""
+    """Seconds; if GBIF asks for more, the attempt fails and is repeated by the engine."""
 
 
 class Questions:
-    """Asks one GBIF for everything that this process wants of it."""
+    """Sends the requests of this process to one GBIF."""
 
     def __init__(self, url: str, treq: HTTPClient, clock: Any, patience: Patience | None = None) -> None:
         self._url = url.rstrip("/")
@@ -66,10 +65,10 @@ class Questions:
         expected: frozenset[int] = frozenset(),
         limit: int = SMALL,
     ) -> tuple[Head, bytes]:
-        """Return the answer to a GET below GBIF's URL: a JSON object, or an answer of a status among ``expected``.
+        """Return the answer to a GET below GBIF's URL: status 200 with a JSON object, or a status in ``expected``.
 
-        ``about`` is what is asked for, in words. Raises what ``refusal_of`` makes of any other status, and what
-        ``whole`` and the request raise. Cancelling drops the request.
+        ``about`` names what is requested. Raises what ``refusal_of`` returns for any other status, DatasetInvalid for
+        an answer of more than ``limit`` bytes, and connection errors. Cancelling drops the request.
         """
         tried = 0
         while True:
@@ -87,7 +86,7 @@ class Questions:
     async def _once(self, path: str, parameters: Mapping[str, str] | None, limit: int) -> tuple[Head, bytes]:
         await self._slots.acquire()
         try:
-            # Whoever was told to wait, nobody asks before that time.
+            # A pause that GBIF asks for holds for all requests.
             while (pause := self._quiet_until - self._clock.seconds()) > 0:
                 await deferLater(self._clock, pause, lambda: None)
             asked = self._treq.get(f"{self._url}{path}", params=parameters, headers=JSON)
@@ -109,10 +108,10 @@ async def in_order(
     items: Iterable[Item],
     take: Callable[[Item, Found], Awaitable[None]],
 ) -> None:
-    """Ask for each item, ``AT_ONCE`` ahead, and hand what was found to ``take`` in the items' order.
+    """Call ``ask`` for each item, ``AT_ONCE`` at a time, and ``take`` with the results in the items' order.
 
-    Completes when the last was taken; raises the first error in order, with nothing left in flight. Cancelling stops
-    what is in flight.
+    Completes when the last was taken; raises the first error in order, when nothing is in flight any more. Cancelling
+    cancels what is in flight.
     """
     rest = iter(items)
     waiting: deque[tuple[Item, Deferred[Found]]] = deque()

@@ -1,6 +1,6 @@
-"""The whole answer to a small request, within a bound: how services are asked that know of data.
+"""Read the answer to a small request into memory, up to a limit. The caller judges the status.
 
-What is given may be any ``IResponse``. What its status means is for the caller to judge.
+It works on any ``IResponse``. treq's own ``content`` has no limit, and cancelling it leaves the connection open.
 """
 
 from twisted.internet.defer import Deferred
@@ -16,11 +16,11 @@ from datamover.web.url import WebUrl
 
 LARGEST_ANSWER = 8 * 2**20
 LARGEST_REFUSAL = 64 * 1024
-"""Bytes of the words that go with an error's status which are looked at."""
+"""Bytes of an error's body that are read for its message."""
 
 
 def head_of(response: IResponse) -> Head:
-    """Return the head of an answer; its URL is the one that answered, after redirects."""
+    """Return the head of an answer. Its URL is the one that answered, after redirects."""
     fields = {name.lower(): list(values) for name, values in response.headers.getAllRawHeaders()}
     length = None if response.length == UNKNOWN_LENGTH else response.length
     url = WebUrl.parse(response.request.absoluteURI.decode("ascii"))
@@ -28,7 +28,9 @@ def head_of(response: IResponse) -> Head:
 
 
 async def whole(response: IResponse, limit: int = LARGEST_ANSWER) -> tuple[Head, bytes]:
-    """Return an answer's head and body; its connection is free, or gone, when this completes or raises.
+    """Return an answer's head and body.
+
+    The connection is back in the pool, or closed, when this completes or raises.
 
     Raises DatasetInvalid for a body of more than ``limit`` bytes, and what ``Response.deliverBody`` fails with.
     Cancelling drops the connection.
@@ -43,16 +45,16 @@ async def whole(response: IResponse, limit: int = LARGEST_ANSWER) -> tuple[Head,
 
 
 async def beginning(response: IResponse, limit: int = LARGEST_REFUSAL) -> tuple[Head, bytes]:
-    """Return an answer's head, and as much of its body as came, up to ``limit`` bytes; what breaks off is as good.
+    """Return an answer's head and the first bytes of its body, at most ``limit``; an error while reading ends it early.
 
-    Cancelling drops the connection.
+    The connection is back in the pool, or closed, when this completes. Cancelling drops the connection.
     """
     body, _ = await _collected(response, limit)
     return head_of(response), body[:limit]
 
 
 async def _collected(response: IResponse, most: int) -> tuple[bytes, BaseException | None]:
-    """Return the body, or a little more than ``most`` bytes of it, and the error it broke off with."""
+    """Return the body, or its beginning of more than ``most`` bytes, and the error that ended it."""
     collector = _Collector(most)
     waiting: Deferred[None] = Deferred()
     collector.gone.chainDeferred(waiting)
@@ -67,13 +69,13 @@ async def _collected(response: IResponse, most: int) -> tuple[bytes, BaseExcepti
 
 
 class _Collector(Protocol):
-    """Takes a body in until it is more than ``most`` bytes, then lets go of the connection."""
+    """Collects a body; beyond ``most`` bytes it closes the connection."""
 
     def __init__(self, most: int) -> None:
         self.pieces: list[bytes] = []
         self.error: BaseException | None = None
         self.gone: Deferred[None] = Deferred()
-        """Fires when the connection is free or gone."""
+        """Fires when the connection is back in the pool or closed."""
         self._most = most
         self._size = 0
 

@@ -1,7 +1,6 @@
-"""The door of this package: URLs become origins, services are asked by treq, and every request obeys ``[sources]``.
+"""The HTTP protocol: ``HttpClient`` opens files and makes requests, all by the ``[sources]`` rules.
 
-Redirects are ``session``'s business, how one request travels is ``client``'s, what an answer means for a file
-``origin``'s.
+``session`` follows redirects, ``client`` sends one request, ``origin`` reads a file out of the answers.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,14 +26,14 @@ from datamover.web.policy import Prefix, SourcePolicy
 from datamover.web.url import WebUrl
 
 Refused = Callable[[Head, bytes], DataMoverError]
-"""Makes an error of an answer that holds no file: of its head and the beginning of its body."""
+"""Returns the error for an answer without a file, given its head and the beginning of its body."""
 
 FILE = WHOLE | {PARTIAL, UNSATISFIABLE}
-"""The statuses whose answers are about a file's bytes."""
+"""Statuses of answers about a file's bytes."""
 
 
 class HttpClient:
-    """Reads files from web servers; one is enough for a process."""
+    """Reads files from web servers, and makes requests with treq; it shares connections among all of them."""
 
     def __init__(
         self,
@@ -47,7 +46,7 @@ class HttpClient:
         narrowed: Mapping[str, Sequence[Prefix]] = MappingProxyType({}),
         file: str = "datamover.toml",
     ) -> None:
-        """Prepare; nothing is connected yet. ``narrowed`` are the rules of clients that have some of their own.
+        """Prepare; nothing is connected yet. ``narrowed``: the clients that have rules of their own.
 
         Raises ConfigError, naming ``file``, for a bad proxy or ``ca_file``.
         """
@@ -74,12 +73,11 @@ class HttpClient:
         refused: Refused | None = None,
         client: str | None = None,
     ) -> Origin:
-        """Return the file at an http or https URL; raises InvalidRequest or UnsupportedScheme for what is none.
+        """Return the file at an http or https URL; nothing is requested yet.
 
-        It is read for ``client``: neither the URL nor what it redirects to is one that it may not name.
-        An Authorization among ``headers`` is sent to the URL's own scheme, host and port only. ``refused`` makes the
-        errors of answers that hold no file. Cookies that are set on the way to it are sent on the way to it, as long
-        as this file is read.
+        ``client``: its own rules apply to the URL and to every redirect. ``headers``: an Authorization is sent only to
+        the URL's scheme, host and port. ``refused`` makes the errors for answers without a file. All requests for this
+        file share one cookie jar. Raises InvalidRequest or UnsupportedScheme if ``url`` is not such a URL.
         """
         added = headers or {}
         session = self._session(client, Jar(self._reactor))
@@ -89,7 +87,7 @@ class HttpClient:
                 sent = Headers({name: [value] for name, value in {**added, **own}.items()})
                 answered = await TreqClient(session, self._reactor).head(asked.text, headers=sent)
                 return cast(Response, answered.original)
-            # treq costs a small file more than all else that is done of HTTP for it (docs/performance.md).
+            # treq would double the CPU time of a small file's request (docs/performance.md).
             response = await session.send(method, asked, {**added, **own})
             if refused is not None and response.code not in FILE:
                 raise refused(*await beginning(response))
@@ -98,15 +96,15 @@ class HttpClient:
         return WebOrigin(ask, WebUrl.parse(url), self._reactor, self._streams)
 
     def treq(self, client: str | None = None) -> TreqClient:
-        """Return treq's client, for small requests: read the answers with ``content.whole`` or ``content.beginning``.
+        """Return a treq client for small requests. Read the answers with ``content.whole`` or ``content.beginning``.
 
-        It goes where ``[sources]`` allow and, where ``client`` is given, that client's own rules. The redirects of GET
-        and HEAD are followed; an Authorization is sent to the URL's own scheme, host and port only.
+        ``client``: its own rules apply beside ``[sources]``. Redirects of GET and HEAD are followed; an Authorization
+        or Cookie header is sent only to the URL's scheme, host and port.
         """
         return TreqClient(self._session(client, None), self._reactor)
 
     async def close(self) -> None:
-        """Cancel what waits for an answer and drop every connection; completes when the sockets are gone."""
+        """Cancel all requests and close every connection. Completes when the sockets are closed."""
         await self._agent.close()
 
     def _session(self, client: str | None, jar: Jar | None) -> SessionAgent:

@@ -1,4 +1,4 @@
-"""The body of a request: bytes that are here, or what a producer brings, as fast as the connection takes it."""
+"""The body of a request: bytes, or a producer's output sent as fast as the connection takes it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ from datamover.errors import Scope, SizeMismatch
 
 @implementer(IBodyProducer)
 class BytesBody:
-    """A body that is here as a whole; ``PolicyAgent`` sends it with the head, in one write."""
+    """A body in memory; ``PolicyAgent`` sends it with the head in one write."""
 
     def __init__(self, content: bytes) -> None:
         self.content = content
@@ -25,21 +25,21 @@ class BytesBody:
         return succeed(None)
 
     def pauseProducing(self) -> None:  # noqa: N802
-        """Do nothing: everything is written at once."""
+        """Do nothing: the body is written at once."""
 
     resumeProducing = stopProducing = pauseProducing  # noqa: N815
 
 
 @implementer(IConsumer, IPushProducer)
 class Sending:
-    """A produced body on its way out; stands between its producer and the connection's transport."""
+    """Sends the output of a producer; consumer to the producer, producer to the connection's transport."""
 
     def __init__(self, producer: IBodyProducer, transport: Any, failed: Callable[[BaseException], None]) -> None:
-        """``failed`` is told once of what the producer fails with, or of SizeMismatch where its length was wrong."""
+        """``failed`` is called at most once: with the producer's error, or SizeMismatch if its length was wrong."""
         self.sent = 0
         """Bytes of the body that were written."""
         self.under_way = True
-        """More is to come, from a producer that was not stopped."""
+        """The producer has not finished, failed or been stopped."""
         self._producer = producer
         self._length: Any = producer.length
         self._transport = transport
@@ -47,13 +47,13 @@ class Sending:
         self._look: IDelayedCall | None = None
 
     def start(self, clock: IReactorTime, timeout: float, give_up: Callable[[], None]) -> None:
-        """Begin to send; calls ``give_up`` where nothing went for ``timeout`` seconds, until ``stop``."""
+        """Begin to send. Until ``stop``, ``give_up`` is called when nothing was sent for ``timeout`` seconds."""
         self._watch(clock, timeout, give_up)
         self._transport.registerProducer(self, True)
         maybeDeferred(self._producer.startProducing, self).addCallbacks(self._complete, self._broken)
 
     def stop(self) -> bool:
-        """Send nothing more, and wait for nothing; tell whether there was more to send."""
+        """Stop the producer and the timeout; return whether the body was incomplete."""
         if self._look is not None and self._look.active():
             self._look.cancel()
         unfinished = self.under_way
@@ -86,10 +86,10 @@ class Sending:
             self._failed(self._mismatch("more"))
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:  # noqa: N802
-        """Do nothing: the producer is known (see ``IBodyProducer``)."""
+        """Do nothing: the producer is already registered (see ``IBodyProducer``)."""
 
     def unregisterProducer(self) -> None:  # noqa: N802
-        """Do nothing: the end is told by the Deferred of ``startProducing``."""
+        """Do nothing: the Deferred of ``startProducing`` marks the end."""
 
     def _complete(self, _: object) -> None:
         if not self.under_way:
@@ -117,7 +117,7 @@ class Sending:
             self._producer.resumeProducing()
 
     def stopProducing(self) -> None:  # noqa: N802
-        """Send nothing more; the producer's Deferred fires no more."""
+        """Stop the producer; nothing more is sent."""
         if self.under_way:
             self._leave()
             self._producer.stopProducing()  # type: ignore[no-untyped-call]

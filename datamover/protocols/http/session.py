@@ -1,6 +1,6 @@
-"""What belongs to one file, or to one call: the redirects on the way to it, followed by hand, and their cookies.
+"""The redirects of one file or one request, and their cookies.
 
-Each hop is judged, with the hop before it in view. Cookies and an Authorization go no further than they may.
+Twisted's redirect agents do not know the ``[sources]`` rules, which judge each hop by the one before it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,12 +22,12 @@ from datamover.web.url import WebUrl
 MOST_REDIRECTS = 20
 
 _OF_AN_ORIGIN = frozenset({"authorization", "cookie"})
-"""Headers that are sent to the origin of the URL that was asked for, and to no other."""
+"""Headers that are sent only to the origin (scheme, host, port) of the requested URL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Narrowed:
-    """The rules that a client has beside ``[sources]``."""
+    """The rules that a client has in addition to ``[sources]``."""
 
     client: str
     rules: Sequence[Prefix]
@@ -37,7 +37,7 @@ class Narrowed:
 
 
 class SessionAgent(UrlAgent):
-    """Follows the redirects of a GET or HEAD; any other method's are answers."""
+    """Wraps a ``PolicyAgent``; follows the redirects of GET and HEAD, and returns those of other methods."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class SessionAgent(UrlAgent):
         narrowed: Narrowed | None = None,
         jar: Jar | None = None,
     ) -> None:
-        """Ask with ``agent``; None for ``jar``: every request has cookies of its own."""
+        """Send with ``agent``. ``jar`` is shared by all requests; None: each request has its own."""
         self._agent = agent
         self._policy = policy
         self._clock = clock
@@ -62,7 +62,7 @@ class SessionAgent(UrlAgent):
         headers: Mapping[str, str] = MappingProxyType({}),
         body: bytes | IBodyProducer | None = None,
     ) -> Response:
-        """Send a request, follow where it is redirected, and return the last answer, whatever its status.
+        """Send a request, follow redirects, and return the last answer, whatever its status.
 
         Raises SourceNotAllowedHere for a hop that the rules refuse, ServerError for redirects that do not end, and
         what ``PolicyAgent.send`` raises. Cancelling drops the connection.
@@ -74,7 +74,7 @@ class SessionAgent(UrlAgent):
         seen: set[tuple[WebUrl, str]] = set()
         for _ in range(MOST_REDIRECTS + 1):
             cookies = jar.header(url)
-            if (url, cookies) in seen:  # With another cookie it is another question.
+            if (url, cookies) in seen:  # With other cookies it is another request.
                 withheld = jar.withheld(url)
                 raise ServerError(
                     f"{asked.told} redirects in a circle, to {url.told} again{withheld and f'; {withheld}'}",
@@ -92,7 +92,7 @@ class SessionAgent(UrlAgent):
         raise ServerError(f"{asked.told} redirects more than {MOST_REDIRECTS} times", scope=Scope.SOURCE)
 
     def _target(self, head: Head, location: bytes) -> WebUrl:
-        """Return where a redirect leads, if it may be followed."""
+        """Return the target of a redirect; raises SourceNotAllowedHere if it may not be followed."""
         try:
             target = head.url.join(reference_of(location))
         except (InvalidRequest, UnsupportedScheme) as error:
@@ -115,7 +115,7 @@ class SessionAgent(UrlAgent):
 
 
 def _sent(headers: Mapping[str, str], cookies: str, *, abroad: bool) -> Mapping[str, str]:
-    """Return what is sent of ``headers``, and the cookies; ``abroad``: to another origin than was asked for."""
+    """Return the headers for one hop; ``abroad``: to another origin than the requested one."""
     if abroad:
         headers = {name: value for name, value in headers.items() if name.lower() not in _OF_AN_ORIGIN}
     if cookies and not any(name.lower() == "cookie" for name in headers):

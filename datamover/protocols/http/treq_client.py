@@ -1,4 +1,4 @@
-"""treq over an agent of ours: what it cannot know of, told to it once, for every request."""
+"""treq's client with the defaults of this service."""
 
 from http.client import HTTPResponse
 from http.cookiejar import Cookie
@@ -16,28 +16,27 @@ from datamover.web.url import WebUrl
 
 
 class TreqClient(HTTPClient):
-    """``treq.client.HTTPClient``, whose requests go out as they were asked for.
+    """``treq.client.HTTPClient`` over an agent that handles redirects and cookies itself.
 
-    Bodies come as they are read (``unbuffered``); redirects and cookies are the agent's business. A request fails with
-    what the agent raises, and with InvalidRequest and UnsupportedScheme for what is no URL. Cancelling one drops its
-    connection.
+    Bodies are not buffered (``unbuffered=True``). A request raises InvalidRequest or UnsupportedScheme for an unusable
+    URL, and fails with what the agent raises. Cancelling it drops its connection.
     """
 
     def __init__(self, agent: IAgent, reactor: Any) -> None:
-        """Ask with ``agent``; the reactor keeps the time of ``timeout=``."""
+        """Send with ``agent``; ``reactor`` schedules ``timeout=``."""
         super().__init__(agent, cookiejar=_NoCookies(), data_to_body_producer=_body_of)
         self._reactor = reactor
 
     def request(self, method: str, url: str, **options: Any) -> "Deferred[Any]":  # type: ignore[override]
-        """Send a request; see ``treq.client.HTTPClient.request``."""
+        """Send a request; fires when the head of the answer is here. See ``treq.client.HTTPClient.request``."""
         usual = {"reactor": self._reactor, "unbuffered": True, "allow_redirects": False}
         return super().request(method, _Uri.of(url), **{**usual, **options})
 
 
 class _Uri(EncodedURL):
-    """A URL that goes out as ``WebUrl`` has it.
+    """A URL that is sent exactly as ``WebUrl`` spells it.
 
-    hyperlink refuses a literal IPv6 address and a host name with an underscore, and drops a "?" with nothing behind it.
+    hyperlink's ``to_uri`` refuses literal IPv6 addresses and underscores in host names, and drops an empty query.
     """
 
     @classmethod
@@ -48,7 +47,7 @@ class _Uri(EncodedURL):
         return made
 
     _text = ""
-    """"" where ``params`` were added."""
+    """The URL, "" if treq added ``params`` to it."""
 
     def to_uri(self) -> "_Uri":
         return self
@@ -58,7 +57,7 @@ class _Uri(EncodedURL):
 
 
 class _NoCookies(IndexableCookieJar):
-    """Keeps nothing: cookies are kept by ``SessionAgent``, for one file or one request alone."""
+    """Stores nothing: ``SessionAgent`` keeps the cookies of one file or one request."""
 
     def add_cookie_header(self, request: Request) -> None:
         pass
@@ -67,7 +66,7 @@ class _NoCookies(IndexableCookieJar):
         pass
 
     def set_cookie(self, cookie: Cookie) -> None:
-        raise ValueError("cookies are sent by a Cookie header: treq's own go along to every path of a host")
+        raise ValueError("send cookies in a Cookie header: this client keeps none")
 
 
 def _body_of(data: Any) -> IBodyProducer:

@@ -1,7 +1,7 @@
-"""The agents that requests are made with: ``PolicyAgent`` makes one request, and makes it by the ``[sources]`` rules.
+"""``PolicyAgent`` makes one request by the ``[sources]`` rules.
 
-An agent has two faces. ``request`` is Twisted's, for treq and whatever else knows ``IAgent``. ``send`` takes what this
-package has already read, a ``WebUrl`` and a few headers, and costs a third of what treq and ``request`` cost.
+Agents here have two methods. ``request`` is ``IAgent``'s, for treq. ``send`` takes a parsed ``WebUrl`` and plain
+headers; a file's GET calls it directly, at half the CPU time.
 """
 
 from abc import ABC, abstractmethod
@@ -42,12 +42,12 @@ from datamover.web.policy import SourcePolicy
 from datamover.web.url import WebUrl
 
 TREQS_CODINGS = b"gzip"
-"""What treq adds to Accept-Encoding, after what it was told."""
+"""The value of Accept-Encoding that treq adds after the caller's."""
 
 
 @implementer(IAgent)
 class UrlAgent(ABC):
-    """An agent of which ``send`` does the work."""
+    """Implements ``IAgent.request`` with ``send``."""
 
     def request(
         self,
@@ -58,11 +58,11 @@ class UrlAgent(ABC):
     ) -> Deferred[IResponse]:
         """Send a request; see ``twisted.web.iweb.IAgent.request``.
 
-        The file itself is asked for, whatever codings treq offers: ``Accept-Encoding: identity``. A value of
-        Accept-Encoding beside treq's is sent, and the body of the answer is then delivered as it comes.
+        Accept-Encoding is "identity", whatever treq adds. If the caller gives a value of its own, that is sent, and
+        the body is delivered without undoing its codings.
 
-        Fires and fails as ``send`` returns and raises; also with InvalidRequest and UnsupportedScheme for what is no
-        URL. Cancelling drops the connection.
+        Fires with what ``send`` returns, and fails with what it raises, and with InvalidRequest or UnsupportedScheme
+        for an unusable URL. Cancelling drops the connection.
         """
         sent: dict[str, str] = {}
         for name, values in headers.getAllRawHeaders() if headers is not None else ():
@@ -93,9 +93,9 @@ class UrlAgent(ABC):
 
 
 class PolicyAgent(UrlAgent):
-    """Makes single requests, over connections that are kept and pinned to addresses that were judged.
+    """Makes single requests over kept connections, pinned to the addresses that were checked.
 
-    A URL is asked for only if the policy allows it, with the login that belongs to it. Redirects are answers.
+    It requests a URL only if the policy allows it, and adds the login for that URL. Redirects are not followed.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class PolicyAgent(UrlAgent):
         proxy: str | None = None,
         file: str = "datamover.toml",
     ) -> None:
-        """Prepare; times in seconds. Raises ConfigError, naming ``file``, for a ``ca_file`` or ``proxy`` of no use."""
+        """Prepare; times in seconds. Raises ConfigError, naming ``file``, for an unusable ``ca_file`` or ``proxy``."""
         self._reactor = reactor
         self._policy = policy
         self._credentials = credentials
@@ -130,9 +130,9 @@ class PolicyAgent(UrlAgent):
     ) -> Response:
         """Send one request and return the answer once its head is here, whatever its status.
 
-        ``asked`` is the URL that was redirected to this one. A login of ``[[sources.credentials]]`` goes before an
-        Authorization among ``headers``. A request is sent again where a kept connection turns out to be closed. A body
-        that is produced goes out as fast as the server takes it, until the answer comes.
+        ``asked`` is the URL that was redirected to this one. A login of ``[[sources.credentials]]`` replaces an
+        Authorization in ``headers``. A request is sent again if its kept connection turns out to be closed. A producer
+        is paused while the server does not read, and stopped when the answer arrives.
 
         Raises SourceNotAllowedHere (the URL or its address), AuthenticationFailed (the secret's file, or the proxy),
         ConnectFailed, TimedOut, Stalled, ConnectionLost, TLSFailed, ServerError (not HTTP) and InvalidRequest (a
@@ -150,16 +150,16 @@ class PolicyAgent(UrlAgent):
         return Response(method, headers, head, received)
 
     def check(self, url: WebUrl) -> None:
-        """Raise SourceNotAllowedHere for a URL that the rules refuse, as far as it can be told before it resolves."""
+        """Raise SourceNotAllowedHere if the rules refuse a URL. A host name's addresses are checked later."""
         if not self._policy.allows(url):
             raise SourceNotAllowedHere(f"{url.told} is not an allowed source: [sources] does not allow it")
 
     def busy(self, url: WebUrl) -> int:
-        """Return how many connections to a URL's host, or to the proxy that is asked for it, serve a request now."""
+        """Return how many connections to a URL's host, or to the proxy for it, are in use."""
         return self._pool.busy(self._routes.key(url))
 
     async def close(self) -> None:
-        """Cancel what waits, drop every connection and send nothing more; completes when the sockets are gone."""
+        """Cancel all requests, close every connection, refuse new ones. Completes when the sockets are closed."""
         self._closed = True
         await self._pool.close()
 
@@ -170,7 +170,7 @@ class PolicyAgent(UrlAgent):
             if self._closed:
                 raise ConnectionLost(f"{url.told} is not asked any more: datamover is stopping", scope=Scope.SOURCE)
             try:
-                # What is produced can be sent once, so not over a connection that may be closed already.
+                # A produced body can be sent only once, so not over a kept connection that may be closed already.
                 connection = await self._pool.connection(
                     self._routes.key(url), lambda: self._routes.endpoint(url), new=producer is not None
                 )
@@ -178,7 +178,7 @@ class PolicyAgent(UrlAgent):
                     request, method, received, clock=self._reactor, timeout=self._idle_timeout, producer=producer
                 )
             except StaleConnection:
-                # The pool holds a few kept connections at most, and one that is made anew is never stale.
+                # This ends: a new connection is never stale.
                 continue
             except NoConnection as error:
                 raise TimedOut(

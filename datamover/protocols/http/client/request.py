@@ -1,6 +1,6 @@
-"""The bytes of a request: its head, and a body that is here as a whole. Pure: where they go is the business of others.
+"""The bytes of a request. Pure.
 
-What would change the meaning of the head, such as a line's end in a value, is refused rather than sent.
+Headers that would change the framing, such as a line break in a value, are refused.
 """
 
 import re
@@ -14,7 +14,7 @@ from datamover.errors import InvalidRequest
 _USUAL = {
     "user-agent": b"User-Agent: datamover/%b\r\n" % __version__.encode("ascii"),
     "accept": b"Accept: */*\r\n",
-    # What is stored, measured and resumed is the file itself, not a compressed form of it.
+    # A compressed body would have another size and digest than the file, and could not be resumed.
     "accept-encoding": b"Accept-Encoding: identity\r\n",
 }
 _USUAL_LINES = b"".join(_USUAL.values())
@@ -23,16 +23,16 @@ _VALUE = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*")
 _TARGET = re.compile(rb"[\x21-\x7e]+")
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
 _WITH_BODY = frozenset({b"POST", b"PUT", b"PATCH"})
-"""The methods of which a body is expected, so that its length is told where there is none."""
+"""Methods that send a Content-Length even without a body (RFC 9110 8.6)."""
 _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection"})
 
 
 def request_of(
     method: bytes, target: str, authority: str, headers: Mapping[str, str], body: bytes | IBodyProducer | None
 ) -> bytes:
-    """Return a request as it is sent; ``headers`` go before the usual ones, a body that is produced comes after it.
+    """Return a request, without the body if that is a producer's; ``headers`` override the usual ones.
 
-    Raises InvalidRequest for a header that cannot be sent; it repeats no value.
+    Raises InvalidRequest for a header that cannot be sent; the message holds no value.
     """
     where = target.encode("ascii")
     assert _TARGET.fullmatch(where)

@@ -1,7 +1,7 @@
-"""An answer whose head is here and whose body is coming, as Twisted's web clients expect it.
+"""The answer to a request, as ``twisted.web.iweb.IResponse``.
 
-Files are read from ``Response.body``, as it came. What is asked through treq gets the body by ``deliverBody``, undone
-of the codings that nobody asked for.
+A file is read from ``Response.body``. treq gets the body by ``deliverBody``, decoded if the server compressed it
+unasked.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -25,7 +25,7 @@ from datamover.protocols.http.client.decoding import decoded
 
 @implementer(IClientRequest)
 class Request:
-    """What was sent."""
+    """The request of a ``Response``."""
 
     def __init__(self, method: bytes, url: bytes, headers: Mapping[str, str]) -> None:
         self.method = method
@@ -37,21 +37,21 @@ class Request:
 
 @implementer(IResponse)
 class Response:
-    """One answer; ``twisted.web.iweb.IResponse`` and more. Its body must be read to its end or closed."""
+    """An answer whose head is here. Its body must be read to the end or closed."""
 
     version = (b"HTTP", 1, 1)
 
     def __init__(self, method: bytes, sent: Mapping[str, str], head: Head, body: Content) -> None:
-        """Take the answer to a request that was made with these headers beside the usual ones."""
+        """``sent`` are the headers of the request, without the usual ones."""
         self.head = head
         self.body = body
-        """The bytes as they come, codings and all."""
+        """The bytes as received, not decoded."""
         self.previousResponse: Any = None
         self._method = method
         self._sent = sent
         self._headers: Headers | None = None
         self.length: Any = 0 if method == b"HEAD" else head.length
-        """Bytes that ``deliverBody`` delivers, UNKNOWN_LENGTH where that is not known before."""
+        """Bytes that ``deliverBody`` will deliver, or UNKNOWN_LENGTH. Twisted's decoders set it."""
         if self.length is None or (head.codings and not self._coded):
             self.length = UNKNOWN_LENGTH
 
@@ -61,14 +61,14 @@ class Response:
 
     @property
     def phrase(self) -> bytes:
-        """The standard's phrase for the status, b"" where it has none."""
+        """The standard phrase for the status, b"" if there is none."""
         with suppress(ValueError):
             return HTTPStatus(self.head.status).phrase.encode("ascii")
         return b""
 
     @property
     def headers(self) -> Headers:
-        """The fields whose names are tokens; no Content-Encoding where ``deliverBody`` undoes it."""
+        """The header fields with valid names; without Content-Encoding if ``deliverBody`` decodes the body."""
         if self._headers is None:
             self._headers = Headers()
             for name, values in self.head.fields.items():
@@ -86,16 +86,16 @@ class Response:
         self.previousResponse = response
 
     def deliverBody(self, protocol: IProtocol) -> None:  # noqa: N802
-        """Hand the body to ``protocol``, as fast as its transport is not paused; once.
+        """Deliver the body to ``protocol``, which may pause and resume its transport. Call it once.
 
-        Its ``connectionLost`` is called when the connection is free or gone: with ResponseDone at the end of the
-        body, ConnectionAborted where the protocol ended it, else with the error that ``Content.read`` raises.
+        ``connectionLost`` is called when the connection is back in the pool or closed: with ResponseDone at the end of
+        the body, ConnectionAborted if the protocol closed its transport, else the error of ``Content.read``.
         """
         _Delivery(protocol, self._content).start()
 
     @property
     def _coded(self) -> bool:
-        """Tell whether codings were asked for, which are then for those to undo who did."""
+        """Whether the caller asked for codings, and so undoes them itself."""
         return any(name.lower() == "accept-encoding" for name in self._sent)
 
     async def _content(self) -> Content:
@@ -104,7 +104,7 @@ class Response:
 
 @implementer(IPushProducer)
 class _Delivery:
-    """The transport of a protocol that a body is delivered to."""
+    """Delivers a body to a protocol; is its transport."""
 
     disconnecting = False
 
@@ -114,7 +114,7 @@ class _Delivery:
         self._stopped = False
         self._reading: Deferred[bytes] | None = None
         self._resumed: Deferred[None] | None = None
-        """Fires when the protocol wants more; None where it does."""
+        """Fires when the protocol resumes; None if it is not paused."""
 
     def start(self) -> None:
         self._protocol.makeConnection(self)  # type: ignore[arg-type]
@@ -130,7 +130,7 @@ class _Delivery:
             resumed.callback(None)
 
     def stopProducing(self) -> None:  # noqa: N802
-        """Deliver nothing more, and drop the connection if there is more to come."""
+        """Stop delivering; drops the connection unless the body is complete."""
         self._stopped = self.disconnecting = True
         if self._reading is not None:
             self._reading.cancel()
@@ -148,12 +148,12 @@ class _Delivery:
                 await body.close()
         except CancelledError:
             reason = ConnectionAborted()
-        except Exception as error:  # Whatever it is, it is for the protocol.
+        except Exception as error:  # The protocol is told of it.
             reason = error
         self._protocol.connectionLost(Failure(reason))  # type: ignore[no-untyped-call]
 
     async def _deliver_from(self, body: Content) -> BaseException:
-        """Return why the delivery ended."""
+        """Deliver; return the reason for ``connectionLost``."""
         while await self._wanted():
             self._reading = Deferred.fromCoroutine(body.read())
             try:
@@ -167,7 +167,7 @@ class _Delivery:
         return ConnectionAborted()
 
     async def _wanted(self) -> bool:
-        """Wait while the protocol has paused; tell whether it wants more."""
+        """Wait while the protocol is paused; return whether to deliver more."""
         while self._resumed is not None:
             await self._resumed
         return not self._stopped

@@ -1,6 +1,6 @@
-"""The way a request goes out: to its host directly, or through an HTTP proxy; in TLS where the URL says so.
+"""How to connect for a URL: directly or through an HTTP proxy, with TLS for https.
 
-Through a proxy it is the proxy that resolves names, so that only a URL's own address can be judged here.
+A proxy resolves host names itself, so that only an address in the URL can be checked here.
 """
 
 from collections.abc import Hashable
@@ -18,7 +18,7 @@ from datamover.web.url import WebUrl
 
 
 class Routes:
-    """The endpoints for URLs, pinned to addresses that the policy allows."""
+    """Endpoints for URLs, pinned to addresses that the policy allows."""
 
     def __init__(
         self,
@@ -32,8 +32,7 @@ class Routes:
     ) -> None:
         """Prepare; ``connect_timeout`` is in seconds.
 
-        Raises ConfigError, naming ``file``, for a ``ca_file`` without certificates, or a ``proxy`` that is no URL of
-        an HTTP proxy.
+        Raises ConfigError, naming ``file``, for a ``ca_file`` without certificates or an unusable ``proxy``.
         """
         self._reactor = reactor
         self._policy = policy
@@ -42,17 +41,17 @@ class Routes:
         self._proxy = None if proxy is None else self._proxy_endpoint(proxy, file)
 
     def key(self, url: WebUrl) -> Hashable:
-        """Return what the connections are kept by that serve a URL: its origin, or None for those to the proxy."""
+        """Return the pool's key for a URL: its origin, or None for the proxy."""
         return None if self._proxied(url) else url.origin
 
     def target(self, url: WebUrl) -> str:
-        """Return the request target for a URL (RFC 9112, section 3.2): its path and query, or all of it for a proxy."""
+        """Return the request target (RFC 9112, section 3.2): path and query, or the whole URL for a proxy."""
         if self._proxied(url):
             return url.text
         return url.path if url.query is None else f"{url.path}?{url.query}"
 
     def endpoint(self, url: WebUrl) -> IStreamClientEndpoint:
-        """Return what connects to a URL's host, or to the proxy for it."""
+        """Return the endpoint of a URL's host, or of the proxy."""
         if self._proxy is not None:
             if url.scheme == "http":
                 return self._proxy
@@ -70,7 +69,7 @@ class Routes:
         return endpoint
 
     def _proxied(self, url: WebUrl) -> bool:
-        """Tell whether a request goes to the proxy itself, rather than through a tunnel or directly."""
+        """Tell whether the request is sent to the proxy itself: not directly, nor through a tunnel."""
         return self._proxy is not None and url.scheme == "http"
 
     def _proxy_endpoint(self, proxy: str, file: str) -> IStreamClientEndpoint:
