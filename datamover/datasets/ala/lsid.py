@@ -1,4 +1,4 @@
-"""LSIDs, the names of taxa, and the URLs that hold one. Pure."""
+"""Names of taxa: which are LSIDs, and how a URL holds one. Pure."""
 
 import re
 from urllib.parse import unquote, urlsplit
@@ -16,7 +16,7 @@ _LONGEST_SHOWN = 120
 
 
 def check_lsid(text: str) -> str:
-    """Return an LSID unchanged: ``urn:lsid:<authority>:<namespace>:<object>[:<revision>]``.
+    """Return an LSID as it stands: ``urn:lsid:<authority>:<namespace>:<object>[:<revision>]``.
 
     Raises InvalidRequest for anything else.
     """
