@@ -173,7 +173,7 @@ class MemoryJobStore:
     async def drain(self, node: str | None = None, *, draining: bool = True) -> None:
         self.draining = draining
 
-    async def sides(self) -> list[dict[str, Any]]:
+    async def endpoints(self) -> list[dict[str, Any]]:
         return [
             {"name": f"place {name}", "held": reason, "failures": 0, "closed_until": None, "error": None}
             for name, reason in self.held.items()
@@ -325,14 +325,14 @@ class MemoryTrail:
         self.away = False
 
     @property
-    def deeds(self) -> list[AuditEvent]:
-        return [entry.deed for entry in self.entries]
+    def events(self) -> list[AuditEvent]:
+        return [entry.event for entry in self.entries]
 
     async def write(self, entries: Sequence[tuple[datetime, AuditEvent]]) -> None:
         if self.away:
             raise Unavailable("the database is away")
-        for at, deed in entries:
-            self.entries.append(Entry(len(self.entries) + 1, at, deed))
+        for at, event in entries:
+            self.entries.append(Entry(len(self.entries) + 1, at, event))
 
     async def read(self, *, after: int = 0, limit: int = 100) -> list[Entry]:
         return [entry for entry in self.entries if entry.cursor > after][:limit]

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from datamover.api.http.turns import Turns
 from datamover.api.methods.table import Method
 from datamover.api.xmlrpc import records
-from datamover.audit.trail import Audit
+from datamover.audit.trail import AuditTrail
 from datamover.config.schema import Config
 from datamover.errors import DataMoverError, NotPermitted, SourceNotAllowed, Unavailable
 from datamover.jobs.values import Event, FileRecord, JobRecord, NewJob, State, Submitted
@@ -83,7 +83,7 @@ class Store(Protocol):
 
     async def drain(self, node: str | None = None, *, draining: bool = True) -> None: ...
 
-    async def sides(self) -> list[dict[str, Any]]: ...
+    async def endpoints(self) -> list[dict[str, Any]]: ...
 
     async def events(
         self,
@@ -167,7 +167,7 @@ class Context:
     reactor: Any
     methods: Mapping[str, Method]
     reload: Callable[[], Reloaded]
-    audit: Audit
+    audit: AuditTrail
     turns: Turns
     who: str
     """Whose turn it is where something takes long."""

@@ -31,7 +31,7 @@ from datamover.api.methods.calling import bug, call
 from datamover.api.methods.lasting import shared
 from datamover.api.methods.table import fault, most_elements
 from datamover.api.xmlrpc import wire
-from datamover.audit.trail import Audit, AuditEvent
+from datamover.audit.trail import AuditEvent, AuditTrail
 from datamover.concurrency.fair_share import FairShare
 from datamover.concurrency.locks import Locks
 from datamover.config.identities import Holders
@@ -69,7 +69,7 @@ def make_site(
     runtimes: RuntimeHolder,
     store: Store,
     reload: Callable[[], Reloaded],
-    audit: Audit,
+    audit: AuditTrail,
     reactor: Any,
     pages: Mapping[str, Page] = MappingProxyType({}),
     calls: Calls | None = None,
@@ -127,7 +127,11 @@ class RpcResource(Resource):
     isLeaf = True  # noqa: N815 - Twisted's
 
     def __init__(
-        self, runtimes: RuntimeHolder, context: Callable[[Runtime, str], Context], audit: Audit, calls: Calls | None
+        self,
+        runtimes: RuntimeHolder,
+        context: Callable[[Runtime, str], Context],
+        audit: AuditTrail,
+        calls: Calls | None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._runtimes = runtimes

@@ -1,6 +1,6 @@
 """The audit trail: who did what, from where, and what came of it. Only added to.
 
-Every deed is logged first and then stored; what cannot be stored while the database is away is kept for a while and
+Every event is logged first and then stored; what cannot be stored while the database is away is kept for a while and
 stored with the next. A line that the database refuses twice, and no other, is in the log alone.
 Refusals and wrong logins, which anybody can cause, are stored a few a minute for each origin.
 """
@@ -16,12 +16,12 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from datamover.concurrency.batcher import Batch, piecemeal
-from datamover.concurrency.loops import Refused, tell_refused
+from datamover.concurrency.batcher import Batch, bisect_batch
+from datamover.concurrency.loops import OnRefusal, log_refusal
 from datamover.errors import DataMoverError, NotPermitted, Unavailable
 from datamover.jobs.feed import Feed
 from datamover.postgres.database import Database, Json
-from datamover.postgres.named_queries import Queries
+from datamover.postgres.named_queries import NamedQueries
 
 log = Logger()
 
@@ -63,11 +63,11 @@ class AuditEvent:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A deed in the trail."""
+    """A event in the trail."""
 
     cursor: int
     at: datetime
-    deed: AuditEvent
+    event: AuditEvent
 
 
 def masked(text: str) -> str:
@@ -79,15 +79,15 @@ def masked(text: str) -> str:
 
 @dataclass(slots=True, eq=False)
 class _Line:
-    """A deed that is to be stored, and when it was done."""
+    """A event that is to be stored, and when it was done."""
 
     at: datetime
-    deed: AuditEvent
+    event: AuditEvent
     refused: bool = False
     """By itself, once."""
 
 
-class Store(Protocol):
+class TrailStore(Protocol):
     """Where the trail is kept."""
 
     async def write(self, entries: Sequence[tuple[datetime, AuditEvent]]) -> None: ...
@@ -102,22 +102,22 @@ class AuditStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._queries = Queries.load()
+        self._queries = NamedQueries.load()
         self._feed = Feed(database, "read_audit_horizon", "read_audit")
 
     async def write(self, entries: Sequence[tuple[datetime, AuditEvent]]) -> None:
         rows = [
             {
                 "at": at.isoformat(),
-                "who": deed.who,
-                "origin": deed.origin,
-                "action": deed.action,
-                "subject": deed.subject,
-                "outcome": deed.outcome,
+                "who": event.who,
+                "origin": event.origin,
+                "action": event.action,
+                "subject": event.subject,
+                "outcome": event.outcome,
             }
-            for at, deed in entries
+            for at, event in entries
         ]
-        await self._database.execute(self._queries["insert_audit"], {"deeds": Json(rows)})
+        await self._database.execute(self._queries["insert_audit"], {"events": Json(rows)})
 
     async def read(self, *, after: int = 0, limit: int = 100) -> list[Entry]:
         """Return what comes after a cursor, in order."""
@@ -130,14 +130,14 @@ class AuditStore:
 
 
 def _entry(row: Any) -> Entry:
-    deed = AuditEvent(row["who"], row["origin"], row["action"], row["subject"], row["outcome"])
-    return Entry(row["cursor"], row["at"], deed)
+    event = AuditEvent(row["who"], row["origin"], row["action"], row["subject"], row["outcome"])
+    return Entry(row["cursor"], row["at"], event)
 
 
-class Audit:
+class AuditTrail:
     """What the interface and the console tell."""
 
-    def __init__(self, store: Store, clock: IReactorTime, refused: Refused = tell_refused) -> None:
+    def __init__(self, store: TrailStore, clock: IReactorTime, refused: OnRefusal = log_refusal) -> None:
         self.store = store
         self._refused = refused
         self._clock = clock
@@ -146,8 +146,8 @@ class Audit:
         self._window = 0.0
         self._refusals: Counter[tuple[str, str]] = Counter()
 
-    async def done(self, deed: AuditEvent, doing: Awaitable[T]) -> T:
-        """Await what ``deed`` is, and record it with its outcome; raises what that raised.
+    async def done(self, event: AuditEvent, doing: Awaitable[T]) -> T:
+        """Await what ``event`` is, and record it with its outcome; raises what that raised.
 
         NotPermitted is not recorded here: whoever refuses does it.
         """
@@ -158,28 +158,28 @@ class Audit:
             raise
         except DataMoverError as error:
             outcome = error.code
-            await self.record(replace(deed, outcome=outcome))
+            await self.record(replace(event, outcome=outcome))
             raise
         except BaseException:
-            await self.record(replace(deed, outcome=outcome))
+            await self.record(replace(event, outcome=outcome))
             raise
-        await self.record(replace(deed, outcome=OK))
+        await self.record(replace(event, outcome=OK))
         return result
 
-    async def record(self, deed: AuditEvent) -> None:
-        """Log a deed and store it; completes when it is on disk, or the database away. Never raises for that."""
-        deed = replace(deed, subject=masked(deed.subject)[:LONGEST])
+    async def record(self, event: AuditEvent) -> None:
+        """Log a event and store it; completes when it is on disk, or the database away. Never raises for that."""
+        event = replace(event, subject=masked(event.subject)[:LONGEST])
         log.info(
             "{who} at {origin}: {action} {subject}: {outcome}",
-            who=deed.who,
-            origin=deed.origin,
-            action=deed.action,
-            subject=deed.subject,
-            outcome=deed.outcome,
+            who=event.who,
+            origin=event.origin,
+            action=event.action,
+            subject=event.subject,
+            outcome=event.outcome,
         )
-        await self._writing.add(_Line(datetime.now(UTC), deed))
+        await self._writing.add(_Line(datetime.now(UTC), event))
 
-    async def refused(self, deed: AuditEvent) -> None:
+    async def refused(self, event: AuditEvent) -> None:
         """Record what was refused, a few times a minute for each kind and origin; the log has the others' number."""
         now = self._clock.seconds()
         if now - self._window >= WINDOW:
@@ -193,33 +193,33 @@ class Audit:
                     )
             self._window = now
             self._refusals.clear()
-        key = (deed.origin, deed.action)
+        key = (event.origin, event.action)
         if key not in self._refusals and len(self._refusals) >= ORIGINS:
-            key = ("elsewhere", deed.action)
+            key = ("elsewhere", event.action)
         self._refusals[key] += 1
         if self._refusals[key] <= REFUSALS:
-            await self.record(deed)
+            await self.record(event)
 
     async def _write(self, lines: Sequence[_Line]) -> Sequence[None]:
         self._unstored.extend(lines)
         waiting = sorted(self._unstored, key=lambda line: line.refused)
-        answers = await piecemeal(self._store, waiting)
+        answers = await bisect_batch(self._store, waiting)
         self._unstored.clear()
         taken = not all(isinstance(answer, Failure) for answer in answers)
         for line, answer in zip(waiting, answers, strict=True):
             if not isinstance(answer, Failure):
                 continue
             if line.refused and taken and not isinstance(answer.value, Unavailable):
-                log.error("not in the audit trail: {deed} at {at}", deed=line.deed, at=line.at.isoformat())
+                log.error("not in the audit trail: {event} at {at}", event=line.event, at=line.at.isoformat())
                 continue
             self._unstored.append(line)
             if not (line.refused or isinstance(answer.value, Unavailable)):
                 line.refused = True
-                self._refused("audit", f"a line of the audit trail ({line.deed})", answer)
+                self._refused("audit", f"a line of the audit trail ({line.event})", answer)
         if self._unstored:
             log.warn("{count} lines of the audit trail are written later", count=len(self._unstored))
         return [None] * len(lines)
 
     async def _store(self, lines: Sequence[_Line]) -> Sequence[None]:
-        await self.store.write([(line.at, line.deed) for line in lines])
+        await self.store.write([(line.at, line.event) for line in lines])
         return [None] * len(lines)

@@ -1,6 +1,6 @@
 """Many small calls made one: what is asked for while a call is under way goes together in the next.
 
-What the call does, and what becomes of one item among many, is its owner's matter. ``piecemeal`` is how a batch that
+What the call does, and what becomes of one item among many, is its owner's matter. ``bisect_batch`` is how a batch that
 chokes on one of its items gets the others done.
 """
 
@@ -67,7 +67,7 @@ class Batch(Generic[Item, Answer]):
             return [Failure(error) for _ in items]  # type: ignore[no-untyped-call]
 
 
-async def piecemeal(
+async def bisect_batch(
     do: Callable[[Sequence[Item]], Awaitable[Sequence[Answer | Failure]]], items: Sequence[Item]
 ) -> list[Answer | Failure]:
     """Have all items done in one call; where that raises, in two halves, and so on until what it chokes on is alone.

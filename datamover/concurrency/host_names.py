@@ -38,7 +38,7 @@ PATIENCE = 5.0
 
 log = Logger()
 
-Answers = Sequence[tuple[Any, ...]]
+AddressInfo = Sequence[tuple[Any, ...]]
 """What getaddrinfo(3) gives."""
 
 _FAMILIES = {
@@ -54,7 +54,7 @@ class _Search:
 
     def __init__(self, key: tuple[str, int, int]) -> None:
         self.key = key
-        self.waiting: list[Deferred[Answers]] = []
+        self.waiting: list[Deferred[AddressInfo]] = []
         self.hangs = False
 
 
@@ -70,7 +70,7 @@ class HostNames:
         at_once: int = AT_ONCE,
         most: int = MOST,
         patience: float = PATIENCE,
-        look_up: Callable[..., Answers] = socket.getaddrinfo,
+        look_up: Callable[..., AddressInfo] = socket.getaddrinfo,
     ) -> None:
         """``look_up`` is called in threads, as getaddrinfo(3) is: host, port, family and type of socket."""
         self._reactor = reactor
@@ -84,14 +84,16 @@ class HostNames:
         self._running = 0
         self._hanging = 0
 
-    def look_up(self, host: str, family: int = socket.AF_UNSPEC, kind: int = socket.SOCK_STREAM) -> Deferred[Answers]:
+    def look_up(
+        self, host: str, family: int = socket.AF_UNSPEC, kind: int = socket.SOCK_STREAM
+    ) -> Deferred[AddressInfo]:
         """Fire with what getaddrinfo(3) gives, port 0; fail with what it raises. Cancelling lets go of the answer."""
         key = host, family, kind
         search = self._searches.get(key)
         if search is None:
             search = self._searches[key] = _Search(key)
             self._queue.append(search)
-        waiter: Deferred[Answers] = Deferred(search.waiting.remove)
+        waiter: Deferred[AddressInfo] = Deferred(search.waiting.remove)
         search.waiting.append(waiter)
         self._begin_some()
         return waiter
@@ -108,7 +110,7 @@ class HostNames:
         resolution = _Resolution(hostName)
         resolutionReceiver.resolutionBegan(resolution)
 
-        def end(answers: Answers | Failure) -> None:
+        def end(answers: AddressInfo | Failure) -> None:
             for found, _, _, _, where in () if isinstance(answers, Failure) else answers:
                 if found in _KINDS:
                     address = _KINDS[found](transportSemantics, where[0], portNumber, *where[2:])
@@ -137,7 +139,7 @@ class HostNames:
             log.error("{count} names are looked up without an answer: no other can be", count=self._hanging)
         self._begin_some()
 
-    def _ended(self, answers: Answers | Failure, search: _Search, late: Any) -> None:
+    def _ended(self, answers: AddressInfo | Failure, search: _Search, late: Any) -> None:
         if search.hangs:
             self._hanging -= 1
         else:

@@ -56,11 +56,11 @@ LOOPS = MappingProxyType(
 )
 """Every loop, by the name that it is counted under: what it is for."""
 
-Refused = Callable[[str, str, Failure], None]
+OnRefusal = Callable[[str, str, Failure], None]
 """Is told, of a loop, by its name, what of its work was refused and stands alone, as the subject of a sentence."""
 
 
-def tell_refused(loop: str, what: str, failure: Failure) -> None:
+def log_refusal(loop: str, what: str, failure: Failure) -> None:
     """Log what a loop's work choked on."""
     log.failure("{what} is set aside: it was refused ({loop})", failure, what=what, loop=loop)
 
@@ -267,5 +267,5 @@ class Loops:
 
     def refused(self, loop: str, what: str, failure: Failure) -> None:
         """Log and count what a loop's work choked on, and went on without."""
-        tell_refused(loop, what, failure)
+        log_refusal(loop, what, failure)
         self._failed(loop)

@@ -10,9 +10,9 @@ from threading import enumerate as every_thread
 from time import monotonic
 from typing import Any
 
-Work = Callable[[], None]
+Runnable = Callable[[], None]
 """Raises nothing, and tells by itself what came of it."""
-Task = tuple[Work, Callable[..., Any]]
+Task = tuple[Runnable, Callable[..., Any]]
 """What a thread is to do, and the call that it is to make by that."""
 
 
@@ -31,12 +31,12 @@ class Pending:
 def pending() -> list[Pending]:
     """Return the calls that threads of this process are in, whoever's they are; the longest first."""
     now = monotonic()
-    found = [(one.owner, one.doing) for one in every_thread() if isinstance(one, Worker)]
+    found = [(one.owner, one.doing) for one in every_thread() if isinstance(one, WorkerThread)]
     calls = [Pending(owner, _name(doing[0]), now - doing[1]) for owner, doing in found if doing is not None]
     return sorted(calls, key=lambda each: -each.seconds)
 
 
-class Worker(Thread):
+class WorkerThread(Thread):
     """One thread; a process does not wait for it when it ends."""
 
     def __init__(self, owner: str, take: Callable[[], Task | None], niceness: int = 0) -> None:
@@ -63,7 +63,7 @@ class Worker(Thread):
 def doing(call: Callable[..., Any]) -> None:
     """Have it known which call the present thread, if it is one of ours, makes now."""
     thread = current_thread()
-    if isinstance(thread, Worker):
+    if isinstance(thread, WorkerThread):
         thread.doing = call, monotonic()
 
 

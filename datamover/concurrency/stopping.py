@@ -85,7 +85,7 @@ async def _awaited(doing: Awaitable[Any]) -> Any:
 NEVER = Deadline()
 
 
-class Part(Service):
+class StoppableService(Service):
     """A service that is given its time to stop by who stops it."""
 
     what = ""

@@ -16,7 +16,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from datamover.concurrency.pending import Task, Work, Worker
+from datamover.concurrency.pending import Runnable, Task, WorkerThread
 from datamover.concurrency.serial import SerialExecutor
 from datamover.concurrency.shielding import finish_despite_cancel
 from datamover.errors import ConnectionLost
@@ -142,14 +142,14 @@ class Threads:
         self._begin(work, call)
         return answer.addBoth(self._finished), withdraw
 
-    def _call(self, work: Work) -> None:
+    def _call(self, work: Runnable) -> None:
         def counted() -> None:
             work()
             self._reactor.callFromThread(self._finished, None)
 
         self._begin(counted, work)
 
-    def _begin(self, work: Work, call: Callable[..., Any]) -> None:
+    def _begin(self, work: Runnable, call: Callable[..., Any]) -> None:
         """Have a thread do ``work``, which is to make ``call``."""
         if self._closed:
             raise ConnectionLost(f"{self.name} was closed while it was in use; the service is stopping")
@@ -161,7 +161,7 @@ class Threads:
 
     def _start(self) -> None:
         try:
-            Worker(self.name, self._take, self._niceness).start()
+            WorkerThread(self.name, self._take, self._niceness).start()
         except RuntimeError:  # The system gives no more of them: those that there are go on.
             if not self._started:
                 raise

@@ -121,15 +121,15 @@ class Worker:
         except CancelledError:
             if lease.ending not in (Ending.CANCELLED, Ending.OVERDUE, Ending.REFUSED):
                 return None
-            cleared = await attempt.clear()
+            cleaned = await attempt.clear()
             await attempt.abandon()
             if lease.ending is Ending.OVERDUE:
                 overdue = DeadlineExceeded("the job's deadline has passed")
-                return replace(self._failed(lease, overdue, attempt, settings), cleared=cleared)
+                return replace(self._failed(lease, overdue, attempt, settings), cleaned=cleaned)
             if lease.ending is Ending.REFUSED:  # It would tell the same the next time.
                 failed = self._failed(lease, InternalError(), attempt, settings)
-                return replace(failed, state=State.FAILED, cleared=cleared)
-            return Outcome(lease.leader, State.CANCELLED, lease.leader.failures, cleared=cleared)
+                return replace(failed, state=State.FAILED, cleaned=cleaned)
+            return Outcome(lease.leader, State.CANCELLED, lease.leader.failures, cleaned=cleaned)
         except Parked:
             return None
         except DataMoverError as error:
@@ -139,7 +139,7 @@ class Worker:
         else:
             return self._completed(lease, done)
         if outcome.state is State.FAILED or not (outcome.checkpoint or outcome.placing):
-            outcome = replace(outcome, cleared=await attempt.clear())
+            outcome = replace(outcome, cleaned=await attempt.clear())
         if outcome.state is State.FAILED:
             await attempt.abandon()
         return outcome

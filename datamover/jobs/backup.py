@@ -18,7 +18,7 @@ from psycopg2.extensions import make_dsn, parse_dsn
 from datamover.errors import ConfigError, StartError
 from datamover.postgres.cluster import Programs
 from datamover.postgres.database import Cursor, Database
-from datamover.postgres.named_queries import Queries
+from datamover.postgres.named_queries import NamedQueries
 
 _MAGIC = b"PGDMP"
 """What pg_dump's custom format begins with."""
@@ -101,7 +101,7 @@ def opened(path: Path) -> FileIO:
 
 async def is_empty(database: Database) -> bool:
     """Tell whether nothing has been made in the database. Raises Unavailable."""
-    queries = Queries.load()
+    queries = NamedQueries.load()
 
     async def look(cursor: Cursor) -> bool:
         return await cursor.fetch_one(queries["find_relation"]) is None
@@ -114,5 +114,5 @@ async def renumber(database: Database) -> None:
 
     Raises Unavailable.
     """
-    queries = Queries.load()
+    queries = NamedQueries.load()
     await database.transaction(lambda cursor: cursor.execute(queries["skip_numbers"]))

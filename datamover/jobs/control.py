@@ -10,12 +10,12 @@ from typing import Any
 from datamover.errors import ExpiredJob, InvalidRequest, InvalidState, UnknownJob
 from datamover.jobs import notifications
 from datamover.jobs.endpoints import endpoint_key
-from datamover.jobs.history import notify, tell
-from datamover.jobs.upkeep.changes import Changes
+from datamover.jobs.history import notify, write_events
+from datamover.jobs.upkeep.changes import JobChanges
 from datamover.jobs.values import State
 from datamover.jobs.work import Remark
 from datamover.postgres.database import Cursor, Database, Row
-from datamover.postgres.named_queries import Queries
+from datamover.postgres.named_queries import NamedQueries
 
 MOST_IDS = 2**31 - 1
 
@@ -25,8 +25,8 @@ class JobControl:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._changes = Changes(database)
-        self._queries = Queries.load()
+        self._changes = JobChanges(database)
+        self._queries = NamedQueries.load()
 
     async def cancel_job(self, id: int, owner: str | None) -> None:
         """Cancel what has not ended; running transfers end soon after. Raises UnknownJob and InvalidState."""
@@ -163,4 +163,4 @@ class JobControl:
             raise InvalidState(f"job {job} is {state.value} and can no longer be {what}")
 
     async def _tell(self, cursor: Cursor, job: int, kind: str, details: Mapping[str, Any]) -> None:
-        await tell(cursor, [(job, None, Remark(kind, details))])
+        await write_events(cursor, [(job, None, Remark(kind, details))])

@@ -18,24 +18,24 @@ def source_host(source: SourceRef) -> str:
         return f"dataset {urlsplit(source.url).hostname or ''}"
     # A canonical URL has a path; servers are few.
     scheme, _, rest = source.url.partition("://")
-    return _web_side(scheme, rest.partition("/")[0])
+    return _web_endpoint(scheme, rest.partition("/")[0])
 
 
 @lru_cache(1024)
-def _web_side(scheme: str, authority: str) -> str:
+def _web_endpoint(scheme: str, authority: str) -> str:
     parts = urlsplit(f"{scheme}://{authority}")
     return f"web {parts.hostname or ''} {scheme} {parts.port or DEFAULT_PORTS[scheme]}"
 
 
-def host_of(side: str) -> str:
+def host_of(endpoint: str) -> str:
     """Return the host of a server that is read from, as people are told it; of a place its name."""
-    kind, _, name = side.partition(" ")
+    kind, _, name = endpoint.partition(" ")
     return name.partition(" ")[0] if kind == "web" else name
 
 
-def server_of(side: str) -> str:
+def server_of(endpoint: str) -> str:
     """Return a server that is read from as people are told it: its host, and its port where that is not the usual."""
-    kind, _, name = side.partition(" ")
+    kind, _, name = endpoint.partition(" ")
     host, _, rest = name.partition(" ") if kind == "web" else (name, "", "")
     scheme, _, port = rest.partition(" ")
     if not port or port == str(DEFAULT_PORTS.get(scheme)):
@@ -48,7 +48,7 @@ def endpoint_key(destination: str) -> str:
     return f"place {destination}"
 
 
-def place_of(side: str) -> str | None:
-    """Return the registered place that a side is, None for a host."""
-    kind, _, name = side.partition(" ")
+def place_of(endpoint: str) -> str | None:
+    """Return the registered place that a endpoint is, None for a host."""
+    kind, _, name = endpoint.partition(" ")
     return name if kind == "place" else None

@@ -11,12 +11,12 @@ from typing import Any
 
 from datamover.concurrency.batcher import Batch
 from datamover.postgres.database import Database, Row
-from datamover.postgres.named_queries import Queries
+from datamover.postgres.named_queries import NamedQueries
 
 TOGETHER = 1000
 """Readers that ask for the horizon together, at most."""
 
-_QUERIES = Queries.load()
+_QUERIES = NamedQueries.load()
 
 
 class Feed:

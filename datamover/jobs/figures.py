@@ -9,7 +9,7 @@ from psycopg2.errors import QueryCanceled
 from datamover.errors import Unavailable
 from datamover.jobs.endpoints import endpoint_key
 from datamover.postgres.database import Cursor, Database, Row
-from datamover.postgres.named_queries import Queries
+from datamover.postgres.named_queries import NamedQueries
 
 MOST = 100_000
 """Rows that one count may touch; a figure that reads so much means so much or more."""
@@ -47,7 +47,7 @@ class FigureReader:
         """``lease``: seconds after which a process that says nothing counts as gone."""
         self._database = database
         self._lease = lease
-        self._queries = Queries.load()
+        self._queries = NamedQueries.load()
 
     async def read(self) -> Figures:
         """Return the figures; raises Unavailable while the database is away, or takes seconds to answer."""
@@ -66,21 +66,21 @@ class FigureReader:
         queue = await cursor.fetch(self._queries["figure_queue"], {"most": MOST})
         active = await cursor.fetch(self._queries["figure_active"])
         jobs = await cursor.fetch(self._queries["figure_jobs"], {"most": MOST})
-        sides = await cursor.fetch(self._queries["figure_sides"], {"most": MOST})
+        endpoints = await cursor.fetch(self._queries["figure_endpoints"], {"most": MOST})
         nodes = await cursor.fetch(self._queries["figure_nodes"], {"lease": self._lease})
-        closed = [str(row["name"]) for row in sides if row["closed"]]
+        closed = [str(row["name"]) for row in endpoints if row["closed"]]
         return Figures(
             jobs={row["state"]: row["jobs"] for row in jobs},
             pending={row["destination"]: row["pending"] for row in queue},
             age={row["destination"]: max(0.0, row["age"]) for row in queue},
             active={(row["destination"], row["state"]): row["groups"] for row in active},
-            held=_places([row for row in sides if row["held"]]),
-            broken=_places([row for row in sides if row["closed"]]),
+            held=_places([row for row in endpoints if row["held"]]),
+            broken=_places([row for row in endpoints if row["closed"]]),
             broken_hosts=sum(not name.startswith(_PLACE) for name in closed),
             nodes=Counter(role for row in nodes for role in row["roles"]),
             draining=sum(row["draining"] and "engine" in row["roles"] for row in nodes),
         )
 
 
-def _places(sides: list[Row]) -> frozenset[str]:
-    return frozenset(row["name"].removeprefix(_PLACE) for row in sides if row["name"].startswith(_PLACE))
+def _places(endpoints: list[Row]) -> frozenset[str]:
+    return frozenset(row["name"].removeprefix(_PLACE) for row in endpoints if row["name"].startswith(_PLACE))

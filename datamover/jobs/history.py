@@ -7,33 +7,33 @@ from typing import Any
 from datamover.jobs import notifications
 from datamover.jobs.work import Remark
 from datamover.postgres.database import Cursor, Json
-from datamover.postgres.named_queries import Queries
+from datamover.postgres.named_queries import NamedQueries
 
-_QUERIES = Queries.load()
+_QUERIES = NamedQueries.load()
 _ENDS = {"CANCELLED": "cancelled", "COMPLETED": "completed"}
 
 
-Told = tuple[int, int | None, Remark]
+JobEvent = tuple[int, int | None, Remark]
 """An event: its job, its file (None: it is of the job itself), and what to tell."""
 
 
-class Telling(Enum):
+class EventDetail(Enum):
     """How much is told of what is done."""
 
-    ALL = "all"
+    FULL = "full"
     BARE = "bare"
     """Events without what they tell of, and no breakers."""
-    NOTHING = "nothing"
+    NONE = "none"
     """No events, and nobody is notified."""
 
 
-async def tell(cursor: Cursor, events: Sequence[Told], telling: Telling = Telling.ALL) -> None:
+async def write_events(cursor: Cursor, events: Sequence[JobEvent], detail: EventDetail = EventDetail.FULL) -> None:
     """Write events of jobs and their files, in this order."""
-    if telling is Telling.NOTHING or not events:
+    if detail is EventDetail.NONE or not events:
         return
 
     def details(one: Remark) -> dict[str, Any]:
-        return dict(one.details) if telling is Telling.ALL else {}
+        return dict(one.details) if detail is EventDetail.FULL else {}
 
     told = [{"job": job, "file": file, "kind": one.kind, "details": details(one)} for job, file, one in events]
     await cursor.post(_QUERIES["insert_events"], {"events": Json(told)})
@@ -44,10 +44,10 @@ async def notify(cursor: Cursor, word: str) -> None:
     await cursor.post(_QUERIES["notify"], {"news": word})
 
 
-async def finish(cursor: Cursor, jobs: Sequence[int], telling: Telling = Telling.ALL) -> None:
+async def finish_jobs(cursor: Cursor, jobs: Sequence[int], detail: EventDetail = EventDetail.FULL) -> None:
     """End those of the jobs whose last file has ended, and tell of it. They must be locked."""
-    query = _QUERIES["finish_jobs" if telling is not Telling.NOTHING else "finish_jobs.untold"]
+    query = _QUERIES["finish_jobs" if detail is not EventDetail.NONE else "finish_jobs.untold"]
     for row in await cursor.fetch(query, {"jobs": list(jobs)}) if jobs else ():
         remark = Remark(_ENDS.get(row["state"], "failed"), {"status": row["state"]})
-        await tell(cursor, [(row["id"], None, remark)], telling)
+        await write_events(cursor, [(row["id"], None, remark)], detail)
         await notify(cursor, notifications.ended(row["id"]))

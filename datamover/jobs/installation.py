@@ -2,7 +2,7 @@
 
 from datamover.jobs.rows import Seal
 from datamover.postgres.database import Cursor, Database
-from datamover.postgres.named_queries import Queries
+from datamover.postgres.named_queries import NamedQueries
 
 _PROOF = "datamover"
 
@@ -12,7 +12,7 @@ async def identify(database: Database, cipher: Seal) -> str:
 
     Raises StartError for another key, and Unavailable.
     """
-    queries = Queries.load()
+    queries = NamedQueries.load()
 
     async def look(cursor: Cursor) -> str:
         found = await cursor.fetch_one(queries["lock_installation"])

@@ -20,7 +20,7 @@ ENDED = "ended"
 NOTICE = "notice"
 
 
-class Listening(Protocol):
+class NotificationSource(Protocol):
     """What of the database is needed here."""
 
     async def listen(
@@ -36,7 +36,7 @@ def ended(job: int) -> str:
 class Notifications:
     """One connection that listens, for everyone in this process."""
 
-    def __init__(self, database: Listening) -> None:
+    def __init__(self, database: NotificationSource) -> None:
         self._database = database
         self._hearers: list[Callable[[str], None]] = []
 

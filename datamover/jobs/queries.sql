@@ -216,7 +216,7 @@ INSERT INTO sides (name, held) VALUES (%(name)s, %(reason)s) ON CONFLICT (name) 
 WITH gone AS (DELETE FROM breakers WHERE side = %(name)s)
 UPDATE sides SET held = NULL, failures = 0, closed_until = NULL, error = NULL WHERE name = %(name)s;
 
--- name: read_sides
+-- name: read_endpoints
 -- What is closed to the one owner who has anything for a destination is closed to all there are.
 SELECT name, s.held,
        CASE WHEN s.closed_until IS NOT NULL THEN s.failures ELSE coalesce(b.failures, 0) END AS failures,
@@ -383,7 +383,7 @@ SELECT id, state FROM ended;
 
 -- Work ---------------------------------------------------------------------------------------------------------
 
--- name: beat
+-- name: heartbeat
 INSERT INTO nodes (id, name, roles, active) VALUES (%(node)s, %(name)s, %(roles)s, %(active)s)
 ON CONFLICT (id) DO UPDATE SET heartbeat_at = greatest(nodes.heartbeat_at, now()), active = excluded.active;
 
@@ -455,7 +455,7 @@ SELECT job, -1 AS index FROM found ORDER BY job DESC LIMIT 1;
 DELETE FROM nodes n WHERE heartbeat_at < now() - interval '1 hour'
 AND NOT EXISTS (SELECT FROM transfers t WHERE t.node = n.id);
 
--- name: leave
+-- name: forget_node
 DELETE FROM nodes WHERE id = %(node)s RETURNING draining;
 
 -- name: expire_leases
@@ -814,7 +814,7 @@ SELECT max(at) AS at, count(*)::integer AS rows FROM found;
 -- name: read_expired_job
 SELECT owner FROM expired_jobs WHERE id = %(job)s;
 
--- name: note_sides
+-- name: note_endpoint_failures
 -- One more failure of an owner where everyone's of theirs would fail: the breaker. It closes to that owner; to all where
 -- it has closed to several of late, and for as long as whoever probes fails.
 WITH news AS (
@@ -845,7 +845,7 @@ SET failures = greatest(s.failures + 1, %(patience)s), error = excluded.error,
     closed_until = now() + interval '1 second'
         * least(%(cap)s, %(base)s * power(2, least(greatest(s.failures + 1 - %(patience)s, 0), 30)));
 
--- name: mend_sides
+-- name: mend_endpoints
 -- prepared: sides text[], owners text[]
 -- What went well for one owner goes well for all where it was closed to all; else for that owner.
 WITH mended AS (
@@ -858,7 +858,7 @@ WHERE side = ANY (%(sides)s) AND (side IN (SELECT name FROM mended) OR EXISTS (
     SELECT FROM unnest(%(sides)s::text[], %(owners)s::text[]) AS w (side, owner)
     WHERE w.side = b.side AND w.owner = b.owner));
 
--- name: forget_sides
+-- name: forget_endpoints
 -- What failed nowhere for a day, and turns of long ago. It waits for nobody, and is a transaction by itself.
 WITH sides_gone AS (
     DELETE FROM sides WHERE name IN (
@@ -954,7 +954,7 @@ WHERE t.id = n.id AND EXISTS (
     SELECT FROM transfers l WHERE l.job = t.job AND l.index = t.leader AND l.node = %(node)s AND l.lease = n.lease)
 RETURNING t.id;
 
--- name: read_unhindered
+-- name: read_may_go_on
 -- prepared: transfers bigint[]
 -- Of transfers whose targets have been set and committed: those that "claim" would let go on. Asked after
 -- let_claims_end, no claim can have missed such a target and be missed here. Of two that were named at once both may be
@@ -1028,7 +1028,7 @@ ORDER BY t.id FOR UPDATE OF t;
 WITH outcome AS (
     SELECT * FROM jsonb_to_recordset(%(outcomes)s)
         AS o (job integer, leader integer, state text, failures integer, pause double precision, error jsonb,
-              checkpoint jsonb, renaming boolean, bytes_done bigint, size bigint, digest text, cleared boolean)
+              checkpoint jsonb, renaming boolean, bytes_done bigint, size bigint, digest text, cleaned boolean)
 ), before AS (
     SELECT t.id, o.*, t.index = o.leader AS leads, coalesce(t.size, t.expected_size) AS known,
            CASE WHEN t.index = o.leader THEN coalesce(o.size, t.size) ELSE t.size END AS now_size
@@ -1046,7 +1046,7 @@ WITH outcome AS (
                                   * interval '1 second',
         error = CASE WHEN b.state = 'COMPLETED' THEN NULL ELSE coalesce(b.error, t.error) END,
         first_error = coalesce(t.first_error, b.error),
-        traces = b.leads AND NOT b.cleared
+        traces = b.leads AND NOT b.cleaned
                  OR b.state = 'PENDING' AND (b.renaming OR b.checkpoint IS NOT NULL OR t.memory IS NOT NULL),
         checkpoint = CASE WHEN b.renaming THEN t.checkpoint WHEN b.leads THEN b.checkpoint END,
         memory = CASE WHEN b.state = 'PENDING' THEN t.memory END,
@@ -1161,7 +1161,7 @@ RETURNING job;
 -- name: insert_audit
 INSERT INTO audit (at, who, origin, action, subject, outcome)
 SELECT d.at, d.who, d.origin, d.action, d.subject, d.outcome
-FROM ROWS FROM (jsonb_to_recordset(%(deeds)s) AS (at timestamptz, who text, origin text, action text, subject text,
+FROM ROWS FROM (jsonb_to_recordset(%(events)s) AS (at timestamptz, who text, origin text, action text, subject text,
                                                   outcome text)) WITH ORDINALITY
      AS d (at, who, origin, action, subject, outcome, position)
 ORDER BY d.position;
@@ -1231,7 +1231,7 @@ SELECT destination, state, count(*)::integer AS groups FROM transfers WHERE node
 SELECT state, count(*)::integer AS jobs
 FROM (SELECT state FROM jobs WHERE finished_at IS NULL LIMIT %(most)s) AS unfinished GROUP BY state;
 
--- name: figure_sides
+-- name: figure_endpoints
 -- Of hosts those that are closed to one owner count, too.
 SELECT name, bool_or(held) AS held, bool_or(closed) AS closed
 FROM (SELECT name, held IS NOT NULL AS held, closed_until IS NOT NULL AS closed FROM sides

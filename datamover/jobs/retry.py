@@ -18,7 +18,7 @@ MANY = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RetryDecision:
     """What follows from a failed attempt."""
 
     state: State
@@ -42,7 +42,7 @@ def judge(
     forward: bool,
     settings: Transfers,
     random: Callable[[], float],
-) -> Verdict:
+) -> RetryDecision:
     """Decide on an attempt that ended in ``error``; ``forward`` tells that it left more in place than it found.
 
     ``random`` returns numbers from 0 to 1, as ``random.random`` does.
@@ -50,8 +50,8 @@ def judge(
     free = forward and not error.bounded
     failures += 0 if free and error.retryable else 1
     if not error.retryable or failures >= max_attempts:
-        return Verdict(State.FAILED, failures)
+        return RetryDecision(State.FAILED, failures)
     pause = backoff(MANY if error.slow else failures, settings, random)
     if error.retry_after is not None:
         pause = max(pause, min(error.retry_after, LONGEST_PAUSE))
-    return Verdict(State.PENDING, failures, pause)
+    return RetryDecision(State.PENDING, failures, pause)

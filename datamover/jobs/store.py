@@ -15,15 +15,15 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from datamover.concurrency.batcher import Batch, piecemeal
-from datamover.concurrency.loops import Refused, tell_refused
+from datamover.concurrency.batcher import Batch, bisect_batch
+from datamover.concurrency.loops import OnRefusal, log_refusal
 from datamover.errors import DataMoverError, QueueFull, RequestIdConflict
 from datamover.jobs import listing, notifications, rows
 from datamover.jobs.control import MOST_IDS, JobControl
 from datamover.jobs.feed import Feed
 from datamover.jobs.queue.limits import COUNTED, QueueLimits, waiting_for
 from datamover.jobs.values import Event, FileRecord, JobRecord, NewJob, State, Submitted
-from datamover.jobs.watch import Watch
+from datamover.jobs.waiting import WaitingCalls
 from datamover.postgres.database import Cursor, Database, Json, Parameters, Row
 
 LEASE = 30.0
@@ -70,7 +70,7 @@ class JobStore(JobControl):
         clock: IReactorTime,
         bounds: Callable[[], QueueLimits],
         lease: float = LEASE,
-        refused: Refused = tell_refused,
+        refused: OnRefusal = log_refusal,
     ) -> None:
         """``bounds`` tells those that hold now."""
         super().__init__(database)
@@ -85,7 +85,7 @@ class JobStore(JobControl):
         self._refused = refused
         self._asking: Batch[_Asked, list[Submitted]] = Batch(self._store_many, TOGETHER)
         self._feed = Feed(database, "read_horizon", "read_events")
-        self._watch = Watch(database, self._feed, heard, clock)
+        self._watch = WaitingCalls(database, self._feed, heard, clock)
 
     @property
     def ready(self) -> bool:
@@ -113,7 +113,7 @@ class JobStore(JobControl):
 
     async def _store_many(self, asked: Sequence[_Asked]) -> Sequence[list[Submitted] | Failure]:
         """Store what many clients ask for; what the database refuses of one is told that one."""
-        answers = await piecemeal(self._store, asked)
+        answers = await bisect_batch(self._store, asked)
         for one, answer in zip(asked, answers, strict=True):
             if isinstance(answer, Failure) and not isinstance(answer.value, DataMoverError):
                 owners = ", ".join(sorted({job.owner for job in one.jobs}))
@@ -302,9 +302,9 @@ class JobStore(JobControl):
         """Return name, roles, heartbeat_at, active and draining of the processes that are alive."""
         return await self._database.read(self._queries["read_nodes"], {"lease": self._lease})
 
-    async def sides(self) -> list[dict[str, Any]]:
+    async def endpoints(self) -> list[dict[str, Any]]:
         """Return name, held, failures, closed_until and error of destinations and source hosts that are not open."""
-        return await self._database.read(self._queries["read_sides"])
+        return await self._database.read(self._queries["read_endpoints"])
 
     async def active(self, limit: int = 100) -> list[dict[str, Any]]:
         """Return the transfers that an engine is working on."""

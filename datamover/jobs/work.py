@@ -26,7 +26,7 @@ class Group:
         return self.transfers[0]
 
 
-class Word(Enum):
+class StopReason(Enum):
     """What a job wants of a transfer that runs."""
 
     CANCEL = "cancel"
@@ -62,7 +62,7 @@ class Outcome:
     digest: str | None = None
     """As clients are told it: ``sha256:…``."""
     remarks: tuple[Remark, ...] = ()
-    cleared: bool = True
+    cleaned: bool = True
     """False: something is left at the destination that nobody goes on from; it is swept once the transfer has ended."""
 
 
@@ -102,13 +102,13 @@ def error_column(error: DataMoverError, *, attempt: int, at: datetime) -> dict[s
     return {**error.as_dict(), "attempt": attempt, "at": _told(at)}
 
 
-def word(row: Row) -> Word | None:
+def stop_reason(row: Row) -> StopReason | None:
     """Return what ``renew`` and ``read_stopping`` told."""
     if row["cancelling"]:
-        return Word.CANCEL
+        return StopReason.CANCEL
     if row["overdue"]:
-        return Word.OVERDUE
-    return Word.PAUSE if row["paused"] else None
+        return StopReason.OVERDUE
+    return StopReason.PAUSE if row["paused"] else None
 
 
 def placement_columns(one: Placement) -> dict[str, Any]:
@@ -130,8 +130,8 @@ def outcome_columns(outcome: Outcome, now: datetime) -> dict[str, Any]:
         "leader": leader.index,
         "state": outcome.state.value,
         "failures": outcome.failures,
-        "pause": SWEEPING if outcome.state.terminal and not outcome.cleared else outcome.pause,
-        "cleared": outcome.cleared,
+        "pause": SWEEPING if outcome.state.terminal and not outcome.cleaned else outcome.pause,
+        "cleaned": outcome.cleaned,
         "error": error_column(error, attempt=leader.attempt, at=now) if error else None,
         "checkpoint": checkpoint_column(outcome.checkpoint),
         "renaming": outcome.placing,

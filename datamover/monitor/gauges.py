@@ -10,7 +10,7 @@ from datamover.jobs.figures import MOST, Figures
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
+class PoolUse:
     """The connections to the database."""
 
     most: int
@@ -20,7 +20,7 @@ class Pool:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Scrape:
     """What one scrape tells; ``figures`` None: the database is away."""
 
     figures: Figures | None
@@ -31,10 +31,10 @@ class Seen:
 class Gauges:
     """A collector for the registry: tells what ``seen`` holds."""
 
-    def __init__(self, destinations: Callable[[], Iterable[str]], pool: Callable[[], Pool]) -> None:
+    def __init__(self, destinations: Callable[[], Iterable[str]], pool: Callable[[], PoolUse]) -> None:
         self._destinations = destinations
         self._pool = pool
-        self.seen = Seen(None, 0.0)
+        self.seen = Scrape(None, 0.0)
 
     def describe(self) -> list[Metric]:
         """Return the metrics, for their names alone."""

@@ -22,11 +22,11 @@ LOOK = 1.0
 PATIENCE = 30
 """Seconds for which the manager is asked, at every look, to wait on."""
 
-Look = Callable[[], Awaitable[tuple[int, str, bytes]]]
+ReadinessCheck = Callable[[], Awaitable[tuple[int, str, bytes]]]
 """What ``GET /health/ready`` answers: 200, or another status and why."""
 
 
-class Manager:
+class ServiceManager:
     """Whoever reads the socket that the environment names."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
@@ -57,7 +57,7 @@ class Supervised(Service):
     It belongs behind all other services: it starts when they have, and stops before they do.
     """
 
-    def __init__(self, manager: Manager, look: Look, clock: IReactorTime, loops: Loops) -> None:
+    def __init__(self, manager: ServiceManager, look: ReadinessCheck, clock: IReactorTime, loops: Loops) -> None:
         self._manager = manager
         self._look = look
         self._clock = clock

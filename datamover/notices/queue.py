@@ -13,15 +13,15 @@ from typing import Any
 from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 
-from datamover.concurrency.loops import Refused, tell_refused
+from datamover.concurrency.loops import OnRefusal, log_refusal
 from datamover.errors import DataMoverError, InternalError, NotNow, Unavailable
 from datamover.jobs import rows
-from datamover.jobs.history import tell
-from datamover.jobs.upkeep.refusals import Aside, take
+from datamover.jobs.history import write_events
+from datamover.jobs.upkeep.quarantine import Quarantine, take_or_isolate
 from datamover.jobs.values import Notice
 from datamover.jobs.work import Remark
 from datamover.postgres.database import Cursor, Database, Json, Row
-from datamover.postgres.named_queries import Queries
+from datamover.postgres.named_queries import NamedQueries
 
 LEASE = 30.0
 """Seconds; longer than an attempt may take."""
@@ -45,7 +45,7 @@ class Notices:
         cipher: rows.Seal,
         lease: float = LEASE,
         *,
-        refused: Refused = tell_refused,
+        refused: OnRefusal = log_refusal,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """``lease``: seconds until a claimed notice that nobody wrote anything of is anybody's again."""
@@ -53,8 +53,8 @@ class Notices:
         self._cipher = cipher
         self._lease = lease
         self._refused = refused
-        self._aside = Aside(monotonic)
-        self._queries = Queries.load()
+        self._aside = Quarantine(monotonic)
+        self._queries = NamedQueries.load()
 
     async def claim(self, room: int, per_host: int, busy: Mapping[str, int]) -> list[Notice]:
         """Take at most ``room`` due notices; those to one host, with what is ``busy`` there, at most ``per_host``."""
@@ -72,7 +72,7 @@ class Notices:
             found = await self._database.fetch(self._queries["claim_notices"], {**parameters, "only": only})
             return {row["job"]: row for row in found}
 
-        taken, refused = await take(
+        taken, refused = await take_or_isolate(
             claim, lambda: self._database.fetch(self._queries["claim_notices.chosen"], parameters)
         )
         for row, failure in refused:
@@ -160,7 +160,7 @@ class Notices:
             if told is not None:
                 kind, details = told
                 attempted = {"attempt": attempt} if attempt is not None else {}
-                await tell(cursor, [(parameters["job"], None, Remark(kind, {**attempted, **details}))])
+                await write_events(cursor, [(parameters["job"], None, Remark(kind, {**attempted, **details}))])
 
         await self._database.transaction(do)
 

@@ -15,12 +15,12 @@ from datamover.errors import Unavailable
 INIT_DB = "`datamover-admin init-db --admin-url …`"
 
 
-class Refused(Unavailable):
+class AccessRefused(Unavailable):
     """The database is there, and does not let us in, or not do what we must; trying again helps once that is mended."""
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
+class LoginAttempt:
     """Who asked to be let in, and where."""
 
     role: str
@@ -29,7 +29,7 @@ class Login:
     """Or the directory of a socket."""
 
     @classmethod
-    def of(cls, parameters: Mapping[str, str]) -> "Login":
+    def of(cls, parameters: Mapping[str, str]) -> "LoginAttempt":
         """Return who asks, and where, by what libpq is told."""
         role = parameters.get("user") or getpass.getuser()
         host = parameters.get("host") or parameters.get("hostaddr") or "its local socket"
@@ -118,7 +118,7 @@ _NO_RIGHT = (
 )
 
 
-def refusal(text: str, login: Login) -> Refused | None:
+def refusal(text: str, login: LoginAttempt) -> AccessRefused | None:
     """Return what ``text``, which libpq gives when it cannot connect, tells of a server that does not let us in.
 
     None for one that is away, or busy.
@@ -140,21 +140,21 @@ def by_host(text: str) -> Iterator[tuple[dict[str, str], str]]:
         yield ({"host": found[1]} if (found := _HOST.match(said)) else {}), said
 
 
-def no_right(said: str, login: Login) -> Refused:
+def no_right(said: str, login: LoginAttempt) -> AccessRefused:
     """Return what it means that the database lets us in and not work there."""
     return _told(*_NO_RIGHT, " ".join(said.split()), login)
 
 
-def _told(fact: str, way_out: str, said: str, login: Login) -> Refused:
+def _told(fact: str, way_out: str, said: str, login: LoginAttempt) -> AccessRefused:
     sentence = f"the PostgreSQL at {{host}} {fact} ({{said}}): {way_out}"
-    return Refused(
+    return AccessRefused(
         sentence.format(
             host=login.host, role=login.role, database=login.database, said=said, init=INIT_DB, line=_line(said, login)
         )
     )
 
 
-def _line(said: str, login: Login) -> str:
+def _line(said: str, login: LoginAttempt) -> str:
     """Return what would let us in, as a line of pg_hba.conf."""
     origin = _FROM.search(said)
     if origin is None or origin[1] == "[local]":

@@ -33,7 +33,7 @@ _NOBODY_HAS = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class RunningServer:
     """What postmaster.pid tells of a running server."""
 
     pid: int
@@ -72,7 +72,7 @@ class Cluster:
         except OSError as error:
             raise directories.refusal(error) from None
 
-    def server(self) -> Server | None:
+    def server(self) -> RunningServer | None:
         """Return the server that runs on this cluster, None where a leftover file is all there is."""
         try:
             lines = (self.directory / "postmaster.pid").read_text().splitlines()
@@ -82,7 +82,7 @@ class Cluster:
         if not self._is_ours(pid):
             return None
         sockets = Path(lines[4]) if len(lines) > 4 else Path()
-        return Server(pid, sockets, lines[7].strip() if len(lines) > 7 else "starting")
+        return RunningServer(pid, sockets, lines[7].strip() if len(lines) > 7 else "starting")
 
     def forget_stranger(self) -> None:
         """Where postmaster.pid names a process that is another's by now, name none.
@@ -287,7 +287,7 @@ def _processes() -> list[str]:
         return []
 
 
-def hang_up(process: "subprocess.Popen[str]") -> None:
+def terminate(process: "subprocess.Popen[str]") -> None:
     """End a program that is no longer waited for; a server that it started goes on."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)

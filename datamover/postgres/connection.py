@@ -27,7 +27,7 @@ from twisted.python.failure import Failure
 
 from datamover.errors import NotNow, StartError, Unavailable
 from datamover.postgres import session
-from datamover.postgres.link import Link
+from datamover.postgres.driver import DriverConnection
 from datamover.postgres.named_queries import Prepared
 from datamover.postgres.values import BYTES, Json
 
@@ -72,12 +72,12 @@ class Kind(Enum):
     """One statement that changes nothing, and may be run again."""
 
 
-class Connection:
+class PostgresConnection:
     """A connection, for one caller at a time."""
 
     def __init__(self, reactor: Any, on_notify: Callable[[str, str], None] | None = None) -> None:
         self._reactor = reactor
-        self._link = Link(reactor, on_notify, self._lost)
+        self._link = DriverConnection(reactor, on_notify, self._lost)
         self._statement: Deferred[Any] | None = None
         self._waiting: list[Deferred[None]] = []
         self._prepared: set[str] = set()

@@ -1,12 +1,12 @@
 """What runs the statements of one transaction."""
 
-from datamover.postgres.connection import Connection, Parameters, Row
+from datamover.postgres.connection import Parameters, PostgresConnection, Row
 
 
 class Cursor:
     """What a transaction function runs its statements with; of no use once the function has returned."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: PostgresConnection) -> None:
         self._connection = connection
 
     async def execute(self, sql: str, params: Parameters = None) -> None:

@@ -18,8 +18,8 @@ from twisted.logger import Logger
 
 from datamover.concurrency.loops import Loops
 from datamover.errors import NotNow, StartError, Unavailable
-from datamover.postgres.admission import Refused
-from datamover.postgres.connection import AWAY, Connection, Kind, Parameters, Row, Target
+from datamover.postgres.admission import AccessRefused
+from datamover.postgres.connection import AWAY, Kind, Parameters, PostgresConnection, Row, Target
 from datamover.postgres.cursor import Cursor
 from datamover.postgres.hosts import Hosts
 from datamover.postgres.listening import Listening, persist
@@ -49,8 +49,8 @@ class Database:
         self._loops = loops or Loops(reactor)
         self._free = connections
         self._callers: deque[Deferred[None]] = deque()
-        self._idle: list[Connection] = []
-        self._connections: set[Connection] = set()
+        self._idle: list[PostgresConnection] = []
+        self._connections: set[PostgresConnection] = set()
         self._tasks: set[Deferred[Any]] = set()
         self._ready = False
         self._away = False
@@ -135,7 +135,7 @@ class Database:
         try:
             await first.open()
             await prepare(first)
-        except Refused:
+        except AccessRefused:
             self._refused = True
             raise
         finally:
@@ -209,7 +209,7 @@ class Database:
                 raise
         return await self._run((await self._begin(kind, new=True))[0], work)
 
-    async def _run(self, connection: Connection, work: Callable[[Cursor], Awaitable[Result]]) -> Result:
+    async def _run(self, connection: PostgresConnection, work: Callable[[Cursor], Awaitable[Result]]) -> Result:
         try:
             result = await work(Cursor(connection))
             await connection.commit()
@@ -222,7 +222,7 @@ class Database:
         self._release(connection)
         return result
 
-    async def _begin(self, kind: Kind, *, new: bool = False) -> tuple[Connection, bool]:
+    async def _begin(self, kind: Kind, *, new: bool = False) -> tuple[PostgresConnection, bool]:
         """Return a connection that begins a transaction with its next statement, and whether it is from the pool."""
         await self._wait()
         reused = None if new else self._take()
@@ -234,7 +234,7 @@ class Database:
         connection.begin(kind)
         return connection, reused is not None
 
-    async def _recycle(self, connection: Connection) -> None:
+    async def _recycle(self, connection: PostgresConnection) -> None:
         """Put a connection back once what is left of its transaction is gone."""
         try:
             await connection.settle()
@@ -257,7 +257,7 @@ class Database:
         self._callers.append(caller)
         await caller
 
-    def _release(self, connection: Connection | None) -> None:
+    def _release(self, connection: PostgresConnection | None) -> None:
         """End one's turn; a connection that is still good goes back to the pool."""
         if connection is not None:
             if connection.closed or self._closed:
@@ -269,7 +269,7 @@ class Database:
         else:
             self._free += 1
 
-    def _take(self) -> Connection | None:
+    def _take(self) -> PostgresConnection | None:
         while self._idle:
             connection = self._idle.pop()
             if connection.usable:
@@ -277,15 +277,15 @@ class Database:
             self._drop(connection)
         return None
 
-    def _drop(self, connection: Connection) -> None:
+    def _drop(self, connection: PostgresConnection) -> None:
         connection.close()
         self._connections.discard(connection)
 
-    async def _connect(self, on_notify: Callable[[str, str], None] | None = None) -> Connection:
-        async def attempt(target: Target) -> Connection:
+    async def _connect(self, on_notify: Callable[[str, str], None] | None = None) -> PostgresConnection:
+        async def attempt(target: Target) -> PostgresConnection:
             if self._closed:
                 raise Unavailable(AWAY)
-            connection = Connection(self._reactor, on_notify)
+            connection = PostgresConnection(self._reactor, on_notify)
             self._connections.add(connection)
             try:
                 await connection.connect(target)
@@ -298,7 +298,7 @@ class Database:
             connection = await self._hosts.reach(attempt)
         except (Unavailable, StartError) as error:
             self._gone(error)
-            if self._ready and isinstance(error, StartError | Refused):
+            if self._ready and isinstance(error, StartError | AccessRefused):
                 raise Unavailable(f"{AWAY} ({error.message})") from error
             raise
         if self._away:
@@ -306,14 +306,14 @@ class Database:
         self._away, self._refused = False, False
         return connection
 
-    async def _connect_listener(self, on_notify: Callable[[str, str], None]) -> Connection:
+    async def _connect_listener(self, on_notify: Callable[[str, str], None]) -> PostgresConnection:
         if self._closed:
             raise CancelledError  # whose word may have come while the listener was not waiting for anything
         return await self._connect(on_notify)
 
     def _gone(self, error: StartError | Unavailable) -> None:
         """Say once that the database is away, and tell all who wait for a turn: theirs would fail as well."""
-        refused = isinstance(error, Refused)
+        refused = isinstance(error, AccessRefused)
         if self._ready and (not self._away or (refused and not self._refused)):
             self._away = True
             log.error("cannot connect: {reason}", reason=error.message)

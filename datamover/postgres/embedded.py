@@ -22,7 +22,7 @@ from twisted.logger import Logger
 
 from datamover.concurrency.threads import Threads
 from datamover.errors import StartError
-from datamover.postgres.cluster import PORT, Cluster, Programs, Server, hang_up
+from datamover.postgres.cluster import PORT, Cluster, Programs, RunningServer, terminate
 
 log = Logger()
 Result = TypeVar("Result")
@@ -108,7 +108,7 @@ class EmbeddedPostgres:
                 os.close(users)
             os.close(start_lock)
 
-    async def _stop_server(self, programs: Programs, server: Server, within: float) -> None:
+    async def _stop_server(self, programs: Programs, server: RunningServer, within: float) -> None:
         """Stop it in order; where that takes too long, at once (its next start recovers what it had not written)."""
         ways = (
             {"fast": _FOREVER} if within == inf else {"fast": _whole(within * 2 / 3), "immediate": _whole(within / 3)}
@@ -128,7 +128,7 @@ class EmbeddedPostgres:
     def _directory(self) -> str:
         return str(self._cluster.directory)
 
-    async def _settled(self) -> Server | None:
+    async def _settled(self) -> RunningServer | None:
         """Wait until the server, if one runs, is either ready or gone."""
         while (server := self._cluster.server()) is not None and server.status != "ready":
             await deferLater(self._reactor, _POLL)
@@ -178,7 +178,7 @@ class EmbeddedPostgres:
         try:
             said, _ = await self._blocking(process.communicate)
         except CancelledError:
-            hang_up(process)
+            terminate(process)
             raise
         if process.returncode:
             file = self._cluster.log
@@ -224,5 +224,5 @@ def _reason(said: str) -> str:
     return next((line for line in lines if _TELLING.search(line)), lines[-1] if lines else "")
 
 
-def _dsn(server: Server) -> str:
+def _dsn(server: RunningServer) -> str:
     return str(make_dsn(host=str(server.sockets), port=PORT, user="datamover", dbname="postgres"))

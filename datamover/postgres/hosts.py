@@ -15,7 +15,7 @@ from twisted.internet.defer import TimeoutError as NoAnswer
 
 from datamover.concurrency.host_names import HostNames
 from datamover.errors import StartError, Unavailable
-from datamover.postgres.admission import Login, Refused, refusal
+from datamover.postgres.admission import AccessRefused, LoginAttempt, refusal
 from datamover.postgres.connection import AWAY, Target, one_line
 
 Result = TypeVar("Result")
@@ -99,9 +99,9 @@ class Hosts:
         except (Unavailable, StartError, CancelledError):
             raise
         except NoAnswer:
-            raise Unavailable(f"{AWAY} (no answer from {Login.of(target).host} within {limit:.1f} s)") from None
+            raise Unavailable(f"{AWAY} (no answer from {LoginAttempt.of(target).host} within {limit:.1f} s)") from None
         except Exception as error:  # Whatever it is, nothing was asked of the database yet.
-            login = Login.of(target)
+            login = LoginAttempt.of(target)
             raise refusal(str(error), login) or Unavailable(f"{AWAY} ({_whose(error, login)})") from error
 
     async def _addresses(self, host: Host, limit: float) -> list[Host]:
@@ -132,7 +132,7 @@ def time_limit(parameters: Target, count: int = 1) -> float:
     return float(asked) if asked.isdecimal() and int(asked) > 0 else CONNECT_TIMEOUT / count
 
 
-def _whose(error: Exception, login: Login) -> str:
+def _whose(error: Exception, login: LoginAttempt) -> str:
     """Return what was met with whose it was: libpq does not always say."""
     said = one_line(error)
     return said if said.startswith("connection to server") else f"{login.host}: {said}"
@@ -150,7 +150,7 @@ def _is_name(host: str | None) -> bool:
 
 def _together(troubles: list[Unavailable]) -> Unavailable:
     """Return one error for what was met at each host."""
-    refused = [error for error in troubles if isinstance(error, Refused)]
+    refused = [error for error in troubles if isinstance(error, AccessRefused)]
     if refused or len(troubles) == 1:
         return (refused or troubles)[0]
     reasons = dict.fromkeys(error.message.removeprefix(f"{AWAY} (").removesuffix(")") for error in troubles)

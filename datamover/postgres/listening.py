@@ -12,11 +12,11 @@ from twisted.logger import Logger
 
 from datamover.concurrency.loops import Loop
 from datamover.errors import Unavailable
-from datamover.postgres.connection import Connection
+from datamover.postgres.connection import PostgresConnection
 
 log = Logger()
 
-Connect = Callable[[Callable[[str, str], None]], Awaitable[Connection]]
+Connect = Callable[[Callable[[str, str], None]], Awaitable[PostgresConnection]]
 PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds between two attempts to reach the database; the last one from then on."""
 

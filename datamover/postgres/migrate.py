@@ -13,7 +13,7 @@ from psycopg2.errors import InsufficientPrivilege
 from twisted.logger import Logger
 
 from datamover.errors import StartError
-from datamover.postgres.admission import Login, no_right
+from datamover.postgres.admission import LoginAttempt, no_right
 from datamover.postgres.database import Cursor, Database
 
 log = Logger()
@@ -74,7 +74,7 @@ async def migrate(database: Database, migrations: list[Migration] | None = None)
             migration = await database.transaction(lambda cursor: _apply_next(cursor, known))
         except InsufficientPrivilege as error:
             (told,) = await database.read(_WHO)
-            raise no_right(error.diag.message_primary or str(error), Login(**told)) from error
+            raise no_right(error.diag.message_primary or str(error), LoginAttempt(**told)) from error
         if migration is None:
             return applied
         log.info("applied migration {number:04d}_{name}", number=migration.number, name=migration.name)

@@ -40,7 +40,7 @@ class Prepared(str):
         return f"EXECUTE {self.name} ({', '.join(f'%({name})s' for name in self.types)})"
 
 
-class Queries:
+class NamedQueries:
     """Named blocks of SQL: ``queries.claim``, or ``queries["claim"]``."""
 
     def __init__(self, text: str) -> None:
@@ -78,7 +78,7 @@ class Queries:
         )
 
     @classmethod
-    def load(cls) -> "Queries":
+    def load(cls) -> "NamedQueries":
         """Return what queries.sql holds."""
         return cls((resources.files("datamover.jobs") / "queries.sql").read_text("utf-8"))
 

@@ -19,8 +19,8 @@ from psycopg2.extensions import encrypt_password, make_dsn, parse_dsn
 
 from datamover.config import schema
 from datamover.errors import StartError
-from datamover.postgres.address import Given
 from datamover.postgres.connection import one_line
+from datamover.postgres.external import ExternalPostgres
 from datamover.postgres.hosts import CONNECT_TIMEOUT
 from datamover.postgres.migrate import available
 
@@ -55,16 +55,16 @@ WHERE p.proowner <> %(role)s::regrole
 """What belongs neither to the role nor to an extension; indexes and identities go with their tables."""
 _MADE = re.compile(r"^CREATE (?:TABLE|FUNCTION|SEQUENCE) (\w+)", re.MULTILINE)
 
-Told = Callable[[str], object]
+Report = Callable[[str], object]
 
 
-def provide(settings: schema.Database, admin_url: str, told: Told) -> None:
+def provide(settings: schema.Database, admin_url: str, told: Report) -> None:
     """Make, or put right, what ``settings.url`` names; ``told`` is called with a sentence for each thing that was done.
 
     Raises ConfigError for settings that cannot be used, StartError for what the server refuses, and for a database
     that is somebody else's.
     """
-    given = Given(settings)
+    given = ExternalPostgres(settings)
     password = given.password()
     parameters = parse_dsn(settings.url or "")
     role = parameters.get("user", "datamover")
@@ -107,7 +107,7 @@ def _connected(url: str) -> Iterator[_Session]:
         ) from None
 
 
-def _role(run: _Session, role: str, password: str | None, told: Told) -> None:
+def _role(run: _Session, role: str, password: str | None, told: Report) -> None:
     name = sql.Identifier(role)
     found = run(_ROLE, role)
     if not found:
@@ -157,7 +157,7 @@ def verifies(stored: str, password: str) -> bool:
     return method == "SCRAM-SHA-256" and hmac.compare_digest(hashlib.sha256(key).digest(), wanted)
 
 
-def _database(run: _Session, role: str, name: str, told: Told) -> None:
+def _database(run: _Session, role: str, name: str, told: Report) -> None:
     """Make the database, or let others connect to the one there is, so that one can look into it."""
     identifier = sql.Identifier(name)
     found = run(_DATABASE, _quoted(run, role), name)
@@ -178,7 +178,7 @@ def _database(run: _Session, role: str, name: str, told: Told) -> None:
         told(f"let the database {name} have connections")
 
 
-def _contents(run: _Session, role: str, name: str, told: Told) -> None:
+def _contents(run: _Session, role: str, name: str, told: Report) -> None:
     """Have the database, and what datamover made in it, belong to the role, and the role have its rights there."""
     ((owner, is_owner, _, _),) = run(_DATABASE, _quoted(run, role), name)
     made = {"schema_migrations", *(made for migration in available() for made in _MADE.findall(migration.sql))}
@@ -201,7 +201,7 @@ def _contents(run: _Session, role: str, name: str, told: Told) -> None:
     _rights(run, role, name, told)
 
 
-def _rights(run: _Session, role: str, name: str, told: Told) -> None:
+def _rights(run: _Session, role: str, name: str, told: Report) -> None:
     grantee = sql.Identifier(role)
     if not run("SELECT has_database_privilege(%s, %s, 'CONNECT')", role, name)[0][0]:
         run(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(sql.Identifier(name), grantee))

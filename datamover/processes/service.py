@@ -11,7 +11,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from datamover.concurrency.loops import Loop, Loops
-from datamover.concurrency.stopping import Part
+from datamover.concurrency.stopping import StoppableService
 from datamover.config.schema import Config
 from datamover.engine.share import ProcessShare
 from datamover.errors import StartError, Unavailable
@@ -31,7 +31,7 @@ Bury = Callable[[str], Awaitable[tuple[int, bool]]]
 """Puts back what a node held whose process is gone; returns how many groups, and whether it took nothing new."""
 
 
-class EngineProcesses(Part):
+class EngineProcesses(StoppableService):
     """Starts the processes when ``opened`` completes: the tables are made, and who cannot run has said so."""
 
     what = "the engine processes"

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from twisted.python.failure import Failure
 
-from datamover.concurrency.batcher import away, piecemeal
+from datamover.concurrency.batcher import away, bisect_batch
 from datamover.errors import StartError
 from datamover.postgres.connection import one_line
 from datamover.postgres.database import Cursor, Database, Row
-from datamover.postgres.named_queries import Queries
+from datamover.postgres.named_queries import NamedQueries
 from datamover.sealing.keyring import Cipher
 from datamover.security.secret_files import replace
 
@@ -44,7 +44,7 @@ def turn(path: Path) -> Cipher:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ResealReport:
     """What one look at every sealed row came to."""
 
     sealed: int
@@ -58,7 +58,7 @@ class Look:
 
 
 async def settle(
-    path: Path, database: Database, pause: Callable[[], Awaitable[None]], tell: Callable[[Look], None]
+    path: Path, database: Database, pause: Callable[[], Awaitable[None]], tell: Callable[[ResealReport], None]
 ) -> None:
     """Seal every row with the key that seals, and let go of the old ones.
 
@@ -79,9 +79,9 @@ async def settle(
     _write(path, type(cipher.ring)(cipher.ring.sealing, cipher.ring.next).content())
 
 
-async def reseal(database: Database, cipher: Cipher) -> Look:
+async def reseal(database: Database, cipher: Cipher) -> ResealReport:
     """Look at every sealed row once, and seal anew what another key has sealed."""
-    queries = Queries.load()
+    queries = NamedQueries.load()
     sealed = await database.transaction(lambda cursor: _reseal_proof(cursor, queries, cipher))
     lost = 0
     refused: list[Failure] = []
@@ -91,14 +91,14 @@ async def reseal(database: Database, cipher: Cipher) -> Look:
             after = found[-1]["id"]
             stale = [row for row in found if not cipher.current(bytes(row["sealed"]))]
             fresh = [(row["id"], text) for row in stale if (text := _opened(cipher, row)) is not None]
-            answers = await piecemeal(partial(_write_rows, database, queries[writing], cipher), fresh)
+            answers = await bisect_batch(partial(_write_rows, database, queries[writing], cipher), fresh)
             failures = [answer for answer in answers if isinstance(answer, Failure)]
             for failure in filter(away, failures):
                 failure.raiseException()
             refused += failures
             lost += len(stale) - len(fresh)
             sealed += len(fresh) - len(failures)
-    return Look(sealed, lost, len(refused), one_line(refused[0].value) if refused else "")  # type: ignore[arg-type]
+    return ResealReport(sealed, lost, len(refused), one_line(refused[0].value) if refused else "")  # type: ignore[arg-type]
 
 
 def _opened(cipher: Cipher, row: Row) -> str | None:
@@ -116,7 +116,7 @@ async def _write_rows(
     return [None] * len(rows)
 
 
-async def _reseal_proof(cursor: Cursor, queries: Queries, cipher: Cipher) -> int:
+async def _reseal_proof(cursor: Cursor, queries: NamedQueries, cipher: Cipher) -> int:
     found = await cursor.fetch_one(queries["lock_installation"])
     assert found is not None, "migrations make this row"
     if found["proof"] is None or cipher.current(bytes(found["proof"])):

@@ -30,7 +30,7 @@ LONGEST_REASON = 500
 LONGEST_CHECKSUM = 200
 LONGEST_LSID = 1000
 LONGEST_SUBJECT = 500
-"""What a deed in the audit trail is of."""
+"""The subject of an event of the audit trail."""
 LONGEST_URL = 64 * 1024
 """What ``[limits] url`` may be set to."""
 LEAST_ANSWER = 2**20

@@ -255,7 +255,7 @@ async def test_breaker(rig: Rig) -> None:
     jobs = [await rig.ask(file(place("other", "a"), "archive", str(number)), max_attempts=50) for number in range(30)]
     record = await became(rig, jobs[-1], lambda job: job.waiting_for and "nobody answers" in job.waiting_for)
     many = len(tried)
-    sides = await rig.store.sides()
+    sides = await rig.store.endpoints()
     broken = False
     await rig.store.release("archive")
     ended = [await rig.ended(job) for job in jobs]

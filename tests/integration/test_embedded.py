@@ -22,7 +22,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from datamover.errors import StartError, Unavailable
-from datamover.postgres.cluster import MAJOR, Cluster, Server
+from datamover.postgres.cluster import MAJOR, Cluster, RunningServer
 from datamover.postgres.database import Database
 from datamover.postgres.embedded import EmbeddedPostgres
 from datamover.postgres.migrate import available, migrate
@@ -44,7 +44,7 @@ def data(open_directory: Path) -> Path:
     return open_directory / "data"
 
 
-def server_of(directory: Path) -> Server:
+def server_of(directory: Path) -> RunningServer:
     server = Cluster(directory).server()
     assert server is not None
     return server

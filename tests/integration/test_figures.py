@@ -11,7 +11,7 @@ from twisted.internet import reactor
 from datamover.errors import Unavailable
 from datamover.jobs.figures import MOST, FigureReader
 from datamover.postgres.database import Database
-from datamover.postgres.named_queries import Queries
+from datamover.postgres.named_queries import NamedQueries
 from tests.servers import postgres
 
 FILL = """
@@ -101,7 +101,7 @@ async def test_history_costs_nothing(history: History) -> None:
     """However much has ended, no figure reads a whole table: each plan stands on the indexes of what has not."""
     history.run(FILL, {"waiting": 500, "jobs": 50_000})
     history.run("ANALYZE")
-    queries = Queries.load()
+    queries = NamedQueries.load()
     for name in ("figure_queue", "figure_active", "figure_jobs"):
         plan = "\n".join(row[0] for row in history.run(f"EXPLAIN {queries[name]}", {"most": MOST}))
         assert "Seq Scan on transfers" not in plan, plan

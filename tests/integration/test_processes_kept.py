@@ -54,7 +54,7 @@ async def test_a_bug_of_its_keeper(settings: Config) -> None:
     async def opened() -> None:
         pass
 
-    async def bury(node: str) -> tuple[int, bool]:
+    async def release_node(node: str) -> tuple[int, bool]:
         buried.append(node)
         if len(buried) == 1:
             raise RuntimeError("nobody foresaw this")
@@ -64,7 +64,7 @@ async def test_a_bug_of_its_keeper(settings: Config) -> None:
         reactor,
         lambda: settings,
         opened=opened,
-        bury=bury,
+        release_node=release_node,
         counts=MetricsBuffer(),
         ended=lambda: None,
         logged=lambda *_: None,

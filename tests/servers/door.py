@@ -16,7 +16,7 @@ from twisted.internet.threads import deferToThread
 from datamover.api import make_site
 from datamover.api.context import Store
 from datamover.api.http.tls import ServerTLS, over_tls
-from datamover.audit.trail import Audit
+from datamover.audit.trail import AuditTrail
 from datamover.config.schema import Client, Config, DestinationTable, Limits, Service, Sources, Tls
 from datamover.jobs.notifications import Notifications
 from datamover.jobs.queue.limits import QueueLimits
@@ -109,7 +109,7 @@ class Door:
         self.runtimes = houses_of(config, self.logins)
         self.registry = self.runtimes.now.registry
         self.trail = MemoryTrail()
-        self.audit = Audit(self.trail, reactor)
+        self.audit = AuditTrail(self.trail, reactor)
         self.site = make_site(
             runtimes=self.runtimes,
             store=store or self.store,

@@ -1,11 +1,11 @@
 """How much long work does at a time."""
 
-from datamover.jobs.upkeep.slices import FIRST, LEAST, LONG, MOST, Pace
+from datamover.jobs.upkeep.slices import FIRST, LEAST, LONG, MOST, SliceSize
 
 
 def test_quick_slices_grow() -> None:
     """After quick slices come larger ones, up to a bound."""
-    pace = Pace()
+    pace = SliceSize()
     sizes = []
     for _ in range(10):
         sizes.append(pace.rows)
@@ -16,7 +16,7 @@ def test_quick_slices_grow() -> None:
 
 def test_slow_slices_shrink() -> None:
     """After a slow slice comes a smaller one, down to a bound; one that takes as long as it should is kept."""
-    pace = Pace()
+    pace = SliceSize()
     pace.took(0.6 * LONG)
     assert pace.rows == FIRST
     pace.took(1.5 * LONG)
@@ -28,7 +28,7 @@ def test_slow_slices_shrink() -> None:
 
 def test_giving_up() -> None:
     """After a slice that gave up comes a much smaller one, unless it was the smallest."""
-    pace = Pace()
+    pace = SliceSize()
     assert pace.gave_up()
     assert pace.rows == FIRST // 4
     while pace.gave_up():

@@ -14,10 +14,10 @@ from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublish
 from zope.interface import provider
 
 from datamover.app.services import HURRY, Ordered
-from datamover.concurrency.stopping import Deadline, Part
+from datamover.concurrency.stopping import Deadline, StoppableService
 
 
-class Hanging(Part):
+class Hanging(StoppableService):
     """A part that takes so long to stop, on a clock; None: for ever."""
 
     def __init__(self, clock: Clock, what: str, takes: float | None, needs: float = 0.0) -> None:

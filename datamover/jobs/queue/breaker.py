@@ -16,12 +16,12 @@ FOR_EVERYONE = frozenset({"CONNECT_FAILED", "TIMED_OUT", "AUTHENTICATION_FAILED"
 """Codes of errors that every transfer of the same owner would meet there."""
 
 Owned = tuple[str, str]
-"""A side and an owner."""
+"""A endpoint and an owner."""
 
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """When a side is left alone: after ``patience`` failures one after the other."""
+    """When a endpoint is left alone: after ``patience`` failures one after the other."""
 
     patience: int = 5
     base: float = 5.0
@@ -34,17 +34,17 @@ USUAL = Breaker()
 
 
 def judge(outcomes: Sequence[Outcome]) -> tuple[dict[Owned, Any], set[Owned]]:
-    """Return the sides that failed for an owner, with what was met there; and those where something went well."""
+    """Return the endpoints that failed for an owner, with what was met there; and those where something went well."""
     broken: dict[Owned, Any] = {}
     mended: set[Owned] = set()
     for one in outcomes:
-        sides = {
+        endpoints = {
             Scope.SOURCE: source_host(one.leader.source),
             Scope.DESTINATION: endpoint_key(one.leader.destination),
         }
-        failed = sides.get(one.error.scope) if one.error and one.error.code in FOR_EVERYONE else None
+        failed = endpoints.get(one.error.scope) if one.error and one.error.code in FOR_EVERYONE else None
         if failed is not None and one.error is not None:
             broken[failed, one.leader.owner] = one.error.as_dict()
         if one.state is State.COMPLETED or (one.checkpoint and failed is None):
-            mended |= {(side, one.leader.owner) for side in sides.values()}
+            mended |= {(endpoint, one.leader.owner) for endpoint in endpoints.values()}
     return broken, mended

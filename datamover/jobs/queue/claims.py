@@ -13,23 +13,23 @@ from typing import Any
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from datamover.concurrency.batcher import away, piecemeal
-from datamover.concurrency.loops import Refused
+from datamover.concurrency.batcher import away, bisect_batch
+from datamover.concurrency.loops import OnRefusal
 from datamover.errors import InternalError, Unavailable
 from datamover.jobs import notifications, rows
 from datamover.jobs.history import notify
 from datamover.jobs.queue.breaker import Breaker
 from datamover.jobs.queue.endings import Endings
 from datamover.jobs.queue.limits import QueueLimits
-from datamover.jobs.upkeep.refusals import Aside, apart, take
+from datamover.jobs.upkeep.quarantine import Quarantine, isolate, take_or_isolate
 from datamover.jobs.values import Transfer
 from datamover.jobs.work import Group
 from datamover.postgres.database import Cursor, Database, Row
-from datamover.postgres.named_queries import Queries
+from datamover.postgres.named_queries import NamedQueries
 
 log = Logger()
 
-_QUERIES = Queries.load()
+_QUERIES = NamedQueries.load()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Claims:
         node: str,
         lease: float,
         breaker: Breaker,
-        refused: Refused,
+        refused: OnRefusal,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
@@ -59,7 +59,7 @@ class Claims:
         self._node = node
         self._lease = lease
         self._refused = refused
-        self._aside = Aside(monotonic)
+        self._aside = Quarantine(monotonic)
         self._endings = Endings(database, node, breaker)
         self._queries = _QUERIES
 
@@ -87,7 +87,7 @@ class Claims:
             "passed_over": self._aside.ids,
             "told": True,
         }
-        taken, refused = await take(
+        taken, refused = await take_or_isolate(
             lambda only: self._claim({**parameters, "only": only}),
             lambda: self._database.read(self._queries["claim.chosen"], parameters),
         )
@@ -103,7 +103,7 @@ class Claims:
         return sorted(groups, key=lambda group: (group.leader.job, group.leader.index))
 
     async def _claim_alone(self, row: Row, parameters: Mapping[str, Any]) -> dict[int, Row]:
-        """Take one group without telling of it; where the database refuses that too, end it."""
+        """Take one group without detail of it; where the database refuses that too, end it."""
         taken: dict[int, Row] = {}
 
         async def claim() -> None:
@@ -130,7 +130,7 @@ class Claims:
             else:
                 self._aside.take_back(row["id"])
                 groups.append(group)
-        answers: list[Any] = await piecemeal(self._start_members, staged)
+        answers: list[Any] = await bisect_batch(self._start_members, staged)
         for row, answer in zip(staged, answers, strict=True):
             if not isinstance(answer, Failure):
                 self._aside.take_back(row["id"])
@@ -199,7 +199,7 @@ class Claims:
         passed_over = set(self._aside.ids)
         found = await self._database.read(self._queries["read_expired"])
         release = partial(self._release, "release_expired", found, lock="lock_free_jobs")
-        released, refused = await apart(release, [row for row in found if row["id"] not in passed_over])
+        released, refused = await isolate(release, [row for row in found if row["id"] not in passed_over])
         for row, failure in refused:
             if self._pass_over("takeovers", row, failure):
                 await self._refuse(row, InternalError(), partial(release, [row["id"]]))
@@ -226,7 +226,7 @@ class Claims:
 
     async def _park(self, held: Sequence[Row]) -> None:
         """Hand back groups; those of which that is refused go to others when their leases run out."""
-        _, refused = await apart(lambda ids: self._release("park", held, ids, lock="lock_jobs"), held)
+        _, refused = await isolate(lambda ids: self._release("park", held, ids, lock="lock_jobs"), held)
         for row, failure in refused:
             self._refused("leases", f"the handing back of transfer {row['id']}", failure)
 

@@ -13,30 +13,30 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from datamover.errors import DataMoverError, InternalError, Unavailable
-from datamover.jobs.history import Telling, Told, finish, tell
+from datamover.jobs.history import EventDetail, JobEvent, finish_jobs, write_events
 from datamover.jobs.queue.breaker import Breaker, judge
-from datamover.jobs.upkeep.changes import Changes
+from datamover.jobs.upkeep.changes import JobChanges
 from datamover.jobs.values import State
 from datamover.jobs.work import Outcome, Remark, ended, error_column, outcome_columns
 from datamover.postgres.connection import one_line
 from datamover.postgres.database import Cursor, Database, Json
-from datamover.postgres.named_queries import Queries
+from datamover.postgres.named_queries import NamedQueries
 
 log = Logger()
 
-_QUERIES = Queries.load()
+_QUERIES = NamedQueries.load()
 
 
-async def _taken(what: str, write: Callable[[Telling], Awaitable[object]], *ways: Telling) -> bool:
+async def _taken(what: str, write: Callable[[EventDetail], Awaitable[object]], *ways: EventDetail) -> bool:
     """Write something in the first of these ways that the database takes; tell whether it takes one."""
-    for telling in ways:
+    for detail in ways:
         try:
-            await write(telling)
+            await write(detail)
         except (CancelledError, Unavailable):
             raise
         except Exception as error:
             reason = one_line(error)
-            log.warn("{what}, with {told} told of it, is refused: {error}", what=what, told=telling.value, error=reason)
+            log.warn("{what}, with {told} told of it, is refused: {error}", what=what, told=detail.value, error=reason)
         else:
             return True
     return False
@@ -53,9 +53,9 @@ class Endings:
         self._database = database
         self._node = node
         self._breaker = asdict(breaker)
-        self._changes = Changes(database)
+        self._changes = JobChanges(database)
 
-    async def settle(self, outcomes: Sequence[Outcome], telling: Telling = Telling.ALL) -> None:
+    async def settle(self, outcomes: Sequence[Outcome], detail: EventDetail = EventDetail.FULL) -> None:
         """Write how attempts ended; those whose lease was lost are passed over."""
 
         async def do(cursor: Cursor) -> None:
@@ -73,18 +73,18 @@ class Endings:
             now = ours[held[0].leader.id]["now"]
             columns = Json([outcome_columns(one, now) for one in held])
             await cursor.post(_QUERIES["settle"], {"outcomes": columns})
-            events: list[Told] = [
+            events: list[JobEvent] = [
                 (one.leader.job, one.leader.index, remark)
                 for one in held
                 for remark in (*one.remarks, ended(one, now, paused=ours[one.leader.id]["paused"]))
             ]
-            await tell(cursor, events, telling)
+            await write_events(cursor, events, detail)
             stopped = {one.leader.job for one in held if one.state is State.FAILED and one.leader.stop_on_failure}
             for job in sorted(stopped):
-                await self._changes.follow(cursor, job, telling)
-            await finish(cursor, jobs, telling)
-            if telling is Telling.ALL:
-                await self._note_sides(cursor, held)
+                await self._changes.follow(cursor, job, detail)
+            await finish_jobs(cursor, jobs, detail)
+            if detail is EventDetail.FULL:
+                await self._note_endpoints(cursor, held)
 
         await self._database.transaction(do)
 
@@ -95,9 +95,9 @@ class Endings:
         """
         leader = outcome.leader
         settle = partial(self.settle, [outcome])
-        if await _taken(f"the end of transfer {leader.id}", settle, Telling.BARE, Telling.NOTHING):
+        if await _taken(f"the end of transfer {leader.id}", settle, EventDetail.BARE, EventDetail.NONE):
             return True
-        return await self.refuse(leader.id, leader.lease, InternalError(), partial(settle, Telling.NOTHING))
+        return await self.refuse(leader.id, leader.lease, InternalError(), partial(settle, EventDetail.NONE))
 
     async def refuse(
         self, transfer: int, lease: int, error: DataMoverError, again: Callable[[], Awaitable[object]] | None = None
@@ -109,9 +109,9 @@ class Endings:
         taken, for a database may have taken nothing at all a moment ago. Raises Unavailable.
         """
 
-        async def end(telling: Telling, *, rehearsed: bool = False) -> None:
+        async def end(detail: EventDetail, *, rehearsed: bool = False) -> None:
             async def do(cursor: Cursor) -> None:
-                await self._refuse(cursor, transfer, lease, error, telling)
+                await self._refuse(cursor, transfer, lease, error, detail)
                 if rehearsed:
                     raise _RehearsedError
 
@@ -120,13 +120,15 @@ class Endings:
 
         what = f"the end of transfer {transfer} as {error.code}"
         if again is not None:
-            if not await _taken(what, partial(end, rehearsed=True), Telling.NOTHING):
+            if not await _taken(what, partial(end, rehearsed=True), EventDetail.NONE):
                 return False
-            if await _taken(f"what was refused of transfer {transfer}", lambda _: again(), Telling.NOTHING):
+            if await _taken(f"what was refused of transfer {transfer}", lambda _: again(), EventDetail.NONE):
                 return True
-        return await _taken(what, end, *Telling)
+        return await _taken(what, end, *EventDetail)
 
-    async def _refuse(self, cursor: Cursor, transfer: int, lease: int, error: DataMoverError, telling: Telling) -> None:
+    async def _refuse(
+        self, cursor: Cursor, transfer: int, lease: int, error: DataMoverError, detail: EventDetail
+    ) -> None:
         found = await cursor.fetch_one(_QUERIES["lock_job_of"], {"transfer": transfer})
         if found is None:
             return
@@ -136,17 +138,17 @@ class Endings:
         if not failed:
             return
         job, index = found["job"], found["index"]
-        await tell(cursor, [(job, index, Remark("failed", {"error": error.as_dict()}))], telling)
+        await write_events(cursor, [(job, index, Remark("failed", {"error": error.as_dict()}))], detail)
         if found["stop_on_failure"]:
-            await self._changes.follow(cursor, job, telling)
-        await finish(cursor, [job], telling)
+            await self._changes.follow(cursor, job, detail)
+        await finish_jobs(cursor, [job], detail)
 
-    async def _note_sides(self, cursor: Cursor, held: Sequence[Outcome]) -> None:
+    async def _note_endpoints(self, cursor: Cursor, held: Sequence[Outcome]) -> None:
         """Have the breakers know where whose transfers fail, and where something went well."""
         broken, mended = judge(held)
         if broken:
             found = [{"side": side, "owner": owner, "error": error} for (side, owner), error in sorted(broken.items())]
-            await cursor.post(_QUERIES["note_sides"], {"news": Json(found), **self._breaker})
+            await cursor.post(_QUERIES["note_endpoint_failures"], {"news": Json(found), **self._breaker})
         if mended:
             sides, owners = zip(*sorted(mended), strict=True)
-            await cursor.post(_QUERIES["mend_sides"], {"sides": list(sides), "owners": list(owners)})
+            await cursor.post(_QUERIES["mend_endpoints"], {"sides": list(sides), "owners": list(owners)})

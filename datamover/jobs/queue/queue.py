@@ -12,8 +12,8 @@ from typing import Any
 
 from psycopg2.errors import UniqueViolation
 
-from datamover.concurrency.batcher import Batch, piecemeal
-from datamover.concurrency.loops import Refused, tell_refused
+from datamover.concurrency.batcher import Batch, bisect_batch
+from datamover.concurrency.loops import OnRefusal, log_refusal
 from datamover.errors import DestinationExists
 from datamover.jobs import rows
 from datamover.jobs.queue.breaker import USUAL, Breaker
@@ -21,7 +21,7 @@ from datamover.jobs.queue.claims import Claims
 from datamover.jobs.queue.limits import QueueLimits
 from datamover.jobs.store import LEASE
 from datamover.jobs.values import Progress, Transfer
-from datamover.jobs.work import Outcome, Placement, Word, placement_columns, word
+from datamover.jobs.work import Outcome, Placement, StopReason, placement_columns, stop_reason
 from datamover.postgres.database import Cursor, Database, Json
 
 _Named = tuple[int, int, str]
@@ -42,12 +42,12 @@ class Queue(Claims):
         roles: Sequence[str],
         lease: float = LEASE,
         breaker: Breaker = USUAL,
-        refused: Refused = tell_refused,
+        refused: OnRefusal = log_refusal,
     ) -> None:
         super().__init__(database, cipher, node=node, lease=lease, breaker=breaker, refused=refused)
         self._name = name
         self._roles = sorted(roles)
-        self._naming: Batch[_Named, bool] = Batch(partial(piecemeal, self._set_targets), NAMED_AT_ONCE, calls=2)
+        self._naming: Batch[_Named, bool] = Batch(partial(bisect_batch, self._set_targets), NAMED_AT_ONCE, calls=2)
 
     @property
     def lease(self) -> float:
@@ -56,14 +56,14 @@ class Queue(Claims):
 
     async def heartbeat(self, active: int) -> None:
         """Tell that this node lives, and how many transfers it works on."""
-        beat = {"node": self._node, "name": self._name, "roles": self._roles, "active": active}
-        await self._database.execute(self._queries["beat"], beat)
+        row = {"node": self._node, "name": self._name, "roles": self._roles, "active": active}
+        await self._database.execute(self._queries["heartbeat"], row)
         await self._database.execute(self._queries["forget_nodes"])
-        await self._database.execute(self._queries["forget_sides"])
+        await self._database.execute(self._queries["forget_endpoints"])
 
-    async def leave(self) -> None:
+    async def deregister(self) -> None:
         """Tell that this node is gone."""
-        await self._database.execute(self._queries["leave"], {"node": self._node})
+        await self._database.execute(self._queries["forget_node"], {"node": self._node})
 
     async def release_dead_node(self) -> tuple[int, bool]:
         """Tell that this node is dead, and put back at once what it held; return how many groups, and if it drained.
@@ -71,7 +71,7 @@ class Queue(Claims):
         Only for who knows that the node's process has ended.
         """
         await self._database.execute(self._queries["expire_leases"], {"node": self._node})
-        left = await self._database.fetch(self._queries["leave"], {"node": self._node})
+        left = await self._database.fetch(self._queries["forget_node"], {"node": self._node})
         return await self.take_over(), any(row["draining"] for row in left)
 
     async def over_daily_quota(self, bounds: QueueLimits) -> list[str]:
@@ -84,15 +84,15 @@ class Queue(Claims):
 
     # Holding it -----------------------------------------------------------------------------------------------
 
-    async def renew(self, held: Sequence[Transfer]) -> dict[tuple[int, int], Word | None]:
+    async def renew(self, held: Sequence[Transfer]) -> dict[tuple[int, int], StopReason | None]:
         """Renew leases; return (id, lease) of those that are still ours, and what their jobs want of them."""
         renewed = await self._database.fetch(self._queries["renew"], {**self._fence(held), "lease": self._lease})
-        return {(row["id"], row["lease"]): word(row) for row in renewed}
+        return {(row["id"], row["lease"]): stop_reason(row) for row in renewed}
 
-    async def stopping(self) -> dict[tuple[int, int], Word | None]:
+    async def stopping(self) -> dict[tuple[int, int], StopReason | None]:
         """Return (id, lease) of the groups that this node is to stop, and why."""
         found = await self._database.read(self._queries["read_stopping"], {"node": self._node})
-        return {(row["id"], row["lease"]): word(row) for row in found}
+        return {(row["id"], row["lease"]): stop_reason(row) for row in found}
 
     async def shares(self) -> dict[str, tuple[int, int]]:
         """Return how many groups are active at each destination: of this node, and of all."""
@@ -128,10 +128,10 @@ class Queue(Claims):
         ids, leases, targets = (list(column) for column in zip(*named, strict=True))
         parameters = {"transfers": ids, "leases": leases, "targets": targets, "node": self._node}
         ours = [row["id"] for row in await self._database.fetch(self._queries["set_targets"], parameters)]
-        unhindered = await self._database.fetch(
-            self._queries["read_unhindered"], {"transfers": ours}, behind=self._queries["let_claims_end"]
+        found = await self._database.fetch(
+            self._queries["read_may_go_on"], {"transfers": ours}, behind=self._queries["let_claims_end"]
         )
-        first = {row["id"] for row in unhindered}
+        first = {row["id"] for row in found}
         return [one[0] in first for one in named]
 
     async def remember(self, leader: Transfer, memory: Mapping[str, Any]) -> bool:

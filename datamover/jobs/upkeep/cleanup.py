@@ -12,17 +12,17 @@ from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 
 from datamover.concurrency.batcher import away
-from datamover.concurrency.loops import Refused, tell_refused
+from datamover.concurrency.loops import OnRefusal, log_refusal
 from datamover.errors import NotNow
 from datamover.jobs import rows, work
 from datamover.jobs.queue.claims import members
-from datamover.jobs.upkeep.refusals import Aside
+from datamover.jobs.upkeep.quarantine import Quarantine
 from datamover.jobs.values import Transfer
 from datamover.jobs.work import Group
 from datamover.postgres.database import Cursor, Database, Row
-from datamover.postgres.named_queries import Queries
+from datamover.postgres.named_queries import NamedQueries
 
-_QUERIES = Queries.load()
+_QUERIES = NamedQueries.load()
 
 
 class OrphanCleanup:
@@ -33,13 +33,13 @@ class OrphanCleanup:
         database: Database,
         cipher: rows.Seal,
         *,
-        refused: Refused = tell_refused,
+        refused: OnRefusal = log_refusal,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._cipher = cipher
         self._refused = refused
-        self._aside = Aside(monotonic)
+        self._aside = Quarantine(monotonic)
 
     @property
     def seconds(self) -> float:

@@ -11,17 +11,17 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
 
-from datamover.concurrency.loops import Refused, tell_refused
-from datamover.jobs.history import Telling
-from datamover.jobs.upkeep.refusals import ByJob
+from datamover.concurrency.loops import OnRefusal, log_refusal
+from datamover.jobs.history import EventDetail
+from datamover.jobs.upkeep.quarantine import PerJobWork
 from datamover.jobs.upkeep.slices import Slices
 from datamover.postgres.database import Cursor, Database, Row
-from datamover.postgres.named_queries import Queries
+from datamover.postgres.named_queries import NamedQueries
 
 ROWS_OF_ONE = 5
 """Rows that a small job has, about: a file, three events, itself."""
 
-_QUERIES = Queries.load()
+_QUERIES = NamedQueries.load()
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
@@ -34,14 +34,14 @@ class Retirement:
         retention: Callable[[], float],
         audited: Callable[[], float],
         clock: Callable[[], float] = monotonic,
-        refused: Refused = tell_refused,
+        refused: OnRefusal = log_refusal,
     ) -> None:
         """``retention`` and ``audited`` tell the seconds that ended jobs, and deeds, are kept."""
         self._database = database
         self._retention = retention
         self._audited = audited
         self._slices = Slices(database, clock)
-        self._removing, self._beginning = (ByJob("retirement", refused, clock) for _ in range(2))
+        self._removing, self._beginning = (PerJobWork("retirement", refused, clock) for _ in range(2))
         self._looked_at = _LONG_AGO
         """When the last old event was that has been looked at: those before it need not be again."""
         self.retired = 0
@@ -58,7 +58,7 @@ class Retirement:
         """How many jobs a slice may be of."""
         return max(1, self._slices.pace.rows // ROWS_OF_ONE)
 
-    async def _remove(self, which: Mapping[str, Any], telling: Telling) -> dict[int, bool]:
+    async def _remove(self, which: Mapping[str, Any], detail: EventDetail) -> dict[int, bool]:
         """Remove rows of jobs that have been begun; whole jobs, as far as that goes. Return the jobs."""
         jobs: list[int] = []
         gone = 0
@@ -91,13 +91,13 @@ class Retirement:
     async def _retiring(self, which: Mapping[str, Any]) -> Sequence[Row]:
         return await self._database.read(_QUERIES["read_retiring"], {**which, "jobs": self._jobs})
 
-    async def _begin(self, which: Mapping[str, Any], telling: Telling) -> dict[int, bool]:
+    async def _begin(self, which: Mapping[str, Any], detail: EventDetail) -> dict[int, bool]:
         """Have more jobs told as expired; return them."""
         found: list[Row] = []
 
         async def do(cursor: Cursor, rows: int) -> bool:
             nonlocal found
-            wanted = {**which, **self._old_enough, "told": telling is not Telling.NOTHING}
+            wanted = {**which, **self._old_enough, "told": detail is not EventDetail.NONE}
             found = await cursor.fetch(_QUERIES["begin_retiring"], wanted) if await self._ours(cursor) else []
             return bool(found)
 

@@ -14,18 +14,18 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from datamover.concurrency.loops import Refused, tell_refused
+from datamover.concurrency.loops import OnRefusal, log_refusal
 from datamover.errors import Unavailable
 from datamover.jobs.upkeep.slices import Slices
 from datamover.postgres.database import Cursor, Database
-from datamover.postgres.named_queries import Queries
+from datamover.postgres.named_queries import NamedQueries
 
 log = Logger()
 
 NOTICED = 2.0
 """Seconds that the clock must have been set back by."""
 
-_QUERIES = Queries.load()
+_QUERIES = NamedQueries.load()
 _WORDS = {"transfers": "the time of file {index}", "notices": "the time of the notice"}
 
 
@@ -33,7 +33,7 @@ class Setbacks:
     """Of one database's clock."""
 
     def __init__(
-        self, database: Database, clock: Callable[[], float] = monotonic, refused: Refused = tell_refused
+        self, database: Database, clock: Callable[[], float] = monotonic, refused: OnRefusal = log_refusal
     ) -> None:
         """``clock`` tells seconds, and is another: of this process."""
         self._database = database

@@ -8,7 +8,7 @@ from time import monotonic
 
 from datamover.errors import NotNow
 from datamover.postgres.database import Cursor, Database
-from datamover.postgres.named_queries import Queries
+from datamover.postgres.named_queries import NamedQueries
 
 FIRST = 1000
 LEAST = 50
@@ -17,10 +17,10 @@ MOST = 20_000
 LONG = 0.2
 """Seconds that a slice should not take; one of a quarter of that is followed by a larger one."""
 
-_LIMIT = Queries.load()["limit_slice"]
+_LIMIT = NamedQueries.load()["limit_slice"]
 
 
-class Pace:
+class SliceSize:
     """How many rows the next slice has. Pure."""
 
     def __init__(self, rows: int = FIRST) -> None:
@@ -47,7 +47,7 @@ class Slices:
         """``clock`` tells seconds."""
         self._database = database
         self._clock = clock
-        self.pace = Pace()
+        self.pace = SliceSize()
 
     async def run(self, work: Callable[[Cursor, int], Awaitable[bool]]) -> bool:
         """Run ``work`` in a transaction, with the number of rows that it may take on; it tells whether there are more.

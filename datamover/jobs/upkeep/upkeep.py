@@ -7,8 +7,8 @@ Every method raises Unavailable while the database is away.
 import time
 from collections.abc import Callable
 
-from datamover.concurrency.loops import Refused, tell_refused
-from datamover.jobs.upkeep.changes import Changes
+from datamover.concurrency.loops import OnRefusal, log_refusal
+from datamover.jobs.upkeep.changes import JobChanges
 from datamover.jobs.upkeep.retirement import Retirement
 from datamover.jobs.upkeep.setbacks import Setbacks
 from datamover.postgres.database import Database
@@ -27,11 +27,11 @@ class Upkeep:
         retention: Callable[[], float] = lambda: 90 * DAY,
         audited: Callable[[], float] = lambda: 365 * DAY,
         *,
-        refused: Refused = tell_refused,
+        refused: OnRefusal = log_refusal,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """``retention`` tells the seconds that a job which has ended stays readable, ``audited`` those of a deed."""
-        self._changes = Changes(database, monotonic, refused)
+        self._changes = JobChanges(database, monotonic, refused)
         self._setbacks = Setbacks(database, monotonic, refused)
         self._retirement = Retirement(database, retention, audited, monotonic, refused)
 

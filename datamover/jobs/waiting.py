@@ -18,7 +18,7 @@ from datamover.errors import DataMoverError
 from datamover.jobs import notifications
 from datamover.jobs.feed import Feed
 from datamover.postgres.database import Database
-from datamover.postgres.named_queries import Queries
+from datamover.postgres.named_queries import NamedQueries
 
 log = Logger()
 
@@ -35,7 +35,7 @@ READING = 2
 MOST_EVENTS = 10_000
 """Where the history grew by more, everybody is woken."""
 
-_QUERIES = Queries.load()
+_QUERIES = NamedQueries.load()
 
 
 @dataclass(slots=True, eq=False)
@@ -54,7 +54,7 @@ class _Waiter:
         return any(self.owner in (None, owner) and self.job in (None, job) for owner, job in written)
 
 
-class Watch:
+class WaitingCalls:
     """Everybody in this process who waits."""
 
     def __init__(self, database: Database, feed: Feed, heard: notifications.Notifications, clock: IReactorTime) -> None:

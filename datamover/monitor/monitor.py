@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from datamover.config.schema import Config
 from datamover.jobs.figures import FigureReader, Figures
 from datamover.monitor.cached import Cached
-from datamover.monitor.gauges import Gauges, Pool, Seen
+from datamover.monitor.gauges import Gauges, PoolUse, Scrape
 from datamover.monitor.metrics import Metrics
 from datamover.postgres.database import Database
 
@@ -25,11 +25,11 @@ REACH_KEPT = 1.0
 PATIENCE = 5.0
 """Seconds that the database may take to answer."""
 
-Answer = tuple[int, str, bytes]
+Response = tuple[int, str, bytes]
 """Status, content type, body."""
 
 
-def watch(
+def make_monitor(
     metrics: Metrics,
     database: Database,
     destinations: Callable[[], Iterable[str]],
@@ -38,21 +38,21 @@ def watch(
     working: Callable[[], bool] | None,
     troubles: Callable[[], Sequence[str]],
     failed: Callable[[str], None],
-) -> "Watch":
-    """Return what answers for a process with this database; see ``Watch`` for ``working`` and ``troubles``.
+) -> "Monitor":
+    """Return what answers for a process with this database; see ``Monitor`` for ``working`` and ``troubles``.
 
     ``failed`` is told the name of a loop that met what nobody foresaw.
     """
     reader = FigureReader(database, settings.service.lease)
-    gauges = Gauges(destinations, lambda: Pool(settings.database.connections, *database.use))
+    gauges = Gauges(destinations, lambda: PoolUse(settings.database.connections, *database.use))
     metrics.registry.register(gauges)
     broke = partial(failed, "figures")
     figures = Cached(reader.read, clock, seconds=KEPT, patience=PATIENCE, share=SHARE, failed=broke)
     reach = Cached(reader.reach, clock, seconds=REACH_KEPT, patience=PATIENCE, share=1.0, failed=broke)
-    return Watch(metrics.registry, gauges, figures, reach, working, lambda: database.refuses, troubles)
+    return Monitor(metrics.registry, gauges, figures, reach, working, lambda: database.refuses, troubles)
 
 
-class Watch:
+class Monitor:
     """Answers for one process."""
 
     def __init__(
@@ -78,17 +78,17 @@ class Watch:
         self._working = working
         self._refuses = refuses
 
-    async def metrics(self) -> Answer:
+    async def metrics(self) -> Response:
         """Return every metric, in Prometheus' text format; never raises for a database that is away."""
         figures = await self._figures.get()
-        self._gauges.seen = Seen(figures, self._figures.age)
+        self._gauges.seen = Scrape(figures, self._figures.age)
         return 200, EXPOSITION, generate_latest(self._registry)
 
-    async def live(self) -> Answer:
+    async def live(self) -> Response:
         """Return 200: whoever hears it, hears it from an event loop that turns."""
         return 200, TEXT, b"ok\n"
 
-    async def ready(self) -> Answer:
+    async def ready(self) -> Response:
         """Return 200 where the database answers, the engine, if this process is one, takes work, and all loops turn.
 
         Else 503, and in words what does not.

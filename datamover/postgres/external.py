@@ -5,13 +5,13 @@ import psycopg2.extensions
 
 from datamover.config import schema
 from datamover.errors import ConfigError, StartError
-from datamover.postgres.admission import Login, by_host, refusal
+from datamover.postgres.admission import LoginAttempt, by_host, refusal
 from datamover.postgres.connection import one_line
 from datamover.postgres.hosts import time_limit
 from datamover.security import secret_files
 
 
-class Given:
+class ExternalPostgres:
     """The address of the PostgreSQL that ``[database]`` names, its password read anew each time."""
 
     def __init__(self, settings: schema.Database) -> None:
@@ -46,7 +46,7 @@ class Given:
             psycopg2.connect(dsn, connect_timeout=int(time_limit(asked))).close()
         except psycopg2.Error as error:
             for host, said in by_host(str(error)):
-                if (refused := refusal(said, Login.of({**asked, **host}))) is not None:
+                if (refused := refusal(said, LoginAttempt.of({**asked, **host}))) is not None:
                     raise refused from None
             return one_line(error)
         return None

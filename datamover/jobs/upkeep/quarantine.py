@@ -11,10 +11,10 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from datamover.concurrency.batcher import away, piecemeal
-from datamover.concurrency.loops import Refused
+from datamover.concurrency.batcher import away, bisect_batch
+from datamover.concurrency.loops import OnRefusal
 from datamover.errors import NotNow, Unavailable
-from datamover.jobs.history import Telling
+from datamover.jobs.history import EventDetail
 from datamover.postgres.database import Row
 
 log = Logger()
@@ -27,7 +27,7 @@ REMEMBERED = 600.0
 """Seconds after which a refusal counts no more."""
 
 
-class Aside:
+class Quarantine:
     """What is passed over, by its id."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
@@ -54,7 +54,7 @@ class Aside:
         return [id for id, (_, until) in self._refused.items() if now < until]
 
 
-async def take(
+async def take_or_isolate(
     do: Callable[[Sequence[int] | None], Awaitable[Mapping[int, T]]], choose: Callable[[], Awaitable[Sequence[Row]]]
 ) -> tuple[dict[int, T], list[tuple[Row, Failure]]]:
     """Run a statement that takes what it chooses, by id; where it is refused, piecemeal what it would choose.
@@ -77,13 +77,13 @@ async def take(
     chosen = await choose()
     if not chosen:
         raise refusal
-    return await apart(do, chosen)
+    return await isolate(do, chosen)
 
 
-async def apart(
+async def isolate(
     do: Callable[[Sequence[int]], Awaitable[Mapping[int, T]]], rows: Sequence[Row]
 ) -> tuple[dict[int, T], list[tuple[Row, Failure]]]:
-    """Do something with rows, piecemeal where that is refused; return as ``take`` does.
+    """Do something with rows, piecemeal where that is refused; return as ``take_or_isolate`` does.
 
     Raises Unavailable where nothing was done for it.
     """
@@ -95,7 +95,7 @@ async def apart(
     taken: dict[int, T] = {}
     refused: list[tuple[Row, Failure]] = []
     left: BaseException | None = None
-    for row, answer in zip(rows, await piecemeal(some, rows), strict=True):
+    for row, answer in zip(rows, await bisect_batch(some, rows), strict=True):
         if not isinstance(answer, Failure):
             if answer is not None:
                 taken[row["id"]] = answer
@@ -108,20 +108,20 @@ async def apart(
     return taken, refused
 
 
-class ByJob:
+class PerJobWork:
     """What a loop does with jobs that a statement chooses; what is refused of one is left for a while.
 
     Refused again it is done without being told; where that is refused too, it waits.
     """
 
-    def __init__(self, loop: str, refused: Refused, monotonic: Callable[[], float]) -> None:
+    def __init__(self, loop: str, refused: OnRefusal, monotonic: Callable[[], float]) -> None:
         self._loop = loop
         self._refused = refused
-        self._aside = Aside(monotonic)
+        self._aside = Quarantine(monotonic)
 
     async def do(
         self,
-        work: Callable[[Mapping[str, Any], Telling], Awaitable[Mapping[int, T]]],
+        work: Callable[[Mapping[str, Any], EventDetail], Awaitable[Mapping[int, T]]],
         choose: Callable[[Mapping[str, Any]], Awaitable[Sequence[Row]]],
     ) -> dict[int, T]:
         """Return what was done, by job.
@@ -129,7 +129,9 @@ class ByJob:
         Both are given the parameters of their statements: ``only`` those jobs, and those that are ``passed_over``.
         """
         all_jobs = {"only": None, "passed_over": self._aside.ids}
-        done, refused = await take(lambda only: work({**all_jobs, "only": only}, Telling.ALL), lambda: choose(all_jobs))
+        done, refused = await take_or_isolate(
+            lambda only: work({**all_jobs, "only": only}, EventDetail.FULL), lambda: choose(all_jobs)
+        )
         for job in done:
             self._aside.take_back(job)
         for row, failure in refused:
@@ -139,6 +141,6 @@ class ByJob:
                 continue
             self._refused(self._loop, f"job {row['id']}", failure)
             if again:
-                untold, _ = await apart(lambda only: work({**all_jobs, "only": only}, Telling.NOTHING), [row])
+                untold, _ = await isolate(lambda only: work({**all_jobs, "only": only}, EventDetail.NONE), [row])
                 done |= untold
         return done

@@ -7,7 +7,7 @@ import psycopg2
 from txpostgres import txpostgres
 
 
-class Link(txpostgres.Connection):  # type: ignore[misc]  # txpostgres has no types
+class DriverConnection(txpostgres.Connection):  # type: ignore[misc]  # txpostgres has no types
     """Tells of its end once. ``on_notify`` is called with the channel and the payload of each notification.
 
     Without that it listens to nothing, and what it is told while it is idle can only be that its session was ended. Its
