@@ -146,16 +146,16 @@ def service_tree(settings: Config, reactor: Any, account: Account = PRESENT) -> 
     )
 
 
-def run_engine_process(brief: ChildConfig, pipe: int, write: Callable[[str], object]) -> None:
-    """Run an engine for the process that briefed us, until ``pipe`` or a signal ends it; raises ConfigError."""
+def run_engine_process(config: ChildConfig, pipe: int, write: Callable[[str], object]) -> None:
+    """Run an engine as a child process, until ``pipe`` ends or a signal comes; raises ConfigError."""
     from twisted.internet import reactor
 
     tune_memory()
     parent = ParentLink(reactor, pipe, write)
-    components = Components(brief.settings, reactor, parent)
+    components = Components(config.settings, reactor, parent)
     tree = Ordered(reactor, seconds=CHILD_WITHIN)
     parent.setServiceParent(tree)
-    _tree(components, tree, *_engine(components, brief.node, {"engine"}, brief.share))
+    _tree(components, tree, *_engine(components, config.node, {"engine"}, config.share))
     parent.working = components.working or parent.working
     reactor.addSystemEventTrigger("before", "shutdown", tree.stopService)
     reactor.callWhenRunning(tree.startService)

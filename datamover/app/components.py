@@ -101,7 +101,7 @@ class Components:
         if self.parent is None:
             log.critical("datamover cannot run: {sentence}", sentence=sentence)
         else:
-            self.parent.say(StatusMessage(False, given_up=sentence))
+            self.parent.send(StatusMessage(False, given_up=sentence))
         # The reactor and twistd have no word for failure: a supervisor would take this for a wanted end.
         atexit.register(os._exit, 1)
         self.reactor.callWhenRunning(self.reactor.stop)

@@ -1,8 +1,8 @@
-"""The audit trail: who did what, from where, and what came of it. Only added to.
+"""The audit trail: who did what, from where, and with what outcome. Append-only.
 
-Every event is logged first and then stored; what cannot be stored while the database is away is kept for a while and
-stored with the next. A line that the database refuses twice, and no other, is in the log alone.
-Refusals and wrong logins, which anybody can cause, are stored a few a minute for each origin.
+Every event is logged and then stored. Events that cannot be stored while the database is away wait in memory and are
+stored with the next one. An event that the database refuses twice while it accepts others is only in the log. Of
+refusals and failed logins, which anybody can cause, a few a minute are stored for each origin.
 """
 
 import re
@@ -29,17 +29,17 @@ T = TypeVar("T")
 
 OK = "ok"
 LONGEST = 500
-"""Characters of a subject."""
+"""Characters of a subject that are stored."""
 TOGETHER = 64
-"""Deeds that are stored together, at most."""
-KEPT = 1000
-"""Deeds that wait for a database that is away."""
+"""Events that one statement stores, at most."""
+UNSTORED = 1000
+"""Events that wait in memory for a database that is away, at most; the oldest are dropped."""
 WINDOW = 60.0
-"""Seconds in which …"""
+"""Seconds of the window in which refusals are counted."""
 REFUSALS = 20
-"""… so many refusals of one kind and origin are stored, and …"""
+"""Refusals of one action and origin that are stored in a window."""
 ORIGINS = 1000
-"""… so many origins are told apart."""
+"""Pairs of origin and action that are counted apart in a window; further ones are counted together."""
 
 _QUERY = re.compile(r"([?&;][^=&\s'\"]*=)[^&\s'\"]+")
 _LOGIN = re.compile(r"(://[^/@\s'\"]*:)[^/@\s'\"]+(?=@)")
@@ -48,22 +48,22 @@ _NAMED = re.compile(r"(?i)((?:password|passphrase|secret|token|key)\w*['\"]?\s*[
 
 @dataclass(frozen=True, slots=True)
 class AuditEvent:
-    """What somebody did, or was refused."""
+    """One action of a client or an administrator, and its outcome."""
 
     who: str
     origin: str
-    """An address, with "telnet" or "ssh" before it at the console."""
+    """The address it came from; from the console with "telnet" or "ssh" before it."""
     action: str
     """A method's name, "login", or "console"."""
     subject: str = ""
-    """A job's id, a destination, the line that was typed."""
+    """A job's id, a destination, or the line that was typed at the console."""
     outcome: str = OK
-    """"ok", or the code of the refusal."""
+    """"ok", or the code of the error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A event in the trail."""
+    """An event in the trail."""
 
     cursor: int
     at: datetime
@@ -71,7 +71,7 @@ class Entry:
 
 
 def masked(text: str) -> str:
-    """Return a typed line without what looks like a secret: a URL's query and login, a value named password."""
+    """Return a typed line with everything masked that looks like a secret: URL queries and logins, passwords."""
     for pattern in (_QUERY, _LOGIN, _NAMED):
         text = pattern.sub(r"\1***", text)
     return text
@@ -79,16 +79,16 @@ def masked(text: str) -> str:
 
 @dataclass(slots=True, eq=False)
 class _Line:
-    """A event that is to be stored, and when it was done."""
+    """An event that is not stored yet, and when it happened."""
 
     at: datetime
     event: AuditEvent
     refused: bool = False
-    """By itself, once."""
+    """Whether the database has refused this event by itself."""
 
 
 class TrailStore(Protocol):
-    """Where the trail is kept."""
+    """Storage for the trail."""
 
     async def write(self, entries: Sequence[tuple[datetime, AuditEvent]]) -> None: ...
 
@@ -98,7 +98,7 @@ class TrailStore(Protocol):
 
 
 class AuditStore:
-    """In the database. Every method raises Unavailable while that is away."""
+    """The trail in the database. Every method raises Unavailable while the database is away."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -106,6 +106,7 @@ class AuditStore:
         self._feed = Feed(database, "read_audit_horizon", "read_audit")
 
     async def write(self, entries: Sequence[tuple[datetime, AuditEvent]]) -> None:
+        """Append events, with the times at which they happened."""
         rows = [
             {
                 "at": at.isoformat(),
@@ -120,11 +121,11 @@ class AuditStore:
         await self._database.execute(self._queries["insert_audit"], {"events": Json(rows)})
 
     async def read(self, *, after: int = 0, limit: int = 100) -> list[Entry]:
-        """Return what comes after a cursor, in order."""
+        """Return the entries after a cursor, in order."""
         return [_entry(row) for row in await self._feed.read({"after": after, "limit": limit})]
 
     async def newest(self, limit: int) -> list[Entry]:
-        """Return the newest, the last of them last."""
+        """Return the newest entries, oldest first."""
         found = await self._database.read(self._queries["read_newest_audit"], {"limit": limit})
         return [_entry(row) for row in reversed(found)]
 
@@ -135,21 +136,21 @@ def _entry(row: Any) -> Entry:
 
 
 class AuditTrail:
-    """What the interface and the console tell."""
+    """Records audit events, of the interface and of the console."""
 
     def __init__(self, store: TrailStore, clock: IReactorTime, refused: OnRefusal = log_refusal) -> None:
         self.store = store
         self._refused = refused
         self._clock = clock
-        self._unstored: deque[_Line] = deque(maxlen=KEPT)
+        self._unstored: deque[_Line] = deque(maxlen=UNSTORED)
         self._writing: Batch[_Line, None] = Batch(self._write, TOGETHER)
         self._window = 0.0
         self._refusals: Counter[tuple[str, str]] = Counter()
 
     async def done(self, event: AuditEvent, doing: Awaitable[T]) -> T:
-        """Await what ``event`` is, and record it with its outcome; raises what that raised.
+        """Await the action that ``event`` describes, record it with its outcome, and return or raise its result.
 
-        NotPermitted is not recorded here: whoever refuses does it.
+        NotPermitted is not recorded: whatever refuses an action records that (``refused``).
         """
         outcome = "INTERNAL"
         try:
@@ -167,7 +168,7 @@ class AuditTrail:
         return result
 
     async def record(self, event: AuditEvent) -> None:
-        """Log a event and store it; completes when it is on disk, or the database away. Never raises for that."""
+        """Log an event and store it; completes when it is on disk, or waits in memory because the database is away."""
         event = replace(event, subject=masked(event.subject)[:LONGEST])
         log.info(
             "{who} at {origin}: {action} {subject}: {outcome}",
@@ -180,13 +181,16 @@ class AuditTrail:
         await self._writing.add(_Line(datetime.now(UTC), event))
 
     async def refused(self, event: AuditEvent) -> None:
-        """Record what was refused, a few times a minute for each kind and origin; the log has the others' number."""
+        """Record an action that was refused, ``REFUSALS`` times a minute for each action and origin.
+
+        The number of those that were not recorded is logged.
+        """
         now = self._clock.seconds()
         if now - self._window >= WINDOW:
             for (origin, action), count in self._refusals.items():
                 if count > REFUSALS:
                     log.warn(
-                        "{count} more of {action} from {origin} were refused within a minute, and not recorded",
+                        "{action} from {origin}: {count} more refusals within a minute were not recorded",
                         count=count - REFUSALS,
                         action=action,
                         origin=origin,
@@ -210,14 +214,20 @@ class AuditTrail:
             if not isinstance(answer, Failure):
                 continue
             if line.refused and taken and not isinstance(answer.value, Unavailable):
-                log.error("not in the audit trail: {event} at {at}", event=line.event, at=line.at.isoformat())
+                log.error(
+                    "the database refuses this audit event again, so it is not in the audit trail: {event} at {at}",
+                    event=line.event,
+                    at=line.at.isoformat(),
+                )
                 continue
             self._unstored.append(line)
             if not (line.refused or isinstance(answer.value, Unavailable)):
                 line.refused = True
-                self._refused("audit", f"a line of the audit trail ({line.event})", answer)
+                self._refused("audit", f"an audit event ({line.event})", answer)
         if self._unstored:
-            log.warn("{count} lines of the audit trail are written later", count=len(self._unstored))
+            log.warn(
+                "{count} audit events are not stored yet; they are tried again with the next", count=len(self._unstored)
+            )
         return [None] * len(lines)
 
     async def _store(self, lines: Sequence[_Line]) -> Sequence[None]:

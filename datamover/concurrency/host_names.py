@@ -1,8 +1,8 @@
-"""Host names, looked up in threads of their own: a name server that does not answer holds up no other name for ever.
+"""A resolver of host names that name servers which do not answer cannot block.
 
-A name is looked up once at a time, whoever asks for it meanwhile. A look-up that takes too long is written off: its
-thread stays in it (getaddrinfo(3) cannot be stopped), and another takes its place, up to a number that is never
-reached where name servers are only slow. Who waits has a time of its own (``addresses``).
+Names are looked up in threads of their own, each once at a time, however many callers ask. getaddrinfo(3) cannot be
+stopped: a look-up that takes longer than ``PATIENCE`` is written off. Its thread goes on waiting, and a further thread
+takes its place, up to ``MOST``. Callers set a timeout of their own (``addresses``).
 """
 
 import socket
@@ -30,16 +30,16 @@ from datamover.concurrency.threads import Threads
 from datamover.errors import Scope, TimedOut
 
 AT_ONCE = 64
-"""Names that are looked up at a time, those apart that were written off."""
+"""Look-ups that run at a time, not counting those that were written off."""
 MOST = 512
-"""Threads, those too that do not come back."""
+"""Threads in all, including those of look-ups that were written off."""
 PATIENCE = 5.0
 """Seconds after which a look-up is written off."""
 
 log = Logger()
 
 AddressInfo = Sequence[tuple[Any, ...]]
-"""What getaddrinfo(3) gives."""
+"""What getaddrinfo(3) returns."""
 
 _FAMILIES = {
     frozenset({IPv4Address}): socket.AF_INET,
@@ -50,7 +50,7 @@ _TYPES = {"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}
 
 
 class _Search:
-    """One name that is looked up, for all who wait for it."""
+    """One look-up, and the callers that wait for it."""
 
     def __init__(self, key: tuple[str, int, int]) -> None:
         self.key = key
@@ -60,7 +60,7 @@ class _Search:
 
 @implementer(IHostnameResolver)
 class HostNames:
-    """Satisfies Twisted's IHostnameResolver, to be installed in a reactor."""
+    """An IHostnameResolver, to be installed in a reactor."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class HostNames:
         patience: float = PATIENCE,
         look_up: Callable[..., AddressInfo] = socket.getaddrinfo,
     ) -> None:
-        """``look_up`` is called in threads, as getaddrinfo(3) is: host, port, family and type of socket."""
+        """``look_up`` is called in threads with getaddrinfo(3)'s host, port, family and socket type."""
         self._reactor = reactor
         self._threads = Threads(reactor, name, most)
         self._at_once = at_once
@@ -87,7 +87,10 @@ class HostNames:
     def look_up(
         self, host: str, family: int = socket.AF_UNSPEC, kind: int = socket.SOCK_STREAM
     ) -> Deferred[AddressInfo]:
-        """Fire with what getaddrinfo(3) gives, port 0; fail with what it raises. Cancelling lets go of the answer."""
+        """Look up a name: fire with what getaddrinfo(3) returns, with port 0, or fail with what it raises.
+
+        Cancelling only stops the waiting.
+        """
         key = host, family, kind
         search = self._searches.get(key)
         if search is None:
@@ -136,7 +139,11 @@ class HostNames:
         self._running -= 1
         self._hanging += 1
         if self._hanging == self._most:
-            log.error("{count} names are looked up without an answer: no other can be", count=self._hanging)
+            log.error(
+                "{count} look-ups of host names hang: no other name can be looked up until one ends; see to the name "
+                "servers of /etc/resolv.conf",
+                count=self._hanging,
+            )
         self._begin_some()
 
     def _ended(self, answers: AddressInfo | Failure, search: _Search, late: Any) -> None:
@@ -167,7 +174,7 @@ class _Resolution:
 
 @implementer(IResolutionReceiver)
 class _Addresses:
-    """Collects what a resolver finds."""
+    """Collects the addresses that a resolver finds."""
 
     def __init__(self) -> None:
         self.found: list[IPv4Address | IPv6Address] = []
@@ -186,7 +193,7 @@ class _Addresses:
 
 @implementer(IReactorPluggableNameResolver, IHostnameResolver)
 class Resolved:
-    """The reactor, for an endpoint that is to connect to these addresses and to look nothing up."""
+    """The reactor, with a resolver that returns the given addresses: for an endpoint that must connect to these."""
 
     def __init__(self, reactor: Any, addresses: Sequence[IAddress]) -> None:
         self._reactor = reactor
@@ -208,9 +215,9 @@ class Resolved:
 async def addresses(
     reactor: Any, host: str, port: int, patience: float, scope: Scope | None = None
 ) -> list[IPv4Address | IPv6Address]:
-    """Return the addresses of a name, by the reactor's resolver, or of what is one; none where there are none.
+    """Return the addresses that the reactor's resolver finds for ``host``; an address is returned as it is.
 
-    Raises TimedOut where that takes more than ``patience`` seconds.
+    The list is empty for a name that has none. Raises TimedOut after ``patience`` seconds.
     """
     with suppress(ValueError):
         kind = IPv4Address if ip_address(host).version == 4 else IPv6Address
@@ -223,11 +230,11 @@ async def addresses(
     except NoAnswer:
         raise TimedOut(late(host, patience), scope=scope) from None
     finally:
-        with suppress(AttributeError, NotImplementedError):  # Twisted's own resolver cannot be told.
+        with suppress(AttributeError, NotImplementedError):  # Twisted's own resolver cannot be cancelled.
             resolution.cancel()
     return told.found
 
 
 def late(host: str, patience: float) -> str:
-    """Return what is said of a name that was not looked up in time."""
+    """Return the message for a name that was not looked up in time."""
     return f"the name {host} was not looked up within {patience:g} s: the name server does not answer"

@@ -423,7 +423,7 @@ async def test_words(monkeypatch: pytest.MonkeyPatch) -> None:
         os.close(ours)
     assert ending == [WITHIN]
     assert len(words) >= 3
-    told = [StatusMessage.from_told(json.loads(word)) for word in words]
+    told = [StatusMessage.from_fields(json.loads(word)) for word in words]
     assert ("loop_failed", "words") in told[1].counted
-    assert told[1].troubles == (f"{LOOPS['words']} (words) failed, and has not gone well since",)
+    assert told[1].troubles == (f"{LOOPS['words']} (words) failed, and has not succeeded since",)
     assert told[2].troubles == ()

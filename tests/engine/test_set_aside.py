@@ -160,7 +160,11 @@ async def test_a_line_of_the_audit_trail(post: Post) -> None:
         await audit.record(AuditEvent("boss", "here", "service.drain", "20"))
     written = [entry.event.subject for entry in await audit.store.read()]
     assert sorted(written) == sorted(map(str, range(21)))
-    [said] = [line for event in log if (line := formatEvent(event) or "").startswith("not in the audit trail")]
+    [said] = [
+        line
+        for event in log
+        if (line := formatEvent(event) or "").startswith("the database refuses this audit event again")
+    ]
     assert "poison" in said
     assert post.rig.failures == ["audit"]
 
@@ -265,7 +269,7 @@ async def test_rotation(post: Post, tmp_path: Path) -> None:
     write(path, old.prepared().turned())
     refusal = await refuse(post, "transfers", "UPDATE", "NEW.job = 3", "XX001")
     looks: list[ResealReport] = []
-    with pytest.raises(StartError, match="1 rows could not be sealed anew, so the old key stays in"):
+    with pytest.raises(StartError, match="1 rows could not be resealed, so the old key stays in"):
         await settle(path, rig.database, pause, looks.append)
     assert [(look.sealed, look.lost, look.refused) for look in looks] == [(2, 1, 1)]
     assert old.sealing in KeyRing.parse(path.read_bytes()).keys

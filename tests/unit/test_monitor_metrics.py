@@ -44,7 +44,7 @@ def told(figures: Figures | None = FIGURES) -> Told:
     gauges = Gauges(lambda: ["archive", "visualiser"], lambda: PoolUse(8, 6, 3))
     metrics.registry.register(gauges)
     metrics.registry.register(ProcessFigures(lambda: {"1": os.getpid(), "2": os.getppid()}))
-    gauges.seen = Scrape(figures, 2.5)
+    gauges.scrape = Scrape(figures, 2.5)
     metrics.claimed(2)
     metrics.attempt_ended("retrying", "TIMED_OUT")
     metrics.bytes_moved("archive", 1000)
