@@ -23,14 +23,14 @@ from datamover.config.schema import Config
 from datamover.errors import ConfigError, DataMoverError, StartError
 from datamover.jobs.backup import Tools, is_empty, opened, renumber
 from datamover.jobs.installation import identify
-from datamover.postgres.cluster import Cluster
-from datamover.postgres.connection import one_line
 from datamover.postgres.database import Database
-from datamover.postgres.embedded import EmbeddedPostgres
+from datamover.postgres.embedded.cluster import Cluster
+from datamover.postgres.embedded.server import EmbeddedPostgres
+from datamover.postgres.embedded.user import user_name
 from datamover.postgres.external import ExternalPostgres
+from datamover.postgres.failures import one_line
 from datamover.postgres.migrate import migrate
 from datamover.postgres.provision import provide
-from datamover.postgres.server_user import user_name
 from datamover.sealing.keyring import Cipher
 from datamover.sealing.rotation import ResealReport, prepare, reseal, settle, turn
 from datamover.security.passwords import hash_password

@@ -21,7 +21,7 @@ from datamover.jobs.store import JobStore
 from datamover.monitor.metrics import Metrics
 from datamover.monitor.monitor import Monitor, make_monitor
 from datamover.postgres.database import Database
-from datamover.postgres.embedded import EmbeddedPostgres
+from datamover.postgres.embedded.server import EmbeddedPostgres
 from datamover.postgres.external import ExternalPostgres
 from datamover.postgres.migrate import migrate
 from datamover.processes.messages import StatusMessage

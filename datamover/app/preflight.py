@@ -5,7 +5,7 @@ from twisted.application.service import Service
 from datamover.config.layout import Layout
 from datamover.config.schema import Config
 from datamover.console import host_key
-from datamover.postgres.embedded import EmbeddedPostgres
+from datamover.postgres.embedded.server import EmbeddedPostgres
 from datamover.postgres.external import ExternalPostgres
 from datamover.sealing.keyring import KeyFile
 from datamover.security.accounts import Account

@@ -16,8 +16,8 @@ from typing import IO, Any
 from psycopg2.extensions import make_dsn, parse_dsn
 
 from datamover.errors import ConfigError, StartError
-from datamover.postgres.cluster import Programs
 from datamover.postgres.database import Cursor, Database
+from datamover.postgres.embedded.cluster import Programs
 from datamover.postgres.named_queries import NamedQueries
 
 _MAGIC = b"PGDMP"

@@ -18,7 +18,7 @@ from typing import Any, cast
 
 import psycopg2
 import psycopg2.extensions
-from psycopg2.errors import DiskFull, InFailedSqlTransaction, LockNotAvailable, ReadOnlySqlTransaction
+from psycopg2.errors import InFailedSqlTransaction, ReadOnlySqlTransaction
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionClosed
 from twisted.internet.interfaces import IDelayedCall
@@ -28,6 +28,7 @@ from twisted.python.failure import Failure
 from datamover.errors import NotNow, StartError, Unavailable
 from datamover.postgres import session
 from datamover.postgres.driver import DriverConnection
+from datamover.postgres.failures import AWAY, ONLY_READS, SLOW, meaning
 from datamover.postgres.named_queries import Prepared
 from datamover.postgres.values import BYTES, Json
 
@@ -36,25 +37,11 @@ Parameters = Mapping[str, Any] | Sequence[Any] | None
 Target = dict[str, str]
 """What libpq is told to connect to one host; names are resolved (hosts.py)."""
 
-AWAY = "the database is away: try again; nothing was stored"
-LOCKED = "others work on what this would change: try again; nothing was stored"
-FULL = "the disk of the database is full: nothing was stored; try again once its operator has made room"
-UNCERTAIN = (
-    "the database went away while storing this, so it may or may not be stored: look, or ask again with the same "
-    "request_id"
-)
-ONLY_READS = (
-    "it only reads: it is a standby, or default_transaction_read_only is set for the role, the database or the server"
-)
 ANSWER_TIMEOUT = 35.0
 """Seconds after which a connection is dropped whose server has neither done a statement nor ended it."""
 OLDEST = 14
 """The oldest major version of PostgreSQL that has what queries.sql needs."""
 
-_SHUTDOWN = ("57P", "08", "25P03", "25P04")
-"""SQLSTATEs of a session that ends, whatever it was doing (PostgreSQL's documentation, appendix A)."""
-_TOO_MUCH = "54"
-"""SQLSTATEs of what will never fit: an operational error to psycopg2, a statement's own fault to us."""
 _BEGIN = b"BEGIN"
 _APART = b"\n;\n"
 _SLICE = 2000
@@ -270,22 +257,12 @@ class PostgresConnection:
         return cursor
 
     def _meaning(self, error: Exception, decisive: bool) -> Unavailable | None:
-        """Return what an error says of the database; None: it is the statement's own.
-
-        Drops the connection to a server that only reads.
-        """
-        if self.closed or _lost(error):
-            return Unavailable(UNCERTAIN if decisive else f"{AWAY} ({one_line(error)})")
-        if isinstance(error, ReadOnlySqlTransaction):
-            self.close()  # The server was demoted, or never was the one that writes: the next may be another.
+        """Return what an error says of the database; close the connection to a server that only reads."""
+        found = meaning(error, closed=self.closed, decisive=decisive)
+        if isinstance(found, NotNow) and isinstance(error, ReadOnlySqlTransaction):
+            self.close()  # The server was demoted, or never was the one that writes: the next one may be.
             self.begun = self.begun and not decisive
-            return NotNow(f"{AWAY} ({ONLY_READS})")
-        if isinstance(error, DiskFull):
-            return NotNow(FULL)
-        if isinstance(error, LockNotAvailable):
-            return NotNow(LOCKED)
-        passing = isinstance(error, psycopg2.OperationalError) and not str(error.pgcode).startswith(_TOO_MUCH)
-        return NotNow(f"{AWAY} ({one_line(error)})") if passing else None
+        return found
 
     def _finish(self, result: Any) -> Any:
         self._statement = None
@@ -297,7 +274,7 @@ class PostgresConnection:
         if isinstance(failure.value, CancelledError):
             # txpostgres's name for the server's "canceling statement due to statement timeout".
             self._finish(None)
-            raise NotNow("the database took too long to answer: try again; nothing was stored")
+            raise NotNow(SLOW)
         return cast(Failure, self._finish(failure))
 
     async def _encode(self, params: Parameters) -> Parameters:
@@ -307,19 +284,6 @@ class PostgresConnection:
 
     async def _encode_one(self, value: Any) -> Any:
         return await value.encode(self._reactor) if isinstance(value, Json) else value
-
-
-def one_line(error: BaseException) -> str:
-    """Return what libpq says in several lines as one."""
-    return " ".join(str(error).split())
-
-
-def _lost(error: Exception) -> bool:
-    """Tell whether the connection ended instead of an answer."""
-    code = getattr(error, "pgcode", None)
-    if code is None:  # Neither did the server refuse it; what psycopg2 itself refuses is a ProgrammingError.
-        return not isinstance(error, psycopg2.ProgrammingError)
-    return bool(code.startswith(_SHUTDOWN))
 
 
 def _readable(descriptor: int) -> bool:

@@ -6,7 +6,7 @@ import psycopg2.extensions
 from datamover.config import schema
 from datamover.errors import ConfigError, StartError
 from datamover.postgres.admission import LoginAttempt, by_host, refusal
-from datamover.postgres.connection import one_line
+from datamover.postgres.failures import one_line
 from datamover.postgres.hosts import time_limit
 from datamover.security import secret_files
 

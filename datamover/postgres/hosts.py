@@ -16,7 +16,8 @@ from twisted.internet.defer import TimeoutError as NoAnswer
 from datamover.concurrency.host_names import HostNames
 from datamover.errors import StartError, Unavailable
 from datamover.postgres.admission import AccessRefused, LoginAttempt, refusal
-from datamover.postgres.connection import AWAY, Target, one_line
+from datamover.postgres.connection import Target
+from datamover.postgres.failures import AWAY, one_line
 
 Result = TypeVar("Result")
 

@@ -19,8 +19,8 @@ from psycopg2.extensions import encrypt_password, make_dsn, parse_dsn
 
 from datamover.config import schema
 from datamover.errors import StartError
-from datamover.postgres.connection import one_line
 from datamover.postgres.external import ExternalPostgres
+from datamover.postgres.failures import one_line
 from datamover.postgres.hosts import CONNECT_TIMEOUT
 from datamover.postgres.migrate import available
 

@@ -14,8 +14,8 @@ from twisted.python.failure import Failure
 
 from datamover.concurrency.batcher import away, bisect_batch
 from datamover.errors import StartError
-from datamover.postgres.connection import one_line
 from datamover.postgres.database import Cursor, Database, Row
+from datamover.postgres.failures import one_line
 from datamover.postgres.named_queries import NamedQueries
 from datamover.sealing.keyring import Cipher
 from datamover.security.secret_files import replace

@@ -18,8 +18,8 @@ from datamover.jobs.queue.breaker import Breaker, judge
 from datamover.jobs.upkeep.changes import JobChanges
 from datamover.jobs.values import State
 from datamover.jobs.work import Outcome, Remark, ended, error_column, outcome_columns
-from datamover.postgres.connection import one_line
 from datamover.postgres.database import Cursor, Database, Json
+from datamover.postgres.failures import one_line
 from datamover.postgres.named_queries import NamedQueries
 
 log = Logger()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from datamover.config.layout import Layout
 from datamover.errors import StartError
-from datamover.postgres.server_user import User, unprivileged, user_name
+from datamover.postgres.embedded.user import User, unprivileged, user_name
 from datamover.security import directories
 
 MAJOR = 18

@@ -22,7 +22,7 @@ from twisted.logger import Logger
 
 from datamover.concurrency.threads import Threads
 from datamover.errors import StartError
-from datamover.postgres.cluster import PORT, Cluster, Programs, RunningServer, terminate
+from datamover.postgres.embedded.cluster import PORT, Cluster, Programs, RunningServer, terminate
 
 log = Logger()
 Result = TypeVar("Result")
