@@ -102,12 +102,36 @@ SELECT w.job FROM unnest(%(jobs)s::integer[]) AS w (job) LEFT JOIN jobs j ON j.i
 WHERE j.id IS NULL OR j.finished_at IS NOT NULL;
 
 -- name: read_queue
+-- Of each destination with unfinished work, the placement groups that wait (paused ones included), those that an engine
+-- works on, and their rate. At most %(most)s of those that wait and as many of the paused ones are counted.
+WITH RECURSIVE waiting AS (
+    (SELECT destination FROM transfers WHERE state = 'PENDING' AND leader = index AND NOT paused
+     ORDER BY destination LIMIT 1)
+    UNION ALL
+    SELECT next.* FROM waiting w CROSS JOIN LATERAL (
+        SELECT t.destination FROM transfers t
+        WHERE t.state = 'PENDING' AND t.leader = t.index AND NOT t.paused AND t.destination > w.destination
+        ORDER BY t.destination LIMIT 1) AS next
+), paused AS (
+    (SELECT destination FROM transfers WHERE state = 'PENDING' AND leader = index AND paused
+     ORDER BY destination LIMIT 1)
+    UNION ALL
+    SELECT next.* FROM paused p CROSS JOIN LATERAL (
+        SELECT t.destination FROM transfers t
+        WHERE t.state = 'PENDING' AND t.leader = t.index AND t.paused AND t.destination > p.destination
+        ORDER BY t.destination LIMIT 1) AS next
+), active AS (
+    SELECT destination, count(*)::integer AS active, sum(rate) AS rate
+    FROM transfers WHERE node IS NOT NULL GROUP BY destination
+)
 SELECT destination,
-       count(*) FILTER (WHERE state = 'PENDING')::integer AS pending,
-       count(*) FILTER (WHERE node IS NOT NULL)::integer AS active,
-       coalesce(sum(rate) FILTER (WHERE node IS NOT NULL), 0) AS rate
-FROM transfers WHERE state IN ('PENDING', 'PREPARING', 'IN_PROGRESS') AND leader = index
-GROUP BY destination ORDER BY destination;
+       ((SELECT count(*) FROM (SELECT FROM transfers t WHERE t.destination = d.destination AND t.state = 'PENDING'
+             AND t.leader = t.index AND NOT t.paused LIMIT %(most)s) AS counted)
+      + (SELECT count(*) FROM (SELECT FROM transfers t WHERE t.destination = d.destination AND t.state = 'PENDING'
+             AND t.leader = t.index AND t.paused LIMIT %(most)s) AS counted))::integer AS pending,
+       coalesce(active, 0) AS active, coalesce(rate, 0) AS rate
+FROM (SELECT destination FROM waiting UNION SELECT destination FROM paused UNION SELECT destination FROM active) AS d
+LEFT JOIN active USING (destination) ORDER BY destination;
 
 -- name: read_nodes
 SELECT name, roles, heartbeat_at, active, draining FROM nodes

@@ -269,7 +269,7 @@ def test_what_it_stands_on_hangs(open_directory: Path) -> None:
         print({what: round(stop.result(), 1) for what, stop in stops.items()})
         for what, world in worlds.items():
             assert "Traceback" not in world.log(), what
-        assert "is left to itself" in worlds["own database"].log()
+        assert "is left running" in worlds["own database"].log()
 
         thawing.close()
         gone.start()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from datamover import errors
 from datamover.config.schema import Transfers
 from datamover.errors import DataMoverError, RequestError
-from datamover.jobs.retry import LONGEST_PAUSE, RetryDecision, judge
+from datamover.jobs.queue.retry import LONGEST_PAUSE, RetryDecision, judge
 from datamover.jobs.values import State
 
 SETTINGS = Transfers(retry_base=5, retry_cap=600)
