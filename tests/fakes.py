@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from datamover.audit.trail import AuditEvent, Entry
 from datamover.errors import InvalidState, RequestIdConflict, Unavailable, UnknownJob
+from datamover.jobs.store import JobStore
 from datamover.jobs.values import Event, FileRecord, JobRecord, Naming, NewJob, State, Submitted
 
 
@@ -20,8 +21,8 @@ def now() -> datetime:
 
 
 @dataclass
-class MemoryJobStore:
-    """``datamover.jobs.store.JobStore`` without a database: jobs stay as they are until a test changes them."""
+class MemoryJobStore(JobStore):
+    """A job store without a database: jobs stay as they are until a test changes them."""
 
     clock: IReactorTime
     ready: bool = True
@@ -152,12 +153,12 @@ class MemoryJobStore:
         return record
 
     async def pause(self, id: int, owner: str | None = None) -> JobRecord:
-        return await self._set_paused(id, owner, True)
+        return await self._mark_paused(id, owner, True)
 
     async def resume(self, id: int, owner: str | None = None) -> JobRecord:
-        return await self._set_paused(id, owner, False)
+        return await self._mark_paused(id, owner, False)
 
-    async def _set_paused(self, id: int, owner: str | None, paused: bool) -> JobRecord:
+    async def _mark_paused(self, id: int, owner: str | None, paused: bool) -> JobRecord:
         record = await self.job(id, owner)
         if record.state.terminal:
             raise InvalidState(f"job {id} is {record.state.value} and can no longer be paused or resumed")

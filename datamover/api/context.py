@@ -1,12 +1,12 @@
 """What methods need of the other packages, and who is calling.
 
-The job store stands behind a Protocol; everything that the configuration decides comes with the runtime of the call.
+Everything that the configuration decides comes with the runtime of the call.
 """
 
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from twisted.logger import Logger
 
@@ -16,7 +16,8 @@ from datamover.api.xmlrpc import records
 from datamover.audit.trail import AuditTrail
 from datamover.config.schema import Config
 from datamover.errors import DataMoverError, NotPermitted, SourceNotAllowed, Unavailable
-from datamover.jobs.values import Event, FileRecord, JobRecord, NewJob, State, Submitted
+from datamover.jobs.store import JobStore
+from datamover.jobs.values import JobRecord, NewJob, Submitted
 from datamover.protocols.http import HttpClient
 from datamover.registry.destinations import Registry
 from datamover.requests.datasets import Datasets
@@ -32,76 +33,6 @@ T = TypeVar("T")
 
 SLICE = 0.004
 """Seconds of work that are done at once; what takes longer has its turns."""
-
-
-class Store(Protocol):
-    """The job store as the interface uses it; ``owner`` None is an administrator, any method may raise Unavailable."""
-
-    @property
-    def ready(self) -> bool: ...
-
-    async def submit(self, jobs: Sequence[NewJob]) -> list[Submitted]: ...
-
-    async def job(self, id: int, owner: str | None = None) -> JobRecord: ...
-
-    async def files(
-        self,
-        id: int,
-        owner: str | None = None,
-        *,
-        state: State | None = None,
-        offset: int = 0,
-        limit: int = 100,
-    ) -> list[FileRecord]: ...
-
-    async def jobs(
-        self,
-        owner: str | None = None,
-        *,
-        state: State | None = None,
-        label: str | None = None,
-        destination: str | None = None,
-        before: int | None = None,
-        limit: int = 100,
-    ) -> list[JobRecord]: ...
-
-    async def wait(self, id: int, timeout: float, owner: str | None = None) -> JobRecord: ...  # noqa: ASYNC109
-
-    async def cancel(self, id: int, owner: str | None = None) -> JobRecord: ...
-
-    async def retry(self, id: int, owner: str | None = None) -> JobRecord: ...
-
-    async def renotify(self, id: int, owner: str | None = None) -> JobRecord: ...
-
-    async def pause(self, id: int, owner: str | None = None) -> JobRecord: ...
-
-    async def resume(self, id: int, owner: str | None = None) -> JobRecord: ...
-
-    async def hold(self, destination: str, reason: str) -> None: ...
-
-    async def release(self, destination: str) -> None: ...
-
-    async def drain(self, node: str | None = None, *, draining: bool = True) -> None: ...
-
-    async def endpoints(self) -> list[dict[str, Any]]: ...
-
-    async def events(
-        self,
-        owner: str | None = None,
-        *,
-        after: int = 0,
-        job: int | None = None,
-        limit: int = 100,
-        timeout: float = 0.0,  # noqa: ASYNC109
-    ) -> list[Event]: ...
-
-    async def queue(self) -> list[dict[str, Any]]: ...
-
-    async def nodes(self) -> list[dict[str, Any]]: ...
-
-    async def rate(self) -> float: ...
-
-    async def ids_used(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +94,7 @@ class Context:
 
     runtime: Runtime
     """What the configuration came to when the call began."""
-    store: Store
+    store: JobStore
     reactor: Any
     methods: Mapping[str, Method]
     reload: Callable[[], Reloaded]

@@ -20,7 +20,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from datamover.api.callers import callers
-from datamover.api.context import LOCAL, Caller, Context, Store
+from datamover.api.context import LOCAL, Caller, Context
 from datamover.api.http.connections import QuietSite
 from datamover.api.http.pages import NoPage, Page, PageResource, put
 from datamover.api.http.request import BoundedRequest
@@ -37,6 +37,7 @@ from datamover.concurrency.locks import Locks
 from datamover.config.identities import Holders
 from datamover.config.schema import Config, Limits
 from datamover.errors import InvalidRequest, RequestError, RequestTooLarge, Unavailable
+from datamover.jobs.store import JobStore
 from datamover.runtime.reload import Reloaded
 from datamover.runtime.snapshot import Runtime, RuntimeHolder
 from datamover.security.login_throttle import REMEMBERED
@@ -67,7 +68,7 @@ _REALM = b'Basic realm="datamover", charset="UTF-8"'
 def make_site(
     *,
     runtimes: RuntimeHolder,
-    store: Store,
+    store: JobStore,
     reload: Callable[[], Reloaded],
     audit: AuditTrail,
     reactor: Any,

@@ -14,7 +14,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from datamover.api import make_site
-from datamover.api.context import Store
 from datamover.api.http.tls import ServerTLS, over_tls
 from datamover.audit.trail import AuditTrail
 from datamover.config.schema import Client, Config, DestinationTable, Limits, Service, Sources, Tls
@@ -101,7 +100,7 @@ async def stored(config: Config, directory: Path, *, logins: Checks | None = Non
 class Door:
     """A served interface, and ways to call it."""
 
-    def __init__(self, config: Config, *, logins: Checks | None = None, store: Store | None = None) -> None:
+    def __init__(self, config: Config, *, logins: Checks | None = None, store: JobStore | None = None) -> None:
         """Begin to serve, over TLS where the configuration has a certificate."""
         self.config = config
         self.store = MemoryJobStore(reactor)
