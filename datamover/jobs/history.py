@@ -1,4 +1,4 @@
-"""What the history of jobs is told, and who waits for it, in the transaction that it tells of."""
+"""Writing the history of jobs, and notifying processes, within the transaction that makes the change."""
 
 from collections.abc import Sequence
 from enum import Enum
@@ -14,21 +14,22 @@ _ENDS = {"CANCELLED": "cancelled", "COMPLETED": "completed"}
 
 
 JobEvent = tuple[int, int | None, Remark]
-"""An event: its job, its file (None: it is of the job itself), and what to tell."""
+"""An event to be written: its job, its file (None: it is about the job itself), and its kind and details."""
 
 
 class EventDetail(Enum):
-    """How much is told of what is done."""
+    """How much is written about a change; less where the database refuses more."""
 
     FULL = "full"
+    """Events with their details, and breakers."""
     BARE = "bare"
-    """Events without what they tell of, and no breakers."""
+    """Events without details, and no breakers."""
     NONE = "none"
-    """No events, and nobody is notified."""
+    """No events, no breakers, and no notices."""
 
 
 async def write_events(cursor: Cursor, events: Sequence[JobEvent], detail: EventDetail = EventDetail.FULL) -> None:
-    """Write events of jobs and their files, in this order."""
+    """Queue a statement that writes events, in this order."""
     if detail is EventDetail.NONE or not events:
         return
 
@@ -40,12 +41,12 @@ async def write_events(cursor: Cursor, events: Sequence[JobEvent], detail: Event
 
 
 async def notify(cursor: Cursor, word: str) -> None:
-    """Have every process hear a word once this is committed."""
+    """Queue a statement that sends ``word`` to every process when the transaction commits (``notifications``)."""
     await cursor.post(_QUERIES["notify"], {"news": word})
 
 
 async def finish_jobs(cursor: Cursor, jobs: Sequence[int], detail: EventDetail = EventDetail.FULL) -> None:
-    """End those of the jobs whose last file has ended, and tell of it. They must be locked."""
+    """End the jobs whose last file has ended, and write their events. The jobs must be locked."""
     query = _QUERIES["finish_jobs" if detail is not EventDetail.NONE else "finish_jobs.untold"]
     for row in await cursor.fetch(query, {"jobs": list(jobs)}) if jobs else ():
         remark = Remark(_ENDS.get(row["state"], "failed"), {"status": row["state"]})

@@ -1,7 +1,7 @@
-"""The one query whose shape depends on its filters: jobs as their status call tells them.
+"""The query for the status of jobs; the only one whose text depends on its filters.
 
-Every figure of a job is read from its own row or from a partial index (what moves, what is to be tried again), so
-that a job of a hundred thousand files costs no more to look at than a job of one.
+Every figure of a job comes from its own row or from a partial index (running files, files to be tried again), so a job
+of a hundred thousand files costs no more to look at than a job of one.
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ LEFT JOIN LATERAL (
 LEFT JOIN transfers first ON first.job = j.id AND first.index = 0
 """
 _STAYS = "(SELECT true FROM retiring r WHERE r.job = j.id) IS NULL"
-"""Not those whose retention is over, and whose rows are going."""
+"""Excludes jobs whose retention is over and whose rows are being removed."""
 
 
 def query(
@@ -41,7 +41,7 @@ def query(
     before: int | None = None,
     limit: int = 1,
 ) -> tuple[str, dict[str, Any]]:
-    """Return the statement and its parameters, newest job first; a filter that is None does not filter."""
+    """Return the statement and its parameters; the newest job comes first. A filter that is None is not applied."""
     conditions = {
         "j.id = ANY (%(ids)s)": ids,
         "j.owner = %(owner)s": owner,

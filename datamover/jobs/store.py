@@ -1,7 +1,7 @@
-"""What the interface asks of jobs: submit, look, wait, cancel, retry.
+"""The job store: what the interface does with jobs: submit, read, wait for, and change them.
 
-The engine's half (claims, leases, outcomes) is ``datamover.jobs.queue``. Every method raises Unavailable while the
-database is away; one that changes something has then changed nothing, unless the message says otherwise.
+What engines do with them (claims, leases, outcomes) is in ``datamover.jobs.queue``. Every method raises Unavailable
+while the database is away; a change has then not been made, unless the message says that this is unknown.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,11 +22,11 @@ from datamover.jobs.waiting import WaitingCalls
 from datamover.postgres.database import Database
 
 LEASE = 30.0
-"""Seconds that an engine may be silent before others take its work."""
+"""Seconds without a heartbeat after which other engines take an engine's work."""
 
 
 class JobStore(JobControl):
-    """The jobs, as clients and people see them; ``owner`` None is an administrator, who sees everyone's."""
+    """Jobs as clients see them; ``owner`` None is an administrator, who sees the jobs of all owners."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class JobStore(JobControl):
         lease: float = LEASE,
         refused: OnRefusal = log_refusal,
     ) -> None:
-        """``bounds`` tells those that hold now."""
+        """``bounds`` returns the limits in force."""
         super().__init__(database)
         self._clock = clock
         self._bounds = bounds
@@ -49,18 +49,16 @@ class JobStore(JobControl):
 
     @property
     def ready(self) -> bool:
+        """Whether the database is open."""
         return self._database.ready
 
-    # Asking for work ------------------------------------------------------------------------------------------
+    # Submitting -----------------------------------------------------------------------------------------------
 
     async def submit(self, jobs: Sequence[NewJob]) -> list[Submitted]:
-        """Store all of them or none; completes when they are on disk.
-
-        Raises RequestIdConflict where a request_id was used for another request, and QueueFull.
-        """
+        """Store all of the jobs or none; completes when they are on disk. See ``Submissions.submit``."""
         return await self._submissions.submit(jobs)
 
-    # Looking --------------------------------------------------------------------------------------------------
+    # Reading --------------------------------------------------------------------------------------------------
 
     async def job(self, id: int, owner: str | None = None) -> JobRecord:
         """Return one job; raises UnknownJob."""
@@ -96,16 +94,16 @@ class JobStore(JobControl):
         before: int | None = None,
         limit: int = 100,
     ) -> list[JobRecord]:
-        """Return jobs, newest first; ``before`` is the id that the page before ended with."""
+        """Return jobs, newest first; ``before`` is the last id of the previous page."""
         found = await self._database.read(
             *listing.query(owner=owner, state=state, label=label, destination=destination, before=before, limit=limit)
         )
         return [rows.job(row) for row in found]
 
     async def wait(self, id: int, timeout: float, owner: str | None = None) -> JobRecord:  # noqa: ASYNC109
-        """Return the job once it is terminal, or as it is after ``timeout`` seconds; raises UnknownJob.
+        """Return the job once it is terminal, or after ``timeout`` seconds as it is then; raises UnknownJob.
 
-        Cancelling ends the wait and leaves the job alone.
+        Cancelling only stops the waiting.
         """
         ends = self._clock.seconds() + timeout
         record = await self._watch.read(owner, lambda: self.job(id, owner))
@@ -123,7 +121,7 @@ class JobStore(JobControl):
         limit: int = 100,
         timeout: float = 0.0,  # noqa: ASYNC109
     ) -> list[Event]:
-        """Return the history after a cursor; waits up to ``timeout`` seconds for the first. Raises UnknownJob."""
+        """Return the events after a cursor; waits up to ``timeout`` seconds for the first one. Raises UnknownJob."""
         if job is not None:
             await self.job(job, owner)
         parameters = {"owner": owner, "after": after, "job": job, "limit": limit}
@@ -137,7 +135,10 @@ class JobStore(JobControl):
         return [rows.event(row) for row in found]
 
     async def queue(self) -> list[dict[str, Any]]:
-        """Return destination, pending, active and rate (bytes a second) of every destination with unfinished work."""
+        """Return destination, pending, active and rate (bytes a second) of every destination with unfinished work.
+
+        ``pending`` counts at most ``figures.MOST`` groups that wait, and as many of paused jobs.
+        """
         return await self._database.read(self._queries["read_queue"], {"most": MOST})
 
     async def nodes(self) -> list[dict[str, Any]]:
@@ -145,52 +146,51 @@ class JobStore(JobControl):
         return await self._database.read(self._queries["read_nodes"], {"lease": self._lease})
 
     async def endpoints(self) -> list[dict[str, Any]]:
-        """Return name, held, failures, closed_until and error of destinations and source hosts that are not open."""
+        """Return name, held, failures, closed_until and error of endpoints that are held or whose breaker is open."""
         return await self._database.read(self._queries["read_endpoints"])
 
     async def active(self, limit: int = 100) -> list[dict[str, Any]]:
-        """Return the transfers that an engine is working on."""
+        """Return the transfers that engines are working on."""
         found = await self._database.read(self._queries["read_active"], {"limit": limit})
         return [{**row, "source": rows.shown_source(row)} for row in found]
 
     async def rate(self) -> float:
-        """Return the bytes a second of everything that moves."""
+        """Return the sum of the rates of all running transfers, in bytes a second."""
         return float((await self._database.read(self._queries["read_rate"]))[0]["rate"])
 
     async def ids_used(self) -> float:
-        """Return the share of all job ids that were given."""
+        """Return the part of all possible job ids that was given out, from 0 to 1."""
         return float((await self._database.read(self._queries["read_newest_id"]))[0]["id"]) / MOST_IDS
 
-    # Changing one's mind --------------------------------------------------------------------------------------
+    # Changing -------------------------------------------------------------------------------------------------
 
     async def cancel(self, id: int, owner: str | None = None) -> JobRecord:
-        """Cancel what has not ended; return the job as it is then. Raises UnknownJob and InvalidState."""
+        """Cancel a job and return it; see ``cancel_job``."""
         await self.cancel_job(id, owner)
         return await self.job(id, owner)
 
     async def pause(self, id: int, owner: str | None = None) -> JobRecord:
-        """Take a job out of the queue; return the job as it is then. Raises UnknownJob and InvalidState."""
+        """Pause a job and return it; see ``pause_job``."""
         await self.pause_job(id, owner)
         return await self.job(id, owner)
 
     async def resume(self, id: int, owner: str | None = None) -> JobRecord:
-        """Put a paused job back; return the job as it is then. Raises UnknownJob and InvalidState."""
+        """Resume a job and return it; see ``resume_job``."""
         await self.resume_job(id, owner)
         return await self.job(id, owner)
 
     async def retry(self, id: int, owner: str | None = None) -> JobRecord:
-        """Put what failed back in the queue; return the job as it is then. Raises UnknownJob and InvalidState."""
+        """Retry a job's failed files and return the job; see ``retry_job``."""
         await self.retry_job(id, owner)
         return await self.job(id, owner)
 
     async def renotify(self, id: int, owner: str | None = None) -> JobRecord:
-        """Have the client told of a job's end once more; return the job. Raises UnknownJob and InvalidState."""
+        """Send the notice of a job's end once more and return the job; see ``renotify_job``."""
         await self.renotify_job(id, owner)
         return await self.job(id, owner)
 
-    # Waiting --------------------------------------------------------------------------------------------------
-
     async def _waiting_for(self, job: int, asking: str | None) -> str | None:
+        """Return why a job's next file waits, for the owner who asks; None: nothing of it waits."""
         parameters = {"job": job, "lease": self._lease, "counted": COUNTED}
         found = await self._database.read(self._queries["read_waiting"], parameters)
         if not found:

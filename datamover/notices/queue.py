@@ -130,7 +130,7 @@ class Notices:
 
     async def _pass_over(self, row: Row, failure: Failure) -> None:
         """Have a notice that the database refuses to have taken wait; refused again, set it aside."""
-        times = self._aside.put(row["id"])
+        times = self._aside.add(row["id"])
         if isinstance(failure.value, NotNow):
             return
         self._refused("notices", f"the notice of job {row['id']}", failure)
@@ -149,9 +149,9 @@ class Notices:
             except Exception:
                 self._refused("notices", f"setting aside the notice of job {job}", Failure())  # type: ignore[no-untyped-call]
             else:
-                self._aside.take_back(job)
+                self._aside.release(job)
                 return
-        self._aside.put(job)
+        self._aside.add(job)
 
     async def _change(self, query: str, parameters: Mapping[str, Any], attempt: int | None, event: _Event) -> None:
         async def do(cursor: Cursor) -> None:

@@ -1,7 +1,7 @@
-"""How attempts end in the database: many together; one alone, where the database refuses it, by as little as it takes.
+"""Writing the outcomes of attempts: many in one statement, and one that the database refuses by itself.
 
-The end of an attempt is its rows, its job's sums, and what is told of it: events, notices, breakers. Where one of these
-is refused, that is left out, and the rest written; where the outcome itself is, the transfer ends as INTERNAL.
+An outcome changes rows and the sums of the job, and writes events, notices and breakers. If the database refuses that
+of one outcome, it is written with less detail (``EventDetail``); if it refuses that too, the transfer ends as INTERNAL.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -27,27 +27,32 @@ log = Logger()
 _QUERIES = NamedQueries.load()
 
 
-async def _taken(what: str, write: Callable[[EventDetail], Awaitable[object]], *ways: EventDetail) -> bool:
-    """Write something in the first of these ways that the database takes; tell whether it takes one."""
-    for detail in ways:
+async def _accepted(what: str, write: Callable[[EventDetail], Awaitable[object]], *details: EventDetail) -> bool:
+    """Write something with the first of these details that the database accepts; return whether it accepts one."""
+    for detail in details:
         try:
             await write(detail)
         except (CancelledError, Unavailable):
             raise
         except Exception as error:
             reason = one_line(error)
-            log.warn("{what}, with {told} told of it, is refused: {error}", what=what, told=detail.value, error=reason)
+            log.warn(
+                "the database refuses {what} (event detail: {detail}): {error}",
+                what=what,
+                detail=detail.value,
+                error=reason,
+            )
         else:
             return True
     return False
 
 
 class _RehearsedError(Exception):
-    """Undoes what was only to be tried."""
+    """Rolls back a transaction that was only a test."""
 
 
 class Endings:
-    """Those that one node writes."""
+    """Writes the outcomes of one node's attempts."""
 
     def __init__(self, database: Database, node: str, breaker: Breaker) -> None:
         self._database = database
@@ -56,7 +61,7 @@ class Endings:
         self._changes = JobChanges(database)
 
     async def settle(self, outcomes: Sequence[Outcome], detail: EventDetail = EventDetail.FULL) -> None:
-        """Write how attempts ended; those whose lease was lost are passed over."""
+        """Write the outcomes of attempts; those whose lease was lost are ignored."""
 
         async def do(cursor: Cursor) -> None:
             jobs = sorted({one.leader.job for one in outcomes})
@@ -89,24 +94,26 @@ class Endings:
         await self._database.transaction(do)
 
     async def settle_alone(self, outcome: Outcome) -> bool:
-        """Write one outcome that the database refuses: without what it tells of, or as INTERNAL. False: nor that.
+        """Write an outcome that the database has refused, with less detail or as INTERNAL.
 
-        Raises Unavailable.
+        Returns False if the database refuses even that. Raises Unavailable.
         """
         leader = outcome.leader
         settle = partial(self.settle, [outcome])
-        if await _taken(f"the end of transfer {leader.id}", settle, EventDetail.BARE, EventDetail.NONE):
+        what = f"the end of transfer {leader.id} of job {leader.job}"
+        if await _accepted(what, settle, EventDetail.BARE, EventDetail.NONE):
             return True
         return await self.refuse(leader.id, leader.lease, InternalError(), partial(settle, EventDetail.NONE))
 
     async def refuse(
         self, transfer: int, lease: int, error: DataMoverError, again: Callable[[], Awaitable[object]] | None = None
     ) -> bool:
-        """End the group that a transfer leads as FAILED with ``error``, by a statement that holds nothing of its own.
+        """End a transfer's group as FAILED with ``error``, by a statement that contains no data of the transfer.
 
-        It may be waiting or running, as long as nobody has claimed it since it had this ``lease``. False: the database
-        refuses that too. ``again``: what was refused, which is tried once more when it is known that the end would be
-        taken, for a database may have taken nothing at all a moment ago. Raises Unavailable.
+        The group may wait or run, but must not have been claimed since it had this ``lease``. Returns False if the
+        database refuses that too. ``again`` is the call that was refused: the end is first tested in a transaction that
+        is rolled back, and if that is accepted ``again`` is tried once more, since the database may have refused
+        everything a moment ago. Raises Unavailable.
         """
 
         async def end(detail: EventDetail, *, rehearsed: bool = False) -> None:
@@ -120,11 +127,11 @@ class Endings:
 
         what = f"the end of transfer {transfer} as {error.code}"
         if again is not None:
-            if not await _taken(what, partial(end, rehearsed=True), EventDetail.NONE):
+            if not await _accepted(what, partial(end, rehearsed=True), EventDetail.NONE):
                 return False
-            if await _taken(f"what was refused of transfer {transfer}", lambda _: again(), EventDetail.NONE):
+            if await _accepted(f"the change of transfer {transfer} again", lambda _: again(), EventDetail.NONE):
                 return True
-        return await _taken(what, end, *EventDetail)
+        return await _accepted(what, end, *EventDetail)
 
     async def _refuse(
         self, cursor: Cursor, transfer: int, lease: int, error: DataMoverError, detail: EventDetail
@@ -144,7 +151,7 @@ class Endings:
         await finish_jobs(cursor, [job], detail)
 
     async def _note_endpoints(self, cursor: Cursor, held: Sequence[Outcome]) -> None:
-        """Have the breakers know where whose transfers fail, and where something went well."""
+        """Update the breakers of the endpoints where transfers failed, and of those where they succeeded."""
         broken, mended = judge(held)
         if broken:
             found = [{"side": side, "owner": owner, "error": error} for (side, owner), error in sorted(broken.items())]

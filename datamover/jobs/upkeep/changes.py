@@ -1,9 +1,8 @@
-"""What was asked of a job, brought to its files: to stop, to pause, to go on, to be tried again.
+"""Changes of jobs, brought to their files: cancel, pause, resume, retry, deadlines.
 
-A job says what it wants in its own row, at once. Its files, of which there may be millions, follow a slice at a time,
-so that nobody waits long for what is locked. How far that is stands in the database: whoever has begun it may end, and
-any engine goes on with it. What the database refuses of one job is left for a while, and the others' is done. Every
-method raises Unavailable while the database is away.
+The job's own row changes at once. Its files, of which there may be millions, follow a slice at a time, so that locks
+are held briefly. The position is stored in the database, so any engine can continue a change. A job that the database
+refuses to change is quarantined, and the others are done. Every method raises Unavailable while the database is away.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,54 +23,55 @@ from datamover.postgres.database import Cursor, Database, Json, Row
 from datamover.postgres.named_queries import NamedQueries
 
 PATIENCE = 5.0
-"""Seconds that whoever asked for a change stays with it; what is left by then, engines go on with."""
+"""Seconds that the call which asked for a change continues it; then engines continue it."""
 TOGETHER = 200
-"""Jobs that a slice may bring changes to, of few files each."""
+"""Jobs, at most, whose files one slice changes."""
 
 _QUERIES = NamedQueries.load()
 _BEGINNINGS = ("forget_changes", "begin_overdue_again", "begin_overdue")
-"""What forgets changes of jobs that have ended, and begins those that nobody has asked for."""
+"""Queries that remove the changes of ended jobs, and begin those for jobs whose deadline has passed."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileRange:
-    """Files of one job, by their indices: from ``first``, before ``last``."""
+    """A range of a job's files, by index: from ``first`` to before ``last``."""
 
     job: int
     first: int
     last: int
 
     def where(self, **more: Any) -> dict[str, Any]:
+        """Return the parameters that select the files, and ``more``."""
         return {"job": self.job, "first": self.first, "last": self.last, **more}
 
 
 class JobChanges:
-    """Of all jobs of a database."""
+    """The changes of all jobs."""
 
     def __init__(
         self, database: Database, clock: Callable[[], float] = monotonic, refused: OnRefusal = log_refusal
     ) -> None:
-        """``clock`` tells seconds."""
+        """``clock`` returns monotonic seconds."""
         self._database = database
         self._clock = clock
         self._by_job = PerJobWork("changes", refused, clock)
         self._slices = Slices(database, clock)
 
     async def follow(self, cursor: Cursor, job: int, detail: EventDetail = EventDetail.FULL) -> bool:
-        """Have a job's files be as it is, the first of them in this transaction, in which it must be locked.
+        """Begin to bring the job's state to its files; the first of them change in this transaction.
 
-        Returns whether there are more: ``complete`` goes on with them.
+        The job must be locked. Returns whether there are more files, which ``complete`` changes.
         """
         await cursor.post(_QUERIES["begin_change"], {"job": job, "follow": 0, "retry": None})
-        return await self._go_on(cursor, [job], self._slices.pace.rows, detail)
+        return await self._go_on(cursor, [job], self._slices.size.rows, detail)
 
     async def retry(self, cursor: Cursor, job: int, files: int) -> bool:
-        """Put what failed of a job's ``files`` back in the queue; otherwise as ``follow``."""
+        """Begin to put the failed ones of a job's ``files`` back in the queue; otherwise like ``follow``."""
         await cursor.post(_QUERIES["begin_change"], {"job": job, "follow": None, "retry": files})
-        return await self._go_on(cursor, [job], self._slices.pace.rows)
+        return await self._go_on(cursor, [job], self._slices.size.rows)
 
     async def complete(self, job: int) -> None:
-        """Go on with what was begun for a job, to its end or for ``PATIENCE``."""
+        """Continue a job's changes to their end, or for ``PATIENCE`` seconds."""
 
         async def do(cursor: Cursor, rows: int) -> bool:
             await cursor.post(_QUERIES["lock_jobs"], {"jobs": [job]})
@@ -82,7 +82,7 @@ class JobChanges:
             pass
 
     async def carry_out(self, seconds: float) -> int:
-        """Go on, for so many ``seconds``, with what anybody has begun, and end what waits past its deadline.
+        """Begin the changes of jobs whose deadline has passed, and continue all changes for ``seconds``.
 
         Returns the number of slices.
         """
@@ -104,7 +104,7 @@ class JobChanges:
         return await self._database.read(_QUERIES[f"{query}.chosen"], which)
 
     async def _slice(self, which: Mapping[str, Any], detail: EventDetail) -> dict[int, bool]:
-        """Bring changes to the next files of jobs; return those jobs."""
+        """Change the next files of jobs; return the jobs."""
         jobs: list[int] = []
 
         async def do(cursor: Cursor, rows: int) -> bool:
@@ -124,23 +124,23 @@ class JobChanges:
     async def _go_on(
         self, cursor: Cursor, jobs: Sequence[int], rows: int, detail: EventDetail = EventDetail.FULL
     ) -> bool:
-        """Bring changes to the next files of locked jobs, ``rows`` in all; tell whether there are more."""
+        """Change the next ``rows`` files of locked jobs; return whether there are more."""
         left = rows
         for job in jobs:
             if left <= 0:
                 break
-            left -= await self._bring(cursor, job, left, detail)
+            left -= await self._change(cursor, job, left, detail)
         await finish_jobs(cursor, jobs, detail)
         return left <= 0
 
-    async def _bring(self, cursor: Cursor, job: int, rows: int, detail: EventDetail) -> int:
-        """Bring a change to a job's next files, so many ``rows``; return how many, or more where some are left."""
+    async def _change(self, cursor: Cursor, job: int, rows: int, detail: EventDetail) -> int:
+        """Change a job's next ``rows`` files; return the number of files, or ``rows`` if some are left."""
         change = await cursor.fetch_one(_QUERIES["read_change"], {"job": job})
         if change is None:
             return 0
         follow, retry = change["follow"], change["retry"]
         if retry is not None:
-            # The file that leads a group is put back last: nobody takes it up before the others are.
+            # Backwards: a group's leader comes last, so that no engine claims it before its members are put back.
             some = FileRange(job, max(0, retry - rows), retry)
             await cursor.post(_QUERIES["retry_failed"], some.where())
             await notify(cursor, notifications.WORK)
@@ -156,7 +156,7 @@ class JobChanges:
         return some.last - some.first if follow is None and retry is None else rows
 
     async def _follow(self, cursor: Cursor, some: FileRange, job: Row, detail: EventDetail) -> None:
-        """Have files be as their job is; what runs is told by who works on it."""
+        """Bring the job's state to some of its files; running ones are stopped by the engines that work on them."""
         if job["ended"]:
             return
         if job["cancelled"] or (job["stopped"] and not job["overdue"]):

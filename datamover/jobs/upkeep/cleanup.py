@@ -1,4 +1,4 @@
-"""Groups that have ended, of which something is left at a destination that was away then: who sweeps it, and when.
+"""Cleaning up ended groups whose leftovers could not be removed, because the destination was away.
 
 Every method raises Unavailable while the database is away.
 """
@@ -26,7 +26,7 @@ _QUERIES = NamedQueries.load()
 
 
 class OrphanCleanup:
-    """Of the whole database."""
+    """Hands out ended groups with leftovers, one at a time."""
 
     def __init__(
         self,
@@ -39,20 +39,24 @@ class OrphanCleanup:
         self._database = database
         self._cipher = cipher
         self._refused = refused
-        self._aside = Quarantine(monotonic)
+        self._quarantine = Quarantine(monotonic)
 
     @property
     def seconds(self) -> float:
-        """How long a group is its taker's."""
+        """The seconds for which a group that was taken is not given to others."""
         return work.SWEEPING
 
     async def take(self, destinations: Collection[str]) -> Group | None:
-        """Take a group to sweep, for ``seconds``; None: there is none, or it is not its time.
+        """Take a group to clean up, for ``seconds``; None: none is due.
 
-        One that cannot be taken, or be read, is passed over for a while.
+        A group that cannot be taken or read is quarantined.
         """
         while True:
-            parameters = {"destinations": list(destinations), "seconds": self.seconds, "passed_over": self._aside.ids}
+            parameters = {
+                "destinations": list(destinations),
+                "seconds": self.seconds,
+                "passed_over": self._quarantine.ids,
+            }
             try:
                 return await self._database.transaction(partial(self._take, parameters))
             except CancelledError:
@@ -64,9 +68,9 @@ class OrphanCleanup:
                 chosen = await self._database.read(_QUERIES["claim_left.chosen"], parameters)
                 if not chosen:
                     raise
-                self._aside.put(chosen[0]["id"])
+                self._quarantine.add(chosen[0]["id"])
                 if not isinstance(error, NotNow):
-                    self._refused("sweeping", f"what is left of transfer {chosen[0]['id']}", failure)
+                    self._refused("sweeping", f"the cleanup of transfer {chosen[0]['id']}", failure)
 
     async def _take(self, parameters: Mapping[str, Any], cursor: Cursor) -> Group | None:
         found = await cursor.fetch_one(_QUERIES["claim_left"], parameters)
@@ -77,11 +81,11 @@ class OrphanCleanup:
         return Group((leader, *map(self._transfer, others)))
 
     async def done(self, leader: Transfer) -> None:
-        """Write that nothing is left of a group."""
+        """Write that a group has no leftovers."""
         await self._database.execute(_QUERIES["settle_left"], {"transfer": leader.id, "lease": leader.lease})
 
     def _transfer(self, row: Row) -> Transfer:
-        """Return what a row says; of a source that cannot be opened any more, which is not read, what may be shown."""
+        """Return a row's transfer. If its URL cannot be opened any more, the masked one will do: it is not read."""
         try:
             return rows.transfer(row, self._cipher)
         except rows.NoKey:

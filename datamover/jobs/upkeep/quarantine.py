@@ -1,7 +1,7 @@
-"""Rows that the database refuses to change: found out among those that a statement takes, and passed over for a while.
+"""Rows that the database refuses to change: how they are found among others, and quarantined for a while.
 
-A statement that chooses what it takes does not say what it chokes on. So it is asked what it would choose, and what
-that is is taken piecemeal.
+The error of a statement that chooses its rows itself does not say which row causes it. So the rows that it would choose
+are read, and given to it in halves until the one at fault stands alone.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -22,34 +22,34 @@ log = Logger()
 T = TypeVar("T")
 
 FIRST, LONGEST = 1.0, 60.0
-"""Seconds for which what was refused is passed over, at first and at most; each time twice as long."""
+"""Seconds of a row's first and longest quarantine; each one is twice as long as the one before."""
 REMEMBERED = 600.0
-"""Seconds after which a refusal counts no more."""
+"""Seconds after a quarantine until it is forgotten."""
 
 
 class Quarantine:
-    """What is passed over, by its id."""
+    """The ids of rows that are passed over for a while."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._refused: dict[int, tuple[int, float]] = {}
-        """How often in a row, and until when it is passed over."""
+        """How often a row was refused in succession, and the end of its quarantine."""
 
-    def put(self, id: int) -> int:
-        """Pass something over that was refused by itself; return how often it was in a row."""
+    def add(self, id: int) -> int:
+        """Quarantine a row that was refused alone; return how often it has been refused in succession."""
         now = self._monotonic()
         self._refused = {each: (n, until) for each, (n, until) in self._refused.items() if now < until + REMEMBERED}
         times = self._refused.get(id, (0, 0.0))[0] + 1
         self._refused[id] = times, now + min(FIRST * 2 ** (times - 1), LONGEST)
         return times
 
-    def take_back(self, id: int) -> None:
-        """Forget what was refused: it has gone well, or is over."""
+    def release(self, id: int) -> None:
+        """Forget a row, because it was changed or is no longer worked on."""
         self._refused.pop(id, None)
 
     @property
     def ids(self) -> list[int]:
-        """Those that are passed over now."""
+        """The rows that are in quarantine now."""
         now = self._monotonic()
         return [id for id, (_, until) in self._refused.items() if now < until]
 
@@ -57,11 +57,11 @@ class Quarantine:
 async def take_or_isolate(
     do: Callable[[Sequence[int] | None], Awaitable[Mapping[int, T]]], choose: Callable[[], Awaitable[Sequence[Row]]]
 ) -> tuple[dict[int, T], list[tuple[Row, Failure]]]:
-    """Run a statement that takes what it chooses, by id; where it is refused, piecemeal what it would choose.
+    """Run a statement that chooses its rows; if the database refuses it, isolate the rows at fault.
 
-    ``do`` takes all of that, or of it only the given ids; ``choose`` returns rows with their ``id``. Returns what was
-    taken, and the rows that are refused by themselves, with the reasons. Raises what ``do`` raises where there is no
-    row to blame, and Unavailable.
+    ``do`` runs the statement, for all rows or only for the given ids, and returns its results by id; ``choose`` returns
+    the rows that it would choose. Returns the results, and the rows that are refused alone with their errors. Raises
+    Unavailable, and what ``do`` raises if no row is at fault.
     """
     try:
         return dict(await do(None)), []
@@ -73,7 +73,7 @@ async def take_or_isolate(
         refusal: Exception = error
     except Exception as error:
         refusal = error
-    await do([])  # Refused that too it is not for a row's sake.
+    await do([])  # If this is refused too, no row is at fault.
     chosen = await choose()
     if not chosen:
         raise refusal
@@ -83,9 +83,9 @@ async def take_or_isolate(
 async def isolate(
     do: Callable[[Sequence[int]], Awaitable[Mapping[int, T]]], rows: Sequence[Row]
 ) -> tuple[dict[int, T], list[tuple[Row, Failure]]]:
-    """Do something with rows, piecemeal where that is refused; return as ``take_or_isolate`` does.
+    """Call ``do`` with rows, in halves if the database refuses it; returns like ``take_or_isolate``.
 
-    Raises Unavailable where nothing was done for it.
+    Raises Unavailable if the database is away and nothing was done.
     """
 
     async def some(piece: Sequence[Row]) -> Sequence[T | None]:
@@ -109,33 +109,34 @@ async def isolate(
 
 
 class PerJobWork:
-    """What a loop does with jobs that a statement chooses; what is refused of one is left for a while.
+    """Work of a loop on jobs that a statement chooses; a job that the database refuses to change is quarantined.
 
-    Refused again it is done without being told; where that is refused too, it waits.
+    When it is refused again, the work is done without writing events; if that is refused too, it stays in quarantine.
     """
 
     def __init__(self, loop: str, refused: OnRefusal, monotonic: Callable[[], float]) -> None:
         self._loop = loop
         self._refused = refused
-        self._aside = Quarantine(monotonic)
+        self._quarantine = Quarantine(monotonic)
 
     async def do(
         self,
         work: Callable[[Mapping[str, Any], EventDetail], Awaitable[Mapping[int, T]]],
         choose: Callable[[Mapping[str, Any]], Awaitable[Sequence[Row]]],
     ) -> dict[int, T]:
-        """Return what was done, by job.
+        """Return the results of ``work`` by job.
 
-        Both are given the parameters of their statements: ``only`` those jobs, and those that are ``passed_over``.
+        ``work`` and ``choose`` are given the parameters ``only`` (these jobs; None: all) and ``passed_over`` (not
+        these).
         """
-        all_jobs = {"only": None, "passed_over": self._aside.ids}
+        all_jobs = {"only": None, "passed_over": self._quarantine.ids}
         done, refused = await take_or_isolate(
             lambda only: work({**all_jobs, "only": only}, EventDetail.FULL), lambda: choose(all_jobs)
         )
         for job in done:
-            self._aside.take_back(job)
+            self._quarantine.release(job)
         for row, failure in refused:
-            again = self._aside.put(row["id"]) > 1
+            again = self._quarantine.add(row["id"]) > 1
             if isinstance(failure.value, NotNow):
                 log.warn("job {job} waits: {error}", job=row["id"], error=failure.value.message)
                 continue
