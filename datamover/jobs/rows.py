@@ -145,7 +145,7 @@ def _sealed(column: str, url: UrlSource, cipher: Seal) -> dict[str, str]:
 
 
 def transfer(row: Row, cipher: Seal) -> Transfer:
-    """Return the transfer of a row of ``claim``, ``claim_left`` or ``read_members``; raises NoKey."""
+    """Return the transfer of a row of ``claim``, ``claim_leftovers`` or ``read_members``; raises NoKey."""
     return Transfer(
         id=row["id"],
         job=row["job"],

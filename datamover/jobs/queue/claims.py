@@ -178,12 +178,7 @@ class Claims:
         """Quarantine a group that the database refuses to change; return whether it had refused it before."""
         times = self._quarantine.add(row["id"])
         if isinstance(failure.value, Unavailable):
-            log.warn(
-                "job {job}: transfer {transfer} waits: {error}",
-                job=row["job"],
-                transfer=row["id"],
-                error=str(failure.value),
-            )
+            log.warn("transfer {transfer} waits: {error}", transfer=row["id"], error=str(failure.value))
             return False
         self._refused(loop, f"transfer {row['id']}", failure)
         return times > 1
@@ -198,10 +193,7 @@ class Claims:
                 return True
         except Unavailable as unavailable:
             log.warn(
-                "job {job}: transfer {transfer} could not be ended yet: {error}",
-                job=row["job"],
-                transfer=row["id"],
-                error=unavailable.message,
+                "transfer {transfer} could not be ended yet: {error}", transfer=row["id"], error=unavailable.message
             )
         return False
 
@@ -237,7 +229,7 @@ class Claims:
 
     async def _release_held(self, held: Sequence[Row]) -> None:
         """Release groups; those that the database refuses to change go to others when their leases run out."""
-        _, refused = await isolate(lambda ids: self._release("park", held, ids, lock="lock_jobs"), held)
+        _, refused = await isolate(lambda ids: self._release("release_held", held, ids, lock="lock_jobs"), held)
         for row, failure in refused:
             self._refused("leases", f"the release of transfer {row['id']}", failure)
 
