@@ -27,6 +27,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from datamover.concurrency.threads import Threads
+from datamover.concurrency.waiters import Waiters
 from datamover.errors import Scope, TimedOut
 
 AT_ONCE = 64
@@ -54,7 +55,7 @@ class _Search:
 
     def __init__(self, key: tuple[str, int, int]) -> None:
         self.key = key
-        self.waiting: list[Deferred[AddressInfo]] = []
+        self.waiters: Waiters[AddressInfo] = Waiters()
         self.hangs = False
 
 
@@ -96,8 +97,7 @@ class HostNames:
         if search is None:
             search = self._searches[key] = _Search(key)
             self._queue.append(search)
-        waiter: Deferred[AddressInfo] = Deferred(search.waiting.remove)
-        search.waiting.append(waiter)
+        waiter = search.waiters.wait()
         self._begin_some()
         return waiter
 
@@ -126,7 +126,7 @@ class HostNames:
     def _begin_some(self) -> None:
         while self._queue and self._running < self._at_once and self._running + self._hanging < self._most:
             search = self._queue.popleft()
-            if not search.waiting:
+            if not search.waiters:
                 del self._searches[search.key]
                 continue
             self._running += 1
@@ -153,10 +153,7 @@ class HostNames:
             late.cancel()
             self._running -= 1
         del self._searches[search.key]
-        waiting, search.waiting = tuple(search.waiting), []
-        for waiter in waiting:
-            if not waiter.called:
-                waiter.callback(answers)
+        search.waiters.wake(answers)
         self._begin_some()
 
 

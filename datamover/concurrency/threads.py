@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from datamover.concurrency.pending import Runnable, Task, WorkerThread
 from datamover.concurrency.serial import SerialExecutor
 from datamover.concurrency.shielding import finish_despite_cancel
+from datamover.concurrency.waiters import Waiters
 from datamover.errors import ConnectionLost
 
 log = Logger()
@@ -47,7 +48,7 @@ class Threads:
         """Makes starting a task and ending an idle thread exclude each other."""
         self._started = 0
         self._unfinished = 0
-        self._idle: list[Deferred[None]] = []
+        self._idle: Waiters[None] = Waiters()
         self._closed = False
 
     def lane(self) -> "SerialExecutor":
@@ -110,13 +111,7 @@ class Threads:
     async def close(self) -> None:
         """Stop the threads; completes when every call has ended. May be called more than once."""
         while self._unfinished:
-            waiter: Deferred[None] = Deferred()
-            self._idle.append(waiter)
-            try:
-                await waiter
-            finally:
-                if waiter in self._idle:
-                    self._idle.remove(waiter)
+            await self._idle.wait()
         self._closed = True
         with self._lock:
             for _ in range(self._started):
@@ -189,9 +184,7 @@ class Threads:
 
     def _tell_idle(self) -> None:
         if not self._unfinished:
-            idle, self._idle = self._idle, []
-            for waiter in idle:
-                waiter.callback(None)
+            self._idle.wake(None)
 
 
 def _nothing(_: object) -> None:

@@ -7,6 +7,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from datamover.concurrency.waiters import Waiters
 from datamover.errors import Unavailable
 
 log = Logger()
@@ -41,7 +42,7 @@ class Cached(Generic[T]):
         self._value: T | None = None
         self._until: float | None = None
         self._made_at = 0.0
-        self._waiting: list[Deferred[None]] = []
+        self._made: Waiters[None] = Waiters()
         self._busy = False
 
     @property
@@ -52,12 +53,11 @@ class Cached(Generic[T]):
     async def get(self) -> T | None:
         """Return the value; cancelling only stops the waiting."""
         if self._until is None or self._clock.seconds() >= self._until:
-            waiter: Deferred[None] = Deferred()
-            self._waiting.append(waiter)
+            made = self._made.wait()
             if not self._busy:
                 self._busy = True
                 Deferred.fromCoroutine(self._remake())
-            await waiter
+            await made
         return self._value
 
     async def _making(self) -> T:
@@ -81,7 +81,4 @@ class Cached(Generic[T]):
         self._made_at = self._clock.seconds()
         self._until = self._made_at + max(self._seconds, (self._made_at - began) / self._share)
         self._busy = False
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            if not waiter.called:
-                waiter.callback(None)
+        self._made.wake(None)

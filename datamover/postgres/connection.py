@@ -25,6 +25,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
+from datamover.concurrency.waiters import Waiters
 from datamover.errors import NotNow, StartError, Unavailable
 from datamover.postgres import session
 from datamover.postgres.driver import DriverConnection
@@ -66,7 +67,7 @@ class PostgresConnection:
         self._reactor = reactor
         self._link = DriverConnection(reactor, on_notify, self._lost)
         self._statement: Deferred[Any] | None = None
-        self._waiting: list[Deferred[None]] = []
+        self._ended: Waiters[None] = Waiters()
         self._prepared: set[str] = set()
         self._ahead: list[bytes] = []
         """Statements that are sent together with the next one, as text."""
@@ -116,14 +117,10 @@ class PostgresConnection:
     async def wait_for_end(self) -> None:
         """Complete when the connection is closed; cancelling only stops the waiting."""
         if not self.closed:
-            waiter: Deferred[None] = Deferred(self._waiting.remove)
-            self._waiting.append(waiter)
-            await waiter
+            await self._ended.wait()
 
     def _lost(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            waiter.callback(None)
+        self._ended.wake(None)
 
     def begin(self, kind: Kind) -> None:
         """Start a transaction: BEGIN is sent together with the next statement.

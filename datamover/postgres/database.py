@@ -13,8 +13,10 @@ import psycopg2.extensions
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from datamover.concurrency.loops import Loops
+from datamover.concurrency.waiters import Waiters
 from datamover.errors import NotNow, StartError, Unavailable
 from datamover.postgres.admission import AccessRefused
 from datamover.postgres.connection import Kind, Parameters, PostgresConnection, Row
@@ -48,7 +50,7 @@ class Database:
         self._loops = loops or Loops(reactor)
         self._tasks: set[Deferred[Any]] = set()
         self._failure: StartError | None = None
-        self._openings: list[Deferred[None]] = []
+        self._opening: Waiters[None] = Waiters()
 
     @property
     def ready(self) -> bool:
@@ -83,18 +85,14 @@ class Database:
         if self._failure is not None:
             raise self._failure
         if not self.ready:
-            waiter: Deferred[None] = Deferred(self._openings.remove)
-            self._openings.append(waiter)
-            await waiter
+            await self._opening.wait()
 
     async def close(self) -> None:
         """Drop every connection and end every loop; completes when they are gone. Callers get Unavailable."""
         self._pool.refuse()
         for task in list(self._tasks):
             task.cancel()
-        openings, self._openings = self._openings, []
-        for opening in openings:
-            opening.errback(Unavailable(AWAY))
+        self._opening.wake(Failure(Unavailable(AWAY)))  # type: ignore[no-untyped-call]
         self._pool.close()
         for task in list(self._tasks):
             await task
@@ -107,12 +105,7 @@ class Database:
             await persist(self._reactor, lambda: self._prepare(prepare))
         except StartError as error:  # Raised to the callers of ``opened``.
             self._failure = error
-        openings, self._openings = self._openings, []
-        for opening in openings:
-            if self._failure is None:
-                opening.callback(None)
-            else:
-                opening.errback(self._failure)
+        self._opening.wake(None if self._failure is None else Failure(self._failure))  # type: ignore[no-untyped-call]
 
     async def _prepare(self, prepare: Callable[["Database"], Awaitable[None]]) -> None:
         self._pool.refused = False

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessDone
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import ProcessProtocol
@@ -12,6 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from datamover.concurrency import modules
+from datamover.concurrency.waiters import Waiters
 from datamover.processes.messages import ChildConfig, StatusMessage
 
 log = Logger()
@@ -50,7 +50,7 @@ class Child(ProcessProtocol):
         self._status_at = 0.0
         self._unfinished_line = b""
         self._gone = False
-        self._waiting: list[Deferred[None]] = []
+        self._ended: Waiters[None] = Waiters()
         self._hurry: IDelayedCall | None = None
         command = modules.command(MODULE)
         self._transport: Any = reactor.spawnProcess(self, command[0], command, modules.environment())
@@ -70,9 +70,7 @@ class Child(ProcessProtocol):
     async def ended(self) -> None:
         """Complete when the process has ended; cancelling only stops the waiting."""
         if not self._gone:
-            waiter: Deferred[None] = Deferred(self._waiting.remove)
-            self._waiting.append(waiter)
-            await waiter
+            await self._ended.wait()
 
     def end(self) -> None:
         """Ask the process to hand back its work and exit; kill it after ``PATIENCE`` seconds."""
@@ -101,9 +99,7 @@ class Child(ProcessProtocol):
         self.how = f"was ended by signal {ending.signal}" if ending.signal else f"ended with status {ending.exitCode}"
         self._gone = True
         self._status = StatusMessage(False)
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            waiter.callback(None)
+        self._ended.wake(None)
 
     def _take(self, line: bytes) -> None:
         try:
