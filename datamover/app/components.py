@@ -19,7 +19,7 @@ from datamover.jobs.notifications import Notifications
 from datamover.jobs.queue.limits import QueueLimits
 from datamover.jobs.store import JobStore
 from datamover.monitor.metrics import Metrics
-from datamover.monitor.monitor import Monitor, make_monitor
+from datamover.monitor.monitor import HealthMonitor, make_monitor
 from datamover.postgres.database import Database
 from datamover.postgres.embedded.server import EmbeddedPostgres
 from datamover.postgres.external import ExternalPostgres
@@ -74,7 +74,7 @@ class Components:
         return self.runtimes.now.bounds
 
     @cached_property
-    def watching(self) -> Monitor:
+    def watching(self) -> HealthMonitor:
         """What answers for this process, once it is known whether it has an engine."""
         runtimes = self.runtimes
         return make_monitor(

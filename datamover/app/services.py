@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from datamover.audit.trail import AuditEvent, AuditTrail
 from datamover.concurrency.host_names import HostNames
-from datamover.concurrency.stopping import WITHIN, Deadline, StoppableService, end_within, tell_pending
+from datamover.concurrency.stopping import WITHIN, Deadline, StoppableService, end_within, log_pending
 from datamover.errors import ConfigError
 from datamover.runtime.snapshot import RuntimeHolder
 
@@ -44,7 +44,7 @@ class Ordered(MultiService):
             if isinstance(service, StoppableService):
                 service.deadline, what = own.earlier(HURRY), service.what
             await own.ends(maybeDeferred(service.stopService), what)
-        tell_pending()
+        log_pending()
 
 
 def _needs(service: IService) -> float:

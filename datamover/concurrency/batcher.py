@@ -12,8 +12,8 @@ from twisted.python.failure import Failure
 
 from datamover.errors import NotNow, Unavailable
 
-Item = TypeVar("Item")
-Answer = TypeVar("Answer")
+T = TypeVar("T")
+R = TypeVar("R")
 
 PATIENCE = 16
 """Temporary failures (NotNow) in one batch after which the rest of the batch is left for later."""
@@ -21,26 +21,26 @@ HOPELESS = 64
 """Items that fail one after the other, each alone, after which everything is taken to fail."""
 
 
-class Batch(Generic[Item, Answer]):
+class Batch(Generic[T, R]):
     """Calls ``do`` with at most ``most`` items; at most ``calls`` of these calls run at a time.
 
     ``do`` returns a result for each item, in order, or a Failure in its place; what it raises applies to all of them.
     """
 
     def __init__(
-        self, do: Callable[[Sequence[Item]], Awaitable[Sequence[Answer | Failure]]], most: int, *, calls: int = 1
+        self, do: Callable[[Sequence[T]], Awaitable[Sequence[R | Failure]]], most: int, *, calls: int = 1
     ) -> None:
         self._do = do
         self._most = most
-        self._waiting: list[tuple[Item, Deferred[Answer]]] = []
+        self._waiting: list[tuple[T, Deferred[R]]] = []
         self._free = calls
 
-    async def add(self, item: Item) -> Answer:
+    async def add(self, item: T) -> R:
         """Add an item and return its result; raises what ``do`` raised, or the Failure that it returned for the item.
 
         Cancelling removes an item that waits; one whose call has started is done all the same.
         """
-        answer: Deferred[Answer] = Deferred()
+        answer: Deferred[R] = Deferred()
         self._waiting.append((item, answer))
         if self._free:
             self._free -= 1
@@ -54,12 +54,12 @@ class Batch(Generic[Item, Answer]):
                     answer.callback(result)  # A Failure makes it an errback.
         self._free += 1
 
-    def _next(self) -> list[tuple[Item, Deferred[Answer]]]:
+    def _next(self) -> list[tuple[T, Deferred[R]]]:
         wanted = [entry for entry in self._waiting if not entry[1].called]
         self._waiting = wanted[self._most :]
         return wanted[: self._most]
 
-    async def _results(self, items: Sequence[Item]) -> Sequence[Answer | Failure]:
+    async def _results(self, items: Sequence[T]) -> Sequence[R | Failure]:
         try:
             answers = await self._do(items)
             return [answer for _, answer in zip(items, answers, strict=True)]
@@ -68,16 +68,16 @@ class Batch(Generic[Item, Answer]):
 
 
 async def bisect_batch(
-    do: Callable[[Sequence[Item]], Awaitable[Sequence[Answer | Failure]]], items: Sequence[Item]
-) -> list[Answer | Failure]:
+    do: Callable[[Sequence[T]], Awaitable[Sequence[R | Failure]]], items: Sequence[T]
+) -> list[R | Failure]:
     """Call ``do`` with all items; if it raises, call it with each half, and so on down to single items.
 
     Returns a result or a Failure for each item, in order. ``do`` must have done nothing when it raises. Unavailable is
     no item's fault: it ends the bisection and is the result of all items that are not done by then. The same result is
     given when ``PATIENCE`` or ``HOPELESS`` is reached.
     """
-    answers: list[Answer | Failure] = []
-    pieces: list[Sequence[Item]] = [items] if items else []
+    answers: list[R | Failure] = []
+    pieces: list[Sequence[T]] = [items] if items else []
     patience, alone = PATIENCE, 0
     while pieces:
         piece = pieces.pop()

@@ -95,7 +95,7 @@ class StoppableService(Service):
     """The deadline of its stop; set right before ``stopService``."""
 
 
-def tell_pending() -> None:
+def log_pending() -> None:
     """Log the calls that hang in threads."""
     left = [each for each in pending() if each.seconds >= SOON]
     for each in left[:TOLD]:
@@ -114,7 +114,7 @@ def end_within(seconds: float) -> None:
 
     def force() -> None:
         log.critical("the process has not stopped in {seconds} s: it is ended by force", seconds=seconds + MARGIN)
-        tell_pending()
+        log_pending()
         os._exit(0)
 
     timer = Timer(seconds + MARGIN, force)

@@ -27,6 +27,15 @@ LEFT JOIN LATERAL (
     ON j.finished_at IS NULL
 LEFT JOIN transfers first ON first.job = j.id AND first.index = 0
 """
+_FILTERS = {
+    "ids": "j.id = ANY (%(ids)s)",
+    "owner": "j.owner = %(owner)s",
+    "state": "j.state = %(state)s",
+    "label": "j.label = %(label)s",
+    "destination": "EXISTS (SELECT FROM transfers d WHERE d.job = j.id AND d.destination = %(destination)s)",
+    "before": "j.id < %(before)s",
+}
+"""The condition of each filter."""
 _STAYS = "(SELECT true FROM retiring r WHERE r.job = j.id) IS NULL"
 """Excludes jobs whose retention is over and whose rows are being removed."""
 
@@ -42,15 +51,6 @@ def query(
     limit: int = 1,
 ) -> tuple[str, dict[str, Any]]:
     """Return the statement and its parameters; the newest job comes first. A filter that is None is not applied."""
-    conditions = {
-        "j.id = ANY (%(ids)s)": ids,
-        "j.owner = %(owner)s": owner,
-        "j.state = %(state)s": state.value if state else None,
-        "j.label = %(label)s": label,
-        "EXISTS (SELECT FROM transfers d WHERE d.job = j.id AND d.destination = %(destination)s)": destination,
-        "j.id < %(before)s": before,
-    }
-    used = [_STAYS, *(condition for condition, value in conditions.items() if value is not None)]
     parameters = {
         "ids": ids,
         "owner": owner,
@@ -60,4 +60,5 @@ def query(
         "before": before,
         "limit": limit,
     }
+    used = [_STAYS, *(condition for name, condition in _FILTERS.items() if parameters[name] is not None)]
     return f"{_SELECT}WHERE {' AND '.join(used)}\nORDER BY j.id DESC LIMIT %(limit)s", parameters

@@ -38,8 +38,8 @@ def make_monitor(
     working: Callable[[], bool] | None,
     troubles: Callable[[], Sequence[str]],
     failed: Callable[[str], None],
-) -> "Monitor":
-    """Return the ``Monitor`` of a process with this database; see there for ``working`` and ``troubles``.
+) -> "HealthMonitor":
+    """Return the ``HealthMonitor`` of a process with this database; see there for ``working`` and ``troubles``.
 
     ``failed`` is called with the name of a loop that meets an unexpected error.
     """
@@ -49,10 +49,10 @@ def make_monitor(
     broke = partial(failed, "figures")
     figures = Cached(reader.read, clock, seconds=FIGURES_AGE, patience=PATIENCE, share=SHARE, failed=broke)
     reach = Cached(reader.reach, clock, seconds=REACH_AGE, patience=PATIENCE, share=1.0, failed=broke)
-    return Monitor(metrics.registry, gauges, figures, reach, working, lambda: database.refuses, troubles)
+    return HealthMonitor(metrics.registry, gauges, figures, reach, working, lambda: database.refuses, troubles)
 
 
-class Monitor:
+class HealthMonitor:
     """Answers the monitoring requests of one process."""
 
     def __init__(

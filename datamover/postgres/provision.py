@@ -55,10 +55,10 @@ WHERE p.proowner <> %(role)s::regrole
 """Objects that belong neither to the role nor to an extension; indexes and identities follow their tables."""
 _MADE = re.compile(r"^CREATE (?:TABLE|FUNCTION|SEQUENCE) (\w+)", re.MULTILINE)
 
-Report = Callable[[str], object]
+OnChange = Callable[[str], object]
 
 
-def provide(settings: schema.Database, admin_url: str, told: Report) -> None:
+def provide(settings: schema.Database, admin_url: str, told: OnChange) -> None:
     """Make or correct the role and database of ``settings.url``; ``told`` is called with a sentence for each change.
 
     Raises ConfigError for settings that cannot be used, and StartError for what the server refuses and for a database
@@ -107,7 +107,7 @@ def _connected(url: str) -> Iterator[_Session]:
         ) from None
 
 
-def _role(run: _Session, role: str, password: str | None, told: Report) -> None:
+def _role(run: _Session, role: str, password: str | None, told: OnChange) -> None:
     name = sql.Identifier(role)
     found = run(_ROLE, role)
     if not found:
@@ -157,7 +157,7 @@ def verifies(stored: str, password: str) -> bool:
     return method == "SCRAM-SHA-256" and hmac.compare_digest(hashlib.sha256(key).digest(), wanted)
 
 
-def _database(run: _Session, role: str, name: str, told: Report) -> None:
+def _database(run: _Session, role: str, name: str, told: OnChange) -> None:
     """Make the database, or allow connections to the existing one, so that its contents can be read."""
     identifier = sql.Identifier(name)
     found = run(_DATABASE, _quoted(run, role), name)
@@ -178,7 +178,7 @@ def _database(run: _Session, role: str, name: str, told: Report) -> None:
         told(f"let the database {name} have connections")
 
 
-def _contents(run: _Session, role: str, name: str, told: Report) -> None:
+def _contents(run: _Session, role: str, name: str, told: OnChange) -> None:
     """Make the role the owner of the database and of datamover's objects in it, and give it its rights there."""
     ((owner, is_owner, _, _),) = run(_DATABASE, _quoted(run, role), name)
     made = {"schema_migrations", *(made for migration in available() for made in _MADE.findall(migration.sql))}
@@ -201,7 +201,7 @@ def _contents(run: _Session, role: str, name: str, told: Report) -> None:
     _rights(run, role, name, told)
 
 
-def _rights(run: _Session, role: str, name: str, told: Report) -> None:
+def _rights(run: _Session, role: str, name: str, told: OnChange) -> None:
     grantee = sql.Identifier(role)
     if not run("SELECT has_database_privilege(%s, %s, 'CONNECT')", role, name)[0][0]:
         run(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(sql.Identifier(name), grantee))
