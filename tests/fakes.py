@@ -1,4 +1,4 @@
-"""Public stand-ins for the rooms behind a seam: what they promise, in memory."""
+"""In-memory stand-ins for the job store, the logins and the audit trail."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -52,10 +52,10 @@ class MemoryJobStore(JobStore):
 
     @property
     def waiters(self) -> int:
-        """How many calls wait for news."""
+        """The number of calls that wait for a change."""
         return len(self._waiting)
 
-    # What the door asks of it ---------------------------------------------------------------------------------
+    # What the interface calls ---------------------------------------------------------------------------------
 
     async def submit(self, jobs: Sequence[NewJob]) -> list[Submitted]:
         self._available()
@@ -308,7 +308,7 @@ class MemoryJobStore(JobStore):
 
 @dataclass(frozen=True)
 class PlainLogins:
-    """Names and passwords as they are; remembers from where they came."""
+    """Logins with plain passwords; remembers who logged in from where."""
 
     passwords: Mapping[str, str]
     seen: list[tuple[str, str]] = field(default_factory=list)
