@@ -32,7 +32,7 @@ class JobStore(JobControl):
         self,
         database: Database,
         cipher: rows.Seal,
-        heard: notifications.Notifications,
+        subscriptions: notifications.Notifications,
         clock: IReactorTime,
         bounds: Callable[[], QueueLimits],
         lease: float = LEASE,
@@ -45,7 +45,7 @@ class JobStore(JobControl):
         self._lease = lease
         self._submissions = Submissions(database, cipher, clock, bounds, refused)
         self._feed = Feed(database, "read_horizon", "read_events")
-        self._watch = WaitingCalls(database, self._feed, heard, clock)
+        self._waiting_calls = WaitingCalls(database, self._feed, subscriptions, clock)
 
     @property
     def ready(self) -> bool:
@@ -106,10 +106,10 @@ class JobStore(JobControl):
         Cancelling only stops the waiting.
         """
         ends = self._clock.seconds() + timeout
-        record = await self._watch.read(owner, lambda: self.job(id, owner))
+        record = await self._waiting_calls.read(owner, lambda: self.job(id, owner))
         while not record.state.terminal and (left := ends - self._clock.seconds()) > 0:
-            await self._watch.end(id, left)
-            record = await self._watch.read(owner, lambda: self.job(id, owner))
+            await self._waiting_calls.end(id, left)
+            record = await self._waiting_calls.read(owner, lambda: self.job(id, owner))
         return record
 
     async def events(
@@ -128,10 +128,10 @@ class JobStore(JobControl):
         ends = self._clock.seconds() + timeout
         if timeout <= 0:
             return [rows.event(row) for row in await self._feed.read(parameters)]
-        found, seen = await self._watch.read(owner, lambda: self._feed.read_on(parameters))
+        found, seen = await self._waiting_calls.read(owner, lambda: self._feed.read_on(parameters))
         while not found and (left := ends - self._clock.seconds()) > 0:
-            await self._watch.event(owner, job, seen, left)
-            found, seen = await self._watch.read(owner, lambda: self._feed.read_on(parameters))
+            await self._waiting_calls.event(owner, job, seen, left)
+            found, seen = await self._waiting_calls.read(owner, lambda: self._feed.read_on(parameters))
         return [rows.event(row) for row in found]
 
     async def queue(self) -> list[dict[str, Any]]:

@@ -57,7 +57,9 @@ class _Waiter:
 class WaitingCalls:
     """The calls of this process that wait."""
 
-    def __init__(self, database: Database, feed: Feed, heard: notifications.Notifications, clock: IReactorTime) -> None:
+    def __init__(
+        self, database: Database, feed: Feed, subscriptions: notifications.Notifications, clock: IReactorTime
+    ) -> None:
         self._database = database
         self._feed = feed
         self._clock = clock
@@ -68,8 +70,8 @@ class WaitingCalls:
         self._looking = self._again = False
         self._next: IDelayedCall | None = None
         self._turns = DeferredSemaphore(READING)
-        self._lines = Locks()
-        heard.subscribe(self._hear)
+        self._by_owner = Locks()
+        subscriptions.subscribe(self._notified)
 
     async def end(self, job: int, seconds: float) -> None:
         """Wait until a job may have ended, at most ``seconds``."""
@@ -100,7 +102,7 @@ class WaitingCalls:
 
     async def read(self, owner: str | None, reading: Callable[[], Awaitable[T]]) -> T:
         """Return what ``reading`` returns, called in turn: one call of each owner at a time, ``READING`` of all."""
-        async with self._lines.held(owner or ""), self._turns:
+        async with self._by_owner.held(owner or ""), self._turns:
             return await reading()
 
     async def _wait(self, waiter: _Waiter, seconds: float) -> None:
@@ -112,7 +114,7 @@ class WaitingCalls:
             if later.active():
                 later.cancel()
 
-    def _hear(self, word: str) -> None:
+    def _notified(self, word: str) -> None:
         kind, _, job = word.partition(" ")
         if kind == notifications.ENDED and job.isdigit():
             Deferred.fromCoroutine(self._wake(self._ends.get(int(job), ())))

@@ -49,7 +49,7 @@ _SLICE = 2000
 """Rows that are converted between two turns of the reactor."""
 
 
-class Kind(Enum):
+class TransactionKind(Enum):
     """The kinds of transactions."""
 
     SEVERAL = "several"
@@ -71,7 +71,7 @@ class PostgresConnection:
         self._prepared: set[str] = set()
         self._ahead: list[bytes] = []
         """Statements that are sent together with the next one, as text."""
-        self._kind = Kind.SEVERAL
+        self._kind = TransactionKind.SEVERAL
         self._endless = False
         self.begun = False
         """Whether a statement of the current transaction may have been executed."""
@@ -122,12 +122,12 @@ class PostgresConnection:
     def _lost(self) -> None:
         self._ended.wake(None)
 
-    def begin(self, kind: Kind) -> None:
+    def begin(self, kind: TransactionKind) -> None:
         """Start a transaction: BEGIN is sent together with the next statement.
 
         For the kinds that are a single statement there is no BEGIN: the server commits it by itself.
         """
-        self._ahead = [_BEGIN] if kind is Kind.SEVERAL else []
+        self._ahead = [_BEGIN] if kind is TransactionKind.SEVERAL else []
         self._kind = kind
         self._endless = False
         self.begun = False
@@ -161,7 +161,7 @@ class PostgresConnection:
         text = await self._prepare(sql)  # First: preparing is a round trip of its own.
         if behind is not None:
             self._ahead.append(behind.encode())
-        cursor = await self._send(text, await self._encode(params), decisive=self._kind is Kind.CHANGE)
+        cursor = await self._send(text, await self._encode(params), decisive=self._kind is TransactionKind.CHANGE)
         names = [column.name for column in cursor.description or ()]
         rows: list[Row] = []
         while chunk := cursor.fetchmany(_SLICE):
@@ -173,7 +173,7 @@ class PostgresConnection:
 
     async def commit(self) -> None:
         """Commit. Raises Unavailable with the message UNCERTAIN if the connection is lost before the server answers."""
-        if self._kind is not Kind.SEVERAL or self._ahead == [_BEGIN]:
+        if self._kind is not TransactionKind.SEVERAL or self._ahead == [_BEGIN]:
             self._ahead = []
             return
         cursor = await self._send("COMMIT", None, decisive=True)
@@ -198,7 +198,7 @@ class PostgresConnection:
 
     async def _run(self, sql: str, params: Parameters = None) -> Any:
         text = await self._prepare(sql)
-        return await self._send(text, await self._encode(params), decisive=self._kind is Kind.CHANGE)
+        return await self._send(text, await self._encode(params), decisive=self._kind is TransactionKind.CHANGE)
 
     async def _prepare(self, sql: str) -> str:
         """Return the text to send; a ``Prepared`` statement is prepared first, unless this connection has done so."""

@@ -19,7 +19,7 @@ from datamover.concurrency.loops import Loops
 from datamover.concurrency.waiters import Waiters
 from datamover.errors import NotNow, StartError, Unavailable
 from datamover.postgres.admission import AccessRefused
-from datamover.postgres.connection import Kind, Parameters, PostgresConnection, Row
+from datamover.postgres.connection import Parameters, PostgresConnection, Row, TransactionKind
 from datamover.postgres.cursor import Cursor
 from datamover.postgres.failures import AWAY, BUSY
 from datamover.postgres.listening import Listening, persist
@@ -143,11 +143,11 @@ class Database:
         Unavailable while the database is away: nothing was stored then, unless the message says that this is unknown.
         Cancelling stops at once and rolls back.
         """
-        return await self._transaction(Kind.SEVERAL, work)
+        return await self._transaction(TransactionKind.SEVERAL, work)
 
     async def read(self, sql: str, params: Parameters = None) -> list[Row]:
         """Run one statement that changes nothing and return its rows; raises what ``transaction`` raises."""
-        return await self._transaction(Kind.READ, lambda cursor: cursor.fetch(sql, params))
+        return await self._transaction(TransactionKind.READ, lambda cursor: cursor.fetch(sql, params))
 
     async def fetch(self, sql: str, params: Parameters = None, behind: str | None = None) -> list[Row]:
         """Run one statement as a transaction and return its rows; raises what ``transaction`` raises.
@@ -158,17 +158,17 @@ class Database:
         If the connection is lost before the server has answered, it is unknown whether anything was stored. Cancelling
         only stops the waiting: the statement runs to its end.
         """
-        return await self._transaction(Kind.CHANGE, lambda cursor: cursor.fetch(sql, params, behind))
+        return await self._transaction(TransactionKind.CHANGE, lambda cursor: cursor.fetch(sql, params, behind))
 
     async def fetch_one(self, sql: str, params: Parameters = None) -> Row | None:
         """Run one statement like ``fetch`` and return its first row, None if there is none."""
-        return await self._transaction(Kind.CHANGE, lambda cursor: cursor.fetch_one(sql, params))
+        return await self._transaction(TransactionKind.CHANGE, lambda cursor: cursor.fetch_one(sql, params))
 
     async def execute(self, sql: str, params: Parameters = None) -> None:
         """Run one statement like ``fetch`` and ignore its rows."""
-        await self._transaction(Kind.CHANGE, lambda cursor: cursor.execute(sql, params))
+        await self._transaction(TransactionKind.CHANGE, lambda cursor: cursor.execute(sql, params))
 
-    async def _transaction(self, kind: Kind, work: Callable[[Cursor], Awaitable[Result]]) -> Result:
+    async def _transaction(self, kind: TransactionKind, work: Callable[[Cursor], Awaitable[Result]]) -> Result:
         for turn in range(1, ROUNDS + 1):
             try:
                 return await self._attempt(kind, work)
@@ -178,7 +178,7 @@ class Database:
             await deferLater(self._reactor, 0.01 * 2**turn)
         raise AssertionError("not reached")
 
-    async def _attempt(self, kind: Kind, work: Callable[[Cursor], Awaitable[Result]]) -> Result:
+    async def _attempt(self, kind: TransactionKind, work: Callable[[Cursor], Awaitable[Result]]) -> Result:
         connection, reused = await self._pool.acquire()
         connection.begin(kind)
         try:
