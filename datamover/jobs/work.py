@@ -1,6 +1,6 @@
 """The values of the queue: what engines work on, how attempts end, and how rows store that. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
@@ -81,6 +81,11 @@ class Placement:
     """The part file, complete; None: the file is in place already."""
     own: bool
     """Whether size and digest are the transfer's own; False: they are the archive's, which is the group's one file."""
+
+
+def fence(node: str, held: Sequence[Transfer]) -> dict[str, Any]:
+    """Return the parameters that restrict a statement to transfers whose leases a node still holds."""
+    return {"node": node, "transfers": [one.id for one in held], "leases": [one.lease for one in held]}
 
 
 def ended(outcome: Outcome, now: datetime, *, paused: bool) -> Remark:

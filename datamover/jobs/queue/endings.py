@@ -17,7 +17,7 @@ from datamover.jobs.history import EventDetail, JobEvent, finish_jobs, write_eve
 from datamover.jobs.queue.breaker import Breaker, judge
 from datamover.jobs.upkeep.changes import JobChanges
 from datamover.jobs.values import State
-from datamover.jobs.work import Outcome, Remark, ended, error_column, outcome_columns
+from datamover.jobs.work import Outcome, Remark, ended, error_column, fence, outcome_columns
 from datamover.postgres.database import Cursor, Database, Json
 from datamover.postgres.failures import one_line
 from datamover.postgres.named_queries import NamedQueries
@@ -66,12 +66,8 @@ class Endings:
         async def do(cursor: Cursor) -> None:
             jobs = sorted({one.leader.job for one in outcomes})
             await cursor.post(_QUERIES["lock_jobs"], {"jobs": jobs})
-            fence = {
-                "node": self._node,
-                "transfers": [one.leader.id for one in outcomes],
-                "leases": [one.leader.lease for one in outcomes],
-            }
-            ours = {row["id"]: row for row in await cursor.fetch(_QUERIES["lock_held"], fence)}
+            held_by_us = fence(self._node, [one.leader for one in outcomes])
+            ours = {row["id"]: row for row in await cursor.fetch(_QUERIES["lock_held"], held_by_us)}
             held = [one for one in outcomes if one.leader.id in ours]
             if not held:
                 return

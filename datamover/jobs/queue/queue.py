@@ -21,7 +21,7 @@ from datamover.jobs.queue.claims import Claims
 from datamover.jobs.queue.limits import QueueLimits
 from datamover.jobs.store import LEASE
 from datamover.jobs.values import Progress, Transfer
-from datamover.jobs.work import Outcome, Placement, StopReason, placement_columns, stop_reason
+from datamover.jobs.work import Outcome, Placement, StopReason, fence, placement_columns, stop_reason
 from datamover.postgres.database import Cursor, Database, Json
 
 _Named = tuple[int, int, str]
@@ -87,7 +87,7 @@ class Queue(Claims):
 
     async def renew(self, held: Sequence[Transfer]) -> dict[tuple[int, int], StopReason | None]:
         """Renew leases; return (id, lease) of those that this node still holds, and why to stop each (None: go on)."""
-        renewed = await self._database.fetch(self._queries["renew"], {**self._fence(held), "lease": self._lease})
+        renewed = await self._database.fetch(self._queries["renew"], {**fence(self._node, held), "lease": self._lease})
         return {(row["id"], row["lease"]): stop_reason(row) for row in renewed}
 
     async def stopping(self) -> dict[tuple[int, int], StopReason | None]:
@@ -153,8 +153,8 @@ class Queue(Claims):
     async def _advance(self, leader: Transfer, query: str, parameters: Mapping[str, Any]) -> bool:
         async def do(cursor: Cursor) -> bool:
             await cursor.post(self._queries["lock_jobs"], {"jobs": [leader.job]})
-            fence = {"transfer": leader.id, "node": self._node, "lease": leader.lease}
-            found = await cursor.fetch(self._queries[query], {**fence, **parameters})
+            leased = {"transfer": leader.id, "node": self._node, "lease": leader.lease}
+            found = await cursor.fetch(self._queries[query], {**leased, **parameters})
             if found:
                 await cursor.post(self._queries["job_moves_on"], {"job": leader.job})
             return bool(found)
@@ -170,10 +170,3 @@ class Queue(Claims):
     async def settle_alone(self, outcome: Outcome) -> bool:
         """Write an outcome that the database has refused; see ``Endings.settle_alone``."""
         return await self._endings.settle_alone(outcome)
-
-    def _fence(self, held: Sequence[Transfer]) -> dict[str, Any]:
-        return {
-            "node": self._node,
-            "transfers": [one.id for one in held],
-            "leases": [one.lease for one in held],
-        }
