@@ -61,8 +61,8 @@ OnRefusal = Callable[[str, str, Failure], None]
 
 
 def log_refusal(loop: str, what: str, failure: Failure) -> None:
-    """Log the item of a loop's work that the database refuses."""
-    log.failure("{what} is set aside: the database refuses it ({loop})", failure, what=what, loop=loop)
+    """Log the item of a loop's work that the database refuses, or that cannot be read."""
+    log.failure("{what} is set aside after this error ({loop})", failure, what=what, loop=loop)
 
 
 class Loop:
