@@ -19,7 +19,7 @@ from datamover.engine.lease import Ending, Lease, Parked
 from datamover.engine.observer import UNOBSERVED, Observer
 from datamover.engine.recorder import Recorder
 from datamover.errors import DataMoverError, DeadlineExceeded, InternalError
-from datamover.jobs.retry import judge
+from datamover.jobs.queue.retry import judge
 from datamover.jobs.values import State
 from datamover.jobs.work import Group, Outcome, Remark
 from datamover.text.bounds import short_source

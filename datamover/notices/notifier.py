@@ -24,7 +24,7 @@ from datamover.concurrency.wakeup import Wakeup
 from datamover.config.schema import Transfers
 from datamover.errors import DataMoverError, InternalError, Scope, ServerError, TimedOut, Unavailable
 from datamover.jobs import notifications
-from datamover.jobs.retry import LONGEST_PAUSE, backoff
+from datamover.jobs.queue.retry import LONGEST_PAUSE, backoff
 from datamover.jobs.values import Notice
 from datamover.notices.queue import Notices
 from datamover.notices.signing import SignedNotice, signed_notice

@@ -13,15 +13,15 @@ from typing import Any
 from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 
-from datamover.concurrency.loops import Refused, tell_refused
+from datamover.concurrency.loops import OnRefusal, log_refusal
 from datamover.errors import DataMoverError, InternalError, NotNow, Unavailable
 from datamover.jobs import rows
-from datamover.jobs.history import tell
-from datamover.jobs.upkeep.refusals import Aside, take
+from datamover.jobs.history import write_events
+from datamover.jobs.upkeep.quarantine import Quarantine, take_or_isolate
 from datamover.jobs.values import Notice
 from datamover.jobs.work import Remark
 from datamover.postgres.database import Cursor, Database, Json, Row
-from datamover.postgres.named_queries import Queries
+from datamover.postgres.named_queries import NamedQueries
 
 LEASE = 30.0
 """Seconds of a claim; longer than an attempt takes."""
@@ -45,7 +45,7 @@ class Notices:
         cipher: rows.Seal,
         lease: float = LEASE,
         *,
-        refused: Refused = tell_refused,
+        refused: OnRefusal = log_refusal,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """``lease``: seconds until a claimed notice without an outcome may be claimed again."""
@@ -53,8 +53,8 @@ class Notices:
         self._cipher = cipher
         self._lease = lease
         self._refused = refused
-        self._aside = Aside(monotonic)
-        self._queries = Queries.load()
+        self._aside = Quarantine(monotonic)
+        self._queries = NamedQueries.load()
 
     async def claim(self, room: int, per_host: int, busy: Mapping[str, int]) -> list[Notice]:
         """Claim at most ``room`` due notices: for each host at most ``per_host``, less what is ``busy`` there."""
@@ -72,7 +72,7 @@ class Notices:
             found = await self._database.fetch(self._queries["claim_notices"], {**parameters, "only": only})
             return {row["job"]: row for row in found}
 
-        taken, refused = await take(
+        taken, refused = await take_or_isolate(
             claim, lambda: self._database.fetch(self._queries["claim_notices.chosen"], parameters)
         )
         for row, failure in refused:
@@ -130,7 +130,7 @@ class Notices:
 
     async def _pass_over(self, row: Row, failure: Failure) -> None:
         """Skip a notice that the database refuses to claim for a while; the second time, set it aside."""
-        times = self._aside.put(row["id"])
+        times = self._aside.add(row["id"])
         if isinstance(failure.value, NotNow):
             return
         self._refused("notices", f"the notice of job {row['id']}", failure)
@@ -149,9 +149,9 @@ class Notices:
             except Exception:
                 self._refused("notices", f"setting aside the notice of job {job}", Failure())  # type: ignore[no-untyped-call]
             else:
-                self._aside.take_back(job)
+                self._aside.release(job)
                 return
-        self._aside.put(job)
+        self._aside.add(job)
 
     async def _change(self, query: str, parameters: Mapping[str, Any], attempt: int | None, event: _Event) -> None:
         async def do(cursor: Cursor) -> None:
@@ -160,7 +160,7 @@ class Notices:
             if told is not None:
                 kind, details = told
                 attempted = {"attempt": attempt} if attempt is not None else {}
-                await tell(cursor, [(parameters["job"], None, Remark(kind, {**attempted, **details}))])
+                await write_events(cursor, [(parameters["job"], None, Remark(kind, {**attempted, **details}))])
 
         await self._database.transaction(do)
 

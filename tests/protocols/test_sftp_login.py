@@ -17,7 +17,7 @@ from twisted.internet.task import deferLater
 
 from datamover import errors
 from datamover.app.services import NameResolution
-from datamover.concurrency.host_names import Answers, HostNames
+from datamover.concurrency.host_names import AddressInfo, HostNames
 from datamover.concurrency.pending import pending
 from datamover.errors import Scope
 from datamover.protocols.sftp import scan_host_key
@@ -296,7 +296,7 @@ async def test_name_that_is_not_looked_up(sshd: Sshd) -> None:
     """A name server that does not answer is told as that, and not as an SSH server."""
     answer = threading.Event()
 
-    def look_up(*_: object) -> Answers:
+    def look_up(*_: object) -> AddressInfo:
         answer.wait(30)
         return []
 

@@ -85,7 +85,7 @@ class _Busy:
 async def _busy(context: Context) -> _Busy | None:
     try:
         queue = {line["destination"]: line for line in await context.store.queue()}
-        return _Busy(queue, {side["name"]: side for side in await context.store.sides()})
+        return _Busy(queue, {side["name"]: side for side in await context.store.endpoints()})
     except Unavailable:
         return None
 

@@ -86,7 +86,7 @@ async def audit(context: Context, caller: Caller, options: Any = None) -> Any:
     after = parameters.cursor(table, "after")
     found = await context.audit.store.read(after=after, limit=parameters.limit(table))
     return {
-        "entries": [{"cursor": str(each.cursor), "at": each.at, **asdict(each.deed)} for each in found],
+        "entries": [{"cursor": str(each.cursor), "at": each.at, **asdict(each.event)} for each in found],
         "cursor": str(found[-1].cursor if found else after),
     }
 
