@@ -58,6 +58,8 @@ LARGEST_LIMIT = 1000
 """Jobs, files or events of a page."""
 LONGEST_WAIT = 60.0
 """Seconds that a call may take to wait for news."""
+DEFAULT_WAIT = 30.0
+"""Seconds that ``jobs.wait`` waits where it is not told."""
 
 
 def cut(text: str, longest: int = QUOTED) -> str:

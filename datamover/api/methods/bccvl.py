@@ -8,7 +8,7 @@ from typing import Any
 from datamover.api.context import Caller, Context
 from datamover.api.methods.moves import NO_ALA, Moves, Rejected, invalid, is_lsid, missing, pulled
 from datamover.api.methods.table import Table
-from datamover.errors import RequestError, UnknownJob
+from datamover.errors import ExpiredJob, RequestError, UnknownJob
 from datamover.jobs.values import JobRecord, State
 from datamover.requests.coercion import integer, text, told
 
@@ -16,12 +16,14 @@ TABLE = Table()
 
 _MOVING = {State.PENDING: "PENDING", State.PREPARING: "IN_PROGRESS", State.IN_PROGRESS: "IN_PROGRESS"}
 _DOWNLOADING = {State.PENDING: "PENDING", State.PREPARING: "DOWNLOADING", State.IN_PROGRESS: "DOWNLOADING"}
+_WORDS = {UnknownJob: "Job does not exist", ExpiredJob: "Job has expired"}
+"""The original's words for refusals that have others at ``jobs.*``."""
 
 
 def rejected(error: RequestError) -> dict[str, Any]:
     """Return a refusal as the original's clients know it."""
-    known = Rejected("Job does not exist") if isinstance(error, UnknownJob) else error
-    return {"status": "REJECTED", "reason": known.message}
+    reason = next((words for kind, words in _WORDS.items() if isinstance(error, kind)), error.message)
+    return {"status": "REJECTED", "reason": reason}
 
 
 @TABLE.method("pullOccurrenceFromALA", "struct string", "struct string string", lenient=True, refuse=rejected)

@@ -8,7 +8,7 @@ from datamover.api.methods.table import Table
 from datamover.api.xmlrpc import parameters, records, wire
 from datamover.errors import NotPermitted, RequestTooLarge
 from datamover.requests.jobs import checking, checking_many
-from datamover.text.bounds import LARGEST_SUBMITTED, quoted
+from datamover.text.bounds import DEFAULT_WAIT, LARGEST_SUBMITTED, quoted
 
 TABLE = Table()
 
@@ -101,8 +101,8 @@ async def list_jobs(context: Context, caller: Caller, options: Any = None) -> An
     return wire.Page(context.told(each, caller) for each in found)
 
 
-@TABLE.method("jobs.wait", "struct id seconds", abandoned=True)
-async def wait(context: Context, caller: Caller, id: Any, timeout: Any) -> Any:  # noqa: ASYNC109
+@TABLE.method("jobs.wait", "struct id", "struct id seconds", abandoned=True)
+async def wait(context: Context, caller: Caller, id: Any, timeout: Any = DEFAULT_WAIT) -> Any:  # noqa: ASYNC109
     """Wait for a job's end: jobs.wait(id, timeout) -> what jobs.status tells.
 
     Answers when the job ends, or as it is after timeout seconds, 60 at most.
