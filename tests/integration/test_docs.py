@@ -164,6 +164,21 @@ def test_every_method_is_described() -> None:
         assert len(parameters) == len(longest) - 1, name
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_is_described_in_full(name: str) -> None:
+    """docs/api.md tells each parameter, the answer, the Faults that the method's help tells, and an example."""
+    text = part(API, f"### {name}({', '.join(headings()[name])})")
+    if name != "check_move_status":
+        told = re.findall(r"^- \*?`(\w+)`\*?: ", text, re.MULTILINE)
+        assert told == METHODS[name].parameters == headings()[name]
+        assert re.search(r"^Answers ", text, re.MULTILINE)
+    assert f"    >>> mover.{name}(" in text or f" mover.{name}(" in text
+    faults = re.findall(r"^Faults: ([\d, ]+)\.", text, re.MULTILINE)
+    helped = METHODS[name].help.partition("\nFaults: ")[2].partition("\nExample: ")[0]
+    codes = sorted(set(re.findall(r"\b[18]\d{3}\b", helped)))
+    assert faults == ([", ".join(codes)] if codes else [])
+
+
 def test_the_keys_of_a_request() -> None:
     """docs/api.md describes every key of a request, and no others."""
     table = part(API, "### jobs.submit(request)").partition(">>>")[0]
