@@ -73,7 +73,7 @@ system:
 bench-system: system
 	apt-get install -y --no-install-recommends aria2
 
-# What the clients in Node and Java run in, on Debian: half a gigabyte with npm. A Node of another source brings npm along.
+# What the clients in Node and Java run in, on Debian: some 600 MB, half of it npm. Node from elsewhere brings its npm along.
 clients-system: system
 	apt-get install -y --no-install-recommends default-jdk-headless libaxmlrpc-java
 	command -v npm || apt-get install -y --no-install-recommends nodejs npm

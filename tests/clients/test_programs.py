@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from datamover.text.bounds import LONGEST_WAIT
 from tests.clients.programs import CURL, DIRECTORY, PERL, PHP, PROGRAMS, PYTHON, ROOT, RUBY, Checks, Program, World
 from tests.clients.programs import world as serving
 
@@ -54,3 +55,13 @@ def test_the_packages_are_installed_by_make() -> None:
     for program in PROGRAMS:
         words = (suite if program in RUN else others).split()
         assert {*program.packages} - {"python3"} <= set(words), program.language
+    (pinned,) = re.findall(r"\bxmlrpc@[\d.]+", makefile)
+    assert f"`npm install {pinned}`" in (ROOT / "docs/api.md").read_text()
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.language)
+def test_programs_wait_longer_for_an_answer_than_for_a_job(program: Program) -> None:
+    """Each has jobs.wait wait for as long as it may, and its HTTP client for longer."""
+    text = (DIRECTORY / program.name).read_text()
+    assert re.search(rf"\bwait ?= ?{LONGEST_WAIT:.0f}\b", text, re.IGNORECASE)
+    assert re.search(r"\bwait \+ 30\b", text, re.IGNORECASE)

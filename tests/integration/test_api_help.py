@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,16 @@ from xmlrpc.client import Fault
 
 import pytest
 import pytest_twisted
+from twisted.internet import reactor
 
 from datamover import errors
 from datamover.api.methods.calling import BUG
 from datamover.api.methods.table import NO_SUCH_METHOD
 from datamover.api.site import METHODS
 from datamover.errors import RequestError
-from datamover.jobs.values import State
+from datamover.jobs.values import JobRecord, State
+from datamover.text.bounds import DEFAULT_WAIT
+from tests.fakes import MemoryJobStore
 from tests.servers.door import Door, config_of, faulted, one
 
 FAULTS = {
@@ -111,6 +115,30 @@ def answer_of(name: str, parameters: list[Any], s: Any) -> Any:
         return getattr(s, name)(*parameters)
     except Fault as fault:
         return fault
+
+
+@dataclass
+class Waited(MemoryJobStore):
+    """A store that answers at once, and remembers how long it was to wait."""
+
+    seconds: float | None = None
+
+    async def wait(self, id: int, timeout: float, owner: str | None = None) -> JobRecord:  # noqa: ASYNC109
+        self.seconds = timeout
+        return await super().wait(id, 0.0, owner)
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_wait_that_is_told_is_the_wait_that_is_done(tmp_path: Path) -> None:
+    """jobs.wait without a timeout waits as long as its help says."""
+    store = Waited(reactor)
+    door = Door(config_of(tmp_path), store=store)
+    try:
+        await door.ask(lambda s: [s.jobs.submit(one()), s.jobs.wait(1)])
+    finally:
+        await door.close()
+    assert store.seconds == DEFAULT_WAIT
+    assert f"; {DEFAULT_WAIT:.0f} if it is left out" in help_of("jobs.wait")
 
 
 @pytest_twisted.ensureDeferred
