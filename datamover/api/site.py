@@ -26,7 +26,7 @@ from datamover.api.http.pages import NoPage, Page, PageResource, put
 from datamover.api.http.request import BoundedRequest
 from datamover.api.http.request_filter import Refusal, RequestFilter
 from datamover.api.http.turns import Turns
-from datamover.api.methods import bccvl, destinations, jobs, service, system
+from datamover.api.methods import bccvl, destinations, jobs, service, submissions, system
 from datamover.api.methods.call_limits import limited
 from datamover.api.methods.calling import bug, call
 from datamover.api.methods.table import fault, most_elements
@@ -45,7 +45,7 @@ from datamover.text.bounds import MOST_CALLS
 
 log = Logger()
 
-NAMESPACES = (jobs, destinations, service, system, bccvl)
+NAMESPACES = (submissions, jobs, destinations, service, system, bccvl)
 PATHS = (b"data_mover", b"RPC2")
 SMALL = 2**20
 """Bytes of a body that is always parsed at once. Larger ones wait for each other, so that memory is bounded."""

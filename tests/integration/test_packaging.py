@@ -84,7 +84,7 @@ def test_what_is_in_the_sdist(installed: Installed) -> None:
     """The sdist holds what the wheel is built from, the documents, and what an operator copies from."""
     with tarfile.open(installed.sdist) as sdist:
         files = {member.name.partition("/")[2] for member in sdist if member.isfile()}
-    wanted = ("datamover/", "twisted/", "docs/", "etc/")
+    wanted = ("datamover/", "twisted/", "docs/", "etc/", "examples/clients/")
     shipped = {name for name in files if not name.startswith("datamover.egg-info/")}
     assert {name for name in shipped if name.startswith(wanted)} == {
         name for name in installed.tracked if name.startswith(wanted)
