@@ -101,7 +101,7 @@ class Interpreter(ManholeInterpreter):
                 self._waiting.append(obj())
             else:
                 self.failed = True
-                self._view.write(f"{obj!r}\n", error=True)
+                self._say(repr(obj))
         elif isinstance(obj, Call) or iscoroutine(obj):
             self._waiting.append(obj)
         elif isinstance(obj, Deferred):
@@ -127,10 +127,10 @@ class Interpreter(ManholeInterpreter):
         word = re.match(r"\s*(\w+)", text)
         if word is not None and word[1] in self._names:
             command = self._names[word[1]].command
-            self._view.write(f"{word[1]}: that cannot be read: {command.how}\n", error=True)
+            self._say(f"{word[1]}: that cannot be read: {command.how}")
             return
         told = error.msg if isinstance(error, SyntaxError) else str(error)
-        self._view.write(f"that is no Python: {told}; help() lists the commands\n", error=True)
+        self._say(f"that is no Python: {told}; help() lists the commands")
 
     def showtraceback(self) -> None:
         self._tell(Failure())
@@ -141,7 +141,12 @@ class Interpreter(ManholeInterpreter):
         if isinstance(failure.value, NameError) and failure.value.name:
             self.understood = False
             told = self._unknown(failure.value.name)
-        self._view.write(_bounded(told.rstrip("\n")) + "\n", error=True)
+        self._say(told.rstrip("\n"))
+
+    def _say(self, told: str) -> None:
+        """Show what is wrong."""
+        text = render([_bounded(told)], self._view.screen)
+        self._view.write(f"{text}\n", error=True)
 
     def _unknown(self, name: str) -> str:
         close = difflib.get_close_matches(name, self._names, 1)

@@ -19,6 +19,8 @@ class Shell:
         self._names = COMMANDS.names(context)
         self._interpreter = Interpreter(self._names, view)
         self.recall = Recall(history)
+        self._unfinished: list[str] = []
+        """Lines that need more."""
 
     @property
     def left(self) -> bool:
@@ -42,12 +44,24 @@ class Shell:
         self._typed(line)
         more = self._interpreter.enter(line)
         if remember:
-            self.recall.add(line, keep=self._interpreter.understood)
+            self._remember(line, more=more)
         await self._interpreter.answer()
         return more
 
+    def _remember(self, line: str, *, more: bool) -> None:
+        """Have the session remember a line, and its operator keep what was whole and understood."""
+        self.recall.add(line)
+        self._unfinished.append(line)
+        if more:
+            return
+        if self._interpreter.understood:
+            for each in self._unfinished:
+                self.recall.keep(each)
+        self._unfinished.clear()
+
     def drop(self) -> None:
         """Forget lines that need more."""
+        self._unfinished.clear()
         self._interpreter.drop()
 
     async def offer(self, text: str) -> Offer:

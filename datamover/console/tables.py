@@ -5,7 +5,7 @@ of them wraps. Every character is made to print before anything is coloured.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ WIDEST = 60
 """Cells of one cell of a table, where the screen does not have it narrower."""
 NARROWEST = 8
 """Cells to which a column is made narrower at most."""
+COMFORTABLE = 16
+"""Cells that a flexible column should have before optional ones have any."""
 BETWEEN = "  "
 NOTHING = "nothing"
 """A table without rows."""
@@ -57,6 +59,8 @@ class Table:
 
     columns: Sequence[Column]
     rows: Sequence[Sequence[Any]]
+    optional: Sequence[Column] = ()
+    """Left out where the screen is too narrow, the last one first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,25 +94,46 @@ def _table(table: Table, screen: Screen) -> Iterator[str]:
     if not table.rows:
         yield NOTHING
         return
-    columns = table.columns
-    cells = [[column.name for column in columns]]
-    cells += [[_cell(column, value) for column, value in zip(columns, row, strict=True)] for row in table.rows]
-    widths = [max(width(line[index]) for line in cells) for index in range(len(columns))]
+    stacks = [
+        _Stack(
+            column,
+            [column.name, *(_cell(column, row[index]) for row in table.rows)],
+            [row[index] for row in table.rows],
+        )
+        for index, column in enumerate(table.columns)
+    ]
     if screen.width is not None:
-        widths = _narrowed(columns, widths, screen.width)
-    for number, line in enumerate(cells):
+        stacks = _fitting(stacks, table.optional, screen.width)
+    for number in range(len(table.rows) + 1):
         shown, left = "", screen.width
-        for index, (column, cell) in enumerate(zip(columns, line, strict=True)):
-            fitting = (cut_middle if column.middle else cut)(cell, widths[index])
-            text = (BETWEEN if index else "") + padded(fitting, widths[index], right=column.right)
-            if index == len(columns) - 1:
+        for index, stack in enumerate(stacks):
+            text = (BETWEEN if index else "") + stack.shown(number)
+            if index == len(stacks) - 1:
                 text = text.rstrip()
             if left is not None:
                 text = cut(text, left)
                 left -= width(text)
-            colour = column.colour(table.rows[number - 1][index]) if number and screen.colours else None
+            colour = stack.column.colour(stack.values[number - 1]) if number and screen.colours else None
             shown += text if colour is None or not text.strip() else f"\x1b[{colour}m{text}\x1b[0m"
-        yield shown.rstrip() if not screen.colours else shown
+        yield shown if screen.colours else shown.rstrip()
+
+
+class _Stack:
+    """One column of one table: its cells, the head first, and the cells of the screen that it has."""
+
+    def __init__(self, column: Column, cells: Sequence[str], values: Sequence[Any]) -> None:
+        self.column = column
+        self.cells = cells
+        self.values = values
+        self.width = max(map(width, cells))
+
+    @property
+    def comfortable(self) -> int:
+        return min(self.width, COMFORTABLE) if self.column.flexible else self.width
+
+    def shown(self, number: int) -> str:
+        cell = (cut_middle if self.column.middle else cut)(self.cells[number], self.width)
+        return padded(cell, self.width, right=self.column.right)
 
 
 def _cell(column: Column, value: Any) -> str:
@@ -119,17 +144,22 @@ def _cell(column: Column, value: Any) -> str:
     return (cut_middle if column.middle else cut)(one_line(text), WIDEST)
 
 
-def _narrowed(columns: Sequence[Column], widths: Sequence[int], most: int) -> list[int]:
-    """Return widths with which a line has at most so many cells, as far as its flexible columns allow."""
-    found = list(widths)
-    excess = sum(found) + len(BETWEEN) * (len(found) - 1) - most
-    while excess > 0:
-        narrower = [index for index, each in enumerate(columns) if each.flexible and found[index] > NARROWEST]
-        if not narrower:
+def _fitting(stacks: list[_Stack], optional: Sequence[Column], most: int) -> list[_Stack]:
+    """Return columns of which a line has at most so many cells, as far as what is flexible and optional allows."""
+
+    def excess(widths: Iterable[int]) -> int:
+        several = list(widths)
+        return sum(several) + len(BETWEEN) * (len(several) - 1) - most
+
+    for column in reversed(optional):
+        if excess(stack.comfortable for stack in stacks) > 0:
+            stacks = [stack for stack in stacks if stack.column is not column]
+    for _ in range(max(0, excess(stack.width for stack in stacks))):
+        flexible = [stack for stack in stacks if stack.column.flexible and stack.width > NARROWEST]
+        if not flexible:
             break
-        found[max(narrower, key=found.__getitem__)] -= 1
-        excess -= 1
-    return found
+        max(flexible, key=lambda stack: stack.width).width -= 1
+    return stacks
 
 
 def _broken(line: str, most: int) -> Iterator[str]:

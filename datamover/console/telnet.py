@@ -5,8 +5,10 @@ Telnet encrypts nothing: the configuration lets it listen on loopback or a Unix 
 
 # ruff: noqa: N802, N803, N815 - the names of what is overridden are conch's
 
+import re
 import struct
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.conch.telnet import (
@@ -42,7 +44,12 @@ BINARY = b"\x00"
 """RFC 856: without it clients take the eighth bit off what is typed."""
 TERMINAL_TYPE = b"\x18"
 """RFC 1091."""
+ENVIRONMENT = b"\x27"
+"""RFC 1572."""
 _IS, _SEND = b"\x00", b"\x01"
+_VARIABLE, _VALUE, _USER_VARIABLE = b"\x00", b"\x01", b"\x03"
+_ASKED = b"NO_COLOR"
+"""The one variable that is asked for."""
 _COMMANDS = {IP: b"\x03", BRK: b"\x03", EC: b"\x7f", EL: b"\x15"}
 """Commands that are keys."""
 
@@ -113,16 +120,21 @@ class _Prompt(TelnetProtocol):
     transport: Any
 
     def __init__(self, desk: Desk, visitor: Visitor) -> None:
-        self._terminal = Terminal(Session, desk, visitor, USUAL, "", {})
+        self._environment: dict[str, str] = {}
+        self._terminal = Terminal(Session, desk, visitor, USUAL, "", self._environment)
 
     def connectionMade(self) -> None:
         self.transport.negotiationMap[NAWS] = self._resized
         self.transport.negotiationMap[TERMINAL_TYPE] = self._named
-        for option in (ECHO, SGA, BINARY):
+        self.transport.negotiationMap[ENVIRONMENT] = self._told_environment
+        for option in (ECHO, SGA):
             self.transport.will(option).addErrback(lambda _: None)
-        for option in (SGA, BINARY, NAWS):
-            self.transport.do(option).addErrback(lambda _: None)
-        self.transport.do(TERMINAL_TYPE).addCallbacks(self._ask_for_name, lambda _: None)
+        self.transport.do(NAWS).addErrback(lambda _: None)
+        # Of one option conch asks for one direction at a time.
+        self.transport.do(BINARY).addBoth(lambda _: self.transport.will(BINARY)).addErrback(lambda _: None)
+        for option, question in ((TERMINAL_TYPE, _SEND), (ENVIRONMENT, _SEND + _USER_VARIABLE + _ASKED)):
+            asking = partial(self._ask, option, question)
+            self.transport.do(option).addCallbacks(asking, lambda _: None)
         self.write(b"\r\n")
         self._terminal.makeConnection(self)
 
@@ -136,7 +148,7 @@ class _Prompt(TelnetProtocol):
         return option in (ECHO, SGA, BINARY)
 
     def enableRemote(self, option: bytes) -> bool:
-        return option in (SGA, BINARY, NAWS, TERMINAL_TYPE)
+        return option in (SGA, BINARY, NAWS, TERMINAL_TYPE, ENVIRONMENT)
 
     def unhandledCommand(self, command: bytes, argument: Any) -> None:
         if command in _COMMANDS:
@@ -154,8 +166,13 @@ class _Prompt(TelnetProtocol):
         if len(told) == 4 and self._terminal.terminalProtocol is not None:
             self._terminal.terminalProtocol.terminalSize(*struct.unpack("!HH", told))
 
-    def _ask_for_name(self, _: object) -> None:
-        self.transport.requestNegotiation(TERMINAL_TYPE, _SEND)
+    def _ask(self, option: bytes, question: bytes, _: object) -> None:
+        self.transport.requestNegotiation(option, question)
+
+    def _told_environment(self, data: list[bytes]) -> None:
+        found = re.fullmatch(_IS + b"[" + _VARIABLE + _USER_VARIABLE + b"]" + _ASKED + _VALUE + b"(.*)", b"".join(data))
+        if found is not None:
+            self._environment[_ASKED.decode()] = found[1].decode("ascii", "replace")
 
     def _named(self, data: list[bytes]) -> None:
         told = b"".join(data)

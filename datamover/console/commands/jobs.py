@@ -207,7 +207,7 @@ def _files(found: Sequence[FileRecord]) -> Table:
         columns.SOURCE,
         columns.TARGET,
     )
-    return Table(heads, rows)
+    return Table(heads, rows, optional=(columns.ATTEMPT,))
 
 
 def _history(found: Sequence[Event], *, jobs: bool = False) -> Table:

@@ -106,7 +106,7 @@ def moving(active: list[dict[str, Any]]) -> Table:
         columns.SOURCE,
         columns.TARGET,
     )
-    return Table(heads, rows)
+    return Table(heads, rows, optional=(columns.ATTEMPT, columns.NODE))
 
 
 def _state(side: dict[str, Any]) -> str:

@@ -98,13 +98,15 @@ class Recall:
         self._position = len(self._own)
         self._typed = ""
 
-    def add(self, line: str, *, keep: bool) -> None:
-        """Remember a line in this session; ``keep``: in those that come, too."""
+    def keep(self, line: str) -> None:
+        """Remember a line for the sessions that come."""
+        self._history.add(line)
+
+    def add(self, line: str) -> None:
+        """Remember a line in this session."""
         if line.strip() and self._own[-1:] != [line]:
             self._own.append(line)
             del self._own[:-KEPT]
-        if keep:
-            self._history.add(line)
         self._position = len(self._own)
 
     def older(self, line: str) -> str | None:

@@ -173,7 +173,7 @@ class Session(TerminalProtocol):
         self._display.finish(self._prompt, line)
         self._line.clear()
         if refused:
-            self.write(f"{refused}; nothing of it was run\n", error=True)
+            self.show([f"{refused}; nothing of it was run"])
             self._more = False
             self._shell.drop()
             return
