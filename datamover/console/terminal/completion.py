@@ -35,7 +35,7 @@ class Place:
 def place(text: str) -> Place:
     """Return where the end of a text is."""
     stack: list[tuple[str, str, int]] = []  # The bracket, the name before it, and its arguments' number.
-    quote, start, word, keyword, index = "", 0, 0, "", 0
+    quote, keyword, start, word, item, index = "", "", 0, 0, 0, 0
     while index < len(text):
         character = text[index]
         if quote:
@@ -49,17 +49,18 @@ def place(text: str) -> Place:
             return Place("", bracket=True)
         elif character in "([{":
             stack.append((character, text[word:index].strip() if character == "(" else "", 0))
-            word, keyword = index + 1, ""
+            word, item, keyword = index + 1, index + 1, ""
         elif character in ")]}":
             if stack:
                 stack.pop()
             word, keyword = index + 1, ""
-        elif character == "=" and stack and text[index + 1 : index + 2] != "=":
-            keyword, word = text[word:index].strip(), index + 1
+        elif character == "=" and stack and text[item:index].strip().isidentifier():
+            # "==" has its second sign right behind.
+            keyword, word = ("" if text[index + 1 : index + 2] == "=" else text[item:index].strip()), index + 1
         elif character == ",":
             if stack and not keyword:
                 stack[-1] = (*stack[-1][:2], stack[-1][2] + 1)
-            word, keyword = index + 1, ""
+            word, item, keyword = index + 1, index + 1, ""
         elif not (character.isalnum() or character in "_."):
             word = index + 1
         index += 1

@@ -27,7 +27,7 @@ class History:
         self._path = path
         self.lines: list[str] = []
         self._stored = 0
-        self._told = False
+        self._unusable = False
         try:
             self.lines = read(path).decode("utf-8", "replace").splitlines() if path.exists() else []
         except (OSError, Unusable) as error:
@@ -41,6 +41,8 @@ class History:
             return
         self.lines.append(line)
         del self.lines[:-KEPT]
+        if self._unusable:
+            return
         try:
             self._store(line)
         except (OSError, Unusable) as error:
@@ -64,10 +66,9 @@ class History:
         self._stored += 1
 
     def _tell(self, error: OSError | Unusable) -> None:
-        if not self._told:
-            self._told = True
-            why = error.reason if isinstance(error, Unusable) else error.strerror
-            log.warn("the console's history is not kept: {path}: {why}", path=str(self._path), why=why)
+        self._unusable = True
+        why = error.reason if isinstance(error, Unusable) else error.strerror
+        log.warn("the console's history is not kept: {path}: {why}", path=str(self._path), why=why)
 
 
 def kept(line: str) -> bool:
