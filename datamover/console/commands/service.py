@@ -15,7 +15,6 @@ from datamover.console.commands.registry import Commands
 from datamover.console.figures import rate
 from datamover.console.tables import Page, Part, Table
 from datamover.text.printable import one_line
-from datamover.web.url import shown
 
 COMMANDS = Commands()
 
@@ -25,7 +24,6 @@ IDS_RUN_OUT = 0.9
 WITHHELD = "(withheld)"
 _SECRET = re.compile(r"password|passphrase|secret|token|hash|key")
 """Keys whose values are withheld, but for those of files."""
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
 
 
 @COMMANDS.command("nodes()")
@@ -75,7 +73,7 @@ async def config(context: Context, section: str | None = None) -> Page:
     lines = [f"# {settings.path or 'the built-in configuration'}"] if section is None else []
     for name in type(settings).model_fields:
         if name != "path" and section in (None, name):
-            lines += _section(name, getattr(settings, name))
+            lines += section_lines(name, getattr(settings, name))
     return ["\n".join(lines)]
 
 
@@ -107,7 +105,7 @@ async def audit(context: Context, limit: int = ENTRIES, *, logins: bool = False)
     return [Table(heads, rows)]
 
 
-def _section(name: str, value: Any) -> Iterator[str]:
+def section_lines(name: str, value: Any) -> Iterator[str]:
     """Yield a section as a configuration file has it."""
     if isinstance(value, BaseModel):
         fields = {key: getattr(value, key) for key in type(value).model_fields} | (value.model_extra or {})
@@ -121,10 +119,10 @@ def _section(name: str, value: Any) -> Iterator[str]:
                 yield f"{key} = {_value(key, each)}"
         for key, each in value.items():
             if _is_table(each):
-                yield from _section(f"{name}.{key}", each)
+                yield from section_lines(f"{name}.{key}", each)
     elif isinstance(value, tuple):
         for each in value:
-            yield from _section(f"[{name}]", each)
+            yield from section_lines(f"[{name}]", each)
 
 
 def _is_table(value: Any) -> bool:
@@ -144,4 +142,4 @@ def _value(key: str, value: Any) -> str:
         return f'"{value:04o}"'
     if isinstance(value, int | float):
         return str(value)
-    return '"' + masked(_URL.sub(lambda found: shown(found[0]), one_line(str(value)))) + '"'
+    return '"' + masked(one_line(str(value))) + '"'

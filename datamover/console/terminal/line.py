@@ -30,6 +30,13 @@ class EditedLine:
         cursor = len(text) if cursor is None else cursor
         self.before, self.after = text[:cursor], text[cursor:]
 
+    def press(self, key: str) -> bool:
+        """Take a key by its name; return False for one that does nothing to a line."""
+        change = _KEYS.get(key)
+        if change is not None:
+            change(self)
+        return change is not None
+
     def clear(self) -> None:
         self.before = self.after = self.refused = ""
 
@@ -93,6 +100,24 @@ class EditedLine:
 
     def yank(self) -> None:
         self.insert(self.killed)
+
+
+_KEYS = {
+    "left": EditedLine.left,
+    "right": EditedLine.right,
+    "home": EditedLine.home,
+    "end": EditedLine.end,
+    "word-left": EditedLine.word_left,
+    "word-right": EditedLine.word_right,
+    "backspace": EditedLine.backspace,
+    "delete": EditedLine.delete,
+    "kill-before": EditedLine.kill_before,
+    "kill-after": EditedLine.kill_after,
+    "kill-word": EditedLine.kill_word_before,
+    "kill-part": EditedLine.kill_part_before,
+    "kill-part-after": EditedLine.kill_part_after,
+    "yank": EditedLine.yank,
+}
 
 
 def _last(text: str) -> str:

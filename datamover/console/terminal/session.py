@@ -19,6 +19,7 @@ from datamover.console.terminal.completion import Offer
 from datamover.console.terminal.display import Display
 from datamover.console.terminal.keys import UNREADABLE, Keys
 from datamover.console.terminal.line import LONGEST, EditedLine
+from datamover.console.terminal.search import Search
 from datamover.console.visitor import Desk, Visitor
 
 log = Logger()
@@ -46,8 +47,7 @@ class Session(TerminalProtocol):
         self._running: Deferred[Any] | None = None
         self._more = False
         self._completing = False
-        self._search: tuple[str, int | None, str] | None = None
-        """What is looked for, the place where it was found, and the line that was left for it."""
+        self._search: Search | None = None
         self._tabbed = False
         self._ended = False
         self._handlers: dict[str, Callable[[], None]] = {
@@ -57,22 +57,8 @@ class Session(TerminalProtocol):
             "tab": self._tab,
             "older": lambda: self._recall(self._shell.recall.older(self._line.text)),
             "newer": lambda: self._recall(self._shell.recall.newer()),
-            "search": lambda: self._look(("", None, self._line.text)),
-            "clear": self._clear,
-            "left": self._line.left,
-            "right": self._line.right,
-            "home": self._line.home,
-            "end": self._line.end,
-            "word-left": self._line.word_left,
-            "word-right": self._line.word_right,
-            "backspace": self._line.backspace,
-            "delete": self._line.delete,
-            "kill-before": self._line.kill_before,
-            "kill-after": self._line.kill_after,
-            "kill-word": self._line.kill_word_before,
-            "kill-part": self._line.kill_part_before,
-            "kill-part-after": self._line.kill_part_after,
-            "yank": self._line.yank,
+            "search": self._look,
+            "clear": lambda: self._display.clear(),
         }
 
     # What conch tells -----------------------------------------------------------------------------------------
@@ -112,7 +98,9 @@ class Session(TerminalProtocol):
             self._draw()
 
     def hangUp(self) -> None:  # noqa: N802
-        """Take note that nothing more is typed: the session ends behind what is running."""
+        """Take note that nothing more is typed: the session ends behind what is running, and ends what goes on."""
+        if self._running is not None and self._shell.live:
+            self._running.cancel()
         self._waiting.extend(["interrupt", "eof"] if self._running is None else ["eof"])
         self._go_on()
 
@@ -152,8 +140,10 @@ class Session(TerminalProtocol):
     def _go_on(self) -> None:
         while self._waiting and self._running is None and not self._ended:
             key = self._waiting.popleft()
-            if self._search is None or not self._searched(key):
+            if self._search is None or not self._search.take(key):
                 self._press(key)
+            if self._search is not None and self._search.over:
+                self._search = None
 
     def _press(self, key: str) -> None:
         tabbed, self._tabbed = self._tabbed, False
@@ -161,6 +151,8 @@ class Session(TerminalProtocol):
             if key == "tab":
                 self._tabbed = tabbed
             self._handlers[key]()
+        elif self._line.press(key):
+            pass
         elif len(key) == 1:
             self._line.insert(key)
             if key == UNREADABLE:
@@ -231,40 +223,8 @@ class Session(TerminalProtocol):
         else:
             self._line.set(line)
 
-    def _clear(self) -> None:
-        self._display.clear()
-
-    # Looking back ---------------------------------------------------------------------------------------------
-
-    def _look(self, search: tuple[str, int | None, str] | None) -> None:
-        self._search = search
-
-    def _searched(self, key: str) -> bool:
-        """Take a key of a search; return False for one that ends it and is to be taken as ever."""
-        assert self._search is not None, "it is asked while one goes on"
-        text, found, left = self._search
-        if key in ("abort", "interrupt"):
-            self._line.set(left)
-            self._search = None
-            return True
-        if key == "search":
-            self._find(text, found, left)
-        elif key == "backspace":
-            self._find(text[:-1], None, left)
-        elif len(key) == 1:
-            self._find(text + key, None if found is None else found + 1, left)
-        else:
-            self._search = None
-            return False
-        return True
-
-    def _find(self, text: str, before: int | None, left: str) -> None:
-        found = self._shell.recall.search(text, before) if text else None
-        if found is not None:
-            self._line.set(found[1], found[1].index(text))
-        elif text:
-            self._display.ring()
-        self._search = (text, found[0] if found else before, left)
+    def _look(self) -> None:
+        self._search = Search(self._line, self._shell.recall, self._display.ring)
 
     # Completion -----------------------------------------------------------------------------------------------
 
@@ -308,7 +268,7 @@ class Session(TerminalProtocol):
     @property
     def _prompt(self) -> str:
         if self._search is not None:
-            return f"(search {self._search[0]!r}): "
+            return f"(search {self._search.text!r}): "
         return "... " if self._more else ">>> "
 
     def _draw(self) -> None:
