@@ -133,15 +133,16 @@ class Interpreter(ManholeInterpreter):
         self._say(f"that is no Python: {told}; help() lists the commands")
 
     def showtraceback(self) -> None:
-        self._tell(Failure())
+        failure = Failure()
+        if isinstance(failure.value, NameError) and failure.value.name:
+            self.failed, self.understood = True, False
+            self._say(self._unknown(failure.value.name))
+        else:
+            self._tell(failure)
 
     def _tell(self, failure: Failure) -> None:
         self.failed = True
-        told = told_of(failure)
-        if isinstance(failure.value, NameError) and failure.value.name:
-            self.understood = False
-            told = self._unknown(failure.value.name)
-        self._say(told.rstrip("\n"))
+        self._say(told_of(failure).rstrip("\n"))
 
     def _say(self, told: str) -> None:
         """Show what is wrong."""

@@ -320,6 +320,7 @@ def test_history(sit: Sit, service: Service, directory: Path) -> None:
 def test_completion(sit: Sit) -> None:
     """Tab completes names, jobs, destinations, statuses and arguments, inside quotes too."""
     person = sit()
+    job(person)
     number = job(person)
     for typed, expected in [
         ("desti\t", ">>> destinations("),
@@ -398,12 +399,37 @@ def test_typed_ahead(sit: Sit) -> None:
     assert text.count("\n>>>\n") == 0
 
 
+def test_many_lines_at_once(sit: Sit) -> None:
+    """However many lines wait for one that runs, each is run after it."""
+    person = sit()
+    person.type("jobs(limit=1)\r" + "".join(f"{number}\r" for number in range(600)))
+    person.until(lambda one: "599" in one.rows)
+    person.prompted()
+
+
+def test_completion_writes_nothing_that_does_not_print(sit: Sit, service: Service) -> None:
+    """A label that a client made to move the cursor is not offered."""
+    person = sit()
+    job(person, more=r", label='evil\x1b[2Jevil'")
+    job(person, more=", label='evident'")
+    before = len(person.raw)
+    person.type("jobs(label='evi\t")
+    person.until(lambda one: one.rows[-1] == ">>> jobs(label='evident'")
+    assert b"\x1b[2J" not in person.raw[before:]
+
+
 # Commands -----------------------------------------------------------------------------------------------------
 
 WRONG = {
     "cancel('x')": "cancel: number is 'x': expected a job's number, such as 12",
     "cancel()": "cancel needs number, a job's number, such as 12: call it as cancel(12)",
     "cancel(1, 2)": "cancel takes 1 argument, and 2 are given",
+    "cancel(10**5000)": "cancel: number is a very large number: expected a job's number",
+    "jobs(label='\\ud800')": "it holds characters that are no text",
+    "jobs(label='a\\0')": "it holds characters that are no text",
+    "submit({'source': '\\ud800'})": "it holds characters that are no text",
+    "submit({'source': jobs})": "it holds what a request cannot have",
+    "submit(12, 'archive:x')": "expected a URL or",
     "cancel(12.5)": "expected a job's number",
     "cancel(True)": "expected a job's number",
     "cancel(0)": "expected a job's number",

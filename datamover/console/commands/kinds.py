@@ -1,5 +1,6 @@
 """What arguments are: how a value is read, what is expected in words, and what completes it."""
 
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -69,8 +70,9 @@ def text(expected: str, longest: int = LONGEST_PARAMETER, candidates: Any = _non
     """Return the kind of any text."""
 
     def read(value: Any, context: Context) -> str:
-        if not isinstance(value, str) or "\0" in value:
+        if not isinstance(value, str):
             raise Unfit
+        _check_text(value)
         if len(value) > longest:
             raise Unfit(f"it has {len(value)} characters, expected {longest} at most")
         return value
@@ -130,7 +132,17 @@ def _seconds(value: Any, context: Context) -> float:
 def _request(value: Any, context: Context) -> Any:
     if not isinstance(value, str | dict):
         raise Unfit
+    try:
+        _check_text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise error if isinstance(error, Unfit) else Unfit("it holds what a request cannot have") from None
     return value
+
+
+def _check_text(value: str) -> None:
+    """Raise Unfit for what no database keeps as text: NUL, and halves of characters."""
+    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        raise Unfit("it holds characters that are no text")
 
 
 def _flag(value: Any, context: Context) -> bool:

@@ -191,6 +191,8 @@ def _told(value: Any) -> str:
         return f"the command {value.command.name}"
     if isinstance(value, str):
         return quoted(value)
+    if isinstance(value, int) and abs(value) >= 10**30:
+        return "a very large number"  # Python does not write those of thousands of digits.
     if isinstance(value, bool | int | float | None):
         return quoted(str(value)).strip("'")
     return f"of type {type(value).__name__}"

@@ -112,7 +112,12 @@ async def _arguments(where: Place, typed: Typed) -> Offer:
         except DataMoverError:
             known = ()
         quoted = argument.kind.quoted
-        choices = [_written(each, where.quote or ("'" if quoted else ""), each.endswith(":")) for each in known]
+        # Labels are clients' own: what does not print must not be written to a terminal, nor into a line.
+        choices = [
+            _written(each, where.quote or ("'" if quoted else ""), each.endswith(":"))
+            for each in known
+            if each.isprintable()
+        ]
         if not where.quote and quoted and where.word:
             choices = []  # A word without quotes is no text.
     if not where.quote and not where.keyword:

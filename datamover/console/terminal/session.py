@@ -45,6 +45,7 @@ class Session(TerminalProtocol):
         self._waiting: deque[str] = deque()
         self._line = EditedLine()
         self._running: Deferred[Any] | None = None
+        self._going_on = False
         self._more = False
         self._completing = False
         self._search: Search | None = None
@@ -138,12 +139,19 @@ class Session(TerminalProtocol):
         self._go_on()
 
     def _go_on(self) -> None:
-        while self._waiting and self._running is None and not self._ended:
-            key = self._waiting.popleft()
-            if self._search is None or not self._search.take(key):
-                self._press(key)
-            if self._search is not None and self._search.over:
-                self._search = None
+        """Take the keys that wait, until one of them has a line run that does not end at once."""
+        if self._going_on:
+            return
+        self._going_on = True
+        try:
+            while self._waiting and self._running is None and not self._ended:
+                key = self._waiting.popleft()
+                if self._search is None or not self._search.take(key):
+                    self._press(key)
+                if self._search is not None and self._search.over:
+                    self._search = None
+        finally:
+            self._going_on = False
 
     def _press(self, key: str) -> None:
         tabbed, self._tabbed = self._tabbed, False
@@ -195,9 +203,8 @@ class Session(TerminalProtocol):
             self._leave()
             return
         self._display.fresh()
-        if self._waiting:
-            self._go_on()
-        if self._running is None and not self._ended:
+        self._go_on()
+        if self._running is None and not self._ended and not self._going_on:
             self._draw()
 
     def _interrupt(self) -> None:
