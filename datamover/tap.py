@@ -20,7 +20,7 @@ from twisted.python import usage
 
 from datamover import __version__
 from datamover.api import make_site
-from datamover.api.http.pages import Page
+from datamover.api.http.pages import WebPage
 from datamover.api.http.tls import ServerTLS, over_tls
 from datamover.app.clock import use_monotonic_clock
 from datamover.app.components import Components
@@ -28,7 +28,7 @@ from datamover.app.database_service import DatabaseService
 from datamover.app.listener import Listener
 from datamover.app.memory import tune_memory
 from datamover.app.preflight import Preflight
-from datamover.app.services import Connections, NameResolution, Ordered, ReloadSignal, StopSignals
+from datamover.app.services import ConnectionCloser, NameResolution, Ordered, ReloadSignal, StopSignals
 from datamover.app.starting import Starting
 from datamover.app.terminal import Terminal
 from datamover.concurrency.host_names import HostNames
@@ -172,7 +172,7 @@ def _tree(components: Components, tree: Ordered, *services: Service, first: Iter
     for service in (
         *first,
         NameResolution(components.reactor, HostNames(components.reactor)),
-        Connections(components.runtimes),
+        ConnectionCloser(components.runtimes),
         DatabaseService(
             components.database, components.prepare, components.news, components.server, components.give_up
         ),
@@ -308,12 +308,12 @@ def _listeners(components: Components, account: Account) -> Iterator[Service]:
             yield Listener(components.reactor, listener, spoken, account)
 
 
-def _pages(components: Components) -> dict[str, Page]:
+def _pages(components: Components) -> dict[str, WebPage]:
     runtimes, watching = components.runtimes, components.watching
     return {
-        "metrics": Page(watching.metrics, open=lambda: runtimes.now.settings.monitor.public),
-        "health/live": Page(watching.live, open=lambda: True),
-        "health/ready": Page(watching.ready, open=lambda: True),
+        "metrics": WebPage(watching.metrics, open=lambda: runtimes.now.settings.monitor.public),
+        "health/live": WebPage(watching.live, open=lambda: True),
+        "health/ready": WebPage(watching.ready, open=lambda: True),
     }
 
 

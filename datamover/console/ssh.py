@@ -22,7 +22,7 @@ from zope.interface import implementer
 
 from datamover.console.guarded import ConsoleConnections, Guarded
 from datamover.console.keys import SIGNATURES, AuthorizedKeys, KeyChecker
-from datamover.console.ssh_session import User
+from datamover.console.ssh_session import ConsoleUser
 from datamover.console.telnet import PasswordChecker
 from datamover.console.visitor import Desk, Visitor
 
@@ -39,7 +39,7 @@ class OutOfOrderError(Exception):
     """A message that may not come yet."""
 
 
-class Transport(Guarded, SSHServerTransport):
+class ConsoleTransport(Guarded, SSHServerTransport):
     """One connection."""
 
     ourVersionString = b"SSH-2.0-datamover"
@@ -71,7 +71,7 @@ class Transport(Guarded, SSHServerTransport):
         super().sendExtInfo([(b"server-sig-algs", b",".join(SIGNATURES))])
 
 
-class Connection(SSHConnection):
+class ConsoleConnection(SSHConnection):
     """The channels of a connection."""
 
     _log = _QUIET
@@ -81,7 +81,7 @@ class SshFactory(SSHFactory):
     """Serves the console. ``host_key`` is told when the first connection comes; see ``access`` for who gets in."""
 
     noisy = False
-    protocol = Transport
+    protocol = ConsoleTransport
     primes = None
     _log = _QUIET
 
@@ -98,7 +98,7 @@ class SshFactory(SSHFactory):
         self._host_key = host_key
         self._access = access
         self._connections = connections
-        self.services = {b"ssh-userauth": _logins(reactor), b"ssh-connection": Connection}
+        self.services = {b"ssh-userauth": _logins(reactor), b"ssh-connection": ConsoleConnection}
 
     def startFactory(self) -> None:
         key = self._host_key()
@@ -159,4 +159,4 @@ class _Realm:
     def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
         visitor = Visitor(avatarId.decode("utf-8", "replace"), self._origin)
         self._let_in()
-        return IConchUser, User(self._desk, visitor), lambda: None
+        return IConchUser, ConsoleUser(self._desk, visitor), lambda: None

@@ -36,8 +36,8 @@ from zope.interface import Interface, implementer
 
 from datamover.console.guarded import ConsoleConnections, Guarded
 from datamover.console.terminal.display import USUAL
-from datamover.console.terminal.keys import Terminal
-from datamover.console.terminal.session import Session
+from datamover.console.terminal.keys import ConsoleTerminal
+from datamover.console.terminal.session import ConsoleSession
 from datamover.console.visitor import Desk, Visitor
 
 BINARY = b"\x00"
@@ -121,7 +121,7 @@ class _Prompt(TelnetProtocol):
 
     def __init__(self, desk: Desk, visitor: Visitor) -> None:
         self._environment: dict[str, str] = {}
-        self._terminal = Terminal(Session, desk, visitor, USUAL, "", self._environment)
+        self._terminal = ConsoleTerminal(ConsoleSession, desk, visitor, USUAL, "", self._environment)
 
     def connectionMade(self) -> None:
         self.transport.negotiationMap[NAWS] = self._resized

@@ -19,7 +19,7 @@ from datamover.concurrency.batcher import bisect_batch
 from datamover.concurrency.loops import Loops
 from datamover.concurrency.stopping import NEVER, Deadline
 from datamover.concurrency.wakeup import Wakeup
-from datamover.engine.lease import RELIABLE, Ending, Lease
+from datamover.engine.lease import RELIABLE, Lease, LeaseEnd
 from datamover.engine.maintenance import Maintenance, Work
 from datamover.engine.observer import UNOBSERVED, Observer
 from datamover.engine.share import ALONE, ProcessShare
@@ -157,7 +157,7 @@ class Dispatcher:
 
         def end() -> None:
             for run in runs:
-                run.lease.end(Ending.PARKED)
+                run.lease.end(LeaseEnd.PARKED)
 
         hurry = self._clock.callLater(min(grace, deadline.left / 2), end)
         if not await deadline.earlier(LEAVING).ends(
@@ -229,7 +229,7 @@ class Dispatcher:
 
     def _ended(self, _: object, run: _Run) -> None:
         del self._runs[_key(run.lease.leader)]
-        if run.lease.ending is Ending.PARKED and not self._stopping:
+        if run.lease.ending is LeaseEnd.PARKED and not self._stopping:
             self._parked.append(run.lease.leader)
             self._stop_pulse.set()
         run.done.callback(None)
@@ -284,14 +284,14 @@ class Dispatcher:
             await pause.wait(POLL)
 
     def _lose(self, run: _Run, why: str) -> None:
-        if self._runs.get(_key(run.lease.leader)) is run and run.lease.ending is not Ending.LOST:
+        if self._runs.get(_key(run.lease.leader)) is run and run.lease.ending is not LeaseEnd.LOST:
             log.warn(
                 "lost the lease on transfer {transfer} of job {job}: {why}",
                 transfer=run.lease.leader.id,
                 job=run.lease.leader.job,
                 why=why,
             )
-            run.lease.end(Ending.LOST)
+            run.lease.end(LeaseEnd.LOST)
             self._observer.lease_lost()
 
     def _hear(self, word: str) -> None:
@@ -325,12 +325,12 @@ class Dispatcher:
     def _obey(self, run: _Run, word: StopReason | None) -> None:
         """Do what a job wants of a transfer that runs."""
         if word is StopReason.CANCEL:
-            run.lease.end(Ending.CANCELLED)
+            run.lease.end(LeaseEnd.CANCELLED)
         elif word is StopReason.OVERDUE:
-            run.lease.end(Ending.OVERDUE)
+            run.lease.end(LeaseEnd.OVERDUE)
         elif word is StopReason.PAUSE and run.lease.ending is None:
             run.lease.park()
-            hurry = self._clock.callLater(PAUSE_GRACE, run.lease.end, Ending.PARKED)
+            hurry = self._clock.callLater(PAUSE_GRACE, run.lease.end, LeaseEnd.PARKED)
             run.done.addCallback(lambda _: hurry.cancel() if hurry.active() else None)
 
     async def _log_and_continue(self, call: Callable[..., Awaitable[int]], *arguments: Any) -> int:

@@ -20,7 +20,7 @@ RELIABLE = 5 / 6
 """The part of a lease's time that it is relied upon, counted from before it was asked for."""
 
 
-class Ending(Enum):
+class LeaseEnd(Enum):
     """Why work stops before it is done."""
 
     CANCELLED = "cancelled"
@@ -47,7 +47,7 @@ class Lease:
 
     def __init__(self, leader: Transfer, ends_at: float, monotonic: Callable[[], float]) -> None:
         self.leader = leader
-        self.ending: Ending | None = None
+        self.ending: LeaseEnd | None = None
         self.settling = False
         """What came of the work is being written: as soon as it is, the lease is nobody's."""
         self._ends_at = ends_at
@@ -60,11 +60,11 @@ class Lease:
     @property
     def held(self) -> bool:
         """Whether we may still place and remove what this lease is on."""
-        return self.ending is not Ending.LOST and self._monotonic() < self._ends_at
+        return self.ending is not LeaseEnd.LOST and self._monotonic() < self._ends_at
 
     @property
     def parking(self) -> bool:
-        return self.ending is Ending.PARKED
+        return self.ending is LeaseEnd.PARKED
 
     def check(self) -> None:
         """Raise Parked where the lease is not held: whoever has it now may be past looking for what we leave."""
@@ -93,20 +93,20 @@ class Lease:
         Raises Parked where the lease is not held any more, or the work is to end.
         """
         with self._deciding:
-            if not self.held or self.ending not in (None, Ending.PARKED):
+            if not self.held or self.ending not in (None, LeaseEnd.PARKED):
                 raise Parked("the lease ended before the file could be placed; whoever holds it goes on")
             self._committed = True
 
     def park(self) -> None:
         """Have the work stop at the next good moment."""
-        self.ending = self.ending or Ending.PARKED
+        self.ending = self.ending or LeaseEnd.PARKED
 
-    def end(self, ending: Ending) -> None:
+    def end(self, ending: LeaseEnd) -> None:
         """Stop the work at once, unless it is past the point of no return."""
         with self._deciding:
-            if self._committed and ending is not Ending.LOST:
+            if self._committed and ending is not LeaseEnd.LOST:
                 return
-            if self.ending in (None, Ending.PARKED) or ending is Ending.LOST:
+            if self.ending in (None, LeaseEnd.PARKED) or ending is LeaseEnd.LOST:
                 self.ending = ending
         if self._working is not None:
             self._working.cancel()

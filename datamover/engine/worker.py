@@ -15,7 +15,7 @@ from datamover.config.schema import Transfers
 from datamover.engine.attempt import Attempt, AttemptContext, Done, FileAttempt
 from datamover.engine.groups.group import GroupAttempt
 from datamover.engine.groups.staging import Staging
-from datamover.engine.lease import Ending, Lease, Parked
+from datamover.engine.lease import Lease, LeaseEnd, Parked
 from datamover.engine.observer import UNOBSERVED, Observer
 from datamover.engine.recorder import Recorder
 from datamover.errors import DataMoverError, DeadlineExceeded, InternalError
@@ -73,7 +73,7 @@ class Worker:
             return
         forget = [self._recorder.watch(meter, group.leader.destination) for meter in attempt.meters]
         for meter in attempt.meters:
-            meter.refuse = partial(lease.end, Ending.REFUSED)
+            meter.refuse = partial(lease.end, LeaseEnd.REFUSED)
         try:
             try:
                 outcome = await self._outcome(attempt, lease, settings)
@@ -83,7 +83,7 @@ class Worker:
                 outcome = self._failed(lease, _bug(lease), attempt, settings)
             await _closed(attempt, lease)
             if outcome is None:
-                self._observer.attempt_ended("lost" if lease.ending is Ending.LOST else "parked", None)
+                self._observer.attempt_ended("lost" if lease.ending is LeaseEnd.LOST else "parked", None)
                 await self._recorder.caught_up()
             else:
                 await self._settle(lease, await self._resumed(attempt, outcome))
@@ -114,18 +114,18 @@ class Worker:
     async def _outcome(self, attempt: Attempt, lease: Lease, settings: Transfers) -> Outcome | None:
         """Return the outcome to write; None where another attempt goes on, and writes its own."""
         if not lease.leader.placing and (lease.leader.cancelling or lease.leader.overdue):
-            lease.end(Ending.CANCELLED if lease.leader.cancelling else Ending.OVERDUE)
+            lease.end(LeaseEnd.CANCELLED if lease.leader.cancelling else LeaseEnd.OVERDUE)
         try:
             done = await lease.over(attempt.run())
         except CancelledError:
-            if lease.ending not in (Ending.CANCELLED, Ending.OVERDUE, Ending.REFUSED):
+            if lease.ending not in (LeaseEnd.CANCELLED, LeaseEnd.OVERDUE, LeaseEnd.REFUSED):
                 return None
             cleaned = await attempt.clear()
             await attempt.abandon()
-            if lease.ending is Ending.OVERDUE:
+            if lease.ending is LeaseEnd.OVERDUE:
                 overdue = DeadlineExceeded("the job's deadline has passed")
                 return replace(self._failed(lease, overdue, attempt, settings), cleaned=cleaned)
-            if lease.ending is Ending.REFUSED:  # It would tell the same the next time.
+            if lease.ending is LeaseEnd.REFUSED:  # It would tell the same the next time.
                 failed = self._failed(lease, InternalError(), attempt, settings)
                 return replace(failed, state=State.FAILED, cleaned=cleaned)
             return Outcome(lease.leader, State.CANCELLED, lease.leader.failures, cleaned=cleaned)

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import provider
 
 from datamover.api import make_site
-from datamover.api.context import Context
+from datamover.api.context import CallContext
 from datamover.api.site import NAMESPACES
 from datamover.audit.trail import AuditTrail
 from datamover.config.schema import Limits
@@ -55,7 +55,7 @@ class Wire(StringTransport):
         self.ended = True
 
 
-def _inside(context: Context) -> Context:
+def _inside(context: CallContext) -> CallContext:
     """Return a context without what looks outside."""
     return replace(context, methods={name: context.methods[name] for name in METHODS})
 

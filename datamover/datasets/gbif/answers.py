@@ -19,7 +19,7 @@ ENGLISH = "eng"
 
 
 @dataclass(frozen=True, slots=True)
-class Taxon:
+class GbifTaxon:
     """A taxon's names."""
 
     name: str
@@ -86,13 +86,13 @@ def count_of(body: bytes, url: WebUrl) -> int:
     return count
 
 
-def taxon_of(body: bytes, url: WebUrl) -> Taxon:
+def taxon_of(body: bytes, url: WebUrl) -> GbifTaxon:
     """Return the names in GBIF's answer for a taxon; raises DatasetInvalid if there is none."""
     found = object_of(body, url)
     name = text_of(found.get("canonicalName")) or text_of(found.get("scientificName"))
     if not name:
         raise DatasetInvalid(f"GBIF has no name for the taxon: {url.told} holds no scientificName")
-    return Taxon(name, text_of(found.get("vernacularName")) or None)
+    return GbifTaxon(name, text_of(found.get("vernacularName")) or None)
 
 
 def common_name_of(body: bytes, url: WebUrl) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 from datamover.datasets.base import Fetched
 from datamover.datasets.process import run_module
 from datamover.engine.attempt import AttemptContext
-from datamover.engine.groups.staging import Stage
+from datamover.engine.groups.staging import StagingDirectory
 from datamover.engine.lease import Lease, Parked
 from datamover.engine.meter import Meter
 from datamover.engine.transfer.spec import TransferSpec
@@ -29,7 +29,7 @@ class StagingBench:
         self,
         *,
         context: AttemptContext,
-        stage: Stage,
+        stage: StagingDirectory,
         name: str,
         lease: Lease,
         transfers: Sequence[Transfer],

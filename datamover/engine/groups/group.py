@@ -16,7 +16,7 @@ from datamover.engine.attempt import AttemptContext, Done, remarks_of, without
 from datamover.engine.groups.archive import BAGIT, ZIP, Member, Stopped, bagit_name, make
 from datamover.engine.groups.bench import StagingBench
 from datamover.engine.groups.placements import commit, placement_of, remembered, upload_of
-from datamover.engine.groups.staging import Stage, Staging
+from datamover.engine.groups.staging import Staging, StagingDirectory
 from datamover.engine.lease import Lease, Parked
 from datamover.engine.meter import Meter
 from datamover.engine.transfer.comparison import read_through
@@ -72,7 +72,7 @@ class GroupAttempt:
     """Files have begun to take their names."""
     checkpoint: Checkpoint | None = None
     """None: each attempt stages anew."""
-    _stage: Stage = field(init=False)
+    _stage: StagingDirectory = field(init=False)
     _meters: dict[int, Meter] = field(init=False)
     _outward: list[Outward] = field(init=False, default_factory=list)
     _remarks: list[Remark] = field(init=False, default_factory=list)

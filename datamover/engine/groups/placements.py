@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datamover.engine.attempt import AttemptContext
 from datamover.engine.lease import Lease
 from datamover.engine.meter import Meter
-from datamover.engine.transfer.comparison import Content, read_through
+from datamover.engine.transfer.comparison import HashedContent, read_through
 from datamover.engine.transfer.digest import MAIN
 from datamover.engine.transfer.placement import place
 from datamover.engine.transfer.prefix import saved_of
@@ -60,7 +60,7 @@ async def commit(
             return ()
         if not await upload.exists():
             raise SizeMismatch(f"neither the upload of {target!r} nor that file holds what was brought")
-    content = Content(checkpoint.offset, {MAIN: checkpoint.digest})
+    content = HashedContent(checkpoint.offset, {MAIN: checkpoint.digest})
     return await place(spec, meter, context.tools, upload, target, content)
 
 

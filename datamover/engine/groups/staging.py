@@ -18,12 +18,12 @@ from datamover.errors import Scope, StartError
 from datamover.protocols.base import Origin
 from datamover.protocols.local import LOCAL
 from datamover.protocols.local.refusals import DiskRefusals
-from datamover.protocols.place import Options, Place, PlaceSettings
+from datamover.protocols.place import Place, PlaceSettings, ProtocolOptions
 
 log = Logger()
 
 
-class Stage:
+class StagingDirectory:
     """One attempt's directory; made when something is put into it."""
 
     def __init__(self, root: Path, directory: Path, reactor: Any, threads: Threads) -> None:
@@ -39,7 +39,7 @@ class Stage:
             connect_timeout=30.0,
             idle_timeout=60.0,
         )
-        self._pool = LOCAL.open(settings, Options(), reactor)
+        self._pool = LOCAL.open(settings, ProtocolOptions(), reactor)
 
     @property
     def place(self) -> Place:
@@ -79,9 +79,9 @@ class Staging:
         self._reactor = reactor
         self._threads = threads
 
-    def stage(self, name: str) -> Stage:
+    def stage(self, name: str) -> StagingDirectory:
         """Return the directory of one attempt, by a name that no other has."""
-        return Stage(self._root, self._own / name, self._reactor, self._threads)
+        return StagingDirectory(self._root, self._own / name, self._reactor, self._threads)
 
     async def open(self) -> None:
         """Make the directory and sweep those whose node is gone; raises StartError."""

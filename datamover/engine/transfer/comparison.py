@@ -24,7 +24,7 @@ class Compared(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class HashedContent:
     """What was read to its end."""
 
     size: int
@@ -33,7 +33,7 @@ class Content:
 
 async def same_content(
     spec: Compared, target: str, found: Inspection, source: Inspection, new_digest: Callable[[], Digest]
-) -> Content | None:
+) -> HashedContent | None:
     """Return what ``target``, which is there, holds, if that is what the source holds; else None.
 
     Sizes that differ decide it. Else the target is hashed, and compared with the client's checksum where there is
@@ -48,7 +48,7 @@ async def same_content(
     return there if there.digests[MAIN] == here.digests[MAIN] else None
 
 
-async def read_through(origin: Origin, digest: Digest) -> Content:
+async def read_through(origin: Origin, digest: Digest) -> HashedContent:
     """Read a file to its end for its digests."""
     source = await origin.open()
     try:
@@ -56,4 +56,4 @@ async def read_through(origin: Origin, digest: Digest) -> Content:
             await digest.add(data)
     finally:
         await source.close()
-    return Content(digest.size, await digest.hexdigests())
+    return HashedContent(digest.size, await digest.hexdigests())

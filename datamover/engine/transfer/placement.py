@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from datamover.engine.meter import Meter
-from datamover.engine.transfer.comparison import Content, read_through
+from datamover.engine.transfer.comparison import HashedContent, read_through
 from datamover.engine.transfer.digest import MAIN
 from datamover.engine.transfer.spec import TransferSpec, TransferTools
 from datamover.errors import ChecksumMismatch, DestinationExists
@@ -13,7 +13,7 @@ from datamover.protocols.upload import Stored, Upload
 
 
 async def place(
-    spec: TransferSpec, meter: Meter, tools: TransferTools, upload: Upload, target: str, content: Content
+    spec: TransferSpec, meter: Meter, tools: TransferTools, upload: Upload, target: str, content: HashedContent
 ) -> Sequence[Lack]:
     """Commit an upload, for a lease that was committed; return what the file went without.
 
@@ -39,7 +39,7 @@ async def place(
     return stored.without
 
 
-async def read_back(meter: Meter, tools: TransferTools, origin: Origin, target: str, content: Content) -> None:
+async def read_back(meter: Meter, tools: TransferTools, origin: Origin, target: str, content: HashedContent) -> None:
     """Read what arrived for ``target``; raises ChecksumMismatch where it is not ``content``."""
     meter.stage = "reading back"
     found = await read_through(origin, tools.digest())
@@ -50,7 +50,7 @@ async def read_back(meter: Meter, tools: TransferTools, origin: Origin, target: 
         )
 
 
-async def _holds(spec: TransferSpec, tools: TransferTools, target: str, content: Content) -> bool:
+async def _holds(spec: TransferSpec, tools: TransferTools, target: str, content: HashedContent) -> bool:
     """Tell whether a target holds ``content``."""
     found = await spec.place.inspect(target)
     if found is None or found.size not in (None, content.size):
@@ -59,7 +59,7 @@ async def _holds(spec: TransferSpec, tools: TransferTools, target: str, content:
     return there.digests[MAIN] == content.digests[MAIN]
 
 
-async def _check(spec: TransferSpec, target: str, stored: Stored, content: Content) -> None:
+async def _check(spec: TransferSpec, target: str, stored: Stored, content: HashedContent) -> None:
     """Remove a target whose digest the destination tells otherwise than it was sent; raises ChecksumMismatch."""
     for algorithm, digest in stored.digests.items():
         if content.digests.get(algorithm, digest) != digest:

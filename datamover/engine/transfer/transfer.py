@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from datamover.engine.lease import Lease
 from datamover.engine.meter import Meter
-from datamover.engine.transfer.comparison import Content, same_content
+from datamover.engine.transfer.comparison import HashedContent, same_content
 from datamover.engine.transfer.digest import Digest
 from datamover.engine.transfer.keys import upload_key
 from datamover.engine.transfer.leftovers import abandon, sweep
@@ -55,7 +55,7 @@ async def fetch(spec: TransferSpec, lease: Lease, meter: Meter, tools: TransferT
 async def _placed(spec: TransferSpec, meter: Meter, tools: TransferTools, result: TransferResult) -> TransferResult:
     if result.upload is None:
         return result
-    content = Content(result.size, result.digests)
+    content = HashedContent(result.size, result.digests)
     if result.doubtful:
         spec = replace(spec, read_back=True)
     lacks = await place(spec, meter, tools, result.upload, result.target, content)
@@ -176,7 +176,7 @@ class _Transfer:
         await spec.name_target(spec.path)
         return False
 
-    async def _already_there(self, target: str, inspection: Inspection) -> Content | None:
+    async def _already_there(self, target: str, inspection: Inspection) -> HashedContent | None:
         spec = self._spec
         if spec.overwrite is Overwrite.ALWAYS:
             return None
@@ -250,7 +250,7 @@ class _Transfer:
         except DestinationExists:
             await self.close()
             return None
-        return self._result(target, upload, source.inspection, Content(size, digests), without=stored.without)
+        return self._result(target, upload, source.inspection, HashedContent(size, digests), without=stored.without)
 
     async def _pump_into(self, upload: Upload, digest: Digest, source: Source) -> int:
         self._lease.check()
@@ -286,14 +286,16 @@ class _Transfer:
                 await pipe.rescue()
             raise
 
-    async def _finish(self, upload: Upload, digest: Digest, size: int, inspection: Inspection) -> tuple[Content, Saved]:
+    async def _finish(
+        self, upload: Upload, digest: Digest, size: int, inspection: Inspection
+    ) -> tuple[HashedContent, Saved]:
         """Verify what came, and have the destination make it durable."""
         self._meter.stage = "verifying"
         digests = await verified(self._spec, digest, size, inspection)
         saved = await upload.finish()
         if saved.offset != size:
             raise SizeMismatch(f"the destination holds {saved.offset} bytes of {self._spec.source}, sent were {size}")
-        return Content(size, digests), saved
+        return HashedContent(size, digests), saved
 
     def _new_digest(self, inspection: Inspection | None = None) -> Digest:
         expected = self._spec.checksum
@@ -305,7 +307,7 @@ class _Transfer:
         target: str,
         upload: Upload | None,
         inspection: Inspection,
-        content: Content,
+        content: HashedContent,
         *,
         token: str | None = None,
         without: Sequence[Lack] = (),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from datamover.protocols.sftp.client import messages
-from datamover.protocols.sftp.ssh.wire import Malformed, Reader
+from datamover.protocols.sftp.ssh.wire import MalformedMessage, MessageReader
 
 LARGEST = 2**20
 """Bytes of the largest answer that is taken."""
@@ -15,11 +15,11 @@ _HEADER = struct.Struct(">LBL")
 _HEAD = _HEADER.size
 _DATA_HEAD = _HEAD + 4
 
-_READERS: dict[int, Callable[[Reader], Any]] = {
+_READERS: dict[int, Callable[[MessageReader], Any]] = {
     messages.STATUS: messages.read_status,
     messages.NAME: messages.read_names,
     messages.ATTRS: messages.read_attributes,
-    messages.HANDLE: Reader.string,
+    messages.HANDLE: MessageReader.string,
 }
 
 
@@ -47,7 +47,7 @@ class Answers:
         self._body: _Body | None = None
 
     def take(self, data: memoryview) -> memoryview:
-        """Take bytes up to the end of a head or of an answer; return what is left. Raises Malformed."""
+        """Take bytes up to the end of a head or of an answer; return what is left. Raises MalformedMessage."""
         return self._take_head(data) if self._body is None else self._take_body(data, self._body)
 
     def _take_head(self, data: memoryview) -> memoryview:
@@ -64,14 +64,14 @@ class Answers:
         length, kind, key = _HEADER.unpack_from(head)
         size = length - (len(head) - 4)
         if size < 0 or length > LARGEST:
-            raise Malformed(f"an answer of {length} bytes")
+            raise MalformedMessage(f"an answer of {length} bytes")
         if kind == messages.ANSWER_VERSION:
             # It has no key; what stands there is the version.
             whole = memoryview(head[5:] + bytes(size))
             body = _Body(kind, 0, whole, whole[4:])
         else:
             if kind == messages.DATA and int.from_bytes(head[_HEAD:], "big") != size:
-                raise Malformed("data of another length than was told")
+                raise MalformedMessage("data of another length than was told")
             room = self._room(key, size) if kind == messages.DATA else None
             whole = memoryview(bytearray(size)) if room is None else room
             body = _Body(kind, key, whole, whole)
@@ -96,8 +96,8 @@ def _value(kind: int, whole: memoryview) -> Any:
     if kind == messages.DATA:
         return len(whole)
     if kind == messages.ANSWER_VERSION:
-        reader = Reader(bytes(whole))
+        reader = MessageReader(bytes(whole))
         if reader.number() != messages.VERSION:
-            raise Malformed("it is not SFTP version 3")
+            raise MalformedMessage("it is not SFTP version 3")
         return messages.read_extensions(reader)
-    return _READERS[kind](Reader(bytes(whole))) if kind in _READERS else bytes(whole)
+    return _READERS[kind](MessageReader(bytes(whole))) if kind in _READERS else bytes(whole)

@@ -22,9 +22,9 @@ from datamover import errors
 from datamover.errors import DataMoverError
 from datamover.protocols.sftp.client import messages
 from datamover.protocols.sftp.client.answers import Answers
-from datamover.protocols.sftp.client.messages import Status
+from datamover.protocols.sftp.client.messages import SftpError
 from datamover.protocols.sftp.ssh.ciphers import Piece
-from datamover.protocols.sftp.ssh.wire import Malformed, number, string, words
+from datamover.protocols.sftp.ssh.wire import MalformedMessage, number, string, words
 
 WINDOW = 64 * 2**20
 """Bytes that the server may send before they are taken; the bytes asked for are what bounds them."""
@@ -111,7 +111,7 @@ class SftpChannel(SSHChannel):
     ) -> Deferred[Any]:
         """Send one request; fires with the answer's value: None for a plain "OK", for READ the bytes put ``into``.
 
-        Fails with Status where the server refuses, with ConnectionLost or Stalled where it does not answer.
+        Fails with SftpError where the server refuses, with ConnectionLost or Stalled where it does not answer.
         Cancelling lets go of the answer; a handle that comes nevertheless is closed.
         """
         answer: Deferred[Any] = Deferred(lambda _: None)
@@ -179,10 +179,10 @@ class SftpChannel(SSHChannel):
         try:
             while data and self.failure is None:
                 data = self._answers.take(data)
-        except Malformed as error:
+        except MalformedMessage as error:
             self.fail(errors.ServerError(self._not_understood(error)))
 
-    def _not_understood(self, error: Malformed) -> str:
+    def _not_understood(self, error: MalformedMessage) -> str:
         if self.opened.called:
             return f"the server's SFTP is not understood: {error}"
         text = _TEXT.match(self._first)
@@ -196,24 +196,24 @@ class SftpChannel(SSHChannel):
         """Return where data belongs, None where nobody wants it any more."""
         asked = self._waiting.get(key)
         if asked is None or asked.into is None:
-            raise Malformed("data that was not asked for")
+            raise MalformedMessage("data that was not asked for")
         if size > len(asked.into):
-            raise Malformed("more data than was asked for")
+            raise MalformedMessage("more data than was asked for")
         return None if asked.answer.called else asked.into[:size]
 
     def _deliver(self, kind: int, key: int, value: Any) -> None:
         asked = self._waiting.pop(key, None)
         if asked is None:
-            raise Malformed("an answer to nothing that was asked")
+            raise MalformedMessage("an answer to nothing that was asked")
         answer = asked.answer
         self._quickest = min(self._quickest, self.clock.seconds() - asked.at)
         if answer.called:
             if asked.kind in _OPENED and kind == messages.HANDLE:
                 self.request(messages.CLOSE, string(value)).addErrback(lambda _: None)
-        elif isinstance(value, Status):
+        elif isinstance(value, SftpError):
             answer.errback(value)
         elif kind != asked.expected:
-            answer.errback(Status(messages.FAILURE, "an answer of another kind than was asked for"))
+            answer.errback(SftpError(messages.FAILURE, "an answer of another kind than was asked for"))
         else:
             answer.callback(value)
 

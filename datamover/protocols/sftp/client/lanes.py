@@ -11,9 +11,9 @@ from twisted.internet.defer import Deferred, DeferredList
 
 from datamover.errors import DataMoverError
 from datamover.protocols.sftp.client import messages
-from datamover.protocols.sftp.client.link import Lease
-from datamover.protocols.sftp.client.messages import Status
-from datamover.protocols.sftp.client.session import Session
+from datamover.protocols.sftp.client.link import ChannelLease
+from datamover.protocols.sftp.client.messages import SftpError
+from datamover.protocols.sftp.client.session import SftpSession
 
 LANES = 8
 """For one file on a far server, of a connection's channels."""
@@ -28,7 +28,7 @@ LANE = 5 * 2**19
 class WriteChannel:
     """One open handle of a file, on a channel that is leased."""
 
-    def __init__(self, lease: Lease, session: Session, handle: bytes) -> None:
+    def __init__(self, lease: ChannelLease, session: SftpSession, handle: bytes) -> None:
         self.lease = lease
         self.session = session
         self.handle = handle
@@ -114,7 +114,7 @@ class Lanes:
         try:
             session = await lease.take_spare()
             handle = None if session is None else await session.open_file(self._real, messages.FOR_WRITING)
-        except (Status, DataMoverError):
+        except (SftpError, DataMoverError):
             session = handle = None
         except BaseException:
             lease.give_back()

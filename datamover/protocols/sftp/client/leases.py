@@ -10,7 +10,7 @@ from twisted.logger import Logger
 
 from datamover import errors
 from datamover.protocols.sftp.client.channel import SftpChannel
-from datamover.protocols.sftp.client.session import Session
+from datamover.protocols.sftp.client.session import SftpSession
 
 CHANNELS = 8
 """Of one connection; servers allow ten (MaxSessions) and others may want some."""
@@ -97,7 +97,7 @@ class Leases:
         self._connection = connection
         self._open_timeout = open_timeout
         self._idle_timeout = idle_timeout
-        self._sessions: list[Session] = []
+        self._sessions: list[SftpSession] = []
         self._opening = 0
         self._waiting: list[Deferred[None]] = []
         self._limit = CHANNELS
@@ -114,7 +114,7 @@ class Leases:
         self._stopped = True
         self._keep_awake()
 
-    async def take(self) -> Session:
+    async def take(self) -> SftpSession:
         """Return a channel of one's own, or, when there are enough, the one with the fewest users."""
         self._users += 1
         self._keep_awake()
@@ -124,7 +124,7 @@ class Leases:
             self._left()
             raise
 
-    async def take_spare(self) -> Session | None:
+    async def take_spare(self) -> SftpSession | None:
         """Return a channel that nobody uses, None where there are but used ones and no more may be opened."""
         self._users += 1
         self._keep_awake()
@@ -142,7 +142,7 @@ class Leases:
             opening = Deferred.fromCoroutine(self._open())
             opening.addCallbacks(_unused, lambda _: None)
 
-    def give_back(self, session: Session) -> None:
+    def give_back(self, session: SftpSession) -> None:
         """Let go of what ``take`` returned."""
         session.users -= 1
         self._left()
@@ -169,7 +169,7 @@ class Leases:
         limit = 1 if self.extensions is None else self._limit
         return len(self._sessions) + self._opening < limit
 
-    async def _take(self) -> Session:
+    async def _take(self) -> SftpSession:
         session = await self._unused()
         if session is None:
             session = self._idlest()
@@ -177,7 +177,7 @@ class Leases:
             session.users += 1
         return session
 
-    async def _unused(self) -> Session | None:
+    async def _unused(self) -> SftpSession | None:
         """Return a channel for its first user, None where all are used and there may be no more."""
         session = self._idlest()
         while session is None or session.users:
@@ -202,11 +202,11 @@ class Leases:
         self._waiting.append(waiter)
         await waiter
 
-    def _idlest(self) -> Session | None:
+    def _idlest(self) -> SftpSession | None:
         self._sessions = [session for session in self._sessions if session.channel.failure is None]
         return min(self._sessions, key=lambda session: session.users, default=None)
 
-    async def _open(self) -> Session | None:
+    async def _open(self) -> SftpSession | None:
         """Open a channel, for one user; None where the server refuses one, and there are or will be others."""
         self._opening += 1
         try:
@@ -232,13 +232,13 @@ class Leases:
                 if not waiter.called:
                     waiter.callback(None)
 
-    async def _opened_session(self) -> Session:
+    async def _opened_session(self) -> SftpSession:
         transport: Any = self._connection.transport
         if self._stopped:
             raise errors.ConnectionLost("the connection broke")
         channel = SftpChannel(self._reactor, self._idle_timeout)
         channel.conn = self._connection
-        session = Session(channel)
+        session = SftpSession(channel)
         self._connection.openChannel(channel)  # type: ignore[no-untyped-call]
         heard = transport.received
         try:
@@ -258,6 +258,6 @@ class Leases:
         raise errors.TimedOut(f"the server opened no SFTP channel within {timeout:g} s")
 
 
-def _unused(session: Session | None) -> None:
+def _unused(session: SftpSession | None) -> None:
     if session is not None:
         session.users -= 1

@@ -21,10 +21,10 @@ from datamover.concurrency.threads import Threads
 from datamover.errors import DataMoverError
 from datamover.protocols.sftp.client.channel import again
 from datamover.protocols.sftp.client.leases import Channels, Leases
-from datamover.protocols.sftp.client.session import Session
+from datamover.protocols.sftp.client.session import SftpSession
 from datamover.protocols.sftp.ssh.known_hosts import KnownHosts, Verdict, entry_name, fingerprint, key_kind
 from datamover.protocols.sftp.ssh.login import Credentials, Login, SecretFiles
-from datamover.protocols.sftp.ssh.transport import Transport, host_key_algorithms
+from datamover.protocols.sftp.ssh.transport import SshTransport, host_key_algorithms
 from datamover.protocols.sftp.ssh.wire import words
 
 PATIENCE = 2.0
@@ -37,7 +37,7 @@ log = Logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class LinkSettings:
     """Where to log in, as whom, with what, and how long to wait, in seconds."""
 
     host: str
@@ -55,7 +55,7 @@ class Server:
 class Link:
     """A connection, logged in once ``open`` has completed, ``usable`` until it is lost."""
 
-    def __init__(self, reactor: Any, server: Server, threads: Threads) -> None:
+    def __init__(self, reactor: Any, server: LinkSettings, threads: Threads) -> None:
         """Prepare; the files that ``server`` names are read in one of ``threads``."""
         self._reactor = reactor
         self._server = server
@@ -65,7 +65,7 @@ class Link:
             f"{server.connect_timeout:g} s; does their disk answer?"
         )
         """What is said if the present step is not done in time."""
-        self._transport: Transport | None = None
+        self._transport: SshTransport | None = None
         self._credentials = Credentials()
         self._channels = Channels(self._logged_in)
         self._leases = Leases(reactor, self._channels, server.connect_timeout, server.idle_timeout)
@@ -74,7 +74,7 @@ class Link:
         self._farewells: list[Deferred[None]] = []
         self.directories: dict[str, tuple[float, bytes]] = {}
         """Directories below the root that were found to lie there: when, and their real path."""
-        self._syncing: dict[bytes, Batch[Session, None]] = {}
+        self._syncing: dict[bytes, Batch[SftpSession, None]] = {}
 
     @property
     def usable(self) -> bool:
@@ -124,7 +124,7 @@ class Link:
         if not found:
             raise errors.ConnectFailed(f"no connection to {server.shown}: no address is known for {server.host}")
         algorithms = host_key_algorithms(known.kinds(server.host, server.port))
-        transport = Transport(algorithms, lambda key: self._judge(known, key), self._secure, self._end)
+        transport = SshTransport(algorithms, lambda key: self._judge(known, key), self._secure, self._end)
         reactor = Resolved(self._reactor, found)
         endpoint = HostnameEndpoint(reactor, found[0].host, server.port, timeout=server.connect_timeout)
         try:
@@ -158,7 +158,7 @@ class Link:
             return errors.HostKeyMismatch(f"{offered}, but is known by another: it may be another machine. {way}")
         return errors.HostKeyMismatch(f"{offered}, and no line of known_hosts_file names it. {way}")
 
-    def _secure(self, transport: Transport) -> None:
+    def _secure(self, transport: SshTransport) -> None:
         login = Login(self._server.user, self._credentials, self._channels)
         self._credentials = Credentials()
         login.begin(transport)
@@ -198,7 +198,7 @@ class Link:
             if farewell in self._farewells:
                 self._farewells.remove(farewell)
 
-    async def synced(self, session: Session, directory: bytes) -> None:
+    async def synced(self, session: SftpSession, directory: bytes) -> None:
         """Make the names in a directory durable, by one request for all who ask while another is under way."""
         if directory not in self._syncing:
             if len(self._syncing) >= _SYNCED:
@@ -208,25 +208,25 @@ class Link:
 
     # Channels ------------------------------------------------------------------------------------------------------
 
-    def lease(self) -> "Lease":
+    def lease(self) -> "ChannelLease":
         """Return a channel for the length of an ``async with``, or until the lease is given back."""
-        return Lease(self, self._leases)
+        return ChannelLease(self, self._leases)
 
 
-async def _sync(directory: bytes, sessions: Sequence[Session]) -> Sequence[None]:
+async def _sync(directory: bytes, sessions: Sequence[SftpSession]) -> Sequence[None]:
     await sessions[-1].sync_directory(directory)
     return [None] * len(sessions)
 
 
-class Lease:
+class ChannelLease:
     """A channel held; given back once."""
 
     def __init__(self, link: Link, leases: Leases) -> None:
         self.link = link
         self._leases = leases
-        self._session: Session | None = None
+        self._session: SftpSession | None = None
 
-    async def __aenter__(self) -> Session:
+    async def __aenter__(self) -> SftpSession:
         self._session = await self._leases.take()
         return self._session
 
@@ -235,11 +235,11 @@ class Lease:
         if self._session is not None and self._session.channel.far:
             self._leases.prepare()
 
-    def beside(self) -> "Lease":
+    def beside(self) -> "ChannelLease":
         """Return another lease of the same connection's."""
-        return Lease(self.link, self._leases)
+        return ChannelLease(self.link, self._leases)
 
-    async def take_spare(self) -> Session | None:
+    async def take_spare(self) -> SftpSession | None:
         """Take a channel that nobody uses, if there is one."""
         self._session = await self._leases.take_spare()
         return self._session

@@ -5,7 +5,7 @@ import struct
 from dataclasses import dataclass
 
 from datamover.protocols.base import Ability, Inspection, Lack
-from datamover.protocols.sftp.ssh.wire import Reader, number, string, words
+from datamover.protocols.sftp.ssh.wire import MessageReader, number, string, words
 from datamover.text.redaction import safe_words
 
 VERSION = 3
@@ -40,7 +40,7 @@ _TIME_UNTOLD = Lack(Ability.SET_MODIFIED, "the source's is before 1970 or after 
 _U64 = struct.Struct(">Q")
 
 
-class Status(Exception):
+class SftpError(Exception):
     """A request was refused: the code and the server's own words."""
 
     def __init__(self, code: int, words: str) -> None:
@@ -106,7 +106,7 @@ class Attributes:
 NOTHING = Attributes()
 
 
-def read_attributes(reader: Reader) -> Attributes:
+def read_attributes(reader: MessageReader) -> Attributes:
     flags = reader.number()
     size = reader.long() if flags & _SIZE else None
     if flags & _OWNER:
@@ -123,16 +123,16 @@ def read_attributes(reader: Reader) -> Attributes:
     return Attributes(size, mode, modified)
 
 
-def read_status(reader: Reader) -> Status | None:
+def read_status(reader: MessageReader) -> SftpError | None:
     """Return what a STATUS answer refuses, None for "OK"."""
     code = reader.number()
     if code == OK:
         return None
     said = reader.string() if reader else b""
-    return Status(code, words(said))
+    return SftpError(code, words(said))
 
 
-def read_names(reader: Reader) -> list[bytes]:
+def read_names(reader: MessageReader) -> list[bytes]:
     """Return the names of a NAME answer, without what it tells of them."""
     found = []
     for _ in range(reader.number()):
@@ -142,7 +142,7 @@ def read_names(reader: Reader) -> list[bytes]:
     return found
 
 
-def read_extensions(reader: Reader) -> dict[bytes, bytes]:
+def read_extensions(reader: MessageReader) -> dict[bytes, bytes]:
     """Return what a VERSION answer announces after its number."""
     found = {}
     while reader:

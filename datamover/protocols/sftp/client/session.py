@@ -1,6 +1,6 @@
 """The requests of SFTP as calls: what a file server can be asked, one channel, no policy.
 
-Every call raises Status where the server refuses, ConnectionLost or Stalled where it does not answer. Paths are
+Every call raises SftpError where the server refuses, ConnectionLost or Stalled where it does not answer. Paths are
 absolute bytes.
 """
 
@@ -14,8 +14,8 @@ from twisted.python.failure import Failure
 
 from datamover.protocols.sftp.client import messages
 from datamover.protocols.sftp.client.channel import SftpChannel
-from datamover.protocols.sftp.client.messages import NOTHING, Attributes, Status, extended
-from datamover.protocols.sftp.ssh.wire import Malformed, Reader, number, string
+from datamover.protocols.sftp.client.messages import NOTHING, Attributes, SftpError, extended
+from datamover.protocols.sftp.ssh.wire import MalformedMessage, MessageReader, number, string
 
 _READ_SIZE = _WRITE_SIZE = 2**15
 """Bytes of a request that every server takes."""
@@ -26,7 +26,7 @@ _LONGEST_LISTING = 1_000_000
 _OFFSET = struct.Struct(">QL")
 
 
-class Session:
+class SftpSession:
     """One SFTP channel, its server's abilities known."""
 
     def __init__(self, channel: SftpChannel) -> None:
@@ -53,10 +53,10 @@ class Session:
             )
 
     def _learn_limits(self, told: bytes) -> None:
-        answer = Reader(told)
+        answer = MessageReader(told)
         try:
             _, read, write, _ = (answer.long() for _ in range(4))
-        except Malformed:
+        except MalformedMessage:
             return
         self.read_size = min(read or _READ_SIZE, _LARGEST_READ)
         self.write_size = min(write or _WRITE_SIZE, _LARGEST_WRITE)
@@ -77,7 +77,7 @@ class Session:
         """Return the path with every symbolic link followed; its last segment need not exist."""
         found: list[bytes] = await self.channel.request(messages.REALPATH, string(path))
         if len(found) != 1 or not found[0].startswith(b"/"):
-            raise Status(messages.FAILURE, "a real path that is not one absolute path")
+            raise SftpError(messages.FAILURE, "a real path that is not one absolute path")
         return found[0]
 
     def stat(self, path: bytes) -> Deferred[Attributes | None]:
@@ -96,11 +96,11 @@ class Session:
         for kind in (messages.LSTAT, messages.STAT):
             try:
                 return await self._look(kind, path)
-            except Status:
+            except SftpError:
                 continue
         try:
             handle = await self.open_file(path, messages.FOR_READING)
-        except Status:
+        except SftpError:
             return None
         self.close_later(handle)
         return NOTHING
@@ -113,7 +113,7 @@ class Session:
         """Tell whether a directory can be opened under a name: the look at servers that do not let one look."""
         try:
             handle = await self.channel.request(messages.OPENDIR, string(path))
-        except Status:
+        except SftpError:
             return False
         self.close_later(handle)
         return True
@@ -154,7 +154,7 @@ class Session:
                 if not more:
                     break
                 found += more
-        except Status as refusal:
+        except SftpError as refusal:
             if refusal.code != messages.EOF:
                 raise
         finally:
@@ -166,9 +166,9 @@ class Session:
         if not self.can(messages.STATVFS):
             return None
         try:
-            answer = Reader(await self._extended(messages.STATVFS, path, expect=messages.EXTENDED_REPLY))
+            answer = MessageReader(await self._extended(messages.STATVFS, path, expect=messages.EXTENDED_REPLY))
             _, fragment, _, _, available = (answer.long() for _ in range(5))
-        except (Status, Malformed):
+        except (SftpError, MalformedMessage):
             return None
         return fragment * available
 
@@ -182,7 +182,7 @@ class Session:
                 await self.sync(handle)
             finally:
                 self.close_later(handle)
-        except Status:
+        except SftpError:
             return
 
     # Open files ---------------------------------------------------------------------------------------------
@@ -213,7 +213,7 @@ class Session:
         return looking.addErrback(self._look_by_path, path)
 
     def _look_by_path(self, failure: Failure, path: bytes) -> Deferred[Attributes]:
-        if not isinstance(failure.value, Status):
+        if not isinstance(failure.value, SftpError):
             assert failure.value is not None
             raise failure.value
         self._looks_by_path = True
@@ -239,14 +239,14 @@ class Session:
 
 def _nothing(failure: Failure) -> None:
     """Return None where there is nothing; raise any other refusal."""
-    if not isinstance(failure.value, Status) or failure.value.code != messages.NO_SUCH_FILE:
+    if not isinstance(failure.value, SftpError) or failure.value.code != messages.NO_SUCH_FILE:
         assert failure.value is not None
         raise failure.value
 
 
 def _untold(failure: Failure) -> Attributes:
     """Return that nothing is told of what the server does not let one look at."""
-    if not isinstance(failure.value, Status) or failure.value.code == messages.NO_SUCH_FILE:
+    if not isinstance(failure.value, SftpError) or failure.value.code == messages.NO_SUCH_FILE:
         assert failure.value is not None
         raise failure.value
     return NOTHING

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from datamover.protocols.sftp.ssh.wire import Malformed, Reader
+from datamover.protocols.sftp.ssh.wire import MalformedMessage, MessageReader
 
 
 class Verdict(Enum):
@@ -75,8 +75,8 @@ def fingerprint(key: bytes) -> str:
 def key_kind(key: bytes) -> bytes:
     """Return the kind that a public key names itself, b"" where it names none."""
     try:
-        return Reader(key).string()
-    except Malformed:
+        return MessageReader(key).string()
+    except MalformedMessage:
         return b""
 
 

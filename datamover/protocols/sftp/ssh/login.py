@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from datamover import errors
 from datamover.protocols.sftp.ssh.known_hosts import KnownHosts, fingerprint
-from datamover.protocols.sftp.ssh.wire import Reader, number, string, words
+from datamover.protocols.sftp.ssh.wire import MessageReader, number, string, words
 from datamover.security.secret_files import Unusable, read
 
 _INFO_RESPONSE = 61
@@ -127,7 +127,7 @@ class Login(SSHUserAuthClient):
         transport.setService(self.instance)
 
     def ssh_USERAUTH_FAILURE(self, packet: bytes) -> None:
-        offered = Reader(packet).names()
+        offered = MessageReader(packet).names()
         for kind in self.preferredOrder:
             if kind in offered and kind not in self._tried and self._start(kind):
                 self._tried.append(kind)
@@ -139,7 +139,7 @@ class Login(SSHUserAuthClient):
         if self.lastAuth == b"password":
             self._fail("the password has expired; change it and mend password_file")
         elif self.lastAuth == b"keyboard-interactive" and self._questions < _QUESTIONS:
-            self._answer(Reader(packet))
+            self._answer(MessageReader(packet))
         else:
             self._fail("the server's questions have no end")
 
@@ -169,7 +169,7 @@ class Login(SSHUserAuthClient):
         self.askForAuth(b"publickey", request + string(signature))
         return True
 
-    def _answer(self, questions: Reader) -> None:
+    def _answer(self, questions: MessageReader) -> None:
         """Answer the first hidden question with the password, once; every other with nothing."""
         for _ in range(3):
             questions.string()

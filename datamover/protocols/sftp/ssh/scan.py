@@ -11,7 +11,7 @@ from datamover import errors
 from datamover.errors import DataMoverError
 from datamover.protocols.sftp.client.channel import again
 from datamover.protocols.sftp.ssh.known_hosts import entry, entry_name
-from datamover.protocols.sftp.ssh.transport import HOST_KEYS, Transport
+from datamover.protocols.sftp.ssh.transport import HOST_KEYS, SshTransport
 
 _KINDS = (HOST_KEYS[:1], HOST_KEYS[1:4], HOST_KEYS[4:])
 """Algorithms asked for together: those of one kind of key, of which a server mostly has one."""
@@ -63,7 +63,7 @@ async def _key(endpoint: HostnameEndpoint, algorithms: Sequence[bytes]) -> bytes
         found.append(key)
         return _Enough("the key has come")
 
-    transport = Transport(algorithms, judge, lambda _: None, ended.callback)
+    transport = SshTransport(algorithms, judge, lambda _: None, ended.callback)
     try:
         await connectProtocol(endpoint, transport)  # type: ignore[no-untyped-call]
         reason = await ended

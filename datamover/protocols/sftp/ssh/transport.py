@@ -21,7 +21,7 @@ from datamover.errors import DataMoverError
 from datamover.protocols.sftp.ssh import ciphers
 from datamover.protocols.sftp.ssh.ciphers import CIPHERS, MACS, Opener, Piece, Plain, Sealer, Tampered, is_gcm
 from datamover.protocols.sftp.ssh.known_hosts import key_kind
-from datamover.protocols.sftp.ssh.wire import Reader, number, string, words
+from datamover.protocols.sftp.ssh.wire import MessageReader, number, string, words
 
 log = Logger()
 
@@ -79,7 +79,7 @@ def _kind(algorithm: bytes) -> bytes:
     return b"ssh-rsa" if algorithm.startswith(b"rsa-") else algorithm
 
 
-class Transport(SSHClientTransport):
+class SshTransport(SSHClientTransport):
     """One connection. ``judge`` answers what is wrong with a host key, ``secure`` and ``ended`` are told once."""
 
     REKEY_OCTETS = 2**34
@@ -103,12 +103,12 @@ class Transport(SSHClientTransport):
         self,
         algorithms: Sequence[bytes],
         judge: Callable[[bytes], DataMoverError | None],
-        secure: Callable[["Transport"], None],
+        secure: Callable[["SshTransport"], None],
         ended: Callable[[DataMoverError], None],
     ) -> None:
         self.supportedPublicKeys = list(algorithms)
         self._judge = judge
-        self._secure: Callable[[Transport], None] | None = secure
+        self._secure: Callable[[SshTransport], None] | None = secure
         self._ended = ended
         self.failure: DataMoverError | None = None
         """Why the connection ends, once it does."""
@@ -262,7 +262,7 @@ class Transport(SSHClientTransport):
 
     def ssh_KEXINIT(self, packet: bytes) -> None:
         """Agree on algorithms and begin the exchange; with AES-GCM there is no code to agree on."""
-        offer = Reader(packet, 16)
+        offer = MessageReader(packet, 16)
         kex, keys, out_ciphers, in_ciphers, out_macs, in_macs = (offer.names() for _ in range(6))
         self.otherKexInitPayload = bytes((_KEXINIT,)) + packet
         try:
@@ -291,7 +291,7 @@ class Transport(SSHClientTransport):
     def ssh_KEX_DH_GEX_GROUP(self, packet: bytes) -> Any:
         """Take the server's group, or, the message's number being the same, its curve's answer."""
         if not _kex.isEllipticCurve(self.kexAlg):
-            if int.from_bytes(Reader(packet).string(), "big").bit_length() < _SMALLEST_GROUP:
+            if int.from_bytes(MessageReader(packet).string(), "big").bit_length() < _SMALLEST_GROUP:
                 self.fail(errors.ConnectFailed("the server asks for a Diffie-Hellman group that is too small"))
                 return None
         elif not self._signed_as_agreed(packet):
@@ -319,7 +319,7 @@ class Transport(SSHClientTransport):
 
     def _signed_as_agreed(self, packet: bytes) -> bool:
         """Check that key and signature are of the kind agreed on (a SHA-1 signature of an RSA key is not)."""
-        reply = Reader(packet)
+        reply = MessageReader(packet)
         key, _, signature = reply.string(), reply.string(), reply.string()
         if key_kind(key) == _kind(self.keyAlg) and key_kind(signature) == self.keyAlg:
             return True

@@ -7,7 +7,7 @@ _LONG = struct.Struct(">Q")
 _WORDS = 200
 
 
-class Malformed(Exception):
+class MalformedMessage(Exception):
     """What came is not what its kind of message must hold."""
 
 
@@ -31,7 +31,7 @@ def words(text: bytes) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text[:_WORDS].decode("utf-8", "replace"))
 
 
-class Reader:
+class MessageReader:
     """Takes one value after another out of a message."""
 
     def __init__(self, data: bytes, offset: int = 0) -> None:
@@ -44,7 +44,7 @@ class Reader:
     def take(self, count: int) -> bytes:
         end = self._offset + count
         if end > len(self._data):
-            raise Malformed("a message ended too early")
+            raise MalformedMessage("a message ended too early")
         taken = self._data[self._offset : end]
         self._offset = end
         return taken
