@@ -102,7 +102,7 @@ class SftpPlace(PartFilePlace):
             try:
                 opened = await _unless_stale(lease.link, lambda: self._parts.open(lease.link, session, part, offset))
             except BaseException:
-                lease.give_back()
+                lease.release()
                 raise
             return SftpSink(
                 WriteChannel(lease, session, opened.handle),

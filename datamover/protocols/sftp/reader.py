@@ -48,7 +48,7 @@ class SftpReader:
             except BaseException:
                 if handle is not None:
                     session.close_later(handle)
-                lease.give_back()
+                lease.release()
                 raise
             try:
                 with session.together():

@@ -180,7 +180,7 @@ class SftpSource:
         self._window.close()
         self._forget()
         self._session.close_later(handle)
-        self._lease.give_back()
+        self._lease.release()
 
     def _forget(self) -> None:
         for piece in self._pieces:
