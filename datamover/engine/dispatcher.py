@@ -1,8 +1,7 @@
-"""Who works on what: claims groups, holds their leases, starts and ends the work.
+"""Claim placement groups, renew their leases, and start and stop the work on them.
 
-Its loops take what may be taken, renew what is held, and stop what was lost. What any engine does for all jobs, such as
-taking over what nodes that are gone held, is ``maintenance``'s business; what moving means is the worker's; what is
-written of it, the recorder's.
+``maintenance`` does what any engine does for all jobs, such as taking over the groups of nodes that are gone. The
+worker moves files; the recorder writes their progress.
 """
 
 from collections import Counter
@@ -36,19 +35,19 @@ from datamover.jobs.work import Group, StopReason
 log = Logger()
 
 POLL = 1.0
-"""Seconds after which the queue is looked at, should no word have come."""
+"""Seconds between two claims, if no notification arrives before."""
 GATHERING = 0.02
-"""Seconds in which what ends is gathered before the room it left is filled: one claim for many."""
+"""Seconds from the end of a group to the next claim, so that one claim serves several ends."""
 BATCH = 64
-"""Groups claimed at once, at most."""
-BEATS = 3
-"""Renewals in the time of one lease."""
+"""Groups of one claim, at most."""
+RENEWALS = 3
+"""Renewals within the time of one lease."""
 STOPS = 60.0
-"""Seconds after which what is to stop is looked for, should no word have come; renewals bring it, too."""
+"""Seconds between two reads of what is to stop, if no notification arrives before; renewals read it too."""
 LEAVING = 2.0
-"""Seconds that are left, at a stop, for handing back what is held."""
+"""Seconds of a stop that are reserved for releasing the leases."""
 PAUSE_GRACE = 2.0
-"""Seconds that a transfer which is paused has to reach a good moment."""
+"""Seconds that a paused transfer has to reach a checkpoint before it is cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ class _Run:
 
 
 class Dispatcher:
-    """The work of one process."""
+    """Dispatches the work of one process."""
 
     def __init__(
         self,
@@ -77,7 +76,7 @@ class Dispatcher:
         share: ProcessShare = ALONE,
         loops: Loops | None = None,
     ) -> None:
-        """``bounds``, and ``max_active`` of this process, tell those that hold now."""
+        """``bounds`` and ``max_active``, which is this process's own, return the limits at present."""
         self._queue = queue
         self._work = work
         self._bounds = bounds
@@ -85,19 +84,19 @@ class Dispatcher:
         self._max_active = max_active
         self._clock = clock
         self._monotonic = monotonic
-        self._news = heard
+        self._notifications = heard
         self._observer = observer
-        # By (transfer, lease): a lease that is lost here may be claimed here again before its work has ended.
+        # By (transfer, lease): this process may claim a group again before the work under the lost lease has ended.
         self._runs: dict[tuple[int, int], _Run] = {}
-        self._pulse, self._stop_pulse = Wakeup(clock), Wakeup(clock)
+        self._work_wakeup, self._stop_wakeup = Wakeup(clock), Wakeup(clock)
         self._parked: list[Transfer] = []
-        """What is to be given back: its job is paused."""
+        """Leaders of the groups to release: their job is paused."""
         self._soon: IDelayedCall | None = None
         self._unsure = False
-        """The answer to a claim was lost: there may be leases of ours that nobody here knows of."""
+        """The answer to a claim was lost: this process may hold leases that it does not know of."""
         self._running = False
         self._stopping = False
-        self._forget: Callable[[], None] = lambda: None
+        self._unsubscribe: Callable[[], None] = lambda: None
         loops = loops or Loops(clock)
         self._claims, self._leases = loops.loop("claims"), loops.loop("leases")
         self._watch, self._heartbeat = loops.loop("lost leases"), loops.loop("heartbeat")
@@ -115,23 +114,23 @@ class Dispatcher:
             observer=observer,
             loops=loops,
             active=lambda: bool(self._runs),
-            wake=self._pulse.set,
+            wake=self._work_wakeup.set,
         )
 
     @property
     def active(self) -> int:
-        """Groups that are worked on."""
+        """How many groups are worked on."""
         return len(self._runs)
 
     @property
     def running(self) -> bool:
-        """Whether work is taken; ``Loops`` tells of those that do not turn."""
+        """Whether this process claims work; ``Loops`` reports loops that hang."""
         return self._running and not self._stopping
 
     def start(self) -> None:
-        """Begin to work."""
+        """Start the loops."""
         self._running = True
-        self._forget = self._news.subscribe(self._hear)
+        self._unsubscribe = self._notifications.subscribe(self._notified)
         self._claims.start(self._claiming)
         self._leases.start(self._renewing)
         self._watch.start(self._watching)
@@ -139,13 +138,13 @@ class Dispatcher:
         self._maintenance.start()
 
     async def stop(self, grace: float, deadline: Deadline = NEVER) -> None:
-        """Take nothing new, give running work ``grace`` seconds to reach a good moment, and hand back the rest.
+        """Claim nothing new, give running work ``grace`` seconds to reach a checkpoint, and release all leases.
 
-        Completes when nothing is worked on any more and the leases are given back, or the database is away. What hangs
-        until shortly before the deadline keeps its lease, which runs out.
+        Completes when no work runs and the leases are released, or the database is unreachable. Work that hangs until
+        shortly before the deadline keeps its lease, which runs out.
         """
         self._stopping = True
-        self._forget()
+        self._unsubscribe()
         if self._soon is not None:
             self._soon.cancel()
             self._soon = None
@@ -182,14 +181,14 @@ class Dispatcher:
         except Exception:  # Whatever it is, the process ends.
             log.failure("leases are left to run out")
 
-    # Taking ---------------------------------------------------------------------------------------------------
+    # Claiming -------------------------------------------------------------------------------------------------
 
     async def _claiming(self) -> None:
         breath = Wakeup(self._clock)
         most = least = self._own.first(BATCH)
         while True:
             if self._unsure:
-                await self._log_and_continue(self._disown)
+                await self._log_and_continue(self._reclaim_unknown)
             active = Counter(run.lease.leader.destination for run in self._runs.values())
             room = min(self._own.part(self._max_active()) - len(self._runs), most)
             bounds, asked = self._own.room(self._bounds(), active, room)
@@ -197,22 +196,22 @@ class Dispatcher:
             self._claims.turned()
             if asked <= 0 or taken < asked:
                 most = least if asked > 0 else most
-                await self._pulse.wait(POLL)
+                await self._work_wakeup.wait(POLL)
             elif asked == most < BATCH:
                 most = min(2 * most, BATCH)
                 await breath.wait(GATHERING)
 
-    async def _disown(self) -> int:
-        handed_back = await self._queue.reclaim_unknown(dict(self._runs))
+    async def _reclaim_unknown(self) -> int:
+        reclaimed = await self._queue.reclaim_unknown(dict(self._runs))
         self._unsure = False
-        return handed_back
+        return reclaimed
 
     async def _take(self, bounds: QueueLimits, room: int) -> int:
         self._unsure = True
         ends_at = self._monotonic() + self._queue.lease * RELIABLE
         groups = await self._queue.claim(bounds, room, self._maintenance.spent)
         if groups and self._monotonic() >= ends_at:
-            # The claim had to wait. By what is known here, others may have these by now.
+            # The claim took so long that other nodes may have taken these groups over.
             ends_at = self._monotonic() + self._queue.lease * RELIABLE
             ours = await self._queue.renew([group.leader for group in groups])
             groups = [group for group in groups if _key(group.leader) in ours]
@@ -231,16 +230,16 @@ class Dispatcher:
         del self._runs[_key(run.lease.leader)]
         if run.lease.ending is LeaseEnd.PARKED and not self._stopping:
             self._parked.append(run.lease.leader)
-            self._stop_pulse.set()
+            self._stop_wakeup.set()
         run.done.callback(None)
         if self._soon is None and not self._stopping:
             self._soon = self._clock.callLater(GATHERING if self._runs else 0, self._refill)
 
     def _refill(self) -> None:
         self._soon = None
-        self._pulse.set()
+        self._work_wakeup.set()
 
-    # Holding --------------------------------------------------------------------------------------------------
+    # Leases ---------------------------------------------------------------------------------------------------
 
     async def _renewing(self) -> None:
         pause = Wakeup(self._clock)
@@ -248,10 +247,10 @@ class Dispatcher:
             await self._log_and_continue(self._renew)
             self._leases.turned()
             await self._heartbeat.step(lambda: self._queue.heartbeat(len(self._runs)), None)
-            await pause.wait(self._queue.lease / BEATS)
+            await pause.wait(self._queue.lease / RENEWALS)
 
     async def _renew(self) -> int:
-        """Renew what is held; what the database refuses of that is one lease's matter, which runs out."""
+        """Renew all leases; one that the database refuses runs out by itself."""
         runs = list(self._runs.values())
         ends_at = self._monotonic() + self._queue.lease * RELIABLE
         answers = await bisect_batch(self._renewed, runs)
@@ -261,8 +260,8 @@ class Dispatcher:
                     self._refused("leases", f"the lease on transfer {run.lease.leader.id}", answer)
             elif _key(run.lease.leader) in answer:
                 run.lease.extend(ends_at)
-                self._obey(run, answer[_key(run.lease.leader)])
-            elif not run.lease.settling:  # Else the answer to its end may still be on its way.
+                self._stop_run(run, answer[_key(run.lease.leader)])
+            elif not run.lease.settling:  # While settling, the database may have released it already.
                 self._lose(run, "another node has it")
         for answer in answers:
             if isinstance(answer, Failure) and isinstance(answer.value, Unavailable):
@@ -274,7 +273,7 @@ class Dispatcher:
         return [ours] * len(runs)
 
     async def _watching(self) -> None:
-        """Stop what could not be renewed in time."""
+        """Stop the work whose lease was not renewed in time."""
         pause = Wakeup(self._clock)
         while True:
             for run in list(self._runs.values()):
@@ -294,47 +293,47 @@ class Dispatcher:
             run.lease.end(LeaseEnd.LOST)
             self._observer.lease_lost()
 
-    def _hear(self, word: str) -> None:
-        if word in ("", notifications.WORK):
-            self._pulse.set()
-        if word in ("", notifications.STOP) and self._runs:
-            self._stop_pulse.set()
+    def _notified(self, topic: str) -> None:
+        if topic in ("", notifications.WORK):
+            self._work_wakeup.set()
+        if topic in ("", notifications.STOP) and self._runs:
+            self._stop_wakeup.set()
 
     async def _stopping_work(self) -> None:
-        """Give back what was paused, and stop what its job wants to stop, when there is word of it."""
+        """When notified, release paused groups, and stop those whose job is to stop."""
         while True:
             if self._parked:
-                await self._log_and_continue(self._give_back)
+                await self._log_and_continue(self._release_parked)
             if self._runs:
                 await self._log_and_continue(self._stop_some)
             self._stops.turned()
-            await self._stop_pulse.wait(STOPS)
+            await self._stop_wakeup.wait(STOPS)
 
-    async def _give_back(self) -> int:
+    async def _release_parked(self) -> int:
         parked, self._parked = self._parked, []
         await self._queue.release(parked)
         return len(parked)
 
     async def _stop_some(self) -> int:
         stopping = await self._queue.stopping()
-        for key, word in stopping.items():
+        for key, reason in stopping.items():
             if key in self._runs:
-                self._obey(self._runs[key], word)
+                self._stop_run(self._runs[key], reason)
         return len(stopping)
 
-    def _obey(self, run: _Run, word: StopReason | None) -> None:
-        """Do what a job wants of a transfer that runs."""
-        if word is StopReason.CANCEL:
+    def _stop_run(self, run: _Run, reason: StopReason | None) -> None:
+        """Stop a group if its job gives a reason to."""
+        if reason is StopReason.CANCEL:
             run.lease.end(LeaseEnd.CANCELLED)
-        elif word is StopReason.OVERDUE:
+        elif reason is StopReason.OVERDUE:
             run.lease.end(LeaseEnd.OVERDUE)
-        elif word is StopReason.PAUSE and run.lease.ending is None:
+        elif reason is StopReason.PAUSE and run.lease.ending is None:
             run.lease.park()
             hurry = self._clock.callLater(PAUSE_GRACE, run.lease.end, LeaseEnd.PARKED)
             run.done.addCallback(lambda _: hurry.cancel() if hurry.active() else None)
 
     async def _log_and_continue(self, call: Callable[..., Awaitable[int]], *arguments: Any) -> int:
-        """Return what a call returns. Log a known error and return 0; the loop tries again."""
+        """Return the call's result. Log a known error and return 0; the loop tries again."""
         try:
             return await call(*arguments)
         except DataMoverError as error:

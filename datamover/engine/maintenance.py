@@ -1,7 +1,8 @@
-"""What any engine does for all jobs, now and then, each thing whatever becomes of the others.
+"""The periodic work that any engine does for all jobs; a step that fails does not stop the others.
 
-Sharing bandwidth, counting the bytes of the day, taking over from the dead, bringing changes to jobs' files, ending
-what is overdue, forgetting what is old, removing what ended transfers left. What these mean is `jobs.upkeep`'s.
+It shares bandwidth, counts the bytes of the day, takes over the groups of dead nodes, applies changes of jobs to their
+files, ends overdue jobs, deletes old history, and removes what ended transfers left behind. ``jobs.upkeep`` holds the
+rules.
 """
 
 from collections.abc import Callable, Coroutine, Sequence
@@ -27,27 +28,27 @@ from datamover.jobs.work import Group
 log = Logger()
 
 POLL = 1.0
-"""Seconds between two looks at what is to be done."""
+"""Seconds between two rounds of these steps."""
 LOOKING = 10.0
-"""Seconds between two looks for what is left of transfers that have ended."""
+"""Seconds between two searches for leftovers of transfers that have ended."""
 RETIRING = 600.0
-"""Seconds between two looks for jobs whose history is old enough."""
+"""Seconds between two searches for jobs whose history is old enough to be deleted."""
 SWEEPS = 4
-"""Groups that are swept at once, so that a destination that hangs holds up no other."""
+"""Groups that are swept concurrently, so that a destination that hangs delays no other."""
 
 
 class Work(Protocol):
-    """Brings one group to the end of an attempt, and writes how it ended unless the lease's ending forbids it."""
+    """Makes one attempt at a group, and writes its outcome unless the way its lease ended forbids that."""
 
     def __call__(self, group: Group, lease: Lease) -> Coroutine[Any, Any, None]: ...
 
     def sweep(self, group: Group, lease: Lease) -> Coroutine[Any, Any, bool]:
-        """Remove what is left of a group that has ended; completes with whether nothing is."""
+        """Remove the leftovers of a group that has ended; completes with whether all are removed."""
         ...
 
 
 class Maintenance:
-    """That of one process."""
+    """The periodic work of one process."""
 
     def __init__(
         self,
@@ -65,7 +66,7 @@ class Maintenance:
         active: Callable[[], bool],
         wake: Callable[[], None],
     ) -> None:
-        """``active`` tells whether this process works on something; ``wake`` is called when more may be claimed."""
+        """``active`` returns whether this process works on a group; ``wake`` is called when more may be claimed."""
         self._queue = queue
         self._work = work
         self._bounds = bounds
@@ -78,7 +79,7 @@ class Maintenance:
         self._active = active
         self._wake = wake
         self.spent: Sequence[str] = ()
-        """The owners who have had their bytes of the day."""
+        """The owners who have used up their bytes of the day."""
         self._upkeeping, self._sweeping = loops.loop("upkeep"), loops.loop("sweeping")
         self._shares, self._quotas, self._mending = loops.loop("shares"), loops.loop("quotas"), loops.loop("clock")
         self._takeovers, self._changes = loops.loop("takeovers"), loops.loop("changes")
@@ -88,13 +89,13 @@ class Maintenance:
         self._sweeps: set[Deferred[None]] = set()
 
     def start(self) -> None:
-        """Begin."""
+        """Start the loops."""
         self._upkeeping.start(self._keep_up)
         self._sweeping.start(self._sweep)
         self._retirement.start(self._retire)
 
     def stop(self) -> Sequence[Deferred[None]]:
-        """End it; what is returned fires when it has ended."""
+        """Stop the loops; the Deferreds fire when they have stopped."""
         steps = (self._shares, self._quotas, self._mending, self._takeovers, self._changes)
         ended = [loop.stop() for loop in (self._upkeeping, self._sweeping, self._retirement, *steps)]
         sweeps = list(self._sweeps)
@@ -140,7 +141,7 @@ class Maintenance:
             self._wake()
 
     async def _retire(self) -> None:
-        """Forget what is old enough, in a loop of its own, so that nothing else waits for it."""
+        """Delete history that is old enough, in a separate loop, so that nothing else waits for it."""
         pause = Wakeup(self._clock)
         while True:
             began = self._monotonic()
@@ -148,10 +149,10 @@ class Maintenance:
             self._retirement.turned()
             await pause.wait(self._monotonic() - began if more else RETIRING)
 
-    # What is left ---------------------------------------------------------------------------------------------
+    # Leftovers ------------------------------------------------------------------------------------------------
 
     async def _sweep(self) -> None:
-        """Remove what could not be removed when its transfer ended."""
+        """Remove leftovers that could not be removed when their transfer ended."""
         while True:
             while len(self._sweeps) < SWEEPS and await self._begin_to_sweep():
                 pass
@@ -163,7 +164,7 @@ class Maintenance:
         try:
             group = await self._left.take(self._bounds().destinations)
         except DataMoverError as error:
-            log.warn("nothing is swept: {error}", error=error.full)
+            log.warn("leftovers cannot be looked for: {error}", error=error.full)
             return False
         if group is None:
             return False
@@ -179,9 +180,9 @@ class Maintenance:
         except CancelledError:
             return
         except DataMoverError as error:
-            log.warn("job {job}: what is left stays: {error}", job=group.leader.job, error=error.full)
+            log.warn("job {job}: leftovers are not removed yet: {error}", job=group.leader.job, error=error.full)
         except Exception:
-            what = f"the removal of what transfer {group.leader.id} of job {group.leader.job} left"
+            what = f"the removal of the leftovers of transfer {group.leader.id} of job {group.leader.job}"
             self._refused("sweeping", what, Failure())  # type: ignore[no-untyped-call]
 
     def _sweep_ended(self, _: None, sweep: Deferred[None]) -> None:
