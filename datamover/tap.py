@@ -48,6 +48,7 @@ from datamover.console import (
 )
 from datamover.datasets.configured import CONFIG
 from datamover.engine.attempt import AttemptContext
+from datamover.engine.dependencies import EngineDependencies
 from datamover.engine.dispatcher import Dispatcher
 from datamover.engine.groups.staging import Staging
 from datamover.engine.recorder import Recorder
@@ -232,9 +233,9 @@ def _engine(components: Components, node: str, roles: Iterable[str], share: Proc
                 tools = TransferTools(reactor, components.pools, runtime.settings.transfers, installation)
                 yield AttemptContext(tools, runtime.registry, queue, throttles.of, runtime.datasets.by_scheme)
 
-        return Dispatcher(
-            queue,
-            Worker(attempt_context, recorder, staging, random.random, components.counts),
+        dependencies = EngineDependencies(
+            queue=queue,
+            work=Worker(attempt_context, recorder, staging, random.random, components.counts),
             bounds=components.bounds,
             throttles=throttles,
             upkeep=Upkeep(
@@ -243,14 +244,17 @@ def _engine(components: Components, node: str, roles: Iterable[str], share: Proc
                 lambda: runtimes.now.settings.audit.retention,
                 refused=components.loops.refused,
             ),
-            left=OrphanCleanup(components.database, components.key, refused=components.loops.refused),
-            max_active=lambda: runtimes.now.settings.service.max_active,
+            cleanup=OrphanCleanup(components.database, components.key, refused=components.loops.refused),
             clock=reactor,
             monotonic=time.monotonic,
-            heard=components.news,
-            observer=components.counts,
-            share=share,
             loops=components.loops,
+            observer=components.counts,
+        )
+        return Dispatcher(
+            dependencies,
+            max_active=lambda: runtimes.now.settings.service.max_active,
+            notifications=components.news,
+            share=share,
         )
 
     engine = EngineService(

@@ -10,25 +10,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from datamover.concurrency.batcher import bisect_batch
-from datamover.concurrency.loops import Loops
 from datamover.concurrency.stopping import NEVER, Deadline
 from datamover.concurrency.wakeup import Wakeup
+from datamover.engine.dependencies import EngineDependencies
 from datamover.engine.lease import RELIABLE, Lease, LeaseEnd
-from datamover.engine.maintenance import Maintenance, Work
-from datamover.engine.observer import UNOBSERVED, Observer
+from datamover.engine.maintenance import Maintenance
 from datamover.engine.share import ALONE, ProcessShare
-from datamover.engine.throttle import Throttles
 from datamover.errors import DataMoverError, Unavailable
-from datamover.jobs import notifications
+from datamover.jobs.notifications import STOP, WORK, Notifications
 from datamover.jobs.queue.limits import QueueLimits
-from datamover.jobs.queue.queue import Queue
-from datamover.jobs.upkeep.cleanup import OrphanCleanup
-from datamover.jobs.upkeep.upkeep import Upkeep
 from datamover.jobs.values import Transfer
 from datamover.jobs.work import Group, StopReason
 
@@ -61,34 +56,25 @@ class Dispatcher:
 
     def __init__(
         self,
-        queue: Queue,
-        work: Work,
+        dependencies: EngineDependencies,
         *,
-        bounds: Callable[[], QueueLimits],
-        throttles: Throttles,
-        upkeep: Upkeep,
-        left: OrphanCleanup,
         max_active: Callable[[], int],
-        clock: IReactorTime,
-        monotonic: Callable[[], float],
-        heard: notifications.Notifications,
-        observer: Observer = UNOBSERVED,
+        notifications: Notifications,
         share: ProcessShare = ALONE,
-        loops: Loops | None = None,
     ) -> None:
-        """``bounds`` and ``max_active``, which is this process's own, return the limits at present."""
-        self._queue = queue
-        self._work = work
-        self._bounds = bounds
-        self._own = share
+        """``max_active`` returns the limit of this process at present."""
+        self._queue = dependencies.queue
+        self._work = dependencies.work
+        self._bounds = dependencies.bounds
+        self._clock = dependencies.clock
+        self._monotonic = dependencies.monotonic
+        self._observer = dependencies.observer
+        self._share = share
         self._max_active = max_active
-        self._clock = clock
-        self._monotonic = monotonic
-        self._notifications = heard
-        self._observer = observer
+        self._notifications = notifications
         # By (transfer, lease): this process may claim a group again before the work under the lost lease has ended.
         self._runs: dict[tuple[int, int], _Run] = {}
-        self._work_wakeup, self._stop_wakeup = Wakeup(clock), Wakeup(clock)
+        self._work_wakeup, self._stop_wakeup = Wakeup(self._clock), Wakeup(self._clock)
         self._parked: list[Transfer] = []
         """Leaders of the groups to release: their job is paused."""
         self._soon: IDelayedCall | None = None
@@ -97,25 +83,12 @@ class Dispatcher:
         self._running = False
         self._stopping = False
         self._unsubscribe: Callable[[], None] = lambda: None
-        loops = loops or Loops(clock)
+        loops = dependencies.loops
         self._claims, self._leases = loops.loop("claims"), loops.loop("leases")
         self._watch, self._heartbeat = loops.loop("lost leases"), loops.loop("heartbeat")
         self._stops = loops.loop("stops")
         self._refused = loops.refused
-        self._maintenance = Maintenance(
-            queue,
-            work,
-            bounds=bounds,
-            throttles=throttles,
-            upkeep=upkeep,
-            left=left,
-            clock=clock,
-            monotonic=monotonic,
-            observer=observer,
-            loops=loops,
-            active=lambda: bool(self._runs),
-            wake=self._work_wakeup.set,
-        )
+        self._maintenance = Maintenance(dependencies, active=lambda: bool(self._runs), wake=self._work_wakeup.set)
 
     @property
     def active(self) -> int:
@@ -185,13 +158,13 @@ class Dispatcher:
 
     async def _claiming(self) -> None:
         breath = Wakeup(self._clock)
-        most = least = self._own.first(BATCH)
+        most = least = self._share.first(BATCH)
         while True:
             if self._unsure:
                 await self._log_and_continue(self._reclaim_unknown)
             active = Counter(run.lease.leader.destination for run in self._runs.values())
-            room = min(self._own.part(self._max_active()) - len(self._runs), most)
-            bounds, asked = self._own.room(self._bounds(), active, room)
+            room = min(self._share.part(self._max_active()) - len(self._runs), most)
+            bounds, asked = self._share.room(self._bounds(), active, room)
             taken = await self._log_and_continue(self._take, bounds, asked) if asked > 0 else 0
             self._claims.turned()
             if asked <= 0 or taken < asked:
@@ -294,9 +267,9 @@ class Dispatcher:
             self._observer.lease_lost()
 
     def _notified(self, topic: str) -> None:
-        if topic in ("", notifications.WORK):
+        if topic in ("", WORK):
             self._work_wakeup.set()
-        if topic in ("", notifications.STOP) and self._runs:
+        if topic in ("", STOP) and self._runs:
             self._stop_wakeup.set()
 
     async def _stopping_work(self) -> None:

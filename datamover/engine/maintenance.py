@@ -5,24 +5,17 @@ files, ends overdue jobs, deletes old history, and removes what ended transfers 
 rules.
 """
 
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from datamover.concurrency.loops import BOUND, Loops
+from datamover.concurrency.loops import BOUND
 from datamover.concurrency.wakeup import Wakeup
+from datamover.engine.dependencies import EngineDependencies
 from datamover.engine.lease import RELIABLE, Lease
-from datamover.engine.observer import Observer
-from datamover.engine.throttle import Throttles
 from datamover.errors import DataMoverError
-from datamover.jobs.queue.limits import QueueLimits
-from datamover.jobs.queue.queue import Queue
-from datamover.jobs.upkeep.cleanup import OrphanCleanup
-from datamover.jobs.upkeep.upkeep import Upkeep
 from datamover.jobs.work import Group
 
 log = Logger()
@@ -37,55 +30,33 @@ SWEEPS = 4
 """Groups that are swept concurrently, so that a destination that hangs delays no other."""
 
 
-class Work(Protocol):
-    """Makes one attempt at a group, and writes its outcome unless the way its lease ended forbids that."""
-
-    def __call__(self, group: Group, lease: Lease) -> Coroutine[Any, Any, None]: ...
-
-    def sweep(self, group: Group, lease: Lease) -> Coroutine[Any, Any, bool]:
-        """Remove the leftovers of a group that has ended; completes with whether all are removed."""
-        ...
-
-
 class Maintenance:
     """The periodic work of one process."""
 
     def __init__(
-        self,
-        queue: Queue,
-        work: Work,
-        *,
-        bounds: Callable[[], QueueLimits],
-        throttles: Throttles,
-        upkeep: Upkeep,
-        left: OrphanCleanup,
-        clock: IReactorTime,
-        monotonic: Callable[[], float],
-        observer: Observer,
-        loops: Loops,
-        active: Callable[[], bool],
-        wake: Callable[[], None],
+        self, dependencies: EngineDependencies, *, active: Callable[[], bool], wake: Callable[[], None]
     ) -> None:
         """``active`` returns whether this process works on a group; ``wake`` is called when more may be claimed."""
-        self._queue = queue
-        self._work = work
-        self._bounds = bounds
-        self._throttles = throttles
-        self._upkeep = upkeep
-        self._left = left
-        self._clock = clock
-        self._monotonic = monotonic
-        self._observer = observer
+        self._queue = dependencies.queue
+        self._work = dependencies.work
+        self._bounds = dependencies.bounds
+        self._throttles = dependencies.throttles
+        self._upkeep = dependencies.upkeep
+        self._cleanup = dependencies.cleanup
+        self._clock = dependencies.clock
+        self._monotonic = dependencies.monotonic
+        self._observer = dependencies.observer
         self._active = active
         self._wake = wake
         self.spent: Sequence[str] = ()
         """The owners who have used up their bytes of the day."""
+        loops = dependencies.loops
         self._upkeeping, self._sweeping = loops.loop("upkeep"), loops.loop("sweeping")
         self._shares, self._quotas, self._mending = loops.loop("shares"), loops.loop("quotas"), loops.loop("clock")
         self._takeovers, self._changes = loops.loop("takeovers"), loops.loop("changes")
         self._retirement = loops.loop("retirement", bound=RETIRING + BOUND)
         self._refused = loops.refused
-        self._swept = Wakeup(clock)
+        self._swept = Wakeup(self._clock)
         self._sweeps: set[Deferred[None]] = set()
 
     def start(self) -> None:
@@ -160,9 +131,9 @@ class Maintenance:
             await self._swept.wait(LOOKING)
 
     async def _begin_to_sweep(self) -> bool:
-        ends_at = self._monotonic() + self._left.seconds * RELIABLE
+        ends_at = self._monotonic() + self._cleanup.seconds * RELIABLE
         try:
-            group = await self._left.take(self._bounds().destinations)
+            group = await self._cleanup.take(self._bounds().destinations)
         except DataMoverError as error:
             log.warn("leftovers cannot be looked for: {error}", error=error.full)
             return False
@@ -176,7 +147,7 @@ class Maintenance:
     async def _sweep_group(self, group: Group, lease: Lease) -> None:
         try:
             if await self._work.sweep(group, lease):
-                await self._left.done(group.leader)
+                await self._cleanup.done(group.leader)
         except CancelledError:
             return
         except DataMoverError as error:
