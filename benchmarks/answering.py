@@ -1,9 +1,9 @@
-"""How soon ``jobs.status`` is answered while a dataset of two million rows is cleaned, and in how much memory.
+"""Measure the latency of ``jobs.status``, and the memory, while a dataset of two million rows is cleaned.
 
     python -m benchmarks.answering [--rows 2000000]
 
-A whole service, an atlas on a socket of its own, one client that asks as often as it is answered. The latencies are
-those of calls made while the stage says "cleaning"; beside them those of the idle service.
+It runs a whole service, a fake Atlas on a socket, and one client that calls again as soon as it is answered. The
+latencies are of calls made while the stage is "cleaning", and of the idle service.
 """
 
 import argparse
@@ -25,7 +25,7 @@ IDLE_CALLS = 500
 
 
 def measure(directory: Path, ala: FakeAla, rows: int) -> None:
-    """Run in a thread: the reactor's answers for the atlas."""
+    """Run the measurement in a thread, while the reactor serves the fake Atlas."""
     _, packed = write_records(directory, rows)
     ala.archive = packed.read_bytes()
     tables = f"""

@@ -1,4 +1,4 @@
-"""The ratios as a picture: a bar for each peer, the goal as a mark; SVG written by hand."""
+"""Draw the ratios as SVG: a bar for each peer, and a mark at the goal."""
 
 from collections.abc import Sequence
 from html import escape
@@ -17,7 +17,7 @@ STYLE = (
 
 
 def draw(results: Sequence[Result], machine: dict[str, Any]) -> str:
-    """Return an SVG of how many times as fast datamover is as each peer, on a logarithmic scale."""
+    """Return an SVG of datamover's speed in relation to each peer's, on a logarithmic scale."""
     shapes: list[str] = []
     y = 50
     for result in results:

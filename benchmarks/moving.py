@@ -1,4 +1,4 @@
-"""Rows that move files: throughput of datamover's whole path beside that of the peers, alternating."""
+"""Rows that move files: the throughput of datamover's whole path and of the peers, measured in turns."""
 
 import hashlib
 import time
@@ -16,14 +16,14 @@ Ways = Mapping[str, Callable[[], None]]
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """What one turn moves, in the unit of the row."""
+    """The amount that one turn moves, in the unit of the row."""
 
     number: float
     unit: str
 
 
 def alternate(field: Field, ways: Ways, amount: Amount, rounds: int) -> dict[str, list[float]]:
-    """Return the amount a second of every way, in so many rounds; each way gets one turn a round."""
+    """Return the amount a second of every way in each round; each way gets one turn a round."""
     values: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
@@ -86,7 +86,7 @@ def put(scale: Scale, *, far: bool) -> Result:
 
 
 def http_get(scale: Scale) -> Result:
-    """HTTP to the local disk, the digest that the request gives checked."""
+    """HTTP to the local disk, with the checksum of the request verified."""
     with Field() as field:
         size = scale.bytes(2**30)
         file = field.file(field.web_root / "source.bin", size)

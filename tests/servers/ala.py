@@ -1,15 +1,15 @@
-"""A fake Atlas of Living Australia on a real socket: biocache-service and bie-index as they answer, faults included.
+"""A fake Atlas of Living Australia on a real socket, which answers as biocache-service and bie-index do, or fails.
 
     ala = FakeAla(reactor)
     await ala.start()
     ala.know(LSID)                                     # a taxon, with records
-    ala.archive = records_zip(records_csv(ROWS))       # what a download brings
-    ala.fail("status", 503, times=2)                   # the next two looks are refused
+    ala.archive = records_zip(records_csv(ROWS))       # the content of downloads
+    ala.fail("status", 503, times=2)                   # the next two polls are refused
     … ala.occurrences_url, ala.species_url …, ala.count("ask")
     await ala.stop()
 
-The steps at which it can be made to fail, be slow, or answer otherwise: "species", "bulk", "ask", "status",
-"download", "cancel" and "direct". It runs on the reactor of the test; a service in another process reaches it just so.
+It can fail, be slow, or answer otherwise at the steps "species", "bulk", "ask", "status", "download", "cancel" and
+"direct". It runs on the reactor of the test; a service in another process can use it too.
 """
 
 import json
@@ -32,7 +32,7 @@ STEPS = ("species", "bulk", "ask", "status", "download", "cancel", "direct")
 
 @dataclass(slots=True)
 class Fault:
-    """How a step goes wrong."""
+    """How a step fails."""
 
     status: int
     body: bytes
@@ -61,26 +61,26 @@ class _Settings:
 
 
 class FakeAla(Web):
-    """The server; whatever it is told holds from the next request on."""
+    """The server; changes apply from the next request on."""
 
     def __init__(self, reactor: Any) -> None:
         super().__init__(reactor)
         self.archive = records_zip(records_csv())
-        """What every download brings."""
+        """The content of every download."""
         self.total: int | None = 40_000
-        """The records that it says there are."""
+        """The number of records that it reports."""
         self.looks_until_ready = 2
-        """Looks at a status before it is finished; the first of them find it queued."""
+        """Polls of a status before the download is finished; the first of them find it queued."""
         self.held = False
-        """Prepare nothing: every look finds it running."""
+        """Never finish a download: every poll finds it running."""
         self.script: list[Mapping[str, Any]] = []
-        """Answers to looks, instead of the usual ones, in order; the last one is repeated."""
+        """Answers to polls, instead of the usual ones, in order; the last one is repeated."""
         self.first_answer: Mapping[str, Any] | None = None
-        """What is answered to a request for records, instead of the usual."""
+        """The answer to a request for records, instead of the usual."""
         self.leave_out_nulls = False
         """Leave out what is null, as some versions do."""
         self.json_suffix = False
-        """Be older: taxa are at ``/species/<LSID>.json`` alone."""
+        """Be an older version: taxa are only at ``/species/<LSID>.json``."""
         self.registered = {EMAIL}
         self.token: str | None = None
         """A token that must come with every request for records."""
@@ -125,15 +125,15 @@ class FakeAla(Web):
         self._set.delays[step] = seconds
 
     def handle(self, step: str, handler: Handler) -> None:
-        """Answer a step in a way of the test's own (``tests.servers.web``)."""
+        """Answer a step by a handler (``tests.servers.web``)."""
         self._set.handlers[step] = handler
 
     def heal(self) -> None:
-        """Forget every fault, delay and handler."""
+        """Remove every fault, delay and handler."""
         self._set = _Settings()
 
     def count(self, step: str) -> int:
-        """Return how often a step was asked for."""
+        """Return how often a step was requested."""
         return len(self.of(step))
 
     def of(self, step: str) -> list[Request]:
