@@ -231,7 +231,7 @@ class TestDatabases:
         return self.fresh("migrated")
 
     def _wait_until_unused(self, name: str) -> None:
-        """Copy a database; wait until nobody is connected to it, since a session ends a moment after its socket."""
+        """Wait until nobody is connected to a database, as copying it needs; sessions outlive their sockets."""
         deadline = time.monotonic() + PATIENCE
         while self.server.run(f"SELECT 1 FROM pg_stat_activity WHERE datname = '{name}'"):
             assert time.monotonic() < deadline, f"somebody stays connected to {name}"

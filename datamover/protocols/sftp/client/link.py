@@ -22,9 +22,10 @@ from datamover.errors import DataMoverError
 from datamover.protocols.sftp.client.channel import again
 from datamover.protocols.sftp.client.leases import Channels, Leases
 from datamover.protocols.sftp.client.session import SftpSession
+from datamover.protocols.sftp.ssh.algorithms import host_key_algorithms
 from datamover.protocols.sftp.ssh.known_hosts import KnownHosts, Verdict, entry_name, fingerprint, key_kind
 from datamover.protocols.sftp.ssh.login import Credentials, Login, SecretFiles
-from datamover.protocols.sftp.ssh.transport import SshTransport, host_key_algorithms
+from datamover.protocols.sftp.ssh.transport import SshTransport
 from datamover.protocols.sftp.ssh.wire import words
 
 PATIENCE = 2.0

@@ -10,8 +10,9 @@ from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 from datamover import errors
 from datamover.errors import DataMoverError
 from datamover.protocols.sftp.client.channel import again
+from datamover.protocols.sftp.ssh.algorithms import HOST_KEYS
 from datamover.protocols.sftp.ssh.known_hosts import entry, entry_name
-from datamover.protocols.sftp.ssh.transport import HOST_KEYS, SshTransport
+from datamover.protocols.sftp.ssh.transport import SshTransport
 
 _KINDS = (HOST_KEYS[:1], HOST_KEYS[1:4], HOST_KEYS[4:])
 """Algorithms requested together: those of one type of key, of which a server mostly has one."""

@@ -19,31 +19,13 @@ from twisted.python.failure import Failure
 from datamover import errors
 from datamover.errors import DataMoverError
 from datamover.protocols.sftp.ssh import ciphers
+from datamover.protocols.sftp.ssh.algorithms import KEY_EXCHANGES, SMALLEST_GROUP, choose, key_type
 from datamover.protocols.sftp.ssh.ciphers import CIPHERS, MACS, Opener, Piece, Plain, Sealer, Tampered, is_gcm
 from datamover.protocols.sftp.ssh.known_hosts import key_kind
 from datamover.protocols.sftp.ssh.wire import MessageReader, number, string, words
 
 log = Logger()
 
-HOST_KEYS = (
-    b"ssh-ed25519",
-    b"ecdsa-sha2-nistp256",
-    b"ecdsa-sha2-nistp384",
-    b"ecdsa-sha2-nistp521",
-    b"rsa-sha2-512",
-    b"rsa-sha2-256",
-)
-"""The signature algorithms that a server may use, in order of preference."""
-
-_KEX = (
-    b"curve25519-sha256",
-    b"curve25519-sha256@libssh.org",
-    b"ecdh-sha2-nistp256",
-    b"ecdh-sha2-nistp384",
-    b"ecdh-sha2-nistp521",
-    b"diffie-hellman-group-exchange-sha256",
-)
-_SMALLEST_GROUP = 2048
 _DISCONNECT, _KEXINIT, _KEX_FIRST, _GEX_REQUEST, _WINDOW_ADJUST, _CHANNEL_DATA = 1, 20, 30, 34, 93, 94
 _BY_APPLICATION = 11
 _ENOUGH = 16
@@ -70,15 +52,6 @@ class _Keys:
         self.encBlockSize = 16
 
 
-def host_key_algorithms(kinds: Sequence[bytes]) -> list[bytes]:
-    """Return the signature algorithms to request, beginning with those of ``kinds``, the types of the known keys."""
-    return sorted(HOST_KEYS, key=lambda name: (_kind(name) not in kinds, HOST_KEYS.index(name)))
-
-
-def _kind(algorithm: bytes) -> bytes:
-    return b"ssh-rsa" if algorithm.startswith(b"rsa-") else algorithm
-
-
 class SshTransport(SSHClientTransport):
     """One connection.
 
@@ -89,12 +62,12 @@ class SshTransport(SSHClientTransport):
     """Bytes in one direction after which the keys are changed; AES-GCM must not exceed 2**36."""
     REKEY_PACKETS = 2**30
 
-    supportedKeyExchanges = list(_KEX)
+    supportedKeyExchanges = list(KEY_EXCHANGES)
     supportedCiphers = list(CIPHERS)
     supportedMACs = list(MACS)
     supportedCompressions = [b"none"]
     outgoingCompressionType = incomingCompressionType = b"none"
-    _dhMinimalGroupSize = _SMALLEST_GROUP
+    _dhMinimalGroupSize = SMALLEST_GROUP
     _dhPreferredGroupSize = 3072
     _log = Logger(observer=lambda event: None)  # type: ignore[arg-type]  # conch tells every step at "info"
 
@@ -269,12 +242,12 @@ class SshTransport(SSHClientTransport):
         kex, keys, out_ciphers, in_ciphers, out_macs, in_macs = (offer.names() for _ in range(6))
         self.otherKexInitPayload = bytes((_KEXINIT,)) + packet
         try:
-            self.kexAlg = _choose("key exchange", self.supportedKeyExchanges, kex)
-            self.keyAlg = _choose("host key", self.supportedPublicKeys, keys)
-            out_cipher = _choose("cipher", self.supportedCiphers, out_ciphers)
-            in_cipher = _choose("cipher", self.supportedCiphers, in_ciphers)
-            out_mac = b"" if is_gcm(out_cipher) else _choose("MAC", self.supportedMACs, out_macs)
-            in_mac = b"" if is_gcm(in_cipher) else _choose("MAC", self.supportedMACs, in_macs)
+            self.kexAlg = choose("key exchange", self.supportedKeyExchanges, kex)
+            self.keyAlg = choose("host key", self.supportedPublicKeys, keys)
+            out_cipher = choose("cipher", self.supportedCiphers, out_ciphers)
+            in_cipher = choose("cipher", self.supportedCiphers, in_ciphers)
+            out_mac = b"" if is_gcm(out_cipher) else choose("MAC", self.supportedMACs, out_macs)
+            in_mac = b"" if is_gcm(in_cipher) else choose("MAC", self.supportedMACs, in_macs)
         except ConchError as error:
             self.fail(errors.ConnectFailed(str(error)))
             return
@@ -294,7 +267,7 @@ class SshTransport(SSHClientTransport):
     def ssh_KEX_DH_GEX_GROUP(self, packet: bytes) -> Any:
         """Handle message 31: the server's group, or its answer in an elliptic-curve exchange."""
         if not _kex.isEllipticCurve(self.kexAlg):
-            if int.from_bytes(MessageReader(packet).string(), "big").bit_length() < _SMALLEST_GROUP:
+            if int.from_bytes(MessageReader(packet).string(), "big").bit_length() < SMALLEST_GROUP:
                 self.fail(errors.ConnectFailed("the server asks for a Diffie-Hellman group that is too small"))
                 return None
         elif not self._signed_as_agreed(packet):
@@ -324,17 +297,7 @@ class SshTransport(SSHClientTransport):
         """Check that key and signature are of the algorithm agreed on (a SHA-1 signature of an RSA key is not)."""
         reply = MessageReader(packet)
         key, _, signature = reply.string(), reply.string(), reply.string()
-        if key_kind(key) == _kind(self.keyAlg) and key_kind(signature) == self.keyAlg:
+        if key_kind(key) == key_type(self.keyAlg) and key_kind(signature) == self.keyAlg:
             return True
         self.fail(errors.ConnectFailed("the server signs with an algorithm that was not agreed on"))
         return False
-
-
-def _choose(what: str, ours: Sequence[bytes], theirs: Sequence[bytes]) -> bytes:
-    for name in ours:
-        if name in theirs:
-            return name
-    offered, wanted = (b", ".join(names).decode("ascii", "replace") for names in (theirs[:20], ours))
-    raise ConchError(
-        f"the server offers no {what} algorithm that may be used; it offers {offered}; use one of {wanted}"
-    )  # type: ignore[no-untyped-call]
