@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from datamover.datasets.ala.answers import json_of, words
 from datamover.datasets.ala.asking import AlaClient
 from datamover.datasets.ala.section import AlaSection as Settings
+from datamover.datasets.taxon import Taxon
 from datamover.errors import DataMoverError, DatasetInvalid, DatasetNotFound, Scope, ServerError
 
 LARGEST_BATCH = 100
@@ -23,18 +24,11 @@ _SAFE = ":()+,.=@;$_!*'~-"
 
 
 @dataclass(frozen=True, slots=True)
-class AlaTaxon:
-    """A taxon's names."""
+class AlaTaxon(Taxon):
+    """A taxon's names, and the answer that they are from."""
 
-    name: str
-    """The scientific one."""
-    common_name: str | None
     answer: bytes
     """The Atlas's answer, JSON."""
-
-    @property
-    def shown(self) -> str:
-        return f"{self.common_name} ({self.name})" if self.common_name else self.name
 
 
 class Species:

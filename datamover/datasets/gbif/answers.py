@@ -5,10 +5,10 @@ Any field may be missing or of another type than documented; if a required one i
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from datamover.datasets.gbif.records import text_of
+from datamover.datasets.taxon import Taxon
 from datamover.errors import DataMoverError, DatasetInvalid, DatasetNotFound, Scope, ServerError
 from datamover.protocols.http.answers import Head, failure_of
 from datamover.web.amounts import MOST
@@ -16,19 +16,6 @@ from datamover.web.url import WebUrl
 
 LONGEST_WORDS = 300
 ENGLISH = "eng"
-
-
-@dataclass(frozen=True, slots=True)
-class GbifTaxon:
-    """A taxon's names."""
-
-    name: str
-    """Without its author if GBIF has it: "Macropus rufus"."""
-    common_name: str | None
-
-    @property
-    def shown(self) -> str:
-        return f"{self.common_name} ({self.name})" if self.common_name else self.name
 
 
 def refusal_of(head: Head, body: bytes, about: str) -> DataMoverError:
@@ -86,13 +73,13 @@ def count_of(body: bytes, url: WebUrl) -> int:
     return count
 
 
-def taxon_of(body: bytes, url: WebUrl) -> GbifTaxon:
+def taxon_of(body: bytes, url: WebUrl) -> Taxon:
     """Return the names in GBIF's answer for a taxon; raises DatasetInvalid if there is none."""
     found = object_of(body, url)
     name = text_of(found.get("canonicalName")) or text_of(found.get("scientificName"))
     if not name:
         raise DatasetInvalid(f"GBIF has no name for the taxon: {url.told} holds no scientificName")
-    return GbifTaxon(name, text_of(found.get("vernacularName")) or None)
+    return Taxon(name, text_of(found.get("vernacularName")) or None)
 
 
 def common_name_of(body: bytes, url: WebUrl) -> str | None:

@@ -18,9 +18,10 @@ from datamover.datasets.base import Bench, Made, Subject
 from datamover.datasets.declaration import Declaration
 from datamover.datasets.description import ATTRIBUTION, OCCURRENCE, DescribedFile, Description
 from datamover.datasets.gbif import citing, cleaning
-from datamover.datasets.gbif.answers import GbifTaxon, common_name_of, count_of, taxon_of
+from datamover.datasets.gbif.answers import common_name_of, count_of, taxon_of
 from datamover.datasets.gbif.questions import SMALL, Patience, Questions, in_order
 from datamover.datasets.gbif.section import GbifSection
+from datamover.datasets.taxon import Taxon
 from datamover.errors import DatasetEmpty, DatasetInvalid, InvalidRequest
 from datamover.protocols.http import HttpClient
 from datamover.protocols.http.answers import Head
@@ -122,7 +123,7 @@ class Gbif:
 
     # What is asked ------------------------------------------------------------------------------------------------
 
-    async def _taxon(self, subject: Subject) -> tuple[GbifTaxon, bytes]:
+    async def _taxon(self, subject: Subject) -> tuple[Taxon, bytes]:
         """Return what a taxon is called, and GBIF's answer for it as it came."""
         head, body = await self._questions.ask(f"/species/{subject.key}", about=f"taxon {subject.key}")
         taxon = taxon_of(body, head.url)
@@ -137,7 +138,7 @@ class Gbif:
                 taxon = replace(taxon, common_name=common_name_of(names, answered.url))
         return taxon, body
 
-    async def _count(self, subject: Subject, taxon: GbifTaxon) -> int:
+    async def _count(self, subject: Subject, taxon: Taxon) -> int:
         """Return how many records there are to fetch; raises DatasetEmpty and DatasetInvalid."""
         head, body = await self._search(subject, 0, 0)
         count = count_of(body, head.url)
@@ -159,7 +160,7 @@ class Gbif:
         )
 
     async def _occurrences(
-        self, subject: Subject, taxon: GbifTaxon, count: int, output: Path, bench: Bench
+        self, subject: Subject, taxon: Taxon, count: int, output: Path, bench: Bench
     ) -> tuple[Mapping[str, Any], list[str]]:
         """Fetch and clean; returns what the cleaning told, and the keys of the datasets that rows are from."""
         pages, keys = bench.directory / "pages", bench.directory / "keys"
