@@ -47,12 +47,12 @@ poll_interval = "200ms"
         job = mover.pullOccurrenceFromALA(LSID)["id"]
         busy: list[float] = []
         while True:
-            seconds, told = timed(lambda: mover.jobs.status(job))
-            if told["status"] in ("COMPLETED", "FAILED"):
+            seconds, status = timed(lambda: mover.jobs.status(job))
+            if status["status"] in ("COMPLETED", "FAILED"):
                 break
-            if told.get("stage", "").startswith("cleaning"):
+            if status.get("stage", "").startswith("cleaning"):
                 busy.append(seconds)
-        print(f"{rows} rows: {told['status']}")
+        print(f"{rows} rows: {status['status']}")
         for name, figures in (("idle", idle), ("cleaning", busy)):
             cuts = statistics.quantiles(figures, n=100)
             print(

@@ -41,7 +41,7 @@ def draw(results: Sequence[Result], machine: dict[str, Any]) -> str:
             y += LINE
         y += GAP
     dates = sorted(result.at for result in results)
-    told = f"{dates[0]} – {dates[-1]}, {machine['cores']} cores, {machine['cpu']}, Linux {machine['kernel']}"
+    subtitle = f"{dates[0]} – {dates[-1]}, {machine['cores']} cores, {machine['cpu']}, Linux {machine['kernel']}"
     versions = ", ".join(
         f"{name} {machine[name]}"
         for name in ("python", "openssh", "rclone", "aria2", "curl", "nginx")
@@ -56,7 +56,7 @@ def draw(results: Sequence[Result], machine: dict[str, Any]) -> str:
         f'<text class="small" x="{_x(1):.0f}" y="32" text-anchor="middle">1 ×</text>',
     ]
     foot = [
-        f'<text class="small" x="10" y="{y + 18}">{escape(told)}</text>',
+        f'<text class="small" x="10" y="{y + 18}">{escape(subtitle)}</text>',
         f'<text class="small" x="10" y="{y + 36}">{escape(versions)}</text>',
         "</svg>",
     ]

@@ -167,10 +167,10 @@ class Field:
     def move(self, request: dict[str, Any]) -> None:
         """Run a job, from the call to the answer that it is COMPLETED."""
         with ServerProxy(self.service.url) as mover:
-            told: Any = mover.jobs.submit(request)
-            while told["status"] in ("PENDING", "PREPARING", "IN_PROGRESS"):
-                told = mover.jobs.wait(told["id"], 60)
-        assert told["status"] == "COMPLETED", told
+            status: Any = mover.jobs.submit(request)
+            while status["status"] in ("PENDING", "PREPARING", "IN_PROGRESS"):
+                status = mover.jobs.wait(status["id"], 60)
+        assert status["status"] == "COMPLETED", status
 
     def rclone(self, *arguments: str) -> None:
         run(CURRENT, "--config", str(self.rclone_config), *arguments)

@@ -46,8 +46,8 @@ def cancelled(scale: Scale) -> Result:
             asked = _under_way(cluster)
             start = time.perf_counter()
             cluster.mover.jobs.cancel(asked.job)
-            told = cluster.mover.jobs.wait(asked.job, 30)
-            assert told["status"] == "CANCELLED", told
+            status = cluster.mover.jobs.wait(asked.job, 30)
+            assert status["status"] == "CANCELLED", status
             assert not cluster.parts()
             values.append(time.perf_counter() - start)
     return Result("cancelled", "a running transfer cancelled", "s", {OURS: values}, [Goal(None, at_most=1.0)])

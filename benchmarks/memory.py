@@ -68,13 +68,13 @@ def _move_together(mover: Any, url: str, descriptors: Path) -> int:
     job = mover.jobs.submit({"files": files})["id"]
     opened = active = 0
     ends_at = time.monotonic() + PATIENCE
-    while (told := mover.jobs.status(job))["status"] in ("PENDING", "IN_PROGRESS"):
-        assert time.monotonic() < ends_at, told
+    while (status := mover.jobs.status(job))["status"] in ("PENDING", "IN_PROGRESS"):
+        assert time.monotonic() < ends_at, status
         opened = max(opened, len(list(descriptors.iterdir())))
         active = max(active, sum(line["active"] for line in mover.service.status()["queue"]))
         time.sleep(0.1)
-    assert told["status"] == "COMPLETED", told
-    assert "first_error" not in told, told
+    assert status["status"] == "COMPLETED", status
+    assert "first_error" not in status, status
     assert active == CROWD, f"only {active} were under way at once"
     return opened
 
@@ -92,8 +92,8 @@ def _peak(size: int) -> float:
         }
         job: Any = mover.jobs.submit(request)
         if size < 2**30:
-            told: Any = mover.jobs.wait(job["id"], 60)
-            assert told["status"] == "COMPLETED", told
+            status: Any = mover.jobs.wait(job["id"], 60)
+            assert status["status"] == "COMPLETED", status
         else:
             time.sleep(WATCHED)
             moving: Any = mover.jobs.files(job["id"], {"limit": 1000})

@@ -32,7 +32,7 @@ class Goal:
         return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
 
     @property
-    def told(self) -> str:
+    def text(self) -> str:
         return f"≥ {self.at_least:g}" if self.at_least is not None else f"≤ {self.at_most:g}"
 
 
@@ -87,7 +87,7 @@ def table(results: Sequence[Result]) -> str:
                 value = result.judged(goal)
                 judged = (
                     f"{value:.2f}" if goal.against else "",
-                    goal.told,
+                    goal.text,
                     "reached" if goal.reached(value) else "**not reached**",
                 )
             elif way != OURS:

@@ -175,7 +175,7 @@ class FakeAla(Web):
         else:
             usual = getattr(self, f"_{step}", None)
             if usual is None:
-                _tell(exchange, 404, {"message": "No such place"})
+                _send_json(exchange, 404, {"message": "No such place"})
             else:
                 usual(exchange, rest)
 
@@ -192,7 +192,7 @@ class FakeAla(Web):
         lsid = rest.removesuffix(".json") if self.json_suffix else rest
         taxon = self.taxa.get(lsid)
         if taxon is None or (self.json_suffix and lsid == rest):
-            _tell(exchange, 404, {"message": f"{rest} not found", "error": "404"})
+            _send_json(exchange, 404, {"message": f"{rest} not found", "error": "404"})
             return
         common = taxon["common"]
         concept = {
@@ -203,12 +203,12 @@ class FakeAla(Web):
             "rankString": "species",
         }
         names: Any = taxon.get("names", [{"nameString": common, "language": "en"}] if common else None)
-        _tell(exchange, 200, {"taxonConcept": concept, "commonNames": names, "synonyms": []})
+        _send_json(exchange, 200, {"taxonConcept": concept, "commonNames": names, "synonyms": []})
 
     def _bulk(self, exchange: Exchange, rest: str) -> None:
         lsids = json.loads(exchange.request.body)
         if exchange.request.method != "POST" or not isinstance(lsids, list) or len(lsids) > 100:
-            _tell(exchange, 400, {"message": "a list of at most 100 guids is expected"})
+            _send_json(exchange, 400, {"message": "a list of at most 100 guids is expected"})
             return
         entries: list[Any] = []
         for lsid in lsids:
@@ -224,33 +224,33 @@ class FakeAla(Web):
                     "rank": "species",
                 }
             )
-        _tell(exchange, 200, {"searchDTOList": entries})
+        _send_json(exchange, 200, {"searchDTOList": entries})
 
     def _ask(self, exchange: Exchange, rest: str) -> None:
         if not self._admitted(exchange, "ask"):
             return
         prepared = Prepared(len(self.downloads) + 1, _parameter(exchange.request, "q").removeprefix("lsid:").strip('"'))
         self.downloads.append(prepared)
-        _tell(exchange, 200, self.first_answer if self.first_answer is not None else self._state(prepared))
+        _send_json(exchange, 200, self.first_answer if self.first_answer is not None else self._state(prepared))
 
     def _status(self, exchange: Exchange, rest: str) -> None:
         prepared = self._found(rest)
         if prepared is None or prepared.forgotten:
-            _tell(exchange, 404, {"message": "The download was not found"})
+            _send_json(exchange, 404, {"message": "The download was not found"})
             return
         prepared.looks += 1
         if self.script:
-            _tell(exchange, 200, self.script[min(prepared.looks, len(self.script)) - 1])
+            _send_json(exchange, 200, self.script[min(prepared.looks, len(self.script)) - 1])
         else:
-            _tell(exchange, 200, self._state(prepared))
+            _send_json(exchange, 200, self._state(prepared))
 
     def _cancel(self, exchange: Exchange, rest: str) -> None:
         prepared = self._found(rest)
         if prepared is None:
-            _tell(exchange, 404, {"message": "The download was not found"})
+            _send_json(exchange, 404, {"message": "The download was not found"})
             return
         prepared.cancelled = True
-        _tell(exchange, 200, {"status": "cancelled"})
+        _send_json(exchange, 200, {"status": "cancelled"})
 
     def _download(self, exchange: Exchange, rest: str) -> None:
         File(self.archive, etag=f'"{len(self.archive)}"')(exchange)
@@ -263,13 +263,13 @@ class FakeAla(Web):
         request = exchange.request
         email = _parameter(request, "email")
         if self.token is not None and request.headers.get("authorization") != f"Bearer {self.token}":
-            _tell(exchange, 401, {"message": "Unauthorized"})
+            _send_json(exchange, 401, {"message": "Unauthorized"})
         elif not _parameter(request, "q") or "@" not in email:
-            _tell(exchange, 400, {"message": "Unable to download: a query and a valid email are required"})
+            _send_json(exchange, 400, {"message": "Unable to download: a query and a valid email are required"})
         elif email not in self.registered:
-            _tell(exchange, 403, {"message": f"Unable to download: {email} is not registered"})
+            _send_json(exchange, 403, {"message": f"Unable to download: {email} is not registered"})
         elif self.most_asked is not None and self.count(step) > self.most_asked:
-            _tell(exchange, 403, {"message": "Too many requests: 5 in 300 s"})
+            _send_json(exchange, 403, {"message": "Too many requests: 5 in 300 s"})
         else:
             return True
         return False
@@ -278,7 +278,7 @@ class FakeAla(Web):
         return next((each for each in self.downloads if str(each.number) == number), None)
 
     def _state(self, prepared: Prepared) -> Mapping[str, Any]:
-        told: dict[str, Any] = {
+        answer: dict[str, Any] = {
             "status": "inQueue",
             "totalRecords": self.total,
             "records": None,
@@ -291,19 +291,19 @@ class FakeAla(Web):
             "error": None,
         }
         if prepared.cancelled:
-            told |= {"status": "cancelled"}
+            answer |= {"status": "cancelled"}
         elif self.held or 0 < prepared.looks < self.looks_until_ready:
-            told |= {"status": "running", "records": 12_000}
+            answer |= {"status": "running", "records": 12_000}
         elif prepared.looks >= self.looks_until_ready:
-            told |= {"status": "finished", "downloadUrl": f"{self.url}/downloads/{prepared.number}/data.zip"}
+            answer |= {"status": "finished", "downloadUrl": f"{self.url}/downloads/{prepared.number}/data.zip"}
         else:
-            told |= {"queueSize": 3}
-        return {key: value for key, value in told.items() if value is not None} if self.leave_out_nulls else told
+            answer |= {"queueSize": 3}
+        return {key: value for key, value in answer.items() if value is not None} if self.leave_out_nulls else answer
 
 
 def _parameter(request: Request, name: str) -> str:
     return parse_qs(urlsplit(request.target).query).get(name, [""])[0]
 
 
-def _tell(exchange: Exchange, status: int, told: Any) -> None:
-    exchange.answer(status, [("Content-Type", "application/json;charset=UTF-8")], json.dumps(told).encode("utf-8"))
+def _send_json(exchange: Exchange, status: int, answer: Any) -> None:
+    exchange.answer(status, [("Content-Type", "application/json;charset=UTF-8")], json.dumps(answer).encode("utf-8"))

@@ -76,8 +76,8 @@ class Service:
 
     def _ready(self) -> bool:
         with ServerProxy(self.url) as proxy:
-            told: Any = proxy.service.status()
-            return bool(told["ready"])
+            status: Any = proxy.service.status()
+            return bool(status["ready"])
 
     def _healthy(self) -> bool:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health/ready") as page:
@@ -147,10 +147,10 @@ class Service:
         """Wait until a job is terminal; return its status."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
-            told: Any = self.proxy.jobs.wait(job, 5)
-            if told["status"] in ("COMPLETED", "PARTIAL", "FAILED", "CANCELLED"):
-                return dict(told)
-        raise AssertionError(f"job {job} does not end: {told}\n{self.log.read_text()}")
+            status: Any = self.proxy.jobs.wait(job, 5)
+            if status["status"] in ("COMPLETED", "PARTIAL", "FAILED", "CANCELLED"):
+                return dict(status)
+        raise AssertionError(f"job {job} does not end: {status}\n{self.log.read_text()}")
 
     def memory(self) -> int:
         """Return the process's peak memory in bytes."""

@@ -305,8 +305,8 @@ class TelnetPerson(Person):
                     name = bytes([TERMINAL_TYPE, 0]) + self._kind.upper().encode()
                     self._socket.sendall(bytes([IAC, SB]) + name + bytes([IAC, SE]))
                 elif found[1][:2] == bytes([ENVIRONMENT, 1]):
-                    told = b"".join(b"\3%b\1%b" % (n.encode(), v.encode()) for n, v in self._environment.items())
-                    self._socket.sendall(bytes([IAC, SB, ENVIRONMENT, 0]) + told + bytes([IAC, SE]))
+                    variables = b"".join(b"\3%b\1%b" % (n.encode(), v.encode()) for n, v in self._environment.items())
+                    self._socket.sendall(bytes([IAC, SB, ENVIRONMENT, 0]) + variables + bytes([IAC, SE]))
                 self._buffer = self._buffer[found.end() :]
             else:
                 break  # More of it is to come.

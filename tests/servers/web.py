@@ -45,7 +45,7 @@ class Web:
         self._interface = interface
         self._routes: dict[str, Handler] = {}
         self._listener: Any = None
-        self._kept: socket.socket | None = None
+        self._reserved: socket.socket | None = None
         self._connections: set[Connection] = set()
         self._counted = 0
 
@@ -78,14 +78,14 @@ class Web:
         """Listen, always on the same port; ``port`` and ``url`` are valid from the first call on."""
         factory = Factory.forProtocol(lambda: Connection(self))
         factory.noisy = False
-        kept, self._kept = self._kept, None
+        reservation, self._reserved = self._reserved, None
         if self._tls is None:
             self._listener = self._reactor.listenTCP(self.port, factory, interface=self._interface)
         else:
             self._listener = self._reactor.listenSSL(self.port, factory, self._tls, interface=self._interface)
         self.port = self._listener.getHost().port
-        if kept is not None:
-            kept.close()
+        if reservation is not None:
+            reservation.close()
 
     async def stop(self, *, for_a_while: bool = False) -> None:
         """Stop listening and break every connection; completes when all are closed.
@@ -96,7 +96,7 @@ class Web:
             await maybeDeferred(self._listener.stopListening)
             self._listener = None
             if for_a_while:
-                self._kept = reserved(self.port, self._interface)
+                self._reserved = reserved(self.port, self._interface)
         await self.drop()
 
     async def drop(self) -> None:
