@@ -1,9 +1,10 @@
-"""Measure datamover beside what one would use instead, and print the table.
+"""Measure datamover and the tools that one would use instead, and print the table.
 
     python -m benchmarks [ROW…] [--rounds 5] [--part 1.0] [--list] [--draw FILE.svg] [--table]
 
-Without a name every row is run. ``--part 0.05`` does a twentieth of the work: to see that all runs, not to compare.
-The figures are kept in benchmarks/results/, one file a row; ``--draw`` and ``--table`` show what is there.
+Without a name every row is run. ``--part 0.05`` does a twentieth of the work, to check that everything runs; such
+figures are not comparable. The results are stored in benchmarks/results/, one file a row; ``--draw`` and ``--table``
+show the stored results.
 """
 
 import argparse
@@ -40,7 +41,7 @@ ROWS: Mapping[str, Callable[[Scale], Result]] = {
 
 
 def main() -> None:
-    """Run the rows asked for."""
+    """Run the rows that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", metavar="ROW", nargs="*", help=", ".join(ROWS))
     parser.add_argument("--rounds", type=int, default=5, help="turns of every way")

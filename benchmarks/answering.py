@@ -1,9 +1,9 @@
-"""How soon ``jobs.status`` is answered while a dataset of two million rows is cleaned, and in how much memory.
+"""Measure the latency of ``jobs.status``, and the memory, while a dataset of two million rows is cleaned.
 
     python -m benchmarks.answering [--rows 2000000]
 
-A whole service, an atlas on a socket of its own, one client that asks as often as it is answered. The latencies are
-those of calls made while the stage says "cleaning"; beside them those of the idle service.
+It runs a whole service, a fake Atlas on a socket, and one client that calls again as soon as it is answered. The
+latencies are of calls made while the stage is "cleaning", and of the idle service.
 """
 
 import argparse
@@ -25,7 +25,7 @@ IDLE_CALLS = 500
 
 
 def measure(directory: Path, ala: FakeAla, rows: int) -> None:
-    """Run in a thread: the reactor's answers for the atlas."""
+    """Run the measurement in a thread, while the reactor serves the fake Atlas."""
     _, packed = write_records(directory, rows)
     ala.archive = packed.read_bytes()
     tables = f"""
@@ -47,12 +47,12 @@ poll_interval = "200ms"
         job = mover.pullOccurrenceFromALA(LSID)["id"]
         busy: list[float] = []
         while True:
-            seconds, told = timed(lambda: mover.jobs.status(job))
-            if told["status"] in ("COMPLETED", "FAILED"):
+            seconds, status = timed(lambda: mover.jobs.status(job))
+            if status["status"] in ("COMPLETED", "FAILED"):
                 break
-            if told.get("stage", "").startswith("cleaning"):
+            if status.get("stage", "").startswith("cleaning"):
                 busy.append(seconds)
-        print(f"{rows} rows: {told['status']}")
+        print(f"{rows} rows: {status['status']}")
         for name, figures in (("idle", idle), ("cleaning", busy)):
             cuts = statistics.quantiles(figures, n=100)
             print(

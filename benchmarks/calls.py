@@ -1,4 +1,4 @@
-"""Rows of calls that ask for work: how many are taken a second. Nothing is moved meanwhile."""
+"""Rows of calls that submit work: how many the service accepts a second, while nothing is moved."""
 
 import socket
 import subprocess
@@ -22,7 +22,7 @@ URL = "http://127.0.0.1:1/occurrences.csv"
 
 
 def submit(scale: Scale) -> Result:
-    """``jobs.submit`` on disk, eight clients, beside aria2's ``addUri``, which keeps in memory what it is told."""
+    """``jobs.submit``, durable, from eight clients, compared with aria2's ``addUri``, which stores in memory only."""
     ours = dumps(({"source": URL, "destination": "here", "path": "moved/file.csv"},), "jobs.submit").encode()
     theirs = dumps(([URL], {"pause": "true"}), "aria2.addUri").encode()
     calls = scale.count(CALLS)
@@ -36,7 +36,7 @@ def submit(scale: Scale) -> Result:
 
 
 def submit_many(scale: Scale) -> Result:
-    """``jobs.submit_many`` with a thousand jobs a call, eight clients."""
+    """``jobs.submit_many`` with a thousand jobs a call, from eight clients."""
     request = [{"source": URL, "destination": "here", "path": f"moved/{number}.csv"} for number in range(JOBS_A_CALL)]
     body = dumps((request,), "jobs.submit_many").encode()
     calls = scale.count(MANY_CALLS)
@@ -47,7 +47,7 @@ def submit_many(scale: Scale) -> Result:
 
 
 def rate(port: int, path: str, body: bytes, calls: int) -> float:
-    """Return how many calls a second several clients make, of which each knows one."""
+    """Return the calls a second of several clients, each of which repeats one call."""
     command = [sys.executable, "-m", "benchmarks.client", str(port), path, str(CLIENTS), str(calls)]
     return float(subprocess.run(command, input=body, stdout=subprocess.PIPE, check=True).stdout)
 

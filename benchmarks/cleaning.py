@@ -1,11 +1,11 @@
-"""Clean two million occurrence records, beside plain ``csv`` and csvkit, in one run: rows a second and peak memory.
+"""Clean two million occurrence records, by datamover, by plain ``csv`` and by csvkit: rows a second and peak memory.
 
     python benchmarks/cleaning.py [--rows 2000000] [--csvcut PATH]
 
-Each way reads the same records and writes the same seven columns, in a process of its own. Ours also unpacks, judges
-every place and flag, and computes the digest; plain ``csv`` unpacks, csvkit (``csvcut``, where there is one) reads the
-unpacked file. Memory is the process's peak resident set, "above idle" without that of an interpreter that only
-imports the same.
+Each way reads the same records and writes the same seven columns, in a separate process. datamover also unpacks, checks
+every location and flag, and computes the digest; plain ``csv`` unpacks; csvkit (``csvcut``, if it is installed) reads
+the unpacked file. Memory is the process's peak resident set; "above idle" subtracts that of an interpreter that only
+imports the same modules.
 """
 
 import argparse
@@ -61,7 +61,7 @@ with zipfile.ZipFile(archive) as zip, zip.open("data.csv") as raw, open(output, 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """How one way did."""
+    """The figures of one way."""
 
     name: str
     seconds: float
@@ -72,7 +72,7 @@ class Run:
 
 
 def write_records(directory: Path, rows: int) -> tuple[Path, Path]:
-    """Write the records, as the Atlas does, to a CSV and to a zip of it; returns both."""
+    """Write the records, as the Atlas does, to a CSV and to a zip of it; return both paths."""
     plain, packed = directory / "data.csv", directory / "data.zip"
     chance = random.Random(20261124)
     with plain.open("w", encoding="utf-8") as file:
@@ -90,7 +90,7 @@ def write_records(directory: Path, rows: int) -> tuple[Path, Path]:
 
 
 def measured(name: str, command: list[str], output: Path, *, given: bytes = b"", piped: bool = False) -> Run:
-    """Run a command to its end; with ``piped`` its standard output is the output file."""
+    """Run a command to its end; with ``piped`` its standard output goes to the output file."""
     start = time.perf_counter()
     with output.with_suffix(".log").open("wb") as log, (output if piped else Path(os.devnull)).open("wb") as out:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, stderr=log)
@@ -107,9 +107,9 @@ def measured(name: str, command: list[str], output: Path, *, given: bytes = b"",
 
 
 def resident(pid: int) -> int:
-    """Return the largest resident set of a running process so far, in bytes; 0 when it is gone.
+    """Return the peak resident set of a running process, in bytes; 0 if it has ended.
 
-    What wait4 tells would count the parent's at the fork.
+    The figure of wait4 would include the parent's memory at the fork.
     """
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()

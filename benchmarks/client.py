@@ -1,9 +1,9 @@
-"""Several clients that make the same XML-RPC call over and over, each on a connection that it keeps.
+"""Several clients that repeat one XML-RPC call, each on a persistent connection.
 
     python -m benchmarks.client PORT PATH CLIENTS CALLS < call.xml
 
-prints the calls a second of all together. It is a process of its own, and does no more than it must: the call is a
-fixed text, and of an answer only the length and the absence of a Fault are looked at.
+prints the calls a second of all clients together. It is a separate process and does as little as possible: the call is
+a fixed text, and only the length of an answer and the absence of a Fault are checked.
 """
 
 import socket

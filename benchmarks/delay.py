@@ -1,9 +1,9 @@
-"""A TCP proxy that delays every byte by a fixed time each way, and loses none: a long path on one machine.
+"""A TCP proxy that delays every byte by a fixed time each way, without loss: a long network path on one machine.
 
     python -m benchmarks.delay TARGET_PORT MILLISECONDS
 
-prints the port that it listens on, on 127.0.0.1. The time is that of one way. What is under way in one direction is
-bounded, far above what any of the tools keeps under way.
+prints the port that it listens on, on 127.0.0.1. The time is for one way. The bytes buffered in one direction are
+bounded, far above what any of the tools sends without an answer.
 """
 
 import asyncio
@@ -12,12 +12,12 @@ import sys
 from typing import cast
 
 ROOM = 64 * 2**20
-"""Bytes under way in one direction."""
+"""Bytes buffered in one direction, at most."""
 PIECE = 2**20
 
 
 async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float) -> None:
-    """Carry one direction until it ends, and pass the end on, as late as the bytes."""
+    """Forward one direction until it ends; the end is delayed like the bytes."""
     loop = asyncio.get_running_loop()
     under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
     room = ROOM
@@ -54,7 +54,7 @@ async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seco
 
 
 async def serve(target: int, seconds: float) -> None:
-    """Listen, print the port, and go on until the process is ended."""
+    """Listen, print the port, and forward until the process is ended."""
 
     async def joined(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", target, limit=PIECE)

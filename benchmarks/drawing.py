@@ -1,4 +1,4 @@
-"""The ratios as a picture: a bar for each peer, the goal as a mark; SVG written by hand."""
+"""Draw the ratios as SVG: a bar for each peer, and a mark at the goal."""
 
 from collections.abc import Sequence
 from html import escape
@@ -17,7 +17,7 @@ STYLE = (
 
 
 def draw(results: Sequence[Result], machine: dict[str, Any]) -> str:
-    """Return an SVG of how many times as fast datamover is as each peer, on a logarithmic scale."""
+    """Return an SVG of datamover's speed in relation to each peer's, on a logarithmic scale."""
     shapes: list[str] = []
     y = 50
     for result in results:
@@ -41,7 +41,7 @@ def draw(results: Sequence[Result], machine: dict[str, Any]) -> str:
             y += LINE
         y += GAP
     dates = sorted(result.at for result in results)
-    told = f"{dates[0]} – {dates[-1]}, {machine['cores']} cores, {machine['cpu']}, Linux {machine['kernel']}"
+    subtitle = f"{dates[0]} – {dates[-1]}, {machine['cores']} cores, {machine['cpu']}, Linux {machine['kernel']}"
     versions = ", ".join(
         f"{name} {machine[name]}"
         for name in ("python", "openssh", "rclone", "aria2", "curl", "nginx")
@@ -56,7 +56,7 @@ def draw(results: Sequence[Result], machine: dict[str, Any]) -> str:
         f'<text class="small" x="{_x(1):.0f}" y="32" text-anchor="middle">1 ×</text>',
     ]
     foot = [
-        f'<text class="small" x="10" y="{y + 18}">{escape(told)}</text>',
+        f'<text class="small" x="10" y="{y + 18}">{escape(subtitle)}</text>',
         f'<text class="small" x="10" y="{y + 36}">{escape(versions)}</text>',
         "</svg>",
     ]

@@ -1,6 +1,6 @@
-"""What the rows run on: a directory on a real disk, nginx, sshd, the long path, one datamover, and the peers' programs.
+"""The environment of the rows: a directory on a disk, nginx, sshd, a long path, datamover, and the peers' programs.
 
-Nothing here measures. Everything listens on 127.0.0.1 and is ended with the field.
+Nothing is measured here. Everything listens on 127.0.0.1 and is ended with the field.
 """
 
 import atexit
@@ -24,9 +24,9 @@ from tests.servers.sshd import Sshd
 ONE_WAY = 25
 """Milliseconds of delay each way on the long path."""
 FILES_AT_ONCE = 32
-"""Files that aria2 and rclone may move at once."""
+"""Files that aria2 and rclone move concurrently."""
 OURS_AT_ONCE = 128
-"""Of datamover, where one counts until its end is on disk in the database too."""
+"""Files that datamover moves concurrently; a file counts until its outcome is on disk in the database."""
 SMALL_FILE = 10_000
 _NUMBERS = itertools.count()
 MEBIBYTE = 2**20
@@ -40,9 +40,9 @@ def _aside() -> Path:
 
 
 class Field:
-    """A context manager; ``config`` is put into datamover's configuration, its [service] table first.
+    """A context manager; ``config`` is added to datamover's configuration, beginning with keys of [service].
 
-    HERE in it stands for the directory that files are moved to.
+    HERE in it is replaced by the directory that files are moved to.
     """
 
     def __init__(self, config: str = "") -> None:
@@ -135,7 +135,7 @@ class Field:
     # Files --------------------------------------------------------------------------------------------------------
 
     def file(self, path: Path, size: int) -> Path:
-        """Return ``path``, made of random bytes at the first call."""
+        """Return ``path``, which the first call fills with random bytes."""
         if path not in self._files:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("wb") as file:
@@ -145,17 +145,17 @@ class Field:
         return path
 
     def small_files(self, count: int) -> list[str]:
-        """Return the names of so many small files that nginx serves, below "small/"."""
+        """Return the names of ``count`` small files that nginx serves, below "small/"."""
         names = [f"small/{number:05}.bin" for number in range(count)]
         for name in names:
             self.file(self.web_root / name, SMALL_FILE)
         return names
 
     def clear(self) -> None:
-        """Put away whatever was moved, and let the disk come to rest.
+        """Remove what was moved, and wait until the disk is idle.
 
-        A file is removed; a directory of many is set aside until the end of all rows: ext4 looks for a free inode among
-        those that were freed within the last minutes, one by one, and every file of the next turn would wait for that.
+        A file is removed. A directory of many is set aside until the end of all rows, since ext4 checks recently freed
+        inodes one by one, and every file of the next round would wait for that.
         """
         for root in (self.here, self.sshd.root):
             for path in root.glob("moved*"):
@@ -165,12 +165,12 @@ class Field:
     # The programs -------------------------------------------------------------------------------------------------
 
     def move(self, request: dict[str, Any]) -> None:
-        """Have datamover do a job: from the call to the answer that it is COMPLETED."""
+        """Run a job, from the call to the answer that it is COMPLETED."""
         with ServerProxy(self.service.url) as mover:
-            told: Any = mover.jobs.submit(request)
-            while told["status"] in ("PENDING", "PREPARING", "IN_PROGRESS"):
-                told = mover.jobs.wait(told["id"], 60)
-        assert told["status"] == "COMPLETED", told
+            status: Any = mover.jobs.submit(request)
+            while status["status"] in ("PENDING", "PREPARING", "IN_PROGRESS"):
+                status = mover.jobs.wait(status["id"], 60)
+        assert status["status"] == "COMPLETED", status
 
     def rclone(self, *arguments: str) -> None:
         run(CURRENT, "--config", str(self.rclone_config), *arguments)
@@ -195,12 +195,12 @@ class Field:
         ]
 
     def flush(self) -> None:
-        """Flush what a peer wrote locally, as datamover does of its own accord."""
+        """Flush what a peer wrote locally, as datamover always does."""
         run("sync", "-f", str(self.here))
 
 
 def run(*command: str, stdin: str | None = None) -> None:
-    """Run a program to its end; raises RuntimeError with what it said."""
+    """Run a program to its end; raises RuntimeError with its output."""
     done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: {done.stdout}{done.stderr}")

@@ -1,8 +1,7 @@
-"""Rows of how soon: work taken over from a process that has ended, a running transfer cancelled.
+"""Rows of delays: until work is taken over from a process that has ended, and until a running transfer is cancelled.
 
-Two engines and a door, processes of their own, on one PostgreSQL; a file from SFTP to the local disk, whose bandwidth
-is bounded, so that it is on its way for as long as a row needs. What came about is asked every few hundredths of a
-second.
+Two engine processes and an API process run on one PostgreSQL. They move a file from SFTP to the local disk, with a
+bandwidth limit so that it moves for as long as a row needs. The state is polled every few hundredths of a second.
 """
 
 import os
@@ -20,26 +19,26 @@ from tests.faults.work import MIB, Asked, Work
 from tests.servers.service import twistd
 
 LEASE = 6.0
-"""Seconds; 30 as installed, where one would wait for longer to learn the same."""
+"""Seconds; the default is 30, with which a row would only take longer."""
 LARGE = 256 * MIB
 BANDWIDTH = "4MB/s"
 
 
 def killed(scale: Scale) -> Result:
-    """Seconds, beyond the lease, from SIGKILL to the beginning of the next attempt."""
+    """Seconds from SIGKILL to the beginning of the next attempt, minus the lease."""
     values = [seconds - LEASE for seconds in _hand_over(scale, Engine.kill)]
     title = "taken over after kill -9, beyond the lease"
     return Result("killed", title, "s", {OURS: values}, [Goal(None, at_most=2.0)], f"lease of {LEASE:.0f} s")
 
 
 def drained(scale: Scale) -> Result:
-    """Seconds from SIGTERM to the beginning of the next attempt, its grace time included."""
+    """Seconds from SIGTERM to the beginning of the next attempt, including the grace time."""
     values = _hand_over(scale, Engine.drain)
     return Result("drained", "taken over after SIGTERM", "s", {OURS: values}, [Goal(None, at_most=1.0)])
 
 
 def cancelled(scale: Scale) -> Result:
-    """Seconds from the call of ``jobs.cancel`` to the end of the job, its part file gone."""
+    """Seconds from the call of ``jobs.cancel`` to the end of the job, with its part file removed."""
     values: list[float] = []
     with _cluster() as cluster:
         cluster.engine(command=twistd)
@@ -47,15 +46,15 @@ def cancelled(scale: Scale) -> Result:
             asked = _under_way(cluster)
             start = time.perf_counter()
             cluster.mover.jobs.cancel(asked.job)
-            told = cluster.mover.jobs.wait(asked.job, 30)
-            assert told["status"] == "CANCELLED", told
+            status = cluster.mover.jobs.wait(asked.job, 30)
+            assert status["status"] == "CANCELLED", status
             assert not cluster.parts()
             values.append(time.perf_counter() - start)
     return Result("cancelled", "a running transfer cancelled", "s", {OURS: values}, [Goal(None, at_most=1.0)])
 
 
 def _hand_over(scale: Scale, end: Callable[[Engine], None]) -> list[float]:
-    """Return the seconds from the end of an engine to the other's going on with what it moved."""
+    """Return the seconds from the end of one engine until the other resumes its file."""
     values: list[float] = []
     with _cluster() as cluster:
         engines = [cluster.engine(command=twistd) for _ in range(2)]
@@ -78,7 +77,7 @@ def _has_ended(engine: Engine) -> bool:
 
 
 def _under_way(cluster: Cluster) -> Asked:
-    """Ask for a large file; return when some of it has come."""
+    """Submit a large file; return when a part of it has arrived."""
     work = Work(cluster)
     asked = work.between(LARGE, "visualiser", "archive-too")
     until(lambda: work.status(asked).get("bytes_done"), "some of it")

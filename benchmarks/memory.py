@@ -1,4 +1,4 @@
-"""Rows of memory: the most that the service's process has when many transfers are under way at once."""
+"""Rows of memory: the peak of the service's process while many transfers run concurrently."""
 
 import sys
 import time
@@ -12,7 +12,7 @@ from benchmarks.scale import Scale
 
 AT_ONCE = 64
 WATCHED = 20.0
-"""Seconds for which the large transfers are watched; they would not fit on most disks, and are cancelled then."""
+"""Seconds for which the large transfers run before they are cancelled; complete, they would not fit on most disks."""
 WIDE = f"""max_active = {AT_ONCE}
 [limits]
 per_source_host = {AT_ONCE}
@@ -20,7 +20,7 @@ max_active = {AT_ONCE}
 """
 SMALL = "1 MiB"
 CROWD = 200
-"""Transfers that one process is to manage at once, without an error."""
+"""Transfers that one process must run concurrently without an error."""
 CROWDED = f"""max_active = {CROWD}
 [limits]
 per_source_host = {CROWD}
@@ -33,7 +33,7 @@ PATIENCE = 300.0
 
 
 def memory(scale: Scale) -> Result:
-    """64 at once of 1 GiB beside 64 at once of 1 MiB, HTTP to the local disk and to SFTP by halves."""
+    """64 concurrent files of 1 GiB, compared with 64 of 1 MiB; half from HTTP to the local disk, half to SFTP."""
     values: dict[str, list[float]] = {OURS: [], SMALL: []}
     for _ in range(scale.rounds):
         values[SMALL].append(_peak(MEBIBYTE))
@@ -44,7 +44,7 @@ def memory(scale: Scale) -> Result:
 
 
 def crowd(scale: Scale) -> Result:
-    """200 at once of 16 MiB, HTTP to the local disk and to SFTP by halves, each in its first attempt."""
+    """200 concurrent files of 16 MiB, half from HTTP to the local disk, half to SFTP, each in its first attempt."""
     values: list[float] = []
     descriptors = 0
     for _ in range(scale.rounds):
@@ -60,7 +60,7 @@ def crowd(scale: Scale) -> Result:
 
 
 def _move_together(mover: Any, url: str, descriptors: Path) -> int:
-    """Have them moved; return how many descriptors were open at once. Fails where one met an error."""
+    """Move the files; return the peak of open descriptors. Fails if one of them meets an error."""
     files = [
         {"source": url, "destination": ("here", "there")[number % 2], "path": f"moved/{number}"}
         for number in range(CROWD)
@@ -68,13 +68,13 @@ def _move_together(mover: Any, url: str, descriptors: Path) -> int:
     job = mover.jobs.submit({"files": files})["id"]
     opened = active = 0
     ends_at = time.monotonic() + PATIENCE
-    while (told := mover.jobs.status(job))["status"] in ("PENDING", "IN_PROGRESS"):
-        assert time.monotonic() < ends_at, told
+    while (status := mover.jobs.status(job))["status"] in ("PENDING", "IN_PROGRESS"):
+        assert time.monotonic() < ends_at, status
         opened = max(opened, len(list(descriptors.iterdir())))
         active = max(active, sum(line["active"] for line in mover.service.status()["queue"]))
         time.sleep(0.1)
-    assert told["status"] == "COMPLETED", told
-    assert "first_error" not in told, told
+    assert status["status"] == "COMPLETED", status
+    assert "first_error" not in status, status
     assert active == CROWD, f"only {active} were under way at once"
     return opened
 
@@ -92,8 +92,8 @@ def _peak(size: int) -> float:
         }
         job: Any = mover.jobs.submit(request)
         if size < 2**30:
-            told: Any = mover.jobs.wait(job["id"], 60)
-            assert told["status"] == "COMPLETED", told
+            status: Any = mover.jobs.wait(job["id"], 60)
+            assert status["status"] == "COMPLETED", status
         else:
             time.sleep(WATCHED)
             moving: Any = mover.jobs.files(job["id"], {"limit": 1000})

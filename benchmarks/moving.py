@@ -1,4 +1,4 @@
-"""Rows that move files: throughput of datamover's whole path beside that of the peers, alternating."""
+"""Rows that move files: the throughput of datamover's whole path and of the peers, measured in turns."""
 
 import hashlib
 import time
@@ -16,14 +16,14 @@ Ways = Mapping[str, Callable[[], None]]
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """What one turn moves, in the unit of the row."""
+    """The amount that one turn moves, in the unit of the row."""
 
     number: float
     unit: str
 
 
 def alternate(field: Field, ways: Ways, amount: Amount, rounds: int) -> dict[str, list[float]]:
-    """Return the amount a second of every way, in so many rounds; each way gets one turn a round."""
+    """Return the amount a second of every way in each round; each way gets one turn a round."""
     values: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
@@ -60,7 +60,7 @@ def get(scale: Scale, *, far: bool) -> Result:
         }
         values = alternate(field, ways, Amount(size / 1e6, "MB/s"), scale.rounds)
     goals = [Goal("OpenSSH sftp", 6.0 if far else 1.4), Goal("rclone", 3.5 if far else 2.5)]
-    title = f"SFTP → local, {_told(size)}, {'50 ms RTT' if far else 'loopback'}"
+    title = f"SFTP → local, {_size_text(size)}, {'50 ms RTT' if far else 'loopback'}"
     return Result("sftp-get-far" if far else "sftp-get", title, "MB/s", values, goals)
 
 
@@ -81,12 +81,12 @@ def put(scale: Scale, *, far: bool) -> Result:
         }
         values = alternate(field, ways, Amount(size / 1e6, "MB/s"), scale.rounds)
     goals = [Goal("OpenSSH sftp", 3.0 if far else 1.3), Goal("rclone", 3.0 if far else 1.5)]
-    title = f"local → SFTP, {_told(size)}, {'50 ms RTT' if far else 'loopback'}"
+    title = f"local → SFTP, {_size_text(size)}, {'50 ms RTT' if far else 'loopback'}"
     return Result("sftp-put-far" if far else "sftp-put", title, "MB/s", values, goals)
 
 
 def http_get(scale: Scale) -> Result:
-    """HTTP to the local disk, the digest that the request gives checked."""
+    """HTTP to the local disk, with the checksum of the request verified."""
     with Field() as field:
         size = scale.bytes(2**30)
         file = field.file(field.web_root / "source.bin", size)
@@ -112,7 +112,7 @@ def http_get(scale: Scale) -> Result:
         }
         values = alternate(field, ways, Amount(size / 1e6, "MB/s"), scale.rounds)
     goals = [Goal("curl (unchecked)", 1.0), Goal("aria2 -x8", 1.2), Goal("rclone", 1.2)]
-    return Result("http-get", f"HTTP → local, {_told(size)}, sha256 checked", "MB/s", values, goals)
+    return Result("http-get", f"HTTP → local, {_size_text(size)}, sha256 checked", "MB/s", values, goals)
 
 
 def http_put(scale: Scale) -> Result:
@@ -129,7 +129,7 @@ def http_put(scale: Scale) -> Result:
         }
         values = alternate(field, ways, Amount(size / 1e6, "MB/s"), scale.rounds)
     goals = [Goal("rclone copyurl", 1.5), Goal("curl into ssh", 1.0)]
-    return Result("http-sftp", f"HTTP → SFTP, {_told(size)}", "MB/s", values, goals)
+    return Result("http-sftp", f"HTTP → SFTP, {_size_text(size)}", "MB/s", values, goals)
 
 
 def small(scale: Scale, *, remote: bool) -> Result:
@@ -174,5 +174,5 @@ def _digest(file: Path) -> str:
         return hashlib.file_digest(opened, MAIN).hexdigest()
 
 
-def _told(size: int) -> str:
+def _size_text(size: int) -> str:
     return "1 GiB" if size == 2**30 else f"{size / 1e6:,.0f} MB"

@@ -1,4 +1,4 @@
-"""A row of a crowded door: how soon a small call of one client is answered while others want more than their share."""
+"""A row of a crowded service: the latency of one client's small calls while others use more than their share."""
 
 import http.client
 import statistics
@@ -27,7 +27,7 @@ CROWDS = (
     ("1,000 calls that wait", "waits", 1000, "greedy:greedy"),
 )
 SETTLING = 3.0
-"""Seconds from the coming of a crowd to the first call that counts."""
+"""Seconds from the start of a crowd to the first call that is measured."""
 TABLES = """
 [limits]
 connections = 8000
@@ -43,11 +43,11 @@ url = "file://{directory}/here"
 allow = ["http://127.0.0.1:1/"]
 """
 UNFINISHED = {"source": "http://127.0.0.1:1/x", "destination": "here", "path": "x", "max_attempts": 100}
-"""What is tried for as long as the row takes."""
+"""A job that is retried for as long as the row takes."""
 
 
 def polite(scale: Scale) -> Result:
-    """``jobs.list`` of one client on a connection that it keeps; the worst of three crowds counts."""
+    """``jobs.list`` of one client on a persistent connection; the worst of three crowds counts."""
     calls = scale.count(CALLS)
     slowest: dict[str, list[float]] = {name: [] for name, *_ in CROWDS}
     with _service() as service:
@@ -80,7 +80,7 @@ def _service() -> Iterator[Service]:
 
 
 def _slowest(port: int, calls: int) -> float:
-    """Return the milliseconds within which 99 of 100 calls are answered."""
+    """Return the 99th percentile of the calls' latency, in milliseconds."""
     login = b64encode(b"polite:polite").decode()
     headers = {"Content-Type": "text/xml", "Authorization": f"Basic {login}"}
     body, taken = dumps(({"limit": 1},), "jobs.list"), []

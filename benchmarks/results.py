@@ -1,4 +1,4 @@
-"""The figures of a run: what was measured, the ratios, and whether a goal is reached; as JSON and as a table."""
+"""The results of a run: the figures, the ratios, and whether a goal is reached; as JSON and as a table."""
 
 import json
 import os
@@ -22,7 +22,7 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """Ours in relation to one peer's (None: an absolute figure)."""
+    """The ratio of datamover's figure to one peer's, or an absolute figure if the peer is None."""
 
     against: str | None
     at_least: float | None = None
@@ -32,13 +32,13 @@ class Goal:
         return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
 
     @property
-    def told(self) -> str:
+    def text(self) -> str:
         return f"≥ {self.at_least:g}" if self.at_least is not None else f"≤ {self.at_most:g}"
 
 
 @dataclass(slots=True)
 class Result:
-    """One row: the values of each way, in the order in which they were measured."""
+    """One row: the values of each way, in the order of measurement."""
 
     row: str
     title: str
@@ -52,7 +52,7 @@ class Result:
         return statistics.median(self.values[way])
 
     def judged(self, goal: Goal) -> float:
-        """Return the figure that a goal is about."""
+        """Return the figure to which a goal applies."""
         ours = self.median(OURS)
         return ours if goal.against is None else ours / self.median(goal.against)
 
@@ -64,7 +64,7 @@ def save(result: Result, machine: dict[str, Any]) -> None:
 
 
 def load() -> tuple[list[Result], dict[str, Any]]:
-    """Return what the latest run of each row left, and the machine of the last."""
+    """Return the stored result of each row, and the machine of the latest."""
     results, machine = [], {}
     for path in sorted(RESULTS.glob("*.json"), key=lambda path: path.stat().st_mtime):
         read = json.loads(path.read_text())
@@ -87,7 +87,7 @@ def table(results: Sequence[Result]) -> str:
                 value = result.judged(goal)
                 judged = (
                     f"{value:.2f}" if goal.against else "",
-                    goal.told,
+                    goal.text,
                     "reached" if goal.reached(value) else "**not reached**",
                 )
             elif way != OURS:

@@ -1,11 +1,11 @@
-"""How much of the full work a run does: all of it, or less to see whether everything works."""
+"""How much of the full work a run does: all of it, or a part, to check that everything works."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """``part`` is a share of the full sizes and counts, ``rounds`` how often each way gets its turn."""
+    """``part`` is the fraction of the full sizes and counts, ``rounds`` the number of turns of each way."""
 
     part: float = 1.0
     rounds: int = 5

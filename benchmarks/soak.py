@@ -1,10 +1,10 @@
-"""A day in small: many small jobs, an engine killed every few seconds; none lost, none twice, memory flat.
+"""A soak test: many small jobs, an engine killed every few seconds; none is lost or done twice, memory is flat.
 
     python -m benchmarks.soak [--jobs 50000] [--every 7]
 
-One process answers calls, two move files, all on one PostgreSQL; every few seconds one of the two is killed with
-SIGKILL and started again. At the end every job is asked for, its history is read, and every file is looked at. Memory
-is that of each process as it is (VmRSS), by quarters of the run.
+One process answers calls and two move files, all on one PostgreSQL; every few seconds one of the two is killed with
+SIGKILL and started again. At the end every job's status and history and every file are checked. Memory is each
+process's VmRSS, by quarters of the run.
 """
 
 import argparse
@@ -41,7 +41,7 @@ retry_cap = "1s"
 
 
 def main() -> None:
-    """Run, and print what came of it."""
+    """Run, and print the result."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--jobs", type=int, default=50_000)
     options.add_argument("--every", type=float, default=7.0, help="seconds between two kills")
@@ -102,7 +102,7 @@ def run(api: Service, engines: list[Service], directory: Path, jobs: int, every:
 
 
 class Memory:
-    """What processes have, over time."""
+    """The memory of processes over time."""
 
     def __init__(self, processes: dict[str, Service]) -> None:
         self._processes = processes
@@ -113,7 +113,7 @@ class Memory:
             self._samples[name].append(process.resident() / 1e6)
 
     def show(self) -> None:
-        """Print the highest of each quarter of the run."""
+        """Print the peak of each quarter of the run."""
         print("MB, the highest of each quarter")
         for name, samples in self._samples.items():
             size = max(1, -(-len(samples) // 4))
@@ -122,7 +122,7 @@ class Memory:
 
 
 def completions(mover: Any) -> dict[int, Counter[int | None]]:
-    """Return how often each job's history says "completed": of the job (None) and of each file."""
+    """Return how often each job's history has "completed", for the job (None) and for each file."""
     found: dict[int, Counter[int | None]] = {}
     after: dict[str, str] = {}
     while True:

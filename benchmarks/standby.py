@@ -1,9 +1,10 @@
-"""What a standby costs those who submit: ``jobs.submit`` a second, and how long one takes, with and without.
+"""Measure the cost of a standby for submissions: rate and latency of ``jobs.submit``, with and without one.
 
     python -m benchmarks.standby [--rounds 5] [--calls 4000]
 
-A PostgreSQL alone, and one with a standby that it does not wait for, that must have flushed (synchronous_commit = on),
-or that must have applied (remote_apply) what is committed. All on this machine and its disk, flushing; by turns.
+The four cases, in turns: PostgreSQL alone; with an asynchronous standby; with a standby that must have flushed
+(synchronous_commit = on); and with one that must have applied (remote_apply) a commit. All run on this machine and its
+disk, and flush.
 """
 
 import argparse
@@ -78,7 +79,7 @@ def _set(primary: Postgres, names: str, level: str) -> None:
 
 
 def _lone(service: Service) -> float:
-    """Return the median milliseconds of a call, of one client that makes them one after another."""
+    """Return the median latency in milliseconds of one client that makes one call after another."""
     with ServerProxy(service.url) as mover:
         taken = []
         for _ in range(LONE_CALLS):

@@ -1,4 +1,4 @@
-"""Rows of a full house: how soon calls are answered and work begins with a million jobs stored, a tenth queued."""
+"""Rows with a full database: the latency of calls and of the start of work, with a million jobs, a tenth queued."""
 
 import statistics
 import time
@@ -17,9 +17,9 @@ from datamover.postgres.embedded.cluster import PORT, Cluster
 
 MANY, FEW = 1_000_000, 1000
 QUEUED_SHARE = 10
-"""One in so many of the stored jobs waits in the queue."""
+"""One in this many of the stored jobs waits in the queue."""
 ROOM = 2
-"""Transfers that the destination of all that waits takes at once."""
+"""Concurrent transfers that the destination of the waiting jobs allows."""
 CALLS = 3000
 STARTS = 200
 EMPTY = f"with {FEW:,} stored"
@@ -50,10 +50,10 @@ WHERE state <> 'PENDING' OR kind = 'submitted'
 
 
 def status(scale: Scale) -> Result:
-    """The 99th percentile of ``jobs.status``, over jobs of all ages, one client."""
+    """The 99th percentile of the latency of ``jobs.status``, over jobs of all ages, with one client."""
     values: dict[str, list[float]] = {}
     for way, count in ((OURS, scale.count(MANY)), (EMPTY, FEW)):
-        with _runtime(count) as (field, mover):
+        with _full_service(count) as (field, mover):
             ids = _ids(field)
             values[way] = []
             for _ in range(scale.rounds):
@@ -67,7 +67,7 @@ def start(scale: Scale) -> Result:
     """The 99th percentile of the time from a job's submission to its transfer's start, one after another."""
     values: dict[str, list[float]] = {}
     for way, count in ((OURS, scale.count(MANY)), (EMPTY, FEW)):
-        with _runtime(count) as (field, mover):
+        with _full_service(count) as (field, mover):
             field.file(field.web_root / "tiny", 100)
             values[way] = []
             for turn in range(scale.rounds):
@@ -82,8 +82,8 @@ def start(scale: Scale) -> Result:
 
 
 @contextmanager
-def _runtime(count: int) -> Iterator[tuple[Field, Any]]:
-    """A service with so many jobs; those that wait are for a destination that has no room for more."""
+def _full_service(count: int) -> Iterator[tuple[Field, Any]]:
+    """Run a service with ``count`` stored jobs; those that wait are for a destination at its limit."""
     with Field(
         f'[limits]\nqueued = 100_000_000\n[destinations.full]\nurl = "file://HERE"\nmax_active = {ROOM}\n'
     ) as field:
@@ -93,7 +93,7 @@ def _runtime(count: int) -> Iterator[tuple[Field, Any]]:
 
 
 def _fill(field: Field, count: int) -> None:
-    """Store finished and waiting jobs; what waits is for a destination that is busy for as long as it lasts."""
+    """Store finished and waiting jobs; those that wait are for a destination that stays busy."""
     with ServerProxy(field.service.url) as mover:
         field.file(field.web_root / "slow/long", 10_000_000)
         url = f"{field.nginx.url}/slow/long"

@@ -20,7 +20,7 @@ from twisted.python import usage
 
 from datamover import __version__
 from datamover.api import make_site
-from datamover.api.http.pages import Page
+from datamover.api.http.pages import WebPage
 from datamover.api.http.tls import ServerTLS, over_tls
 from datamover.app.clock import use_monotonic_clock
 from datamover.app.components import Components
@@ -28,7 +28,7 @@ from datamover.app.database_service import DatabaseService
 from datamover.app.listener import Listener
 from datamover.app.memory import tune_memory
 from datamover.app.preflight import Preflight
-from datamover.app.services import Connections, NameResolution, Ordered, ReloadSignal, StopSignals
+from datamover.app.services import ConnectionCloser, NameResolution, Ordered, ReloadSignal, StopSignals
 from datamover.app.starting import Starting
 from datamover.app.terminal import Terminal
 from datamover.concurrency.host_names import HostNames
@@ -48,6 +48,7 @@ from datamover.console import (
 )
 from datamover.datasets.configured import CONFIG
 from datamover.engine.attempt import AttemptContext
+from datamover.engine.dependencies import EngineDependencies
 from datamover.engine.dispatcher import Dispatcher
 from datamover.engine.groups.staging import Staging
 from datamover.engine.recorder import Recorder
@@ -172,7 +173,7 @@ def _tree(components: Components, tree: Ordered, *services: Service, first: Iter
     for service in (
         *first,
         NameResolution(components.reactor, HostNames(components.reactor)),
-        Connections(components.runtimes),
+        ConnectionCloser(components.runtimes),
         DatabaseService(
             components.database, components.prepare, components.news, components.server, components.give_up
         ),
@@ -232,9 +233,9 @@ def _engine(components: Components, node: str, roles: Iterable[str], share: Proc
                 tools = TransferTools(reactor, components.pools, runtime.settings.transfers, installation)
                 yield AttemptContext(tools, runtime.registry, queue, throttles.of, runtime.datasets.by_scheme)
 
-        return Dispatcher(
-            queue,
-            Worker(attempt_context, recorder, staging, random.random, components.counts),
+        dependencies = EngineDependencies(
+            queue=queue,
+            work=Worker(attempt_context, recorder, staging, random.random, components.counts),
             bounds=components.bounds,
             throttles=throttles,
             upkeep=Upkeep(
@@ -243,14 +244,17 @@ def _engine(components: Components, node: str, roles: Iterable[str], share: Proc
                 lambda: runtimes.now.settings.audit.retention,
                 refused=components.loops.refused,
             ),
-            left=OrphanCleanup(components.database, components.key, refused=components.loops.refused),
-            max_active=lambda: runtimes.now.settings.service.max_active,
+            cleanup=OrphanCleanup(components.database, components.key, refused=components.loops.refused),
             clock=reactor,
             monotonic=time.monotonic,
-            heard=components.news,
-            observer=components.counts,
-            share=share,
             loops=components.loops,
+            observer=components.counts,
+        )
+        return Dispatcher(
+            dependencies,
+            max_active=lambda: runtimes.now.settings.service.max_active,
+            notifications=components.news,
+            share=share,
         )
 
     engine = EngineService(
@@ -308,12 +312,12 @@ def _listeners(components: Components, account: Account) -> Iterator[Service]:
             yield Listener(components.reactor, listener, spoken, account)
 
 
-def _pages(components: Components) -> dict[str, Page]:
+def _pages(components: Components) -> dict[str, WebPage]:
     runtimes, watching = components.runtimes, components.watching
     return {
-        "metrics": Page(watching.metrics, open=lambda: runtimes.now.settings.monitor.public),
-        "health/live": Page(watching.live, open=lambda: True),
-        "health/ready": Page(watching.ready, open=lambda: True),
+        "metrics": WebPage(watching.metrics, open=lambda: runtimes.now.settings.monitor.public),
+        "health/live": WebPage(watching.live, open=lambda: True),
+        "health/ready": WebPage(watching.ready, open=lambda: True),
     }
 
 

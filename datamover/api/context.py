@@ -89,7 +89,7 @@ LOCAL = Caller("local", administrator=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class CallContext:
     """What every method gets."""
 
     runtime: Runtime

@@ -20,9 +20,9 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from datamover.api.callers import callers
-from datamover.api.context import LOCAL, Caller, Context
+from datamover.api.context import LOCAL, CallContext, Caller
 from datamover.api.http.connections import QuietSite
-from datamover.api.http.pages import NoPage, Page, PageResource, put
+from datamover.api.http.pages import NoPage, PageResource, WebPage, put
 from datamover.api.http.request import BoundedRequest
 from datamover.api.http.request_filter import Refusal, RequestFilter
 from datamover.api.http.turns import Turns
@@ -72,7 +72,7 @@ def make_site(
     reload: Callable[[], Reloaded],
     audit: AuditTrail,
     reactor: Any,
-    pages: Mapping[str, Page] = MappingProxyType({}),
+    pages: Mapping[str, WebPage] = MappingProxyType({}),
     calls: Calls | None = None,
     interface: bool = True,
 ) -> QuietSite:
@@ -90,8 +90,8 @@ def make_site(
     methods = limited(METHODS, {"jobs.wait": waiting, "jobs.events": waiting, "jobs.check": checks})
     turns = Turns(reactor)
 
-    def context(runtime: Runtime, who: str) -> Context:
-        return Context(runtime, store, reactor, methods, reload, audit, turns, who)
+    def context(runtime: Runtime, who: str) -> CallContext:
+        return CallContext(runtime, store, reactor, methods, reload, audit, turns, who)
 
     resource = RpcResource(runtimes, context, audit, calls)
     root = NotFound()  # type: ignore[no-untyped-call]
@@ -132,7 +132,7 @@ class RpcResource(Resource):
     def __init__(
         self,
         runtimes: RuntimeHolder,
-        context: Callable[[Runtime, str], Context],
+        context: Callable[[Runtime, str], CallContext],
         audit: AuditTrail,
         calls: Calls | None,
     ) -> None:
@@ -185,7 +185,7 @@ class RpcResource(Resource):
         request.write(body)
         request.finish()
 
-    async def _call(self, context: Context, caller: Caller, request: Any) -> Any:
+    async def _call(self, context: CallContext, caller: Caller, request: Any) -> Any:
         """Return the result of the call in the body, a Fault for one that failed; raises RequestError."""
         if request.too_large:
             limit = context.config.limits.request_size
@@ -200,7 +200,7 @@ class RpcResource(Resource):
         async with self._large_of.held(caller.key), self._large:
             return await self._read_and_call(context, caller, request)
 
-    async def _read_and_call(self, context: Context, caller: Caller, request: Any) -> Any:
+    async def _read_and_call(self, context: CallContext, caller: Caller, request: Any) -> Any:
         bounds = wire.Bounds(ELEMENTS, max(context.config.limits.files, MOST_CALLS))
         reading = wire.parse_call(request.content, charset=request.charset, bounds=bounds)
         name, parameters = await context.in_slices(reading)

@@ -17,7 +17,7 @@ STOPPING = 2.0
 """Seconds of the stop that are kept for the embedded PostgreSQL."""
 
 
-class Server(Protocol):
+class EmbeddedServer(Protocol):
     """The embedded PostgreSQL."""
 
     async def stop(self, within: float) -> None: ...
@@ -38,7 +38,7 @@ class DatabaseService(StoppableService):
         database: Database,
         prepare: Callable[[Database], Awaitable[None]],
         news: Notifications,
-        server: Server | None,
+        server: EmbeddedServer | None,
         give_up: Callable[[str], None],
     ) -> None:
         """``prepare`` brings the tables up to date and checks the key."""

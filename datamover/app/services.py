@@ -68,7 +68,7 @@ class NameResolution(Service):
         self._reactor.installNameResolver(self._before)
 
 
-class Connections(StoppableService):
+class ConnectionCloser(StoppableService):
     """Closes the connections to sources and destinations after everything that uses them has stopped."""
 
     what = "the connections to sources and destinations"

@@ -5,7 +5,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from datamover.config.endpoints import holds_password
 from datamover.config.listeners import check_certificates, check_listener, check_tls
-from datamover.config.schema import Config, Database
+from datamover.config.schema import Config, DatabaseSection
 from datamover.errors import ConfigError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -76,7 +76,7 @@ def _check_listeners(config: Config, file: str) -> None:
     )
 
 
-def _check_database(database: Database, file: str) -> None:
+def _check_database(database: DatabaseSection, file: str) -> None:
     if database.url is None:
         return
     try:

@@ -58,7 +58,7 @@ class Service(Section):
         return self.key_file or Layout(self.data_directory).key
 
 
-class Database(Section):
+class DatabaseSection(Section):
     """``[database]``: a given PostgreSQL; without ``url`` the embedded one."""
 
     url: str | None = None
@@ -240,7 +240,7 @@ class Config(Section):
     path: Path | None = None
     """The file that was read; None: built-in defaults."""
     service: Service = Service()
-    database: Database = Database()
+    database: DatabaseSection = DatabaseSection()
     destinations: Mapping[str, DestinationTable] = {}
     sources: Sources = Sources()
     http: Http = Http()

@@ -4,7 +4,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from datamover.audit.trail import AuditEvent
-from datamover.console.commands.context import ConsoleServices, Context
+from datamover.console.commands.context import CommandContext, ConsoleServices
 from datamover.console.shell import Shell
 from datamover.console.terminal.history import Histories
 from datamover.console.visitor import View, Visitor
@@ -44,7 +44,7 @@ class ConsoleBackend:
             if line.strip():
                 self._record(AuditEvent(visitor.who, visitor.origin, "console", line))
 
-        return Shell(Context(self._services, visitor), view, self._histories.of(visitor.who), typed)
+        return Shell(CommandContext(self._services, visitor), view, self._histories.of(visitor.who), typed)
 
     def _record(self, event: AuditEvent) -> None:
         Deferred.fromCoroutine(self._services.audit.record(event))

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from datamover.console.commands import COMMANDS
-from datamover.console.commands.context import Context
+from datamover.console.commands.context import CommandContext
 from datamover.console.interpreter import Interpreter
 from datamover.console.terminal.completion import Offer, offer
 from datamover.console.terminal.history import History, Recall
@@ -13,7 +13,7 @@ from datamover.console.visitor import View
 class Shell:
     """The lines of one session."""
 
-    def __init__(self, context: Context, view: View, history: History, typed: Callable[[str], None]) -> None:
+    def __init__(self, context: CommandContext, view: View, history: History, typed: Callable[[str], None]) -> None:
         """``typed`` records a line, before it is run."""
         self._typed = typed
         self._names = COMMANDS.names(context)

@@ -7,6 +7,7 @@ encrypt-then-MAC is offered (CVE-2023-48795). No files, no forwarding, no progra
 # ruff: noqa: N802, N803, N815, RUF012 - the names of what is overridden are conch's
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,14 @@ from twisted.conch.ssh.factory import SSHFactory
 from twisted.conch.ssh.keys import Key
 from twisted.conch.ssh.transport import DISCONNECT_BY_APPLICATION, MSG_SERVICE_REQUEST, SSHServerTransport
 from twisted.conch.ssh.userauth import SSHUserAuthServer
-from twisted.cred.portal import IRealm, Portal
+from twisted.cred.portal import Portal
 from twisted.logger import Logger
-from zope.interface import implementer
 
 from datamover.console.guarded import ConsoleConnections, Guarded
 from datamover.console.keys import SIGNATURES, AuthorizedKeys, KeyChecker
-from datamover.console.ssh_session import User
-from datamover.console.telnet import PasswordChecker
-from datamover.console.visitor import Desk, Visitor
+from datamover.console.logins import PasswordChecker, Realm
+from datamover.console.ssh_session import ConsoleUser
+from datamover.console.visitor import Desk
 
 NEVER = 2**20
 """Seconds."""
@@ -39,7 +39,7 @@ class OutOfOrderError(Exception):
     """A message that may not come yet."""
 
 
-class Transport(Guarded, SSHServerTransport):
+class ConsoleTransport(Guarded, SSHServerTransport):
     """One connection."""
 
     ourVersionString = b"SSH-2.0-datamover"
@@ -71,7 +71,7 @@ class Transport(Guarded, SSHServerTransport):
         super().sendExtInfo([(b"server-sig-algs", b",".join(SIGNATURES))])
 
 
-class Connection(SSHConnection):
+class ConsoleConnection(SSHConnection):
     """The channels of a connection."""
 
     _log = _QUIET
@@ -81,7 +81,7 @@ class SshFactory(SSHFactory):
     """Serves the console. ``host_key`` is told when the first connection comes; see ``access`` for who gets in."""
 
     noisy = False
-    protocol = Transport
+    protocol = ConsoleTransport
     primes = None
     _log = _QUIET
 
@@ -98,7 +98,7 @@ class SshFactory(SSHFactory):
         self._host_key = host_key
         self._access = access
         self._connections = connections
-        self.services = {b"ssh-userauth": _logins(reactor), b"ssh-connection": Connection}
+        self.services = {b"ssh-userauth": _logins(reactor), b"ssh-connection": ConsoleConnection}
 
     def startFactory(self) -> None:
         key = self._host_key()
@@ -141,22 +141,9 @@ class Access:
 
     def portal(self, backend: Desk, origin: str, let_in: Callable[[], None]) -> Portal:
         """Return what judges the logins of a connection; ``let_in`` is called where one is right."""
-        portal = Portal(_Realm(backend, origin, let_in))
+        portal = Portal(Realm(IConchUser, partial(ConsoleUser, backend), origin, let_in))
         if self._keys is not None:
             portal.registerChecker(KeyChecker(backend, origin, AuthorizedKeys(self._username, self._keys)))
         if self._password:
             portal.registerChecker(PasswordChecker(backend, origin))
         return portal
-
-
-@implementer(IRealm)
-class _Realm:
-    def __init__(self, backend: Desk, origin: str, let_in: Callable[[], None]) -> None:
-        self._desk = backend
-        self._origin = origin
-        self._let_in = let_in
-
-    def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
-        visitor = Visitor(avatarId.decode("utf-8", "replace"), self._origin)
-        self._let_in()
-        return IConchUser, User(self._desk, visitor), lambda: None

@@ -16,8 +16,8 @@ from twisted.python.failure import Failure
 from datamover.console.shell import Shell
 from datamover.console.tables import PLAIN, Page, Screen, render
 from datamover.console.terminal.display import USUAL
-from datamover.console.terminal.keys import Terminal
-from datamover.console.terminal.session import Session
+from datamover.console.terminal.keys import ConsoleTerminal
+from datamover.console.terminal.session import ConsoleSession
 from datamover.console.visitor import Desk, Visitor
 
 log = Logger()
@@ -28,7 +28,7 @@ MOST_VARIABLES = 32
 _QUIET = Logger(observer=lambda event: None)  # type: ignore[arg-type]  # conch tells every step at "info"
 
 
-class User(ConchUser):
+class ConsoleUser(ConchUser):
     """A visitor, who may open sessions and nothing else."""
 
     def __init__(self, desk: Desk, visitor: Visitor) -> None:
@@ -43,7 +43,7 @@ class _Channel(SSHChannel):
 
     name = b"session"
     _log = _QUIET
-    avatar: User
+    avatar: ConsoleUser
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
@@ -81,7 +81,9 @@ class _Channel(SSHChannel):
         if self._terminal is not None or self._line is not None:
             return False
         user = self.avatar
-        self._terminal = Terminal(Session, user.desk, user.visitor, self._size, self._kind or "", self._environment)
+        self._terminal = ConsoleTerminal(
+            ConsoleSession, user.desk, user.visitor, self._size, self._kind or "", self._environment
+        )
         self._terminal.makeConnection(self)
         return True
 

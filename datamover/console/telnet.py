@@ -3,11 +3,10 @@
 Telnet encrypts nothing: the configuration lets it listen on loopback or a Unix socket alone.
 """
 
-# ruff: noqa: N802, N803, N815 - the names of what is overridden are conch's
+# ruff: noqa: N802 - the names of what is overridden are conch's
 
 import re
 import struct
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -25,19 +24,16 @@ from twisted.conch.telnet import (
     TelnetProtocol,
     TelnetTransport,
 )
-from twisted.cred.checkers import ICredentialsChecker
-from twisted.cred.credentials import IUsernamePassword, UsernamePassword
-from twisted.cred.error import UnauthorizedLogin
-from twisted.cred.portal import IRealm, Portal
-from twisted.internet.defer import Deferred
+from twisted.cred.credentials import UsernamePassword
+from twisted.cred.portal import Portal
 from twisted.internet.protocol import ServerFactory
 from twisted.python.failure import Failure
-from zope.interface import Interface, implementer
 
 from datamover.console.guarded import ConsoleConnections, Guarded
+from datamover.console.logins import PasswordChecker, Realm
 from datamover.console.terminal.display import USUAL
-from datamover.console.terminal.keys import Terminal
-from datamover.console.terminal.session import Session
+from datamover.console.terminal.keys import ConsoleTerminal
+from datamover.console.terminal.session import ConsoleSession
 from datamover.console.visitor import Desk, Visitor
 
 BINARY = b"\x00"
@@ -66,7 +62,7 @@ class TelnetFactory(ServerFactory):
     def buildProtocol(self, address: Any) -> TelnetTransport:
         origin = f"telnet {getattr(address, 'host', 'unix')}"
         made: list[_Transport] = []
-        realm = _Realm(self._desk, origin, lambda: made[0].let_in())
+        realm = Realm(ITelnetProtocol, partial(_Prompt, self._desk), origin, lambda: made[0].let_in())
         made.append(_Transport(_Login, Portal(realm, [PasswordChecker(self._desk, origin)])))
         made[0].connections, made[0].origin = self._connections, origin
         return made[0]
@@ -121,7 +117,7 @@ class _Prompt(TelnetProtocol):
 
     def __init__(self, desk: Desk, visitor: Visitor) -> None:
         self._environment: dict[str, str] = {}
-        self._terminal = Terminal(Session, desk, visitor, USUAL, "", self._environment)
+        self._terminal = ConsoleTerminal(ConsoleSession, desk, visitor, USUAL, "", self._environment)
 
     def connectionMade(self) -> None:
         self.transport.negotiationMap[NAWS] = self._resized
@@ -178,38 +174,3 @@ class _Prompt(TelnetProtocol):
         told = b"".join(data)
         if told[:1] == _IS and self._terminal.terminalProtocol is not None:
             self._terminal.terminalProtocol.terminalKind(told[1:].decode("ascii", "replace"))
-
-
-@implementer(ICredentialsChecker)
-class PasswordChecker:
-    """Has the desk look at a name and a password."""
-
-    credentialInterfaces = (IUsernamePassword,)
-
-    def __init__(self, backend: Desk, origin: str) -> None:
-        self._desk = backend
-        self._origin = origin
-
-    def requestAvatarId(self, credentials: Any) -> "Deferred[bytes | tuple[()]]":
-        return Deferred.fromCoroutine(self._request(credentials.username, credentials.password))
-
-    async def _request(self, username: bytes, password: bytes) -> bytes | tuple[()]:
-        words = (username.decode("utf-8", "replace"), password.decode("utf-8", "replace"))
-        if not await self._desk.check(*words, self._origin):
-            raise UnauthorizedLogin("wrong user name or password")
-        return username
-
-
-@implementer(IRealm)
-class _Realm:
-    def __init__(self, backend: Desk, origin: str, let_in: Callable[[], None]) -> None:
-        self._desk = backend
-        self._origin = origin
-        self._let_in = let_in
-
-    def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: type[Interface]) -> Any:
-        if ITelnetProtocol not in interfaces:
-            raise NotImplementedError("this is the console over telnet")
-        visitor = Visitor(avatarId.decode("utf-8", "replace"), self._origin)
-        self._let_in()
-        return ITelnetProtocol, _Prompt(self._desk, visitor), lambda: None

@@ -1,4 +1,4 @@
-"""What an attempt at a placement group offers the worker; and the attempt at a file on its own."""
+"""The interface of an attempt at a placement group, and the attempt at a single file."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ from datamover.text.bounds import short_source
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What an attempt that ended well tells of the group's leader."""
+    """The result of a successful attempt, for the group's leader."""
 
     size: int | None
     """None: the size in the transfer's row stays."""
@@ -37,7 +37,7 @@ class Attempt(Protocol):
     """The figures of its files; the leader's first."""
 
     async def run(self) -> Done:
-        """Bring everything into place; raises errors of the family. Cancelling stops at once."""
+        """Move everything into place; raises DataMoverErrors. Cancelling stops at once."""
         ...
 
     @property
@@ -47,25 +47,25 @@ class Attempt(Protocol):
 
     @property
     def placing(self) -> bool:
-        """Whether files of the group had begun to take their names: the next attempt goes on with that."""
+        """Whether the placing of the group's files has begun: the next attempt goes on with that."""
         ...
 
     async def clear(self) -> bool:
-        """Remove what is left at the destination, for when nobody goes on from it; tell whether nothing is left."""
+        """Remove what is left at the destination if no attempt will go on; tell whether all is removed."""
         ...
 
     async def abandon(self) -> None:
-        """Cancel what others were asked to make for the group."""
+        """Cancel what remote services were asked to make for the group."""
         ...
 
     async def close(self) -> None:
-        """Release what the attempt used on this node."""
+        """Release the resources that the attempt used on this node."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptContext:
-    """What attempts are made with."""
+    """The dependencies of an attempt."""
 
     tools: TransferTools
     registry: Registry
@@ -76,7 +76,7 @@ class AttemptContext:
     """By their scheme."""
 
     def origin(self, source: SourceRef, owner: str) -> Origin:
-        """Return what a source is read from, by the rules of its job's owner; raises UnknownDestination."""
+        """Return the Origin of a source, under the rules of its job's owner; raises UnknownDestination."""
         assert not isinstance(source, DatasetSource), "a dataset is made before it is read"
         if isinstance(source, PlaceSource):
             return self.registry.get(source.destination).at(Scope.SOURCE).origin(source.path)
@@ -86,14 +86,14 @@ class AttemptContext:
         return origin
 
     def dataset(self, url: str) -> Dataset:
-        """Return what makes the dataset of a URL; raises UnsupportedScheme."""
+        """Return the Dataset of a URL's scheme; raises UnsupportedScheme."""
         scheme = url.partition(":")[0]
         if scheme not in self.datasets:
             raise UnsupportedScheme(f"{scheme}:// datasets are not configured on this node: add [{scheme}]")
         return self.datasets[scheme]
 
     def spec(self, transfer: Transfer, lease: Lease, **changes: Any) -> TransferSpec:
-        """Return what to move of a transfer where; ``changes`` replaces what is to be otherwise."""
+        """Return the TransferSpec of a transfer, with the fields in ``changes`` replaced."""
         destination = self.registry.get(transfer.destination)
 
         async def name_target(target: str) -> None:
@@ -129,7 +129,7 @@ class AttemptContext:
 
 @dataclass(slots=True)
 class FileAttempt:
-    """A file on its own."""
+    """An attempt at a single file."""
 
     transfer: Transfer
     lease: Lease
@@ -157,20 +157,20 @@ class FileAttempt:
         return await clear(self._spec, self.lease, self.meters[0], self.context.tools)
 
     async def abandon(self) -> None:
-        """Do nothing: nobody was asked to make anything."""
+        """Do nothing: no remote service makes a single file."""
 
     async def close(self) -> None:
-        """Do nothing: a file on its own uses nothing on this node."""
+        """Do nothing: a single file uses no resources of this node."""
 
 
 def remarks_of(result: TransferResult) -> tuple[Remark, ...]:
-    """Return the events of a file that was there already, or that went without something."""
+    """Return the events of a file that was there already, or that the destination stored without some attribute."""
     if result.already_there:
         return (Remark("already_there", {"path": result.target}),)
     return without(result.target, result.without)
 
 
 def without(path: str, lacks: Iterable[Lack]) -> tuple[Remark, ...]:
-    """Return the event of a file that went without something."""
-    told = {lack.ability: lack.as_dict() for lack in lacks}
-    return (Remark("without", {"path": path, "without": list(told.values())}),) if told else ()
+    """Return the event of a file that the destination stored without some attribute or guarantee."""
+    by_ability = {lack.ability: lack.as_dict() for lack in lacks}
+    return (Remark("without", {"path": path, "without": list(by_ability.values())}),) if by_ability else ()

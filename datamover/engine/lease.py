@@ -1,7 +1,7 @@
-"""The right to work on a placement group, and why it ends early.
+"""The right to work on a placement group, and the reasons for which work ends early.
 
-Measured on a clock that nobody can set (``time.monotonic``), and relied upon for a part of its time only: we stop
-before others may begin.
+A lease is measured on a monotonic clock (``time.monotonic``), and used for only a part of its time, so that this
+process stops before another may begin.
 """
 
 import threading
@@ -17,66 +17,66 @@ from datamover.jobs.values import Transfer
 T = TypeVar("T")
 
 RELIABLE = 5 / 6
-"""The part of a lease's time that it is relied upon, counted from before it was asked for."""
+"""The part of a lease's time that is used, counted from before the database was asked for it."""
 
 
-class Ending(Enum):
+class LeaseEnd(Enum):
     """Why work stops before it is done."""
 
     CANCELLED = "cancelled"
-    """The client's word: what was brought is removed."""
+    """The client cancelled the job: the upload is removed."""
     PARKED = "parked"
-    """This process stops: what was brought stays for whoever goes on."""
+    """This process stops, or the job is paused: the upload stays for the next attempt."""
     OVERDUE = "overdue"
-    """The job's deadline: likewise."""
+    """The job's deadline has passed: the upload is removed."""
     REFUSED = "refused"
-    """The database refuses what the work tells of itself."""
+    """The database refuses the progress that the work reports."""
     LOST = "lost"
-    """The lease ran out or is another's: nothing at the destination is ours to touch."""
+    """The lease ran out or another node has it: this process must not touch the destination."""
 
 
 class Parked(DataMoverError):
-    """Raised at a good moment to stop, once a lease is to be parked."""
+    """The work stopped at a point from which another attempt can go on."""
 
     code = "PARKED"
     retryable = True
 
 
 class Lease:
-    """One group's."""
+    """The lease of one group."""
 
     def __init__(self, leader: Transfer, ends_at: float, monotonic: Callable[[], float]) -> None:
         self.leader = leader
-        self.ending: Ending | None = None
+        self.ending: LeaseEnd | None = None
         self.settling = False
-        """What came of the work is being written: as soon as it is, the lease is nobody's."""
+        """The outcome is being written, which releases the lease."""
         self._ends_at = ends_at
         self._monotonic = monotonic
         self._working: Deferred[Any] | None = None
         self._committed = False
         self._deciding = threading.Lock()
-        """Held to decide which comes first, the commitment (made in a thread, maybe) or an ending."""
+        """Decides which comes first: ``commit``, which may run in a thread, or ``end``."""
 
     @property
     def held(self) -> bool:
-        """Whether we may still place and remove what this lease is on."""
-        return self.ending is not Ending.LOST and self._monotonic() < self._ends_at
+        """Whether this process may still place and remove the group's files."""
+        return self.ending is not LeaseEnd.LOST and self._monotonic() < self._ends_at
 
     @property
     def parking(self) -> bool:
-        return self.ending is Ending.PARKED
+        return self.ending is LeaseEnd.PARKED
 
     def check(self) -> None:
-        """Raise Parked where the lease is not held: whoever has it now may be past looking for what we leave."""
+        """Raise Parked if the lease is not held: its holder may not look again for files made from now on."""
         if not self.held:
             raise Parked("the lease was lost; whoever holds it goes on")
 
     def extend(self, ends_at: float) -> None:
-        """Take note of a renewal; ``ends_at`` is when it is no longer relied upon."""
+        """Take note of a renewal; the lease is used until ``ends_at``."""
         self._ends_at = ends_at
 
     async def over(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do ``work``, which ``end`` cancels; what comes after it is not disturbed."""
+        """Await ``work``, which ``end`` cancels; what the caller awaits afterwards is not cancelled."""
         if self.ending is not None:
             work.close()
             raise CancelledError
@@ -88,25 +88,25 @@ class Lease:
             self._working = None
 
     def commit(self) -> None:
-        """Go past the point of no return: from here on only the loss of the lease stops the work. In any thread.
+        """Commit to placing the files: from here on only the loss of the lease stops the work. Thread-safe.
 
-        Raises Parked where the lease is not held any more, or the work is to end.
+        Raises Parked if the lease is no longer held, or the work is to end.
         """
         with self._deciding:
-            if not self.held or self.ending not in (None, Ending.PARKED):
+            if not self.held or self.ending not in (None, LeaseEnd.PARKED):
                 raise Parked("the lease ended before the file could be placed; whoever holds it goes on")
             self._committed = True
 
     def park(self) -> None:
-        """Have the work stop at the next good moment."""
-        self.ending = self.ending or Ending.PARKED
+        """Ask the work to stop at the next point from which another attempt can go on."""
+        self.ending = self.ending or LeaseEnd.PARKED
 
-    def end(self, ending: Ending) -> None:
-        """Stop the work at once, unless it is past the point of no return."""
+    def end(self, ending: LeaseEnd) -> None:
+        """Cancel the work, unless it has committed and the lease is not lost."""
         with self._deciding:
-            if self._committed and ending is not Ending.LOST:
+            if self._committed and ending is not LeaseEnd.LOST:
                 return
-            if self.ending in (None, Ending.PARKED) or ending is Ending.LOST:
+            if self.ending in (None, LeaseEnd.PARKED) or ending is LeaseEnd.LOST:
                 self.ending = ending
         if self._working is not None:
             self._working.cancel()

@@ -1,100 +1,72 @@
-"""What any engine does for all jobs, now and then, each thing whatever becomes of the others.
+"""The periodic work that any engine does for all jobs; a step that fails does not stop the others.
 
-Sharing bandwidth, counting the bytes of the day, taking over from the dead, bringing changes to jobs' files, ending
-what is overdue, forgetting what is old, removing what ended transfers left. What these mean is `jobs.upkeep`'s.
+It shares bandwidth, counts the bytes of the day, takes over the groups of dead nodes, applies changes of jobs to their
+files, ends overdue jobs, deletes old history, and removes what ended transfers left behind. ``jobs.upkeep`` holds the
+rules.
 """
 
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from datamover.concurrency.loops import BOUND, Loops
+from datamover.concurrency.loops import BOUND
 from datamover.concurrency.wakeup import Wakeup
+from datamover.engine.dependencies import EngineDependencies
 from datamover.engine.lease import RELIABLE, Lease
-from datamover.engine.observer import Observer
-from datamover.engine.throttle import Throttles
 from datamover.errors import DataMoverError
-from datamover.jobs.queue.limits import QueueLimits
-from datamover.jobs.queue.queue import Queue
-from datamover.jobs.upkeep.cleanup import OrphanCleanup
-from datamover.jobs.upkeep.upkeep import Upkeep
 from datamover.jobs.work import Group
 
 log = Logger()
 
 POLL = 1.0
-"""Seconds between two looks at what is to be done."""
+"""Seconds between two rounds of these steps."""
 LOOKING = 10.0
-"""Seconds between two looks for what is left of transfers that have ended."""
+"""Seconds between two searches for leftovers of transfers that have ended."""
 RETIRING = 600.0
-"""Seconds between two looks for jobs whose history is old enough."""
+"""Seconds between two searches for jobs whose history is old enough to be deleted."""
 SWEEPS = 4
-"""Groups that are swept at once, so that a destination that hangs holds up no other."""
-
-
-class Work(Protocol):
-    """Brings one group to the end of an attempt, and writes how it ended unless the lease's ending forbids it."""
-
-    def __call__(self, group: Group, lease: Lease) -> Coroutine[Any, Any, None]: ...
-
-    def sweep(self, group: Group, lease: Lease) -> Coroutine[Any, Any, bool]:
-        """Remove what is left of a group that has ended; completes with whether nothing is."""
-        ...
+"""Groups that are swept concurrently, so that a destination that hangs delays no other."""
 
 
 class Maintenance:
-    """That of one process."""
+    """The periodic work of one process."""
 
     def __init__(
-        self,
-        queue: Queue,
-        work: Work,
-        *,
-        bounds: Callable[[], QueueLimits],
-        throttles: Throttles,
-        upkeep: Upkeep,
-        left: OrphanCleanup,
-        clock: IReactorTime,
-        monotonic: Callable[[], float],
-        observer: Observer,
-        loops: Loops,
-        active: Callable[[], bool],
-        wake: Callable[[], None],
+        self, dependencies: EngineDependencies, *, active: Callable[[], bool], wake: Callable[[], None]
     ) -> None:
-        """``active`` tells whether this process works on something; ``wake`` is called when more may be claimed."""
-        self._queue = queue
-        self._work = work
-        self._bounds = bounds
-        self._throttles = throttles
-        self._upkeep = upkeep
-        self._left = left
-        self._clock = clock
-        self._monotonic = monotonic
-        self._observer = observer
+        """``active`` returns whether this process works on a group; ``wake`` is called when more may be claimed."""
+        self._queue = dependencies.queue
+        self._work = dependencies.work
+        self._bounds = dependencies.bounds
+        self._throttles = dependencies.throttles
+        self._upkeep = dependencies.upkeep
+        self._cleanup = dependencies.cleanup
+        self._clock = dependencies.clock
+        self._monotonic = dependencies.monotonic
+        self._observer = dependencies.observer
         self._active = active
         self._wake = wake
         self.spent: Sequence[str] = ()
-        """The owners who have had their bytes of the day."""
+        """The owners who have used up their bytes of the day."""
+        loops = dependencies.loops
         self._upkeeping, self._sweeping = loops.loop("upkeep"), loops.loop("sweeping")
         self._shares, self._quotas, self._mending = loops.loop("shares"), loops.loop("quotas"), loops.loop("clock")
         self._takeovers, self._changes = loops.loop("takeovers"), loops.loop("changes")
         self._retirement = loops.loop("retirement", bound=RETIRING + BOUND)
         self._refused = loops.refused
-        self._swept = Wakeup(clock)
+        self._swept = Wakeup(self._clock)
         self._sweeps: set[Deferred[None]] = set()
 
     def start(self) -> None:
-        """Begin."""
+        """Start the loops."""
         self._upkeeping.start(self._keep_up)
         self._sweeping.start(self._sweep)
         self._retirement.start(self._retire)
 
     def stop(self) -> Sequence[Deferred[None]]:
-        """End it; what is returned fires when it has ended."""
+        """Stop the loops; the Deferreds fire when they have stopped."""
         steps = (self._shares, self._quotas, self._mending, self._takeovers, self._changes)
         ended = [loop.stop() for loop in (self._upkeeping, self._sweeping, self._retirement, *steps)]
         sweeps = list(self._sweeps)
@@ -140,7 +112,7 @@ class Maintenance:
             self._wake()
 
     async def _retire(self) -> None:
-        """Forget what is old enough, in a loop of its own, so that nothing else waits for it."""
+        """Delete history that is old enough, in a separate loop, so that nothing else waits for it."""
         pause = Wakeup(self._clock)
         while True:
             began = self._monotonic()
@@ -148,10 +120,10 @@ class Maintenance:
             self._retirement.turned()
             await pause.wait(self._monotonic() - began if more else RETIRING)
 
-    # What is left ---------------------------------------------------------------------------------------------
+    # Leftovers ------------------------------------------------------------------------------------------------
 
     async def _sweep(self) -> None:
-        """Remove what could not be removed when its transfer ended."""
+        """Remove leftovers that could not be removed when their transfer ended."""
         while True:
             while len(self._sweeps) < SWEEPS and await self._begin_to_sweep():
                 pass
@@ -159,11 +131,11 @@ class Maintenance:
             await self._swept.wait(LOOKING)
 
     async def _begin_to_sweep(self) -> bool:
-        ends_at = self._monotonic() + self._left.seconds * RELIABLE
+        ends_at = self._monotonic() + self._cleanup.seconds * RELIABLE
         try:
-            group = await self._left.take(self._bounds().destinations)
+            group = await self._cleanup.take(self._bounds().destinations)
         except DataMoverError as error:
-            log.warn("nothing is swept: {error}", error=error.full)
+            log.warn("leftovers cannot be looked for: {error}", error=error.full)
             return False
         if group is None:
             return False
@@ -175,13 +147,13 @@ class Maintenance:
     async def _sweep_group(self, group: Group, lease: Lease) -> None:
         try:
             if await self._work.sweep(group, lease):
-                await self._left.done(group.leader)
+                await self._cleanup.done(group.leader)
         except CancelledError:
             return
         except DataMoverError as error:
-            log.warn("job {job}: what is left stays: {error}", job=group.leader.job, error=error.full)
+            log.warn("job {job}: leftovers are not removed yet: {error}", job=group.leader.job, error=error.full)
         except Exception:
-            what = f"the removal of what transfer {group.leader.id} of job {group.leader.job} left"
+            what = f"the removal of the leftovers of transfer {group.leader.id} of job {group.leader.job}"
             self._refused("sweeping", what, Failure())  # type: ignore[no-untyped-call]
 
     def _sweep_ended(self, _: None, sweep: Deferred[None]) -> None:

@@ -1,4 +1,4 @@
-"""How far one file is: set by the transfer, read by whoever writes or shows it."""
+"""The progress of one file: set by its transfer, read by the recorder and by what shows it."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,61 +14,62 @@ class Meter:
     """The figures of one file's attempt."""
 
     def __init__(self, transfer: int, lease: int, *, stage: str = "connecting", staging: bool = False) -> None:
-        """With ``staging`` the checkpoints are of this node's own files, and of no use to others."""
+        """With ``staging`` the checkpoints are of this node's own files: they are not written, for others lack them."""
         self.transfer = transfer
         self._staging = staging
         self.lease = lease
         self.stage = stage
-        """What is being done, in words."""
+        """What the transfer does at present, in words."""
         self.bytes_done = 0
         self.moved = 0
-        """Bytes that this attempt moved and that nobody has counted yet."""
+        """Bytes that this attempt moved and that are not counted yet."""
         self.size: int | None = None
         self.digest: str | None = None
         self.upload: Upload | None = None
-        """What was begun at the destination."""
+        """The upload that was begun at the destination."""
         self.checkpoint: Checkpoint | None = None
         self.resumed: dict[str, int] | None = None
-        """Where this attempt goes on from, and how many bytes that had arrived it moves once more; None once told."""
+        """The offset this attempt resumes from, and the bytes it moves again; None once ``news`` returned it."""
         self.went_on = False
-        """Whether this attempt went on from an earlier one."""
+        """Whether this attempt resumed an earlier one."""
         self.rate = 0.0
         """Bytes a second, smoothed."""
         self.urge: Callable[[], None] = lambda: None
-        """Called when there is a checkpoint that is worth writing at once."""
+        """Called when a checkpoint should be written at once."""
         self.refuse: Callable[[], None] = lambda: None
-        """Called when what this tells is what the database refuses: the transfer cannot go on."""
+        """Called when the database refuses this meter's progress: the transfer cannot go on."""
         self._sampled: tuple[float, int] | None = None
-        self._told: Progress | None = None
-        self._telling: dict[str, int] | None = None
-        """What the last progress told of ``resumed``."""
+        self._last: Progress | None = None
+        """What ``news`` returned last; None: all of it is new."""
+        self._last_resumed: dict[str, int] | None = None
+        """``resumed`` of what ``news`` returned last."""
 
     def sample(self, now: float) -> None:
-        """Take the rate's next sample; ``now`` in seconds."""
+        """Update the rate; ``now`` is in seconds."""
         if self._sampled is not None and now > self._sampled[0]:
             newest = max(0, self.bytes_done - self._sampled[1]) / (now - self._sampled[0])
             self.rate = newest if not self.rate else self.rate + _SMOOTHING * (newest - self.rate)
         self._sampled = (now, self.bytes_done)
 
     def keep(self, checkpoint: Checkpoint) -> None:
-        """Take note of where the next attempt may begin."""
+        """Store a checkpoint: where the next attempt may begin."""
         self.checkpoint = checkpoint
         if not self._staging:
             self.urge()
 
     def resume(self, offset: int, *, resent: int) -> None:
-        """Have it told at once that this attempt goes on from ``offset``."""
+        """Record that this attempt resumes from ``offset``, and have that written at once."""
         self.resumed = {"from": offset, "resent": resent}
         self.went_on = True
         self.urge()
 
     def begin(self, bytes_done: int) -> None:
-        """Count from ``bytes_done``, which did not move just now."""
+        """Count from ``bytes_done``, which earlier attempts moved."""
         self.bytes_done = bytes_done
         self._sampled = None
 
     def news(self) -> Progress | None:
-        """Return what to write, None where nothing changed since the last time."""
+        """Return the progress to write, None if nothing changed since the last call."""
         current = Progress(
             self.transfer,
             self.lease,
@@ -79,17 +80,17 @@ class Meter:
             self.digest,
             None if self._staging else self.checkpoint,
         )
-        self._telling, self.resumed = self.resumed, None
-        if current == self._told and self._telling is None:
+        self._last_resumed, self.resumed = self.resumed, None
+        if current == self._last and self._last_resumed is None:
             return None
-        self._told = current
-        return replace(current, resumed=self._telling)
+        self._last = current
+        return replace(current, resumed=self._last_resumed)
 
-    def forget_told(self) -> None:
-        """Tell everything again: the last news did not arrive."""
-        self._told = None
-        self.resumed = self.resumed or self._telling
+    def forget_written(self) -> None:
+        """Return everything again from the next ``news``: the last was not written."""
+        self._last = None
+        self.resumed = self.resumed or self._last_resumed
 
     def repeat(self) -> None:
-        """Tell the figures again, which did arrive."""
-        self._told = None
+        """Return the figures again from the next ``news``, though the last were written."""
+        self._last = None

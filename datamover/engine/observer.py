@@ -1,10 +1,10 @@
-"""What the engine tells whoever counts: a seam, so that nothing here knows what the counts are for."""
+"""The events that the engine reports to the metrics, as a Protocol, so that the engine does not know the metrics."""
 
 from typing import Protocol
 
 
 class Observer(Protocol):
-    """Is told as things happen, on the reactor's thread; must be quick, and must not raise."""
+    """Its methods are called on the reactor's thread as events happen; they must be fast and must not raise."""
 
     def claimed(self, groups: int) -> None:
         """Placement groups were taken from the queue."""
@@ -15,24 +15,24 @@ class Observer(Protocol):
         ...
 
     def bytes_moved(self, destination: str, count: int) -> None:
-        """Bytes were moved for a destination since this was last told."""
+        """``count`` bytes were moved to a destination since the last call for it."""
         ...
 
     def lease_lost(self) -> None:
-        """A lease was lost, or could not be renewed in time."""
+        """A lease was taken over, or was not renewed in time."""
         ...
 
     def taken_over(self, groups: int) -> None:
-        """Groups whose lease ran out were put back in the queue."""
+        """Groups whose lease ran out were returned to the queue."""
         ...
 
     def loop_failed(self, loop: str) -> None:
-        """A loop that must go on met an error that nobody foresaw; it goes on. ``loop`` is one of ``loops.LOOPS``."""
+        """A supervised loop met an unexpected error, and goes on. ``loop`` is one of ``loops.LOOPS``."""
         ...
 
 
 class Unobserved:
-    """Nobody counts."""
+    """Ignores all events."""
 
     def claimed(self, groups: int) -> None: ...
 

@@ -1,8 +1,8 @@
-"""Ends of attempts that wait to be written: together, and those that the database refuses by themselves.
+"""The outcomes of attempts that wait to be written: in batches, and one by one if the database refuses them.
 
-What is refused, or put off, once it stands alone is *doubted*: tried again by itself, after a pause. Refused once
-more it is ended by as little as says that; what takes not even that is given up after a while, and goes to whoever has
-its lease then.
+An outcome that is refused or postponed when it is written alone is *doubted*: it is tried again alone, after a pause.
+If it is refused again, a minimal outcome is written instead. If even that is refused for GIVEN_UP seconds, it is
+discarded: its lease runs out, and another attempt follows.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,13 +22,13 @@ from datamover.jobs.work import Outcome
 log = Logger()
 
 DOUBT = 1.0
-"""Seconds before what is doubted is tried again."""
+"""Seconds before a doubted outcome is tried again."""
 GIVEN_UP = 60.0
-"""Seconds after which what the database refuses, whatever is written of it, is given up."""
+"""Seconds after which an outcome that the database refuses in every form is discarded."""
 
 
 class Settling(Protocol):
-    """What of the queue is needed here."""
+    """The methods of the queue that outcomes need."""
 
     async def settle(self, outcomes: Sequence[Outcome]) -> None: ...
 
@@ -37,13 +37,13 @@ class Settling(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Entry:
-    """An outcome, and who waits for it to be written."""
+    """An outcome, and the Deferred that fires when it is written."""
 
     outcome: Outcome
     written: Deferred[None]
     rests_until: float = 0.0
     refused_since: float | None = None
-    """By itself, and each time until now."""
+    """When it was first refused alone; None if the last try was not refused."""
 
     def __str__(self) -> str:
         leader = self.outcome.leader
@@ -51,10 +51,10 @@ class _Entry:
 
 
 class Outcomes:
-    """Those of one process."""
+    """The outcomes of one process that are not written yet."""
 
     def __init__(self, queue: Settling, clock: IReactorTime, added: Callable[[], None], refused: OnRefusal) -> None:
-        """``added`` is called when there is something to write, ``refused`` with what the database refuses."""
+        """``added`` is called for each new outcome, ``refused`` for each that the database refuses."""
         self._queue = queue
         self._clock = clock
         self._added = added
@@ -64,16 +64,16 @@ class Outcomes:
 
     @property
     def due(self) -> bool:
-        """Whether something is to be written now."""
+        """Whether an outcome can be written now."""
         return bool(self._waiting) or self._ripe is not None
 
     @property
     def transfers(self) -> set[int]:
-        """The leaders of the groups whose ends wait."""
+        """The leaders of the groups whose outcomes wait."""
         return {entry.outcome.leader.id for entry in (*self._waiting, *self._doubted)}
 
     async def add(self, outcome: Outcome) -> None:
-        """Wait until an outcome is on disk, or given up; cancelling gives it up."""
+        """Wait until an outcome is on disk, or discarded; cancelling discards it."""
         entry = _Entry(outcome, Deferred())
         self._waiting.append(entry)
         self._added()
@@ -84,14 +84,14 @@ class Outcomes:
             raise
 
     async def write(self) -> bool:
-        """Write what waits, and the first of what is doubted; False: the database is away."""
+        """Write the outcomes that wait, and one that is doubted; return False if the database is unreachable."""
         entries = list(self._waiting)
         answers = await bisect_batch(self._settle, entries)
         for entry, answer in zip(entries, answers, strict=True):
             self._take(entry, answer)
         left = [answer for answer in answers if isinstance(answer, Failure) and away(answer)]
         if left:
-            log.warn("{count} ends are not written yet: {error}", count=len(left), error=_words(left[0]))
+            log.warn("{count} outcomes are not written yet: {error}", count=len(left), error=_words(left[0]))
             return False
         if (doubted := self._ripe) is not None:
             await self._write_doubted(doubted)
@@ -120,20 +120,20 @@ class Outcomes:
         self._done(entry)
 
     async def _end_alone(self, entry: _Entry) -> bool:
-        """Write as little of an end as the database takes, or give it up; False: it is to be tried again."""
+        """Write a minimal outcome, or discard it; return False if it must be tried again."""
         try:
             if await self._queue.settle_alone(entry.outcome):
-                log.error("{entry} is written by as little as the database takes", entry=str(entry))
+                log.error("{entry} is written without its details, which the database refuses", entry=str(entry))
                 return True
         except Unavailable:
             return False
         if self._clock.seconds() - (entry.refused_since or 0.0) < GIVEN_UP:
             return False
-        log.error("{entry} cannot be written: it is given up, and its lease runs out", entry=str(entry))
+        log.error("{entry} cannot be written: it is discarded, and its lease runs out", entry=str(entry))
         return True
 
     def _doubt(self, entry: _Entry, failure: Failure) -> None:
-        """Have an entry written by itself, later."""
+        """Postpone an entry, to be tried alone."""
         now = self._clock.seconds()
         entry.rests_until = now + DOUBT
         if isinstance(failure.value, Unavailable):

@@ -1,8 +1,8 @@
-"""Writes to the database what running transfers tell: how far they are, how they ended.
+"""Write the progress and the outcomes of running transfers to the database.
 
-Many transfers, one statement: while one write is under way, everything new gathers for the next. While the database is
-away nothing is lost; what could not be written is written when it is back, fenced by its lease as ever. What it refuses
-is found out and is that one transfer's end; the others are written.
+One statement serves many transfers: while a write is in progress, new data gathers for the next. While the database is
+unreachable nothing is lost: the data is written when it is back, fenced by its lease. If the database refuses a batch,
+the transfer that causes it is found and ended; the others are written.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -28,21 +28,21 @@ from datamover.jobs.work import Outcome
 log = Logger()
 
 INTERVAL = 1.0
-"""Seconds between two writes of progress; a checkpoint is written at once, since what came after it would be lost."""
+"""Seconds between two writes of progress; a checkpoint is written at once, to lose few bytes after a crash."""
 AWAY = 1.0
-"""Seconds before the next try while the database is away."""
+"""Seconds between two tries while the database is unreachable."""
 DOUBT = 5.0
-"""Seconds before the progress of a transfer is written again that was refused by itself."""
+"""Seconds before the progress of a transfer that was refused alone is tried again."""
 
 
 class Written(Settling, Protocol):
-    """What of the queue is needed here."""
+    """The methods of the queue that the recorder needs."""
 
     async def progress(self, progress: Sequence[Progress]) -> None: ...
 
 
 class Recorder:
-    """One loop for all transfers of this process."""
+    """Writes for all transfers of this process, in one loop."""
 
     def __init__(
         self, queue: Written, clock: IReactorTime, observer: Observer = UNOBSERVED, loops: Loops | None = None
@@ -55,10 +55,10 @@ class Recorder:
         self._loop = loops.loop("progress")
         self._meters: dict[int, Meter] = {}
         self._destinations: dict[int, str] = {}
-        self._pulse = Wakeup(clock)
-        self._outcomes = Outcomes(queue, clock, self._pulse.set, loops.refused)
+        self._wakeup = Wakeup(clock)
+        self._outcomes = Outcomes(queue, clock, self._wakeup.set, loops.refused)
         self._resting: dict[Meter, float] = {}
-        """Meters whose progress was refused by itself, or put off, and until when none of them is written."""
+        """Meters whose progress was refused alone or postponed -> when it is tried again."""
         self._tried: list[Deferred[None]] = []
         self._urgent: set[Meter] = set()
         self._stopping = False
@@ -69,40 +69,40 @@ class Recorder:
         return tuple(self._meters.values())
 
     def watch(self, meter: Meter, destination: str) -> Callable[[], None]:
-        """Write this meter's figures from now on, and count what it moves; return what ends that."""
+        """Write this meter's figures from now on, and count the bytes it moves; return a call that ends that."""
         self._meters[meter.transfer] = meter
         self._destinations[meter.transfer] = destination
         meter.urge = partial(self._urge, meter)
 
-        def forget() -> None:
+        def unwatch() -> None:
             self._count(meter, destination)
             self._urgent.discard(meter)
             self._resting.pop(meter, None)
             if self._meters.get(meter.transfer) is meter:
                 del self._meters[meter.transfer], self._destinations[meter.transfer]
 
-        return forget
+        return unwatch
 
     def _urge(self, meter: Meter) -> None:
         self._urgent.add(meter)
-        self._pulse.set()
+        self._wakeup.set()
 
     async def settle(self, outcome: Outcome) -> None:
-        """Write how an attempt ended; completes when it is on disk, however long the database is away, or refused.
+        """Write an outcome; completes when it is on disk, however long the database is away, or is refused for good.
 
-        Cancelling gives it up: the lease will run out, and the attempt is made again.
+        Cancelling discards it: the lease runs out, and there is another attempt.
         """
         await self._outcomes.add(outcome)
 
     async def caught_up(self) -> None:
-        """Complete when everything told so far is written, or could not be."""
+        """Complete when all progress up to now is written, or the write has failed."""
         tried: Deferred[None] = Deferred()
         self._tried.append(tried)
-        self._pulse.set()
+        self._wakeup.set()
         await tried
 
     async def run(self) -> None:
-        """Write until ``stop``; completes when all that was told by then is written, or the database is away."""
+        """Write until ``stop``; completes when everything up to then is written, or the database is away."""
         await self._loop.start(self._run)
 
     async def _run(self) -> None:
@@ -119,13 +119,13 @@ class Recorder:
             if last:
                 return
             if not written:
-                await self._pulse.wait(AWAY, eager=False)
+                await self._wakeup.wait(AWAY, eager=False)
             elif not (self._outcomes.due or self._tried or self._urgent):
-                await self._pulse.wait(INTERVAL)
+                await self._wakeup.wait(INTERVAL)
 
     def stop(self) -> None:
         self._stopping = True
-        self._pulse.set()
+        self._wakeup.set()
         self._loop.hurry()
 
     async def _write(self) -> bool:
@@ -140,8 +140,8 @@ class Recorder:
                 self._count(meter, self._destinations[meter.transfer])
         tried, self._tried = self._tried, []
         try:
-            told = await self._write_progress(meters)
-            return await self._outcomes.write() and told
+            written = await self._write_progress(meters)
+            return await self._outcomes.write() and written
         finally:
             for waiter in tried:
                 if not waiter.called:
@@ -153,14 +153,14 @@ class Recorder:
             self._observer.bytes_moved(destination, moved)
 
     async def _write_progress(self, watched: Iterable[Meter]) -> bool:
-        """Write the news of meters whose transfers have not ended; False: the database is away."""
+        """Write the changed figures of meters whose transfers have not ended; return False if the database is away."""
         ended, now = self._outcomes.transfers, self._clock.seconds()
         awake = [meter for meter in watched if meter.transfer not in ended and self._resting.get(meter, now) <= now]
-        told = [(meter, progress) for meter in awake if (progress := meter.news()) is not None]
+        changed = [(meter, progress) for meter in awake if (progress := meter.news()) is not None]
         arrived: set[Meter] = set()
         left: list[Failure] = []
         try:
-            for (meter, progress), answer in zip(told, await bisect_batch(self._progress, told), strict=True):
+            for (meter, progress), answer in zip(changed, await bisect_batch(self._progress, changed), strict=True):
                 if not isinstance(answer, Failure):
                     arrived.add(meter)
                     self._resting.pop(meter, None)
@@ -169,22 +169,22 @@ class Recorder:
                 elif await self._doubt(meter, progress, answer):
                     arrived.add(meter)
         finally:
-            for meter, _ in told:
+            for meter, _ in changed:
                 if meter not in arrived:
-                    meter.forget_told()
+                    meter.forget_written()
         if left:
             error = str(left[0].value)
             log.warn("progress of {count} transfers is not written yet: {error}", count=len(left), error=error)
         return not left
 
-    async def _progress(self, told: Sequence[tuple[Meter, Progress]]) -> Sequence[None]:
-        await self._queue.progress([progress for _, progress in told])
-        return [None] * len(told)
+    async def _progress(self, changed: Sequence[tuple[Meter, Progress]]) -> Sequence[None]:
+        await self._queue.progress([progress for _, progress in changed])
+        return [None] * len(changed)
 
     async def _doubt(self, meter: Meter, progress: Progress, failure: Failure) -> bool:
-        """Write it later; end the transfer where what it tells is refused once more, and nothing but that is.
+        """Postpone progress that was refused; if it is refused alone twice, end its transfer.
 
-        Returns whether it is written after all; where only what the history is told of it is refused, without that.
+        Returns whether it is written after all. If only its entry in the history is refused, it is written without.
         """
         again = meter in self._resting
         self._resting[meter] = self._clock.seconds() + DOUBT

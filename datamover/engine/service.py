@@ -1,4 +1,4 @@
-"""The engine as a part of the running service: begins when the database is open, ends by handing back its work."""
+"""The engine as a Twisted service: starts when the database is open, and releases its work when it stops."""
 
 from collections.abc import Awaitable, Callable
 
@@ -15,11 +15,11 @@ from datamover.notices.notifier import Notifier
 GRACE = 5.0
 """Seconds that running transfers have to reach a checkpoint when the service stops."""
 RECORDING, SWEEPING = 0.5, 0.5
-"""Seconds that are left for writing what became of them, and for removing what is staged."""
+"""Seconds reserved for writing the outcomes, and for removing the staging directory."""
 
 
 class EngineService(StoppableService):
-    """Runs one dispatcher; ``opened`` completes when the database may be used."""
+    """Runs one dispatcher; ``opened`` completes when the database is ready."""
 
     what = "the engine"
     needs = 8.0
@@ -34,7 +34,7 @@ class EngineService(StoppableService):
         give_up: Callable[[str], None],
         loops: Loops,
     ) -> None:
-        """``dispatcher`` makes one, with what the database knows."""
+        """``dispatcher`` makes one, once the database is ready."""
         self._loop = loops.loop("engine", bound=None)
         self._opened = opened
         self._staging = staging
@@ -47,7 +47,7 @@ class EngineService(StoppableService):
 
     @property
     def working(self) -> bool:
-        """Whether work is taken."""
+        """Whether this process claims work."""
         return self._dispatcher is not None and self._dispatcher.running
 
     def startService(self) -> None:  # noqa: N802
@@ -78,15 +78,15 @@ class EngineService(StoppableService):
         deadline = self.deadline
         if self._dispatcher is not None:
             until = deadline.earlier(RECORDING + SWEEPING)
-            await until.ends(self._dispatcher.stop(GRACE, until), "the transfers that run")
+            await until.ends(self._dispatcher.stop(GRACE, until), "the running transfers")
         self._recorder.stop()
         if self._recording is not None:
-            await deadline.earlier(SWEEPING).ends(self._recording, "what is written of transfers")
+            await deadline.earlier(SWEEPING).ends(self._recording, "the writing of progress and outcomes")
         await deadline.ends(self._staging.close(), "the staging directory")
 
 
 class NoticeService(StoppableService):
-    """The notifier as a part of the running service; ``opened`` completes when the database may be used."""
+    """The notifier as a Twisted service; ``opened`` completes when the database is ready."""
 
     what = "the notices"
     needs = 3.0
@@ -104,7 +104,7 @@ class NoticeService(StoppableService):
         try:
             await self._opened()
         except (StartError, Unavailable):
-            return  # The service stops before it has begun; whoever opens the database says why.
+            return  # The service stops before it has begun; what opens the database reports why.
         self._notifier.start()
 
     def stopService(self) -> "Deferred[None]":  # noqa: N802

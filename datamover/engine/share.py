@@ -1,6 +1,6 @@
-"""What of the work is one process's own, where several engine processes share that of one service. Pure.
+"""The share of one of several engine processes in the work of one service. Pure.
 
-Without it the first to look would take all that a destination allows, and the others would find nothing to do.
+Without shares the first process to claim would take all that a destination allows, and the others would be idle.
 """
 
 from collections.abc import Mapping
@@ -11,28 +11,28 @@ from datamover.jobs.queue.limits import QueueLimits
 
 @dataclass(frozen=True, slots=True)
 class ProcessShare:
-    """This process is ``number``, counted from 0, ``of`` so many."""
+    """The share of process ``number``, counted from 0, among ``of`` processes."""
 
     number: int = 0
     of: int = 1
 
     def part(self, limit: int) -> int:
-        """Return this process's part of a limit; the parts of all add up to it."""
+        """Return this process's part of a limit; the parts of all processes add up to it."""
         return limit // self.of + (self.number < limit % self.of)
 
     def first(self, most: int) -> int:
-        """Return what the first claim asks for after there was too little, where ``most`` is what one may ask for.
+        """Return how many groups to claim first after the queue was empty; ``most`` is the largest claim.
 
-        The next may ask for twice as much, after a moment in which the others have their turn: so a few transfers are
-        shared out too.
+        The caller doubles it for the next claim, after a pause in which the other processes claim: so a few transfers
+        are shared out too.
         """
         return most if self.of == 1 else 1
 
     def room(self, bounds: QueueLimits, active: Mapping[str, int], room: int) -> tuple[QueueLimits, int]:
-        """Return what a claim may ask for: the destinations that are open to this process, and how many groups.
+        """Return the limits and the number of groups of a claim.
 
-        ``active``: groups of this process by destination. Of a destination's limit a process takes its part, rounded
-        up; where it has that, the destination is left to the others, by a limit of 0.
+        ``active`` counts this process's groups by destination. A process takes its part, rounded up, of each
+        destination's limit; a destination where it has that gets a limit of 0, so that the other processes claim there.
         """
         if self.of == 1:
             return bounds, room

@@ -1,6 +1,6 @@
-"""One attempt at one placement group: has it made, and says how it ended.
+"""Make one attempt at a placement group, and write its outcome.
 
-Whatever goes wrong ends in an outcome; what it means for the next attempt is decided in ``jobs.retry``.
+Every error becomes an outcome; ``jobs.queue.retry`` decides whether and when there is another attempt.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from datamover.config.schema import Transfers
 from datamover.engine.attempt import Attempt, AttemptContext, Done, FileAttempt
 from datamover.engine.groups.group import GroupAttempt
 from datamover.engine.groups.staging import Staging
-from datamover.engine.lease import Ending, Lease, Parked
+from datamover.engine.lease import Lease, LeaseEnd, Parked
 from datamover.engine.observer import UNOBSERVED, Observer
 from datamover.engine.recorder import Recorder
 from datamover.errors import DataMoverError, DeadlineExceeded, InternalError
@@ -32,11 +32,11 @@ _OUTCOMES = {
     State.FAILED: "failed",
     State.CANCELLED: "cancelled",
 }
-"""What an attempt's end is called where it is counted."""
+"""The names of outcomes in the counters."""
 
 
 class Worker:
-    """What the dispatcher calls for each group."""
+    """The dispatcher calls this for each group."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Worker:
         random: Callable[[], float],
         observer: Observer = UNOBSERVED,
     ) -> None:
-        """``contexts`` gives an attempt what it depends on, to its end: registry, queue, throttles, datasets.
+        """``contexts`` holds the dependencies of one attempt until it ends: registry, queue, throttles, datasets.
 
         ``random`` returns numbers from 0 to 1.
         """
@@ -57,7 +57,7 @@ class Worker:
         self._random = random
 
     async def __call__(self, group: Group, lease: Lease) -> None:
-        """Work; completes when the outcome is on disk, or when there is none to write (parked, or lost)."""
+        """Make an attempt; completes when the outcome is on disk, or when there is none (parked, or lease lost)."""
         with self._contexts() as context:
             await self._work(group, lease, context)
 
@@ -71,9 +71,9 @@ class Worker:
         except Exception:
             await self._settle(lease, self._failed(lease, _bug(lease), None, settings))
             return
-        forget = [self._recorder.watch(meter, group.leader.destination) for meter in attempt.meters]
+        unwatch = [self._recorder.watch(meter, group.leader.destination) for meter in attempt.meters]
         for meter in attempt.meters:
-            meter.refuse = partial(lease.end, Ending.REFUSED)
+            meter.refuse = partial(lease.end, LeaseEnd.REFUSED)
         try:
             try:
                 outcome = await self._outcome(attempt, lease, settings)
@@ -83,16 +83,16 @@ class Worker:
                 outcome = self._failed(lease, _bug(lease), attempt, settings)
             await _closed(attempt, lease)
             if outcome is None:
-                self._observer.attempt_ended("lost" if lease.ending is Ending.LOST else "parked", None)
+                self._observer.attempt_ended("lost" if lease.ending is LeaseEnd.LOST else "parked", None)
                 await self._recorder.caught_up()
             else:
                 await self._settle(lease, await self._resumed(attempt, outcome))
         finally:
-            for end in forget:
-                end()
+            for stop_watching in unwatch:
+                stop_watching()
 
     async def _resumed(self, attempt: Attempt, outcome: Outcome) -> Outcome:
-        """Write that an attempt was resumed before its outcome is written, or return the outcome with it."""
+        """Record that the attempt was resumed: before its outcome is written, or else as a remark of the outcome."""
         meter = attempt.meters[0]
         if meter.went_on:
             await self._recorder.caught_up()
@@ -112,20 +112,20 @@ class Worker:
         return FileAttempt(group.leader, lease, context)
 
     async def _outcome(self, attempt: Attempt, lease: Lease, settings: Transfers) -> Outcome | None:
-        """Return the outcome to write; None where another attempt goes on, and writes its own."""
+        """Return the outcome to write; None if another attempt continues and writes its own."""
         if not lease.leader.placing and (lease.leader.cancelling or lease.leader.overdue):
-            lease.end(Ending.CANCELLED if lease.leader.cancelling else Ending.OVERDUE)
+            lease.end(LeaseEnd.CANCELLED if lease.leader.cancelling else LeaseEnd.OVERDUE)
         try:
             done = await lease.over(attempt.run())
         except CancelledError:
-            if lease.ending not in (Ending.CANCELLED, Ending.OVERDUE, Ending.REFUSED):
+            if lease.ending not in (LeaseEnd.CANCELLED, LeaseEnd.OVERDUE, LeaseEnd.REFUSED):
                 return None
             cleaned = await attempt.clear()
             await attempt.abandon()
-            if lease.ending is Ending.OVERDUE:
+            if lease.ending is LeaseEnd.OVERDUE:
                 overdue = DeadlineExceeded("the job's deadline has passed")
                 return replace(self._failed(lease, overdue, attempt, settings), cleaned=cleaned)
-            if lease.ending is Ending.REFUSED:  # It would tell the same the next time.
+            if lease.ending is LeaseEnd.REFUSED:  # The next attempt would write the same.
                 failed = self._failed(lease, InternalError(), attempt, settings)
                 return replace(failed, state=State.FAILED, cleaned=cleaned)
             return Outcome(lease.leader, State.CANCELLED, lease.leader.failures, cleaned=cleaned)
@@ -133,7 +133,7 @@ class Worker:
             return None
         except DataMoverError as error:
             outcome = self._failed(lease, error, attempt, settings)
-        except Exception:  # A bug of ours must not take the queue with it: told, logged, tried again.
+        except Exception:  # A bug must not stop the queue: it is logged, reported and tried again.
             outcome = self._failed(lease, _bug(lease), attempt, settings)
         else:
             return self._completed(lease, done)
@@ -144,12 +144,12 @@ class Worker:
         return outcome
 
     async def sweep(self, group: Group, lease: Lease) -> bool:
-        """Remove what is left of a group that has ended; tell whether nothing is."""
+        """Remove the leftovers of a group that has ended; tell whether all are removed."""
         with self._contexts() as context:
             try:
                 attempt = self._attempt(group, lease, context)
             except DataMoverError as error:
-                log.warn("job {job}: nothing is swept: {error}", job=group.leader.job, error=error.full)
+                log.warn("job {job}: leftovers are not removed: {error}", job=group.leader.job, error=error.full)
                 return False
             try:
                 return await attempt.clear()
@@ -191,27 +191,27 @@ class Worker:
             code=error.code,
             error=error.full,
         )
-        keep = checkpoint if verdict.state is State.PENDING and not error.bounded else None
+        next_checkpoint = checkpoint if verdict.state is State.PENDING and not error.bounded else None
         return Outcome(
             leader,
             verdict.state,
             verdict.failures,
             pause=verdict.pause,
             error=error,
-            checkpoint=keep,
+            checkpoint=next_checkpoint,
             placing=attempt is not None and attempt.placing and verdict.state is State.PENDING and not error.bounded,
-            bytes_done=attempt.meters[0].bytes_done if attempt and keep else 0,
+            bytes_done=attempt.meters[0].bytes_done if attempt and next_checkpoint else 0,
         )
 
 
 def _bug(lease: Lease) -> InternalError:
-    """Log the present error, which nobody foresaw, and return what a client is told of it."""
-    log.failure("job {job}: a bug", job=lease.leader.job, transfer=lease.leader.id)
+    """Log the current unexpected error, and return the error that the client sees."""
+    log.failure("job {job}: an unexpected error, a bug", job=lease.leader.job, transfer=lease.leader.id)
     return InternalError()
 
 
 async def _closed(attempt: Attempt, lease: Lease) -> None:
-    """Close an attempt; an error of that is logged, and the outcome is written all the same."""
+    """Close an attempt; an error is logged, and the outcome is written nevertheless."""
     try:
         await attempt.close()
     except CancelledError:

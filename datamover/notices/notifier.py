@@ -69,7 +69,7 @@ class Means:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class NotifierLimits:
     """Limits and times, in seconds."""
 
     at_once: int = AT_ONCE
@@ -90,7 +90,7 @@ class Notifier:
         wall: Callable[[], float],
         random: Callable[[], float],
         heard: notifications.Notifications,
-        pace: Pace = Pace(),
+        pace: NotifierLimits = NotifierLimits(),
         loops: Loops | None = None,
     ) -> None:
         """``means`` holds the dependencies during one attempt; ``wall`` returns POSIX seconds."""

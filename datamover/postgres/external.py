@@ -14,7 +14,7 @@ from datamover.security import secret_files
 class ExternalPostgres:
     """The PostgreSQL that ``[database]`` names. Its password file is read each time."""
 
-    def __init__(self, settings: schema.Database) -> None:
+    def __init__(self, settings: schema.DatabaseSection) -> None:
         """Check the URL; raises ConfigError for one that libpq cannot parse or that holds a password."""
         self._settings = settings
         self._url = settings.url or ""

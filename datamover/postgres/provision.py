@@ -58,7 +58,7 @@ _MADE = re.compile(r"^CREATE (?:TABLE|FUNCTION|SEQUENCE) (\w+)", re.MULTILINE)
 OnChange = Callable[[str], object]
 
 
-def provide(settings: schema.Database, admin_url: str, told: OnChange) -> None:
+def provide(settings: schema.DatabaseSection, admin_url: str, told: OnChange) -> None:
     """Make or correct the role and database of ``settings.url``; ``told`` is called with a sentence for each change.
 
     Raises ConfigError for settings that cannot be used, and StartError for what the server refuses and for a database

@@ -58,7 +58,7 @@ class Place(Protocol):
         ...
 
 
-class Pool(Protocol):
+class DestinationPool(Protocol):
     """The connections to one registered destination, shared by every transfer that touches it."""
 
     def at(self, side: Scope) -> Place:
@@ -79,7 +79,7 @@ class Pool(Protocol):
         ...
 
 
-class Options(BaseModel):
+class ProtocolOptions(BaseModel):
     """The keys of a ``[destinations.NAME]`` table that its protocol asks for; each protocol has its own."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=False)
@@ -108,7 +108,7 @@ class PlaceProtocol(Protocol):
     other_schemes: ClassVar[tuple[str, ...]]
     """Of other URLs that name such files: who gives one as a source is told to name the registered place."""
     abilities: ClassVar[frozenset[Ability]]
-    options: ClassVar[type[Options]]
+    options: ClassVar[type[ProtocolOptions]]
     """Options that name files that hold secrets are of the type ``security.secret_files.SecretPath``."""
 
     def check_url(self, url: str) -> None:
@@ -127,6 +127,6 @@ class PlaceProtocol(Protocol):
         """Return the user that a destination URL names, None where it names none."""
         ...
 
-    def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> Pool:
+    def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> DestinationPool:
         """Return the pool for one destination; connects only when first used."""
         ...

@@ -18,7 +18,7 @@ from datamover.config.schema import Config, DestinationTable, check_table
 from datamover.errors import ConfigError, Scope, UnknownDestination
 from datamover.protocols import PLACES
 from datamover.protocols.base import Ability, Origin
-from datamover.protocols.place import Place, PlaceProtocol, PlaceSettings, Pool
+from datamover.protocols.place import DestinationPool, Place, PlaceProtocol, PlaceSettings
 from datamover.registry.probe import probe
 from datamover.text.bounds import quoted
 from datamover.web.url import shown
@@ -47,7 +47,7 @@ class Destination:
     verify: Literal["size", "read-back"]
     file_mode: int
     directory_mode: int
-    pool: Pool = field(repr=False)
+    pool: DestinationPool = field(repr=False)
     basis: tuple[Any, ...] = field(default=(), repr=False)
     """What the pool was made from; a registry with an equal basis may share the pool."""
 
@@ -109,7 +109,7 @@ class Registry:
         return {each.name: each.root for each in self._destinations.values() if each.host is None}
 
     @property
-    def pools(self) -> tuple[Pool, ...]:
+    def pools(self) -> tuple[DestinationPool, ...]:
         return tuple(destination.pool for destination in self._destinations.values())
 
     def get(self, name: str) -> Destination:
@@ -174,7 +174,7 @@ class Registry:
 
     async def close(self) -> None:
         """Close every connection; completes when they are gone."""
-        closing: list[Pool | UrlReader] = [each.pool for each in self._destinations.values()]
+        closing: list[DestinationPool | UrlReader] = [each.pool for each in self._destinations.values()]
         if self.http is not None:
             closing.append(self.http)
         await gatherResults([Deferred.fromCoroutine(each.close()) for each in closing], consumeErrors=True)

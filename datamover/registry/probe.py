@@ -10,7 +10,7 @@ from typing import Any
 
 from datamover.errors import AuthenticationFailed, DataMoverError, Scope, ServerError
 from datamover.protocols.base import Ability
-from datamover.protocols.place import Place, Pool
+from datamover.protocols.place import DestinationPool, Place
 from datamover.protocols.upload import Upload, UploadKey
 
 _SIZE = 4096
@@ -18,7 +18,7 @@ _MODIFIED = 1_700_000_000.0
 """POSIX seconds; setting it shows whether modification times can be set."""
 
 
-async def probe(pool: Pool, abilities: frozenset[Ability], clock: Any) -> dict[str, Any]:
+async def probe(pool: DestinationPool, abilities: frozenset[Ability], clock: Any) -> dict[str, Any]:
     """Return ``{ok, steps: [{step, ok, seconds, error?}]}``; the first step that fails is the last one tried."""
     steps: list[dict[str, Any]] = []
 
@@ -54,7 +54,7 @@ async def probe(pool: Pool, abilities: frozenset[Ability], clock: Any) -> dict[s
 class _Rehearsal:
     """The steps on one small file in the root directory."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: DestinationPool) -> None:
         self._reading: Place = pool.at(Scope.SOURCE)
         self._writing: Place = pool.at(Scope.DESTINATION)
         self._key = UploadKey("test", os.urandom(8).hex())

@@ -13,7 +13,7 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
 from datamover.config import schema
-from datamover.notices.notifier import Means, Notifier, Pace
+from datamover.notices.notifier import Means, Notifier, NotifierLimits
 from datamover.notices.queue import Notices
 from datamover.notices.secrets import NoticeSecrets
 from datamover.protocols.http import HttpClient
@@ -25,7 +25,7 @@ from tests.servers.web import Web
 
 SECRET = "5b8f0e-s3cret-of-the-portal"
 PAGE = (Path(__file__).parents[2] / "docs/api.md").read_text()
-PACE = Pace(poll=0.05, timeout=5.0)
+PACE = NotifierLimits(poll=0.05, timeout=5.0)
 
 
 def _receiver() -> Callable[[Message, bytes, str], Any]:
@@ -81,7 +81,7 @@ class Post:
         self,
         *,
         policy: SourcePolicy | None = None,
-        pace: Pace = PACE,
+        pace: NotifierLimits = PACE,
         lease: float = 10.0,
         clients: dict[str, schema.Client] | None = None,
     ) -> Notifier:

@@ -19,6 +19,7 @@ from datamover.concurrency.pools import Pools
 from datamover.config.schema import Config, DestinationTable, Sources, Transfers
 from datamover.datasets.base import Dataset
 from datamover.engine.attempt import AttemptContext
+from datamover.engine.dependencies import EngineDependencies
 from datamover.engine.dispatcher import Dispatcher
 from datamover.engine.groups.staging import Staging
 from datamover.engine.recorder import Recorder
@@ -156,20 +157,18 @@ class Rig:
             self.reactor, self.pools, self.settings.transfers, await identify(self.database, self.seal)
         )
         context = AttemptContext(tools, self.registry, queue, throttles.of, self.datasets)
-        dispatcher = Dispatcher(
-            queue,
-            Worker(lambda: nullcontext(context), recorder, staging, random.random),
+        dependencies = EngineDependencies(
+            queue=queue,
+            work=Worker(lambda: nullcontext(context), recorder, staging, random.random),
             bounds=lambda: self.bounds,
             throttles=throttles,
             upkeep=Upkeep(self.database, refused=refused),
-            left=OrphanCleanup(self.database, self.seal, refused=refused),
-            max_active=lambda: max_active,
+            cleanup=OrphanCleanup(self.database, self.seal, refused=refused),
             clock=self.reactor,
             monotonic=time.monotonic,
-            heard=self.news,
-            share=share,
             loops=self.loops,
         )
+        dispatcher = Dispatcher(dependencies, max_active=lambda: max_active, notifications=self.news, share=share)
         engine = Engine(queue, recorder, dispatcher, staging, Deferred.fromCoroutine(recorder.run()))
         dispatcher.start()
         self.engines.append(engine)

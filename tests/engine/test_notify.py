@@ -13,7 +13,7 @@ from datamover.config import schema
 from datamover.errors import InvalidState, UnknownJob
 from datamover.jobs.upkeep.upkeep import Upkeep
 from datamover.jobs.values import State
-from datamover.notices.notifier import Pace
+from datamover.notices.notifier import NotifierLimits
 from tests.engine.post import SECRET, Post, answering, headers, opened, read, verified
 from tests.engine.rig import file, place, url
 from tests.servers.exchange import Exchange, Request
@@ -200,7 +200,7 @@ async def test_renotify(post: Post) -> None:
 async def test_told_at_once(post: Post) -> None:
     """A job's end, and the wish to be told again, reach a notifier by a word, not by its next look."""
     post.web.route("/moved", status(200))
-    await post.notifier(pace=Pace(poll=3600.0))
+    await post.notifier(pace=NotifierLimits(poll=3600.0))
     number = await post.ended()
     await post.told(number, "notified")
     await post.rig.store.renotify(number)

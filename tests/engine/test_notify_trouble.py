@@ -7,7 +7,7 @@ import pytest_twisted
 from twisted.internet import reactor
 
 from datamover.errors import ConnectionLost
-from datamover.notices.notifier import Pace
+from datamover.notices.notifier import NotifierLimits
 from datamover.notices.queue import Notices
 from datamover.web.policy import SourcePolicy
 from tests.engine.post import Post, answering, opened, read, until
@@ -132,7 +132,7 @@ async def test_a_slow_receiver_holds_nobody_up(post: Post) -> None:
             await post.ended_for(f"{dead.url}/moved")
         post.web.route("/moved", status(200))
         number = await post.ended()
-        await post.notifier(pace=Pace(poll=0.05, timeout=20.0))
+        await post.notifier(pace=NotifierLimits(poll=0.05, timeout=20.0))
         await post.told(number, "notified", seconds=5.0)
         assert len(dead.asked("/moved")) <= 2
     finally:
@@ -143,7 +143,7 @@ async def test_a_slow_receiver_holds_nobody_up(post: Post) -> None:
 async def test_a_receiver_that_does_not_answer(post: Post) -> None:
     """A receiver has so many seconds for its whole answer."""
     post.web.route("/moved", silent)
-    await post.notifier(pace=Pace(poll=0.05, timeout=0.2))
+    await post.notifier(pace=NotifierLimits(poll=0.05, timeout=0.2))
     number = await post.ended()
     [failed, *_] = await post.told(number, "notify_failed")
     assert failed.details["error"]["code"] == "TIMED_OUT"

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 
 from datamover.concurrency.threads import Threads
-from datamover.engine.groups.staging import Stage, Staging
+from datamover.engine.groups.staging import Staging, StagingDirectory
 from datamover.errors import NoSpace
 
 MIB = 2**20
@@ -55,7 +55,7 @@ async def nodes(disk: Path) -> AsyncIterator[Nodes]:
     await nodes.close()
 
 
-async def reserve(stages: list[Stage], size: int) -> list[Any]:
+async def reserve(stages: list[StagingDirectory], size: int) -> list[Any]:
     """Have all ask at the same moment; return what each was told, None for room."""
     asked = [Deferred.fromCoroutine(stage.reserve(size)) for stage in stages]
     return [told for _, told in await DeferredList(asked, consumeErrors=True)]

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 import datamover.protocols
 from datamover.protocols.base import Ability
 from datamover.protocols.local import LOCAL
-from datamover.protocols.place import Options, PlaceSettings, Pool
+from datamover.protocols.place import DestinationPool, PlaceSettings, ProtocolOptions
 
 
 @dataclass(slots=True)
@@ -50,7 +50,7 @@ class Broken:
     schemes: ClassVar[tuple[str, ...]] = ("broken",)
     other_schemes: ClassVar[tuple[str, ...]] = ()
     abilities: ClassVar[frozenset[Ability]] = LOCAL.abilities
-    options: ClassVar[type[Options]] = Options
+    options: ClassVar[type[ProtocolOptions]] = ProtocolOptions
 
     def __init__(self) -> None:
         self.plans: list[Plan] = []
@@ -67,7 +67,7 @@ class Broken:
     def user(self, url: str) -> None:
         return None
 
-    def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> Pool:
+    def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> DestinationPool:
         told = {key: value for key, (value,) in parse_qs(urlsplit(settings.url).query).items()}
         error = getattr(errno, told["error"])
         at, times = int(told.get("at", 0)), int(told.get("times", 1))

@@ -23,7 +23,7 @@ from twisted.internet.threads import deferToThread
 
 from datamover.api.http.channel import HEADER_SIZE, HEADERS
 from datamover.api.http.connections import CROWDED
-from datamover.api.http.pace import Pace
+from datamover.api.http.pace import ConnectionTimeouts
 from datamover.api.xmlrpc import unmarshaller
 from datamover.config.schema import Client, Limits, Tls
 from datamover.security.login_throttle import Failures
@@ -49,7 +49,9 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
     """An interface that is quick to lose patience."""
     limits = Limits(request_size=200_000, connections=TOTAL, connections_per_address=EACH)
     door = Door(config_of(tmp_path, limits=limits))
-    door.site.pace = Pace(idle=0.5, head=0.4, silence=0.4, window=0.8, stranger=0.8, slowest=10_000, linger=0.3)
+    door.site.pace = ConnectionTimeouts(
+        idle=0.5, head=0.4, silence=0.4, window=0.8, stranger=0.8, slowest=10_000, linger=0.3
+    )
     yield door
     await door.close()
 
@@ -268,7 +270,7 @@ def answer(connection: socket.socket, request: bytes = b"") -> bytes:
 @pytest_twisted.ensureDeferred
 async def test_one_address_leaves_the_rest_to_others(door: Door) -> None:
     """Who opens connections without end is told that they are too many; others, and the first ones, are served."""
-    door.site.pace = Pace()
+    door.site.pace = ConnectionTimeouts()
 
     def run() -> tuple[list[bytes], bytes, bytes]:
         with ExitStack() as stack:
@@ -289,7 +291,7 @@ async def test_one_address_leaves_the_rest_to_others(door: Door) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_thousand_connections(door: Door) -> None:
     """The thousandth does not starve the first, nor another client; once they are gone, their address is served too."""
-    door.site.pace = Pace(linger=0.3)
+    door.site.pace = ConnectionTimeouts(linger=0.3)
 
     def run() -> list[bytes]:
         with ExitStack() as stack:
@@ -316,7 +318,7 @@ async def test_too_many_over_tls(tmp_path: Path) -> None:
         tmp_path, limits=Limits(connections_per_address=2), tls=Tls(certificate_file=certificate, key_file=key)
     )
     door = Door(config)
-    door.site.pace = Pace(head=1.0)
+    door.site.pace = ConnectionTimeouts(head=1.0)
 
     def run() -> tuple[bytes, bytes]:
         context = ssl.create_default_context(cafile=str(authority.file))

@@ -680,15 +680,15 @@ async def test_given(url: str, tmp_path: Any) -> None:
     secret = tmp_path / "password"
     secret.write_text("s3cret\n")
     secret.chmod(0o600)
-    told = await ExternalPostgres(schema.Database(url=url, password_file=secret)).dsn()
+    told = await ExternalPostgres(schema.DatabaseSection(url=url, password_file=secret)).dsn()
     assert "password=s3cret" in told
     async with opened(told) as database:
         assert database.ready
-    assert await ExternalPostgres(schema.Database(url=url)).dsn() == url
+    assert await ExternalPostgres(schema.DatabaseSection(url=url)).dsn() == url
     with pytest.raises(StartError, match="No such file"):
-        await ExternalPostgres(schema.Database(url=url, password_file=tmp_path / "none")).dsn()
+        await ExternalPostgres(schema.DatabaseSection(url=url, password_file=tmp_path / "none")).dsn()
     with pytest.raises(ConfigError, match="password_file") as refusal:
-        ExternalPostgres(schema.Database(url="postgresql://a:hunter2@b/c"))
+        ExternalPostgres(schema.DatabaseSection(url="postgresql://a:hunter2@b/c"))
     assert "hunter2" not in str(refusal.value)
     with pytest.raises(ConfigError, match=r"database\.url"):
-        ExternalPostgres(schema.Database(url="mysql://a/b c"))
+        ExternalPostgres(schema.DatabaseSection(url="mysql://a/b c"))

@@ -14,7 +14,7 @@ from twisted.internet import reactor
 
 from datamover.admin import main
 from datamover.config.load import load
-from datamover.config.schema import Database
+from datamover.config.schema import DatabaseSection
 from datamover.postgres.admission import AccessRefused, LoginAttempt, refusal
 from datamover.postgres.database import Database as Pool
 from datamover.postgres.external import ExternalPostgres
@@ -75,7 +75,7 @@ def url(server: Postgres, role: str = "mover", database: str = "moves") -> str:
     return f"postgresql://{role}@127.0.0.1:{server.port}/{database}"
 
 
-def settings(config: str) -> Database:
+def settings(config: str) -> DatabaseSection:
     return load(Path(config)).database
 
 

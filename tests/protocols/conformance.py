@@ -18,7 +18,7 @@ from twisted.internet.task import deferLater
 from datamover import errors
 from datamover.errors import Scope
 from datamover.protocols.base import Ability, Origin, Source
-from datamover.protocols.place import Place, PlaceSettings, Pool
+from datamover.protocols.place import DestinationPool, Place, PlaceSettings
 from datamover.protocols.upload import Saved, Upload, UploadKey
 
 MIB = 2**20
@@ -52,7 +52,7 @@ class Outside(Protocol):
 class Premises:
     """A place under test; what it does as any does is True here, and where it does not, its own says so."""
 
-    pool: Pool
+    pool: DestinationPool
     """Opened with ``FILE_MODE`` and ``DIRECTORY_MODE``; closed by the fixture."""
     times = True
     """Files have the times that they are given."""

@@ -8,8 +8,8 @@ from datamover.errors import DestinationExists, Scope
 from datamover.protocols.base import Ability, Inspection, Lack, Origin
 from datamover.protocols.local import LOCAL
 from datamover.protocols.part_files import PartFilePlace
-from datamover.protocols.part_files.seam import ProvePath, Sink
-from datamover.protocols.place import Options, PlaceSettings, Pool
+from datamover.protocols.part_files.seam import PartFileSink, ProvePath
+from datamover.protocols.place import DestinationPool, PlaceSettings, ProtocolOptions
 from datamover.protocols.upload import Check, Stored
 
 Fault = Callable[[str, str], Awaitable[None]]
@@ -32,7 +32,7 @@ class FaultyPlace(PartFilePlace):
     def origin(self, path: str) -> Origin:
         return self._place.origin(path)
 
-    async def open_part(self, part: str, *, offset: int = 0) -> Sink:
+    async def open_part(self, part: str, *, offset: int = 0) -> PartFileSink:
         await self._faulty.before("write", part)
         return await self._place.open_part(part, offset=offset)
 
@@ -71,7 +71,7 @@ class FaultyPlace(PartFilePlace):
 class FaultyPool:
     """Local files, seen through ``FaultyPlace``."""
 
-    def __init__(self, pool: Pool, faulty: "Faulty") -> None:
+    def __init__(self, pool: DestinationPool, faulty: "Faulty") -> None:
         self._pool = pool
         self._faulty = faulty
 
@@ -98,7 +98,7 @@ class Faulty:
     schemes: ClassVar[tuple[str, ...]] = ("faulty",)
     other_schemes: ClassVar[tuple[str, ...]] = ()
     abilities: ClassVar[frozenset[Ability]] = LOCAL.abilities
-    options: ClassVar[type[Options]] = Options
+    options: ClassVar[type[ProtocolOptions]] = ProtocolOptions
 
     def __init__(self) -> None:
         self.before: Fault = _nothing
@@ -115,7 +115,7 @@ class Faulty:
     def user(self, url: str) -> None:
         return None
 
-    def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> Pool:
+    def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> DestinationPool:
         local = PlaceSettings(
             name=settings.name,
             url=_file(settings.url),

@@ -22,7 +22,7 @@ from datamover.errors import Scope
 from datamover.protocols.base import Ability
 from datamover.protocols.part_files import PartFilePlace
 from datamover.protocols.part_files.names import PREFIX, SUFFIX, part_path
-from datamover.protocols.place import Pool
+from datamover.protocols.place import DestinationPool
 from tests.protocols.conformance import (
     DIRECTORY_MODE,
     FILE_MODE,
@@ -74,7 +74,7 @@ class Disk:
 class DiskPremises(Premises):
     """A place whose files lie on a disk of this machine."""
 
-    pool: Pool
+    pool: DestinationPool
     root: Path
     """Where the files of its root lie on this machine."""
     bound: Callable[[], AbstractContextManager[object]]
@@ -110,7 +110,7 @@ class DiskPremises(Premises):
         return self.outside.names(directory)
 
 
-def part_files(pool: Pool) -> PartFilePlace:
+def part_files(pool: DestinationPool) -> PartFilePlace:
     """Return the place that a pool writes to, whose uploads are part files."""
     place = pool.at(Scope.DESTINATION)
     assert isinstance(place, PartFilePlace)

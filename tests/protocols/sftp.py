@@ -13,8 +13,8 @@ from twisted.internet.defer import Deferred
 from datamover.errors import Scope
 from datamover.protocols.base import Ability, Source
 from datamover.protocols.part_files import PartFilePlace
-from datamover.protocols.part_files.seam import Sink
-from datamover.protocols.place import Place, PlaceSettings, Pool
+from datamover.protocols.part_files.seam import PartFileSink
+from datamover.protocols.place import DestinationPool, Place, PlaceSettings
 from datamover.protocols.sftp import SFTP
 from tests.protocols.part_files import part_files
 
@@ -33,7 +33,7 @@ async def opened(
     private_key_file: Path | None = None,
     passphrase_file: Path | None = None,
     password_file: Path | None = None,
-) -> AsyncIterator[Pool]:
+) -> AsyncIterator[DestinationPool]:
     """Give a pool for ``server``, with its key unless other secrets are named; close it afterwards."""
     if private_key_file is None and password_file is None:
         private_key_file = server.private_key
@@ -82,7 +82,7 @@ async def drain(source: Source) -> int:
     return count
 
 
-async def pour(sink: Sink) -> Never:
+async def pour(sink: PartFileSink) -> Never:
     """Write without end."""
     while True:
         await sink.write(bytes(MIB))
@@ -105,14 +105,14 @@ def started(awaitable: object) -> Deferred[object]:
     return Deferred.fromCoroutine(awaitable)  # type: ignore[arg-type]
 
 
-def lacking(pool: Pool) -> set[Ability]:
+def lacking(pool: DestinationPool) -> set[Ability]:
     """Return what a pool's other side was found not to do."""
     return {lack.ability for lack in pool.lacks}
 
 
-def writing(pool: Pool) -> PartFilePlace:
+def writing(pool: DestinationPool) -> PartFilePlace:
     return part_files(pool)
 
 
-def reading(pool: Pool) -> Place:
+def reading(pool: DestinationPool) -> Place:
     return pool.at(Scope.SOURCE)

@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred, fail, gatherResults
 from datamover import errors
 from datamover.errors import Scope
 from datamover.protocols.base import Ability
-from datamover.protocols.place import Pool
+from datamover.protocols.place import DestinationPool
 from tests.protocols.part_files import give_name
 from tests.protocols.sftp import (
     LARGE,
@@ -45,7 +45,7 @@ def sshd(open_directory: Path) -> Iterator[Sshd]:
 
 
 @asynccontextmanager
-async def conch_server(directory: Path, sshd: Sshd) -> AsyncIterator[tuple[ConchServer, Pool]]:
+async def conch_server(directory: Path, sshd: Sshd) -> AsyncIterator[tuple[ConchServer, DestinationPool]]:
     """Give a server without extensions, and a pool for it that is impatient."""
     password = directory / "password"
     password.write_text(PASSWORD)

@@ -15,9 +15,9 @@ from twisted.internet.defer import CancelledError, gatherResults
 
 from datamover import errors
 from datamover.errors import Scope
-from datamover.protocols.place import Place, Pool
+from datamover.protocols.place import DestinationPool, Place
 from datamover.protocols.sftp.client import channel, lanes, leases
-from datamover.protocols.sftp.ssh.transport import Transport
+from datamover.protocols.sftp.ssh.transport import SshTransport
 from tests.protocols.sftp import (
     LARGE,
     MIB,
@@ -69,7 +69,7 @@ async def test_server_changes_keys(open_directory: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_client_changes_keys(sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys are changed from our side too, long before the cipher's limit, both while sending and while receiving."""
-    monkeypatch.setattr(Transport, "REKEY_OCTETS", MIB)
+    monkeypatch.setattr(SshTransport, "REKEY_OCTETS", MIB)
     data = noise(8 * MIB)
     async with opened(sshd) as pool:
         await send(writing(pool), "a", data)
@@ -84,7 +84,7 @@ async def test_one_connection(sshd: Sshd) -> None:
     """Twenty transfers at once share one TCP connection and no more channels than a server allows."""
     data = {f"file-{number}": noise(MIB + number) for number in range(20)}
 
-    async def there_and_back(pool: Pool, name: str) -> None:
+    async def there_and_back(pool: DestinationPool, name: str) -> None:
         await send(writing(pool), name, data[name])
         assert await sha256(reading(pool), name) == hashlib.sha256(data[name]).hexdigest()
 
@@ -345,12 +345,12 @@ async def test_cancelled_open(sshd: Sshd) -> None:
         await until(lambda: _open_files(sshd) == 0)
 
 
-def _transport(pool: Pool) -> Transport:
-    transport: Transport = pool._links[-1]._transport  # type: ignore[attr-defined]
+def _transport(pool: DestinationPool) -> SshTransport:
+    transport: SshTransport = pool._links[-1]._transport  # type: ignore[attr-defined]
     return transport
 
 
-def _link_usable(pool: Pool) -> bool:
+def _link_usable(pool: DestinationPool) -> bool:
     usable: bool = pool._links[-1].usable  # type: ignore[attr-defined]
     return usable
 

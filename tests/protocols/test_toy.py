@@ -12,7 +12,7 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from datamover.protocols.place import Place, PlaceProtocol, Pool
+from datamover.protocols.place import DestinationPool, Place, PlaceProtocol
 from datamover.protocols.upload import Upload
 from tests.protocols.conformance import Conformance, Outside, Premises, settings
 from tests.protocols.toy import TOY
@@ -128,7 +128,7 @@ def test_added_by_one_name(tmp_path: Path, secret: Path) -> None:
     assert exposed.startswith(f"{file}: destinations.bucket.seal_file: {secret} has permissions 0644")
 
 
-@pytest.mark.parametrize("seam", [PlaceProtocol, Pool, Place, Upload])
+@pytest.mark.parametrize("seam", [PlaceProtocol, DestinationPool, Place, Upload])
 def test_the_page_tells_every_member(seam: type) -> None:
     """docs/protocols.md tells what each member of the seams is for."""
     told = set(re.findall(r"`(\w+)`", (CHECKOUT / "docs/protocols.md").read_text()))

@@ -1,1 +1,1 @@
-"""Real servers for the tests, each on loopback and a port that the kernel chose, stopped by whoever started it."""
+"""Real servers for the tests, each on loopback and on a port that the kernel chose; the caller stops them."""

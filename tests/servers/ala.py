@@ -1,15 +1,15 @@
-"""A fake Atlas of Living Australia on a real socket: biocache-service and bie-index as they answer, faults included.
+"""A fake Atlas of Living Australia on a real socket, which answers as biocache-service and bie-index do, or fails.
 
     ala = FakeAla(reactor)
     await ala.start()
     ala.know(LSID)                                     # a taxon, with records
-    ala.archive = records_zip(records_csv(ROWS))       # what a download brings
-    ala.fail("status", 503, times=2)                   # the next two looks are refused
+    ala.archive = records_zip(records_csv(ROWS))       # the content of downloads
+    ala.fail("status", 503, times=2)                   # the next two polls are refused
     … ala.occurrences_url, ala.species_url …, ala.count("ask")
     await ala.stop()
 
-The steps at which it can be made to fail, be slow, or answer otherwise: "species", "bulk", "ask", "status",
-"download", "cancel" and "direct". It runs on the reactor of the test; a service in another process reaches it just so.
+It can fail, be slow, or answer otherwise at the steps "species", "bulk", "ask", "status", "download", "cancel" and
+"direct". It runs on the reactor of the test; a service in another process can use it too.
 """
 
 import json
@@ -32,7 +32,7 @@ STEPS = ("species", "bulk", "ask", "status", "download", "cancel", "direct")
 
 @dataclass(slots=True)
 class Fault:
-    """How a step goes wrong."""
+    """How a step fails."""
 
     status: int
     body: bytes
@@ -61,26 +61,26 @@ class _Settings:
 
 
 class FakeAla(Web):
-    """The server; whatever it is told holds from the next request on."""
+    """The server; changes apply from the next request on."""
 
     def __init__(self, reactor: Any) -> None:
         super().__init__(reactor)
         self.archive = records_zip(records_csv())
-        """What every download brings."""
+        """The content of every download."""
         self.total: int | None = 40_000
-        """The records that it says there are."""
+        """The number of records that it reports."""
         self.looks_until_ready = 2
-        """Looks at a status before it is finished; the first of them find it queued."""
+        """Polls of a status before the download is finished; the first of them find it queued."""
         self.held = False
-        """Prepare nothing: every look finds it running."""
+        """Never finish a download: every poll finds it running."""
         self.script: list[Mapping[str, Any]] = []
-        """Answers to looks, instead of the usual ones, in order; the last one is repeated."""
+        """Answers to polls, instead of the usual ones, in order; the last one is repeated."""
         self.first_answer: Mapping[str, Any] | None = None
-        """What is answered to a request for records, instead of the usual."""
+        """The answer to a request for records, instead of the usual."""
         self.leave_out_nulls = False
         """Leave out what is null, as some versions do."""
         self.json_suffix = False
-        """Be older: taxa are at ``/species/<LSID>.json`` alone."""
+        """Be an older version: taxa are only at ``/species/<LSID>.json``."""
         self.registered = {EMAIL}
         self.token: str | None = None
         """A token that must come with every request for records."""
@@ -125,15 +125,15 @@ class FakeAla(Web):
         self._set.delays[step] = seconds
 
     def handle(self, step: str, handler: Handler) -> None:
-        """Answer a step in a way of the test's own (``tests.servers.web``)."""
+        """Answer a step by a handler (``tests.servers.web``)."""
         self._set.handlers[step] = handler
 
     def heal(self) -> None:
-        """Forget every fault, delay and handler."""
+        """Remove every fault, delay and handler."""
         self._set = _Settings()
 
     def count(self, step: str) -> int:
-        """Return how often a step was asked for."""
+        """Return how often a step was requested."""
         return len(self.of(step))
 
     def of(self, step: str) -> list[Request]:
@@ -175,7 +175,7 @@ class FakeAla(Web):
         else:
             usual = getattr(self, f"_{step}", None)
             if usual is None:
-                _tell(exchange, 404, {"message": "No such place"})
+                _send_json(exchange, 404, {"message": "No such place"})
             else:
                 usual(exchange, rest)
 
@@ -192,7 +192,7 @@ class FakeAla(Web):
         lsid = rest.removesuffix(".json") if self.json_suffix else rest
         taxon = self.taxa.get(lsid)
         if taxon is None or (self.json_suffix and lsid == rest):
-            _tell(exchange, 404, {"message": f"{rest} not found", "error": "404"})
+            _send_json(exchange, 404, {"message": f"{rest} not found", "error": "404"})
             return
         common = taxon["common"]
         concept = {
@@ -203,12 +203,12 @@ class FakeAla(Web):
             "rankString": "species",
         }
         names: Any = taxon.get("names", [{"nameString": common, "language": "en"}] if common else None)
-        _tell(exchange, 200, {"taxonConcept": concept, "commonNames": names, "synonyms": []})
+        _send_json(exchange, 200, {"taxonConcept": concept, "commonNames": names, "synonyms": []})
 
     def _bulk(self, exchange: Exchange, rest: str) -> None:
         lsids = json.loads(exchange.request.body)
         if exchange.request.method != "POST" or not isinstance(lsids, list) or len(lsids) > 100:
-            _tell(exchange, 400, {"message": "a list of at most 100 guids is expected"})
+            _send_json(exchange, 400, {"message": "a list of at most 100 guids is expected"})
             return
         entries: list[Any] = []
         for lsid in lsids:
@@ -224,33 +224,33 @@ class FakeAla(Web):
                     "rank": "species",
                 }
             )
-        _tell(exchange, 200, {"searchDTOList": entries})
+        _send_json(exchange, 200, {"searchDTOList": entries})
 
     def _ask(self, exchange: Exchange, rest: str) -> None:
         if not self._admitted(exchange, "ask"):
             return
         prepared = Prepared(len(self.downloads) + 1, _parameter(exchange.request, "q").removeprefix("lsid:").strip('"'))
         self.downloads.append(prepared)
-        _tell(exchange, 200, self.first_answer if self.first_answer is not None else self._state(prepared))
+        _send_json(exchange, 200, self.first_answer if self.first_answer is not None else self._state(prepared))
 
     def _status(self, exchange: Exchange, rest: str) -> None:
         prepared = self._found(rest)
         if prepared is None or prepared.forgotten:
-            _tell(exchange, 404, {"message": "The download was not found"})
+            _send_json(exchange, 404, {"message": "The download was not found"})
             return
         prepared.looks += 1
         if self.script:
-            _tell(exchange, 200, self.script[min(prepared.looks, len(self.script)) - 1])
+            _send_json(exchange, 200, self.script[min(prepared.looks, len(self.script)) - 1])
         else:
-            _tell(exchange, 200, self._state(prepared))
+            _send_json(exchange, 200, self._state(prepared))
 
     def _cancel(self, exchange: Exchange, rest: str) -> None:
         prepared = self._found(rest)
         if prepared is None:
-            _tell(exchange, 404, {"message": "The download was not found"})
+            _send_json(exchange, 404, {"message": "The download was not found"})
             return
         prepared.cancelled = True
-        _tell(exchange, 200, {"status": "cancelled"})
+        _send_json(exchange, 200, {"status": "cancelled"})
 
     def _download(self, exchange: Exchange, rest: str) -> None:
         File(self.archive, etag=f'"{len(self.archive)}"')(exchange)
@@ -263,13 +263,13 @@ class FakeAla(Web):
         request = exchange.request
         email = _parameter(request, "email")
         if self.token is not None and request.headers.get("authorization") != f"Bearer {self.token}":
-            _tell(exchange, 401, {"message": "Unauthorized"})
+            _send_json(exchange, 401, {"message": "Unauthorized"})
         elif not _parameter(request, "q") or "@" not in email:
-            _tell(exchange, 400, {"message": "Unable to download: a query and a valid email are required"})
+            _send_json(exchange, 400, {"message": "Unable to download: a query and a valid email are required"})
         elif email not in self.registered:
-            _tell(exchange, 403, {"message": f"Unable to download: {email} is not registered"})
+            _send_json(exchange, 403, {"message": f"Unable to download: {email} is not registered"})
         elif self.most_asked is not None and self.count(step) > self.most_asked:
-            _tell(exchange, 403, {"message": "Too many requests: 5 in 300 s"})
+            _send_json(exchange, 403, {"message": "Too many requests: 5 in 300 s"})
         else:
             return True
         return False
@@ -278,7 +278,7 @@ class FakeAla(Web):
         return next((each for each in self.downloads if str(each.number) == number), None)
 
     def _state(self, prepared: Prepared) -> Mapping[str, Any]:
-        told: dict[str, Any] = {
+        answer: dict[str, Any] = {
             "status": "inQueue",
             "totalRecords": self.total,
             "records": None,
@@ -291,19 +291,19 @@ class FakeAla(Web):
             "error": None,
         }
         if prepared.cancelled:
-            told |= {"status": "cancelled"}
+            answer |= {"status": "cancelled"}
         elif self.held or 0 < prepared.looks < self.looks_until_ready:
-            told |= {"status": "running", "records": 12_000}
+            answer |= {"status": "running", "records": 12_000}
         elif prepared.looks >= self.looks_until_ready:
-            told |= {"status": "finished", "downloadUrl": f"{self.url}/downloads/{prepared.number}/data.zip"}
+            answer |= {"status": "finished", "downloadUrl": f"{self.url}/downloads/{prepared.number}/data.zip"}
         else:
-            told |= {"queueSize": 3}
-        return {key: value for key, value in told.items() if value is not None} if self.leave_out_nulls else told
+            answer |= {"queueSize": 3}
+        return {key: value for key, value in answer.items() if value is not None} if self.leave_out_nulls else answer
 
 
 def _parameter(request: Request, name: str) -> str:
     return parse_qs(urlsplit(request.target).query).get(name, [""])[0]
 
 
-def _tell(exchange: Exchange, status: int, told: Any) -> None:
-    exchange.answer(status, [("Content-Type", "application/json;charset=UTF-8")], json.dumps(told).encode("utf-8"))
+def _send_json(exchange: Exchange, status: int, answer: Any) -> None:
+    exchange.answer(status, [("Content-Type", "application/json;charset=UTF-8")], json.dumps(answer).encode("utf-8"))

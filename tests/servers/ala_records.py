@@ -1,4 +1,4 @@
-"""Occurrence records as the Atlas sends them: CSV in the headers of several years, and the zip around it."""
+"""Occurrence records as the Atlas sends them: CSV with the headers of several years, and its zip archive."""
 
 import csv
 import io
@@ -42,7 +42,7 @@ def records_csv(
     bom: bool = False,
     newline: str = "\n",
 ) -> bytes:
-    """Return records as CSV; the values of ``flags`` stand at the end of the rows."""
+    """Return records as CSV; the values of ``flags`` are at the end of the rows."""
     text = io.StringIO()
     writer = csv.writer(text, quoting=csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL, lineterminator=newline)
     writer.writerow([*header, *flags])
@@ -57,7 +57,7 @@ def records_zip(
     extras: bool = True,
     members: Mapping[str, bytes] | None = None,
 ) -> bytes:
-    """Return what a download brings: ``data.csv`` (None: without) and, with ``extras``, what goes with it."""
+    """Return the zip of a download: ``data.csv`` (None: without) and, with ``extras``, its usual other files."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         if extras:

@@ -1,4 +1,4 @@
-"""A certificate authority of the tests' own."""
+"""A certificate authority for tests."""
 
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -18,7 +18,7 @@ HOSTS = ("localhost", "127.0.0.1")
 
 
 class Authority:
-    """Signs certificates for servers; ``file`` in ``directory`` is what clients are to trust."""
+    """Signs certificates for servers; clients must trust ``file`` in ``directory``."""
 
     def __init__(self, directory: Path, name: str = "authority") -> None:
         self.directory = directory
@@ -38,7 +38,7 @@ class Authority:
     ) -> tuple[Path, Path]:
         """Return the files of a certificate and its key, for ``hosts`` (default: this machine); negative: expired.
 
-        ``name`` is its common name, ``usage`` the one that it is meant for.
+        ``name`` is its common name, ``usage`` its extended key usage.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -55,7 +55,7 @@ class Authority:
         return certificate_file, key_file
 
     def server(self, *hosts: str, valid_for: timedelta = timedelta(hours=1), self_signed: bool = False) -> "ServerTLS":
-        """Return what a server in this process needs, with a certificate as ``issue`` makes it."""
+        """Return the TLS context of a server in this process, with a certificate from ``issue``."""
         return ServerTLS(*self.issue(*hosts, valid_for=valid_for, self_signed=self_signed))
 
     def _sign(
@@ -98,7 +98,7 @@ def _general_name(host: str) -> x509.GeneralName:
 
 @implementer(IOpenSSLServerConnectionCreator)
 class ServerTLS:
-    """What ``reactor.listenSSL`` asks for, from the files of a certificate and its key."""
+    """The context factory for ``reactor.listenSSL``, from the files of a certificate and its key."""
 
     def __init__(self, certificate: Path, key: Path) -> None:
         self._context = Context(TLS_SERVER_METHOD)

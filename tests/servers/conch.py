@@ -1,6 +1,6 @@
-"""An SSH server in this process, for what sshd does only with the system's accounts: passwords, questions, silence.
+"""An SSH server in this process, for what sshd does only with system accounts: passwords, questions, silence.
 
-Its SFTP has no extensions and answers reads in part; it serves this machine's files to the one user there is.
+Its SFTP has no extensions and answers reads in part. It serves this machine's files to its only user.
 """
 # ruff: noqa: N802, N803, N815, RUF012 - the names of what is overridden are conch's
 
@@ -34,10 +34,10 @@ _INFO_REQUEST, _INFO_RESPONSE = 60, 61
 
 
 class ConchServer:
-    """A server on 127.0.0.1 that lets ``USER`` in; with ``questions`` it asks for the password, and takes no other way.
+    """A server on 127.0.0.1 that accepts ``USER``; with ``questions`` it allows only keyboard-interactive logins.
 
-    While it is ``mute`` it answers no read. ``at_rename`` is called before each with the old and the new path; what it
-    raises is the answer, and what it returns is waited for.
+    While it is ``mute`` it answers no read. ``at_rename`` is called before each rename with the old and the new path;
+    an exception from it is the answer, and a Deferred is waited for.
     """
 
     def __init__(self, reactor: Any, directory: Path, host_key: Path, *, questions: bool = False) -> None:
@@ -63,12 +63,12 @@ class ConchServer:
             protocol.transport.abortConnection()
 
     async def stop(self) -> None:
-        """Listen no more; connections end with their clients."""
+        """Stop listening; connections end with their clients."""
         await self._port.stopListening()
 
 
 class _Questions(SSHUserAuthServer):
-    """Asks for the password, and does not take it unasked."""
+    """Asks for the password, and refuses the method "password"."""
 
     protocolMessages = {**SSHUserAuthServer.protocolMessages, _INFO_RESPONSE: "MSG_USERAUTH_INFO_RESPONSE"}
 
@@ -122,7 +122,7 @@ class _Factory(SSHFactory):
 
 @implementer(ISFTPServer)
 class _User(ConchUser):
-    """The user, and what of the machine's files a client asks for."""
+    """The user, and the operations on the machine's files."""
 
     def __init__(self, server: ConchServer) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -173,7 +173,7 @@ class _User(ConchUser):
 
 
 class _Directory:
-    """The names in a directory, as conch asks for them."""
+    """The names in a directory, as conch reads them."""
 
     def __init__(self, path: bytes) -> None:
         self._names = iter(sorted(os.listdir(path)))
@@ -182,7 +182,7 @@ class _Directory:
         return ((name, name, {}) for name in self._names)
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        """Do nothing: there is nothing to release."""
 
 
 @implementer(ISFTPFile)

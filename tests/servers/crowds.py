@@ -1,9 +1,9 @@
-"""Clients that want more than their share, in a process of their own.
+"""Clients that use more than their share, in a separate process.
 
     python -m tests.servers.crowds KIND PORT CONNECTIONS ADDRESS [LOGIN [JOB]]
 
-goes on until its standard input ends. Each connection sends without end, as fast as it is let (``slowly``: a thousand
-bytes, twenty times a second), throws away what is answered, and begins anew when it is closed.
+runs until its standard input ends. Each connection sends without end, as fast as possible (``slowly``: a thousand
+bytes, twenty times a second), discards the answers, and is opened again when it is closed.
 """
 
 import errno
@@ -28,7 +28,7 @@ BLOCK = b" " * 2**18
 
 
 def post(login: str, *headers: str) -> bytes:
-    """Return a request's head, with a login where one is given."""
+    """Return a request's head, with a login if one is given."""
     basic = [f"Authorization: Basic {b64encode(login.encode()).decode()}"] if login else []
     lines = ["POST /RPC2 HTTP/1.1", "Host: localhost", "Content-Type: text/xml", *basic, *headers, "", ""]
     return "\r\n".join(lines).encode()
@@ -40,13 +40,13 @@ def call(login: str, body: bytes) -> bytes:
 
 
 def health(login: str, number: int, job: int) -> Iterator[bytes]:
-    """One question after the other, none of which waits for the answer to the one before."""
+    """Pipelined calls: none waits for the answer to the one before."""
     while True:
         yield b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100
 
 
 def bodies(login: str, number: int, job: int) -> Iterator[bytes]:
-    """The largest bodies that there may be."""
+    """Bodies of the largest size allowed."""
     while True:
         yield post(login, f"Content-Length: {BODY}") + CALL
         for _ in range(-(-(BODY - len(CALL)) // len(BLOCK))):
@@ -54,7 +54,7 @@ def bodies(login: str, number: int, job: int) -> Iterator[bytes]:
 
 
 def chunks(login: str, number: int, job: int) -> Iterator[bytes]:
-    """Bodies in chunks of a byte."""
+    """Bodies in chunks of one byte."""
     while True:
         yield post(login, "Transfer-Encoding: chunked")
         for _ in range(100):
@@ -63,7 +63,7 @@ def chunks(login: str, number: int, job: int) -> Iterator[bytes]:
 
 
 def waits(login: str, number: int, job: int) -> Iterator[bytes]:
-    """Calls that wait for a job's end, and as many for whatever happens."""
+    """Calls that wait for a job's end, and as many that wait for any event."""
     happens: dict[str, float | str] = {"timeout": 60.0, "after": str(2**40)}
     body = dumps((job, 60), "jobs.wait") if number % 2 else dumps((happens,), "jobs.events")
     while True:
@@ -101,7 +101,7 @@ class Member:
         return self.socket
 
     def move(self, *, readable: bool, writable: bool) -> bool:
-        """Send and receive what goes at once; tell whether the connection lives."""
+        """Send and receive as much as possible without blocking; tell whether the connection is open."""
         assert self.socket is not None
         with suppress(BlockingIOError):
             if readable and not self.socket.recv(2**18):
@@ -115,7 +115,7 @@ class Member:
 
 
 def run(members: list[Member], slowly: bool) -> None:
-    """Go on until standard input ends."""
+    """Run until standard input ends."""
     with selectors.DefaultSelector() as selector:
         selector.register(sys.stdin, selectors.EVENT_READ, None)
         waiting = list(members)
@@ -144,14 +144,14 @@ def run(members: list[Member], slowly: bool) -> None:
 def crowd(
     kind: str, port: int, connections: int, *, login: str = "", job: int = 0, address: str = ""
 ) -> Iterator[None]:
-    """Have a crowd at the door for as long as a block runs; a ``kind`` may end in "-slowly"."""
+    """Run a crowd against a port while a block runs; a ``kind`` may end in "-slowly"."""
     arguments = [kind, str(port), str(connections), address or "127.0.0.1", login, str(job)]
     with Ended(subprocess.Popen([sys.executable, "-m", "tests.servers.crowds", *arguments], stdin=subprocess.PIPE)):
         yield
 
 
 class Ended:
-    """A process that ends with its standard input, for as long as a block runs."""
+    """Run a process, which ends with its standard input, while a block runs."""
 
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         self._process = process
@@ -170,7 +170,7 @@ class Ended:
 
 
 def main(kind: str, port: str, connections: str, address: str, login: str = "", job: str = "0") -> None:
-    """Be a crowd."""
+    """Run a crowd from the command line."""
     kind, _, pace = kind.partition("-")
     members = [
         Member(int(port), address, partial(KINDS[kind], login, number, int(job)), slowly=bool(pace))

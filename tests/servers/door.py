@@ -1,4 +1,4 @@
-"""The door on a port of its own: a real registry of local directories, a job store in memory or a given one."""
+"""The API on a port: a real registry of local directories, and a job store in memory or a given one."""
 
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -30,7 +30,7 @@ from tests.servers.postgres import address, shared
 
 URL = "https://example.org/data/a.csv"
 WAIT = 20.0
-"""Seconds that a client of a test waits for an answer."""
+"""Seconds that a test's client waits for an answer."""
 
 
 def config_of(
@@ -42,7 +42,7 @@ def config_of(
     sources: Sources | None = None,
     tls: Tls | None = None,
 ) -> Config:
-    """Return a configuration of local destinations, below ``directory`` each."""
+    """Return a configuration of local destinations, each below ``directory``."""
     tables = {name: DestinationTable(url=(directory / name).as_uri()) for name in names or ("local", "archive")}
     return Config(
         destinations=tables,
@@ -60,7 +60,7 @@ def one(**changes: Any) -> dict[str, Any]:
 
 
 async def faulted(asking: Awaitable[Any]) -> Fault:
-    """Return the Fault that a call is refused with."""
+    """Return the Fault of a call that is refused."""
     with pytest.raises(Fault) as caught:
         await asking
     return caught.value
@@ -73,8 +73,8 @@ def told(answer: bytes) -> tuple[int, bytes]:
 
 
 def houses_of(config: Config, logins: Checks) -> RuntimeHolder:
-    """Return what a configuration makes, with logins of the test's."""
-    # Their hashes are none: passwords are plain here.
+    """Return the Runtime of a configuration, with the test's logins."""
+    # The passwords are plain, not hashes.
     bare = config.model_copy(update={"clients": {}})
     built = Runtime.build(bare, reactor)
     return RuntimeHolder(
@@ -84,7 +84,7 @@ def houses_of(config: Config, logins: Checks) -> RuntimeHolder:
 
 @asynccontextmanager
 async def stored(config: Config, directory: Path, *, logins: Checks | None = None) -> AsyncIterator["Door"]:
-    """Serve before the real store, in a database of its own whose key is in ``directory``."""
+    """Serve the real store, in a new database whose key is in ``directory``."""
     database = Database(reactor, address(await shared().migrated(reactor)), 4)
     await database.open()
     news = Notifications(database)
@@ -98,10 +98,10 @@ async def stored(config: Config, directory: Path, *, logins: Checks | None = Non
 
 
 class Door:
-    """A served interface, and ways to call it."""
+    """A served API, and methods to call it."""
 
     def __init__(self, config: Config, *, logins: Checks | None = None, store: JobStore | None = None) -> None:
-        """Begin to serve, over TLS where the configuration has a certificate."""
+        """Start to serve, over TLS if the configuration has a certificate."""
         self.config = config
         self.store = MemoryJobStore(reactor)
         self.logins = logins or PlainLogins({})
@@ -126,7 +126,7 @@ class Door:
         return f"http://{login}{'@' if login else ''}127.0.0.1:{self.port}{path}"
 
     def ask(self, calls: Callable[[Any], Any], *, login: str = "", path: str = "/data_mover") -> Deferred[Any]:
-        """Run ``calls`` with a client of Python's own, in a thread."""
+        """Run ``calls`` in a thread, with Python's own client."""
 
         def run() -> Any:
             with ServerProxy(self.url(login, path), allow_none=True) as client:
@@ -135,7 +135,7 @@ class Door:
         return deferToThread(run)
 
     def raw(self, data: bytes, *, ending: bool = False) -> Deferred[bytes]:
-        """Send bytes, ``ending`` with a half-closed connection, and return what comes back before it ends."""
+        """Send bytes, ``ending`` with a half-closed connection, and return everything received until it ends."""
 
         def run() -> bytes:
             with self.socket() as connection:

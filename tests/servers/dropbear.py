@@ -1,4 +1,4 @@
-"""Dropbear, the SSH server of small machines, with OpenSSH's sftp-server: its windows are of 24 kB."""
+"""Dropbear, an SSH server for small machines, with OpenSSH's sftp-server; its windows have 24 kB."""
 
 import glob
 import os
@@ -12,14 +12,14 @@ from tests.servers.ssh import NOBODY, SshServer, public_half
 from tests.servers.sshd import SFTP_SERVER
 
 _WRAPPER = "/usr/lib/*/libnss_wrapper.so"
-"""Answers the C library's questions about users out of a file (Debian: libnss-wrapper)."""
+"""Makes the C library read users from a file (Debian: libnss-wrapper)."""
 
 
 class Dropbear(SshServer):
-    """A dropbear on 127.0.0.1 that lets the present user in with a key, and serves SFTP.
+    """A dropbear on 127.0.0.1 that accepts the current user with a key, and serves SFTP.
 
-    Dropbear reads ``authorized_keys`` in the home of whom it lets in, and has no option for another place: so the
-    present user has another home for this process alone, in ``directory``.
+    Dropbear reads ``authorized_keys`` only in the user's home, so for this process the current user has another home,
+    in ``directory``.
     """
 
     program = "dropbear"
@@ -34,7 +34,7 @@ class Dropbear(SshServer):
 
     @contextmanager
     def bound(self) -> Iterator[None]:
-        """Serve, within, as nobody: what is run for a key is read when it lets in."""
+        """Serve as nobody within the block: the key's command is read at each login."""
         if os.geteuid() == 0:
             self._let_in(f"{shutil.which('setpriv')} --reuid={NOBODY} --regid={NOBODY} --clear-groups ")
         try:

@@ -1,4 +1,4 @@
-"""One request to the tests' web server, and the connection it came by."""
+"""One request to the tests' web server, and its connection."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ from twisted.python.failure import Failure
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a client sent."""
+    """A client's request."""
 
     method: str
     target: str
-    """As it stood in the request line, query and all."""
+    """The target in the request line, with the query."""
     headers: dict[str, str]
-    """By lower-case name."""
+    """Lower-case name -> value."""
     connection: int
     """Counted from 1."""
     turn: int
-    """Which request of its connection it was, counted from 1."""
+    """Its number in its connection, counted from 1."""
     body: bytes = b""
 
     @property
@@ -43,7 +43,7 @@ class Exchange:
 
     @property
     def gone(self) -> bool:
-        """The client has hung up."""
+        """The client has closed the connection."""
         return self._connection.lost
 
     def answer(
@@ -54,7 +54,7 @@ class Exchange:
         *,
         length: int | None = None,
     ) -> None:
-        """Send a whole answer; ``length`` is what Content-Length says where it is not the truth."""
+        """Send a whole answer; ``length`` is a wrong Content-Length."""
         announced = ("Content-Length", str(len(body) if length is None else length))
         self.write(self.head(status, [*headers, announced]) + (b"" if self.request.method == "HEAD" else body))
 
@@ -72,30 +72,30 @@ class Exchange:
             self._connection.transport.write(data)  # type: ignore[union-attr]
 
     def close(self) -> None:
-        """Close the connection in good order, once everything is written."""
+        """Close the connection properly, once everything is written."""
         self._connection.transport.loseConnection()  # type: ignore[union-attr]
 
     def reset(self) -> None:
-        """Break the connection at once (RST); what was written and not sent yet is lost."""
+        """Reset the connection at once (RST); what was written and not sent yet is lost."""
         self._connection.transport.abortConnection()  # type: ignore[union-attr]
 
     def cut(self) -> None:
-        """End the TCP connection in good order, once everything is written, without TLS's goodbye."""
+        """Close the TCP connection properly, once everything is written, without TLS's close_notify."""
         transport: Any = self._connection.transport
         (transport.transport if self._connection.secure else transport).loseConnection()
 
     async def pause(self, seconds: float) -> None:
-        """Wait; ends early, without an error, when the client hangs up or the server stops."""
+        """Wait; ends early, without an error, when the client disconnects or the server stops."""
         await self._connection.pause(seconds)
 
     async def until_gone(self) -> None:
-        """Wait until the client hangs up or the server stops."""
+        """Wait until the client disconnects or the server stops."""
         while not self.gone:
             await self.pause(3600.0)
 
 
 class Server(Seam):
-    """What a connection asks of the server."""
+    """The methods of the server that a connection calls."""
 
     @property
     def secure(self) -> bool: ...

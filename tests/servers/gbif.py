@@ -1,4 +1,4 @@
-"""GBIF as its API answers, over real sockets, with a few taxa of the tests' own; it fails where it is told to.
+"""A fake of GBIF's API on a real socket, with the taxa that a test defines; it fails as configured.
 
     gbif = Gbif(reactor)
     gbif.taxon("2440012", "Macropus rufus", records=[record(1, 133.9, -23.7)])
@@ -7,7 +7,7 @@
     … gbif.url …, gbif.asked("/occurrence/search"), gbif.busiest …
     await gbif.stop()
 
-A page holds 300 records at most, whatever is asked for; beyond 100,000 records there are none.
+A page has at most 300 records, whatever is requested; records beyond 100,000 are not served.
 """
 
 import json
@@ -21,14 +21,14 @@ from tests.servers.web import Exchange, Handler, Request, Web, status
 LARGEST_PAGE = 300
 MOST = 100_000
 SPATIAL = frozenset({"ZERO_COORDINATE", "COORDINATE_INVALID", "COORDINATE_OUT_OF_RANGE", "COUNTRY_COORDINATE_MISMATCH"})
-"""What hasGeospatialIssue is about."""
+"""The issues that set hasGeospatialIssue."""
 DATASET = "50c9509d-22c7-4a22-a47d-8c48425ef4a7"
 
 Change = Callable[[dict[str, Any]], object]
 
 
 def record(key: int, lon: Any, lat: Any, *issues: str, dataset: str = DATASET, **fields: Any) -> dict[str, Any]:
-    """Return a record as a search has it."""
+    """Return a record as a search returns it."""
     return {
         "key": key,
         "datasetKey": dataset,
@@ -48,11 +48,11 @@ def record(key: int, lon: Any, lat: Any, *issues: str, dataset: str = DATASET, *
 
 
 class Gbif:
-    """The server; listens on 127.0.0.1, at a port of the system's choice."""
+    """The server; listens on 127.0.0.1, on a free port."""
 
     def __init__(self, reactor: Any, *, delay: float = 0.0) -> None:
         self.busiest = 0
-        """The most requests that were being answered at one time."""
+        """The peak of concurrent requests."""
         self._delay = delay
         self._busy = 0
         self._web = Web(reactor)
@@ -84,7 +84,7 @@ class Gbif:
         names: Sequence[dict[str, Any]] = (),
         **fields: Any,
     ) -> None:
-        """Know a taxon, its records and its vernacular names."""
+        """Add a taxon, its records and its vernacular names."""
         species = {"key": int(key), "scientificName": f"{name} (Desmarest, 1822)", "canonicalName": name, **fields}
         self._serve(f"/species/{key}", lambda exchange: _json(exchange, species))
         self._serve(f"/species/{key}/vernacularNames", lambda exchange: _json(exchange, {"results": list(names)}))
@@ -92,14 +92,14 @@ class Gbif:
         self._results.clear()
 
     def dataset(self, key: str, citation: str | None, **fields: Any) -> None:
-        """Know a dataset."""
+        """Add a dataset."""
         content = {"key": key, "title": "Sightings", **fields}
         if citation is not None:
             content["citation"] = {"text": citation}
         self._serve(f"/dataset/{key}", lambda exchange: _json(exchange, content))
 
     def fault(self, path: str, *handlers: Handler) -> None:
-        """Answer the next requests for ``path`` so, one after the other, then properly again."""
+        """Answer the next requests for ``path`` by these handlers, one after the other, then properly again."""
         if path not in self._proper:
             self._serve(path, status(404))
         self._faults.setdefault(path, deque()).extend(handlers)

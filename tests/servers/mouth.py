@@ -1,7 +1,7 @@
-"""The door without a socket and with a clock of its own, for feeding it whatever can be thought of.
+"""The API without a socket and with a test clock, for fuzzing.
 
-What is fed is answered, refused or waited for until the door has lost its patience: the connection always ends. Nothing
-of what happens meanwhile is an error that nobody handled, in the log or out of it.
+Each input is answered, refused, or waited for until a time limit: the connection always ends. Unhandled errors, logged
+or raised, fail the test.
 """
 
 from dataclasses import replace
@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import provider
 
 from datamover.api import make_site
-from datamover.api.context import Context
+from datamover.api.context import CallContext
 from datamover.api.site import NAMESPACES
 from datamover.audit.trail import AuditTrail
 from datamover.config.schema import Limits
@@ -27,15 +27,15 @@ from tests.fakes import MemoryJobStore, MemoryTrail, PlainLogins
 from tests.servers.door import config_of, houses_of
 
 PATIENCE = 400
-"""Seconds of the clock after which nobody waits for anything any more."""
+"""Seconds of the test clock after which every time limit has passed."""
 LOOK_OUTSIDE = ("destinations.test", "jobs.check")
-"""What works in threads, for which there is no reactor here."""
+"""The methods that work in threads, which need a reactor."""
 METHODS = sorted({name for namespace in NAMESPACES for name in namespace.TABLE.methods} - set(LOOK_OUTSIDE))
 HEAD = b"POST /RPC2 HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/xml\r\nConnection: close\r\n"
 
 
 class Wire(StringTransport):
-    """A connection that ends when it is closed, in whichever way."""
+    """A connection that ends when it is closed or aborted."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -55,13 +55,13 @@ class Wire(StringTransport):
         self.ended = True
 
 
-def _inside(context: Context) -> Context:
-    """Return a context without what looks outside."""
+def _inside(context: CallContext) -> CallContext:
+    """Return a context without the parts that access the network or the disk."""
     return replace(context, methods={name: context.methods[name] for name in METHODS})
 
 
 class Mouth:
-    """An interface that is fed by hand."""
+    """An API whose connections are fed with bytes by a test."""
 
     def __init__(self, directory: Path) -> None:
         self.clock = Clock()
@@ -81,7 +81,7 @@ class Mouth:
     def feed(self, pieces: list[bytes]) -> bytes:
         """Send pieces, wait until the connection has ended, and return what was answered.
 
-        Raises AssertionError where it does not end, or an error was logged, and whatever was raised.
+        Raises AssertionError if it does not end or an error was logged, and any exception that was raised.
         """
         errors: list[str] = []
 

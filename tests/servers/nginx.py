@@ -43,10 +43,10 @@ http {{
 
 
 class Nginx:
-    """nginx on a port of its own, as the user of the tests; a context manager.
+    """nginx on a free port, run by the tests' user; a context manager.
 
-    ``config`` goes into its server block. With ``tls`` its certificate is for localhost and 127.0.0.1, and
-    ``authority`` is what to trust. ``url`` has no "/" at its end.
+    ``config`` is added to its server block. With ``tls`` its certificate is for localhost and 127.0.0.1, and clients
+    must trust ``authority``. ``url`` has no "/" at its end.
     """
 
     def __init__(self, directory: Path, *, config: str = "", tls: bool = False) -> None:
@@ -63,14 +63,14 @@ class Nginx:
         return f"https://localhost:{self.port}" if self._tls else f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Start it, again at the same port, and return once it answers; raises RuntimeError with what it said."""
+        """Start it, always on the same port; return once it answers. Raises RuntimeError with its output."""
         state = self._state = Path(tempfile.mkdtemp(prefix="datamover-nginx-"))
         config = self._config
         if self._tls:
             self.authority = Authority(state)
             certificate, key = self.authority.issue()
             config += f"\nssl_certificate {certificate};\nssl_certificate_key {key};"
-        # nginx takes a listening socket over, as in its own upgrades: who connects from now on waits for it.
+        # nginx inherits a listening socket, as in its own upgrades: connections from now on wait for it.
         with socket.create_server(("127.0.0.1", self.port)) as listener:
             listener.setblocking(False)
             self.port = listener.getsockname()[1]
@@ -102,7 +102,7 @@ class Nginx:
             raise RuntimeError(f"nginx did not start: {said}") from None
 
     def stop(self) -> None:
-        """End it; its port is free when this returns."""
+        """Stop it; its port is free when this returns."""
         process, self._process = self._process, None
         if process is not None:
             process.terminate()

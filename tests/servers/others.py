@@ -1,7 +1,7 @@
-"""Commands as another user runs them; root only.
+"""Run commands as another user; root only.
 
-Python may be installed where only root passes: then a command gets a mount namespace of its own, in which the way to it
-is open.
+Python may be installed in a directory that only root can enter: then a command gets a mount namespace in which that
+directory can be reached.
 """
 
 import pwd
@@ -11,17 +11,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _STASH = "/mnt"
-"""Something is mounted there within the namespace, for a moment."""
+"""Used as a mount point within the namespace, for a moment."""
 
 
 def as_user(name: str, command: list[str]) -> list[str]:
-    """Return what runs a command as another user, with the umask and the directory of who runs it."""
+    """Return the command line that runs a command as another user, with the caller's umask and directory."""
     user = pwd.getpwnam(name)
     return reachable(["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", "--", *command])
 
 
 def reachable(command: list[str]) -> list[str]:
-    """Return what runs a command that becomes another user itself."""
+    """Return the command line that runs a command as root, which becomes another user itself."""
     steps = [step for prefix in sorted({sys.prefix, sys.base_prefix}) for step in _open(Path(prefix))]
     if not steps:
         return command
@@ -30,7 +30,7 @@ def reachable(command: list[str]) -> list[str]:
 
 
 def _open(prefix: Path) -> Iterator[str]:
-    """Yield the steps after which a directory is where it was, below directories that let others pass."""
+    """Yield the commands after which a directory has its path again, below directories that others can enter."""
     closed = [path for path in reversed(prefix.parents) if not path.stat().st_mode & 0o001]
     if not closed:
         return

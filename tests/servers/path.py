@@ -1,4 +1,4 @@
-"""A TCP path to a server that can be made slow, to stand still, or to break, while connections go over it."""
+"""A TCP proxy whose connections a test can delay, stall or break."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ PIECE = 2**16
 
 
 class Path:
-    """From a port of its own, on 127.0.0.1, to another; carries in a thread of its own."""
+    """Forwards from a free port on 127.0.0.1 to another port, in a thread."""
 
     def __init__(self, target: int) -> None:
         self.port = 0
@@ -37,24 +37,24 @@ class Path:
         self._loop.close()
 
     def slow(self, seconds: float) -> None:
-        """Have what comes from now on take so long, each way."""
+        """Delay what is received from now on by so many seconds, each way."""
         self._delay = seconds
 
     def stand(self) -> None:
-        """Let nothing through, and break nothing."""
+        """Stall both directions without breaking connections."""
         self._loop.call_soon_threadsafe(self._open.clear)
 
     def mute(self) -> None:
-        """Let nothing through that the server says, and break nothing."""
+        """Stall the server's direction without breaking connections."""
         self._loop.call_soon_threadsafe(self._answered.clear)
 
     def go_on(self) -> None:
-        """Let everything through that had to wait."""
+        """Forward everything that was stalled."""
         for event in (self._open, self._answered):
             self._loop.call_soon_threadsafe(event.set)
 
     def cut(self) -> None:
-        """Break every connection, and carry those that come after."""
+        """Break every connection, and accept new ones."""
         self._loop.call_soon_threadsafe(self._cut)
 
     def _cut(self) -> None:
@@ -102,7 +102,7 @@ class Path:
 
 @contextmanager
 def path_to(target: int) -> Iterator[Path]:
-    """Have a path, gone afterwards."""
+    """Run a path while the block runs."""
     path = Path(target)
     path.start()
     try:

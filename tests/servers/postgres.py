@@ -1,4 +1,4 @@
-"""A real PostgreSQL, as Debian installs it, on a port of its own; and databases in it, made fast from a template."""
+"""A real PostgreSQL from Debian's packages, on a free port, and databases in it, copied quickly from a template."""
 
 import atexit
 import glob
@@ -34,7 +34,7 @@ def binaries() -> Path:
 
 
 def server_user() -> dict[str, Any]:
-    """Return what makes ``subprocess`` run as a user PostgreSQL agrees to: it refuses root."""
+    """Return the arguments with which ``subprocess`` runs as a user other than root, whom PostgreSQL refuses."""
     if os.geteuid() != 0:
         return {}
     user = pwd.getpwnam("postgres")
@@ -42,9 +42,9 @@ def server_user() -> dict[str, Any]:
 
 
 class Postgres:
-    """One cluster in ``directory``, which the server's user must be able to reach.
+    """One cluster in ``directory``, which the server's user must be able to enter.
 
-    ``url`` names the superuser ``postgres``, over TCP, trusted: everything is on this machine and thrown away.
+    ``url`` is of the superuser ``postgres``, over TCP, without a password: the cluster is local and temporary.
     """
 
     def __init__(
@@ -55,10 +55,10 @@ class Postgres:
         standby_of: "Postgres | None" = None,
         durable: bool = False,
     ) -> None:
-        """``environment`` is what the server finds there beside what this process has.
+        """``environment`` is added to this process's environment.
 
-        ``standby_of``: it is made as a copy of another that runs, and follows that. ``durable``: it flushes what it
-        writes; else it outlives its own end, not the machine's.
+        With ``standby_of`` it is a copy of that running cluster, and follows it. With ``durable`` it flushes; else its
+        data survives a crash of the server, not of the machine.
         """
         self._durable = durable
         self._environment = environment
@@ -113,7 +113,7 @@ class Postgres:
                 return
 
     def stop(self) -> None:
-        """Stop it the way that ends sessions at once ("fast")."""
+        """Stop it in mode "fast", which ends sessions at once."""
         self._end(signal.SIGINT)
 
     def kill(self) -> None:
@@ -121,7 +121,7 @@ class Postgres:
         self._end(signal.SIGQUIT)
 
     def processes(self) -> list[int]:
-        """Return the server's process and all that it has started."""
+        """Return the server's process and all its descendants."""
         assert self.process is not None
         found = [self.process.pid]
         for status in Path("/proc").glob("[0-9]*/stat"):
@@ -131,40 +131,40 @@ class Postgres:
         return found
 
     def freeze(self) -> None:
-        """Have all of it stand still: connections are accepted by the system, and nobody answers."""
+        """Suspend all its processes: the system accepts connections, and nothing answers."""
         for pid in self.processes():
             os.kill(pid, signal.SIGSTOP)
 
     def destroy(self) -> None:
-        """End all of it at once, as when its machine dies: nobody writes, says or sends anything any more."""
+        """Kill all its processes at once, as when its machine loses power."""
         self.freeze()
         for pid in self.processes():
             os.kill(pid, signal.SIGKILL)
         self._end(signal.SIGKILL)
 
     def wait_for_standby(self) -> None:
-        """Have each commit wait from now on until a standby has it too."""
+        """Make each commit wait from now on until a standby has it too."""
         self.run("ALTER SYSTEM SET synchronous_standby_names = '*'")
         self.run("SELECT pg_reload_conf()")
         self.until("SELECT sync_state FROM pg_stat_replication", [("sync",)])
 
     def promote(self) -> None:
-        """Have a standby become the one that writes."""
+        """Promote a standby to primary."""
         assert self.run("SELECT pg_promote()") == [(True,)]
 
     def reset(self, *, transactions: int) -> None:
-        """Have the stopped server believe that it has run so many transactions."""
-        # The file of their states that this leads into is not made by pg_resetwal.
+        """Set the stopped server's next transaction id."""
+        # pg_resetwal does not make the commit-status file that this id falls into.
         page = self.directory / "pg_xact" / f"{transactions // (32 * 8192 * 4):04X}"
         page.write_bytes(bytes(256 * 1024))
         os.chown(page, self.directory.stat().st_uid, self.directory.stat().st_gid)
         self._run("pg_resetwal", "-x", str(transactions), "-D", str(self.directory))
 
     def configure_logins(self, lines: str) -> None:
-        """Let in whom the lines of pg_hba.conf say, from now on."""
+        """Replace the lines of pg_hba.conf, and load them."""
         (self.directory / "pg_hba.conf").write_text(lines)
         self.run("SELECT pg_reload_conf()")
-        time.sleep(0.2)  # The server reads it when it has the signal.
+        time.sleep(0.2)  # The server reads it after the signal.
 
     def until(self, sql: str, rows: list[tuple[Any, ...]]) -> None:
         """Wait until a statement returns these rows."""
@@ -201,7 +201,7 @@ class Postgres:
 
 
 class TestDatabases:
-    """Databases in one cluster, each fresh, copied from ``template`` where one is named."""
+    """New databases in one cluster, copied from ``template`` if one is named."""
 
     __test__ = False
 
@@ -217,7 +217,7 @@ class TestDatabases:
         return self.server.database_url(name)
 
     async def migrated(self, reactor: Any) -> str:
-        """Return the URL of a new database with datamover's tables, which are made once and then copied."""
+        """Return the URL of a new database with datamover's tables, which are created once and then copied."""
         if not self._migrated:
             self.server.run("CREATE DATABASE migrated")
             database = Database(reactor, address(self.server.database_url("migrated")), 1)
@@ -231,7 +231,7 @@ class TestDatabases:
         return self.fresh("migrated")
 
     def _wait_until_unused(self, name: str) -> None:
-        """A database is copied only while nobody is connected to it; a session ends a moment after its socket."""
+        """Wait until nobody is connected to a database, as copying it needs; sessions outlive their sockets."""
         deadline = time.monotonic() + PATIENCE
         while self.server.run(f"SELECT 1 FROM pg_stat_activity WHERE datname = '{name}'"):
             assert time.monotonic() < deadline, f"somebody stays connected to {name}"
@@ -239,7 +239,7 @@ class TestDatabases:
 
 
 def address(url: str) -> Callable[[], Awaitable[str]]:
-    """Return what ``Database`` asks for its server's address."""
+    """Return the callable from which ``Database`` gets its server's address."""
 
     async def tell() -> str:
         return url
@@ -251,7 +251,7 @@ def address(url: str) -> Callable[[], Awaitable[str]]:
 def running(
     disk: str | None = None, environment: Mapping[str, str] = MappingProxyType({}), *, durable: bool = False
 ) -> Iterator[Postgres]:
-    """Have a server in a directory of its own, gone afterwards; for root also on a ``disk`` of so much ("64m")."""
+    """Run a server in a temporary directory; root may put it on a ``disk`` of that size ("64m")."""
     directory = Path(tempfile.mkdtemp(prefix="datamover-postgres-"))
     if disk is not None:
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={disk}", "tmpfs", str(directory)], check=True)
@@ -262,7 +262,7 @@ def running(
             server.start()
             yield server
         finally:
-            server.kill()  # Nothing of it is kept: it need not be put in order first.
+            server.kill()  # Its data is deleted: it need not shut down cleanly.
     finally:
         if disk is not None:
             subprocess.run(["umount", "-l", str(directory)], check=True)
@@ -271,9 +271,9 @@ def running(
 
 @contextmanager
 def transaction(url: str, *statements: str) -> Iterator[Any]:
-    """Have a session whose transaction has run ``statements`` and stays open; yield its cursor.
+    """Open a session whose transaction has run ``statements`` and stays open; yield its cursor.
 
-    What it has not committed by the end is rolled back.
+    At the end of the block the transaction is rolled back.
     """
     connection = psycopg2.connect(url)
     try:
@@ -281,15 +281,15 @@ def transaction(url: str, *statements: str) -> Iterator[Any]:
             for statement in statements:
                 cursor.execute(statement)
             yield cursor
-        with suppress(psycopg2.OperationalError):  # Its session may have been ended.
-            connection.rollback()  # Closing does it too, but a moment later.
+        with suppress(psycopg2.OperationalError):  # The server may have ended its session.
+            connection.rollback()  # Closing rolls back too, but a moment later.
     finally:
         connection.close()
 
 
 @contextmanager
 def replicated(*, durable: bool = False) -> Iterator[tuple[Postgres, Postgres]]:
-    """Have a server, and a standby that each of its commits waits for."""
+    """Run a server with a synchronous standby."""
     directory = Path(tempfile.mkdtemp(prefix="datamover-postgres-"))
     directory.chmod(0o755)
     with running(durable=durable) as primary:
@@ -310,12 +310,12 @@ _shared = ExitStack()
 
 @cache
 def shared() -> TestDatabases:
-    """Return databases in the one server that a process has for all; it is started at first use, stopped at the end."""
+    """Return databases in the server that this process shares; it is started at first use and stopped at the end."""
     atexit.register(stop_shared)
     return TestDatabases(_shared.enter_context(running()))
 
 
 def stop_shared() -> None:
-    """Have the shared server gone already, if there is one."""
+    """Stop the shared server now, if it runs."""
     _shared.close()
     shared.cache_clear()

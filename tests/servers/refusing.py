@@ -10,17 +10,18 @@ from dataclasses import dataclass, field
 from datamover.postgres.database import Database
 
 LASTING = ("22003", "23505", "22021", "22P05", "XX001", "54000")
-"""SQLSTATEs of what will be refused again: a number out of range, a duplicate, text that cannot be stored, a damaged
-page, a row that fits no index."""
+"""SQLSTATEs of permanent refusals: a number out of range, a duplicate, text that cannot be stored, a damaged page, a
+row too large for an index."""
 PASSING = ("40001", "25006", "55P03")
-"""Of what may be done later: another transaction comes first, the server is read-only (after a failover), a lock."""
+"""SQLSTATEs of temporary refusals: a conflict with another transaction, a read-only server (after a failover), a lock.
+"""
 
 _numbers = itertools.count(1)
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """Raises for rows of ``table`` where ``when`` holds, at an ``operation``; ``times`` times, if that is set."""
+    """Raises at an ``operation`` for rows of ``table`` that satisfy ``when``; ``times`` times, if that is set."""
 
     table: str
     operation: str
@@ -31,7 +32,7 @@ class Refusal:
 
     @property
     def begin(self) -> str:
-        """What makes it."""
+        """The SQL that creates the trigger."""
         still = f" AND nextval('{self.name}') <= {self.times}" if self.times else f" AND nextval('{self.name}') > 0"
         row = "OLD" if self.operation == "DELETE" else "NEW"
         return f"""
@@ -49,10 +50,10 @@ class Refusal:
 
     @property
     def end(self) -> str:
-        """What takes it away; what it counted stays."""
+        """The SQL that drops the trigger; its count stays."""
         return f"DROP FUNCTION {self.name} CASCADE"
 
     async def count(self, database: Database) -> int:
-        """Return how often it was met."""
+        """Return how often it has raised."""
         [row] = await database.fetch(f"SELECT last_value, is_called FROM {self.name}")
         return int(row["last_value"]) if row["is_called"] else 0

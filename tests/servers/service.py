@@ -1,4 +1,4 @@
-"""datamover itself, as an operator runs it: a process of its own, asked over XML-RPC."""
+"""datamover as an operator runs it: a separate process, called over XML-RPC."""
 
 import contextlib
 import os
@@ -20,9 +20,9 @@ PATIENCE = 60.0
 
 
 class Service:
-    """``twistd -n datamover`` with a configuration file of ``tables``; everything it has is below ``directory``.
+    """``twistd -n datamover`` with a configuration file of ``tables``; all its files are below ``directory``.
 
-    ``command`` is what runs instead of twistd, given the options of datamover.
+    ``command`` replaces twistd, and is given the options of datamover.
     """
 
     def __init__(self, directory: Path, tables: str, *, command: Callable[[Path], list[str]] | None = None) -> None:
@@ -58,12 +58,12 @@ class Service:
         self._until(self._ready)
 
     def start_behind_a_login(self) -> None:
-        """Start and wait until it is ready to work, as its health tells: nobody may call without a login."""
+        """Start and wait until ``/health/ready`` reports that it is ready, which needs no login."""
         self.launch(None)
         self._until(self._healthy)
 
     def launch(self, environment: Mapping[str, str] | None = None) -> None:
-        """Start it, and do not wait."""
+        """Start it without waiting."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self.command(self.config),
@@ -76,8 +76,8 @@ class Service:
 
     def _ready(self) -> bool:
         with ServerProxy(self.url) as proxy:
-            told: Any = proxy.service.status()
-            return bool(told["ready"])
+            status: Any = proxy.service.status()
+            return bool(status["ready"])
 
     def _healthy(self) -> bool:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health/ready") as page:
@@ -99,7 +99,7 @@ class Service:
         self._end(signal.SIGTERM)
 
     def stopped(self, within: float) -> float:
-        """Stop it as a supervisor would; return the seconds that took, which must not be more than ``within``."""
+        """Stop it as a supervisor would; return the seconds taken, which must not exceed ``within``."""
         process = self._process
         assert process is not None
         began = time.monotonic()
@@ -113,11 +113,11 @@ class Service:
         return seconds
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """Kill it, as a crash would."""
         self._end(signal.SIGKILL)
 
     def stop_impatiently(self) -> int:
-        """Ask for the end again and again until it has come; return the exit status."""
+        """Send SIGTERM repeatedly until the process ends; return the exit status."""
         process = self._process
         assert process is not None
         deadline = time.monotonic() + PATIENCE
@@ -144,20 +144,20 @@ class Service:
             raise AssertionError(f"it did not stop:\n{self.log.read_text()}") from None
 
     def ended(self, job: int) -> dict[str, Any]:
-        """Wait until a job is terminal and return what its status says."""
+        """Wait until a job is terminal; return its status."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
-            told: Any = self.proxy.jobs.wait(job, 5)
-            if told["status"] in ("COMPLETED", "PARTIAL", "FAILED", "CANCELLED"):
-                return dict(told)
-        raise AssertionError(f"job {job} does not end: {told}\n{self.log.read_text()}")
+            status: Any = self.proxy.jobs.wait(job, 5)
+            if status["status"] in ("COMPLETED", "PARTIAL", "FAILED", "CANCELLED"):
+                return dict(status)
+        raise AssertionError(f"job {job} does not end: {status}\n{self.log.read_text()}")
 
     def memory(self) -> int:
-        """Return the most bytes of memory that the process has had at once."""
+        """Return the process's peak memory in bytes."""
         return self._status("VmHWM")
 
     def resident(self) -> int:
-        """Return the bytes of memory that the process has."""
+        """Return the process's memory in bytes."""
         return self._status("VmRSS")
 
     def _status(self, key: str) -> int:

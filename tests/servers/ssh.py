@@ -1,4 +1,4 @@
-"""What the SSH servers of the tests have in common: keys, a port, one directory, a process that is waited for."""
+"""The common parts of the tests' SSH servers: keys, a port, one directory, and a process."""
 
 import os
 import pwd
@@ -16,15 +16,15 @@ from pathlib import Path
 from tests.servers.ports import free_port
 
 DEADLINE = 15.0
-"""Seconds for a server to answer, or to be gone."""
+"""Seconds in which a server must answer, or end."""
 NOBODY = 65534
 
 
 class SshServer:
-    """A server program on 127.0.0.1 that lets ``user`` in with ``private_key``; a subclass gives its ``command``.
+    """A server program on 127.0.0.1 that accepts ``user`` with ``private_key``; a subclass gives its ``command``.
 
-    ``directory`` holds all that it needs; a server that runs as somebody else must be able to enter it
-    (``open_directory``). ``restart`` keeps port and keys.
+    ``directory`` has all its files; a server that runs as another user must be able to enter it (``open_directory``).
+    ``restart`` keeps port and keys.
 
         server = Proftpd(open_directory)
         server.start()
@@ -33,14 +33,14 @@ class SshServer:
     """
 
     program: str
-    """What is run, found in the places where servers are."""
+    """The program's name, looked up in the directories of servers."""
     host_kinds: Sequence[str] = ("ed25519",)
-    """Of the server's own keys."""
+    """The types of the server's own keys."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.root = directory / "root"
-        """Files that ``url`` names."""
+        """The directory to which ``url`` points."""
         self.user = pwd.getpwuid(os.geteuid()).pw_name
         self.known_hosts = directory / "known_hosts"
         self.private_key = directory / "client_ed25519"
@@ -55,11 +55,11 @@ class SshServer:
         )
 
     def command(self) -> Sequence[str]:
-        """Write what the program reads, and return how it is called; asked at every start."""
+        """Write the program's files, and return its command line; called at every start."""
         raise NotImplementedError
 
     def environment(self) -> Mapping[str, str]:
-        """Return what the program finds in its environment beside the tests' own."""
+        """Return what is added to the program's environment."""
         return {}
 
     @property
@@ -69,12 +69,12 @@ class SshServer:
 
     @property
     def served(self) -> str:
-        """What ``root`` is called by the server's clients."""
+        """The path of ``root`` for the server's clients."""
         return str(self.root)
 
     @property
     def log(self) -> str:
-        """What the server has told so far."""
+        """The server's log so far."""
         path = self.directory / "server.log"
         return path.read_text("utf-8", "replace") if path.exists() else ""
 
@@ -90,7 +90,7 @@ class SshServer:
 
     @contextmanager
     def bound(self) -> Iterator[None]:
-        """Serve, within, as somebody whom permissions bind and who owns nothing, to those who connect meanwhile."""
+        """Within the block, serve new connections as a user without privileges who owns nothing."""
         raise NotImplementedError
         yield
 
@@ -102,7 +102,7 @@ class SshServer:
         self._wait_until_it_answers()
 
     def spawn(self, command: Sequence[str], environment: Mapping[str, str], log: int) -> "subprocess.Popen[bytes]":
-        """Start the program; what it says goes to the descriptor ``log``."""
+        """Start the program; its output goes to the descriptor ``log``."""
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
 
     def stop(self) -> None:
@@ -138,7 +138,7 @@ class SshServer:
 
 
 def find(program: str) -> str:
-    """Return where a program is; servers are where an ordinary user's PATH does not look."""
+    """Return the path of a program; servers are in directories that an ordinary user's PATH does not have."""
     found = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     assert found is not None, f"{program} is not installed (make system)"
     return found
@@ -148,7 +148,7 @@ def find(program: str) -> str:
 
 
 def place_key(path: Path, kind: str, passphrase: str = "") -> None:
-    """Have a pair of keys at ``path``: all servers of one run have the same under the same name, to save the time."""
+    """Make a pair of keys at ``path``; servers of one run share the keys of one name, to save time."""
     private, public = _generated(path.name, kind, passphrase)
     path.touch(0o600)
     path.write_bytes(private)
@@ -156,14 +156,14 @@ def place_key(path: Path, kind: str, passphrase: str = "") -> None:
 
 
 def public_half(path: Path) -> Path:
-    """Return where the public key of the private key at ``path`` is."""
+    """Return the path of the public key for the private key at ``path``."""
     return path.with_name(f"{path.name}.pub")
 
 
 @cache
 def _generated(name: str, kind: str, passphrase: str) -> tuple[bytes, bytes]:
-    """Return the private and the public key called ``name``, as they stand in files."""
-    size = ["-b", "2048"] if kind == "rsa" else []  # made in a third of the time of the default's
+    """Return the content of the private and the public key file called ``name``."""
+    size = ["-b", "2048"] if kind == "rsa" else []  # a third of the default's time
     with tempfile.TemporaryDirectory(prefix="datamover-keys-") as directory:
         path = Path(directory, name)
         command = ["ssh-keygen", "-q", "-t", kind, *size, "-N", passphrase, "-C", "", "-f", str(path)]
@@ -175,7 +175,7 @@ def _generated(name: str, kind: str, passphrase: str) -> tuple[bytes, bytes]:
 
 
 def children(pid: int) -> list[int]:
-    """Return the processes that ``pid`` started."""
+    """Return the child processes of ``pid``."""
     try:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
@@ -183,12 +183,12 @@ def children(pid: int) -> list[int]:
 
 
 def descendants(pid: int) -> list[int]:
-    """Return the processes below ``pid``."""
+    """Return all descendants of ``pid``."""
     return [below for child in children(pid) for below in (child, *descendants(child))]
 
 
 def send_signal(pid: int, kind: signal.Signals) -> None:
-    """Signal a process that may be gone."""
+    """Send a signal to a process that may have ended."""
     try:
         os.kill(pid, kind)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""A real OpenSSH server for tests: its own keys and files in one directory, a port of the system's choice."""
+"""A real OpenSSH server for tests, with its keys and files in one directory, on a free port."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ SFTP_SERVER = next(
     for path in (Path(f"/usr/{home}/sftp-server") for home in ("lib/openssh", "libexec/openssh", "lib/ssh"))
     if path.exists()
 )
-"""OpenSSH's SFTP as a program of its own."""
+"""OpenSSH's SFTP server as a separate program."""
 
 _CONFIG = """\
 # As in a shell within a shell: bash then reads none of the user's start-up files, which may do and cost anything.
@@ -36,13 +36,13 @@ MaxStartups 100
 ModuliFile {directory}/moduli
 """
 _SMALLEST_GROUPS = "2047"
-"""The size, in moduli(5), of groups that a client has soon checked: larger ones take it seconds."""
+"""The size, in moduli(5), of groups that a client checks quickly; larger ones take seconds."""
 
 
 class Sshd(SshServer):
-    """An sshd on 127.0.0.1 that lets the present user in with a key, and serves SFTP.
+    """An sshd on 127.0.0.1 that accepts the current user with a key, and serves SFTP.
 
-    ``config`` is put before the rest of its sshd_config, where the first word on a matter counts. ``restart`` keeps
+    ``config`` is put before the rest of its sshd_config, since the first value of a keyword counts. ``restart`` keeps
     port and keys.
 
         sshd = Sshd(open_directory)
@@ -65,7 +65,7 @@ class Sshd(SshServer):
         self.passphrase_file.chmod(0o600)
 
     def client_key(self, kind: str, *, passphrase: bool = False) -> Path:
-        """Return another private key that lets in: "ed25519", "ecdsa" or "rsa", under ``PASSPHRASE`` if asked."""
+        """Return another accepted private key: "ed25519", "ecdsa" or "rsa", optionally under ``PASSPHRASE``."""
         path = self.directory / f"client_{kind}{'_encrypted' if passphrase else ''}"
         if not path.exists():
             place_key(path, kind, PASSPHRASE if passphrase else "")
@@ -73,11 +73,11 @@ class Sshd(SshServer):
         return path
 
     def connections(self) -> list[int]:
-        """Return the processes that serve a connection each (root's monitors, not their unprivileged children)."""
+        """Return the process of each connection (root's monitors, not their unprivileged children)."""
         return children(self.pid)
 
     def cut(self) -> None:
-        """Kill every connection as one, and leave the server listening."""
+        """Kill every connection together; the server keeps listening."""
         pids = descendants(self.pid)
         for kind in (signal.SIGSTOP, signal.SIGKILL):
             for pid in pids:
@@ -85,7 +85,7 @@ class Sshd(SshServer):
 
     @contextmanager
     def bound(self) -> Iterator[None]:
-        """Serve, within, as nobody; a server of root's must have been given ``binding`` as its configuration."""
+        """Serve as nobody within the block; if root runs the server, its configuration must include ``binding``."""
         flag = self.directory / BOUND
         flag.touch()
         try:
@@ -116,9 +116,9 @@ BOUND = "as_nobody"
 
 
 def binding(directory: Path, arguments: str = "") -> str:
-    """Return the Subsystem line of an sshd in ``directory`` whose SFTP is nobody's while it is ``bound``.
+    """Return the Subsystem line of an sshd in ``directory`` whose SFTP runs as nobody while it is ``bound``.
 
-    For root alone: no permission binds root. ``arguments`` are the sftp-server's.
+    Only root needs this, since permissions do not apply to root. ``arguments`` are the sftp-server's.
     """
     script = directory / "sftp"
     become = f"{shutil.which('setpriv')} --reuid={NOBODY} --regid={NOBODY} --clear-groups"

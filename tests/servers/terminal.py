@@ -1,6 +1,6 @@
-"""A person's terminal, emulated by pyte: over a pty with Debian's ssh in it, or as a telnet client on a socket.
+"""A terminal emulated by pyte: over a pty with Debian's ssh in it, or as a telnet client on a socket.
 
-What is asserted is what stands on the screen.
+Tests check the content of the screen.
 """
 
 import fcntl
@@ -30,7 +30,7 @@ BINARY, ECHO, SGA, TERMINAL_TYPE, NAWS, ENVIRONMENT = 0, 1, 3, 24, 31, 39
 
 
 class Emulated(pyte.HistoryScreen):
-    """pyte's screen, and the other one that xterm has."""
+    """pyte's screen with xterm's alternate screen."""
 
     def __init__(self, columns: int, lines: int) -> None:
         super().__init__(columns, lines, history=1000)
@@ -41,7 +41,7 @@ class Emulated(pyte.HistoryScreen):
         return self._kept is not None
 
     def resize(self, lines: int | None = None, columns: int | None = None) -> None:
-        """Be given another size as xterm is: rows go at the bottom, and at the top only where the cursor must stay."""
+        """Resize as xterm does: rows are removed at the bottom, and at the top only if the cursor would be lost."""
         lines, columns = lines or self.lines, columns or self.columns
         for _ in range(max(0, self.cursor.y - lines + 1)):
             self.buffer.update({y: self.buffer[y + 1] for y in range(self.lines - 1)})
@@ -73,22 +73,22 @@ class Emulated(pyte.HistoryScreen):
 
 
 class Person:
-    """Somebody at a terminal; ``send`` and ``receive`` are the connection's."""
+    """A person at a terminal; ``send`` and ``receive`` are the connection's."""
 
     def __init__(self, columns: int = COLUMNS, rows: int = ROWS) -> None:
         self.screen = Emulated(columns, rows)
         self._stream = pyte.ByteStream(self.screen)
         self.raw = b""
-        """All that has come."""
+        """Everything received."""
         self.over = False
         self._typed_at = -1
-        """How much had come when something was typed last."""
+        """How much had been received when a key was pressed last."""
 
     def send(self, data: bytes) -> None:
         raise NotImplementedError
 
     def receive(self, seconds: float) -> bytes:
-        """Return what has come; nothing where that takes too long."""
+        """Return what is received; b"" after a time limit."""
         raise NotImplementedError
 
     def tell_size(self) -> None:
@@ -110,7 +110,7 @@ class Person:
 
     @property
     def rows(self) -> list[str]:
-        """What stands on the screen, without blanks at the ends."""
+        """The rows of the screen, without blanks at their ends."""
         shown = [row.rstrip() for row in self.screen.display]
         while shown and not shown[-1]:
             shown.pop()
@@ -122,12 +122,12 @@ class Person:
 
     @property
     def words(self) -> str:
-        """What stands on the screen as one line: sentences are broken between words."""
+        """The screen as one line, since sentences are broken between words."""
         return " ".join(self.text.split())
 
     @property
     def whole(self) -> str:
-        """What stands on the screen, and what has left it at the top."""
+        """The rows of the screen, and those that scrolled off its top."""
         above = ["".join(row[column].data for column in range(self.screen.columns)).rstrip() for row in self._above]
         return "\n".join([*above, *self.rows])
 
@@ -136,7 +136,7 @@ class Person:
         return list(self.screen.history.top)
 
     def until(self, shown: Callable[["Person"], Any], what: str = "") -> None:
-        """Look until something is so on the screen."""
+        """Wait until the screen satisfies a condition."""
         deadline = time.monotonic() + PATIENCE
         while not shown(self):
             assert time.monotonic() < deadline, f"{what}: not on the screen:\n{self.text}"
@@ -144,13 +144,13 @@ class Person:
             self.look(0.05)
 
     def prompted(self) -> None:
-        """Look until something has come of what was typed, and the prompt is the last row, with nothing behind it."""
+        """Wait until the typed line is answered, and the last row is an empty prompt."""
         self.until(lambda person: len(person.raw) > person._typed_at and person.rows[-1:] == [">>>"], "a prompt")
         self.look(0.05)
         assert self.rows[-1:] == [">>>"], self.text
 
     def ask(self, line: str) -> str:
-        """Type a line; return what is answered, once the next prompt is there."""
+        """Type a line; return the answer, once the next prompt is shown."""
         before, shown = len(self.raw), f">>> {line}"
         self.enter(line)
         self.until(lambda person: shown.encode() in person.raw[before:].replace(b"\r\n", b""), "the line")
@@ -160,7 +160,7 @@ class Person:
         return "\n".join(rows[place + -(-len(shown) // self.screen.columns) : -1])
 
     def look(self, seconds: float) -> None:
-        """Take what comes."""
+        """Process received bytes."""
         while data := self.receive(seconds):
             self.raw += data
             self._stream.feed(data)
@@ -171,7 +171,7 @@ class Person:
         self.tell_size()
 
     def ended(self) -> None:
-        """Look until the other side has closed."""
+        """Wait until the other side has closed."""
         deadline = time.monotonic() + PATIENCE
         while not self.over:
             assert time.monotonic() < deadline, self.text
@@ -179,7 +179,7 @@ class Person:
 
 
 class SshPerson(Person):
-    """Debian's own client in a pty."""
+    """Debian's ssh client in a pty."""
 
     def __init__(
         self,
@@ -212,7 +212,7 @@ class SshPerson(Person):
             return b""
         try:
             return os.read(self._master, 65536)
-        except OSError:  # The client is gone.
+        except OSError:  # The client has ended.
             self.over = True
             return b""
 
@@ -235,7 +235,7 @@ class SshPerson(Person):
 
 
 class TelnetPerson(Person):
-    """A telnet client as Debian's: it sends each key where the server echoes, and eight bits where that was agreed."""
+    """A telnet client like Debian's: it sends each key if the server echoes, and eight bits if that was agreed."""
 
     def __init__(
         self,
@@ -290,7 +290,7 @@ class TelnetPerson(Person):
         self._socket.close()
 
     def _taken(self) -> bytes:
-        """Return what is to be shown of what has come; answer what the server asks."""
+        """Return the received text, and answer the server's options."""
         shown = b""
         while self._buffer:
             if self._buffer[0] != IAC:
@@ -305,8 +305,8 @@ class TelnetPerson(Person):
                     name = bytes([TERMINAL_TYPE, 0]) + self._kind.upper().encode()
                     self._socket.sendall(bytes([IAC, SB]) + name + bytes([IAC, SE]))
                 elif found[1][:2] == bytes([ENVIRONMENT, 1]):
-                    told = b"".join(b"\3%b\1%b" % (n.encode(), v.encode()) for n, v in self._environment.items())
-                    self._socket.sendall(bytes([IAC, SB, ENVIRONMENT, 0]) + told + bytes([IAC, SE]))
+                    variables = b"".join(b"\3%b\1%b" % (n.encode(), v.encode()) for n, v in self._environment.items())
+                    self._socket.sendall(bytes([IAC, SB, ENVIRONMENT, 0]) + variables + bytes([IAC, SE]))
                 self._buffer = self._buffer[found.end() :]
             else:
                 break  # More of it is to come.

@@ -1,4 +1,4 @@
-"""A web server that misbehaves as it is told, over real sockets: for what no proper server can be made to do.
+"""A web server that misbehaves as configured, over real sockets, for faults that no real server produces on request.
 
     web = Web(reactor)
     web.route("/file.csv", File(b"…", etag='"1"'))
@@ -8,8 +8,8 @@
     … f"{web.url}/file.csv" …, web.requests …
     await web.stop()
 
-A route is a path without its query; the query is in ``request.target``. What is sent is up to the route alone: a
-handler may be a function or a coroutine function, and an ``Exchange`` lets it write any bytes.
+A route is a path without its query; the query is in ``request.target``. The route's handler is a function or a
+coroutine function, and may write any bytes to its ``Exchange``.
 """
 
 import gzip
@@ -34,18 +34,18 @@ Handler = Callable[[Exchange], Awaitable[None] | None]
 
 
 class Web:
-    """The server; listens on 127.0.0.1 (or ``interface``), at a port of the system's choice."""
+    """The server; listens on 127.0.0.1 (or ``interface``), on a free port."""
 
     def __init__(self, reactor: Any, *, tls: ServerTLS | None = None, interface: str = "127.0.0.1") -> None:
         self.requests: list[Request] = []
-        """Everything asked, oldest first."""
+        """All requests, oldest first."""
         self.port = 0
         self._reactor = reactor
         self._tls = tls
         self._interface = interface
         self._routes: dict[str, Handler] = {}
         self._listener: Any = None
-        self._kept: socket.socket | None = None
+        self._reserved: socket.socket | None = None
         self._connections: set[Connection] = set()
         self._counted = 0
 
@@ -55,7 +55,7 @@ class Web:
         return self.url_of(f"[{self._interface}]" if ":" in self._interface else self._interface)
 
     def url_of(self, host: str) -> str:
-        """The server's URL by another of its names, such as "localhost"."""
+        """Return the server's URL with another of its names, such as "localhost"."""
         return f"{'http' if self._tls is None else 'https'}://{host}:{self.port}"
 
     @property
@@ -67,7 +67,7 @@ class Web:
         return len(self._connections)
 
     def route(self, path: str, handler: Handler) -> None:
-        """Answer requests for ``path`` so; any other path is answered 404."""
+        """Answer requests for ``path`` by this handler; any other path is answered 404."""
         self._routes[path] = handler
 
     def asked(self, path: str) -> list[Request]:
@@ -75,32 +75,32 @@ class Web:
         return [request for request in self.requests if request.path == path]
 
     async def start(self) -> None:
-        """Listen, again at the same port; ``port`` and ``url`` hold from the first time on."""
+        """Listen, always on the same port; ``port`` and ``url`` are valid from the first call on."""
         factory = Factory.forProtocol(lambda: Connection(self))
         factory.noisy = False
-        kept, self._kept = self._kept, None
+        reservation, self._reserved = self._reserved, None
         if self._tls is None:
             self._listener = self._reactor.listenTCP(self.port, factory, interface=self._interface)
         else:
             self._listener = self._reactor.listenSSL(self.port, factory, self._tls, interface=self._interface)
         self.port = self._listener.getHost().port
-        if kept is not None:
-            kept.close()
+        if reservation is not None:
+            reservation.close()
 
     async def stop(self, *, for_a_while: bool = False) -> None:
-        """Stop listening and break every connection; completes when all are gone.
+        """Stop listening and break every connection; completes when all are closed.
 
-        For a while: the port is kept for the next ``start``, which must come.
+        The port is reserved for the next ``start``, which must follow.
         """
         if self._listener is not None:
             await maybeDeferred(self._listener.stopListening)
             self._listener = None
             if for_a_while:
-                self._kept = reserved(self.port, self._interface)
+                self._reserved = reserved(self.port, self._interface)
         await self.drop()
 
     async def drop(self) -> None:
-        """Break every connection, and go on listening; completes when they are gone."""
+        """Break every connection, and keep listening; completes when they are closed."""
         connections = list(self._connections)
         for connection in connections:
             connection.transport.abortConnection()  # type: ignore[union-attr]
@@ -128,32 +128,32 @@ class Web:
 
 @dataclass(slots=True)
 class File:
-    """A file served properly, unless told otherwise; fields may be changed while it is served."""
+    """A file that is served properly by default; its fields may be changed at any time."""
 
     content: bytes
     etag: str | None = None
     modified: float | None = None
     """POSIX seconds."""
     headers: list[tuple[str, str]] = field(default_factory=list)
-    """Further ones, such as Content-Disposition."""
+    """Further headers, such as Content-Disposition."""
     ranges: bool = True
     """False: Range is ignored, and the whole file sent."""
     heed_if_range: bool = True
-    """False: a range is sent of whatever the file is now."""
+    """False: a range of the current file is sent, whatever If-Range says."""
     head: int | None = None
     """The status that answers HEAD, None: a proper answer."""
     length: int | None = None
-    """What Content-Length says, None: the truth."""
+    """A wrong Content-Length; None: the true one."""
     chunked: bool = False
     """No Content-Length: chunks."""
     until_close: bool = False
     """No Content-Length: the body ends with the connection."""
     gzip: bool = False
-    """Compressed, though nobody asked for it."""
+    """Send it compressed, whatever the request accepts."""
     cut: int | None = None
-    """Break the connection after so many bytes of the body."""
+    """Break the connection after this many bytes of the body."""
     cuts: int | None = None
-    """How many times, None: always."""
+    """How many times to do so; None: always."""
     pace: float | None = None
     """Seconds between two pieces of 64 KiB, None: all at once."""
 
@@ -221,22 +221,22 @@ class File:
 
 
 def status(code: int, headers: Sequence[tuple[str, str]] = (), body: bytes = b"no file here") -> Handler:
-    """Answer so, whatever is asked."""
+    """Return a handler that always gives this answer."""
     return lambda exchange: exchange.answer(code, headers, body)
 
 
 def redirect(target: str, code: int = 302) -> Handler:
-    """Send the client elsewhere."""
+    """Return a handler that redirects."""
     return status(code, [("Location", target)], b"elsewhere")
 
 
 async def silent(exchange: Exchange) -> None:
-    """Take the request and never answer."""
+    """Accept the request and never answer."""
     await exchange.until_gone()
 
 
 def trickle(content: bytes, *, seconds: float, piece: int = 1, stop_after: int | None = None) -> Handler:
-    """Send ``piece`` bytes every ``seconds``; after ``stop_after`` bytes nothing more, and the connection stays."""
+    """Send ``piece`` bytes every ``seconds``; after ``stop_after`` bytes send no more but stay connected."""
 
     async def handler(exchange: Exchange) -> None:
         exchange.write(exchange.head(200, [("Content-Length", str(len(content)))]))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datamover.api.http.chunks import STEPS, Chunks, Malformed
+from datamover.api.http.chunks import STEPS, ChunkedDecoder, MalformedChunk
 
 
 @given(
@@ -18,7 +18,7 @@ def test_any_chunks(pieces: list[bytes], cut: int, behind: bytes, held: set[int]
     sent = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n" + behind
     body, rest = list[bytes](), list[bytes]()
     asked = iter(range(10**9))
-    chunks = Chunks(body.append, rest.append, lambda: next(asked) in held)
+    chunks = ChunkedDecoder(body.append, rest.append, lambda: next(asked) in held)
     for start in range(0, len(sent), cut):
         if rest:
             rest.append(sent[start : start + cut])
@@ -33,7 +33,7 @@ def test_any_chunks(pieces: list[bytes], cut: int, behind: bytes, held: set[int]
 def test_a_turn_has_a_bound() -> None:
     """Of many chunks of a byte only some are read at a time."""
     body = list[bytes]()
-    chunks = Chunks(body.append, body.append, lambda: False)
+    chunks = ChunkedDecoder(body.append, body.append, lambda: False)
     chunks.dataReceived(b"1\r\n \r\n" * 10_000)
     assert chunks.more
     assert len(body) <= STEPS
@@ -41,5 +41,5 @@ def test_a_turn_has_a_bound() -> None:
 
 def test_what_is_malformed() -> None:
     """No size is no chunk."""
-    with pytest.raises(Malformed):
-        Chunks(lambda _: None, lambda _: None, lambda: False).dataReceived(b"zz\r\n")
+    with pytest.raises(MalformedChunk):
+        ChunkedDecoder(lambda _: None, lambda _: None, lambda: False).dataReceived(b"zz\r\n")

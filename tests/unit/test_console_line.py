@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datamover.console.terminal.completion import Offer, Place, place
+from datamover.console.terminal.completion import CursorContext, Offer, place
 from datamover.console.terminal.display import Display
 from datamover.console.terminal.history import KEPT, Histories, History, Recall, kept
 from datamover.console.terminal.keys import UNREADABLE, Keys
@@ -90,24 +90,24 @@ def test_keys(sent: bytes, keys: list[str]) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", Place("")),
-        ("jo", Place("jo")),
-        ("jobs(", Place("", call="jobs")),
-        ("jobs('FA", Place("FA", "'", "jobs")),
-        ('hold("a", "b', Place("b", '"', "hold", 1)),
-        ("jobs('a, b', sta", Place("sta", call="jobs", position=1)),
-        ("jobs(label='x', status='F", Place("F", "'", "jobs", 0, "status")),
-        ("jobs(label = ", Place("", call="jobs", keyword="label")),
-        ("submit({'a': 'b", Place("b", "'", "", 0, "", bracket=True)),
-        ("len(jobs(1), ca", Place("ca", call="len", position=1)),
-        ("hold('it\\'s", Place("it\\'s", "'", "hold")),
-        ("a == b", Place("b")),
-        ("jobs(1 == b", Place("b", call="jobs")),
-        ("2 + 2 # jo", Place("", bracket=True)),
-        (") jo", Place("jo")),
+        ("", CursorContext("")),
+        ("jo", CursorContext("jo")),
+        ("jobs(", CursorContext("", call="jobs")),
+        ("jobs('FA", CursorContext("FA", "'", "jobs")),
+        ('hold("a", "b', CursorContext("b", '"', "hold", 1)),
+        ("jobs('a, b', sta", CursorContext("sta", call="jobs", position=1)),
+        ("jobs(label='x', status='F", CursorContext("F", "'", "jobs", 0, "status")),
+        ("jobs(label = ", CursorContext("", call="jobs", keyword="label")),
+        ("submit({'a': 'b", CursorContext("b", "'", "", 0, "", bracket=True)),
+        ("len(jobs(1), ca", CursorContext("ca", call="len", position=1)),
+        ("hold('it\\'s", CursorContext("it\\'s", "'", "hold")),
+        ("a == b", CursorContext("b")),
+        ("jobs(1 == b", CursorContext("b", call="jobs")),
+        ("2 + 2 # jo", CursorContext("", bracket=True)),
+        (") jo", CursorContext("jo")),
     ],
 )
-def test_where_the_cursor_is(text: str, expected: Place) -> None:
+def test_where_the_cursor_is(text: str, expected: CursorContext) -> None:
     """A line is read up to the cursor, however little of it makes sense yet."""
     assert place(text) == expected
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
-from datamover.engine.lease import Ending, Lease, Parked
+from datamover.engine.lease import Lease, LeaseEnd, Parked
 from tests.unit.outcomes import failure
 
 LEADER: Any = object()
@@ -49,7 +49,7 @@ def test_held_for_its_time() -> None:
 def test_lost() -> None:
     """What was lost is not held, whatever its time."""
     held = lease(Monotonic())
-    held.end(Ending.LOST)
+    held.end(LeaseEnd.LOST)
     assert not held.held
 
 
@@ -60,11 +60,11 @@ def test_work_ends_as_it_ends() -> None:
     working = Deferred.fromCoroutine(held.over(waiting(word)))
     word.callback("it")
     assert working.result == "got it"
-    held.end(Ending.PARKED)
+    held.end(LeaseEnd.PARKED)
 
 
-@pytest.mark.parametrize("ending", Ending)
-def test_ending_stops_the_work(ending: Ending) -> None:
+@pytest.mark.parametrize("ending", LeaseEnd)
+def test_ending_stops_the_work(ending: LeaseEnd) -> None:
     """However it ends, the work is cancelled at once, and the reason stays."""
     held = lease(Monotonic())
     working = Deferred.fromCoroutine(held.over(waiting(Deferred())))
@@ -76,7 +76,7 @@ def test_ending_stops_the_work(ending: Ending) -> None:
 def test_work_does_not_begin_after_the_end() -> None:
     """Once it has ended no work is begun."""
     held = lease(Monotonic())
-    held.end(Ending.CANCELLED)
+    held.end(LeaseEnd.CANCELLED)
     begun = []
 
     async def work() -> None:
@@ -105,11 +105,11 @@ def test_what_weighs_more() -> None:
     held = lease(Monotonic())
     seen = []
     held.park()
-    for ending in (Ending.CANCELLED, Ending.PARKED, Ending.LOST, Ending.CANCELLED):
+    for ending in (LeaseEnd.CANCELLED, LeaseEnd.PARKED, LeaseEnd.LOST, LeaseEnd.CANCELLED):
         held.end(ending)
         held.park()
         seen.append(held.ending)
-    assert seen == [Ending.CANCELLED, Ending.CANCELLED, Ending.LOST, Ending.LOST]
+    assert seen == [LeaseEnd.CANCELLED, LeaseEnd.CANCELLED, LeaseEnd.LOST, LeaseEnd.LOST]
 
 
 def test_past_the_point_of_no_return() -> None:
@@ -117,11 +117,11 @@ def test_past_the_point_of_no_return() -> None:
     held = lease(Monotonic())
     working = Deferred.fromCoroutine(held.over(waiting(Deferred())))
     held.commit()
-    held.end(Ending.CANCELLED)
-    held.end(Ending.PARKED)
+    held.end(LeaseEnd.CANCELLED)
+    held.end(LeaseEnd.PARKED)
     assert not working.called
     assert held.ending is None
-    held.end(Ending.LOST)
+    held.end(LeaseEnd.LOST)
     assert cancelled(working)
 
 

@@ -59,7 +59,7 @@ def test_news_once() -> None:
     assert first is not None
     assert (first.transfer, first.lease, first.stage) == (7, 3, "connecting")
     assert meter.news() is None
-    meter.forget_told()
+    meter.forget_written()
     assert meter.news() == first
 
 

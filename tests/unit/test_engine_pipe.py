@@ -11,7 +11,7 @@ from datamover.engine.lease import Lease, Parked
 from datamover.engine.meter import Meter
 from datamover.engine.throttle import Throttle
 from datamover.engine.transfer.digest import Digest
-from datamover.engine.transfer.pipe import BEHIND, CHECKPOINT_BYTES, CHECKPOINT_SECONDS, Keep, Pipe
+from datamover.engine.transfer.pipe import BEHIND, CHECKPOINT_BYTES, CHECKPOINT_SECONDS, OnCheckpoint, Pipe
 from datamover.errors import ConnectionLost, Scope, Stalled, TooSlow
 from datamover.protocols.base import Inspection
 from datamover.protocols.upload import Saved
@@ -79,7 +79,7 @@ class Stream:
         self.meter = Meter(1, 1)
         self.lease = Lease(LEADER, 1e9, self.clock.seconds)
         self.kept: list[tuple[int, str]] = []
-        keep: Keep | None = None
+        keep: OnCheckpoint | None = None
         if resumable:
 
             def keep(saved: Saved, digest: str) -> None:
@@ -93,7 +93,7 @@ class Stream:
             meter=self.meter,
             lease=self.lease,
             throttle=Throttle(self.clock, rate) if rate else None,
-            keep=keep,
+            on_checkpoint=keep,
             clock=self.clock,
             settings=SETTINGS,
         )

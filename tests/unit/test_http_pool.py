@@ -3,7 +3,7 @@
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from datamover.protocols.http.client.pool import Pool
+from datamover.protocols.http.client.pool import HttpPool
 from tests.unit.outcomes import failure
 
 
@@ -19,7 +19,7 @@ class Endpoint:
 
 def test_what_is_being_made_is_busy() -> None:
     """A connection that is asked for counts until it is given up; others' do not."""
-    pool = Pool(Clock(), connect_timeout=10)
+    pool = HttpPool(Clock(), connect_timeout=10)
     asked = Deferred.fromCoroutine(pool.connection("here", Endpoint))  # type: ignore[arg-type]
     assert (pool.busy("here"), pool.busy("there")) == (1, 0)
     asked.cancel()

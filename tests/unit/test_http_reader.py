@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datamover.protocols.http.client.fields import Fields, Malformed
+from datamover.protocols.http.client.fields import Fields, MalformedHttp
 from datamover.protocols.http.client.reader import LARGEST_HEAD, AnswerReader, HeadTooLarge
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -73,7 +73,7 @@ def test_any_bytes(data: bytes) -> None:
         reader = AnswerReader(b"GET")
         try:
             reader.feed(start + data)
-        except (Malformed, HeadTooLarge):
+        except (MalformedHttp, HeadTooLarge):
             assert not reader.answered
 
 
@@ -129,7 +129,7 @@ def test_fields() -> None:
 def test_heads_that_are_refused(answer: bytes, reason: str) -> None:
     """What can be read in several ways, or in none, is refused by name, whole or byte by byte."""
     for pieces in ([answer], [answer[place : place + 1] for place in range(len(answer))]):
-        with pytest.raises(Malformed) as raised:
+        with pytest.raises(MalformedHttp) as raised:
             read(*pieces)
         assert len(pieces) > 1 or reason in str(raised.value)
 

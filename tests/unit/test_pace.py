@@ -2,9 +2,9 @@
 
 import pytest
 
-from datamover.api.http.pace import BodyPace, Pace
+from datamover.api.http.pace import BodyPace, ConnectionTimeouts
 
-PACE = Pace(silence=20.0, window=30.0, slowest=100, stranger=25.0)
+PACE = ConnectionTimeouts(silence=20.0, window=30.0, slowest=100, stranger=25.0)
 
 
 def test_what_was_sent_buys_no_time() -> None:

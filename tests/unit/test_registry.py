@@ -26,7 +26,7 @@ from datamover.errors import (
 from datamover.protocols import PLACES
 from datamover.protocols.base import Ability, Lack, Origin
 from datamover.protocols.local import LOCAL
-from datamover.protocols.place import Options, Place, PlaceProtocol, PlaceSettings, Pool
+from datamover.protocols.place import DestinationPool, Place, PlaceProtocol, PlaceSettings, ProtocolOptions
 from datamover.registry.destinations import Registry
 from datamover.registry.probe import probe
 from tests.protocols.part_files import as_nobody
@@ -35,7 +35,7 @@ from tests.servers.sshd import Sshd
 Build = Callable[..., Registry]
 
 
-class RemoteOptions(Options):
+class RemoteOptions(ProtocolOptions):
     """The one key that ``Remote`` asks for."""
 
     depth: int = 1
@@ -48,7 +48,7 @@ class Remote:
     schemes: ClassVar[tuple[str, ...]] = ("remote",)
     other_schemes: ClassVar[tuple[str, ...]] = ()
     abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.READ})
-    options: ClassVar[type[Options]] = RemoteOptions
+    options: ClassVar[type[ProtocolOptions]] = RemoteOptions
 
     def check_url(self, url: str) -> None:
         if not url.startswith("remote://"):
@@ -63,8 +63,8 @@ class Remote:
     def user(self, url: str) -> str | None:
         return url.removeprefix("remote://").partition("/")[0].rpartition("@")[0] or None
 
-    def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> Pool:
-        return LOCAL.open(PlaceSettings(settings.name, "file:///", 0o644, 0o755, 1.0, 1.0), Options(), reactor)
+    def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> DestinationPool:
+        return LOCAL.open(PlaceSettings(settings.name, "file:///", 0o644, 0o755, 1.0, 1.0), ProtocolOptions(), reactor)
 
 
 @pytest.fixture

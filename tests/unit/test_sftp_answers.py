@@ -6,7 +6,7 @@ import pytest
 
 from datamover.protocols.sftp.client import messages
 from datamover.protocols.sftp.client.answers import Answers
-from datamover.protocols.sftp.ssh.wire import Malformed, number, string
+from datamover.protocols.sftp.ssh.wire import MalformedMessage, number, string
 
 
 def answer(kind: int, body: bytes) -> bytes:
@@ -64,5 +64,5 @@ def test_pieces(step: int) -> None:
 )
 def test_malformed(stream: bytes) -> None:
     """Lengths that contradict each other, or that are out of bounds, are not believed."""
-    with pytest.raises(Malformed):
+    with pytest.raises(MalformedMessage):
         taken(stream, 1000, bytearray(20))

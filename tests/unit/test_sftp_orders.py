@@ -8,7 +8,7 @@ from datamover.errors import ConnectionLost
 from datamover.protocols.base import Ability
 from datamover.protocols.lacks import Lacks
 from datamover.protocols.sftp.client import messages
-from datamover.protocols.sftp.client.messages import Status
+from datamover.protocols.sftp.client.messages import SftpError
 from datamover.protocols.sftp.orders import Orders
 from datamover.protocols.sftp.sink import Order
 
@@ -37,7 +37,7 @@ def test_refused_when_wide() -> None:
     """A server that refused a wide write is written to in order from then on, whatever the file."""
     lacks = Lacks(lambda: 0.0)
     orders = Orders(lacks)
-    orders.failed(PART, Order.WIDE, Status(messages.FAILURE, "no"), True)
+    orders.failed(PART, Order.WIDE, SftpError(messages.FAILURE, "no"), True)
     assert Ability.WRITE_WIDE in lacks
     assert first(orders, Server(openssh=True), "another") is Order.PIPELINED
 
@@ -54,7 +54,7 @@ def test_lost_when_wide() -> None:
 def test_no_matter_of_order(code: int) -> None:
     """What another order would not change changes none."""
     orders = Orders(Lacks(lambda: 0.0))
-    orders.failed(PART, Order.PIPELINED, Status(code, "no"), False)
+    orders.failed(PART, Order.PIPELINED, SftpError(code, "no"), False)
     assert first(orders, Server(openssh=False)) is Order.PIPELINED
 
 
@@ -63,7 +63,7 @@ def test_narrower_to_the_narrowest() -> None:
     orders = Orders(Lacks(lambda: 0.0))
     server = Server(openssh=False)
     for _ in range(3):
-        orders.failed(PART, first(orders, server), Status(messages.FAILURE, "no"), False)
+        orders.failed(PART, first(orders, server), SftpError(messages.FAILURE, "no"), False)
         assert first(orders, server) is Order.ONE_BY_ONE
 
 

@@ -17,8 +17,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 
-from datamover.api.http.chunks import Chunks, Malformed
-from datamover.api.http.pace import BodyPace, Pace
+from datamover.api.http.chunks import ChunkedDecoder, MalformedChunk
+from datamover.api.http.pace import BodyPace, ConnectionTimeouts
 
 log = Logger()
 
@@ -60,14 +60,14 @@ class Channel(HTTPChannel):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._pace = Pace()
+        self._pace = ConnectionTimeouts()
         self._phase = _WAITING
         self._size = self._number = 0
         """Bytes and lines of the head that have come, or bytes that were thrown away."""
         self._body = BodyPace(self._pace, 0.0)
         self._come = bytearray()
         """Received bytes that are not parsed yet."""
-        self._chunks: Chunks | None = None
+        self._chunks: ChunkedDecoder | None = None
         self._asked = False
         """The connection waits for a turn."""
         self._held = False
@@ -238,7 +238,7 @@ class Channel(HTTPChannel):
         self._chunks = None
         if codings is not None:
             request = self.requests[-1]
-            self._chunks = Chunks(request.handleContentChunk, self._finishRequestBody, lambda: self._held)
+            self._chunks = ChunkedDecoder(request.handleContentChunk, self._finishRequestBody, lambda: self._held)
             self._transferDecoder = self._chunks
         self._phase = _BODY
         self._body = BodyPace(self._pace, self._now())
@@ -255,7 +255,7 @@ class Channel(HTTPChannel):
         assert self._chunks is not None, "only called with chunks"
         try:
             self._chunks.advance()
-        except Malformed:
+        except MalformedChunk:
             self._respondToBadRequestAndDisconnect()
 
     def allContentReceived(self) -> None:  # noqa: N802 - Twisted's

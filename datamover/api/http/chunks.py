@@ -7,10 +7,10 @@ from twisted.web.http import _ChunkedTransferDecoder, _MalformedChunkedDataError
 STEPS = 256
 """Chunk sizes, data and ends that are decoded in one turn: about half a millisecond."""
 
-Malformed = _MalformedChunkedDataError
+MalformedChunk = _MalformedChunkedDataError
 
 
-class Chunks(_ChunkedTransferDecoder):
+class ChunkedDecoder(_ChunkedTransferDecoder):
     """Twisted's decoder, which pauses after STEPS steps and while ``held`` returns true."""
 
     def __init__(
@@ -26,7 +26,7 @@ class Chunks(_ChunkedTransferDecoder):
         self.advance()
 
     def advance(self) -> None:
-        """Decode the next steps; raises Malformed."""
+        """Decode the next steps; raises MalformedChunk."""
         self.more = False
         for _ in range(STEPS):
             if self._held():

@@ -8,7 +8,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from datamover.api.http.channel import Channel
-from datamover.api.http.pace import Pace
+from datamover.api.http.pace import ConnectionTimeouts
 from datamover.api.http.turns import Turns
 from datamover.concurrency.fair_share import FairShare
 from datamover.config.schema import Limits
@@ -27,7 +27,7 @@ class QuietSite(Site):
 
     def __init__(self, root: Resource, limits: Callable[[], Limits], turns: Turns, **keywords: Any) -> None:
         super().__init__(root, **keywords)  # type: ignore[no-untyped-call]
-        self.pace = Pace()
+        self.pace = ConnectionTimeouts()
         self.turns = turns
         self._connections = FairShare(lambda: limits().connections, lambda: limits().connections_per_address)
         self._refused = 0

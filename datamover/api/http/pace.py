@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class ConnectionTimeouts:
     """The time limits of a connection, in seconds."""
 
     idle: float = 60.0
@@ -26,7 +26,7 @@ class Pace:
 class BodyPace:
     """The rate at which one body comes."""
 
-    def __init__(self, pace: Pace, now: float) -> None:
+    def __init__(self, pace: ConnectionTimeouts, now: float) -> None:
         self._pace = pace
         self._began = self._window = self._last = now
         self._size = 0

@@ -18,7 +18,7 @@ READING = (b"GET", b"HEAD")
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class WebPage:
     """One page."""
 
     answer: Callable[[], Awaitable[tuple[int, str, bytes]]]
@@ -34,7 +34,7 @@ class PageResource(Resource):
 
     def __init__(
         self,
-        page: Page,
+        page: WebPage,
         request_filter: Callable[[], RequestFilter],
         admitted: Callable[[Any], Awaitable[Refusal | None]],
     ) -> None:

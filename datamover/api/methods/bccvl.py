@@ -5,15 +5,15 @@ They answer ``{'id', 'status', 'reason'?}`` and, where ``jobs.*`` would Fault, `
 
 from typing import Any
 
-from datamover.api.context import Caller, Context
+from datamover.api.context import CallContext, Caller
 from datamover.api.methods.moves import NO_ALA, Moves, Rejected, invalid, is_lsid, missing, pulled
-from datamover.api.methods.table import Table
+from datamover.api.methods.table import MethodTable
 from datamover.datasets.ala.section import AlaSection
 from datamover.errors import ExpiredJob, RequestError, UnknownJob
 from datamover.jobs.values import JobRecord, State
 from datamover.requests.coercion import integer, text, told
 
-TABLE = Table()
+TABLE = MethodTable()
 
 _MOVING = {State.PENDING: "PENDING", State.PREPARING: "IN_PROGRESS", State.IN_PROGRESS: "IN_PROGRESS"}
 _DOWNLOADING = {State.PENDING: "PENDING", State.PREPARING: "DOWNLOADING", State.IN_PROGRESS: "DOWNLOADING"}
@@ -28,7 +28,7 @@ def rejected(error: RequestError) -> dict[str, Any]:
 
 
 @TABLE.method("pullOccurrenceFromALA", "struct string", "struct string string", lenient=True, refuse=rejected)
-async def pull_occurrence_from_ala(context: Context, caller: Caller, lsid: Any, destination: Any = None) -> Any:
+async def pull_occurrence_from_ala(context: CallContext, caller: Caller, lsid: Any, destination: Any = None) -> Any:
     """Fetch the occurrences of a taxon from ALA: pullOccurrenceFromALA(lsid, destination) -> {id, status}.
 
     lsid: the taxon's Life Science Identifier, urn:lsid:….
@@ -43,7 +43,7 @@ async def pull_occurrence_from_ala(context: Context, caller: Caller, lsid: Any, 
 
 
 @TABLE.method("checkALAJobStatus", "struct id", lenient=True, refuse=rejected)
-async def check_ala_job_status(context: Context, caller: Caller, id: Any) -> Any:
+async def check_ala_job_status(context: CallContext, caller: Caller, id: Any) -> Any:
     """Tell how far a pullOccurrenceFromALA is: checkALAJobStatus(id) -> {id, status, reason?}.
 
     id: the job, an int or a text of digits.
@@ -66,7 +66,7 @@ async def check_ala_job_status(context: Context, caller: Caller, id: Any) -> Any
     lenient=True,
     refuse=rejected,
 )
-async def move(context: Context, caller: Caller, source: Any, destination: Any, zip: Any = None) -> Any:  # noqa: A002
+async def move(context: CallContext, caller: Caller, source: Any, destination: Any, zip: Any = None) -> Any:  # noqa: A002
     """Move files, as the original Data Mover does: move(source, destination, zip) -> {id, status}.
 
     source: a URL (http, https, scp, ala), an array of URLs, or a struct: {type: 'url', url}, {type: 'scp', host, path},
@@ -83,7 +83,7 @@ async def move(context: Context, caller: Caller, source: Any, destination: Any, 
 
 
 @TABLE.method("checkMoveStatus", "struct id", lenient=True, refuse=rejected)
-async def check_move_status(context: Context, caller: Caller, id: Any) -> Any:
+async def check_move_status(context: CallContext, caller: Caller, id: Any) -> Any:
     """Tell how far a move is: checkMoveStatus(id), or check_move_status(id) -> {id, status, reason?}.
 
     id: the job, an int or a text of digits.
@@ -97,7 +97,7 @@ async def check_move_status(context: Context, caller: Caller, id: Any) -> Any:
 TABLE.method("check_move_status", "struct id", lenient=True, refuse=rejected)(check_move_status)
 
 
-async def _pull(context: Context, caller: Caller, lsid: Any, destination: Any) -> dict[str, Any]:
+async def _pull(context: CallContext, caller: Caller, lsid: Any, destination: Any) -> dict[str, Any]:
     if not is_lsid(lsid):
         raise missing("source ALA LSID")
     named = text(destination)
@@ -112,14 +112,14 @@ async def _pull(context: Context, caller: Caller, lsid: Any, destination: Any) -
     return {"id": answer.id, "status": _DOWNLOADING.get(answer.state, answer.state.value)}
 
 
-async def _move(context: Context, caller: Caller, source: Any, destination: Any, zipped: Any) -> dict[str, Any]:
+async def _move(context: CallContext, caller: Caller, source: Any, destination: Any, zipped: Any) -> dict[str, Any]:
     moves = Moves(context.registry, context.rules(caller), caller)
     job = await context.in_slices(moves.read(source, destination, zipped))
     [answer] = await context.submit([job])
     return {"id": answer.id, "status": _MOVING.get(answer.state, answer.state.value)}
 
 
-async def _status(context: Context, caller: Caller, id: Any, words: dict[State, str]) -> dict[str, Any]:
+async def _status(context: CallContext, caller: Caller, id: Any, words: dict[State, str]) -> dict[str, Any]:
     number = _id(id)
     record = await context.store.job(number, caller.owner)
     if record.state is State.COMPLETED:

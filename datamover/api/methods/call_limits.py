@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import wraps
 from typing import Any
 
-from datamover.api.context import Caller, Context
+from datamover.api.context import CallContext, Caller
 from datamover.api.methods.table import Method
 from datamover.concurrency.fair_share import FairShare
 
@@ -25,7 +25,7 @@ def _limit(method: Method, share: FairShare, key: str) -> Method:
     )
 
     @wraps(method.run)
-    async def run(context: Context, caller: Caller, *parameters: Any) -> Any:
+    async def run(context: CallContext, caller: Caller, *parameters: Any) -> Any:
         with share.held(caller.key, refusal):
             return await method.run(context, caller, *parameters)
 

@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from datamover.api.context import Caller, Context
+from datamover.api.context import CallContext, Caller
 from datamover.api.methods.table import Method, Refuse, fault, find
 from datamover.audit.trail import AuditEvent
 from datamover.errors import InvalidRequest, NotPermitted, RequestError, Unavailable
@@ -23,7 +23,7 @@ log = Logger()
 BUG = 8002
 
 
-async def call(context: Context, caller: Caller, name: str, parameters: tuple[Any, ...]) -> Any:
+async def call(context: CallContext, caller: Caller, name: str, parameters: tuple[Any, ...]) -> Any:
     """Return a method's result, or a Fault; raises nothing but CancelledError."""
     refuse: Refuse = fault
     try:

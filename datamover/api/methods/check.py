@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
 
-from datamover.api.context import Caller, Context
+from datamover.api.context import CallContext, Caller
 from datamover.api.xmlrpc.records import measure, tested
 from datamover.errors import DataMoverError, DestinationInvalid, RequestTooLarge, Scope, SourceForbidden, SourceNotFound
 from datamover.jobs.endpoints import host_of, source_host
@@ -25,7 +25,7 @@ AT_ONCE = 8
 """Inspections for one caller at the same time, over all its calls."""
 
 
-async def look(context: Context, caller: Caller, job: NewJob) -> dict[str, Any]:
+async def look(context: CallContext, caller: Caller, job: NewJob) -> dict[str, Any]:
     """Return ``{ok, files}``; completes when every source and target was inspected. Cancelling stops that."""
     if len(job.files) > MOST_CHECKED:
         raise RequestTooLarge(f"files: {len(job.files)} of them: jobs.check looks at {MOST_CHECKED} at most")
@@ -37,13 +37,13 @@ async def look(context: Context, caller: Caller, job: NewJob) -> dict[str, Any]:
     return {"ok": not any(file["problems"] for file in files), "files": files}
 
 
-async def test(context: Context, caller: Caller, name: str) -> dict[str, Any]:
+async def test(context: CallContext, caller: Caller, name: str) -> dict[str, Any]:
     """Test one destination, within the caller's limit of inspections."""
     async with context.runtime.looks.held(caller.name, AT_ONCE):
         return await context.registry.test(name)
 
 
-async def _all(context: Context, caller: Caller, calls: Sequence[_Look]) -> list[dict[str, Any]]:
+async def _all(context: CallContext, caller: Caller, calls: Sequence[_Look]) -> list[dict[str, Any]]:
     """Return what the calls return, in order. Cancelling, or an error in one call, cancels the others."""
 
     async def look_in_turn(call: _Look) -> dict[str, Any]:
@@ -58,7 +58,7 @@ async def _all(context: Context, caller: Caller, calls: Sequence[_Look]) -> list
             one.cancel()
 
 
-async def _trial(context: Context, caller: Caller, name: str) -> dict[str, Any]:
+async def _trial(context: CallContext, caller: Caller, name: str) -> dict[str, Any]:
     """Return whether a destination can be written, its free bytes, and its problems."""
     answer: dict[str, Any] = {"writable": False, "problems": []}
     try:
@@ -85,7 +85,9 @@ def _step(name: str, step: dict[str, Any]) -> str:
     return f"destination {name!r}: {step['step']}: {message}"
 
 
-async def _file(context: Context, caller: Caller, job: NewJob, file: NewFile, trial: dict[str, Any]) -> dict[str, Any]:
+async def _file(
+    context: CallContext, caller: Caller, job: NewJob, file: NewFile, trial: dict[str, Any]
+) -> dict[str, Any]:
     problems: list[str] = list(trial["problems"])
     if isinstance(file.source, DatasetSource):
         # A dataset is made when the job runs: there is nothing to inspect yet.
@@ -123,7 +125,7 @@ async def _file(context: Context, caller: Caller, job: NewJob, file: NewFile, tr
     return {"source": source, "destination": destination, "problems": problems}
 
 
-def _origin(context: Context, owner: str, file: NewFile) -> Origin:
+def _origin(context: CallContext, owner: str, file: NewFile) -> Origin:
     source = file.source
     if isinstance(source, PlaceSource):
         return context.registry.get(source.destination).at(Scope.SOURCE).origin(source.path)
@@ -147,7 +149,7 @@ def _path(file: NewFile, found: Inspection | None) -> str | None:
     return f"{file.path}/{found.name}".lstrip("/") if found and found.name else None
 
 
-async def _target(context: Context, job: NewJob, file: NewFile, path: str) -> dict[str, Any]:
+async def _target(context: CallContext, job: NewJob, file: NewFile, path: str) -> dict[str, Any]:
     there = await context.registry.get(file.destination).at(Scope.DESTINATION).inspect(path)
     if there is not None and there.directory:
         raise DestinationInvalid(f"{quoted(path)} is a directory: end the path in '/' to put the file into it")

@@ -4,20 +4,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from datamover.api.context import Caller, Context
+from datamover.api.context import CallContext, Caller
 from datamover.api.methods import check
-from datamover.api.methods.table import Table
+from datamover.api.methods.table import MethodTable
 from datamover.api.xmlrpc import parameters, records
 from datamover.errors import Unavailable
 from datamover.jobs.endpoints import endpoint_key
 from datamover.text import redaction
 from datamover.text.bounds import LONGEST_REASON
 
-TABLE = Table()
+TABLE = MethodTable()
 
 
 @TABLE.method("destinations.list", "array")
-async def list_destinations(context: Context, caller: Caller) -> Any:
+async def list_destinations(context: CallContext, caller: Caller) -> Any:
     """Tell of every destination that the caller may use: destinations.list() -> [struct…].
 
     Returns an array of what destinations.describe returns.
@@ -29,7 +29,7 @@ async def list_destinations(context: Context, caller: Caller) -> Any:
 
 
 @TABLE.method("destinations.describe", "struct string")
-async def describe(context: Context, caller: Caller, name: Any) -> Any:
+async def describe(context: CallContext, caller: Caller, name: Any) -> Any:
     """Tell of a destination: destinations.describe(name) -> struct.
 
     name: a destination, as destinations.list names it.
@@ -44,7 +44,7 @@ async def describe(context: Context, caller: Caller, name: Any) -> Any:
 
 
 @TABLE.method("destinations.test", "struct string", abandoned=True)
-async def test(context: Context, caller: Caller, name: Any) -> Any:
+async def test(context: CallContext, caller: Caller, name: Any) -> Any:
     """Try a destination with a small file, as a transfer uses it: destinations.test(name) -> {ok, steps, lacks}.
 
     name: a destination, as destinations.list names it.
@@ -59,7 +59,7 @@ async def test(context: Context, caller: Caller, name: Any) -> Any:
 
 
 @TABLE.method("destinations.hold", "struct string string", administrator=True, audited=True)
-async def hold(context: Context, caller: Caller, name: Any, reason: Any) -> Any:
+async def hold(context: CallContext, caller: Caller, name: Any, reason: Any) -> Any:
     """Start nothing new to or from a destination until destinations.release: destinations.hold(name, reason) -> struct.
 
     name: a destination, as destinations.list names it.
@@ -74,7 +74,7 @@ async def hold(context: Context, caller: Caller, name: Any, reason: Any) -> Any:
 
 
 @TABLE.method("destinations.release", "struct string", administrator=True, audited=True)
-async def release(context: Context, caller: Caller, name: Any) -> Any:
+async def release(context: CallContext, caller: Caller, name: Any) -> Any:
     """End a hold, and a breaker's pause: destinations.release(name) -> struct.
 
     name: a destination, as destinations.list names it.
@@ -87,11 +87,11 @@ async def release(context: Context, caller: Caller, name: Any) -> Any:
     return _described(context, caller, known, await _busy(context))
 
 
-def _known(context: Context, name: Any) -> str:
+def _known(context: CallContext, name: Any) -> str:
     return context.registry.get(parameters.text(name, "name")).name
 
 
-def _allowed(context: Context, caller: Caller, name: Any) -> str:
+def _allowed(context: CallContext, caller: Caller, name: Any) -> str:
     known = _known(context, name)
     caller.check_destination(known)
     return known
@@ -105,7 +105,7 @@ class _Busy:
     sides: Mapping[str, Mapping[str, Any]]
 
 
-async def _busy(context: Context) -> _Busy | None:
+async def _busy(context: CallContext) -> _Busy | None:
     try:
         queue = {line["destination"]: line for line in await context.store.queue()}
         return _Busy(queue, {side["name"]: side for side in await context.store.endpoints()})
@@ -113,7 +113,7 @@ async def _busy(context: Context) -> _Busy | None:
         return None
 
 
-def _described(context: Context, caller: Caller, name: str, busy: _Busy | None) -> dict[str, Any]:
+def _described(context: CallContext, caller: Caller, name: str, busy: _Busy | None) -> dict[str, Any]:
     answer = dict(context.registry.describe(name))
     if busy is not None:
         line = busy.queue.get(name, {"active": 0, "pending": 0})

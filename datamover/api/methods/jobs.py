@@ -3,18 +3,18 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from datamover.api.context import Caller, Context
-from datamover.api.methods.table import Table
+from datamover.api.context import CallContext, Caller
+from datamover.api.methods.table import MethodTable
 from datamover.api.xmlrpc import parameters, records, wire
 from datamover.errors import NotPermitted
 from datamover.jobs.values import JobRecord
 from datamover.text.bounds import DEFAULT_WAIT, quoted
 
-TABLE = Table()
+TABLE = MethodTable()
 
 
 @TABLE.method("jobs.status", "struct id")
-async def status(context: Context, caller: Caller, id: Any) -> Any:
+async def status(context: CallContext, caller: Caller, id: Any) -> Any:
     """Tell how far a job is: jobs.status(id) -> struct.
 
     id: the job, an int or a text of digits.
@@ -30,7 +30,7 @@ async def status(context: Context, caller: Caller, id: Any) -> Any:
 
 
 @TABLE.method("jobs.files", "array id", "array id struct")
-async def files(context: Context, caller: Caller, id: Any, options: Any = None) -> Any:
+async def files(context: CallContext, caller: Caller, id: Any, options: Any = None) -> Any:
     """Tell of each file of a job: jobs.files(id, options) -> [struct…].
 
     id: the job, an int or a text of digits.
@@ -54,7 +54,7 @@ async def files(context: Context, caller: Caller, id: Any, options: Any = None) 
 
 
 @TABLE.method("jobs.list", "array", "array struct")
-async def list_jobs(context: Context, caller: Caller, options: Any = None) -> Any:
+async def list_jobs(context: CallContext, caller: Caller, options: Any = None) -> Any:
     """Tell of the jobs, newest first: jobs.list(options) -> [struct…].
 
     options: may be left out; {status?, label?, destination?: only jobs that have these, owner?: only this client's
@@ -76,11 +76,11 @@ async def list_jobs(context: Context, caller: Caller, options: Any = None) -> An
         before=parameters.job_id(table["before"], "before") if "before" in table else None,
         limit=parameters.limit(table),
     )
-    return wire.Page(context.job_struct(each, caller) for each in found)
+    return wire.PagedArray(context.job_struct(each, caller) for each in found)
 
 
 @TABLE.method("jobs.wait", "struct id", "struct id seconds", abandoned=True)
-async def wait(context: Context, caller: Caller, id: Any, timeout: Any = DEFAULT_WAIT) -> Any:  # noqa: ASYNC109
+async def wait(context: CallContext, caller: Caller, id: Any, timeout: Any = DEFAULT_WAIT) -> Any:  # noqa: ASYNC109
     """Wait for a job's end: jobs.wait(id, timeout) -> struct.
 
     id: the job, an int or a text of digits.
@@ -96,7 +96,7 @@ async def wait(context: Context, caller: Caller, id: Any, timeout: Any = DEFAULT
 
 
 @TABLE.method("jobs.cancel", "struct id", audited=True)
-async def cancel(context: Context, caller: Caller, id: Any) -> Any:
+async def cancel(context: CallContext, caller: Caller, id: Any) -> Any:
     """Cancel a job: jobs.cancel(id) -> struct.
 
     id: the job, an int or a text of digits.
@@ -109,7 +109,7 @@ async def cancel(context: Context, caller: Caller, id: Any) -> Any:
 
 
 @TABLE.method("jobs.pause", "struct id", audited=True)
-async def pause(context: Context, caller: Caller, id: Any) -> Any:
+async def pause(context: CallContext, caller: Caller, id: Any) -> Any:
     """Stop a job's files until jobs.resume: jobs.pause(id) -> struct.
 
     id: the job, an int or a text of digits.
@@ -121,7 +121,7 @@ async def pause(context: Context, caller: Caller, id: Any) -> Any:
 
 
 @TABLE.method("jobs.resume", "struct id", audited=True)
-async def resume(context: Context, caller: Caller, id: Any) -> Any:
+async def resume(context: CallContext, caller: Caller, id: Any) -> Any:
     """Go on with a paused job: jobs.resume(id) -> struct.
 
     id: the job, an int or a text of digits.
@@ -134,7 +134,7 @@ async def resume(context: Context, caller: Caller, id: Any) -> Any:
 
 
 @TABLE.method("jobs.retry", "struct id", audited=True)
-async def retry(context: Context, caller: Caller, id: Any) -> Any:
+async def retry(context: CallContext, caller: Caller, id: Any) -> Any:
     """Try the failed files of a job again, and only those: jobs.retry(id) -> struct.
 
     id: the job, an int or a text of digits. It must be FAILED or PARTIAL, and have files that failed.
@@ -146,7 +146,7 @@ async def retry(context: Context, caller: Caller, id: Any) -> Any:
 
 
 @TABLE.method("jobs.renotify", "struct id", audited=True)
-async def renotify(context: Context, caller: Caller, id: Any) -> Any:
+async def renotify(context: CallContext, caller: Caller, id: Any) -> Any:
     """Send the notice of a job's end once more: jobs.renotify(id) -> struct.
 
     id: the job, an int or a text of digits. It must have ended, and its request must have had notify.
@@ -158,7 +158,7 @@ async def renotify(context: Context, caller: Caller, id: Any) -> Any:
 
 
 @TABLE.method("jobs.events", "struct", "struct struct", abandoned=True)
-async def events(context: Context, caller: Caller, options: Any = None) -> Any:
+async def events(context: CallContext, caller: Caller, options: Any = None) -> Any:
     """Tell what happened, in order: jobs.events(options) -> {events, cursor}.
 
     options: may be left out; {after?: a cursor, default the beginning, job?: only this job's events, limit?: events to
@@ -185,7 +185,7 @@ async def events(context: Context, caller: Caller, options: Any = None) -> Any:
 
 
 async def _job(
-    context: Context, caller: Caller, id: Any, run: Callable[[int, str | None], Awaitable[JobRecord]]
+    context: CallContext, caller: Caller, id: Any, run: Callable[[int, str | None], Awaitable[JobRecord]]
 ) -> Any:
     """Run a method of the store on one job, and return the struct that describes the job afterwards."""
     return context.job_struct(await run(parameters.job_id(id), caller.owner), caller)

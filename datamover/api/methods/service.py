@@ -4,12 +4,12 @@ from dataclasses import asdict
 from typing import Any
 
 from datamover import __version__
-from datamover.api.context import Caller, Context
-from datamover.api.methods.table import Table
+from datamover.api.context import CallContext, Caller
+from datamover.api.methods.table import MethodTable
 from datamover.api.xmlrpc import parameters
 from datamover.errors import ConfigError, InvalidRequest, Unavailable
 
-TABLE = Table()
+TABLE = MethodTable()
 
 IDS_RUN_OUT = 0.9
 """The used part of all job ids from which on ``service.status`` warns."""
@@ -19,7 +19,7 @@ LINE = ("destination", "pending", "active")
 
 
 @TABLE.method("service.status", "struct")
-async def status(context: Context, caller: Caller) -> Any:
+async def status(context: CallContext, caller: Caller) -> Any:
     """Tell how the service is: service.status() -> {version, nodes, queue, rate, ready, warnings?}.
 
     Returns version, nodes (an array of {name, roles, heartbeat_at, active, draining}: the processes on this database),
@@ -48,7 +48,7 @@ async def status(context: Context, caller: Caller) -> Any:
 
 
 @TABLE.method("service.drain", "boolean", "boolean string", administrator=True, audited=True)
-async def drain(context: Context, caller: Caller, node: Any = None) -> Any:
+async def drain(context: CallContext, caller: Caller, node: Any = None) -> Any:
     """Have the processes that run now start no new transfer: service.drain(node) -> true.
 
     node: the name of one process, as service.status tells it; all, if it is left out.
@@ -62,7 +62,7 @@ async def drain(context: Context, caller: Caller, node: Any = None) -> Any:
 
 
 @TABLE.method("service.undrain", "boolean", "boolean string", administrator=True, audited=True)
-async def undrain(context: Context, caller: Caller, node: Any = None) -> Any:
+async def undrain(context: CallContext, caller: Caller, node: Any = None) -> Any:
     """Have processes that drain start transfers again: service.undrain(node) -> true.
 
     node: the name of one process, as service.status tells it; all, if it is left out.
@@ -75,7 +75,7 @@ async def undrain(context: Context, caller: Caller, node: Any = None) -> Any:
 
 
 @TABLE.method("service.reload", "struct", administrator=True, audited=True)
-async def reload(context: Context, caller: Caller) -> Any:
+async def reload(context: CallContext, caller: Caller) -> Any:
     """Read the configuration file again, in the process that answers: service.reload() -> {changed, needs_restart}.
 
     Returns changed, an array of the keys that are in force now, and needs_restart, of those that need a restart; a key
@@ -91,7 +91,7 @@ async def reload(context: Context, caller: Caller) -> Any:
 
 
 @TABLE.method("service.audit", "struct", "struct struct", administrator=True)
-async def audit(context: Context, caller: Caller, options: Any = None) -> Any:
+async def audit(context: CallContext, caller: Caller, options: Any = None) -> Any:
     """Tell who did what, in order: service.audit(options) -> {entries, cursor}.
 
     options: may be left out; {after?: a cursor, default the beginning, limit?: entries to return, 1 to 1,000, default

@@ -2,19 +2,19 @@
 
 from typing import Any
 
-from datamover.api.context import Caller, Context
+from datamover.api.context import CallContext, Caller
 from datamover.api.methods import check as checks
-from datamover.api.methods.table import Table
+from datamover.api.methods.table import MethodTable
 from datamover.api.xmlrpc import records
 from datamover.errors import RequestTooLarge
 from datamover.requests.jobs import checking, checking_many
 from datamover.text.bounds import LARGEST_SUBMITTED
 
-TABLE = Table()
+TABLE = MethodTable()
 
 
 @TABLE.method("jobs.submit", "struct struct", many=True)
-async def submit(context: Context, caller: Caller, request: Any) -> Any:
+async def submit(context: CallContext, caller: Caller, request: Any) -> Any:
     """Ask for files to be moved: jobs.submit(request) -> {id, status, created}.
 
     request: a struct. Its keys, of which those with "?" may be left out:
@@ -48,7 +48,7 @@ async def submit(context: Context, caller: Caller, request: Any) -> Any:
 
 
 @TABLE.method("jobs.submit_many", "array array", many=True)
-async def submit_many(context: Context, caller: Caller, requests: Any) -> Any:
+async def submit_many(context: CallContext, caller: Caller, requests: Any) -> Any:
     """Ask for several jobs, all or none: jobs.submit_many(requests) -> [{id, status, created}…].
 
     requests: an array of what jobs.submit takes.
@@ -69,7 +69,7 @@ async def submit_many(context: Context, caller: Caller, requests: Any) -> Any:
 
 
 @TABLE.method("jobs.check", "struct struct", abandoned=True, many=True)
-async def check(context: Context, caller: Caller, request: Any) -> Any:
+async def check(context: CallContext, caller: Caller, request: Any) -> Any:
     """Check a request and look at both ends of each file, without making a job: jobs.check(request) -> {ok, files}.
 
     request: what jobs.submit takes, of at most 1,000 files.

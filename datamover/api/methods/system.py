@@ -5,16 +5,16 @@ from dataclasses import replace
 from typing import Any
 from xmlrpc.client import Fault
 
-from datamover.api.context import Caller, Context
+from datamover.api.context import CallContext, Caller
 from datamover.api.methods.calling import call
-from datamover.api.methods.table import Table, fault, find
+from datamover.api.methods.table import MethodTable, fault, find
 from datamover.api.xmlrpc import wire
 from datamover.api.xmlrpc.parameters import text
 from datamover.errors import InvalidRequest, RequestTooLarge
 from datamover.requests.coercion import array, struct, told
 from datamover.text.bounds import LARGEST_CHANGED, LONGEST_VALUE, MOST_CALLS
 
-TABLE = Table()
+TABLE = MethodTable()
 
 MULTICALL = "system.multicall"
 NO_ROOM = fault(
@@ -27,7 +27,7 @@ _FRAME = 1000
 
 
 @TABLE.method("system.listMethods", "array")
-async def list_methods(context: Context, caller: Caller) -> Any:
+async def list_methods(context: CallContext, caller: Caller) -> Any:
     """Name every method: system.listMethods() -> [name…].
 
     Returns an array of texts, sorted.
@@ -38,7 +38,7 @@ async def list_methods(context: Context, caller: Caller) -> Any:
 
 
 @TABLE.method("system.methodHelp", "string string")
-async def method_help(context: Context, caller: Caller, name: Any) -> Any:
+async def method_help(context: CallContext, caller: Caller, name: Any) -> Any:
     """Tell what a method does: system.methodHelp(name) -> text.
 
     name: a method, as system.listMethods names it.
@@ -50,7 +50,7 @@ async def method_help(context: Context, caller: Caller, name: Any) -> Any:
 
 
 @TABLE.method("system.methodSignature", "array string")
-async def method_signature(context: Context, caller: Caller, name: Any) -> Any:
+async def method_signature(context: CallContext, caller: Caller, name: Any) -> Any:
     """Tell the types of a method: system.methodSignature(name) -> [[type…]…].
 
     name: a method, as system.listMethods names it.
@@ -63,7 +63,7 @@ async def method_signature(context: Context, caller: Caller, name: Any) -> Any:
 
 
 @TABLE.method(MULTICALL, "array array", abandoned=True, many=True)
-async def multicall(context: Context, caller: Caller, calls: Any) -> Any:
+async def multicall(context: CallContext, caller: Caller, calls: Any) -> Any:
     """Make several calls, one after the other: system.multicall(calls) -> [result…].
 
     calls: an array of at most 1,000 structs {methodName, params}. None may be system.multicall.
@@ -90,7 +90,7 @@ async def multicall(context: Context, caller: Caller, calls: Any) -> Any:
 class _Results:
     """The results of a multicall's calls, together no larger than one answer may be."""
 
-    def __init__(self, context: Context, calls: int) -> None:
+    def __init__(self, context: CallContext, calls: int) -> None:
         self._context = context
         self._answer = wire.Answer(context.answer_size - _FRAME, pages=False)
         self._answer.add(wire.ARRAY)
@@ -129,7 +129,7 @@ class _Results:
         return wire.Serialized([*self._answer.pieces, wire.ARRAY_ENDS])
 
 
-async def _one(context: Context, caller: Caller, one: Any) -> Any:
+async def _one(context: CallContext, caller: Caller, one: Any) -> Any:
     table = struct(one) or {}
     name, parameters = table.get("methodName"), array(table.get("params", []))
     if not isinstance(name, str) or parameters is None:

@@ -64,7 +64,7 @@ def most_elements(methods: Mapping[str, Method], name: str | None) -> int:
     return MOST_ELEMENTS if method is not None and method.many else FEW_ELEMENTS
 
 
-class Table:
+class MethodTable:
     """The methods of one namespace, in the order of their declaration."""
 
     def __init__(self) -> None:

@@ -119,7 +119,7 @@ _TOO_LARGE = (
 )
 
 
-class Page(list[Any]):
+class PagedArray(list[Any]):
     """An array that may end early when the answer is full; the next page begins with the rest."""
 
 
@@ -134,7 +134,7 @@ class Answer:
     """The body of an answer, which is written in pieces up to a size."""
 
     def __init__(self, most: int, *, pages: bool = True) -> None:
-        """``most`` is the largest size in bytes; ``pages`` is whether a Page may end early."""
+        """``most`` is the largest size in bytes; ``pages`` is whether a PagedArray may end early."""
         self.most = most
         self._pages = pages
         self.pieces: list[bytes] = []
@@ -172,7 +172,7 @@ class Answer:
             try:
                 self.add(_element(each))
             except RequestTooLarge:
-                if not (count and self._pages and isinstance(values, Page)):
+                if not (count and self._pages and isinstance(values, PagedArray)):
                     raise
                 break
             yield

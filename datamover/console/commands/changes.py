@@ -4,7 +4,7 @@ Everything goes through the functions that the interface calls, and is recorded 
 """
 
 from datamover.console.commands import kinds
-from datamover.console.commands.context import Context, Sentence
+from datamover.console.commands.context import CommandContext, Sentence
 from datamover.console.commands.jobs import standing
 from datamover.console.commands.registry import Commands
 from datamover.console.commands.submission import new_job
@@ -39,7 +39,7 @@ _SIZE = kinds.number(0, MOST, "the file's size in bytes")
     request_id=kinds.text("text in quotes that tells this request from others", LONGEST_REQUEST_ID),
 )
 async def submit(
-    context: Context,
+    context: CommandContext,
     source: str | dict[str, object],
     to: str | None = None,
     *,
@@ -78,31 +78,31 @@ async def submit(
 
 
 @COMMANDS.command("cancel(12)", number=kinds.JOB)
-async def cancel(context: Context, number: int) -> Page:
+async def cancel(context: CommandContext, number: int) -> Page:
     """Give a job up; files in place stay there"""
     return _job(await context.change("jobs.cancel", str(number), context.service.store.cancel(number)))
 
 
 @COMMANDS.command("pause(12)", number=kinds.JOB)
-async def pause(context: Context, number: int) -> Page:
+async def pause(context: CommandContext, number: int) -> Page:
     """Stop a job's files for a while; what arrived is kept"""
     return _job(await context.change("jobs.pause", str(number), context.service.store.pause(number)))
 
 
 @COMMANDS.command("resume(12)", number=kinds.JOB)
-async def resume(context: Context, number: int) -> Page:
+async def resume(context: CommandContext, number: int) -> Page:
     """Go on with a job that is paused or waits to try again"""
     return _job(await context.change("jobs.resume", str(number), context.service.store.resume(number)))
 
 
 @COMMANDS.command("retry(12)", number=kinds.JOB)
-async def retry(context: Context, number: int) -> Page:
+async def retry(context: CommandContext, number: int) -> Page:
     """Try a job's failed files again"""
     return _job(await context.change("jobs.retry", str(number), context.service.store.retry(number)))
 
 
 @COMMANDS.command("renotify(12)", number=kinds.JOB)
-async def renotify(context: Context, number: int) -> Page:
+async def renotify(context: CommandContext, number: int) -> Page:
     """Send the notice of a job's end once more"""
     found = await context.change("jobs.renotify", str(number), context.service.store.renotify(number))
     return [f"the notice of job {found.id} is sent again"]
@@ -113,7 +113,7 @@ async def renotify(context: Context, number: int) -> Page:
     name=kinds.DESTINATION,
     reason=kinds.text("the reason in quotes", LONGEST_REASON),
 )
-async def hold(context: Context, name: str, reason: str) -> Page:
+async def hold(context: CommandContext, name: str, reason: str) -> Page:
     """Let nothing new go to or come from a destination"""
 
     async def do() -> None:
@@ -125,7 +125,7 @@ async def hold(context: Context, name: str, reason: str) -> Page:
 
 
 @COMMANDS.command("release('archive')", name=kinds.DESTINATION)
-async def release(context: Context, name: str) -> Page:
+async def release(context: CommandContext, name: str) -> Page:
     """End a hold, or a breaker's pause"""
 
     async def do() -> None:
@@ -137,21 +137,21 @@ async def release(context: Context, name: str) -> Page:
 
 
 @COMMANDS.command("drain()", "drain('host:4321')", node=kinds.NODE)
-async def drain(context: Context, node: str | None = None) -> Page:
+async def drain(context: CommandContext, node: str | None = None) -> Page:
     """Have every process, or one of them, take nothing new"""
     await context.change("service.drain", node or "", context.service.store.drain(node))
     return [f"{node or 'every process'} takes nothing new; undrain() ends that"]
 
 
 @COMMANDS.command("undrain()", "undrain('host:4321')", node=kinds.NODE)
-async def undrain(context: Context, node: str | None = None) -> Page:
+async def undrain(context: CommandContext, node: str | None = None) -> Page:
     """Have them take work again"""
     await context.change("service.undrain", node or "", context.service.store.drain(node, draining=False))
     return [f"{node or 'every process'} takes work"]
 
 
 @COMMANDS.command("reload()")
-async def reload(context: Context) -> Page:
+async def reload(context: CommandContext) -> Page:
     """Read this process's configuration file again"""
 
     async def do() -> Reloaded:

@@ -53,7 +53,7 @@ class ConsoleServices:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Context:
+class CommandContext:
     """What one visitor's commands run with."""
 
     service: ConsoleServices

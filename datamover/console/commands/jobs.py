@@ -6,7 +6,7 @@ from typing import Any
 
 from datamover.console import columns
 from datamover.console.commands import kinds
-from datamover.console.commands.context import Context
+from datamover.console.commands.context import CommandContext
 from datamover.console.commands.registry import Commands
 from datamover.console.figures import age, duration, rate, size
 from datamover.console.tables import Line, Page, Part, Table
@@ -34,7 +34,7 @@ EVENTS = 15
     limit=kinds.LIMIT,
 )
 async def jobs(
-    context: Context,
+    context: CommandContext,
     status: State | None = None,
     *,
     owner: str | None = None,
@@ -79,7 +79,7 @@ async def jobs(
 
 
 @COMMANDS.command("job(12)", number=kinds.JOB)
-async def job(context: Context, number: int) -> Page:
+async def job(context: CommandContext, number: int) -> Page:
     """One job, its files and the end of its history"""
     store = context.service.store
     found = await store.job(number)
@@ -102,14 +102,14 @@ async def job(context: Context, number: int) -> Page:
 
 
 @COMMANDS.command("files(12)", "files(12, 'FAILED')", number=kinds.JOB, status=kinds.STATUS, limit=kinds.LIMIT)
-async def files(context: Context, number: int, status: State | None = None, limit: int = FILES) -> Page:
+async def files(context: CommandContext, number: int, status: State | None = None, limit: int = FILES) -> Page:
     """A job's files, or those of one status, and their errors"""
     found = await context.service.store.files(number, state=status, limit=limit)
     return [_files(found), *(f"file {file.index}: {words(file.error)}" for file in found if file.error)]
 
 
 @COMMANDS.command("events()", "events(12, limit=50)", number=kinds.JOB, limit=kinds.LIMIT)
-async def events(context: Context, number: int | None = None, limit: int = EVENTS) -> Page:
+async def events(context: CommandContext, number: int | None = None, limit: int = EVENTS) -> Page:
     """What happened last, to all jobs or to one"""
     if number is not None:
         await context.service.store.job(number)
@@ -117,7 +117,7 @@ async def events(context: Context, number: int | None = None, limit: int = EVENT
 
 
 @COMMANDS.command("explain(12)", number=kinds.JOB)
-async def explain(context: Context, number: int) -> Page:
+async def explain(context: CommandContext, number: int) -> Page:
     """In words: what a job does, and why it does not do more"""
     store = context.service.store
     found = await store.job(number)
@@ -143,7 +143,7 @@ async def explain(context: Context, number: int) -> Page:
     return page
 
 
-async def _bandwidths(context: Context, number: int) -> list[str]:
+async def _bandwidths(context: CommandContext, number: int) -> list[str]:
     """Return what the destinations of a job's unfinished files may have, and what they have now."""
     store, registry = context.service.store, context.service.runtimes.now.registry
     found = await store.files(number, limit=LARGEST_LIMIT)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from datamover.config.units import parse_duration
-from datamover.console.commands.context import Context
+from datamover.console.commands.context import CommandContext
 from datamover.jobs.control import MOST_IDS
 from datamover.jobs.values import Overwrite, State
 from datamover.text.bounds import LARGEST_LIMIT, LONGEST_PARAMETER
@@ -20,7 +20,7 @@ class Unfit(ValueError):
     """A value that an argument is not; the message says why, where the kind's own words do not."""
 
 
-async def _none(context: Context) -> Sequence[str]:
+async def _none(context: CommandContext) -> Sequence[str]:
     return ()
 
 
@@ -29,9 +29,9 @@ class Kind:
     """One kind of argument."""
 
     expected: str
-    read: Callable[[Any, Context], Any]
+    read: Callable[[Any, CommandContext], Any]
     """Returns the value as the command takes it; raises Unfit."""
-    candidates: Callable[[Context], Awaitable[Sequence[str]]] = _none
+    candidates: Callable[[CommandContext], Awaitable[Sequence[str]]] = _none
     """Returns what it may be, as text."""
     quoted: bool = False
     """It is written in quotes."""
@@ -40,7 +40,7 @@ class Kind:
 def number(least: int, most: int, expected: str, candidates: Any = _none) -> Kind:
     """Return the kind of a whole number; one that is written as text is read too."""
 
-    def read(value: Any, context: Context) -> int:
+    def read(value: Any, context: CommandContext) -> int:
         if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
@@ -54,13 +54,13 @@ def choice(what: str, *choices: str, meant: Mapping[str, Any] | None = None) -> 
     """Return the kind of one of several words, in capitals or not; read as what it means, if that is given."""
     known = {each.casefold(): each for each in choices}
 
-    def read(value: Any, context: Context) -> Any:
+    def read(value: Any, context: CommandContext) -> Any:
         if not isinstance(value, str) or value.casefold() not in known:
             raise Unfit
         word = known[value.casefold()]
         return meant[word] if meant else word
 
-    async def candidates(context: Context) -> Sequence[str]:
+    async def candidates(context: CommandContext) -> Sequence[str]:
         return choices
 
     return Kind(f"{what}: {', '.join(choices)}", read, candidates, quoted=True)
@@ -69,7 +69,7 @@ def choice(what: str, *choices: str, meant: Mapping[str, Any] | None = None) -> 
 def text(expected: str, longest: int = LONGEST_PARAMETER, candidates: Any = _none) -> Kind:
     """Return the kind of any text."""
 
-    def read(value: Any, context: Context) -> str:
+    def read(value: Any, context: CommandContext) -> str:
         if not isinstance(value, str):
             raise Unfit
         _check_text(value)
@@ -80,35 +80,35 @@ def text(expected: str, longest: int = LONGEST_PARAMETER, candidates: Any = _non
     return Kind(expected, read, candidates, quoted=True)
 
 
-async def _jobs(context: Context) -> Sequence[str]:
+async def _jobs(context: CommandContext) -> Sequence[str]:
     return [str(job.id) for job in await context.service.newest.jobs(limit=COMPLETED)]
 
 
-async def _destinations(context: Context) -> Sequence[str]:
+async def _destinations(context: CommandContext) -> Sequence[str]:
     return context.service.runtimes.now.registry.names()
 
 
-async def _places(context: Context) -> Sequence[str]:
+async def _places(context: CommandContext) -> Sequence[str]:
     return [f"{name}:" for name in await _destinations(context)]
 
 
-async def _owners(context: Context) -> Sequence[str]:
+async def _owners(context: CommandContext) -> Sequence[str]:
     return sorted({job.owner for job in await context.service.newest.jobs(limit=COMPLETED)})
 
 
-async def _labels(context: Context) -> Sequence[str]:
+async def _labels(context: CommandContext) -> Sequence[str]:
     return sorted({job.label for job in await context.service.newest.jobs(limit=COMPLETED) if job.label})
 
 
-async def _nodes(context: Context) -> Sequence[str]:
+async def _nodes(context: CommandContext) -> Sequence[str]:
     return [str(node["name"]) for node in await context.service.store.nodes()]
 
 
-async def _sections(context: Context) -> Sequence[str]:
+async def _sections(context: CommandContext) -> Sequence[str]:
     return sorted(set(type(context.service.runtimes.now.settings).model_fields) - {"path"})
 
 
-def _moment(value: Any, context: Context) -> datetime:
+def _moment(value: Any, context: CommandContext) -> datetime:
     if isinstance(value, str):
         try:
             found = datetime.fromisoformat(value)
@@ -122,14 +122,14 @@ def _moment(value: Any, context: Context) -> datetime:
         raise Unfit from None
 
 
-def _seconds(value: Any, context: Context) -> float:
+def _seconds(value: Any, context: CommandContext) -> float:
     try:
         return parse_duration(value)
     except ValueError:
         raise Unfit from None
 
 
-def _request(value: Any, context: Context) -> Any:
+def _request(value: Any, context: CommandContext) -> Any:
     if not isinstance(value, str | dict):
         raise Unfit
     try:
@@ -145,17 +145,17 @@ def _check_text(value: str) -> None:
         raise Unfit("it holds characters that are no text")
 
 
-def _flag(value: Any, context: Context) -> bool:
+def _flag(value: Any, context: CommandContext) -> bool:
     if not isinstance(value, bool):
         raise Unfit
     return value
 
 
-async def _yes_or_no(context: Context) -> Sequence[str]:
+async def _yes_or_no(context: CommandContext) -> Sequence[str]:
     return ("True", "False")
 
 
-def _section(value: Any, context: Context) -> str:
+def _section(value: Any, context: CommandContext) -> str:
     known = set(type(context.service.runtimes.now.settings).model_fields) - {"path"}
     if not isinstance(value, str) or value not in known:
         raise Unfit(f"expected one of {', '.join(sorted(known))}")

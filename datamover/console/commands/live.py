@@ -6,7 +6,7 @@ from twisted.internet.task import deferLater
 
 from datamover.console import columns
 from datamover.console.commands import kinds
-from datamover.console.commands.context import Context
+from datamover.console.commands.context import CommandContext
 from datamover.console.commands.jobs import event_line, progress, standing, words
 from datamover.console.commands.places import TRANSFERS, moving
 from datamover.console.commands.registry import Commands, Live
@@ -30,7 +30,7 @@ HEADER = 5
 
 
 @COMMANDS.command("top()")
-async def top(context: Context) -> Live:
+async def top(context: CommandContext) -> Live:
     """What moves and what waits, redrawn each second until q"""
 
     async def run(view: View) -> None:
@@ -45,7 +45,7 @@ async def top(context: Context) -> Live:
 
 
 @COMMANDS.command("follow(12)", number=kinds.JOB)
-async def follow(context: Context, number: int) -> Live:
+async def follow(context: CommandContext, number: int) -> Live:
     """What happens to a job, as it happens, until it ends or q"""
     store = context.service.store
     first = await store.job(number)
@@ -71,7 +71,7 @@ async def follow(context: Context, number: int) -> Live:
     return run
 
 
-async def _picture(context: Context, rows: int) -> Page:
+async def _picture(context: CommandContext, rows: int) -> Page:
     """Return what moves and waits, in no more rows than there is room for."""
     store = context.service.store
     now = f"{datetime.now(UTC):%H:%M:%S} UTC"

@@ -4,7 +4,7 @@ from typing import Any
 
 from datamover.console import columns
 from datamover.console.commands import kinds
-from datamover.console.commands.context import Context
+from datamover.console.commands.context import CommandContext
 from datamover.console.commands.registry import Commands
 from datamover.console.tables import Page, Table
 from datamover.jobs.endpoints import endpoint_key
@@ -18,13 +18,13 @@ AT_ONCE = 8
 
 
 @COMMANDS.command("transfers()", limit=kinds.LIMIT)
-async def transfers(context: Context, limit: int = TRANSFERS) -> Page:
+async def transfers(context: CommandContext, limit: int = TRANSFERS) -> Page:
     """What moves at this moment"""
     return [moving(await context.service.store.active(limit))]
 
 
 @COMMANDS.command("destinations()")
-async def destinations(context: Context) -> Page:
+async def destinations(context: CommandContext) -> Page:
     """The registered destinations, and how busy they are"""
     store, registry = context.service.store, context.service.runtimes.now.registry
     queue = {row["destination"]: row for row in await store.queue()}
@@ -58,7 +58,7 @@ async def destinations(context: Context) -> Page:
 
 
 @COMMANDS.command("test('archive')", name=kinds.DESTINATION)
-async def test(context: Context, name: str) -> Page:
+async def test(context: CommandContext, name: str) -> Page:
     """Try a destination as a transfer would use it"""
     with context.service.runtimes.acquire() as runtime:
         runtime.registry.get(name)

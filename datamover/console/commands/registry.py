@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from datamover.console.commands.context import Context, Sentence
+from datamover.console.commands.context import CommandContext, Sentence
 from datamover.console.commands.kinds import Kind, Unfit
 from datamover.console.tables import Page
 from datamover.console.visitor import View
@@ -73,7 +73,7 @@ class Command:
         """How it is called, as a sentence."""
         return f"call it as {' or '.join(self.examples)}; help({self.name}) tells more"
 
-    def bind(self, given: Sequence[Any], named: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    def bind(self, given: Sequence[Any], named: Mapping[str, Any], context: CommandContext) -> dict[str, Any]:
         """Return what the command runs with; raises WrongUse."""
         placed = [each for each in self.arguments if not each.named]
         if len(given) > len(placed):
@@ -115,7 +115,7 @@ class Call:
     """A command with its arguments, that is run once it is shown or awaited."""
 
     command: Command
-    context: Context
+    context: CommandContext
     given: tuple[Any, ...]
     named: Mapping[str, Any]
 
@@ -134,7 +134,7 @@ class Typed:
     """What a command's name stands for at the prompt."""
 
     command: Command
-    context: Context
+    context: CommandContext
 
     def __call__(self, *given: Any, **named: Any) -> Call:
         return Call(self.command, self.context, given, named)
@@ -174,7 +174,7 @@ class Commands:
 
         return register
 
-    def names(self, context: Context) -> dict[str, Typed]:
+    def names(self, context: CommandContext) -> dict[str, Typed]:
         """Return what a visitor may type."""
         return {name: Typed(command, context) for name, command in self.by_name.items()}
 

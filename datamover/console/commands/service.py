@@ -10,7 +10,7 @@ from datamover import __version__
 from datamover.audit.trail import masked
 from datamover.console import columns
 from datamover.console.commands import kinds
-from datamover.console.commands.context import Context, Sentence
+from datamover.console.commands.context import CommandContext, Sentence
 from datamover.console.commands.registry import Commands
 from datamover.console.figures import rate
 from datamover.console.tables import Page, Part, Table
@@ -27,7 +27,7 @@ _SECRET = re.compile(r"password|passphrase|secret|token|hash|key")
 
 
 @COMMANDS.command("nodes()")
-async def nodes(context: Context) -> Page:
+async def nodes(context: CommandContext) -> Page:
     """The processes that are alive"""
     rows = [
         (
@@ -43,7 +43,7 @@ async def nodes(context: Context) -> Page:
 
 
 @COMMANDS.command("service()")
-async def service(context: Context) -> Page:
+async def service(context: CommandContext) -> Page:
     """Whether it is ready, what moves and waits, its log level"""
     store, level = context.service.store, context.service.log_level.level
     page: list[Part] = [f"datamover {__version__}: {await context.service.ready()}"]
@@ -67,7 +67,7 @@ async def service(context: Context) -> Page:
 
 
 @COMMANDS.command("config()", "config('limits')", section=kinds.SECTION)
-async def config(context: Context, section: str | None = None) -> Page:
+async def config(context: CommandContext, section: str | None = None) -> Page:
     """The configuration in force; secrets are withheld"""
     settings = context.service.runtimes.now.settings
     lines = [f"# {settings.path or 'the built-in configuration'}"] if section is None else []
@@ -78,7 +78,7 @@ async def config(context: Context, section: str | None = None) -> Page:
 
 
 @COMMANDS.command("log()", "log('debug')", level=kinds.LEVEL)
-async def log(context: Context, level: str | None = None) -> Page:
+async def log(context: CommandContext, level: str | None = None) -> Page:
     """The level of this process's log, or set it"""
     levels = context.service.log_level
     if levels.level is None:
@@ -94,7 +94,7 @@ async def log(context: Context, level: str | None = None) -> Page:
 
 
 @COMMANDS.command("audit()", "audit(100, logins=True)", limit=kinds.LIMIT, logins=kinds.FLAG)
-async def audit(context: Context, limit: int = ENTRIES, *, logins: bool = False) -> Page:
+async def audit(context: CommandContext, limit: int = ENTRIES, *, logins: bool = False) -> Page:
     """Who did what; logins only with logins=True"""
     rows = [
         (each.at, event.who, event.origin, event.action, event.subject, event.outcome)

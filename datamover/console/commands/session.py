@@ -1,6 +1,6 @@
 """The session itself: help, and the way out."""
 
-from datamover.console.commands.context import Context
+from datamover.console.commands.context import CommandContext
 from datamover.console.commands.kinds import Kind, Unfit
 from datamover.console.commands.registry import Command, Commands, Leave, Typed
 from datamover.console.tables import Column, Page, Part, Table
@@ -17,7 +17,7 @@ def session(others: Commands) -> Commands:
     """Return the commands of the session, which know the others."""
     commands = Commands()
 
-    def read(value: object, context: Context) -> Command:
+    def read(value: object, context: CommandContext) -> Command:
         if isinstance(value, Typed):
             return value.command
         known = {**others.by_name, **commands.by_name}
@@ -25,13 +25,13 @@ def session(others: Commands) -> Commands:
             raise Unfit("help() lists the commands")
         return known[value.removesuffix("()")]
 
-    async def names(context: Context) -> tuple[str, ...]:
+    async def names(context: CommandContext) -> tuple[str, ...]:
         return (*others.by_name, *commands.by_name)
 
     which = Kind("a command, such as jobs or 'jobs'", read, names)
 
     @commands.command("help()", "help(jobs)", bare=True, command=which)
-    async def help(context: Context, command: Command | None = None) -> Page:  # noqa: A001
+    async def help(context: CommandContext, command: Command | None = None) -> Page:  # noqa: A001
         """This list; or a command's arguments and examples"""
         if command is not None:
             return _explained(command)
@@ -39,12 +39,12 @@ def session(others: Commands) -> Commands:
         return [Table((_COMMAND, _HELP), [(_short(each), each.help) for each in known]), _KEYS]
 
     @commands.command("exit()", bare=True)
-    async def exit(context: Context) -> Leave:  # noqa: A001
+    async def exit(context: CommandContext) -> Leave:  # noqa: A001
         """End the session, as Ctrl-D does"""
         return Leave()
 
     @commands.command("quit()", bare=True)
-    async def quit(context: Context) -> Leave:  # noqa: A001
+    async def quit(context: CommandContext) -> Leave:  # noqa: A001
         """End the session, as Ctrl-D does"""
         return Leave()
 

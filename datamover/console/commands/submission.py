@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.internet.task import deferLater
 
-from datamover.console.commands.context import Context, Sentence
+from datamover.console.commands.context import CommandContext, Sentence
 from datamover.errors import DataMoverError, Unavailable
 from datamover.jobs.values import NewJob
 from datamover.requests.datasets import Datasets
@@ -21,7 +21,11 @@ _PLACE = re.compile(r"([^:/]+):(?!//)(.*)", re.DOTALL)
 
 
 async def new_job(
-    runtime: Runtime, context: Context, source: str | Mapping[str, Any], to: str | None, options: Mapping[str, Any]
+    runtime: Runtime,
+    context: CommandContext,
+    source: str | Mapping[str, Any],
+    to: str | None,
+    options: Mapping[str, Any],
 ) -> NewJob:
     """Return the job that is asked for; raises Sentence, and what ``requests.jobs.checking`` raises."""
     named = {key: value for key, value in options.items() if value is not None}

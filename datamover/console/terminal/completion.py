@@ -15,7 +15,7 @@ from datamover.errors import DataMoverError
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class CursorContext:
     """Where the cursor is."""
 
     word: str
@@ -32,7 +32,7 @@ class Place:
     """Within other brackets, where nothing is known of what may stand there."""
 
 
-def place(text: str) -> Place:
+def place(text: str) -> CursorContext:
     """Return where the end of a text is."""
     stack: list[tuple[str, str, int]] = []  # The bracket, the name before it, and its arguments' number.
     quote, keyword, start, word, item, index = "", "", 0, 0, 0, 0
@@ -46,7 +46,7 @@ def place(text: str) -> Place:
         elif character in "'\"":
             quote, start = character, index + 1
         elif character == "#":
-            return Place("", bracket=True)
+            return CursorContext("", bracket=True)
         elif character in "([{":
             stack.append((character, text[word:index].strip() if character == "(" else "", 0))
             word, item, keyword = index + 1, index + 1, ""
@@ -66,9 +66,9 @@ def place(text: str) -> Place:
         index += 1
     shown = text[start if quote else word :]
     if not stack:
-        return Place(shown, quote)
+        return CursorContext(shown, quote)
     bracket, call, position = stack[-1]
-    return Place(shown, quote, call, position, keyword, bracket != "(")
+    return CursorContext(shown, quote, call, position, keyword, bracket != "(")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ async def offer(text: str, names: Mapping[str, Typed], namespace: Mapping[str, A
     return Offer(where.word, _names(where.word, names, namespace, called=typed is None))
 
 
-async def _arguments(where: Place, typed: Typed) -> Offer:
+async def _arguments(where: CursorContext, typed: Typed) -> Offer:
     word = where.quote + where.word
     argument = _argument(typed.command, where)
     choices: list[str] = []
@@ -125,14 +125,14 @@ async def _arguments(where: Place, typed: Typed) -> Offer:
     return Offer(word, [each for each in choices if each.startswith(word)])
 
 
-def _argument(command: Command, where: Place) -> Argument | None:
+def _argument(command: Command, where: CursorContext) -> Argument | None:
     if where.keyword:
         return next((each for each in command.arguments if each.name == where.keyword), None)
     placed = [each for each in command.arguments if not each.named]
     return placed[where.position] if where.position < len(placed) else None
 
 
-def _free(argument: Argument, command: Command, where: Place) -> bool:
+def _free(argument: Argument, command: Command, where: CursorContext) -> bool:
     """Tell whether an argument can be given by its name here: a required one is given by its place."""
     placed = [each.name for each in command.arguments if not each.named]
     return not argument.required and argument.name not in placed[: where.position]

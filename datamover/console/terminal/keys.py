@@ -66,7 +66,7 @@ class Keys:
         return _SEQUENCES.get(sequence, "unknown")
 
 
-class Terminal(ServerProtocol):
+class ConsoleTerminal(ServerProtocol):
     """conch's side of a terminal, mended: it clears nothing by itself, bounds sequences, and says when all is read."""
 
     escBuf: list[bytes]  # noqa: N815

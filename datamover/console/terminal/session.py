@@ -29,7 +29,7 @@ AHEAD = 16 * LONGEST
 """Keys that may be typed while a line runs."""
 
 
-class Session(TerminalProtocol):
+class ConsoleSession(TerminalProtocol):
     """One session. Satisfies ``visitor.View``."""
 
     def __init__(

@@ -34,7 +34,7 @@ _TOO_MANY = re.compile(r"too many|rate.?limit|quota|throttl", re.IGNORECASE)
 _WORDS = ("message", "error", "errorMessage", "error_description", "detail", "title")
 
 
-class Stage(Enum):
+class DownloadStage(Enum):
     """The stage of a download; the Atlas has changed its names over the years."""
 
     QUEUED = "inqueue"
@@ -49,17 +49,20 @@ class Stage(Enum):
 
 
 _STAGES = {
-    **{stage.value: stage for stage in (Stage.QUEUED, Stage.RUNNING, Stage.FINISHED, Stage.UNTOLD)},
-    "invalidid": Stage.GONE,
-    "unavailable": Stage.GONE,
+    **{
+        stage.value: stage
+        for stage in (DownloadStage.QUEUED, DownloadStage.RUNNING, DownloadStage.FINISHED, DownloadStage.UNTOLD)
+    },
+    "invalidid": DownloadStage.GONE,
+    "unavailable": DownloadStage.GONE,
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class DownloadStatus:
     """The status of a download."""
 
-    stage: Stage
+    stage: DownloadStage
     word: str
     """The status as the Atlas spells it."""
     total: int | None
@@ -80,14 +83,14 @@ class Status:
     @property
     def shown(self) -> str:
         """The stage in words."""
-        if self.stage is Stage.QUEUED:
+        if self.stage is DownloadStage.QUEUED:
             return "ALA: queued" + ("" if self.ahead is None else f", {self.ahead:,} ahead")
         if self.records is not None and self.total:
             return f"ALA: running, {self.records:,} of {self.total:,} records"
-        return "ALA: running" if self.stage is Stage.RUNNING else "ALA: preparing the records"
+        return "ALA: running" if self.stage is DownloadStage.RUNNING else "ALA: preparing the records"
 
 
-def status_of(body: bytes, url: WebUrl) -> Status:
+def status_of(body: bytes, url: WebUrl) -> DownloadStatus:
     """Parse a download's status; URLs in it are relative to ``url``, which answered.
 
     Raises ServerError if it is not a JSON object, DatasetInvalid for an unusable URL in it.
@@ -95,8 +98,8 @@ def status_of(body: bytes, url: WebUrl) -> Status:
     found = object_of(body)
     word = _text(found.get("status"))
     said = (quoted(_text(found.get(key))) for key in ("message", "error"))
-    return Status(
-        stage=_STAGES.get("".join(char for char in word.casefold() if char.isalnum()), Stage.ENDED),
+    return DownloadStatus(
+        stage=_STAGES.get("".join(char for char in word.casefold() if char.isalnum()), DownloadStage.ENDED),
         word=plain(word, 60),
         total=_count(found.get("totalRecords")),
         records=_count(found.get("records")),

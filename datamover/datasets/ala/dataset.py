@@ -15,7 +15,7 @@ from datamover.datasets.ala.clean import ZipRequest
 from datamover.datasets.ala.lsid import SCHEME, subject_of
 from datamover.datasets.ala.offline import Offline
 from datamover.datasets.ala.section import AlaSection as Settings
-from datamover.datasets.ala.species import Species, Taxon
+from datamover.datasets.ala.species import AlaTaxon, Species
 from datamover.datasets.base import Bench, Made, Subject
 from datamover.datasets.declaration import Declaration
 from datamover.datasets.description import ATTRIBUTION, OCCURRENCE, DescribedFile, Description
@@ -112,7 +112,7 @@ class Ala:
             self._cleaning.release()
 
 
-def _described(taxon: Taxon, url: str, moment: float, targets: tuple[str, ...], cleaned: Mapping[str, Any]) -> bytes:
+def _described(taxon: AlaTaxon, url: str, moment: float, targets: tuple[str, ...], cleaned: Mapping[str, Any]) -> bytes:
     metadata = hashlib.sha256(taxon.answer).hexdigest()
     return Description(
         subject=taxon.shown,

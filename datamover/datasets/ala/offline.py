@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from datamover.datasets.ala.answers import Stage, Status, status_of
+from datamover.datasets.ala.answers import DownloadStage, DownloadStatus, status_of
 from datamover.datasets.ala.asking import AlaClient
 from datamover.datasets.ala.section import AlaSection as Settings
 from datamover.datasets.base import Bench
@@ -60,14 +60,16 @@ class Asked:
     def remembered(self) -> dict[str, Any]:
         return asdict(self)
 
-    def learning(self, status: Status) -> "Asked":
+    def learning(self, status: DownloadStatus) -> "Asked":
         """Return this, updated with the URLs in ``status``."""
         return replace(
             self,
             status_url=status.status_url or self.status_url,
             cancel_url=status.cancel_url or self.cancel_url,
             search_url=status.search_url or self.search_url,
-            download_url=(status.download_url if status.stage in (Stage.FINISHED, Stage.UNTOLD) else None)
+            download_url=(
+                status.download_url if status.stage in (DownloadStage.FINISHED, DownloadStage.UNTOLD) else None
+            )
             or self.download_url,
         )
 
@@ -154,33 +156,33 @@ class Offline:
                 asked = await self._learn(asked, status, bench)
         return asked
 
-    async def _look(self, asked: Asked) -> Status:
+    async def _look(self, asked: Asked) -> DownloadStatus:
         head, body = await self._client.get(asked.status_url or "")
         if head.status == 200:
             status = status_of(body, head.url)
-            if status.stage is Stage.GONE:
+            if status.stage is DownloadStage.GONE:
                 raise _Gone(f"its status is {status.word!r}{status.words}")
             return status
         error = self._client.refusal(head, body, "the request")
         raise _Gone(error.message) if isinstance(error, DatasetNotFound) else error
 
-    async def _learn(self, asked: Asked, status: Status, bench: Bench) -> Asked:
+    async def _learn(self, asked: Asked, status: DownloadStatus, bench: Bench) -> Asked:
         learned = asked.learning(status)
         await self._judge(status, learned, bench)
         if learned != asked:
             await bench.remember(learned.remembered())
         return learned
 
-    async def _judge(self, status: Status, asked: Asked, bench: Bench) -> None:
+    async def _judge(self, status: DownloadStatus, asked: Asked, bench: Bench) -> None:
         """Report the stage; if the request ended without a download, forget it and raise why."""
         ended: DataMoverError | None = None
-        if status.stage is Stage.FINISHED and status.total == 0:
+        if status.stage is DownloadStage.FINISHED and status.total == 0:
             ended = DatasetEmpty(f"ALA has no occurrence records of {asked.lsid}{status.words}")
-        elif status.stage is Stage.FINISHED and asked.download_url is None:
+        elif status.stage is DownloadStage.FINISHED and asked.download_url is None:
             ended = DatasetInvalid(f"ALA finished the request without saying where the download is{status.words}")
-        elif status.stage in (Stage.ENDED, Stage.GONE):
+        elif status.stage in (DownloadStage.ENDED, DownloadStage.GONE):
             ended = DatasetInvalid(f"ALA ended the request with status {status.word!r}{status.words}")
-        elif status.stage is Stage.UNTOLD and status.failed and asked.download_url is None:
+        elif status.stage is DownloadStage.UNTOLD and status.failed and asked.download_url is None:
             ended = DatasetInvalid(f"ALA did not take the request{status.words}")
         if ended is not None:
             await bench.remember({})

@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from datamover.datasets.ala.answers import json_of, words
 from datamover.datasets.ala.asking import AlaClient
 from datamover.datasets.ala.section import AlaSection as Settings
+from datamover.datasets.taxon import Taxon
 from datamover.errors import DataMoverError, DatasetInvalid, DatasetNotFound, Scope, ServerError
 
 LARGEST_BATCH = 100
@@ -23,18 +24,11 @@ _SAFE = ":()+,.=@;$_!*'~-"
 
 
 @dataclass(frozen=True, slots=True)
-class Taxon:
-    """A taxon's names."""
+class AlaTaxon(Taxon):
+    """A taxon's names, and the answer that they are from."""
 
-    name: str
-    """The scientific one."""
-    common_name: str | None
     answer: bytes
     """The Atlas's answer, JSON."""
-
-    @property
-    def shown(self) -> str:
-        return f"{self.common_name} ({self.name})" if self.common_name else self.name
 
 
 class Species:
@@ -45,11 +39,11 @@ class Species:
         self._client = client
         self._bulk = _Bulk(self._url, client, clock) if settings.species_lookup == "bulk" else None
 
-    async def look_up(self, lsid: str) -> Taxon:
+    async def look_up(self, lsid: str) -> AlaTaxon:
         """Return a taxon; raises DatasetNotFound, quoting the Atlas, and what ``AlaClient`` raises."""
         return await (self._single(lsid) if self._bulk is None else self._bulk.look_up(lsid))
 
-    async def _single(self, lsid: str) -> Taxon:
+    async def _single(self, lsid: str) -> AlaTaxon:
         url = f"{self._url}/species/{quote(lsid, safe=_SAFE)}"
         head, body = await self._client.get(url)
         if head.status in (404, 406) or (head.status == 200 and json_of(body) is None):
@@ -69,11 +63,11 @@ class _Bulk:
         self._url = f"{url}/species/guids/bulklookup"
         self._client = client
         self._clock = clock
-        self._waiting: dict[str, list[Deferred[Taxon]]] = {}
+        self._waiting: dict[str, list[Deferred[AlaTaxon]]] = {}
         self._call: IDelayedCall | None = None
 
-    async def look_up(self, lsid: str) -> Taxon:
-        waiting: Deferred[Taxon] = Deferred()
+    async def look_up(self, lsid: str) -> AlaTaxon:
+        waiting: Deferred[AlaTaxon] = Deferred()
         self._waiting.setdefault(lsid, []).append(waiting)
         if len(self._waiting) >= LARGEST_BATCH:
             self._ask()
@@ -85,7 +79,7 @@ class _Bulk:
             self._forget(lsid, waiting)
             raise
 
-    def _forget(self, lsid: str, waiting: "Deferred[Taxon]") -> None:
+    def _forget(self, lsid: str, waiting: "Deferred[AlaTaxon]") -> None:
         others = self._waiting.get(lsid, [])
         if waiting in others:
             others.remove(waiting)
@@ -104,7 +98,7 @@ class _Bulk:
         batch, self._waiting = self._waiting, {}
         Deferred.fromCoroutine(self._answer(batch))
 
-    async def _answer(self, batch: "dict[str, list[Deferred[Taxon]]]") -> None:
+    async def _answer(self, batch: "dict[str, list[Deferred[AlaTaxon]]]") -> None:
         try:
             found = await self._found(list(batch))
         except Exception as error:  # Every caller gets the error.
@@ -114,7 +108,7 @@ class _Bulk:
         for lsid, waiting in batch.items():
             _settle(waiting, found[lsid])
 
-    async def _found(self, lsids: list[str]) -> "dict[str, Taxon | DataMoverError]":
+    async def _found(self, lsids: list[str]) -> "dict[str, AlaTaxon | DataMoverError]":
         head, body = await self._client.post(self._url, lsids)
         if head.status != 200:
             raise self._client.refusal(head, body, lsids[0] if len(lsids) == 1 else "these taxa")
@@ -128,7 +122,7 @@ class _Bulk:
         return {lsid: _judged(by_guid.get(lsid) or in_order.get(lsid), lsid) for lsid in lsids}
 
 
-def _judged(entry: Any, lsid: str) -> Taxon | DataMoverError:
+def _judged(entry: Any, lsid: str) -> AlaTaxon | DataMoverError:
     if entry is None:
         return DatasetNotFound(f"ALA does not know {lsid}: it answered the look-up with null")
     try:
@@ -137,17 +131,17 @@ def _judged(entry: Any, lsid: str) -> Taxon | DataMoverError:
         return error
 
 
-def _settle(waiting: "list[Deferred[Taxon]]", outcome: Taxon | Exception) -> None:
+def _settle(waiting: "list[Deferred[AlaTaxon]]", outcome: AlaTaxon | Exception) -> None:
     for each in waiting:
         if each.called:
             continue
-        if isinstance(outcome, Taxon):
+        if isinstance(outcome, AlaTaxon):
             each.callback(outcome)
         else:
             each.errback(Failure(outcome))  # type: ignore[no-untyped-call]
 
 
-def _taxon(found: Any, answer: bytes | None, lsid: str) -> Taxon:
+def _taxon(found: Any, answer: bytes | None, lsid: str) -> AlaTaxon:
     """Parse a taxon; ``answer`` is the whole body, None if it holds several taxa."""
     if not isinstance(found, dict):
         raise DatasetInvalid(f"ALA answered the look-up of {lsid} with something else than a JSON object")
@@ -157,7 +151,7 @@ def _taxon(found: Any, answer: bytes | None, lsid: str) -> Taxon:
         raise DatasetNotFound(f"ALA does not know {lsid}: its answer holds no name of a taxon")
     if answer is None:
         answer = json.dumps(found, ensure_ascii=False, indent=2).encode("utf-8")
-    return Taxon(name, _common_name(found), answer)
+    return AlaTaxon(name, _common_name(found), answer)
 
 
 def _common_name(found: dict[str, Any]) -> str | None:

@@ -5,10 +5,10 @@ Any field may be missing or of another type than documented; if a required one i
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from datamover.datasets.gbif.records import text_of
+from datamover.datasets.taxon import Taxon
 from datamover.errors import DataMoverError, DatasetInvalid, DatasetNotFound, Scope, ServerError
 from datamover.protocols.http.answers import Head, failure_of
 from datamover.web.amounts import MOST
@@ -16,19 +16,6 @@ from datamover.web.url import WebUrl
 
 LONGEST_WORDS = 300
 ENGLISH = "eng"
-
-
-@dataclass(frozen=True, slots=True)
-class Taxon:
-    """A taxon's names."""
-
-    name: str
-    """Without its author if GBIF has it: "Macropus rufus"."""
-    common_name: str | None
-
-    @property
-    def shown(self) -> str:
-        return f"{self.common_name} ({self.name})" if self.common_name else self.name
 
 
 def refusal_of(head: Head, body: bytes, about: str) -> DataMoverError:

@@ -18,9 +18,10 @@ from datamover.datasets.base import Bench, Made, Subject
 from datamover.datasets.declaration import Declaration
 from datamover.datasets.description import ATTRIBUTION, OCCURRENCE, DescribedFile, Description
 from datamover.datasets.gbif import citing, cleaning
-from datamover.datasets.gbif.answers import Taxon, common_name_of, count_of, taxon_of
+from datamover.datasets.gbif.answers import common_name_of, count_of, taxon_of
 from datamover.datasets.gbif.questions import SMALL, Patience, Questions, in_order
 from datamover.datasets.gbif.section import GbifSection
+from datamover.datasets.taxon import Taxon
 from datamover.errors import DatasetEmpty, DatasetInvalid, InvalidRequest
 from datamover.protocols.http import HttpClient
 from datamover.protocols.http.answers import Head

@@ -1,8 +1,8 @@
-"""Zip archives: made in a thread, streamed from file to file, never in memory.
+"""Make zip archives in a thread, streaming from file to file without holding a file in memory.
 
-Members are stored, not compressed: what is moved is mostly compressed already, and it keeps the maker as fast as the
-disk. Two layouts: ``zip`` holds the files by their names; ``bagit`` holds them under ``data/``, with the manifest
-``manifest-md5.txt`` (after BagIt, RFC 8493), as the original made them.
+Members are stored, not compressed: most files are compressed already, and storing is as fast as the disk. There are two
+layouts: ``zip`` holds the files by their names; ``bagit`` holds them under ``data/`` with the manifest
+``manifest-md5.txt`` (after BagIt, RFC 8493), as the original service did.
 """
 
 import calendar
@@ -24,32 +24,32 @@ _EARLIEST, _LATEST = calendar.timegm((1980, 1, 1, 0, 0, 0)), calendar.timegm((21
 
 
 class Stopped(Exception):
-    """The making was given up."""
+    """``stop`` was set before the archive was complete."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file that goes into an archive."""
+    """One file of an archive."""
 
     path: Path
     name: str
     md5: str
-    """Hex; the bagit layout's manifest tells it."""
+    """Hex, for the manifest of the bagit layout."""
     modified: float | None
     """POSIX seconds."""
 
 
 def bagit_name(job: int) -> str:
-    """Return what the archive of a job is called."""
+    """Return the file name of a job's archive."""
     return f"move-job-{job}.zip"
 
 
 def unique_names(names: Sequence[str]) -> list[str]:
-    """Return ``names`` with a number in those that come again: ``a.csv``, ``a-2.csv``."""
+    """Return ``names`` with a number added to repeated ones: ``a.csv``, ``a-2.csv``."""
     taken: set[str] = set()
     wanted = set(names)
     numbers: dict[str, int] = {}
-    """The number that each name had last: those before it are taken, and are not tried again."""
+    """The last number of each name; lower numbers are taken and are not tried again."""
     unique = []
     for name in names:
         stem, extension = posixpath.splitext(name)
@@ -64,9 +64,9 @@ def unique_names(names: Sequence[str]) -> list[str]:
 
 
 def make(target: Path, members: Sequence[Member], layout: str, stop: threading.Event) -> None:
-    """Write the archive of ``members`` to ``target``, each under a name that no other has.
+    """Write the archive of ``members`` to ``target``, each under a unique name.
 
-    Blocking; raises OSError and Stopped.
+    Blocks. Raises OSError, and Stopped when ``stop`` is set.
     """
     prefix = "data/" if layout == BAGIT else ""
     names = unique_names([member.name for member in members])

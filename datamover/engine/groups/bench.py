@@ -1,4 +1,4 @@
-"""The bench that one attempt makes one dataset at: ``datasets.base.Bench`` on this node's staging directory."""
+"""``datasets.base.Bench`` on this node's staging directory: one attempt makes one dataset with it."""
 
 import errno
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 from datamover.datasets.base import Fetched
 from datamover.datasets.process import run_module
 from datamover.engine.attempt import AttemptContext
-from datamover.engine.groups.staging import Stage
+from datamover.engine.groups.staging import StagingDirectory
 from datamover.engine.lease import Lease, Parked
 from datamover.engine.meter import Meter
 from datamover.engine.transfer.spec import TransferSpec
@@ -23,13 +23,13 @@ T = TypeVar("T")
 
 
 class StagingBench:
-    """One dataset of a group; ``name`` is its directory below the attempt's."""
+    """The bench of one dataset of a group; ``name`` is its directory below the attempt's."""
 
     def __init__(
         self,
         *,
         context: AttemptContext,
-        stage: Stage,
+        stage: StagingDirectory,
         name: str,
         lease: Lease,
         transfers: Sequence[Transfer],
@@ -60,7 +60,7 @@ class StagingBench:
         return self._memory
 
     async def remember(self, facts: Mapping[str, Any]) -> None:
-        """See ``datasets.base.Bench``; raises Parked where the lease was lost, and Unavailable."""
+        """See ``datasets.base.Bench``; raises Parked if the lease was lost, and Unavailable."""
         self._memory = dict(facts)
         await self._remember(self._memory)
 
@@ -68,7 +68,7 @@ class StagingBench:
         self._meter.stage = stage
 
     async def fetch(self, origin: Origin, name: str) -> Fetched:
-        """See ``datasets.base.Bench``; a connection that breaks is gone on with as long as each attempt brings more."""
+        """See ``datasets.base.Bench``; after a connection error it resumes, as long as each attempt gets further."""
         checkpoint: Checkpoint | None = None
         while True:
             try:
@@ -92,7 +92,7 @@ class StagingBench:
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            raise NoSpace("there is no room left to make a dataset on this node", scope=Scope.SERVICE) from None
+            raise NoSpace("no disk space is left to make a dataset on this node", scope=Scope.SERVICE) from None
 
     async def run(
         self, module: str, request: Mapping[str, Any], progress: Callable[[Mapping[str, Any]], None]

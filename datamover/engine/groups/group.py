@@ -1,8 +1,8 @@
-"""An attempt at a placement group: stage its files, make of them what is to be made, move that, place it together.
+"""An attempt at a placement group: stage its files, make datasets and archives, upload, and place all together.
 
-What is staged stands on this node's own disk; another node that takes over stages again, from what the makers of
-datasets remember. Every file is brought to its destination and verified before the first takes its name; from then on
-the group rolls forward, whoever works on it.
+The staged files are on this node's own disk; a node that takes over stages again, from what the datasets stored in the
+database. All files are uploaded and verified before the first is placed; from then on the group rolls forward, on
+whichever node.
 """
 
 import threading
@@ -16,13 +16,13 @@ from datamover.engine.attempt import AttemptContext, Done, remarks_of, without
 from datamover.engine.groups.archive import BAGIT, ZIP, Member, Stopped, bagit_name, make
 from datamover.engine.groups.bench import StagingBench
 from datamover.engine.groups.placements import commit, placement_of, remembered, upload_of
-from datamover.engine.groups.staging import Stage, Staging
+from datamover.engine.groups.staging import Staging, StagingDirectory
 from datamover.engine.lease import Lease, Parked
 from datamover.engine.meter import Meter
 from datamover.engine.transfer.comparison import read_through
 from datamover.engine.transfer.leftovers import abort, clear
 from datamover.engine.transfer.spec import TransferResult, TransferSpec
-from datamover.engine.transfer.transfer import bring, fetch
+from datamover.engine.transfer.transfer import fetch, upload_file
 from datamover.errors import DataMoverError, Scope, ServerError
 from datamover.jobs.values import Checkpoint, DatasetSource, Naming, Overwrite, Transfer
 from datamover.jobs.work import Group, Placement, Remark
@@ -31,17 +31,17 @@ from datamover.text.bounds import short_source
 from datamover.web.amounts import movable
 
 AT_ONCE = 4
-"""Files of one group that move at a time."""
+"""Files of one group that move concurrently."""
 ARCHIVE = "archive.zip"
 
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """A file that stands in the staging directory."""
+    """A file in the staging directory."""
 
     transfer: Transfer
     path: str
-    """Below the attempt's directory."""
+    """Relative to the attempt's directory."""
     name: str
     size: int
     digests: Mapping[str, str]
@@ -50,13 +50,13 @@ class Staged:
 
 @dataclass(frozen=True, slots=True)
 class Outward:
-    """What is moved from the staging directory to the destination."""
+    """A transfer from the staging directory to the destination."""
 
     transfer: Transfer
     spec: TransferSpec
     meter: Meter
     own: bool
-    """False: the archive, whose size and digest are no file's own."""
+    """Whether size and digest are those of the transfer's own file; False for an archive."""
 
 
 @dataclass(slots=True)
@@ -69,10 +69,10 @@ class GroupAttempt:
     staging: Staging
     meters: Sequence[Meter] = field(init=False)
     placing: bool = False
-    """Files have begun to take their names."""
+    """Whether the placing has begun."""
     checkpoint: Checkpoint | None = None
-    """None: each attempt stages anew."""
-    _stage: Stage = field(init=False)
+    """Always None: each attempt stages again."""
+    _stage: StagingDirectory = field(init=False)
     _meters: dict[int, Meter] = field(init=False)
     _outward: list[Outward] = field(init=False, default_factory=list)
     _remarks: list[Remark] = field(init=False, default_factory=list)
@@ -93,8 +93,8 @@ class GroupAttempt:
         if leader.placing:
             placements = [one for one in map(remembered, self.group.transfers) if one is not None]
         else:
-            placements = await self._bring(await self._staged())
-            await self._note()
+            placements = await self._upload_all(await self._staged())
+            await self._record_figures()
         self.lease.commit()
         if not leader.placing and not await self.context.queue.placing(leader, placements):
             raise Parked("the lease was lost before the files could be placed; whoever holds it goes on")
@@ -137,7 +137,7 @@ class GroupAttempt:
         return sorted(staged, key=lambda one: one.transfer.index)
 
     async def _reserve(self) -> None:
-        """Set room aside for what will be staged, as far as its size is known, and for the archive of it."""
+        """Reserve disk space for the files to be staged, as far as their sizes are known, and for their archive."""
         plain = [one for one in self.group.transfers if not isinstance(one.source, DatasetSource)]
         sizes = await gather([partial(self._size, transfer) for transfer in plain], AT_ONCE)
         await self._stage.reserve(sum(sizes) * (2 if self.lease.leader.archive else 1))
@@ -152,7 +152,7 @@ class GroupAttempt:
             raise _of_file(transfer, error) from error
 
     async def _fetch(self, transfer: Transfer) -> list[Staged]:
-        """Stage a file that only has to be fetched."""
+        """Fetch one file into the staging directory."""
         path = str(transfer.index)
         meter = self._meters[transfer.id]
         try:
@@ -179,7 +179,7 @@ class GroupAttempt:
         return [Staged(transfer, path, fetched.name, fetched.size, fetched.digests, fetched.modified)]
 
     async def _make(self, url: str, transfers: Sequence[Transfer]) -> list[Staged]:
-        """Stage the files of a dataset."""
+        """Make the files of a dataset in the staging directory."""
         dataset = self.context.dataset(url)
         subject = dataset.subject(url)
         name = f"dataset-{transfers[0].index}"
@@ -198,14 +198,14 @@ class GroupAttempt:
         made = await dataset.make(subject, bench)
         self._remarks.append(Remark("made", {"dataset": url, **made.details}))
         staged = []
-        for transfer, path, called in zip(transfers, made.paths, dataset.names(subject), strict=True):
+        for transfer, path, file_name in zip(transfers, made.paths, dataset.names(subject), strict=True):
             relative = str(path.relative_to(self._stage.directory))
             digest = self.context.tools.digest({"md5"})
             content = await read_through(self._stage.origin(relative), digest)
             self._meters[transfer.id].begin(0)
             self._meters[transfer.id].size = content.size
             self._meters[transfer.id].stage = "staged"
-            staged.append(Staged(transfer, relative, called, content.size, content.digests, None))
+            staged.append(Staged(transfer, relative, file_name, content.size, content.digests, None))
         return staged
 
     async def _remember(self, url: str, facts: Mapping[str, Any]) -> None:
@@ -215,7 +215,7 @@ class GroupAttempt:
 
     # Moving ---------------------------------------------------------------------------------------------------
 
-    async def _bring(self, staged: Sequence[Staged]) -> list[Placement]:
+    async def _upload_all(self, staged: Sequence[Staged]) -> list[Placement]:
         leader = self.lease.leader
         if leader.archive:
             await self._archive(staged)
@@ -224,34 +224,34 @@ class GroupAttempt:
             self._outward = [self._file_outward(one) for one in staged]
         await self.context.queue.moving(leader)
         self._meters[leader.id].stage = "moving"
-        results = await gather([partial(self._bring_one, outward) for outward in self._outward], AT_ONCE)
+        results = await gather([partial(self._upload, outward) for outward in self._outward], AT_ONCE)
         self._remarks += [remark for one in results for remark in remarks_of(one)]
         return [
             placement_of(outward.transfer, one, own=outward.own)
             for outward, one in zip(self._outward, results, strict=True)
         ]
 
-    async def _bring_one(self, outward: Outward) -> TransferResult:
-        return await bring(outward.spec, self.lease, outward.meter, self.context.tools)
+    async def _upload(self, outward: Outward) -> TransferResult:
+        return await upload_file(outward.spec, self.lease, outward.meter, self.context.tools)
 
-    async def _note(self) -> None:
-        """Write the figures of every file: an attempt that rolls forward does not stage it, and cannot tell them."""
+    async def _record_figures(self) -> None:
+        """Write every file's figures now, since an attempt that rolls forward does not stage it and cannot."""
         for meter in self.meters:
             meter.repeat()
         await self.context.queue.progress([news for meter in self.meters if (news := meter.news()) is not None])
 
     async def _archive(self, staged: Sequence[Staged]) -> None:
-        """Make one archive of what is staged."""
+        """Make one archive of the staged files."""
         self._meters[self.lease.leader.id].stage = "making the archive"
         members = [
             Member(self._stage.directory / one.path, one.name, one.digests["md5"], one.modified) for one in staged
         ]
         target, layout, stop = self._stage.directory / ARCHIVE, self.lease.leader.archive or ZIP, threading.Event()
         try:
-            # To its end: its directory must not be removed under it.
+            # This waits for the thread to end, so that the directory is not removed while it writes.
             await self.context.tools.pools.archives.finish_hurried(stop.set, make, target, members, layout, stop)
         except Stopped:
-            raise ServerError("the archive was not made to its end", scope=Scope.SERVICE) from None
+            raise ServerError("the making of the archive was stopped", scope=Scope.SERVICE) from None
         except OSError as error:
             raise DiskRefusals("staging", Scope.SERVICE).of(error, ARCHIVE) from error
 
@@ -284,7 +284,7 @@ class GroupAttempt:
         return Outward(staged.transfer, spec, self._meters[staged.transfer.id], own=True)
 
     def _found_outward(self, transfer: Transfer) -> Outward:
-        """Return where an earlier attempt may have moved a file to."""
+        """Return the upload that an earlier attempt may have begun for a file."""
         spec = self.context.spec(
             transfer, self.lease, origin=self._stage.origin("none"), checkpoint=None, sent=0, resumable=False
         )
@@ -293,7 +293,7 @@ class GroupAttempt:
     # Placing --------------------------------------------------------------------------------------------------
 
     async def _place(self, placement: Placement) -> None:
-        """Give one file its name."""
+        """Place one file."""
         meter = self._meters[placement.transfer.id]
         lacks = await commit(self.context, self.lease, meter, placement, self._stage.origin("none"))
         self._remarks += without(placement.target, lacks)

@@ -1,6 +1,6 @@
-"""The files of a group taking their names: each committed from what the database remembers of its upload.
+"""Place the files of a group, each from the checkpoint of its upload in the database.
 
-Whoever holds the lease does it, in this process or after a crash; what has its name already is left as it is.
+The holder of the lease does it, in this process or after a crash. A file that is placed already stays as it is.
 """
 
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datamover.engine.attempt import AttemptContext
 from datamover.engine.lease import Lease
 from datamover.engine.meter import Meter
-from datamover.engine.transfer.comparison import Content, read_through
+from datamover.engine.transfer.comparison import HashedContent, read_through
 from datamover.engine.transfer.digest import MAIN
 from datamover.engine.transfer.placement import place
 from datamover.engine.transfer.prefix import saved_of
@@ -22,13 +22,13 @@ from datamover.protocols.upload import Upload
 
 
 def placement_of(transfer: Transfer, result: TransferResult, *, own: bool) -> Placement:
-    """Return what is written of a file that was brought; ``own``: size and digest are the transfer's own."""
+    """Return what the database stores of an uploaded file; ``own``: size and digest are the transfer's own."""
     checkpoint = None if result.token is None else Checkpoint(result.token, "", result.size, result.digests[MAIN])
     return Placement(transfer, result.target, result.size, result.digest, checkpoint, own)
 
 
 def remembered(transfer: Transfer) -> Placement | None:
-    """Return what an earlier attempt wrote of a file, None where it wrote nothing."""
+    """Return what an earlier attempt stored of a file, None if it stored nothing."""
     checkpoint = transfer.checkpoint
     if checkpoint is None or transfer.target is None:
         return None
@@ -37,7 +37,7 @@ def remembered(transfer: Transfer) -> Placement | None:
 
 
 def upload_of(context: AttemptContext, transfer: Transfer, target: str, checkpoint: Checkpoint) -> Upload:
-    """Return the upload that a checkpoint tells of."""
+    """Return the upload of a checkpoint."""
     destination: Place = context.registry.get(transfer.destination).at(Scope.DESTINATION)
     return destination.resume(target, saved_of(checkpoint), size=checkpoint.offset)
 
@@ -45,22 +45,22 @@ def upload_of(context: AttemptContext, transfer: Transfer, target: str, checkpoi
 async def commit(
     context: AttemptContext, lease: Lease, meter: Meter, placement: Placement, origin: Origin
 ) -> Sequence[Lack]:
-    """Give one file its name, unless it has it; return what it went without.
+    """Place one file unless it is in place; return what the destination did not provide.
 
-    Raises SizeMismatch where it neither has its name nor is ready to take it, and what ``place`` does.
+    Raises SizeMismatch if neither the target nor the upload holds the file, and the errors of ``place``.
     """
     checkpoint, target = placement.checkpoint, placement.target
     if checkpoint is None:
         return ()
     spec = context.spec(placement.transfer, lease, origin=origin)
     upload = upload_of(context, placement.transfer, target, checkpoint)
-    if lease.leader.placing:  # An earlier attempt may have come so far.
+    if lease.leader.placing:  # An earlier attempt may have placed it.
         if await _is_placed(context, spec.place, target, checkpoint):
             await upload.abort(lease.check)
             return ()
         if not await upload.exists():
-            raise SizeMismatch(f"neither the upload of {target!r} nor that file holds what was brought")
-    content = Content(checkpoint.offset, {MAIN: checkpoint.digest})
+            raise SizeMismatch(f"neither the upload of {target!r} nor that file holds the bytes that were uploaded")
+    content = HashedContent(checkpoint.offset, {MAIN: checkpoint.digest})
     return await place(spec, meter, context.tools, upload, target, content)
 
 

@@ -1,8 +1,8 @@
-"""Room on the staging disk: promised to attempts before they fill it, never twice.
+"""Reservations of space on the staging disk, so that attempts do not fill it together.
 
-A promise is a file beside the attempt's directory, ``NAME.room``, that holds a number of bytes. It is made under a lock
-on the whole staging directory, so that every process of this machine sees the others' promises; those of a process that
-died count no more (``lives``), and go with its directory. All of it blocks.
+A reservation is a file beside the attempt's directory, ``NAME.room``, that holds a number of bytes. It is made under a
+lock on the whole staging directory, so that every process of this machine sees the others' reservations. Those of a
+process that died do not count (``lives``), and are removed with its directory. All functions block.
 """
 
 import fcntl
@@ -17,8 +17,8 @@ _SUFFIX = ".room"
 
 
 @contextmanager
-def turn(root: Path) -> Iterator[None]:
-    """Let one process, and one thread of it, at a time into a staging directory."""
+def locked(root: Path) -> Iterator[None]:
+    """Lock a staging directory, against other processes and other threads."""
     lock = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -27,14 +27,14 @@ def turn(root: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def promise(root: Path, directory: Path, size: int, lives: Callable[[Path], bool]) -> None:
-    """Promise ``size`` bytes to ``directory``, a node's below ``root``, in the stead of what it was promised before.
+def reserve(root: Path, directory: Path, size: int, lives: Callable[[Path], bool]) -> None:
+    """Reserve ``size`` bytes for ``directory``, which is in a node's directory below ``root``.
 
-    ``lives`` tells whether the process of a node's directory runs. Raises NoSpace where the disk has not that much
-    beyond what is promised to others and not yet used by them, and OSError. Of a disk that does not tell its room
-    anything is promised.
+    This replaces the directory's reservation before. ``lives`` returns whether the process of a node's directory runs.
+    Raises NoSpace if the disk does not have so much beyond what others have reserved and not used yet, and OSError. On
+    a disk that does not report its free space every reservation succeeds.
     """
-    with turn(root):
+    with locked(root):
         try:
             status = os.statvfs(root)
         except OSError:
@@ -47,36 +47,36 @@ def promise(root: Path, directory: Path, size: int, lives: Callable[[Path], bool
                 scope=Scope.SERVICE,
             )
         try:
-            _promise_of(directory).write_text(str(size), "ascii")
+            _reservation_of(directory).write_text(str(size), "ascii")
         except OSError:
             forget(directory)
             raise
 
 
 def forget(directory: Path) -> None:
-    """Take back what was promised to a directory, if anything was."""
-    _promise_of(directory).unlink(missing_ok=True)
+    """Remove the reservation of a directory, if there is one."""
+    _reservation_of(directory).unlink(missing_ok=True)
 
 
 def _outstanding(root: Path, but: Path, lives: Callable[[Path], bool]) -> int:
-    """Return the bytes that were promised to directories and are not in them yet."""
+    """Return the bytes that other directories have reserved and do not hold yet."""
     nodes = [node for node in root.iterdir() if node.is_dir() and lives(node)]
-    return sum(_missing(path) for node in nodes for path in _promises(node) if path != _promise_of(but))
+    return sum(_missing(path) for node in nodes for path in _reservations(node) if path != _reservation_of(but))
 
 
-def _promises(node: Path) -> list[Path]:
+def _reservations(node: Path) -> list[Path]:
     try:
         return [node / name for name in os.listdir(node) if name.endswith(_SUFFIX)]
     except FileNotFoundError:
         return []  # Its process has just ended.
 
 
-def _missing(promise: Path) -> int:
+def _missing(reservation: Path) -> int:
     try:
-        promised = int(promise.read_text("ascii"))
+        reserved = int(reservation.read_text("ascii"))
     except FileNotFoundError:
         return 0  # Its attempt has just ended.
-    return max(0, promised - _used(promise.with_suffix("")))
+    return max(0, reserved - _used(reservation.with_suffix("")))
 
 
 def _used(directory: Path) -> int:
@@ -88,5 +88,5 @@ def _used(directory: Path) -> int:
     return used
 
 
-def _promise_of(directory: Path) -> Path:
+def _reservation_of(directory: Path) -> Path:
     return directory.with_name(f"{directory.name}{_SUFFIX}")

@@ -1,7 +1,7 @@
-"""Staging: a directory of this node's own disk, where what must be made is made before it moves.
+"""Staging: a directory on this node's own disk, in which datasets and archives are made before they move.
 
-Each group at work has a directory of its own in it, gone when its attempt ends. A node that dies leaves its
-directories behind; they are swept by the next process that starts here, told by a lock that dies with its holder.
+Each attempt at a group has its own directory there, which is removed when the attempt ends. The directories of a
+process that died are swept by the next process that starts here: a lock file shows whether their process lives.
 """
 
 import fcntl
@@ -18,16 +18,16 @@ from datamover.errors import Scope, StartError
 from datamover.protocols.base import Origin
 from datamover.protocols.local import LOCAL
 from datamover.protocols.local.refusals import DiskRefusals
-from datamover.protocols.place import Options, Place, PlaceSettings
+from datamover.protocols.place import Place, PlaceSettings, ProtocolOptions
 
 log = Logger()
 
 
-class Stage:
-    """One attempt's directory; made when something is put into it."""
+class StagingDirectory:
+    """One attempt's directory, created when a file is put into it."""
 
     def __init__(self, root: Path, directory: Path, reactor: Any, threads: Threads) -> None:
-        """``directory`` stands in that of a node, below ``root``."""
+        """``directory`` is in a node's directory below ``root``."""
         self.directory = directory
         self._root = root
         self._threads = threads
@@ -39,32 +39,32 @@ class Stage:
             connect_timeout=30.0,
             idle_timeout=60.0,
         )
-        self._pool = LOCAL.open(settings, Options(), reactor)
+        self._pool = LOCAL.open(settings, ProtocolOptions(), reactor)
 
     @property
     def place(self) -> Place:
-        """The directory as a place to write to."""
+        """The directory as a Place."""
         return self._pool.at(Scope.DESTINATION)
 
     def origin(self, path: str) -> Origin:
-        """Return what was made, to be read."""
+        """Return the Origin of a file in the directory."""
         return self._pool.at(Scope.SOURCE).origin(path)
 
     async def reserve(self, size: int) -> None:
-        """Set aside room for ``size`` bytes until it is closed.
+        """Reserve ``size`` bytes on the disk until ``close``.
 
-        Raises NoSpace where the disk has not that much beyond what is set aside for others at work on this machine.
+        Raises NoSpace if the disk does not have so much beyond the reservations of others on this machine.
         """
-        # To its end: a promise that is made after this was closed would never be taken back.
+        # This waits for the thread to end: a reservation that is made after ``close`` would never be removed.
         with DiskRefusals("staging", Scope.SERVICE).about(self.directory.name):
-            await self._threads.finish(_kept, room.promise, self._root, self.directory, size, _lives)
+            await self._threads.finish(_reserved, room.reserve, self._root, self.directory, size, _lives)
 
     async def make(self, directory: str) -> None:
-        """Make a directory below it, and those above."""
+        """Make a directory below it, with its parents."""
         await self._threads.run(_make, self.directory / directory)
 
     async def close(self) -> None:
-        """Remove it; completes when it is gone, and nothing that was cancelled can bring it back."""
+        """Remove it; completes when it is removed and no cancelled call can create it again."""
         await self._pool.close()
         await self._threads.run(_remove, self.directory)
 
@@ -79,12 +79,12 @@ class Staging:
         self._reactor = reactor
         self._threads = threads
 
-    def stage(self, name: str) -> Stage:
-        """Return the directory of one attempt, by a name that no other has."""
-        return Stage(self._root, self._own / name, self._reactor, self._threads)
+    def stage(self, name: str) -> StagingDirectory:
+        """Return the directory of one attempt; ``name`` must be unique."""
+        return StagingDirectory(self._root, self._own / name, self._reactor, self._threads)
 
     async def open(self) -> None:
-        """Make the directory and sweep those whose node is gone; raises StartError."""
+        """Make the directory, and remove those of processes that died; raises StartError."""
         try:
             self._lock = await self._threads.run(_open, self._root, self._own)
         except OSError as error:
@@ -94,7 +94,7 @@ class Staging:
             ) from None
 
     async def close(self) -> None:
-        """Remove the directory; completes when it is gone."""
+        """Remove the directory; completes when it is removed."""
         lock, self._lock = self._lock, None
         if lock is not None:
             await self._threads.run(_close, self._own, lock)
@@ -102,8 +102,8 @@ class Staging:
 
 def _open(root: Path, own: Path) -> int:
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # One at a time: who sweeps must not find a lock that is made and not held yet.
-    with room.turn(root):
+    # Under the lock: a sweep must not find a lock file that exists and is not held yet.
+    with room.locked(root):
         _sweep(root)
         lock = os.open(_lock_path(own), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -112,7 +112,7 @@ def _open(root: Path, own: Path) -> int:
 
 
 def _lives(own: Path) -> bool:
-    """Tell whether the process of a node's directory runs."""
+    """Return whether the process of a node's directory runs."""
     try:
         lock = os.open(_lock_path(own), os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -131,8 +131,8 @@ def _remove(directory: Path) -> None:
     room.forget(directory)
 
 
-def _kept(_: None) -> None:
-    """Keep a promise whose caller was cancelled: ``close`` takes it back."""
+def _reserved(_: None) -> None:
+    """Do nothing when the caller was cancelled: ``close`` removes the reservation."""
 
 
 def _make(directory: Path) -> None:
@@ -154,7 +154,7 @@ def _sweep(root: Path) -> None:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.close(lock)  # Its node lives.
+            os.close(lock)  # Its process runs.
         else:
             _close(path.with_suffix(""), lock)
 

@@ -1,4 +1,4 @@
-"""Is what stands at the target the same file? Told by content, never by name or time."""
+"""Compare the target with the source, by content and never by name or time."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from datamover.protocols.place import Place
 
 
 class Compared(Protocol):
-    """What is needed here of a ``TransferSpec``."""
+    """The attributes of a ``TransferSpec`` that the comparison needs."""
 
     @property
     def origin(self) -> Origin: ...
@@ -24,8 +24,8 @@ class Compared(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
-    """What was read to its end."""
+class HashedContent:
+    """The size and the digests of a file that was read to its end."""
 
     size: int
     digests: dict[str, str]
@@ -33,11 +33,11 @@ class Content:
 
 async def same_content(
     spec: Compared, target: str, found: Inspection, source: Inspection, new_digest: Callable[[], Digest]
-) -> Content | None:
-    """Return what ``target``, which is there, holds, if that is what the source holds; else None.
+) -> HashedContent | None:
+    """Return the content of an existing ``target`` if it equals the source's, else None.
 
-    Sizes that differ decide it. Else the target is hashed, and compared with the client's checksum where there is
-    one, or with the source, read to its end.
+    If the sizes differ, nothing is read. Else the target is hashed, and compared with the client's checksum if there
+    is one, or with the source, which is read to its end.
     """
     if source.size is not None and found.size is not None and source.size != found.size:
         return None
@@ -48,12 +48,12 @@ async def same_content(
     return there if there.digests[MAIN] == here.digests[MAIN] else None
 
 
-async def read_through(origin: Origin, digest: Digest) -> Content:
-    """Read a file to its end for its digests."""
+async def read_through(origin: Origin, digest: Digest) -> HashedContent:
+    """Read a file to its end, and return its size and digests."""
     source = await origin.open()
     try:
         while data := await source.read():
             await digest.add(data)
     finally:
         await source.close()
-    return Content(digest.size, await digest.hexdigests())
+    return HashedContent(digest.size, await digest.hexdigests())

@@ -1,7 +1,7 @@
-"""The running digests of one stream, computed in threads beside the moving.
+"""The running digests of one stream, computed in threads while the stream moves.
 
-``hashlib`` releases the interpreter for more than 2 KiB, so a digest costs the reactor's thread little more than a
-hand-over; bytes are gathered so that there are few of those.
+``hashlib`` releases the GIL for more than 2 KiB, so a digest costs the reactor's thread little more than a call into
+the thread pool. Bytes are gathered into batches so that there are few such calls.
 """
 
 import hashlib
@@ -16,11 +16,11 @@ from datamover.concurrency.serial import SerialExecutor
 from datamover.protocols.base import Octets
 
 BATCHES = Buffers(4 * 2**20, least=5 * 2**14, most=2**19)
-"""Bytes of each stream that are gathered before a thread gets them; who streams joins."""
+"""Bytes of a batch; each stream joins this budget."""
 AHEAD = 2
-"""Batches that a thread has or will have before no more are taken: it goes from one to the next at once."""
+"""Batches queued for the thread before ``add`` waits, so that the thread is never idle."""
 INLINE = 64 * 1024
-"""Bytes that are not worth a thread."""
+"""Bytes up to which the reactor's thread computes the digest itself."""
 MAIN = "sha256"
 
 
@@ -29,17 +29,17 @@ _Mark = Deferred[_Digests]
 
 
 class Digest:
-    """Every algorithm asked for, over the same bytes; sha256 is always among them."""
+    """The digests of the same bytes by several algorithms; sha256 is always among them."""
 
     def __init__(self, lane: SerialExecutor, algorithms: Iterable[str] = ()) -> None:
-        """Begin with no bytes; ``lane`` is for this digest alone."""
+        """``lane`` must be used by this digest only."""
         self._lane = lane
         self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in (MAIN, *algorithms)}
         self._held: list[Octets | _Mark] = []
-        """What is next, in order: bytes, and who is to be told the digests of all before."""
+        """The next batch, in order: bytes, and Deferreds that fire with the digests of all bytes before them."""
         self._held_size = 0
         self._under_way = 0
-        """Batches that a thread has, or will have."""
+        """Batches that a thread has, or that are queued for it."""
         self._room: Deferred[None] | None = None
         self._failure: Failure | None = None
         self.size = 0
@@ -50,14 +50,14 @@ class Digest:
         return frozenset(self._hashes)
 
     async def add(self, data: Octets) -> None:
-        """Take the next bytes; completes when there is room for more. Cancelling leaves them taken."""
+        """Add the next bytes; completes when there is room for more. Cancelling does not remove them."""
         self._held.append(data)
         self._held_size += len(data)
         self.size += len(data)
         if self._held_size >= BATCHES.size:
             self._hand_over()
         while self._under_way > AHEAD:
-            # Cancelling must reach who waits, not the thread's answer.
+            # Cancelling must cancel this wait, not the thread's result.
             self._room = Deferred()
             await self._room
         if self._failure is not None:
@@ -66,7 +66,7 @@ class Digest:
     def hexdigests(self) -> _Mark:
         """Fire with the digest of everything added so far, for each algorithm; more may be added meanwhile.
 
-        Cancelling lets go of the answer alone.
+        Cancelling discards only this result.
         """
         mark: _Mark = Deferred()
         self._held.append(mark)
@@ -84,25 +84,25 @@ class Digest:
         else:
             self._lane.run(_update, self._hashes, pieces).addBoth(self._handed_over, marks)
 
-    def _handed_over(self, told: "Sequence[_Digests] | Failure", marks: Sequence[_Mark]) -> None:
+    def _handed_over(self, result: "Sequence[_Digests] | Failure", marks: Sequence[_Mark]) -> None:
         self._under_way -= 1
-        if isinstance(told, Failure):
-            self._failure = told
+        if isinstance(result, Failure):
+            self._failure = result
         for number, mark in enumerate(marks):
             if not mark.called:
-                mark.callback(told if isinstance(told, Failure) else told[number])
+                mark.callback(result if isinstance(result, Failure) else result[number])
         room, self._room = self._room, None
         if room is not None and not room.called:
             room.callback(None)
 
 
 def _update(hashes: Mapping[str, Any], pieces: Sequence[Octets | None]) -> list[_Digests]:
-    """Take the pieces in; for each None among them, return what the digests are there."""
-    told = []
+    """Hash the pieces; for each None among them, return the digests of all bytes before it."""
+    digests = []
     for piece in pieces:
         if piece is None:
-            told.append({name: value.hexdigest() for name, value in hashes.items()})
+            digests.append({name: value.hexdigest() for name, value in hashes.items()})
         else:
             for value in hashes.values():
                 value.update(piece)
-    return told
+    return digests

@@ -1,4 +1,4 @@
-"""What attempts leave at a destination: uploads, removed when nobody will go on from them."""
+"""Remove the uploads that attempts left at a destination, when no attempt will resume them."""
 
 import posixpath
 from collections.abc import Coroutine
@@ -18,16 +18,16 @@ from datamover.protocols.upload import Upload
 log = Logger()
 
 AWAY = (ConnectFailed, ConnectionLost, Stalled, TimedOut)
-"""A destination that may be back for the next attempt; what else keeps an upload there would keep it then, too."""
+"""Errors of a destination that may work at the next attempt; after other errors a removal would fail then too."""
 
 
 async def clear(spec: TransferSpec, lease: Lease, meter: Meter, tools: TransferTools) -> bool:
-    """Remove what attempts left of a transfer, for when nobody will go on from it; tell whether nothing is left."""
+    """Remove all uploads of a transfer that no attempt will resume; tell whether all are removed."""
     meter.checkpoint = None
     uploads = {upload.token: upload for upload in (meter.upload, _resumed(spec)) if upload and upload.token}
     cleaned = [await abort(upload, lease, spec.path) for upload in uploads.values()]
     if lease.leader.lease > 1 and not uploads:
-        # A node that died may have left one that it told nobody of.
+        # A node that crashed may have left an upload that it had not recorded.
         inside = () if spec.naming is Naming.EXACT else (spec.target or posixpath.join(spec.path, ""),)
         for target in {spec.path, *inside}:
             cleaned.append(await _succeeds(_sweep(spec, lease, tools, target, None), _left(target)))
@@ -35,21 +35,21 @@ async def clear(spec: TransferSpec, lease: Lease, meter: Meter, tools: TransferT
 
 
 async def sweep(spec: TransferSpec, lease: Lease, tools: TransferTools, target: str, keep: str | None = None) -> None:
-    """Remove a transfer's uploads of ``target``, except that of the token ``keep``, for an attempt that goes on.
+    """Remove a transfer's uploads of ``target``, except the one whose token is ``keep``, before an attempt continues.
 
-    Raises Parked where the lease is not held, and the error of a destination that is ``AWAY``: were the file placed
-    all the same, nobody would come back for what is left.
+    Raises Parked if the lease is not held, and the errors in ``AWAY``: if the file were placed nevertheless, no
+    attempt would remove the leftovers.
     """
     await _unless_away(_sweep(spec, lease, tools, target, keep), _left(target))
 
 
 async def abandon(upload: Upload, lease: Lease, path: str) -> None:
-    """Remove an upload of ``path``, for an attempt that goes on without it; raises what ``sweep`` does."""
+    """Remove an upload of ``path`` before an attempt continues without it; raises the errors of ``sweep``."""
     await _unless_away(upload.abort(lease.check), f"the upload of {path!r}")
 
 
 async def abort(upload: Upload, lease: Lease, path: str) -> bool:
-    """Remove an upload of ``path``, if the lease is held; tell whether it is gone."""
+    """Remove an upload of ``path`` if the lease is held; tell whether it is removed."""
     return await _succeeds(upload.abort(lease.check), f"the upload of {path!r}")
 
 
@@ -63,7 +63,7 @@ async def _sweep(spec: TransferSpec, lease: Lease, tools: TransferTools, target:
 
 
 def _left(target: str) -> str:
-    return f"what attempts left of {target!r}"
+    return f"the leftovers of {target!r}"
 
 
 async def _unless_away(removal: Coroutine[Any, Any, None], what: str) -> None:
@@ -72,7 +72,7 @@ async def _unless_away(removal: Coroutine[Any, Any, None], what: str) -> None:
     except (Parked, *AWAY):
         raise
     except DataMoverError as trouble:
-        log.warn("{what} stays: {error}", what=what, error=trouble.full)
+        log.warn("{what} could not be removed, and stays: {error}", what=what, error=trouble.full)
 
 
 async def _succeeds(removal: Coroutine[Any, Any, None], what: str) -> bool:
@@ -80,7 +80,7 @@ async def _succeeds(removal: Coroutine[Any, Any, None], what: str) -> bool:
         await removal
     except DataMoverError as trouble:
         log.warn("{what} could not be removed: {error}", what=what, error=trouble.full)
-    except Exception:  # A bug of ours here must not keep the outcome from being written.
+    except Exception:  # A bug here must not prevent the outcome from being written.
         log.failure("{what} could not be removed", what=what)
     else:
         return True

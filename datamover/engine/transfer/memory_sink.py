@@ -5,7 +5,7 @@ from datamover.protocols.upload import Saved
 
 
 class MemorySink:
-    """``pipe.Sink`` of a file that is stored whole, by one call."""
+    """``pipe.Sink`` of a file that one call will store."""
 
     def __init__(self) -> None:
         self._pieces: list[Octets] = []
@@ -18,5 +18,5 @@ class MemorySink:
         self._pieces.append(data)
 
     async def flush(self) -> Saved:
-        """Return that nothing is durable."""
+        """Return offset 0: nothing is durable."""
         return Saved(0, "")

@@ -1,8 +1,8 @@
-"""One ordered stream from a source to a sink: digest, rate limit, progress, checkpoints, and the two clocks.
+"""One ordered stream from a source to a sink: digest, rate limit, progress, checkpoints, and time limits.
 
-Memory is what source and sink hold inside, one chunk here and the digest's batch: constants. A stream that stands
-still for ``idle_timeout``, or that stays below ``min_rate`` over a whole ``min_rate_window``, ends with Stalled or
-TooSlow. Time spent waiting for our own rate limit is nobody's fault and does not count.
+Memory is constant: the buffers of source and sink, one chunk, and the digest's batch. A stream that moves nothing for
+``idle_timeout`` ends with Stalled; one that stays below ``min_rate`` over ``min_rate_window`` ends with TooSlow. Time
+spent waiting for the destination's own rate limit does not count.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine
@@ -24,20 +24,20 @@ T = TypeVar("T")
 
 CHECKPOINT_BYTES = 16 * 2**20
 CHECKPOINT_SHARE = 80
-"""A checkpoint at the latest after this part of the file, where that is more."""
+"""A checkpoint is made after CHECKPOINT_BYTES or the file's size divided by this, whichever is more."""
 BEHIND = 3
-"""Steps that the stream may be ahead of the last checkpoint: what an attempt that breaks off can lose of it."""
+"""Checkpoint intervals that the stream may be ahead of the last checkpoint: the most that a failed attempt loses."""
 CHECKPOINT_SECONDS = 5.0
 CHECKS = 4
-"""Looks at the clocks in one of their periods."""
+"""Checks of a time limit within its period."""
 
 
-Keep = Callable[[Saved, str], None]
-"""Told of every checkpoint: what is durable, and its sha256."""
+OnCheckpoint = Callable[[Saved, str], None]
+"""Called with each checkpoint: what is durable, and the sha256 of it."""
 
 
 class Sink(Protocol):
-    """What the stream needs of ``protocols.upload.Upload``."""
+    """The methods of ``protocols.upload.Upload`` that the stream needs."""
 
     def write(self, data: Octets) -> Awaitable[None]: ...
 
@@ -45,7 +45,7 @@ class Sink(Protocol):
 
 
 class Pipe:
-    """Moves what is left of one file."""
+    """Moves the rest of one file."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Pipe:
         meter: Meter,
         lease: Lease,
         throttle: Throttle | None,
-        keep: Keep | None,
+        on_checkpoint: OnCheckpoint | None,
         clock: IReactorTime,
         settings: Transfers,
     ) -> None:
@@ -66,7 +66,7 @@ class Pipe:
         self._meter = meter
         self._lease = lease
         self._throttle = throttle
-        self._keep = keep
+        self._on_checkpoint = on_checkpoint
         self._clock = clock
         self._settings = settings
         self._written = source.offset
@@ -78,20 +78,20 @@ class Pipe:
     async def pump(self) -> int:
         """Move until the source ends; return the whole file's size in bytes.
 
-        Raises what source and sink raise, Stalled, TooSlow, and Parked where the lease is to be parked.
-        Cancelling stops at once; ``rescue`` may be called then, as after an error.
+        Raises the errors of source and sink, Stalled, TooSlow, and Parked if the lease is to be parked. Cancelling
+        stops at once; ``rescue`` may be called then, as after an error.
         """
         watch = _Watch(self._clock, self._settings, self._figures)
         return await watch.over(self._pump())
 
     async def rescue(self) -> None:
-        """Flush and remember what arrived, so that the next attempt begins there; ignore a failure."""
-        if self._keep is None or self._digest.size != self._written:
+        """Make a checkpoint of what arrived, so that the next attempt begins there; ignore a failure."""
+        if self._on_checkpoint is None or self._digest.size != self._written:
             return
         try:
             await self._checkpoint()
         except DataMoverError:
-            return  # What broke the stream also broke the sink: the checkpoint before stands.
+            return  # The sink is broken too: the checkpoint before stays in force.
 
     async def _pump(self) -> int:
         leave = BATCHES.join()
@@ -118,7 +118,7 @@ class Pipe:
                 self._held_since = None
             if self._lease.parking:
                 raise Parked("the service stops; another attempt goes on from here")
-            if self._keep is None:
+            if self._on_checkpoint is None:
                 continue
             now = self._clock.seconds()
             if self._checkpointing is not None and (
@@ -134,7 +134,7 @@ class Pipe:
         return self._written
 
     async def _checkpointed(self) -> None:
-        """Wait for the checkpoint under way, which the stream did not wait for; raise what it met."""
+        """Wait for the checkpoint in progress, if there is one; raises its error."""
         if self._checkpointing is not None:
             self._side = Scope.DESTINATION
             await self._checkpointing
@@ -148,7 +148,7 @@ class Pipe:
             checkpointing.cancel()
 
     async def _checkpoint(self) -> None:
-        """Have everything up to here flushed and remembered; the stream may go on meanwhile."""
+        """Flush everything written so far, and report a checkpoint; the stream may go on meanwhile."""
         written, digests = self._written, self._digest.hexdigests()
         try:
             saved = await self._sink.flush()
@@ -157,9 +157,9 @@ class Pipe:
             digests.cancel()
             raise
         sha256 = (await digests)["sha256"]
-        # A side that takes whole parts may have saved less, whose digest nobody knows: the checkpoint before stands.
-        if self._keep is not None and saved.offset == written:
-            self._keep(saved, sha256)
+        # A side that stores whole parts may have saved less, and the digest of that is unknown: there is no checkpoint.
+        if self._on_checkpoint is not None and saved.offset == written:
+            self._on_checkpoint(saved, sha256)
 
     def _figures(self) -> tuple[int, float, Scope]:
         held = 0.0 if self._held_since is None else self._clock.seconds() - self._held_since
@@ -167,7 +167,7 @@ class Pipe:
 
 
 class _Watch:
-    """Ends a stream that stands still or crawls."""
+    """Ends a stream that stalls or is too slow."""
 
     def __init__(
         self, clock: IReactorTime, settings: Transfers, figures: Callable[[], tuple[int, float, Scope]]
@@ -182,9 +182,9 @@ class _Watch:
         self._window_moved, self._window_throttled = self._moved, self._throttled
 
     async def over(self, stream: Coroutine[Any, Any, T]) -> T:
-        """Await ``stream``; raises Stalled or TooSlow in its stead. Cancelling cancels it."""
+        """Await ``stream``; cancels it and raises Stalled or TooSlow. Cancelling cancels it."""
         running: Deferred[T] = Deferred.fromCoroutine(stream)
-        self._again(running)
+        self._schedule(running)
         try:
             return await running
         except CancelledError:
@@ -195,18 +195,18 @@ class _Watch:
             if self._call is not None and self._call.active():
                 self._call.cancel()
 
-    def _again(self, running: "Deferred[T]") -> None:
+    def _schedule(self, running: "Deferred[T]") -> None:
         period = min(self._settings.idle_timeout, self._settings.min_rate_window) / CHECKS
-        self._call = self._clock.callLater(period, self._look, running)
+        self._call = self._clock.callLater(period, self._check, running)
 
-    def _look(self, running: "Deferred[T]") -> None:
+    def _check(self, running: "Deferred[T]") -> None:
         now = self._clock.seconds()
         moved, throttled, side = self._figures()
         if moved != self._moved or throttled != self._throttled:
             self._moved, self._throttled, self._moved_at = moved, throttled, now
         self._verdict = self._stalled(now, side) or self._too_slow(now, moved, throttled)
         if self._verdict is None:
-            self._again(running)
+            self._schedule(running)
         else:
             running.cancel()
 

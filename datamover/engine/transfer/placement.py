@@ -1,9 +1,9 @@
-"""An upload that is whole takes its target's name, and the target is looked at under it."""
+"""Commit a whole upload under its target's name, and verify the target there."""
 
 from collections.abc import Sequence
 
 from datamover.engine.meter import Meter
-from datamover.engine.transfer.comparison import Content, read_through
+from datamover.engine.transfer.comparison import HashedContent, read_through
 from datamover.engine.transfer.digest import MAIN
 from datamover.engine.transfer.spec import TransferSpec, TransferTools
 from datamover.errors import ChecksumMismatch, DestinationExists
@@ -13,12 +13,12 @@ from datamover.protocols.upload import Stored, Upload
 
 
 async def place(
-    spec: TransferSpec, meter: Meter, tools: TransferTools, upload: Upload, target: str, content: Content
+    spec: TransferSpec, meter: Meter, tools: TransferTools, upload: Upload, target: str, content: HashedContent
 ) -> Sequence[Lack]:
-    """Commit an upload, for a lease that was committed; return what the file went without.
+    """Commit an upload, after ``Lease.commit``; return what the destination did not provide.
 
-    Completes when the destination tells, of the target itself, that it holds as many bytes as ``content``, and, where
-    it is to be read back, with the same digest. What is found otherwise is taken away: SizeMismatch, ChecksumMismatch.
+    Completes when the destination reports the size of ``content`` for the target and, if it is read back, when its
+    digest is the same. A target that differs is removed: raises SizeMismatch or ChecksumMismatch.
     """
 
     async def prove(origin: Origin) -> None:
@@ -30,7 +30,7 @@ async def place(
             replace=spec.overwrite is not Overwrite.NEVER, prove=prove if spec.read_back else None
         )
     except DestinationExists:
-        # Our own commit may have made it and its answer been lost, or somebody else brought the same.
+        # An earlier commit may have placed it and its answer been lost, or another program stored the same file.
         if not await _holds(spec, tools, target, content):
             raise
         await upload.abort()
@@ -39,8 +39,8 @@ async def place(
     return stored.without
 
 
-async def read_back(meter: Meter, tools: TransferTools, origin: Origin, target: str, content: Content) -> None:
-    """Read what arrived for ``target``; raises ChecksumMismatch where it is not ``content``."""
+async def read_back(meter: Meter, tools: TransferTools, origin: Origin, target: str, content: HashedContent) -> None:
+    """Read what arrived for ``target``; raises ChecksumMismatch if it is not ``content``."""
     meter.stage = "reading back"
     found = await read_through(origin, tools.digest())
     if found.size != content.size or found.digests[MAIN] != content.digests[MAIN]:
@@ -50,7 +50,7 @@ async def read_back(meter: Meter, tools: TransferTools, origin: Origin, target: 
         )
 
 
-async def _holds(spec: TransferSpec, tools: TransferTools, target: str, content: Content) -> bool:
+async def _holds(spec: TransferSpec, tools: TransferTools, target: str, content: HashedContent) -> bool:
     """Tell whether a target holds ``content``."""
     found = await spec.place.inspect(target)
     if found is None or found.size not in (None, content.size):
@@ -59,11 +59,11 @@ async def _holds(spec: TransferSpec, tools: TransferTools, target: str, content:
     return there.digests[MAIN] == content.digests[MAIN]
 
 
-async def _check(spec: TransferSpec, target: str, stored: Stored, content: Content) -> None:
-    """Remove a target whose digest the destination tells otherwise than it was sent; raises ChecksumMismatch."""
+async def _check(spec: TransferSpec, target: str, stored: Stored, content: HashedContent) -> None:
+    """If the destination reports another digest than was sent, remove the target and raise ChecksumMismatch."""
     for algorithm, digest in stored.digests.items():
         if content.digests.get(algorithm, digest) != digest:
             await spec.place.remove(target)
             raise ChecksumMismatch(
-                f"the destination tells {algorithm} {digest} of {target!r}, sent was {content.digests[algorithm]}"
+                f"the destination reports {algorithm} {digest} of {target!r}, sent was {content.digests[algorithm]}"
             )

@@ -1,4 +1,4 @@
-"""The proof that an upload holds the beginning of its source, so that it can be gone on with."""
+"""Verify that an upload holds the beginning of its source, so that it can be resumed."""
 
 from dataclasses import dataclass
 
@@ -11,24 +11,24 @@ from datamover.protocols.upload import Saved, Upload
 
 @dataclass(frozen=True, slots=True)
 class VerifiedPrefix:
-    """The proven beginning of a file."""
+    """The beginning of a file that was verified at the destination."""
 
     checkpoint: Checkpoint
     target: str
     digest: Digest
-    """Over the prefix; goes on from there."""
+    """The digest of the prefix, to which the rest is added."""
 
 
 def saved_of(checkpoint: Checkpoint) -> Saved:
-    """Return what an upload is resumed from."""
+    """Return the ``Saved`` from which an upload is resumed."""
     return Saved(checkpoint.offset, checkpoint.part)
 
 
 async def verify_prefix(upload: Upload, checkpoint: Checkpoint, source: Origin, digest: Digest) -> bool:
-    """Read the beginning of what arrived into ``digest``; tell whether it is what the checkpoint says.
+    """Read the beginning of the upload into ``digest``; tell whether its digest is that of the checkpoint.
 
-    Where the side does not let it be read, the side vouches for it (``Upload.exists``), and the digest is computed
-    from the same beginning of ``source``. Raises an error that is worth another attempt, such as ConnectionLost.
+    If the side does not let uploads be read, ``Upload.exists`` verifies it there, and the digest is computed from the
+    beginning of ``source``. Raises retryable errors, such as ConnectionLost.
     """
     if not checkpoint.offset:
         return False

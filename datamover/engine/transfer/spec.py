@@ -1,4 +1,4 @@
-"""What to move where, and what came of it: the values of one transfer."""
+"""The specification and the result of one transfer."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from datamover.protocols.upload import Upload
 
 @dataclass(frozen=True, slots=True)
 class TransferSpec:
-    """What to move where."""
+    """What one transfer moves, where to, and under which rules."""
 
     transfer: int
     origin: Origin
@@ -27,25 +27,25 @@ class TransferSpec:
     path: str
     naming: Naming
     target: str | None
-    """The target's path, where an earlier attempt found it out."""
+    """The target's path, if an earlier attempt has determined it."""
     overwrite: Overwrite
     checksum: Checksum | None
     size: int | None
-    """Bytes that are expected."""
+    """The expected size in bytes."""
     checkpoint: Checkpoint | None
     sent: int
-    """Bytes that the attempt before brought."""
+    """Bytes that the attempt before moved."""
     read_back: bool
-    """Read the file once more at its destination: the target, after it was placed."""
+    """Whether the file is read back from the destination and compared after it was placed."""
     throttle: Throttle | None
     name: str | None
-    """What the file is called in a directory; None: what the source calls it."""
+    """The file's name in a target directory; None: the source's name."""
     algorithms: frozenset[str]
     """Digests to compute beside sha256."""
     resumable: bool
-    """Keep what arrived, with a checkpoint, where the attempt breaks off."""
+    """Whether checkpoints are made, so that another attempt can resume."""
     name_target: Callable[[str], Awaitable[None]]
-    """Told the target's path once the source's name decided it."""
+    """Called with the target's path when the source's name has determined it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +53,20 @@ class TransferResult:
     """A file that is at its destination, whole and verified."""
 
     name: str
-    """What the source calls it."""
+    """The source's name of the file."""
     target: str
     upload: Upload | None
-    """What takes the target's name; None: it was there already."""
+    """The upload to commit; None: the target was there already."""
     token: str | None
-    """What any process makes ``upload`` of again; None: it was there already, or is placed."""
+    """The token from which any process can make ``upload`` again; None: the file is in place."""
     size: int
     digests: dict[str, str]
     """Algorithm -> hex; sha256 is always among them."""
     modified: float | None
     without: tuple[Lack, ...] = ()
-    """What the file went without so far."""
+    """The attributes and guarantees that the destination did not provide so far."""
     doubtful: bool = False
-    """It was written on where that may have lost what was before: it is read back as if that had been asked for."""
+    """The upload was resumed in a way that may have lost earlier bytes: it is read back as with ``read_back``."""
 
     @property
     def already_there(self) -> bool:
@@ -79,7 +79,7 @@ class TransferResult:
 
 @dataclass(frozen=True, slots=True)
 class TransferTools:
-    """What every transfer of this process works with."""
+    """The dependencies of every transfer of this process."""
 
     clock: IReactorTime
     pools: Pools
@@ -87,5 +87,5 @@ class TransferTools:
     installation: str
 
     def digest(self, algorithms: Iterable[str] = ()) -> Digest:
-        """Return a digest that has seen nothing yet."""
+        """Return a new digest."""
         return Digest(self.pools.digests.lane(), algorithms)

@@ -1,7 +1,7 @@
-"""One transfer: look at the source, go on from what is proven, pump, verify, place.
+"""One transfer: inspect the source, resume from a verified prefix, stream, verify, place.
 
-What is moved where is a ``TransferSpec``. This knows nothing of jobs or of the database, and leaves in the meter how
-far it came and where the next attempt may begin. Whatever happens, the target is seen whole or not at all.
+A ``TransferSpec`` says what to move. This module knows nothing of jobs or the database; the meter holds the progress
+and the next attempt's checkpoint. Other programs see the target whole or not at all.
 """
 
 import posixpath
@@ -10,12 +10,12 @@ from dataclasses import replace
 
 from datamover.engine.lease import Lease
 from datamover.engine.meter import Meter
-from datamover.engine.transfer.comparison import Content, same_content
+from datamover.engine.transfer.comparison import HashedContent, same_content
 from datamover.engine.transfer.digest import Digest
 from datamover.engine.transfer.keys import upload_key
 from datamover.engine.transfer.leftovers import abandon, sweep
 from datamover.engine.transfer.memory_sink import MemorySink
-from datamover.engine.transfer.pipe import Keep, Pipe, Sink
+from datamover.engine.transfer.pipe import OnCheckpoint, Pipe, Sink
 from datamover.engine.transfer.placement import place, read_back
 from datamover.engine.transfer.prefix import VerifiedPrefix, saved_of, verify_prefix
 from datamover.engine.transfer.spec import TransferResult, TransferSpec, TransferTools
@@ -27,15 +27,15 @@ from datamover.protocols.upload import Saved, Upload
 from datamover.web.amounts import movable
 
 SMALL = 256 * 1024
-"""Bytes of a file that is held whole, to be stored by one call; there is nothing to resume in it."""
+"""Bytes up to which a file is held in memory and stored by one call; it is not resumed."""
 AT_ONCE = (Overwrite.NEVER, Overwrite.ALWAYS)
-"""What needs no look at the target before the file is stored."""
+"""The rules under which a file is stored without inspecting its target first."""
 ROOM_LOOKED_FOR = 64 * 2**20
-"""Bytes from which on it is worth asking the destination whether there is room."""
+"""Bytes from which the destination is asked for its free space first."""
 
 
 async def move(spec: TransferSpec, lease: Lease, meter: Meter, tools: TransferTools) -> TransferResult:
-    """Move one file; completes when it is in place and durable. Raises, and is cancelled, as ``bring`` is."""
+    """Move one file; completes when it is in place and durable. Errors and cancelling are as of ``upload_file``."""
     transfer = _Transfer(spec, lease, meter, tools)
     try:
         result = await transfer.run(place_small=True)
@@ -48,25 +48,25 @@ async def move(spec: TransferSpec, lease: Lease, meter: Meter, tools: TransferTo
 
 
 async def fetch(spec: TransferSpec, lease: Lease, meter: Meter, tools: TransferTools) -> TransferResult:
-    """Move one file to where nobody but this node sees it: unlike ``move`` it can be cancelled until its end."""
-    return await _placed(spec, meter, tools, await bring(spec, lease, meter, tools))
+    """Move one file to a directory that only this node uses; unlike ``move``, it can be cancelled until its end."""
+    return await _placed(spec, meter, tools, await upload_file(spec, lease, meter, tools))
 
 
 async def _placed(spec: TransferSpec, meter: Meter, tools: TransferTools, result: TransferResult) -> TransferResult:
     if result.upload is None:
         return result
-    content = Content(result.size, result.digests)
+    content = HashedContent(result.size, result.digests)
     if result.doubtful:
         spec = replace(spec, read_back=True)
     lacks = await place(spec, meter, tools, result.upload, result.target, content)
     return replace(result, token=None, without=(*result.without, *lacks))
 
 
-async def bring(spec: TransferSpec, lease: Lease, meter: Meter, tools: TransferTools) -> TransferResult:
-    """Bring one file to its destination, as an upload; completes when that is whole, verified and durable.
+async def upload_file(spec: TransferSpec, lease: Lease, meter: Meter, tools: TransferTools) -> TransferResult:
+    """Upload one file without placing it; completes when the upload is whole, verified and durable.
 
-    Raises errors of the family, Parked among them. Cancelling stops at once. Either leaves the upload, and in the
-    meter's checkpoint where the next attempt may begin; with none, or without another attempt, ``clear`` is due.
+    Raises DataMoverErrors, such as Parked. Cancelling stops at once. Both leave the upload at the destination, and a
+    checkpoint for the next attempt in the meter. Without a checkpoint or a next attempt, the caller calls ``clear``.
     """
     transfer = _Transfer(spec, lease, meter, tools)
     try:
@@ -85,7 +85,7 @@ class _Transfer:
         self._upload: Upload | None = None
 
     async def run(self, *, place_small: bool = False) -> TransferResult:
-        """Bring the file; ``place_small`` lets a small one be placed by the call that writes it."""
+        """Upload the file; with ``place_small`` a small one is stored and placed by one call."""
         prefix = await self._verified_prefix()
         source = await self._open(prefix)
         target = await self._target(source.inspection)
@@ -93,10 +93,10 @@ class _Transfer:
             result = await self._store(source, target)
             if result is not None:
                 return result
-            source = await self._open(prefix)  # Something has the name: it was read to the end in vain.
+            source = await self._open(prefix)  # The target exists: open the source again, to compare.
         there = await self._already_there(target, source.inspection)
         if there is not None:
-            # It may be there by an attempt that died before it had removed what it brought.
+            # An attempt that crashed may have placed it and left its upload behind.
             await self._sweep(target)
             return self._result(target, None, source.inspection, there)
         if prefix is not None and prefix.target != target:
@@ -104,7 +104,7 @@ class _Transfer:
             prefix = None
         if self._source is None or (source.offset and prefix is None):
             await self.close()
-            source = await self._open(prefix)  # It was read to the end to be compared, or is wanted from zero.
+            source = await self._open(prefix)  # It was closed for the comparison, or must be read from zero.
         if not source.offset:
             prefix = None
         if self._spec.sent:
@@ -116,7 +116,7 @@ class _Transfer:
         size = await self._pump_into(upload, digest, source)
         content, saved = await self._finish(upload, digest, size, source.inspection)
         if (self._spec.read_back or upload.doubtful) and not place_small and upload.arrived is not None:
-            # Of a group's files all are verified before the first has its name.
+            # All files of a group are verified before the first is placed.
             await read_back(self._meter, self._tools, upload.arrived, target, content)
         return self._result(target, upload, source.inspection, content, token=saved.token, without=upload.without)
 
@@ -138,9 +138,9 @@ class _Transfer:
         self._meter.stage = "reading back what had arrived"
         digest = self._new_digest()
         upload = spec.place.resume(target, saved_of(checkpoint))
-        proven = await verify_prefix(upload, checkpoint, spec.origin, digest)
-        self._meter.checkpoint = checkpoint if proven else None
-        return VerifiedPrefix(checkpoint, target, digest) if proven else None
+        is_verified = await verify_prefix(upload, checkpoint, spec.origin, digest)
+        self._meter.checkpoint = checkpoint if is_verified else None
+        return VerifiedPrefix(checkpoint, target, digest) if is_verified else None
 
     async def _open(self, prefix: VerifiedPrefix | None) -> Source:
         self._meter.stage = "connecting"
@@ -176,7 +176,7 @@ class _Transfer:
         await spec.name_target(spec.path)
         return False
 
-    async def _already_there(self, target: str, inspection: Inspection) -> Content | None:
+    async def _already_there(self, target: str, inspection: Inspection) -> HashedContent | None:
         spec = self._spec
         if spec.overwrite is Overwrite.ALWAYS:
             return None
@@ -212,12 +212,12 @@ class _Transfer:
         return upload
 
     async def _abandon(self, prefix: VerifiedPrefix) -> None:
-        """Remove an upload of another target: the source has another name by now."""
+        """Remove an upload of another target: the source's file name has changed."""
         upload = self._spec.place.resume(prefix.target, saved_of(prefix.checkpoint))
         await abandon(upload, self._lease, prefix.target)
 
     async def _sweep(self, target: str, keep: str | None = None) -> None:
-        """Remove the uploads of earlier attempts that this one does not go on from."""
+        """Remove the uploads of earlier attempts that this one does not resume."""
         if self._lease.leader.lease > 1:
             await sweep(self._spec, self._lease, self._tools, target, keep=keep)
 
@@ -230,12 +230,12 @@ class _Transfer:
             raise NoSpace(f"{needed} bytes are needed at the destination and {free} are free: make room there")
 
     def _fits(self, source: Source) -> bool:
-        """Tell whether a file is to be stored by one call: small, and with no need to look at its target first."""
+        """Tell whether a file is stored by one call: it is small, and its target need not be inspected first."""
         size, spec = source.inspection.size, self._spec
         return size is not None and size <= SMALL and spec.overwrite in AT_ONCE and not spec.read_back
 
     async def _store(self, source: Source, target: str) -> TransferResult | None:
-        """Move a small file, verified in memory; None where something has its name and none is to be replaced."""
+        """Store a small file after verifying it in memory; return None if its target exists and may not be replaced."""
         upload = self._begin(target, source.inspection, None)
         await self._sweep(target, keep=upload.token)
         sink, digest = MemorySink(), self._new_digest(source.inspection)
@@ -250,7 +250,7 @@ class _Transfer:
         except DestinationExists:
             await self.close()
             return None
-        return self._result(target, upload, source.inspection, Content(size, digests), without=stored.without)
+        return self._result(target, upload, source.inspection, HashedContent(size, digests), without=stored.without)
 
     async def _pump_into(self, upload: Upload, digest: Digest, source: Source) -> int:
         self._lease.check()
@@ -260,12 +260,12 @@ class _Transfer:
         if identity is None or not self._spec.resumable or Ability.RESUME in self._spec.place.lacks:
             return await self._pump(upload, digest, source, None)
 
-        def keep(saved: Saved, sha256: str) -> None:
+        def on_checkpoint(saved: Saved, sha256: str) -> None:
             self._meter.keep(Checkpoint(saved.token, identity, saved.offset, sha256))
 
-        return await self._pump(upload, digest, source, keep)
+        return await self._pump(upload, digest, source, on_checkpoint)
 
-    async def _pump(self, sink: Sink, digest: Digest, source: Source, keep: Keep | None) -> int:
+    async def _pump(self, sink: Sink, digest: Digest, source: Source, on_checkpoint: OnCheckpoint | None) -> int:
         self._meter.begin(source.offset)
         self._meter.stage = "moving"
         pipe = Pipe(
@@ -275,7 +275,7 @@ class _Transfer:
             meter=self._meter,
             lease=self._lease,
             throttle=self._spec.throttle,
-            keep=keep,
+            on_checkpoint=on_checkpoint,
             clock=self._tools.clock,
             settings=self._tools.settings,
         )
@@ -286,14 +286,16 @@ class _Transfer:
                 await pipe.rescue()
             raise
 
-    async def _finish(self, upload: Upload, digest: Digest, size: int, inspection: Inspection) -> tuple[Content, Saved]:
-        """Verify what came, and have the destination make it durable."""
+    async def _finish(
+        self, upload: Upload, digest: Digest, size: int, inspection: Inspection
+    ) -> tuple[HashedContent, Saved]:
+        """Verify what was received, and have the destination make it durable."""
         self._meter.stage = "verifying"
         digests = await verified(self._spec, digest, size, inspection)
         saved = await upload.finish()
         if saved.offset != size:
             raise SizeMismatch(f"the destination holds {saved.offset} bytes of {self._spec.source}, sent were {size}")
-        return Content(size, digests), saved
+        return HashedContent(size, digests), saved
 
     def _new_digest(self, inspection: Inspection | None = None) -> Digest:
         expected = self._spec.checksum
@@ -305,7 +307,7 @@ class _Transfer:
         target: str,
         upload: Upload | None,
         inspection: Inspection,
-        content: Content,
+        content: HashedContent,
         *,
         token: str | None = None,
         without: Sequence[Lack] = (),

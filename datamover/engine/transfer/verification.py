@@ -1,4 +1,4 @@
-"""Is what came from a source what was expected: by size, and by the digests that are known of it."""
+"""Verify what a source sent: its size, and its digests as far as they are known."""
 
 from collections.abc import Mapping
 
@@ -9,13 +9,13 @@ from datamover.protocols.base import Inspection
 
 
 async def verified(spec: TransferSpec, digest: Digest, size: int, inspection: Inspection) -> dict[str, str]:
-    """Return the digests of what came, which is what was expected; raises SizeMismatch and ChecksumMismatch."""
-    for told, expected in (("the source said", inspection.size), ("the request said", spec.size)):
+    """Return the digests of what was received; raises SizeMismatch and ChecksumMismatch if it is not as expected."""
+    for whose, expected in (("the source said", inspection.size), ("the request said", spec.size)):
         if expected is not None and size != expected:
-            raise SizeMismatch(f"{spec.source}: {size} bytes came, {told} {expected}")
+            raise SizeMismatch(f"{spec.source}: {size} bytes came, {whose} {expected}")
     digests = await digest.hexdigests()
-    asked = spec.checksum
-    _compare(spec.source, "the request", digests, {asked.algorithm: asked.hexdigest} if asked else {})
+    checksum = spec.checksum
+    _compare(spec.source, "the request", digests, {checksum.algorithm: checksum.hexdigest} if checksum else {})
     _compare(spec.source, "the source", digests, inspection.digests)
     return digests
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from datamover.config.layout import Layout
 from datamover.errors import StartError
-from datamover.postgres.embedded.user import User, unprivileged, user_name
+from datamover.postgres.embedded.user import ServerUser, unprivileged, user_name
 from datamover.security import directories
 
 MAJOR = 18
@@ -105,7 +105,7 @@ class Cluster:
         """Return whether processes of a killed server still run."""
         return any(self._works_here(int(entry)) for entry in _processes())
 
-    def sockets(self, user: User) -> Path:
+    def sockets(self, user: ServerUser) -> Path:
         """Return an empty directory for the socket: its path fits the system's limit, and other users cannot enter."""
         path = self.home / "sockets"
         if len(os.fsencode(path / f".s.PGSQL.{PORT}")) > _LONGEST_SOCKET:
@@ -117,7 +117,7 @@ class Cluster:
             os.chown(path, user.uid, user.gid)
         return path
 
-    def _user(self) -> User:
+    def _user(self) -> ServerUser:
         """Return the user that runs the server: this process', or as root the cluster's owner or one of a few users."""
         mine = os.geteuid()
         try:
@@ -131,9 +131,9 @@ class Cluster:
                 f"the database in {self.directory} belongs to user {user_name(owner or 0)!r}: run datamover as that "
                 "user or as root, or set another service.data_directory"
             )
-        return User(mine, os.getegid(), user_name(mine), drops=False)
+        return ServerUser(mine, os.getegid(), user_name(mine), drops=False)
 
-    def _unreachable(self, user: User) -> StartError:
+    def _unreachable(self, user: ServerUser) -> StartError:
         above = [self.data_directory, *self.data_directory.parents]
         closed = next((path for path in reversed(above) if not user.may_pass(path)), self.home)
         if not user.drops:
@@ -167,7 +167,7 @@ class Cluster:
                 "start this one once, and load the dump"
             )
 
-    def _binaries(self, user: User) -> Path:
+    def _binaries(self, user: ServerUser) -> Path:
         """Return the programs' directory: the package's, or a copy of it if the user cannot reach that."""
         specification = importlib.util.find_spec(_PACKAGE)
         if specification is None or specification.origin is None:
@@ -217,7 +217,7 @@ class Programs:
     """PostgreSQL's programs and the user that runs them."""
 
     binaries: Path
-    user: User
+    user: ServerUser
 
     def begin(self, program: str, *arguments: str) -> "subprocess.Popen[str]":
         """Start a program; its output, standard error included, can be read from ``stdout``."""

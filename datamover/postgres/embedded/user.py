@@ -14,7 +14,7 @@ _USERS = ("datamover", "postgres", "nobody")
 
 
 @dataclass(frozen=True, slots=True)
-class User:
+class ServerUser:
     """The user that runs the server."""
 
     uid: int
@@ -63,14 +63,14 @@ class User:
         return True
 
 
-def unprivileged(owner: int | None) -> User:
+def unprivileged(owner: int | None) -> ServerUser:
     """Return the user that root runs the server as: the cluster's owner, or one of a few users. Raises StartError."""
     for name in _USERS if not owner else (user_name(owner),):
         try:
             entry = pwd.getpwnam(name)
         except KeyError:
             continue
-        return User(entry.pw_uid, entry.pw_gid, entry.pw_name, drops=True)
+        return ServerUser(entry.pw_uid, entry.pw_gid, entry.pw_name, drops=True)
     raise StartError(
         f"the database server may not run as root, and there is none of the users {', '.join(_USERS)}: make one, run "
         "datamover as another user, or set database.url"

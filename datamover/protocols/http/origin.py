@@ -26,7 +26,7 @@ from datamover.protocols.http.answers import (
     inspection_of,
     ranges_given,
 )
-from datamover.protocols.http.client.body import IGNORABLE, Content
+from datamover.protocols.http.client.body import IGNORABLE, BodyStream
 from datamover.protocols.http.client.decoding import check_codings, decoded
 from datamover.protocols.http.client.response import Response
 from datamover.protocols.http.ranges import WORTH, RangedSource
@@ -93,7 +93,7 @@ class WebOrigin:
         if size is None or size - source.offset < WORTH or not source.ranges or not if_range(identity or ""):
             return source
 
-        async def open_range(start: int, length: int) -> Content:
+        async def open_range(start: int, length: int) -> BodyStream:
             try:
                 return await self._range(source.inspection, ContentRange(start, start + length - 1, size))
             except DataMoverError:
@@ -102,7 +102,7 @@ class WebOrigin:
 
         return RangedSource(source, size, open_range, self._clock, partial(self._streams.join, self._url))
 
-    async def _range(self, inspection: Inspection, wanted: ContentRange) -> Content:
+    async def _range(self, inspection: Inspection, wanted: ContentRange) -> BodyStream:
         """Return the body of a range of the file. Raises SourceChanged if the answer is not that range of this file."""
         identity = inspection.identity or ""
         headers = {"Range": f"bytes={wanted.first}-{wanted.last}", "If-Range": if_range(identity) or ""}
@@ -116,7 +116,7 @@ class WebOrigin:
         await reply.body.close()
         raise SourceChanged(f"{self._url.told} changed while it was read", scope=Scope.SOURCE)
 
-    async def _get(self) -> tuple[Head, Content]:
+    async def _get(self) -> tuple[Head, BodyStream]:
         reply = await self._ask(b"GET", self._url, {})
         if not holds_whole(reply.head):
             await reply.body.discard()
@@ -152,7 +152,7 @@ class WebSource:
     """One body; checks its length against the announced one."""
 
     def __init__(
-        self, inspection: Inspection, offset: int, length: int | None, body: Content | None, head: Head
+        self, inspection: Inspection, offset: int, length: int | None, body: BodyStream | None, head: Head
     ) -> None:
         self._inspection = inspection
         self._offset = offset
@@ -214,7 +214,7 @@ def _same(head: Head, identity: str, total: int | None) -> Inspection | None:
     return None
 
 
-async def _file_in(reply: Response) -> tuple[Head, Content]:
+async def _file_in(reply: Response) -> tuple[Head, BodyStream]:
     """Return the head of an answer and its body as the file.
 
     Closes the answer and raises ServerError for a coding that is not supported, or a size that no file has.
@@ -233,6 +233,6 @@ async def _check_announced(reply: Response) -> None:
         raise
 
 
-def _whole(head: Head, body: Content) -> WebSource:
+def _whole(head: Head, body: BodyStream) -> WebSource:
     inspection = inspection_of(head)
     return WebSource(inspection, 0, inspection.size, body, head)

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from datamover.concurrency.buffer_budgets import Buffers
 from datamover.errors import Scope, SizeMismatch
 from datamover.protocols.base import Inspection, Octets, Source
-from datamover.protocols.http.client.body import Content
+from datamover.protocols.http.client.body import BodyStream
 from datamover.protocols.http.streams import Join
 
 LEAST = 2**20
@@ -30,7 +30,7 @@ WAITED = 0.7
 GAIN = 1.1
 """Factor by which an increase must be faster for another one to follow."""
 
-OpenRange = Callable[[int, int], Awaitable[Content]]
+OpenRange = Callable[[int, int], Awaitable[BodyStream]]
 """Requests a range (offset, number of bytes); raises DataMoverError, such as SourceChanged."""
 
 

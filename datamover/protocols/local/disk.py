@@ -19,9 +19,9 @@ from datamover.protocols.base import Ability, Inspection, Lack
 from datamover.protocols.lacks import PRIVATE, Lacks
 from datamover.protocols.local.beneath import Beneath, decode, encode, sync_directory
 from datamover.protocols.local.descriptors import COMMON, NotOwn, make_anew, open_own
-from datamover.protocols.local.placing import Placing
+from datamover.protocols.local.placing import LocalPlacement
 from datamover.protocols.local.put import Put
-from datamover.protocols.local.reader import Opened, Reader, examine
+from datamover.protocols.local.reader import LocalReader, Opened, examine
 from datamover.protocols.local.refusals import DiskRefusals
 from datamover.protocols.local.writer import Writer
 
@@ -81,7 +81,7 @@ class Disk:
             self._check_regular(status)
             inspection = examine(_name(path), status)
             start = offset if inspection.identity == identity and offset <= status.st_size else 0
-            reader = Reader(descriptor, status, start, lambda: self._refusals.changed(path))
+            reader = LocalReader(descriptor, status, start, lambda: self._refusals.changed(path))
             if not reader.tells_size:
                 inspection = replace(inspection, size=None, identity=None)
             return Opened(reader, reader.read(), inspection, start)
@@ -190,16 +190,16 @@ class Disk:
         finally:
             self.end_placing(placing)
 
-    def begin_placing(self, part: str, target: str, size: int, replace: bool) -> Placing:
+    def begin_placing(self, part: str, target: str, size: int, replace: bool) -> LocalPlacement:
         """Open the directories of a part file and of its target, to be closed by ``end_placing``."""
         if replace:
             with self._refusals.about(target):
                 self._check_no_directory(target)
 
-        def from_part(source: int, part_name: bytes) -> Placing:
+        def from_part(source: int, part_name: bytes) -> LocalPlacement:
             self._check_regular(_status(source, part_name))
 
-            def to_target(directory: int, name: bytes) -> Placing:
+            def to_target(directory: int, name: bytes) -> LocalPlacement:
                 ends = [os.dup(source), os.dup(directory)]
                 return self._placing((ends[0], part_name), (ends[1], name), target, size, replace)
 
@@ -212,22 +212,22 @@ class Disk:
         with self._refusals.about(part):
             return self._tree.at(part, from_part)
 
-    def settle(self, placing: Placing, target: str) -> list[Lack]:
+    def settle(self, placing: LocalPlacement, target: str) -> list[Lack]:
         """Give up what was kept until the target was found right, and make its name durable."""
         with self._refusals.about(target):
             placing.settle()
             sync_directory(placing.directory, self._lacks)
         return placing.without
 
-    def end_placing(self, placing: Placing) -> None:
+    def end_placing(self, placing: LocalPlacement) -> None:
         """Close the directories of a placing that has ended, however."""
         os.close(placing.source)
         os.close(placing.directory)
 
     def _placing(
         self, part: tuple[int, bytes], target: tuple[int, bytes], path: str, size: int, replace: bool
-    ) -> Placing:
-        return Placing(*part, *target, path, size, replace, self._refusals, self._lacks)
+    ) -> LocalPlacement:
+        return LocalPlacement(*part, *target, path, size, replace, self._refusals, self._lacks)
 
     def _check_no_directory(self, target: str) -> None:
         looked = unless_missing(self.inspect, target)

@@ -64,7 +64,7 @@ class LocalSource:
 
 
 class LocalSink:
-    """``part_files.seam.Sink`` of a local part file."""
+    """``part_files.seam.PartFileSink`` of a local part file."""
 
     def __init__(
         self, lane: SerialExecutor, beside: SerialExecutor, writer: Writer, mode: int, path: str, refusals: DiskRefusals

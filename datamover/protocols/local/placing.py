@@ -23,8 +23,8 @@ from datamover.protocols.part_files.names import OLD
 
 
 @dataclass(slots=True, eq=False)
-class Placing:
-    """One file that is whole under its part file's name. Raises OSError, and errors of the family for what is wrong."""
+class LocalPlacement:
+    """One file that is whole under its part file's name. Raises OSError and DataMoverErrors for what is wrong."""
 
     source: int
     """The part file's directory, open."""

@@ -13,14 +13,14 @@ from datamover.protocols.lacks import Lacks
 from datamover.protocols.local.beneath import decode
 from datamover.protocols.local.files import LocalSink, LocalSource
 from datamover.protocols.local.place import LocalPlace
-from datamover.protocols.place import Options, PlaceProtocol, PlaceSettings
+from datamover.protocols.place import PlaceProtocol, PlaceSettings, ProtocolOptions
 
 THREADS = 8
 """For one destination: what is slow there (a network file system) holds up nothing else."""
 
 
 class LocalPool:
-    """``protocols.place.Pool`` of a local directory: threads instead of connections."""
+    """``protocols.place.DestinationPool`` of a local directory: threads instead of connections."""
 
     def __init__(self, root: str, settings: PlaceSettings, reactor: Any) -> None:
         self._threads = Threads(reactor, f"destination-{settings.name}", THREADS)
@@ -53,7 +53,7 @@ class Local:
     schemes: ClassVar[tuple[str, ...]] = ("file",)
     other_schemes: ClassVar[tuple[str, ...]] = ()
     abilities: ClassVar[frozenset[Ability]] = frozenset(Ability) - {Ability.WRITE_WIDE}
-    options: ClassVar[type[Options]] = Options
+    options: ClassVar[type[ProtocolOptions]] = ProtocolOptions
 
     def check_url(self, url: str) -> None:
         """Raise ValueError for anything but file:///ABSOLUTE/PATH."""

@@ -11,7 +11,7 @@ from datamover.protocols.base import Lack
 from datamover.protocols.lacks import PRIVATE, Lacks
 from datamover.protocols.local.beneath import encode
 from datamover.protocols.local.descriptors import close, describe, flush, make_anew
-from datamover.protocols.local.placing import Placing
+from datamover.protocols.local.placing import LocalPlacement
 
 
 @dataclass(slots=True, eq=False)
@@ -30,7 +30,7 @@ class Put:
     lacks: Lacks
     without: list[Lack] = field(init=False, default_factory=list)
     """What the file went without."""
-    placing: Placing | None = field(init=False, default=None)
+    placing: LocalPlacement | None = field(init=False, default=None)
     _descriptor: int = field(init=False, default=-1)
 
     @property

@@ -25,7 +25,7 @@ def _identity(status: os.stat_result) -> str:
     return f"{status.st_mtime_ns}-{status.st_size}-{status.st_ino}"
 
 
-class Reader:
+class LocalReader:
     """Reads a regular file from its beginning, or from an offset, to its end."""
 
     def __init__(self, descriptor: int, status: os.stat_result, offset: int, changed: Callable[[], Exception]) -> None:
@@ -70,7 +70,7 @@ class Reader:
 class Opened:
     """A file open for reading, with its first bytes read."""
 
-    reader: Reader
+    reader: LocalReader
     first: bytes
     inspection: Inspection
     offset: int

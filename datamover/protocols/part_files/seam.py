@@ -10,7 +10,7 @@ ProvePath = Callable[[str], Awaitable[None]]
 """Reads the file at a path below the root to its end; raises an error of the family where it is not what it must be."""
 
 
-class Sink(Protocol):
+class PartFileSink(Protocol):
     """One part file being written, in order, from the offset it was opened at."""
 
     def write(self, data: Octets) -> Awaitable[None]:
@@ -60,7 +60,7 @@ class PartFiles(Protocol):
         """Return the names in a directory, without "." and ".."; an empty list where there is none."""
         ...
 
-    async def open_part(self, part: str, *, offset: int = 0) -> Sink:
+    async def open_part(self, part: str, *, offset: int = 0) -> PartFileSink:
         """Open the part file ``part`` for writing from ``offset``; offset 0 begins anew, whatever is there.
 
         An offset beyond what the part file holds, or where the side opens no file to be written on (RESUME is then

@@ -6,7 +6,7 @@ from functools import partial
 from datamover.errors import DestinationInvalid, SizeMismatch
 from datamover.protocols.base import Lack, Octets, Origin
 from datamover.protocols.part_files.names import OLD
-from datamover.protocols.part_files.seam import PartFiles, Sink
+from datamover.protocols.part_files.seam import PartFiles, PartFileSink
 from datamover.protocols.upload import Check, Prove, Saved, Stored, unchecked
 
 
@@ -25,7 +25,7 @@ class PartUpload:
         self._target = target
         self._modified = modified
         self._size = offset
-        self._sink: Sink | None = None
+        self._sink: PartFileSink | None = None
 
     @property
     def arrived(self) -> Origin:
@@ -82,7 +82,7 @@ class PartUpload:
             await sink.close()
 
     @property
-    def _opened(self) -> Sink:
+    def _opened(self) -> PartFileSink:
         assert self._sink is not None, "the upload is not open"
         return self._sink
 

@@ -7,15 +7,15 @@ name. The old file keeps its own name in that directory, so that whoever comes a
 
 import posixpath
 
-from datamover.protocols.sftp.client.messages import Status
-from datamover.protocols.sftp.client.session import Session
+from datamover.protocols.sftp.client.messages import SftpError
+from datamover.protocols.sftp.client.session import SftpSession
 
 ASIDE = b".set-aside"
 """What the directory's name ends in, after the part file's."""
 _PRIVATE = 0o700
 
 
-async def put_back(session: Session, aside: bytes) -> None:
+async def put_back(session: SftpSession, aside: bytes) -> None:
     """Give what was set aside its name again, or remove it where the name was taken meanwhile; no directory is fine."""
     if await session.find(aside) is None:
         return
@@ -30,20 +30,20 @@ async def put_back(session: Session, aside: bytes) -> None:
     await session.remove_directory(aside)
 
 
-async def set_aside(session: Session, target: bytes, aside: bytes) -> None:
-    """Rename a file into a hidden directory, which is made for it; refused by Status, it is as it was."""
+async def set_aside(session: SftpSession, target: bytes, aside: bytes) -> None:
+    """Rename a file into a hidden directory, which is made for it; refused by SftpError, it is as it was."""
     await session.make_directory(aside, _PRIVATE)
     try:
         await _rename(session, target, posixpath.join(aside, posixpath.basename(target)))
-    except Status:
+    except SftpError:
         await session.remove_directory(aside)
         raise
 
 
-async def _rename(session: Session, old: bytes, new: bytes) -> None:
+async def _rename(session: SftpSession, old: bytes, new: bytes) -> None:
     """Rename; a refusal of what was done all the same is none."""
     try:
         await session.rename(old, new)
-    except Status:
+    except SftpError:
         if await session.find(old) is not None or await session.find(new) is None:
             raise

@@ -8,13 +8,13 @@ from twisted.internet.defer import Deferred
 from datamover.protocols.base import Ability, Lack
 from datamover.protocols.lacks import Lacks
 from datamover.protocols.sftp.client import messages
-from datamover.protocols.sftp.client.messages import Status
-from datamover.protocols.sftp.client.session import Session, outcomes
+from datamover.protocols.sftp.client.messages import SftpError
+from datamover.protocols.sftp.client.session import SftpSession, outcomes
 from datamover.protocols.sftp.metadata import Metadata
 
 
 async def complete(
-    session: Session,
+    session: SftpSession,
     handle: bytes,
     real: bytes,
     *,
@@ -29,7 +29,7 @@ async def complete(
     What ``before`` asks for leaves together with it. The file is cut to ``cut`` bytes if that is given: a size is not
     set otherwise, for it would make up for what the server has not kept; where that is refused, it stays too long.
 
-    Raises Status, and what befell the connection: of what was asked before, of a flush that fails where others did not,
+    Raises SftpError, and what befell the connection: of what was asked before, of a flush that fails alone,
     and of closing, by which some servers tell that they could not keep the file.
     """
     with session.together():
@@ -45,7 +45,7 @@ async def complete(
     if flushing is not None:
         without = unflushed(answers[-2], lacks)
     refused = answers[len(writing)]
-    if isinstance(refused, Status):
+    if isinstance(refused, SftpError):
         await metadata.set_apart(session, real)
     else:
         _raise(refused)
@@ -53,11 +53,11 @@ async def complete(
 
 
 def unflushed(answer: Any, lacks: Lacks) -> list[Lack]:
-    """Return the lack where a server cannot flush; raises Status where it can, and did not: then bytes are lost."""
+    """Return the lack where a server cannot flush; raises SftpError where it can, and did not: then bytes are lost."""
     if not isinstance(answer, BaseException):
         lacks.saw(Ability.FLUSH)
         return []
-    if not isinstance(answer, Status) or lacks.known(Ability.FLUSH) or answer.code in messages.FULL:
+    if not isinstance(answer, SftpError) or lacks.known(Ability.FLUSH) or answer.code in messages.FULL:
         raise answer
     return [lacks.learn(Ability.FLUSH, f"the server refuses it: {answer}")]
 

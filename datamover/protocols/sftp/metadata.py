@@ -2,8 +2,8 @@
 
 from datamover.protocols.base import Ability, Lack
 from datamover.protocols.lacks import Lacks
-from datamover.protocols.sftp.client.messages import Attributes, Status
-from datamover.protocols.sftp.client.session import Session
+from datamover.protocols.sftp.client.messages import Attributes, SftpError
+from datamover.protocols.sftp.client.session import SftpSession
 
 STEP = 2
 """Seconds by which a server may keep a time less exactly than it was told."""
@@ -35,12 +35,12 @@ class Metadata:
         """Return all of it, to be set by one request, with a size to cut the file to."""
         return Attributes(size, self._mode, self._modified)
 
-    async def set_apart(self, session: Session, real: bytes) -> None:
+    async def set_apart(self, session: SftpSession, real: bytes) -> None:
         """Set each by itself, by the file's path: what was asked for in one, of an open file, was refused."""
         for ability in self._wanted:
             await self._set(session, real, ability)
 
-    async def check(self, session: Session, real: bytes, found: Attributes) -> None:
+    async def check(self, session: SftpSession, real: bytes, found: Attributes) -> None:
         """Set again what is not ``found`` as it was set (some take the time of closing); take note of what stays so."""
         told = self._told(found)
         wrong = [ability for ability, otherwise in told.items() if otherwise and ability not in self._without]
@@ -69,9 +69,9 @@ class Metadata:
             told[Ability.SET_MODIFIED] = "" if abs(found.modified - self._modified) <= STEP else "another"
         return told
 
-    async def _set(self, session: Session, real: bytes, ability: Ability) -> None:
+    async def _set(self, session: SftpSession, real: bytes, ability: Ability) -> None:
         alone = Attributes(mode=self._mode) if ability is Ability.SET_MODE else Attributes(modified=self._modified)
         try:
             await session.set_by_path(real, alone)
-        except Status as refusal:
+        except SftpError as refusal:
             self._without[ability] = self._lacks.learn(ability, f"the server refuses it: {refusal}")

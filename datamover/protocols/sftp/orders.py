@@ -8,8 +8,8 @@ from datamover.errors import DataMoverError
 from datamover.protocols.base import Ability
 from datamover.protocols.lacks import Lacks
 from datamover.protocols.sftp.client import messages
-from datamover.protocols.sftp.client.messages import Status
-from datamover.protocols.sftp.client.session import Session
+from datamover.protocols.sftp.client.messages import SftpError
+from datamover.protocols.sftp.client.session import SftpSession
 from datamover.protocols.sftp.sink import Order
 
 _REMEMBERED = 1000
@@ -25,18 +25,18 @@ class Orders:
         self._next: dict[str, Order] = {}
         """Part file -> the order that its next attempt takes."""
 
-    def first(self, session: Session, part: str) -> Order:
+    def first(self, session: SftpSession, part: str) -> Order:
         """Return the order to write a part file in."""
         wide = session.openssh and Ability.WRITE_WIDE not in self._lacks
         return max(Order.WIDE if wide else Order.PIPELINED, self._next.get(part, Order.WIDE))
 
     def failed(self, part: str, order: Order, error: BaseException, several: bool) -> None:
         """Take note that writing a part file failed; ``several`` is whether more than one handle wrote."""
-        if not isinstance(error, Status | DataMoverError):
+        if not isinstance(error, SftpError | DataMoverError):
             return
-        if isinstance(error, Status) and error.code in _NOT_OF_ORDER:
+        if isinstance(error, SftpError) and error.code in _NOT_OF_ORDER:
             return
-        refused, wide = isinstance(error, Status), order is Order.WIDE
+        refused, wide = isinstance(error, SftpError), order is Order.WIDE
         if wide and not several:
             return
         if wide and refused:

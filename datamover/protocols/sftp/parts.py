@@ -6,8 +6,8 @@ from datamover.protocols.base import Ability
 from datamover.protocols.lacks import Lacks
 from datamover.protocols.sftp.client import messages
 from datamover.protocols.sftp.client.link import Link
-from datamover.protocols.sftp.client.messages import NOTHING, Attributes, Status
-from datamover.protocols.sftp.client.session import Session
+from datamover.protocols.sftp.client.messages import NOTHING, Attributes, SftpError
+from datamover.protocols.sftp.client.session import SftpSession
 from datamover.protocols.sftp.refusals import ServerRefusals
 from datamover.protocols.sftp.tree import Tree
 
@@ -41,10 +41,10 @@ class Parts:
         self.refusals = refusals
         self.lacks = lacks
 
-    async def open(self, link: Link, session: Session, part: str, offset: int) -> OpenPart:
+    async def open(self, link: Link, session: SftpSession, part: str, offset: int) -> OpenPart:
         """Open a part file for writing from ``offset``, where nothing else is in its way.
 
-        Raises Status, and SizeMismatch where there is nothing to be written on, or the server does not let that be.
+        Raises SftpError, and SizeMismatch where there is nothing to be written on, or the server does not let that be.
         """
         real = await self._tree.name(link, session, part, make=not offset)
         if offset:
@@ -52,7 +52,7 @@ class Parts:
         private = Attributes(mode=self.lacks.first_mode(self._mode))
         try:
             return OpenPart(real, await session.open_file(real, _ANEW, private), None)
-        except Status as refusal:
+        except SftpError as refusal:
             if refusal.code == messages.NO_SUCH_FILE:
                 raise
             first = refusal
@@ -65,12 +65,12 @@ class Parts:
         for flags, attributes in ((_PLAINLY, private), (_EMPTIED, NOTHING)):
             try:
                 handle = await session.open_file(real, flags, attributes)
-            except Status:
+            except SftpError:
                 continue
             return OpenPart(real, handle, found if flags == _PLAINLY else None)
         raise first
 
-    async def _open_again(self, session: Session, real: bytes, part: str, offset: int) -> OpenPart:
+    async def _open_again(self, session: SftpSession, real: bytes, part: str, offset: int) -> OpenPart:
         """Open a part file to be written on."""
         found = await session.find(real)
         if found is None or (found.size or 0) < offset:
@@ -78,15 +78,15 @@ class Parts:
         self._check_usable(part, found)
         try:
             return OpenPart(real, await session.open_file(real, messages.FOR_WRITING), found)
-        except Status as refusal:
+        except SftpError as refusal:
             self.lacks.learn(Ability.RESUME, f"the server refuses it: {refusal}")
             raise self.refusals.not_again(part, refusal) from refusal
 
-    async def _removed(self, session: Session, real: bytes) -> bool:
+    async def _removed(self, session: SftpSession, real: bytes) -> bool:
         """Remove what an attempt left, if the server lets that be: not every one lets it be written over, or cut."""
         try:
             await session.remove(real)
-        except Status:
+        except SftpError:
             return False
         return True
 

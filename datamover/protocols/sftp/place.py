@@ -18,14 +18,14 @@ from datamover.protocols.sftp import aside
 from datamover.protocols.sftp.client import messages
 from datamover.protocols.sftp.client.lanes import WriteChannel
 from datamover.protocols.sftp.client.link import Link
-from datamover.protocols.sftp.client.messages import Status, decode, encode
-from datamover.protocols.sftp.client.session import Session
+from datamover.protocols.sftp.client.messages import SftpError, decode, encode
+from datamover.protocols.sftp.client.session import SftpSession
 from datamover.protocols.sftp.metadata import Metadata
 from datamover.protocols.sftp.orders import Orders
 from datamover.protocols.sftp.parts import Parts
-from datamover.protocols.sftp.placing import Placing
+from datamover.protocols.sftp.placing import SftpPlacement
 from datamover.protocols.sftp.put import write_whole
-from datamover.protocols.sftp.reader import Reader, SftpOrigin, check_regular
+from datamover.protocols.sftp.reader import SftpOrigin, SftpReader, check_regular
 from datamover.protocols.sftp.refusals import ServerRefusals
 from datamover.protocols.sftp.sink import Order, SftpSink
 from datamover.protocols.sftp.tree import Tree
@@ -55,7 +55,7 @@ class SftpPlace(PartFilePlace):
         self._refusals = ServerRefusals(settings.name, side, user)
         self._tree = Tree(reactor, root, settings.directory_mode, self._refusals, lacks)
         self._parts = Parts(self._tree, settings.file_mode, self._refusals, lacks)
-        self._reader = Reader(self._tree, link, self._refusals)
+        self._reader = SftpReader(self._tree, link, self._refusals)
         self._orders = orders
         self._file_mode = settings.file_mode
         self._link = link
@@ -71,12 +71,12 @@ class SftpPlace(PartFilePlace):
         with self._refusals.about(path):
             try:
                 return await self._reader.look(path)
-            except Status as refusal:
+            except SftpError as refusal:
                 if refusal.code == messages.NO_SUCH_FILE or await self._is_nothing(path, refusal):
                     return None
                 raise
 
-    async def _is_nothing(self, path: str, refusal: Status) -> bool:
+    async def _is_nothing(self, path: str, refusal: SftpError) -> bool:
         """Tell whether a look was refused because nothing is there: some servers have other words for that."""
         if refusal.code == messages.PERMISSION_DENIED:
             return False
@@ -84,7 +84,7 @@ class SftpPlace(PartFilePlace):
         async with link.lease() as session:
             try:
                 name = await self._tree.name(link, session, path)
-            except Status:  # Its directory may not be there either.
+            except SftpError:  # Its directory may not be there either.
                 name = self._tree.absolute(path)
             return await session.find(name) is None
 
@@ -102,7 +102,7 @@ class SftpPlace(PartFilePlace):
             try:
                 opened = await _unless_stale(lease.link, lambda: self._parts.open(lease.link, session, part, offset))
             except BaseException:
-                lease.give_back()
+                lease.release()
                 raise
             return SftpSink(
                 WriteChannel(lease, session, opened.handle),
@@ -190,7 +190,7 @@ class SftpPlace(PartFilePlace):
                     if not session.can(messages.POSIX_RENAME):
                         await aside.put_back(session, real + aside.ASIDE)
                     await session.remove(real)
-                except Status as refusal:
+                except SftpError as refusal:
                     found = None if real is None else await session.find(real)
                     nothing = real is not None and found is None and refusal.code != messages.PERMISSION_DENIED
                     if refusal.code == messages.NO_SUCH_FILE or nothing:
@@ -208,7 +208,7 @@ class SftpPlace(PartFilePlace):
             async with link.lease() as session:
                 try:
                     found = await session.names(await self._tree.directory(link, session, path.rstrip("/")))
-                except Status as refusal:
+                except SftpError as refusal:
                     if refusal.code == messages.NO_SUCH_FILE:
                         return []
                     raise
@@ -220,7 +220,9 @@ class SftpPlace(PartFilePlace):
             async with (await self._link()).lease() as session:
                 return await self._tree.free(session)
 
-    async def _begin(self, link: Link, session: Session, part: str, target: str, size: int, replace: bool) -> Placing:
+    async def _begin(
+        self, link: Link, session: SftpSession, part: str, target: str, size: int, replace: bool
+    ) -> SftpPlacement:
         new = await self._tree.name(link, session, target, make=True)
         with self._refusals.about(part):
             old = await self._tree.name(link, session, part)
@@ -229,15 +231,15 @@ class SftpPlace(PartFilePlace):
 
     def _placing(
         self,
-        session: Session,
+        session: SftpSession,
         part: bytes,
         name: bytes,
         target: str,
         size: int,
         replace: bool,
         metadata: Metadata | None,
-    ) -> Placing:
-        return Placing(
+    ) -> SftpPlacement:
+        return SftpPlacement(
             session,
             part,
             name,
@@ -256,7 +258,7 @@ async def _unless_stale(link: Link, call: Callable[[], Awaitable[T]]) -> T:
     remembered = bool(link.directories)  # Now: whoever else is told so may have them forgotten meanwhile.
     try:
         return await call()
-    except Status as refusal:
+    except SftpError as refusal:
         if refusal.code != messages.NO_SUCH_FILE or not remembered:
             raise
     link.directories.clear()
@@ -266,5 +268,5 @@ async def _unless_stale(link: Link, call: Callable[[], Awaitable[T]]) -> T:
 async def _unless_refused(call: Awaitable[object]) -> None:
     try:
         await call
-    except Status:
+    except SftpError:
         return

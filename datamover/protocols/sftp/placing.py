@@ -21,18 +21,18 @@ from datamover.protocols.lacks import Lacks
 from datamover.protocols.part_files.names import OLD
 from datamover.protocols.sftp import aside
 from datamover.protocols.sftp.client import messages
-from datamover.protocols.sftp.client.messages import Attributes, Status
-from datamover.protocols.sftp.client.session import Session, outcomes
+from datamover.protocols.sftp.client.messages import Attributes, SftpError
+from datamover.protocols.sftp.client.session import SftpSession, outcomes
 from datamover.protocols.sftp.metadata import Metadata
 from datamover.protocols.sftp.refusals import ServerRefusals
 
 
-class Placing:
-    """One file that is whole under its part file's name. Raises Status, and errors of the family for what is wrong."""
+class SftpPlacement:
+    """One file that is whole under its part file's name. Raises SftpError and DataMoverErrors for what is wrong."""
 
     def __init__(
         self,
-        session: Session,
+        session: SftpSession,
         part: bytes,
         name: bytes,
         *,
@@ -86,7 +86,7 @@ class Placing:
         if not self._old_linked:
             found = await self._session.find(self._part)
             if found is None:
-                raise Status(messages.NO_SUCH_FILE, "No such file")
+                raise SftpError(messages.NO_SUCH_FILE, "No such file")
             if found.size is not None and found.size != self._size and (found.size or not self._size):
                 raise self._refusals.other_size(self._target, "in its part file", found.size, self._size)
         return self._old_linked
@@ -95,7 +95,7 @@ class Placing:
         """Give the part file the target's name, and look at the target; undoes what is found wrong."""
         try:
             found = await (self._take_over() if self._replace else self._claim())
-        except Status as refusal:
+        except SftpError as refusal:
             if refusal.code == messages.NO_SUCH_FILE and await self._session.find(self._part) is None:
                 raise self._refusals.lost(self._target) from None
             raise
@@ -120,7 +120,7 @@ class Placing:
         if self._aside:
             try:
                 await aside.put_back(self._session, self._aside_name)
-            except Status as refusal:
+            except SftpError as refusal:
                 why = f"the old file stays aside, in {self._aside_name.decode('utf-8', 'replace')!r}: {refusal}"
                 self.without.append(self._lacks.learn(Ability.REMOVE, why))
 
@@ -131,7 +131,7 @@ class Placing:
         """
         try:
             await self._undo()
-        except Status as refusal:
+        except SftpError as refusal:
             return error.saying(f"{error.message}; it could not be taken away ({refusal})")
         return error
 
@@ -176,7 +176,7 @@ class Placing:
         self._suspected.pop(Ability.KEEP_OLD, None)
         return True
 
-    def _suspect_link(self, refusal: Status | None) -> None:
+    def _suspect_link(self, refusal: SftpError | None) -> None:
         if refusal is None:
             self._suspected[Ability.KEEP_OLD] = "the server says OK to a second name, and makes none"
         elif refusal.code != messages.NO_SUCH_FILE:
@@ -200,7 +200,7 @@ class Placing:
             await aside.set_aside(self._session, self.name, self._aside_name)
         try:
             return await self._rename()
-        except Status:
+        except SftpError:
             if self._aside:
                 await aside.put_back(self._session, self._aside_name)
                 self._aside = False
@@ -221,7 +221,7 @@ class Placing:
         for way in ways:
             try:
                 return await way()
-            except Status as refusal:
+            except SftpError as refusal:
                 if refusal.code in messages.FULL:
                     raise
                 if await self._session.find(self.name) is not None:
@@ -233,9 +233,9 @@ class Placing:
         raise told
 
     async def _link(self) -> Attributes | None:
-        """Give the part file the target's name as a second one; return what is found there. Raises Status."""
+        """Give the part file the target's name as a second one; return what is found there. Raises SftpError."""
         if not self._links:
-            raise Status(messages.UNSUPPORTED, "no second names")
+            raise SftpError(messages.UNSUPPORTED, "no second names")
         linking, looking = await self._and_look(self.name, lambda: self._session.link(self._part, self.name))
         refusal = _refusal(linking)
         if refusal is None:
@@ -246,10 +246,10 @@ class Placing:
                 self._lacks.saw(Ability.KEEP_OLD)
                 return found
         self._suspect_link(refusal)
-        raise refusal or Status(messages.FAILURE, "OK, and there is no second name")
+        raise refusal or SftpError(messages.FAILURE, "OK, and there is no second name")
 
     async def _rename(self) -> Attributes | None:
-        """Rename onto a free name; return what is found there. Raises Status."""
+        """Rename onto a free name; return what is found there. Raises SftpError."""
         renaming, looking = await self._and_look(self.name, lambda: self._session.rename(self._part, self.name))
         refusal = _refusal(renaming)
         if refusal is not None and not await self._done():
@@ -330,16 +330,16 @@ class Placing:
     async def _remove(self, name: bytes, what: str) -> None:
         try:
             await self._session.remove(name)
-        except Status as refusal:
+        except SftpError as refusal:
             if await self._session.find(name) is None:
                 return
             why = f"{what} stays, as {posixpath.basename(name).decode('utf-8', 'replace')!r}: {refusal}"
             self.without.append(self._lacks.learn(Ability.REMOVE, why))
 
 
-def _refusal(answer: Any) -> Status | None:
+def _refusal(answer: Any) -> SftpError | None:
     """Return what a server refused, None where it said OK; raises what befell the connection."""
-    if isinstance(answer, Status):
+    if isinstance(answer, SftpError):
         return answer
     if isinstance(answer, BaseException):
         raise answer

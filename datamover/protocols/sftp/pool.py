@@ -14,7 +14,7 @@ from datamover.protocols.lacks import Lacks
 from datamover.protocols.place import PlaceSettings
 from datamover.protocols.sftp.client import messages
 from datamover.protocols.sftp.client.channel import again
-from datamover.protocols.sftp.client.link import Link, Server
+from datamover.protocols.sftp.client.link import Link, LinkSettings
 from datamover.protocols.sftp.orders import Orders
 from datamover.protocols.sftp.place import SftpPlace
 
@@ -29,9 +29,9 @@ _UNPROVEN = Lack(Ability.WRITE_WIDE, "the server is not known to bear it otherwi
 
 
 class SftpPool:
-    """``protocols.place.Pool`` of one account on one server."""
+    """``protocols.place.DestinationPool`` of one account on one server."""
 
-    def __init__(self, root: str, server: Server, settings: PlaceSettings, reactor: Any) -> None:
+    def __init__(self, root: str, server: LinkSettings, settings: PlaceSettings, reactor: Any) -> None:
         self._server = server
         self._reactor = reactor
         # One for all attempts: where the files' disk hangs, no further thread is lost to it.

@@ -8,8 +8,8 @@ from pydantic import model_validator
 
 from datamover.config.schema import AbsolutePath
 from datamover.protocols.base import Ability
-from datamover.protocols.place import Options, PlaceProtocol, PlaceSettings
-from datamover.protocols.sftp.client.link import Server
+from datamover.protocols.place import PlaceProtocol, PlaceSettings, ProtocolOptions
+from datamover.protocols.sftp.client.link import LinkSettings
 from datamover.protocols.sftp.client.messages import decode
 from datamover.protocols.sftp.pool import SftpPool
 from datamover.protocols.sftp.ssh.login import SecretFiles
@@ -20,7 +20,7 @@ PORT = 22
 _EXPECTED = 'expected sftp://USER@HOST[:PORT]/ABSOLUTE/PATH, such as "sftp://datamover@vis.example.org/srv/data"'
 
 
-class SftpOptions(Options):
+class SftpOptions(ProtocolOptions):
     """The files that hold what a login needs; read at every connect."""
 
     known_hosts_file: AbsolutePath
@@ -44,7 +44,7 @@ class Sftp:
     schemes: ClassVar[tuple[str, ...]] = ("sftp",)
     other_schemes: ClassVar[tuple[str, ...]] = ("scp",)
     abilities: ClassVar[frozenset[Ability]] = frozenset(Ability)
-    options: ClassVar[type[Options]] = SftpOptions
+    options: ClassVar[type[ProtocolOptions]] = SftpOptions
 
     def check_url(self, url: str) -> None:
         """Raise ValueError for anything but sftp://USER@HOST[:PORT]/ABSOLUTE/PATH."""
@@ -74,7 +74,7 @@ class Sftp:
     def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> SftpPool:
         """Return the pool; it connects when first used."""
         self.check_url(settings.url)
-        server = Server(
+        server = LinkSettings(
             host=self.host(settings.url) or "",
             port=urlsplit(settings.url).port or PORT,
             user=self.user(settings.url) or "",

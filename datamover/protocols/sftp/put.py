@@ -6,8 +6,8 @@ from twisted.internet.defer import Deferred
 
 from datamover.protocols.base import Lack
 from datamover.protocols.sftp.client.link import Link
-from datamover.protocols.sftp.client.messages import Status
-from datamover.protocols.sftp.client.session import Session
+from datamover.protocols.sftp.client.messages import SftpError
+from datamover.protocols.sftp.client.session import SftpSession
 from datamover.protocols.sftp.completing import complete
 from datamover.protocols.sftp.metadata import Metadata
 from datamover.protocols.sftp.parts import Parts
@@ -15,7 +15,7 @@ from datamover.protocols.sftp.sink import raise_refused
 
 
 async def write_whole(
-    parts: Parts, link: Link, session: Session, part: str, data: bytes, metadata: Metadata
+    parts: Parts, link: Link, session: SftpSession, part: str, data: bytes, metadata: Metadata
 ) -> tuple[bytes, Sequence[Lack]]:
     """Write a part file that is whole; return its real path, and what it went without beside ``metadata``.
 
@@ -39,6 +39,6 @@ async def write_whole(
             before=write,
             lacks=parts.lacks,
         )
-    except Status as refusal:
+    except SftpError as refusal:
         await raise_refused(refusal, session, opened.real, parts.refusals, part)
     return opened.real, without

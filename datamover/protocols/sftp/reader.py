@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable
 from datamover.protocols.base import Inspection
 from datamover.protocols.sftp.client import messages
 from datamover.protocols.sftp.client.link import Link
-from datamover.protocols.sftp.client.messages import Attributes, Status
+from datamover.protocols.sftp.client.messages import Attributes, SftpError
 from datamover.protocols.sftp.refusals import ServerRefusals
 from datamover.protocols.sftp.source import SftpSource
 from datamover.protocols.sftp.tree import Tree
 
 
-class Reader:
+class SftpReader:
     """Opens files below ``tree``, over the connection that ``link`` answers with."""
 
     def __init__(self, tree: Tree, link: Callable[[], Awaitable[Link]], refusals: ServerRefusals) -> None:
@@ -21,12 +21,12 @@ class Reader:
         self.refusals = refusals
 
     async def look(self, path: str) -> Inspection:
-        """Look at one name, through links, that must be there; raises Status."""
+        """Look at one name, through links, that must be there; raises SftpError."""
         link = await self._link()
         async with link.lease() as session:
             _, found = await self._tree.target(link, session, path)
         if found is None:
-            raise Status(messages.NO_SUCH_FILE, "No such file")
+            raise SftpError(messages.NO_SUCH_FILE, "No such file")
         name = posixpath.basename(path.rstrip("/"))
         if not found.regular:
             directory = found.directory
@@ -48,7 +48,7 @@ class Reader:
             except BaseException:
                 if handle is not None:
                     session.close_later(handle)
-                lease.give_back()
+                lease.release()
                 raise
             try:
                 with session.together():
@@ -78,7 +78,7 @@ class Reader:
 class SftpOrigin:
     """``protocols.base.Origin`` of one name in a place on a server."""
 
-    def __init__(self, reader: Reader, path: str) -> None:
+    def __init__(self, reader: SftpReader, path: str) -> None:
         self._reader = reader
         self._path = path
 
@@ -91,9 +91,9 @@ class SftpOrigin:
 
 
 def check_regular(path: str, found: Attributes | None, refusals: ServerRefusals) -> Attributes:
-    """Return what was found under a name; raises Status for nothing, and what ``unusable`` words for no file."""
+    """Return what was found under a name; raises SftpError for nothing, and what ``unusable`` words for no file."""
     if found is None:
-        raise Status(messages.NO_SUCH_FILE, "No such file")
+        raise SftpError(messages.NO_SUCH_FILE, "No such file")
     if found.directory:
         raise refusals.unusable(path, "is a directory where a file is needed; name a file")
     if not found.regular:

@@ -9,7 +9,7 @@ from datamover import errors
 from datamover.errors import DataMoverError, Scope
 from datamover.protocols.refusals import Refusals
 from datamover.protocols.sftp.client import messages
-from datamover.protocols.sftp.client.messages import Status
+from datamover.protocols.sftp.client.messages import SftpError
 from datamover.text.redaction import public_message, safe_words
 
 
@@ -25,7 +25,7 @@ class ServerRefusals(Refusals):
         """Turn what the server refuses of ``path``, and what the connection met, into an error of the side."""
         try:
             yield
-        except Status as refusal:
+        except SftpError as refusal:
             raise self.of(refusal, path) from refusal
         except DataMoverError as error:
             if error.scope is not Scope.TRANSFER:
@@ -37,13 +37,13 @@ class ServerRefusals(Refusals):
         what, plain = f"destination {self.name!r}", public_message(error.code, error.message)
         return error.saying(f"{what}: {plain}", scope=self.side, full=f"{what}: {error.full}")
 
-    def of(self, refusal: Status, path: str) -> DataMoverError:
+    def of(self, refusal: SftpError, path: str) -> DataMoverError:
         code = f"status {refusal.code}"
         full = self._of(refusal, path, refusal.words or code, f"give user {self.user!r} on the server")
         plain = self._of(refusal, path, safe_words(refusal.words) or code, "have the administrator give")
         return plain.saying(plain.message, full=full.message)
 
-    def _of(self, refusal: Status, path: str, said: str, give: str) -> DataMoverError:
+    def _of(self, refusal: SftpError, path: str, said: str, give: str) -> DataMoverError:
         """Return the error, which quotes ``said`` and tells who has to ``give`` a permission."""
         what, code, words = self.what(path), refusal.code, refusal.words.lower()
         if code == messages.NO_SUCH_FILE:
@@ -95,14 +95,14 @@ class ServerRefusals(Refusals):
             scope=self.side,
         )
 
-    def cannot_rename(self, path: str, refusal: Status) -> DataMoverError:
+    def cannot_rename(self, path: str, refusal: SftpError) -> DataMoverError:
         return errors.forbidden(
             self.side,
             f"{self.what(path)} cannot be placed: the server has no rename ({refusal}), and without one a file would "
             "be seen before it is whole; take a server that can rename",
         )
 
-    def not_again(self, path: str, refusal: Status) -> DataMoverError:
+    def not_again(self, path: str, refusal: SftpError) -> DataMoverError:
         return errors.SizeMismatch(
             f"{self.what(path)} cannot be written on, for the server opens no file for that ({refusal}); it is written "
             "anew",

@@ -16,8 +16,8 @@ from datamover.protocols.base import Ability, Lack, Octets
 from datamover.protocols.lacks import Lacks
 from datamover.protocols.sftp.client import messages
 from datamover.protocols.sftp.client.lanes import LANE, Lanes, WriteChannel
-from datamover.protocols.sftp.client.messages import Status
-from datamover.protocols.sftp.client.session import Session, outcomes
+from datamover.protocols.sftp.client.messages import SftpError
+from datamover.protocols.sftp.client.session import SftpSession, outcomes
 from datamover.protocols.sftp.client.window import UNDER_WAY
 from datamover.protocols.sftp.completing import complete, unflushed
 from datamover.protocols.sftp.metadata import Metadata
@@ -38,7 +38,7 @@ class Order(IntEnum):
 
 
 class SftpSink:
-    """``part_files.seam.Sink`` of a part file on a server; holds its lanes' channels and handles until it is closed."""
+    """``part_files.seam.PartFileSink`` of a part file on a server; holds channels and handles until it is closed."""
 
     def __init__(
         self,
@@ -129,7 +129,7 @@ class SftpSink:
                     close=lambda: Deferred.fromCoroutine(self._close()),
                     lacks=self._lacks,
                 )
-            except (Status, DataMoverError) as error:
+            except (SftpError, DataMoverError) as error:
                 self._failed(error, self._lanes.were_several)
                 await self._raise(error)
             found = await self._session.find(self._real)
@@ -148,7 +148,7 @@ class SftpSink:
         """Let go of the part file; drop what was only gathered. Completes when the server has answered, or is gone."""
         try:
             await self._close()
-        except (Status, DataMoverError):
+        except (SftpError, DataMoverError):
             return  # Nothing depends on it any more.
 
     async def _close(self) -> None:
@@ -166,7 +166,7 @@ class SftpSink:
             return False
         try:
             found = await self._session.look(self._handle, self._real)
-        except Status:
+        except SftpError:
             return True
         return found.size is None or found.size > self._offset
 
@@ -208,7 +208,12 @@ class SftpSink:
 
     def _refused(self, failure: Failure) -> None:
         refusal = failure.value
-        if isinstance(refusal, Status) and refusal.code not in messages.FULL and self._start and not self._written_on:
+        if (
+            isinstance(refusal, SftpError)
+            and refusal.code not in messages.FULL
+            and self._start
+            and not self._written_on
+        ):
             # Some servers open a file to be written on, and take nothing then.
             self._lacks.learn(Ability.RESUME, f"the server refuses it: {refusal}")
             failure = Failure(self._refusals.not_again(self._path, refusal))  # type: ignore[no-untyped-call]
@@ -253,17 +258,17 @@ class SftpSink:
         [answer] = await outcomes(lane.session.sync(lane.handle))
         try:
             unflushed(answer, self._lacks)
-        except Status as refusal:
+        except SftpError as refusal:
             # The kernel forgets what it could not write: a second fsync would succeed, and lie.
             self._failure = self._failure or Failure()  # type: ignore[no-untyped-call]
             await self._raise(refusal)
 
 
 async def raise_refused(
-    error: BaseException | None, session: Session, real: bytes, refusals: ServerRefusals, path: str
+    error: BaseException | None, session: SftpSession, real: bytes, refusals: ServerRefusals, path: str
 ) -> NoReturn:
     """Raise what a write met; OpenSSH says "Failure" of a full disk, so that one has to look."""
-    if isinstance(error, Status) and error.code == messages.FAILURE:
+    if isinstance(error, SftpError) and error.code == messages.FAILURE:
         left = await session.free(real)
         if left is not None and left < _NEARLY_NOTHING:
             raise refusals.full(path)

@@ -9,9 +9,9 @@ from twisted.python.failure import Failure
 
 from datamover.protocols.base import Inspection, Octets
 from datamover.protocols.sftp.client import messages
-from datamover.protocols.sftp.client.link import Lease
-from datamover.protocols.sftp.client.messages import Attributes, Status
-from datamover.protocols.sftp.client.session import Session
+from datamover.protocols.sftp.client.link import ChannelLease
+from datamover.protocols.sftp.client.messages import Attributes, SftpError
+from datamover.protocols.sftp.client.session import SftpSession
 from datamover.protocols.sftp.client.window import Window
 from datamover.protocols.sftp.refusals import ServerRefusals
 
@@ -38,7 +38,7 @@ class _Request:
 
     def _failed(self, failure: Failure) -> None:
         refusal = failure.value
-        if isinstance(refusal, Status) and refusal.code == messages.EOF:
+        if isinstance(refusal, SftpError) and refusal.code == messages.EOF:
             self._piece.ended(self._offset)
         else:
             self._piece.failed(failure)
@@ -63,7 +63,7 @@ class _Piece:
     Where the file ends within it, ``end`` says at which offset; what comes behind is not among its bytes.
     """
 
-    def __init__(self, session: Session, handle: bytes, offset: int, length: int) -> None:
+    def __init__(self, session: SftpSession, handle: bytes, offset: int, length: int) -> None:
         self._offset = offset
         self.end: int | None = None
         self._session = session
@@ -107,7 +107,7 @@ class SftpSource:
     """``protocols.base.Source`` of a file on a server; holds a channel's lease and a handle until it is closed."""
 
     def __init__(
-        self, lease: Lease, session: Session, handle: bytes, real: bytes, path: str, refusals: ServerRefusals
+        self, lease: ChannelLease, session: SftpSession, handle: bytes, real: bytes, path: str, refusals: ServerRefusals
     ) -> None:
         self._lease = lease
         self._session = session
@@ -180,7 +180,7 @@ class SftpSource:
         self._window.close()
         self._forget()
         self._session.close_later(handle)
-        self._lease.give_back()
+        self._lease.release()
 
     def _forget(self) -> None:
         for piece in self._pieces:
@@ -240,7 +240,7 @@ class SftpSource:
         now = await (self._look or self._session.look(self._handle, self._real))
         try:
             more = await self._beyond
-        except Status as refusal:
+        except SftpError as refusal:
             if refusal.code != messages.EOF:
                 raise
             more = 0

@@ -13,8 +13,8 @@ from datamover.protocols.base import Ability
 from datamover.protocols.lacks import Lacks
 from datamover.protocols.sftp.client import messages
 from datamover.protocols.sftp.client.link import Link
-from datamover.protocols.sftp.client.messages import Attributes, Status, decode, encode
-from datamover.protocols.sftp.client.session import Session, begun
+from datamover.protocols.sftp.client.messages import Attributes, SftpError, decode, encode
+from datamover.protocols.sftp.client.session import SftpSession, begun
 from datamover.protocols.sftp.refusals import ServerRefusals
 
 FRESH = 2.0
@@ -34,8 +34,8 @@ class Tree:
         self._refusals = refusals
         self._lacks = lacks
 
-    async def directory(self, link: Link, session: Session, path: str, *, make: bool = False) -> bytes:
-        """Return the real path of a directory. Raises PathNotAllowedHere, and Status where it is missing."""
+    async def directory(self, link: Link, session: SftpSession, path: str, *, make: bool = False) -> bytes:
+        """Return the real path of a directory. Raises PathNotAllowedHere, and SftpError where it is missing."""
         when, real = link.directories.get(path, (0.0, b""))
         if real and self._clock.seconds() - when < FRESH:
             return real
@@ -46,14 +46,14 @@ class Tree:
         link.directories[path] = (self._clock.seconds(), real)
         return real
 
-    async def name(self, link: Link, session: Session, path: str, *, make: bool = False) -> bytes:
+    async def name(self, link: Link, session: SftpSession, path: str, *, make: bool = False) -> bytes:
         """Return a name's real path, itself not followed if it is a link."""
         parent, name = posixpath.split(path.rstrip("/"))
         if not name:
             raise self._refusals.unusable(path, "is the destination's root; name a file")
         return posixpath.join(await self.directory(link, session, parent, make=make), encode(name))
 
-    async def target(self, link: Link, session: Session, path: str) -> tuple[bytes, Attributes | None]:
+    async def target(self, link: Link, session: SftpSession, path: str) -> tuple[bytes, Attributes | None]:
         """Return the real path of what a name stands for, links followed, and what is there."""
         absolute = self.absolute(path)
         with begun(self.directory(link, session, ""), session.real_path(absolute), session.stat(absolute)) as (
@@ -65,13 +65,13 @@ class Tree:
             self._check_inside(path, real, root)
             try:
                 return real, await looking
-            except Status:
+            except SftpError:
                 found = await session.find(real)
                 if found is None:
                     raise
                 return real, found
 
-    async def free(self, session: Session) -> int | None:
+    async def free(self, session: SftpSession) -> int | None:
         """Return the free bytes of the root, or of where it will be made."""
         path = self._root
         while path != b"/" and await session.find(path) is None:
@@ -91,11 +91,11 @@ class Tree:
         if real != root and not real.startswith(root.rstrip(b"/") + b"/"):
             raise self._refusals.outside(path)
 
-    async def _resolve(self, session: Session, absolute: bytes, path: str, root: bytes | None, make: bool) -> bytes:
+    async def _resolve(self, session: SftpSession, absolute: bytes, path: str, root: bytes | None, make: bool) -> bytes:
         with begun(session.real_path(absolute), session.stat(absolute)) as (resolving, looking):
             try:
                 real: bytes = await resolving
-            except Status as refusal:
+            except SftpError as refusal:
                 if not make or absolute == b"/" or (refusal.code not in _NOT_THERE):
                     raise
                 above, name = posixpath.split(absolute)
@@ -105,19 +105,19 @@ class Tree:
             found = await self._directory(session, real, looking)
         if found is None:
             if not make:
-                raise Status(messages.NO_SUCH_FILE, "No such directory")
+                raise SftpError(messages.NO_SUCH_FILE, "No such directory")
             await self._make(session, real)
         elif not found:
             if not make:
-                raise Status(messages.NO_SUCH_FILE, "Not a directory")
+                raise SftpError(messages.NO_SUCH_FILE, "Not a directory")
             raise self._refusals.unusable(path, "leads through a file where a directory is needed")
         return real
 
-    async def _directory(self, session: Session, real: bytes, looking: Awaitable[Attributes | None]) -> bool | None:
+    async def _directory(self, session: SftpSession, real: bytes, looking: Awaitable[Attributes | None]) -> bool | None:
         """Tell whether a directory is there, None where nothing is, as far as the server lets one look."""
         try:
             found = await looking
-        except Status as refusal:
+        except SftpError as refusal:
             if refusal.code not in _NOT_THERE:
                 raise
             return await session.is_directory(real) or None
@@ -125,11 +125,11 @@ class Tree:
             return None
         return found.directory if found.mode is not None else await session.is_directory(real)
 
-    async def _make(self, session: Session, real: bytes, *, above: bool = True) -> None:
+    async def _make(self, session: SftpSession, real: bytes, *, above: bool = True) -> None:
         """Make a directory, and those above it: some servers tell the real path of names that are not there."""
         try:
             await session.make_directory(real, self._directory_mode)
-        except Status as refusal:
+        except SftpError as refusal:
             # Another transfer may have made it meanwhile.
             found = await session.find(real)
             if (found is not None and found.directory) or await session.is_directory(real):
@@ -141,7 +141,7 @@ class Tree:
             return
         try:
             await session.set_by_path(real, Attributes(mode=self._directory_mode))
-        except Status as refusal:
+        except SftpError as refusal:
             self._lacks.learn(Ability.SET_MODE, f"the server refuses it: {refusal}")
         if not session.openssh and await session.find(real) is None and not await session.is_directory(real):
             raise self._refusals.vanished(decode(real))

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from datamover.errors import AuthenticationFailed, Scope
 from datamover.protocols.base import Ability, Lack
-from datamover.protocols.place import Options, PlaceProtocol, PlaceSettings
+from datamover.protocols.place import PlaceProtocol, PlaceSettings, ProtocolOptions
 from datamover.security import secret_files
 from datamover.security.secret_files import SecretPath
 from tests.protocols.toy.client import ToyClient, ToyRefusals
@@ -28,7 +28,7 @@ ABILITIES = frozenset(
 )
 
 
-class ToyOptions(Options):
+class ToyOptions(ProtocolOptions):
     """Who logs in."""
 
     access_key: str
@@ -37,7 +37,7 @@ class ToyOptions(Options):
 
 
 class ToyPool:
-    """``protocols.place.Pool`` of one prefix of a bucket."""
+    """``protocols.place.DestinationPool`` of one prefix of a bucket."""
 
     lacks: Sequence[Lack] = ()
 
@@ -79,7 +79,7 @@ class Toy:
     schemes: ClassVar[tuple[str, ...]] = ("toy",)
     other_schemes: ClassVar[tuple[str, ...]] = ("toys",)
     abilities: ClassVar[frozenset[Ability]] = ABILITIES
-    options: ClassVar[type[Options]] = ToyOptions
+    options: ClassVar[type[ProtocolOptions]] = ToyOptions
 
     def check_url(self, url: str) -> None:
         if not urlsplit(url).hostname:

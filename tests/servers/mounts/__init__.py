@@ -1,1 +1,1 @@
-"""Directories of this machine mounted by FUSE, which misbehave as they are told."""
+"""Directories of this machine mounted by FUSE, which misbehave as configured."""

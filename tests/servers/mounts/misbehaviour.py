@@ -1,4 +1,4 @@
-"""What a mount is to do otherwise than a good disk: values, which a test picks and the file system's process reads."""
+"""How a mount deviates from a good disk: values that a test chooses and the file system's process reads."""
 
 import errno
 import signal
@@ -15,30 +15,30 @@ OPERATIONS = frozenset(
         *("create", "open", "read", "write", "ftruncate", "flush", "fsync", "release", "direct", "exclusive"),
     }
 )
-"""By their names in FUSE. ``flush`` is close(2), ``release`` comes after it and has nobody to tell. A stat(2) and an
-fstat(2) both come as ``getattr``, ``ftruncate`` is apart from ``truncate``; ``mknod`` makes files
-for a kernel that was told that there is no ``create``. ``direct`` is an open(2) with O_DIRECT,
-and a write(2) while that is set, before it is ``open``, ``create`` or ``write``. ``exclusive`` is a rename with a
-condition (RENAME_NOREPLACE), before it is ``rename``.
+"""The operations, by their names in FUSE. ``flush`` is close(2); ``release`` follows it and returns no error to the
+caller. stat(2) and fstat(2) are both ``getattr``; ``ftruncate`` is separate from ``truncate``; ``mknod`` makes files
+if the kernel has learnt that there is no ``create``. ``direct`` is an open(2) with O_DIRECT, and a write(2) while that
+is set; it is checked before ``open``, ``create`` or ``write``. ``exclusive`` is a rename with a condition
+(RENAME_NOREPLACE); it is checked before ``rename``.
 """
 _CLOSING = frozenset({"flush", "fsync", "release"})
 
 
 class Does(Enum):
-    """What becomes of what was asked, whatever is told."""
+    """The effect of a call, whatever it returns."""
 
     ALL = "all"
-    """It is done."""
+    """It has its normal effect."""
     NOTHING = "nothing"
-    """It is not done; a look (``getattr``) tells a file of no bytes, ``readdir`` no names, ``statfs`` zeros."""
+    """It has no effect; ``getattr`` returns a size of 0, ``readdir`` no names, ``statfs`` zeros."""
     HALF = "half"
-    """Of bytes (``read``, ``write``) half; a look tells half the size."""
+    """``read`` and ``write`` process half of the bytes; ``getattr`` returns half the size."""
     SHORT = "short"
-    """``write`` alone: half, and that is how many it tells."""
+    """Only ``write``: half of the bytes, which is also the count that it returns."""
     LOSES = "loses"
-    """It is done, and the file is half as long afterwards."""
+    """It has its effect, and then the file is cut to half its size."""
     CORRUPTS = "corrupts"
-    """``write`` alone: as many bytes are kept, but others."""
+    """Only ``write``: other bytes of the same number are stored."""
 
 
 _HALVED = frozenset({"read", "write", "getattr"})
@@ -48,21 +48,21 @@ _ANSWERED = frozenset({"create", "open", "opendir", "readlink", "direct", "exclu
 
 @dataclass(frozen=True, slots=True)
 class Misbehaviour:
-    """One operation that is answered otherwise, for some paths, some times.
+    """One operation that deviates, for some paths and a number of times.
 
-    Raises ValueError for what no file system could do: to open a file, and give no handle.
+    Raises ValueError for the impossible: to open a file without a handle.
     """
 
     operation: str
     error: str | None = None
-    """The name of the errno that is told; None: all is well. SIGKILL: nobody is told, who asks is dead."""
+    """The name of the errno that is returned; None: success. SIGKILL: the caller is killed, and nothing is returned."""
     does: Does = Does.NOTHING
     path: str = "*"
-    """A pattern as the shell's, of the path below the mount; ``*`` passes ``/`` too. Of two paths either may match."""
+    """A shell pattern for the path below the mount; ``*`` matches ``/`` too. Of two paths either may match."""
     skip: int = 0
-    """Calls that go well before."""
+    """Calls that are normal before."""
     times: int = 0
-    """Calls that go otherwise; 0: every one."""
+    """Calls that deviate; 0: all."""
 
     def __post_init__(self) -> None:
         possible = {Does.ALL, Does.NOTHING}
@@ -85,11 +85,11 @@ class Misbehaviour:
 
     @property
     def number(self) -> int:
-        """The errno, 0 where all is well or nobody hears."""
+        """The errno; 0 for success, or if nothing is returned."""
         return 0 if self.error is None or self.kills else int(getattr(errno, self.error))
 
     def concerns(self, operation: str, paths: Sequence[str]) -> bool:
-        """Tell whether a call is one of those meant, ``skip`` and ``times`` aside."""
+        """Tell whether a call matches, whatever ``skip`` and ``times`` say."""
         return operation == self.operation and any(fnmatchcase(path, self.path) for path in paths)
 
     def __str__(self) -> str:
@@ -100,19 +100,19 @@ class Misbehaviour:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """How a mount keeps modification times, in nanoseconds; the default keeps each as it is."""
+    """How a mount stores modification times, in nanoseconds; the default stores each exactly."""
 
     step: int = 1
-    """Of which every time is a multiple (FAT: two seconds)."""
+    """The unit to which times are rounded (FAT: two seconds)."""
     earliest: int | None = None
-    """What is before is told as this (FAT: 1980)."""
+    """The earliest time: earlier ones are stored as this (FAT: 1980)."""
     wrap: int | None = None
-    """Times are kept in so many bits of seconds, without a sign (32: 1965 becomes 2101)."""
+    """The bits of seconds in which times are stored, unsigned (32: 1965 becomes 2101)."""
     shift: int = 0
-    """What is added to each (a server whose clock, or zone, is wrong)."""
+    """What is added to each time (a server whose clock or zone is wrong)."""
 
     def shown(self, time: int) -> int:
-        """Return the time that is told of a file whose time was set to ``time``."""
+        """Return the time that a file shows after it was set to ``time``."""
         if self.wrap is not None:
             time %= 2**self.wrap * 10**9
         if self.earliest is not None:
@@ -125,18 +125,18 @@ GOOD = Times()
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """All that a mount does otherwise."""
+    """All deviations of a mount."""
 
     misbehaviours: tuple[Misbehaviour, ...] = ()
-    """The first that concerns a call, and whose time it is, decides on it."""
+    """The first one that matches a call, with ``skip`` and ``times``, applies."""
     times: Times = GOOD
 
     def as_json(self) -> dict[str, Any]:
-        told = [{**asdict(each), "does": each.does.value} for each in self.misbehaviours]
-        return {"misbehaviours": told, "times": asdict(self.times)}
+        misbehaviours = [{**asdict(each), "does": each.does.value} for each in self.misbehaviours]
+        return {"misbehaviours": misbehaviours, "times": asdict(self.times)}
 
     @classmethod
-    def from_json(cls, told: dict[str, Any]) -> "Behaviour":
-        """Read what ``as_json`` gives."""
-        misbehaviours = (Misbehaviour(**{**each, "does": Does(each["does"])}) for each in told["misbehaviours"])
-        return cls(tuple(misbehaviours), Times(**told["times"]))
+    def from_json(cls, data: dict[str, Any]) -> "Behaviour":
+        """Return the Behaviour of which ``as_json`` returned ``data``."""
+        misbehaviours = (Misbehaviour(**{**each, "does": Does(each["does"])}) for each in data["misbehaviours"])
+        return cls(tuple(misbehaviours), Times(**data["times"]))

@@ -1,10 +1,9 @@
-"""A directory of this machine mounted by FUSE, to be written to by tests: well-behaved until it is told otherwise.
+"""A directory of this machine mounted by FUSE, for tests to write to: it behaves normally unless it is configured.
 
     with mounted(directory, Misbehaviour("flush", "EDQUOT", Does.LOSES)) as mount:
         ... mount.at, mount.back, mount.tell(...), mount.met() ...
 
-Where a machine has no FUSE, a test that asks for a mount is skipped, in words; where the environment has ``CI``, it
-fails.
+On a machine without FUSE a test that uses a mount is skipped with the reason; if the environment has ``CI``, it fails.
 """
 
 import json
@@ -25,16 +24,16 @@ import pytest
 from tests.servers.mounts.misbehaviour import GOOD, Behaviour, Misbehaviour, Times
 
 DEADLINE = 15.0
-"""Seconds for the file system to answer, or to be gone."""
+"""Seconds in which the file system must answer, or end."""
 DEVICE = Path("/dev/fuse")
 UNMOUNT = "fusermount3"
 
 _UNCACHED = {"entry_timeout": 0, "attr_timeout": 0, "negative_timeout": 0, "default_permissions": True}
-"""The kernel asks for every look: what a mount is told counts from the next call on."""
+"""The kernel caches nothing: a change of behaviour applies from the next call on."""
 
 
 def missing() -> str | None:
-    """Return what this machine lacks for a mount, None where there is all."""
+    """Return what this machine lacks for a mount, None if it has everything."""
     if not os.access(DEVICE, os.R_OK | os.W_OK):
         return f"{DEVICE} cannot be opened here"
     if shutil.which(UNMOUNT) is None:
@@ -43,7 +42,7 @@ def missing() -> str | None:
 
 
 def require() -> None:
-    """Skip the present test where nothing can be mounted; fail it where tests must not be skipped."""
+    """If nothing can be mounted, skip the current test, or fail it if tests must not be skipped."""
     why = missing()
     if why is None:
         return
@@ -53,7 +52,7 @@ def require() -> None:
 
 
 def unmount(at: Path) -> None:
-    """Take a mount out of the tree, though files in it may be open."""
+    """Unmount lazily: files in it may still be open."""
     for how in ((), ("-z",)):
         done = subprocess.run([UNMOUNT, "-u", *how, at], capture_output=True, text=True, check=False)
         if done.returncode == 0 or not mounts(at):
@@ -68,14 +67,14 @@ def mounts(at: Path) -> list[str]:
 
 
 class Mount:
-    """The file system's process, and what it is told. ``directory`` holds all that it needs."""
+    """The file system's process, and its configuration. ``directory`` has all its files."""
 
     def __init__(self, directory: Path, **options: Any) -> None:
-        """``options`` are those of mount.fuse3(8)."""
+        """``options`` are as in mount.fuse3(8)."""
         self.back = directory / "back"
-        """What is truly there."""
+        """The directory behind the mount."""
         self.at = directory / "mount"
-        """Where it is seen through the mount."""
+        """The mount point."""
         self._log = directory / "mount.log"
         self._options = {**_UNCACHED, "allow_other": os.geteuid() == 0, "use_ino": True, **options}
         self._process: subprocess.Popen[bytes] | None = None
@@ -84,16 +83,16 @@ class Mount:
 
     @property
     def log(self) -> str:
-        """What the process has to say: nothing, but for a bug of its own."""
+        """The process's output: empty unless it has a bug."""
         return self._log.read_text()
 
     @property
     def url(self) -> str:
-        """What a destination is configured with."""
+        """The URL for a destination's configuration."""
         return self.at.as_uri()
 
     def start(self) -> None:
-        """Mount; completes when it is there."""
+        """Mount; completes when it is mounted."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -107,7 +106,7 @@ class Mount:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                # What ends the tests, and all that they have started, leaves it the time to unmount.
+                # A signal that ends the tests and all their processes leaves it the time to unmount.
                 start_new_session=True,
             )
         answer = self._read_line()
@@ -116,28 +115,28 @@ class Mount:
             raise RuntimeError(f"the mount did not come about: {self.log}")
 
     def tell(self, *misbehaviours: Misbehaviour, times: Times = GOOD) -> None:
-        """Have it do these things otherwise from now on, and nothing else; none was met yet."""
+        """Replace its misbehaviours, with their counts at 0."""
         self._ask(Behaviour(misbehaviours, times).as_json())
 
     def met(self) -> list[int]:
-        """Return how many calls were answered otherwise, by each misbehaviour that it was told of last."""
+        """Return how many calls each of its misbehaviours has affected."""
         counts: list[int] = self._ask(None)
         return counts
 
     def let_go(self) -> None:
-        """Leave the process as it is left where this one dies: it unmounts, and ends."""
+        """Close the process's input, as when this process dies: it unmounts, and ends."""
         assert self._process is not None
         assert self._process.stdin is not None
         self._process.stdin.close()
 
     def kill(self) -> None:
-        """End the process as a crash would; the mount stays, and every call in it fails (ENOTCONN)."""
+        """Kill the process, as a crash would; the mount stays, and every call in it fails (ENOTCONN)."""
         assert self._process is not None
         self._process.kill()
         self._process.wait(DEADLINE)
 
     def stall(self) -> None:
-        """Have every call in the mount wait, as where a server does not answer, until it goes on."""
+        """Suspend the process, so that every call in the mount waits, as if a server did not answer."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
@@ -146,7 +145,7 @@ class Mount:
         self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
-        """Unmount, and end the process; nothing that still waits for it does so afterwards."""
+        """Unmount, and end the process; calls that still wait for it fail."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -173,7 +172,7 @@ class Mount:
         return json.loads(self._read_line())
 
     def _read_line(self) -> bytes:
-        """Return the process's next line; what came of it if it ended, or took too long."""
+        """Return the process's next line; raises an error if it has ended or takes too long."""
         assert self._process is not None
         assert self._process.stdout is not None
         descriptor, line, deadline = self._process.stdout.fileno(), b"", time.monotonic() + DEADLINE
@@ -190,7 +189,7 @@ class Mount:
 
 @contextmanager
 def mounted(directory: Path, *misbehaviours: Misbehaviour, times: Times = GOOD, **options: Any) -> Iterator[Mount]:
-    """Have a mount below ``directory``, gone afterwards, whatever happened to it and to the test."""
+    """Mount below ``directory`` while the block runs; it is unmounted in any case."""
     require()
     mount = Mount(directory, **options)
     mount.start()

@@ -1,10 +1,10 @@
-"""A file system that shows a directory of this machine, and misbehaves as it is told.
+"""A file system that shows a directory of this machine, and misbehaves as configured.
 
-``passthrough.py BACK MOUNT OPTIONS``, the options as JSON of those of mount.fuse3(8).
+``passthrough.py BACK MOUNT OPTIONS``; the options are those of mount.fuse3(8), as JSON.
 
-Runs in a process of its own, over libfuse 3. It says ``ready`` on its standard output once it is mounted. From its
-standard input it takes lines of JSON: a ``misbehaviour.Behaviour`` takes effect at once, and is answered by ``{}``;
-``null`` is answered by how often each of its misbehaviours was met. Where its input ends, so does the mount.
+It runs in a separate process, over libfuse 3. It prints ``ready`` once it is mounted, and reads lines of JSON from its
+standard input: a ``misbehaviour.Behaviour`` takes effect at once, and is answered by ``{}``; ``null`` is answered by
+the number of calls that each of its misbehaviours has affected. It unmounts when its input ends.
 """
 
 import errno
@@ -30,24 +30,24 @@ T = TypeVar("T")
 _LOOKED_AT = ("st_gid", "st_ino", "st_mode", "st_nlink", "st_uid", "st_blksize", "st_blocks", "st_rdev")
 _ROOM = ("f_bavail", "f_bfree", "f_blocks", "f_bsize", "f_favail", "f_ffree", "f_files", "f_flag", "f_frsize")
 _OTHERS = bytes(reversed(range(256)))
-"""For each byte, another."""
+"""A translation of each byte into another."""
 _NOW, _OMIT = 0x3FFFFFFF, 0x3FFFFFFE
-"""Nanoseconds that mean something else (UTIME_NOW, UTIME_OMIT, in utimensat(2))."""
+"""Nanosecond values with a special meaning (UTIME_NOW, UTIME_OMIT, in utimensat(2))."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A file that is open."""
+    """An open file."""
 
     path: str
-    """By which it was opened."""
+    """The path by which it was opened."""
     writable: bool
 
 
 class Passthrough(mfusepy.Operations):  # type: ignore[misc]
-    """The operations. Each is done as ``Rules`` has it; handles are descriptors of the files behind.
+    """The operations, with the deviations of ``Rules``; handles are descriptors of the files behind the mount.
 
-    Nothing is flushed to a disk: what is tested is who tells what, not what a power cut leaves.
+    Nothing is flushed to a disk: tests check the answers, not what remains after a power cut.
     """
 
     use_ns = True
@@ -57,7 +57,7 @@ class Passthrough(mfusepy.Operations):  # type: ignore[misc]
         self._rules = rules
         self._opened: dict[int, Opened] = {}
         self._pretended: dict[str, str] = {}
-        """Names that a link was said to have made -> what the kernel's look, right after that, is to tell of."""
+        """Names that a link only pretended to make -> the path that the kernel's next ``getattr`` of them uses."""
 
     def init(self, path: str) -> None:
         print("ready", flush=True)
@@ -67,11 +67,11 @@ class Passthrough(mfusepy.Operations):  # type: ignore[misc]
     def getattr(self, path: str, fh: Any = None) -> dict[str, int]:
         def look(does: Does) -> dict[str, int]:
             status = os.lstat(self._at(self._pretended.pop(path, path))) if fh is None else os.fstat(fh.fh)
-            told = {name: getattr(status, name) for name in _LOOKED_AT}
-            told["st_size"] = {Does.NOTHING: 0, Does.HALF: status.st_size // 2}.get(does, status.st_size)
+            shown = {name: getattr(status, name) for name in _LOOKED_AT}
+            shown["st_size"] = {Does.NOTHING: 0, Does.HALF: status.st_size // 2}.get(does, status.st_size)
             for name in ("st_atime", "st_mtime", "st_ctime"):
-                told[name] = self._rules.shown(getattr(status, f"{name}_ns"))
-            return told
+                shown[name] = self._rules.shown(getattr(status, f"{name}_ns"))
+            return shown
 
         return self._ask("getattr", look, path, nothing=lambda: look(Does.NOTHING))
 
@@ -90,7 +90,7 @@ class Passthrough(mfusepy.Operations):  # type: ignore[misc]
                 return [(os.fsdecode(entry.name), entry.inode()) for entry in entries]
 
         found: list[tuple[str, int]] = self._ask("readdir", names, path, nothing=list)
-        # A name with the inode 0 is left out by the C library.
+        # The C library omits a name with the inode 0.
         return [(name, {"st_ino": inode}, 0) for name, inode in ((".", 1), ("..", 1), *found)]
 
     def fsyncdir(self, path: str, datasync: int, fh: int) -> None:
@@ -122,7 +122,7 @@ class Passthrough(mfusepy.Operations):  # type: ignore[misc]
         self._do("rename", lambda: os.rename(self._at(old), self._at(new)), old, new, lost=self._at(new))
 
     def rename_if(self, old: str, new: str) -> None:
-        # Whether the new name is free the kernel has looked, right before.
+        # The kernel has just checked that the new name is free.
         self._do("exclusive", _nothing, old, new)
         self.rename(old, new)
 
@@ -146,7 +146,7 @@ class Passthrough(mfusepy.Operations):  # type: ignore[misc]
             status = os.lstat(self._at(path))
             before = (status.st_atime_ns, status.st_mtime_ns)
             asked = [old if new == _OMIT else new for old, new in zip(before, times or (_NOW, _NOW), strict=True)]
-            if _NOW in asked:  # For both, then.
+            if _NOW in asked:  # Both times, then.
                 os.utime(self._at(path), follow_symlinks=False)
             else:
                 os.utime(self._at(path), ns=(asked[0], asked[1]), follow_symlinks=False)
@@ -170,13 +170,13 @@ class Passthrough(mfusepy.Operations):  # type: ignore[misc]
 
     def write(self, path: str, data: bytes, offset: int, fi: Any) -> int:
         def write(does: Does) -> int:
-            kept = data[: max(1, len(data) // 2)] if does in (Does.HALF, Does.SHORT) else data
+            stored = data[: max(1, len(data) // 2)] if does in (Does.HALF, Does.SHORT) else data
             if does is Does.CORRUPTS:
-                kept = data.translate(_OTHERS)
+                stored = data.translate(_OTHERS)
             done = 0
-            while done < len(kept):
-                done += os.pwrite(fi.fh, kept[done:], offset + done)
-            return len(kept) if does is Does.SHORT else len(data)
+            while done < len(stored):
+                done += os.pwrite(fi.fh, stored[done:], offset + done)
+            return len(stored) if does is Does.SHORT else len(data)
 
         if fi.flags & os.O_DIRECT:
             self._do("direct", _nothing, self._path(fi))
@@ -205,7 +205,7 @@ class Passthrough(mfusepy.Operations):  # type: ignore[misc]
 
     def _open(self, operation: str, path: str, fi: Any, opened: Callable[[int], int]) -> None:
         def open_it() -> None:
-            # Readable too, so that it can be told how much of it is lost; offsets are always given.
+            # Readable too, so that the amount lost can be determined; offsets are always given.
             access = os.O_RDONLY if fi.flags & os.O_ACCMODE == os.O_RDONLY else os.O_RDWR
             fi.fh = opened(access | fi.flags & (os.O_EXCL | os.O_TRUNC | os.O_NOFOLLOW))
             self._opened[fi.fh] = Opened(path, access == os.O_RDWR)
@@ -215,7 +215,7 @@ class Passthrough(mfusepy.Operations):  # type: ignore[misc]
         self._do(operation, open_it, path)
 
     def _do(self, operation: str, do: Callable[[], object], *paths: str, lost: bytes | int | None = None) -> None:
-        """Do what has no answer, as the rules have it; ``lost`` is the file that may be cut to half."""
+        """Run a call without a result, under the rules; ``lost`` is the file that may be cut to half."""
         self._ask(operation, lambda _: do(), *paths, nothing=_nothing, lost=lost)
 
     def _ask(
@@ -226,7 +226,7 @@ class Passthrough(mfusepy.Operations):  # type: ignore[misc]
         nothing: Callable[[], T] | None = None,
         lost: bytes | int | None = None,
     ) -> T:
-        """Return what is answered; where nothing is to be done, that is what ``nothing`` says."""
+        """Return a call's answer under the rules; if it must have no effect, that is the result of ``nothing``."""
         found = self._rules.find(operation, [path.lstrip("/") for path in paths])
         if found is None:
             return do(Does.ALL)
@@ -260,7 +260,7 @@ def _nothing() -> None:
 
 
 class Session(mfusepy.FUSE):  # type: ignore[misc]
-    """What the bindings leave out: by which handle a file is cut, and the conditions of a rename."""
+    """Adds to the bindings: the handle by which a file is truncated, and the conditions of a rename."""
 
     def truncate_fuse_3(self, path: bytes | None, length: int, fip: Any) -> int:
         self.ftruncate(path, length, fip)
@@ -276,18 +276,18 @@ class Session(mfusepy.FUSE):  # type: ignore[misc]
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """The reader of the standard input."""
+    """Reads the standard input."""
 
     rules: Rules
     at: str
 
     def run(self) -> None:
         for line in sys.stdin:
-            told = json.loads(line)
-            if told is None:
+            message = json.loads(line)
+            if message is None:
                 print(json.dumps(self.rules.met), flush=True)
             else:
-                self.rules.set(Behaviour.from_json(told))
+                self.rules.set(Behaviour.from_json(message))
                 print("{}", flush=True)
         subprocess.run(["fusermount3", "-u", "-z", "-q", self.at], check=False, stdin=subprocess.DEVNULL)
         os._exit(0)

@@ -1,4 +1,4 @@
-"""``rclone mount``: what people mount clouds with, here over a directory of this machine."""
+"""``rclone mount``, with which cloud storage is mounted, here over a directory of this machine."""
 
 import os
 import subprocess
@@ -11,19 +11,19 @@ from tests.servers.mounts.mount import DEADLINE, mounts, require, unmount
 from tests.servers.rclone import CURRENT
 
 MODES = ("off", "writes", "full")
-"""What it keeps of files on its own disk: nothing, so that they can be written in order alone; those that are written;
-those that are read too."""
+"""The modes of its disk cache: off, so that files can only be written in order; files that are written; files that are
+read too."""
 
 _WITH_US = ("setpriv", "--pdeathsig", "TERM")
-"""It unmounts when the tests are ended."""
+"""Makes it unmount when the tests are ended."""
 
 
 @contextmanager
 def rclone_mounted(back: Path, directory: Path, mode: str) -> Iterator[Path]:
-    """Have rclone mount ``back`` below ``directory``, with one of its ``MODES``.
+    """Mount ``back`` below ``directory`` by rclone, with one of its ``MODES``.
 
-    It believes in a directory as it first saw it. What its cache holds comes to ``back`` a second after it was closed;
-    where that is to be at once, it loses files that are renamed meanwhile.
+    It caches directories. A cached file is written to ``back`` a second after it was closed; without that delay it
+    loses files that are renamed meanwhile.
     """
     require()
     at = directory / "rclone"
@@ -32,7 +32,7 @@ def rclone_mounted(back: Path, directory: Path, mode: str) -> Iterator[Path]:
     command = [
         *_WITH_US,
         *(CURRENT, "mount", str(back), str(at), "--vfs-cache-mode", mode, "--vfs-write-back", "1s"),
-        # Errors are told, and not tried again for minutes.
+        # It reports errors instead of retrying for minutes.
         *("--retries", "1", "--low-level-retries", "1"),
     ]
     environment = {**os.environ, "RCLONE_CONFIG": os.devnull, "RCLONE_CACHE_DIR": str(directory / "cache")}

@@ -1,4 +1,4 @@
-"""Which calls of a file system are answered otherwise: a behaviour, and how far its misbehaviours have come."""
+"""Apply a behaviour to the calls of a file system, and count the calls that its misbehaviours match."""
 
 import threading
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from tests.servers.mounts.misbehaviour import Behaviour, Misbehaviour
 
 
 class Rules:
-    """What is done with each call. One behaviour at a time; each misbehaviour counts the calls that it concerns."""
+    """Decides on each call. There is one behaviour at a time; each misbehaviour counts the calls that it matches."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -27,7 +27,7 @@ class Rules:
         return self._behaviour.times.shown(time)
 
     def find(self, operation: str, paths: Sequence[str]) -> Misbehaviour | None:
-        """Return what is to be done otherwise with this call, and count it."""
+        """Return the misbehaviour that applies to this call, and count the call."""
         with self._lock:
             for number in self._by_operation.get(operation, ()):
                 misbehaviour = self._behaviour.misbehaviours[number]

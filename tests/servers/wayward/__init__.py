@@ -1,1 +1,1 @@
-"""An SFTP server of the tests' own that does to every request what it is told."""
+"""An SFTP server for tests that misbehaves as configured."""

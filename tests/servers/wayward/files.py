@@ -1,4 +1,4 @@
-"""The requests of SFTP that are about open files, of one channel."""
+"""The SFTP requests on open files, of one channel."""
 
 import errno
 import itertools
@@ -14,9 +14,9 @@ from tests.servers.wayward.packets import ATTRS, DATA, HANDLE, Attributes, Reade
 from tests.servers.wayward.world import EOF, Answer, Asked, Refused, Ways, World
 
 LARGE = 2**15
-"""Bytes of a READ or WRITE that every server takes."""
+"""Bytes of a READ or WRITE that every server accepts."""
 LARGEST = 2**18 - 1024
-"""Bytes of the largest, as OpenSSH's limits tell."""
+"""Bytes of the largest READ or WRITE, as in OpenSSH's limits."""
 
 _FLAGS = {0x1: "reading", 0x2: "writing", 0x8: "create", 0x10: "truncate", 0x20: "exclusive"}
 _BITS = {"create": os.O_CREAT, "truncate": os.O_TRUNC, "exclusive": os.O_EXCL}
@@ -29,11 +29,11 @@ class _Open:
     tags: set[str]
     spool: Path | None = None
     behind: int = 0
-    """The offset behind what was written last."""
+    """The offset after the last write."""
 
 
 class OpenFiles:
-    """What one channel has open."""
+    """The open files and directories of one channel."""
 
     def __init__(self, world: World, numbers: "itertools.count[int]") -> None:
         self._world = world
@@ -41,7 +41,7 @@ class OpenFiles:
         self._files: dict[bytes, _Open] = {}
 
     def parsers(self) -> dict[int | str, Callable[[Reader], Asked]]:
-        """Return what takes requests apart, by their kind."""
+        """Return the parsers of requests, by their kind."""
         return {
             3: self._open,
             4: self._close,
@@ -53,7 +53,7 @@ class OpenFiles:
         }
 
     def end(self) -> None:
-        """Let go of everything; what was to be seen at its closing never is."""
+        """Close everything; files that would appear when they are closed never appear."""
         for key in list(self._files):
             self._discard(key)
 
@@ -84,7 +84,7 @@ class OpenFiles:
         return Asked(sftp.OPEN, [path], act, tags | attributes.tags, {"flags": sorted(tags)})
 
     def _spool(self, path: str, tags: set[str]) -> Path:
-        """Return a file, out of sight, to be opened in place of ``path``, where that could be opened itself."""
+        """Return a hidden file to open instead of ``path``, if ``path`` itself could be opened."""
         there = os.path.exists(path)
         if there and "exclusive" in tags:
             raise FileExistsError(errno.EEXIST, "")
@@ -170,11 +170,11 @@ class OpenFiles:
 
     def _sync(self, packet: Reader) -> Asked:
         file = self._file(packet.string())
-        return Asked(sftp.FSYNC, [file.path], lambda _: None)  # Nobody cuts the power of a test.
+        return Asked(sftp.FSYNC, [file.path], lambda _: None)  # A test has no power cuts.
 
 
 def attributes_of(found: os.stat_result, ways: Ways) -> Attributes:
-    """Return what is told of a file."""
+    """Return the attributes of a file."""
     shift = ways[Way.SHIFTS_TIMES].amount if Way.SHIFTS_TIMES in ways else 0
     size = ways[Way.TELLS].amount if Way.TELLS in ways and stat.S_ISREG(found.st_mode) else found.st_size
     return Attributes(
@@ -189,7 +189,7 @@ def told_of(found: os.stat_result, ways: Ways) -> Answer:
 
 
 def set_attributes(what: str | int, attributes: Attributes) -> None:
-    """Set what is said, of a path or a descriptor."""
+    """Set the given attributes, of a path or a descriptor."""
     if attributes.size is not None:
         os.truncate(what, attributes.size)
     if attributes.mode is not None:

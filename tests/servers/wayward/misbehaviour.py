@@ -1,4 +1,4 @@
-"""The words for what an SFTP server may do instead of what it is asked for: values, which ``Wayward`` obeys."""
+"""The misbehaviours of an SFTP server, as values that configure ``Wayward``."""
 
 import posixpath
 from collections.abc import Collection
@@ -20,71 +20,71 @@ REQUESTS = (
     *(MKDIR, RMDIR, REMOVE, RENAME, REALPATH, OPENDIR, READDIR),
     *EXTENSIONS,
 )
-"""Everything that a server can be asked for; symbolic links and locks, which datamover leaves alone, aside."""
+"""All requests of SFTP, except those for symbolic links and locks, which datamover does not use."""
 
 NO_SUCH_FILE, PERMISSION_DENIED, FAILURE, BAD_MESSAGE, OP_UNSUPPORTED = 2, 3, 4, 5, 8
 NO_SPACE, QUOTA = 14, 15
-"""Codes of later versions of SFTP, which servers send nevertheless."""
+"""Status codes of later versions of SFTP, which servers send in version 3 too."""
 
 
 class Way(Enum):
-    """What is done instead; ``amount`` is the misbehaviour's."""
+    """What the server does instead; ``amount`` is the misbehaviour's."""
 
     REFUSES = "refuses"
-    """Does nothing, and says so, by the misbehaviour's code and words."""
+    """Does nothing, and answers the misbehaviour's code and message."""
     DOES_AND_REFUSES = "does and refuses"
-    """Does what was asked, and answers as if it had not."""
+    """Does what was requested, and answers the misbehaviour's code and message."""
     IGNORES = "ignores"
-    """Says OK and does nothing. For requests that are answered by no more than OK."""
+    """Answers OK and does nothing; only for requests whose answer is a status."""
     HANGS = "hangs"
     """Never answers."""
     CUTS = "cuts"
     """Breaks the connection, and does nothing."""
     DOES_AND_CUTS = "does and cuts"
-    """Does what was asked, and breaks the connection before it is answered."""
+    """Does what was requested, and breaks the connection before the answer."""
 
     AT_CLOSE = "at close"
-    """OPEN for writing: what is written is the file, and seen under its name, when it is closed."""
+    """OPEN for writing: the file appears under its name, with what was written, only when it is closed."""
     TRUNCATES = "truncates"
-    """OPEN for writing: the file is empty after it, whatever was asked."""
+    """OPEN for writing: the file is emptied, whatever the flags."""
     KEEPS_BELOW = "keeps below"
-    """WRITE, CLOSE: says OK; what is at ``amount`` and beyond is not there."""
+    """WRITE, CLOSE: answers OK; bytes from offset ``amount`` on are not stored."""
     KEEPS_HALF = "keeps half"
-    """WRITE: says OK and keeps the first half of the bytes. CLOSE: of the file."""
+    """WRITE: answers OK and stores the first half of the bytes. CLOSE: cuts the file to its first half."""
     CORRUPTS = "corrupts"
-    """WRITE: says OK and keeps as many other bytes."""
+    """WRITE: answers OK and stores other bytes of the same number."""
     IN_ORDER = "in order"
-    """WRITE: refuses what is not right behind what the same handle wrote, and a second handle that writes the file."""
+    """WRITE: refuses an offset other than the end of the handle's last write, and a second handle of the file."""
 
     EMPTY_AT_END = "empty at end"
-    """READ: behind the end it answers data of no bytes, instead of EOF."""
+    """READ: at the end it answers empty data instead of EOF."""
     SHORT = "short"
     """READ: answers ``amount`` bytes at most."""
     FALSE = "false"
     """READ: answers other bytes than the file has."""
 
     NO_SIZE = "no size"
-    """STAT, LSTAT, FSTAT: tells none."""
+    """STAT, LSTAT, FSTAT: answers without a size."""
     NO_TIMES = "no times"
     NO_MODE = "no mode"
     SHIFTS_TIMES = "shifts times"
-    """STAT, LSTAT, FSTAT: tells times that are ``amount`` seconds later."""
+    """STAT, LSTAT, FSTAT: answers times that are ``amount`` seconds later."""
     TELLS = "tells"
-    """STAT, LSTAT, FSTAT: tells ``amount`` as a file's size; statvfs as the free bytes; limits as each length."""
+    """STAT, LSTAT, FSTAT: answers ``amount`` as a file's size; statvfs: as the free bytes; limits: as each length."""
 
     REPLACES = "replaces"
-    """RENAME: takes the place of what has the new name, as pkg/sftp's does."""
+    """RENAME: replaces what has the new name, as pkg/sftp does."""
     COPIES = "copies"
-    """RENAME, posix-rename: the file is there under both names after it."""
+    """RENAME, posix-rename: the file has both names afterwards."""
     ECHOES = "echoes"
-    """REALPATH: answers what it was asked, links not followed, whatever is there."""
+    """REALPATH: answers the requested path without following links, whatever exists."""
     LISTS_NOTHING = "lists nothing"
     """READDIR."""
 
 
 _LOOKS = (STAT, LSTAT, FSTAT)
 _OK = (CLOSE, WRITE, SETSTAT, FSETSTAT, MKDIR, RMDIR, REMOVE, RENAME, POSIX_RENAME, HARD_LINK, FSYNC)
-"""Requests that are answered by no more than OK."""
+"""Requests whose answer is a status."""
 _ONLY = {
     Way.IGNORES: _OK,
     Way.AT_CLOSE: (OPEN,),
@@ -109,7 +109,7 @@ _ONLY = {
 
 
 def ways_of(request: str) -> list[Way]:
-    """Return what may be done instead of a request."""
+    """Return the Ways that a request can have."""
     return [way for way in Way if request in _ONLY.get(way, REQUESTS)]
 
 
@@ -118,29 +118,29 @@ class Misbehaviour:
     """One deviation of a server."""
 
     request: str
-    """Of ``REQUESTS``."""
+    """One of ``REQUESTS``."""
     way: Way = Way.REFUSES
     code: int = FAILURE
     words: str = "not today"
     amount: int = 0
     having: str | None = None
-    """Only requests with this in them. OPEN: "reading", "writing", "create", "exclusive", "truncate". What sets
-    attributes: "size", "mode", "times". READ and WRITE: "large", above 32 KiB. CLOSE: "directory", or the two of OPEN.
-    Of a path: "there" or "missing"."""
+    """Only requests with this property. OPEN: "reading", "writing", "create", "exclusive", "truncate". Requests that
+    set attributes: "size", "mode", "times". READ and WRITE: "large", above 32 KiB. CLOSE: "directory", "reading" or
+    "writing". Requests with a path: "there" or "missing"."""
     user: str = ""
-    """Only for who is let in under this name; "": for all."""
+    """Only for this user; "": for all."""
     below: str = ""
     """Only for this path and those below it, relative to the server's root; "": for all."""
     name: str = "*"
     """Only for names, without their directories, that match this pattern."""
     nth: int | None = None
-    """Only the n-th request that all of the above fits, counted from 1."""
+    """Only the n-th request that matches all of the above, counted from 1."""
 
     def __post_init__(self) -> None:
         assert self.way in ways_of(self.request), f"{self.request} cannot be done so: {self.way}"
 
     def fits(self, user: str, request: str, paths: Collection[str], tags: Collection[str]) -> bool:
-        """Tell whether it is about such a request of one of these paths, relative to the root."""
+        """Tell whether it matches such a request of one of these paths, relative to the root."""
         return (
             request == self.request
             and self.user in ("", user)

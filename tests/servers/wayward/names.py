@@ -1,6 +1,6 @@
-"""SFTP version 3 over this machine's files, as OpenSSH serves them, but for what misbehaviours say.
+"""SFTP version 3 over this machine's files, as OpenSSH serves them, except for the misbehaviours.
 
-Written from draft-ietf-secsh-filexfer-02 and OpenSSH's PROTOCOL, and from nothing of datamover's: a stranger to it.
+It is written from draft-ietf-secsh-filexfer-02 and OpenSSH's PROTOCOL, and shares no code with datamover.
 """
 
 import errno
@@ -36,11 +36,11 @@ _CODES = {
 class _Listing:
     path: str
     names: list[str]
-    """Those that are still to be told."""
+    """The names that were not listed yet."""
 
 
 class Channel:
-    """The requests of one SFTP channel."""
+    """Handles the requests of one SFTP channel."""
 
     def __init__(self, world: World, user: str, cut: Callable[[], None]) -> None:
         self._world = world
@@ -71,7 +71,7 @@ class Channel:
         }
 
     def take(self, kind: int, packet: Reader) -> Answer | None:
-        """Do what is asked, or else; return the answer, None for none."""
+        """Handle a request, or misbehave; return the answer, None for none."""
         try:
             parse = self._parsers.get(packet.string().decode() if kind == _EXTENDED else kind, _unknown)
             return self._answer(parse(packet))
@@ -104,7 +104,7 @@ class Channel:
             raise Refused.by(ways[Way.DOES_AND_REFUSES])
         return answer
 
-    # What a name stands for -----------------------------------------------------------------------------------
+    # Paths ----------------------------------------------------------------------------------------------------
 
     def _stat(self, packet: Reader) -> Asked:
         path = packet.path()
@@ -124,7 +124,7 @@ class Channel:
 
         def act(ways: Ways) -> Answer:
             above, name = os.path.split(path)
-            # The last segment need not be there.
+            # The last segment need not exist.
             real = os.path.realpath(os.path.join(os.path.realpath(above, strict=True), name))
             found = os.path.normpath(path) if Way.ECHOES in ways else real
             return NAME, NUMBER.pack(1) + string(os.fsencode(found)) * 2 + Attributes().packed()

@@ -1,4 +1,4 @@
-"""The packets of SFTP version 3 as a server takes them apart and puts them together."""
+"""Parse and build the packets of SFTP version 3, for a server."""
 
 import os
 import struct
@@ -14,7 +14,7 @@ _SIZE, _OWNER, _MODE, _TIMES = 1, 2, 4, 8
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """What is told of a file, or asked to be set; None is "not said"."""
+    """The attributes of a file in an answer or a request; None is "not given"."""
 
     size: int | None = None
     mode: int | None = None
@@ -23,7 +23,7 @@ class Attributes:
 
     @property
     def tags(self) -> set[str]:
-        """The names of what is said."""
+        """The names of the given attributes."""
         said = (("size", self.size), ("mode", self.mode), ("times", self.times))
         return {name for name, value in said if value is not None}
 
@@ -34,13 +34,13 @@ class Attributes:
         if self.mode is not None:
             flags, values = flags | _MODE, values + NUMBER.pack(self.mode)
         if self.times is not None:
-            # 32 bits without a sign, as far as they go.
+            # 32 bits, unsigned.
             flags, values = flags | _TIMES, values + b"".join(NUMBER.pack(time & 0xFFFFFFFF) for time in self.times)
         return NUMBER.pack(flags) + values
 
 
 class Reader:
-    """Takes one value after another out of a packet; raises struct.error where it is too short."""
+    """Reads one value after another from a packet; raises struct.error if it is too short."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data

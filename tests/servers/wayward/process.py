@@ -1,6 +1,6 @@
-"""The process of ``Wayward``: SSH by asyncssh, SFTP by ``names``, orders by lines on its standard input.
+"""The process of ``Wayward``: SSH by asyncssh, SFTP by ``names``, commands on its standard input.
 
-Each line is an object, and is answered by one on the standard output; the end of the input is the end of the process.
+Each line of the input is a JSON object, and is answered by one on the standard output; the process ends with its input.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ _REVISIONS = {STATVFS: b"2"}
 
 
 class Session(asyncssh.SSHServerSession[bytes]):
-    """One channel, whose subsystem is SFTP."""
+    """One channel with the subsystem SFTP."""
 
     def __init__(self, world: World, user: str, extensions: list[str], greeting: str) -> None:
         self._world = world
@@ -78,7 +78,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
 
 
 class Login(asyncssh.SSHServer):
-    """Lets in whoever has the key, under any name; by the name it is known what is announced."""
+    """Accepts the key under any user name; the name decides which extensions are announced."""
 
     def __init__(self, process: "Process") -> None:
         self._process = process
@@ -107,7 +107,7 @@ class Login(asyncssh.SSHServer):
 
 
 class Process:
-    """What it serves, and the orders that it takes."""
+    """The server's state, and its commands."""
 
     def __init__(self, directory: Path) -> None:
         spools = directory / "spools"
@@ -116,11 +116,11 @@ class Process:
         self.client = asyncssh.read_public_key(directory / "client_ed25519.pub")
         self.connections: set[Any] = set()
         self.lacking: dict[str, list[str]] = {}
-        """The extensions that are not announced, by the name of who is let in."""
+        """User name -> the extensions that are not announced."""
         self.greeting = ""
 
-    def obey(self, order: dict[str, Any]) -> Any:
-        for key, value in order.items():
+    def execute(self, command: dict[str, Any]) -> Any:
+        for key, value in command.items():
             if key == "misbehave":
                 self.world.misbehave([Misbehaviour.from_dict(each) for each in value])
             elif key == "lacking":
@@ -152,15 +152,15 @@ async def serve(directory: Path, port: int, version: str) -> None:
         server_version=version,
         encoding=None,
         line_editor=False,
-        # Nothing that a client of today does not offer first.
+        # Only algorithms that current clients prefer.
         encryption_algs=["aes128-gcm@openssh.com", "aes128-ctr"],
         compression_algs=["none"],
     )
     loop = asyncio.get_running_loop()
-    orders = asyncio.StreamReader(limit=2**26)
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
-    while line := await orders.readline():
-        print(json.dumps(process.obey(json.loads(line))), flush=True)
+    commands = asyncio.StreamReader(limit=2**26)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
+    while line := await commands.readline():
+        print(json.dumps(process.execute(json.loads(line))), flush=True)
     listening.close()
 
 

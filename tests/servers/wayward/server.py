@@ -1,4 +1,4 @@
-"""An SFTP server that misbehaves as it is told, over a real directory: for what no proper server does on command."""
+"""An SFTP server that misbehaves as configured, over a real directory, for faults that no real server produces."""
 
 import json
 import os
@@ -17,9 +17,9 @@ _CHECKOUT = Path(__file__).parents[3]
 
 
 class Wayward(SshServer):
-    """A server in a process of its own that serves ``root`` as OpenSSH would, but for its misbehaviours.
+    """A server in a separate process that serves ``root`` as OpenSSH would, except for its misbehaviours.
 
-    ``version`` is what it calls itself in its first words: "OpenSSH_9.2p1" has clients take it for that.
+    ``version`` is its software version in the SSH banner: with "OpenSSH_9.2p1" clients treat it as that.
 
         wayward = Wayward(open_directory)
         wayward.start()
@@ -27,7 +27,7 @@ class Wayward(SshServer):
         ... wayward.url, wayward.url_of(wayward.account()) ...
         wayward.stop()
 
-    ``wayward.root`` shows what is truly there.
+    ``wayward.root`` has the real files.
     """
 
     program = sys.executable
@@ -35,57 +35,57 @@ class Wayward(SshServer):
     def __init__(self, directory: Path, *, version: str = "Wayward") -> None:
         super().__init__(directory)
         self._version = version
-        self._orders: dict[str, Any] = {}
-        """What holds, to be said again after a new start."""
+        self._configuration: dict[str, Any] = {}
+        """The current configuration, which is sent again after a restart."""
         self._users = count()
 
     def misbehave(self, *ways: Misbehaviour) -> None:
-        """Have the server do so from now on, and nothing of what it was told before; of two for one thing the first."""
-        self._tell(misbehave=[way.as_dict() for way in ways])
+        """Replace the server's misbehaviours; the first that matches a request applies."""
+        self._configure(misbehave=[way.as_dict() for way in ways])
 
     def greet(self, text: str) -> None:
-        """Have the server write ``text`` before the protocol begins, as a shell's start-up file does."""
-        self._tell(greeting=text)
+        """Make the server write ``text`` before the protocol begins, as a shell's start-up file may."""
+        self._configure(greeting=text)
 
     def account(self) -> str:
         """Return a new user's name."""
         return f"user{next(self._users)}"
 
     def announce(self, user: str, *, without: Sequence[str]) -> None:
-        """Have the server not announce these extensions to a user who logs in from now on."""
-        self._tell(lacking={**self._orders.get("lacking", {}), user: list(without)})
+        """Stop announcing these extensions to a user, from the next login on."""
+        self._configure(lacking={**self._configuration.get("lacking", {}), user: list(without)})
 
     def url_of(self, user: str) -> str:
-        """Return the URL of ``root`` for a user; any name is let in."""
+        """Return the URL of ``root`` for a user; any name is accepted."""
         return self.url.replace(f"//{self.user}@", f"//{user}@")
 
     def asked(self) -> list[dict[str, Any]]:
-        """Return what was asked for since the last call: "request", its "path" below the root, and more by its kind."""
-        told: list[dict[str, Any]] = self._say({"asked": True})
-        return told
+        """Return the requests since the last call: "request", its "path" below the root, and more by its kind."""
+        requests: list[dict[str, Any]] = self._send({"asked": True})
+        return requests
 
     def met(self) -> list[int]:
-        """Return how often each misbehaviour came about, in the order in which they were told."""
-        counts: list[int] = self._say({"met": True})
+        """Return how often each misbehaviour was applied, in their order."""
+        counts: list[int] = self._send({"met": True})
         return counts
 
     def open_files(self) -> list[str]:
-        """Return the paths below the root of what clients have open, each as often as it is."""
-        found: list[str] = self._say({"open": True})
+        """Return the paths below the root of all open handles."""
+        found: list[str] = self._send({"open": True})
         return found
 
     def cut(self) -> None:
-        """Break every connection, and go on listening."""
-        self._say({"cut": True})
+        """Break every connection, and keep listening."""
+        self._send({"cut": True})
 
     @contextmanager
     def bound(self) -> Iterator[None]:
-        """Serve, within, as nobody."""
-        self._say({"user": NOBODY} if os.geteuid() == 0 else {})
+        """Serve as nobody within the block."""
+        self._send({"user": NOBODY} if os.geteuid() == 0 else {})
         try:
             yield
         finally:
-            self._say({"user": os.geteuid()})
+            self._send({"user": os.geteuid()})
 
     def command(self) -> Sequence[str]:
         return ["-m", "tests.servers.wayward.process", str(self.directory), str(self.port), self._version]
@@ -99,7 +99,7 @@ class Wayward(SshServer):
 
     def start(self) -> None:
         super().start()
-        self._say(self._orders)
+        self._send(self._configuration)
 
     def stop(self) -> None:
         process = self._process
@@ -108,13 +108,13 @@ class Wayward(SshServer):
             if pipe is not None:
                 pipe.close()
 
-    def _tell(self, **order: Any) -> None:
-        self._orders |= order
-        self._say(order)
+    def _configure(self, **settings: Any) -> None:
+        self._configuration |= settings
+        self._send(settings)
 
-    def _say(self, order: Mapping[str, Any]) -> Any:
+    def _send(self, command: Mapping[str, Any]) -> Any:
         assert self._process is not None
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(order).encode() + b"\n")
+        self._process.stdin.write(json.dumps(command).encode() + b"\n")
         return json.loads(self._process.stdout.readline() or "null")

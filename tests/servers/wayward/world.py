@@ -1,4 +1,4 @@
-"""What all channels of a wayward server share, and a request taken apart."""
+"""The state that all channels of a wayward server share, and a parsed request."""
 
 import os
 from collections import defaultdict
@@ -11,7 +11,7 @@ from tests.servers.wayward.misbehaviour import Misbehaviour, Way
 from tests.servers.wayward.packets import NUMBER, STATUS, string
 
 Ways = dict[Way, Misbehaviour]
-"""How one request is to go astray."""
+"""The misbehaviour that applies to one request."""
 Answer = tuple[int, bytes]
 """Kind and body."""
 
@@ -25,7 +25,7 @@ EOF = 1
 
 
 class Refused(Exception):
-    """A request that is answered by a status other than OK."""
+    """A request is answered by a status other than OK."""
 
     def __init__(self, code: int, words: str) -> None:
         super().__init__(words)
@@ -43,13 +43,13 @@ class Asked:
     request: str
     paths: list[str]
     act: Callable[[Ways], Answer | None]
-    """Does it; None is OK. Raises Refused and OSError."""
+    """Handles it; None is OK. Raises Refused and OSError."""
     tags: set[str] = field(default_factory=set)
-    """What ``Misbehaviour.having`` may name."""
+    """The properties that ``Misbehaviour.having`` may name."""
     told: dict[str, Any] = field(default_factory=dict)
-    """More of it for who asks what was asked."""
+    """Further details, for ``Wayward.asked``."""
     otherwise: Callable[[], None] = lambda: None
-    """What happens even where the request is not obeyed."""
+    """What happens even if the request is not executed."""
 
     def __post_init__(self) -> None:
         if self.paths:
@@ -57,21 +57,21 @@ class Asked:
 
 
 class World:
-    """The files, the misbehaviours, and what was asked."""
+    """The files, the misbehaviours, and the requests received."""
 
     def __init__(self, root: Path, spools: Path) -> None:
         self.root = str(root)
         self.spools = spools
-        """Where files are kept that are seen only when they are closed."""
+        """The directory of files that appear only when they are closed."""
         self.opened: dict[tuple[int, bytes], str] = {}
-        """The files that are open, by channel and handle."""
+        """Channel and handle -> open file."""
         self.writers: dict[str, bytes] = {}
-        """The handle that writes a file in order, by the file's path."""
+        """A file's path -> the handle that writes it in order."""
         self._misbehaviours: defaultdict[str, list[tuple[int, Misbehaviour]]] = defaultdict(list)
         self._fitted: list[int] = []
-        """How often a request was one that a misbehaviour is about, in their order."""
+        """How often each misbehaviour has matched, in their order."""
         self.met: list[int] = []
-        """How often it was obeyed."""
+        """How often each was applied, in their order."""
         self._asked: list[dict[str, Any]] = []
 
     def misbehave(self, misbehaviours: list[Misbehaviour]) -> None:
@@ -82,7 +82,7 @@ class World:
         self.met = [0] * len(misbehaviours)
 
     def ways(self, asked: Asked, user: str) -> Ways:
-        """Return how this request of a user's is to go astray; it counts as asked."""
+        """Record a user's request, and return the misbehaviour that applies to it."""
         paths = [self._relative(path) for path in asked.paths]
         self._asked.append({"request": asked.request, "path": paths[0], **asked.told})
         found: Ways = {}
@@ -95,12 +95,12 @@ class World:
         return found
 
     def take_asked(self) -> list[dict[str, Any]]:
-        """Return what was asked since the last call."""
+        """Return the requests since the last call."""
         asked, self._asked = self._asked, []
         return asked
 
     def open_files(self) -> list[str]:
-        """Return what is open, relative to the root."""
+        """Return the paths of open files, relative to the root."""
         return [self._relative(path) for path in self.opened.values()]
 
     def _relative(self, path: str) -> str:

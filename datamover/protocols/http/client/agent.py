@@ -29,8 +29,8 @@ from datamover.errors import (
 from datamover.protocols.http.answers import Head
 from datamover.protocols.http.client.body import Body
 from datamover.protocols.http.client.connection import Broken, NoAnswer, StaleConnection
-from datamover.protocols.http.client.fields import Excessive, Malformed
-from datamover.protocols.http.client.pool import NoConnection, Pool
+from datamover.protocols.http.client.fields import Excessive, MalformedHttp
+from datamover.protocols.http.client.pool import HttpPool, NoConnection
 from datamover.protocols.http.client.reader import LARGEST_HEAD, AnswerReader, HeadTooLarge
 from datamover.protocols.http.client.request import request_of
 from datamover.protocols.http.client.response import Response
@@ -116,7 +116,7 @@ class PolicyAgent(UrlAgent):
         self._credentials = credentials
         self._idle_timeout = idle_timeout
         self._routes = Routes(reactor, policy, connect_timeout=connect_timeout, ca_file=ca_file, proxy=proxy, file=file)
-        self._pool = Pool(reactor, connect_timeout=connect_timeout)
+        self._pool = HttpPool(reactor, connect_timeout=connect_timeout)
         self._closed = False
 
     async def send(
@@ -190,7 +190,7 @@ class PolicyAgent(UrlAgent):
                 raise ServerError(
                     f"{url.told} answered with more than {LARGEST_HEAD} bytes of headers", scope=Scope.SOURCE
                 ) from None
-            except Malformed as error:
+            except MalformedHttp as error:
                 again = not isinstance(error, Excessive)
                 told = f"{url.told} cannot be read: {error}"
                 raise ServerError(told, scope=Scope.SOURCE, retryable=again) from None

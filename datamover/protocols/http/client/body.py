@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from datamover.concurrency.buffer_budgets import Buffers
 from datamover.errors import ConnectionLost, DataMoverError, Scope, ServerError, SizeMismatch, Stalled
-from datamover.protocols.http.client.connection import Connection, Ending
+from datamover.protocols.http.client.connection import BodyEnd, HttpConnection
 from datamover.web.url import WebUrl
 
 ROOMS = Buffers(8 * 2**20, least=2**16, most=2**20)
@@ -27,7 +27,7 @@ IGNORABLE = 64 * 1024
 IGNORABLE_TIME = 1.0
 
 
-class Content(Protocol):
+class BodyStream(Protocol):
     """The bytes of one answer, as received or decoded."""
 
     async def read(self) -> bytes:
@@ -47,7 +47,7 @@ class Body:
         self._clock = clock
         self._idle_timeout = idle_timeout
         self._url = url
-        self._connection: Connection
+        self._connection: HttpConnection
         self._pieces: deque[bytes] = deque()
         self._held = 0
         self._paused = False
@@ -60,7 +60,7 @@ class Body:
         self.received = 0
         """Bytes received, read or not."""
 
-    def begin(self, connection: Connection) -> None:
+    def begin(self, connection: HttpConnection) -> None:
         """Begin to receive; the connection calls this, ``take`` and ``end``."""
         self._connection = connection
         self._leave = ROOMS.join()
@@ -78,21 +78,21 @@ class Body:
             self._connection.pause()
         self._wake()
 
-    def end(self, ending: Ending, reason: str = "") -> None:
+    def end(self, ending: BodyEnd, reason: str = "") -> None:
         self._ended = True
         self._leave()
-        shown = self._url.told if ending is not Ending.WHOLE else ""
+        shown = self._url.told if ending is not BodyEnd.WHOLE else ""
         if reason:
             self._error = ServerError(
                 f"{shown} cannot be read on after {self.received} bytes: {reason}",
                 scope=Scope.SOURCE,
-                retryable=ending is not Ending.BEYOND,
+                retryable=ending is not BodyEnd.BEYOND,
             )
-        elif ending is Ending.BROKEN:
+        elif ending is BodyEnd.BROKEN:
             self._error = ConnectionLost(
                 f"the connection to {shown} broke after {self.received} bytes", scope=Scope.SOURCE
             )
-        elif ending is Ending.EXCESS:
+        elif ending is BodyEnd.EXCESS:
             self._error = SizeMismatch(
                 f"{shown} sent more than the {self.received} bytes that it had announced", scope=Scope.SOURCE
             )

@@ -27,7 +27,7 @@ class _Line(Enum):
     TRAILER = auto()
 
 
-class Chunks:
+class ChunkParser:
     """The chunks of one body."""
 
     def __init__(self) -> None:

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import IBodyProducer
 
 from datamover.errors import DataMoverError
-from datamover.protocols.http.client.fields import Excessive, Malformed
+from datamover.protocols.http.client.fields import Excessive, MalformedHttp
 from datamover.protocols.http.client.reader import AnswerReader, HeadTooLarge
 from datamover.protocols.http.request_body import Sending
 
@@ -39,7 +39,7 @@ class Broken(Exception):
     """The connection ended before the answer; ``args[0]`` is why."""
 
 
-class Ending(Enum):
+class BodyEnd(Enum):
     """How a body ended."""
 
     WHOLE = "where it should"
@@ -51,27 +51,27 @@ class Ending(Enum):
 class BodyReceiver(Protocol):
     """Receives the body of one answer."""
 
-    def begin(self, connection: "Connection") -> None:
+    def begin(self, connection: "HttpConnection") -> None:
         """Called once, before the others, when the head is here."""
 
     def take(self, data: bytes) -> None:
         """Called with the next bytes of the body."""
 
-    def end(self, ending: Ending, reason: str = "") -> None:
+    def end(self, ending: BodyEnd, reason: str = "") -> None:
         """Called once, at the end of the body; ``reason`` says why it is malformed, "" if it is not."""
 
 
 class PoolOwner(Protocol):
     """Counts connections and keeps them between requests."""
 
-    def made(self, connection: "Connection") -> None: ...
+    def made(self, connection: "HttpConnection") -> None: ...
 
-    def free(self, connection: "Connection") -> None: ...
+    def free(self, connection: "HttpConnection") -> None: ...
 
-    def lost(self, connection: "Connection") -> None: ...
+    def lost(self, connection: "HttpConnection") -> None: ...
 
 
-class Connection(TwistedProtocol):
+class HttpConnection(TwistedProtocol):
     """One connection, above TLS and TCP."""
 
     def __init__(self, pool: PoolOwner, key: Hashable) -> None:
@@ -106,7 +106,7 @@ class Connection(TwistedProtocol):
         """Send a request, and a producer's body after it; fires when the head is here.
 
         An early answer stops the producer. Fails with NoAnswer if nothing is sent or received for ``timeout`` seconds,
-        StaleConnection, Broken, HeadTooLarge, Malformed, the producer's error, or a DataMoverError that ended the
+        StaleConnection, Broken, HeadTooLarge, MalformedHttp, the producer's error, or a DataMoverError that ended the
         connection. Cancelling drops the connection.
         """
         assert self._reader is None
@@ -177,7 +177,7 @@ class Connection(TwistedProtocol):
             return
         try:
             body = reader.feed(data)
-        except (HeadTooLarge, Malformed) as error:
+        except (HeadTooLarge, MalformedHttp) as error:
             self._fail(error)
             return
         if not reader.answered:
@@ -192,7 +192,7 @@ class Connection(TwistedProtocol):
         if reader.complete:
             self._finish(reader)
         elif reader.broken:
-            self._fail(Excessive(reader.broken) if reader.beyond else Malformed(reader.broken))
+            self._fail(Excessive(reader.broken) if reader.beyond else MalformedHttp(reader.broken))
         if answered is not None:
             answered.callback(reader)
 
@@ -207,7 +207,7 @@ class Connection(TwistedProtocol):
                 # Without a length, an orderly end of the connection ends the body.
                 whole = reader.until_close and isinstance(reason.value, ConnectionDone)
                 self._reader = None
-                self._receiver.end(Ending.WHOLE if whole else Ending.BROKEN)
+                self._receiver.end(BodyEnd.WHOLE if whole else BodyEnd.BROKEN)
         self.gone.callback(None)
 
     def _finish(self, reader: AnswerReader) -> None:
@@ -221,7 +221,7 @@ class Connection(TwistedProtocol):
             self.abort()
         else:
             self.leave()
-        self._receiver.end(Ending.EXCESS if reader.excess and reader.length is not None else Ending.WHOLE)
+        self._receiver.end(BodyEnd.EXCESS if reader.excess and reader.length is not None else BodyEnd.WHOLE)
 
     def _fail(self, error: BaseException) -> None:
         """End an answer with an error, and close the connection."""
@@ -231,8 +231,8 @@ class Connection(TwistedProtocol):
         if answered is not None:
             answered.errback(error)
         else:
-            ending = Ending.BEYOND if isinstance(error, Excessive) else Ending.BROKEN
-            self._receiver.end(ending, error.args[0] if isinstance(error, Malformed) else "")
+            ending = BodyEnd.BEYOND if isinstance(error, Excessive) else BodyEnd.BROKEN
+            self._receiver.end(ending, error.args[0] if isinstance(error, MalformedHttp) else "")
 
     def _stop_sending(self) -> bool:
         """Stop a body that is being sent; return whether it was incomplete."""
@@ -249,7 +249,7 @@ class Connection(TwistedProtocol):
         self._fail(CancelledError())
 
 
-class Connections(Factory):
+class HttpConnectionFactory(Factory):
     """Makes connections."""
 
     noisy = False
@@ -258,8 +258,8 @@ class Connections(Factory):
         self._pool = pool
         self._key = key
 
-    def buildProtocol(self, addr: IAddress | None) -> Connection:  # noqa: N802
-        return Connection(self._pool, self._key)
+    def buildProtocol(self, addr: IAddress | None) -> HttpConnection:  # noqa: N802
+        return HttpConnection(self._pool, self._key)
 
 
 def _not_answered(_: object, seconds: float) -> NoReturn:

@@ -2,7 +2,7 @@
 
 from datamover.errors import Scope, ServerError
 from datamover.protocols.http.answers import Head
-from datamover.protocols.http.client.body import Content
+from datamover.protocols.http.client.body import BodyStream
 from datamover.protocols.http.client.codings import MOST, UNDONE, Inflater, Undecodable
 from datamover.web.url import WebUrl
 
@@ -26,7 +26,7 @@ def check_codings(head: Head) -> None:
         )
 
 
-async def decoded(head: Head, body: Content) -> Content:
+async def decoded(head: Head, body: BodyStream) -> BodyStream:
     """Return a body without its codings; closes it and raises ServerError if they are not supported."""
     if not head.codings:
         return body
@@ -43,7 +43,7 @@ async def decoded(head: Head, body: Content) -> Content:
 class Decoded:
     """A body without one of its codings."""
 
-    def __init__(self, body: Content, coding: str, url: WebUrl) -> None:
+    def __init__(self, body: BodyStream, coding: str, url: WebUrl) -> None:
         self._body = body
         self._coding = coding
         self._url = url

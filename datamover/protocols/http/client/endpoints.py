@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from datamover.concurrency.host_names import Resolved, addresses
 from datamover.errors import AuthenticationFailed, ConnectFailed, Scope, SourceNotAllowedHere, TimedOut
-from datamover.protocols.http.client.fields import Malformed
+from datamover.protocols.http.client.fields import MalformedHttp
 from datamover.protocols.http.client.heads import END, read_head
 
 LARGEST_TUNNEL_HEAD = 64 * 1024
@@ -104,7 +104,7 @@ class _Tunnel(Protocol):
         if (end := END.search(self._head)) or len(self._head) > LARGEST_TUNNEL_HEAD:
             try:
                 self._answer(read_head(self._head[: end.end()]).status if end else 0)
-            except Malformed:
+            except MalformedHttp:
                 self._answer(0)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802

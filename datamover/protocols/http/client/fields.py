@@ -6,11 +6,11 @@ Fields = dict[bytes, list[bytes]]
 _TOLD = 40
 
 
-class Malformed(Exception):
+class MalformedHttp(Exception):
     """The bytes are not HTTP, or contradict themselves; ``args[0]`` says how, to follow "cannot be read: "."""
 
 
-class Excessive(Malformed):
+class Excessive(MalformedHttp):
     """More bytes are announced than a file can have; trying again will not help."""
 
 

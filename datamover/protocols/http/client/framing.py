@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 
 from datamover.protocols.http.client.codings import CHUNKED, IDLE, known_coding
-from datamover.protocols.http.client.fields import Excessive, Fields, Malformed, tokens, told
+from datamover.protocols.http.client.fields import Excessive, Fields, MalformedHttp, tokens, told
 from datamover.web.amounts import NO_COUNT
 
 _PLAIN = re.compile(rb"[0-9]{1,40}")
@@ -28,7 +28,7 @@ class Framing:
 
 
 def framing_of(fields: Fields) -> Framing:
-    """Return how a body with these fields is delimited; raises Malformed, which names the field."""
+    """Return how a body with these fields is delimited; raises MalformedHttp, which names the field."""
     lengths, codings = fields.get(b"content-length"), fields.get(b"transfer-encoding")
     if codings is None:
         return Framing(None if lengths is None else _length(lengths), chunked=False, plain=True)
@@ -36,7 +36,7 @@ def framing_of(fields: Fields) -> Framing:
     for coding in named:
         if coding != CHUNKED and not IDLE.fullmatch(coding) and not known_coding(coding):
             shown = told(b", ".join(codings))
-            raise Malformed(f"the answer's header 'Transfer-Encoding' is {shown}, which is not known")
+            raise MalformedHttp(f"the answer's header 'Transfer-Encoding' is {shown}, which is not known")
     chunked = CHUNKED in named
     plain = lengths is None and [coding.lower() for coding in codings] == [CHUNKED.encode("ascii")]
     # RFC 9112, section 6.3: chunks override a length.
@@ -50,12 +50,12 @@ def _length(values: list[bytes]) -> int:
     matches = [_LENGTH.fullmatch(part.strip()) for part in b",".join(values).split(b",") if part.strip()]
     found = [int(match[1]) for match in matches if match]
     if not found or len(found) < len(matches):
-        raise Malformed(f"the answer's header 'Content-Length' is {told(b', '.join(values))}, no number of bytes")
+        raise MalformedHttp(f"the answer's header 'Content-Length' is {told(b', '.join(values))}, no number of bytes")
     if max(found) >= NO_COUNT:
         raise Excessive(f"the answer's header 'Content-Length' is {told(b', '.join(values))}, no number of bytes")
     different = list(dict.fromkeys(found))
     if len(different) > 1:
         times = "twice" if len(found) == 2 else f"{len(found)} times"
         listed = " and ".join(map(str, different[:2])) if len(different) == 2 else f"{different[0]}, {different[1]}, …"
-        raise Malformed(f"the answer's header 'Content-Length' comes {times} with different values, {listed}")
+        raise MalformedHttp(f"the answer's header 'Content-Length' comes {times} with different values, {listed}")
     return found[0]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from datamover.protocols.http.client.fields import Fields, Malformed, told
+from datamover.protocols.http.client.fields import Fields, MalformedHttp, told
 
 END = re.compile(rb"\n\r{0,2}\n")
 """The end of a head."""
@@ -36,19 +36,19 @@ class RawHead:
 
 
 def read_head(head: bytes) -> RawHead:
-    """Parse a head, including the empty line that ends it. Raises Malformed."""
+    """Parse a head, including the empty line that ends it. Raises MalformedHttp."""
     read = _read_strictly(head) or _read_leniently(head)
     if read.status == 101:
-        raise Malformed("the answer switches to another protocol (101), which was not asked for")
+        raise MalformedHttp("the answer switches to another protocol (101), which was not asked for")
     if read.status < 100:
-        raise Malformed(f"the answer's status {read.status:03} is none")
+        raise MalformedHttp(f"the answer's status {read.status:03} is none")
     return read
 
 
-def not_http(data: bytes) -> Malformed:
+def not_http(data: bytes) -> MalformedHttp:
     """Return the error for an answer that begins with ``data`` and is not HTTP."""
     first = re.split(rb"[\r\n]", data[:_LOOKED_AT], maxsplit=1)[0]
-    return Malformed(f"the answer is not HTTP/1.1: it begins with {told(first)}")
+    return MalformedHttp(f"the answer is not HTTP/1.1: it begins with {told(first)}")
 
 
 def _read_strictly(head: bytes) -> RawHead | None:

@@ -13,7 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
 
-from datamover.protocols.http.client.connection import Connection, Connections
+from datamover.protocols.http.client.connection import HttpConnection, HttpConnectionFactory
 
 KEPT_PER_HOST = 128
 KEPT_FOR = 30.0
@@ -24,7 +24,7 @@ class NoConnection(Exception):
     """The connection was not made in time; ``args[0]`` is that time in seconds."""
 
 
-class Pool:
+class HttpPool:
     """The connections of a process to web servers."""
 
     def __init__(self, clock: IReactorTime, *, connect_timeout: float) -> None:
@@ -33,14 +33,14 @@ class Pool:
         self._connect_timeout = connect_timeout
         self._connecting: dict[Deferred[Any], Hashable] = {}
         """Connections being made -> their keys."""
-        self._connections: set[Connection] = set()
-        self._kept: dict[Hashable, deque[tuple[float, Connection]]] = {}
+        self._connections: set[HttpConnection] = set()
+        self._kept: dict[Hashable, deque[tuple[float, HttpConnection]]] = {}
         """Key -> idle connections and since when, the longest idle first."""
         self._sweep: IDelayedCall | None = None
 
     async def connection(
         self, key: Hashable, endpoint: Callable[[], IStreamClientEndpoint], *, new: bool = False
-    ) -> Connection:
+    ) -> HttpConnection:
         """Return the most recently used kept connection for ``key``, or one that ``endpoint`` makes; always if ``new``.
 
         Raises NoConnection, and what the endpoint raises. Cancelling stops connecting.
@@ -48,11 +48,11 @@ class Pool:
         kept = None if new else self._kept.get(key)
         if kept:
             return kept.pop()[1]
-        connecting: Deferred[Any] = endpoint().connect(Connections(self, key))
+        connecting: Deferred[Any] = endpoint().connect(HttpConnectionFactory(self, key))
         connecting.addTimeout(self._connect_timeout, self._clock, onTimeoutCancel=_not_connected)
         self._connecting[connecting] = key
         try:
-            made: Connection = await connecting
+            made: HttpConnection = await connecting
         except ConnectingCancelledError:
             raise CancelledError from None
         else:
@@ -80,11 +80,11 @@ class Pool:
 
     # For the connections ------------------------------------------------------------------------------------------
 
-    def made(self, connection: Connection) -> None:
+    def made(self, connection: HttpConnection) -> None:
         """Add a connection."""
         self._connections.add(connection)
 
-    def free(self, connection: Connection) -> None:
+    def free(self, connection: HttpConnection) -> None:
         """Keep a connection whose answer is complete."""
         kept = self._kept.setdefault(connection.key, deque())
         kept.append((self._clock.seconds(), connection))
@@ -93,7 +93,7 @@ class Pool:
         if self._sweep is None:
             self._sweep = self._clock.callLater(KEPT_FOR, self._drop_idle)
 
-    def lost(self, connection: Connection) -> None:
+    def lost(self, connection: HttpConnection) -> None:
         """Remove a connection that was closed."""
         self._connections.discard(connection)
         kept = self._kept.get(connection.key)

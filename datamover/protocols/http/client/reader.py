@@ -3,7 +3,7 @@
 A body with a length is counted and returned as received, without copying or parsing it.
 """
 
-from datamover.protocols.http.client.chunks import Chunks
+from datamover.protocols.http.client.chunks import ChunkParser
 from datamover.protocols.http.client.fields import Fields
 from datamover.protocols.http.client.framing import framing_of
 from datamover.protocols.http.client.heads import BEGINNING, END, RawHead, not_http, read_head
@@ -44,7 +44,7 @@ class AnswerReader:
         self._bodiless = method == b"HEAD"
         self._head = bytearray()
         self._passed = 0
-        self._chunks: Chunks | None = None
+        self._chunks: ChunkParser | None = None
         self._between = 0
         self._left: int | None = None
         self._kept_alive = False
@@ -52,7 +52,7 @@ class AnswerReader:
         """Its framing is unambiguous."""
 
     def feed(self, data: bytes) -> bytes:
-        """Take received bytes; return those of the body. Raises Malformed and HeadTooLarge for a head."""
+        """Take received bytes; return those of the body. Raises MalformedHttp and HeadTooLarge for a head."""
         self.begun = True
         while not self.answered:
             rest = self._feed_head(data)
@@ -122,11 +122,11 @@ class AnswerReader:
         if self._bodiless or head.status in _WITHOUT_BODY:
             self._left = 0
         elif framing.chunked:
-            self._chunks = Chunks()
+            self._chunks = ChunkParser()
         else:
             self._left = framing.length
 
-    def _feed_chunks(self, chunks: Chunks, data: bytes) -> bytes:
+    def _feed_chunks(self, chunks: ChunkParser, data: bytes) -> bytes:
         body = chunks.feed(data)
         self._between = 0 if body else self._between + len(data)
         self.broken, self.beyond = chunks.broken, chunks.beyond

@@ -19,7 +19,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IClientRequest, IResponse
 from zope.interface import implementer
 
 from datamover.protocols.http.answers import Head
-from datamover.protocols.http.client.body import Content
+from datamover.protocols.http.client.body import BodyStream
 from datamover.protocols.http.client.decoding import decoded
 
 
@@ -41,7 +41,7 @@ class Response:
 
     version = (b"HTTP", 1, 1)
 
-    def __init__(self, method: bytes, sent: Mapping[str, str], head: Head, body: Content) -> None:
+    def __init__(self, method: bytes, sent: Mapping[str, str], head: Head, body: BodyStream) -> None:
         """``sent`` are the headers of the request, without the usual ones."""
         self.head = head
         self.body = body
@@ -89,7 +89,7 @@ class Response:
         """Deliver the body to ``protocol``, which may pause and resume its transport. Call it once.
 
         ``connectionLost`` is called when the connection is back in the pool or closed: with ResponseDone at the end of
-        the body, ConnectionAborted if the protocol closed its transport, else the error of ``Content.read``.
+        the body, ConnectionAborted if the protocol closed its transport, else the error of ``BodyStream.read``.
         """
         _Delivery(protocol, self._content).start()
 
@@ -98,7 +98,7 @@ class Response:
         """Whether the caller asked for codings, and so undoes them itself."""
         return any(name.lower() == "accept-encoding" for name in self._sent)
 
-    async def _content(self) -> Content:
+    async def _content(self) -> BodyStream:
         return self.body if self._coded else await decoded(self.head, self.body)
 
 
@@ -108,7 +108,7 @@ class _Delivery:
 
     disconnecting = False
 
-    def __init__(self, protocol: IProtocol, content: Callable[[], Awaitable[Content]]) -> None:
+    def __init__(self, protocol: IProtocol, content: Callable[[], Awaitable[BodyStream]]) -> None:
         self._protocol = protocol
         self._content = content
         self._stopped = False
@@ -152,7 +152,7 @@ class _Delivery:
             reason = error
         self._protocol.connectionLost(Failure(reason))  # type: ignore[no-untyped-call]
 
-    async def _deliver_from(self, body: Content) -> BaseException:
+    async def _deliver_from(self, body: BodyStream) -> BaseException:
         """Deliver; return the reason for ``connectionLost``."""
         while await self._wanted():
             self._reading = Deferred.fromCoroutine(body.read())

@@ -1,4 +1,4 @@
-"""The answers of an SFTP server, out of a stream that may be cut anywhere; data is put where it belongs at once."""
+"""Parse the answers of an SFTP server from a stream of pieces; file data goes straight into the reader's buffer."""
 
 import struct
 from collections.abc import Callable
@@ -6,26 +6,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from datamover.protocols.sftp.client import messages
-from datamover.protocols.sftp.ssh.wire import Malformed, Reader
+from datamover.protocols.sftp.ssh.wire import MalformedMessage, MessageReader
 
 LARGEST = 2**20
-"""Bytes of the largest answer that is taken."""
+"""Bytes of the largest answer that is accepted."""
 
 _HEADER = struct.Struct(">LBL")
 _HEAD = _HEADER.size
 _DATA_HEAD = _HEAD + 4
 
-_READERS: dict[int, Callable[[Reader], Any]] = {
+_READERS: dict[int, Callable[[MessageReader], Any]] = {
     messages.STATUS: messages.read_status,
     messages.NAME: messages.read_names,
     messages.ATTRS: messages.read_attributes,
-    messages.HANDLE: Reader.string,
+    messages.HANDLE: MessageReader.string,
 }
 
 
 @dataclass(slots=True)
 class _Body:
-    """The rest of an answer that is coming in: ``left`` is what is not there yet of the bytes it is read from."""
+    """The body of an answer that is arriving in ``whole``; ``left`` is the part of it that is still missing."""
 
     kind: int
     key: int
@@ -34,24 +34,24 @@ class _Body:
 
 
 class Answers:
-    """Tells ``deliver`` the kind, the key and the value of each answer; for DATA the value is the number of its bytes.
+    """Calls ``deliver`` with the kind, the key and the value of each answer; for DATA the value is its byte count.
 
-    ``room`` is asked where the data of a key belongs, of so many bytes; None for data that is not wanted any more.
+    ``room`` is called with a key and a size, and returns the buffer for that data, or None to discard it.
     """
 
     def __init__(self, room: Callable[[int, int], memoryview | None], deliver: Callable[[int, int, Any], None]) -> None:
         self._room = room
         self._deliver = deliver
         self._head = bytearray()
-        """The first bytes of an answer, until it can be told where the rest belongs."""
+        """The first bytes of an answer, up to those that tell where its body goes."""
         self._body: _Body | None = None
 
     def take(self, data: memoryview) -> memoryview:
-        """Take bytes up to the end of a head or of an answer; return what is left. Raises Malformed."""
+        """Take bytes up to the end of a head or of an answer; return the rest. Raises MalformedMessage."""
         return self._take_head(data) if self._body is None else self._take_body(data, self._body)
 
     def _take_head(self, data: memoryview) -> memoryview:
-        """Take length, kind and key of an answer, for data its second length too."""
+        """Take length, kind and key of an answer, and of DATA its second length."""
         head = self._head
         wanted = (_DATA_HEAD if len(head) >= _HEAD and head[4] == messages.DATA else _HEAD) - len(head)
         head += data[:wanted]
@@ -64,14 +64,14 @@ class Answers:
         length, kind, key = _HEADER.unpack_from(head)
         size = length - (len(head) - 4)
         if size < 0 or length > LARGEST:
-            raise Malformed(f"an answer of {length} bytes")
+            raise MalformedMessage(f"an answer of {length} bytes")
         if kind == messages.ANSWER_VERSION:
-            # It has no key; what stands there is the version.
+            # This answer has no key: these bytes are the version.
             whole = memoryview(head[5:] + bytes(size))
             body = _Body(kind, 0, whole, whole[4:])
         else:
             if kind == messages.DATA and int.from_bytes(head[_HEAD:], "big") != size:
-                raise Malformed("data of another length than was told")
+                raise MalformedMessage("data whose two lengths disagree")
             room = self._room(key, size) if kind == messages.DATA else None
             whole = memoryview(bytearray(size)) if room is None else room
             body = _Body(kind, key, whole, whole)
@@ -96,8 +96,8 @@ def _value(kind: int, whole: memoryview) -> Any:
     if kind == messages.DATA:
         return len(whole)
     if kind == messages.ANSWER_VERSION:
-        reader = Reader(bytes(whole))
+        reader = MessageReader(bytes(whole))
         if reader.number() != messages.VERSION:
-            raise Malformed("it is not SFTP version 3")
+            raise MalformedMessage("it is not SFTP version 3")
         return messages.read_extensions(reader)
-    return _READERS[kind](Reader(bytes(whole))) if kind in _READERS else bytes(whole)
+    return _READERS[kind](MessageReader(bytes(whole))) if kind in _READERS else bytes(whole)

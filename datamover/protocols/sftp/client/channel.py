@@ -1,7 +1,7 @@
-"""One SFTP channel of an SSH connection: requests out, answers in, any number under way.
+"""One SFTP channel of an SSH connection: sends requests and receives answers, any number of them concurrently.
 
-conch's channel buffers without limit and copies what it buffers again and again; here pieces wait in a queue as they
-are and leave as the server's window allows. What is in them, and how much may be under way, its users decide.
+conch's channel copies its buffer again and again. This one queues the pieces as they are, and sends them as the
+server's window allows. Its users decide what the requests are and how many bytes may be unanswered.
 """
 
 # ruff: noqa: N802, N803 - the names of what is overridden are conch's
@@ -22,20 +22,20 @@ from datamover import errors
 from datamover.errors import DataMoverError
 from datamover.protocols.sftp.client import messages
 from datamover.protocols.sftp.client.answers import Answers
-from datamover.protocols.sftp.client.messages import Status
+from datamover.protocols.sftp.client.messages import SftpError
 from datamover.protocols.sftp.ssh.ciphers import Piece
-from datamover.protocols.sftp.ssh.wire import Malformed, number, string, words
+from datamover.protocols.sftp.ssh.wire import MalformedMessage, number, string, words
 
 WINDOW = 64 * 2**20
-"""Bytes that the server may send before they are taken; the bytes asked for are what bounds them."""
+"""Bytes of the receive window; the number of bytes requested bounds what the server sends."""
 PACKET = 2**17
-"""Bytes of the largest message of data that the server may send; OpenSSH fills it when it gets ahead of the socket."""
+"""Bytes of the largest CHANNEL_DATA message that the server may send; OpenSSH fills it when the socket is slower."""
 FAR = 0.005
-"""Seconds there and back from which on a server's window (2 MiB for OpenSSH) bounds the speed."""
+"""Round-trip seconds above which a server's window (2 MiB for OpenSSH) bounds the speed."""
 
 _CHANNEL_DATA = 94
 _FIRST = 200
-"""Bytes of what comes first that are kept until SFTP has begun, to be shown if it does not."""
+"""Bytes received before SFTP begins that are stored, to be shown if it does not begin."""
 _TEXT = re.compile(rb"[\t\n\r -~\x80-\xff]*")
 _EXPECTED = {
     messages.INIT: messages.ANSWER_VERSION,
@@ -53,18 +53,18 @@ _OPENED = (messages.OPEN, messages.OPENDIR)
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """A request that is to be answered."""
+    """A request without an answer yet."""
 
     kind: int
     expected: int
     into: memoryview | None
-    """Where the bytes that it reads belong."""
+    """The buffer for the bytes that it reads."""
     answer: Deferred[Any]
     at: float
 
 
 class SftpChannel(SSHChannel):
-    """Requests and answers. ``opened`` fires with what the server announces, or fails with why there is no channel."""
+    """Requests and answers. ``opened`` fires with the server's extensions, or fails if there is no channel."""
 
     name = b"session"
     _log = Logger(observer=lambda event: None)  # type: ignore[arg-type]  # conch tells every step at "info"
@@ -78,7 +78,7 @@ class SftpChannel(SSHChannel):
         self._queue: deque[Piece] = deque()
         self._waiting: dict[int, _Waiting] = {}
         self._quickest = math.inf
-        """Seconds of the quickest answer: little more than the way there and back."""
+        """Seconds of the fastest answer: little more than the round trip."""
         self._next = 0
         self._together = 0
         self._answers = Answers(self._room, self._deliver)
@@ -86,33 +86,33 @@ class SftpChannel(SSHChannel):
         self._heard = 0.0
         self._packets = 0
         self._first = b""
-        """What came before SFTP began, or while it did."""
+        """The bytes received before SFTP began."""
 
     @property
     def distance(self) -> float:
-        """Seconds there and back, as the quickest answer took; 0 before the first."""
+        """The round trip in seconds, as the fastest answer took; 0 before the first."""
         return 0.0 if math.isinf(self._quickest) else self._quickest
 
     @property
     def software(self) -> bytes:
-        """What the server calls its SSH software (RFC 4253, section 4.2)."""
-        told: bytes = getattr(self.conn.transport, "otherVersionString", b"")  # type: ignore[union-attr]
-        return told.removeprefix(b"SSH-2.0-").removeprefix(b"SSH-1.99-")
+        """The software version that the server announces (RFC 4253, section 4.2)."""
+        version: bytes = getattr(self.conn.transport, "otherVersionString", b"")  # type: ignore[union-attr]
+        return version.removeprefix(b"SSH-2.0-").removeprefix(b"SSH-1.99-")
 
     @property
     def far(self) -> bool:
-        """Tell whether the server is so far away that its window tells on the speed."""
+        """Tell whether the round trip is so long that the server's window bounds the speed."""
         return self.distance > FAR
 
-    # Asking -------------------------------------------------------------------------------------------------
+    # Requests -----------------------------------------------------------------------------------------------
 
     def request(
         self, kind: int, *pieces: Piece, expect: int | None = None, into: memoryview | None = None
     ) -> Deferred[Any]:
         """Send one request; fires with the answer's value: None for a plain "OK", for READ the bytes put ``into``.
 
-        Fails with Status where the server refuses, with ConnectionLost or Stalled where it does not answer.
-        Cancelling lets go of the answer; a handle that comes nevertheless is closed.
+        Fails with SftpError where the server refuses, with ConnectionLost or Stalled where it does not answer.
+        Cancelling discards the answer; if it is a handle, that is closed.
         """
         answer: Deferred[Any] = Deferred(lambda _: None)
         if self.failure is not None:
@@ -130,7 +130,7 @@ class SftpChannel(SSHChannel):
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Let what is asked within leave at its end, in as few packets as it fits into."""
+        """Send the requests made within at the end of the block, in as few packets as possible."""
         self._together += 1
         try:
             yield
@@ -144,7 +144,7 @@ class SftpChannel(SSHChannel):
         self.pump()
 
     def pump(self) -> None:
-        """Send what waits, as far as the server's window and the connection allow, unless more is about to come."""
+        """Send the queue, as far as the server's window and the connection allow, unless more is about to be queued."""
         connection: Any = self.conn
         while self._queue and self.remoteWindowLeft > 0 and not self.localClosed:
             if self._together or connection.hold(self):
@@ -169,55 +169,55 @@ class SftpChannel(SSHChannel):
         self._mark()
         self.pump()
 
-    # What comes back ----------------------------------------------------------------------------------------
+    # Answers ------------------------------------------------------------------------------------------------
 
     def dataReceived(self, data: memoryview) -> None:
-        """Put bytes where they belong; ``data`` is not kept."""
+        """Parse received bytes; ``data`` is not used after the call."""
         self._mark()
         if not self.opened.called:
             self._first += bytes(data[: _FIRST - len(self._first)])
         try:
             while data and self.failure is None:
                 data = self._answers.take(data)
-        except Malformed as error:
+        except MalformedMessage as error:
             self.fail(errors.ServerError(self._not_understood(error)))
 
-    def _not_understood(self, error: Malformed) -> str:
+    def _not_understood(self, error: MalformedMessage) -> str:
         if self.opened.called:
             return f"the server's SFTP is not understood: {error}"
         text = _TEXT.match(self._first)
-        assert text is not None, "it matches nothing too"
+        assert text is not None, "the pattern matches the empty string too"
         return (
             f"the server writes text before SFTP begins: {words(text[0]).strip()!r}; have the account's start-up "
             "files (.bashrc, .profile and the like) write nothing where there is no terminal"
         )
 
     def _room(self, key: int, size: int) -> memoryview | None:
-        """Return where data belongs, None where nobody wants it any more."""
+        """Return the buffer for the data of a request, None if the request was cancelled."""
         asked = self._waiting.get(key)
         if asked is None or asked.into is None:
-            raise Malformed("data that was not asked for")
+            raise MalformedMessage("data that was not requested")
         if size > len(asked.into):
-            raise Malformed("more data than was asked for")
+            raise MalformedMessage("more data than was requested")
         return None if asked.answer.called else asked.into[:size]
 
     def _deliver(self, kind: int, key: int, value: Any) -> None:
         asked = self._waiting.pop(key, None)
         if asked is None:
-            raise Malformed("an answer to nothing that was asked")
+            raise MalformedMessage("an answer to no request")
         answer = asked.answer
         self._quickest = min(self._quickest, self.clock.seconds() - asked.at)
         if answer.called:
             if asked.kind in _OPENED and kind == messages.HANDLE:
                 self.request(messages.CLOSE, string(value)).addErrback(lambda _: None)
-        elif isinstance(value, Status):
+        elif isinstance(value, SftpError):
             answer.errback(value)
         elif kind != asked.expected:
-            answer.errback(Status(messages.FAILURE, "an answer of another kind than was asked for"))
+            answer.errback(SftpError(messages.FAILURE, "the answer is of a kind that the request does not have"))
         else:
             answer.callback(value)
 
-    # Its beginning and its end ------------------------------------------------------------------------------
+    # Start and end ------------------------------------------------------------------------------------------
 
     def channelOpen(self, specificData: bytes) -> None:
         if self.failure is not None:
@@ -225,7 +225,7 @@ class SftpChannel(SSHChannel):
             return
         asked = self.conn.sendRequest(self, b"subsystem", string(b"sftp"), wantReply=1)  # type: ignore[union-attr]
         asked.addErrback(self._no_subsystem)
-        # Without waiting for that answer: a server that refuses lets go of what comes behind.
+        # Sent before that answer arrives: a server that refuses the subsystem ignores what follows.
         now = self.clock.seconds()
         self._waiting[0] = _Waiting(messages.INIT, messages.ANSWER_VERSION, None, self.opened, now)
         self._post(messages.INIT, (number(messages.VERSION),))
@@ -235,13 +235,13 @@ class SftpChannel(SSHChannel):
         self.fail(lost or errors.ServerError("the server has no SFTP; enable the sftp subsystem in its sshd_config"))
 
     def openFailed(self, reason: Any) -> None:
-        told = getattr(reason, "desc", None) or getattr(reason, "value", None) or b""
-        said = words(told) if isinstance(told, bytes) else str(told)
+        why = getattr(reason, "desc", None) or getattr(reason, "value", None) or b""
+        said = words(why) if isinstance(why, bytes) else str(why)
         lost = self.conn.transport.failure  # type: ignore[union-attr]
         self.fail(lost or errors.ServerError(f"the server opens no further channel: {said}"))
 
     def extReceived(self, dataType: int, data: bytes) -> None:
-        """Leave aside what the server's SFTP writes to its standard error."""
+        """Ignore what the server's SFTP process writes to standard error."""
 
     def eofReceived(self) -> None:
         self.fail(errors.ConnectionLost("the server ended SFTP"))
@@ -250,7 +250,7 @@ class SftpChannel(SSHChannel):
         self.fail(self.conn.transport.failure or errors.ConnectionLost("the server closed the SFTP channel"))  # type: ignore[union-attr]
 
     def fail(self, error: DataMoverError) -> None:
-        """End the channel; what is under way and what is asked later fails with ``error``."""
+        """Close the channel; pending and later requests fail with ``error``."""
         if self.failure is not None:
             return
         self.failure = error
@@ -265,7 +265,7 @@ class SftpChannel(SSHChannel):
         if self in self.conn.channelsToRemoteChannel:  # type: ignore[union-attr]
             self.conn.sendClose(self)  # type: ignore[union-attr]
 
-    # Silence ------------------------------------------------------------------------------------------------
+    # Idle timeout -------------------------------------------------------------------------------------------
 
     def _mark(self) -> None:
         self._heard = self.clock.seconds()
@@ -293,5 +293,5 @@ class SftpChannel(SSHChannel):
 
 
 def again(error: DataMoverError) -> DataMoverError:
-    """Return an error of its own for one more who waits: a traceback is not to be shared."""
+    """Return a copy of an error for another waiter, since two waiters must not share a traceback."""
     return error.saying(error.message, full=error.full)

@@ -1,8 +1,8 @@
-"""Several channels that write one part file: a server's window bounds each of them, and bounds it hard far away.
+"""Write one part file through several channels, since the server's window bounds the speed of each.
 
-OpenSSH takes 2 MiB a channel before it answers: at 50 ms that is 40 MB/s. So a file that more is waiting of than its
-channels hold is opened once more on others of the connection that are idle. Channels that others want are left to them.
-Near by a few are enough.
+OpenSSH accepts 2 MiB a channel before it answers: at a round trip of 50 ms that is 40 MB/s. When more bytes wait than
+the open channels take, the file is opened once more on an idle channel of the connection. Channels that other
+transfers want are left to them. A server that is near needs only a few.
 """
 
 from collections.abc import Callable
@@ -11,43 +11,43 @@ from twisted.internet.defer import Deferred, DeferredList
 
 from datamover.errors import DataMoverError
 from datamover.protocols.sftp.client import messages
-from datamover.protocols.sftp.client.link import Lease
-from datamover.protocols.sftp.client.messages import Status
-from datamover.protocols.sftp.client.session import Session
+from datamover.protocols.sftp.client.link import ChannelLease
+from datamover.protocols.sftp.client.messages import SftpError
+from datamover.protocols.sftp.client.session import SftpSession
 
 LANES = 8
-"""For one file on a far server, of a connection's channels."""
+"""Channels for one file on a far server."""
 NEAR = 3
-"""For one file on a server that is near: while one waits for the server to write, the others go on."""
+"""Channels for one file on a near server: while one waits for the server's disk, the others continue."""
 NEAR_FROM = 8 * 2**20
-"""Bytes of a file after which more than one are worth their opening."""
+"""Bytes of a file from which several channels to a near server are worth opening."""
 LANE = 5 * 2**19
-"""Bytes unacknowledged on one channel: what OpenSSH's window holds, and enough behind it to fill it again at once."""
+"""Unacknowledged bytes of one channel: OpenSSH's window, and enough queued to fill it again at once."""
 
 
 class WriteChannel:
-    """One open handle of a file, on a channel that is leased."""
+    """One open handle of a file, on a leased channel."""
 
-    def __init__(self, lease: Lease, session: Session, handle: bytes) -> None:
+    def __init__(self, lease: ChannelLease, session: SftpSession, handle: bytes) -> None:
         self.lease = lease
         self.session = session
         self.handle = handle
         self.unacknowledged = 0
-        """Bytes sent, or waiting to be, and not yet answered."""
+        """Bytes sent or queued that the server has not answered yet."""
 
     async def close(self) -> None:
-        """Close the handle and give the channel back; raises what the server says: that it could not keep the file."""
+        """Close the handle and release the channel; raises the server's error, such as that it could not store all."""
         try:
             await self.session.close(self.handle)
         finally:
-            self.lease.give_back()
+            self.lease.release()
 
 
 class Lanes:
-    """The handles of one part file; the first is there from the beginning to the end. ``opened`` is told of others."""
+    """The handles of one part file; the first stays open to the end. ``opened`` is called for each further one."""
 
     def __init__(self, first: WriteChannel, real: bytes, opened: Callable[[], None], *, wide: bool) -> None:
-        """Prepare; unless ``wide`` there is only the first: not every server bears a file that several write to."""
+        """Without ``wide`` only the first is used, since not every server lets several handles write to one file."""
         self._lanes = [first]
         self._wide = wide
         self._real = real
@@ -59,7 +59,7 @@ class Lanes:
         self._aside: WriteChannel | None = None
 
     def __len__(self) -> int:
-        """Return how many there are, or will be if the server lets them be opened."""
+        """Return how many are open or being opened."""
         return len(self._lanes) + len(self._opening)
 
     @property
@@ -70,9 +70,9 @@ class Lanes:
         return min(self._lanes, key=lambda lane: lane.unacknowledged)
 
     def widen(self, waiting: int, most: int, sent: int) -> None:
-        """Begin to open as many more as ``waiting`` bytes fill, up to ``most``; near by only once much was ``sent``.
+        """Begin to open as many more as ``waiting`` bytes fill, up to ``most``; if near, only after NEAR_FROM ``sent``.
 
-        Without waiting for any, and without harm if they cannot be opened.
+        Returns before they are open. A failure to open one has no effect.
         """
         if not self._wide:
             return
@@ -91,9 +91,9 @@ class Lanes:
         return result
 
     async def aside(self) -> WriteChannel:
-        """Return a handle to have the file flushed by: of a channel of its own where there is one, else the first.
+        """Return the handle for flushing the file: on a channel of its own if there is one, else the first.
 
-        A server answers a channel's requests one after the other: what is written behind a flush waits for it.
+        A server answers a channel's requests in order, so writes after a flush would wait for it.
         """
         if self._aside is None:
             self._aside = (await self._open() if self._wide else None) or self.first
@@ -109,23 +109,23 @@ class Lanes:
             self._opened()
 
     async def _open(self) -> WriteChannel | None:
-        """Open the file once more, on a channel that nobody uses; None where that cannot be."""
+        """Open the file once more on an unused channel; None if that is impossible."""
         lease = self.first.lease.beside()
         try:
             session = await lease.take_spare()
             handle = None if session is None else await session.open_file(self._real, messages.FOR_WRITING)
-        except (Status, DataMoverError):
+        except (SftpError, DataMoverError):
             session = handle = None
         except BaseException:
-            lease.give_back()
+            lease.release()
             raise
         if session is None or handle is None:
-            lease.give_back()
+            lease.release()
             return None
         return WriteChannel(lease, session, handle)
 
     async def close(self) -> None:
-        """Close every handle; completes when the server has answered, or cannot. Raises what it says to any of them."""
+        """Close every handle; completes when the server has answered, or the connection is lost. Raises an error."""
         for opening in tuple(self._opening):
             opening.cancel()
         lanes = [*self._lanes, *([self._aside] if self._aside not in (None, self.first) else ())]

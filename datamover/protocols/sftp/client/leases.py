@@ -1,4 +1,4 @@
-"""The SFTP channels of one connection and who uses them: one each while there are enough, shared beyond that."""
+"""The SFTP channels of one connection: each user has its own while there are enough; beyond that they share."""
 
 import struct
 from collections.abc import Callable
@@ -10,19 +10,19 @@ from twisted.logger import Logger
 
 from datamover import errors
 from datamover.protocols.sftp.client.channel import SftpChannel
-from datamover.protocols.sftp.client.session import Session
+from datamover.protocols.sftp.client.session import SftpSession
 
 CHANNELS = 8
-"""Of one connection; servers allow ten (MaxSessions) and others may want some."""
+"""Channels of one connection; servers allow ten (MaxSessions), and other programs may need some."""
 IDLE = 60.0
-"""Seconds without use after which a connection is closed: a firewall may forget it, and tell nobody."""
+"""Seconds without use after which a connection is closed, since a firewall may drop it silently."""
 
 
 _ROOM = struct.Struct(">LL")
 
 
 class Channels(SSHConnection):
-    """conch's connection, with the data of channels taken as it is."""
+    """conch's connection, which passes channel data on without copying it."""
 
     _log = Logger(observer=lambda event: None)  # type: ignore[arg-type]  # conch tells every step at "info"
 
@@ -32,7 +32,7 @@ class Channels(SSHConnection):
         self._taking = False
         self._full = False
         self._held: dict[SftpChannel, None] = {}
-        """Those with something to send, in the order in which they may."""
+        """The channels that wait to send, in their order."""
 
     def serviceStarted(self) -> None:  # noqa: N802 - conch's name
         transport: Any = self.transport
@@ -40,7 +40,7 @@ class Channels(SSHConnection):
         self._started()
 
     def begin(self) -> None:
-        """Hold back what channels send until ``end``, so that it leaves in few packets: many messages are coming in."""
+        """Hold back what channels send until ``end``, so that the answers to many messages fill few packets."""
         self._taking = True
 
     def end(self) -> None:
@@ -48,13 +48,13 @@ class Channels(SSHConnection):
         self._go_on()
 
     def hold(self, channel: SftpChannel) -> bool:
-        """Tell whether the channel has to wait with what it wants to send, until it is told to go on."""
+        """Tell whether the channel must wait; if so, its ``pump`` is called later."""
         if self._taking or self._full:
             self._held[channel] = None
         return self._taking or self._full
 
     def pauseProducing(self) -> None:  # noqa: N802 - the transport's name
-        """Seal nothing more until the socket has taken what was sealed."""
+        """Encrypt nothing more until the socket has sent what is buffered."""
         self._full = True
 
     def resumeProducing(self) -> None:  # noqa: N802 - the transport's name
@@ -76,11 +76,11 @@ class Channels(SSHConnection):
         self.channels[number].addWindowBytes(count)
 
     def data(self, message: memoryview) -> None:
-        """Give a CHANNEL_DATA message to its channel, and let the server send as much again in time."""
+        """Give a CHANNEL_DATA message to its channel, and reopen the server's window in time."""
         channel = self.channels[int.from_bytes(message[1:5], "big")]
         length = int.from_bytes(message[5:9], "big")
         if length != len(message) - 9 or length > channel.localWindowLeft:
-            channel.fail(errors.ServerError("the server sends more than it may"))
+            channel.fail(errors.ServerError("the server sends more than its window allows"))
             return
         channel.localWindowLeft -= length
         if channel.localWindowLeft < channel.localWindowSize // 2:
@@ -90,14 +90,14 @@ class Channels(SSHConnection):
 
 
 class Leases:
-    """The channels of a connection that is logged in, opened when they are needed."""
+    """The channels of a connection that is logged in, opened when they are first needed."""
 
     def __init__(self, reactor: Any, connection: Channels, open_timeout: float, idle_timeout: float) -> None:
         self._reactor = reactor
         self._connection = connection
         self._open_timeout = open_timeout
         self._idle_timeout = idle_timeout
-        self._sessions: list[Session] = []
+        self._sessions: list[SftpSession] = []
         self._opening = 0
         self._waiting: list[Deferred[None]] = []
         self._limit = CHANNELS
@@ -105,17 +105,17 @@ class Leases:
         self._idle: Any = None
         self._stopped = False
         self.extensions: frozenset[bytes] | None = None
-        """What the server can do beyond SFTP 3; None before a channel was opened."""
+        """The server's SFTP extensions; None before a channel was opened."""
         self.openssh = False
         """Whether it is OpenSSH's own SFTP server."""
 
     def stop(self) -> None:
-        """Watch no more for idleness: the connection ends."""
+        """Stop the idle timer: the connection ends."""
         self._stopped = True
         self._keep_awake()
 
-    async def take(self) -> Session:
-        """Return a channel of one's own, or, when there are enough, the one with the fewest users."""
+    async def take(self) -> SftpSession:
+        """Return an unused channel or, when no more may be opened, the one with the fewest users."""
         self._users += 1
         self._keep_awake()
         try:
@@ -124,8 +124,8 @@ class Leases:
             self._left()
             raise
 
-    async def take_spare(self) -> Session | None:
-        """Return a channel that nobody uses, None where there are but used ones and no more may be opened."""
+    async def take_spare(self) -> SftpSession | None:
+        """Return an unused channel, None if all are used and no more may be opened."""
         self._users += 1
         self._keep_awake()
         session = None
@@ -137,48 +137,48 @@ class Leases:
         return session
 
     def prepare(self) -> None:
-        """Begin to open all channels that there may be, without waiting: on a long path that takes its time."""
+        """Begin to open all channels that are allowed, without waiting for them."""
         while self._room:
             opening = Deferred.fromCoroutine(self._open())
             opening.addCallbacks(_unused, lambda _: None)
 
-    def give_back(self, session: Session) -> None:
-        """Let go of what ``take`` returned."""
+    def release(self, session: SftpSession) -> None:
+        """Release a channel that ``take`` or ``take_spare`` returned."""
         session.users -= 1
         self._left()
 
     def _left(self) -> None:
         self._users -= 1
         if not self._users and not self._stopped:
-            self._idle = self._reactor.callLater(IDLE, self._tire)
+            self._idle = self._reactor.callLater(IDLE, self._close_idle)
 
     def _keep_awake(self) -> None:
         idle, self._idle = self._idle, None
         if idle is not None and idle.active():
             idle.cancel()
 
-    def _tire(self) -> None:
+    def _close_idle(self) -> None:
         transport: Any = self._connection.transport
         if transport.failure is None:
-            transport.failure = errors.ConnectionLost("it was closed, for nothing used it")
+            transport.failure = errors.ConnectionLost("it was closed because nothing used it")
             transport.leave()
 
     @property
     def _room(self) -> bool:
-        # How many the server bears is known once it has answered on the first.
+        # The first channel's answer tells how many the server bears.
         limit = 1 if self.extensions is None else self._limit
         return len(self._sessions) + self._opening < limit
 
-    async def _take(self) -> Session:
+    async def _take(self) -> SftpSession:
         session = await self._unused()
         if session is None:
             session = self._idlest()
-            assert session is not None, "there is room for one where there is none"
+            assert session is not None, "_unused opens a channel where there is none"
             session.users += 1
         return session
 
-    async def _unused(self) -> Session | None:
-        """Return a channel for its first user, None where all are used and there may be no more."""
+    async def _unused(self) -> SftpSession | None:
+        """Return a channel for its first user, None if all are used and no more may be opened."""
         session = self._idlest()
         while session is None or session.users:
             if self._room:
@@ -194,20 +194,20 @@ class Leases:
         return session
 
     async def _opened(self) -> None:
-        """Wait until one of the channels that are being opened is, or is not to be had.
+        """Wait until one of the channels that are being opened is open, or has failed.
 
-        Not a DeferredLock: its waiters wake each other from within each other, and hundreds are too many for that.
+        Not a DeferredLock: there each waiter wakes the next within its own call, too deep for hundreds of them.
         """
         waiter: Deferred[None] = Deferred(self._waiting.remove)
         self._waiting.append(waiter)
         await waiter
 
-    def _idlest(self) -> Session | None:
+    def _idlest(self) -> SftpSession | None:
         self._sessions = [session for session in self._sessions if session.channel.failure is None]
         return min(self._sessions, key=lambda session: session.users, default=None)
 
-    async def _open(self) -> Session | None:
-        """Open a channel, for one user; None where the server refuses one, and there are or will be others."""
+    async def _open(self) -> SftpSession | None:
+        """Open a channel for one user; None if the server refuses it and there are or will be others."""
         self._opening += 1
         try:
             session = await self._opened_session()
@@ -222,23 +222,23 @@ class Leases:
             self.extensions = frozenset(session.extensions)
             self.openssh = session.openssh
             if not self.openssh:
-                # ProFTPD's process dies of several channels that write, to whatever files.
+                # ProFTPD's process crashes when several channels write, whatever files they write.
                 self._limit = 1
             return session
         finally:
             self._opening -= 1
             waiting, self._waiting = self._waiting, []
-            for waiter in tuple(waiting):  # Each may have others cancelled, which leave the list.
+            for waiter in tuple(waiting):  # A waiter's callback may cancel others, which leave the list.
                 if not waiter.called:
                     waiter.callback(None)
 
-    async def _opened_session(self) -> Session:
+    async def _opened_session(self) -> SftpSession:
         transport: Any = self._connection.transport
         if self._stopped:
             raise errors.ConnectionLost("the connection broke")
         channel = SftpChannel(self._reactor, self._idle_timeout)
         channel.conn = self._connection
-        session = Session(channel)
+        session = SftpSession(channel)
         self._connection.openChannel(channel)  # type: ignore[no-untyped-call]
         heard = transport.received
         try:
@@ -258,6 +258,6 @@ class Leases:
         raise errors.TimedOut(f"the server opened no SFTP channel within {timeout:g} s")
 
 
-def _unused(session: Session | None) -> None:
+def _unused(session: SftpSession | None) -> None:
     if session is not None:
         session.users -= 1

@@ -1,6 +1,6 @@
-"""One SSH connection to a file server: made and logged in within a time, closed in peace.
+"""One SSH connection to a file server: connects and logs in within a time limit, and closes with a disconnect message.
 
-Which of its SFTP channels serves whom is the matter of ``leases``.
+``leases`` assigns its SFTP channels to their users.
 """
 
 from collections.abc import Sequence
@@ -21,24 +21,25 @@ from datamover.concurrency.threads import Threads
 from datamover.errors import DataMoverError
 from datamover.protocols.sftp.client.channel import again
 from datamover.protocols.sftp.client.leases import Channels, Leases
-from datamover.protocols.sftp.client.session import Session
+from datamover.protocols.sftp.client.session import SftpSession
+from datamover.protocols.sftp.ssh.algorithms import host_key_algorithms
 from datamover.protocols.sftp.ssh.known_hosts import KnownHosts, Verdict, entry_name, fingerprint, key_kind
 from datamover.protocols.sftp.ssh.login import Credentials, Login, SecretFiles
-from datamover.protocols.sftp.ssh.transport import Transport, host_key_algorithms
+from datamover.protocols.sftp.ssh.transport import SshTransport
 from datamover.protocols.sftp.ssh.wire import words
 
 PATIENCE = 2.0
-"""Seconds for a good-bye to be sent."""
+"""Seconds in which SSH_MSG_DISCONNECT must be sent at a close."""
 
 _SYNCED = 1000
-"""HostNames, and directories, that are made durable together."""
+"""File names that one request makes durable together, and directories that are remembered for that."""
 
 log = Logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
-    """Where to log in, as whom, with what, and how long to wait, in seconds."""
+class LinkSettings:
+    """The server's address, the user, the secrets and the time limits, in seconds."""
 
     host: str
     port: int
@@ -53,10 +54,10 @@ class Server:
 
 
 class Link:
-    """A connection, logged in once ``open`` has completed, ``usable`` until it is lost."""
+    """A connection: logged in when ``open`` has completed, ``usable`` until it is lost."""
 
-    def __init__(self, reactor: Any, server: Server, threads: Threads) -> None:
-        """Prepare; the files that ``server`` names are read in one of ``threads``."""
+    def __init__(self, reactor: Any, server: LinkSettings, threads: Threads) -> None:
+        """``threads`` read the files that ``server`` names."""
         self._reactor = reactor
         self._server = server
         self._threads = threads
@@ -64,8 +65,8 @@ class Link:
             f"the files that are needed to log in to {server.shown} were not read within "
             f"{server.connect_timeout:g} s; does their disk answer?"
         )
-        """What is said if the present step is not done in time."""
-        self._transport: Transport | None = None
+        """The message of TimedOut if the current step takes too long."""
+        self._transport: SshTransport | None = None
         self._credentials = Credentials()
         self._channels = Channels(self._logged_in)
         self._leases = Leases(reactor, self._channels, server.connect_timeout, server.idle_timeout)
@@ -73,31 +74,31 @@ class Link:
         self._ended = False
         self._farewells: list[Deferred[None]] = []
         self.directories: dict[str, tuple[float, bytes]] = {}
-        """Directories below the root that were found to lie there: when, and their real path."""
-        self._syncing: dict[bytes, Batch[Session, None]] = {}
+        """Directories verified to lie below the root -> when they were verified, and their real path."""
+        self._syncing: dict[bytes, Batch[SftpSession, None]] = {}
 
     @property
     def usable(self) -> bool:
-        """Tell whether it is logged in and not lost."""
+        """Whether it is logged in and not lost."""
         transport = self._transport
         return transport is not None and transport.logged_in and transport.failure is None
 
     @property
     def gone(self) -> bool:
-        """Tell whether there is no socket, any more or yet."""
+        """Whether there is no socket: not yet, or no longer."""
         return self._ended or self._transport is None or self._transport.transport is None
 
     @property
     def extensions(self) -> frozenset[bytes] | None:
-        """What the server can do beyond SFTP 3; None before it has been asked."""
+        """The server's SFTP extensions; None before a channel was opened."""
         return self._leases.extensions
 
     @property
     def openssh(self) -> bool:
-        """Whether it is OpenSSH's own SFTP server, once that was asked."""
+        """Whether it is OpenSSH's own SFTP server; False before a channel was opened."""
         return self._leases.openssh
 
-    # Its beginning and its end -------------------------------------------------------------------------------------
+    # Start and end -------------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
         """Connect and log in, within the server's connect_timeout. Cancelling drops the connection.
@@ -124,7 +125,7 @@ class Link:
         if not found:
             raise errors.ConnectFailed(f"no connection to {server.shown}: no address is known for {server.host}")
         algorithms = host_key_algorithms(known.kinds(server.host, server.port))
-        transport = Transport(algorithms, lambda key: self._judge(known, key), self._secure, self._end)
+        transport = SshTransport(algorithms, lambda key: self._judge(known, key), self._secure, self._end)
         reactor = Resolved(self._reactor, found)
         endpoint = HostnameEndpoint(reactor, found[0].host, server.port, timeout=server.connect_timeout)
         try:
@@ -149,7 +150,7 @@ class Link:
             return None
         offered = f"{server.shown} offers the {words(key_kind(key))} key {fingerprint(key)}"
         way = (
-            "Compare that with what its administrator tells; if it is right, put the line of that key from "
+            "Compare that with what its administrator states; if it is the same, put the line of that key from "
             f"`datamover-admin scan-host-key {server.shown}` into {server.files.known_hosts}"
         )
         if verdict is Verdict.REVOKED:
@@ -158,7 +159,7 @@ class Link:
             return errors.HostKeyMismatch(f"{offered}, but is known by another: it may be another machine. {way}")
         return errors.HostKeyMismatch(f"{offered}, and no line of known_hosts_file names it. {way}")
 
-    def _secure(self, transport: Transport) -> None:
+    def _secure(self, transport: SshTransport) -> None:
         login = Login(self._server.user, self._credentials, self._channels)
         self._credentials = Credentials()
         login.begin(transport)
@@ -180,7 +181,7 @@ class Link:
             farewell.callback(None)
 
     async def close(self) -> None:
-        """Say good-bye and close; completes when the socket is gone."""
+        """Send SSH_MSG_DISCONNECT and close; completes when the socket is closed."""
         transport = self._transport
         if transport is None or self.gone:
             return
@@ -198,8 +199,8 @@ class Link:
             if farewell in self._farewells:
                 self._farewells.remove(farewell)
 
-    async def synced(self, session: Session, directory: bytes) -> None:
-        """Make the names in a directory durable, by one request for all who ask while another is under way."""
+    async def synced(self, session: SftpSession, directory: bytes) -> None:
+        """Make the names in a directory durable; calls made during a request share the next one."""
         if directory not in self._syncing:
             if len(self._syncing) >= _SYNCED:
                 self._syncing.clear()
@@ -208,48 +209,48 @@ class Link:
 
     # Channels ------------------------------------------------------------------------------------------------------
 
-    def lease(self) -> "Lease":
-        """Return a channel for the length of an ``async with``, or until the lease is given back."""
-        return Lease(self, self._leases)
+    def lease(self) -> "ChannelLease":
+        """Return a lease: it holds a channel within ``async with``, or until ``release``."""
+        return ChannelLease(self, self._leases)
 
 
-async def _sync(directory: bytes, sessions: Sequence[Session]) -> Sequence[None]:
+async def _sync(directory: bytes, sessions: Sequence[SftpSession]) -> Sequence[None]:
     await sessions[-1].sync_directory(directory)
     return [None] * len(sessions)
 
 
-class Lease:
-    """A channel held; given back once."""
+class ChannelLease:
+    """The right to use a channel; released once."""
 
     def __init__(self, link: Link, leases: Leases) -> None:
         self.link = link
         self._leases = leases
-        self._session: Session | None = None
+        self._session: SftpSession | None = None
 
-    async def __aenter__(self) -> Session:
+    async def __aenter__(self) -> SftpSession:
         self._session = await self._leases.take()
         return self._session
 
     def prepare(self) -> None:
-        """Have more channels opened where the server is far, for one will not be enough."""
+        """Begin to open more channels if the server is far, since one would bound the speed."""
         if self._session is not None and self._session.channel.far:
             self._leases.prepare()
 
-    def beside(self) -> "Lease":
-        """Return another lease of the same connection's."""
-        return Lease(self.link, self._leases)
+    def beside(self) -> "ChannelLease":
+        """Return another lease of the same connection."""
+        return ChannelLease(self.link, self._leases)
 
-    async def take_spare(self) -> Session | None:
-        """Take a channel that nobody uses, if there is one."""
+    async def take_spare(self) -> SftpSession | None:
+        """Take an unused channel, if there is one."""
         self._session = await self._leases.take_spare()
         return self._session
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.give_back()
+        self.release()
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         session, self._session = self._session, None
         if session is not None:
-            self._leases.give_back(session)
+            self._leases.release(session)

@@ -5,7 +5,7 @@ import struct
 from dataclasses import dataclass
 
 from datamover.protocols.base import Ability, Inspection, Lack
-from datamover.protocols.sftp.ssh.wire import Reader, number, string, words
+from datamover.protocols.sftp.ssh.wire import MessageReader, number, string, words
 from datamover.text.redaction import safe_words
 
 VERSION = 3
@@ -25,7 +25,7 @@ OK, EOF, NO_SUCH_FILE, PERMISSION_DENIED, FAILURE, BAD_MESSAGE = 0, 1, 2, 3, 4, 
 UNSUPPORTED, WRITE_PROTECT, ALREADY_EXISTS, NO_SPACE, QUOTA = 8, 12, 11, 14, 15
 
 FULL = (NO_SPACE, QUOTA)
-"""What tells that there is no room, whatever was asked for."""
+"""The codes that mean that there is no space, whatever the request."""
 
 POSIX_RENAME = b"posix-rename@openssh.com"
 HARD_LINK = b"hardlink@openssh.com"
@@ -36,12 +36,12 @@ FSTATVFS = b"fstatvfs@openssh.com"
 
 _SIZE, _OWNER, _PERMISSIONS, _TIMES = 0x1, 0x2, 0x4, 0x8
 _AMBIGUOUS = 2**31
-_TIME_UNTOLD = Lack(Ability.SET_MODIFIED, "the source's is before 1970 or after 2037, and SFTP does not say which")
+_TIME_UNTOLD = Lack(Ability.SET_MODIFIED, "the source's time is before 1970 or after 2037, and SFTP does not say which")
 _U64 = struct.Struct(">Q")
 
 
-class Status(Exception):
-    """A request was refused: the code and the server's own words."""
+class SftpError(Exception):
+    """The server refused a request: the status code and the server's message."""
 
     def __init__(self, code: int, words: str) -> None:
         super().__init__(f"{safe_words(words) or 'without a word'} (status {code})")
@@ -51,7 +51,7 @@ class Status(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """What a server tells of a file, or is asked to set; None is "not told"."""
+    """The attributes of a file that a server returns, or that are set; None is "not given"."""
 
     size: int | None = None
     mode: int | None = None
@@ -68,20 +68,20 @@ class Attributes:
 
     @property
     def regular(self) -> bool:
-        """True also where the server does not tell: then it has no other kinds."""
+        """True also if the server does not tell: then it has no other kinds."""
         return self.mode is None or stat.S_IFMT(self.mode) in (0, stat.S_IFREG)
 
     @property
     def identity(self) -> str | None:
-        """Return the sign of an unchanged file, None where there is none."""
+        """Return a value that changes when the file does, None if the server tells too little."""
         if not self.regular or self.modified is None or self.size is None:
             return None
         return f"{self.modified}-{self.size}"
 
     def inspection(self, name: str, *, size_is_told: bool = True) -> Inspection:
-        """Return what the side tells of a file called ``name``.
+        """Return the Inspection of a file called ``name``.
 
-        A time from 2038 on may as well be one before 1970: servers put 64 bits into 32. It is neither, then.
+        A time from 2038 on may also be one before 1970, since servers cut 64 bits to 32. It is left out.
         """
         certain = self.modified is None or self.modified < _AMBIGUOUS
         return Inspection(
@@ -106,7 +106,7 @@ class Attributes:
 NOTHING = Attributes()
 
 
-def read_attributes(reader: Reader) -> Attributes:
+def read_attributes(reader: MessageReader) -> Attributes:
     flags = reader.number()
     size = reader.long() if flags & _SIZE else None
     if flags & _OWNER:
@@ -123,17 +123,17 @@ def read_attributes(reader: Reader) -> Attributes:
     return Attributes(size, mode, modified)
 
 
-def read_status(reader: Reader) -> Status | None:
-    """Return what a STATUS answer refuses, None for "OK"."""
+def read_status(reader: MessageReader) -> SftpError | None:
+    """Return the error of a STATUS answer, None for "OK"."""
     code = reader.number()
     if code == OK:
         return None
     said = reader.string() if reader else b""
-    return Status(code, words(said))
+    return SftpError(code, words(said))
 
 
-def read_names(reader: Reader) -> list[bytes]:
-    """Return the names of a NAME answer, without what it tells of them."""
+def read_names(reader: MessageReader) -> list[bytes]:
+    """Return the names of a NAME answer, without their attributes."""
     found = []
     for _ in range(reader.number()):
         found.append(reader.string())
@@ -142,7 +142,7 @@ def read_names(reader: Reader) -> list[bytes]:
     return found
 
 
-def read_extensions(reader: Reader) -> dict[bytes, bytes]:
+def read_extensions(reader: MessageReader) -> dict[bytes, bytes]:
     """Return what a VERSION answer announces after its number."""
     found = {}
     while reader:
@@ -157,7 +157,7 @@ def extended(name: bytes, *strings: bytes) -> bytes:
 
 
 def encode(path: str) -> bytes:
-    """Return a path's bytes; names that are not UTF-8 stand in text as lone surrogates."""
+    """Return a path's bytes; text holds bytes that are not UTF-8 as lone surrogates."""
     return path.encode("utf-8", "surrogateescape")
 
 

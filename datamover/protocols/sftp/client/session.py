@@ -1,7 +1,7 @@
-"""The requests of SFTP as calls: what a file server can be asked, one channel, no policy.
+"""The requests of SFTP as methods, over one channel, without any policy.
 
-Every call raises Status where the server refuses, ConnectionLost or Stalled where it does not answer. Paths are
-absolute bytes.
+Every call raises SftpError if the server refuses, ConnectionLost or Stalled if it does not answer. Paths are absolute
+bytes.
 """
 
 import struct
@@ -14,11 +14,11 @@ from twisted.python.failure import Failure
 
 from datamover.protocols.sftp.client import messages
 from datamover.protocols.sftp.client.channel import SftpChannel
-from datamover.protocols.sftp.client.messages import NOTHING, Attributes, Status, extended
-from datamover.protocols.sftp.ssh.wire import Malformed, Reader, number, string
+from datamover.protocols.sftp.client.messages import NOTHING, Attributes, SftpError, extended
+from datamover.protocols.sftp.ssh.wire import MalformedMessage, MessageReader, number, string
 
 _READ_SIZE = _WRITE_SIZE = 2**15
-"""Bytes of a request that every server takes."""
+"""Bytes of a request that every server accepts."""
 _LARGEST_READ = 2**18
 _LARGEST_WRITE = 2**18
 _LONGEST_LISTING = 1_000_000
@@ -26,25 +26,25 @@ _LONGEST_LISTING = 1_000_000
 _OFFSET = struct.Struct(">QL")
 
 
-class Session:
-    """One SFTP channel, its server's abilities known."""
+class SftpSession:
+    """One SFTP channel, and what its server supports."""
 
     def __init__(self, channel: SftpChannel) -> None:
         self.channel = channel
         self.users = 0
-        """Who has leased it."""
+        """How many leases hold it."""
         self.read_size = _READ_SIZE
         self.write_size = _WRITE_SIZE
         self.extensions: dict[bytes, bytes] = {}
         self.openssh = False
-        """Whether OpenSSH's own SFTP server answers: one that was tried out, and does what it says.
+        """Whether OpenSSH's own SFTP server answers, whose behaviour is known.
 
-        Others run behind OpenSSH's sshd; they do not announce what only OpenSSH has.
+        Other SFTP servers run behind OpenSSH's sshd; those do not announce the extension that only OpenSSH has.
         """
         self._looks_by_path = False
 
     async def open(self) -> None:
-        """Wait for the channel and learn what the server can do; until it has told its sizes, they are small."""
+        """Wait for the channel, and learn what the server supports; requests are small until it tells its limits."""
         self.extensions = await self.channel.opened
         self.openssh = self.channel.software.startswith(b"OpenSSH_") and self.can(messages.FSTATVFS)
         if self.can(messages.LIMITS):
@@ -52,11 +52,11 @@ class Session:
                 self._learn_limits, lambda _: None
             )
 
-    def _learn_limits(self, told: bytes) -> None:
-        answer = Reader(told)
+    def _learn_limits(self, reply: bytes) -> None:
+        answer = MessageReader(reply)
         try:
             _, read, write, _ = (answer.long() for _ in range(4))
-        except Malformed:
+        except MalformedMessage:
             return
         self.read_size = min(read or _READ_SIZE, _LARGEST_READ)
         self.write_size = min(write or _WRITE_SIZE, _LARGEST_WRITE)
@@ -65,9 +65,9 @@ class Session:
         return extension in self.extensions
 
     def together(self) -> AbstractContextManager[None]:
-        """Let what is asked within, each answer a Deferred of its own, leave at once and in as few packets as it can.
+        """Send the requests made within together, in as few packets as possible; each answer is a Deferred of its own.
 
-        A server does one after the other: what is asked of an open handle may stand behind its WRITEs.
+        A server handles requests in order, so a request on an open handle may be sent behind its WRITEs.
         """
         return self.channel.together()
 
@@ -77,30 +77,30 @@ class Session:
         """Return the path with every symbolic link followed; its last segment need not exist."""
         found: list[bytes] = await self.channel.request(messages.REALPATH, string(path))
         if len(found) != 1 or not found[0].startswith(b"/"):
-            raise Status(messages.FAILURE, "a real path that is not one absolute path")
+            raise SftpError(messages.FAILURE, "a real path that is not one absolute path")
         return found[0]
 
     def stat(self, path: bytes) -> Deferred[Attributes | None]:
-        """Look at a name through links; None where there is nothing."""
+        """Return the attributes behind a name, links followed; None if nothing exists."""
         return self._look(messages.STAT, path)
 
     def link_stat(self, path: bytes) -> Deferred[Attributes | None]:
-        """Look at a name itself; None where there is nothing."""
+        """Return the attributes of a name itself; None if nothing exists."""
         return self._look(messages.LSTAT, path)
 
     async def find(self, path: bytes) -> Attributes | None:
-        """Look at a name itself, by whatever way the server lets one; None where there is nothing, as far as it tells.
+        """Return the attributes of a name itself, by whichever request the server allows; None if nothing exists.
 
-        Some say that nothing is there by other words than the protocol's: then it is whether anything can be opened.
+        Some servers answer another code than NO_SUCH_FILE for that. Then a file exists if it can be opened.
         """
         for kind in (messages.LSTAT, messages.STAT):
             try:
                 return await self._look(kind, path)
-            except Status:
+            except SftpError:
                 continue
         try:
             handle = await self.open_file(path, messages.FOR_READING)
-        except Status:
+        except SftpError:
             return None
         self.close_later(handle)
         return NOTHING
@@ -110,16 +110,16 @@ class Session:
         return looking.addErrback(_nothing)
 
     async def is_directory(self, path: bytes) -> bool:
-        """Tell whether a directory can be opened under a name: the look at servers that do not let one look."""
+        """Tell whether a directory can be opened under a name, for servers that refuse to return attributes."""
         try:
             handle = await self.channel.request(messages.OPENDIR, string(path))
-        except Status:
+        except SftpError:
             return False
         self.close_later(handle)
         return True
 
     async def make_directory(self, path: bytes, mode: int) -> None:
-        """Make a directory; its mode is what the server's umask leaves of this."""
+        """Make a directory; the server applies its umask to ``mode``."""
         await self.channel.request(messages.MKDIR, string(path), Attributes(mode=mode).packed())
 
     async def set_by_path(self, path: bytes, attributes: Attributes) -> None:
@@ -133,19 +133,19 @@ class Session:
         await self.channel.request(messages.RMDIR, string(path))
 
     def rename(self, old: bytes, new: bytes) -> Deferred[None]:
-        """Rename where nothing has the new name."""
+        """Rename to a name that nothing has."""
         return self.channel.request(messages.RENAME, string(old), string(new))
 
     def replace(self, old: bytes, new: bytes) -> Deferred[None]:
-        """Rename atomically over what has the new name; needs POSIX_RENAME."""
+        """Rename atomically, replacing what has the new name; needs POSIX_RENAME."""
         return self._extended(messages.POSIX_RENAME, old, new)
 
     def link(self, old: bytes, new: bytes) -> Deferred[None]:
-        """Give a file a second name, where nothing has it; needs HARD_LINK."""
+        """Give a file a second name that nothing has; needs HARD_LINK."""
         return self._extended(messages.HARD_LINK, old, new)
 
     async def names(self, path: bytes) -> list[bytes]:
-        """Return what a directory lists, "." and ".." too."""
+        """Return the names in a directory, "." and ".." included."""
         handle = await self.channel.request(messages.OPENDIR, string(path))
         found: list[bytes] = []
         try:
@@ -154,7 +154,7 @@ class Session:
                 if not more:
                     break
                 found += more
-        except Status as refusal:
+        except SftpError as refusal:
             if refusal.code != messages.EOF:
                 raise
         finally:
@@ -162,18 +162,18 @@ class Session:
         return found
 
     async def free(self, path: bytes) -> int | None:
-        """Return the bytes that an ordinary user may still write, None where the server does not tell."""
+        """Return the bytes that an ordinary user may still write, None if the server does not tell."""
         if not self.can(messages.STATVFS):
             return None
         try:
-            answer = Reader(await self._extended(messages.STATVFS, path, expect=messages.EXTENDED_REPLY))
+            answer = MessageReader(await self._extended(messages.STATVFS, path, expect=messages.EXTENDED_REPLY))
             _, fragment, _, _, available = (answer.long() for _ in range(5))
-        except (Status, Malformed):
+        except (SftpError, MalformedMessage):
             return None
         return fragment * available
 
     async def sync_directory(self, path: bytes) -> None:
-        """Make what was renamed in a directory durable, where the server lets a directory be opened for that."""
+        """Make renames in a directory durable, if the server lets a directory be opened for that."""
         if not self.can(messages.FSYNC):
             return
         try:
@@ -182,30 +182,30 @@ class Session:
                 await self.sync(handle)
             finally:
                 self.close_later(handle)
-        except Status:
+        except SftpError:
             return
 
     # Open files ---------------------------------------------------------------------------------------------
 
     def open_file(self, path: bytes, flags: int, attributes: Attributes = NOTHING) -> Deferred[bytes]:
-        """Open a file; fires with its handle. Cancelled, a handle that still comes is closed."""
+        """Open a file; fires with its handle. After cancelling, a handle that still arrives is closed."""
         return self.channel.request(messages.OPEN, string(path), number(flags), attributes.packed())
 
     def read(self, handle: bytes, offset: int, into: memoryview) -> Deferred[int]:
-        """Read up to as many bytes as there is room; fires with their number, fails with the status EOF behind the end.
+        """Read as many bytes as fit ``into`` a buffer, or fewer; fires with their count, fails with EOF at the end.
 
-        Nothing is put ``into`` it any more once the answer is there, or cancelled.
+        Nothing is written to the buffer after the Deferred has fired or was cancelled.
         """
         return self.channel.request(messages.READ, string(handle), _OFFSET.pack(offset, len(into)), into=into)
 
     def write(self, handle: bytes, offset: int, pieces: Iterable[bytes | memoryview], size: int) -> Deferred[None]:
-        """Write ``pieces``, ``size`` bytes together."""
+        """Write ``pieces``, which have ``size`` bytes in all."""
         return self.channel.request(messages.WRITE, string(handle), _OFFSET.pack(offset, size), *pieces)
 
     def look(self, handle: bytes, path: bytes) -> Deferred[Attributes]:
-        """Look at an open file; by its path, where the server does not let one look at open files.
+        """Return the attributes of an open file; by its path if the server refuses that for a handle.
 
-        Where it lets one look at none, nothing is told.
+        If the server refuses both, they are all None.
         """
         if self._looks_by_path:
             return self.channel.request(messages.STAT, string(path)).addErrback(_untold)
@@ -213,7 +213,7 @@ class Session:
         return looking.addErrback(self._look_by_path, path)
 
     def _look_by_path(self, failure: Failure, path: bytes) -> Deferred[Attributes]:
-        if not isinstance(failure.value, Status):
+        if not isinstance(failure.value, SftpError):
             assert failure.value is not None
             raise failure.value
         self._looks_by_path = True
@@ -238,15 +238,15 @@ class Session:
 
 
 def _nothing(failure: Failure) -> None:
-    """Return None where there is nothing; raise any other refusal."""
-    if not isinstance(failure.value, Status) or failure.value.code != messages.NO_SUCH_FILE:
+    """Return None for NO_SUCH_FILE; raise any other refusal."""
+    if not isinstance(failure.value, SftpError) or failure.value.code != messages.NO_SUCH_FILE:
         assert failure.value is not None
         raise failure.value
 
 
 def _untold(failure: Failure) -> Attributes:
-    """Return that nothing is told of what the server does not let one look at."""
-    if not isinstance(failure.value, Status) or failure.value.code == messages.NO_SUCH_FILE:
+    """Return empty attributes for a refusal; raise NO_SUCH_FILE and other errors."""
+    if not isinstance(failure.value, SftpError) or failure.value.code == messages.NO_SUCH_FILE:
         assert failure.value is not None
         raise failure.value
     return NOTHING
@@ -254,7 +254,7 @@ def _untold(failure: Failure) -> Attributes:
 
 @contextmanager
 def begun(*calls: Coroutine[Any, Any, Any] | Deferred[Any]) -> Iterator[list[Deferred[Any]]]:
-    """Begin calls at once, so that they share a round trip, to be awaited within; others are cancelled at the end."""
+    """Begin calls together, so that they share a round trip; those not awaited within are cancelled at the end."""
     answers = [call if isinstance(call, Deferred) else Deferred.fromCoroutine(call) for call in calls]
     try:
         yield answers
@@ -265,7 +265,7 @@ def begun(*calls: Coroutine[Any, Any, Any] | Deferred[Any]) -> Iterator[list[Def
 
 
 async def outcomes(*asked: Deferred[Any]) -> list[Any]:
-    """Wait for every answer; return what each is, or the exception that it failed with. Cancelling cancels all."""
+    """Wait for every answer; return each one's value, or its exception. Cancelling cancels all."""
 
     def failed(failure: Failure) -> BaseException | None:
         if isinstance(failure.value, CancelledError):
@@ -275,5 +275,5 @@ async def outcomes(*asked: Deferred[Any]) -> list[Any]:
 
     for answer in asked:
         answer.addErrback(failed)
-    # Most servers answer in order: once the last has come, nothing more is waited for.
+    # Most servers answer in order: after the last answer, the others are there.
     return [await answer for answer in reversed(asked)][::-1]

@@ -1,27 +1,27 @@
-"""How many bytes a transfer may have under way: what its path can hold, within the memory that all of them share.
+"""How many bytes a transfer may have requested: what its network path holds, within the memory that all share.
 
-One transfer alone gets what a long, fast path needs; many at once, which fill the path together, get less each.
+A single transfer gets what a long, fast path needs. Many concurrent ones fill the path together and get less each.
 """
 
 from datamover.concurrency.buffer_budgets import Buffers
 from datamover.protocols.sftp.client.channel import SftpChannel
 
 NEAR = 4 * 2**20
-"""Bytes under way that a server close by needs, and at least those of any transfer that is alone."""
+"""Bytes requested from a near server, and the least for any transfer that runs alone."""
 MOST = 16 * 2**20
-"""Bytes under way of one transfer, however far and fast."""
+"""Bytes requested by one transfer, at most."""
 _AHEAD = 200e6
-"""Bytes a second that are reckoned with until the speed is known, up to half of ``MOST``."""
+"""Bytes a second that are assumed until the speed is measured; the window is at most half of ``MOST`` then."""
 _SHORTEST = 0.001
-"""Seconds; what comes within less says little of the speed."""
+"""Seconds of the shortest measurement of the speed."""
 
 
 UNDER_WAY = Buffers(MOST, least=2**19, most=MOST)
-"""Those of this process."""
+"""The budget of this process."""
 
 
 class Window:
-    """What one reader may have asked for and not taken: twice what it takes in the time there and back."""
+    """The bytes that one reader may have requested and not read: twice what it reads in a round trip."""
 
     def __init__(self, channel: SftpChannel, budget: Buffers = UNDER_WAY) -> None:
         self._channel = channel
@@ -33,11 +33,11 @@ class Window:
 
     @property
     def size(self) -> int:
-        """Bytes, at this moment."""
+        """Bytes, at present."""
         return min(self._wanted, self._budget.size)
 
     def took(self, count: int) -> None:
-        """Take note of the speed; the window grows where it is what bounds that."""
+        """Count bytes read, for the speed; the window grows if it bounds the speed."""
         self._taken += count
         now, distance = self._channel.clock.seconds(), self._channel.distance
         elapsed = now - self._since
@@ -47,5 +47,5 @@ class Window:
             self._since, self._taken = now, 0
 
     def close(self) -> None:
-        """Leave its part of the budget to others."""
+        """Return its share of the budget."""
         self._leave()

@@ -1,1 +1,1 @@
-"""SSH: packets, keys, logins."""
+"""SSH: packets, host keys and logins."""

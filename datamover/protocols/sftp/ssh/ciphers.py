@@ -1,7 +1,7 @@
-"""How packets are sealed and opened: AES-GCM (RFC 5647 as OpenSSH does it), or AES-CTR with HMAC-SHA-2 (RFC 4253).
+"""Encrypt and decrypt packets: AES-GCM (RFC 5647 as OpenSSH does it), or AES-CTR with HMAC-SHA-2 (RFC 4253).
 
-A ``Sealer`` makes packets of messages, an ``Opener`` takes messages out of a buffer, by offset; each counts what went
-through it, so that the keys can be changed in time. conch negotiates; it knows none of the modes here that are AEAD.
+A ``Sealer`` makes packets of messages. An ``Opener`` takes messages out of a buffer, by offset. Each counts its packets
+and bytes, so that the keys can be changed in time. conch negotiates the algorithms, but implements no AEAD cipher.
 """
 
 import hmac
@@ -25,12 +25,12 @@ CIPHERS: dict[bytes, int] = {
     b"aes192-ctr": 24,
     b"aes256-ctr": 32,
 }
-"""Name -> bytes of key, the preferred first. Nothing here needs a strict key exchange (CVE-2023-48795)."""
+"""Name -> bytes of key, in order of preference. None of these needs a strict key exchange (CVE-2023-48795)."""
 
 MACS: dict[bytes, str] = {b"hmac-sha2-256": "sha256", b"hmac-sha2-512": "sha512"}
 
 LARGEST = 2**20
-"""Bytes of the largest packet that is taken."""
+"""Bytes of the largest packet that is accepted."""
 
 _BLOCK = 16
 _TAG = 16
@@ -42,7 +42,7 @@ _OPENED = 2**16
 
 
 class Tampered(Exception):
-    """A packet is not what the other side sent."""
+    """A packet was damaged or changed on its way."""
 
 
 def is_gcm(name: bytes) -> bool:
@@ -61,17 +61,17 @@ class Sealer(Protocol):
 
 
 class Opener(Protocol):
-    """Takes packets apart."""
+    """Takes messages out of packets."""
 
     packets: int
     octets: int
 
     def length(self, buffer: bytes, offset: int) -> int | None:
-        """Return the bytes of the packet that begins at ``offset``, None before that can be told. Raises Tampered."""
+        """Return the size of the packet that begins at ``offset``, None if too little is there. Raises Tampered."""
         ...
 
     def open(self, sequence: int, view: memoryview, offset: int, length: int) -> memoryview:
-        """Return the message in the packet, to be read before the next is opened. Raises Tampered."""
+        """Return the message in the packet; it is valid until the next call. Raises Tampered."""
         ...
 
 
@@ -82,9 +82,9 @@ def _checked(length: int) -> int:
 
 
 def _message(body: memoryview, padding: int) -> memoryview:
-    """Return what stands between the byte that tells the padding and the padding."""
+    """Return the message between the padding length and the padding."""
     if padding + 2 > len(body):
-        raise Tampered("a packet of padding alone")
+        raise Tampered("a packet that holds only padding")
     return body[1 : len(body) - padding]
 
 
@@ -94,7 +94,7 @@ def _padding(length: int, block: int) -> int:
 
 
 class _Noise:
-    """Random bytes for padding: fetched many at a time, each used once."""
+    """Random bytes for padding, fetched many at a time. Each is used once."""
 
     def __init__(self) -> None:
         self._bytes = b""
@@ -137,7 +137,7 @@ class _Gcm:
         self._invocation: int = _COUNTER.unpack_from(nonce, 4)[0]
 
     def _count(self, octets: int) -> None:
-        """Go on to the nonce of the next packet."""
+        """Count a packet, and set the nonce of the next."""
         self._invocation = (self._invocation + 1) % 2**64
         _COUNTER.pack_into(self._nonce, 4, self._invocation)
         self.packets += 1
@@ -163,7 +163,7 @@ class GcmOpener(_Gcm):
     def __init__(self, key: bytes, nonce: bytes) -> None:
         super().__init__(key, nonce)
         self._opened = memoryview(bytearray(_OPENED))
-        """One place for what is opened, again and again: it stays in the processor's cache."""
+        """The buffer of every decrypted packet: reused, so that it stays in the processor's cache."""
 
     def length(self, buffer: bytes, offset: int) -> int | None:
         if len(buffer) - offset < 4:
@@ -221,7 +221,7 @@ class CtrOpener(_Ctr):
         self._decryptor = self._cipher.decryptor()
         self._mac_size = len(hmac.digest(b"", b"", digest))
         self._first = b""
-        """The block that tells the length of the packet at hand, decrypted."""
+        """The first block of the current packet, decrypted: it holds the packet's length."""
 
     def length(self, buffer: bytes, offset: int) -> int | None:
         if not self._first:
@@ -244,7 +244,7 @@ class CtrOpener(_Ctr):
 
 
 def sealer(cipher: bytes, key: bytes, nonce: bytes, mac: bytes, mac_key: bytes) -> Sealer:
-    """Return what seals under a negotiated cipher and, unless that is AEAD, a code."""
+    """Return the Sealer of a negotiated cipher and, unless the cipher is AEAD, a MAC."""
     size = CIPHERS[cipher]
     if is_gcm(cipher):
         return GcmSealer(key[:size], nonce)
@@ -252,7 +252,7 @@ def sealer(cipher: bytes, key: bytes, nonce: bytes, mac: bytes, mac_key: bytes) 
 
 
 def opener(cipher: bytes, key: bytes, nonce: bytes, mac: bytes, mac_key: bytes) -> Opener:
-    """Return what opens what ``sealer`` of the other side made."""
+    """Return the Opener of packets that the other side made with ``sealer``."""
     size = CIPHERS[cipher]
     if is_gcm(cipher):
         return GcmOpener(key[:size], nonce)

@@ -1,6 +1,6 @@
-"""What a known_hosts file says of a server's key; pure, and as sshd(8) describes the file.
+"""Check a server's key against a known_hosts file, as sshd(8) describes that file. Pure.
 
-Certificates are not used: ``@cert-authority`` lines say nothing here.
+Certificates are not supported: ``@cert-authority`` lines are ignored.
 """
 
 import base64
@@ -12,20 +12,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from datamover.protocols.sftp.ssh.wire import Malformed, Reader
+from datamover.protocols.sftp.ssh.wire import MalformedMessage, MessageReader
 
 
 class Verdict(Enum):
-    """What is known of a key that a server offers."""
+    """The result of looking up a key that a server offers."""
 
     KNOWN = "known"
-    """It is the server's."""
+    """The key is listed for the server."""
     UNKNOWN = "unknown"
-    """No line speaks of the server."""
+    """No line names the server."""
     CHANGED = "changed"
-    """The server is known by other keys."""
+    """Other keys are listed for the server."""
     REVOKED = "revoked"
-    """The key must not be trusted, whoever offers it."""
+    """A line marks the key as revoked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +36,13 @@ class _Line:
 
 
 class KnownHosts:
-    """The lines of a known_hosts file; those that cannot be read say nothing."""
+    """The lines of a known_hosts file; malformed lines are ignored."""
 
     def __init__(self, text: str) -> None:
         self._lines = list(_lines(text))
 
     def verdict(self, host: str, port: int, key: bytes) -> Verdict:
-        """Return what is known of ``key``, in the form the server sent it."""
+        """Look up ``key``, which is in the form that the server sent."""
         named = [line for line in self._lines if _names(line.hosts, entry_name(host, port))]
         if any(line.revoked and line.key == key for line in named):
             return Verdict.REVOKED
@@ -52,18 +52,18 @@ class KnownHosts:
         return Verdict.CHANGED if trusted else Verdict.UNKNOWN
 
     def kinds(self, host: str, port: int) -> list[bytes]:
-        """Return the kinds of key that the server is known by, so that one of them can be asked for."""
+        """Return the types of the keys that are listed for the server, so that one of them can be requested."""
         name = entry_name(host, port)
         return [key_kind(line.key) for line in self._lines if not line.revoked and _names(line.hosts, name)]
 
 
 def entry_name(host: str, port: int) -> str:
-    """Return the name under which a server stands in the file."""
+    """Return the name by which the file lists a server."""
     return host.lower() if port == 22 else f"[{host.lower()}]:{port}"
 
 
 def entry(host: str, port: int, key: bytes) -> str:
-    """Return the line that makes a key known."""
+    """Return the known_hosts line of a key."""
     return f"{entry_name(host, port)} {key_kind(key).decode('ascii')} {base64.b64encode(key).decode('ascii')}"
 
 
@@ -73,10 +73,10 @@ def fingerprint(key: bytes) -> str:
 
 
 def key_kind(key: bytes) -> bytes:
-    """Return the kind that a public key names itself, b"" where it names none."""
+    """Return the type that a public key states, b"" if it is malformed."""
     try:
-        return Reader(key).string()
-    except Malformed:
+        return MessageReader(key).string()
+    except MalformedMessage:
         return b""
 
 
@@ -94,7 +94,7 @@ def _lines(text: str) -> Iterator[_Line]:
 
 
 def _names(hosts: str, name: str) -> bool:
-    """Tell whether a line's first field, hashed or patterns, means ``name``; a "!" pattern can rule it out."""
+    """Tell whether a line's first field, hashed or patterns, matches ``name``; a "!" pattern excludes it."""
     if hosts.startswith("|1|"):
         return _hashed(hosts, name)
     found = False

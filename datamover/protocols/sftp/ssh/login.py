@@ -1,4 +1,4 @@
-"""Logging in: secrets read from their files at the moment they are needed, and the SSH user authentication."""
+"""Log in: read the secrets from their files at each login, and do the SSH user authentication (RFC 4252)."""
 
 # ruff: noqa: N802, N815, RUF012 - the names of what is overridden are conch's
 
@@ -15,18 +15,18 @@ from twisted.logger import Logger
 
 from datamover import errors
 from datamover.protocols.sftp.ssh.known_hosts import KnownHosts, fingerprint
-from datamover.protocols.sftp.ssh.wire import Reader, number, string, words
+from datamover.protocols.sftp.ssh.wire import MessageReader, number, string, words
 from datamover.security.secret_files import Unusable, read
 
 _INFO_RESPONSE = 61
 _QUESTIONS = 5
-"""Rounds of questions that are answered."""
+"""Rounds of keyboard-interactive questions that are answered."""
 _SIGNATURES = (b"rsa-sha2-512", b"rsa-sha2-256")
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What proves who we are."""
+    """The key and the password of a login."""
 
     key: Key | None = field(default=None, repr=False)
     password: bytes | None = field(default=None, repr=False)
@@ -34,7 +34,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class SecretFiles:
-    """Where the secrets of one destination lie."""
+    """The files that hold one destination's secrets."""
 
     known_hosts: Path
     private_key: Path | None = None
@@ -42,7 +42,10 @@ class SecretFiles:
     password: Path | None = None
 
     def read(self) -> tuple[KnownHosts, Credentials]:
-        """Read them; blocking, and slow for a key under a passphrase. Raises AuthenticationFailed, HostKeyMismatch."""
+        """Read the files; blocks, for long if a passphrase protects the key.
+
+        Raises AuthenticationFailed, HostKeyMismatch.
+        """
         try:
             known = KnownHosts(self.known_hosts.read_text("utf-8", "replace"))
         except OSError as error:
@@ -64,7 +67,7 @@ class SecretFiles:
                 f"private_key_file {path} is encrypted, and there is no passphrase_file"
             ) from None
         except (BadKeyError, UnsupportedAlgorithm, ValueError, TypeError, IndexError, KeyError) as error:
-            # The parsers' own words may quote what they read.
+            # The parsers' messages may quote the file.
             why = "is not a private key that is understood"
             if passphrase is not None:
                 why += ", or passphrase_file does not hold its passphrase"
@@ -88,12 +91,12 @@ def _content(option: str, path: Path) -> bytes:
 
 
 def _secret(option: str, path: Path) -> bytes:
-    """Return a file's content without the end of its line."""
+    """Return a file's content without its last line's end."""
     return _content(option, path).removesuffix(b"\n").removesuffix(b"\r")
 
 
 class Login(SSHUserAuthClient):
-    """Tries each kind of login once: the key, the password, the password again as an answer to questions."""
+    """Tries each method once: the key, the password, and the password as the answer to questions."""
 
     preferredOrder = [b"publickey", b"password", b"keyboard-interactive"]
     _log = Logger(observer=lambda event: None)  # type: ignore[arg-type]  # conch tells every step at "info"
@@ -105,11 +108,11 @@ class Login(SSHUserAuthClient):
         self._questions = 0
 
     def begin(self, transport: Any) -> None:
-        """Ask for the service and, where a key can sign already, show that at once, in the same round trip."""
+        """Request the service and, unless the key is RSA, send the signature in the same round trip."""
         self.transport = transport
         transport.requestService(self)
         key = self._credentials.key
-        # An RSA key's signature is of a kind that the server may yet tell.
+        # The server may announce later which signature algorithms of RSA it accepts.
         if key is not None and key.type() != "RSA":
             self._tried.append(b"publickey")
             self._sign()
@@ -119,7 +122,7 @@ class Login(SSHUserAuthClient):
             super().serviceStarted()
 
     def ssh_USERAUTH_BANNER(self, packet: bytes) -> None:
-        """Leave the server's greeting unread."""
+        """Ignore the server's banner."""
 
     def ssh_USERAUTH_SUCCESS(self, packet: bytes) -> None:
         transport: Any = self.transport
@@ -127,7 +130,7 @@ class Login(SSHUserAuthClient):
         transport.setService(self.instance)
 
     def ssh_USERAUTH_FAILURE(self, packet: bytes) -> None:
-        offered = Reader(packet).names()
+        offered = MessageReader(packet).names()
         for kind in self.preferredOrder:
             if kind in offered and kind not in self._tried and self._start(kind):
                 self._tried.append(kind)
@@ -135,13 +138,13 @@ class Login(SSHUserAuthClient):
         self._refused(offered)
 
     def ssh_USERAUTH_PK_OK(self, packet: bytes) -> None:
-        """Take the message that has this number: a new password is wanted, or questions are asked."""
+        """Handle message 60: the server wants a new password, or asks questions."""
         if self.lastAuth == b"password":
             self._fail("the password has expired; change it and mend password_file")
         elif self.lastAuth == b"keyboard-interactive" and self._questions < _QUESTIONS:
-            self._answer(Reader(packet))
+            self._answer(MessageReader(packet))
         else:
-            self._fail("the server's questions have no end")
+            self._fail(f"the server asks more than {_QUESTIONS} rounds of questions")
 
     def _start(self, kind: bytes) -> bool:
         if kind == b"publickey":
@@ -169,8 +172,8 @@ class Login(SSHUserAuthClient):
         self.askForAuth(b"publickey", request + string(signature))
         return True
 
-    def _answer(self, questions: Reader) -> None:
-        """Answer the first hidden question with the password, once; every other with nothing."""
+    def _answer(self, questions: MessageReader) -> None:
+        """Answer the first hidden question of the first round with the password, every other with nothing."""
         for _ in range(3):
             questions.string()
         hidden = []

@@ -1,4 +1,4 @@
-"""Asking a server for its host keys, for a person to compare and to put into known_hosts."""
+"""Ask a server for its host keys, for a person to compare and to put into known_hosts."""
 
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -10,21 +10,22 @@ from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 from datamover import errors
 from datamover.errors import DataMoverError
 from datamover.protocols.sftp.client.channel import again
+from datamover.protocols.sftp.ssh.algorithms import HOST_KEYS
 from datamover.protocols.sftp.ssh.known_hosts import entry, entry_name
-from datamover.protocols.sftp.ssh.transport import HOST_KEYS, Transport
+from datamover.protocols.sftp.ssh.transport import SshTransport
 
 _KINDS = (HOST_KEYS[:1], HOST_KEYS[1:4], HOST_KEYS[4:])
-"""Algorithms asked for together: those of one kind of key, of which a server mostly has one."""
+"""Algorithms requested together: those of one type of key, of which a server mostly has one."""
 
 
 class _Enough(DataMoverError):
-    """The key has come."""
+    """The key has arrived; the connection can end."""
 
 
 async def scan_host_key(reactor: Any, host: str, port: int, timeout: float) -> list[str]:  # noqa: ASYNC109 - the reactor has no deadlines of its own
-    """Return the server's host keys as known_hosts lines, one for each kind of key; nothing vouches for them.
+    """Return the server's host keys as known_hosts lines, one for each type of key; they are not verified.
 
-    ``timeout``, in seconds, is for all of it. Cancelling drops the connection.
+    ``timeout``, in seconds, covers all connections together. Cancelling drops the connection.
     Raises ConnectFailed where there is no SSH server, TimedOut, ConnectionLost.
     """
 
@@ -55,7 +56,7 @@ async def _scan(reactor: Any, host: str, port: int, patience: float) -> list[str
 
 
 async def _key(endpoint: HostnameEndpoint, algorithms: Sequence[bytes]) -> bytes:
-    """Return the key that the server offers for one of ``algorithms``; completes when the connection is closed."""
+    """Return the key that the server offers for ``algorithms``; completes when the connection is closed."""
     found: list[bytes] = []
     ended: Deferred[DataMoverError] = Deferred()
 
@@ -63,7 +64,7 @@ async def _key(endpoint: HostnameEndpoint, algorithms: Sequence[bytes]) -> bytes
         found.append(key)
         return _Enough("the key has come")
 
-    transport = Transport(algorithms, judge, lambda _: None, ended.callback)
+    transport = SshTransport(algorithms, judge, lambda _: None, ended.callback)
     try:
         await connectProtocol(endpoint, transport)  # type: ignore[no-untyped-call]
         reason = await ended

@@ -1,7 +1,7 @@
-"""The SSH transport: conch's, with today's algorithms alone, packets taken by offset, and keys changed in time.
+"""The SSH transport: conch's, restricted to modern algorithms, reading packets by offset, and rekeying in time.
 
-Who logs in and what runs on top is the business of its owner, which is told when the connection is secure and when it
-has ended. Host keys are judged by a function handed in, before anything secret is sent.
+The owner does the login and the channels: it is called when the connection is secure and when it has ended. A function
+that is handed in checks the host key before anything secret is sent.
 """
 
 # ruff: noqa: N802, N803, N815, RUF012 - the names of what is overridden are conch's
@@ -19,41 +19,23 @@ from twisted.python.failure import Failure
 from datamover import errors
 from datamover.errors import DataMoverError
 from datamover.protocols.sftp.ssh import ciphers
+from datamover.protocols.sftp.ssh.algorithms import KEY_EXCHANGES, SMALLEST_GROUP, choose, key_type
 from datamover.protocols.sftp.ssh.ciphers import CIPHERS, MACS, Opener, Piece, Plain, Sealer, Tampered, is_gcm
 from datamover.protocols.sftp.ssh.known_hosts import key_kind
-from datamover.protocols.sftp.ssh.wire import Reader, number, string, words
+from datamover.protocols.sftp.ssh.wire import MessageReader, number, string, words
 
 log = Logger()
 
-HOST_KEYS = (
-    b"ssh-ed25519",
-    b"ecdsa-sha2-nistp256",
-    b"ecdsa-sha2-nistp384",
-    b"ecdsa-sha2-nistp521",
-    b"rsa-sha2-512",
-    b"rsa-sha2-256",
-)
-"""What a server may sign with, the preferred first."""
-
-_KEX = (
-    b"curve25519-sha256",
-    b"curve25519-sha256@libssh.org",
-    b"ecdh-sha2-nistp256",
-    b"ecdh-sha2-nistp384",
-    b"ecdh-sha2-nistp521",
-    b"diffie-hellman-group-exchange-sha256",
-)
-_SMALLEST_GROUP = 2048
 _DISCONNECT, _KEXINIT, _KEX_FIRST, _GEX_REQUEST, _WINDOW_ADJUST, _CHANNEL_DATA = 1, 20, 30, 34, 93, 94
 _BY_APPLICATION = 11
 _ENOUGH = 16
-"""Bytes after which every packet's length can be told."""
+"""Bytes from which every packet's length can be read."""
 _AT_ONCE = 2**18
-"""Bytes taken from the socket, or given to it, in one call: every call costs more than what it copies."""
+"""Bytes read from the socket, or written to it, in one call: a call costs more than copying its bytes."""
 
 
 class _Keys:
-    """What conch keeps of one key exchange: its names, and what seals and opens once there are keys."""
+    """The result of one key exchange, as conch stores it: the algorithms' names, the Sealer and the Opener."""
 
     def __init__(self, out_cipher: bytes, in_cipher: bytes, out_mac: bytes, in_mac: bytes) -> None:
         self.outCipType, self.inCipType = out_cipher, in_cipher
@@ -70,28 +52,22 @@ class _Keys:
         self.encBlockSize = 16
 
 
-def host_key_algorithms(kinds: Sequence[bytes]) -> list[bytes]:
-    """Return the signature algorithms to ask for, those of the ``kinds`` of key already known first."""
-    return sorted(HOST_KEYS, key=lambda name: (_kind(name) not in kinds, HOST_KEYS.index(name)))
+class SshTransport(SSHClientTransport):
+    """One connection.
 
-
-def _kind(algorithm: bytes) -> bytes:
-    return b"ssh-rsa" if algorithm.startswith(b"rsa-") else algorithm
-
-
-class Transport(SSHClientTransport):
-    """One connection. ``judge`` answers what is wrong with a host key, ``secure`` and ``ended`` are told once."""
+    ``judge`` returns what is wrong with a host key, or None. ``secure`` and ``ended`` are called once each.
+    """
 
     REKEY_OCTETS = 2**34
-    """Keys are changed after so many bytes in one direction; AES-GCM must not pass 2**36."""
+    """Bytes in one direction after which the keys are changed; AES-GCM must not exceed 2**36."""
     REKEY_PACKETS = 2**30
 
-    supportedKeyExchanges = list(_KEX)
+    supportedKeyExchanges = list(KEY_EXCHANGES)
     supportedCiphers = list(CIPHERS)
     supportedMACs = list(MACS)
     supportedCompressions = [b"none"]
     outgoingCompressionType = incomingCompressionType = b"none"
-    _dhMinimalGroupSize = _SMALLEST_GROUP
+    _dhMinimalGroupSize = SMALLEST_GROUP
     _dhPreferredGroupSize = 3072
     _log = Logger(observer=lambda event: None)  # type: ignore[arg-type]  # conch tells every step at "info"
 
@@ -103,21 +79,21 @@ class Transport(SSHClientTransport):
         self,
         algorithms: Sequence[bytes],
         judge: Callable[[bytes], DataMoverError | None],
-        secure: Callable[["Transport"], None],
+        secure: Callable[["SshTransport"], None],
         ended: Callable[[DataMoverError], None],
     ) -> None:
         self.supportedPublicKeys = list(algorithms)
         self._judge = judge
-        self._secure: Callable[[Transport], None] | None = secure
+        self._secure: Callable[[SshTransport], None] | None = secure
         self._ended = ended
         self.failure: DataMoverError | None = None
         """Why the connection ends, once it does."""
         self.received = 0
-        """Packets; who waits sees by it that the server lives."""
+        """Packets received: while it grows, the server is alive."""
         self.key_exchanges = 0
         self.logged_in = False
 
-    # Its beginning and its end ------------------------------------------------------------------------------
+    # Start and end ------------------------------------------------------------------------------------------
 
     def connectionMade(self) -> None:
         self.transport.setTcpNoDelay(True)
@@ -131,27 +107,27 @@ class Transport(SSHClientTransport):
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         if self.failure is None:
-            told = reason.getErrorMessage().rstrip(".") if reason else "connection closed"
-            self.failure = errors.ConnectionLost(f"the connection broke: {told}")
+            why = reason.getErrorMessage().rstrip(".") if reason else "connection closed"
+            self.failure = errors.ConnectionLost(f"the connection broke: {why}")
         super().connectionLost(reason)
         self._ended(self.failure)
 
     def fail(self, error: DataMoverError) -> None:
-        """End the connection at once, for a reason."""
+        """Abort the connection because of ``error``."""
         if self.failure is None:
             self.failure = error
         self.transport.abortConnection()
 
     def leave(self) -> None:
-        """Say good-bye and close once that is sent."""
+        """Send SSH_MSG_DISCONNECT, then close."""
         if self.failure is None:
-            self.failure = errors.ConnectionLost("the connection was closed, for the service is stopping")
+            self.failure = errors.ConnectionLost("the connection was closed because the service is stopping")
         self.transport.unregisterProducer()
         self.sendPacket(_DISCONNECT, number(_BY_APPLICATION) + string(b"done") + string(b""))
         self.transport.loseConnection()
 
     def sendDisconnect(self, reason: int, desc: bytes) -> None:
-        """Give up, as conch does where the server is not understood."""
+        """Disconnect; conch calls this when the key exchange fails."""
         if self.failure is None:
             self.failure = errors.ConnectFailed(f"the key exchange failed: {words(desc)}")
         self.transport.unregisterProducer()
@@ -168,7 +144,7 @@ class Transport(SSHClientTransport):
                 self.failure = errors.ConnectionLost(said)
 
     def connectionSecure(self) -> None:
-        """Keys are in use: the first, or new ones."""
+        """Take note of new keys; the first call tells the owner."""
         self.key_exchanges += 1
         secure, self._secure = self._secure, None
         if secure is not None:
@@ -177,7 +153,7 @@ class Transport(SSHClientTransport):
     # Packets ------------------------------------------------------------------------------------------------
 
     def getPacket(self) -> None:
-        """Leave packets to ``_take_packets``: conch's way slices the buffer for each."""
+        """Do nothing: ``_take_packets`` reads packets, since conch's method slices the buffer for each."""
 
     def dataReceived(self, data: bytes) -> None:
         try:
@@ -190,12 +166,12 @@ class Transport(SSHClientTransport):
             self._take_packets(data)
         except Tampered as error:
             self.fail(errors.ConnectionLost(f"the stream was damaged on its way: {error}"))
-        except Exception as error:  # what a server sends must not reach the reactor as an exception
+        except Exception as error:  # A server's bytes must not raise in the reactor.
             log.failure("an SSH server is not understood")
             self.fail(errors.ServerError(f"the server is not understood: {type(error).__name__}: {error}"))
 
     def _take_packets(self, data: bytes) -> None:
-        """Take the packet that an earlier call has left begun, then those in ``data``, none of which is copied."""
+        """Complete the packet that an earlier call began, then take those in ``data``, without copying them."""
         offset = 0
         channels: Any = self.service if self.logged_in else None
         if channels is not None:
@@ -211,7 +187,7 @@ class Transport(SSHClientTransport):
             channels.end()
 
     def _lacking(self) -> int:
-        """Return how many bytes the packet begun lacks, or what comes before its length can be told."""
+        """Return how many bytes the packet begun lacks, or how many are read to learn its length."""
         length = self.currentEncryptions.opener.length(self.buf, 0)
         return _ENOUGH if length is None else length - len(self.buf)
 
@@ -242,7 +218,7 @@ class Transport(SSHClientTransport):
         self.send(messageType, (payload,))
 
     def send(self, kind: int, pieces: Sequence[Piece]) -> None:
-        """Send a message given in pieces, or keep it until the key exchange under way is over."""
+        """Send a message given in pieces, or queue it until the key exchange in progress is over."""
         changing = self._keyExchangeState != self._KEY_EXCHANGE_NONE
         if changing and not self._allowedKeyExchangeMessageType(kind):  # type: ignore[no-untyped-call]
             self._blockedByKeyExchange.append((kind, b"".join(pieces)))
@@ -261,17 +237,17 @@ class Transport(SSHClientTransport):
             self.sendKexInit()  # type: ignore[no-untyped-call]
 
     def ssh_KEXINIT(self, packet: bytes) -> None:
-        """Agree on algorithms and begin the exchange; with AES-GCM there is no code to agree on."""
-        offer = Reader(packet, 16)
+        """Choose the algorithms and begin the exchange; AES-GCM needs no MAC."""
+        offer = MessageReader(packet, 16)
         kex, keys, out_ciphers, in_ciphers, out_macs, in_macs = (offer.names() for _ in range(6))
         self.otherKexInitPayload = bytes((_KEXINIT,)) + packet
         try:
-            self.kexAlg = _choose("key exchange", self.supportedKeyExchanges, kex)
-            self.keyAlg = _choose("host key", self.supportedPublicKeys, keys)
-            out_cipher = _choose("cipher", self.supportedCiphers, out_ciphers)
-            in_cipher = _choose("cipher", self.supportedCiphers, in_ciphers)
-            out_mac = b"" if is_gcm(out_cipher) else _choose("MAC", self.supportedMACs, out_macs)
-            in_mac = b"" if is_gcm(in_cipher) else _choose("MAC", self.supportedMACs, in_macs)
+            self.kexAlg = choose("key exchange", self.supportedKeyExchanges, kex)
+            self.keyAlg = choose("host key", self.supportedPublicKeys, keys)
+            out_cipher = choose("cipher", self.supportedCiphers, out_ciphers)
+            in_cipher = choose("cipher", self.supportedCiphers, in_ciphers)
+            out_mac = b"" if is_gcm(out_cipher) else choose("MAC", self.supportedMACs, out_macs)
+            in_mac = b"" if is_gcm(in_cipher) else choose("MAC", self.supportedMACs, in_macs)
         except ConchError as error:
             self.fail(errors.ConnectFailed(str(error)))
             return
@@ -289,9 +265,9 @@ class Transport(SSHClientTransport):
             self.sendPacket(_GEX_REQUEST, b"".join(map(number, sizes)))
 
     def ssh_KEX_DH_GEX_GROUP(self, packet: bytes) -> Any:
-        """Take the server's group, or, the message's number being the same, its curve's answer."""
+        """Handle message 31: the server's group, or its answer in an elliptic-curve exchange."""
         if not _kex.isEllipticCurve(self.kexAlg):
-            if int.from_bytes(Reader(packet).string(), "big").bit_length() < _SMALLEST_GROUP:
+            if int.from_bytes(MessageReader(packet).string(), "big").bit_length() < SMALLEST_GROUP:
                 self.fail(errors.ConnectFailed("the server asks for a Diffie-Hellman group that is too small"))
                 return None
         elif not self._signed_as_agreed(packet):
@@ -310,7 +286,7 @@ class Transport(SSHClientTransport):
         super().ssh_NEWKEYS(packet)  # type: ignore[no-untyped-call]
 
     def verifyHostKey(self, hostKey: bytes, fingerprint: bytes) -> Deferred[bool]:
-        """Answer at once: conch must not go on before."""
+        """Check the host key; the Deferred has fired already, since conch must not continue before."""
         error = self._judge(hostKey)
         if error is not None:
             self.failure = self.failure or error
@@ -318,18 +294,10 @@ class Transport(SSHClientTransport):
         return succeed(True)
 
     def _signed_as_agreed(self, packet: bytes) -> bool:
-        """Check that key and signature are of the kind agreed on (a SHA-1 signature of an RSA key is not)."""
-        reply = Reader(packet)
+        """Check that key and signature are of the algorithm agreed on (a SHA-1 signature of an RSA key is not)."""
+        reply = MessageReader(packet)
         key, _, signature = reply.string(), reply.string(), reply.string()
-        if key_kind(key) == _kind(self.keyAlg) and key_kind(signature) == self.keyAlg:
+        if key_kind(key) == key_type(self.keyAlg) and key_kind(signature) == self.keyAlg:
             return True
-        self.fail(errors.ConnectFailed("the server signs with another algorithm than was agreed on"))
+        self.fail(errors.ConnectFailed("the server signs with an algorithm that was not agreed on"))
         return False
-
-
-def _choose(what: str, ours: Sequence[bytes], theirs: Sequence[bytes]) -> bytes:
-    for name in ours:
-        if name in theirs:
-            return name
-    offered, wanted = (b", ".join(names).decode("ascii", "replace") for names in (theirs[:20], ours))
-    raise ConchError(f"the server offers no {what} algorithm that may be used; it has {offered}; wanted is {wanted}")  # type: ignore[no-untyped-call]

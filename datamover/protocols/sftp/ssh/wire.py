@@ -1,4 +1,4 @@
-"""Bytes as SSH writes them: big-endian numbers and strings with their length before them."""
+"""Encode and decode SSH's data types (RFC 4251, section 5): big-endian numbers, length-prefixed strings."""
 
 import struct
 
@@ -7,32 +7,32 @@ _LONG = struct.Struct(">Q")
 _WORDS = 200
 
 
-class Malformed(Exception):
-    """What came is not what its kind of message must hold."""
+class MalformedMessage(Exception):
+    """A message does not have the fields of its type."""
 
 
 def number(value: int) -> bytes:
-    """Return 32 bits."""
+    """Encode a uint32."""
     return _LENGTH.pack(value)
 
 
 def string(data: bytes) -> bytes:
-    """Return ``data`` with its length before it."""
+    """Encode a string."""
     return _LENGTH.pack(len(data)) + data
 
 
 def names(*values: bytes) -> bytes:
-    """Return a name-list."""
+    """Encode a name-list."""
     return string(b",".join(values))
 
 
 def words(text: bytes) -> str:
-    """Return what a server says, fit for a message."""
+    """Return a server's text, shortened and printable, for a message."""
     return "".join(letter if letter.isprintable() else " " for letter in text[:_WORDS].decode("utf-8", "replace"))
 
 
-class Reader:
-    """Takes one value after another out of a message."""
+class MessageReader:
+    """Reads one value after another from a message; raises MalformedMessage at its end."""
 
     def __init__(self, data: bytes, offset: int = 0) -> None:
         self._data = data
@@ -44,7 +44,7 @@ class Reader:
     def take(self, count: int) -> bytes:
         end = self._offset + count
         if end > len(self._data):
-            raise Malformed("a message ended too early")
+            raise MalformedMessage("a message ends too early")
         taken = self._data[self._offset : end]
         self._offset = end
         return taken
