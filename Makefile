@@ -1,8 +1,8 @@
-# make demo    see a file arrive, on this machine, with nothing prepared
+# make demo    move a file on this machine, with nothing prepared
 # make run     the service in the foreground
 # make test    the whole test suite    (needs Debian's packages: make system)
-# make faults  break it in every way, for minutes (FAULTS_SEED=… FAULTS_SECONDS=…)
-# make fuzz    feed the door whatever atheris finds, for minutes (FUZZ_SECONDS=…)
+# make faults  inject random faults, for minutes (FAULTS_SEED=… FAULTS_SECONDS=…)
+# make fuzz    fuzz the interface with atheris, for minutes (FUZZ_SECONDS=…)
 # make lint    ruff and mypy
 # make bench   datamover beside rclone, aria2, OpenSSH and curl (make bench-system installs them)
 
@@ -18,7 +18,7 @@ demo: $(VENV)/.installed
 run: $(VENV)/.installed
 	$(BIN)/twistd -n datamover
 
-# Several processes share the tests, file by file: most of them wait for others much of the time.
+# Several processes share the test files, because most tests wait for servers much of the time.
 TESTERS ?= 2
 
 test: $(VENV)/.developing
@@ -54,8 +54,8 @@ format: $(VENV)/.developing
 build: $(VENV)/.developing
 	$(BIN)/python -m build
 
-# What the tests run against, on Debian. They start ProFTPD themselves: where its package is new, it is kept from serving
-# the machine's accounts on port 21.
+# The servers for the tests, on Debian. The tests start ProFTPD themselves: a newly installed package is masked, so that it
+# does not serve the machine's accounts on port 21.
 system:
 	apt-get update
 	apt-get install -y --no-install-recommends openssh-server openssh-client nginx-light postgresql librpc-xml-perl \
@@ -63,7 +63,7 @@ system:
 	test -x /usr/sbin/proftpd || systemctl mask proftpd.service
 	apt-get install -y --no-install-recommends proftpd-core proftpd-mod-crypto
 
-# What it is measured beside, on Debian.
+# The programs that the benchmarks compare with, on Debian.
 bench-system: system
 	apt-get install -y --no-install-recommends aria2
 

@@ -1,4 +1,4 @@
-"""``twistd -ny datamover.tac``: for a configuration that $DATAMOVER_CONFIG or one of the usual places names."""
+"""``twistd -ny datamover.tac``: run the service with the configuration from $DATAMOVER_CONFIG or a default place."""
 
 from twisted.application.service import Application
 

@@ -1,6 +1,6 @@
-"""``datamover-admin``: what is done by hand, around the service. One sentence on standard error when it fails.
+"""``datamover-admin``: commands for administrators. A failing one writes one sentence to standard error.
 
-It only reads the command line and says what happened; the work is done in the rooms it belongs to.
+This module reads the command line and prints results; other packages do the work.
 """
 
 import argparse
@@ -39,11 +39,11 @@ from datamover.security.passwords import hash_password
 SCAN_TIMEOUT = 30.0
 """Seconds."""
 SETTLING = 60.0
-"""Seconds in which whatever is sealed is stored."""
+"""Seconds within which a sealed value is stored."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit status: 0, 1 for a failure, 2 (by SystemExit) for a wrong command line."""
+    """Run one command and return the exit status, 0 or 1; a wrong command line raises SystemExit(2)."""
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
@@ -67,28 +67,28 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    init = command("init-db", init_db, "Make the database and its tables; running it again is safe.")
+    init = command("init-db", init_db, "Prepare the database and its tables; running it again is safe.")
     init.add_argument(
         "--admin-url",
         metavar="URL",
-        help="a PostgreSQL URL that may create roles and databases, to make those that database.url names",
+        help="the URL of a PostgreSQL login that may create roles and databases: also make those of database.url",
     )
     command("migrate", migrate_db, "Bring the database's tables up to date.")
-    dump = command("backup", backup, "Write a backup of the database, while the service runs or not.")
+    dump = command("backup", backup, "Write a backup of the database; the service may be running.")
     dump.add_argument("file", metavar="FILE", type=Path, help="a new file; nobody else may read it")
     load = command("restore", restore, "Read a backup into an empty database.")
-    load.add_argument("file", metavar="FILE", type=Path, help="what `backup` has written")
-    command("check-config", check_config, "Check the configuration and say what it comes to.")
-    command("hash-password", print_hash, "Read a password and print what a password_hash takes.")
-    rotate = command("rotate-key", rotate_key, "Change the key of rows for a new one; services may run.")
-    rotate.add_argument("--prepare", action="store_true", help="only add the next key to the file, to be copied about")
+    load.add_argument("file", metavar="FILE", type=Path, help="a file that `backup` has written")
+    command("check-config", check_config, "Check the configuration and print a summary of it.")
+    command("hash-password", print_hash, "Read a password and print its hash for password_hash.")
+    rotate = command("rotate-key", rotate_key, "Replace the key that seals rows; services may be running.")
+    rotate.add_argument("--prepare", action="store_true", help="only add the next key to the file, for you to copy")
     rotate.add_argument("--keep", action="store_true", help="leave the old key in the file")
     rotate.add_argument(
         "--wait",
         metavar="SECONDS",
         type=float,
         default=SETTLING,
-        help=f"before the old key is let go of, for what was sealed with it to be stored (default: {SETTLING:.0f})",
+        help=f"time for values sealed with the old key to be stored, before it is removed (default: {SETTLING:.0f})",
     )
     scan = command("scan-host-key", scan_host, "Print an SSH server's host keys as known_hosts lines.")
     scan.add_argument("host", metavar="HOST[:PORT]", type=_host_and_port)
@@ -120,7 +120,7 @@ def backup(options: argparse.Namespace) -> None:
     async def work(reactor: Any, database: Database, tools: Tools) -> None:
         size = tools.dump(options.file)
         print(f"wrote {options.file}, {size} bytes")
-        print(f"keep {settings.service.key_path} as well, in another place: signed URLs cannot be read without it")
+        print(f"also keep {settings.service.key_path}, in another place: signed URLs cannot be read without it")
 
     _with_database(settings, work)
 
@@ -149,11 +149,11 @@ def restore(options: argparse.Namespace) -> None:
 
 
 def _tell(look: Look) -> None:
-    print(f"{look.sealed} rows are sealed anew")
+    print(f"{look.sealed} rows are sealed with the new key")
     if look.lost:
-        print(f"{look.lost} rows were sealed with a key that the file does not hold: what they keep is lost without it")
+        print(f"{look.lost} rows were sealed with a key that is not in the file: without it their secrets are lost")
     if look.refused:
-        print(f"{look.refused} rows could not be changed ({look.reason}): they need the old key still")
+        print(f"{look.refused} rows could not be changed ({look.reason}): they still need the old key")
 
 
 def rotate_key(options: argparse.Namespace) -> None:
@@ -161,26 +161,26 @@ def rotate_key(options: argparse.Namespace) -> None:
     path = settings.service.key_path
     if options.prepare:
         prepare(path)
-        print(f"{path} holds the next key: have every process that has a copy of it read the new file")
+        print(f"{path} holds the next key: copy the file to every machine that has a copy of it")
         return
 
     async def work(reactor: Any, database: Database, tools: Tools) -> None:
         await migrate(database)
         await identify(database, Cipher.from_file(path))
         cipher = turn(path)
-        print(f"{path}: the new key seals, the old one opens still")
+        print(f"{path}: the new key seals, and the old one still opens")
         if options.keep:
             _tell(await reseal(database, cipher))
             print("the old key is kept")
             return
-        print(f"looking again in {options.wait:g} s for what is sealed meanwhile")
+        print(f"checking again in {options.wait:g} s for values that were sealed meanwhile")
         await settle(
             path,
             database,
             lambda: task.deferLater(reactor, options.wait, lambda: None),
             _tell,
         )
-        print("the old key is gone")
+        print("the old key is removed")
 
     _with_database(settings, work)
 
@@ -251,7 +251,7 @@ def _host_and_port(text: str) -> tuple[str, int]:
 
 
 def _with_database(settings: Config, work: Callable[[Any, Database, Tools], Awaitable[None]]) -> None:
-    """Run ``work`` with the reactor and the database open, embedded or given."""
+    """Run ``work`` with the reactor running and the database open, embedded or given."""
     own = settings.database.url is None
     cluster = Cluster(settings.service.data_directory)
     if own:
@@ -276,7 +276,7 @@ def _with_database(settings: Config, work: Callable[[Any, Database, Tools], Awai
 
 
 def _as_its_user(cluster: Cluster) -> None:
-    """Refuse to leave files of root's where another user's service would stumble over them."""
+    """Raise StartError if root would leave files in a data directory that another user's service cannot read."""
     try:
         owner = cluster.data_directory.stat().st_uid
     except OSError:
@@ -290,13 +290,13 @@ def _as_its_user(cluster: Cluster) -> None:
 
 
 def _with_reactor(work: Callable[[Any], Awaitable[None]]) -> None:
-    """Run ``work`` with the reactor turning; raises what it raises."""
+    """Run ``work`` with the reactor running; raises what it raises."""
     outcome: list[object] = []
 
     def start(reactor: Any) -> Deferred[Any]:
         return Deferred.fromCoroutine(cast(Any, work(reactor))).addBoth(outcome.append)
 
-    with suppress(SystemExit):  # how react ends, whatever happened
+    with suppress(SystemExit):  # react always ends so.
         task.react(start)
     if not outcome:
         raise KeyboardInterrupt

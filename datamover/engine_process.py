@@ -1,7 +1,7 @@
 """One of several engine processes: ``python -m datamover.engine_process``, as ``datamover.processes`` starts it.
 
-Its brief comes over standard input, which says nothing more until it ends; words and the log's lines go to standard
-output. It depends on no argument, no file of its own and no environment variable.
+It reads its configuration from standard input, whose end of file stops it, and writes status messages and log lines to
+standard output. It depends on no argument, no file of its own and no environment variable.
 """
 
 import os
@@ -17,9 +17,9 @@ from datamover.tap import run_engine_process
 
 
 def main() -> None:
-    """Work until standard input ends or a signal comes; one who cannot work says so and ends with status 1."""
-    with suppress(PermissionError):  # We lead a group already.
-        os.setsid()  # A terminal's ^C is for the process that started us; it has us end in order.
+    """Run until standard input ends or a signal comes; if that cannot be, send why and exit with status 1."""
+    with suppress(PermissionError):  # This process leads a process group already.
+        os.setsid()  # So that a terminal's ^C reaches the parent alone, which then stops this process in order.
     line = sys.stdin.buffer.readline()
     if not line:
         return

@@ -1,6 +1,6 @@
-"""``twistd datamover``: the options, and the service tree, to be read from top to bottom.
+"""``twistd datamover``: the options, and the service tree from top to bottom.
 
-The one place where the reactor is named; everything below is handed it.
+Only this module and ``admin`` import the reactor; everything else is given it.
 """
 
 import os
@@ -28,7 +28,7 @@ from datamover.app.database_service import DatabaseService
 from datamover.app.listener import Listener
 from datamover.app.memory import tune_memory
 from datamover.app.preflight import Preflight
-from datamover.app.services import Connections, Ending, HangUp, Ordered, Resolving
+from datamover.app.services import Connections, NameResolution, Ordered, ReloadSignal, StopSignals
 from datamover.app.starting import Starting
 from datamover.app.terminal import Terminal
 from datamover.concurrency.host_names import HostNames
@@ -71,13 +71,13 @@ from datamover.processes.messages import ChildConfig
 from datamover.processes.parent import WITHIN as CHILD_WITHIN
 from datamover.processes.parent import ParentLink
 from datamover.processes.service import EngineProcesses
-from datamover.security.accounts import PRESENT, Account
+from datamover.security.accounts import CURRENT, Account
 
 log = Logger()
 
 
 class Options(usage.Options):
-    """What ``twistd datamover`` takes; everything else stands in the configuration file."""
+    """The options of ``twistd datamover``; everything else is in the configuration file."""
 
     longdesc = "Move files for other programs: they ask over XML-RPC, get a job id, and the file arrives."
     optParameters = [  # noqa: N815, RUF012 - usage.Options reads it from the class
@@ -97,7 +97,7 @@ class Options(usage.Options):
         raise SystemExit(0)
 
     def postOptions(self) -> None:  # noqa: N802
-        """Read the configuration; one that cannot be used ends the start with one line."""
+        """Read the configuration; exits with one line on the terminal if it cannot be used."""
         try:
             self.config = load(find(self["config"]), CONFIG)
         except ConfigError as error:
@@ -105,7 +105,7 @@ class Options(usage.Options):
 
 
 def makeService(options: Options) -> IService:  # noqa: N802 - the name that twistd looks for
-    """Return the whole service, which is made of ``options`` when it starts."""
+    """Return the whole service; its parts are made from ``options`` when it starts."""
     from twisted.internet import reactor
 
     use_monotonic_clock(reactor)
@@ -120,7 +120,7 @@ def makeService(options: Options) -> IService:  # noqa: N802 - the name that twi
 
 
 def _observer(options: Options, reactor: Any) -> ILogObserver | None:
-    """Return what is logged to; None: what twistd makes of its own options, or the other runner of its."""
+    """Return the log observer, None where twistd's options name another, or where another runner makes it."""
     runner = options.parent
     if not isinstance(runner, ServerOptions) or runner["logger"] or runner["syslog"]:
         return None
@@ -128,35 +128,35 @@ def _observer(options: Options, reactor: Any) -> ILogObserver | None:
     return json_observer(file) if options.config.log.format == "json" else FileLogObserver(file, TextLines())
 
 
-def service_tree(settings: Config, reactor: Any, account: Account = PRESENT) -> IService:
-    """Return the services, in the order in which they start; they stop, one after the other, in the reverse.
+def service_tree(settings: Config, reactor: Any, account: Account = CURRENT) -> IService:
+    """Return the services in the order in which they start; they stop one by one in the reverse order.
 
-    ``account``: whose the process will be when they start. Raises ConfigError.
+    ``account`` is what the process will run as. Raises ConfigError.
     """
     components = Components(settings, reactor)
     return _tree(
         components,
         Ordered(reactor),
-        Ending(reactor),
-        HangUp(reactor, components.reload, components.audit),
+        StopSignals(reactor),
+        ReloadSignal(reactor, components.reload, components.audit),
         *_engines(components),
-        *_doors(components, account),
+        *_listeners(components, account),
         *_console(components, account),
         *_supervised(components),
         first=[Preflight(settings, account, components.address, components.key)],
     )
 
 
-def run_engine_process(brief: ChildConfig, pipe: int, write: Callable[[str], object]) -> None:
-    """Run an engine for the process that briefed us, until ``pipe`` or a signal ends it; raises ConfigError."""
+def run_engine_process(config: ChildConfig, pipe: int, write: Callable[[str], object]) -> None:
+    """Run an engine as a child process, until ``pipe`` ends or a signal comes; raises ConfigError."""
     from twisted.internet import reactor
 
     tune_memory()
     parent = ParentLink(reactor, pipe, write)
-    components = Components(brief.settings, reactor, parent)
+    components = Components(config.settings, reactor, parent)
     tree = Ordered(reactor, seconds=CHILD_WITHIN)
     parent.setServiceParent(tree)
-    _tree(components, tree, *_engine(components, brief.node, {"engine"}, brief.share))
+    _tree(components, tree, *_engine(components, config.node, {"engine"}, config.share))
     parent.working = components.working or parent.working
     reactor.addSystemEventTrigger("before", "shutdown", tree.stopService)
     reactor.callWhenRunning(tree.startService)
@@ -166,7 +166,7 @@ def run_engine_process(brief: ChildConfig, pipe: int, write: Callable[[str], obj
 def _tree(components: Components, tree: Ordered, *services: Service, first: Iterable[Service] = ()) -> IService:
     for service in (
         *first,
-        Resolving(components.reactor, HostNames(components.reactor)),
+        NameResolution(components.reactor, HostNames(components.reactor)),
         Connections(components.runtimes),
         DatabaseService(
             components.database, components.prepare, components.news, components.server, components.give_up
@@ -222,14 +222,14 @@ def _engine(components: Components, node: str, roles: Iterable[str], share: Proc
         installation = await identify(components.database, components.key)
 
         @contextmanager
-        def rooms() -> Iterator[AttemptContext]:
+        def attempt_context() -> Iterator[AttemptContext]:
             with runtimes.acquire() as runtime:
                 tools = TransferTools(reactor, components.pools, runtime.settings.transfers, installation)
                 yield AttemptContext(tools, runtime.registry, queue, throttles.of, runtime.datasets.by_scheme)
 
         return Dispatcher(
             queue,
-            Worker(rooms, recorder, staging, random.random, components.counts),
+            Worker(attempt_context, recorder, staging, random.random, components.counts),
             bounds=components.bounds,
             throttles=throttles,
             upkeep=Upkeep(
@@ -279,7 +279,7 @@ def _notices(components: Components) -> Service:
     return NoticeService(notifier, components.database.opened, components.loops)
 
 
-def _doors(components: Components, account: Account) -> Iterator[Service]:
+def _listeners(components: Components, account: Account) -> Iterator[Service]:
     settings = components.settings
     listeners = settings.service.listen if "api" in settings.service.roles else ()
     if listeners and not settings.clients:

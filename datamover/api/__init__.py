@@ -1,4 +1,4 @@
-"""The door: XML-RPC over HTTP, who may call, and errors as Faults; ``make_site`` serves it."""
+"""The interface: XML-RPC over HTTP, callers and their permissions, and errors as Faults. ``make_site`` serves it."""
 
 from datamover.api.site import check_callers, make_site
 

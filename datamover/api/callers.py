@@ -1,6 +1,6 @@
-"""The configured clients as callers: what each may call, and which sources it may name.
+"""Make callers of the configured clients: which methods each may call, and which sources it may name.
 
-Read once, when the interface is made, so that a rule or a name that is none ends the start.
+They are made when the interface is made, so that an invalid rule or method name stops the start.
 """
 
 from collections.abc import Collection
@@ -13,11 +13,11 @@ from datamover.requests.datasets import KINDS
 from datamover.web.policy import prefixes
 
 ALWAYS = "system."
-"""Everybody may ask what there is; a call within a multicall is held against the caller like any other."""
+"""Every client may call these. Each call within a multicall is checked by itself."""
 
 
 def callers(config: Config, methods: Collection[str]) -> dict[str, Caller]:
-    """Return the clients by their names; raises ConfigError for a method or a rule that is none."""
+    """Return the callers by client name; raises ConfigError for an unknown method or an invalid rule."""
     file = str(config.path or "the built-in configuration")
     return {name: _caller(name, client, methods, file) for name, client in config.clients.items()}
 
@@ -36,7 +36,7 @@ def _caller(name: str, client: Client, methods: Collection[str], file: str) -> C
 
 
 def _methods(pattern: str, methods: Collection[str], here: str) -> set[str]:
-    """Return the methods that "jobs.status" or "jobs.*" stands for."""
+    """Return the methods that a pattern names, such as "jobs.status" or "jobs.*"; raises ConfigError for none."""
     prefix = pattern.removesuffix("*") if pattern.endswith(".*") else None
     found = {each for each in methods if each == pattern or (prefix and each.startswith(prefix))}
     if not found:

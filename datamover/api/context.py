@@ -1,6 +1,6 @@
-"""What methods need of the other packages, and who is calling.
+"""The caller of a method, and the context that every method gets.
 
-The job store stands behind a Protocol; everything that the configuration decides comes with the runtime of the call.
+The context holds the job store, behind a Protocol, and the runtime that was in force when the call began.
 """
 
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
@@ -31,11 +31,14 @@ log = Logger()
 T = TypeVar("T")
 
 SLICE = 0.004
-"""Seconds of work that are done at once; what takes longer has its turns."""
+"""Seconds of work that are done at once; longer work continues in turns."""
 
 
 class Store(Protocol):
-    """The job store as the interface uses it; ``owner`` None is an administrator, any method may raise Unavailable."""
+    """The part of the job store that the interface uses.
+
+    ``owner`` None stands for an administrator, who sees every job. Any method may raise Unavailable.
+    """
 
     @property
     def ready(self) -> bool: ...
@@ -106,46 +109,46 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who is calling, and what they may."""
+    """A client with its permissions, as one call comes from it."""
 
     name: str
     administrator: bool
     destinations: Collection[str] | None = None
-    """The names that may be used; None: all."""
+    """The destinations that it may use; None: all."""
     methods: Collection[str] | None = None
-    """The methods that may be called; None: all."""
+    """The methods that it may call; None: all."""
     sources: tuple[Prefix, ...] | None = None
-    """The URLs that may be named, of those that the policy allows; None: all of them."""
+    """The URLs that it may name, of those that ``[sources]`` allows; None: all of them."""
     datasets: Collection[str] | None = None
-    """The schemes of datasets that may be asked for; None: all."""
+    """The schemes of datasets that it may name; None: all."""
     origin: str = ""
     """The address that the call came from."""
 
     @property
     def key(self) -> str:
-        """What tells this caller's share from others', and from strangers'."""
+        """The key of this caller's share; it differs from the address that stands for clients without a login."""
         return f"client {self.name}"
 
     @property
     def owner(self) -> str | None:
-        """Whose jobs are seen; None: everybody's."""
+        """The owner whose jobs this caller sees; None: every owner."""
         return None if self.administrator else self.name
 
     def may_use(self, destination: str) -> bool:
         return self.destinations is None or destination in self.destinations
 
     def check_destination(self, destination: str) -> None:
-        """Raise NotPermitted for a destination that is not this caller's to use."""
+        """Raise NotPermitted if this caller may not use a destination."""
         if not self.may_use(destination):
             raise NotPermitted(f"client {self.name!r} may not use destination {destination!r}")
 
     def check_method(self, name: str) -> None:
-        """Raise NotPermitted for a method that is not this caller's to call."""
+        """Raise NotPermitted if this caller may not call a method."""
         if self.methods is not None and name not in self.methods:
             raise NotPermitted(f"client {self.name!r} may not call {name}")
 
     def check_source(self, url: WebUrl) -> None:
-        """Raise SourceNotAllowed for a URL that is not this caller's to name."""
+        """Raise SourceNotAllowed if this caller's own ``sources`` do not allow a URL."""
         if self.sources is not None and not any(rule.matches(url) for rule in self.sources):
             raise SourceNotAllowed(
                 f"{url.told} is not an allowed source for client {self.name!r}: no rule in its sources names it; "
@@ -154,15 +157,15 @@ class Caller:
 
 
 LOCAL = Caller("local", administrator=True)
-"""Whoever calls where no clients are configured: only loopback and Unix listeners start so."""
+"""The caller where no clients are configured; only loopback and Unix listeners may start then."""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What every method is handed."""
+    """What every method gets."""
 
     runtime: Runtime
-    """What the configuration came to when the call began."""
+    """The runtime that was in force when the call began."""
     store: Store
     reactor: Any
     methods: Mapping[str, Method]
@@ -170,13 +173,13 @@ class Context:
     audit: Audit
     turns: Turns
     who: str
-    """Whose turn it is where something takes long."""
+    """The key in whose turns long work is done."""
     room: int | None = None
-    """Bytes that the answer may have, where it is a part of another's."""
+    """The largest answer in bytes, within a multicall; None: ``[limits] answer_size``."""
 
     @property
     def answer_size(self) -> int:
-        """The bytes that the answer may have."""
+        """The largest answer, in bytes."""
         return self.config.limits.answer_size if self.room is None else self.room
 
     @property
@@ -196,7 +199,7 @@ class Context:
         return Datasets(self.runtime.datasets.by_scheme)
 
     def rules(self, caller: Caller) -> Rules:
-        """Return what this caller's requests are held against."""
+        """Return the rules that requests of this caller are checked by."""
         return Rules(
             owner=caller.name,
             destinations=tuple(self.registry.names()),
@@ -227,7 +230,7 @@ class Context:
         return url
 
     async def submit(self, jobs: Sequence[NewJob]) -> list[Submitted]:
-        """Store jobs and say so in the log."""
+        """Store jobs and log them; completes when they are on disk."""
         answers = await self.store.submit(jobs)
         made = [(job, answer.id) for job, answer in zip(jobs, answers, strict=True) if answer.created]
         if len(made) == 1:
@@ -250,12 +253,12 @@ class Context:
             )
         return answers
 
-    def told(self, record: JobRecord, caller: Caller) -> dict[str, Any]:
-        """Return a job as the interface tells it."""
+    def job_struct(self, record: JobRecord, caller: Caller) -> dict[str, Any]:
+        """Return the struct that describes a job to ``caller``."""
         return records.job(record, self.config.jobs.retention, administrator=caller.administrator)
 
     async def in_slices(self, steps: Generator[None, None, T]) -> T:
-        """Run a generator to its end, what is long of it in turns with others; cancelling stops it."""
+        """Run a generator and return its result; what exceeds SLICE is done in turns. Cancelling stops it."""
         seconds = self.reactor.seconds
         until = seconds() + SLICE
         try:

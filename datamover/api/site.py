@@ -1,8 +1,8 @@
-"""The door itself: HTTP in, XML-RPC out, on ``/data_mover`` and ``/RPC2``.
+"""The site: XML-RPC over HTTP on ``/data_mover`` and ``/RPC2``.
 
-A request passes the gate (headers alone), the login, the reader and then its method. Bodies are bounded: what is over
-the bound is read and thrown away, so that the client finds an answer rather than a broken pipe. What methods there are,
-and what they do, is written in the modules of the namespaces.
+A request passes the request filter (headers alone), the login and the parser, and then its method is called. Bodies are
+bounded: an oversized one is read and thrown away, so that the client gets an answer and no broken pipe. The methods are
+in ``methods``, one module for each namespace.
 """
 
 from base64 import b64decode
@@ -27,8 +27,8 @@ from datamover.api.http.request import BoundedRequest
 from datamover.api.http.request_filter import Refusal, RequestFilter
 from datamover.api.http.turns import Turns
 from datamover.api.methods import bccvl, destinations, jobs, service, system
+from datamover.api.methods.call_limits import limited
 from datamover.api.methods.calling import bug, call
-from datamover.api.methods.lasting import shared
 from datamover.api.methods.table import fault, most_elements
 from datamover.api.xmlrpc import wire
 from datamover.audit.trail import Audit, AuditEvent
@@ -47,14 +47,14 @@ log = Logger()
 NAMESPACES = (jobs, destinations, service, system, bccvl)
 PATHS = (b"data_mover", b"RPC2")
 SMALL = 2**20
-"""Bytes of a body that is read at once whatever else is; larger ones take turns, so that memory has a bound."""
+"""Bytes of a body that is always parsed at once. Larger ones wait for each other, so that memory is bounded."""
 LARGE_AT_ONCE = 2
 BODIES = 4
-"""Bodies of the largest size for which there is room at once, half of it for one caller."""
+"""Bodies of the largest size that fit in memory at once; one caller may fill half of that."""
 
 
 class Calls(Protocol):
-    """Is told of every call that was answered, or abandoned."""
+    """Counts every call that was answered or abandoned."""
 
     def called(self, method: str, outcome: str, seconds: float) -> None: ...
 
@@ -75,41 +75,43 @@ def make_site(
     calls: Calls | None = None,
     interface: bool = True,
 ) -> QuietSite:
-    """Return the site that serves the interface, and ``pages`` by their paths; or these alone.
+    """Return the site that serves ``pages`` by their paths and, if ``interface`` is true, the interface.
 
     Nothing is connected to or read before a request comes.
     """
-    gate = runtimes.derived(lambda runtime: RequestFilter.from_config(runtime.settings))
+    request_filter = runtimes.derived(lambda runtime: RequestFilter.from_config(runtime.settings))
 
     def limits() -> Limits:
         return runtimes.now.settings.limits
 
     waiting = FairShare(lambda: limits().waiting_calls), "waiting_calls"
     checks = FairShare(lambda: limits().checks), "checks"
-    methods = shared(METHODS, {"jobs.wait": waiting, "jobs.events": waiting, "jobs.check": checks})
+    methods = limited(METHODS, {"jobs.wait": waiting, "jobs.events": waiting, "jobs.check": checks})
     turns = Turns(reactor)
 
     def context(runtime: Runtime, who: str) -> Context:
         return Context(runtime, store, reactor, methods, reload, audit, turns, who)
 
-    door = RpcResource(runtimes, context, audit, calls)
+    resource = RpcResource(runtimes, context, audit, calls)
     root = NotFound()  # type: ignore[no-untyped-call]
     for path, page in pages.items():
-        put(root, path, PageResource(page, gate, door.admitted), lambda: NoPage(gate))
+        put(root, path, PageResource(page, request_filter, resource.admitted), lambda: NoPage(request_filter))
     for name in PATHS if interface else ():
-        root.putChild(name, door)
+        root.putChild(name, resource)
 
     room = FairShare(lambda: limits().request_size * BODIES, single=lambda: limits().request_size)
-    admit = door.admit if interface else None
+    admit = resource.admit if interface else None
 
     def factory(*arguments: Any, **keywords: Any) -> BoundedRequest:
-        return BoundedRequest(*arguments, gate=gate(), limit=limits().request_size, room=room, admit=admit, **keywords)
+        return BoundedRequest(
+            *arguments, request_filter=request_filter(), limit=limits().request_size, room=room, admit=admit, **keywords
+        )
 
     return QuietSite(root, limits, turns, requestFactory=factory, parsePOSTFormSubmission=False, reactor=reactor)
 
 
 class NotFound(Resource):
-    """Every path that is not the interface's."""
+    """Answers 404 on every path that is not the interface's."""
 
     def getChild(self, path: bytes, request: Any) -> Resource:  # noqa: N802 - Twisted's
         return self
@@ -122,7 +124,7 @@ class NotFound(Resource):
 
 
 class RpcResource(Resource):
-    """The interface."""
+    """Answers XML-RPC calls."""
 
     isLeaf = True  # noqa: N815 - Twisted's
 
@@ -172,14 +174,14 @@ class RpcResource(Resource):
             result = await self._call(context, caller, request)
         except RequestError as error:
             result = fault(error)
-        body = await context.in_slices(wire.answering(result, context.answer_size))
+        body = await context.in_slices(wire.write_answer(result, context.answer_size))
         request.setHeader(b"Content-Type", b"text/xml; charset=utf-8")
         request.setHeader(b"Content-Length", b"%d" % len(body))
         request.write(body)
         request.finish()
 
     async def _call(self, context: Context, caller: Caller, request: Any) -> Any:
-        """Return the result of the call in the body, a Fault where it went wrong."""
+        """Return the result of the call in the body, a Fault for one that failed; raises RequestError."""
         if request.too_large:
             limit = context.config.limits.request_size
             raise RequestTooLarge(f"the request is over {limit} bytes ([limits] request_size): send it in several")
@@ -189,13 +191,13 @@ class RpcResource(Resource):
             raise InvalidRequest("the request has no body: expected an XML-RPC methodCall")
         if request.received <= SMALL:
             return await self._read_and_call(context, caller, request)
-        # Of one caller one at a time: who sends many leaves others' before them.
+        # One at a time for each caller, so that one with many does not delay others.
         async with self._large_of.held(caller.key), self._large:
             return await self._read_and_call(context, caller, request)
 
     async def _read_and_call(self, context: Context, caller: Caller, request: Any) -> Any:
         bounds = wire.Bounds(ELEMENTS, max(context.config.limits.files, MOST_CALLS))
-        reading = wire.reading(request.content, charset=request.charset, bounds=bounds)
+        reading = wire.parse_call(request.content, charset=request.charset, bounds=bounds)
         name, parameters = await context.in_slices(reading)
         began, outcome = context.reactor.seconds(), "abandoned"
         try:
@@ -208,7 +210,7 @@ class RpcResource(Resource):
         return result
 
     async def admitted(self, request: Any) -> Refusal | None:
-        """Return why a page that is not for everybody is not shown, None for those who may watch."""
+        """Return why a page that is not public is refused, None for a caller who may see it."""
         runtime = self._runtimes.now
         try:
             caller = await self._caller(runtime, request)
@@ -223,12 +225,12 @@ class RpcResource(Resource):
         return Refusal(403, "This page is for administrators and the clients that [monitor] names.")
 
     async def admit(self, request: Any) -> Caller | None:
-        """Return who sends a request whose body waits, None for one whose login is wrong. May raise Unavailable."""
+        """Return the caller of a request whose body waits, None for a wrong login. May raise Unavailable."""
         with self._runtimes.acquire() as runtime:
             return await self._caller(runtime, request)
 
     async def _known(self, runtime: Runtime, request: Any) -> Caller | None:
-        """Return who sends a request, as was found before its body was read, or is now."""
+        """Return the caller of a request, reusing the check from before its body was read. May raise Unavailable."""
         if not request.asked:
             return await self._caller(runtime, request)
         sender: Caller | Failure | None = request.sender
@@ -236,7 +238,7 @@ class RpcResource(Resource):
             sender.raiseException()
         if sender is None or not runtime.settings.clients:
             return sender
-        # What this client may is what it may now.
+        # A reload may have changed the client's permissions meanwhile.
         known = self._callers().get(sender.name)
         return known and replace(known, origin=sender.origin)
 
@@ -255,7 +257,7 @@ class RpcResource(Resource):
             given, name = login[0], await runtime.logins.check(*login, origin)
         known = self._callers().get(name or "")
         if known is None:
-            # What is no client's name may be a password that went into the wrong field.
+            # An unknown name may be a password that was typed into the wrong field.
             given = given if given in clients else "?"
             await self._audit.refused(AuditEvent(given, origin, "login", outcome="AUTHENTICATION_FAILED"))
             return None
@@ -264,12 +266,12 @@ class RpcResource(Resource):
 
 @lru_cache(maxsize=REMEMBERED)
 def _local(origin: str) -> Caller:
-    """Return who somebody is where nobody has to say so."""
+    """Return the caller where no clients are configured."""
     return replace(LOCAL, origin=origin)
 
 
 def check_callers(config: Config) -> None:
-    """Raise ConfigError for clients' methods or sources that are none."""
+    """Raise ConfigError for an unknown method or an invalid rule in a client's table."""
     callers(config, METHODS)
 
 
@@ -291,7 +293,7 @@ def refuse(request: Any, refusal: Refusal) -> None:
 
 
 def _basic(headers: list[str]) -> tuple[str, str] | None:
-    """Return the name and password of a Basic login (RFC 7617), None where there is none to be read."""
+    """Return the name and password of a Basic login (RFC 7617), None if there is no readable one."""
     scheme, _, encoded = headers[0].partition(" ") if len(headers) == 1 else ("", "", "")
     if scheme.lower() != "basic":
         return None
@@ -303,13 +305,13 @@ def _basic(headers: list[str]) -> tuple[str, str] | None:
 
 
 def _answer_failure(failure: Failure, request: Any, gone: list[Failure]) -> None:
-    """Answer what the call itself could not: it was cancelled by us, or there is a bug; a client may have gone."""
+    """Answer a request whose handling was cancelled by the stop or met a bug, unless the client has gone."""
     cancelled = isinstance(failure.value, CancelledError)
     if gone and cancelled:
         return
     stopping = fault(Unavailable("the service is stopping: ask again, with the same request_id"))
-    answer = stopping if cancelled else bug("the door", failure)
+    answer = stopping if cancelled else bug("the interface", failure)
     if not gone and not request.startedWriting:
         request.setHeader(b"Content-Type", b"text/xml; charset=utf-8")
-        request.write(wire.finished(answer))
+        request.write(wire.write_fault(answer))
         request.finish()

@@ -1,1 +1,1 @@
-"""The process: what its services share, how it starts, what a signal means."""
+"""The process: its shared components, its start, its services and its signals."""

@@ -1,7 +1,7 @@
-"""The clock that everything here is timed by: one that nobody can set.
+"""Time the reactor by a clock that nobody can set.
 
-Twisted times its calls by ``time.time``. Set back by an hour, it would wait for an hour longer: nothing is renewed,
-watched or claimed meanwhile; set ahead, everything times out at once.
+Twisted times its calls by ``time.time``. When that clock is set back by an hour, every delayed call waits an hour
+longer, and no lease is renewed meanwhile; when it is set ahead, everything times out at once.
 """
 
 import time
@@ -9,5 +9,5 @@ from typing import Any
 
 
 def use_monotonic_clock(reactor: Any) -> None:
-    """Have a reactor time its calls by ``time.monotonic``; for when nothing waits for a time yet."""
+    """Have a reactor time its calls by ``time.monotonic``. Call it before anything is scheduled."""
     reactor.seconds = time.monotonic

@@ -1,4 +1,4 @@
-"""What the services of one process share: made once, before any of them starts."""
+"""The components that the services of one process share, made once before any of them starts."""
 
 import atexit
 import os
@@ -35,12 +35,12 @@ log = Logger()
 
 
 class Components:
-    """What several services share; nothing of it connects, reads or listens before they start."""
+    """The shared components. None of them connects, reads or listens before the services start."""
 
     def __init__(self, settings: Config, reactor: Any, parent: ParentLink | None = None) -> None:
-        """Check the whole configuration; raises ConfigError. ``parent``: this is an engine process of another."""
+        """Check the whole configuration; raises ConfigError. ``parent`` is given in a child engine process."""
         self.settings = settings
-        """As it was at the start: for what only a restart changes."""
+        """The configuration as it was at the start, for what only a restart changes."""
         self.reactor = reactor
         self._given_up = False
         self.parent = parent
@@ -49,11 +49,11 @@ class Components:
         self.loops = Loops(reactor, self.counts.loop_failed) if parent is None else parent.loops
         self.working: Callable[[], bool] | None = None
         self.troubles: Callable[[], Sequence[str]] = lambda: self.loops.troubles
-        """What loops do not turn, in words: of this process, and of those that it has started."""
+        """Return a sentence for each loop that fails or hangs, in this process and its child processes."""
         self.pools = Pools(reactor)
         self.runtimes = RuntimeHolder(Runtime.build(settings, reactor))
         self.server: EmbeddedPostgres | None = None
-        """Our own, where none is given."""
+        """The embedded PostgreSQL, if ``[database]`` names no other."""
         self.address: EmbeddedPostgres | Given
         if settings.database.url is None:
             self.address = self.server = EmbeddedPostgres(reactor, settings.service.data_directory)
@@ -67,7 +67,7 @@ class Components:
         self.store = JobStore(self.database, self.key, self.news, reactor, self.bounds, lease, refused)
         self.audit = Audit(AuditStore(self.database), reactor, refused)
         self.renew: Callable[[], None] = lambda: None
-        """Has others that work by the configuration do so by the one in force."""
+        """Called after a reload: hands the new configuration to child processes."""
         self.reload = Reload(self.runtimes, reactor, self._reloaded, check_callers)
 
     def bounds(self) -> QueueLimits:
@@ -75,7 +75,7 @@ class Components:
 
     @cached_property
     def watching(self) -> Watch:
-        """What answers for this process, once it is known whether it has an engine."""
+        """The metrics and health of this process. Read it only after ``working`` is set."""
         runtimes = self.runtimes
         return watch(
             self.metrics,
@@ -89,12 +89,12 @@ class Components:
         )
 
     async def prepare(self, database: Database) -> None:
-        """Bring the tables up to date, and make sure of the key; raises StartError and Unavailable."""
+        """Bring the tables up to date and check the key; raises StartError and Unavailable."""
         await migrate(database)
         await identify(database, self.key)
 
     def give_up(self, sentence: str) -> None:
-        """End the process, with exit status 1: what is wrong does not go away by waiting."""
+        """Stop the reactor and exit with status 1, because waiting does not help. ``sentence`` says why."""
         if self._given_up:
             return
         self._given_up = True
@@ -102,7 +102,7 @@ class Components:
             log.critical("datamover cannot run: {sentence}", sentence=sentence)
         else:
             self.parent.say(StatusMessage(False, given_up=sentence))
-        # The reactor and twistd have no word for failure: a supervisor would take this for a wanted end.
+        # twistd exits with 0 after the reactor stops, and a supervisor would not restart the service.
         atexit.register(os._exit, 1)
         self.reactor.callWhenRunning(self.reactor.stop)
 

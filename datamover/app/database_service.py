@@ -1,4 +1,4 @@
-"""The database as a part of the running service: opened in the background, closed after everyone who uses it."""
+"""The service that opens the database in the background and closes it after everything that uses it."""
 
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -14,20 +14,20 @@ from datamover.postgres.database import Database
 log = Logger()
 
 STOPPING = 2.0
-"""Seconds that are left for a PostgreSQL of our own."""
+"""Seconds of the stop that are kept for the embedded PostgreSQL."""
 
 
 class Server(Protocol):
-    """A PostgreSQL of our own."""
+    """The embedded PostgreSQL."""
 
     async def stop(self, within: float) -> None: ...
 
 
 class DatabaseService(Part):
-    """Opens the database, with its tables brought up to date, and listens; tries again for as long as it takes.
+    """Opens the database, brings its tables up to date and listens for notifications; retries without end.
 
-    Until it is open every call of its users raises Unavailable. What can never work (StartError) is told to
-    ``give_up``, in a sentence.
+    Until the database is open, every call of its users raises Unavailable. ``give_up`` is called with a sentence for
+    an error that no retry mends (StartError).
     """
 
     what = "the database"
@@ -41,7 +41,7 @@ class DatabaseService(Part):
         server: Server | None,
         give_up: Callable[[str], None],
     ) -> None:
-        """``prepare`` brings the tables up to date and checks what must fit them."""
+        """``prepare`` brings the tables up to date and checks the key."""
         self._database = database
         self._prepare = prepare
         self._news = news
@@ -63,7 +63,7 @@ class DatabaseService(Part):
         except StartError as error:
             self._give_up(error.message)
         except (CancelledError, Unavailable):
-            return  # The service stops before it has begun.
+            return  # The service is stopping.
 
     def stopService(self) -> "Deferred[None]":  # noqa: N802
         super().stopService()

@@ -1,4 +1,4 @@
-"""A listener whose failure to bind ends the process: without it there is nothing to offer to clients."""
+"""A listener whose failure to bind ends the process."""
 
 from errno import EADDRINUSE
 from typing import Any
@@ -19,7 +19,7 @@ class Listener(Service):
     """Serves a factory on the tcp or unix endpoint that a string describes."""
 
     def __init__(self, reactor: Any, description: str, factory: IProtocolFactory, account: Account) -> None:
-        """``account``: whose the process will be; a Unix socket is made as its own, who must remove it."""
+        """``account`` is what the process will run as; it owns a Unix socket, so that it can remove it."""
         self._endpoint = serverFromString(reactor, description)
         self._description = description
         self._factory = factory
@@ -27,11 +27,11 @@ class Listener(Service):
         self._port: IListeningPort | None = None
 
     def privilegedStartService(self) -> None:  # noqa: N802
-        """Listen; raises StartError, which says why that cannot be."""
+        """Listen; raises StartError."""
         super().privilegedStartService()
         failures: list[Failure] = []
         with self._account.assumed():
-            # Both kinds of endpoints are done at once.
+            # TCP and Unix endpoints listen before they return.
             self._endpoint.listen(self._factory).addCallbacks(self._listens, failures.append)
         if failures:
             raise self._refusal(failures[0])

@@ -1,11 +1,10 @@
-"""How this process manages its memory: when it looks for what is not used any more, and what it gives back at once.
+"""Tune the garbage collector and the C library's allocator for moving files.
 
-Moving a file makes many objects, few of which refer to themselves in circles, and Python would walk through what lives
-each time that so many were made: that was a fifth of the processor time of a job of small files.
+Moving a file makes many objects and few reference cycles. With Python's own thresholds the collector took a fifth of
+the CPU time of a job of small files.
 
-A large file passes through buffers of up to a MiB. The C library would give the memory of some back as soon as it is
-free, and the kernel would have to find it anew, page by page, for the next: little work, but not on a virtual machine
-whose host takes back what is free.
+A large file passes through buffers of up to a MiB. By default glibc returns some of them to the kernel when they are
+freed and asks for them again, page by page. That is expensive on a virtual machine whose host reclaims free memory.
 """
 
 import ctypes
@@ -13,28 +12,28 @@ import gc
 import sys
 
 YOUNG = 20_000
-"""Objects made, less those freed, before the youngest are looked at; Python's own figure is 700."""
+"""Threshold of the youngest generation: objects made less objects freed. Python's default is 700."""
 MIDDLE = 20
-"""Looks at the youngest before one at those that outlived one."""
+"""Collections of the youngest generation before one of the middle one."""
 OLD = 50
-"""Looks at those before one at all."""
+"""Collections of the middle generation before one of the oldest."""
 
 KEPT = 32 * 2**20
-"""Bytes of free memory that are kept for what comes next."""
+"""M_TRIM_THRESHOLD: bytes of free memory that are kept."""
 LARGE = 4 * 2**20
-"""Bytes of what is given back alone, and at once, all the same."""
+"""M_MMAP_THRESHOLD: an allocation of so many bytes is returned to the kernel when it is freed."""
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
-"""As mallopt(3) numbers them."""
+"""Numbers of mallopt(3)."""
 
 
 def tune_memory() -> None:
-    """Manage memory for moving files from now on; what there is now is left alone for good, being code."""
+    """Set the thresholds, and exclude every object that exists now (mostly code) from garbage collection."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG, MIDDLE, OLD)
     if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # Of glibc; other C libraries have none.
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # Only glibc has it.
         if mallopt is not None:
             mallopt(_M_TRIM_THRESHOLD, KEPT)
             mallopt(_M_MMAP_THRESHOLD, LARGE)

@@ -1,4 +1,4 @@
-"""What the services will need, tried before any of them starts; what is wrong then is told on the terminal."""
+"""Check what the services will need before any of them starts, so that an error reaches the terminal."""
 
 from twisted.application.service import Service
 
@@ -13,10 +13,10 @@ from datamover.security.directories import PASSABLE, make_data, make_staging
 
 
 class Preflight(Service):
-    """Belongs before all other services; blocks for a moment."""
+    """The first service in the tree; its start blocks for a moment."""
 
     def __init__(self, settings: Config, account: Account, database: EmbeddedPostgres | Given, key: KeyFile) -> None:
-        """``account``: whose the process will be, who must be able to live with what is found and made."""
+        """``account`` is what the process will run as; the checks run with its rights."""
         self._settings = settings
         self._layout = Layout(settings.service.data_directory)
         self._account = account
@@ -24,10 +24,10 @@ class Preflight(Service):
         self._key = key
 
     def privilegedStartService(self) -> None:  # noqa: N802
-        """Try all of it; raises StartError for the first that cannot work."""
+        """Run every check; raises StartError at the first that fails."""
         super().privilegedStartService()
         if self._account.is_another:
-            # Only root can make it where it usually is.
+            # Below /var/lib only root can make it.
             make_data(self._layout.directory, PASSABLE, self._account)
         with self._account.assumed():
             self._try()

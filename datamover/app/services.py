@@ -1,4 +1,4 @@
-"""Parts of the service tree that belong to no room: the tree itself, the connections of all, what signals mean."""
+"""Services of the process itself: the ordered tree, name resolution, shared connections, and signals."""
 
 import signal
 from collections.abc import Callable
@@ -18,11 +18,11 @@ from datamover.runtime.snapshot import RuntimeHolder
 log = Logger()
 
 HURRY = 0.2
-"""Seconds before its time is over in which a part is to have ended by itself."""
+"""Seconds before the deadline of a part at which the part itself gives up waiting."""
 
 
 class Ordered(MultiService):
-    """Services that need those before them: stopped one after the other, the last first, within ``seconds`` in all."""
+    """A tree whose services need those before them: it stops them one by one, last first, within ``seconds`` in all."""
 
     def __init__(self, clock: IReactorTime, *, seconds: float = WITHIN) -> None:
         super().__init__()
@@ -51,8 +51,8 @@ def _needs(service: IService) -> float:
     return service.needs if isinstance(service, Part) else 0.0
 
 
-class Resolving(Service):
-    """Has the reactor look names up by ``names`` while it runs: by threads of their own, instead of the reactor's."""
+class NameResolution(Service):
+    """Has the reactor resolve host names through ``names``, which has threads of its own, while the service runs."""
 
     def __init__(self, reactor: Any, names: HostNames) -> None:
         self._reactor = reactor
@@ -69,7 +69,7 @@ class Resolving(Service):
 
 
 class Connections(Part):
-    """The connections to sources and destinations, closed when nobody uses them any more."""
+    """Closes the connections to sources and destinations after everything that uses them has stopped."""
 
     what = "the connections to sources and destinations"
     needs = 2.0
@@ -82,8 +82,8 @@ class Connections(Part):
         return Deferred.fromCoroutine(self._runtimes.close())
 
 
-class HangUp(Service):
-    """Calls ``reload`` at SIGHUP, while it runs."""
+class ReloadSignal(Service):
+    """Calls ``reload`` at SIGHUP while the service runs."""
 
     def __init__(self, reactor: Any, reload: Callable[[], object], audit: Audit) -> None:
         self._reactor = reactor
@@ -102,13 +102,13 @@ class HangUp(Service):
     def _hung_up(self) -> None:
         deed = AuditEvent("?", "SIGHUP", "service.reload")
         reloading = Deferred.fromCoroutine(self._audit.done(deed, maybeDeferred(self._reload)))
-        reloading.addErrback(lambda failure: failure.trap(ConfigError))  # it was logged
+        reloading.addErrback(lambda failure: failure.trap(ConfigError))  # It has been logged.
 
 
-class Ending(Service):
-    """Lets whoever is impatient ask again for the end: the first SIGINT or SIGTERM is being obeyed, and is enough.
+class StopSignals(Service):
+    """Ignores a second SIGINT or SIGTERM while the first is being obeyed.
 
-    The reactor's own handlers would take the second for a mistake, and log it as one.
+    The reactor's own handlers would log an error at the second one.
     """
 
     def __init__(self, reactor: Any) -> None:
@@ -118,12 +118,12 @@ class Ending(Service):
 
     def startService(self) -> None:  # noqa: N802
         super().startService()
-        # Then the reactor has set its handlers.
+        # The reactor has installed its handlers by then.
         self._reactor.callWhenRunning(self._take)
 
     def stopService(self) -> None:  # noqa: N802
         super().stopService()
-        if not self._asked:  # Else the process ends, and may be asked until it has.
+        if not self._asked:  # Otherwise the process is ending, and further signals are still ignored.
             for number, handler in self._before.items():
                 signal.signal(number, handler)
 
@@ -134,7 +134,7 @@ class Ending(Service):
 
     def _ask(self, number: int, frame: Any) -> None:
         if self._asked:
-            self._reactor.callFromThread(log.info, "ending already, once what is under way is safe")
+            self._reactor.callFromThread(log.info, "the service is stopping already: it waits for running work")
             return
         self._asked = True
         end_within(WITHIN)

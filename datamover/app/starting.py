@@ -1,8 +1,8 @@
-"""The start: what twistd and twist are given, and what it comes to once the process is the one that will run.
+"""The service that twistd and twist get: it makes all other services when the process starts.
 
-twistd makes the service first and forks then. Process ids, descriptors, threads and locks that were taken before would
-be those of a process that is gone, so nothing is made before ``privilegedStartService``. What can be known before the
-reactor runs is tried there: what is wrong is one sentence on the terminal, and exit status 1.
+twistd makes the service first and forks afterwards. Process ids, descriptors, threads and locks from before the fork
+would belong to a process that has ended, so nothing is made before ``privilegedStartService``. The checks that are
+possible before the reactor runs take place there: an error is one sentence on the terminal and exit status 1.
 """
 
 import os
@@ -22,16 +22,16 @@ from datamover.security.accounts import Account
 log = Logger()
 
 UMASK = 0o022
-"""Leaves what is asked for as it is asked for; twistd's in the background (077) would close what others must read."""
+"""Keeps the modes that are asked for. twistd's in the background (077) would close files that others must read."""
 PID_FILE = 0o644
-"""Others may know the process; only we say which it is."""
+"""Everybody may read twistd's pid file, and only its owner may write it."""
 
 Make = Callable[[Account], IService]
-"""Makes the services for a process that will be this account; raises ConfigError."""
+"""Makes the services of a process that will run as this account; raises ConfigError."""
 
 
 class CannotStart(SystemExit, Exception):
-    """What is wrong has been said: the process ends with status 1."""
+    """Ends the process with status 1, after the sentence was written to the terminal."""
 
     def __init__(self, sentence: str) -> None:
         super().__init__(sentence)
@@ -39,12 +39,12 @@ class CannotStart(SystemExit, Exception):
 
 
 class Starting(Service):
-    """Makes the services when the process starts, and is all of them from then on."""
+    """Makes the services when the process starts, then starts and stops them."""
 
     def __init__(
         self, make: Make, terminal: Terminal, runner: Mapping[str, Any], observer: ILogObserver | None = None
     ) -> None:
-        """``runner`` holds the options of twistd, none for other runners; ``observer`` is what twistd is to log to."""
+        """``runner`` holds twistd's options and is empty for other runners; ``observer`` is where twistd shall log."""
         self._make = make
         self._terminal = terminal
         self._runner = runner
@@ -53,12 +53,12 @@ class Starting(Service):
 
     def setServiceParent(self, parent: Any) -> None:  # noqa: N802
         if self._observer is not None and isinstance(parent, Componentized):
-            # The application: twistd looks there for what it is to log to.
+            # The parent is the application: twistd takes its log observer from there.
             parent.setComponent(ILogObserver, self._observer)
         super().setServiceParent(parent)
 
     def privilegedStartService(self) -> None:  # noqa: N802
-        """Make the services and try what can be tried; raises CannotStart, once that has been said."""
+        """Make the services and run their checks; raises CannotStart after it has reported the error."""
         super().privilegedStartService()
         try:
             self._begin()
@@ -68,7 +68,7 @@ class Starting(Service):
 
     def startService(self) -> None:  # noqa: N802
         super().startService()
-        if self._services is None:  # twist knows of no privileges.
+        if self._services is None:  # twist does not call privilegedStartService.
             self._begin()
         assert self._services is not None, "it was begun"
         self._services.startService()
@@ -81,7 +81,7 @@ class Starting(Service):
 
     def _begin(self) -> None:
         os.umask(UMASK)
-        account = Account.coming(self._runner, IProcess(self.parent, None))
+        account = Account.after_start(self._runner, IProcess(self.parent, None))
         self._open_pid_file()
         try:
             services = self._make(account)
@@ -92,7 +92,7 @@ class Starting(Service):
         self._services = services
 
     def _open_pid_file(self) -> None:
-        """Have twistd's file say to others which process this is, and nobody else write it."""
+        """Set the mode of twistd's pid file, if there is one."""
         file = self._runner.get("pidfile")
         if file and Path(file).exists():
             Path(file).chmod(PID_FILE)

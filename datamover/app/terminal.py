@@ -1,8 +1,7 @@
-"""The terminal that the service is started from, as the process that will run speaks to it.
+"""Write errors of the start to the terminal that the service is started from.
 
-In the background twistd forks: the process that the terminal waits for learns over a pipe of twistd's whether the
-other has started, but is told no more than a hundred bytes of why it has not, and has the reader look into the log. So
-there is a pipe of our own, which is read before twistd's.
+In the background twistd forks, and the process that the terminal waits for learns over a pipe whether the other one has
+started. That pipe carries a hundred bytes of an error at most. Therefore there is a second pipe, which is read first.
 """
 
 import os
@@ -13,12 +12,12 @@ from twisted.application.app import ServerOptions
 
 
 class Terminal:
-    """Standard error, as it was when the service was made."""
+    """Standard error of a process in the foreground."""
 
     @classmethod
     def of(cls, runner: Any) -> "Terminal":
-        """Return the terminal of a start with these options of twistd's; anything else runs in the foreground."""
-        return Forked() if isinstance(runner, ServerOptions) and not runner["nodaemon"] else cls()
+        """Return the terminal for twistd's options; every other runner stays in the foreground."""
+        return ForkedTerminal() if isinstance(runner, ServerOptions) and not runner["nodaemon"] else cls()
 
     def say(self, line: str) -> None:
         """Write a line."""
@@ -27,11 +26,11 @@ class Terminal:
             sys.__stderr__.flush()
 
     def leave(self) -> None:
-        """Let the terminal go: the process has started, and has nothing more to say there."""
+        """Release the terminal, once the process has started."""
 
 
-class Forked(Terminal):
-    """The same for a process that twistd has yet to fork off; made by the one that is asked to start it."""
+class ForkedTerminal(Terminal):
+    """The terminal of a process that twistd will fork; it is made before the fork."""
 
     def __init__(self) -> None:
         self._asked = os.getpid()
@@ -46,9 +45,9 @@ class Forked(Terminal):
         os.close(self._tell)
 
     def _wait(self) -> None:
-        """In the process that was asked: wait until the other has started, or end with what that said."""
+        """In the first process: wait until the forked one has started, or write its error and exit with status 1."""
         if os.getpid() != self._asked:
-            return  # twistd forks twice, and this is the second time.
+            return  # twistd forks twice; this is the second fork.
         os.close(self._tell)
         said = b""
         while more := os.read(self._hear, 4096):

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from datamover.console.tables import duration, percentage, rate, size, table
 from datamover.jobs.values import Event, FileRecord, JobRecord, State
-from datamover.text import withheld
+from datamover.text import redaction
 from datamover.text.printable import one_line
 
 FILES = 20
@@ -217,7 +217,7 @@ def _plain(details: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _words(error: Mapping[str, Any]) -> str:
     """Return an error as a person at the console may read it, in one line."""
-    return one_line(str(withheld.told(error, administrator=True).get("message", "")))
+    return one_line(str(redaction.visible_error(error, administrator=True).get("message", "")))
 
 
 def _age(moment: datetime | None) -> str:

@@ -10,7 +10,7 @@ from datamover.datasets.base import Dataset
 from datamover.datasets.declaration import Declaration
 from datamover.errors import ConfigError
 from datamover.protocols.http import HttpClient
-from datamover.security.secret_files import exposed
+from datamover.security.secret_files import exposure
 from datamover.web.credentials import SourceCredentials
 from datamover.web.policy import SourcePolicy
 
@@ -47,5 +47,5 @@ def _check_secret_files(section: DeclaredSection, here: str) -> None:
     for key in sorted(section.secret_files):
         path = getattr(section, key)
         with suppress(OSError):  # It may come yet; who needs it says so.
-            if path is not None and (reason := exposed(path, path.stat().st_mode)) is not None:
+            if path is not None and (reason := exposure(path, path.stat().st_mode)) is not None:
                 raise ConfigError(f"{here}.{key}: {reason}")

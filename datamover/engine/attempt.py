@@ -17,7 +17,7 @@ from datamover.jobs.values import Checkpoint, DatasetSource, PlaceSource, Source
 from datamover.jobs.work import Remark
 from datamover.protocols.base import Lack, Origin
 from datamover.registry.destinations import Registry
-from datamover.text.bounds import brief
+from datamover.text.bounds import short_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class AttemptContext:
 
         parts: dict[str, Any] = {
             "transfer": transfer.id,
-            "source": brief(transfer.source.shown),
+            "source": short_source(transfer.source.shown),
             "place": destination.at(Scope.DESTINATION),
             "path": transfer.path,
             "naming": transfer.naming,

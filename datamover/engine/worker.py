@@ -23,7 +23,7 @@ from datamover.errors import DataMoverError, DeadlineExceeded, InternalError
 from datamover.jobs.retry import judge
 from datamover.jobs.values import State
 from datamover.jobs.work import Group, Outcome, Remark
-from datamover.text.bounds import brief
+from datamover.text.bounds import short_source
 
 log = Logger()
 
@@ -159,7 +159,9 @@ class Worker:
 
     def _completed(self, lease: Lease, done: Done) -> Outcome:
         leader = lease.leader
-        log.info("job {job}: moved {source}", job=leader.job, transfer=leader.id, source=brief(leader.source.shown))
+        log.info(
+            "job {job}: moved {source}", job=leader.job, transfer=leader.id, source=short_source(leader.source.shown)
+        )
         return Outcome(
             leader,
             State.COMPLETED,
@@ -186,7 +188,7 @@ class Worker:
             job=leader.job,
             transfer=leader.id,
             attempt=leader.attempt,
-            source=brief(leader.source.shown),
+            source=short_source(leader.source.shown),
             code=error.code,
             error=error.full,
         )

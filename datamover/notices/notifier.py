@@ -27,7 +27,7 @@ from datamover.jobs.values import Notice
 from datamover.notices.queue import Notices
 from datamover.notices.signing import letter
 from datamover.protocols.http.call import Answer
-from datamover.text.bounds import brief
+from datamover.text.bounds import short_source
 
 log = Logger()
 
@@ -206,7 +206,7 @@ class Notifier:
             )
             await self._notices.put_off(notice, error, pause)
         else:
-            log.info("{url} knows of the end of job {job}", url=brief(notice.url.shown), job=notice.job)
+            log.info("{url} knows of the end of job {job}", url=short_source(notice.url.shown), job=notice.job)
             await self._notices.delivered(notice)
 
     async def _posted(self, notice: Notice, means: Means) -> None:
@@ -229,7 +229,7 @@ class Notifier:
             answer = await posting
         except defer.TimeoutError:
             raise TimedOut(
-                f"{brief(notice.url.shown)} did not answer within {self._pace.timeout:g} s", scope=Scope.SERVICE
+                f"{short_source(notice.url.shown)} did not answer within {self._pace.timeout:g} s", scope=Scope.SERVICE
             ) from None
         if not 200 <= answer.status < 300:
             raise ServerError(f"{answer.head.answered}", scope=Scope.SERVICE, retry_after=answer.retry_after)

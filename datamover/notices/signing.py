@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from datamover.jobs.values import Notice
-from datamover.text import withheld
+from datamover.text import redaction
 
 ID = "Datamover-Id"
 TIMESTAMP = "Datamover-Timestamp"
@@ -30,7 +30,7 @@ def letter(notice: Notice, secret: str, now: float) -> SignedNotice:
     """Return what is sent at ``now``, POSIX seconds."""
     told: dict[str, Any] = {"id": notice.id, "job": notice.job, **notice.payload, "attempt": notice.attempt}
     if isinstance(told.get("error"), dict):
-        told["error"] = withheld.told(told["error"], administrator=False)
+        told["error"] = redaction.visible_error(told["error"], administrator=False)
     body = json.dumps(told, ensure_ascii=False).encode("utf-8", "replace")
     timestamp = str(int(now))
     headers = {

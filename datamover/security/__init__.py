@@ -1,1 +1,1 @@
-"""Who somebody is, and what may be read: passwords, files of secrets, accounts of the system."""
+"""Passwords, the throttling of logins, secret files, directories, and accounts of the operating system."""

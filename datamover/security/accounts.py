@@ -1,7 +1,7 @@
-"""The account that the process will be: twistd's ``--uid`` and ``--gid`` take effect after what is tried before.
+"""The operating system's account that the process will run as.
 
-What is tried before the reactor runs is tried as the account that must live with it: a file that root reads and the
-service does not is no file to start on.
+twistd applies ``--uid`` and ``--gid`` only after the checks of the start. Those checks run with the rights of that
+account, so that a file which only root can read is found before the service needs it.
 """
 
 import os
@@ -15,14 +15,14 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A user and a group by their numbers; None: those that the process has."""
+    """A user id and a group id; None stands for what the process has."""
 
     uid: int | None = None
     gid: int | None = None
 
     @classmethod
-    def coming(cls, options: Mapping[str, Any], process: Any) -> "Account":
-        """Return whom twistd will make of the process, by its options and what the application itself asks for.
+    def after_start(cls, options: Mapping[str, Any], process: Any) -> "Account":
+        """Return the account that twistd will switch to, from its options or, without them, the application's request.
 
         ``process`` is the application's ``IProcess``. The order is that of ``UnixApplicationRunner.startApplication``.
         """
@@ -35,12 +35,12 @@ class Account:
 
     @property
     def is_another(self) -> bool:
-        """Whether the process is root, and will not be."""
+        """Whether the process is root now and will be another user."""
         return os.geteuid() == 0 and self.uid not in (None, 0)
 
     @contextmanager
     def assumed(self) -> Iterator[None]:
-        """Run the block with the account's rights, as far as files go; only where no other thread runs."""
+        """Run the block with the account's rights to files. No other thread may run meanwhile."""
         if not self.is_another:
             yield
             return
@@ -58,7 +58,7 @@ class Account:
             os.setgroups(groups)
 
     def own(self, path: Path) -> None:
-        """Give the account what root has made for it."""
+        """Make the account the owner of ``path``, if root made it for the account."""
         if self.is_another:
             os.chown(path, -1 if self.uid is None else self.uid, -1 if self.gid is None else self.gid)
 
@@ -70,5 +70,5 @@ class Account:
             return [gid]
 
 
-PRESENT = Account()
-"""Whoever the process is, it stays."""
+CURRENT = Account()
+"""The account that the process has."""

@@ -1,6 +1,6 @@
-"""Directories of the service's own, made with the modes that they need whatever the umask is.
+"""The service's own directories, made with their modes whatever the umask is.
 
-twistd's is 077 in the background, and what a service manager gives may be anything.
+twistd's umask is 077 in the background, and a service manager may set any.
 """
 
 import os
@@ -14,17 +14,17 @@ from datamover.errors import StartError
 from datamover.security.accounts import Account
 
 PASSABLE = 0o711
-"""Others may pass through, to what they know the name of and may use."""
+"""Others may enter but not list it: they reach only names that they know."""
 CLOSED = 0o700
 _ABOVE = 0o755
-"""Of what stands above, as whoever makes a path by hand has it."""
+"""The mode of parent directories, as mkdir makes them by hand."""
 _WAYS_OUT = {ENOSPC: "make room there, or set another service.data_directory", EDQUOT: "have its quota raised"}
 
 
 def make(path: Path, mode: int, owner: Account | None = None) -> None:
-    """Make a directory where there is none, and those above it; what is there stays as it is. Raises OSError.
+    """Make a directory and its missing parents; leave an existing one as it is. Raises OSError.
 
-    ``owner``, whose the process will be, is given the directory itself, not those above.
+    ``owner`` becomes the owner of the directory itself, not of its parents.
     """
     if not path.parent.exists():
         make(path.parent, _ABOVE)
@@ -42,7 +42,7 @@ def make(path: Path, mode: int, owner: Account | None = None) -> None:
 def make_data(path: Path, mode: int = PASSABLE, owner: Account | None = None) -> None:
     """Make the data directory, or one in it, like ``make``; raises StartError.
 
-    Where everybody may make directories, what is there must be this user's, root's, or the ``owner``'s.
+    Below a directory that everybody may write to, an existing one must belong to this user, root or ``owner``.
     """
     try:
         make(path, mode, owner)
@@ -66,7 +66,7 @@ def _check_not_planted(path: Path, owner: Account | None) -> None:
 
 
 def make_staging(path: Path) -> None:
-    """Make the directory in which the engine stages; raises StartError where it cannot work there."""
+    """Make the staging directory; raises StartError if the engine cannot write there."""
     make_data(path, CLOSED)
     if not os.access(path, os.W_OK | os.X_OK, effective_ids=True):
         raise StartError(
@@ -76,8 +76,8 @@ def make_staging(path: Path) -> None:
 
 
 def refusal(error: OSError) -> StartError:
-    """Return what an error in the data directory means: for whom, and what to do."""
-    if isinstance(error, shutil.Error):  # of several files; the first tells enough
+    """Return the StartError for an error in the data directory: which path, as which user, and what to do."""
+    if isinstance(error, shutil.Error):  # It lists several files; the first says enough.
         _, path, reason = error.args[0][0]
     else:
         path, reason = error.filename, error.strerror

@@ -1,7 +1,7 @@
-"""Logins that failed lately, and how long the next one has to wait for it.
+"""Slow down logins after failed ones.
 
-Counted for the address that they came from and for the name that they tried, so that neither many names from one place
-nor one name from many places is fast. What is kept has a bound, however many addresses and names there are.
+Failures are counted by the address that they came from and by the name that they tried, so that guessing is slow for
+many names from one address and for one name from many addresses. The number of counters is bounded.
 """
 
 import hashlib
@@ -11,21 +11,21 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 FREE = 3
-"""Failures that cost nothing: people mistype."""
+"""Failures without a pause: people mistype."""
 FORGOTTEN = 900.0
-"""Seconds after which a failure counts no more, unless another came."""
+"""Seconds after the last failure until the count starts again at zero."""
 MOST = 8192
-"""Addresses and names that are remembered; those that failed longest ago go first."""
+"""Counters that are kept; the oldest are dropped first."""
 
 REMEMBERED = 1024
-"""Addresses that are not taken apart anew with each request."""
+"""Addresses whose parsed form is cached."""
 
 
 class Failures:
-    """The failures of the last minutes; memory only."""
+    """The failed logins of the last minutes, in memory only."""
 
     def __init__(self, seconds: Callable[[], float], *, first: float = 0.25, longest: float = 5.0) -> None:
-        """``first`` and ``longest`` are seconds: pauses double from the one to the other."""
+        """Pauses double from ``first`` to ``longest`` seconds."""
         self._seconds = seconds
         self._first = first
         self._longest = longest
@@ -35,14 +35,14 @@ class Failures:
         return len(self._counts)
 
     def pause(self, name: str, address: str) -> float:
-        """Return the seconds that a login as ``name`` from ``address`` has to wait before it is looked at."""
+        """Return the seconds that a login as ``name`` from ``address`` waits before it is checked."""
         count = max(self._count(key) for key in _keys(name, address))
         if count < FREE:
             return 0.0
         return float(min(self._longest, self._first * 2 ** min(count - FREE, 32)))
 
     def add(self, name: str, address: str) -> None:
-        """Count a login that was wrong."""
+        """Count a failed login."""
         for key in _keys(name, address):
             self._counts[key] = (self._count(key) + 1, self._seconds())
             self._counts.move_to_end(key)
@@ -55,8 +55,8 @@ class Failures:
 
 
 @lru_cache(maxsize=REMEMBERED)
-def origin(address: str) -> str:
-    """Return what stands for whoever is behind an address: itself, of IPv6 the /64 that one customer has."""
+def client_network(address: str) -> str:
+    """Return the network that stands for one client: an IPv4 address itself, or the /64 of an IPv6 address."""
     try:
         parsed = ip_address(address)
     except ValueError:
@@ -70,7 +70,7 @@ def origin(address: str) -> str:
 
 @lru_cache(maxsize=REMEMBERED)
 def is_local(address: str) -> bool:
-    """Tell whether something comes from this machine; a Unix socket's address is empty."""
+    """Return whether an address is this machine's own. A Unix socket has an empty address."""
     try:
         return not address or ip_address(address).is_loopback
     except ValueError:
@@ -78,8 +78,8 @@ def is_local(address: str) -> bool:
 
 
 def _keys(name: str, address: str) -> tuple[bytes, bytes]:
-    """Return what is counted under: of a fixed size, whatever a stranger sends as a name."""
-    return _digest("name", name), _digest("address", origin(address))
+    """Return the counters' keys, which have a fixed size whatever the length of the name."""
+    return _digest("name", name), _digest("address", client_network(address))
 
 
 def _digest(kind: str, text: str) -> bytes:

@@ -1,8 +1,8 @@
-"""Names and passwords: checked against Argon2 hashes, off the reactor and a few at a time.
+"""Check names and passwords against Argon2 hashes, in threads and a few at a time.
 
-A hash takes tens of milliseconds on purpose. So a login that was right is remembered (under a keyed hash, in memory
-only), and wrong ones wait in a short queue for each address and name, where they do not stand in others' way; the more
-of them there were lately, the longer. Who cannot be looked at in time is told so, which is no answer about the login.
+Argon2 takes tens of milliseconds on purpose. A login that was right is therefore cached, in memory and under a keyed
+hash. Others wait in a short queue for each address and name, longer after each failure, and so do not delay other
+clients. A login that cannot be checked in time is answered as Unavailable, which says nothing about the password.
 """
 
 import hashlib
@@ -25,67 +25,67 @@ from datamover.concurrency.locks import Locks
 from datamover.concurrency.threads import Threads
 from datamover.config.schema import Client
 from datamover.errors import ConfigError, Unavailable
-from datamover.security.login_throttle import Failures, origin
+from datamover.security.login_throttle import Failures, client_network
 
 log = Logger()
 
 THREADS = 2
-"""Hashes computed at once; an address has one of them at most."""
+"""Hashes computed at once; at most one of them for one address."""
 NICENESS = 5
-"""Of these threads, and of those that a hash is computed by: whoever guesses takes no time from who has logged in."""
+"""Nice value of these threads: guessing takes no CPU time from clients that have logged in."""
 QUEUE = 16
-"""Logins of one address that may wait …"""
+"""Waiting logins of one address."""
 QUEUES = 256
-"""… and of all."""
+"""Waiting logins of all addresses."""
 PATIENCE = 10.0
 """Seconds that a login may wait."""
-BUSY = "too many logins are looked at, and yours was not: ask again in a while"
+BUSY = "too many logins are waiting, and yours was not checked: ask again in a while"
 
 _hasher = PasswordHasher()
 
 
 def hash_password(text: str) -> str:
-    """Return what a configuration's ``password_hash`` takes; blocks for tens of milliseconds."""
+    """Return the Argon2 hash of a password, as ``password_hash`` takes it; blocks for tens of milliseconds."""
     return _hasher.hash(text)
 
 
 def verify(password_hash: str, password: str) -> bool:
-    """Tell whether ``password`` is the one that was hashed; blocks for tens of milliseconds."""
+    """Return whether ``password`` matches the hash; blocks for tens of milliseconds."""
     try:
         return _hasher.verify(password_hash, password)
     except (VerificationError, InvalidHashError, UnicodeEncodeError):
         return False
 
 
-def hash_of_nothing() -> str:
-    """Return what no password verifies against, at the cost of one that ``hash_password`` made; made in no time."""
+def unmatchable_hash() -> str:
+    """Return a hash that no password matches, as costly to verify as those of ``hash_password``. Does not block."""
     salt, digest = (b64encode(os.urandom(size)).decode().rstrip("=") for size in (_hasher.salt_len, _hasher.hash_len))
     costs = f"m={_hasher.memory_cost},t={_hasher.time_cost},p={_hasher.parallelism}"
     return f"$argon2{_hasher.type.name.lower()}$v={ARGON2_VERSION}${costs}${salt}${digest}"
 
 
-class Checked:
-    """What was found out about logins, and what is being: kept from one reading of the configuration to the next.
+class LoginCache:
+    """Logins that were verified, and checks that are running. A reload of the configuration keeps it.
 
-    A login is known by its mark, in which the hash takes part that it was held against: another hash, another mark.
+    A login is identified by its mark, which includes the configured hash: a changed hash makes the old mark useless.
     """
 
     def __init__(self, reactor: Any, failures: Failures | None = None) -> None:
         self.reactor = reactor
         self.failures = Failures(reactor.seconds) if failures is None else failures
         self.verified: dict[str, bytes] = {}
-        """The mark of each client's login that was right."""
-        self.asking: dict[tuple[str, bytes], _Asked] = {}
-        """What is being looked at, by address and mark."""
+        """The mark of each client's last verified login."""
+        self.asking: dict[tuple[str, bytes], _SharedCheck] = {}
+        """Running checks, by address and mark."""
         self.waiting = FairShare(lambda: QUEUES, lambda: QUEUE)
         self.lines = Locks()
-        """By address and name: what is tried for one name goes one by one."""
+        """By address and name: passwords for one name are checked one after the other."""
         self.hashing = Locks()
         """By address."""
-        # Theirs alone: who logs in waits for nothing but other logins.
+        # Threads of their own: a login waits for other logins only.
         self.threads = Threads(reactor, "logins", THREADS, NICENESS)
-        # An unknown name costs what a known one does.
-        self.nobody = hash_of_nothing()
+        # An unknown name takes as long as a known one.
+        self.nobody = unmatchable_hash()
         self._key = os.urandom(32)
 
     def mark(self, password_hash: str, username: str, password: str) -> bytes:
@@ -105,9 +105,10 @@ class Logins:
         before: "Logins | None" = None,
         patience: float = PATIENCE,
     ) -> None:
-        """Take the clients' hashes; raises ConfigError for one that is none.
+        """Take the clients' hashes; raises ConfigError for a malformed one.
 
-        What was verified ``before`` holds where the hash is the same. ``patience``: seconds that a login may wait.
+        Logins that were verified ``before`` stay verified where the hash is the same. ``patience`` is how many seconds
+        a login may wait.
         """
         self._hashes = {name: client.password_hash for name, client in clients.items() if client.password_hash}
         for name, password_hash in self._hashes.items():
@@ -117,78 +118,78 @@ class Logins:
                 raise ConfigError(
                     f"password_hash of {name!r}: expected what `datamover-admin hash-password` prints"
                 ) from None
-        self._checked: Checked = before._checked if before else Checked(reactor, failures)
+        self._cache: LoginCache = before._cache if before else LoginCache(reactor, failures)
         self._patience = patience
 
     @property
     def waiting(self) -> int:
-        """Logins that wait, or are looked at."""
-        return self._checked.waiting.all
+        """The number of logins that wait or are being checked."""
+        return self._cache.waiting.all
 
     async def check(self, username: str, password: str, address: str) -> str | None:
-        """Return the client's name, None where the login is wrong; raises Unavailable for one that was not looked at.
+        """Return the client's name, or None for a wrong login; raises Unavailable if it could not be checked in time.
 
-        After several failures, of the address or of the name, it waits before it looks; a login that was right before
-        never does. Several that are the same are looked at once. Cancelling gives up the place in the queue.
+        After several failures of the address or the name it waits before it checks, but never for a login that was
+        right before. Identical logins share one check. Cancelling leaves the queue.
         """
-        checked = self._checked
-        password_hash = self._hashes.get(username, checked.nobody)
-        mark = checked.mark(password_hash, username, password)
-        if hmac.compare_digest(checked.verified.get(username, b""), mark):
+        cache = self._cache
+        password_hash = self._hashes.get(username, cache.nobody)
+        mark = cache.mark(password_hash, username, password)
+        if hmac.compare_digest(cache.verified.get(username, b""), mark):
             return username
-        address = origin(address)
+        address = client_network(address)
         key = address, mark
-        asked = checked.asking.get(key)
+        asked = cache.asking.get(key)
         if asked is None:
-            # Without a Deferred, whose failure would cost more than many answers.
-            if not checked.waiting.take(address):
+            # Refused without a Deferred: failing one costs more than many answers.
+            if not cache.waiting.take(address):
                 raise Unavailable(BUSY)
-            asked = checked.asking[key] = _Asked(partial(checked.asking.pop, key, None))
+            asked = cache.asking[key] = _SharedCheck(partial(cache.asking.pop, key, None))
             answer = asked.join()
             asked.begin(self._look(username, password, password_hash, mark, address))
         else:
             answer = asked.join()
-        answer.addTimeout(self._patience, checked.reactor, _busy)
+        answer.addTimeout(self._patience, cache.reactor, _busy)
         return username if await answer else None
 
     async def _look(self, username: str, password: str, password_hash: str, mark: bytes, address: str) -> bool:
-        """Tell whether a login is right, once it is its turn; it was counted among those that wait."""
-        checked = self._checked
+        """Return whether a login is right, when it has its turn; the caller has counted it as waiting."""
+        cache = self._cache
         known = username in self._hashes
         try:
-            if checked.waiting.of(address) == QUEUE:
-                log.warn("{queue} logins of {address} wait: more are refused unseen", queue=QUEUE, address=address)
+            if cache.waiting.of(address) == QUEUE:
+                log.warn("{queue} logins of {address} wait: more are refused unchecked", queue=QUEUE, address=address)
             right = await self._verify(username, password, password_hash, address) and known
         finally:
-            checked.waiting.give(address)
+            cache.waiting.give(address)
         if right:
-            checked.verified[username] = mark
+            cache.verified[username] = mark
             return True
-        checked.failures.add(username, address)
-        # What is no client's name may be a password, typed in the wrong place.
+        cache.failures.add(username, address)
+        # An unknown name may be a password that was typed into the wrong field: it is not logged.
         who = repr(username) if known else "an unknown name"
         log.warn("a wrong login as {who} from {address}", who=who, address=address or "a Unix socket")
         return False
 
     async def _verify(self, username: str, password: str, password_hash: str, address: str) -> bool:
-        """Verify in a thread: for one name of an address one by one, and for an address one at a time."""
-        checked = self._checked
-        # All names that are none wait together.
+        """Verify in a thread: one at a time for each name of an address, and one at a time for each address."""
+        cache = self._cache
+        # All unknown names share one line.
         line = f"{address}\0{username if username in self._hashes else ''}"
-        async with checked.lines.held(line):
-            pause = checked.failures.pause(username, address)
+        async with cache.lines.held(line):
+            pause = cache.failures.pause(username, address)
             if pause:
-                await task.deferLater(checked.reactor, pause)
-            async with checked.hashing.held(address):
-                # To its end, also where nobody waits any more: who goes away has no thread more than who stays.
-                return await checked.threads.finish(lambda _: None, verify, password_hash, password)
+                await task.deferLater(cache.reactor, pause)
+            async with cache.hashing.held(address):
+                # It ends even if the client has gone: disconnecting must not free a thread earlier.
+                return await cache.threads.finish(lambda _: None, verify, password_hash, password)
 
 
-class _Asked:
-    """A look at a login that several may wait for; given up when none does any more."""
+class _SharedCheck:
+    """A check of a login that several callers wait for. It is cancelled when none of them waits any more."""
 
     def __init__(self, forget: Callable[[], object]) -> None:
-        """``forget`` is called when nobody can join any more."""
+        """``forget`` is called when no further caller can join."""
         self._forget = forget
         self._waiters: list[Deferred[bool]] = []
         self._whole: Deferred[None]
@@ -197,7 +198,7 @@ class _Asked:
         self._whole = Deferred.fromCoroutine(looking).addBoth(self._end)
 
     def join(self) -> Deferred[bool]:
-        """Return what fires with the outcome."""
+        """Return a Deferred that fires with whether the login is right."""
         waiter: Deferred[bool] = Deferred(self._leave)
         self._waiters.append(waiter)
         return waiter

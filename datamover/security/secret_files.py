@@ -1,6 +1,6 @@
-"""Files that hold secrets: made whole and closed to others, and refused where others may read them.
+"""Secret files: written atomically and readable for their owner alone, and refused where others may read them.
 
-What becomes of a file that cannot be used is the matter of who needs it: each has an error of its own.
+The callers decide what an unusable file means; each raises an error of its own.
 """
 
 import os
@@ -17,10 +17,10 @@ from datamover.security import directories
 KEYS = frozenset(
     {"password_file", "token_file", "passphrase_file", "private_key_file", "key_file", "notify_secret_file"}
 )
-"""The configuration's keys that name such files."""
+"""The configuration's keys that name secret files."""
 
 _EXPOSED = 0o037
-"""Nothing for others; the group may read, as root:datamover 0640 has it, and no more."""
+"""Others may do nothing, and the group may only read, as in root:datamover 0640."""
 
 
 class Unusable(Exception):
@@ -31,8 +31,8 @@ class Unusable(Exception):
         self.reason = reason
 
 
-def exposed(path: Path, mode: int) -> str | None:
-    """Return what is wrong with the permissions of a file that holds a secret, None for nothing."""
+def exposure(path: Path, mode: int) -> str | None:
+    """Return how the permissions of a secret file expose it, and what to run; None if they do not."""
     mode = stat.S_IMODE(mode)
     if not mode & _EXPOSED:
         return None
@@ -40,21 +40,21 @@ def exposed(path: Path, mode: int) -> str | None:
 
 
 def read(path: Path) -> bytes:
-    """Return a secret file's content; blocks. Raises OSError, and Unusable for one that others may read."""
+    """Return the content of a secret file; blocks. Raises OSError, and Unusable if others may read it."""
     with path.open("rb") as file:
-        reason = exposed(path, os.fstat(file.fileno()).st_mode)
+        reason = exposure(path, os.fstat(file.fileno()).st_mode)
         if reason is not None:
             raise Unusable(reason)
         return file.read()
 
 
 def make(path: Path, content: bytes) -> None:
-    """Write a new file, for its owner alone, whole or not at all, unless there is one already. Raises OSError."""
+    """Write a new file atomically, readable for its owner alone; an existing file is kept. Raises OSError."""
     directories.make(path.parent, directories.PASSABLE)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, 0o600)  # Whatever the umask took away.
+            os.fchmod(descriptor, 0o600)  # The umask may have removed bits.
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -68,7 +68,7 @@ def make(path: Path, content: bytes) -> None:
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Put new content in a file's place, in one step, with the owner and permissions of the old. Raises OSError."""
+    """Replace a file's content atomically, keeping its owner and permissions. Raises OSError."""
     before = path.stat()
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
@@ -86,7 +86,7 @@ def replace(path: Path, content: bytes) -> None:
 
 
 def sync(directory: Path) -> None:
-    """Make the names in a directory durable."""
+    """Flush a directory, so that the names in it are durable."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -95,13 +95,13 @@ def sync(directory: Path) -> None:
 
 
 def check_all(settings: BaseModel, file: str) -> None:
-    """Raise ConfigError for the first secret file of a configuration that is there, and that others may read."""
+    """Raise ConfigError for the first existing secret file of a configuration that others may read."""
     for key, path in named_files(settings):
         if key.rpartition(".")[2] not in KEYS:
             continue
         try:
-            reason = exposed(path, path.stat().st_mode)
+            reason = exposure(path, path.stat().st_mode)
         except OSError:
-            continue  # It may come yet; who needs it says so.
+            continue  # It may be made later; whoever reads it reports that it is missing.
         if reason is not None:
             raise ConfigError(f"{file}: {key}: {reason}")

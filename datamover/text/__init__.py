@@ -1,1 +1,1 @@
-"""Text of strangers: how much of it is taken, kept and told, and how it is shown."""
+"""Text that comes from outside: its limits, its escaping, and what clients may see of it."""

@@ -1,28 +1,28 @@
-"""How long and how many: what is said to the service, and what it says, is held to these before any work grows with it.
+"""Fixed limits of requests, answers and messages. They are checked before any work that grows with the input.
 
-What an operator may want to change is a key of ``[limits]``; what breaks one of these is a mistake or an attack,
-whoever sends it. Lengths of text are characters unless it is said otherwise.
+A limit that an operator may want to change is a key of ``[limits]`` instead: what exceeds one of these is a mistake or
+an attack. Lengths of text are in characters unless a comment says otherwise.
 """
 
 # A body ----------------------------------------------------------------------------------------------------------
 
 DEEPEST = 32
-"""Arrays and structs within each other."""
+"""Levels of nested arrays and structs."""
 MOST_ELEMENTS = 4_000_000
-"""Of a call that names files: each of a hundred thousand has some thirty."""
+"""XML elements of a call that names files: 100,000 files of some thirty elements each."""
 FEW_ELEMENTS = 2_000
-"""Of any other call."""
+"""XML elements of any other call."""
 MOST_MEMBERS = 100
-"""Of a struct: no call knows as many keys."""
+"""Members of a struct: no method takes as many keys."""
 LONGEST_NAME = 256
-"""A method's name, or a struct's key."""
+"""The name of a method, or a struct's key."""
 LONGEST_VALUE = 256 * 1024
-"""Any text: whatever has a bound of its own has a lower one."""
+"""Any text. A text with a limit of its own has a lower one."""
 
-# What is stored and told -----------------------------------------------------------------------------------------
+# What is stored and answered -------------------------------------------------------------------------------------
 
 LONGEST_PARAMETER = 1000
-"""A text that has no bound of its own: a filter, the name of a destination or a process."""
+"""A parameter without a limit of its own: a filter, the name of a destination or of a process."""
 LONGEST_REQUEST_ID = 200
 LONGEST_LABEL = 200
 LONGEST_REASON = 500
@@ -30,46 +30,49 @@ LONGEST_REASON = 500
 LONGEST_CHECKSUM = 200
 LONGEST_LSID = 1000
 LONGEST_SUBJECT = 500
-"""What a deed in the audit trail is of."""
+"""The subject of an event of the audit trail."""
 LONGEST_URL = 64 * 1024
-"""What ``[limits] url`` may be set to."""
+"""The largest value of ``[limits] url``."""
 LEAST_ANSWER = 2**20
-"""Bytes: what ``[limits] answer_size`` may be set to."""
+"""The smallest value of ``[limits] answer_size``, in bytes."""
 LONGEST_MESSAGE = 2000
-"""What an error says, to whomever."""
+"""The message of an error."""
 QUOTED = 100
 """A value in a message."""
 QUOTED_URL = 300
 """A URL in a message."""
 
 LARGEST_SUBMITTED = 300
-"""Bytes of what a call that makes a job answers, for each."""
+"""Bytes of one job in the answer of a call that makes jobs."""
 LARGEST_CHANGED = 64 * 1024
-"""Bytes of what a call answers that changes one job."""
+"""Bytes of the answer of a call that changes one job."""
 
 # How many --------------------------------------------------------------------------------------------------------
 
 MOST_CALLS = 1000
-"""Of a multicall."""
+"""Calls of one multicall."""
 MOST_CHECKED = 1000
-"""Files that jobs.check looks at."""
+"""Files of one call of jobs.check."""
 DEFAULT_LIMIT = 100
 LARGEST_LIMIT = 1000
 """Jobs, files or events of a page."""
 LONGEST_WAIT = 60.0
-"""Seconds that a call may take to wait for news."""
+"""Seconds that a call may wait."""
 
 
 def cut(text: str, longest: int = QUOTED) -> str:
-    """Return text as it is, or so much of its beginning that it and an ellipsis are not longer than ``longest``."""
+    """Return text; one longer than ``longest`` is shortened to that length, an ellipsis included."""
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
-def brief(source: str) -> str:
-    """Return a source, as it may be shown, no longer than messages tell one."""
+def short_source(source: str) -> str:
+    """Return a source, shortened to the length that messages allow."""
     return cut(source, QUOTED_URL)
 
 
 def quoted(text: str, longest: int = QUOTED) -> str:
-    """Return text in quotation marks, its control characters escaped; what is over ``longest`` is not even quoted."""
+    """Return text in quotation marks with control characters escaped, shortened to ``longest``.
+
+    The text is cut before it is quoted, so that the cost does not grow with its length.
+    """
     return cut(repr(text[:longest]), longest)

@@ -1,17 +1,17 @@
-"""Text of strangers as a terminal and a log may show it: what does not print is escaped, as ``\\x1b`` or ``\\u2028``.
+"""Escape what does not print, as ``\\x1b`` or ``\\u2028``, so that a terminal or a log can show text from outside.
 
-Control characters move the cursor and ring the bell, line separators end a line where none ends, and those that change
-the direction of writing show a name as another. Pure.
+Control characters move the cursor, line separators fake a line's end, and characters that change the direction of
+writing show a name as another. Pure.
 """
 
 
 def one_line(text: str) -> str:
-    """Return text in which every character prints."""
+    """Return text on one line, with every character that does not print escaped."""
     return text if text.isprintable() else "".join(map(_escaped, text))
 
 
 def lines(text: str) -> str:
-    """Return text in which every character prints, but for the ends of its lines, and tabs."""
+    """Return text with every character that does not print escaped, but for line ends and tabs."""
     if text.isprintable():
         return text
     return "\n".join("\t".join(map(one_line, line.split("\t"))) for line in text.split("\n"))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from datamover.config import schema
 from datamover.errors import AuthenticationFailed, ConfigError, Scope
-from datamover.security.secret_files import exposed
+from datamover.security.secret_files import exposure
 from datamover.web.policy import Prefix
 from datamover.web.url import WebUrl
 
@@ -29,7 +29,7 @@ class SecretFile:
         try:
             with self.path.open("rb") as file:
                 status = os.fstat(file.fileno())
-                reason = exposed(self.path, status.st_mode)
+                reason = exposure(self.path, status.st_mode)
                 seen = (status.st_ino, status.st_mtime_ns, status.st_size)
                 if reason is None and seen != self._seen:
                     self._text = file.read().decode("utf-8").rstrip("\r\n")

@@ -192,22 +192,30 @@ async def test_a_key_that_is_gone(post: Post) -> None:
     assert not rig.loops.troubles
 
 
-@pytest_twisted.ensureDeferred
-async def test_what_is_left_when_the_key_is_gone(post: Post, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Part files of a transfer whose source cannot be opened any more are swept all the same."""
+async def leaving_parts(post: Post, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Serve /f and start an engine that sweeps often; no part file can be removed until the returned list is empty."""
     monkeypatch.setattr(maintenance, "LOOKING", 0.1)
     monkeypatch.setattr(work, "SWEEPING", 0.5)
-    rig, away = post.rig, [True]
+    away = [True]
 
     async def before(operation: str, path: str) -> None:
         if operation == "remove" and away:
             raise ConnectFailed("nobody answers", scope=Scope.DESTINATION)
 
-    rig.faulty.before = before
+    post.rig.faulty.before = before
     post.web.route("/f", File(b"f" * 2**20, etag='"1"'))
-    await rig.engine()
-    wrong = Checksum("sha256", "0" * 64)
-    wanted = file(url(f"{post.web.url}/f?signature=secret"), "archive", "f", checksum=wrong)
+    await post.rig.engine()
+    return away
+
+
+WRONG = Checksum("sha256", "0" * 64)
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_left_when_the_key_is_gone(post: Post, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Part files of a transfer whose source cannot be opened any more are swept all the same."""
+    rig, away = post.rig, await leaving_parts(post, monkeypatch)
+    wanted = file(url(f"{post.web.url}/f?signature=secret"), "archive", "f", checksum=WRONG)
     assert (await rig.ended(await rig.ask(wanted, max_attempts=1))).state is State.FAILED
     assert parts(tmp_path)
     rig.seal.lose()
@@ -218,20 +226,9 @@ async def test_what_is_left_when_the_key_is_gone(post: Post, tmp_path: Path, mon
 @pytest_twisted.ensureDeferred
 async def test_what_is_left_and_cannot_be_taken(post: Post, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the database refuses to have one group swept, the others are."""
-    monkeypatch.setattr(maintenance, "LOOKING", 0.1)
-    monkeypatch.setattr(work, "SWEEPING", 0.5)
-    rig, away = post.rig, [True]
-
-    async def before(operation: str, path: str) -> None:
-        if operation == "remove" and away:
-            raise ConnectFailed("nobody answers", scope=Scope.DESTINATION)
-
-    rig.faulty.before = before
-    post.web.route("/f", File(b"f" * 2**20, etag='"1"'))
-    await rig.engine()
-    wrong = Checksum("sha256", "0" * 64)
+    rig, away = post.rig, await leaving_parts(post, monkeypatch)
     jobs = [
-        await rig.ask(file(url(f"{post.web.url}/f"), "archive", f"{number}", checksum=wrong), max_attempts=1)
+        await rig.ask(file(url(f"{post.web.url}/f"), "archive", f"{number}", checksum=WRONG), max_attempts=1)
         for number in range(4)
     ]
     for job in jobs:

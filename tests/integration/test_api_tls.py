@@ -165,7 +165,7 @@ async def test_certificates_that_do_not_hold(
     """A client whose certificate does not hold is not let in, not even with a password, and the log says why."""
     with lines() as told, pytest.raises((OSError, http.client.HTTPException)):
         await ask(door, trusting(authority, make(authority)), "other:o")
-    assert f"a client's certificate from 127.0.0.1 does not hold: {words}" in told
+    assert f"a client's certificate from 127.0.0.1 is not valid: {words}" in told
     assert not door.store.jobs_asked
     assert await ask(door, trusting(authority), "other:o") == "other"
 

@@ -127,21 +127,23 @@ def directory() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-@pytest.fixture(scope="module")
-def service(directory: Path, port: int, ssh: Ssh) -> Iterator[Service]:
-    tables = f"""
+def console_tables(port: int, ssh: Ssh) -> str:
+    """Return the configuration of a fresh database, and of a console with telnet on ``port`` and SSH on ``ssh``'s."""
+    return f"""
 [database]
 url = "{postgres.shared().fresh()}"
-[destinations.archive]
-url = "file://{directory}/archive"
-description = "For keeps"
 [console]
 telnet = "tcp:{port}:interface=127.0.0.1"
 password_hash = "{hash_password(PASSWORD)}"
 ssh = "tcp:{ssh.port}:interface=127.0.0.1"
 authorized_keys_file = "{ssh.directory}/authorized"
 """
-    service = Service(directory, tables)
+
+
+@pytest.fixture(scope="module")
+def service(directory: Path, port: int, ssh: Ssh) -> Iterator[Service]:
+    archive = f'[destinations.archive]\nurl = "file://{directory}/archive"\ndescription = "For keeps"\n'
+    service = Service(directory, console_tables(port, ssh) + archive)
     service.start()
     yield service
     service.stop()

@@ -14,9 +14,7 @@ from pathlib import Path
 import pytest
 
 from datamover.console.guarded import STRANGERS, TYPING
-from datamover.security.passwords import hash_password
-from tests.integration.test_console import PASSWORD, Ssh, Telnet, ssh
-from tests.servers import postgres
+from tests.integration.test_console import PASSWORD, Ssh, Telnet, console_tables, ssh
 from tests.servers.ports import free_port
 from tests.servers.service import PATIENCE, Service
 
@@ -34,19 +32,8 @@ def port() -> int:
 @pytest.fixture(scope="module")
 def service(port: int, ssh: Ssh) -> Iterator[Service]:
     directory = Path(tempfile.mkdtemp(prefix="datamover-test-"))
-    tables = f"""
-[database]
-url = "{postgres.shared().fresh()}"
-[limits]
-login_seconds = {LOGIN}
-console_connections = {CONNECTIONS}
-[console]
-telnet = "tcp:{port}:interface=127.0.0.1"
-password_hash = "{hash_password(PASSWORD)}"
-ssh = "tcp:{ssh.port}:interface=127.0.0.1"
-authorized_keys_file = "{ssh.directory}/authorized"
-"""
-    service = Service(directory, tables)
+    limits = f"[limits]\nlogin_seconds = {LOGIN}\nconsole_connections = {CONNECTIONS}\n"
+    service = Service(directory, console_tables(port, ssh) + limits)
     service.start()
     yield service
     service.stop()

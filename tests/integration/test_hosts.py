@@ -1,8 +1,8 @@
 """Several hosts of one database: which is asked when, and what becomes of sessions with one that no longer writes."""
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 
 import psycopg2
 import pytest
@@ -15,6 +15,7 @@ from datamover.postgres import connection
 from datamover.postgres.admission import Refused
 from datamover.postgres.database import Database
 from datamover.postgres.hosts import Host, hosts
+from tests.integration.test_database import opened
 from tests.servers.path import path_to
 from tests.servers.postgres import Postgres, address, replicated
 
@@ -35,16 +36,6 @@ def url(*ports: int, more: str = "") -> str:
     return f"postgresql://postgres@{places}/postgres?connect_timeout=1{more}"
 
 
-@asynccontextmanager
-async def opened(url: str, connections: int = 1) -> AsyncIterator[Database]:
-    database = Database(reactor, address(url), connections)
-    try:
-        await database.open()
-        yield database
-    finally:
-        await database.close()
-
-
 async def port(database: Database) -> int:
     (row,) = await database.fetch("SELECT inet_server_port() AS port")
     return int(row["port"])
@@ -63,7 +54,7 @@ async def test_a_host_that_says_nothing(pair: tuple[Postgres, Postgres]) -> None
     with path_to(primary.port) as silent:
         silent.stand()
         began = time.monotonic()
-        async with opened(url(silent.port, primary.port)) as database:
+        async with opened(url(silent.port, primary.port), 1) as database:
             assert 1.0 <= time.monotonic() - began < PATIENCE
             assert await port(database) == primary.port
             await end_sessions(primary)
@@ -93,7 +84,7 @@ async def test_a_host_that_refuses(pair: tuple[Postgres, Postgres]) -> None:
     stranger = url(primary.port, 1).replace("/postgres?", "/none?")
     with pytest.raises(Refused, match="has no database 'none'"):
         await Database(reactor, address(stranger), 1).open()
-    async with opened(url(1, primary.port)) as database:
+    async with opened(url(1, primary.port), 1) as database:
         assert await port(database) == primary.port
     assert standby.port != primary.port
 
@@ -103,7 +94,7 @@ async def test_a_host_that_refuses(pair: tuple[Postgres, Postgres]) -> None:
 async def test_a_standby_first(pair: tuple[Postgres, Postgres], more: str) -> None:
     """A standby is passed over for the server that writes, whether the URL asks for that or not."""
     primary, standby = pair
-    async with opened(url(standby.port, primary.port, more=more)) as database:
+    async with opened(url(standby.port, primary.port, more=more), 1) as database:
         assert await port(database) == primary.port
     with pytest.raises(Unavailable, match=r"only reads|session is read-only"):
         await Database(reactor, address(url(standby.port, more=more)), 1).open()
@@ -114,7 +105,7 @@ async def test_a_session_that_only_reads(pair: tuple[Postgres, Postgres]) -> Non
     """A session whose server takes no writes any more (25006) is given up for one that does; where there is none, the
     database is away."""
     primary, _ = pair
-    async with opened(url(primary.port)) as database:
+    async with opened(url(primary.port), 1) as database:
         await database.execute("CREATE TABLE IF NOT EXISTS things (n integer)")
         for write in (_at_once, _in_a_transaction):
             await database.execute("SET default_transaction_read_only = on")

@@ -54,7 +54,7 @@ def test_under_a_service_that_runs(open_directory: Path, web: Nginx) -> None:
             timeout=60,
         )
         assert rotated.returncode == 0, rotated.stderr
-        assert "4 rows are sealed anew" in rotated.stdout
+        assert "4 rows are sealed with the new key" in rotated.stdout
         after = KeyRing.parse(key.read_bytes())
         assert len(after.keys) == 1
         assert after.sealing != before.sealing

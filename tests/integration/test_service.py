@@ -282,7 +282,7 @@ def test_impatient_end(open_directory: Path) -> None:
     service.start()
     status = service.stop_impatiently()
     log = service.log.read_text()
-    assert "ending already" in log
+    assert "the service is stopping already" in log
     assert "Traceback" not in log
     assert log.rstrip().endswith("Server Shut Down.")
     assert status == -signal.SIGTERM

@@ -8,7 +8,7 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from datamover.app.services import Resolving
+from datamover.app.services import NameResolution
 from datamover.concurrency.host_names import Answers, HostNames
 from datamover.errors import (
     AuthenticationFailed,
@@ -272,7 +272,7 @@ async def test_name_that_is_not_looked_up() -> None:
             answer.wait(30)
         return []
 
-    names = Resolving(reactor, HostNames(reactor, look_up=look_up))
+    names = NameResolution(reactor, HostNames(reactor, look_up=look_up))
     names.startService()
     try:
         async with reading(connect_timeout=0.3) as client:

@@ -16,7 +16,7 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
 from datamover import errors
-from datamover.app.services import Resolving
+from datamover.app.services import NameResolution
 from datamover.concurrency.host_names import Answers, HostNames
 from datamover.concurrency.pending import pending
 from datamover.errors import Scope
@@ -300,7 +300,7 @@ async def test_name_that_is_not_looked_up(sshd: Sshd) -> None:
         answer.wait(30)
         return []
 
-    names = Resolving(reactor, HostNames(reactor, look_up=look_up))
+    names = NameResolution(reactor, HostNames(reactor, look_up=look_up))
     names.startService()
     try:
         async with opened(sshd, url="sftp://user@hangs.example/srv", connect_timeout=0.2) as pool:

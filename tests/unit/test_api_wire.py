@@ -7,7 +7,7 @@ from typing import Any
 from xmlrpc.client import Fault, dumps, loads
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from datamover.api.xmlrpc import wire
@@ -24,7 +24,7 @@ VALUES = st.recursive(
 
 def seen(value: Any) -> Any:
     """Return what a client reads."""
-    (value,), _ = loads(finish(wire.answering(value)))
+    (value,), _ = loads(finish(wire.write_answer(value)))
     return value
 
 
@@ -38,6 +38,7 @@ def legible(value: Any) -> Any:
 
 
 @given(VALUES)
+@example({"": [], "\r": []})
 def test_every_answer_can_be_read(value: Any) -> None:
     """Whatever text an answer holds, it is XML, and is read as it was but for what XML cannot carry."""
     assert seen(value) == legible(value)
@@ -48,7 +49,7 @@ def test_every_call_can_be_read(value: Any) -> None:
     """A call is read as Python reads it."""
     body = dumps((legible(value), 1), "some.method").encode()
     parameters, name = loads(body)
-    assert finish(wire.reading(BytesIO(body))) == (name, parameters)
+    assert finish(wire.parse_call(BytesIO(body))) == (name, parameters)
 
 
 @pytest.mark.parametrize(
@@ -77,9 +78,9 @@ def test_odd_values_are_read_as_python_does(value: str) -> None:
         expected = loads(body)
     except Exception:
         with pytest.raises(InvalidRequest, match="not an XML-RPC methodCall"):
-            finish(wire.reading(BytesIO(body)))
+            finish(wire.parse_call(BytesIO(body)))
     else:
-        assert finish(wire.reading(BytesIO(body))) == (expected[1], expected[0])
+        assert finish(wire.parse_call(BytesIO(body))) == (expected[1], expected[0])
 
 
 def value(element: str) -> Any:
@@ -119,21 +120,21 @@ def test_nesting_has_a_bound(tag: str) -> None:
     """However it is spelt."""
     body = f"<methodCall><methodName>m</methodName><params>{f'<value><{tag}><data>' * 33}".encode()
     with pytest.raises(InvalidRequest, match="more than 32 deep"):
-        finish(wire.reading(BytesIO(body)))
+        finish(wire.parse_call(BytesIO(body)))
 
 
 @given(st.text())
 def test_every_fault_can_be_read(text: str) -> None:
     """The same goes for a Fault's message."""
     with pytest.raises(Fault) as caught:
-        loads(wire.finished(Fault(1001, text)))
+        loads(wire.write_fault(Fault(1001, text)))
     assert caught.value.faultString == wire.legible(text)
 
 
 def test_an_answer_is_the_one_that_python_gives() -> None:
     """Written element by element, it is the same document."""
     value = [{"a": 1, "b": [True, "x"]}, [], "y"]
-    assert loads(finish(wire.answering(value))) == loads(dumps((value,), methodresponse=True))
+    assert loads(finish(wire.write_answer(value))) == loads(dumps((value,), methodresponse=True))
 
 
 def test_values_go_out_plainly() -> None:
@@ -152,7 +153,7 @@ def test_values_go_out_plainly() -> None:
 
 
 def read(body: bytes, **bounds: Any) -> Any:
-    return finish(wire.reading(BytesIO(body), **bounds))
+    return finish(wire.parse_call(BytesIO(body), **bounds))
 
 
 @pytest.mark.parametrize("element", [b"<i4>1</i4>", b"<value/>", b"<x/>", b"<array></array>"])

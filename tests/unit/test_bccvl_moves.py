@@ -35,7 +35,7 @@ def moves(tmp_path: Path) -> Moves:
 
 def job_of(moves: Moves, call: tuple[Any, ...]) -> NewJob:
     """Return the job that a call asks for, parameters that are left out being nil."""
-    return finish(moves.reading(*call, *[None] * (3 - len(call))))
+    return finish(moves.read(*call, *[None] * (3 - len(call))))
 
 
 def asked(*files: NewFile, archive: str | None = None) -> NewJob:

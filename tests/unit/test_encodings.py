@@ -21,7 +21,7 @@ def call(declared: str | None, text: str = "grün €") -> str:
 
 
 def read(body: bytes, charset: str | None = None) -> Any:
-    name, parameters = finish(wire.reading(BytesIO(body), charset=charset))
+    name, parameters = finish(wire.parse_call(BytesIO(body), charset=charset))
     assert name == "m"
     return parameters[0]
 

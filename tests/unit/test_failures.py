@@ -3,7 +3,7 @@
 import pytest
 from twisted.internet.task import Clock
 
-from datamover.security.login_throttle import FORGOTTEN, FREE, MOST, Failures, origin
+from datamover.security.login_throttle import FORGOTTEN, FREE, MOST, Failures, client_network
 
 
 def test_pauses_grow_to_a_bound() -> None:
@@ -45,4 +45,4 @@ def test_memory_is_bounded() -> None:
 )
 def test_who_is_behind_an_address(address: str, counted: str) -> None:
     """IPv6 addresses of one network are one; so are the two spellings of IPv4; a Unix socket has none."""
-    assert origin(address) == counted
+    assert client_network(address) == counted

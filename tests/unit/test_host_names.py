@@ -15,7 +15,7 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.protocol import ClientFactory, Factory, Protocol
 
-from datamover.app.services import Resolving
+from datamover.app.services import NameResolution
 from datamover.concurrency.host_names import HostNames, addresses
 from datamover.errors import Scope, TimedOut
 from tests.unit.outcomes import failure
@@ -55,7 +55,7 @@ def names(server: Server, *, at_once: int = 4, most: int = 12) -> HostNames:
 
 async def installed(known: HostNames, host: str, patience: float = 5.0) -> list[IPv4Address | IPv6Address]:
     """Look a name up as those do who connect."""
-    service = Resolving(reactor, known)
+    service = NameResolution(reactor, known)
     service.startService()
     try:
         return await addresses(reactor, host, 80, patience, Scope.SOURCE)
@@ -165,7 +165,7 @@ async def test_the_means_of_twisted() -> None:
     plugged: Any = reactor
     listening = plugged.listenTCP(0, Factory.forProtocol(Protocol), interface="127.0.0.1")
     before = plugged.nameResolver
-    service = Resolving(reactor, HostNames(reactor, look_up=here))
+    service = NameResolution(reactor, HostNames(reactor, look_up=here))
     service.startService()
     try:
         for connect in (

@@ -14,7 +14,7 @@ from zope.interface import provider
 from datamover.config.schema import Client
 from datamover.errors import ConfigError, Unavailable
 from datamover.security.login_throttle import FREE, Failures
-from datamover.security.passwords import QUEUE, Logins, hash_of_nothing, hash_password, verify
+from datamover.security.passwords import QUEUE, Logins, hash_password, unmatchable_hash, verify
 
 HASH = hash_password("pässword")
 CHEAP = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash
@@ -41,11 +41,11 @@ def test_hashes() -> None:
 
 def test_a_hash_of_nothing() -> None:
     """What an unknown name is checked against costs what a password's hash does, and is no password's."""
-    nothing = hash_of_nothing()
+    nothing = unmatchable_hash()
     assert extract_parameters(nothing) == extract_parameters(HASH)
     with pytest.raises(VerifyMismatchError):  # It was computed, and not found to be no hash.
         PasswordHasher().verify(nothing, "")
-    assert hash_of_nothing() != nothing
+    assert unmatchable_hash() != nothing
 
 
 def test_not_a_hash() -> None:
@@ -162,11 +162,11 @@ async def test_who_goes_away_gains_nothing() -> None:
         guess.cancel()
         with pytest.raises(CancelledError):
             await guess
-    assert known._checked.threads._unfinished <= 1
+    assert known._cache.threads._unfinished <= 1
     while known.waiting:
         await task.deferLater(reactor, 0.01)
-    assert not known._checked.lines
-    assert not known._checked.hashing
+    assert not known._cache.lines
+    assert not known._cache.hashing
 
 
 @pytest_twisted.ensureDeferred

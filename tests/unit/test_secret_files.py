@@ -8,14 +8,14 @@ import pytest
 from datamover.config.load import load
 from datamover.errors import AuthenticationFailed, ConfigError
 from datamover.security.passwords import hash_password
-from datamover.security.secret_files import Unusable, check_all, exposed, make, read, replace
+from datamover.security.secret_files import Unusable, check_all, exposure, make, read, replace
 from datamover.web.credentials import SecretFile
 
 
 @pytest.mark.parametrize(("mode", "good"), [(0o600, True), (0o400, True), (0o640, True), (0o440, True)])
 def test_closed(mode: int, good: bool) -> None:
     """The owner's alone, or the group's to read: what deployments and systemd make."""
-    assert (exposed(Path("/x"), 0o100000 | mode) is None) is good
+    assert (exposure(Path("/x"), 0o100000 | mode) is None) is good
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o604, 0o660, 0o606, 0o777, 0o601])

@@ -1,4 +1,4 @@
-"""Tell twistd of the ``datamover`` service."""
+"""Register the ``datamover`` service with twistd."""
 
 from twisted.application.service import ServiceMaker
 

@@ -1,1 +1,1 @@
-"""HTTP as callers speak it, before anybody knows what is called."""
+"""The interface's HTTP: connections, TLS, requests and their bodies, turns, and pages."""

@@ -1,10 +1,10 @@
-"""One connection of a client: what it sends is bounded in size and in time, and a refusal says what the bound is.
+"""One connection of a client. What it sends is bounded in size and time, and a refusal names the bound.
 
-A byte now and then keeps no connection: a request's head has its time, its body a pace. Of what is refused the rest is
-read and thrown away for a moment, so that the client finds the answer rather than a broken pipe.
+Slow clients are dropped: a request's head has a time limit and its body a minimum rate. After a refusal the rest of the
+request is read and thrown away for a moment, so that the client gets the answer and no broken pipe.
 
-What comes is read when it is this connection's turn, a piece at a time: one request at most, and none while the answer
-to the one before has not left for the client.
+Received bytes are parsed when the connection has its turn, a piece at a time: at most one request, and none while the
+answer to the previous one waits to be sent.
 """
 
 import select
@@ -24,21 +24,21 @@ log = Logger()
 
 
 DISCARDED = 2**20
-"""Bytes that are read of a refused connection."""
+"""Bytes that are read from a connection after a refusal."""
 HEADERS = 100
 HEADER_SIZE = 16 * 1024
-"""Bytes of the request's line and headers together; a login is among them."""
+"""Bytes of the request line and the headers together."""
 LONGEST_NUMBER = 18
-"""Digits."""
+"""Digits of a Content-Length."""
 HEAD_PIECE = 4 * 1024
-"""Bytes that are looked through for a head at a turn: mostly a whole call."""
+"""Bytes that are parsed for a head in one turn; most calls fit in whole."""
 BODY_PIECE = 64 * 1024
-"""Bytes of a body that are read at a turn."""
+"""Bytes of a body that are read in one turn."""
 AHEAD = 32 * 1024
-"""Bytes that may wait for their turn; more are not received."""
+"""Bytes that may wait for a turn; beyond them nothing more is received."""
 
 GONE = 2.0
-"""Seconds between two looks whether a client whose bytes are not received has closed its connection."""
+"""Seconds between checks whether the client has closed a connection that is not being received from."""
 
 _WAITING, _HEAD, _BODY, _ANSWERING, _REFUSED, _CLOSING = range(6)
 
@@ -51,27 +51,27 @@ class Channel(HTTPChannel):
     factory: Any
     transport: Any
     crowded: str | None = None
-    """Why this connection is one too many."""
+    """The refusal of a connection that exceeds a limit."""
     left: Callable[[], None] | None = None
     """Called when the connection has ended."""
 
     who = ""
-    """Whose time it takes: a client's once one has logged in here, its address' before."""
+    """The key for fair turns: the client's after a login on this connection, before that its network's."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._pace = Pace()
         self._phase = _WAITING
         self._size = self._number = 0
-        """What of the head has come, or of what is thrown away: bytes, and lines."""
+        """Bytes and lines of the head that have come, or bytes that were thrown away."""
         self._body = BodyPace(self._pace, 0.0)
         self._come = bytearray()
-        """What was received and not looked at."""
+        """Received bytes that are not parsed yet."""
         self._chunks: Chunks | None = None
         self._asked = False
-        """It waits for its turn."""
+        """The connection waits for a turn."""
         self._held = False
-        """The body is not read on for now."""
+        """Reading the body is suspended."""
         self._receiving = True
         self._gone = False
         self._look: IDelayedCall | None = None
@@ -108,7 +108,7 @@ class Channel(HTTPChannel):
         self._go_on()
 
     def advance(self) -> None:
-        """Read a piece of what has come."""
+        """Parse a piece of the received bytes."""
         self._asked = False
         if self._gone or self._held or self._phase in (_REFUSED, _CLOSING):
             return
@@ -116,7 +116,7 @@ class Channel(HTTPChannel):
             self.paused = False
             self._read_chunks()
         else:
-            # What stands behind a request that was answered is looked at before what came after it.
+            # Twisted's buffer holds bytes that came before those in _come: they are parsed first.
             size = 0 if self.paused and self._buffer else HEAD_PIECE if self.line_mode else BODY_PIECE
             piece = bytes(self._come[:size])
             del self._come[:size]
@@ -127,9 +127,9 @@ class Channel(HTTPChannel):
         self._go_on()
 
     def _go_on(self) -> None:
-        """Ask for a turn where there is something to be read, and receive more where there is room for it."""
+        """Ask for a turn if there are bytes to parse, and pause or resume receiving."""
         busy = self._handlingRequest or self._held or self._waitingForTransport or self._over
-        # What is left of a piece that was read to its end is no work: the rest of its line has to come.
+        # An incomplete line in Twisted's buffer needs no turn: its rest has to arrive first.
         more = self._come or (self.paused and self._buffer) or (self._chunks is not None and self._chunks.more)
         if more and not busy and not self._asked and not self._gone:
             self._asked = True
@@ -149,7 +149,7 @@ class Channel(HTTPChannel):
             self._look = self.factory.reactor.callLater(GONE, self._look_after_client)
 
     def _look_after_client(self) -> None:
-        """Let a connection go that its client has closed: what is not received from tells nobody."""
+        """Drop the connection if the client has closed it: a paused transport does not notice that."""
         if self._receiving or self._gone:
             return
         if has_closed(self.transport):
@@ -159,17 +159,17 @@ class Channel(HTTPChannel):
 
     @property
     def _over(self) -> bool:
-        """There is no further request on this connection."""
+        """Whether no further request may follow on this connection."""
         return not self.persistent and self._phase == _WAITING
 
     def hold(self) -> None:
-        """Read no more of the body until ``release``."""
+        """Suspend reading the body until ``release``."""
         self._held = self.paused = True
         self.setTimeout(None)  # type: ignore[no-untyped-call]
         self._go_on()
 
     def release(self, *, stranger: bool) -> None:
-        """Read on; what a ``stranger`` sends has less time."""
+        """Resume reading the body; the body of a ``stranger``, who has not logged in, has less time."""
         self._held = False
         if self._gone or self._phase != _BODY:
             return
@@ -179,7 +179,7 @@ class Channel(HTTPChannel):
         self._go_on()
 
     def pauseProducing(self) -> None:  # noqa: N802 - Twisted's
-        """Serve nothing more until the client has read what it was answered."""
+        """Start no further request until the client has read the answers before."""
         self._waitingForTransport = True
         if self._requestProducer is not None:
             self._requestProducer.pauseProducing()
@@ -194,7 +194,7 @@ class Channel(HTTPChannel):
     # Requests ---------------------------------------------------------------------------------------------------
 
     def resetTimeout(self) -> None:  # noqa: N802 - Twisted's
-        """Do nothing: what arrives is no reason to wait longer; each phase sets its own time."""
+        """Do nothing: arriving bytes extend no time limit, and each phase sets its own."""
 
     def _begin(self) -> None:
         self._phase, self._size, self._number = _HEAD, 0, 0
@@ -217,7 +217,7 @@ class Channel(HTTPChannel):
     def headerReceived(self, line: bytes) -> bool:  # noqa: N802 - Twisted's
         name, _, value = line.partition(b":")
         if name.strip().lower() == b"content-length" and len(value.strip()) > LONGEST_NUMBER:
-            # Python does not read numbers of any length, nor does Twisted expect it.
+            # int() raises ValueError for a very long number, and Twisted does not expect that.
             self._respondToBadRequestAndDisconnect()
             return False
         return bool(super().headerReceived(line))  # type: ignore[no-untyped-call]
@@ -232,7 +232,7 @@ class Channel(HTTPChannel):
     def allHeadersReceived(self) -> None:  # noqa: N802 - Twisted's
         codings = self.requests[-1].requestHeaders.getRawHeaders(b"Transfer-Encoding")
         if codings is not None and (self._version != b"HTTP/1.1" or [each.lower() for each in codings] != [b"chunked"]):
-            # RFC 9112 6.1: where the length could be read in two ways nothing is served.
+            # RFC 9112, section 6.1: a request whose length is ambiguous is refused.
             self._respondToBadRequestAndDisconnect()
             return
         self._chunks = None
@@ -252,7 +252,7 @@ class Channel(HTTPChannel):
             super().rawDataReceived(data)
 
     def _read_chunks(self) -> None:
-        assert self._chunks is not None, "there is more of them"
+        assert self._chunks is not None, "only called with chunks"
         try:
             self._chunks.advance()
         except Malformed:
@@ -262,9 +262,9 @@ class Channel(HTTPChannel):
         if self._phase in (_REFUSED, _CLOSING):
             return
         self._phase, self._chunks = _ANSWERING, None
-        # One request a turn: what stands behind it is looked at in another.
+        # One request a turn: the next one is parsed in another.
         self.paused = True
-        # What Twisted puts back when the request is answered.
+        # Twisted restores this timeout when the request has been answered.
         self._allow(self._pace.idle)
         super().allContentReceived()  # type: ignore[no-untyped-call]
 
@@ -284,7 +284,7 @@ class Channel(HTTPChannel):
             self._allow(left)
         elif self._phase in (_HEAD, _BODY):
             what = "head" if self._phase == _HEAD else "body"
-            log.info("{peer} was too slow: dropped", peer=self.transport.getPeer())
+            log.info("refused {peer}: its request was too slow", peer=self.transport.getPeer())
             self.refuse(408, f"The request's {what} took too long.")
         elif self._phase == _REFUSED:
             self._drop()
@@ -294,7 +294,7 @@ class Channel(HTTPChannel):
             self._drop()
 
     def refuse(self, status: int, text: str) -> None:
-        """Answer in plain text, and let the connection go."""
+        """Answer in plain text and end the connection."""
         if self._phase in (_REFUSED, _CLOSING):
             return
         self._phase, self._size = _REFUSED, 0
@@ -321,7 +321,7 @@ class Channel(HTTPChannel):
         self.setTimeout(seconds)  # type: ignore[no-untyped-call]
 
     def _allow_body(self, now: float) -> None:
-        # At least once more, so that the one place that judges does.
+        # A body that is too slow times out at once: timeoutConnection alone refuses it.
         self._allow(max(self._body.left(now), 0.001))
 
     def _drop(self) -> None:
@@ -337,12 +337,12 @@ class Channel(HTTPChannel):
 
 
 def has_closed(transport: Any) -> bool:
-    """Tell whether the other side has closed a connection, or its half of it, whatever was received of it.
+    """Return whether the other side has closed a connection or its half of it, even if received bytes are unread.
 
     See poll(2), POLLRDHUP.
     """
     while (below := getattr(transport, "transport", None)) is not None:
-        transport = below  # Of TLS.
+        transport = below  # The TCP connection below TLS.
     looking = select.poll()
     looking.register(transport.fileno(), select.POLLRDHUP)
     return bool(looking.poll(0))

@@ -1,17 +1,17 @@
-"""A chunked body, read a bounded number of steps at a time: a chunk may be a byte, and each costs some steps."""
+"""Decode a chunked body in bounded pieces of work, since a chunk may be as small as one byte."""
 
 from collections.abc import Callable
 
 from twisted.web.http import _ChunkedTransferDecoder, _MalformedChunkedDataError
 
 STEPS = 256
-"""Sizes, pieces and ends of chunks that are read at a turn: half a millisecond."""
+"""Chunk sizes, data and ends that are decoded in one turn: about half a millisecond."""
 
 Malformed = _MalformedChunkedDataError
 
 
 class Chunks(_ChunkedTransferDecoder):
-    """Twisted's decoder, which stops now and then, and where ``held`` tells it to."""
+    """Twisted's decoder, which pauses after STEPS steps and while ``held`` returns true."""
 
     def __init__(
         self, taken: Callable[[bytes], None], finished: Callable[[bytes], None], held: Callable[[], bool]
@@ -19,14 +19,14 @@ class Chunks(_ChunkedTransferDecoder):
         super().__init__(taken, finished)
         self._held = held
         self.more = False
-        """There is something left to be read."""
+        """Whether undecoded bytes are left."""
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's
         self._buffer += data
         self.advance()
 
     def advance(self) -> None:
-        """Read on. Raises Malformed."""
+        """Decode the next steps; raises Malformed."""
         self.more = False
         for _ in range(STEPS):
             if self._held():

@@ -1,4 +1,4 @@
-"""The connections of one site: how many there may be, in all and of one address, and what serves each."""
+"""The connections of one site, limited in all and for each address."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,15 +12,15 @@ from datamover.api.http.pace import Pace
 from datamover.api.http.turns import Turns
 from datamover.concurrency.fair_share import FairShare
 from datamover.config.schema import Limits
-from datamover.security.login_throttle import is_local, origin
+from datamover.security.login_throttle import client_network, is_local
 
 RESERVED = 16
-"""Connections beyond the bound: for this machine's own, and for telling others that there are too many."""
+"""Connections beyond the limit: so many for this machine itself, and so many for answering 503 to others."""
 CROWDED = "Too many connections: close some of yours, or try again in a while ([limits] connections)."
 
 
 class QuietSite(Site):
-    """A site that does not log every poll of every client; what is asked for and what goes wrong is logged."""
+    """A site without an access log: jobs and errors are logged where they occur."""
 
     noisy = False
     protocol = Channel  # type: ignore[assignment] # without HTTP/2, which Twisted's own would offer
@@ -33,9 +33,9 @@ class QuietSite(Site):
         self._refused = 0
 
     def buildProtocol(self, addr: Any) -> Channel | None:  # type: ignore[override] # noqa: N802 - Twisted's
-        """Return what serves a connection; one that is too many is told so, and of those only some at a time are."""
+        """Return the channel for a connection. One beyond the limit is answered 503, or closed if many are already."""
         address = getattr(addr, "host", "")
-        who = origin(address)
+        who = client_network(address)
         taken = self._connections.take(who, beyond=RESERVED if is_local(address) else 0)
         if not taken and self._refused >= RESERVED:
             return None

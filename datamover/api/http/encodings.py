@@ -1,8 +1,8 @@
-"""Which encoding a body is in, and its bytes as UTF-8, the one that the parser is fed with.
+"""Detect the encoding of a body and recode it to UTF-8 for the parser. Pure.
 
 RFC 7303, section 3: a byte order mark decides, else Content-Type's charset, else the XML declaration, else it is UTF-8.
-UTF-16 shows in a document's first two bytes, whatever is said: there are clients that declare it and send UTF-8. What
-is said to be US-ASCII is read as UTF-8, which is the same where it holds no more than ASCII. Pure.
+UTF-16 is recognised by the first two bytes alone, since some clients declare it and send UTF-8. US-ASCII is read as
+UTF-8, which contains it.
 """
 
 import re
@@ -18,7 +18,7 @@ _DECLARED = re.compile(rb"""<\?xml\s(?:[^>]*?\s)?encoding\s*=\s*["']([^"'<>]*)["
 _LONGEST_DECLARATION = 1024
 """Bytes."""
 _CONTENT_TYPES = 64
-"""That are remembered: clients of one kind send the same."""
+"""Content-Type values that are cached: clients of one kind send the same."""
 _UTF_8 = "utf_8"
 _READ_AS_UTF_8 = {"ascii", "utf_16", "utf_16_be", "utf_16_le"}
 _NO_TEXT = {
@@ -30,7 +30,7 @@ _BY_LABEL = {
     for label, codec in [*aliases.items(), *((codec, codec) for codec in aliases.values())]
     if codec not in _NO_TEXT
 } | {"unicode_1_1_utf_8": _UTF_8, "utf_8_sig": _UTF_8, "utf8mb4": _UTF_8}
-"""Python's codecs by what encodings are called: in lower case, with "_" for whatever is no letter or digit."""
+"""Python's codecs by label: in lower case, with "_" for every other character than a letter or digit."""
 
 
 @lru_cache(_CONTENT_TYPES)
@@ -42,10 +42,11 @@ def charset_of(content_type: str) -> str | None:
 
 
 def recoder(head: bytes, charset: str | None) -> Callable[[bytes], bytes] | None:
-    """Return what makes UTF-8 of a body's bytes, called with piece after piece; None where they are UTF-8 already.
+    """Return a function that recodes a body to UTF-8, piece by piece; None if the body is UTF-8 already.
 
-    ``head`` is how the body begins, ``charset`` what Content-Type says. The last call is with no bytes. Raises
-    InvalidRequest for an encoding that is not known, and UnicodeDecodeError, when called, for what is not in it.
+    ``head`` is the beginning of the body, ``charset`` what Content-Type says. Call the function with b"" after the last
+    piece; it raises UnicodeDecodeError for bytes that are not in the encoding. Raises InvalidRequest for an unknown
+    encoding.
     """
     codec = _codec(head, charset)
     if codec == _UTF_8:
@@ -72,6 +73,6 @@ def _codec(head: bytes, charset: str | None) -> str:
 
 
 def _declared(head: bytes) -> str | None:
-    """Return what a document's XML declaration names, None where it names nothing."""
+    """Return the encoding that the XML declaration names, None where it names none."""
     declared = _DECLARED.match(head[:_LONGEST_DECLARATION])
     return declared[1].decode("latin-1") if declared else None

@@ -1,30 +1,30 @@
-"""How long a client may take, and whether a body comes fast enough. Pure."""
+"""The time limits of a connection and the minimum rate of a body. Pure."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How long a client may take, in seconds."""
+    """The time limits of a connection, in seconds."""
 
     idle: float = 60.0
-    """For a connection to wait for its next request."""
+    """Between two requests."""
     head: float = 15.0
-    """For a request's line and headers; the first one's, the TLS handshake included."""
+    """For the request line and headers; for the first request it includes the TLS handshake."""
     silence: float = 30.0
     """Between two pieces of a body."""
     window: float = 30.0
-    """In each of these a body has to bring …"""
+    """The period over which a body's rate is measured."""
     slowest: int = 10_000
-    """… so many bytes a second, whatever it brought before."""
+    """The minimum rate in each window, in bytes a second; what came before the window does not count."""
     stranger: float = 30.0
-    """For the whole of a body that is thrown away, of one who has not logged in."""
+    """For a whole body that is thrown away because its sender has not logged in."""
     linger: float = 2.0
-    """That a refused connection is listened to."""
+    """For reading on after a refusal."""
 
 
 class BodyPace:
-    """How fast one body comes."""
+    """The rate at which one body comes."""
 
     def __init__(self, pace: Pace, now: float) -> None:
         self._pace = pace
@@ -32,7 +32,7 @@ class BodyPace:
         self._size = 0
         self._waited = False
         self.stranger = False
-        """Nobody has said who sends this."""
+        """Whether the sender has not logged in."""
 
     def came(self, size: int, now: float) -> None:
         """Count bytes that came."""
@@ -40,11 +40,11 @@ class BodyPace:
         self._last = now
 
     def waited(self) -> None:
-        """Take note that it was not read for a while: what does not come meanwhile is not its sender's fault."""
+        """Excuse the current window: the service did not read the body, so its sender was not slow."""
         self._waited = True
 
     def left(self, now: float) -> float:
-        """Return the seconds until it is to be looked at again, 0 where it is too slow."""
+        """Return the seconds until the next check, 0 if the body is too slow."""
         pace = self._pace
         if now >= self._window + pace.window:
             if self._size < pace.slowest * pace.window and not self._waited:

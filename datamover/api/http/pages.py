@@ -1,4 +1,4 @@
-"""Pages beside the interface, for machines that only look: GET, behind the same gate and the same logins."""
+"""Pages for monitoring beside the interface: GET only, behind the same request filter and logins."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -24,20 +24,23 @@ class Page:
     answer: Callable[[], Awaitable[tuple[int, str, bytes]]]
     """Returns status, content type and body."""
     open: Callable[[], bool]
-    """Everybody may see it; otherwise those whom ``admitted`` lets in."""
+    """Returns whether the page is public."""
 
 
 class PageResource(Resource):
-    """Serves one page. ``admitted`` returns why a request is not served, None for one that is."""
+    """Serves one page. For a page that is not public, ``admitted`` returns a refusal, or None to serve it."""
 
     isLeaf = True  # noqa: N815 - Twisted's
 
     def __init__(
-        self, page: Page, gate: Callable[[], RequestFilter], admitted: Callable[[Any], Awaitable[Refusal | None]]
+        self,
+        page: Page,
+        request_filter: Callable[[], RequestFilter],
+        admitted: Callable[[Any], Awaitable[Refusal | None]],
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._page = page
-        self._gate = gate
+        self._request_filter = request_filter
         self._admitted = admitted
 
     def render(self, request: Any) -> int:
@@ -47,7 +50,7 @@ class PageResource(Resource):
         return NOT_DONE_YET
 
     async def _answer(self, request: Any) -> None:
-        refusal = self._gate().stranger(request.header)
+        refusal = self._request_filter().stranger(request.header)
         if refusal is None and request.postpath:
             refusal = Refusal(404, "There is no such page.")
         if refusal is None and request.method not in READING:
@@ -64,22 +67,22 @@ class PageResource(Resource):
 
 
 class NoPage(Resource):
-    """What stands above a page, and beside it."""
+    """Answers 404 on the paths above and beside a page."""
 
-    def __init__(self, gate: Callable[[], RequestFilter]) -> None:
+    def __init__(self, request_filter: Callable[[], RequestFilter]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._gate = gate
+        self._request_filter = request_filter
 
     def getChild(self, path: bytes, request: Any) -> Resource:  # noqa: N802 - Twisted's
         return self
 
     def render(self, request: Any) -> int:
-        _refuse(request, self._gate().stranger(request.header) or Refusal(404, "There is no such page."))
+        _refuse(request, self._request_filter().stranger(request.header) or Refusal(404, "There is no such page."))
         return NOT_DONE_YET
 
 
 def finish(request: Any, status: int, kind: str, body: bytes) -> None:
-    """Answer and finish."""
+    """Write an answer and finish the request."""
     request.setResponseCode(status)
     request.setHeader(b"Content-Type", kind.encode("ascii"))
     request.setHeader(b"Content-Length", b"%d" % len(body))
@@ -94,16 +97,16 @@ def _refuse(request: Any, refusal: Refusal) -> None:
 
 
 def _failed(failure: Failure, request: Any) -> None:
-    """Answer for a bug, unless the client has gone."""
+    """Log a bug and answer 500, unless the client has gone."""
     if isinstance(failure.value, CancelledError):
         return
-    log.failure("the page {path} cannot be answered", failure, path=request.path.decode("latin-1"))
+    log.failure("the page {path} failed", failure, path=request.path.decode("latin-1"))
     if not request.startedWriting:
-        finish(request, 500, "text/plain; charset=utf-8", b"an error of datamover's own: its log tells more\n")
+        finish(request, 500, "text/plain; charset=utf-8", b"an internal error of datamover: its log has the details\n")
 
 
 def put(root: Resource, path: str, resource: Resource, between: Callable[[], Resource]) -> None:
-    """Hang a resource into a tree; ``between`` makes what stands on the way."""
+    """Add a resource to a tree at ``path``; ``between`` makes the missing resources above it."""
     *steps, last = path.encode("ascii").split(b"/")
     for step in steps:
         if step not in root.children:

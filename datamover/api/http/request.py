@@ -1,8 +1,8 @@
-"""One request: how much of its body is kept, and what the client showed in the TLS handshake.
+"""One request: its headers, its body within bounds, and the client's TLS certificate.
 
-A body is kept only where it may be a call's: within the bound, with a login where one is needed, and while there is
-room. One that is not small waits unread until its login is known to be right. The rest is read and thrown away, so that
-the client finds an answer.
+A body is kept only if it may be a call: within the size limit, with a login where one is needed, and while there is
+room. A body of more than SMALL_BODY is not read before its login has been checked. Everything else is read and thrown
+away, so that the client gets an answer.
 """
 
 from collections.abc import Callable, Coroutine
@@ -22,27 +22,33 @@ from datamover.api.http.request_filter import Refusal, RequestFilter
 from datamover.concurrency.fair_share import FairShare
 
 SMALL_BODY = 64 * 1024
-"""Bytes of a body that are kept before its login is looked at: as many as there are connections, at most."""
+"""Bytes of a body that are kept before its login is checked. Each connection may hold so many."""
 BLOCK = 2**20
-"""Bytes of room that are taken at a time for a body whose length is not known."""
+"""Bytes of room that are taken at a time for a body of unknown length."""
 DRAINED = 2
-"""A body may be this many times over its bound; then the connection is closed."""
+"""The connection is closed when a body exceeds this many times its limit."""
 
 Admit = Callable[["BoundedRequest"], Coroutine[Any, Any, Caller | None]]
-"""Returns who sends a request, None for one whose login is wrong."""
+"""Returns the caller of a request, None for a wrong login."""
 
 
 class BoundedRequest(Request):
-    """A request that keeps no more of its body than is wanted."""
+    """A request that keeps a bounded part of its body."""
 
     channel: Channel
 
     def __init__(
-        self, *args: Any, gate: RequestFilter, limit: int, room: FairShare, admit: Admit | None, **keywords: Any
+        self,
+        *args: Any,
+        request_filter: RequestFilter,
+        limit: int,
+        room: FairShare,
+        admit: Admit | None,
+        **keywords: Any,
     ) -> None:
-        """Without ``admit`` nobody calls here, and no large body is kept."""
+        """``admit`` None: the site has no interface, and no large body is kept."""
         super().__init__(*args, **keywords)  # type: ignore[no-untyped-call]
-        self._gate = gate
+        self._request_filter = request_filter
         self._room = room
         self._admit = admit
         self._taken = 0
@@ -51,40 +57,40 @@ class BoundedRequest(Request):
         self.received = 0
         self._kept = False
         self.refusal: Refusal | None = None
-        """Why the body is not kept at all."""
+        """Why the request is refused by its headers; its body is not kept."""
         self.too_large = False
         self.crowded = False
-        """There was no room for the body."""
+        """Whether there was no room for the body."""
         self.stranger = False
-        """Nobody who has logged in sends the body."""
+        """Whether the sender has not logged in."""
         self.asked = False
-        """Who sends it was asked before the body was read; ``sender`` is the answer."""
+        """Whether the login was checked before the body was read; ``sender`` is the result."""
         self.sender: Caller | Failure | None = None
 
     def header(self, name: str) -> list[str]:
-        """Return every value of a header; what is not UTF-8 in it is told by the replacement character."""
+        """Return every value of a header; bytes that are not UTF-8 become the replacement character."""
         values = self.requestHeaders.getRawHeaders(name.encode("ascii"), ())
         return [value.decode("utf-8", "replace") for value in values]
 
     @property
     def charset(self) -> str | None:
-        """What Content-Type says of the body's encoding, None where it says nothing."""
+        """The charset that Content-Type names, None where it names none."""
         return charset_of(self.header("content-type")[0])
 
     @property
     def certificate(self) -> Certificate | None:
-        """What the client showed in the TLS handshake, where it showed one that holds."""
+        """The valid certificate that the client showed in the TLS handshake, None without one."""
         if not ISSLTransport.providedBy(self.transport):
             return None
         shown: Any = self.transport.getPeerCertificate()
         return shown and shown.to_cryptography()  # type: ignore[no-any-return]
 
     def gotLength(self, length: int | None) -> None:  # noqa: N802 - Twisted's
-        # The method is not known here to a Request; one that is not POST is judged when the body is in.
-        self.refusal = self._gate.refusal("POST", self.header)
+        # A Request does not know its method yet: process() checks one that is not POST.
+        self.refusal = self._request_filter.refusal("POST", self.header)
         self._length = length
         self.too_large = length is not None and length > self._limit
-        anonymous = self._gate.login and not self.header("authorization") and self.certificate is None
+        anonymous = self._request_filter.login and not self.header("authorization") and self.certificate is None
         self.stranger = bool(self.refusal or anonymous)
         self._kept = not (self.stranger or self.too_large)
         super().gotLength(length if self._kept else 0)  # type: ignore[no-untyped-call]
@@ -107,7 +113,7 @@ class BoundedRequest(Request):
                     self._take(self.channel.who, self._taken + BLOCK)
 
     def _ask(self) -> None:
-        """Leave the rest of the body where it is until it is known who sends it."""
+        """Suspend reading the body until its login has been checked."""
         if self._admit is None:
             self.stranger = True
             self._forget()
@@ -130,7 +136,7 @@ class BoundedRequest(Request):
         channel.release(stranger=self.stranger)
 
     def _take(self, who: str, size: int) -> None:
-        """Take room for so much of the body, given back when the request ends; keep none of it where there is none."""
+        """Take room for ``size`` bytes until the request ends; drop the body if there is no room."""
         more = min(size, self._limit) - self._taken
         if not self._room.take(who, more):
             self.crowded = True
@@ -140,7 +146,7 @@ class BoundedRequest(Request):
         self.notifyFinish().addBoth(lambda _: self._room.give(who, more))
 
     def _forget(self) -> None:
-        """Keep no more of the body, nor what was kept."""
+        """Drop the body, and keep nothing more of it."""
         if self._kept and self.content is not None:
             self.content.close()
             self.content = BytesIO()
@@ -148,5 +154,5 @@ class BoundedRequest(Request):
 
     def process(self) -> None:
         if self.method != b"POST":
-            self.refusal = self._gate.refusal(self.method.decode("latin-1"), self.header)
+            self.refusal = self._request_filter.refusal(self.method.decode("latin-1"), self.header)
         super().process()  # type: ignore[no-untyped-call]

@@ -1,8 +1,8 @@
-"""What is turned away before its body is read: everything that is not an XML-RPC client of this service.
+"""Refuse requests by their headers if they do not come from an XML-RPC client of this service. Pure.
 
-A web page can make a browser send a POST to a local service. It cannot set another content type than a form's without
-asking first, cannot leave out Origin, and reaches us under its own name (DNS rebinding): so only ``text/xml``, no
-Origin, and only Host headers that are ours. Pure.
+A web page can make a browser send a POST to a local service. But it cannot set a content type other than a form's
+without asking first, it cannot leave out Origin, and with DNS rebinding the Host header holds the page's own name.
+Therefore the service accepts only ``text/xml``, no Origin, and only Host headers that it knows.
 """
 
 from collections.abc import Callable, Iterable
@@ -22,7 +22,7 @@ _EVERY_ADDRESS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared with,
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An answer in HTTP's own terms, not XML-RPC's."""
+    """An HTTP status with a sentence, in place of an XML-RPC answer."""
 
     status: int
     text: str
@@ -30,18 +30,19 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class RequestFilter:
-    """Which Host headers are served."""
+    """Decides by the headers whether a request is served."""
 
     names: frozenset[str]
+    """The host names that are served, in lower case."""
     any_address: bool
-    """A listener binds every address, so that every literal one may be ours; a page cannot bear one as its name."""
+    """Whether a listener binds every address: then any IP address is accepted, which no web page has as its name."""
 
     login: bool = False
-    """Nobody is served without one: the body of a request without one is not kept."""
+    """Whether a login is required; the body of a request without one is not kept."""
 
     @classmethod
     def from_config(cls, config: Config) -> "RequestFilter":
-        """Serve localhost, the listeners' own interfaces and ``service.hosts``."""
+        """Return a filter that accepts localhost, the listeners' interfaces and ``service.hosts``."""
         listeners = (*config.service.listen, *filter(None, [config.monitor.listen]))
         interfaces = {endpoint_interface(listener) for listener in listeners} - {None}
         every = bool(interfaces & _EVERY_ADDRESS)
@@ -50,7 +51,7 @@ class RequestFilter:
         return cls(frozenset(ALWAYS | names), every, bool(config.clients))
 
     def refusal(self, method: str, header: Header) -> Refusal | None:
-        """Return why a request is not read, None for one that may be an XML-RPC call."""
+        """Return why a request is refused, None for one that may be an XML-RPC call."""
         stranger = self.stranger(header)
         if stranger is not None:
             return stranger
@@ -64,7 +65,7 @@ class RequestFilter:
         return None
 
     def stranger(self, header: Header) -> Refusal | None:
-        """Return why nothing at all is served: a name that is not ours, a web page's request."""
+        """Return why a request is refused whatever it asks for: an unknown Host, or an Origin; None if it is not."""
         hosts = header("host")
         if len(hosts) != 1 or not self.serves(hosts[0]):
             shown = repr(hosts[0][:100]) if len(hosts) == 1 else "none, or several,"
@@ -77,7 +78,7 @@ class RequestFilter:
         return None
 
     def serves(self, host: str) -> bool:
-        """Tell whether a Host header's value, with or without a port, is ours."""
+        """Return whether a Host header's value, with or without a port, names this service."""
         name = host.strip()
         if name.startswith("["):
             name, bracket, port = name[1:].partition("]")

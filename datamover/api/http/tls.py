@@ -1,7 +1,7 @@
-"""TLS for the listeners: the files of ``[tls]``, read again when they are renewed.
+"""TLS for the listeners, with the files of ``[tls]``, which are read again when they change.
 
-A connection keeps the certificate that it began with; the next one gets what the files hold then. Files that cannot be
-used are told in the log, and the certificate before them is served on.
+A connection keeps the certificate that it began with; a new connection gets the current one. If changed files cannot be
+used, that is logged and the previous certificate stays in use.
 """
 
 import os
@@ -23,16 +23,16 @@ from zope.interface import implementer
 from datamover.api.http.turns import Turns
 from datamover.config.schema import Tls
 from datamover.errors import ConfigError
-from datamover.security.login_throttle import origin
-from datamover.security.secret_files import exposed
+from datamover.security.login_throttle import client_network
+from datamover.security.secret_files import exposure
 
 log = Logger()
 
 LOOK = 1.0
-"""Seconds between two looks at the files' times."""
+"""Seconds between two checks of the files' times."""
 
 CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
-"""Of TLS 1.2: forward secrecy and authenticated encryption; all of TLS 1.3's are so."""
+"""For TLS 1.2, those with forward secrecy and authenticated encryption. Every cipher of TLS 1.3 has both."""
 
 _TOLD = b"this listener speaks TLS: use https://\n"
 _PLAIN = (
@@ -52,15 +52,15 @@ _REASONS = {
 """X509_V_ERR_… of OpenSSL's x509_vfy.h."""
 
 Stamp = tuple[tuple[int, int, int], ...]
-"""Device, inode and time of change of each file: a new one tells of a renewal."""
+"""Device, inode and time of change of each file; it differs after a renewal."""
 
 
 @implementer(IOpenSSLServerConnectionCreator)
 class ServerTLS:
-    """Makes the listeners' side of TLS connections with what the files of ``[tls]`` hold at that time."""
+    """Makes the server side of TLS connections, with the current content of the files of ``[tls]``."""
 
     def __init__(self, settings: Tls, seconds: Callable[[], float], *, file: str = "datamover.toml") -> None:
-        """Read the files; raises ConfigError, which names the key and the file, for what cannot be used."""
+        """Read the files; raises ConfigError, which names the key and the file, if one cannot be used."""
         self._settings = settings
         self._seconds = seconds
         self._file = file
@@ -75,7 +75,7 @@ class ServerTLS:
         return connection
 
     def renew(self) -> None:
-        """Take what the files hold, if they have changed; a look at most once a second."""
+        """Read the files again if they have changed; checks at most once a second."""
         if self._seconds() - self._looked < LOOK:
             return
         self._looked = self._seconds()
@@ -86,7 +86,9 @@ class ServerTLS:
         try:
             self._context = self._load()
         except ConfigError as error:
-            log.critical("the renewed certificate is not used, the one before still is: {why}", why=error.message)
+            log.critical(
+                "the previous certificate stays in use, the renewed one cannot be used: {why}", why=error.message
+            )
 
     def _look(self) -> Stamp:
         settings = self._settings
@@ -103,7 +105,7 @@ class ServerTLS:
             raise self._refusal("key_file", settings.key_file, "is not the key of the certificate in certificate_file")
         context = SSL.Context(SSL.TLS_SERVER_METHOD)
         context.set_min_proto_version(SSL.TLS1_2_VERSION)
-        # Without resumption every connection proves who it is anew.
+        # No session resumption: every connection shows its certificate again.
         context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE | SSL.OP_NO_COMPRESSION | SSL.OP_NO_TICKET)
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         context.set_session_id(b"datamover")
@@ -125,7 +127,7 @@ class ServerTLS:
         if ends < datetime.now(UTC):
             log.warn("the certificate in {file} has expired: renew it", file=str(settings.certificate_file))
         log.info(
-            "TLS with the certificate in {file}, good until {ends}", file=str(settings.certificate_file), ends=ends
+            "TLS with the certificate in {file}, valid until {ends}", file=str(settings.certificate_file), ends=ends
         )
         return context
 
@@ -138,7 +140,7 @@ class ServerTLS:
 
     def _key(self, path: Path) -> PrivateKeyTypes:
         content, mode = self._read("key_file", path)
-        if (reason := exposed(path, mode)) is not None:
+        if (reason := exposure(path, mode)) is not None:
             raise ConfigError(f"{self._file}: tls.key_file: {reason}")
         try:
             return load_pem_private_key(content, None)
@@ -158,17 +160,17 @@ class ServerTLS:
 
 
 def over_tls(tls: ServerTLS, factory: IProtocolFactory, reactor: Any) -> TLSMemoryBIOFactory:
-    """Return what serves ``factory``, a site with ``turns``, over TLS; who speaks HTTP without it is told so."""
+    """Return a factory that serves ``factory``, a site with ``turns``, over TLS, and refuses plain HTTP."""
     served = TLSMemoryBIOFactory(tls, False, factory, reactor)
     served.protocol = _PlainHttpDetector
     return served
 
 
 class _PlainHttpDetector(BufferingTLSTransport):
-    """One connection. A method's first letter in the stead of a handshake is an answer in plain text, and the end."""
+    """One TLS connection. If it begins with an HTTP method, it is answered in plain text and closed."""
 
     who = ""
-    """Whose time a handshake takes."""
+    """The client's network, in whose turns the handshake is done."""
     _begun = False
     _refused = False
 
@@ -176,7 +178,7 @@ class _PlainHttpDetector(BufferingTLSTransport):
         super().connectionMade()  # type: ignore[no-untyped-call]
         self._come = bytearray()
         peer: Any = self.transport
-        self.who = origin(getattr(peer.getPeer(), "host", ""))
+        self.who = client_network(getattr(peer.getPeer(), "host", ""))
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
         if not self._begun and data:
@@ -185,14 +187,14 @@ class _PlainHttpDetector(BufferingTLSTransport):
             if self._refused:
                 transport: Any = self.transport
                 transport.write(_PLAIN)
-                # The rest is thrown away, so that the client finds the answer; the patience with it is the interface's.
+                # The rest is thrown away, so that the client gets the answer; the HTTP channel's timeout ends it.
                 transport.loseWriteConnection()
         if self._refused:
             return
         if self._handshakeDone and not self._come:
             super().dataReceived(data)  # type: ignore[no-untyped-call]
             return
-        # A handshake is a millisecond of arithmetic: it has its turn, and nothing more is received before.
+        # A handshake takes a millisecond of CPU time: it waits for its turn, and nothing more is received meanwhile.
         if not self._come:
             self._received().pauseProducing()
             self._turns().ask(self)
@@ -223,10 +225,10 @@ def _stamp(path: Path) -> tuple[int, int, int]:
 
 
 def _verify(connection: SSL.Connection, certificate: X509, code: int, depth: int, trusted: int) -> bool:
-    """Refuse a client's certificate that does not hold, and log why."""
+    """Refuse an invalid client certificate and log why (OpenSSL's verify callback)."""
     if not trusted:
         peer: Any = connection.get_app_data().transport.getPeer()
         reason = _REASONS.get(code, f"OpenSSL's error {code}")
         address = getattr(peer, "host", "a Unix socket")
-        log.warn("a client's certificate from {address} does not hold: {reason}", address=address, reason=reason)
+        log.warn("a client's certificate from {address} is not valid: {reason}", address=address, reason=reason)
     return bool(trusted)

@@ -1,8 +1,8 @@
-"""Whose turn it is: what the reactor's thread does for clients, a little at a time, so that nobody waits for the rest.
+"""Share the reactor's thread fairly between clients, by start-time fair queuing (Goyal, Vin and Cheng, 1996).
 
-Work waits in a queue for each of those whom it is for; served is who has had the least of the time, as in start-time
-fair queuing (Goyal, Vin and Cheng, 1996). So somebody who asks now and then goes before those who have always more to
-do. One turn of the reactor takes a bounded time for all of it, and goes on in the next.
+Work waits in one queue for each client, and the next piece is done for the client that has used the least time. So a
+client with an occasional call goes before those with a constant load. Each iteration of the reactor spends a bounded
+time here; the rest waits for the next one.
 """
 
 from collections import deque
@@ -18,39 +18,39 @@ log = Logger()
 T = TypeVar("T")
 
 TURN = 0.001
-"""Seconds that a turn of the reactor takes for what waits here; what is begun then is ended."""
+"""Seconds of one iteration of the reactor; a piece that was begun is finished."""
 PIECE = 0.002
-"""Seconds of long work that are done at a turn."""
+"""Seconds of long work in one turn."""
 
 
 class Flow(Protocol):
-    """Something with work to do."""
+    """Work that is done in turns."""
 
     who: str
-    """Whom it is for."""
+    """The client, or the network of one that has not logged in."""
 
     def advance(self) -> None:
-        """Do a bounded piece of it; ask for another turn where more is to be done."""
+        """Do a bounded piece of work, and ask for another turn if there is more."""
 
 
 class Turns:
-    """Everything that waits for a turn."""
+    """The work that waits for turns."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._queues: dict[str, deque[Flow]] = {}
         self._order: list[tuple[float, int, str]] = []
-        """When each of those who wait began their share, in seconds of work that was done."""
+        """A heap of the waiting clients by their start tags, in seconds of work."""
         self._ahead: dict[str, float] = {}
-        """Of those who had more than others, and wait for nothing now: when their next share begins."""
+        """The finish tags of clients that wait for nothing now, so that they cannot gain by pausing."""
         self._now = 0.0
         self._number = 0
         self._due = False
         self._next: list[Flow] | None = None
-        """What is asked for in the midst of a turn: it belongs to the next one."""
+        """Work that is asked for during an iteration; it waits for the next one."""
 
     def ask(self, flow: Flow) -> None:
-        """Have ``flow`` advanced in one of the next turns, once in each; it must not be waiting already."""
+        """Have ``flow`` advanced once, in one of the next turns. It must not be waiting already."""
         if self._next is not None:
             self._next.append(flow)
             return
@@ -65,7 +65,7 @@ class Turns:
             self._reactor.callLater(0, self._turn)
 
     def run(self, who: str, steps: Generator[None, None, T]) -> "Deferred[T]":
-        """Run a generator to its end, a piece at a turn; fires with what it returns. Cancelling stops it."""
+        """Run a generator in turns; fires with what it returns. Cancelling closes it."""
         return _Work(self, who, steps).done
 
     def _stand(self, who: str, start: float) -> None:
@@ -86,8 +86,8 @@ class Turns:
             flow = queue.popleft()
             try:
                 flow.advance()
-            except Exception:  # One that is broken keeps none of the others waiting.
-                log.failure("a turn of {who} went wrong", who=who)
+            except Exception:  # A bug in one flow must not stop the others.
+                log.failure("the work of {who} failed", who=who)
             now = seconds()
             if queue:
                 self._stand(who, start + now - began)
@@ -101,7 +101,7 @@ class Turns:
         for flow in asked:
             self.ask(flow)
         if not self._queues:
-            # Nobody waits: there is nobody to be fair to.
+            # Nobody waits, so old tags have no meaning.
             self._ahead.clear()
         elif not self._due:
             self._due = True
@@ -109,7 +109,7 @@ class Turns:
 
 
 class _Work:
-    """A generator that is run."""
+    """A generator that is run in turns."""
 
     def __init__(self, turns: Turns, who: str, steps: Generator[None, None, Any]) -> None:
         self.who = who

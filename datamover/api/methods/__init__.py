@@ -1,1 +1,1 @@
-"""What can be called, by namespace."""
+"""The methods of the interface, one module for each namespace."""

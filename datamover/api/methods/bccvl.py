@@ -1,4 +1,4 @@
-"""The original's methods, in the original's words: clients of every era call these unchanged.
+"""The methods of the original Data Mover, with its signatures, statuses and messages, for its unchanged clients.
 
 They answer ``{'id', 'status', 'reason'?}`` and, where ``jobs.*`` would Fault, ``{'status': 'REJECTED', 'reason'}``.
 """
@@ -20,7 +20,7 @@ _DOWNLOADING = {State.PENDING: "PENDING", State.PREPARING: "DOWNLOADING", State.
 
 
 def rejected(error: RequestError) -> dict[str, Any]:
-    """Return a refusal as the original's clients know it."""
+    """Return a refusal in the form that the original's clients expect."""
     known = Rejected("Job does not exist") if isinstance(error, UnknownJob) else error
     return {"status": "REJECTED", "reason": known.message}
 
@@ -95,7 +95,7 @@ async def _pull(context: Context, caller: Caller, lsid: Any, destination: Any) -
 
 async def _move(context: Context, caller: Caller, source: Any, destination: Any, zipped: Any) -> dict[str, Any]:
     moves = Moves(context.registry, context.rules(caller), caller)
-    job = await context.in_slices(moves.reading(source, destination, zipped))
+    job = await context.in_slices(moves.read(source, destination, zipped))
     [answer] = await context.submit([job])
     return {"id": answer.id, "status": _MOVING.get(answer.state, answer.state.value)}
 

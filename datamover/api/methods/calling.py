@@ -1,4 +1,4 @@
-"""How a method is called: who may, with what, and errors as Faults."""
+"""Call a method: check the caller and the parameters, record it in the audit trail, and turn errors into Faults."""
 
 import secrets
 from collections.abc import Coroutine
@@ -24,7 +24,7 @@ BUG = 8002
 
 
 async def call(context: Context, caller: Caller, name: str, parameters: tuple[Any, ...]) -> Any:
-    """Return a method's result, or a Fault; raises only what means that nobody waits for it any more."""
+    """Return a method's result, or a Fault; raises nothing but CancelledError."""
     refuse: Refuse = fault
     try:
         method = find(context.methods, name)
@@ -45,20 +45,20 @@ async def call(context: Context, caller: Caller, name: str, parameters: tuple[An
     except CancelledError:
         raise
     except Exception:
-        # Whatever else is raised is a bug, and the next call must be served all the same.
+        # Every other exception is a bug; the next call must be served all the same.
         return bug(name)
 
 
 def _for(caller: Caller, error: RequestError) -> RequestError:
-    """Return a refusal in the words that are for whom it is told."""
+    """Return a refusal with the message that this caller may see."""
     if caller.administrator:
         return error.for_administrators()
-    # Where the database is, and what it says, is none of a client's business.
+    # Clients do not learn where the database is or what it says.
     return error.saying(AWAY) if isinstance(error, Unavailable) and error.message.startswith(AWAY) else error
 
 
 async def _whole(running: Coroutine[Any, Any, Any], name: str) -> Any:
-    """Return what ``running`` returns; being cancelled ends the waiting for it, not what it does."""
+    """Return what ``running`` returns. Cancelling stops the wait, not ``running`` itself."""
     outer: Deferred[Any] = Deferred()
 
     def ended(result: Any) -> None:
@@ -84,7 +84,7 @@ def _check_caller(method: Method, caller: Caller) -> None:
 
 
 def _fitting(method: Method, parameters: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the parameters if a signature takes as many; raises InvalidRequest. Nil is a missing one."""
+    """Return the parameters if a signature takes as many; raises InvalidRequest. Nil counts as missing."""
     counts = sorted({len(signature) - 1 for signature in method.signatures})
     while len(parameters) > counts[0] and parameters[-1] is None:
         parameters = parameters[:-1]
@@ -100,10 +100,10 @@ def _fitting(method: Method, parameters: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def bug(where: str, failure: Failure | None = None) -> Fault:
-    """Log a bug with its traceback under a reference, and return the Fault that names the reference alone.
+    """Log a bug with its traceback under a reference, and return a Fault that names the reference alone.
 
-    Without a ``failure`` it is the exception that is being handled.
+    ``failure`` None stands for the exception that is being handled.
     """
     reference = secrets.token_hex(4)
     log.failure("bug {reference} in {where}", failure, reference=reference, where=where)
-    return Fault(BUG, f"an error of datamover's own: its log tells more under the reference {reference}")
+    return Fault(BUG, f"an internal error of datamover: its log has the details under the reference {reference}")

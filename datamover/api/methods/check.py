@@ -1,8 +1,7 @@
-"""``jobs.check``: a look at both ends of every file of a checked request.
+"""``jobs.check``: inspect the source and the target of every file of a request, without making a job.
 
-Sources are inspected, targets too, and every destination that is named is tried once as a transfer would use it. What
-is found are the problems that a job would meet now; no job is made, and what was written for the trial is removed.
-Looks take turns: of one caller, and at one source's host.
+Every destination that the request names is tested once, as a transfer would use it; what the test writes is removed.
+The answer lists the problems that a job would meet now. Inspections are limited for each caller and each source host.
 """
 
 from collections.abc import Callable, Coroutine, Sequence
@@ -17,17 +16,17 @@ from datamover.errors import DataMoverError, DestinationInvalid, RequestTooLarge
 from datamover.jobs.endpoints import host_of, source_host
 from datamover.jobs.values import DatasetSource, Naming, NewFile, NewJob, Overwrite, PlaceSource
 from datamover.protocols.base import Inspection, Origin
-from datamover.text.bounds import MOST_CHECKED, brief, quoted
+from datamover.text.bounds import MOST_CHECKED, quoted, short_source
 from datamover.web.amounts import movable
 
 _Look = Callable[[], Coroutine[Any, Any, dict[str, Any]]]
 
 AT_ONCE = 8
-"""Looks of one caller at the same time, whatever it calls."""
+"""Inspections for one caller at the same time, over all its calls."""
 
 
 async def look(context: Context, caller: Caller, job: NewJob) -> dict[str, Any]:
-    """Return ``{ok, files}``; completes when every end was looked at, cancelling stops the looking."""
+    """Return ``{ok, files}``; completes when every source and target was inspected. Cancelling stops that."""
     if len(job.files) > MOST_CHECKED:
         raise RequestTooLarge(f"files: {len(job.files)} of them: jobs.check looks at {MOST_CHECKED} at most")
     names = sorted({file.destination for file in job.files})
@@ -39,13 +38,13 @@ async def look(context: Context, caller: Caller, job: NewJob) -> dict[str, Any]:
 
 
 async def test(context: Context, caller: Caller, name: str) -> dict[str, Any]:
-    """Try one destination, when it is the caller's turn."""
+    """Test one destination, within the caller's limit of inspections."""
     async with context.runtime.looks.held(caller.name, AT_ONCE):
         return await context.registry.test(name)
 
 
 async def _all(context: Context, caller: Caller, calls: Sequence[_Look]) -> list[dict[str, Any]]:
-    """Return what the calls return, in order; cancelling, or an error of one, ends the others."""
+    """Return what the calls return, in order. Cancelling, or an error in one call, cancels the others."""
 
     async def look_in_turn(call: _Look) -> dict[str, Any]:
         async with context.runtime.looks.held(caller.name, AT_ONCE):
@@ -60,20 +59,20 @@ async def _all(context: Context, caller: Caller, calls: Sequence[_Look]) -> list
 
 
 async def _trial(context: Context, caller: Caller, name: str) -> dict[str, Any]:
-    """Return whether a destination can be written, the bytes that fit, and what is wrong."""
-    told: dict[str, Any] = {"writable": False, "problems": []}
+    """Return whether a destination can be written, its free bytes, and its problems."""
+    answer: dict[str, Any] = {"writable": False, "problems": []}
     try:
         result = await context.registry.test(name)
         steps = tested(result, administrator=caller.administrator)["steps"]
-        told["problems"] = [_step(name, step) for step in steps if not step["ok"]]
-        told["writable"] = result["ok"] and any(step["step"] == "write" for step in result["steps"])
-        if result["ok"] and not told["writable"]:
-            told["problems"] = [f"destination {name!r} can be read only"]
-        if told["writable"]:
-            told["free"] = measure(await context.registry.get(name).at(Scope.DESTINATION).free())
+        answer["problems"] = [_step(name, step) for step in steps if not step["ok"]]
+        answer["writable"] = result["ok"] and any(step["step"] == "write" for step in result["steps"])
+        if result["ok"] and not answer["writable"]:
+            answer["problems"] = [f"destination {name!r} can be read only"]
+        if answer["writable"]:
+            answer["free"] = measure(await context.registry.get(name).at(Scope.DESTINATION).free())
     except DataMoverError as error:
-        told["problems"].append(f"destination {name!r}: {_words(error, caller)}")
-    return told
+        answer["problems"].append(f"destination {name!r}: {_words(error, caller)}")
+    return answer
 
 
 def _words(error: DataMoverError, caller: Caller) -> str:
@@ -89,7 +88,7 @@ def _step(name: str, step: dict[str, Any]) -> str:
 async def _file(context: Context, caller: Caller, job: NewJob, file: NewFile, trial: dict[str, Any]) -> dict[str, Any]:
     problems: list[str] = list(trial["problems"])
     if isinstance(file.source, DatasetSource):
-        # It is made when the job runs: there is nothing to look at before.
+        # A dataset is made when the job runs: there is nothing to inspect yet.
         return {
             "source": {"dataset": file.source.url},
             "destination": {"writable": trial["writable"]},
@@ -100,17 +99,17 @@ async def _file(context: Context, caller: Caller, job: NewJob, file: NewFile, tr
         host = "host", host_of(source_host(file.source))
         async with context.runtime.looks.held(host, context.config.limits.per_source_host):
             found = await _origin(context, job.owner, file).inspect()
-        movable(found.size, brief(file.source.shown))
+        movable(found.size, short_source(file.source.shown))
         if found.directory:
-            raise SourceNotFound(f"{brief(file.source.shown)} is a directory: expected a file")
+            raise SourceNotFound(f"{short_source(file.source.shown)} is a directory: expected a file")
         if found.special:
-            raise SourceForbidden(f"{brief(file.source.shown)} is not a regular file: name a file")
+            raise SourceForbidden(f"{short_source(file.source.shown)} is not a regular file: name a file")
         if file.size is not None and found.size is not None and found.size != file.size:
             problems.append(f"source: its size is {found.size} bytes, expected {file.size}")
     except DataMoverError as error:
         problems.append(f"source: {_words(error, caller)}")
         found = None
-    source = {"reachable": found is not None, **(_told(found) if found else {})}
+    source = {"reachable": found is not None, **(_inspected(found) if found else {})}
     destination = {"writable": trial["writable"], "free": trial.get("free")}
     path = _path(file, found)
     if trial["writable"] and path is not None:
@@ -128,11 +127,11 @@ def _origin(context: Context, owner: str, file: NewFile) -> Origin:
     source = file.source
     if isinstance(source, PlaceSource):
         return context.registry.get(source.destination).at(Scope.SOURCE).origin(source.path)
-    assert not isinstance(source, DatasetSource), "it is told apart before"
+    assert not isinstance(source, DatasetSource), "the caller handles datasets"
     return context.http.origin(source.url, client=owner)
 
 
-def _told(found: Inspection) -> dict[str, Any]:
+def _inspected(found: Inspection) -> dict[str, Any]:
     return {
         "name": found.name or None,
         "size": measure(found.size),
@@ -142,7 +141,7 @@ def _told(found: Inspection) -> dict[str, Any]:
 
 
 def _path(file: NewFile, found: Inspection | None) -> str | None:
-    """Return where the file would be, None where its name is not known."""
+    """Return the file's path at the destination, None if its name is not known."""
     if file.naming is not Naming.INTO:
         return file.path
     return f"{file.path}/{found.name}".lstrip("/") if found and found.name else None
@@ -154,7 +153,7 @@ async def _target(context: Context, job: NewJob, file: NewFile, path: str) -> di
         raise DestinationInvalid(f"{quoted(path)} is a directory: end the path in '/' to put the file into it")
     if there is not None and there.special:
         raise DestinationInvalid(f"{quoted(path)} is not a regular file: remove it or take another name")
-    told: dict[str, Any] = {"path": path, "exists": there is not None}
+    answer: dict[str, Any] = {"path": path, "exists": there is not None}
     if there is not None:
-        told["replaced"] = job.overwrite is not Overwrite.NEVER
-    return told
+        answer["replaced"] = job.overwrite is not Overwrite.NEVER
+    return answer

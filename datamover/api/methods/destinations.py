@@ -1,4 +1,4 @@
-"""``destinations.*``: the registry as clients see it, each the part that is theirs to use."""
+"""``destinations.*``: the registry, limited to the destinations that a client may use."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from datamover.api.methods.table import Table
 from datamover.api.xmlrpc import parameters, records
 from datamover.errors import Unavailable
 from datamover.jobs.endpoints import endpoint_key
-from datamover.text import withheld
+from datamover.text import redaction
 from datamover.text.bounds import LONGEST_REASON
 
 TABLE = Table()
@@ -76,7 +76,7 @@ def _allowed(context: Context, caller: Caller, name: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Busy:
-    """What changes about destinations, by their names."""
+    """The changing state of destinations: their queues by name, and their holds and breakers by endpoint."""
 
     queue: Mapping[str, Mapping[str, Any]]
     sides: Mapping[str, Mapping[str, Any]]
@@ -91,17 +91,17 @@ async def _busy(context: Context) -> _Busy | None:
 
 
 def _described(context: Context, caller: Caller, name: str, busy: _Busy | None) -> dict[str, Any]:
-    told = dict(context.registry.describe(name))
+    answer = dict(context.registry.describe(name))
     if busy is not None:
         line = busy.queue.get(name, {"active": 0, "pending": 0})
-        told |= {"active": line["active"], "queued": line["pending"]}
+        answer |= {"active": line["active"], "queued": line["pending"]}
         side = busy.sides.get(endpoint_key(name), {})
         if side.get("held") is not None:
-            told["held"] = side["held"]
+            answer["held"] = side["held"]
         if side.get("closed_until") is not None:
-            told["breaker"] = {
+            answer["breaker"] = {
                 "failures": side["failures"],
                 "until": side["closed_until"],
-                "error": withheld.breaker(side["error"], administrator=caller.administrator),
+                "error": redaction.visible_breaker_error(side["error"], administrator=caller.administrator),
             }
-    return told
+    return answer

@@ -1,5 +1,6 @@
-"""``jobs.*``: ask for moves, and see how far they are."""
+"""``jobs.*``: submit jobs, follow them and change them."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from datamover.api.context import Caller, Context
@@ -7,6 +8,7 @@ from datamover.api.methods import check as checks
 from datamover.api.methods.table import Table
 from datamover.api.xmlrpc import parameters, records, wire
 from datamover.errors import NotPermitted, RequestTooLarge
+from datamover.jobs.values import JobRecord
 from datamover.requests.jobs import checking, checking_many
 from datamover.text.bounds import LARGEST_SUBMITTED, quoted
 
@@ -58,7 +60,7 @@ async def status(context: Context, caller: Caller, id: Any) -> Any:
 
     status: PENDING, PREPARING, IN_PROGRESS, COMPLETED, PARTIAL, FAILED or CANCELLED. What does not apply is left out.
     """
-    return context.told(await context.store.job(parameters.job_id(id), caller.owner), caller)
+    return await _job(context, caller, id, context.store.job)
 
 
 @TABLE.method("jobs.files", "array id", "array id struct")
@@ -98,7 +100,7 @@ async def list_jobs(context: Context, caller: Caller, options: Any = None) -> An
         before=parameters.job_id(table["before"], "before") if "before" in table else None,
         limit=parameters.limit(table),
     )
-    return wire.Page(context.told(each, caller) for each in found)
+    return wire.Page(context.job_struct(each, caller) for each in found)
 
 
 @TABLE.method("jobs.wait", "struct id seconds", abandoned=True)
@@ -108,31 +110,31 @@ async def wait(context: Context, caller: Caller, id: Any, timeout: Any) -> Any: 
     Answers when the job ends, or as it is after timeout seconds, 60 at most.
     """
     waiting = parameters.seconds(timeout, "timeout")
-    return context.told(await context.store.wait(parameters.job_id(id), waiting, caller.owner), caller)
+    return context.job_struct(await context.store.wait(parameters.job_id(id), waiting, caller.owner), caller)
 
 
 @TABLE.method("jobs.cancel", "struct id", audited=True)
 async def cancel(context: Context, caller: Caller, id: Any) -> Any:
     """Give a job up: jobs.cancel(id) -> what jobs.status tells afterwards. Files in place stay there."""
-    return context.told(await context.store.cancel(parameters.job_id(id), caller.owner), caller)
+    return await _job(context, caller, id, context.store.cancel)
 
 
 @TABLE.method("jobs.pause", "struct id", audited=True)
 async def pause(context: Context, caller: Caller, id: Any) -> Any:
     """Stop a job's files for a while: jobs.pause(id) -> what jobs.status tells afterwards. What arrived is kept."""
-    return context.told(await context.store.pause(parameters.job_id(id), caller.owner), caller)
+    return await _job(context, caller, id, context.store.pause)
 
 
 @TABLE.method("jobs.resume", "struct id", audited=True)
 async def resume(context: Context, caller: Caller, id: Any) -> Any:
     """Go on with a paused job, where it was: jobs.resume(id) -> what jobs.status tells afterwards."""
-    return context.told(await context.store.resume(parameters.job_id(id), caller.owner), caller)
+    return await _job(context, caller, id, context.store.resume)
 
 
 @TABLE.method("jobs.retry", "struct id", audited=True)
 async def retry(context: Context, caller: Caller, id: Any) -> Any:
     """Try a job's failed files again, and those alone: jobs.retry(id) -> what jobs.status tells afterwards."""
-    return context.told(await context.store.retry(parameters.job_id(id), caller.owner), caller)
+    return await _job(context, caller, id, context.store.retry)
 
 
 @TABLE.method("jobs.renotify", "struct id", audited=True)
@@ -141,7 +143,7 @@ async def renotify(context: Context, caller: Caller, id: Any) -> Any:
 
     For jobs that were asked for with notify and have ended; the notice has the id that it had.
     """
-    return context.told(await context.store.renotify(parameters.job_id(id), caller.owner), caller)
+    return await _job(context, caller, id, context.store.renotify)
 
 
 @TABLE.method("jobs.events", "struct", "struct struct", abandoned=True)
@@ -160,5 +162,12 @@ async def events(context: Context, caller: Caller, options: Any = None) -> Any:
         limit=parameters.limit(table),
         timeout=parameters.seconds(table.get("timeout", 0), "timeout"),
     )
-    told = [records.event(each, administrator=caller.administrator) for each in found]
-    return {"events": told, "cursor": str(found[-1].cursor if found else after)}
+    listed = [records.event(each, administrator=caller.administrator) for each in found]
+    return {"events": listed, "cursor": str(found[-1].cursor if found else after)}
+
+
+async def _job(
+    context: Context, caller: Caller, id: Any, run: Callable[[int, str | None], Awaitable[JobRecord]]
+) -> Any:
+    """Run a method of the store on one job, and return the struct that describes the job afterwards."""
+    return context.job_struct(await run(parameters.job_id(id), caller.owner), caller)

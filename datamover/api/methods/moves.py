@@ -1,7 +1,7 @@
-"""The shapes that the original's ``move`` took over the years -> one job.
+"""Make one job of the parameters of the original's ``move``, in every form that it took over the years. Pure.
 
-Pure. A call is refused in the original's words (``Rejected``), which its clients show; what those words do not cover is
-refused with the errors of ``jobs.submit``. Nothing is stored or looked at here.
+A refusal has the original's message (``Rejected``), which its clients show; what those messages do not cover is refused
+with the errors of ``jobs.submit``.
 """
 
 import posixpath
@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlencode
 
 from datamover.api.context import Caller
-from datamover.errors import NotPermitted, RequestError, RequestTooLarge
+from datamover.errors import RequestError, RequestTooLarge
 from datamover.jobs.targets import Targets
 from datamover.jobs.values import DatasetSource, Naming, NewFile, NewJob, Overwrite, SourceRef
 from datamover.registry.destinations import Registry
@@ -25,14 +25,14 @@ from datamover.web.paths import LONGEST_PATH, check_path, is_into
 NO_ALA = "ALA sources are not configured"
 
 _PULLED = (".csv", ".json", ".dataset.json")
-"""What is added to the LSID for the occurrences, the species' metadata and the description of the dataset."""
+"""File name endings, after the LSID, of the occurrences, the species' metadata and the dataset's description."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _LSID = re.compile(r"urn:lsid:[^:\s]+:[^:\s]+:[^:\s]+(:[^:\s]+)?", re.IGNORECASE)
 _SCP = re.compile(r"(?:([^/@]*(?:@[^/@]*)*)@)?(\[[^\]/]*\]|[^/:@]*)(?::\d*)?(/.*)?", re.DOTALL)
 
 
 class Rejected(RequestError):
-    """A refusal in the original's words."""
+    """A refusal with a message of the original."""
 
 
 def missing(what: str) -> Rejected:
@@ -44,13 +44,13 @@ def invalid(what: str) -> Rejected:
 
 
 def is_lsid(value: object) -> bool:
-    """Tell whether a value is a Life Science Identifier: urn:lsid:<authority>:<namespace>:<object>[:<revision>]."""
+    """Return whether a value is a Life Science Identifier: urn:lsid:<authority>:<namespace>:<object>[:<revision>]."""
     return isinstance(value, str) and len(value) <= LONGEST_LSID and _LSID.fullmatch(value) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class _Into:
-    """Where a move goes."""
+    """The target of a move."""
 
     destination: str
     path: str
@@ -65,7 +65,7 @@ class Moves:
     rules: Rules
     caller: Caller
 
-    def reading(self, first: Any, second: Any, zipped: Any) -> Generator[None, None, NewJob]:
+    def read(self, first: Any, second: Any, zipped: Any) -> Generator[None, None, NewJob]:
         """Return the job that a call asks for, yielding every few files.
 
         Raises Rejected and what ``jobs.submit`` raises.
@@ -88,7 +88,7 @@ class Moves:
     def _job(self, sources: list[SourceRef], into: _Into, zipped: bool) -> Generator[None, None, NewJob]:
         if sum(isinstance(source, DatasetSource) for source in sources) > 1:
             raise Rejected("Too many ALA jobs. Mixed sources can only contain a maximum of one ALA job.")
-        # Several files need a directory: what scp would have refused without one.
+        # Several files need a directory; scp refused them without one.
         naming = Naming.INTO if len(sources) > 1 and not zipped else into.naming
         targets = Targets(shared=zipped)
         files = []
@@ -232,30 +232,29 @@ class Moves:
         return url_source(url, "source", self.rules)
 
     def _file(self, known: str | None, host: str, user: str | None, path: str) -> SourceRef:
-        """Return a file of a place as a source."""
-        _check_length(path, "source", host)
-        found = self.registry.locate(known, user, path) if known else None
-        if found is None:
-            raise Rejected(f"Unknown source '{cut(host)}'")
-        destination, below = found
-        self._permit(destination.name)
-        if not check_path(below, key="source", destination=destination.name):
+        """Return a file at a destination as a source."""
+        destination, below = self._located("source", known, host, user, path)
+        if not check_path(below, key="source", destination=destination):
             raise Rejected("Path not specified in 'source'")
-        return place_source(destination.name, below, "source")
+        return place_source(destination, below, "source")
 
     def _into(self, known: str | None, host: str, user: str | None, path: str) -> _Into:
-        _check_length(path, "destination", host)
+        destination, below = self._located("destination", known, host, user, path)
+        checked = check_path(below, key="destination", destination=destination)
+        return _Into(destination, checked.rstrip("/"), Naming.INTO if is_into(checked) else Naming.PROBE)
+
+    def _located(self, side: str, known: str | None, host: str, user: str | None, path: str) -> tuple[str, str]:
+        """Return the name of a destination that the caller may use, and the unchecked path below its root.
+
+        ``side`` is "source" or "destination". Raises Rejected for an unknown host, NotPermitted and PathNotAllowed.
+        """
+        _check_length(path, side, host)
         found = self.registry.locate(known, user, path) if known else None
         if found is None:
-            raise Rejected(f"Unknown destination '{cut(host)}'")
+            raise Rejected(f"Unknown {side} '{cut(host)}'")
         destination, below = found
-        self._permit(destination.name)
-        checked = check_path(below, key="destination", destination=destination.name)
-        return _Into(destination.name, checked.rstrip("/"), Naming.INTO if is_into(checked) else Naming.PROBE)
-
-    def _permit(self, name: str) -> None:
-        if not self.caller.may_use(name):
-            raise NotPermitted(f"client {self.caller.name!r} may not use destination {name!r}")
+        self.caller.check_destination(destination.name)
+        return destination.name, below
 
 
 def pulled(rules: Rules, lsid: str, destination: str, directory: str) -> NewJob:
@@ -279,13 +278,13 @@ def _ala_url(lsid: str) -> str:
 
 
 def _check_length(path: str, key: str, host: str) -> None:
-    """Raise PathNotAllowed for a path that is too long, whatever root it begins with."""
+    """Raise PathNotAllowed for a path that is too long even without the root that it may begin with."""
     if len(path) > 2 * LONGEST_PATH:
         check_path(path, key=key, destination=cut(host))
 
 
 def _turned(first: Any, second: Any) -> bool:
-    """Tell whether the destination comes first, as in 2013-09."""
+    """Return whether the destination comes first, as in 2013-09."""
     return _is_destination(first) and not _is_destination(second)
 
 

@@ -1,4 +1,4 @@
-"""``service.*``: datamover itself."""
+"""``service.*``: the state of the service, draining, reloading and the audit trail."""
 
 from dataclasses import asdict
 from typing import Any
@@ -12,7 +12,7 @@ from datamover.errors import ConfigError, InvalidRequest, Unavailable
 TABLE = Table()
 
 IDS_RUN_OUT = 0.9
-"""The share of the job ids at which the warning begins."""
+"""The used part of all job ids from which on ``service.status`` warns."""
 
 NODE = ("name", "roles", "heartbeat_at", "active", "draining")
 LINE = ("destination", "pending", "active")
@@ -25,22 +25,22 @@ async def status(context: Context, caller: Caller) -> Any:
     nodes: [{name, roles, heartbeat_at, active, draining}…]; queue: [{destination, pending, active}…]; rate: bytes a
     second over all nodes; ready is false while the database is away, and then the others are empty.
     """
-    told: dict[str, Any] = {"version": __version__, "nodes": [], "queue": [], "rate": 0.0, "ready": False}
+    answer: dict[str, Any] = {"version": __version__, "nodes": [], "queue": [], "rate": 0.0, "ready": False}
     if not context.store.ready:
-        return told
+        return answer
     try:
         used = await context.store.ids_used()
-        told |= {
+        answer |= {
             "nodes": [_only(node, NODE) for node in await context.store.nodes()],
             "queue": [_only(line, LINE) for line in await context.store.queue() if caller.may_use(line["destination"])],
             "rate": float(await context.store.rate()),
             "ready": True,
         }
     except Unavailable:
-        return told
+        return answer
     if used >= IDS_RUN_OUT:
-        told["warnings"] = [f"{used:.0%} of the job ids are used up: ids end at 2147483647"]
-    return told
+        answer["warnings"] = [f"{used:.0%} of the job ids are used up: ids end at 2147483647"]
+    return answer
 
 
 @TABLE.method("service.drain", "boolean", "boolean string", administrator=True, audited=True)

@@ -1,4 +1,4 @@
-"""``system.*``: what methods there are, and several calls in one."""
+"""``system.*``: introspection, and several calls in one request."""
 
 from collections.abc import Generator
 from dataclasses import replace
@@ -21,9 +21,9 @@ NO_ROOM = fault(
     RequestTooLarge("there is no room left for this in the answer ([limits] answer_size): call it in another request")
 )
 _REFUSED = 400
-"""Bytes that it has."""
+"""Bytes of NO_ROOM in an answer."""
 _FRAME = 1000
-"""Bytes around the results."""
+"""Bytes of an answer around the results."""
 
 
 @TABLE.method("system.listMethods", "array")
@@ -67,22 +67,22 @@ async def multicall(context: Context, caller: Caller, calls: Any) -> Any:
 
 
 class _Results:
-    """What the calls of a multicall answered, together no larger than one answer may be."""
+    """The results of a multicall's calls, together no larger than one answer may be."""
 
     def __init__(self, context: Context, calls: int) -> None:
         self._context = context
         self._answer = wire.Answer(context.answer_size - _FRAME, pages=False)
         self._answer.add(wire.ARRAY)
         self._left = calls
-        """Calls whose results are not in it yet: for each there must be room to say that there is none."""
+        """Calls whose results are not in the answer yet; room for NO_ROOM is kept for each."""
 
     @property
     def room(self) -> int:
-        """The bytes that the next result may have."""
+        """The largest next result, in bytes."""
         return self._answer.most - self._answer.size - self._left * _REFUSED
 
     async def add(self, result: Any) -> None:
-        """Write a result, or in its place that there is no room for it."""
+        """Write a result, or NO_ROOM if it does not fit."""
         answer, most = self._answer, self._answer.most
         size, pieces = answer.size, len(answer.pieces)
         self._left -= 1
@@ -104,8 +104,8 @@ class _Results:
             self._answer.add(wire.ARRAY_ENDS)
 
     @property
-    def whole(self) -> wire.Written:
-        return wire.Written([*self._answer.pieces, wire.ARRAY_ENDS])
+    def whole(self) -> wire.Serialized:
+        return wire.Serialized([*self._answer.pieces, wire.ARRAY_ENDS])
 
 
 async def _one(context: Context, caller: Caller, one: Any) -> Any:

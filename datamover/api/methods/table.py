@@ -1,7 +1,7 @@
 """The table of methods.
 
-Each module of a namespace declares its methods once, with signature, help and who may call them; ``calling``, and
-``system.*``, read that.
+Each namespace's module declares its methods here once, with signatures, help and permissions; ``calling`` and
+``system.*`` read the table.
 """
 
 from collections.abc import Callable, Coroutine, Mapping
@@ -17,7 +17,7 @@ from datamover.text.bounds import FEW_ELEMENTS, MOST_ELEMENTS
 NO_SUCH_METHOD = 8001
 
 Refuse = Callable[[RequestError], Any]
-"""Makes an answer of a refusal."""
+"""Makes the answer for a refusal."""
 Run = Callable[..., Coroutine[Any, Any, Any]]
 Signature = tuple[str, ...]
 """The type of the result, then those of the parameters."""
@@ -25,7 +25,7 @@ _SEVERAL = {"id": ("int", "string"), "seconds": ("double", "int", "string")}
 
 
 def fault(error: RequestError) -> Fault:
-    """Return what a client is told of a refusal."""
+    """Return the Fault for a refusal."""
     return Fault(error.fault, error.message)
 
 
@@ -39,18 +39,18 @@ class Method:
     """Called with the context, the caller and the parameters."""
     administrator: bool = False
     lenient: bool = False
-    """A missing parameter counts as nil: the method has its own words for it."""
+    """A missing parameter counts as nil, and the method refuses it with a message of its own."""
     audited: bool = False
-    """Every call is recorded, with its first parameter."""
+    """Every call is recorded in the audit trail, with its first parameters."""
     refuse: Refuse = fault
     abandoned: bool = False
-    """Cancelled when its client goes away; any other is done to its end."""
+    """Cancelled when the client disconnects; any other method runs to its end."""
     many: bool = False
-    """Its parameters name files, or calls, by the thousand."""
+    """Its parameters may hold thousands of files or calls."""
 
     @property
     def parameters(self) -> list[str]:
-        """Their names."""
+        """The names of its parameters."""
         return list(signature(self.run).parameters)[2:]
 
     @property
@@ -59,7 +59,7 @@ class Method:
 
 
 def most_elements(methods: Mapping[str, Method], name: str | None) -> int:
-    """Return how many elements the body of a call may have; ``name`` None is not known yet."""
+    """Return the largest number of XML elements in a call's body; ``name`` is None while it is not known."""
     method = methods.get(name or "")
     return MOST_ELEMENTS if method is not None and method.many else FEW_ELEMENTS
 
@@ -73,7 +73,7 @@ class Table:
     def method(self, name: str, *signatures: str, **rules: Any) -> Callable[[Run], Run]:
         """Declare a coroutine function as a method; a signature is written "struct id seconds", the result first.
 
-        ``id`` and ``seconds`` stand for the types that they may be given as. ``rules`` are those of ``Method``.
+        ``id`` and ``seconds`` stand for every type that they may have. ``rules`` are further fields of ``Method``.
         """
 
         def declare(run: Run) -> Run:

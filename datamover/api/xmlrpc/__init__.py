@@ -1,1 +1,1 @@
-"""XML-RPC: values read, checked and written."""
+"""XML-RPC: parse calls, check parameters, make structs of records, and write answers."""

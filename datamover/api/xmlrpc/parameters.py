@@ -1,4 +1,7 @@
-"""Reading the parameters that many methods share: ids, numbers, states, structs of options. Pure."""
+"""Read the parameters that several methods share: ids, numbers, states, structs of options. Pure.
+
+Each function raises InvalidRequest, which names the parameter, its value and what was expected.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +16,7 @@ LARGEST_NUMBER = 2**53
 
 
 def job_id(value: object, key: str = "id") -> int:
-    """Return a job's id; raises InvalidRequest for what is neither an int nor a text of digits."""
+    """Return a job's id, given as an int or as a string of digits."""
     number = coercion.integer(value)
     if number is None:
         raise InvalidRequest(f"{key}: {told(value)}: expected a job's id, an int")
@@ -37,7 +40,7 @@ def seconds(value: object, key: str) -> float:
 
 
 def options(value: object, *known: str) -> Mapping[str, Any]:
-    """Return a struct that has no other keys than the known ones; none at all is an empty one."""
+    """Return a struct with known keys only; None counts as an empty one."""
     table = coercion.struct({} if value is None else value)
     if table is None:
         raise InvalidRequest(f"the options are {told(value)}: expected a struct")
@@ -72,7 +75,7 @@ def limit(table: Mapping[str, Any]) -> int:
 
 
 def cursor(table: Mapping[str, Any], key: str) -> int:
-    """Return the place in the history that a cursor stands for; none, or "", is the beginning."""
+    """Return the position in the history that a cursor stands for; a missing or empty one is the beginning."""
     value = coercion.text(table.get(key, ""))
     if value == "":
         return 0

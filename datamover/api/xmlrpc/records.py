@@ -1,7 +1,7 @@
-"""The job room's records -> the structs of the interface.
+"""Make the structs of the interface from the records of ``jobs``. Pure.
 
-Pure. Bytes, rates and seconds are doubles, whatever their size; what does not apply is None here and left out on the
-wire.
+Bytes, rates and seconds are doubles, whatever their size. A value that does not apply is None here and is left out of
+the answer.
 """
 
 from collections.abc import Mapping
@@ -10,10 +10,10 @@ from typing import Any
 
 from datamover.jobs.values import Event, FileRecord, JobRecord, Submitted
 from datamover.text.bounds import LONGEST_MESSAGE, cut
-from datamover.text.withheld import NOT_DELIVERED, told
+from datamover.text.redaction import NOT_DELIVERED, visible_error
 
 _COUNTS = frozenset({"attempt", "attempts", "max_attempts", "files", "file", "index", "job"})
-"""What events and errors tell that is counted: every other number is a measure."""
+"""Details that are counts and stay ints; every other number becomes a double."""
 
 
 def submitted(answer: Submitted) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def submitted(answer: Submitted) -> dict[str, Any]:
 
 
 def job(record: JobRecord, retention: float, *, administrator: bool) -> dict[str, Any]:
-    """Return what ``jobs.status`` tells; ``retention``: seconds that a job stays readable after its end."""
+    """Return the struct of ``jobs.status``; ``retention`` is how many seconds a job stays readable after its end."""
     return {
         "id": record.id,
         "status": record.state.value,
@@ -51,14 +51,14 @@ def job(record: JobRecord, retention: float, *, administrator: bool) -> dict[str
 
 
 def eta(record: JobRecord) -> float | None:
-    """Return the seconds that are left at the present rate, None where that cannot be told."""
+    """Return the seconds left at the present rate, None if they cannot be estimated."""
     if record.state.terminal or record.bytes_total is None or record.rate <= 0:
         return None
     return max(float(record.bytes_total) - float(record.bytes_done), 0.0) / float(record.rate)
 
 
 def file(record: FileRecord, *, administrator: bool) -> dict[str, Any]:
-    """Return what ``jobs.files`` tells of one file."""
+    """Return the struct of one file in ``jobs.files``."""
     return {
         "index": record.index,
         "source": record.source,
@@ -79,7 +79,7 @@ def file(record: FileRecord, *, administrator: bool) -> dict[str, Any]:
 
 
 def event(one: Event, *, administrator: bool) -> dict[str, Any]:
-    """Return what ``jobs.events`` tells of one event; its own keys win over its details'."""
+    """Return the struct of one event in ``jobs.events``; the event's own keys override those of its details."""
     known = one.details
     if one.kind == "notify_failed" and not administrator:
         known = {key: value for key, value in known.items() if key == "attempt"} | {"error": NOT_DELIVERED}
@@ -94,7 +94,7 @@ def event(one: Event, *, administrator: bool) -> dict[str, Any]:
 
 
 def tested(found: Mapping[str, Any], *, administrator: bool) -> dict[str, Any]:
-    """Return what ``destinations.test`` tells of what the registry found."""
+    """Return the struct of ``destinations.test``, made of the registry's result."""
     steps = [
         {**step, "error": details(step["error"], administrator=administrator)} if "error" in step else step
         for step in found["steps"]
@@ -107,12 +107,12 @@ def measure(value: float | None) -> float | None:
 
 
 def details(table: Mapping[str, Any] | None, *, administrator: bool) -> dict[str, Any] | None:
-    """Return a struct of details, its measures as doubles, its errors in the words that are for whom it is told."""
+    """Return a struct of details, with measures as doubles and errors as a client or an administrator may see them."""
     if table is None:
         return None
     return {
         key: details(value, administrator=administrator) if isinstance(value, Mapping) else _detail(key, value)
-        for key, value in told(table, administrator=administrator).items()
+        for key, value in visible_error(table, administrator=administrator).items()
     }
 
 

@@ -1,8 +1,8 @@
-"""The values of a methodCall, made while its body is parsed.
+"""Make the values of a methodCall while its body is parsed: a faster and bounded xmlrpc.client.Unmarshaller.
 
-The parser calls ``start`` and ``end`` for each element, so these are what a large body costs. They read the elements
-that are common, and those that xmlrpc.client reads too narrowly or too widely (ints, booleans), without another call;
-xmlrpc.client reads the rest. The text of an element goes from the parser straight into a list.
+This class handles the common elements (value, struct, member, name, string) itself, and those that Python's own reads
+too strictly or too loosely (ints, booleans); Python's class handles the rest. The parser appends text to a list
+directly.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ from datamover.text.bounds import LONGEST_VALUE, MOST_MEMBERS
 
 _DISPATCH: dict[str, Any] = client.Unmarshaller.dispatch
 _NOTHING = frozenset({"member", "data", "param"})
-"""Elements that mean something by what is in them."""
+"""Elements that only enclose others."""
 _SCALARS: Mapping[str, Callable[[str], Any]] = {
     "string": lambda text: text,
     "nil": lambda _: None,
@@ -29,7 +29,7 @@ _LEAVES = _SCALARS.keys() | {"name"}
 _COMMON = _LEAVES | _NOTHING | {"value", "struct", "array"}
 """Names that need no look for a namespace's prefix."""
 _BOOLEANS = {"1": True, "0": False, "true": True, "false": False}
-"""The words are not XML-RPC's, but there are libraries that write them."""
+"""XML-RPC knows 1 and 0 only, but some libraries write the words."""
 
 
 def _boolean(text: str) -> bool:
@@ -40,7 +40,7 @@ def _boolean(text: str) -> bool:
 
 
 class Unmarshaller(client.Unmarshaller):
-    """What a parser tells of the elements that begin and end, and of the text between them."""
+    """A parser's target: it is called at each element's start, its end, and the text between them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Unmarshaller(client.Unmarshaller):
         clear, push, join, scalar, bare = text.clear, stack.append, "".join, _SCALARS.get, False
         dispatch = _DISPATCH
         kinds = [""] * DEEPEST
-        """What is open, from the outermost on."""
+        """The open arrays and structs, from the outermost to the innermost."""
 
         def name(text: str) -> str:
             if len(text) > LONGEST_NAME:
@@ -100,7 +100,7 @@ class Unmarshaller(client.Unmarshaller):
                 items = stack[mark:]
                 bounded(len(items), "struct", 2 * MOST_MEMBERS)
                 if len(items) % 2:
-                    raise IndexError("list index out of range")  # as Python's own
+                    raise IndexError("list index out of range")  # As xmlrpc.client does.
                 del stack[mark:]
                 each = iter(items)
                 push(dict(zip(each, each, strict=True)))
@@ -122,6 +122,6 @@ class Unmarshaller(client.Unmarshaller):
         self.data = text.append  # type: ignore[method-assign,assignment]
 
     def close(self) -> tuple[Any, ...]:
-        """Return the parameters; raises ResponseError for what is not whole."""
-        del self.start, self.end, self.data, self.check  # They hold on to this, and this to them.
+        """Return the parameters; raises ResponseError for an incomplete call."""
+        del self.start, self.end, self.data, self.check  # Break the reference cycle.
         return super().close()

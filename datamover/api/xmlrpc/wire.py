@@ -1,7 +1,7 @@
-"""XML-RPC on the wire: a body read in slices, and answers that every client can read.
+"""Parse calls and write answers, both in slices.
 
-Reading is strict about XML (no DTD, no entities, everything bounded) and lenient about values (i8, nil) and encodings.
-What goes out is plain XML-RPC: no nil, no i8, and only characters that XML can carry.
+Parsing is strict about XML (no DTD, no entities, everything bounded) and lenient about values (i8, nil) and encodings.
+Answers are plain XML-RPC that every client can read: no nil, no i8, and only characters that XML can hold.
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -20,9 +20,9 @@ from datamover.requests.coercion import NOT_XML
 from datamover.text.bounds import MOST_ELEMENTS
 
 READ = 64 * 1024
-"""Bytes parsed at a time: a few milliseconds."""
+"""Bytes of one slice: a few milliseconds of parsing."""
 LONGEST_TAG = 2 * READ
-"""Bytes of a tag, or a comment: the parser begins anew with it at every slice."""
+"""Bytes of a tag or a comment. The parser starts an unfinished one again in every slice."""
 
 _INT = 2**31
 _DECLARATION = "<?xml version='1.0'?>\n"
@@ -31,30 +31,30 @@ _ENDS = b"</param>\n</params>\n</methodResponse>\n"
 ARRAY, ARRAY_ENDS = b"<value><array><data>\n", b"</data></array></value>\n"
 _STRUCT, _MEMBER_ENDS, _STRUCT_ENDS = b"<value><struct>\n", b"</member>\n", b"</struct></value>\n"
 _BEFORE, _AFTER = "<params>\n<param>\n", "</param>\n</params>\n"
-"""What Python puts around a single value."""
+"""What xmlrpc.client puts around a single value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a body may hold, looked at after each whole slice: what is shorter is no burden."""
+    """The limits of a body, checked after each full slice; a shorter body needs no check."""
 
     elements: Callable[[str | None], int] = lambda _: MOST_ELEMENTS
-    """Told the method's name, or None while that is not known."""
+    """Returns the largest number of elements for a method's name, which is None while it is not known."""
     array: int = MOST_ELEMENTS
-    """Values of one array."""
+    """The largest number of values in one array."""
 
 
-def reading(
+def parse_call(
     body: BinaryIO, most: int = MOST_ELEMENTS, charset: str | None = None, bounds: Bounds = Bounds()
 ) -> Generator[None, None, tuple[str, tuple[Any, ...]]]:
-    """Parse a call of at most so many elements, yielding after each slice; return its method's name and parameters.
+    """Parse a call of at most ``most`` elements, yielding after each slice; return its method's name and parameters.
 
     ``charset`` is what Content-Type says. Raises InvalidRequest and RequestTooLarge.
     """
     target, fed, elements = Unmarshaller(), 0, 0
     parser: Any = DefusedExpatParser(target, forbid_dtd=True)
     parser._parser.buffer_text = True
-    # After text, be it empty, expat takes everything for UTF-8, whatever is declared.
+    # After str input, even an empty one, expat ignores the declared encoding and reads UTF-8.
     parser.feed("")
     try:
         data = body.read(READ)
@@ -80,7 +80,7 @@ def reading(
     except DefusedXmlException:
         raise InvalidRequest("the body has a document type or entities: expected a plain XML-RPC methodCall") from None
     except Exception as error:
-        # Expat and the unmarshaller raise whatever the malformed document makes them run into.
+        # A malformed document makes expat and the unmarshaller raise errors of any kind.
         raise InvalidRequest(f"the body is not an XML-RPC methodCall: {_reason(error)}") from None
     if not isinstance(method, str):
         raise InvalidRequest("the body is not an XML-RPC methodCall: it names no method")
@@ -119,28 +119,28 @@ _TOO_LARGE = (
 
 
 class Page(list[Any]):
-    """An array that may end early where its answer is full: the next page begins with what is left out."""
+    """An array that may end early when the answer is full; the next page begins with the rest."""
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """A value that is written already."""
+class Serialized:
+    """A value whose XML has been written already."""
 
     pieces: Sequence[bytes]
 
 
 class Answer:
-    """The body of an answer, counted while it is written."""
+    """The body of an answer, which is written in pieces up to a size."""
 
     def __init__(self, most: int, *, pages: bool = True) -> None:
-        """``most``: bytes; ``pages``: whether one that does not fit may end early."""
+        """``most`` is the largest size in bytes; ``pages`` is whether a Page may end early."""
         self.most = most
         self._pages = pages
         self.pieces: list[bytes] = []
         self.size = 0
 
     def add(self, *pieces: bytes) -> None:
-        """Write pieces; raises RequestTooLarge where the answer would be too large with them."""
+        """Append pieces; raises RequestTooLarge if the answer would become too large."""
         size = self.size + sum(map(len, pieces))
         if size > self.most:
             raise RequestTooLarge(_TOO_LARGE)
@@ -151,7 +151,7 @@ class Answer:
         """Write a value, yielding after each element of its arrays; raises RequestTooLarge."""
         if isinstance(value, list):
             yield from self._array(value)
-        elif isinstance(value, Written):
+        elif isinstance(value, Serialized):
             self.add(*value.pieces)
         elif _is_long(value):
             self.add(_STRUCT)
@@ -179,38 +179,38 @@ class Answer:
         self.add(ARRAY_ENDS)
 
     def cut(self, size: int, pieces: int) -> None:
-        """Take back what was written after there were so many bytes, in so many pieces."""
+        """Remove everything after the first ``pieces`` pieces, which have ``size`` bytes."""
         self.size = size
         del self.pieces[pieces:]
 
 
 def _is_long(value: object) -> bool:
-    """Tell whether a value is written piece by piece: an array, or a struct that has one."""
+    """Return whether a value is written piece by piece: an array, or a struct that holds one."""
     if isinstance(value, dict):
         return list in map(type, value.values())
-    return isinstance(value, list | Written)
+    return isinstance(value, list | Serialized)
 
 
-def answering(value: object, most: int = 32 * 2**20) -> Generator[None, None, bytes]:
+def write_answer(value: object, most: int = 32 * 2**20) -> Generator[None, None, bytes]:
     """Return the body of an answer, a value or a Fault, yielding after each element of an array.
 
-    One of more than ``most`` bytes is the Fault that says so.
+    An answer of more than ``most`` bytes becomes a Fault.
     """
     if isinstance(value, Fault):
-        return finished(value)
+        return write_fault(value)
     if not _is_long(value):
         body = b"".join((_BEGINS, _element(value), _ENDS))
-        return body if len(body) <= most else finished(Fault(RequestTooLarge.fault, _TOO_LARGE))
+        return body if len(body) <= most else write_fault(Fault(RequestTooLarge.fault, _TOO_LARGE))
     answer = Answer(most - len(_ENDS))
     try:
         answer.add(_BEGINS)
         yield from answer.writing(value)
     except RequestTooLarge as error:
-        return finished(Fault(error.fault, error.message))
+        return write_fault(Fault(error.fault, error.message))
     return b"".join([*answer.pieces, _ENDS])
 
 
-def finished(fault: Fault) -> bytes:
+def write_fault(fault: Fault) -> bytes:
     """Return the body of a Fault."""
     text = dumps(Fault(fault.faultCode, legible(fault.faultString)), methodresponse=True)
     return _returns(text).encode()
@@ -228,7 +228,7 @@ def _name(key: object) -> str:
 
 
 def _write(value: Any, write: Callable[[str], object]) -> None:
-    """Write a value as the text of its element; what is nil is left out."""
+    """Write the XML of a value; None is left out of arrays and structs."""
     if isinstance(value, str):
         write(f"<value><string>{escape(legible(value))}</string></value>\n")
     elif value is True or value is False:
@@ -255,14 +255,14 @@ def _write(value: Any, write: Callable[[str], object]) -> None:
 
 
 def _returns(text: str) -> str:
-    """Spell carriage returns out: a parser would read a bare one as a new line."""
+    """Escape carriage returns, which an XML parser would read as line feeds."""
     return text.replace("\r", "&#13;")
 
 
 def outgoing(value: Any) -> Any:
-    """Return a single value as it may go out: a time as text, a long integer as a double.
+    """Return a scalar in a type that XML-RPC has: a time as text, a long integer as a double.
 
-    Fractions end at the third digit: of bytes a second and of seconds no more means anything.
+    Doubles are rounded to three digits, which is enough for bytes a second and for seconds.
     """
     if isinstance(value, datetime):
         return moment(value)
@@ -274,7 +274,7 @@ def outgoing(value: Any) -> Any:
 
 
 def legible(text: str) -> str:
-    """Return text with the replacement character for whatever XML cannot carry."""
+    """Return text with the replacement character for every character that XML cannot hold."""
     return NOT_XML.sub("\ufffd", text)
 
 

@@ -16,7 +16,7 @@ from datamover.engine.transfer.transfer import fetch
 from datamover.errors import DataMoverError, NoSpace, Scope
 from datamover.jobs.values import Checkpoint, Naming, Overwrite, Transfer
 from datamover.protocols.base import Origin
-from datamover.text.bounds import brief
+from datamover.text.bounds import short_source
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -105,7 +105,7 @@ class StagingBench:
             self._leader,
             self._lease,
             origin=origin,
-            source=f"{brief(self._leader.source.shown)} {name}",
+            source=f"{short_source(self._leader.source.shown)} {name}",
             place=self._stage.place,
             path=f"{self._name}/{name}",
             naming=Naming.EXACT,

@@ -29,7 +29,7 @@ from datamover.jobs.values import Checkpoint, DatasetSource, Naming, Overwrite, 
 from datamover.jobs.work import Group, Placement, Remark
 from datamover.protocols.base import Place
 from datamover.protocols.local.refusals import Refusals
-from datamover.text.bounds import brief
+from datamover.text.bounds import short_source
 from datamover.web.amounts import movable
 
 AT_ONCE = 4
@@ -148,7 +148,7 @@ class GroupAttempt:
             return transfer.size
         try:
             found = await self.rooms.origin(transfer.source, transfer.owner).inspect()
-            return movable(found.size, brief(transfer.source.shown)) or 0
+            return movable(found.size, short_source(transfer.source.shown)) or 0
         except DataMoverError as error:
             raise _of_file(transfer, error) from error
 
@@ -284,7 +284,7 @@ class GroupAttempt:
             staged.transfer,
             self.lease,
             origin=self._stage.origin(staged.path),
-            source=f"{brief(staged.transfer.source.shown)} {staged.name}",
+            source=f"{short_source(staged.transfer.source.shown)} {staged.name}",
             checkpoint=None,
             sent=0,
             resumable=False,

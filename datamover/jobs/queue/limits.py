@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from datamover.jobs.endpoints import host_of, place_of, server_of
 from datamover.jobs.rows import Row
-from datamover.text.withheld import ANOTHERS, breaker
+from datamover.text.redaction import ANOTHER_CLIENTS_JOB, visible_breaker_error
 
 COUNTED = 100
 """Transfers that stand before another are counted up to here."""
@@ -86,7 +86,7 @@ def _stopped(row: Row, bounds: QueueLimits) -> str | None:
 def _behind(job: int | None) -> str | None:
     if job is None:
         return None
-    return f"{f'job {job}' if job else ANOTHERS}, which has the same target"
+    return f"{f'job {job}' if job else ANOTHER_CLIENTS_JOB}, which has the same target"
 
 
 def _broken(row: Row, administrator: bool) -> str | None:
@@ -125,7 +125,7 @@ def _full(row: Row, bounds: QueueLimits, ahead: str) -> str | None:
 
 
 def _told(error: Mapping[str, str] | None, administrator: bool) -> str:
-    told = breaker(error, administrator=administrator)
+    told = visible_breaker_error(error, administrator=administrator)
     return told["message"] if told else "not reachable"
 
 

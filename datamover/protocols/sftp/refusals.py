@@ -8,7 +8,7 @@ from datamover import errors
 from datamover.errors import DataMoverError, Scope
 from datamover.protocols.sftp.client import messages
 from datamover.protocols.sftp.client.messages import Status
-from datamover.text.withheld import harmless, in_words
+from datamover.text.redaction import public_message, safe_words
 
 _SHOWN = 80
 
@@ -35,7 +35,7 @@ class Refusals:
 
     def met(self, error: DataMoverError) -> DataMoverError:
         """Return what befell the connection, which knows no sides, as this side's."""
-        what, plain = f"destination {self.name!r}", in_words(error.code, error.message)
+        what, plain = f"destination {self.name!r}", public_message(error.code, error.message)
         return error.saying(f"{what}: {plain}", scope=self.side, full=f"{what}: {error.full}")
 
     def what(self, path: str) -> str:
@@ -45,7 +45,7 @@ class Refusals:
     def of(self, refusal: Status, path: str) -> DataMoverError:
         code = f"status {refusal.code}"
         full = self._of(refusal, path, refusal.words or code, f"give user {self.user!r} on the server")
-        plain = self._of(refusal, path, harmless(refusal.words) or code, "have the administrator give")
+        plain = self._of(refusal, path, safe_words(refusal.words) or code, "have the administrator give")
         return plain.saying(plain.message, full=full.message)
 
     def _of(self, refusal: Status, path: str, said: str, give: str) -> DataMoverError:

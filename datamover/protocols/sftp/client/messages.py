@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from datamover.protocols.base import Ability, Inspection, Lack
 from datamover.protocols.sftp.ssh.wire import Reader, number, string, words
-from datamover.text.withheld import harmless
+from datamover.text.redaction import safe_words
 
 VERSION = 3
 
@@ -44,7 +44,7 @@ class Status(Exception):
     """A request was refused: the code and the server's own words."""
 
     def __init__(self, code: int, words: str) -> None:
-        super().__init__(f"{harmless(words) or 'without a word'} (status {code})")
+        super().__init__(f"{safe_words(words) or 'without a word'} (status {code})")
         self.code = code
         self.words = words
 
