@@ -22,6 +22,7 @@ from datamover import __version__
 from datamover.api import make_site
 from datamover.api.http.pages import Page
 from datamover.api.http.tls import ServerTLS, over_tls
+from datamover.app.availability import Availability
 from datamover.app.clock import use_monotonic_clock
 from datamover.app.components import Components
 from datamover.app.database_service import DatabaseService
@@ -293,6 +294,9 @@ def _listeners(components: Components, account: Account) -> Iterator[Service]:
         reactor=components.reactor,
         pages=_pages(components),
         calls=components.metrics,
+        database_back=Availability(
+            components.database, components.reactor, embedded=components.server is not None
+        ).back,
     )
     file = str(settings.path or "the built-in configuration")
     tls = ServerTLS(settings.tls, components.reactor.seconds, file=file) if settings.tls.certificate_file else None
@@ -301,6 +305,10 @@ def _listeners(components: Components, account: Account) -> Iterator[Service]:
         for listener in served:
             spoken = over_tls(tls, factory, components.reactor) if tls and settings.tls.covers(listener) else factory
             yield Listener(components.reactor, listener, spoken, account)
+
+
+def _availability(components: Components) -> Availability:
+    return Availability(components.database, components.reactor, embedded=components.server is not None)
 
 
 def _pages(components: Components) -> dict[str, Page]:

@@ -3,7 +3,7 @@
 The context holds the job store, behind a Protocol, and the runtime that was in force when the call began.
 """
 
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -174,6 +174,10 @@ class Context:
     turns: Turns
     who: str
     """The key in whose turns long work is done."""
+    began: float = 0.0
+    """When the request began, by the reactor's clock."""
+    database_back: Callable[[float], Awaitable[bool]] | None = None
+    """Waits for a database that is away, given ``began``; returns whether it is back. None: nobody waits."""
     room: int | None = None
     """The largest answer in bytes, within a multicall; None: ``[limits] answer_size``."""
 

@@ -6,7 +6,7 @@ in ``methods``, one module for each namespace.
 """
 
 from base64 import b64decode
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache, partial
 from types import MappingProxyType
@@ -74,9 +74,11 @@ def make_site(
     pages: Mapping[str, Page] = MappingProxyType({}),
     calls: Calls | None = None,
     interface: bool = True,
+    database_back: Callable[[float], Awaitable[bool]] | None = None,
 ) -> QuietSite:
     """Return the site that serves ``pages`` by their paths and, if ``interface`` is true, the interface.
 
+    ``database_back`` has calls wait for a database that is away; see ``Context``.
     Nothing is connected to or read before a request comes.
     """
     request_filter = runtimes.derived(lambda runtime: RequestFilter.from_config(runtime.settings))
@@ -90,7 +92,7 @@ def make_site(
     turns = Turns(reactor)
 
     def context(runtime: Runtime, who: str) -> Context:
-        return Context(runtime, store, reactor, methods, reload, audit, turns, who)
+        return Context(runtime, store, reactor, methods, reload, audit, turns, who, reactor.seconds(), database_back)
 
     resource = RpcResource(runtimes, context, audit, calls)
     root = NotFound()  # type: ignore[no-untyped-call]

@@ -3,6 +3,8 @@
 from dataclasses import asdict
 from typing import Any
 
+from twisted.internet import defer
+
 from datamover import __version__
 from datamover.api.context import Caller, Context
 from datamover.api.methods.table import Table
@@ -11,6 +13,8 @@ from datamover.errors import ConfigError, InvalidRequest, Unavailable
 
 TABLE = Table()
 
+STATUS_SECONDS = 2.0
+"""How long ``service.status`` waits for the database."""
 IDS_RUN_OUT = 0.9
 """The used part of all job ids from which on ``service.status`` warns."""
 
@@ -23,21 +27,28 @@ async def status(context: Context, caller: Caller) -> Any:
     """Tell how the service is: service.status() -> {version, nodes, queue, rate, ready, warnings?}.
 
     nodes: [{name, roles, heartbeat_at, active, draining}…]; queue: [{destination, pending, active}…]; rate: bytes a
-    second over all nodes; ready is false while the database is away, and then the others are empty.
+    second over all nodes; ready is false while the database is away, and then the others are empty. It is answered at
+    once: never after more than two seconds.
     """
     answer: dict[str, Any] = {"version": __version__, "nodes": [], "queue": [], "rate": 0.0, "ready": False}
     if not context.store.ready:
         return answer
+    reading = defer.Deferred.fromCoroutine(_read_status(context, caller))
     try:
-        used = await context.store.ids_used()
-        answer |= {
-            "nodes": [_only(node, NODE) for node in await context.store.nodes()],
-            "queue": [_only(line, LINE) for line in await context.store.queue() if caller.may_use(line["destination"])],
-            "rate": float(await context.store.rate()),
-            "ready": True,
-        }
-    except Unavailable:
+        return answer | await reading.addTimeout(STATUS_SECONDS, context.reactor)
+    except (Unavailable, defer.TimeoutError):
         return answer
+
+
+async def _read_status(context: Context, caller: Caller) -> dict[str, Any]:
+    """Return what the database tells of the service; raises Unavailable."""
+    used = await context.store.ids_used()
+    answer = {
+        "nodes": [_only(node, NODE) for node in await context.store.nodes()],
+        "queue": [_only(line, LINE) for line in await context.store.queue() if caller.may_use(line["destination"])],
+        "rate": float(await context.store.rate()),
+        "ready": True,
+    }
     if used >= IDS_RUN_OUT:
         answer["warnings"] = [f"{used:.0%} of the job ids are used up: ids end at 2147483647"]
     return answer
