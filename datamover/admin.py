@@ -18,9 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from datamover import __version__
-from datamover.config.load import find, load
 from datamover.config.schema import Config
-from datamover.datasets.configured import CONFIG
 from datamover.errors import ConfigError, DataMoverError, StartError
 from datamover.jobs.backup import Tools, is_empty, opened, renumber
 from datamover.jobs.installation import identify
@@ -235,7 +233,9 @@ def scan_host(options: argparse.Namespace) -> None:
 
 
 def _settings(options: argparse.Namespace) -> Config:
-    return load(find(options.config), CONFIG)
+    from datamover.tap import read_config
+
+    return read_config(options.config)
 
 
 def _host_and_port(text: str) -> tuple[str, int]:

@@ -19,7 +19,7 @@ from twisted.logger import FileLogObserver, ILogObserver, Logger, globalLogPubli
 from twisted.python import usage
 
 from datamover import __version__
-from datamover.api import make_site
+from datamover.api import check_callers, make_site
 from datamover.api.http.pages import Page
 from datamover.api.http.tls import ServerTLS, over_tls
 from datamover.app.availability import Availability
@@ -72,6 +72,7 @@ from datamover.processes.messages import ChildConfig
 from datamover.processes.parent import WITHIN as CHILD_WITHIN
 from datamover.processes.parent import ParentLink
 from datamover.processes.service import EngineProcesses
+from datamover.runtime.mistakes import load_whole
 from datamover.security.accounts import CURRENT, Account
 
 log = Logger()
@@ -98,11 +99,25 @@ class Options(usage.Options):
         raise SystemExit(0)
 
     def postOptions(self) -> None:  # noqa: N802
-        """Read the configuration; exits with one line on the terminal if it cannot be used."""
+        """Read the configuration; exits with a line for each mistake if it cannot be used."""
         try:
-            self.config = load(find(self["config"]), CONFIG)
+            self.config = read_config(self["config"])
         except ConfigError as error:
             raise SystemExit(f"datamover: {error.message}") from None
+
+
+def read_config(explicit: str | None = None) -> Config:
+    """Find and read the configuration; raises ConfigError, which tells every mistake in it."""
+
+    def read() -> Config:
+        return load(find(explicit), CONFIG)
+
+    try:
+        return read()
+    except ConfigError:
+        from twisted.internet import reactor
+
+        return load_whole(read, reactor, check_callers)
 
 
 def makeService(options: Options) -> IService:  # noqa: N802 - the name that twistd looks for

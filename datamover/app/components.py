@@ -13,6 +13,7 @@ from datamover.audit.trail import Audit, AuditStore
 from datamover.concurrency.loops import Loops
 from datamover.concurrency.pools import Pools
 from datamover.config.schema import Config
+from datamover.errors import ConfigError
 from datamover.jobs import notifications
 from datamover.jobs.installation import identify
 from datamover.jobs.notifications import Notifications
@@ -27,6 +28,7 @@ from datamover.postgres.migrate import migrate
 from datamover.processes.messages import StatusMessage
 from datamover.processes.metrics_buffer import Counts
 from datamover.processes.parent import ParentLink
+from datamover.runtime.mistakes import find_mistakes
 from datamover.runtime.reload import Reload
 from datamover.runtime.snapshot import Runtime, RuntimeHolder
 from datamover.sealing.keyring import KeyFile
@@ -51,7 +53,7 @@ class Components:
         self.troubles: Callable[[], Sequence[str]] = lambda: self.loops.troubles
         """Return a sentence for each loop that fails or hangs, in this process and its child processes."""
         self.pools = Pools(reactor)
-        self.runtimes = RuntimeHolder(Runtime.build(settings, reactor))
+        self.runtimes = RuntimeHolder(_built(settings, reactor))
         self.server: EmbeddedPostgres | None = None
         """The embedded PostgreSQL, if ``[database]`` names no other."""
         self.address: EmbeddedPostgres | Given
@@ -109,3 +111,11 @@ class Components:
     def _reloaded(self) -> None:
         self.renew()
         self.news.publish(notifications.WORK)
+
+
+def _built(settings: Config, reactor: Any) -> Runtime:
+    """Return the runtime of a configuration; raises ConfigError, which tells every mistake."""
+    try:
+        return Runtime.build(settings, reactor)
+    except ConfigError as error:
+        raise ConfigError.of(find_mistakes(settings, reactor, check_callers) or error.problems) from None

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from datamover.config.types import named_files
-from datamover.errors import ConfigError
+from datamover.errors import Problems
 from datamover.security import directories
 
 KEYS = frozenset(
@@ -95,7 +95,8 @@ def sync(directory: Path) -> None:
 
 
 def check_all(settings: BaseModel, file: str) -> None:
-    """Raise ConfigError for the first existing secret file of a configuration that others may read."""
+    """Raise ConfigError for the existing secret files of a configuration that others may read."""
+    problems = Problems()
     for key, path in named_files(settings):
         if key.rpartition(".")[2] not in KEYS:
             continue
@@ -104,4 +105,5 @@ def check_all(settings: BaseModel, file: str) -> None:
         except OSError:
             continue  # It may be made later; whoever reads it reports that it is missing.
         if reason is not None:
-            raise ConfigError(f"{file}: {key}: {reason}")
+            problems.found.append(f"{file}: {key}: {reason}")
+    problems.check()

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from urllib.parse import unquote
 
 from datamover.config import schema
-from datamover.errors import ConfigError, SourceNotAllowed
+from datamover.errors import ConfigError, Problems, SourceNotAllowed
 from datamover.web.url import DEFAULT_PORTS, WebUrl, canonical_host, shown, without_dots
 
 __all__ = ["Prefix", "SourcePolicy", "is_public", "shown"]
@@ -117,7 +117,12 @@ class Prefix:
 
 def prefixes(rules: Iterable[str], here: str) -> tuple[Prefix, ...]:
     """Read the rules of a client's own ``sources``; raises ConfigError, which says that they stand ``here``."""
-    return tuple(_prefix(rule, here) for rule in rules)
+    found, problems = [], Problems()
+    for rule in rules:
+        with problems.collect():
+            found.append(_prefix(rule, here))
+    problems.check()
+    return tuple(found)
 
 
 def _prefix(rule: str, here: str) -> Prefix:
@@ -167,21 +172,21 @@ class SourcePolicy:
     @classmethod
     def from_config(cls, sources: schema.Sources, *, file: str = "datamover.toml") -> "SourcePolicy":
         """Read the rules; raises ConfigError naming file, key, value and what was expected."""
-        rules = []
+        rules, networks, problems = [], [], Problems()
         for index, text in enumerate(sources.allow or ()):
             try:
                 rules.append(Prefix.parse(text))
             except ValueError as error:
-                raise ConfigError(f"{file}: sources.allow.{index} = {shown(text)!r}: {error}") from None
-        networks = []
+                problems.found.append(f"{file}: sources.allow.{index} = {shown(text)!r}: {error}")
         for index, text in enumerate(sources.allow_addresses):
             try:
                 networks.append(ip_network(text))
             except ValueError:
-                raise ConfigError(
+                problems.found.append(
                     f"{file}: sources.allow_addresses.{index} = {text!r}: "
                     'expected an address or a network, such as "10.20.0.5" or "10.20.0.0/16"'
-                ) from None
+                )
+        problems.check()
         return cls(None if sources.allow is None else tuple(rules), tuple(networks))
 
     def trusting(self, urls: Iterable[str]) -> "SourcePolicy":

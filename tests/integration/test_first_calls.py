@@ -75,7 +75,7 @@ def test_a_call_waits_for_a_database_that_went_away(given: tuple[Service, postgr
     many.jobs.list()
     many.jobs.list()
     with pytest.raises(Fault, match="the database is away"):
-        list(many())
+        _ = many()[0]
     assert 4.5 < time.monotonic() - began < 8
     server.start()
     assert service.proxy.jobs.list() == []

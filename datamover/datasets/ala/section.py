@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from datamover.config.checks import check_destination
 from datamover.config.schema import Config, DeclaredSection
 from datamover.config.types import AbsolutePath, Count, Duration, Size
 from datamover.datasets.declaration import WebBase
-from datamover.errors import ConfigError
 
 Column = Literal["species", "lon", "lat", "uncertainty", "date", "year", "month", "ignore"]
 """A column of the occurrences; a header that means "ignore" is neither a column nor a flag."""
@@ -109,8 +109,7 @@ class AlaSection(DeclaredSection):
 
     def check_with(self, config: Config, here: str) -> None:
         """Raise ConfigError for a destination that there is not."""
-        if self.destination not in config.destinations:
-            raise ConfigError(f"{here}.destination = {self.destination!r}: expected the name of a [destinations.NAME]")
+        check_destination(self.destination, config, f"{here}.destination")
 
     @property
     def headers(self) -> Mapping[str, Column]:
