@@ -3,6 +3,7 @@
 # make test    the whole test suite    (needs Debian's packages: make system)
 # make faults  inject random faults, for minutes (FAULTS_SEED=… FAULTS_SECONDS=…)
 # make fuzz    fuzz the interface with atheris, for minutes (FUZZ_SECONDS=…)
+# make clients the programs of docs/api.md in Node and Java (make clients-system installs their packages)
 # make lint    ruff and mypy
 # make bench   datamover beside rclone, aria2, OpenSSH and curl (make bench-system installs them)
 
@@ -10,7 +11,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 
-.PHONY: demo run test faults fuzz lint bench format build system bench-system clean
+.PHONY: demo run test faults fuzz clients lint bench format build system bench-system clients-system clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/python examples/demo.py
@@ -37,6 +38,10 @@ fuzz: $(VENV)/.developing
 	$(BIN)/python -m tests.fuzz requests .fuzz/requests -max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=20000 -artifact_prefix=.fuzz/
 	$(BIN)/python -m tests.fuzz bodies .fuzz/bodies -max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=4000 -artifact_prefix=.fuzz/
 
+clients: $(VENV)/.developing
+	npm install --prefix .clients --no-save --no-audit --no-fund --loglevel error xmlrpc@1.3.2
+	$(BIN)/python -m pytest tests/clients/more_programs.py
+
 lint: $(VENV)/.developing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -59,6 +64,7 @@ build: $(VENV)/.developing
 system:
 	apt-get update
 	apt-get install -y --no-install-recommends openssh-server openssh-client nginx-light postgresql librpc-xml-perl \
+		liblwp-protocol-https-perl php-cli php-xmlrpc ruby ruby-xmlrpc libxml2-utils \
 		systemd faketime curl rclone fuse3 dropbear-bin libnss-wrapper
 	test -x /usr/sbin/proftpd || systemctl mask proftpd.service
 	apt-get install -y --no-install-recommends proftpd-core proftpd-mod-crypto
@@ -66,6 +72,11 @@ system:
 # The programs that the benchmarks compare with, on Debian.
 bench-system: system
 	apt-get install -y --no-install-recommends aria2
+
+# What the clients in Node and Java run in, on Debian: some 600 MB, half of it npm. Node from elsewhere brings its npm along.
+clients-system: system
+	apt-get install -y --no-install-recommends default-jdk-headless libaxmlrpc-java
+	command -v npm || apt-get install -y --no-install-recommends nodejs npm
 
 $(VENV)/.installed: pyproject.toml setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -77,4 +88,4 @@ $(VENV)/.developing: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) .clients build dist *.egg-info

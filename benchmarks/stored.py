@@ -13,7 +13,7 @@ from psycopg2.extensions import make_dsn
 from benchmarks.field import Field
 from benchmarks.results import OURS, Goal, Result
 from benchmarks.scale import Scale
-from datamover.postgres.cluster import PORT, Cluster
+from datamover.postgres.embedded.cluster import PORT, Cluster
 
 MANY, FEW = 1_000_000, 1000
 QUEUED_SHARE = 10

@@ -22,16 +22,16 @@ from datamover.config.schema import Config
 from datamover.errors import ConfigError, DataMoverError, StartError
 from datamover.jobs.backup import Tools, is_empty, opened, renumber
 from datamover.jobs.installation import identify
-from datamover.postgres.address import Given
-from datamover.postgres.cluster import Cluster
-from datamover.postgres.connection import one_line
 from datamover.postgres.database import Database
-from datamover.postgres.embedded import EmbeddedPostgres
+from datamover.postgres.embedded.cluster import Cluster
+from datamover.postgres.embedded.server import EmbeddedPostgres
+from datamover.postgres.embedded.user import user_name
+from datamover.postgres.external import ExternalPostgres
+from datamover.postgres.failures import one_line
 from datamover.postgres.migrate import migrate
 from datamover.postgres.provision import provide
-from datamover.postgres.server_user import user_name
 from datamover.sealing.keyring import Cipher
-from datamover.sealing.rotation import Look, prepare, reseal, settle, turn
+from datamover.sealing.rotation import ResealReport, prepare, reseal, settle, turn
 from datamover.security.passwords import hash_password
 
 SCAN_TIMEOUT = 30.0
@@ -146,12 +146,12 @@ def restore(options: argparse.Namespace) -> None:
         _with_database(settings, work)
 
 
-def _tell(look: Look) -> None:
-    print(f"{look.sealed} rows are sealed with the new key")
-    if look.lost:
-        print(f"{look.lost} rows were sealed with a key that is not in the file: without it their secrets are lost")
-    if look.refused:
-        print(f"{look.refused} rows could not be changed ({look.reason}): they still need the old key")
+def _tell(report: ResealReport) -> None:
+    print(f"{report.sealed} rows are sealed with the new key")
+    if report.lost:
+        print(f"{report.lost} rows were sealed with a key that is not in the file: without it their secrets are lost")
+    if report.refused:
+        print(f"{report.refused} rows could not be changed ({report.reason}): they still need the old key")
 
 
 def rotate_key(options: argparse.Namespace) -> None:
@@ -192,7 +192,7 @@ def check_config(options: argparse.Namespace) -> None:
     service_tree(settings, reactor)
     database = f"embedded, in {settings.service.data_directory}"
     if settings.database.url is not None:
-        away = Given(settings.database).look()
+        away = ExternalPostgres(settings.database).look()
         database = f"{settings.database.url}{'' if away is None else f' (away: {away})'}"
     print(f"configuration  {settings.path or 'built in'}")
     print(f"database       {database}")
@@ -259,7 +259,7 @@ def _with_database(settings: Config, work: Callable[[Any, Database, Tools], Awai
 
     async def run(reactor: Any) -> None:
         server = EmbeddedPostgres(reactor, settings.service.data_directory) if own else None
-        address = server or Given(settings.database)
+        address = server or ExternalPostgres(settings.database)
         database = Database(reactor, address.dsn, 1)
         try:
             await database.open()

@@ -64,7 +64,7 @@ from datamover.jobs.upkeep.upkeep import Upkeep
 from datamover.monitor.logs import event, json_observer, log_file
 from datamover.monitor.processes import ProcessFigures
 from datamover.monitor.service import LagProbe
-from datamover.monitor.supervisor import Manager, Supervised
+from datamover.monitor.supervisor import ServiceManager, Supervised
 from datamover.monitor.text_logs import TextLines
 from datamover.notices.notifier import Means, Notifier
 from datamover.notices.queue import Notices
@@ -213,7 +213,7 @@ def _engines(components: Components) -> Iterator[Service]:
         components.reactor,
         lambda: components.runtimes.now.settings,
         opened=components.database.opened,
-        bury=lambda node: _queue(components, node, ()).release_dead_node(),
+        release_node=lambda node: _queue(components, node, ()).release_dead_node(),
         counts=components.metrics,
         ended=components.metrics.process_ended,
         logged=lambda process, told: globalLogPublisher(event(told, process)),
@@ -367,6 +367,6 @@ def _console(components: Components, account: Account) -> Iterator[Service]:
 
 
 def _supervised(components: Components) -> Iterator[Service]:
-    manager = Manager(os.environ)
+    manager = ServiceManager(os.environ)
     if manager.there:
         yield Supervised(manager, components.watching.ready, components.reactor, components.loops)

@@ -13,7 +13,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor, task
 
-from datamover.concurrency.pending import Worker
+from datamover.concurrency.pending import WorkerThread
 from tests.servers import postgres
 
 # Hundreds of processes are started: each would compile all that it imports where Python may not keep what it compiled.
@@ -35,7 +35,7 @@ def _loose_ends() -> tuple[set[object], set[object], set[object]]:
         thread
         for thread in threading.enumerate()
         if not thread.name.startswith("PoolThread-twisted.internet.reactor")
-        and not (isinstance(thread, Worker) and thread.doing is None)  # It ends by itself.
+        and not (isinstance(thread, WorkerThread) and thread.doing is None)  # It ends by itself.
     }
     return calls, selectables, threads
 

@@ -1,4 +1,4 @@
-"""Public stand-ins for the rooms behind a seam: what they promise, in memory."""
+"""In-memory stand-ins for the job store, the logins and the audit trail."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from datamover.audit.trail import AuditEvent, Entry
 from datamover.errors import InvalidState, RequestIdConflict, Unavailable, UnknownJob
+from datamover.jobs.store import JobStore
 from datamover.jobs.values import Event, FileRecord, JobRecord, Naming, NewJob, State, Submitted
 
 
@@ -20,8 +21,8 @@ def now() -> datetime:
 
 
 @dataclass
-class MemoryJobStore:
-    """``datamover.jobs.store.JobStore`` without a database: jobs stay as they are until a test changes them."""
+class MemoryJobStore(JobStore):
+    """A job store without a database: jobs stay as they are until a test changes them."""
 
     clock: IReactorTime
     ready: bool = True
@@ -51,10 +52,10 @@ class MemoryJobStore:
 
     @property
     def waiters(self) -> int:
-        """How many calls wait for news."""
+        """The number of calls that wait for a change."""
         return len(self._waiting)
 
-    # What the door asks of it ---------------------------------------------------------------------------------
+    # What the interface calls ---------------------------------------------------------------------------------
 
     async def submit(self, jobs: Sequence[NewJob]) -> list[Submitted]:
         self._available()
@@ -152,12 +153,12 @@ class MemoryJobStore:
         return record
 
     async def pause(self, id: int, owner: str | None = None) -> JobRecord:
-        return await self._set_paused(id, owner, True)
+        return await self._mark_paused(id, owner, True)
 
     async def resume(self, id: int, owner: str | None = None) -> JobRecord:
-        return await self._set_paused(id, owner, False)
+        return await self._mark_paused(id, owner, False)
 
-    async def _set_paused(self, id: int, owner: str | None, paused: bool) -> JobRecord:
+    async def _mark_paused(self, id: int, owner: str | None, paused: bool) -> JobRecord:
         record = await self.job(id, owner)
         if record.state.terminal:
             raise InvalidState(f"job {id} is {record.state.value} and can no longer be paused or resumed")
@@ -173,7 +174,7 @@ class MemoryJobStore:
     async def drain(self, node: str | None = None, *, draining: bool = True) -> None:
         self.draining = draining
 
-    async def sides(self) -> list[dict[str, Any]]:
+    async def endpoints(self) -> list[dict[str, Any]]:
         return [
             {"name": f"place {name}", "held": reason, "failures": 0, "closed_until": None, "error": None}
             for name, reason in self.held.items()
@@ -307,7 +308,7 @@ class MemoryJobStore:
 
 @dataclass(frozen=True)
 class PlainLogins:
-    """Names and passwords as they are; remembers from where they came."""
+    """Logins with plain passwords; remembers who logged in from where."""
 
     passwords: Mapping[str, str]
     seen: list[tuple[str, str]] = field(default_factory=list)
@@ -325,14 +326,14 @@ class MemoryTrail:
         self.away = False
 
     @property
-    def deeds(self) -> list[AuditEvent]:
-        return [entry.deed for entry in self.entries]
+    def events(self) -> list[AuditEvent]:
+        return [entry.event for entry in self.entries]
 
     async def write(self, entries: Sequence[tuple[datetime, AuditEvent]]) -> None:
         if self.away:
             raise Unavailable("the database is away")
-        for at, deed in entries:
-            self.entries.append(Entry(len(self.entries) + 1, at, deed))
+        for at, event in entries:
+            self.entries.append(Entry(len(self.entries) + 1, at, event))
 
     async def read(self, *, after: int = 0, limit: int = 100) -> list[Entry]:
         return [entry for entry in self.entries if entry.cursor > after][:limit]

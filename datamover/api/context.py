@@ -1,22 +1,23 @@
 """The caller of a method, and the context that every method gets.
 
-The context holds the job store, behind a Protocol, and the runtime that was in force when the call began.
+The context holds the job store and the runtime that was in force when the call began.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from twisted.logger import Logger
 
 from datamover.api.http.turns import Turns
 from datamover.api.methods.table import Method
 from datamover.api.xmlrpc import records
-from datamover.audit.trail import Audit
+from datamover.audit.trail import AuditTrail
 from datamover.config.schema import Config
 from datamover.errors import DataMoverError, NotPermitted, SourceNotAllowed, Unavailable
-from datamover.jobs.values import Event, FileRecord, JobRecord, NewJob, State, Submitted
+from datamover.jobs.store import JobStore
+from datamover.jobs.values import JobRecord, NewJob, Submitted
 from datamover.protocols.http import HttpClient
 from datamover.registry.destinations import Registry
 from datamover.requests.datasets import Datasets
@@ -32,79 +33,6 @@ T = TypeVar("T")
 
 SLICE = 0.004
 """Seconds of work that are done at once; longer work continues in turns."""
-
-
-class Store(Protocol):
-    """The part of the job store that the interface uses.
-
-    ``owner`` None stands for an administrator, who sees every job. Any method may raise Unavailable.
-    """
-
-    @property
-    def ready(self) -> bool: ...
-
-    async def submit(self, jobs: Sequence[NewJob]) -> list[Submitted]: ...
-
-    async def job(self, id: int, owner: str | None = None) -> JobRecord: ...
-
-    async def files(
-        self,
-        id: int,
-        owner: str | None = None,
-        *,
-        state: State | None = None,
-        offset: int = 0,
-        limit: int = 100,
-    ) -> list[FileRecord]: ...
-
-    async def jobs(
-        self,
-        owner: str | None = None,
-        *,
-        state: State | None = None,
-        label: str | None = None,
-        destination: str | None = None,
-        before: int | None = None,
-        limit: int = 100,
-    ) -> list[JobRecord]: ...
-
-    async def wait(self, id: int, timeout: float, owner: str | None = None) -> JobRecord: ...  # noqa: ASYNC109
-
-    async def cancel(self, id: int, owner: str | None = None) -> JobRecord: ...
-
-    async def retry(self, id: int, owner: str | None = None) -> JobRecord: ...
-
-    async def renotify(self, id: int, owner: str | None = None) -> JobRecord: ...
-
-    async def pause(self, id: int, owner: str | None = None) -> JobRecord: ...
-
-    async def resume(self, id: int, owner: str | None = None) -> JobRecord: ...
-
-    async def hold(self, destination: str, reason: str) -> None: ...
-
-    async def release(self, destination: str) -> None: ...
-
-    async def drain(self, node: str | None = None, *, draining: bool = True) -> None: ...
-
-    async def sides(self) -> list[dict[str, Any]]: ...
-
-    async def events(
-        self,
-        owner: str | None = None,
-        *,
-        after: int = 0,
-        job: int | None = None,
-        limit: int = 100,
-        timeout: float = 0.0,  # noqa: ASYNC109
-    ) -> list[Event]: ...
-
-    async def queue(self) -> list[dict[str, Any]]: ...
-
-    async def nodes(self) -> list[dict[str, Any]]: ...
-
-    async def rate(self) -> float: ...
-
-    async def ids_used(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,11 +94,11 @@ class Context:
 
     runtime: Runtime
     """The runtime that was in force when the call began."""
-    store: Store
+    store: JobStore
     reactor: Any
     methods: Mapping[str, Method]
     reload: Callable[[], Reloaded]
-    audit: Audit
+    audit: AuditTrail
     turns: Turns
     who: str
     """The key in whose turns long work is done."""

@@ -20,23 +20,24 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from datamover.api.callers import callers
-from datamover.api.context import LOCAL, Caller, Context, Store
+from datamover.api.context import LOCAL, Caller, Context
 from datamover.api.http.connections import QuietSite
 from datamover.api.http.pages import NoPage, Page, PageResource, put
 from datamover.api.http.request import BoundedRequest
 from datamover.api.http.request_filter import Refusal, RequestFilter
 from datamover.api.http.turns import Turns
-from datamover.api.methods import bccvl, destinations, jobs, service, system
+from datamover.api.methods import bccvl, destinations, jobs, service, submissions, system
 from datamover.api.methods.call_limits import limited
 from datamover.api.methods.calling import bug, call
 from datamover.api.methods.table import fault, most_elements
 from datamover.api.xmlrpc import wire
-from datamover.audit.trail import Audit, AuditEvent
+from datamover.audit.trail import AuditEvent, AuditTrail
 from datamover.concurrency.fair_share import FairShare
 from datamover.concurrency.locks import Locks
 from datamover.config.identities import Holders
 from datamover.config.schema import Config, Limits
 from datamover.errors import InvalidRequest, RequestError, RequestTooLarge, Unavailable
+from datamover.jobs.store import JobStore
 from datamover.runtime.reload import Reloaded
 from datamover.runtime.snapshot import Runtime, RuntimeHolder
 from datamover.security.login_throttle import REMEMBERED
@@ -44,7 +45,7 @@ from datamover.text.bounds import MOST_CALLS
 
 log = Logger()
 
-NAMESPACES = (jobs, destinations, service, system, bccvl)
+NAMESPACES = (submissions, jobs, destinations, service, system, bccvl)
 PATHS = (b"data_mover", b"RPC2")
 SMALL = 2**20
 """Bytes of a body that is always parsed at once. Larger ones wait for each other, so that memory is bounded."""
@@ -67,9 +68,9 @@ _REALM = b'Basic realm="datamover", charset="UTF-8"'
 def make_site(
     *,
     runtimes: RuntimeHolder,
-    store: Store,
+    store: JobStore,
     reload: Callable[[], Reloaded],
-    audit: Audit,
+    audit: AuditTrail,
     reactor: Any,
     pages: Mapping[str, Page] = MappingProxyType({}),
     calls: Calls | None = None,
@@ -131,7 +132,11 @@ class RpcResource(Resource):
     isLeaf = True  # noqa: N815 - Twisted's
 
     def __init__(
-        self, runtimes: RuntimeHolder, context: Callable[[Runtime, str], Context], audit: Audit, calls: Calls | None
+        self,
+        runtimes: RuntimeHolder,
+        context: Callable[[Runtime, str], Context],
+        audit: AuditTrail,
+        calls: Calls | None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._runtimes = runtimes

@@ -9,7 +9,7 @@ from typing import Any
 from twisted.logger import Logger
 
 from datamover.api import check_callers
-from datamover.audit.trail import Audit, AuditStore
+from datamover.audit.trail import AuditStore, AuditTrail
 from datamover.concurrency.loops import Loops
 from datamover.concurrency.pools import Pools
 from datamover.config.schema import Config
@@ -20,10 +20,10 @@ from datamover.jobs.notifications import Notifications
 from datamover.jobs.queue.limits import QueueLimits
 from datamover.jobs.store import JobStore
 from datamover.monitor.metrics import Metrics
-from datamover.monitor.watch import Watch, watch
-from datamover.postgres.address import Given
+from datamover.monitor.monitor import HealthMonitor, make_monitor
 from datamover.postgres.database import Database
-from datamover.postgres.embedded import EmbeddedPostgres
+from datamover.postgres.embedded.server import EmbeddedPostgres
+from datamover.postgres.external import ExternalPostgres
 from datamover.postgres.migrate import migrate
 from datamover.processes.messages import StatusMessage
 from datamover.processes.metrics_buffer import Counts
@@ -56,18 +56,18 @@ class Components:
         self.runtimes = RuntimeHolder(_built(settings, reactor))
         self.server: EmbeddedPostgres | None = None
         """The embedded PostgreSQL, if ``[database]`` names no other."""
-        self.address: EmbeddedPostgres | Given
+        self.address: EmbeddedPostgres | ExternalPostgres
         if settings.database.url is None:
             self.address = self.server = EmbeddedPostgres(reactor, settings.service.data_directory)
         else:
-            self.address = Given(settings.database)
+            self.address = ExternalPostgres(settings.database)
         self.database = Database(reactor, self.address.dsn, settings.database.connections, self.loops)
         self.news = Notifications(self.database)
         self.key = KeyFile(settings.service.key_path)
         refused = self.loops.refused
         lease = settings.service.lease
         self.store = JobStore(self.database, self.key, self.news, reactor, self.bounds, lease, refused)
-        self.audit = Audit(AuditStore(self.database), reactor, refused)
+        self.audit = AuditTrail(AuditStore(self.database), reactor, refused)
         self.renew: Callable[[], None] = lambda: None
         """Called after a reload: hands the new configuration to child processes."""
         self.reload = Reload(self.runtimes, reactor, self._reloaded, check_callers)
@@ -76,10 +76,10 @@ class Components:
         return self.runtimes.now.bounds
 
     @cached_property
-    def watching(self) -> Watch:
+    def watching(self) -> HealthMonitor:
         """The metrics and health of this process. Read it only after ``working`` is set."""
         runtimes = self.runtimes
-        return watch(
+        return make_monitor(
             self.metrics,
             self.database,
             lambda: runtimes.now.registry.names(),
@@ -103,7 +103,7 @@ class Components:
         if self.parent is None:
             log.critical("datamover cannot run: {sentence}", sentence=sentence)
         else:
-            self.parent.say(StatusMessage(False, given_up=sentence))
+            self.parent.send(StatusMessage(False, given_up=sentence))
         # twistd exits with 0 after the reactor stops, and a supervisor would not restart the service.
         atexit.register(os._exit, 1)
         self.reactor.callWhenRunning(self.reactor.stop)

@@ -6,7 +6,7 @@ from typing import Protocol
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
-from datamover.concurrency.stopping import Part
+from datamover.concurrency.stopping import StoppableService
 from datamover.errors import StartError, Unavailable
 from datamover.jobs.notifications import Notifications
 from datamover.postgres.database import Database
@@ -23,7 +23,7 @@ class Server(Protocol):
     async def stop(self, within: float) -> None: ...
 
 
-class DatabaseService(Part):
+class DatabaseService(StoppableService):
     """Opens the database, brings its tables up to date and listens for notifications; retries without end.
 
     Until the database is open, every call of its users raises Unavailable. ``give_up`` is called with a sentence for

@@ -5,8 +5,8 @@ from twisted.application.service import Service
 from datamover.config.layout import Layout
 from datamover.config.schema import Config
 from datamover.console import host_key
-from datamover.postgres.address import Given
-from datamover.postgres.embedded import EmbeddedPostgres
+from datamover.postgres.embedded.server import EmbeddedPostgres
+from datamover.postgres.external import ExternalPostgres
 from datamover.sealing.keyring import KeyFile
 from datamover.security.accounts import Account
 from datamover.security.directories import PASSABLE, make_data, make_staging
@@ -15,7 +15,9 @@ from datamover.security.directories import PASSABLE, make_data, make_staging
 class Preflight(Service):
     """The first service in the tree; its start blocks for a moment."""
 
-    def __init__(self, settings: Config, account: Account, database: EmbeddedPostgres | Given, key: KeyFile) -> None:
+    def __init__(
+        self, settings: Config, account: Account, database: EmbeddedPostgres | ExternalPostgres, key: KeyFile
+    ) -> None:
         """``account`` is what the process will run as; the checks run with its rights."""
         self._settings = settings
         self._layout = Layout(settings.service.data_directory)

@@ -9,9 +9,9 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from datamover.audit.trail import Audit, AuditEvent
+from datamover.audit.trail import AuditEvent, AuditTrail
 from datamover.concurrency.host_names import HostNames
-from datamover.concurrency.stopping import WITHIN, Deadline, Part, end_within, tell_pending
+from datamover.concurrency.stopping import WITHIN, Deadline, StoppableService, end_within, log_pending
 from datamover.errors import ConfigError
 from datamover.runtime.snapshot import RuntimeHolder
 
@@ -41,14 +41,14 @@ class Ordered(MultiService):
             kept -= _needs(service)
             own = deadline.earlier(kept)
             what = type(service).__name__
-            if isinstance(service, Part):
+            if isinstance(service, StoppableService):
                 service.deadline, what = own.earlier(HURRY), service.what
             await own.ends(maybeDeferred(service.stopService), what)
-        tell_pending()
+        log_pending()
 
 
 def _needs(service: IService) -> float:
-    return service.needs if isinstance(service, Part) else 0.0
+    return service.needs if isinstance(service, StoppableService) else 0.0
 
 
 class NameResolution(Service):
@@ -68,7 +68,7 @@ class NameResolution(Service):
         self._reactor.installNameResolver(self._before)
 
 
-class Connections(Part):
+class Connections(StoppableService):
     """Closes the connections to sources and destinations after everything that uses them has stopped."""
 
     what = "the connections to sources and destinations"
@@ -85,7 +85,7 @@ class Connections(Part):
 class ReloadSignal(Service):
     """Calls ``reload`` at SIGHUP while the service runs."""
 
-    def __init__(self, reactor: Any, reload: Callable[[], object], audit: Audit) -> None:
+    def __init__(self, reactor: Any, reload: Callable[[], object], audit: AuditTrail) -> None:
         self._reactor = reactor
         self._reload = reload
         self._audit = audit
@@ -100,8 +100,8 @@ class ReloadSignal(Service):
         signal.signal(signal.SIGHUP, self._before)
 
     def _hung_up(self) -> None:
-        deed = AuditEvent("?", "SIGHUP", "service.reload")
-        reloading = Deferred.fromCoroutine(self._audit.done(deed, maybeDeferred(self._reload)))
+        event = AuditEvent("?", "SIGHUP", "service.reload")
+        reloading = Deferred.fromCoroutine(self._audit.done(event, maybeDeferred(self._reload)))
         reloading.addErrback(lambda failure: failure.trap(ConfigError))  # It has been logged.
 
 

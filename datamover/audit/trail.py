@@ -1,8 +1,8 @@
-"""The audit trail: who did what, from where, and what came of it. Only added to.
+"""The audit trail: who did what, from where, and with what outcome. Append-only.
 
-Every deed is logged first and then stored; what cannot be stored while the database is away is kept for a while and
-stored with the next. A line that the database refuses twice, and no other, is in the log alone.
-Refusals and wrong logins, which anybody can cause, are stored a few a minute for each origin.
+Every event is logged and then stored. Events that cannot be stored while the database is away wait in memory and are
+stored with the next one. An event that the database refuses twice while it accepts others is only in the log. Of
+refusals and failed logins, which anybody can cause, a few a minute are stored for each origin.
 """
 
 import re
@@ -16,12 +16,12 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from datamover.concurrency.batcher import Batch, piecemeal
-from datamover.concurrency.loops import Refused, tell_refused
+from datamover.concurrency.batcher import Batch, bisect_batch
+from datamover.concurrency.loops import OnRefusal, log_refusal
 from datamover.errors import DataMoverError, NotPermitted, Unavailable
 from datamover.jobs.feed import Feed
 from datamover.postgres.database import Database, Json
-from datamover.postgres.named_queries import Queries
+from datamover.postgres.named_queries import NamedQueries
 
 log = Logger()
 
@@ -29,17 +29,17 @@ T = TypeVar("T")
 
 OK = "ok"
 LONGEST = 500
-"""Characters of a subject."""
+"""Characters of a subject that are stored."""
 TOGETHER = 64
-"""Deeds that are stored together, at most."""
-KEPT = 1000
-"""Deeds that wait for a database that is away."""
+"""Events that one statement stores, at most."""
+UNSTORED = 1000
+"""Events that wait in memory for a database that is away, at most; the oldest are dropped."""
 WINDOW = 60.0
-"""Seconds in which …"""
+"""Seconds of the window in which refusals are counted."""
 REFUSALS = 20
-"""… so many refusals of one kind and origin are stored, and …"""
+"""Refusals of one action and origin that are stored in a window."""
 ORIGINS = 1000
-"""… so many origins are told apart."""
+"""Pairs of origin and action that are counted apart in a window; further ones are counted together."""
 
 _QUERY = re.compile(r"([?&;][^=&\s'\"]*=)[^&\s'\"]+")
 _LOGIN = re.compile(r"(://[^/@\s'\"]*:)[^/@\s'\"]+(?=@)")
@@ -48,30 +48,30 @@ _NAMED = re.compile(r"(?i)((?:password|passphrase|secret|token|key)\w*['\"]?\s*[
 
 @dataclass(frozen=True, slots=True)
 class AuditEvent:
-    """What somebody did, or was refused."""
+    """One action of a client or an administrator, and its outcome."""
 
     who: str
     origin: str
-    """An address, with "telnet" or "ssh" before it at the console."""
+    """The address it came from; from the console with "telnet" or "ssh" before it."""
     action: str
     """A method's name, "login", or "console"."""
     subject: str = ""
-    """A job's id, a destination, the line that was typed."""
+    """A job's id, a destination, or the line that was typed at the console."""
     outcome: str = OK
-    """"ok", or the code of the refusal."""
+    """"ok", or the code of the error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A deed in the trail."""
+    """An event in the trail."""
 
     cursor: int
     at: datetime
-    deed: AuditEvent
+    event: AuditEvent
 
 
 def masked(text: str) -> str:
-    """Return a typed line without what looks like a secret: a URL's query and login, a value named password."""
+    """Return a typed line with everything masked that looks like a secret: URL queries and logins, passwords."""
     for pattern in (_QUERY, _LOGIN, _NAMED):
         text = pattern.sub(r"\1***", text)
     return text
@@ -79,16 +79,16 @@ def masked(text: str) -> str:
 
 @dataclass(slots=True, eq=False)
 class _Line:
-    """A deed that is to be stored, and when it was done."""
+    """An event that is not stored yet, and when it happened."""
 
     at: datetime
-    deed: AuditEvent
+    event: AuditEvent
     refused: bool = False
-    """By itself, once."""
+    """Whether the database has refused this event by itself."""
 
 
-class Store(Protocol):
-    """Where the trail is kept."""
+class TrailStore(Protocol):
+    """Storage for the trail."""
 
     async def write(self, entries: Sequence[tuple[datetime, AuditEvent]]) -> None: ...
 
@@ -98,58 +98,59 @@ class Store(Protocol):
 
 
 class AuditStore:
-    """In the database. Every method raises Unavailable while that is away."""
+    """The trail in the database. Every method raises Unavailable while the database is away."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._queries = Queries.load()
+        self._queries = NamedQueries.load()
         self._feed = Feed(database, "read_audit_horizon", "read_audit")
 
     async def write(self, entries: Sequence[tuple[datetime, AuditEvent]]) -> None:
+        """Append events, with the times at which they happened."""
         rows = [
             {
                 "at": at.isoformat(),
-                "who": deed.who,
-                "origin": deed.origin,
-                "action": deed.action,
-                "subject": deed.subject,
-                "outcome": deed.outcome,
+                "who": event.who,
+                "origin": event.origin,
+                "action": event.action,
+                "subject": event.subject,
+                "outcome": event.outcome,
             }
-            for at, deed in entries
+            for at, event in entries
         ]
-        await self._database.execute(self._queries["insert_audit"], {"deeds": Json(rows)})
+        await self._database.execute(self._queries["insert_audit"], {"events": Json(rows)})
 
     async def read(self, *, after: int = 0, limit: int = 100) -> list[Entry]:
-        """Return what comes after a cursor, in order."""
+        """Return the entries after a cursor, in order."""
         return [_entry(row) for row in await self._feed.read({"after": after, "limit": limit})]
 
     async def newest(self, limit: int) -> list[Entry]:
-        """Return the newest, the last of them last."""
+        """Return the newest entries, oldest first."""
         found = await self._database.read(self._queries["read_newest_audit"], {"limit": limit})
         return [_entry(row) for row in reversed(found)]
 
 
 def _entry(row: Any) -> Entry:
-    deed = AuditEvent(row["who"], row["origin"], row["action"], row["subject"], row["outcome"])
-    return Entry(row["cursor"], row["at"], deed)
+    event = AuditEvent(row["who"], row["origin"], row["action"], row["subject"], row["outcome"])
+    return Entry(row["cursor"], row["at"], event)
 
 
-class Audit:
-    """What the interface and the console tell."""
+class AuditTrail:
+    """Records audit events, of the interface and of the console."""
 
-    def __init__(self, store: Store, clock: IReactorTime, refused: Refused = tell_refused) -> None:
+    def __init__(self, store: TrailStore, clock: IReactorTime, refused: OnRefusal = log_refusal) -> None:
         self.store = store
         self._refused = refused
         self._clock = clock
-        self._unstored: deque[_Line] = deque(maxlen=KEPT)
+        self._unstored: deque[_Line] = deque(maxlen=UNSTORED)
         self._writing: Batch[_Line, None] = Batch(self._write, TOGETHER)
         self._window = 0.0
         self._refusals: Counter[tuple[str, str]] = Counter()
 
-    async def done(self, deed: AuditEvent, doing: Awaitable[T]) -> T:
-        """Await what ``deed`` is, and record it with its outcome; raises what that raised.
+    async def done(self, event: AuditEvent, doing: Awaitable[T]) -> T:
+        """Await the action that ``event`` describes, record it with its outcome, and return or raise its result.
 
-        NotPermitted is not recorded here: whoever refuses does it.
+        NotPermitted is not recorded: whatever refuses an action records that (``refused``).
         """
         outcome = "INTERNAL"
         try:
@@ -158,68 +159,77 @@ class Audit:
             raise
         except DataMoverError as error:
             outcome = error.code
-            await self.record(replace(deed, outcome=outcome))
+            await self.record(replace(event, outcome=outcome))
             raise
         except BaseException:
-            await self.record(replace(deed, outcome=outcome))
+            await self.record(replace(event, outcome=outcome))
             raise
-        await self.record(replace(deed, outcome=OK))
+        await self.record(replace(event, outcome=OK))
         return result
 
-    async def record(self, deed: AuditEvent) -> None:
-        """Log a deed and store it; completes when it is on disk, or the database away. Never raises for that."""
-        deed = replace(deed, subject=masked(deed.subject)[:LONGEST])
+    async def record(self, event: AuditEvent) -> None:
+        """Log an event and store it; completes when it is on disk, or waits in memory because the database is away."""
+        event = replace(event, subject=masked(event.subject)[:LONGEST])
         log.info(
             "{who} at {origin}: {action} {subject}: {outcome}",
-            who=deed.who,
-            origin=deed.origin,
-            action=deed.action,
-            subject=deed.subject,
-            outcome=deed.outcome,
+            who=event.who,
+            origin=event.origin,
+            action=event.action,
+            subject=event.subject,
+            outcome=event.outcome,
         )
-        await self._writing.add(_Line(datetime.now(UTC), deed))
+        await self._writing.add(_Line(datetime.now(UTC), event))
 
-    async def refused(self, deed: AuditEvent) -> None:
-        """Record what was refused, a few times a minute for each kind and origin; the log has the others' number."""
+    async def refused(self, event: AuditEvent) -> None:
+        """Record an action that was refused, ``REFUSALS`` times a minute for each action and origin.
+
+        The number of those that were not recorded is logged.
+        """
         now = self._clock.seconds()
         if now - self._window >= WINDOW:
             for (origin, action), count in self._refusals.items():
                 if count > REFUSALS:
                     log.warn(
-                        "{count} more of {action} from {origin} were refused within a minute, and not recorded",
+                        "{action} from {origin}: {count} more refusals within a minute were not recorded",
                         count=count - REFUSALS,
                         action=action,
                         origin=origin,
                     )
             self._window = now
             self._refusals.clear()
-        key = (deed.origin, deed.action)
+        key = (event.origin, event.action)
         if key not in self._refusals and len(self._refusals) >= ORIGINS:
-            key = ("elsewhere", deed.action)
+            key = ("elsewhere", event.action)
         self._refusals[key] += 1
         if self._refusals[key] <= REFUSALS:
-            await self.record(deed)
+            await self.record(event)
 
     async def _write(self, lines: Sequence[_Line]) -> Sequence[None]:
         self._unstored.extend(lines)
         waiting = sorted(self._unstored, key=lambda line: line.refused)
-        answers = await piecemeal(self._store, waiting)
+        answers = await bisect_batch(self._store, waiting)
         self._unstored.clear()
         taken = not all(isinstance(answer, Failure) for answer in answers)
         for line, answer in zip(waiting, answers, strict=True):
             if not isinstance(answer, Failure):
                 continue
             if line.refused and taken and not isinstance(answer.value, Unavailable):
-                log.error("not in the audit trail: {deed} at {at}", deed=line.deed, at=line.at.isoformat())
+                log.error(
+                    "the database refuses this audit event again, so it is not in the audit trail: {event} at {at}",
+                    event=line.event,
+                    at=line.at.isoformat(),
+                )
                 continue
             self._unstored.append(line)
             if not (line.refused or isinstance(answer.value, Unavailable)):
                 line.refused = True
-                self._refused("audit", f"a line of the audit trail ({line.deed})", answer)
+                self._refused("audit", f"an audit event ({line.event})", answer)
         if self._unstored:
-            log.warn("{count} lines of the audit trail are written later", count=len(self._unstored))
+            log.warn(
+                "{count} audit events are not stored yet; they are tried again with the next", count=len(self._unstored)
+            )
         return [None] * len(lines)
 
     async def _store(self, lines: Sequence[_Line]) -> Sequence[None]:
-        await self.store.write([(line.at, line.deed) for line in lines])
+        await self.store.write([(line.at, line.event) for line in lines])
         return [None] * len(lines)

@@ -1,1 +1,1 @@
-"""Threads, loops, and many things at once: what every other package stands on."""
+"""Threads, supervised loops, batches, shares and stopping: the concurrency tools of every other package."""

@@ -1,7 +1,7 @@
-"""Many small calls made one: what is asked for while a call is under way goes together in the next.
+"""Batches: items that arrive while a call is running go together in the next call.
 
-What the call does, and what becomes of one item among many, is its owner's matter. ``piecemeal`` is how a batch that
-chokes on one of its items gets the others done.
+``Batch`` collects items; the function it is given decides what is done with them. ``bisect_batch`` isolates the items
+of a batch that make the whole call fail, and has the others done.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,35 +12,35 @@ from twisted.python.failure import Failure
 
 from datamover.errors import NotNow, Unavailable
 
-Item = TypeVar("Item")
-Answer = TypeVar("Answer")
+T = TypeVar("T")
+R = TypeVar("R")
 
 PATIENCE = 16
-"""Refusals for a while (NotNow) that one batch meets before the rest of it is left for later …"""
+"""Temporary failures (NotNow) in one batch after which the rest of the batch is left for later."""
 HOPELESS = 64
-"""… and items in a row that are refused by themselves: then it is everything that is refused."""
+"""Items that fail one after the other, each alone, after which everything is taken to fail."""
 
 
-class Batch(Generic[Item, Answer]):
-    """Calls ``do`` with at most ``most`` items; it returns an answer for each, in their order, or raises for all.
+class Batch(Generic[T, R]):
+    """Calls ``do`` with at most ``most`` items; at most ``calls`` of these calls run at a time.
 
-    So many ``calls`` are under way at a time.
+    ``do`` returns a result for each item, in order, or a Failure in its place; what it raises applies to all of them.
     """
 
     def __init__(
-        self, do: Callable[[Sequence[Item]], Awaitable[Sequence[Answer | Failure]]], most: int, *, calls: int = 1
+        self, do: Callable[[Sequence[T]], Awaitable[Sequence[R | Failure]]], most: int, *, calls: int = 1
     ) -> None:
         self._do = do
         self._most = most
-        self._waiting: list[tuple[Item, Deferred[Answer]]] = []
+        self._waiting: list[tuple[T, Deferred[R]]] = []
         self._free = calls
 
-    async def add(self, item: Item) -> Answer:
-        """Have one item done; raises what ``do`` raised, or the failure that it returned in an answer's stead.
+    async def add(self, item: T) -> R:
+        """Add an item and return its result; raises what ``do`` raised, or the Failure that it returned for the item.
 
-        Cancelling takes an item back that has not been begun; one that has been is done all the same.
+        Cancelling removes an item that waits; one whose call has started is done all the same.
         """
-        answer: Deferred[Answer] = Deferred()
+        answer: Deferred[R] = Deferred()
         self._waiting.append((item, answer))
         if self._free:
             self._free -= 1
@@ -54,29 +54,30 @@ class Batch(Generic[Item, Answer]):
                     answer.callback(result)  # A Failure makes it an errback.
         self._free += 1
 
-    def _next(self) -> list[tuple[Item, Deferred[Answer]]]:
+    def _next(self) -> list[tuple[T, Deferred[R]]]:
         wanted = [entry for entry in self._waiting if not entry[1].called]
         self._waiting = wanted[self._most :]
         return wanted[: self._most]
 
-    async def _results(self, items: Sequence[Item]) -> Sequence[Answer | Failure]:
+    async def _results(self, items: Sequence[T]) -> Sequence[R | Failure]:
         try:
             answers = await self._do(items)
             return [answer for _, answer in zip(items, answers, strict=True)]
-        except BaseException as error:  # Whatever it is, it is for those who asked.
+        except BaseException as error:  # Any error belongs to the callers of ``add``.
             return [Failure(error) for _ in items]  # type: ignore[no-untyped-call]
 
 
-async def piecemeal(
-    do: Callable[[Sequence[Item]], Awaitable[Sequence[Answer | Failure]]], items: Sequence[Item]
-) -> list[Answer | Failure]:
-    """Have all items done in one call; where that raises, in two halves, and so on until what it chokes on is alone.
+async def bisect_batch(
+    do: Callable[[Sequence[T]], Awaitable[Sequence[R | Failure]]], items: Sequence[T]
+) -> list[R | Failure]:
+    """Call ``do`` with all items; if it raises, call it with each half, and so on down to single items.
 
-    Returns an answer or a Failure for each, in their order. ``do`` raises only where it has done nothing. Unavailable
-    is no item's fault: it is returned for all that are not done by then; also where everything is refused.
+    Returns a result or a Failure for each item, in order. ``do`` must have done nothing when it raises. Unavailable is
+    no item's fault: it ends the bisection and is the result of all items that are not done by then. The same result is
+    given when ``PATIENCE`` or ``HOPELESS`` is reached.
     """
-    answers: list[Answer | Failure] = []
-    pieces: list[Sequence[Item]] = [items] if items else []
+    answers: list[R | Failure] = []
+    pieces: list[Sequence[T]] = [items] if items else []
     patience, alone = PATIENCE, 0
     while pieces:
         piece = pieces.pop()
@@ -86,7 +87,7 @@ async def piecemeal(
             continue
         except CancelledError:
             raise
-        except Exception as error:  # Whatever it is, it is to be one item's alone.
+        except Exception as error:  # Any error is pursued down to the item that causes it.
             failure = Failure()  # type: ignore[no-untyped-call]
             patience -= isinstance(error, NotNow)
             if away(failure) or not patience or alone == HOPELESS:
@@ -102,6 +103,6 @@ async def piecemeal(
 
 
 def away(answer: object) -> bool:
-    """Tell whether what came for an item is no item's fault: the database is away, and nothing was done."""
+    """Return whether an item's result is a Failure that says that the database is away: nothing was done."""
     error = answer.value if isinstance(answer, Failure) else None
     return isinstance(error, Unavailable) and not isinstance(error, NotNow)

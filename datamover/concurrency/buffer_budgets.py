@@ -1,17 +1,17 @@
-"""What may be held of the streams that pass through a process: less of each, the more of them there are.
+"""Buffer sizes: the streams of one kind share a fixed number of bytes, so each holds less the more of them there are.
 
-Large pieces make few hand-overs, and so a fast stream; a constant for each stream would be a lot for many. So those who
-hold bytes of one kind share a constant, within bounds.
+Large buffers make a stream fast, since fewer pieces are handed over; a constant size for each stream would take too
+much memory when there are many.
 """
 
 from collections.abc import Callable
 
 
 class Buffers:
-    """The bytes that each of a number of streams may hold at one place."""
+    """A number of bytes that streams share equally."""
 
     def __init__(self, total: int, *, least: int, most: int) -> None:
-        """Share ``total`` bytes, as far as ``least`` and ``most`` for one stream let it be."""
+        """Share ``total`` bytes; a stream has between ``least`` and ``most`` of them."""
         self._total = total
         self._least = least
         self._most = most
@@ -19,11 +19,11 @@ class Buffers:
 
     @property
     def size(self) -> int:
-        """Bytes that one stream may hold now."""
+        """The bytes that one stream may hold now."""
         return max(self._least, min(self._most, self._total // max(1, self._streams)))
 
     def join(self) -> Callable[[], None]:
-        """Count one more stream; return what ends that, which may be called more than once."""
+        """Count one more stream; return the function that removes it, which may be called more than once."""
         self._streams += 1
         joined = True
 

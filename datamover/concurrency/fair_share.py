@@ -1,8 +1,8 @@
-"""How much there is of a thing for everybody, and how much one may have of it. Pure.
+"""Fair shares of a limited resource. Pure.
 
-Nobody has more than is left for the others: who is alone has half at most, the next half of the rest, and so on, so
-that whoever comes later finds something (the dynamic thresholds of Choudhury and Hahne, "Dynamic queue length
-thresholds for shared-memory packet switches", 1998, with a factor of 1). The last pieces are for those who have none.
+Nobody may hold more than is left over: a single holder gets at most half, the next half of the rest, and so on, so that
+newcomers always find something (the dynamic thresholds of Choudhury and Hahne, "Dynamic queue length thresholds for
+shared-memory packet switches", 1998, with a factor of 1). The last units are reserved for those who hold nothing.
 """
 
 from collections import Counter
@@ -13,9 +13,9 @@ from datamover.errors import Unavailable
 
 
 class FairShare:
-    """Connections, bytes, threads, calls: anything that is taken, in whole numbers, and given back.
+    """A resource that is taken and given back in whole units: connections, bytes, threads, calls.
 
-    Whoever takes is told apart by a name: a client's, or that of where a stranger comes from.
+    Holders are told apart by name: a client's, or the address of one that has not logged in.
     """
 
     def __init__(
@@ -25,9 +25,10 @@ class FairShare:
         *,
         single: Callable[[], int] = lambda: 1,
     ) -> None:
-        """``total`` and ``each`` tell how much there is now, in all and for one; what was taken before stays taken.
+        """``total`` and ``each`` return the units there are now, in all and for one holder.
 
-        So much as ``single`` is given of what is left, be it the last, to one that has nothing yet.
+        A holder that has nothing yet may take up to ``single`` units even if they are the last. Lowering a limit takes
+        nothing back.
         """
         self._total = total
         self._each = total if each is None else each
@@ -36,7 +37,10 @@ class FairShare:
         self._all = 0
 
     def take(self, who: str, amount: int = 1, *, beyond: int = 0) -> bool:
-        """Tell whether there was so much for ``who``, and take it; there is ``beyond`` more for this one."""
+        """Take ``amount`` units for ``who``; return False if there are too few.
+
+        ``beyond`` raises the total for this call.
+        """
         taken = self._taken[who]
         left = self._total() + beyond - self._all - amount
         if left < 0 or taken + amount > self._each():
@@ -48,7 +52,7 @@ class FairShare:
         return True
 
     def give(self, who: str, amount: int = 1) -> None:
-        """Give back what was taken."""
+        """Give back units that were taken."""
         self._taken[who] -= amount
         self._all -= amount
         if self._taken[who] <= 0:
@@ -56,7 +60,7 @@ class FairShare:
 
     @contextmanager
     def held(self, who: str, refusal: str, amount: int = 1) -> Iterator[None]:
-        """Take for as long as a block runs; raises Unavailable, which says ``refusal``, where there is none left."""
+        """Hold units while a block runs; raises Unavailable with the message ``refusal`` if there are too few."""
         if not self.take(who, amount):
             raise Unavailable(refusal)
         try:
@@ -65,14 +69,14 @@ class FairShare:
             self.give(who, amount)
 
     def of(self, who: str) -> int:
-        """Return what one has."""
+        """Return the units that one holder has."""
         return self._taken[who]
 
     @property
     def all(self) -> int:
-        """What is taken."""
+        """The units that are taken, by all holders."""
         return self._all
 
     def __len__(self) -> int:
-        """Return how many have something."""
+        """Return the number of holders."""
         return len(self._taken)

@@ -1,4 +1,4 @@
-"""Several coroutines at a time, a few of them at once."""
+"""Many coroutines, of which a few run at a time."""
 
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
@@ -9,9 +9,9 @@ T = TypeVar("T")
 
 
 async def gather(calls: Iterable[Callable[[], Coroutine[Any, Any, T]]], at_once: int) -> list[T]:
-    """Call each and return what they returned, in order, ``at_once`` of them running at a time.
+    """Call each and return the results in order; at most ``at_once`` run at a time.
 
-    The first error ends the others, which are cancelled, and is raised when they are gone. Cancelling cancels all.
+    The first error cancels the others and is raised when they have ended. Cancelling cancels all.
     """
     pending = list(enumerate(calls))
     pending.reverse()

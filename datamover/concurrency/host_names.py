@@ -1,8 +1,8 @@
-"""Host names, looked up in threads of their own: a name server that does not answer holds up no other name for ever.
+"""A resolver of host names that name servers which do not answer cannot block.
 
-A name is looked up once at a time, whoever asks for it meanwhile. A look-up that takes too long is written off: its
-thread stays in it (getaddrinfo(3) cannot be stopped), and another takes its place, up to a number that is never
-reached where name servers are only slow. Who waits has a time of its own (``addresses``).
+Names are looked up in threads of their own, each once at a time, however many callers ask. getaddrinfo(3) cannot be
+stopped: a look-up that takes longer than ``PATIENCE`` is written off. Its thread goes on waiting, and a further thread
+takes its place, up to ``MOST``. Callers set a timeout of their own (``addresses``).
 """
 
 import socket
@@ -27,19 +27,20 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from datamover.concurrency.threads import Threads
+from datamover.concurrency.waiters import Waiters
 from datamover.errors import Scope, TimedOut
 
 AT_ONCE = 64
-"""Names that are looked up at a time, those apart that were written off."""
+"""Look-ups that run at a time, not counting those that were written off."""
 MOST = 512
-"""Threads, those too that do not come back."""
+"""Threads in all, including those of look-ups that were written off."""
 PATIENCE = 5.0
 """Seconds after which a look-up is written off."""
 
 log = Logger()
 
-Answers = Sequence[tuple[Any, ...]]
-"""What getaddrinfo(3) gives."""
+AddressInfo = Sequence[tuple[Any, ...]]
+"""What getaddrinfo(3) returns."""
 
 _FAMILIES = {
     frozenset({IPv4Address}): socket.AF_INET,
@@ -50,17 +51,17 @@ _TYPES = {"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}
 
 
 class _Search:
-    """One name that is looked up, for all who wait for it."""
+    """One look-up, and the callers that wait for it."""
 
     def __init__(self, key: tuple[str, int, int]) -> None:
         self.key = key
-        self.waiting: list[Deferred[Answers]] = []
+        self.waiters: Waiters[AddressInfo] = Waiters()
         self.hangs = False
 
 
 @implementer(IHostnameResolver)
 class HostNames:
-    """Satisfies Twisted's IHostnameResolver, to be installed in a reactor."""
+    """An IHostnameResolver, to be installed in a reactor."""
 
     def __init__(
         self,
@@ -70,9 +71,9 @@ class HostNames:
         at_once: int = AT_ONCE,
         most: int = MOST,
         patience: float = PATIENCE,
-        look_up: Callable[..., Answers] = socket.getaddrinfo,
+        look_up: Callable[..., AddressInfo] = socket.getaddrinfo,
     ) -> None:
-        """``look_up`` is called in threads, as getaddrinfo(3) is: host, port, family and type of socket."""
+        """``look_up`` is called in threads with getaddrinfo(3)'s host, port, family and socket type."""
         self._reactor = reactor
         self._threads = Threads(reactor, name, most)
         self._at_once = at_once
@@ -84,15 +85,19 @@ class HostNames:
         self._running = 0
         self._hanging = 0
 
-    def look_up(self, host: str, family: int = socket.AF_UNSPEC, kind: int = socket.SOCK_STREAM) -> Deferred[Answers]:
-        """Fire with what getaddrinfo(3) gives, port 0; fail with what it raises. Cancelling lets go of the answer."""
+    def look_up(
+        self, host: str, family: int = socket.AF_UNSPEC, kind: int = socket.SOCK_STREAM
+    ) -> Deferred[AddressInfo]:
+        """Look up a name: fire with what getaddrinfo(3) returns, with port 0, or fail with what it raises.
+
+        Cancelling only stops the waiting.
+        """
         key = host, family, kind
         search = self._searches.get(key)
         if search is None:
             search = self._searches[key] = _Search(key)
             self._queue.append(search)
-        waiter: Deferred[Answers] = Deferred(search.waiting.remove)
-        search.waiting.append(waiter)
+        waiter = search.waiters.wait()
         self._begin_some()
         return waiter
 
@@ -108,7 +113,7 @@ class HostNames:
         resolution = _Resolution(hostName)
         resolutionReceiver.resolutionBegan(resolution)
 
-        def end(answers: Answers | Failure) -> None:
+        def end(answers: AddressInfo | Failure) -> None:
             for found, _, _, _, where in () if isinstance(answers, Failure) else answers:
                 if found in _KINDS:
                     address = _KINDS[found](transportSemantics, where[0], portNumber, *where[2:])
@@ -121,7 +126,7 @@ class HostNames:
     def _begin_some(self) -> None:
         while self._queue and self._running < self._at_once and self._running + self._hanging < self._most:
             search = self._queue.popleft()
-            if not search.waiting:
+            if not search.waiters:
                 del self._searches[search.key]
                 continue
             self._running += 1
@@ -134,20 +139,21 @@ class HostNames:
         self._running -= 1
         self._hanging += 1
         if self._hanging == self._most:
-            log.error("{count} names are looked up without an answer: no other can be", count=self._hanging)
+            log.error(
+                "{count} look-ups of host names hang: no other name can be looked up until one ends; see to the name "
+                "servers of /etc/resolv.conf",
+                count=self._hanging,
+            )
         self._begin_some()
 
-    def _ended(self, answers: Answers | Failure, search: _Search, late: Any) -> None:
+    def _ended(self, answers: AddressInfo | Failure, search: _Search, late: Any) -> None:
         if search.hangs:
             self._hanging -= 1
         else:
             late.cancel()
             self._running -= 1
         del self._searches[search.key]
-        waiting, search.waiting = tuple(search.waiting), []
-        for waiter in waiting:
-            if not waiter.called:
-                waiter.callback(answers)
+        search.waiters.wake(answers)
         self._begin_some()
 
 
@@ -165,7 +171,7 @@ class _Resolution:
 
 @implementer(IResolutionReceiver)
 class _Addresses:
-    """Collects what a resolver finds."""
+    """Collects the addresses that a resolver finds."""
 
     def __init__(self) -> None:
         self.found: list[IPv4Address | IPv6Address] = []
@@ -184,7 +190,7 @@ class _Addresses:
 
 @implementer(IReactorPluggableNameResolver, IHostnameResolver)
 class Resolved:
-    """The reactor, for an endpoint that is to connect to these addresses and to look nothing up."""
+    """The reactor, with a resolver that returns the given addresses: for an endpoint that must connect to these."""
 
     def __init__(self, reactor: Any, addresses: Sequence[IAddress]) -> None:
         self._reactor = reactor
@@ -206,9 +212,9 @@ class Resolved:
 async def addresses(
     reactor: Any, host: str, port: int, patience: float, scope: Scope | None = None
 ) -> list[IPv4Address | IPv6Address]:
-    """Return the addresses of a name, by the reactor's resolver, or of what is one; none where there are none.
+    """Return the addresses that the reactor's resolver finds for ``host``; an address is returned as it is.
 
-    Raises TimedOut where that takes more than ``patience`` seconds.
+    The list is empty for a name that has none. Raises TimedOut after ``patience`` seconds.
     """
     with suppress(ValueError):
         kind = IPv4Address if ip_address(host).version == 4 else IPv6Address
@@ -221,11 +227,11 @@ async def addresses(
     except NoAnswer:
         raise TimedOut(late(host, patience), scope=scope) from None
     finally:
-        with suppress(AttributeError, NotImplementedError):  # Twisted's own resolver cannot be told.
+        with suppress(AttributeError, NotImplementedError):  # Twisted's own resolver cannot be cancelled.
             resolution.cancel()
     return told.found
 
 
 def late(host: str, patience: float) -> str:
-    """Return what is said of a name that was not looked up in time."""
+    """Return the message for a name that was not looked up in time."""
     return f"the name {host} was not looked up within {patience:g} s: the name server does not answer"

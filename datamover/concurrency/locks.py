@@ -1,4 +1,4 @@
-"""Locks by name: those who want the same wait for each other, in their order, and for nobody else."""
+"""Locks by name, granted in the order of asking."""
 
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
@@ -7,7 +7,7 @@ from twisted.internet.defer import DeferredSemaphore
 
 
 class Locks:
-    """A lock for each name that somebody waits for."""
+    """A lock for each name that is held or waited for."""
 
     def __init__(self) -> None:
         self._locks: dict[Hashable, tuple[DeferredSemaphore, int]] = {}
@@ -17,9 +17,9 @@ class Locks:
 
     @asynccontextmanager
     async def held(self, name: Hashable, at_once: int = 1) -> AsyncIterator[None]:
-        """Hold the lock of a name for as long as a block runs; cancelling gives up the place.
+        """Hold the lock of a name while a block runs; cancelling leaves the queue.
 
-        So many hold it at once as those asked for who found nobody there.
+        ``at_once`` may hold it at a time; the first to ask for a free name decides on the number.
         """
         lock, wanted = self._locks.get(name) or (DeferredSemaphore(at_once), 0)
         self._locks[name] = lock, wanted + 1

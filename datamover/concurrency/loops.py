@@ -1,7 +1,7 @@
-"""Loops that must go on: run again when they break, counted, and told of when they do not turn.
+"""Supervised loops: an unexpected error is logged and counted, and the loop is run again after a pause.
 
-A loop tells each turn that went well. One that breaks is logged with its traceback and run again after a pause; one
-that has not turned within its bound is cancelled, and run again. Whoever asks whether this process is well is told.
+A loop reports each turn that succeeded (``turned``). One that has not turned within its bound is cancelled and run
+again. ``Loops`` says in words what is wrong, for readiness checks and the service manager.
 """
 
 from collections.abc import Awaitable, Callable
@@ -20,9 +20,9 @@ log = Logger()
 T = TypeVar("T")
 
 BOUND = 180.0
-"""Seconds within which a loop turns: more than a database that takes statements and does not answer holds one up."""
+"""Seconds within which a loop must turn; more than a database that accepts a statement and never answers costs it."""
 PAUSES = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-"""Seconds until a loop that broke is run again; the last one from then on. A turn that goes well begins them anew."""
+"""Seconds before a loop that failed is run again, one after the other; the last repeats. A good turn resets them."""
 
 LOOPS = MappingProxyType(
     {
@@ -33,49 +33,49 @@ LOOPS = MappingProxyType(
         "database": "opening the database",
         "engine": "starting to work",
         "figures": "reading the figures that are watched",
-        "heartbeat": "telling that this process lives",
+        "heartbeat": "writing this process' heartbeat",
         "lag": "measuring how late the event loop is",
-        "leases": "renewing what is held",
-        "listener": "listening to what other processes tell",
-        "lost leases": "stopping what could not be renewed",
+        "leases": "renewing leases",
+        "listener": "listening for notifications of other processes",
+        "lost leases": "stopping transfers whose leases could not be renewed",
         "notices": "telling clients of the ends of their jobs",
         "processes": "keeping engine processes running",
-        "progress": "writing down how far transfers are, and how they end",
+        "progress": "writing the progress and the ends of transfers",
         "quotas": "counting the bytes of the day",
-        "retirement": "forgetting old jobs",
+        "retirement": "removing old jobs",
         "service manager": "telling the service manager how this process is",
         "shares": "sharing bandwidth with other processes",
-        "stops": "stopping what is cancelled or paused",
-        "submissions": "storing what is asked for",
+        "stops": "stopping transfers that are cancelled or paused",
+        "submissions": "storing new jobs",
         "sweeping": "removing what ended transfers left",
-        "takeovers": "taking over from processes that are gone",
-        "upkeep": "doing what any engine does for all jobs",
-        "watchdog": "giving the service manager signs of life",
-        "words": "telling the parent process",
+        "takeovers": "taking over the work of processes that are gone",
+        "upkeep": "doing the upkeep that any engine does for all jobs",
+        "watchdog": "sending the service manager's watchdog signals",
+        "words": "sending status messages to the parent process",
     }
 )
-"""Every loop, by the name that it is counted under: what it is for."""
+"""Every loop: the name that it is counted under in metrics, and what it does."""
 
-Refused = Callable[[str, str, Failure], None]
-"""Is told, of a loop, by its name, what of its work was refused and stands alone, as the subject of a sentence."""
+OnRefusal = Callable[[str, str, Failure], None]
+"""Called with a loop's name, the item of its work that the database refuses (a sentence's subject) and the error."""
 
 
-def tell_refused(loop: str, what: str, failure: Failure) -> None:
-    """Log what a loop's work choked on."""
-    log.failure("{what} is set aside: it was refused ({loop})", failure, what=what, loop=loop)
+def log_refusal(loop: str, what: str, failure: Failure) -> None:
+    """Log the item of a loop's work that the database refuses, or that cannot be read."""
+    log.failure("{what} is set aside after this error ({loop})", failure, what=what, loop=loop)
 
 
 class Loop:
-    """One loop, or one thing that a loop does at every turn; ``Loops`` makes it."""
+    """One loop, or one step that a loop does at every turn; made by ``Loops.loop``."""
 
     def __init__(self, name: str, clock: IReactorTime, failed: Callable[[str], None], bound: float | None) -> None:
         self.name = name
         self.broken = False
-        """It broke, and has not turned since."""
+        """Whether it failed and has not turned since."""
         self.stuck = False
-        """It has not turned within its bound."""
+        """Whether it has not turned within its bound."""
         self.ended = False
-        """It need not turn any more."""
+        """Whether it has returned or was stopped."""
         self._clock = clock
         self._failed = failed
         self._bound = bound
@@ -88,31 +88,33 @@ class Loop:
 
     @property
     def trouble(self) -> str | None:
-        """What is wrong with it, in words."""
+        """What is wrong with it, as a sentence; None: nothing."""
         if self.ended or not (self.broken or self.stuck):
             return None
-        how = f"has not turned for {self._bound:.0f} s" if self.stuck else "failed, and has not gone well since"
+        how = f"has not turned for {self._bound:.0f} s" if self.stuck else "failed, and has not succeeded since"
         return f"{LOOPS[self.name]} ({self.name}) {how}"
 
-    # What a loop tells ----------------------------------------------------------------------------------------
+    # Reporting ------------------------------------------------------------------------------------------------
 
     def turned(self) -> None:
-        """Tell that a turn went well."""
+        """Report a turn that succeeded."""
         self.broken = self.stuck = False
         self._failures = 0
         self._resting_until = 0.0
         self._show_life()
 
     def failed(self, failure: Failure | None = None) -> None:
-        """Log and count an error that nobody foresaw: the present one, or that of ``failure``."""
+        """Log and count an unexpected error: ``failure``, or the exception that is being handled."""
         self.broken = True
         pause = self._rest()
         what = LOOPS[self.name]
-        log.failure("{what} failed ({loop}); it goes on in {pause} s", failure, what=what, loop=self.name, pause=pause)
+        log.failure(
+            "{what} failed ({loop}); trying again in {pause} s", failure, what=what, loop=self.name, pause=pause
+        )
         self._failed(self.name)
 
     def _rest(self) -> float:
-        """Have nothing of it done for a while, longer each time; return the seconds."""
+        """Begin a pause, longer than the one before, and return its seconds."""
         pause = PAUSES[min(self._failures, len(PAUSES) - 1)]
         self._failures += 1
         self._resting_until = self._clock.seconds() + pause
@@ -124,9 +126,9 @@ class Loop:
             self._alarm.reset(self._bound)
 
     async def step(self, call: Callable[[], Awaitable[T]], otherwise: T) -> T:
-        """Do one thing of a turn whose errors must not keep the turn from what comes after it.
+        """Do one step of a turn; its errors do not keep the turn from its other steps.
 
-        Returns ``otherwise`` where it failed, was refused in words, or rests after a failure.
+        Returns ``otherwise`` when the step fails, and while it pauses after an unexpected error.
         """
         if self._clock.seconds() < self._resting_until:
             return otherwise
@@ -146,9 +148,9 @@ class Loop:
     # Running it -----------------------------------------------------------------------------------------------
 
     def start(self, run: Callable[[], Awaitable[None]]) -> "Deferred[None]":
-        """Have ``run`` run again whenever it breaks; the Deferred fires when it returns, or was stopped.
+        """Run ``run``, again whenever it fails; the Deferred fires when it has returned or was stopped.
 
-        Cancelling that stops it.
+        Cancelling the Deferred stops the loop.
         """
         over: Deferred[None] = Deferred(self._cancelled)
         self.ended = False
@@ -157,7 +159,7 @@ class Loop:
         return over
 
     def stop(self) -> "Deferred[None]":
-        """Cancel it; the Deferred fires when it has ended."""
+        """Cancel the loop; the Deferred fires when it has ended."""
         self.ended = True
         self._disarm()
         if self._running is None:
@@ -168,7 +170,7 @@ class Loop:
         return ended
 
     def hurry(self) -> None:
-        """Have it begin anew at once, should it rest: for an end that is waited for."""
+        """End a pause, if there is one, so that the loop runs again at once."""
         if self._sleeping is not None and not self._sleeping.called:
             self._sleeping.callback(None)
 
@@ -192,13 +194,13 @@ class Loop:
             while not await self._through(run) and not self.ended:
                 await self._sleep(max(0.0, self._resting_until - self._clock.seconds()))
         except CancelledError:
-            return  # Stopped while it rested.
+            return  # Stopped during a pause.
         finally:
             self.ended = True
             self._disarm()
 
     async def _through(self, run: Callable[[], Awaitable[None]]) -> bool:
-        """Run it once; tell whether it is over."""
+        """Run it once; return whether the loop has ended."""
 
         async def running() -> None:
             await run()
@@ -209,7 +211,7 @@ class Loop:
         except CancelledError:
             if self.ended:
                 return True
-            self.failed()  # Nobody wanted it to end: it was stuck, or something that it waited for was cancelled.
+            self.failed()  # Not stopped: it was stuck, or something that it waited for was cancelled.
         except Unavailable as error:
             log.warn("{what}: {error}", what=LOOPS[self.name], error=error.message)
             self._rest()
@@ -227,11 +229,11 @@ class Loop:
             alarm.cancel()
 
     def _overdue(self, bound: float) -> None:
-        """Have what does not turn begin anew."""
+        """Cancel a run that has not turned within ``bound`` seconds, so that it is run again."""
         self.stuck = True
         what = LOOPS[self.name]
         log.error(
-            "{what} has not turned for {bound} s ({loop}): it begins anew", what=what, bound=bound, loop=self.name
+            "{what} has not turned for {bound} s ({loop}): it is run again", what=what, bound=bound, loop=self.name
         )
         self._alarm = self._clock.callLater(bound, self._overdue, bound)
         if self._run is not None:
@@ -242,13 +244,13 @@ class Loops:
     """The loops of one process."""
 
     def __init__(self, clock: IReactorTime, failed: Callable[[str], None] = lambda name: None) -> None:
-        """``failed`` is told the name of a loop for each error that nobody foresaw."""
+        """``failed`` is called with a loop's name for each unexpected error."""
         self._clock = clock
         self._failed = failed
         self._loops: list[Loop] = []
 
     def loop(self, name: str, *, bound: float | None = BOUND) -> Loop:
-        """Return a new loop that is called as one of ``LOOPS``; without a ``bound`` it may wait for long."""
+        """Return a new loop with a name of ``LOOPS``; ``bound`` None sets no limit to the seconds between two turns."""
         assert name in LOOPS, name
         self._loops = [loop for loop in self._loops if not loop.ended]
         loop = Loop(name, self._clock, self._failed, bound)
@@ -257,7 +259,7 @@ class Loops:
 
     @property
     def troubles(self) -> tuple[str, ...]:
-        """What is wrong, in words; of each loop that broke and has not turned since, or is stuck."""
+        """A sentence for each loop that is stuck, or that failed and has not turned since."""
         return tuple(trouble for loop in self._loops if (trouble := loop.trouble) is not None)
 
     @property
@@ -266,6 +268,6 @@ class Loops:
         return any(loop.stuck and not loop.ended for loop in self._loops)
 
     def refused(self, loop: str, what: str, failure: Failure) -> None:
-        """Log and count what a loop's work choked on, and went on without."""
-        tell_refused(loop, what, failure)
+        """Log and count an item of a loop's work that the database refuses; see ``OnRefusal``."""
+        log_refusal(loop, what, failure)
         self._failed(loop)

@@ -1,7 +1,7 @@
-"""The threads of one process, apart by what is done in them: what holds up work of one kind holds up no other.
+"""The thread pools of one process, one for each kind of work, so that work that hangs delays no other kind.
 
-Others have threads of their own: each destination on this machine, each SFTP destination (for its key files), the
-logins, the names (``names``), the embedded database. So nothing is left to the reactor's own.
+Each local destination, each SFTP destination (for its key files), logins, host names and the embedded database have
+pools of their own. The reactor's pool is used by nobody.
 """
 
 import os
@@ -12,17 +12,17 @@ from twisted.internet.defer import Deferred, DeferredList
 from datamover.concurrency.threads import Threads
 
 ARCHIVES = 4
-"""Made at once: more of them would not get more from one disk."""
+"""Archives made at a time; more would not be faster on one disk."""
 DATASETS = 4
-"""Child processes at once; a thread waits for each."""
+"""Child processes that make datasets at a time; a thread waits for each."""
 NICENESS = 5
-"""Of what computes: whoever only asks goes first. Fifty archives under way, it halved what a status takes."""
+"""nice(2) of the threads that compute, so that calls go first. With fifty archives it halved the time of a status."""
 STAGING = 8
-"""Directories of the staging disk that are made, looked at or removed at once."""
+"""Operations on directories of the staging disk at a time."""
 
 
 class Pools:
-    """Started when first needed."""
+    """The pools; their threads start when first needed."""
 
     def __init__(self, reactor: Any) -> None:
         self.archives = Threads(reactor, "archives", ARCHIVES, NICENESS)
@@ -31,6 +31,6 @@ class Pools:
         self.staging = Threads(reactor, "staging", STAGING)
 
     async def close(self) -> None:
-        """End the threads; completes when every call has run to its end."""
+        """Stop the threads; completes when every call has ended."""
         every = (self.archives, self.datasets, self.digests, self.staging)
         await DeferredList([Deferred.fromCoroutine(each.close()) for each in every])

@@ -1,4 +1,4 @@
-"""Lanes: calls in threads that keep their order."""
+"""An executor that makes blocking calls in threads, one at a time, in order."""
 
 from collections import deque
 from collections.abc import Callable
@@ -16,28 +16,28 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 TURNS = 16
-"""Calls that a lane makes before it lets other work of its threads go first."""
+"""Calls that an executor makes in a row before other work of its pool goes first."""
 
 
 class SerialExecutor:
-    """Calls in threads, one at a time, in the order in which they were asked for.
+    """Makes calls in threads of a pool, one at a time, in the order in which they were submitted.
 
-    So a file descriptor closed in its lane is never closed under a call that uses it. The thread goes from one call to
-    the next without the reactor: who asks for a call ahead never has it wait for a turn of what may be busy.
+    So a file descriptor that is closed through it is never closed under a call that uses it. The thread goes on to the
+    next call by itself, without waiting for the reactor, which may be busy.
     """
 
     def __init__(self, call_in_thread: Callable[[Callable[[], None]], Any], tell: Callable[..., Any]) -> None:
-        """Use the two as a reactor's ``callInThread`` and ``callFromThread``; the former may raise ConnectionLost."""
+        """The two are like a reactor's ``callInThread`` and ``callFromThread``; the first may raise ConnectionLost."""
         self._call_in_thread = call_in_thread
         self._tell = tell
         self._calls: deque[tuple[Callable[[], Any], Callable[[Any], None]]] = deque()
-        """What is called, and who is told in the reactor's thread."""
+        """The calls that wait, each with the function that takes its result in the reactor's thread."""
         self._lock = Lock()
         self._working = False
-        """Whether a thread has the lane, or will have it."""
+        """Whether a thread makes the calls, or has been asked to."""
 
     def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-        """Call in a thread after the calls before it. Cancelling lets go of the answer alone."""
+        """Call in a thread after the earlier calls. Cancelling stops the waiting; the call is made all the same."""
         answer: Deferred[T] = Deferred()
 
         def end(result: T | Failure) -> None:
@@ -60,7 +60,7 @@ class SerialExecutor:
                 self._calls.popleft()[1](Failure())  # type: ignore[no-untyped-call]
 
     def _work(self) -> None:
-        """Make the calls that wait; in a thread."""
+        """Make the calls that wait. Runs in a thread."""
         for _ in range(TURNS):
             call, end = self._calls.popleft()
             doing(call)

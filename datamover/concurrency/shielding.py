@@ -1,4 +1,4 @@
-"""Waiting for the end of what cannot be stopped half-way, whoever wants to stop."""
+"""Waiting for calls that cannot be stopped half-way, whatever is cancelled."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -12,10 +12,10 @@ T = TypeVar("T")
 async def finish_despite_cancel(
     call: Deferred[T], discard: Callable[[T], object] = lambda _: None, hurry: Callable[[], object] = lambda: None
 ) -> T:
-    """Wait until a call has ended, also when cancelled: what it does is then done, not to come.
+    """Wait until a call has ended, even if cancelled meanwhile, so that its effects are never still to come.
 
-    Returns or raises what came of it; a cancelled call's result goes to ``discard`` before CancelledError is raised.
-    ``hurry`` is called at each cancelling, to have the call end soon.
+    Returns or raises the call's result. If cancelled, ``hurry`` is called so that the call ends soon; its result goes
+    to ``discard``, and CancelledError is raised.
     """
     ended: list[T | Failure] = []
     waiting: list[Deferred[None]] = []

@@ -1,7 +1,7 @@
-"""The end of a process: one deadline for the whole stop, given to each part in turn.
+"""Stopping a process within one deadline, which each service is given in turn.
 
-What has not ended when its time is over is told in the log and left to itself. Nothing is lost by that: leases run out,
-and what was answered is on disk.
+What has not ended by its deadline is logged and no longer waited for. Nothing is lost by that: leases run out, and
+everything that was acknowledged is on disk.
 """
 
 import os
@@ -24,42 +24,41 @@ log = Logger()
 WITHIN = 23.0
 """Seconds that a stop may take."""
 MARGIN = 2.0
-"""Seconds after that in which the process is ended by force, should something hang that nobody thought of; and as many
-again until the system ends it, should even that hang."""
+"""Seconds after the stop should have ended until the process exits by force; after as many again SIGALRM kills it."""
 SOON = 1.0
-"""Seconds in which a call may still come back."""
+"""Seconds that a call in a thread must have taken to be reported as hanging."""
 TOLD = 20
-"""Calls that do not come back which are told one by one."""
+"""Hanging calls that are logged one by one; of further ones the number."""
 
 
 class Deadline:
-    """A moment on a clock by which something is to have ended; the default is never."""
+    """A time by which something is to have ended; the default is never."""
 
     def __init__(self, clock: IReactorTime | None = None, seconds: float = inf) -> None:
-        """Be due so many seconds from now."""
+        """Set the deadline ``seconds`` from now."""
         self._clock = clock
         self._at = inf if clock is None else clock.seconds() + seconds
 
     @property
     def left(self) -> float:
-        """Seconds, none of them below 0."""
+        """Seconds until the deadline, at least 0."""
         return inf if self._clock is None else max(0.0, self._at - self._clock.seconds())
 
     def earlier(self, seconds: float) -> "Deadline":
-        """Return a deadline that leaves so many seconds for what comes after."""
+        """Return a deadline that is ``seconds`` earlier, to leave that time for what comes after."""
         return Deadline(self._clock, self.left - seconds)
 
     async def ends(self, doing: Awaitable[Any], what: str) -> bool:
-        """Wait for ``doing`` until the deadline; tell whether it has ended, however.
+        """Wait for ``doing`` until the deadline; return whether it has ended, with a result or an error.
 
-        What has not is cancelled, told as ``what``, and not waited for. What it raises is logged.
+        If it has not, it is cancelled, logged as ``what``, and not waited for. An error that it raises is logged.
         """
         running = Deferred.fromCoroutine(_awaited(doing))
         over: Deferred[bool] = Deferred()
 
         def end(result: Any) -> None:
             if isinstance(result, Failure) and not isinstance(result.value, CancelledError):
-                log.failure("{what}: it does not stop in order", result, what=what)
+                log.failure("{what}: stopping failed", result, what=what)
             if not over.called:
                 over.callback(True)
 
@@ -73,7 +72,7 @@ class Deadline:
             if late.active():
                 late.cancel()
         if not ended:
-            log.warn("{what}: it has not stopped in time, and is not waited for", what=what)
+            log.warn("{what}: not stopped in time, and no longer waited for", what=what)
             running.cancel()
         return ended
 
@@ -85,43 +84,40 @@ async def _awaited(doing: Awaitable[Any]) -> Any:
 NEVER = Deadline()
 
 
-class Part(Service):
-    """A service that is given its time to stop by who stops it."""
+class StoppableService(Service):
+    """A service with a deadline for its stop."""
 
     what = ""
-    """What it is called where it does not stop."""
+    """Its name in the log."""
     needs = 0.0
-    """Seconds that the parts which are stopped before it leave it."""
+    """Seconds that the services which are stopped before it leave for it."""
     deadline = NEVER
-    """Of its stop; set right before that."""
+    """The deadline of its stop; set right before ``stopService``."""
 
 
-def tell_pending() -> None:
-    """Log which calls do not come back from their threads."""
+def log_pending() -> None:
+    """Log the calls that hang in threads."""
     left = [each for each in pending() if each.seconds >= SOON]
     for each in left[:TOLD]:
         log.warn(
-            "{threads}: {call} has not come back for {seconds:.0f} s; the process ends without it",
+            "{threads}: {call} has not returned for {seconds:.0f} s; the process ends without it",
             threads=each.threads,
             call=each.call,
             seconds=each.seconds,
         )
     if left[TOLD:]:
-        log.warn("{count} more calls have not come back", count=len(left) - TOLD)
+        log.warn("{count} more calls have not returned", count=len(left) - TOLD)
 
 
 def end_within(seconds: float) -> None:
-    """Have this process end in so many seconds and a little more, whatever hangs.
-
-    Its status is 0 then: it was asked to end, and did.
-    """
+    """Make this process exit ``MARGIN`` after ``seconds``, whatever hangs; with status 0, since it was asked to end."""
 
     def force() -> None:
-        log.critical("something hangs: the process is ended by force")
-        tell_pending()
+        log.critical("the process has not stopped in {seconds} s: it is ended by force", seconds=seconds + MARGIN)
+        log_pending()
         os._exit(0)
 
     timer = Timer(seconds + MARGIN, force)
     timer.daemon = True
     timer.start()
-    signal.alarm(int(seconds + 2 * MARGIN))  # Of the system, should Python or the log stand still.
+    signal.alarm(int(seconds + 2 * MARGIN))  # The system's, in case Python or the log hangs too.

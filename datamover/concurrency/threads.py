@@ -1,8 +1,8 @@
-"""Blocking calls off the reactor: a few threads of one owner, and lanes in which calls keep their order.
+"""A thread pool for blocking calls, and executors over it that keep calls in order.
 
-A call in a thread cannot be stopped. Cancelling who waits for it lets go of the answer; the call runs to its end, and
-what it made and nobody wants is disposed of. A call that never comes back holds its thread, and nothing else: the
-process ends without it (``pending`` tells which those are). Threads that have had nothing to do for a while end.
+A call in a thread cannot be stopped. Cancelling a caller only stops its waiting; the call runs to its end, and its
+result is discarded. A call that never returns blocks its thread and nothing else: the process ends without it
+(``pending`` names such calls). Threads that have been idle for a while end.
 """
 
 from collections.abc import Callable
@@ -16,9 +16,10 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from datamover.concurrency.pending import Task, Work, Worker
+from datamover.concurrency.pending import Runnable, Task, WorkerThread
 from datamover.concurrency.serial import SerialExecutor
 from datamover.concurrency.shielding import finish_despite_cancel
+from datamover.concurrency.waiters import Waiters
 from datamover.errors import ConnectionLost
 
 log = Logger()
@@ -34,9 +35,9 @@ class Threads:
     """At most ``size`` threads, started when first needed. All methods are for the reactor's thread."""
 
     def __init__(self, reactor: Any, name: str, size: int, niceness: int = 0) -> None:
-        """``name`` tells what is done in them, for people: "destination-archive".
+        """``name`` says what is done in the threads: "destination-archive".
 
-        By ``niceness`` (nice(2)) they stand back for who has less of it, the reactor's thread among them.
+        ``niceness`` is added to their nice(2) value, so that threads with less of it, such as the reactor's, go first.
         """
         self.name = name
         self._reactor = reactor
@@ -44,23 +45,24 @@ class Threads:
         self._niceness = niceness
         self._works: SimpleQueue[Task | None] = SimpleQueue()
         self._lock = Lock()
-        """Held to decide which comes first, the end of a thread that had nothing to do or the next work."""
+        """Makes starting a task and ending an idle thread exclude each other."""
         self._started = 0
         self._unfinished = 0
-        self._idle: list[Deferred[None]] = []
+        self._idle: Waiters[None] = Waiters()
         self._closed = False
 
     def lane(self) -> "SerialExecutor":
+        """Return an executor that makes its calls in these threads, one at a time, in order."""
         return SerialExecutor(self._call, self._reactor.callFromThread)
 
     def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-        """Call in a thread. Cancelling lets go of the answer alone."""
+        """Call in a thread. Cancelling only stops the waiting."""
         return self.run_or_discard(_nothing, call, *args, **kwargs)
 
     def run_or_discard(
         self, discard: Callable[[T], object], call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> Deferred[T]:
-        """Call in a thread. Cancelling answers at once; the call's result then goes to ``discard``, in a thread too."""
+        """Call in a thread. Cancelling stops the waiting; the result then goes to ``discard``, in a thread too."""
         answer: Deferred[T] = Deferred()
 
         def end(result: T | Failure) -> None:
@@ -82,10 +84,10 @@ class Threads:
     async def finish(
         self, discard: Callable[[T], object], call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Call in a thread and wait for its end, also when cancelled: what the call does is then done, not to come.
+        """Call in a thread and wait for its end, even if cancelled, so that its effects are never still to come.
 
-        A cancelled call that no thread has begun is not made. The result of one that was goes to ``discard``, in a
-        thread too, before CancelledError is raised.
+        If cancelled, a call that no thread has begun is not made; the result of one that was begun goes to
+        ``discard``, in a thread too. Then CancelledError is raised.
         """
 
         def dispose(result: T) -> None:
@@ -97,7 +99,7 @@ class Threads:
     async def finish_hurried(
         self, hurry: Callable[[], object], call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Like ``finish``, of a call that leaves nothing to dispose of; cancelling calls ``hurry`` to have it end."""
+        """Like ``finish``, for a call whose result needs no disposal; cancelling calls ``hurry``, to end it soon."""
         answer, withdraw = self._ask(partial(call, *args, **kwargs))
 
         def end() -> None:
@@ -107,22 +109,16 @@ class Threads:
         return await finish_despite_cancel(answer, hurry=end)
 
     async def close(self) -> None:
-        """End the threads; completes when every call has run to its end. May be called more than once."""
+        """Stop the threads; completes when every call has ended. May be called more than once."""
         while self._unfinished:
-            waiter: Deferred[None] = Deferred()
-            self._idle.append(waiter)
-            try:
-                await waiter
-            finally:
-                if waiter in self._idle:
-                    self._idle.remove(waiter)
+            await self._idle.wait()
         self._closed = True
         with self._lock:
             for _ in range(self._started):
                 self._works.put(None)
 
     def _ask(self, call: Callable[[], T]) -> tuple[Deferred[T], Callable[[], None]]:
-        """Have a thread make a call; return its answer, and what keeps it from being made if it has not begun."""
+        """Submit a call; return its result, and the function that withdraws it unless it has begun."""
         answer: Deferred[T] = Deferred()
         begun = Lock()
 
@@ -142,15 +138,15 @@ class Threads:
         self._begin(work, call)
         return answer.addBoth(self._finished), withdraw
 
-    def _call(self, work: Work) -> None:
+    def _call(self, work: Runnable) -> None:
         def counted() -> None:
             work()
             self._reactor.callFromThread(self._finished, None)
 
         self._begin(counted, work)
 
-    def _begin(self, work: Work, call: Callable[..., Any]) -> None:
-        """Have a thread do ``work``, which is to make ``call``."""
+    def _begin(self, work: Runnable, call: Callable[..., Any]) -> None:
+        """Submit ``work``, which makes ``call``."""
         if self._closed:
             raise ConnectionLost(f"{self.name} was closed while it was in use; the service is stopping")
         with self._lock:
@@ -161,15 +157,15 @@ class Threads:
 
     def _start(self) -> None:
         try:
-            Worker(self.name, self._take, self._niceness).start()
-        except RuntimeError:  # The system gives no more of them: those that there are go on.
+            WorkerThread(self.name, self._take, self._niceness).start()
+        except RuntimeError:  # The system's limit of threads is reached: the existing ones go on.
             if not self._started:
                 raise
         else:
             self._started += 1
 
     def _take(self) -> Task | None:
-        """Wait for work; None, where the thread that asks is to end. In that thread."""
+        """Wait for a task; return None if the calling thread is to end. Runs in that thread."""
         with suppress(Empty):
             return self._works.get(timeout=IDLE)
         with self._lock:
@@ -182,20 +178,18 @@ class Threads:
     def _finished(self, result: T) -> T:
         self._unfinished -= 1
         if self._idle and not self._unfinished:
-            # A turn later, for what this result makes its owner submit (a close, a discard).
+            # One turn later: the result may make its receiver submit a further call (a close, a discard).
             self._reactor.callLater(0, self._tell_idle)
         return result
 
     def _tell_idle(self) -> None:
         if not self._unfinished:
-            idle, self._idle = self._idle, []
-            for waiter in idle:
-                waiter.callback(None)
+            self._idle.wake(None)
 
 
 def _nothing(_: object) -> None:
-    """Nothing is to be disposed of."""
+    """Discard nothing."""
 
 
 def _tell_discard(failure: Failure) -> None:
-    log.warn("what a cancelled call had opened could not be closed: {error}", error=failure.value)
+    log.warn("the result of a cancelled call could not be discarded: {error}", error=failure.value)

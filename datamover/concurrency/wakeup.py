@@ -1,11 +1,11 @@
-"""Waiting for a word or for a while, whichever comes first."""
+"""An event that one coroutine waits for, with a timeout."""
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 
 class Wakeup:
-    """One waiter; a beat that comes while nobody waits is kept for the next wait."""
+    """An event for one waiter; when it is set while nobody waits, the next wait returns at once."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
@@ -13,7 +13,7 @@ class Wakeup:
         self._due = False
 
     def set(self) -> None:
-        """Wake who waits, or who waits next."""
+        """Wake the waiter, or the next one to wait."""
         waiting, self._waiting = self._waiting, None
         if waiting is None or waiting.called:
             self._due = True
@@ -21,7 +21,7 @@ class Wakeup:
             waiting.callback(None)
 
     async def wait(self, seconds: float, *, eager: bool = True) -> None:
-        """Wait for a beat, ``seconds`` at most; with ``eager`` False a beat from before does not count."""
+        """Wait until ``set`` is called, ``seconds`` at most; with ``eager`` False earlier calls of it do not count."""
         if self._due and eager:
             self._due = False
             return

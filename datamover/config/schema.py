@@ -226,8 +226,6 @@ class DeclaredSection(Section):
     """A section that another package declares and hands to the loader; a file may leave it out."""
 
     live: ClassVar[frozenset[str] | None] = None
-    secret_files: ClassVar[frozenset[str]] = frozenset()
-    """The keys that name files which hold secrets."""
 
     def check_with(self, config: "Config", here: str) -> None:
         """Check the section against the rest of the configuration.

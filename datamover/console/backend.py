@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from datamover.audit.trail import Audit, AuditEvent
+from datamover.audit.trail import AuditEvent, AuditTrail
 from datamover.console.commands import Changes, Commands
 from datamover.console.queries import Queries
 from datamover.console.session import Visitor, told
@@ -25,7 +25,7 @@ class ConsoleBackend:
     """Satisfies ``session.Desk``."""
 
     def __init__(
-        self, runtimes: RuntimeHolder, names: Queries, store: Changes, audit: Audit, reload: Callable[[], Reloaded]
+        self, runtimes: RuntimeHolder, names: Queries, store: Changes, audit: AuditTrail, reload: Callable[[], Reloaded]
     ) -> None:
         self._runtimes = runtimes
         self._names = names
@@ -80,5 +80,5 @@ class ConsoleBackend:
             return False, lines(told(Failure()))
         return True, lines(answer) if isinstance(answer, str) else repr(answer)
 
-    def _record(self, deed: AuditEvent) -> None:
-        Deferred.fromCoroutine(self._audit.record(deed))
+    def _record(self, event: AuditEvent) -> None:
+        Deferred.fromCoroutine(self._audit.record(event))

@@ -6,7 +6,7 @@ Everything goes through the functions that the interface calls, and is recorded 
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
-from datamover.audit.trail import Audit, AuditEvent
+from datamover.audit.trail import AuditEvent, AuditTrail
 from datamover.console.session import Visitor
 from datamover.console.tables import table
 from datamover.jobs.values import JobRecord
@@ -42,7 +42,7 @@ class Commands:
         self,
         visitor: Visitor,
         store: Changes,
-        audit: Audit,
+        audit: AuditTrail,
         reload: Callable[[], Reloaded],
         check_destination: Callable[[str], object],
     ) -> None:
@@ -129,9 +129,9 @@ class Commands:
     async def audit(self, limit: int = ENTRIES) -> str:
         """audit(), audit(100): who did what, the newest last"""
         rows = [
-            (f"{each.at:%Y-%m-%d %H:%M:%S}", deed.who, deed.origin, deed.action, deed.subject, deed.outcome)
+            (f"{each.at:%Y-%m-%d %H:%M:%S}", event.who, event.origin, event.action, event.subject, event.outcome)
             for each in await self._audit.store.newest(limit)
-            for deed in [each.deed]
+            for event in [each.event]
         ]
         return table(("at (UTC)", "who", "from", "action", "of", "outcome"), rows)
 

@@ -1,22 +1,22 @@
 """The datasets of this version, as their packages declare them, and those that a configuration turns on."""
 
-from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
-from datamover.config.schema import Config, DeclaredSection
+from datamover.config.schema import Config
 from datamover.datasets import DATASETS
 from datamover.datasets.base import Dataset
 from datamover.datasets.declaration import Declaration
-from datamover.errors import ConfigError
 from datamover.protocols.http import HttpClient
-from datamover.security.secret_files import exposure
+from datamover.security.secret_files import secret_options
 from datamover.web.credentials import SourceCredentials
 from datamover.web.policy import SourcePolicy
 
 DECLARED: tuple[Declaration[Any], ...] = tuple(import_module(f"{package}.dataset").DATASET for package in DATASETS)
 CONFIG = Config.declaring({each.name: each.section for each in DECLARED})
 """The model of the whole configuration: what is loaded is checked by it."""
+SECRET_KEYS = frozenset(f"{each.name}.{key}" for each in DECLARED for key in secret_options(each.section))
+"""The keys of their sections that name files that hold secrets."""
 
 
 class ConfiguredDatasets:
@@ -27,8 +27,6 @@ class ConfiguredDatasets:
     ) -> None:
         """Open each of them; nothing is connected yet. Raises ConfigError for what cannot be used."""
         opened = [(each, settings.declared[each.name]) for each in DECLARED if each.name in settings.declared]
-        for each, section in opened:
-            _check_secret_files(section, f"{file}: {each.name}")
         services = [url for each, section in opened for url in each.services(section)]
         self._http = HttpClient(
             reactor, settings.http, settings.transfers, policy.trusting(services), credentials, file=file
@@ -40,12 +38,3 @@ class ConfiguredDatasets:
     async def close(self) -> None:
         """Drop every connection; completes when they are gone."""
         await self._http.close()
-
-
-def _check_secret_files(section: DeclaredSection, here: str) -> None:
-    """Raise ConfigError for a secret file of a section that is there, and that others may read."""
-    for key in sorted(section.secret_files):
-        path = getattr(section, key)
-        with suppress(OSError):  # It may come yet; who needs it says so.
-            if path is not None and (reason := exposure(path, path.stat().st_mode)) is not None:
-                raise ConfigError(f"{here}.{key}: {reason}")

@@ -1,4 +1,4 @@
-"""One attempt at a placement group, as the worker sees it; and the simplest: a file on its own."""
+"""What an attempt at a placement group offers the worker; and the attempt at a file on its own."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ class Done:
     """What an attempt that ended well tells of the group's leader."""
 
     size: int | None
-    """None: what stands in its row already."""
+    """None: the size in the transfer's row stays."""
     digest: str | None
     remarks: tuple[Remark, ...] = ()
 
@@ -47,7 +47,7 @@ class Attempt(Protocol):
 
     @property
     def placing(self) -> bool:
-        """Whether the renames had begun: the next attempt goes on with them."""
+        """Whether files of the group had begun to take their names: the next attempt goes on with that."""
         ...
 
     async def clear(self) -> bool:
@@ -55,11 +55,11 @@ class Attempt(Protocol):
         ...
 
     async def abandon(self) -> None:
-        """Tell those who were asked to make something that nobody wants it any more."""
+        """Cancel what others were asked to make for the group."""
         ...
 
     async def close(self) -> None:
-        """Let go of what the attempt used on this node."""
+        """Release what the attempt used on this node."""
         ...
 
 
@@ -92,8 +92,8 @@ class AttemptContext:
             raise UnsupportedScheme(f"{scheme}:// datasets are not configured on this node: add [{scheme}]")
         return self.datasets[scheme]
 
-    def order(self, transfer: Transfer, lease: Lease, **changes: Any) -> TransferSpec:
-        """Return the order to move a transfer's file; ``changes`` replaces what is to be otherwise."""
+    def spec(self, transfer: Transfer, lease: Lease, **changes: Any) -> TransferSpec:
+        """Return what to move of a transfer where; ``changes`` replaces what is to be otherwise."""
         destination = self.registry.get(transfer.destination)
 
         async def name_target(target: str) -> None:
@@ -103,12 +103,13 @@ class AttemptContext:
                 lease.park()
                 raise Parked(f"another job's file goes to {target!r} first")
 
-        parts: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "transfer": transfer.id,
             "source": short_source(transfer.source.shown),
             "place": destination.at(Scope.DESTINATION),
             "path": transfer.path,
             "naming": transfer.naming,
+            "target": transfer.target,
             "overwrite": transfer.overwrite,
             "checksum": transfer.checksum,
             "size": transfer.size,
@@ -122,8 +123,8 @@ class AttemptContext:
             "name_target": name_target,
         }
         if "origin" not in changes:
-            parts["origin"] = self.origin(transfer.source, transfer.owner)
-        return TransferSpec(**{**parts, **changes})
+            fields["origin"] = self.origin(transfer.source, transfer.owner)
+        return TransferSpec(**{**fields, **changes})
 
 
 @dataclass(slots=True)
@@ -132,13 +133,13 @@ class FileAttempt:
 
     transfer: Transfer
     lease: Lease
-    rooms: AttemptContext
+    context: AttemptContext
     meters: Sequence[Meter] = field(init=False)
-    _order: TransferSpec = field(init=False)
+    _spec: TransferSpec = field(init=False)
 
     def __post_init__(self) -> None:
         """Look up both ends; raises UnknownDestination."""
-        self._order = self.rooms.order(self.transfer, self.lease)
+        self._spec = self.context.spec(self.transfer, self.lease)
         self.meters = (Meter(self.transfer.id, self.lease.leader.lease),)
         self.meters[0].checkpoint = self.transfer.checkpoint
 
@@ -149,24 +150,24 @@ class FileAttempt:
         return self.meters[0].checkpoint
 
     async def run(self) -> Done:
-        moved = await move(self._order, self.lease, self.meters[0], self.rooms.tools)
-        return Done(moved.size, moved.digest, remarks_of(moved))
+        result = await move(self._spec, self.lease, self.meters[0], self.context.tools)
+        return Done(result.size, result.digest, remarks_of(result))
 
     async def clear(self) -> bool:
-        return await clear(self._order, self.lease, self.meters[0], self.rooms.tools)
+        return await clear(self._spec, self.lease, self.meters[0], self.context.tools)
 
     async def abandon(self) -> None:
-        """Nobody was asked to make anything."""
+        """Do nothing: nobody was asked to make anything."""
 
     async def close(self) -> None:
-        """There is nothing on this node to let go of."""
+        """Do nothing: a file on its own uses nothing on this node."""
 
 
-def remarks_of(moved: TransferResult) -> tuple[Remark, ...]:
+def remarks_of(result: TransferResult) -> tuple[Remark, ...]:
     """Return the events of a file that was there already, or that went without something."""
-    if moved.already_there:
-        return (Remark("already_there", {"path": moved.target}),)
-    return without(moved.target, moved.without)
+    if result.already_there:
+        return (Remark("already_there", {"path": result.target}),)
+    return without(result.target, result.without)
 
 
 def without(path: str, lacks: Iterable[Lack]) -> tuple[Remark, ...]:

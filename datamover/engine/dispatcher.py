@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from datamover.concurrency.batcher import piecemeal
+from datamover.concurrency.batcher import bisect_batch
 from datamover.concurrency.loops import Loops
 from datamover.concurrency.stopping import NEVER, Deadline
 from datamover.concurrency.wakeup import Wakeup
@@ -31,7 +31,7 @@ from datamover.jobs.queue.queue import Queue
 from datamover.jobs.upkeep.cleanup import OrphanCleanup
 from datamover.jobs.upkeep.upkeep import Upkeep
 from datamover.jobs.values import Transfer
-from datamover.jobs.work import Group, Word
+from datamover.jobs.work import Group, StopReason
 
 log = Logger()
 
@@ -174,7 +174,7 @@ class Dispatcher:
             hurry.cancel()
         try:
             await self._queue.reclaim_unknown(dict(self._runs))
-            await self._queue.leave()
+            await self._queue.deregister()
         except Unavailable as error:
             log.warn("leases are left to run out: {error}", error=error.full)
         except CancelledError:
@@ -254,7 +254,7 @@ class Dispatcher:
         """Renew what is held; what the database refuses of that is one lease's matter, which runs out."""
         runs = list(self._runs.values())
         ends_at = self._monotonic() + self._queue.lease * RELIABLE
-        answers = await piecemeal(self._renewed, runs)
+        answers = await bisect_batch(self._renewed, runs)
         for run, answer in zip(runs, answers, strict=True):
             if isinstance(answer, Failure):
                 if not isinstance(answer.value, Unavailable):
@@ -269,7 +269,7 @@ class Dispatcher:
                 raise answer.value
         return len(runs)
 
-    async def _renewed(self, runs: Sequence[_Run]) -> Sequence[dict[tuple[int, int], Word | None]]:
+    async def _renewed(self, runs: Sequence[_Run]) -> Sequence[dict[tuple[int, int], StopReason | None]]:
         ours = await self._queue.renew([run.lease.leader for run in runs])
         return [ours] * len(runs)
 
@@ -322,13 +322,13 @@ class Dispatcher:
                 self._obey(self._runs[key], word)
         return len(stopping)
 
-    def _obey(self, run: _Run, word: Word | None) -> None:
+    def _obey(self, run: _Run, word: StopReason | None) -> None:
         """Do what a job wants of a transfer that runs."""
-        if word is Word.CANCEL:
+        if word is StopReason.CANCEL:
             run.lease.end(Ending.CANCELLED)
-        elif word is Word.OVERDUE:
+        elif word is StopReason.OVERDUE:
             run.lease.end(Ending.OVERDUE)
-        elif word is Word.PAUSE and run.lease.ending is None:
+        elif word is StopReason.PAUSE and run.lease.ending is None:
             run.lease.park()
             hurry = self._clock.callLater(PAUSE_GRACE, run.lease.end, Ending.PARKED)
             run.done.addCallback(lambda _: hurry.cancel() if hurry.active() else None)

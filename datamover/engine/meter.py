@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from datamover.jobs.values import Checkpoint, Progress
+from datamover.protocols.upload import Upload
 
 _SMOOTHING = 0.4
 """Weight of the newest second in the shown rate."""
@@ -24,13 +25,13 @@ class Meter:
         """Bytes that this attempt moved and that nobody has counted yet."""
         self.size: int | None = None
         self.digest: str | None = None
-        self.part: str | None = None
-        """The path of the part file that was begun."""
+        self.upload: Upload | None = None
+        """What was begun at the destination."""
         self.checkpoint: Checkpoint | None = None
         self.resumed: dict[str, int] | None = None
         """Where this attempt goes on from, and how many bytes that had arrived it moves once more; None once told."""
         self.went_on = False
-        """Whether there ever was that to tell."""
+        """Whether this attempt went on from an earlier one."""
         self.rate = 0.0
         """Bytes a second, smoothed."""
         self.urge: Callable[[], None] = lambda: None
@@ -40,7 +41,7 @@ class Meter:
         self._sampled: tuple[float, int] | None = None
         self._told: Progress | None = None
         self._telling: dict[str, int] | None = None
-        """What the last news told of that."""
+        """What the last progress told of ``resumed``."""
 
     def sample(self, now: float) -> None:
         """Take the rate's next sample; ``now`` in seconds."""

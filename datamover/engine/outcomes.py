@@ -14,8 +14,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from datamover.concurrency.batcher import away, piecemeal
-from datamover.concurrency.loops import Refused
+from datamover.concurrency.batcher import away, bisect_batch
+from datamover.concurrency.loops import OnRefusal
 from datamover.errors import Unavailable
 from datamover.jobs.work import Outcome
 
@@ -53,7 +53,7 @@ class _Entry:
 class Outcomes:
     """Those of one process."""
 
-    def __init__(self, queue: Settling, clock: IReactorTime, added: Callable[[], None], refused: Refused) -> None:
+    def __init__(self, queue: Settling, clock: IReactorTime, added: Callable[[], None], refused: OnRefusal) -> None:
         """``added`` is called when there is something to write, ``refused`` with what the database refuses."""
         self._queue = queue
         self._clock = clock
@@ -86,7 +86,7 @@ class Outcomes:
     async def write(self) -> bool:
         """Write what waits, and the first of what is doubted; False: the database is away."""
         entries = list(self._waiting)
-        answers = await piecemeal(self._settle, entries)
+        answers = await bisect_batch(self._settle, entries)
         for entry, answer in zip(entries, answers, strict=True):
             self._take(entry, answer)
         left = [answer for answer in answers if isinstance(answer, Failure) and away(answer)]
@@ -111,7 +111,7 @@ class Outcomes:
             self._doubt(entry, answer)
 
     async def _write_doubted(self, entry: _Entry) -> None:
-        [answer] = await piecemeal(self._settle, [entry])
+        [answer] = await bisect_batch(self._settle, [entry])
         if isinstance(answer, Failure):
             again = entry.refused_since is not None and not isinstance(answer.value, Unavailable)
             if not (again and await self._end_alone(entry)):

@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from datamover.concurrency.batcher import away, piecemeal
+from datamover.concurrency.batcher import away, bisect_batch
 from datamover.concurrency.loops import Loops
 from datamover.concurrency.wakeup import Wakeup
 from datamover.engine.meter import Meter
@@ -160,7 +160,7 @@ class Recorder:
         arrived: set[Meter] = set()
         left: list[Failure] = []
         try:
-            for (meter, progress), answer in zip(told, await piecemeal(self._progress, told), strict=True):
+            for (meter, progress), answer in zip(told, await bisect_batch(self._progress, told), strict=True):
                 if not isinstance(answer, Failure):
                     arrived.add(meter)
                     self._resting.pop(meter, None)

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from twisted.internet.defer import Deferred
 
 from datamover.concurrency.loops import Loops
-from datamover.concurrency.stopping import Part
+from datamover.concurrency.stopping import StoppableService
 from datamover.engine.dispatcher import Dispatcher
 from datamover.engine.groups.staging import Staging
 from datamover.engine.recorder import Recorder
@@ -18,7 +18,7 @@ RECORDING, SWEEPING = 0.5, 0.5
 """Seconds that are left for writing what became of them, and for removing what is staged."""
 
 
-class EngineService(Part):
+class EngineService(StoppableService):
     """Runs one dispatcher; ``opened`` completes when the database may be used."""
 
     what = "the engine"
@@ -85,7 +85,7 @@ class EngineService(Part):
         await deadline.ends(self._staging.close(), "the staging directory")
 
 
-class NoticeService(Part):
+class NoticeService(StoppableService):
     """The notifier as a part of the running service; ``opened`` completes when the database may be used."""
 
     what = "the notices"

@@ -1,7 +1,6 @@
 """One attempt at one placement group: has it made, and says how it ended.
 
-A file on its own is one story; an archive is staged, made, and then moved. Whatever goes wrong ends in an outcome;
-what it means for the next attempt is decided in ``retry``.
+Whatever goes wrong ends in an outcome; what it means for the next attempt is decided in ``jobs.retry``.
 """
 
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from datamover.engine.lease import Ending, Lease, Parked
 from datamover.engine.observer import UNOBSERVED, Observer
 from datamover.engine.recorder import Recorder
 from datamover.errors import DataMoverError, DeadlineExceeded, InternalError
-from datamover.jobs.retry import judge
+from datamover.jobs.queue.retry import judge
 from datamover.jobs.values import State
 from datamover.jobs.work import Group, Outcome, Remark
 from datamover.text.bounds import short_source
@@ -41,31 +40,31 @@ class Worker:
 
     def __init__(
         self,
-        rooms: Callable[[], AbstractContextManager[AttemptContext]],
+        contexts: Callable[[], AbstractContextManager[AttemptContext]],
         recorder: Recorder,
         staging: Staging,
         random: Callable[[], float],
         observer: Observer = UNOBSERVED,
     ) -> None:
-        """``rooms`` gives an attempt what it depends on, to its end: registry, queue, throttles, datasets.
+        """``contexts`` gives an attempt what it depends on, to its end: registry, queue, throttles, datasets.
 
         ``random`` returns numbers from 0 to 1.
         """
         self._observer = observer
-        self._rooms = rooms
+        self._contexts = contexts
         self._recorder = recorder
         self._staging = staging
         self._random = random
 
     async def __call__(self, group: Group, lease: Lease) -> None:
         """Work; completes when the outcome is on disk, or when there is none to write (parked, or lost)."""
-        with self._rooms() as rooms:
-            await self._work(group, lease, rooms)
+        with self._contexts() as context:
+            await self._work(group, lease, context)
 
-    async def _work(self, group: Group, lease: Lease, rooms: AttemptContext) -> None:
-        settings = rooms.tools.settings
+    async def _work(self, group: Group, lease: Lease, context: AttemptContext) -> None:
+        settings = context.tools.settings
         try:
-            attempt = self._attempt(group, lease, rooms)
+            attempt = self._attempt(group, lease, context)
         except DataMoverError as error:
             await self._settle(lease, self._failed(lease, error, None, settings))
             return
@@ -93,7 +92,7 @@ class Worker:
                 end()
 
     async def _resumed(self, attempt: Attempt, outcome: Outcome) -> Outcome:
-        """Have an attempt that went on from somewhere say so before its end, or with it."""
+        """Write that an attempt was resumed before its outcome is written, or return the outcome with it."""
         meter = attempt.meters[0]
         if meter.went_on:
             await self._recorder.caught_up()
@@ -107,13 +106,13 @@ class Worker:
         self._observer.attempt_ended(_OUTCOMES[outcome.state], code)
         await self._recorder.settle(outcome)
 
-    def _attempt(self, group: Group, lease: Lease, rooms: AttemptContext) -> Attempt:
+    def _attempt(self, group: Group, lease: Lease, context: AttemptContext) -> Attempt:
         if group.leader.staged:
-            return GroupAttempt(group, lease, rooms, self._staging)
-        return FileAttempt(group.leader, lease, rooms)
+            return GroupAttempt(group, lease, context, self._staging)
+        return FileAttempt(group.leader, lease, context)
 
     async def _outcome(self, attempt: Attempt, lease: Lease, settings: Transfers) -> Outcome | None:
-        """Return what to write; None where the lease's ending leaves that to whoever goes on."""
+        """Return the outcome to write; None where another attempt goes on, and writes its own."""
         if not lease.leader.placing and (lease.leader.cancelling or lease.leader.overdue):
             lease.end(Ending.CANCELLED if lease.leader.cancelling else Ending.OVERDUE)
         try:
@@ -121,15 +120,15 @@ class Worker:
         except CancelledError:
             if lease.ending not in (Ending.CANCELLED, Ending.OVERDUE, Ending.REFUSED):
                 return None
-            cleared = await attempt.clear()
+            cleaned = await attempt.clear()
             await attempt.abandon()
             if lease.ending is Ending.OVERDUE:
                 overdue = DeadlineExceeded("the job's deadline has passed")
-                return replace(self._failed(lease, overdue, attempt, settings), cleared=cleared)
+                return replace(self._failed(lease, overdue, attempt, settings), cleaned=cleaned)
             if lease.ending is Ending.REFUSED:  # It would tell the same the next time.
                 failed = self._failed(lease, InternalError(), attempt, settings)
-                return replace(failed, state=State.FAILED, cleared=cleared)
-            return Outcome(lease.leader, State.CANCELLED, lease.leader.failures, cleared=cleared)
+                return replace(failed, state=State.FAILED, cleaned=cleaned)
+            return Outcome(lease.leader, State.CANCELLED, lease.leader.failures, cleaned=cleaned)
         except Parked:
             return None
         except DataMoverError as error:
@@ -139,16 +138,16 @@ class Worker:
         else:
             return self._completed(lease, done)
         if outcome.state is State.FAILED or not (outcome.checkpoint or outcome.placing):
-            outcome = replace(outcome, cleared=await attempt.clear())
+            outcome = replace(outcome, cleaned=await attempt.clear())
         if outcome.state is State.FAILED:
             await attempt.abandon()
         return outcome
 
     async def sweep(self, group: Group, lease: Lease) -> bool:
         """Remove what is left of a group that has ended; tell whether nothing is."""
-        with self._rooms() as rooms:
+        with self._contexts() as context:
             try:
-                attempt = self._attempt(group, lease, rooms)
+                attempt = self._attempt(group, lease, context)
             except DataMoverError as error:
                 log.warn("job {job}: nothing is swept: {error}", job=group.leader.job, error=error.full)
                 return False
@@ -212,7 +211,7 @@ def _bug(lease: Lease) -> InternalError:
 
 
 async def _closed(attempt: Attempt, lease: Lease) -> None:
-    """Have an attempt let go of what it used; what fails in that is no reason not to write how it ended."""
+    """Close an attempt; an error of that is logged, and the outcome is written all the same."""
     try:
         await attempt.close()
     except CancelledError:

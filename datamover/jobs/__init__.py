@@ -1,1 +1,1 @@
-"""What has been asked, and how far it is: values, checks and the store."""
+"""Jobs in the database: their values, submission, status, control, history, queue and upkeep."""

@@ -1,7 +1,7 @@
-"""Backups of the database: what pg_dump writes while the service runs, and pg_restore reads into an empty one.
+"""Backups of the database: pg_dump writes one while the service runs, pg_restore reads it into an empty database.
 
-The embedded server's are the programs that come with it; for a given database they are those of ``$PATH``. The key
-is not in a backup: with both in one place, sealing the rows would be for nothing.
+For the embedded server these are the programs that come with it, for an external one those of ``$PATH``. A backup does
+not contain the key: whoever has the backup must not be able to read the sealed values.
 """
 
 import os
@@ -16,24 +16,24 @@ from typing import IO, Any
 from psycopg2.extensions import make_dsn, parse_dsn
 
 from datamover.errors import ConfigError, StartError
-from datamover.postgres.cluster import Programs
 from datamover.postgres.database import Cursor, Database
-from datamover.postgres.named_queries import Queries
+from datamover.postgres.embedded.cluster import Programs
+from datamover.postgres.named_queries import NamedQueries
 
 _MAGIC = b"PGDMP"
-"""What pg_dump's custom format begins with."""
+"""The first bytes of pg_dump's custom format."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """pg_dump and pg_restore, for one database. Everything here blocks."""
+    """pg_dump and pg_restore, for one database. Every method blocks."""
 
     binaries: Path | None
-    """None: those that ``$PATH`` leads to."""
+    """The directory of the programs; None: they are found in ``$PATH``."""
     process: dict[str, Any]
-    """What ``subprocess`` is told of the user and the environment."""
+    """The arguments for ``subprocess`` that set the user and the environment."""
     dsn: str
-    """Without the password."""
+    """The connection string, without the password."""
 
     @classmethod
     def embedded(cls, programs: Programs, dsn: str) -> "Tools":
@@ -47,9 +47,9 @@ class Tools:
         return cls(None, process, str(make_dsn(**parameters)))
 
     def dump(self, path: Path) -> int:
-        """Write a backup and return its size in bytes: the whole file, closed to others, or none.
+        """Write a backup and return its size in bytes. The file is written whole or not at all, and closed to others.
 
-        Raises ConfigError for a file that cannot be made or is there already, StartError for what pg_dump says.
+        Raises ConfigError for a file that cannot be made or exists already, StartError with pg_dump's message.
         """
         try:
             descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
@@ -58,7 +58,7 @@ class Tools:
                     self._run("pg_dump", "--format=custom", "--no-owner", "--no-privileges", stdout=file)
                     os.fsync(file.fileno())
                     size = file.seek(0, os.SEEK_END)
-                os.link(temporary, path)  # which never replaces what is there
+                os.link(temporary, path)  # A link never replaces an existing file.
             finally:
                 os.unlink(temporary)
         except OSError as error:
@@ -66,7 +66,7 @@ class Tools:
         return size
 
     def load(self, file: FileIO) -> None:
-        """Read a backup into the database, all of it or nothing. Raises StartError."""
+        """Read a backup into the database, in one transaction. Raises StartError with pg_restore's message."""
         self._run("pg_restore", "--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges", stdin=file)
 
     def _run(self, program: str, *arguments: str, **ends: IO[bytes]) -> None:
@@ -87,9 +87,9 @@ class Tools:
 
 
 def opened(path: Path) -> FileIO:
-    """Return a backup, opened; raises ConfigError for what is none."""
+    """Open a backup; raises ConfigError for a file that is none."""
     try:
-        file = path.open("rb", buffering=0)  # another program reads on from where we are
+        file = path.open("rb", buffering=0)  # Another program reads on from the current position.
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}: expected a backup") from None
     if file.read(len(_MAGIC)) != _MAGIC:
@@ -100,8 +100,8 @@ def opened(path: Path) -> FileIO:
 
 
 async def is_empty(database: Database) -> bool:
-    """Tell whether nothing has been made in the database. Raises Unavailable."""
-    queries = Queries.load()
+    """Return whether the database has no objects of its own. Raises Unavailable."""
+    queries = NamedQueries.load()
 
     async def look(cursor: Cursor) -> bool:
         return await cursor.fetch_one(queries["find_relation"]) is None
@@ -110,9 +110,9 @@ async def is_empty(database: Database) -> bool:
 
 
 async def renumber(database: Database) -> None:
-    """Begin further on with the numbers that clients are given: some were given out after the backup was made.
+    """Skip some of the numbers that clients are given, since the original gave out numbers after the backup was made.
 
     Raises Unavailable.
     """
-    queries = Queries.load()
+    queries = NamedQueries.load()
     await database.transaction(lambda cursor: cursor.execute(queries["skip_numbers"]))

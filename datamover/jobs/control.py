@@ -1,7 +1,7 @@
-"""What clients and administrators change of what was asked: cancel, pause, resume, retry; hold, release, drain.
+"""Changes by clients and administrators: cancel, pause, resume and retry jobs; hold and release destinations; drain.
 
-Every change is a transaction that begins by locking the job. The files of a large one follow in others (changes.py).
-Every method raises Unavailable while the database is away, and has then changed nothing.
+Every change is a transaction that locks the job first. The files of a large job follow in further transactions
+(``upkeep.changes``). Every method raises Unavailable while the database is away, and has then changed nothing.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -10,26 +10,26 @@ from typing import Any
 from datamover.errors import ExpiredJob, InvalidRequest, InvalidState, UnknownJob
 from datamover.jobs import notifications
 from datamover.jobs.endpoints import endpoint_key
-from datamover.jobs.history import notify, tell
-from datamover.jobs.upkeep.changes import Changes
+from datamover.jobs.history import notify, write_events
+from datamover.jobs.upkeep.changes import JobChanges
 from datamover.jobs.values import State
 from datamover.jobs.work import Remark
 from datamover.postgres.database import Cursor, Database, Row
-from datamover.postgres.named_queries import Queries
+from datamover.postgres.named_queries import NamedQueries
 
 MOST_IDS = 2**31 - 1
 
 
 class JobControl:
-    """Pausing, cancelling, retrying. ``owner`` None: an administrator, who may change any job."""
+    """Changes jobs, destinations and nodes. ``owner`` None is an administrator, who may change any job."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._changes = Changes(database)
-        self._queries = Queries.load()
+        self._changes = JobChanges(database)
+        self._queries = NamedQueries.load()
 
     async def cancel_job(self, id: int, owner: str | None) -> None:
-        """Cancel what has not ended; running transfers end soon after. Raises UnknownJob and InvalidState."""
+        """Cancel the files that have not ended; running ones end soon after. Raises UnknownJob and InvalidState."""
 
         async def do(cursor: Cursor) -> bool:
             state = State((await self._locked(cursor, id, owner))["state"])
@@ -42,7 +42,7 @@ class JobControl:
         await self._change(id, do)
 
     async def pause_job(self, id: int, owner: str | None) -> None:
-        """Take a job out of the queue; running transfers stop at their next good moment. Raises as ``cancel_job``."""
+        """Take a job out of the queue; running transfers stop soon after. Raises like ``cancel_job``."""
 
         async def do(cursor: Cursor) -> bool:
             locked = await self._locked(cursor, id, owner)
@@ -57,9 +57,9 @@ class JobControl:
         await self._change(id, do)
 
     async def resume_job(self, id: int, owner: str | None) -> None:
-        """Put a paused job back, and have no file of a job wait for its next attempt. Raises as ``cancel_job``.
+        """Put a paused job back in the queue, and end the pauses before its files' next attempts.
 
-        What had arrived is gone on with.
+        Transfers resume from their checkpoints. Raises like ``cancel_job``.
         """
 
         async def do(cursor: Cursor) -> bool:
@@ -73,7 +73,7 @@ class JobControl:
         await self._change(id, do)
 
     async def retry_job(self, id: int, owner: str | None) -> None:
-        """Put what failed back in the queue; history stays, a deadline does not. Raises UnknownJob and InvalidState."""
+        """Put failed files back in the queue; history stays, a deadline is removed. Raises like ``cancel_job``."""
 
         async def do(cursor: Cursor) -> bool:
             locked = await self._locked(cursor, id, owner)
@@ -81,7 +81,7 @@ class JobControl:
             if state not in (State.FAILED, State.PARTIAL):
                 raise InvalidState(f"job {id} is {state.value}: only a job that is FAILED or PARTIAL can be retried")
             if not failed:
-                raise InvalidState(f"no file of job {id} failed: what is missing was stopped, ask for it again")
+                raise InvalidState(f"no file of job {id} failed; its missing files were stopped: submit them again")
             await cursor.post(self._queries["reopen_job"], {"job": id})
             await self._tell(cursor, id, "retrying", {"by": "client", "files": failed})
             return await self._changes.retry(cursor, id, locked["files_total"])
@@ -89,25 +89,25 @@ class JobControl:
         await self._change(id, do)
 
     async def renotify_job(self, id: int, owner: str | None) -> None:
-        """Have a job's end told once more, from the first attempt on. Raises UnknownJob and InvalidState."""
+        """Send the notice of a job's end once more, with all attempts. Raises UnknownJob and InvalidState."""
 
         async def do(cursor: Cursor) -> None:
             state = State((await self._locked(cursor, id, owner))["state"])
             if not state.terminal:
                 raise InvalidState(f"job {id} is {state.value}: its notice is sent when it has ended")
             if not await cursor.fetch(self._queries["renotify"], {"job": id}):
-                raise InvalidState(f"job {id} was asked for without notify: there is nobody to tell")
+                raise InvalidState(f"job {id} was submitted without notify: there is no URL to send a notice to")
             await self._tell(cursor, id, "renotified", {"by": owner or "administrator"})
             await notify(cursor, notifications.NOTICE)
 
         await self._database.transaction(do)
 
     async def hold(self, destination: str, reason: str) -> None:
-        """Let nothing new go to, or come from, a destination until it is released; what runs goes on."""
+        """Start no transfer to or from a destination until ``release``; those that run go on."""
         await self._database.execute(self._queries["hold"], {"name": endpoint_key(destination), "reason": reason})
 
     async def release(self, destination: str) -> None:
-        """End a hold, and forget what failed there."""
+        """End a hold, and reset the destination's breakers."""
 
         async def do(cursor: Cursor) -> None:
             await cursor.post(self._queries["release"], {"name": endpoint_key(destination)})
@@ -116,9 +116,9 @@ class JobControl:
         await self._database.transaction(do)
 
     async def drain(self, node: str | None = None, *, draining: bool = True) -> None:
-        """Have every process that runs now, or those of one name, take nothing new; or take work again.
+        """Let all running processes, or those of one name, take no new work; with ``draining`` False, take it again.
 
-        Processes that are started later take work. Raises InvalidRequest for a name that no process has.
+        Processes that start later take work. Raises InvalidRequest for a name that no process has.
         """
 
         async def do(cursor: Cursor) -> None:
@@ -130,10 +130,10 @@ class JobControl:
 
         await self._database.transaction(do)
 
-    # What they share ------------------------------------------------------------------------------------------
+    # Shared parts ---------------------------------------------------------------------------------------------
 
     async def _change(self, job: int, do: Callable[[Cursor], Awaitable[bool]]) -> None:
-        """Run ``do``; where it tells that more files are to follow, have them do so."""
+        """Run ``do`` in a transaction; if it returns True, more files are to follow: bring the change to them."""
         if await self._database.transaction(do):
             await self._changes.complete(job)
 
@@ -150,7 +150,7 @@ class JobControl:
         return found
 
     async def _refuse(self, cursor: Cursor | Database, job: int, owner: str | None) -> None:
-        """Raise ExpiredJob for a job that was the caller's, UnknownJob for any other."""
+        """Raise ExpiredJob for a job that the caller may know to have expired, UnknownJob for any other."""
         if 0 < job <= MOST_IDS:
             expired = await cursor.fetch_one(self._queries["read_expired_job"], {"job": job})
             if expired is not None and owner in (None, expired["owner"]):
@@ -163,4 +163,4 @@ class JobControl:
             raise InvalidState(f"job {job} is {state.value} and can no longer be {what}")
 
     async def _tell(self, cursor: Cursor, job: int, kind: str, details: Mapping[str, Any]) -> None:
-        await tell(cursor, [(job, None, Remark(kind, details))])
+        await write_events(cursor, [(job, None, Remark(kind, details))])

@@ -1,4 +1,4 @@
-"""The servers and places at either end of a transfer, by the names that limits and breakers know them by. Pure."""
+"""Endpoints: the servers and destinations at either end of a transfer, and their keys in limits and breakers. Pure."""
 
 from functools import lru_cache
 from urllib.parse import urlsplit
@@ -8,34 +8,34 @@ from datamover.web.url import DEFAULT_PORTS
 
 
 def source_host(source: SourceRef) -> str:
-    """Return the name of the server that a source is on, as breakers know it: "web host scheme port".
+    """Return the key of the endpoint that a source is on: "web host scheme port", "dataset host" or "place name".
 
-    Limits know a web server by its host alone, whatever its schemes and ports.
+    Limits count a web server by its host alone, over all schemes and ports.
     """
     if isinstance(source, PlaceSource):
         return endpoint_key(source.destination)
     if isinstance(source, DatasetSource):
         return f"dataset {urlsplit(source.url).hostname or ''}"
-    # A canonical URL has a path; servers are few.
+    # A canonical URL has a path. The endpoints of servers are cached: there are few of them, and many files.
     scheme, _, rest = source.url.partition("://")
-    return _web_side(scheme, rest.partition("/")[0])
+    return _web_endpoint(scheme, rest.partition("/")[0])
 
 
 @lru_cache(1024)
-def _web_side(scheme: str, authority: str) -> str:
+def _web_endpoint(scheme: str, authority: str) -> str:
     parts = urlsplit(f"{scheme}://{authority}")
     return f"web {parts.hostname or ''} {scheme} {parts.port or DEFAULT_PORTS[scheme]}"
 
 
-def host_of(side: str) -> str:
-    """Return the host of a server that is read from, as people are told it; of a place its name."""
-    kind, _, name = side.partition(" ")
+def host_of(endpoint: str) -> str:
+    """Return the host of a source's endpoint, or the name of a destination, for people to read."""
+    kind, _, name = endpoint.partition(" ")
     return name.partition(" ")[0] if kind == "web" else name
 
 
-def server_of(side: str) -> str:
-    """Return a server that is read from as people are told it: its host, and its port where that is not the usual."""
-    kind, _, name = side.partition(" ")
+def server_of(endpoint: str) -> str:
+    """Return a source's endpoint for people to read: its host, and its port unless that is the scheme's default."""
+    kind, _, name = endpoint.partition(" ")
     host, _, rest = name.partition(" ") if kind == "web" else (name, "", "")
     scheme, _, port = rest.partition(" ")
     if not port or port == str(DEFAULT_PORTS.get(scheme)):
@@ -44,11 +44,11 @@ def server_of(side: str) -> str:
 
 
 def endpoint_key(destination: str) -> str:
-    """Return the name of a registered place, as limits and breakers know it."""
+    """Return the key of a registered destination."""
     return f"place {destination}"
 
 
-def place_of(side: str) -> str | None:
-    """Return the registered place that a side is, None for a host."""
-    kind, _, name = side.partition(" ")
+def place_of(endpoint: str) -> str | None:
+    """Return the name of the registered destination that a key stands for; None for any other endpoint."""
+    kind, _, name = endpoint.partition(" ")
     return name if kind == "place" else None

@@ -1,9 +1,8 @@
-"""The history, in an order that readers can keep their place in.
+"""Reading an append-only table by a cursor that never misses a row.
 
-Numbers are given out in one order, transactions are committed in another. So a reader first learns up to where nothing
-can come any more (the *horizon*), from the writers that run in this database, and is served up to there: a cursor that
-it keeps never passes over an event. Transactions that do not write to the history are not waited for, wherever they
-run.
+Serial numbers are given out in one order and transactions commit in another: a row with a smaller number may become
+visible after one with a greater number. So readers are served only up to the *horizon*, the number before which no
+running writer can commit any more. Transactions that do not write to the table do not hold the horizon back.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,16 +10,16 @@ from typing import Any
 
 from datamover.concurrency.batcher import Batch
 from datamover.postgres.database import Database, Row
-from datamover.postgres.named_queries import Queries
+from datamover.postgres.named_queries import NamedQueries
 
 TOGETHER = 1000
-"""Readers that ask for the horizon together, at most."""
+"""Readers that share one look at the horizon, at most."""
 
-_QUERIES = Queries.load()
+_QUERIES = NamedQueries.load()
 
 
 class Feed:
-    """One table that only grows, read by ``reading``, up to what ``horizon`` tells: names of queries."""
+    """One append-only table; ``horizon`` and ``reading`` name the queries that read its horizon and its rows."""
 
     def __init__(self, database: Database, horizon: str, reading: str) -> None:
         self._database = database
@@ -29,20 +28,20 @@ class Feed:
         self._looking: Batch[None, int] = Batch(self._look, TOGETHER)
 
     async def horizon(self) -> int:
-        """Return the cursor up to which all can be read. Raises Unavailable."""
+        """Return the cursor up to which all rows are final. Raises Unavailable."""
         return await self._looking.add(None)
 
     async def read(self, parameters: Mapping[str, Any]) -> list[Row]:
-        """Return rows after a cursor, as ``parameters`` ask for them. Raises Unavailable."""
+        """Return the rows that ``parameters`` select, up to the horizon. Raises Unavailable."""
         return (await self.read_on(parameters))[0]
 
     async def read_on(self, parameters: Mapping[str, Any]) -> tuple[list[Row], int]:
-        """Return these rows, and the cursor up to which was looked."""
-        # Two statements, one after the other: what the first saw as ended, the second sees.
+        """Return the rows like ``read``, and the horizon up to which they were read."""
+        # Two statements: the second sees the rows of all writers that the first saw as ended.
         horizon = await self.horizon()
         return await self._database.read(self._reading, {**parameters, "horizon": horizon}), horizon
 
     async def _look(self, readers: Sequence[None]) -> list[int]:
-        """Look once for all who ask by now."""
+        """Read the horizon once, for all readers that ask by now."""
         found = await self._database.read(self._horizon)
         return [found[0]["cursor"]] * len(readers)

@@ -1,4 +1,4 @@
-"""What is watched of the queue, read at a bounded cost: only what has not ended, and never over ``MOST`` rows."""
+"""The figures of the queue that are monitored, read at a bounded cost: no count exceeds ``MOST`` rows."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -9,48 +9,48 @@ from psycopg2.errors import QueryCanceled
 from datamover.errors import Unavailable
 from datamover.jobs.endpoints import endpoint_key
 from datamover.postgres.database import Cursor, Database, Row
-from datamover.postgres.named_queries import Queries
+from datamover.postgres.named_queries import NamedQueries
 
 MOST = 100_000
-"""Rows that one count may touch; a figure that reads so much means so much or more."""
+"""Rows that one count reads, at most; a figure of this value means so many or more."""
 _PLACE = endpoint_key("")
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The queue at one moment, over all processes."""
+    """The figures of the queue at one moment, over all processes."""
 
     jobs: Mapping[str, int]
-    """By state; those that have not ended."""
+    """Jobs that have not ended, by state."""
     pending: Mapping[str, int]
-    """Placement groups that wait, by destination; those of paused jobs left out."""
+    """Placement groups that wait, by destination, without those of paused jobs."""
     age: Mapping[str, float]
-    """Seconds since the oldest job of which something waits was submitted, by destination."""
+    """Seconds since the submission of the oldest job with a group that waits, by destination."""
     active: Mapping[tuple[str, str], int]
-    """Placement groups that are worked on, by destination and state."""
+    """Placement groups that engines work on, by destination and state."""
     held: frozenset[str]
     """Destinations that an administrator holds."""
     broken: frozenset[str]
-    """Destinations that are left alone by all, but for one transfer at a time."""
+    """Destinations whose breaker is open for all owners."""
     broken_hosts: int
-    """Servers of sources that are left alone by somebody, likewise."""
+    """Source endpoints whose breaker is open for at least one owner."""
     nodes: Mapping[str, int]
     """Processes that are alive, by role."""
     draining: int
-    """Engines that take nothing new."""
+    """Engines that take no new work."""
 
 
 class FigureReader:
-    """Reads them."""
+    """Reads the figures from the database."""
 
     def __init__(self, database: Database, lease: float) -> None:
-        """``lease``: seconds after which a process that says nothing counts as gone."""
+        """``lease`` is the seconds without a heartbeat after which a process counts as gone."""
         self._database = database
         self._lease = lease
-        self._queries = Queries.load()
+        self._queries = NamedQueries.load()
 
     async def read(self) -> Figures:
-        """Return the figures; raises Unavailable while the database is away, or takes seconds to answer."""
+        """Return the figures; raises Unavailable while the database is away or takes more than 4 s to answer."""
         try:
             return await self._database.transaction(self._read)
         except QueryCanceled as error:
@@ -66,21 +66,21 @@ class FigureReader:
         queue = await cursor.fetch(self._queries["figure_queue"], {"most": MOST})
         active = await cursor.fetch(self._queries["figure_active"])
         jobs = await cursor.fetch(self._queries["figure_jobs"], {"most": MOST})
-        sides = await cursor.fetch(self._queries["figure_sides"], {"most": MOST})
+        endpoints = await cursor.fetch(self._queries["figure_endpoints"], {"most": MOST})
         nodes = await cursor.fetch(self._queries["figure_nodes"], {"lease": self._lease})
-        closed = [str(row["name"]) for row in sides if row["closed"]]
+        closed = [str(row["name"]) for row in endpoints if row["closed"]]
         return Figures(
             jobs={row["state"]: row["jobs"] for row in jobs},
             pending={row["destination"]: row["pending"] for row in queue},
             age={row["destination"]: max(0.0, row["age"]) for row in queue},
             active={(row["destination"], row["state"]): row["groups"] for row in active},
-            held=_places([row for row in sides if row["held"]]),
-            broken=_places([row for row in sides if row["closed"]]),
+            held=_places([row for row in endpoints if row["held"]]),
+            broken=_places([row for row in endpoints if row["closed"]]),
             broken_hosts=sum(not name.startswith(_PLACE) for name in closed),
             nodes=Counter(role for row in nodes for role in row["roles"]),
             draining=sum(row["draining"] and "engine" in row["roles"] for row in nodes),
         )
 
 
-def _places(sides: list[Row]) -> frozenset[str]:
-    return frozenset(row["name"].removeprefix(_PLACE) for row in sides if row["name"].startswith(_PLACE))
+def _places(endpoints: list[Row]) -> frozenset[str]:
+    return frozenset(row["name"].removeprefix(_PLACE) for row in endpoints if row["name"].startswith(_PLACE))

@@ -1,4 +1,4 @@
-"""What the history of jobs is told, and who waits for it, in the transaction that it tells of."""
+"""Writing the history of jobs, and notifying processes, within the transaction that makes the change."""
 
 from collections.abc import Sequence
 from enum import Enum
@@ -7,47 +7,48 @@ from typing import Any
 from datamover.jobs import notifications
 from datamover.jobs.work import Remark
 from datamover.postgres.database import Cursor, Json
-from datamover.postgres.named_queries import Queries
+from datamover.postgres.named_queries import NamedQueries
 
-_QUERIES = Queries.load()
+_QUERIES = NamedQueries.load()
 _ENDS = {"CANCELLED": "cancelled", "COMPLETED": "completed"}
 
 
-Told = tuple[int, int | None, Remark]
-"""An event: its job, its file (None: it is of the job itself), and what to tell."""
+JobEvent = tuple[int, int | None, Remark]
+"""An event to be written: its job, its file (None: it is about the job itself), and its kind and details."""
 
 
-class Telling(Enum):
-    """How much is told of what is done."""
+class EventDetail(Enum):
+    """How much is written about a change; less where the database refuses more."""
 
-    ALL = "all"
+    FULL = "full"
+    """Events with their details, and breakers."""
     BARE = "bare"
-    """Events without what they tell of, and no breakers."""
-    NOTHING = "nothing"
-    """No events, and nobody is notified."""
+    """Events without details, and no breakers."""
+    NONE = "none"
+    """No events, no breakers, and no notices."""
 
 
-async def tell(cursor: Cursor, events: Sequence[Told], telling: Telling = Telling.ALL) -> None:
-    """Write events of jobs and their files, in this order."""
-    if telling is Telling.NOTHING or not events:
+async def write_events(cursor: Cursor, events: Sequence[JobEvent], detail: EventDetail = EventDetail.FULL) -> None:
+    """Queue a statement that writes events, in this order."""
+    if detail is EventDetail.NONE or not events:
         return
 
     def details(one: Remark) -> dict[str, Any]:
-        return dict(one.details) if telling is Telling.ALL else {}
+        return dict(one.details) if detail is EventDetail.FULL else {}
 
     told = [{"job": job, "file": file, "kind": one.kind, "details": details(one)} for job, file, one in events]
     await cursor.post(_QUERIES["insert_events"], {"events": Json(told)})
 
 
 async def notify(cursor: Cursor, word: str) -> None:
-    """Have every process hear a word once this is committed."""
+    """Queue a statement that sends ``word`` to every process when the transaction commits (``notifications``)."""
     await cursor.post(_QUERIES["notify"], {"news": word})
 
 
-async def finish(cursor: Cursor, jobs: Sequence[int], telling: Telling = Telling.ALL) -> None:
-    """End those of the jobs whose last file has ended, and tell of it. They must be locked."""
-    query = _QUERIES["finish_jobs" if telling is not Telling.NOTHING else "finish_jobs.untold"]
+async def finish_jobs(cursor: Cursor, jobs: Sequence[int], detail: EventDetail = EventDetail.FULL) -> None:
+    """End the jobs whose last file has ended, and write their events. The jobs must be locked."""
+    query = _QUERIES["finish_jobs" if detail is not EventDetail.NONE else "finish_jobs.untold"]
     for row in await cursor.fetch(query, {"jobs": list(jobs)}) if jobs else ():
         remark = Remark(_ENDS.get(row["state"], "failed"), {"status": row["state"]})
-        await tell(cursor, [(row["id"], None, remark)], telling)
+        await write_events(cursor, [(row["id"], None, remark)], detail)
         await notify(cursor, notifications.ended(row["id"]))

@@ -1,18 +1,19 @@
-"""What tells one installation from another: an id, made with its tables, and the key that its rows are sealed with."""
+"""The identity of an installation: an id, made with its tables, and a proof of the key that seals its rows."""
 
 from datamover.jobs.rows import Seal
 from datamover.postgres.database import Cursor, Database
-from datamover.postgres.named_queries import Queries
+from datamover.postgres.named_queries import NamedQueries
 
 _PROOF = "datamover"
 
 
 async def identify(database: Database, cipher: Seal) -> str:
-    """Return the installation's id, once ``cipher`` is known to be its key; the first to ask leaves a proof of it.
+    """Check that ``cipher`` has the installation's key, and return the installation's id.
 
-    Raises StartError for another key, and Unavailable.
+    The first call stores a value sealed with the key, as a proof for later calls. Raises StartError for another key,
+    and Unavailable.
     """
-    queries = Queries.load()
+    queries = NamedQueries.load()
 
     async def look(cursor: Cursor) -> str:
         found = await cursor.fetch_one(queries["lock_installation"])

@@ -1,7 +1,7 @@
-"""The one query whose shape depends on its filters: jobs as their status call tells them.
+"""The query for the status of jobs; the only one whose text depends on its filters.
 
-Every figure of a job is read from its own row or from a partial index (what moves, what is to be tried again), so
-that a job of a hundred thousand files costs no more to look at than a job of one.
+Every figure of a job comes from its own row or from a partial index (running files, files to be tried again), so a job
+of a hundred thousand files costs no more to look at than a job of one.
 """
 
 from typing import Any
@@ -27,8 +27,17 @@ LEFT JOIN LATERAL (
     ON j.finished_at IS NULL
 LEFT JOIN transfers first ON first.job = j.id AND first.index = 0
 """
+_FILTERS = {
+    "ids": "j.id = ANY (%(ids)s)",
+    "owner": "j.owner = %(owner)s",
+    "state": "j.state = %(state)s",
+    "label": "j.label = %(label)s",
+    "destination": "EXISTS (SELECT FROM transfers d WHERE d.job = j.id AND d.destination = %(destination)s)",
+    "before": "j.id < %(before)s",
+}
+"""The condition of each filter."""
 _STAYS = "(SELECT true FROM retiring r WHERE r.job = j.id) IS NULL"
-"""Not those whose retention is over, and whose rows are going."""
+"""Excludes jobs whose retention is over and whose rows are being removed."""
 
 
 def query(
@@ -41,16 +50,7 @@ def query(
     before: int | None = None,
     limit: int = 1,
 ) -> tuple[str, dict[str, Any]]:
-    """Return the statement and its parameters, newest job first; a filter that is None does not filter."""
-    conditions = {
-        "j.id = ANY (%(ids)s)": ids,
-        "j.owner = %(owner)s": owner,
-        "j.state = %(state)s": state.value if state else None,
-        "j.label = %(label)s": label,
-        "EXISTS (SELECT FROM transfers d WHERE d.job = j.id AND d.destination = %(destination)s)": destination,
-        "j.id < %(before)s": before,
-    }
-    used = [_STAYS, *(condition for condition, value in conditions.items() if value is not None)]
+    """Return the statement and its parameters; the newest job comes first. A filter that is None is not applied."""
     parameters = {
         "ids": ids,
         "owner": owner,
@@ -60,4 +60,5 @@ def query(
         "before": before,
         "limit": limit,
     }
+    used = [_STAYS, *(condition for name, condition in _FILTERS.items() if parameters[name] is not None)]
     return f"{_SELECT}WHERE {' AND '.join(used)}\nORDER BY j.id DESC LIMIT %(limit)s", parameters

@@ -1,8 +1,8 @@
-"""What processes tell each other through the database, so that nobody has to wait for the next poll.
+"""Notifications between processes, through the database, so that they need not wait for their next poll.
 
-A hint, never a fact: a word may be lost with the connection that would have brought it, so whoever listens also polls.
-The words: "work" (something may be claimed), "stop" (a running transfer is to stop), "ended ID" (a job is terminal),
-"notice" (somebody is to be told of an end).
+A notification is a hint: it may be lost with its connection, so listeners poll as well. The payloads are "work"
+(something may be claimed), "stop" (a running transfer is to stop), "ended ID" (a job is terminal) and "notice" (a
+notice is to be sent).
 """
 
 from collections.abc import Awaitable, Callable
@@ -20,8 +20,8 @@ ENDED = "ended"
 NOTICE = "notice"
 
 
-class Listening(Protocol):
-    """What of the database is needed here."""
+class NotificationSource(Protocol):
+    """The part of the database that is used here."""
 
     async def listen(
         self, channel: str, callback: Callable[[str], None], on_listening: Callable[[], None] | None = None
@@ -29,30 +29,33 @@ class Listening(Protocol):
 
 
 def ended(job: int) -> str:
-    """Return the word that tells of a job's end."""
+    """Return the payload for a job that has ended."""
     return f"{ENDED} {job}"
 
 
 class Notifications:
-    """One connection that listens, for everyone in this process."""
+    """Passes notifications on to the subscribers in this process, over one connection."""
 
-    def __init__(self, database: Listening) -> None:
+    def __init__(self, database: NotificationSource) -> None:
         self._database = database
-        self._hearers: list[Callable[[str], None]] = []
+        self._subscribers: list[Callable[[str], None]] = []
 
-    def subscribe(self, hearer: Callable[[str], None]) -> Callable[[], None]:
-        """Call ``hearer`` with every word, and with "" when words may have been missed; return what ends that."""
-        self._hearers.append(hearer)
-        return lambda: self._hearers.remove(hearer) if hearer in self._hearers else None
+    def subscribe(self, subscriber: Callable[[str], None]) -> Callable[[], None]:
+        """Call ``subscriber`` with every payload, and with "" when some may have been missed.
+
+        Returns the function that ends the subscription.
+        """
+        self._subscribers.append(subscriber)
+        return lambda: self._subscribers.remove(subscriber) if subscriber in self._subscribers else None
 
     def start(self) -> Awaitable[object]:
-        """Begin to listen; completes when the database was asked to. Ends with the database's ``close``."""
+        """Start to listen; completes when listening has begun. It ends with the database's ``close``."""
         return self._database.listen(CHANNEL, self.publish, lambda: self.publish(""))
 
     def publish(self, word: str) -> None:
-        """Have everyone in this process hear a word."""
-        for hearer in list(self._hearers):
+        """Call every subscriber in this process."""
+        for subscriber in list(self._subscribers):
             try:
-                hearer(word)
-            except Exception:  # What one does wrong must not keep the others from hearing.
-                log.failure("who heard {word} raised", word=word)
+                subscriber(word)
+            except Exception:  # An error of one subscriber must not keep the others from being called.
+                log.failure("a subscriber to notifications raised an error at {word!r}", word=word)

@@ -1,7 +1,7 @@
--- Every statement of the job room whose shape does not depend on its parameters, named.
+-- The named statements, except for the one whose text depends on its parameters (listing.py).
 --
--- Lock order everywhere: jobs by id, then transfers. Every change of a state stands in one statement that says
--- which states may precede it.
+-- Lock order everywhere: jobs by id, then transfers. Every change of state is one statement that names the states that
+-- may precede it. "Side" (the tables sides, breakers, turns) is what Python calls an endpoint.
 
 -- Submission ---------------------------------------------------------------------------------------------------
 
@@ -10,8 +10,8 @@ SELECT id, state, fingerprint FROM jobs WHERE owner = %(owner)s AND request_id =
 
 -- name: insert_jobs
 -- prepared: jobs json, files json, notices json
--- Any number of jobs with all their files, and who is to be told of their ends. A request_id that is there already
--- inserts nothing, and is not returned. What is missing in a row is NULL. Whoever waits for work is told of it.
+-- Insert any number of jobs with their files and notices, and notify engines. A job whose request_id exists already is
+-- not inserted, and not returned. Columns that are missing in a row are NULL.
 WITH asked AS MATERIALIZED (
     SELECT nextval('jobs_id_seq')::integer AS id, j.*
     FROM json_to_recordset(%(jobs)s) AS j (
@@ -73,9 +73,9 @@ WHERE job = %(job)s AND (%(state)s::text IS NULL OR state = %(state)s)
 ORDER BY index OFFSET %(offset)s LIMIT %(limit)s;
 
 -- name: read_horizon
--- Up to which cursor nothing can come any more: the last that was given out, or where the writer that began first and
--- still runs began (events_begin). The first is looked at first: whose cursors are not greater has its lock by then,
--- or had it, and can be seen by the statement that comes after this one.
+-- The cursor up to which all events are final: the last cursor that was given out, or the one at which the oldest
+-- running writer began (events_begin). The last cursor is read first: every writer of cursors up to it has taken its
+-- lock by then, or has ended, so that the statement after this one sees its events.
 SELECT least(given.cursor, (
     SELECT min((classid::bigint << 32 | objid::bigint) - (25709::bigint << 48)) FROM pg_locks
     WHERE locktype = 'advisory' AND objsubid = 1 AND classid::bigint >> 16 = 25709
@@ -84,7 +84,7 @@ SELECT least(given.cursor, (
 FROM (SELECT coalesce(pg_sequence_last_value('events_cursor_seq'::regclass), 0) AS cursor OFFSET 0) AS given;
 
 -- name: read_events
--- Of a job whose rows are going nothing is left but that it has expired.
+-- Of a job that is being retired only the event that it has expired is returned.
 SELECT cursor, at, job, file, kind, details FROM events
 WHERE cursor > %(after)s AND cursor <= %(horizon)s
   AND (%(job)s::integer IS NULL OR job = %(job)s)
@@ -93,21 +93,45 @@ WHERE cursor > %(after)s AND cursor <= %(horizon)s
 ORDER BY cursor LIMIT %(limit)s;
 
 -- name: read_written
--- Whose history grew between two cursors, and of which jobs.
+-- The owners and jobs with events between two cursors.
 SELECT DISTINCT owner, job FROM events WHERE cursor > %(after)s AND cursor <= %(horizon)s;
 
 -- name: read_ended
--- Of some jobs, those that have ended, or are gone.
+-- Of the given jobs, those that have ended or been removed.
 SELECT w.job FROM unnest(%(jobs)s::integer[]) AS w (job) LEFT JOIN jobs j ON j.id = w.job
 WHERE j.id IS NULL OR j.finished_at IS NOT NULL;
 
 -- name: read_queue
+-- Of each destination with unfinished work, the placement groups that wait (paused ones included), those that an engine
+-- works on, and their rate. At most %(most)s of those that wait and as many of the paused ones are counted.
+WITH RECURSIVE waiting AS (
+    (SELECT destination FROM transfers WHERE state = 'PENDING' AND leader = index AND NOT paused
+     ORDER BY destination LIMIT 1)
+    UNION ALL
+    SELECT next.* FROM waiting w CROSS JOIN LATERAL (
+        SELECT t.destination FROM transfers t
+        WHERE t.state = 'PENDING' AND t.leader = t.index AND NOT t.paused AND t.destination > w.destination
+        ORDER BY t.destination LIMIT 1) AS next
+), paused AS (
+    (SELECT destination FROM transfers WHERE state = 'PENDING' AND leader = index AND paused
+     ORDER BY destination LIMIT 1)
+    UNION ALL
+    SELECT next.* FROM paused p CROSS JOIN LATERAL (
+        SELECT t.destination FROM transfers t
+        WHERE t.state = 'PENDING' AND t.leader = t.index AND t.paused AND t.destination > p.destination
+        ORDER BY t.destination LIMIT 1) AS next
+), active AS (
+    SELECT destination, count(*)::integer AS active, sum(rate) AS rate
+    FROM transfers WHERE node IS NOT NULL GROUP BY destination
+)
 SELECT destination,
-       count(*) FILTER (WHERE state = 'PENDING')::integer AS pending,
-       count(*) FILTER (WHERE node IS NOT NULL)::integer AS active,
-       coalesce(sum(rate) FILTER (WHERE node IS NOT NULL), 0) AS rate
-FROM transfers WHERE state IN ('PENDING', 'PREPARING', 'IN_PROGRESS') AND leader = index
-GROUP BY destination ORDER BY destination;
+       ((SELECT count(*) FROM (SELECT FROM transfers t WHERE t.destination = d.destination AND t.state = 'PENDING'
+             AND t.leader = t.index AND NOT t.paused LIMIT %(most)s) AS counted)
+      + (SELECT count(*) FROM (SELECT FROM transfers t WHERE t.destination = d.destination AND t.state = 'PENDING'
+             AND t.leader = t.index AND t.paused LIMIT %(most)s) AS counted))::integer AS pending,
+       coalesce(active, 0) AS active, coalesce(rate, 0) AS rate
+FROM (SELECT destination FROM waiting UNION SELECT destination FROM paused UNION SELECT destination FROM active) AS d
+LEFT JOIN active USING (destination) ORDER BY destination;
 
 -- name: read_nodes
 SELECT name, roles, heartbeat_at, active, draining FROM nodes
@@ -121,9 +145,9 @@ SELECT coalesce(max(id), 0) AS id FROM jobs;
 
 -- name: read_waiting
 -- prepared: job integer, counted integer, lease double precision
--- Why does this job's next file not move? What its lane is held by, how much is active, how much stands before it: of
--- those no more than are told are looked at, so that a long queue costs no more than a short one. The file is chosen
--- before anything is asked about it, so that a job of many files costs no more than one of a few.
+-- What a job's next file waits for: holds, breakers, active transfers, and the number ahead of it. No more of those are
+-- counted than are shown, so that a long queue costs no more than a short one. The file is chosen before anything else
+-- is read about it, so that a job of many files costs no more than one of a few.
 WITH fresh AS MATERIALIZED (
     SELECT id FROM transfers WHERE job = %(job)s AND state = 'PENDING' AND leader = index AND attempt = 0
     ORDER BY index LIMIT 1
@@ -169,8 +193,7 @@ CROSS JOIN LATERAL (
     FROM transfers a WHERE a.node IS NOT NULL) AS active;
 
 -- name: read_moved
--- Bytes of each of these owners' files that came into place within a day, and of those that move, as large as they are
--- known to be.
+-- The bytes of each owner's files that were completed within a day, and of those that move, by their known sizes.
 SELECT o.owner, least(9223372036854775807,
     (SELECT coalesce(sum(size), 0) FROM transfers t
      WHERE t.owner = o.owner AND t.state = 'COMPLETED' AND t.finished_at > now() - interval '1 day')
@@ -195,7 +218,7 @@ SELECT id, state, owner, cancelled, files_total, files_failed FROM jobs WHERE id
 SELECT id FROM jobs WHERE id = ANY (%(jobs)s) ORDER BY id FOR UPDATE;
 
 -- name: lock_free_jobs
--- But for those that somebody is changing.
+-- Skips jobs that others have locked.
 SELECT id FROM jobs WHERE id = ANY (%(jobs)s) ORDER BY id FOR UPDATE SKIP LOCKED;
 
 -- name: mark_cancelled
@@ -217,8 +240,8 @@ INSERT INTO sides (name, held) VALUES (%(name)s, %(reason)s) ON CONFLICT (name) 
 WITH gone AS (DELETE FROM breakers WHERE side = %(name)s)
 UPDATE sides SET held = NULL, failures = 0, closed_until = NULL, error = NULL WHERE name = %(name)s;
 
--- name: read_sides
--- What is closed to the one owner who has anything for a destination is closed to all there are.
+-- name: read_endpoints
+-- A breaker that is open for the only owner with waiting transfers to a destination counts as open for all.
 SELECT name, s.held,
        CASE WHEN s.closed_until IS NOT NULL THEN s.failures ELSE coalesce(b.failures, 0) END AS failures,
        coalesce(s.closed_until, b.closed_until) AS closed_until,
@@ -245,8 +268,8 @@ ON CONFLICT (job) DO UPDATE SET follow = coalesce(excluded.follow, changes.follo
     retry = coalesce(excluded.retry, changes.retry), overdue = false;
 
 -- name: begin_overdue
--- Jobs whose deadline has passed. Their rows stay until they have ended, so that each is begun once. What somebody is
--- changing is left for the next time.
+-- Begin to end jobs whose deadline has passed. The rows in changes stay until the jobs have ended, so each is begun once.
+-- Jobs that others have locked are left for the next time.
 WITH chosen AS MATERIALIZED (
     SELECT id FROM jobs j
     WHERE finished_at IS NULL AND deadline < now()
@@ -260,7 +283,7 @@ ON CONFLICT (job) DO UPDATE SET follow = 0, overdue = true WHERE NOT c.overdue
 RETURNING job;
 
 -- name: begin_overdue_again
--- What was running when it was looked at, and came back to be tried again.
+-- Begin again with jobs of which a transfer, which ran when its file was reached, waits again to be tried again.
 WITH chosen AS MATERIALIZED (
     SELECT job AS id FROM changes c
     WHERE overdue AND follow IS NULL AND EXISTS (
@@ -274,7 +297,7 @@ WITH chosen AS MATERIALIZED (
 UPDATE changes c SET follow = 0 FROM chosen WHERE c.job = chosen.id RETURNING c.job;
 
 -- name: forget_changes
--- Of jobs that have ended.
+-- Remove the changes of jobs that have ended.
 WITH chosen AS MATERIALIZED (
     SELECT c.job AS id FROM changes c JOIN jobs j ON j.id = c.job WHERE j.finished_at IS NOT NULL
       AND (%(only)s::integer[] IS NULL OR c.job = ANY (%(only)s::integer[]))
@@ -291,7 +314,7 @@ WHERE (c.follow IS NOT NULL OR c.retry IS NOT NULL) AND c.job <> ALL (%(passed_o
 ORDER BY c.job LIMIT %(jobs)s FOR UPDATE OF j SKIP LOCKED;
 
 -- name: read_change
--- Of a job that is locked: else what it tells may have been done by others meanwhile.
+-- The job must be locked, else others may have made the change meanwhile.
 SELECT c.follow, c.retry, c.overdue AS begun_overdue, j.files_total, j.cancelled, j.paused,
        j.stop_on_failure AND j.files_failed > 0 AS stopped, coalesce(j.deadline < now(), false) AS overdue,
        j.finished_at IS NOT NULL AS ended, now() AS now
@@ -304,7 +327,7 @@ UPDATE changes SET follow = %(follow)s, retry = %(retry)s WHERE job = %(job)s;
 DELETE FROM changes WHERE job = %(job)s;
 
 -- name: cancel_waiting
--- Not those of which something is left: a part file, a request elsewhere.
+-- Not transfers with leftovers (a part file, a request to a dataset's service): those are claimed once more.
 UPDATE transfers t SET state = 'CANCELLED', finished_at = now(), stage = NULL, rate = 0
 WHERE job = %(job)s AND index >= %(first)s AND index < %(last)s AND state = 'PENDING' AND NOT EXISTS (
     SELECT FROM transfers l WHERE l.job = t.job AND l.index = t.leader
@@ -312,7 +335,7 @@ WHERE job = %(job)s AND index >= %(first)s AND index < %(last)s AND state = 'PEN
 RETURNING index;
 
 -- name: cancel_running
--- A transfer of which something is left is claimed once more, to remove it, held or paused as it may be.
+-- A transfer with leftovers is claimed once more to remove them, even if it is held or paused.
 UPDATE transfers SET cancelling = true, paused = false, next_attempt_at = least(next_attempt_at, now())
 WHERE job = %(job)s AND index >= %(first)s AND index < %(last)s AND state IN ('PENDING', 'PREPARING', 'IN_PROGRESS');
 
@@ -320,7 +343,7 @@ WHERE job = %(job)s AND index >= %(first)s AND index < %(last)s AND state IN ('P
 UPDATE jobs SET files_cancelled = files_cancelled + %(files)s WHERE id = %(job)s;
 
 -- name: fail_waiting
--- Not those of which something is left: they are claimed once more, and end then.
+-- Not transfers with leftovers: those are claimed once more, and end then.
 UPDATE transfers t SET state = 'FAILED', finished_at = now(), stage = NULL, rate = 0, error = %(error)s,
     first_error = coalesce(first_error, %(error)s)
 WHERE job = %(job)s AND index >= %(first)s AND index < %(last)s AND state = 'PENDING' AND NOT EXISTS (
@@ -338,14 +361,14 @@ WHERE job = %(job)s AND index >= %(first)s AND index < %(last)s AND state IN ('P
   AND NOT cancelling AND NOT paused;
 
 -- name: unpause_transfers
--- And none waits for its next attempt.
+-- Ends the pauses before their next attempts, too.
 UPDATE transfers SET paused = false, next_attempt_at = least(next_attempt_at, now())
 WHERE job = %(job)s AND index >= %(first)s AND index < %(last)s AND state IN ('PENDING', 'PREPARING', 'IN_PROGRESS')
   AND (paused OR next_attempt_at > now());
 
 -- name: retry_failed
--- The whole placement group of a file that failed; what an earlier attempt proved stays usable. Where somebody may be
--- sweeping what was left, not before that is over.
+-- Put the whole placement group of a failed file back in the queue; its checkpoint stays usable. If its leftovers may be
+-- being swept now, it waits until that is over.
 UPDATE transfers t
 SET state = 'PENDING', failures = 0, finished_at = NULL, cancelling = false, paused = j.paused,
     next_attempt_at = CASE WHEN traces THEN greatest(now(), next_attempt_at) ELSE now() END
@@ -354,7 +377,7 @@ WHERE t.job = %(job)s AND j.id = t.job AND t.index >= %(first)s AND t.index < %(
 
 -- name: finish_jobs
 -- prepared: jobs integer[]
--- A job whose last file is terminal is terminal itself, and who asked for it is to be told.
+-- A job whose last file is terminal becomes terminal, and its notice falls due.
 WITH ended AS (
     UPDATE jobs
     SET finished_at = now(),
@@ -384,12 +407,12 @@ SELECT id, state FROM ended;
 
 -- Work ---------------------------------------------------------------------------------------------------------
 
--- name: beat
+-- name: heartbeat
 INSERT INTO nodes (id, name, roles, active) VALUES (%(node)s, %(name)s, %(roles)s, %(active)s)
 ON CONFLICT (id) DO UPDATE SET heartbeat_at = greatest(nodes.heartbeat_at, now()), active = excluded.active;
 
 -- name: read_set_back
--- By how many seconds, at least, this server's clock was set back: a heartbeat never lies ahead else.
+-- The seconds, at least, by which the clock was set back: only then can a heartbeat lie in the future.
 SELECT extract(epoch FROM max(heartbeat_at) - now())::double precision AS seconds FROM nodes;
 
 -- name: serialise_mending
@@ -399,7 +422,7 @@ SELECT pg_advisory_xact_lock(hashtext('datamover.app.clock'));
 UPDATE nodes SET heartbeat_at = least(heartbeat_at, now());
 
 -- name: mend_leases
--- One that ends sooner than that was given since.
+-- A lease that ends earlier was given after the setback.
 UPDATE transfers SET lease_until = lease_until - %(seconds)s * interval '1 second'
 WHERE node IS NOT NULL AND lease_until > now() + %(seconds)s * interval '1 second';
 
@@ -424,7 +447,7 @@ UPDATE setbacks SET job = %(job)s, index = %(index)s WHERE id = %(id)s;
 DELETE FROM setbacks WHERE id = %(id)s;
 
 -- name: mend_transfers
--- Of jobs that have not ended, those that come after the last that was looked at.
+-- Transfers of jobs that have not ended, after the last one that was corrected.
 WITH found AS MATERIALIZED (
     SELECT t.id, t.job, t.index
     FROM (SELECT id FROM jobs WHERE finished_at IS NULL AND id >= %(job)s ORDER BY id LIMIT %(rows)s) AS j
@@ -456,46 +479,47 @@ SELECT job, -1 AS index FROM found ORDER BY job DESC LIMIT 1;
 DELETE FROM nodes n WHERE heartbeat_at < now() - interval '1 hour'
 AND NOT EXISTS (SELECT FROM transfers t WHERE t.node = n.id);
 
--- name: leave
+-- name: forget_node
 DELETE FROM nodes WHERE id = %(node)s RETURNING draining;
 
 -- name: expire_leases
--- Of a node whose process has ended: others need not wait until its leases run out.
+-- For a node whose process is known to have ended, so that others need not wait for its leases to run out.
 UPDATE transfers SET lease_until = now() WHERE node = %(node)s;
 
 -- name: serialise_claims
--- One claimer at a time, so that counting what is active and adding to it is one step. Only claims have this lock, and
--- each only as long as the server takes for it: see Queue.claim.
+-- One process claims at a time, so that counting the active transfers and adding to them is one step. Only claims take
+-- this lock, and only for as long as the server takes: see Claims.claim.
 SELECT pg_advisory_xact_lock(hashtext('datamover.claim'));
 
 -- name: let_claims_end
--- Claims that began before what is committed already have ended then; those that begin later see it.
+-- After this, every claim that may not see what was committed before it has ended.
 SELECT pg_advisory_xact_lock_shared(hashtext('datamover.claim'));
 
 -- name: claim
 -- prepared: destinations text[], limits integer[], max_active integer, per_owner integer, owners text[], quotas integer[]
 -- prepared: spent text[], per_source_host integer, room integer, node uuid, lease double precision, only bigint[]
 -- prepared: passed_over bigint[], told boolean
--- The queue has lanes: what one owner moves from one server to one destination. Each lane is looked at from its front, so
--- that one which is full, held or broken costs the others nothing; at most 1000 of one owner's to one destination, so that
--- whoever names many servers slows nobody else's down. Of owners who have spent their bytes of the day nothing
--- is taken but what is cancelled, to remove what is left of it.
+-- The queue consists of lanes: the transfers of one owner from one endpoint to one destination. Each lane is read from
+-- its front, so a lane that is full, held or whose breaker is open costs the others nothing. At most 1000 lanes of one
+-- owner to one destination are read, so that an owner with many source hosts does not slow down the others. Of owners
+-- that have used their bytes of the day only cancelled transfers are claimed, to remove their leftovers.
 --
--- Owners have shares: what is free of a destination, of a source's host, and of all, goes to who has least of it, and among
--- those to who was served longest ago (turns). Priority orders what is one owner's, and owners who are alike in that. Of a
--- lane no more is read than its owner's share of what is free at its destination, unless that leaves some of it free.
--- One limit is applied after the other: so there is something left, if there was anything, however they contradict.
+-- Owners have shares: free slots of a destination, of a source host and of the whole cluster go to the owner that has
+-- the fewest there, and among equals to the one that was served longest ago (turns). Priority orders the transfers of
+-- one owner, and owners that are equal in all that. No more of a lane is read than its owner's share of the free slots
+-- of its destination, unless slots would stay free. The limits are applied one after the other, so that something is
+-- left if anything can be claimed, however they conflict.
 --
--- Where a breaker has closed (sides: to all, breakers: to one owner), one file at a time is a probe, and owners take turns
--- whatever their priorities.
+-- Where a breaker is open (sides: for all owners, breakers: for one), one transfer at a time is a probe, and owners take
+-- turns regardless of priority.
 --
--- For one target the jobs of one owner take turns, the older first; nobody is held up there by what another owner, or a
--- paused job, has in the queue, but by what is on its way. Looked for file by file, by the target's index: as an anti-join
--- it is planned by what the tables held when they were empty.
+-- Jobs of one owner with the same target take turns, the older one first. A transfer does not wait for waiting transfers
+-- of other owners or of paused jobs with its target, only for those that are active. This is looked up file by file by
+-- the target's index: as an anti-join it would be planned by the sizes that the tables had when they were empty.
 --
--- The lease counts from now on, and not from when this claim began to wait for another's end. It waits for no row: what
--- somebody is changing is left for the next claim, be it a transfer or a job that begins with it. Of what it chooses only
--- some may be taken, and what is passed over is not looked at: where the database refuses to change one of them.
+-- The lease starts now, not when this claim began to wait for another one to end. The claim waits for no row: a transfer,
+-- or a job that starts with it, that others have locked is left for the next claim. "only" and "passed_over" restrict the
+-- claim to some transfers or exclude some, when the database refuses to change one of them.
 WITH RECURSIVE lanes AS (
     (SELECT destination, owner, source_host, 1 AS nth FROM transfers
      WHERE state = 'PENDING' AND leader = index AND NOT paused
@@ -518,7 +542,7 @@ WITH RECURSIVE lanes AS (
            CASE WHEN source_host LIKE 'web %%' THEN 'web ' || split_part(source_host, ' ', 2) ELSE source_host END AS host
     FROM transfers WHERE node IS NOT NULL
 ), known AS MATERIALIZED (
-    -- As maps, whose look-ups cost the same whatever is planned: of a side, or of an owner there.
+    -- JSON maps, keyed by side or by side and owner: a look-up costs the same whatever the plan.
     SELECT (SELECT jsonb_object_agg(c.side || coalesce(E'\n' || c.owner, ''), c.files) FROM (
                 SELECT u.side, a.owner, count(*) AS files
                 FROM active a CROSS JOIN LATERAL (VALUES ('to ' || a.destination), (a.host), ('')) AS u (side)
@@ -689,7 +713,7 @@ WITH RECURSIVE lanes AS (
 SELECT * FROM claimed ORDER BY job, index;
 
 -- name: start_members
--- Of groups that have been claimed, by who claimed them.
+-- The members of groups that this node has just claimed.
 UPDATE transfers t SET state = 'PREPARING', attempt = l.attempt, started_at = coalesce(t.started_at, now())
 FROM unnest(%(transfers)s::bigint[], %(leases)s::bigint[]) AS held (id, lease)
 JOIN transfers l ON l.id = held.id AND l.lease = held.lease AND l.node = %(node)s
@@ -712,7 +736,7 @@ SELECT id, job, lease FROM transfers WHERE node = %(node)s;
 
 -- name: renew
 -- prepared: node uuid, transfers bigint[], leases bigint[], lease double precision
--- The rows that come back are still ours; "cancelling" and "paused" are the client's word reaching us.
+-- Returns the leases that this node still holds; "cancelling", "overdue" and "paused" tell that the transfer is to stop.
 UPDATE transfers t SET lease_until = now() + %(lease)s * interval '1 second'
 FROM unnest(%(transfers)s::bigint[], %(leases)s::bigint[]) AS held (id, lease)
 WHERE t.id = held.id AND t.lease = held.lease AND t.node = %(node)s
@@ -727,19 +751,19 @@ WHERE t.node = %(node)s AND (t.cancelling OR t.paused OR j.deadline < now());
 -- Retirement ---------------------------------------------------------------------------------------------------
 
 -- name: limit_slice
--- What holds others up, or is held up by them, is tried again with fewer rows.
+-- A slice that runs or waits for longer is tried again with fewer rows.
 SELECT set_config('statement_timeout', '3000', true), set_config('lock_timeout', '250', true);
 
 -- name: lift_limit
--- For what reads over many rows that are gone already, as their indices still have them, and holds nobody up.
+-- For statements that lock nothing others need, but read index entries of many deleted rows.
 SELECT set_config('statement_timeout', '30000', true);
 
 -- name: try_retiring
--- One process at a time, and none waits for it.
+-- One process at a time retires jobs; the others do not wait for it.
 SELECT pg_try_advisory_xact_lock(hashtext('datamover.retire')) AS ours;
 
 -- name: begin_retiring
--- From here on a job is told as expired, however long its rows take to go.
+-- From here on a job counts as expired, however long the removal of its rows takes.
 WITH chosen AS MATERIALIZED (
     SELECT id, owner FROM jobs j
     WHERE finished_at < now() - %(retention)s * interval '1 second'
@@ -802,8 +826,8 @@ SELECT count(*)::integer AS rows FROM found;
 DELETE FROM jobs WHERE id = ANY (%(jobs)s);
 
 -- name: forget_expired
--- That a job has expired is told for as long again. Many events are older than that, of jobs that took long: no more
--- than a slice of them is looked at, after the last that was.
+-- An expired job is remembered for the retention once more. Jobs that took long have many events that are older than
+-- that, so only a slice of the events is read, from the last one that was examined on.
 WITH found AS MATERIALIZED (
     SELECT cursor, at, kind FROM events
     WHERE at > %(after)s AND at < now() - %(retention)s * interval '1 second' ORDER BY at LIMIT %(rows)s
@@ -815,9 +839,9 @@ SELECT max(at) AS at, count(*)::integer AS rows FROM found;
 -- name: read_expired_job
 SELECT owner FROM expired_jobs WHERE id = %(job)s;
 
--- name: note_sides
--- One more failure of an owner where everyone's of theirs would fail: the breaker. It closes to that owner; to all where
--- it has closed to several of late, and for as long as whoever probes fails.
+-- name: note_endpoint_failures
+-- Count a failure of an owner at an endpoint, and open the breaker for this owner after enough of them. It opens for all
+-- owners if it has lately opened for several, and stays open as long as the probes fail.
 WITH news AS (
     SELECT * FROM jsonb_to_recordset(%(news)s) AS n (side text, owner text, error jsonb)
 ), noted AS (
@@ -846,9 +870,9 @@ SET failures = greatest(s.failures + 1, %(patience)s), error = excluded.error,
     closed_until = now() + interval '1 second'
         * least(%(cap)s, %(base)s * power(2, least(greatest(s.failures + 1 - %(patience)s, 0), 30)));
 
--- name: mend_sides
+-- name: mend_endpoints
 -- prepared: sides text[], owners text[]
--- What went well for one owner goes well for all where it was closed to all; else for that owner.
+-- A success of one owner closes the breaker for all owners if it was open for all, else for that owner.
 WITH mended AS (
     UPDATE sides SET failures = 0, closed_until = NULL, error = NULL
     WHERE name = ANY (%(sides)s) AND (failures > 0 OR closed_until IS NOT NULL)
@@ -859,8 +883,8 @@ WHERE side = ANY (%(sides)s) AND (side IN (SELECT name FROM mended) OR EXISTS (
     SELECT FROM unnest(%(sides)s::text[], %(owners)s::text[]) AS w (side, owner)
     WHERE w.side = b.side AND w.owner = b.owner));
 
--- name: forget_sides
--- What failed nowhere for a day, and turns of long ago. It waits for nobody, and is a transaction by itself.
+-- name: forget_endpoints
+-- Remove endpoints without a failure for a day, and old turns. It waits for no lock, and is a transaction of its own.
 WITH sides_gone AS (
     DELETE FROM sides WHERE name IN (
         SELECT name FROM sides WHERE held IS NULL AND coalesce(closed_until < now() - interval '1 day', true)
@@ -874,7 +898,7 @@ DELETE FROM breakers WHERE (side, owner) IN (
     SELECT side, owner FROM breakers WHERE failed_at < now() - interval '1 day' FOR UPDATE SKIP LOCKED);
 
 -- name: read_expired
--- What a node that is gone held. What somebody is changing is left for the next time.
+-- Groups of dead nodes. Rows that others have locked are left for the next time.
 SELECT t.id, t.job, t.lease FROM transfers t JOIN jobs j ON j.id = t.job WHERE t.node IS NOT NULL AND t.lease_until < now()
 FOR UPDATE OF j SKIP LOCKED;
 
@@ -889,17 +913,16 @@ UPDATE transfers t SET state = 'PENDING', rate = 0
 FROM unnest(%(jobs)s::integer[], %(leaders)s::integer[]) AS g (job, leader)
 WHERE t.job = g.job AND t.leader = g.leader AND t.index <> t.leader AND t.state IN ('PREPARING', 'IN_PROGRESS');
 
--- name: park
--- A node that stops hands back what it holds, at once.
+-- name: release_held
+-- For a node that releases what it holds.
 UPDATE transfers t
 SET state = 'PENDING', node = NULL, lease_until = NULL, next_attempt_at = now(), rate = 0, stage = NULL
 FROM unnest(%(transfers)s::bigint[], %(leases)s::bigint[]) AS held (id, lease)
 WHERE t.id = held.id AND t.lease = held.lease AND t.node = %(node)s
 RETURNING t.id, t.job, t.index, t.cancelling;
 
--- name: claim_left
--- A group that has ended, of which something is left at a destination that may be reached. It is its claimer's for so
--- many seconds.
+-- name: claim_leftovers
+-- An ended group with leftovers at a destination that is not held or broken. Others do not get it for the given seconds.
 WITH found AS (
     SELECT t.id FROM transfers t LEFT JOIN sides d ON d.name = 'place ' || t.destination
     LEFT JOIN breakers o ON o.side = 'place ' || t.destination AND o.owner = t.owner
@@ -908,7 +931,7 @@ WITH found AS (
       AND t.id <> ALL (%(passed_over)s::bigint[])
     ORDER BY t.next_attempt_at LIMIT 1 FOR UPDATE OF t SKIP LOCKED
 )
--- until here, as claim_left.chosen: SELECT id FROM found
+-- until here, as claim_leftovers.chosen: SELECT id FROM found
 UPDATE transfers t SET lease = t.lease + 1, next_attempt_at = now() + %(seconds)s * interval '1 second'
 FROM found, jobs j WHERE t.id = found.id AND j.id = t.job
 RETURNING t.id, t.job, t.index, t.leader, t.source_url, t.source_sealed, t.source_member, t.source_destination,
@@ -916,12 +939,12 @@ RETURNING t.id, t.job, t.index, t.leader, t.source_url, t.source_sealed, t.sourc
           t.failures, t.checkpoint, t.memory, t.bytes_done, t.cancelling, true AS overdue, t.renaming, t.lease, t.state,
           j.owner, j.overwrite, j.archive, j.max_attempts, j.stop_on_failure;
 
--- name: settle_left
+-- name: settle_leftovers
 UPDATE transfers SET traces = false WHERE id = %(transfer)s AND lease = %(lease)s AND state IN ('FAILED', 'CANCELLED');
 
 -- name: progress
 -- prepared: news jsonb, node uuid
--- Members of a group are fenced by their leader's lease.
+-- The members of a group are fenced by their leader's lease.
 WITH news AS (
     SELECT * FROM jsonb_to_recordset(%(news)s)
         AS n (transfer bigint, lease bigint, bytes_done bigint, size bigint, rate double precision, stage text,
@@ -936,7 +959,7 @@ WITH news AS (
            sum(size - coalesce(old_size, expected_size, 0)) AS bytes
     FROM held WHERE size IS NOT NULL AND size IS DISTINCT FROM coalesce(old_size, expected_size) GROUP BY job
 ), counted AS (
-    -- What many files of 2^53 bytes add up to is more than a bigint holds: sums end there.
+    -- The sum of many files of up to 2^53 bytes may exceed bigint: it is capped.
     UPDATE jobs j SET files_sized = files_sized + sized.more,
         bytes_sized = least(bytes_sized + sized.bytes, 9223372036854775807)
     FROM sized WHERE j.id = sized.job AND j.id = ANY (ARRAY(SELECT job FROM sized))
@@ -948,18 +971,18 @@ FROM held WHERE t.id = held.id;
 
 -- name: set_targets
 -- prepared: transfers bigint[], leases bigint[], targets text[], node uuid
--- Those that come back are ours.
+-- Returns the transfers whose lease this node still holds.
 UPDATE transfers t SET target = n.target
 FROM unnest(%(transfers)s::bigint[], %(leases)s::bigint[], %(targets)s::text[]) AS n (id, lease, target)
 WHERE t.id = n.id AND EXISTS (
     SELECT FROM transfers l WHERE l.job = t.job AND l.index = t.leader AND l.node = %(node)s AND l.lease = n.lease)
 RETURNING t.id;
 
--- name: read_unhindered
+-- name: read_may_go_on
 -- prepared: transfers bigint[]
--- Of transfers whose targets have been set and committed: those that "claim" would let go on. Asked after
--- let_claims_end, no claim can have missed such a target and be missed here. Of two that were named at once both may be
--- held up: then they are claimed by their order.
+-- Of transfers whose targets have been committed, those that "claim" would not hold back. Run after let_claims_end, so
+-- that no claim has missed such a target without being seen here. If two transfers get the same target at the same time
+-- both may be held back; then they are claimed in their order.
 SELECT t.id FROM transfers t
 WHERE t.id = ANY (%(transfers)s) AND (
     SELECT true FROM transfers o WHERE o.destination = t.destination AND o.target = t.target
@@ -967,7 +990,7 @@ WHERE t.id = ANY (%(transfers)s) AND (
     AND o.state IN ('PENDING', 'PREPARING', 'IN_PROGRESS') LIMIT 1) IS NULL;
 
 -- name: tell_resumed
--- Of transfers that are still held, where they go on from.
+-- Write the events of transfers that resume, if their leases are still held.
 INSERT INTO events (job, owner, file, kind, details)
 SELECT t.job, t.owner, t.index, 'resumed', n.resumed
 FROM jsonb_to_recordset(%(news)s) AS n (transfer bigint, lease bigint, resumed jsonb)
@@ -989,7 +1012,7 @@ WHERE t.job = l.job AND t.leader = l.index AND l.id = %(transfer)s AND l.node = 
 RETURNING t.id;
 
 -- name: set_placing
--- From here on the group's files take their names, whoever finishes it; each row says which part file is its own.
+-- From here on the group's renames are rolled forward, by whichever node; each row stores its own part file.
 WITH placed AS (
     SELECT t.id, t.job, coalesce(t.size, t.expected_size) AS known, p.target, p.size, p.digest, p.checkpoint
     FROM jsonb_to_recordset(%(placements)s)
@@ -1023,13 +1046,13 @@ ORDER BY t.id FOR UPDATE OF t;
 
 -- name: settle
 -- prepared: outcomes jsonb
--- The end of an attempt, for the whole placement group: in place, to be tried again, failed or cancelled. A member's
--- size and digest stand in its row already; the leader's may not. Rows to be changed are named by an array beside the
--- join, so that they are looked up, whatever the tables held when this was planned.
+-- The end of an attempt, for the whole placement group: completed, to be tried again, failed or cancelled. The rows of
+-- members have their sizes and digests already; the leader's may not. The rows to be changed are given by an array beside
+-- the join, so that they are looked up by index whatever the sizes of the tables when this was planned.
 WITH outcome AS (
     SELECT * FROM jsonb_to_recordset(%(outcomes)s)
         AS o (job integer, leader integer, state text, failures integer, pause double precision, error jsonb,
-              checkpoint jsonb, renaming boolean, bytes_done bigint, size bigint, digest text, cleared boolean)
+              checkpoint jsonb, renaming boolean, bytes_done bigint, size bigint, digest text, cleaned boolean)
 ), before AS (
     SELECT t.id, o.*, t.index = o.leader AS leads, coalesce(t.size, t.expected_size) AS known,
            CASE WHEN t.index = o.leader THEN coalesce(o.size, t.size) ELSE t.size END AS now_size
@@ -1047,7 +1070,7 @@ WITH outcome AS (
                                   * interval '1 second',
         error = CASE WHEN b.state = 'COMPLETED' THEN NULL ELSE coalesce(b.error, t.error) END,
         first_error = coalesce(t.first_error, b.error),
-        traces = b.leads AND NOT b.cleared
+        traces = b.leads AND NOT b.cleaned
                  OR b.state = 'PENDING' AND (b.renaming OR b.checkpoint IS NOT NULL OR t.memory IS NOT NULL),
         checkpoint = CASE WHEN b.renaming THEN t.checkpoint WHEN b.leads THEN b.checkpoint END,
         memory = CASE WHEN b.state = 'PENDING' THEN t.memory END,
@@ -1083,8 +1106,7 @@ SELECT t.job, t.index, t.attempt, j.stop_on_failure, now() AS now FROM transfers
 WHERE t.id = %(transfer)s FOR UPDATE OF j;
 
 -- name: end_refused
--- The end of a placement group of which the database refuses what it takes of others: as little as says that. What is
--- left of it at its destination is swept.
+-- End a placement group whose outcome the database refuses: the smallest change that says so. Its leftovers are swept.
 WITH ended AS (
     UPDATE transfers t
     SET state = 'FAILED', node = NULL, lease_until = NULL, renaming = false, stage = NULL, rate = 0,
@@ -1101,8 +1123,8 @@ RETURNING e.files;
 -- Notices ------------------------------------------------------------------------------------------------------
 
 -- name: claim_notices
--- Every receiver's queue is looked at from its front, so that one which is slow or away costs the others nothing. A
--- claimed notice is its claimer's until the time of its next attempt, which is put off.
+-- Each receiver's queue is read from its front, so that a receiver that is slow or away costs the others nothing. The
+-- next attempt of a claimed notice is postponed; until then it belongs to the node that claimed it.
 WITH RECURSIVE hosts AS (
     (SELECT host FROM notices WHERE state = 'DUE' ORDER BY host LIMIT 1)
     UNION ALL
@@ -1141,13 +1163,13 @@ WHERE job = %(job)s AND lease = %(lease)s AND state = 'DUE'
 RETURNING next_attempt_at;
 
 -- name: set_aside_notice
--- What cannot be sent, or of which nothing more can be written: not before somebody asks for it once more.
+-- A notice that cannot be sent, or whose row cannot be changed further, is not sent until jobs.renotify.
 UPDATE notices SET state = 'WAITING', error = %(error)s
 WHERE job = %(job)s AND lease = %(lease)s AND state = 'DUE'
 RETURNING job;
 
 -- name: release_notices
--- What an engine that stops had not sent, or does not know the answer to.
+-- The notices that a stopping engine has not sent, or whose answer it does not know.
 UPDATE notices n SET next_attempt_at = now()
 FROM unnest(%(jobs)s::integer[], %(leases)s::bigint[]) AS held (job, lease)
 WHERE n.job = held.job AND n.lease = held.lease AND n.state = 'DUE';
@@ -1162,13 +1184,13 @@ RETURNING job;
 -- name: insert_audit
 INSERT INTO audit (at, who, origin, action, subject, outcome)
 SELECT d.at, d.who, d.origin, d.action, d.subject, d.outcome
-FROM ROWS FROM (jsonb_to_recordset(%(deeds)s) AS (at timestamptz, who text, origin text, action text, subject text,
+FROM ROWS FROM (jsonb_to_recordset(%(events)s) AS (at timestamptz, who text, origin text, action text, subject text,
                                                   outcome text)) WITH ORDINALITY
      AS d (at, who, origin, action, subject, outcome, position)
 ORDER BY d.position;
 
 -- name: read_audit_horizon
--- As read_horizon, of the trail (audit_begin).
+-- Like read_horizon, for the audit trail (audit_begin).
 SELECT least(given.cursor, (
     SELECT min((classid::bigint << 32 | objid::bigint) - (25710::bigint << 48)) FROM pg_locks
     WHERE locktype = 'advisory' AND objsubid = 1 AND classid::bigint >> 16 = 25710
@@ -1194,13 +1216,13 @@ SELECT count(*)::integer AS rows FROM found;
 
 -- Figures ------------------------------------------------------------------------------------------------------
 
--- What is watched. Nothing here counts further than %(most)s rows, or reads what is neither waiting nor running.
+-- Monitored figures. None counts more than %(most)s rows, or reads rows that neither wait nor run.
 
 -- name: limit_time
 SET LOCAL statement_timeout = 4000;
 
 -- name: figure_queue
--- How much waits for each destination; and since when, by the front of each lane.
+-- The groups that wait for each destination, and the age of the oldest one, by the front of each lane.
 WITH RECURSIVE lanes AS (
     (SELECT destination, owner, source_host FROM transfers
      WHERE state = 'PENDING' AND leader = index AND NOT paused
@@ -1232,8 +1254,8 @@ SELECT destination, state, count(*)::integer AS groups FROM transfers WHERE node
 SELECT state, count(*)::integer AS jobs
 FROM (SELECT state FROM jobs WHERE finished_at IS NULL LIMIT %(most)s) AS unfinished GROUP BY state;
 
--- name: figure_sides
--- Of hosts those that are closed to one owner count, too.
+-- name: figure_endpoints
+-- Source endpoints count even if their breaker is open for one owner only.
 SELECT name, bool_or(held) AS held, bool_or(closed) AS closed
 FROM (SELECT name, held IS NOT NULL AS held, closed_until IS NOT NULL AS closed FROM sides
       UNION ALL SELECT side, false, true FROM breakers WHERE closed_until IS NOT NULL AND side NOT LIKE 'place %%') AS s
@@ -1249,7 +1271,7 @@ SELECT id::text, proof FROM installation FOR UPDATE;
 UPDATE installation SET proof = %(proof)s WHERE proof IS NULL;
 
 -- name: find_relation
--- Anything that somebody made in this database.
+-- Any object that was made in this database.
 SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\_toast%' LIMIT 1;
 
@@ -1265,7 +1287,7 @@ SELECT id, source_sealed AS sealed FROM transfers
 WHERE source_sealed IS NOT NULL AND id > %(after)s ORDER BY id LIMIT %(limit)s;
 
 -- name: reseal_transfers
--- Never waits for a row that somebody changes: it is looked at again.
+-- Skips rows that others have locked: the next pass reads them again.
 WITH sealed AS (
     SELECT id, sealed FROM unnest(%(ids)s::bigint[], %(sealed)s::bytea[]) AS s (id, sealed)
 ), locked AS (

@@ -1,9 +1,9 @@
-"""Rows of the database <-> the values of jobs.
+"""Conversion between rows of the database and the values of jobs. Pure.
 
-Pure: what a column means is written here and nowhere else. The queries themselves stand in queries.sql.
+The meaning of every column is written here and nowhere else. The queries are in queries.sql.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -29,14 +29,13 @@ from datamover.jobs.values import (
     Transfer,
     UrlSource,
 )
+from datamover.postgres.database import Row
 from datamover.web.amounts import together
 from datamover.web.url import WebUrl
 
-Row = Mapping[str, Any]
-
 
 class NoKey(InternalError):
-    """What a row holds sealed is opened by none of the keys that there are."""
+    """A sealed value that none of the keys opens."""
 
     def __init__(self, what: str, way_out: str) -> None:
         super().__init__(
@@ -46,7 +45,7 @@ class NoKey(InternalError):
 
 
 class Seal(Protocol):
-    """Keeps what a row must not tell."""
+    """Encrypts the values that rows must not show."""
 
     def seal(self, text: str) -> bytes: ...
 
@@ -54,7 +53,7 @@ class Seal(Protocol):
 
 
 def job_parameters(job: NewJob) -> dict[str, Any]:
-    """Return what ``insert_jobs`` asks for, without what is NULL."""
+    """Return a job's row for ``insert_jobs``, without the columns that are NULL."""
     sizes = [file.size for file in job.files if file.size is not None]
     return {
         "owner": job.owner,
@@ -72,9 +71,9 @@ def job_parameters(job: NewJob) -> dict[str, Any]:
 
 
 def file_parameters(job: NewJob, cipher: Seal) -> Iterator[dict[str, Any]]:
-    """Yield what ``insert_jobs`` asks for of files, likewise.
+    """Yield the rows of a job's files for ``insert_jobs``, without the columns that are NULL.
 
-    An archive is one placement group, any other file one of its own.
+    The files of an archive are one placement group, those of a dataset another; any other file is one of its own.
     """
     for index, file in enumerate(job.files):
         yield {
@@ -98,12 +97,12 @@ def _given(**columns: Any) -> dict[str, Any]:
 
 
 def notice_parameters(url: UrlSource, cipher: Seal) -> dict[str, Any]:
-    """Return what ``insert_jobs`` asks for of whom to tell, likewise."""
+    """Return a notice's row for ``insert_jobs``, without the columns that are NULL."""
     return {"url": url.shown, "host": WebUrl.parse(url.url).authority, **_sealed("sealed", url, cipher)}
 
 
 def notice(row: Row, cipher: Seal) -> Notice:
-    """Return what ``claim_notices`` gave; raises NoKey."""
+    """Return the notice of a row of ``claim_notices``; raises NoKey."""
     if row["sealed"] is not None:
         url = _opened(row["sealed"], cipher, NoKey("the notice's URL", "call jobs.renotify"))
     else:
@@ -141,12 +140,12 @@ def _source_columns(source: SourceRef, cipher: Seal) -> dict[str, Any]:
 
 
 def _sealed(column: str, url: UrlSource, cipher: Seal) -> dict[str, str]:
-    """Return the whole URL, encrypted, as the text of a bytea; nothing where all of it may be shown."""
+    """Return the column with the encrypted URL, as the text of a bytea; none if all of the URL may be shown."""
     return {} if url.url == url.shown else {column: "\\x" + cipher.seal(url.url).hex()}
 
 
 def transfer(row: Row, cipher: Seal) -> Transfer:
-    """Return what a claim or ``read_members`` gave; raises NoKey."""
+    """Return the transfer of a row of ``claim``, ``claim_leftovers`` or ``read_members``; raises NoKey."""
     return Transfer(
         id=row["id"],
         job=row["job"],
@@ -189,28 +188,29 @@ def _source(row: Row, cipher: Seal) -> SourceRef:
 def _opened(sealed: Any, cipher: Seal, missing: NoKey) -> str:
     try:
         return cipher.open(bytes(sealed))
-    except Exception as error:  # Whatever it is, what is sealed stays so.
+    except Exception as error:  # Any error: the value cannot be opened.
         raise missing from error
 
 
 def shown_source(row: Row) -> str:
-    """Return a row's source as it may be told."""
+    """Return a row's source as it may be shown."""
     if row["source_destination"] is not None:
         return PlaceSource(row["source_destination"], row["source_path"]).shown
     return str(row["source_url"])
 
 
 def progress_parameters(news: Sequence[Progress]) -> list[dict[str, Any]]:
-    """Return what ``progress`` asks for."""
+    """Return the parameter of ``progress``."""
     return [asdict(one) for one in news]
 
 
 def checkpoint_column(checkpoint: Checkpoint | None) -> dict[str, Any] | None:
+    """Return a checkpoint as rows store it."""
     return asdict(checkpoint) if checkpoint else None
 
 
 def job(row: Row, waiting_for: str | None = None) -> JobRecord:
-    """Return what ``listing`` read."""
+    """Return the job of a row of ``listing``."""
     sized = row["files_sized"] == row["files_total"]
     return JobRecord(
         id=row["id"],
@@ -241,7 +241,7 @@ def job(row: Row, waiting_for: str | None = None) -> JobRecord:
 
 
 def file(row: Row) -> FileRecord:
-    """Return what ``read_files`` read."""
+    """Return the file of a row of ``read_files``."""
     return FileRecord(
         index=row["index"],
         source=shown_source(row),
@@ -262,5 +262,5 @@ def file(row: Row) -> FileRecord:
 
 
 def event(row: Row) -> Event:
-    """Return what ``read_events`` read."""
+    """Return the event of a row of ``read_events``."""
     return Event(row["cursor"], row["at"], row["job"], row["file"], row["kind"], row["details"])

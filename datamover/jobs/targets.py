@@ -1,7 +1,7 @@
-"""Where the files of a job go, as far as it is known before any of them is looked at.
+"""The target paths of a job's files, as far as the request determines them.
 
-A server may call its file otherwise; then the engine has its name. What is known here is kept with the job: files for
-one path take turns from the beginning, and nothing is left to be written when the file turns out to be called so.
+A server may give its file another name; the engine learns that when it opens the source. A target that is known before
+is stored with the job: so files for the same path take turns from the start, and need no further statement.
 """
 
 from dataclasses import dataclass, field
@@ -15,14 +15,14 @@ from datamover.web.url import WebUrl
 
 @dataclass(slots=True)
 class Targets:
-    """The targets of one job: no two files have the same."""
+    """The targets of one job; no two files may have the same."""
 
     shared: bool = False
-    """The files go into one archive; that they share its path is right."""
+    """Whether the files go into one archive, and so share its path."""
     _seen: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def add(self, file: NewFile, where: str) -> None:
-        """Take note of a file; raises InvalidRequest where another has its target."""
+        """Add a file; raises InvalidRequest if another one has the same target."""
         target = None if self.shared else known_target(file)
         if target is None:
             return
@@ -34,7 +34,7 @@ class Targets:
 
 
 def known_target(file: NewFile) -> str | None:
-    """Return the path that a file will have, by all that its request tells; None where only its source can tell."""
+    """Return the target path that the request determines; None if it depends on the source's answer."""
     if file.naming is Naming.EXACT:
         return file.path
     if file.naming is Naming.PROBE:

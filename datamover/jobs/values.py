@@ -1,8 +1,8 @@
-"""The values of jobs: what was asked, and how far it is.
+"""The values of jobs: requests, and their state and progress.
 
-A *job* is what a client asked; it has one *transfer* for each file. Transfers that must become visible together
-form a *placement group*, led by one of them; a transfer on its own is a group of one. The leader is what an
-engine claims, leases and retries.
+A *job* is one request of a client; it has one *transfer* for each file. Transfers that must become visible together
+form a *placement group*, led by one of them; a transfer on its own is a group of one. Engines claim, lease and retry
+groups by their leader.
 """
 
 from collections.abc import Mapping
@@ -13,25 +13,26 @@ from typing import Any
 
 
 class State(Enum):
-    """Where a job or a transfer stands."""
+    """The state of a job or a transfer."""
 
     PENDING = "PENDING"
-    """Waiting for its first, or (a transfer) its next, attempt."""
+    """Waiting for its first attempt, or (a transfer only) for its next one."""
     PREPARING = "PREPARING"
-    """Something is being staged: an archive, a dataset."""
+    """An archive or a dataset is being staged."""
     IN_PROGRESS = "IN_PROGRESS"
-    """Bytes move; a job stays here from its first attempt until every file is terminal."""
+    """Bytes move; a job stays in this state from its first attempt until every file is terminal."""
     COMPLETED = "COMPLETED"
     """In place, whole and verified."""
     PARTIAL = "PARTIAL"
-    """A job only: some files are in place, some are not and never will be."""
+    """A job only: some files are in place, the others failed or were cancelled."""
     FAILED = "FAILED"
-    """Given up, with the first and the last error told."""
+    """Given up; the first and the last error are stored."""
     CANCELLED = "CANCELLED"
-    """The client's word."""
+    """Cancelled by the client."""
 
     @property
     def terminal(self) -> bool:
+        """Whether no further change of state follows, unless the client retries the job."""
         return self in TERMINAL
 
 
@@ -39,33 +40,34 @@ TERMINAL = frozenset({State.COMPLETED, State.PARTIAL, State.FAILED, State.CANCEL
 
 
 class Overwrite(Enum):
-    """What to do where the target exists with other content."""
+    """What to do if the target exists with other content."""
 
     NEVER = "never"
-    """DESTINATION_EXISTS."""
+    """Fail with DESTINATION_EXISTS."""
     ALWAYS = "always"
-    """Replace without looking."""
+    """Replace it, even if its content is the same."""
     IF_DIFFERENT = "if-different"
-    """Replace; the same content is left alone."""
+    """Replace it; a target with the same content is left as it is."""
 
 
 class Naming(Enum):
-    """How a transfer's path becomes its target's."""
+    """How the target's path follows from the path of the request."""
 
     EXACT = "exact"
-    """The path is the file's."""
+    """The path is the target's."""
     INTO = "into"
     """The path is a directory; the file keeps its source's name."""
     PROBE = "probe"
-    """A directory if there is one of that name, else the file's path (what scp did)."""
+    """The path is a directory if one exists there, else the target's path, as with scp."""
 
 
 @dataclass(frozen=True, slots=True)
 class UrlSource:
-    """A URL that a client named. ``url`` may hold a signature in its query: show ``shown``, never this."""
+    """A URL that a client named. ``url`` may hold a signature in its query, so only ``shown`` may be shown."""
 
     url: str = field(repr=False)
     shown: str
+    """The URL with the values of its query masked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +84,12 @@ class PlaceSource:
 
 @dataclass(frozen=True, slots=True)
 class DatasetSource:
-    """One file of a dataset, which is made before it moves: its files are one placement group."""
+    """One file of a dataset. A dataset is made before it moves, and its files are one placement group."""
 
     url: str
-    """Such as ``ala://ala?lsid=…``; holds no secret."""
+    """The dataset's URL, such as ``ala://ala?lsid=…``; it holds no secret."""
     member: int
-    """Which of the dataset's files, counted from 0."""
+    """The file's number in the dataset, counted from 0."""
 
     @property
     def shown(self) -> str:
@@ -111,64 +113,64 @@ class Checksum:
 
     @classmethod
     def parse(cls, text: str) -> "Checksum":
-        """Read what ``str`` of a checksum gives."""
+        """Read the result of ``str``."""
         algorithm, _, hexdigest = text.partition(":")
         return cls(algorithm, hexdigest)
 
 
 @dataclass(frozen=True, slots=True)
 class NewFile:
-    """One file of a request, checked."""
+    """One file of a request that has been checked."""
 
     source: SourceRef
     destination: str
     path: str
-    """Below the destination's root; "" is the root itself."""
+    """The path below the destination's root; "" is the root itself."""
     naming: Naming
     checksum: Checksum | None = None
     size: int | None = None
-    """Bytes that the client expects."""
+    """The size in bytes that the client expects."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A request, checked, ready to be stored."""
+    """A request that has been checked and can be stored."""
 
     owner: str
     files: tuple[NewFile, ...]
     overwrite: Overwrite = Overwrite.NEVER
     archive: str | None = None
-    """None, "zip" (what ``jobs.submit`` makes) or "bagit" (what ``move`` makes)."""
+    """The kind of archive that the files are packed into: "zip" (``jobs.submit``) or "bagit" (``move``)."""
     method: str = "jobs.submit"
-    """The call that made it."""
+    """The XML-RPC method that was called."""
     label: str = ""
     request_id: str | None = None
     fingerprint: str | None = None
-    """What two requests with the same request_id must agree in."""
+    """A digest of the request; two requests with the same request_id must have the same."""
     max_attempts: int = 5
     priority: int = 3
-    """1 to 5, 5 first."""
+    """1 to 5; 5 goes first."""
     deadline: float | None = None
     """Seconds from the submission."""
     stop_on_failure: bool = False
-    """A file that fails ends the job."""
+    """Whether a file that fails ends the job."""
     notify: UrlSource | None = None
-    """Who is to be told of the job's end."""
+    """The URL that receives the notice of the job's end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What a client is to be told of a job's end, as an engine that has claimed it sees it."""
+    """The notice of a job's end, as claimed by an engine."""
 
     job: int
     id: str
-    """The same for every attempt: the receiver knows a repetition by it."""
+    """The same for every attempt, so that the receiver can recognise a repetition."""
     owner: str
     url: UrlSource
     host: str
-    """With its port."""
+    """The receiver's host and port."""
     attempt: int
-    """Counted from 1."""
+    """The number of the attempt, counted from 1."""
     lease: int
     """Fencing number: a newer claim has a greater one."""
     payload: Mapping[str, Any]
@@ -181,26 +183,26 @@ class Submitted:
     id: int
     state: State
     created: bool
-    """False: the same request_id had made it before."""
+    """Whether this request made the job; False: an earlier one with the same request_id did."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """How far an earlier attempt is known to have come."""
+    """The part of a file that an earlier attempt has stored."""
 
     part: str
-    """The part file's path below the root."""
+    """The upload's token, opaque; of a part file its path below the root."""
     identity: str
-    """The source's, when it was read."""
+    """The identity that the source had."""
     offset: int
-    """Bytes, contiguous from 0, that were flushed."""
+    """The number of bytes, from the beginning of the file, that were flushed."""
     digest: str
-    """sha256 of those bytes, hex."""
+    """sha256 of those bytes, in hexadecimal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """One file on its way, as an engine that holds its lease sees it."""
+    """One file of a job, as an engine sees it that holds its lease."""
 
     id: int
     job: int
@@ -215,36 +217,36 @@ class Transfer:
     checksum: Checksum | None
     size: int | None
     attempt: int
-    """Counted from 1: those that were used up, and this one. Whoever goes on with one goes on with its number."""
+    """The number of this attempt, counted from 1; an attempt that resumes an interrupted one has its number."""
     max_attempts: int
     stop_on_failure: bool
     failures: int
-    """Attempts that used one up: those that moved nothing forward, or that were worthless."""
+    """Attempts that count: those that moved nothing forward, or whose bytes were wrong."""
     checkpoint: Checkpoint | None
     sent: int
-    """Bytes that the attempt before is known to have brought, kept or not."""
+    """Bytes that the previous attempt transferred, stored or not."""
     target: str | None
-    """The resolved path, once it is known."""
+    """The target's path, once it is known."""
     cancelling: bool
-    """The client cancelled it: only what it left is still to be removed."""
+    """Whether the client cancelled it; then only its leftovers are to be removed."""
     overdue: bool
-    """Its job's deadline has passed: likewise."""
+    """Whether its job's deadline has passed; then only its leftovers are to be removed."""
     memory: Mapping[str, Any]
-    """What the makers of datasets remember, by the dataset's URL; the leader's."""
+    """State that the makers of datasets store, by the dataset's URL; only the leader's is used."""
     placing: bool
-    """Everything of the group was verified and the renames had begun: roll forward."""
+    """Whether the whole group was verified and its renames had begun; then it is rolled forward."""
     lease: int
     """Fencing number: a newer claim has a greater one, the first has 1."""
 
     @property
     def staged(self) -> bool:
-        """Whether something must be made before it moves: it leads (or is in) a group that is made together."""
+        """Whether it belongs to an archive or a dataset, which is made before it moves."""
         return self.archive is not None or isinstance(self.source, DatasetSource)
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a running transfer is; written in batches."""
+    """The progress of a running transfer."""
 
     transfer: int
     lease: int
@@ -254,15 +256,15 @@ class Progress:
     """Bytes a second."""
     stage: str
     digest: str | None
-    """As clients are told it, once it is known: ``sha256:…``."""
+    """The digest in the form that clients see, ``sha256:…``; None: not known yet."""
     checkpoint: Checkpoint | None
     resumed: Mapping[str, int] | None = None
-    """What the history is told of where this attempt goes on from; None: nothing, or nothing more."""
+    """The details of the event that tells where this attempt resumes; None: no event, or it was written before."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """A job as its status call tells it; None is "does not apply"."""
+    """A job as its status call returns it; None means "does not apply"."""
 
     id: int
     state: State
@@ -292,7 +294,7 @@ class JobRecord:
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """A transfer as ``jobs.files`` tells it."""
+    """A transfer as ``jobs.files`` returns it."""
 
     index: int
     source: str
@@ -313,7 +315,7 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One line of the append-only history."""
+    """One event of the append-only history."""
 
     cursor: int
     at: datetime

@@ -1,23 +1,24 @@
-"""The values of the queue: what is worked on, how it ends, and how rows keep that. Pure."""
+"""The values of the queue: what engines work on, how attempts end, and how rows store that. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 
 from datamover.errors import DataMoverError
-from datamover.jobs.rows import Row, checkpoint_column
+from datamover.jobs.rows import checkpoint_column
 from datamover.jobs.values import Checkpoint, State, Transfer
+from datamover.postgres.database import Row
 
 SWEEPING = 60.0
-"""Seconds between two attempts to remove what is left of a transfer that has ended; and that one of them may take."""
+"""Seconds between two attempts to remove an ended transfer's leftovers; one attempt may take as long."""
 _KINDS = {State.COMPLETED: "completed", State.FAILED: "failed", State.CANCELLED: "cancelled", State.PENDING: "retrying"}
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A placement group whose lease we hold: the leader first, then its members by index."""
+    """A placement group whose lease this node holds: the leader first, then its members by index."""
 
     transfers: tuple[Transfer, ...]
 
@@ -26,18 +27,18 @@ class Group:
         return self.transfers[0]
 
 
-class Word(Enum):
-    """What a job wants of a transfer that runs."""
+class StopReason(Enum):
+    """Why a running transfer is to stop."""
 
     CANCEL = "cancel"
     PAUSE = "pause"
     OVERDUE = "overdue"
-    """Its deadline has passed."""
+    """The job's deadline has passed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """An event of a file's own, told with the outcome of its attempt."""
+    """The kind and the details of an event."""
 
     kind: str
     details: Mapping[str, Any] = field(default_factory=dict)
@@ -49,40 +50,46 @@ class Outcome:
 
     leader: Transfer
     state: State
-    """COMPLETED, FAILED, CANCELLED, or PENDING: to be tried again."""
+    """COMPLETED, FAILED, CANCELLED, or PENDING if it is to be tried again."""
     failures: int
     pause: float = 0.0
     """Seconds before the next attempt."""
     error: DataMoverError | None = None
     checkpoint: Checkpoint | None = None
     placing: bool = False
-    """The renames of the group had begun, and are to be gone on with."""
+    """Whether the group had begun to place its files; the next attempt rolls that forward."""
     bytes_done: int = 0
     size: int | None = None
     digest: str | None = None
-    """As clients are told it: ``sha256:…``."""
+    """The digest in the form that clients see: ``sha256:…``."""
     remarks: tuple[Remark, ...] = ()
-    cleared: bool = True
-    """False: something is left at the destination that nobody goes on from; it is swept once the transfer has ended."""
+    """Further events of the file, written before the one of its end."""
+    cleaned: bool = True
+    """Whether nothing is left at the destination; leftovers are swept once the transfer has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """A file of a group that is verified and waits, as a part file, for its name."""
+    """A verified file of a group, which is an upload until it is committed."""
 
     transfer: Transfer
     target: str
     size: int
     digest: str
-    """As clients are told it."""
+    """The digest in the form that clients see."""
     checkpoint: Checkpoint | None
-    """The whole of the part file; None: the file is in place already."""
+    """The whole upload; None: the file is in place already."""
     own: bool
-    """False: size and digest are those of the group's one file (an archive), not of the transfer's own."""
+    """Whether size and digest are the transfer's own; False: they are the archive's, which is the group's one file."""
+
+
+def fence(node: str, held: Sequence[Transfer]) -> dict[str, Any]:
+    """Return the parameters that restrict a statement to transfers whose leases a node still holds."""
+    return {"node": node, "transfers": [one.id for one in held], "leases": [one.lease for one in held]}
 
 
 def ended(outcome: Outcome, now: datetime, *, paused: bool) -> Remark:
-    """Return the event of an attempt that has ended, by the database's clock ``now``."""
+    """Return the event of an attempt that has ended; ``now`` is the database's time."""
     details: dict[str, Any] = {}
     if outcome.state is State.COMPLETED:
         details = {"size": outcome.size, "digest": outcome.digest}
@@ -98,21 +105,21 @@ def _told(moment: datetime) -> str:
 
 
 def error_column(error: DataMoverError, *, attempt: int, at: datetime) -> dict[str, Any]:
-    """Return an error as rows keep it; ``at``: by the database's clock."""
+    """Return an error as rows store it; ``at`` is the database's time."""
     return {**error.as_dict(), "attempt": attempt, "at": _told(at)}
 
 
-def word(row: Row) -> Word | None:
-    """Return what ``renew`` and ``read_stopping`` told."""
+def stop_reason(row: Row) -> StopReason | None:
+    """Return the reason in a row of ``renew`` or ``read_stopping``; None: the transfer goes on."""
     if row["cancelling"]:
-        return Word.CANCEL
+        return StopReason.CANCEL
     if row["overdue"]:
-        return Word.OVERDUE
-    return Word.PAUSE if row["paused"] else None
+        return StopReason.OVERDUE
+    return StopReason.PAUSE if row["paused"] else None
 
 
 def placement_columns(one: Placement) -> dict[str, Any]:
-    """Return what ``set_placing`` asks for."""
+    """Return a row of the parameter of ``set_placing``."""
     return {
         "transfer": one.transfer.id,
         "target": one.target,
@@ -123,15 +130,15 @@ def placement_columns(one: Placement) -> dict[str, Any]:
 
 
 def outcome_columns(outcome: Outcome, now: datetime) -> dict[str, Any]:
-    """Return what ``settle`` asks for, ``now`` by the database's clock."""
+    """Return a row of the parameter of ``settle``; ``now`` is the database's time."""
     leader, error = outcome.leader, outcome.error
     return {
         "job": leader.job,
         "leader": leader.index,
         "state": outcome.state.value,
         "failures": outcome.failures,
-        "pause": SWEEPING if outcome.state.terminal and not outcome.cleared else outcome.pause,
-        "cleared": outcome.cleared,
+        "pause": SWEEPING if outcome.state.terminal and not outcome.cleaned else outcome.pause,
+        "cleaned": outcome.cleaned,
         "error": error_column(error, attempt=leader.attempt, at=now) if error else None,
         "checkpoint": checkpoint_column(outcome.checkpoint),
         "renaming": outcome.placing,

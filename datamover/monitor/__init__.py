@@ -1,1 +1,1 @@
-"""What is watched: metrics, health, and logs for machines."""
+"""Monitoring: metrics, health checks, logs, and notifications to a service manager."""

@@ -1,4 +1,4 @@
-"""A value that is costly to make, kept for a while: however many ask, it is made once in that time."""
+"""A cache of one value that is costly to compute: it is computed once in a while, however many ask for it."""
 
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
@@ -7,6 +7,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from datamover.concurrency.waiters import Waiters
 from datamover.errors import Unavailable
 
 log = Logger()
@@ -15,7 +16,7 @@ T = TypeVar("T")
 
 
 class Cached(Generic[T]):
-    """Makes the value when it is asked for and the last one is too old; None where it could not be made in time."""
+    """Computes a value when it is asked for and the cached one is too old; None if that fails or takes too long."""
 
     def __init__(
         self,
@@ -27,10 +28,10 @@ class Cached(Generic[T]):
         share: float,
         failed: Callable[[], None] = lambda: None,
     ) -> None:
-        """Keep a value for ``seconds``, longer where making it would take over ``share`` of the time.
+        """Cache a value for ``seconds``, or longer, so that computing it takes at most ``share`` of the time.
 
-        ``make`` may raise Unavailable, which is kept likewise; after ``patience`` seconds it is cancelled. ``failed``
-        is called where it raises what nobody foresaw.
+        ``make`` may raise Unavailable, which is cached as None; it is cancelled after ``patience`` seconds. ``failed``
+        is called when it raises an unexpected error.
         """
         self._failed = failed
         self._make = make
@@ -41,23 +42,22 @@ class Cached(Generic[T]):
         self._value: T | None = None
         self._until: float | None = None
         self._made_at = 0.0
-        self._waiting: list[Deferred[None]] = []
+        self._made: Waiters[None] = Waiters()
         self._busy = False
 
     @property
     def age(self) -> float:
-        """Seconds since the value was made."""
+        """Seconds since the value was computed."""
         return self._clock.seconds() - self._made_at
 
     async def get(self) -> T | None:
-        """Return the value; cancelling ends the waiting, not the making."""
+        """Return the value; cancelling only stops the waiting."""
         if self._until is None or self._clock.seconds() >= self._until:
-            waiter: Deferred[None] = Deferred()
-            self._waiting.append(waiter)
+            made = self._made.wait()
             if not self._busy:
                 self._busy = True
                 Deferred.fromCoroutine(self._remake())
-            await waiter
+            await made
         return self._value
 
     async def _making(self) -> T:
@@ -71,9 +71,9 @@ class Cached(Generic[T]):
             self._value = await making
         except (CancelledError, Unavailable):
             self._value = None
-        except Exception:  # A bug of the maker's: told, and the page goes without.
+        except Exception:  # A bug in ``make`` must not take down the page that shows the value.
             self._value = None
-            log.failure("a figure could not be made")
+            log.failure("a monitored value could not be computed")
             self._failed()
         finally:
             if hurry.active():
@@ -81,7 +81,4 @@ class Cached(Generic[T]):
         self._made_at = self._clock.seconds()
         self._until = self._made_at + max(self._seconds, (self._made_at - began) / self._share)
         self._busy = False
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            if not waiter.called:
-                waiter.callback(None)
+        self._made.wake(None)

@@ -1,4 +1,4 @@
-"""What is read at a scrape: the queue, as the database tells it, and the pool of connections to that."""
+"""Metrics that are read at each scrape: the queue's figures, and the pool of database connections."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ from datamover.jobs.figures import MOST, Figures
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
-    """The connections to the database."""
+class PoolUse:
+    """The use of the pool of database connections."""
 
     most: int
     free: int
     waiting: int
-    """Callers who wait for one."""
+    """Callers that wait for a connection."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What one scrape tells; ``figures`` None: the database is away."""
+class Scrape:
+    """The values of one scrape; ``figures`` None: the database is away."""
 
     figures: Figures | None
     age: float
@@ -29,20 +29,20 @@ class Seen:
 
 
 class Gauges:
-    """A collector for the registry: tells what ``seen`` holds."""
+    """A Prometheus collector of the values in ``scrape``."""
 
-    def __init__(self, destinations: Callable[[], Iterable[str]], pool: Callable[[], Pool]) -> None:
+    def __init__(self, destinations: Callable[[], Iterable[str]], pool: Callable[[], PoolUse]) -> None:
         self._destinations = destinations
         self._pool = pool
-        self.seen = Seen(None, 0.0)
+        self.scrape = Scrape(None, 0.0)
 
     def describe(self) -> list[Metric]:
-        """Return the metrics, for their names alone."""
+        """Return the metrics; only their names are used."""
         return list(self.collect())
 
     def collect(self) -> Iterator[Metric]:
-        """Yield what is known; of a database that is away, that alone."""
-        figures = self.seen.figures
+        """Yield the metrics; while the database is away, those of the queue are empty."""
+        figures = self.scrape.figures
         yield _gauge("database_up", "1 if the database answers, 0 if it is away.", float(figures is not None))
         pool = self._pool()
         yield _gauge("database_connections", "Connections to the database in use.", pool.most - pool.free)
@@ -82,7 +82,7 @@ class Gauges:
         if figures is not None:
             yield _gauge("nodes_draining", "Engines that take nothing new.", known.draining)
             yield _gauge("source_hosts_broken", "Servers of sources that are left alone.", known.broken_hosts)
-            yield _gauge("figures_age_seconds", "Seconds since the queue's figures were read.", self.seen.age)
+            yield _gauge("figures_age_seconds", "Seconds since the queue's figures were read.", self.scrape.age)
 
 
 def _gauge(name: str, told: str, value: float) -> Metric:

@@ -1,7 +1,7 @@
-"""Where logs go, and logs for machines: one JSON object a line.
+"""The log file, and the JSON log format: one object a line.
 
-``time`` (RFC 3339, UTC), ``level``, ``namespace``, ``message`` (what the text log says), ``fields`` (the event's own,
-if plain), ``job`` and ``transfer`` where the event is of one, ``traceback`` of a failure.
+An object has ``time`` (RFC 3339, UTC), ``level``, ``namespace``, ``message`` (the text log's), ``fields`` (the event's
+own, those with plain values), ``job`` and ``transfer`` if the event is about one, and ``traceback`` of a failure.
 """
 
 import json
@@ -17,14 +17,17 @@ from twisted.logger import FileLogObserver, ILogObserver, LogEvent, LogLevel, fo
 from twisted.python.logfile import LogFile
 
 LOG_MODE = 0o640
-"""Of a new file, whatever the umask: it tells who asked for what."""
+"""The mode of a new log file, whatever the umask: the log says which client asked for what."""
 
 _LEGACY = frozenset({"message", "time", "system", "isError", "format", "printed", "why", "failure"})
-"""Keys that Twisted's old log puts into its events; they say nothing that the message does not."""
+"""Keys that Twisted's legacy log adds to events; they repeat the message."""
 
 
 def line(event: LogEvent) -> str:
-    """Return an event as one line. What is no plain value is left out: it might show what nobody chose to show."""
+    """Return an event as one line of JSON.
+
+    Values other than None, numbers and strings are left out: their representation might hold secrets.
+    """
     level = event.get("log_level") or LogLevel.info
     fields = {
         name: value
@@ -46,7 +49,7 @@ def line(event: LogEvent) -> str:
 
 
 def event(told: Mapping[str, Any], process: int) -> LogEvent:
-    """Return the event that another process of ours wrote as a line, to be logged here as what happened there."""
+    """Return the event that engine process number ``process`` wrote as a line of JSON, to be logged here."""
     level, namespace = LogLevel.levelWithName(told["level"]), told["namespace"]
     found: LogEvent = {
         **told["fields"],
@@ -64,7 +67,7 @@ def event(told: Mapping[str, Any], process: int) -> LogEvent:
 
 
 class _Told:
-    """What an observer asks of a failure, where there is no more of it than this."""
+    """A failure of another process, of which only the traceback's text is known."""
 
     def __init__(self, traceback: str) -> None:
         self._traceback = traceback
@@ -78,14 +81,15 @@ def _is_plain(value: object) -> bool:
 
 
 def json_observer(file: TextIO | None = None) -> ILogObserver:
-    """Return an observer that writes JSON lines to a file, or standard output: for ``twistd --logger``."""
+    """Return an observer that writes JSON lines to a file or to standard output, for ``twistd --logger``."""
     return FileLogObserver(file or sys.stdout, line)
 
 
 def log_file(options: Mapping[str, Any], later: Callable[[Callable[[], None]], object]) -> TextIO:
-    """Return what twistd would log to, by the options it was started with.
+    """Return the file that twistd would log to with these options.
 
-    A file is turned over at SIGUSR1, as twistd's is, if nothing else is to happen then: ``later``, from the signal.
+    As with twistd, SIGUSR1 rotates a file, unless the signal has a handler already. ``later`` runs a function outside
+    the signal handler.
     """
     name = options["logfile"]
     if options["nodaemon"] and name in (None, "", "-"):

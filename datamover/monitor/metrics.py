@@ -1,6 +1,6 @@
-"""What this process counts as it happens: a registry of its own, told by the engine and by the interface.
+"""The counters of one process, in a registry of their own; the engine and the interface report to them.
 
-What is read of the queue at a scrape is ``gauges``.
+Metrics that are read from the database at a scrape are in ``gauges``.
 """
 
 import platform
@@ -25,7 +25,7 @@ _LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5,
 
 
 class Metrics:
-    """The counters of one process: what the engine's Observer and the interface's Calls ask for."""
+    """The counters of one process: implements the engine's ``Observer`` and the interface's ``Calls``."""
 
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
@@ -69,13 +69,13 @@ class Metrics:
         )
         self._loops = Counter(
             "datamover_loop_failures",
-            "Errors that nobody foresaw, by the loop that met them and went on; the log has their tracebacks.",
+            "Unexpected errors, by the loop that met them and went on; the log has their tracebacks.",
             ["loop"],
             registry=registry,
         )
         self._ends = Counter(
             "datamover_engine_process_ends",
-            "Engine processes of this one that ended by themselves, and were replaced.",
+            "Engine processes of this service that ended by themselves, and were replaced.",
             registry=registry,
         )
         self._calls = Counter(
@@ -103,7 +103,7 @@ class Metrics:
         for loop in LOOPS:
             self._loops.labels(loop)
 
-    # The engine's ---------------------------------------------------------------------------------------------
+    # Reported by the engine -----------------------------------------------------------------------------------
 
     def claimed(self, groups: int) -> None:
         self._claims.inc(groups)
@@ -128,13 +128,13 @@ class Metrics:
     def process_ended(self) -> None:
         self._ends.inc()
 
-    # The door's -----------------------------------------------------------------------------------------------
+    # Reported by the interface --------------------------------------------------------------------------------
 
     def called(self, method: str, outcome: str, seconds: float) -> None:
         self._calls.labels(method, outcome).inc()
         self._call_seconds.labels(method).observe(seconds)
 
-    # The probe's ----------------------------------------------------------------------------------------------
+    # Reported by the lag probe --------------------------------------------------------------------------------
 
     def lagged(self, seconds: float) -> None:
         self._lag.observe(seconds)

@@ -1,4 +1,4 @@
-"""What the engine processes of this one use, read at a scrape: each is a ``process``, by its number."""
+"""The memory, CPU time and open files of this service's engine processes, read at a scrape; label ``process``."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -10,17 +10,17 @@ PREFIX = "datamover_engine"
 
 
 class ProcessFigures:
-    """A collector for the registry: tells of the process ids that ``running`` returns, by number."""
+    """A Prometheus collector for the processes that ``running`` returns: process ids by number."""
 
     def __init__(self, running: Callable[[], Mapping[str, int]]) -> None:
         self._running = running
 
     def describe(self) -> list[Metric]:
-        """Return the one metric whose name is always told."""
+        """Return the one metric that is always there."""
         return [self._count(0)]
 
     def collect(self) -> Iterator[Metric]:
-        """Yield how many there are, and memory, CPU time and files of each."""
+        """Yield the number of processes, and the memory, CPU time and files of each."""
         running = self._running()
         yield self._count(len(running))
         families: dict[str, Metric] = {}

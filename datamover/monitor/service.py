@@ -1,4 +1,4 @@
-"""How late the event loop is: a call that is due every second, and when it came."""
+"""Measures how late the event loop is, by a call that is due every second."""
 
 from collections.abc import Callable
 
@@ -10,11 +10,11 @@ from twisted.internet.task import deferLater
 from datamover.concurrency.loops import Loops
 
 EVERY = 1.0
-"""Seconds."""
+"""Seconds between two measurements."""
 
 
 class LagProbe(Service):
-    """Tells ``lagged`` seconds, measured on a clock that nobody can set, while the service runs."""
+    """Calls ``lagged`` with the seconds of delay, measured on a monotonic clock, while the service runs."""
 
     def __init__(
         self, reactor: IReactorTime, monotonic: Callable[[], float], lagged: Callable[[float], None], loops: Loops

@@ -1,7 +1,7 @@
-"""What a service manager is told of this process: ready, how it is, that it turns, that it stops.
+"""Notifications to a service manager: readiness, status, watchdog signals and stopping.
 
-systemd's protocol (sd_notify): datagrams of ``NAME=value`` lines to the socket that ``$NOTIFY_SOCKET`` names. Without
-that variable there is nobody to tell.
+The protocol is systemd's (sd_notify(3)): datagrams of ``NAME=value`` lines to the socket that ``$NOTIFY_SOCKET`` names.
+Without that variable nothing is sent.
 """
 
 import os
@@ -18,48 +18,48 @@ from datamover.concurrency.loops import Loops
 log = Logger()
 
 LOOK = 1.0
-"""Seconds between two looks whether the service is ready."""
+"""Seconds between two readiness checks."""
 PATIENCE = 30
-"""Seconds for which the manager is asked, at every look, to wait on."""
+"""Seconds by which each check that is not ready extends the manager's timeout."""
 
-Look = Callable[[], Awaitable[tuple[int, str, bytes]]]
-"""What ``GET /health/ready`` answers: 200, or another status and why."""
+ReadinessCheck = Callable[[], Awaitable[tuple[int, str, bytes]]]
+"""Returns the answer to ``GET /health/ready``: HTTP status, content type and body; 200 means ready."""
 
 
-class Manager:
-    """Whoever reads the socket that the environment names."""
+class ServiceManager:
+    """The receiver of notifications: the socket that the environment names."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._address = environment.get("NOTIFY_SOCKET", "")
         meant = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         microseconds = environment.get("WATCHDOG_USEC", "") if meant else ""
         self.watchdog = int(microseconds) / 1e6 if microseconds.isdecimal() else 0.0
-        """Seconds within which the manager wants a sign of life; 0: it wants none."""
+        """Seconds within which the manager expects a watchdog signal; 0: it expects none."""
 
     @property
     def there(self) -> bool:
         return bool(self._address)
 
     def tell(self, **facts: str | int) -> None:
-        """Send one datagram; a manager that does not read is passed over, and logged."""
+        """Send one datagram; if that fails, log a warning."""
         message = "\n".join(f"{name}={value}" for name, value in facts.items())
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as end:
                 end.sendto(message.encode(), address)
         except OSError as error:
-            log.warn("the service manager is not told {facts}: {reason}", facts=message, reason=error.strerror)
+            log.warn("could not notify the service manager of {facts}: {reason}", facts=message, reason=error.strerror)
 
 
 class Supervised(Service):
-    """Keeps the manager informed: ready once ``look`` says so, alive for as long as the event loop and all others turn.
+    """Notifies the manager: READY once ``check`` says so, WATCHDOG as long as no loop hangs, STATUS when it changes.
 
-    It belongs behind all other services: it starts when they have, and stops before they do.
+    It must be the last service: it starts after all others and stops before them.
     """
 
-    def __init__(self, manager: Manager, look: Look, clock: IReactorTime, loops: Loops) -> None:
+    def __init__(self, manager: ServiceManager, check: ReadinessCheck, clock: IReactorTime, loops: Loops) -> None:
         self._manager = manager
-        self._look = look
+        self._check = check
         self._clock = clock
         self._loops = loops
         self._telling, self._living = loops.loop("service manager"), loops.loop("watchdog")
@@ -72,7 +72,7 @@ class Supervised(Service):
 
     async def _live(self) -> None:
         while True:
-            # A loop that fails is run again; one that hangs, and hangs again, needs the process to begin anew.
+            # A loop that fails is run again; only one that hangs again and again needs a new process.
             if not self._loops.stuck:
                 self._manager.tell(WATCHDOG=1)
             self._living.turned()
@@ -81,13 +81,13 @@ class Supervised(Service):
     async def _tell(self) -> None:
         ready, told = False, ""
         while True:
-            status, _, body = await self._look()
+            status, _, body = await self._check()
             words = "ready" if status == 200 else body.decode().strip().replace("\n", "; ")
             if not ready and status == 200:
                 ready = True
                 self._manager.tell(READY=1, STATUS=words)
             elif not ready:
-                # A recovery takes as long as it takes, and a database that is away may come back.
+                # Recovery of the database has no time limit, and a database that is away may come back.
                 self._manager.tell(STATUS=words, EXTEND_TIMEOUT_USEC=PATIENCE * 10**6)
             elif words != told:
                 self._manager.tell(STATUS=words)

@@ -1,7 +1,7 @@
-"""Logs for people: the lines of Twisted's own text log, made in a fraction of its time; what does not print is escaped.
+"""The text log format: the lines of Twisted's own, formatted faster, with unprintable characters escaped.
 
-A busy service writes a thousand lines a second. Twisted asks for the time zone at each, and formats field after field
-in Python; here a second's stamp is made once, and a message is left to ``str.format_map`` wherever that says the same.
+A busy service writes a thousand lines a second. Twisted looks up the time zone for each and formats field by field in
+Python; here the time stamp is formatted once a second, and a message by ``str.format_map`` where the result is equal.
 """
 
 from twisted.logger import LogEvent, formatEventAsClassicLogText, formatTime
@@ -10,14 +10,14 @@ from datamover.text.printable import lines
 
 
 class TextLines:
-    """Makes a line of an event, as ``FileLogObserver`` asks for it."""
+    """Formats an event as a line, for ``FileLogObserver``."""
 
     def __init__(self) -> None:
         self._second = -1
         self._stamp = ""
 
     def __call__(self, event: LogEvent) -> str | None:
-        """Return the line, None for an event that says nothing."""
+        """Return the line, None for an event without a message."""
         text = _message(event)
         if text is None:
             whole = formatEventAsClassicLogText(event)
@@ -35,7 +35,7 @@ class TextLines:
 
 
 def _message(event: LogEvent) -> str | None:
-    """Return what an ordinary event says; None for one that has more to it, or cannot be formatted."""
+    """Return the message of a plain event; None for one that Twisted must format: failures, calls, errors."""
     template = event.get("log_format")
     if not isinstance(template, str) or "()" in template or "log_failure" in event or "log_flattened" in event:
         return None
@@ -44,7 +44,7 @@ def _message(event: LogEvent) -> str | None:
     try:
         return template.format_map(event)
     except Exception:
-        return None  # Twisted says in its stead what cannot be formatted.
+        return None  # Twisted's formatter logs what cannot be formatted.
 
 
 def _system(event: LogEvent) -> str:

@@ -1,32 +1,35 @@
-"""Tells clients of the ends of their jobs: a signed POST, again and again until it is acknowledged.
+"""Notify clients of the ends of their jobs: a signed POST, repeated until it is acknowledged.
 
-Any 2xx acknowledges. Redirects are not followed, addresses are judged by ``[sources]`` as a source's are, and no login
-is ever sent. Several notifiers on one database share the work; what one of them dies over, another sends again, with
-the same id. Which notices are due, and what becomes of them, is written by ``datamover.notices.queue``.
+Any 2xx acknowledges. Redirects are not followed, addresses are checked by ``[sources]`` as a source's are, and no login
+is sent. Several notifiers on one database share the work; if one dies, another sends its notices again, with the same
+id. ``datamover.notices.queue`` reads and writes the database.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from treq.client import HTTPClient
 from twisted.internet import defer
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.http_headers import Headers
 
 from datamover.concurrency.loops import Loops
 from datamover.concurrency.wakeup import Wakeup
 from datamover.config.schema import Transfers
 from datamover.errors import DataMoverError, InternalError, Scope, ServerError, TimedOut, Unavailable
 from datamover.jobs import notifications
-from datamover.jobs.retry import LONGEST_PAUSE, backoff
+from datamover.jobs.queue.retry import LONGEST_PAUSE, backoff
 from datamover.jobs.values import Notice
 from datamover.notices.queue import Notices
-from datamover.notices.signing import letter
-from datamover.protocols.http.call import Answer
+from datamover.notices.signing import SignedNotice, signed_notice
+from datamover.protocols.http.answers import Head, retry_after
+from datamover.protocols.http.content import beginning
 from datamover.text.bounds import short_source
 
 log = Logger()
@@ -35,38 +38,39 @@ AT_ONCE = 16
 PER_HOST = 2
 """Of those, to one host and port."""
 TIMEOUT = 15.0
-"""Seconds from the connection to the end of the answer: half of what a claim is good for."""
+"""Seconds for connecting, sending and the whole answer: half of a claim's lease."""
 POLL = 1.0
-"""Seconds after which the notices are looked at, should no word have come."""
+"""Seconds between two looks for due notices without a notification."""
 GRACE = 2.0
-"""Seconds that what is being sent has when the service stops."""
+"""Seconds for the notices being sent when the service stops."""
 
 
 class Post(Protocol):
-    """What of the HTTP client is needed here."""
+    """The part of ``HttpClient`` that is used here."""
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str], *, client: str) -> Answer: ...
+    def treq(self, client: str) -> HTTPClient:
+        """Return a treq client that obeys the rules of ``client``."""
 
 
 class Secrets(Protocol):
-    """The clients' secrets."""
+    """The clients' signing secrets."""
 
     def secret(self, client: str) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What notices are sent with."""
+    """The dependencies of one attempt."""
 
     http: Post
     secrets: Secrets
     settings: Transfers
-    """Of these, the pauses between attempts are taken."""
+    """They hold the pauses between attempts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How much, how often, how long; seconds."""
+    """Limits and times, in seconds."""
 
     at_once: int = AT_ONCE
     per_host: int = PER_HOST
@@ -75,7 +79,7 @@ class Pace:
 
 
 class Notifier:
-    """The notices of one process."""
+    """Sends the notices of one process."""
 
     def __init__(
         self,
@@ -89,16 +93,16 @@ class Notifier:
         pace: Pace = Pace(),
         loops: Loops | None = None,
     ) -> None:
-        """``means`` gives an attempt what it needs, to its end; ``wall`` tells POSIX seconds."""
+        """``means`` holds the dependencies during one attempt; ``wall`` returns POSIX seconds."""
         self._notices = notices
         self._means = means
         self._clock = clock
         self._wall = wall
         self._random = random
-        self._news = heard
+        self._notifications = heard
         self._pace = pace
-        self._pulse = Wakeup(clock)
-        # By (job, lease): one that was claimed anew may be sent here before its earlier attempt has ended.
+        self._wakeup = Wakeup(clock)
+        # By (job, lease): a notice may be claimed again here before its earlier attempt has ended.
         self._sending: dict[tuple[int, int], tuple[Notice, Deferred[None]]] = {}
         self._stopping = False
         self._loops = loops or Loops(clock)
@@ -107,18 +111,18 @@ class Notifier:
         self._forget: Callable[[], None] = lambda: None
 
     def start(self) -> None:
-        """Begin to send."""
-        self._forget = self._news.subscribe(self._hear)
+        """Begin to send; returns at once."""
+        self._forget = self._notifications.subscribe(self._on_notification)
         self._looking = self._loop.start(self._run)
 
     async def stop(self, grace: float = GRACE) -> None:
-        """Send nothing new, give what is being sent ``grace`` seconds, and hand back the rest.
+        """Begin nothing new, give the notices being sent ``grace`` seconds, and release the rest.
 
-        Completes when nothing is being sent any more, and the rest is handed back or the database away.
+        Completes when nothing is being sent, and the rest is released or the database unavailable.
         """
         self._stopping = True
         self._forget()
-        self._pulse.set()
+        self._wakeup.set()
         self._loop.hurry()
 
         def end() -> None:
@@ -135,16 +139,16 @@ class Notifier:
 
     # Taking ---------------------------------------------------------------------------------------------------
 
-    def _hear(self, word: str) -> None:
+    def _on_notification(self, word: str) -> None:
         if word in ("", notifications.NOTICE):
-            self._pulse.set()
+            self._wakeup.set()
 
     async def _run(self) -> None:
         while not self._stopping:
             taken = await self._take()
             self._loop.turned()
             if not taken:
-                await self._pulse.wait(self._pace.poll)
+                await self._wakeup.wait(self._pace.poll)
 
     async def _take(self) -> int:
         room = self._pace.at_once - len(self._sending)
@@ -173,7 +177,7 @@ class Notifier:
                 await self._deliver(notice)
             finally:
                 del self._sending[key]
-                self._pulse.set()
+                self._wakeup.set()
 
         sending = Deferred.fromCoroutine(deliver()).addErrback(_end_of_delivery, notice.job)
         self._sending[key] = notice, sending
@@ -182,12 +186,12 @@ class Notifier:
     # Sending --------------------------------------------------------------------------------------------------
 
     async def _deliver(self, notice: Notice) -> None:
-        """Make one attempt, and write what came of it; what cannot be written is sent again."""
+        """Make one attempt and write its outcome; if that cannot be written, the notice is sent again."""
         try:
             with self._means() as means:
                 await self._attempt(notice, means)
         except Unavailable as error:
-            log.warn("what came of the notice of job {job} is not written: {error}", job=notice.job, error=error.full)
+            log.warn("the outcome of the notice of job {job} is not written: {error}", job=notice.job, error=error.full)
 
     async def _attempt(self, notice: Notice, means: Means) -> None:
         try:
@@ -210,7 +214,7 @@ class Notifier:
             await self._notices.delivered(notice)
 
     async def _posted(self, notice: Notice, means: Means) -> None:
-        """Send a notice; raises what kept it from being acknowledged, InternalError where that is a bug of ours."""
+        """Send a notice; raises why it was not acknowledged, InternalError for an unexpected error."""
         try:
             await self._post(notice, means)
         except (CancelledError, DataMoverError):
@@ -220,19 +224,24 @@ class Notifier:
             raise InternalError from error
 
     async def _post(self, notice: Notice, means: Means) -> None:
-        signed = letter(notice, means.secrets.secret(notice.owner), self._wall())
-        posting = Deferred.fromCoroutine(
-            means.http.post(notice.url.url, signed.body, signed.headers, client=notice.owner)
-        )
+        signed = signed_notice(notice, means.secrets.secret(notice.owner), self._wall())
+        posting = Deferred.fromCoroutine(_posted(means.http.treq(notice.owner), notice.url.url, signed))
         posting.addTimeout(self._pace.timeout, self._clock)
         try:
-            answer = await posting
+            head = await posting
         except defer.TimeoutError:
             raise TimedOut(
                 f"{short_source(notice.url.shown)} did not answer within {self._pace.timeout:g} s", scope=Scope.SERVICE
             ) from None
-        if not 200 <= answer.status < 300:
-            raise ServerError(f"{answer.head.answered}", scope=Scope.SERVICE, retry_after=answer.retry_after)
+        if not 200 <= head.status < 300:
+            raise ServerError(head.answered, scope=Scope.SERVICE, retry_after=retry_after(head))
+
+
+async def _posted(treq: HTTPClient, url: str, signed: SignedNotice) -> Head:
+    """Send a notice; return the head of the answer when its connection is free or closed."""
+    headers = Headers({name: [value] for name, value in signed.headers.items()})
+    head, _ = await beginning(await treq.post(url, data=signed.body, headers=headers, unbuffered=True))
+    return head
 
 
 def _end_of_delivery(failure: Failure, job: int) -> None:

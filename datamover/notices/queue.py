@@ -1,9 +1,9 @@
-"""Notices of jobs' ends, as an engine sends them: claim, and write what came of it.
+"""The queue of notices: claim them, write their outcomes.
 
-They fall due in the statement that ends a job. A claim is relied upon until the time that it puts the next attempt off
-to; every later statement names its number, so that who comes too late changes nothing. Every method raises Unavailable
-while the database is away. What the database refuses of one, or nobody can read, sets that one aside: it is not sent
-before ``jobs.renotify`` asks for it. Sending them is the business of ``datamover.notices.notifier``.
+A notice falls due in the statement that ends its job. A claim is a lease with a number; every later statement names the
+number, so an engine whose lease has run out changes nothing. Every method raises Unavailable while the database is
+unavailable. A notice that cannot be read, or that the database refuses to change, is set aside: it is sent again only
+after ``jobs.renotify``.
 """
 
 import time
@@ -13,31 +13,31 @@ from typing import Any
 from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 
-from datamover.concurrency.loops import Refused, tell_refused
+from datamover.concurrency.loops import OnRefusal, log_refusal
 from datamover.errors import DataMoverError, InternalError, NotNow, Unavailable
 from datamover.jobs import rows
-from datamover.jobs.history import tell
-from datamover.jobs.upkeep.refusals import Aside, take
+from datamover.jobs.history import write_events
+from datamover.jobs.upkeep.quarantine import Quarantine, take_or_isolate
 from datamover.jobs.values import Notice
 from datamover.jobs.work import Remark
 from datamover.postgres.database import Cursor, Database, Json, Row
-from datamover.postgres.named_queries import Queries
+from datamover.postgres.named_queries import NamedQueries
 
 LEASE = 30.0
-"""Seconds; longer than an attempt may take."""
+"""Seconds of a claim; longer than an attempt takes."""
 TOLD_ALL = 10
 TOLD_EVERY = 100
-"""The first ten failures are told in the history, then one in a hundred: a receiver may be gone for good."""
+"""The history shows the first ten failures, then every hundredth: a receiver may be gone for good."""
 
 
 _Event = Callable[[Row], tuple[str, Mapping[str, Any]] | None]
-"""Returns the kind and the details of what is told of a notice whose row has changed."""
+"""Returns kind and details of the event for a changed row, None for no event."""
 _Way = tuple[Mapping[str, Any], _Event]
-"""Parameters of a change, and its event."""
+"""The parameters of a change, and its event."""
 
 
 class Notices:
-    """The notices of the whole database."""
+    """The notices of all jobs."""
 
     def __init__(
         self,
@@ -45,19 +45,19 @@ class Notices:
         cipher: rows.Seal,
         lease: float = LEASE,
         *,
-        refused: Refused = tell_refused,
+        refused: OnRefusal = log_refusal,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``lease``: seconds until a claimed notice that nobody wrote anything of is anybody's again."""
+        """``lease``: seconds until a claimed notice without an outcome may be claimed again."""
         self._database = database
         self._cipher = cipher
         self._lease = lease
         self._refused = refused
-        self._aside = Aside(monotonic)
-        self._queries = Queries.load()
+        self._aside = Quarantine(monotonic)
+        self._queries = NamedQueries.load()
 
     async def claim(self, room: int, per_host: int, busy: Mapping[str, int]) -> list[Notice]:
-        """Take at most ``room`` due notices; those to one host, with what is ``busy`` there, at most ``per_host``."""
+        """Claim at most ``room`` due notices: for each host at most ``per_host``, less what is ``busy`` there."""
         parameters = {
             "room": room,
             "per_host": per_host,
@@ -72,7 +72,7 @@ class Notices:
             found = await self._database.fetch(self._queries["claim_notices"], {**parameters, "only": only})
             return {row["job"]: row for row in found}
 
-        taken, refused = await take(
+        taken, refused = await take_or_isolate(
             claim, lambda: self._database.fetch(self._queries["claim_notices.chosen"], parameters)
         )
         for row, failure in refused:
@@ -81,7 +81,7 @@ class Notices:
         for row in taken.values():
             try:
                 notices.append(rows.notice(row, self._cipher))
-            except Exception as error:  # Whatever it is, the others that were taken are sent.
+            except Exception as error:  # The other claimed notices are sent all the same.
                 self._refused("notices", f"the notice of job {row['job']}", Failure())  # type: ignore[no-untyped-call]
                 told = error if isinstance(error, InternalError) else InternalError()
                 await self._set_aside(row["job"], row["lease"], told)
@@ -92,7 +92,7 @@ class Notices:
         await self._write(notice, "deliver_notice", [({}, lambda _: ("notified", {})), ({}, _untold)])
 
     async def put_off(self, notice: Notice, error: DataMoverError, pause: float) -> None:
-        """Write that a notice was not acknowledged, and will be sent again after ``pause`` seconds."""
+        """Write that a notice was not acknowledged and is sent again after ``pause`` seconds."""
 
         def way(error: DataMoverError) -> _Way:
             told = {"code": error.code, "message": error.message}
@@ -105,16 +105,16 @@ class Notices:
 
             return {"pause": pause, "error": Json(told)}, event
 
-        bare = way(InternalError())  # Without what its receiver answered.
+        bare = way(InternalError())  # Without the receiver's answer.
         await self._write(notice, "put_off_notice", [way(error), bare, (bare[0], _untold)])
 
     async def release(self, notices: Sequence[Notice]) -> None:
-        """Hand back notices at once."""
+        """Release notices, so that they can be claimed at once."""
         parameters = {"jobs": [one.job for one in notices], "leases": [one.lease for one in notices]}
         await self._database.execute(self._queries["release_notices"], parameters)
 
     async def _write(self, notice: Notice, query: str, ways: Sequence[_Way]) -> None:
-        """Write what came of a notice, in the first way that the database takes; else set it aside."""
+        """Write an outcome in the first of several ways that the database accepts; else set the notice aside."""
         fence = {"job": notice.job, "lease": notice.lease}
         for parameters, event in ways:
             try:
@@ -122,15 +122,15 @@ class Notices:
             except (CancelledError, Unavailable):
                 raise
             except Exception:
-                what = f"what came of the notice of job {notice.job}"
+                what = f"the outcome of the notice of job {notice.job}"
                 self._refused("notices", what, Failure())  # type: ignore[no-untyped-call]
             else:
                 return
         await self._set_aside(notice.job, notice.lease, InternalError())
 
     async def _pass_over(self, row: Row, failure: Failure) -> None:
-        """Have a notice that the database refuses to have taken wait; refused again, set it aside."""
-        times = self._aside.put(row["id"])
+        """Skip a notice that the database refuses to claim for a while; the second time, set it aside."""
+        times = self._aside.add(row["id"])
         if isinstance(failure.value, NotNow):
             return
         self._refused("notices", f"the notice of job {row['id']}", failure)
@@ -138,7 +138,7 @@ class Notices:
             await self._set_aside(row["id"], row["lease"], InternalError())
 
     async def _set_aside(self, job: int, lease: int, error: DataMoverError) -> None:
-        """Have a notice sent no more; where the database refuses that too, not for a while."""
+        """Stop sending a notice; if the database refuses to write that, skip it for a while."""
         told = {"code": error.code, "message": error.message}
         parameters = {"job": job, "lease": lease, "error": Json(told)}
         for event in (lambda _: ("notify_failed", {"error": told}), _untold):
@@ -149,9 +149,9 @@ class Notices:
             except Exception:
                 self._refused("notices", f"setting aside the notice of job {job}", Failure())  # type: ignore[no-untyped-call]
             else:
-                self._aside.take_back(job)
+                self._aside.release(job)
                 return
-        self._aside.put(job)
+        self._aside.add(job)
 
     async def _change(self, query: str, parameters: Mapping[str, Any], attempt: int | None, event: _Event) -> None:
         async def do(cursor: Cursor) -> None:
@@ -160,10 +160,10 @@ class Notices:
             if told is not None:
                 kind, details = told
                 attempted = {"attempt": attempt} if attempt is not None else {}
-                await tell(cursor, [(parameters["job"], None, Remark(kind, {**attempted, **details}))])
+                await write_events(cursor, [(parameters["job"], None, Remark(kind, {**attempted, **details}))])
 
         await self._database.transaction(do)
 
 
 def _untold(_: Row) -> None:
-    """Nothing is told."""
+    """Return no event."""

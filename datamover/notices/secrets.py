@@ -1,7 +1,6 @@
-"""The secrets that notices of jobs' ends are signed with, one for each client.
+"""The secrets that notices are signed with, one for each client.
 
-A secret is read from its file when it is used, and again when the file has changed. What a signature is made of is
-``datamover.notices.signing``.
+A secret is read from its file when it is used, and again when the file has changed.
 """
 
 from collections.abc import Mapping
@@ -14,24 +13,24 @@ from datamover.web.credentials import SecretFile
 
 @dataclass(frozen=True, slots=True)
 class NoticeSecrets:
-    """By the client's name."""
+    """The files of the secrets, by client."""
 
     files: Mapping[str, SecretFile]
     everyone: SecretFile | None = None
-    """Where there are no clients."""
+    """For an installation without ``[clients]``."""
     clients: bool = False
-    """Whether there are."""
+    """Whether there are ``[clients]``."""
 
     @classmethod
     def from_config(cls, settings: Config) -> "NoticeSecrets":
-        """Take note of the files; nothing is read."""
+        """Return the files that the configuration names; none is read."""
         named = {name: client.notify_secret_file for name, client in settings.clients.items()}
         files = {name: SecretFile(path) for name, path in named.items() if path is not None}
         path = settings.service.notify_secret_file
         return cls(files, SecretFile(path) if path is not None else None, bool(settings.clients))
 
     def check(self, client: str) -> None:
-        """Raise InvalidRequest, naming the key that is missing, where a client's notices could not be signed."""
+        """Raise InvalidRequest, naming the missing key, if a client's notices could not be signed."""
         if self._file(client) is None:
             raise InvalidRequest(
                 f"is not available to client {client!r} without a secret to sign with: have the administrator set "

@@ -1,7 +1,7 @@
-"""What a notice of a job's end looks like on the wire, and how it is signed. Pure.
+"""The body and headers of a notice, and its signature. Pure.
 
-The signature covers the time and the id as well as the body: a receiver who checks it, and refuses what is old or has
-an id that it knows, cannot be told a thing twice by somebody who listened in.
+The signature covers time, id and body. A receiver that checks it, and refuses old times and known ids, is safe from
+replays.
 """
 
 import hashlib
@@ -20,14 +20,14 @@ SIGNATURE = "Datamover-Signature"
 
 @dataclass(frozen=True, slots=True)
 class SignedNotice:
-    """One attempt to deliver a notice."""
+    """The request of one attempt."""
 
     headers: dict[str, str]
     body: bytes
 
 
-def letter(notice: Notice, secret: str, now: float) -> SignedNotice:
-    """Return what is sent at ``now``, POSIX seconds."""
+def signed_notice(notice: Notice, secret: str, now: float) -> SignedNotice:
+    """Return the request for a notice, signed at ``now`` (POSIX seconds)."""
     told: dict[str, Any] = {"id": notice.id, "job": notice.job, **notice.payload, "attempt": notice.attempt}
     if isinstance(told.get("error"), dict):
         told["error"] = redaction.visible_error(told["error"], administrator=False)
@@ -43,6 +43,6 @@ def letter(notice: Notice, secret: str, now: float) -> SignedNotice:
 
 
 def signature(secret: str, timestamp: str, id: str, body: bytes) -> str:
-    """Return the signature of a body, as its header tells it."""
+    """Return the value of the signature header."""
     signed = f"{timestamp}.{id}.".encode() + body
     return "sha256=" + hmac.new(secret.encode("utf-8"), signed, hashlib.sha256).hexdigest()

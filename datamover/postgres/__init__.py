@@ -1,1 +1,1 @@
-"""PostgreSQL, given or our own: connections, transactions, notifications, migrations."""
+"""PostgreSQL, external or embedded: connections, transactions, notifications, migrations."""

@@ -1,7 +1,7 @@
-"""What a PostgreSQL that is there says when it lets nobody in: told as that, with what mends it.
+"""Refused logins: what the messages of a server that refuses a connection mean, and how to solve it.
 
-libpq gives no code for what ends a connection that is being made, only the text: the server's, in the server's
-language. What is not known here is repeated as the server says it. Messages: PostgreSQL's src/backend/libpq/auth.c and
+libpq gives no error code for a connection that fails, only the server's text, in the server's language. A message that
+is not recognised is repeated as it is. Sources of the messages: PostgreSQL's src/backend/libpq/auth.c and
 src/backend/utils/init/postinit.c, libpq's fe-auth.c and fe-connect.c; PgBouncer's src/client.c.
 """
 
@@ -15,22 +15,25 @@ from datamover.errors import Unavailable
 INIT_DB = "`datamover-admin init-db --admin-url …`"
 
 
-class Refused(Unavailable):
-    """The database is there, and does not let us in, or not do what we must; trying again helps once that is mended."""
+class AccessRefused(Unavailable):
+    """The database answers, but refuses the login or the rights that datamover needs.
+
+    Trying again helps once an administrator has changed that.
+    """
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
-    """Who asked to be let in, and where."""
+class LoginAttempt:
+    """The role, the database and the host of a login."""
 
     role: str
     database: str
     host: str
-    """Or the directory of a socket."""
+    """A host's name or address, or the directory of a socket."""
 
     @classmethod
-    def of(cls, parameters: Mapping[str, str]) -> "Login":
-        """Return who asks, and where, by what libpq is told."""
+    def of(cls, parameters: Mapping[str, str]) -> "LoginAttempt":
+        """Return the login that libpq's parameters describe."""
         role = parameters.get("user") or getpass.getuser()
         host = parameters.get("host") or parameters.get("hostaddr") or "its local socket"
         return cls(role, parameters.get("dbname") or role, host)
@@ -42,13 +45,13 @@ _TRANSIENT = re.compile(
     r"|query_wait_timeout|no more connections allowed|client_login_timeout",
     re.IGNORECASE,
 )
-"""What a server says that does not work now, and may soon."""
+"""Messages of failures that pass by themselves."""
 _BY_HOST = re.compile(r"(?<=\n)(?=connection to server )")
 _HOST = re.compile(r'connection to server at "([^"]+)"')
 _WHERE = re.compile(r"connection to server .*? failed: ", re.DOTALL)
-"""What libpq begins with."""
+"""libpq's own words, before the server's."""
 _SEVERITY = re.compile(r"[^\s:]+:  ")
-"""What comes before the server's own words, in whatever language."""
+"""The severity before a server's message, in any language: "FATAL:  "."""
 _FROM = re.compile(r'for host "([^"]+)"')
 
 _KINDS: tuple[tuple[str, str, str], ...] = (
@@ -110,7 +113,7 @@ _KINDS: tuple[tuple[str, str, str], ...] = (
         "mend those, or the server's certificate",
     ),
 )
-"""What the text is recognised by, what it means, and the way out."""
+"""The pattern of a message, what it means, and the solution."""
 _ELSE = ("refuses role {role!r}", "see there, or its log, why")
 _NO_RIGHT = (
     "does not let role {role!r} work in database {database!r}",
@@ -118,44 +121,41 @@ _NO_RIGHT = (
 )
 
 
-def refusal(text: str, login: Login) -> Refused | None:
-    """Return what ``text``, which libpq gives when it cannot connect, tells of a server that does not let us in.
-
-    None for one that is away, or busy.
-    """
+def refusal(text: str, login: LoginAttempt) -> AccessRefused | None:
+    """Return the meaning of libpq's error ``text`` if the server refuses the login; None if it is away or busy."""
     said = _WHERE.sub("", text, count=1)
-    spoken = _SEVERITY.match(said)
-    said = " ".join(said[spoken.end() if spoken else 0 :].split())
+    severity = _SEVERITY.match(said)
+    said = " ".join(said[severity.end() if severity else 0 :].split())
     if _TRANSIENT.search(said):
         return None
     for pattern, fact, way_out in _KINDS:
         if re.search(pattern, said, re.IGNORECASE):
-            return _told(fact, way_out, said, login)
-    return _told(*_ELSE, said, login) if spoken else None
+            return _error(fact, way_out, said, login)
+    return _error(*_ELSE, said, login) if severity else None
 
 
 def by_host(text: str) -> Iterator[tuple[dict[str, str], str]]:
-    """Part what libpq says of several hosts; yield each, as its parameter where it is told, and what is said of it."""
+    """Split libpq's error text by host; yield each host's parameter, if it is named, and its part of the text."""
     for said in _BY_HOST.split(text):
         yield ({"host": found[1]} if (found := _HOST.match(said)) else {}), said
 
 
-def no_right(said: str, login: Login) -> Refused:
-    """Return what it means that the database lets us in and not work there."""
-    return _told(*_NO_RIGHT, " ".join(said.split()), login)
+def no_right(said: str, login: LoginAttempt) -> AccessRefused:
+    """Return the error for a database that accepts the login but denies the rights that migrations need."""
+    return _error(*_NO_RIGHT, " ".join(said.split()), login)
 
 
-def _told(fact: str, way_out: str, said: str, login: Login) -> Refused:
+def _error(fact: str, way_out: str, said: str, login: LoginAttempt) -> AccessRefused:
     sentence = f"the PostgreSQL at {{host}} {fact} ({{said}}): {way_out}"
-    return Refused(
+    return AccessRefused(
         sentence.format(
             host=login.host, role=login.role, database=login.database, said=said, init=INIT_DB, line=_line(said, login)
         )
     )
 
 
-def _line(said: str, login: Login) -> str:
-    """Return what would let us in, as a line of pg_hba.conf."""
+def _line(said: str, login: LoginAttempt) -> str:
+    """Return the line of pg_hba.conf that would allow the login."""
     origin = _FROM.search(said)
     if origin is None or origin[1] == "[local]":
         return f"local {login.database} {login.role} scram-sha-256"

@@ -1,13 +1,13 @@
-"""One connection to PostgreSQL, and what txpostgres and psycopg2 get wrong, put right.
+"""One connection to PostgreSQL, with the faults of txpostgres and psycopg2 corrected.
 
-- a session that can only read is given up: another server is the one that writes;
-- the end of an idle connection is noticed before it serves again, told once, and raises nothing into the reactor
-  (link.py);
-- cancelling a caller leaves the statement running to its end, for ``settle`` to wait for;
-- a statement that ran into its time limit is an error, not a cancellation; so is one that nobody answers at all;
-- COMMIT of a transaction that had failed is an error, not a silent rollback.
+- A session that can only read is closed: another server is the one that writes.
+- The end of an idle connection is noticed before it is used again, reported once, and raises nothing into the reactor
+  (``driver``).
+- Cancelling a caller leaves its statement running to its end, for which ``settle`` waits.
+- A statement that exceeds its time limit, or that the server never answers, is an error, not a cancellation.
+- COMMIT of a failed transaction is an error, not a silent rollback.
 
-Which connection serves whom, and what is tried again, is the pool's matter (database.py).
+``pool`` hands connections out; ``database`` decides what is tried again.
 """
 
 import select
@@ -18,81 +18,69 @@ from typing import Any, cast
 
 import psycopg2
 import psycopg2.extensions
-from psycopg2.errors import DiskFull, InFailedSqlTransaction, LockNotAvailable, ReadOnlySqlTransaction
+from psycopg2.errors import InFailedSqlTransaction, ReadOnlySqlTransaction
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionClosed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
+from datamover.concurrency.waiters import Waiters
 from datamover.errors import NotNow, StartError, Unavailable
 from datamover.postgres import session
-from datamover.postgres.link import Link
+from datamover.postgres.driver import DriverConnection
+from datamover.postgres.failures import AWAY, ONLY_READS, SLOW, meaning
 from datamover.postgres.named_queries import Prepared
 from datamover.postgres.values import BYTES, Json
 
 Row = dict[str, Any]
 Parameters = Mapping[str, Any] | Sequence[Any] | None
 Target = dict[str, str]
-"""What libpq is told to connect to one host; names are resolved (hosts.py)."""
+"""libpq's parameters for one host, with its name resolved (``hosts``)."""
 
-AWAY = "the database is away: try again; nothing was stored"
-LOCKED = "others work on what this would change: try again; nothing was stored"
-FULL = "the disk of the database is full: nothing was stored; try again once its operator has made room"
-UNCERTAIN = (
-    "the database went away while storing this, so it may or may not be stored: look, or ask again with the same "
-    "request_id"
-)
-ONLY_READS = (
-    "it only reads: it is a standby, or default_transaction_read_only is set for the role, the database or the server"
-)
 ANSWER_TIMEOUT = 35.0
-"""Seconds after which a connection is dropped whose server has neither done a statement nor ended it."""
+"""Seconds after which a connection is dropped because its server has neither finished nor cancelled a statement."""
 OLDEST = 14
-"""The oldest major version of PostgreSQL that has what queries.sql needs."""
+"""The oldest major version of PostgreSQL that queries.sql works with."""
 
-_SHUTDOWN = ("57P", "08", "25P03", "25P04")
-"""SQLSTATEs of a session that ends, whatever it was doing (PostgreSQL's documentation, appendix A)."""
-_TOO_MUCH = "54"
-"""SQLSTATEs of what will never fit: an operational error to psycopg2, a statement's own fault to us."""
 _BEGIN = b"BEGIN"
-_APART = b"\n;\n"
+_SEPARATOR = b"\n;\n"
 _SLICE = 2000
-"""Rows read between two turns of the reactor."""
+"""Rows that are converted between two turns of the reactor."""
 
 
-class Kind(Enum):
-    """What a transaction is made of."""
+class TransactionKind(Enum):
+    """The kinds of transactions."""
 
     SEVERAL = "several"
-    """Statements, and a commit."""
+    """BEGIN, statements and COMMIT."""
     CHANGE = "change"
-    """One statement, which the server commits by itself: there and back once."""
+    """One statement that the server commits by itself: one round trip."""
     READ = "read"
     """One statement that changes nothing, and may be run again."""
 
 
-class Connection:
+class PostgresConnection:
     """A connection, for one caller at a time."""
 
     def __init__(self, reactor: Any, on_notify: Callable[[str, str], None] | None = None) -> None:
         self._reactor = reactor
-        self._link = Link(reactor, on_notify, self._lost)
+        self._link = DriverConnection(reactor, on_notify, self._lost)
         self._statement: Deferred[Any] | None = None
-        self._waiting: list[Deferred[None]] = []
+        self._ended: Waiters[None] = Waiters()
         self._prepared: set[str] = set()
         self._ahead: list[bytes] = []
-        """Statements that leave with the next one, as text."""
-        self._kind = Kind.SEVERAL
+        """Statements that are sent together with the next one, as text."""
+        self._kind = TransactionKind.SEVERAL
         self._endless = False
         self.begun = False
-        """Whether a statement of the present transaction may have been done."""
+        """Whether a statement of the current transaction may have been executed."""
 
     async def connect(self, target: Target) -> None:
         """Connect and set the session up; cancelling drops the connection.
 
-        Raises psycopg2's errors and those of sockets for what cannot be connected to, Unavailable for a server that
-        only reads, StartError for one that will never do.
+        Raises the errors of psycopg2 and of sockets if it cannot connect, Unavailable for a server that only reads, and
+        StartError for one that can never be used.
         """
         try:
             await self._connect(target)
@@ -119,66 +107,61 @@ class Connection:
 
     @property
     def usable(self) -> bool:
-        """Whether an idle connection can serve: what has something to say was ended, though nobody read that yet."""
+        """Whether an idle connection can be used; data that waits to be read can only mean that it was ended."""
         return not self.closed and not _readable(self._link.pollable().fileno())
 
     def close(self) -> None:
-        """Drop the connection, whatever it is doing."""
+        """Close the connection at once, even while a statement runs."""
         self._link.close()
 
     async def wait_for_end(self) -> None:
-        """Complete when the connection has ended; cancelling only stops the waiting."""
+        """Complete when the connection is closed; cancelling only stops the waiting."""
         if not self.closed:
-            waiter: Deferred[None] = Deferred(self._waiting.remove)
-            self._waiting.append(waiter)
-            await waiter
+            await self._ended.wait()
 
     def _lost(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            waiter.callback(None)
+        self._ended.wake(None)
 
-    def begin(self, kind: Kind) -> None:
-        """Have the next statement begin a transaction: the server is told of both at once.
+    def begin(self, kind: TransactionKind) -> None:
+        """Start a transaction: BEGIN is sent together with the next statement.
 
-        Or let it be all that there is, where that is its kind: the server needs no word of that.
+        For the kinds that are a single statement there is no BEGIN: the server commits it by itself.
         """
-        self._ahead = [_BEGIN] if kind is Kind.SEVERAL else []
+        self._ahead = [_BEGIN] if kind is TransactionKind.SEVERAL else []
         self._kind = kind
         self._endless = False
         self.begun = False
 
     async def lift_limit(self) -> None:
-        """Let the statements of the present transaction take as long as they take."""
+        """Remove the time limit from the following statements of this transaction."""
         self._endless = True
         await self.execute("SET LOCAL statement_timeout = 0")
 
     async def execute(self, sql: str, params: Parameters = None) -> None:
-        """Run one statement, and forget its rows.
+        """Run one statement and ignore its rows.
 
-        Raises Unavailable when the connection is lost or the server gives up, NotNow for what it may do later; what
-        the statement itself did wrong stays a psycopg2 error. Cancelling leaves the statement running: ``settle``
-        before the next one.
+        Raises Unavailable if the connection is lost, NotNow for what the server may do later, and psycopg2's errors for
+        a statement that fails. Cancelling leaves the statement running: call ``settle`` before the next one.
         """
         (await self._run(sql, params)).close()
 
     async def post(self, sql: str, params: Parameters = None) -> None:
-        """Have a statement leave with the next one, or with the commit, before it; its rows are forgotten.
+        """Queue a statement to be sent with the next one or with the commit; its rows are ignored.
 
-        Whoever sends that one is told what this one met.
+        If it fails, the call that sends it raises its error.
         """
-        text = await self._known(sql)
+        text = await self._prepare(sql)
         self._ahead.append(self._text(text, await self._encode(params)))
 
     async def fetch(self, sql: str, params: Parameters = None, behind: str | None = None) -> list[Row]:
         """Run one statement and return its rows; otherwise like ``execute``.
 
-        ``behind``: one without parameters that leaves with it, right before it.
+        ``behind`` is a statement without parameters that is sent with it and runs right before it.
         """
-        text = await self._known(sql)  # Making it known is a round trip of its own.
+        text = await self._prepare(sql)  # First: preparing is a round trip of its own.
         if behind is not None:
             self._ahead.append(behind.encode())
-        cursor = await self._send(text, await self._encode(params), decisive=self._kind is Kind.CHANGE)
+        cursor = await self._send(text, await self._encode(params), decisive=self._kind is TransactionKind.CHANGE)
         names = [column.name for column in cursor.description or ()]
         rows: list[Row] = []
         while chunk := cursor.fetchmany(_SLICE):
@@ -189,8 +172,8 @@ class Connection:
         return rows
 
     async def commit(self) -> None:
-        """Commit. Raises Unavailable, saying so, when the connection is lost before the server has answered."""
-        if self._kind is not Kind.SEVERAL or self._ahead == [_BEGIN]:
+        """Commit. Raises Unavailable with the message UNCERTAIN if the connection is lost before the server answers."""
+        if self._kind is not TransactionKind.SEVERAL or self._ahead == [_BEGIN]:
             self._ahead = []
             return
         cursor = await self._send("COMMIT", None, decisive=True)
@@ -199,11 +182,11 @@ class Connection:
         cursor.close()
 
     async def listen(self, channel: str) -> None:
-        """Have notifications on ``channel`` told to ``on_notify``."""
+        """Start to listen: notifications on ``channel`` are passed to ``on_notify``."""
         await self.execute(f"LISTEN {psycopg2.extensions.quote_ident(channel, self._link.pollable())}")
 
     async def settle(self) -> None:
-        """Wait for a statement whose caller has gone, and roll back what is open; drop the connection if that fails."""
+        """Wait for a statement whose caller was cancelled, and roll back; close the connection if that fails."""
         self._ahead = []
         if self._statement is not None:
             await _shield(self._statement)
@@ -214,16 +197,16 @@ class Connection:
                 self.close()
 
     async def _run(self, sql: str, params: Parameters = None) -> Any:
-        text = await self._known(sql)
-        return await self._send(text, await self._encode(params), decisive=self._kind is Kind.CHANGE)
+        text = await self._prepare(sql)
+        return await self._send(text, await self._encode(params), decisive=self._kind is TransactionKind.CHANGE)
 
-    async def _known(self, sql: str) -> str:
-        """Return the text to send; a statement to be prepared is, where this connection's server does not know it."""
+    async def _prepare(self, sql: str) -> str:
+        """Return the text to send; a ``Prepared`` statement is prepared first, unless this connection has done so."""
         if not isinstance(sql, Prepared):
             return sql
         if sql.name not in self._prepared:
-            known = partial(self._prepared.add, sql.name)
-            (await self._send(sql.preparation, None, known)).close()
+            done = partial(self._prepared.add, sql.name)
+            (await self._send(sql.preparation, None, done)).close()
         return sql.execution
 
     def _text(self, sql: str, params: Parameters) -> bytes:
@@ -236,20 +219,20 @@ class Connection:
     async def _send(
         self, sql: str, params: Parameters, done: Callable[[], None] | None = None, *, decisive: bool = False
     ) -> Any:
-        """Run one statement as it stands, after those that leave with it.
+        """Run one statement, after those that were queued.
 
-        ``done`` is called when the server has done it, even if the caller was cancelled. What is ``decisive`` may have
-        been stored where nobody answers.
+        ``done`` is called when the server has executed it, even if the caller was cancelled. A ``decisive`` statement
+        commits: it may have been stored even if the server does not answer.
         """
         if self._statement is not None or self.closed:
             raise Unavailable(AWAY)
         self.begun = self.begun or decisive
         text: str | bytes = sql
         if self._ahead:
-            text, params = _APART.join([*self._ahead, self._text(sql, params)]), None
+            text, params = _SEPARATOR.join([*self._ahead, self._text(sql, params)]), None
             self._ahead = []
         cursor = self._link.cursor()
-        # libpq may drop its socket while sending; the reactor must not be watching it then.
+        # libpq may close its socket while sending; the reactor must not be watching it then.
         self._reactor.removeReader(self._link)
         self._statement = statement = cursor.execute(text, params)
         statement.addCallbacks(self._finish, self._fail)
@@ -270,22 +253,12 @@ class Connection:
         return cursor
 
     def _meaning(self, error: Exception, decisive: bool) -> Unavailable | None:
-        """Return what an error says of the database; None: it is the statement's own.
-
-        Drops the connection to a server that only reads.
-        """
-        if self.closed or _lost(error):
-            return Unavailable(UNCERTAIN if decisive else f"{AWAY} ({one_line(error)})")
-        if isinstance(error, ReadOnlySqlTransaction):
-            self.close()  # The server was demoted, or never was the one that writes: the next may be another.
+        """Return what an error says of the database; close the connection to a server that only reads."""
+        found = meaning(error, closed=self.closed, decisive=decisive)
+        if isinstance(found, NotNow) and isinstance(error, ReadOnlySqlTransaction):
+            self.close()  # The server was demoted, or never was the one that writes: the next one may be.
             self.begun = self.begun and not decisive
-            return NotNow(f"{AWAY} ({ONLY_READS})")
-        if isinstance(error, DiskFull):
-            return NotNow(FULL)
-        if isinstance(error, LockNotAvailable):
-            return NotNow(LOCKED)
-        passing = isinstance(error, psycopg2.OperationalError) and not str(error.pgcode).startswith(_TOO_MUCH)
-        return NotNow(f"{AWAY} ({one_line(error)})") if passing else None
+        return found
 
     def _finish(self, result: Any) -> Any:
         self._statement = None
@@ -295,9 +268,9 @@ class Connection:
 
     def _fail(self, failure: Failure) -> Failure:
         if isinstance(failure.value, CancelledError):
-            # txpostgres's name for the server's "canceling statement due to statement timeout".
+            # txpostgres raises this for the server's "canceling statement due to statement timeout".
             self._finish(None)
-            raise NotNow("the database took too long to answer: try again; nothing was stored")
+            raise NotNow(SLOW)
         return cast(Failure, self._finish(failure))
 
     async def _encode(self, params: Parameters) -> Parameters:
@@ -307,19 +280,6 @@ class Connection:
 
     async def _encode_one(self, value: Any) -> Any:
         return await value.encode(self._reactor) if isinstance(value, Json) else value
-
-
-def one_line(error: BaseException) -> str:
-    """Return what libpq says in several lines as one."""
-    return " ".join(str(error).split())
-
-
-def _lost(error: Exception) -> bool:
-    """Tell whether the connection ended instead of an answer."""
-    code = getattr(error, "pgcode", None)
-    if code is None:  # Neither did the server refuse it; what psycopg2 itself refuses is a ProgrammingError.
-        return not isinstance(error, psycopg2.ProgrammingError)
-    return bool(code.startswith(_SHUTDOWN))
 
 
 def _readable(descriptor: int) -> bool:
@@ -335,7 +295,7 @@ def _stop(result: Any, call: IDelayedCall) -> Any:
 
 
 def _shield(running: Deferred[Any]) -> Deferred[Any]:
-    """Return a Deferred with the result of ``running``, whose cancelling leaves that alone."""
+    """Return a Deferred with the result of ``running``; cancelling it does not cancel ``running``."""
     shielded: Deferred[Any] = Deferred()
     running.addCallbacks(shielded.callback, shielded.errback)
     return shielded

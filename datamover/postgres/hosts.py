@@ -1,7 +1,7 @@
-"""The hosts of the database, and which of them answers: tried one after the other, first the one that served last.
+"""Connecting to one of several database hosts: they are tried one after the other, the last one that worked first.
 
-libpq would go through several hosts by itself, but where it is asynchronous without a time limit for each: a machine
-that is gone without a word would be waited for until the whole attempt is given up, and the next never be asked.
+libpq can try several hosts by itself, but its asynchronous connections have no time limit for each host: it would wait
+for a machine that does not answer until the whole attempt is given up, and never try the next.
 """
 
 import ipaddress
@@ -15,20 +15,21 @@ from twisted.internet.defer import TimeoutError as NoAnswer
 
 from datamover.concurrency.host_names import HostNames
 from datamover.errors import StartError, Unavailable
-from datamover.postgres.admission import Login, Refused, refusal
-from datamover.postgres.connection import AWAY, Target, one_line
+from datamover.postgres.admission import AccessRefused, LoginAttempt, refusal
+from datamover.postgres.connection import Target
+from datamover.postgres.failures import AWAY, one_line
 
 Result = TypeVar("Result")
 
 CONNECT_TIMEOUT = 10.0
-"""Seconds for all hosts together, unless ``connect_timeout`` is asked for, which is for each."""
+"""Seconds for all hosts together; ``connect_timeout`` in the URL, if given, is for each."""
 
-_PLACE = ("host", "hostaddr", "port")
+_HOST = ("host", "hostaddr", "port")
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One of the hosts that an address lists, as libpq's parameters; None: not named."""
+    """One of the hosts of a connection string, as libpq's parameters; None: not given."""
 
     host: str | None
     hostaddr: str | None
@@ -38,27 +39,27 @@ class Host:
         return replace(self, hostaddr=address)
 
     def within(self, parameters: Target) -> Target:
-        """Return what connects to this host alone, and is otherwise as asked."""
-        own = {name: value for name in _PLACE if (value := getattr(self, name)) is not None}
-        return {**{name: value for name, value in parameters.items() if name not in _PLACE}, **own}
+        """Return ``parameters`` with this host as the only one."""
+        own = {name: value for name in _HOST if (value := getattr(self, name)) is not None}
+        return {**{name: value for name, value in parameters.items() if name not in _HOST}, **own}
 
 
 class Hosts:
-    """The hosts that an address names; ``dsn`` is asked for it at every attempt."""
+    """The hosts of the connection string that ``dsn`` returns; it is asked at every attempt."""
 
     def __init__(self, reactor: Any, dsn: Callable[[], Awaitable[str]]) -> None:
         self._reactor = reactor
         self._dsn = dsn
-        # Its own: names that clients think of must not keep anybody from the database.
+        # A resolver of its own: look-ups of names that clients give must not delay the database.
         self._names = HostNames(reactor, "database-names")
         self._served: tuple[Host, Host] | None = None
-        """The host that was asked last and connected to: as it is listed, and as it was found."""
+        """The host of the last connection: as it is listed, and with the address that was used."""
 
     async def reach(self, attempt: Callable[[Target], Coroutine[Any, Any, Result]]) -> Result:
         """Return what ``attempt`` returns for the first host for which it does not raise Unavailable.
 
-        Where none does: raises Unavailable with what was met at each, as Refused if one is there and does not let us
-        in. Raises StartError of ``dsn`` and ``attempt``.
+        If it does for all, raises AccessRefused if one of them refuses the login, else Unavailable with the reason of
+        each. Raises StartError of ``dsn`` and ``attempt``.
         """
         asked = parse_dsn(await self._dsn())
         listed = list(hosts(asked))
@@ -91,7 +92,7 @@ class Hosts:
     async def _try(
         self, attempt: Callable[[Target], Coroutine[Any, Any, Result]], target: Target, limit: float
     ) -> Result:
-        """Return what ``attempt`` returns within so many seconds; whatever it meets is Unavailable, or StartError."""
+        """Return what ``attempt`` returns within ``limit`` seconds; its errors become Unavailable or StartError."""
         trying: Deferred[Result] = Deferred.fromCoroutine(attempt(target))
         trying.addTimeout(limit, self._reactor)
         try:
@@ -99,13 +100,13 @@ class Hosts:
         except (Unavailable, StartError, CancelledError):
             raise
         except NoAnswer:
-            raise Unavailable(f"{AWAY} (no answer from {Login.of(target).host} within {limit:.1f} s)") from None
-        except Exception as error:  # Whatever it is, nothing was asked of the database yet.
-            login = Login.of(target)
-            raise refusal(str(error), login) or Unavailable(f"{AWAY} ({_whose(error, login)})") from error
+            raise Unavailable(f"{AWAY} (no answer from {LoginAttempt.of(target).host} within {limit:.1f} s)") from None
+        except Exception as error:  # Any error: no statement was sent yet.
+            login = LoginAttempt.of(target)
+            raise refusal(str(error), login) or Unavailable(f"{AWAY} ({_with_host(error, login)})") from error
 
     async def _addresses(self, host: Host, limit: float) -> list[Host]:
-        """Return a host by each of its addresses, which libpq would look up on the reactor."""
+        """Return a host once for each of its addresses; libpq would block the reactor while it looks them up."""
         if host.hostaddr is not None or not _is_name(host.host):
             return [host]
         looking = self._names.look_up(str(host.host))
@@ -120,20 +121,20 @@ class Hosts:
 
 
 def hosts(parameters: Target) -> Iterator[Host]:
-    """Yield the hosts that libpq's parameters list: host, hostaddr and port are lists of the same length, or of one."""
-    columns = [parameters[name].split(",") if parameters.get(name) else [None] for name in _PLACE]
+    """Yield the hosts of libpq's parameters: host, hostaddr and port are lists of the same length, or of one."""
+    columns = [parameters[name].split(",") if parameters.get(name) else [None] for name in _HOST]
     for number in range(max(map(len, columns))):
         yield Host(*((column[number] if number < len(column) else column[-1]) or None for column in columns))
 
 
 def time_limit(parameters: Target, count: int = 1) -> float:
-    """Return the seconds that connecting to one of ``count`` hosts may take: where libpq would wait for ever, too."""
+    """Return the seconds that connecting to one of ``count`` hosts may take; there always is a limit."""
     asked = parameters.get("connect_timeout", "")
     return float(asked) if asked.isdecimal() and int(asked) > 0 else CONNECT_TIMEOUT / count
 
 
-def _whose(error: Exception, login: Login) -> str:
-    """Return what was met with whose it was: libpq does not always say."""
+def _with_host(error: Exception, login: LoginAttempt) -> str:
+    """Return an error's text with the host before it, which libpq does not always name."""
     said = one_line(error)
     return said if said.startswith("connection to server") else f"{login.host}: {said}"
 
@@ -149,8 +150,8 @@ def _is_name(host: str | None) -> bool:
 
 
 def _together(troubles: list[Unavailable]) -> Unavailable:
-    """Return one error for what was met at each host."""
-    refused = [error for error in troubles if isinstance(error, Refused)]
+    """Return one error for the errors of all hosts."""
+    refused = [error for error in troubles if isinstance(error, AccessRefused)]
     if refused or len(troubles) == 1:
         return (refused or troubles)[0]
     reasons = dict.fromkeys(error.message.removeprefix(f"{AWAY} (").removesuffix(")") for error in troubles)

@@ -1,6 +1,6 @@
-"""Notifications: a LISTEN that is issued again whenever its connection was lost.
+"""Notifications: a LISTEN that is issued again whenever its connection is lost.
 
-They only say "look now": what was sent while nobody listened is gone, so whoever listens also looks for itself.
+A notification is only a hint to poll now: those that are sent while nobody listens are lost, so listeners poll as well.
 """
 
 from collections.abc import Awaitable, Callable
@@ -12,17 +12,17 @@ from twisted.logger import Logger
 
 from datamover.concurrency.loops import Loop
 from datamover.errors import Unavailable
-from datamover.postgres.connection import Connection
+from datamover.postgres.connection import PostgresConnection
 
 log = Logger()
 
-Connect = Callable[[Callable[[str, str], None]], Awaitable[Connection]]
+Connect = Callable[[Callable[[str, str], None]], Awaitable[PostgresConnection]]
 PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-"""Seconds between two attempts to reach the database; the last one from then on."""
+"""Seconds between two attempts to reach the database, one after the other; the last repeats."""
 
 
 async def persist(reactor: Any, attempt: Callable[[], Awaitable[None]]) -> None:
-    """Run ``attempt`` again, after a pause, for as long as it raises Unavailable."""
+    """Run ``attempt``, again after a pause as long as it raises Unavailable; raises any other error of it."""
     pauses = iter(PAUSES)
     while True:
         try:
@@ -34,10 +34,10 @@ async def persist(reactor: Any, attempt: Callable[[], Awaitable[None]]) -> None:
 
 
 class Listening:
-    """One channel being listened on; ``Database.listen`` makes it and keeps it running."""
+    """Listens on one channel; made and kept running by ``Database.listen``."""
 
     task: Deferred[Any]
-    """The running ``run``."""
+    """The Deferred of ``run``."""
 
     def __init__(
         self,
@@ -55,10 +55,10 @@ class Listening:
         self._callback = callback
         self._on_listening = on_listening
         self.begun: Deferred[None] = Deferred()
-        """Fires when listening begins for the first time, or never will."""
+        """Fires when listening begins for the first time; fails if it never will."""
 
     async def close(self) -> None:
-        """Stop; completes when the connection is gone."""
+        """Stop listening; completes when the connection is closed."""
         self.task.cancel()
         await self.task
 
@@ -94,5 +94,5 @@ class Listening:
     def _guard(self, function: Callable[..., None], *arguments: str) -> None:
         try:
             function(*arguments)
-        except Exception:  # what the listener does wrong must not end the listening
-            log.failure("a listener on {channel} raised", channel=self._channel)
+        except Exception:  # An error in the callback must not end the listening.
+            log.failure("the listener on channel {channel} raised an error", channel=self._channel)

@@ -1,7 +1,6 @@
-"""The tables: numbered SQL files, forward only, each applied once and in one transaction.
+"""Migrations: numbered SQL files that make the tables, each applied once, in order, in one transaction. Forward only.
 
-Files are ``migrations/NNNN_name.sql``, numbered from 1 without gaps. What they say is theirs; that they are
-applied in order, once, by one process at a time, is this module's matter.
+The files are ``migrations/NNNN_name.sql``, numbered from 1 without gaps. One process at a time applies them.
 """
 
 import hashlib
@@ -13,7 +12,7 @@ from psycopg2.errors import InsufficientPrivilege
 from twisted.logger import Logger
 
 from datamover.errors import StartError
-from datamover.postgres.admission import Login, no_right
+from datamover.postgres.admission import LoginAttempt, no_right
 from datamover.postgres.database import Cursor, Database
 
 log = Logger()
@@ -21,7 +20,7 @@ log = Logger()
 _NAME = re.compile(r"(\d{4})_(\w+)\.sql")
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('datamover.migrate'))"
 _PATIENCE = "SET LOCAL lock_timeout = '5s'"
-"""While this waits for a table, whoever comes after it waits too: it makes way, and is tried again."""
+"""Others queue behind a migration that waits for a table's lock; so it gives up, and is tried again."""
 _WHO = """
 SELECT current_user AS role, current_database() AS database, coalesce(host(inet_server_addr()), 'its socket') AS host
 """
@@ -37,7 +36,7 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One step of the tables' history."""
+    """One migration."""
 
     number: int
     name: str
@@ -49,7 +48,7 @@ class Migration:
 
 
 def available() -> list[Migration]:
-    """Return every migration that this version of datamover knows, in order."""
+    """Return the migrations of this version of datamover, in order."""
     found = []
     for file in (resources.files("datamover.jobs") / "migrations").iterdir():
         if match := _NAME.fullmatch(file.name):
@@ -61,11 +60,11 @@ def available() -> list[Migration]:
 
 
 async def migrate(database: Database, migrations: list[Migration] | None = None) -> list[Migration]:
-    """Bring the tables up to date and return what had to be applied; safe to run at any time, by many at once.
+    """Apply the migrations that are missing and return them; safe to run at any time, by several processes at once.
 
-    Raises StartError for a database that a newer datamover has migrated, or that another history led to, NotNow where
-    somebody holds a table for long, and Unavailable, as Refused where we may make no tables there; what was applied
-    before stays.
+    Raises StartError for a database that a newer datamover has migrated or whose migrations are others, NotNow if a
+    table stays locked, AccessRefused if the role may not make tables, and Unavailable. Migrations that were applied
+    before the error stay.
     """
     known = available() if migrations is None else migrations
     applied: list[Migration] = []
@@ -74,7 +73,7 @@ async def migrate(database: Database, migrations: list[Migration] | None = None)
             migration = await database.transaction(lambda cursor: _apply_next(cursor, known))
         except InsufficientPrivilege as error:
             (told,) = await database.read(_WHO)
-            raise no_right(error.diag.message_primary or str(error), Login(**told)) from error
+            raise no_right(error.diag.message_primary or str(error), LoginAttempt(**told)) from error
         if migration is None:
             return applied
         log.info("applied migration {number:04d}_{name}", number=migration.number, name=migration.name)
@@ -82,7 +81,7 @@ async def migrate(database: Database, migrations: list[Migration] | None = None)
 
 
 async def _apply_next(cursor: Cursor, known: list[Migration]) -> Migration | None:
-    # Building an index over a long history takes as long as it takes, and so does waiting for who does it already.
+    # Building an index over a long history has no time limit; nor has waiting for another process that does so.
     await cursor.lift_limit()
     await cursor.execute(_LOCK)
     await cursor.execute(_PATIENCE)

@@ -1,7 +1,4 @@
-"""The statements of queries.sql, by name.
-
-Loading leaves what they mean to the file and what is done with them to the store.
-"""
+"""The statements of queries.sql, by name."""
 
 import re
 from collections.abc import Mapping
@@ -16,11 +13,11 @@ _PARAMETER = re.compile(r"%\((\w+)\)s|%%")
 
 
 class Prepared(str):
-    """A statement that a connection has planned once for all (PREPARE), where planning costs more than doing."""
+    """A statement that each connection prepares once (PREPARE), because planning it costs more than executing it."""
 
     name: str
     types: Mapping[str, str]
-    """Of its parameters, by their names."""
+    """The types of its parameters, by name."""
 
     def __new__(cls, text: str, name: str, types: Mapping[str, str]) -> "Prepared":
         statement = super().__new__(cls, text)
@@ -29,27 +26,28 @@ class Prepared(str):
 
     @property
     def preparation(self) -> str:
-        """What makes it known to the server, to be sent without parameters."""
+        """The PREPARE statement, to be sent without parameters."""
         places = {name: f"${place}" for place, name in enumerate(self.types, 1)}
         body = _PARAMETER.sub(lambda match: places[match[1]] if match[1] else "%", self)
         return f"PREPARE {self.name} ({', '.join(self.types.values())}) AS {body}"
 
     @property
     def execution(self) -> str:
-        """What runs it, to be sent with the parameters."""
+        """The EXECUTE statement, to be sent with the parameters."""
         return f"EXECUTE {self.name} ({', '.join(f'%({name})s' for name in self.types)})"
 
 
-class Queries:
+class NamedQueries:
     """Named blocks of SQL: ``queries.claim``, or ``queries["claim"]``."""
 
     def __init__(self, text: str) -> None:
-        """Read blocks, each below a line ``-- name: x``. A name given twice is a ValueError.
+        """Read blocks, each below a line ``-- name: x``; raises ValueError for a name that is given twice.
 
-        Lines ``-- prepared: a integer, b text`` make the block ``Prepared``, and give the types of its parameters. A
-        line ``-- until here, as y: SELECT 1`` makes another block, of what stands above it and what it ends with.
+        Lines ``-- prepared: a integer, b text`` make the block ``Prepared`` and give the types of its parameters. A
+        line ``-- until here, as y: SELECT 1`` makes a second block, ``y``: the lines above it and the text after the
+        colon.
 
-        Whole-line comments are dropped: the driver would take a percent sign in one for a parameter.
+        Comment lines are dropped: the driver would take a percent sign in them for a parameter.
         """
         blocks: dict[str, list[str]] = {}
         types: dict[str, dict[str, str]] = {}
@@ -67,7 +65,7 @@ class Queries:
                 blocks[match[1]] = [*lines, match[2]]
             elif line.strip() and not line.lstrip().startswith("--"):
                 if lines is None:
-                    raise ValueError(f"this stands before the first name: {line!r}")
+                    raise ValueError(f"a line before the first name: {line!r}")
                 lines.append(line)
         for name, block in blocks.items():
             if not block:
@@ -78,12 +76,12 @@ class Queries:
         )
 
     @classmethod
-    def load(cls) -> "Queries":
-        """Return what queries.sql holds."""
+    def load(cls) -> "NamedQueries":
+        """Return the queries of queries.sql."""
         return cls((resources.files("datamover.jobs") / "queries.sql").read_text("utf-8"))
 
     def names(self) -> tuple[str, ...]:
-        """Return every name, in the file's order."""
+        """Return all names, in the file's order."""
         return tuple(self._blocks)
 
     def __getitem__(self, name: str) -> str:

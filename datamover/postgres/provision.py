@@ -1,8 +1,8 @@
-"""The role and the database that ``[database]`` names, made by an administrator of the server.
+"""Makes the role and the database that ``[database]`` names, with an administrator's login to the server.
 
-What is there already, from an earlier run with other settings or made by hand, is put right: the role may log in with
-the configured password, the database is the role's, and so are the tables of an earlier datamover in it. A database
-that holds anything else is left alone. Blocking.
+What exists already, from an earlier run or made by hand, is corrected: the role can log in with the configured
+password, and owns the database and the tables of an earlier datamover in it. A database that holds anything else is
+not changed. Blocks.
 """
 
 import base64
@@ -19,13 +19,13 @@ from psycopg2.extensions import encrypt_password, make_dsn, parse_dsn
 
 from datamover.config import schema
 from datamover.errors import StartError
-from datamover.postgres.address import Given
-from datamover.postgres.connection import one_line
+from datamover.postgres.external import ExternalPostgres
+from datamover.postgres.failures import one_line
 from datamover.postgres.hosts import CONNECT_TIMEOUT
 from datamover.postgres.migrate import available
 
 _SHARED = "postgres"
-"""A database of everybody's, which stays whose it is."""
+"""A database that every server has and many share; its owner is never changed."""
 _ROLE = """
 SELECT rolcanlogin, coalesce(rolvaliduntil <= now(), false), rolconnlimit = 0 FROM pg_roles WHERE rolname = %s
 """
@@ -52,19 +52,19 @@ WHERE p.proowner <> %(role)s::regrole
     AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
     AND NOT EXISTS (SELECT FROM pg_depend d WHERE (d.classid, d.objid, d.deptype) = ('pg_proc'::regclass, p.oid, 'e'))
 """
-"""What belongs neither to the role nor to an extension; indexes and identities go with their tables."""
+"""Objects that belong neither to the role nor to an extension; indexes and identities follow their tables."""
 _MADE = re.compile(r"^CREATE (?:TABLE|FUNCTION|SEQUENCE) (\w+)", re.MULTILINE)
 
-Told = Callable[[str], object]
+OnChange = Callable[[str], object]
 
 
-def provide(settings: schema.Database, admin_url: str, told: Told) -> None:
-    """Make, or put right, what ``settings.url`` names; ``told`` is called with a sentence for each thing that was done.
+def provide(settings: schema.Database, admin_url: str, told: OnChange) -> None:
+    """Make or correct the role and database of ``settings.url``; ``told`` is called with a sentence for each change.
 
-    Raises ConfigError for settings that cannot be used, StartError for what the server refuses, and for a database
-    that is somebody else's.
+    Raises ConfigError for settings that cannot be used, and StartError for what the server refuses and for a database
+    that holds other objects.
     """
-    given = Given(settings)
+    given = ExternalPostgres(settings)
     password = given.password()
     parameters = parse_dsn(settings.url or "")
     role = parameters.get("user", "datamover")
@@ -73,7 +73,7 @@ def provide(settings: schema.Database, admin_url: str, told: Told) -> None:
         _role(run, role, password, told)
         becoming = "SET" if run.connection.server_version >= 160000 else "MEMBER"
         if not run("SELECT pg_has_role(%s, %s)", role, becoming)[0][0]:
-            # Only who may become a role may make a database that the role owns.
+            # To make a database that the role owns, the administrator must be able to become the role.
             run(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(role)))
         _database(run, role, name, told)
         with _connected(str(make_dsn(admin_url, dbname=name))) as inside:
@@ -81,7 +81,7 @@ def provide(settings: schema.Database, admin_url: str, told: Told) -> None:
 
 
 class _Session:
-    """Runs statements as the administrator, each by itself."""
+    """Runs statements as the administrator, each in a transaction of its own."""
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
@@ -107,7 +107,7 @@ def _connected(url: str) -> Iterator[_Session]:
         ) from None
 
 
-def _role(run: _Session, role: str, password: str | None, told: Told) -> None:
+def _role(run: _Session, role: str, password: str | None, told: OnChange) -> None:
     name = sql.Identifier(role)
     found = run(_ROLE, role)
     if not found:
@@ -137,7 +137,7 @@ def _password(run: _Session, role: str, password: str | None) -> sql.Composable:
 
 
 def _has_password(run: _Session, role: str, password: str) -> bool:
-    """Tell whether a role's password is known to be this one: only a superuser may look."""
+    """Return whether a role is known to have this password; only a superuser can read that."""
     if run.connection.get_parameter_status("is_superuser") != "on":
         return False
     ((stored,),) = run("SELECT rolpassword FROM pg_authid WHERE rolname = %s", role)
@@ -145,7 +145,7 @@ def _has_password(run: _Session, role: str, password: str) -> bool:
 
 
 def verifies(stored: str, password: str) -> bool:
-    """Tell whether a password is the one of a SCRAM verifier, as pg_authid holds it (RFC 5803, RFC 5802 section 3)."""
+    """Return whether a password matches a SCRAM verifier of pg_authid (RFC 5803, RFC 5802 section 3)."""
     try:
         method, secret, keys = stored.split("$")
         iterations, salt = secret.split(":")
@@ -157,8 +157,8 @@ def verifies(stored: str, password: str) -> bool:
     return method == "SCRAM-SHA-256" and hmac.compare_digest(hashlib.sha256(key).digest(), wanted)
 
 
-def _database(run: _Session, role: str, name: str, told: Told) -> None:
-    """Make the database, or let others connect to the one there is, so that one can look into it."""
+def _database(run: _Session, role: str, name: str, told: OnChange) -> None:
+    """Make the database, or allow connections to the existing one, so that its contents can be read."""
     identifier = sql.Identifier(name)
     found = run(_DATABASE, _quoted(run, role), name)
     if not found:
@@ -178,8 +178,8 @@ def _database(run: _Session, role: str, name: str, told: Told) -> None:
         told(f"let the database {name} have connections")
 
 
-def _contents(run: _Session, role: str, name: str, told: Told) -> None:
-    """Have the database, and what datamover made in it, belong to the role, and the role have its rights there."""
+def _contents(run: _Session, role: str, name: str, told: OnChange) -> None:
+    """Make the role the owner of the database and of datamover's objects in it, and give it its rights there."""
     ((owner, is_owner, _, _),) = run(_DATABASE, _quoted(run, role), name)
     made = {"schema_migrations", *(made for migration in available() for made in _MADE.findall(migration.sql))}
     migrated = run(_MIGRATED)[0][0]
@@ -201,7 +201,7 @@ def _contents(run: _Session, role: str, name: str, told: Told) -> None:
     _rights(run, role, name, told)
 
 
-def _rights(run: _Session, role: str, name: str, told: Told) -> None:
+def _rights(run: _Session, role: str, name: str, told: OnChange) -> None:
     grantee = sql.Identifier(role)
     if not run("SELECT has_database_privilege(%s, %s, 'CONNECT')", role, name)[0][0]:
         run(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(sql.Identifier(name), grantee))

@@ -1,11 +1,11 @@
-"""What every session with PostgreSQL is set to."""
+"""The settings of every session with PostgreSQL."""
 
 STATEMENT_TIMEOUT = 30.0
 """Seconds after which the server ends a statement."""
 IDLE_TIMEOUT = 10.0
-"""Seconds after which the server ends a transaction whose process stands still: others wait for what it has locked."""
+"""Seconds after which the server ends a transaction whose process sends nothing: others wait for its locks."""
 NETWORK = {
-    # A peer that vanished without a word is noticed within half a minute.
+    # A peer that is gone without closing the connection is noticed within half a minute.
     "keepalives_idle": "10",
     "keepalives_interval": "5",
     "keepalives_count": "3",
@@ -19,9 +19,11 @@ SET_UP = (
     " set_config('enable_seqscan', 'off', false), set_config('enable_bitmapscan', 'off', false),"
     " set_config('jit', 'off', false), set_config('max_parallel_workers_per_gather', '0', false)"
 )
-"""What is asked again and again has its index. A plan made while a table was nearly empty would have it read whole each
-time, and be kept while the table grows. A bitmap reads again each time what was changed long ago, where an index scan
-marks it as dead: the rows of a queue change often. No statement is so long that compiling it would pay, and none so
-urgent that it may have all the cores: those that are long only count."""
+"""The statement that sets a session up.
+
+Every frequent statement has an index. Sequential scans are off because a plan that was made while a table was nearly
+empty would be kept while the table grows. Bitmap scans are off because they do not mark dead index entries as index
+scans do, and the rows of a queue change often. No statement is long enough for JIT to pay off; the long ones only count
+rows, and must not take all cores."""
 LIMITS = tuple(str(int(limit * 1000)) for limit in (STATEMENT_TIMEOUT, IDLE_TIMEOUT))
-"""What SET_UP is run with."""
+"""The parameters of SET_UP."""

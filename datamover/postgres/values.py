@@ -1,4 +1,4 @@
-"""Values as they go to the server and come from it, where the driver's own way will not do."""
+"""Conversions of values to and from the server that the driver does not do well: bytes, and long JSON."""
 
 import json
 from typing import Any
@@ -22,13 +22,13 @@ _encode = json.JSONEncoder(allow_nan=False).encode
 
 
 class Json:
-    """A parameter to be sent as JSON; a long list is encoded a slice at a time."""
+    """A parameter that is sent as JSON; a long list is encoded a slice at a time."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
 
     async def encode(self, reactor: Any) -> str:
-        """Return the text, letting the reactor turn in between."""
+        """Return the JSON text; the reactor runs between two slices."""
         if not isinstance(self.value, list) or len(self.value) <= _SLICE:
             return _encode(self.value)
         parts = []

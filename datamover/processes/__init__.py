@@ -1,1 +1,1 @@
-"""One engine as several processes of one machine, so that more than one core works: who starts them, who is started."""
+"""One engine as several processes of one machine, to use more than one core: the parent's side and the child's."""

@@ -1,7 +1,8 @@
-"""What an engine process and the one that started it say to each other: one JSON object a line, over pipes.
+"""The messages between an engine process and its parent: one JSON object a line, over pipes.
 
-Downwards there is one line, the brief. When the pipe ends, whether it was closed or its writer died, the process hands
-back its work and ends. Upwards go words, and the lines of the log, told apart by their ``message``.
+The parent sends one line, the ``ChildConfig``. When that pipe closes, be it on purpose or because the parent died, the
+engine process hands back its work and exits. The engine process sends status messages and the lines of its log; a log
+line is the one that has a ``message``.
 """
 
 import json
@@ -17,7 +18,7 @@ from datamover.engine.share import ProcessShare
 
 @dataclass(frozen=True, slots=True)
 class ChildConfig:
-    """What a process is started for; the settings are those that its starter runs on, whatever the file says now."""
+    """The configuration of an engine process: the settings its parent runs on, whatever the file says by now."""
 
     node: str
     share: ProcessShare
@@ -25,44 +26,45 @@ class ChildConfig:
 
     def line(self) -> str:
         settings = self.settings.model_dump(mode="json")
-        told = {"node": self.node, "number": self.share.number, "of": self.share.of, "settings": settings}
-        return json.dumps(told) + "\n"
+        fields = {"node": self.node, "number": self.share.number, "of": self.share.of, "settings": settings}
+        return json.dumps(fields) + "\n"
 
     @classmethod
     def from_line(cls, line: bytes) -> "ChildConfig":
-        """Return what a line says; raises ConfigError for settings that cannot be used."""
-        told = json.loads(line)
-        settings = told["settings"]
+        """Read what ``line`` wrote; raises ConfigError for settings that cannot be used."""
+        fields = json.loads(line)
+        settings = fields["settings"]
         checked = check_table(CONFIG, settings, file=str(settings["path"] or "the built-in configuration"))
-        return cls(told["node"], ProcessShare(told["number"], told["of"]), checked)
+        return cls(fields["node"], ProcessShare(fields["number"], fields["of"]), checked)
 
 
 @dataclass(frozen=True, slots=True)
 class StatusMessage:
-    """What a process says every so often."""
+    """The state of an engine process, sent twice a second."""
 
     working: bool
     """Whether it takes work."""
     counted: tuple[tuple[Any, ...], ...] = ()
-    """What happened since: names of the methods of ``Counts``, and what they are to be called with."""
+    """The calls of ``Counts`` since the last message: a method's name and its arguments."""
     given_up: str | None = None
-    """Why it ends, for good."""
+    """Why no engine process can ever work here, as a sentence; None: it can."""
     troubles: tuple[str, ...] = ()
-    """What loops of it do not turn, in words."""
+    """A sentence for each of its loops that does not turn."""
     stuck: bool = False
-    """One of them hangs."""
+    """Whether one of them hangs."""
 
     def line(self) -> str:
-        told = {
+        fields = {
             "working": self.working,
             "counted": self.counted,
             "given_up": self.given_up,
             "troubles": self.troubles,
             "stuck": self.stuck,
         }
-        return json.dumps(told) + "\n"
+        return json.dumps(fields) + "\n"
 
     @classmethod
-    def from_told(cls, told: Mapping[str, Any]) -> "StatusMessage":
-        counted = tuple(tuple(call) for call in told["counted"])
-        return cls(told["working"], counted, told["given_up"], tuple(told["troubles"]), told["stuck"])
+    def from_fields(cls, fields: Mapping[str, Any]) -> "StatusMessage":
+        """Return the message of a decoded line; raises LookupError and TypeError for what is none."""
+        counted = tuple(tuple(call) for call in fields["counted"])
+        return cls(fields["working"], counted, fields["given_up"], tuple(fields["troubles"]), fields["stuck"])

@@ -1,6 +1,6 @@
-"""What engine processes count: gathered where it happens, counted by the process that started them.
+"""The metrics of engine processes: buffered in each, counted by their parent.
 
-So one process tells the sums of all, and what a process counted stays counted when it is gone.
+So one process reports the sums of all, and what an engine process counted stays counted after it has ended.
 """
 
 from collections import Counter
@@ -11,15 +11,15 @@ from datamover.engine.observer import Observer
 
 
 class Counts(Observer, Protocol):
-    """All that an engine process tells of itself."""
+    """Everything that an engine process counts."""
 
     def lagged(self, seconds: float) -> None:
-        """The event loop was late by so much."""
+        """Count one measurement of how late the event loop is."""
         ...
 
 
 class MetricsBuffer:
-    """Gathers, as a Counts, until it is taken."""
+    """Buffers the calls of ``Counts`` until ``take``."""
 
     def __init__(self) -> None:
         self._sums: Counter[tuple[str, ...]] = Counter()
@@ -47,13 +47,13 @@ class MetricsBuffer:
         self._calls.append(("lagged", seconds))
 
     def take(self) -> tuple[tuple[Any, ...], ...]:
-        """Return the calls that were gathered, those whose numbers add up as one, and begin anew."""
+        """Return the buffered calls and empty the buffer; calls whose numbers add up are merged into one."""
         sums = [(*name, count) for name, count in self._sums.items() if count]
         calls, self._calls, self._sums = self._calls, [], Counter()
         return (*sums, *calls)
 
 
 def count(counts: Counts, calls: Iterable[tuple[Any, ...]]) -> None:
-    """Make the calls that a Tally gathered."""
+    """Make the calls that ``MetricsBuffer.take`` returned."""
     for name, *arguments in calls:
         getattr(counts, name)(*arguments)

@@ -1,4 +1,4 @@
-"""The parent as an engine process sees it: whom it tells how it is, and with whom it ends."""
+"""The parent as an engine process sees it: it receives the status messages, and the process ends when it does."""
 
 import os
 import signal
@@ -19,63 +19,65 @@ from datamover.processes.messages import StatusMessage
 from datamover.processes.metrics_buffer import MetricsBuffer
 
 EVERY = 0.5
-"""Seconds between two words."""
+"""Seconds between two status messages."""
 WITHIN = 12.0
-"""Seconds that the end may take."""
+"""Seconds that a stop may take."""
 
 
 class ParentLink(MetricsBuffer, Service):
-    """Started before whatever else the process runs, and stopped after it: its last word is of all that happened."""
+    """Sends status messages; starts before all other services and stops after them, so the last one counts all."""
 
     def __init__(self, reactor: Any, pipe: int, write: Callable[[str], object]) -> None:
-        """``pipe``: the descriptor whose end means ours; ``write`` must not lose what was written if we are killed."""
+        """``pipe`` is the descriptor whose end of file stops this process.
+
+        What ``write`` was given must not be lost if the process is killed right after.
+        """
         super().__init__()
         self.working: Callable[[], bool] = lambda: False
-        """Whether work is taken."""
+        """Tells whether this process takes work."""
         self._reactor = reactor
         self._pipe = pipe
         self._write = write
         self.loops = Loops(reactor, self.loop_failed)
-        self._telling = self.loops.loop("words")
+        self._sending = self.loops.loop("words")
 
     def startService(self) -> None:  # noqa: N802
         super().startService()
-        # In the stead of the reactor's own handler, which does not bear that the pipe ends as well.
-        signal.signal(signal.SIGTERM, lambda *_: self._asked())
-        _ParentWatch(self._reactor, self._pipe, self._asked).startReading()
-        self._telling.start(self._tell)
+        # Replaces the reactor's own handler, which raises when the pipe ends too.
+        signal.signal(signal.SIGTERM, lambda *_: self._stop())
+        _ParentWatch(self._reactor, self._pipe, self._stop).startReading()
+        self._sending.start(self._send_often)
 
     def stopService(self) -> "Deferred[None] | None":  # noqa: N802
         super().stopService()
-        self._telling.stop()
-        self.say(StatusMessage(False, self.take()))
+        self._sending.stop()
+        self.send(StatusMessage(False, self.take()))
         return None
 
-    def say(self, word: StatusMessage) -> None:
-        """Say it, if somebody listens."""
+    def send(self, status: StatusMessage) -> None:
+        """Write a message; does nothing when the parent is gone."""
         try:
-            self._write(word.line())
+            self._write(status.line())
         except BrokenPipeError:
-            return  # Our own pipe ends as well.
+            return  # The parent died: ``pipe`` ends too, and stops this process.
 
-    async def _tell(self) -> None:
+    async def _send_often(self) -> None:
         while True:
-            word = StatusMessage(self.working(), self.take(), troubles=self.loops.troubles, stuck=self.loops.stuck)
-            self.say(word)
-            self._telling.turned()
+            self.send(StatusMessage(self.working(), self.take(), troubles=self.loops.troubles, stuck=self.loops.stuck))
+            self._sending.turned()
             await deferLater(self._reactor, EVERY)
 
-    def _asked(self) -> None:
+    def _stop(self) -> None:
         end_within(WITHIN)
-        self._reactor.callFromThread(self._end)
+        self._reactor.callFromThread(self._stop_reactor)
 
-    def _end(self) -> None:
-        with suppress(ReactorNotRunning):  # It ends already: a signal and the pipe's end, or two signals.
+    def _stop_reactor(self) -> None:
+        with suppress(ReactorNotRunning):  # Stopped already: by a signal and the pipe's end, or by two signals.
             self._reactor.stop()
 
 
 class _ParentWatch(FileDescriptor):
-    """The reading end of a pipe over which nothing comes but its end."""
+    """The reading end of a pipe that carries no data; calls ``ended`` at its end of file."""
 
     def __init__(self, reactor: Any, descriptor: int, ended: Callable[[], None]) -> None:
         super().__init__(reactor)

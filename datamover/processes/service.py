@@ -1,4 +1,4 @@
-"""The engine processes as a part of the running service: kept running, so many as are asked for."""
+"""The service that keeps the configured number of engine processes running."""
 
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -11,7 +11,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from datamover.concurrency.loops import Loop, Loops
-from datamover.concurrency.stopping import Part
+from datamover.concurrency.stopping import StoppableService
 from datamover.config.schema import Config
 from datamover.engine.share import ProcessShare
 from datamover.errors import StartError, Unavailable
@@ -23,16 +23,16 @@ from datamover.processes.metrics_buffer import Counts, count
 log = Logger()
 
 PAUSES = (0.1, 1.0, 2.0, 5.0, 10.0, 30.0)
-"""Seconds until a process that ended by itself is replaced; the last one from then on."""
+"""Seconds before a process that ended by itself is replaced, one after the other; the last repeats."""
 STEADY = 60.0
-"""Seconds after which the pauses begin anew."""
+"""Seconds that a process must have run for the pauses to start over."""
 
-Bury = Callable[[str], Awaitable[tuple[int, bool]]]
-"""Puts back what a node held whose process is gone; returns how many groups, and whether it took nothing new."""
+ReleaseNode = Callable[[str], Awaitable[tuple[int, bool]]]
+"""Puts the work of a dead node back in the queue; returns the number of groups and whether the node was draining."""
 
 
-class EngineProcesses(Part):
-    """Starts the processes when ``opened`` completes: the tables are made, and who cannot run has said so."""
+class EngineProcesses(StoppableService):
+    """Starts the processes when ``opened`` completes: by then the tables exist, and the parent itself can run."""
 
     what = "the engine processes"
     needs = 17.0
@@ -43,23 +43,22 @@ class EngineProcesses(Part):
         settings: Callable[[], Config],
         *,
         opened: Callable[[], Awaitable[None]],
-        bury: Bury,
+        release_node: ReleaseNode,
         counts: Counts,
         ended: Callable[[], None],
         logged: Callable[[int, Mapping[str, Any]], None],
         give_up: Callable[[str], None],
         loops: Loops,
     ) -> None:
-        """``settings`` tells those in force when a process starts.
+        """``settings`` returns the settings in force, for each process that starts.
 
-        ``counts`` is told what all of them count, ``ended`` of each that ended by itself.
-
-        ``logged`` takes a process id and a line of its log; ``give_up`` a sentence, where none can ever work.
+        ``counts`` receives what the processes count; ``ended`` is called for each that ended by itself; ``logged`` is
+        called with a process id and a line of its log; ``give_up`` with a sentence, when no process can ever work.
         """
         self._reactor = reactor
         self._settings = settings
         self._opened = opened
-        self._bury = bury
+        self._release_node = release_node
         self._counts = counts
         self._ended = ended
         self._logged = logged
@@ -77,7 +76,7 @@ class EngineProcesses(Part):
 
     @property
     def troubles(self) -> tuple[str, ...]:
-        """What loops of them do not turn, in words."""
+        """A sentence for each loop of theirs that does not turn."""
         return tuple(
             f"engine process {number + 1}: {trouble}"
             for number, child in sorted(self._children.items())
@@ -86,7 +85,7 @@ class EngineProcesses(Part):
 
     @property
     def pids(self) -> Mapping[str, int]:
-        """The processes that run, by their number, from 1."""
+        """The ids of the running processes, by their number, counted from 1."""
         return {str(number + 1): child.pid for number, child in sorted(self._children.items())}
 
     @property
@@ -105,7 +104,7 @@ class EngineProcesses(Part):
         return Deferred.fromCoroutine(self._stop())
 
     def renew(self) -> None:
-        """Have each process hand back its work, and start anew by the settings in force."""
+        """Replace each process by one with the settings in force; each hands back its work first."""
         for child in self._children.values():
             self._renewed.add(child)
             child.end()
@@ -115,11 +114,11 @@ class EngineProcesses(Part):
         await DeferredList([loop.stop() for loop in keeping])
 
     async def _keep(self, number: int, loop: Loop) -> None:
-        """Have one process run until cancelled; completes when it has handed back its work and is gone."""
+        """Keep one process running until cancelled; completes when it has handed back its work and exited."""
         try:
             await self._opened()
         except (StartError, Unavailable):
-            return  # The service stops before it has begun; whoever opens the database says why.
+            return  # The service stops before it has started; what opens the database reports why.
         pauses = _pauses()
         while True:
             began = self._reactor.seconds()
@@ -128,7 +127,7 @@ class EngineProcesses(Part):
             except OSError as trouble:
                 pause = next(pauses)
                 log.warn(
-                    "no engine process can be started: {reason}; trying again in {pause} s",
+                    "an engine process could not be started: {reason}; trying again in {pause} s",
                     reason=trouble.strerror,
                     pause=pause,
                 )
@@ -144,23 +143,24 @@ class EngineProcesses(Part):
             await deferLater(self._reactor, pause)
 
     async def _replace(self, child: Child, pause: float) -> bool:
-        """Put back what a process held that ended by itself; tell whether there is to be another."""
+        """Put back the work of a process that ended by itself; return whether to start another."""
         self._ended()
         log.error(
-            "engine process {process} {how}: what it held is put back, and another is started in {pause} s",
+            "engine process {process} {how}: its work goes back to the queue; another process starts in {pause} s",
             process=child.pid,
             how=child.how,
             pause=pause,
         )
         drained = await self._put_back(child)
         if drained:
-            log.info("engine process {process} was draining: none is started in its place", process=child.pid)
+            log.info("engine process {process} was draining: it is not replaced", process=child.pid)
         return not drained
 
     async def _run(self, number: int, loop: Loop) -> Child:
-        """Run one process to its end, and return it; cancelling has it end in order."""
-        brief = ChildConfig(str(uuid.uuid4()), ProcessShare(number, self._wanted), self._settings())
-        child = self._children[number] = Child(self._reactor, brief, hear=self._hear, logged=self._logged)
+        """Run one process and return it when it has ended; cancelling stops it in order."""
+        config = ChildConfig(str(uuid.uuid4()), ProcessShare(number, self._wanted), self._settings())
+        child = Child(self._reactor, config, on_status=self._receive, on_log=self._logged)
+        self._children[number] = child
         loop.turned()
         try:
             await child.ended()
@@ -175,34 +175,38 @@ class EngineProcesses(Part):
         return child
 
     async def _put_back(self, child: Child) -> bool:
-        """Put back what a process that ended held, as soon as the database answers; tell whether it was draining."""
+        """Put back the work of a process that ended, when the database answers; return whether it was draining."""
         drained = False
 
-        async def bury() -> None:
+        async def release() -> None:
             nonlocal drained
-            groups, drained = await self._bury(child.node)
+            groups, drained = await self._release_node(child.node)
             self._counts.taken_over(groups)
 
-        await persist(self._reactor, bury)
+        await persist(self._reactor, release)
         return drained
 
     async def _put_back_now(self, child: Child) -> None:
         try:
-            groups, _ = await self._bury(child.node)
+            groups, _ = await self._release_node(child.node)
         except Unavailable as error:
-            log.warn("leases are left to run out: {error}", error=error.message)
+            log.warn(
+                "engine process {process}: its leases were not released and run out by themselves: {error}",
+                process=child.pid,
+                error=error.message,
+            )
         else:
             self._counts.taken_over(groups)
 
-    def _hear(self, word: StatusMessage) -> None:
-        self._has_worked |= word.working
-        count(self._counts, word.counted)
-        if word.given_up is None:
+    def _receive(self, status: StatusMessage) -> None:
+        self._has_worked |= status.working
+        count(self._counts, status.counted)
+        if status.given_up is None:
             return
         if self._has_worked:
-            log.error("an engine process cannot run: {sentence}", sentence=word.given_up)
+            log.error("an engine process cannot run: {sentence}", sentence=status.given_up)
         else:
-            self._give_up(word.given_up)
+            self._give_up(status.given_up)
 
 
 def _pauses() -> Iterator[float]:

@@ -17,7 +17,8 @@ from datamover.config.endpoints import holds_password
 from datamover.config.schema import Config, DestinationTable, check_table
 from datamover.errors import ConfigError, Problems, Scope, UnknownDestination
 from datamover.protocols import PLACES
-from datamover.protocols.base import Ability, Origin, Place, PlaceProtocol, PlaceSettings, Pool
+from datamover.protocols.base import Ability, Origin
+from datamover.protocols.place import Place, PlaceProtocol, PlaceSettings, Pool
 from datamover.registry.probe import probe
 from datamover.text.bounds import quoted
 from datamover.web.url import shown

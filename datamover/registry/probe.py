@@ -9,7 +9,9 @@ from contextlib import suppress
 from typing import Any
 
 from datamover.errors import AuthenticationFailed, DataMoverError, Scope, ServerError
-from datamover.protocols.base import Ability, Place, Pool
+from datamover.protocols.base import Ability
+from datamover.protocols.place import Place, Pool
+from datamover.protocols.upload import Upload, UploadKey
 
 _SIZE = 4096
 _MODIFIED = 1_700_000_000.0
@@ -55,8 +57,8 @@ class _Rehearsal:
     def __init__(self, pool: Pool) -> None:
         self._reading: Place = pool.at(Scope.SOURCE)
         self._writing: Place = pool.at(Scope.DESTINATION)
-        self._target = f".datamover-test-{os.urandom(8).hex()}"
-        self._part = f"{self._target}.part"
+        self._key = UploadKey("test", os.urandom(8).hex())
+        self._target = f".datamover-{self._key.transfer}-{self._key.content}"
         self._content = b""
 
     async def write(self) -> None:
@@ -83,18 +85,23 @@ class _Rehearsal:
             raise ServerError("what was deleted is still there", scope=Scope.DESTINATION)
 
     async def tidy(self) -> None:
-        for name in (self._part, self._target):
-            with suppress(DataMoverError):
-                await self._writing.remove(name)
+        with suppress(DataMoverError):
+            await self._begin().abort()
+        with suppress(DataMoverError):
+            await self._writing.remove(self._target)
 
     async def _put(self, *, replace: bool) -> None:
         self._content = os.urandom(_SIZE)
-        sink = await self._writing.write(self._part)
+        upload = self._begin()
         try:
-            await sink.write(self._content)
-            size = await sink.finish(modified=_MODIFIED)
+            await upload.open()
+            await upload.write(self._content)
+            saved = await upload.finish()
         finally:
-            await sink.close()
-        if size != _SIZE:
-            raise ServerError(f"{_SIZE} bytes were written and {size} arrived", scope=Scope.DESTINATION)
-        await self._writing.place(self._part, self._target, size=_SIZE, replace=replace)
+            await upload.close()
+        if saved.offset != _SIZE:
+            raise ServerError(f"{_SIZE} bytes were written and {saved.offset} arrived", scope=Scope.DESTINATION)
+        await upload.commit(replace=replace)
+
+    def _begin(self) -> Upload:
+        return self._writing.begin(self._target, self._key, size=_SIZE, modified=_MODIFIED)

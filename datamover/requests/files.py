@@ -12,6 +12,7 @@ from typing import Any
 
 from datamover.errors import InvalidRequest, NotPermitted, RequestError, UnknownDestination, UnsupportedScheme
 from datamover.jobs.values import Checksum, Naming, NewFile, PlaceSource, SourceRef, UrlSource
+from datamover.protocols import place_schemes
 from datamover.requests import coercion
 from datamover.requests.coercion import known_keys, struct, text, told, whole
 from datamover.requests.datasets import SCHEMES, Datasets, check_expectations
@@ -24,7 +25,8 @@ LARGEST_SIZE = MOST
 """Bytes: what a double tells exactly."""
 FILE_KEYS = frozenset({"source", "destination", "path", "checksum", "size"})
 HEX_DIGITS = {"sha256": 64, "sha512": 128, "sha1": 40, "md5": 32}
-PLACE_SCHEMES = frozenset({"file", "sftp", "scp"})
+PLACE_SCHEMES = place_schemes()
+"""What a client may not name as a source by URL, but by a registered place."""
 
 _SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]*):")
 

@@ -9,8 +9,7 @@ from datamover.errors import ConfigError, Problems
 from datamover.protocols.http import HttpClient
 from datamover.registry.apart import check_apart
 from datamover.registry.destinations import Registry
-from datamover.runtime.snapshot import check_hashes, narrowed
-from datamover.security.secret_files import check_all
+from datamover.runtime.snapshot import check_hashes, check_secrets, narrowed
 from datamover.web.credentials import SourceCredentials
 from datamover.web.policy import SourcePolicy
 
@@ -47,7 +46,7 @@ def _checks(settings: Config, reactor: Any) -> Iterator[Check]:
 
         return check
 
-    yield lambda settings: check_all(settings, file)
+    yield check_secrets
     yield lambda settings: SourcePolicy.from_config(settings.sources, file=file)
     yield lambda settings: SourceCredentials.from_config(settings.sources, file=file)
     yield lambda settings: HttpClient(

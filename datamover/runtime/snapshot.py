@@ -17,10 +17,11 @@ from twisted.python.failure import Failure
 
 from datamover.concurrency.locks import Locks
 from datamover.config.schema import Client, Config
-from datamover.datasets.configured import ConfiguredDatasets
+from datamover.datasets.configured import SECRET_KEYS, ConfiguredDatasets
 from datamover.errors import Problems
 from datamover.jobs.queue.limits import QueueLimits, Quota
 from datamover.notices.secrets import NoticeSecrets
+from datamover.protocols import secret_keys
 from datamover.protocols.http import HttpClient
 from datamover.registry.apart import check_apart
 from datamover.registry.destinations import Registry
@@ -74,7 +75,7 @@ class Runtime:
         What did not change since the runtime ``before`` is shared with it: connections, and logins that are verified.
         """
         file = str(settings.path or "the built-in configuration")
-        check_all(settings, file)
+        check_secrets(settings)
         check_hashes(settings)
         policy = SourcePolicy.from_config(settings.sources, file=file)
         credentials = SourceCredentials.from_config(settings.sources, file=file)
@@ -111,6 +112,11 @@ def narrowed(settings: Config) -> dict[str, tuple[Prefix, ...]]:
         for name, client in settings.clients.items()
         if client.sources is not None
     }
+
+
+def check_secrets(settings: Config) -> None:
+    """Raise ConfigError for the secret files that others may read."""
+    check_all(settings, str(settings.path or "the built-in configuration"), secret_keys() | SECRET_KEYS)
 
 
 def check_hashes(settings: Config) -> None:

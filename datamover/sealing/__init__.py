@@ -1,1 +1,1 @@
-"""What rows keep secret: the key, and its exchange for another."""
+"""Encryption of secrets in rows: the key, and its rotation."""

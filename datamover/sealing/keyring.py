@@ -1,7 +1,7 @@
-"""What rows must keep secret: sealed with the service's key, which is a file and never in the database.
+"""The key that seals (encrypts) secrets in rows. It is in a file and never in the database.
 
-The file's first line is the key that seals. While it is being changed for another (``rotation``) there are further
-lines, of a word and a key: ``next`` will seal, ``old`` has sealed; all of them open.
+The file's first line is the key that seals. During a rotation (``rotation``) further lines follow, of a word and a key:
+``next`` is the key that will seal, ``old`` one that has sealed. All of them open (decrypt).
 """
 
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ log = Logger()
 
 @dataclass(frozen=True, slots=True)
 class KeyRing:
-    """The keys of a file."""
+    """The keys of one key file."""
 
     sealing: bytes
     next: bytes | None = None
@@ -26,11 +26,12 @@ class KeyRing:
 
     @classmethod
     def new(cls) -> "KeyRing":
+        """Return a ring of one new key."""
         return cls(Fernet.generate_key())
 
     @classmethod
     def parse(cls, content: bytes) -> "KeyRing":
-        """Read a file's content; raises ValueError for what is none."""
+        """Read the content of a key file; raises ValueError for anything else."""
         first, *rest = content.split(b"\n")
         ring = cls(first.strip())
         for line in filter(None, map(bytes.strip, rest)):
@@ -47,10 +48,11 @@ class KeyRing:
 
     @property
     def keys(self) -> tuple[bytes, ...]:
-        """Those that open; the first seals."""
+        """The keys that open; the first one seals."""
         return (self.sealing, *(() if self.next is None else (self.next,)), *self.old)
 
     def content(self) -> bytes:
+        """Return the content of a key file; ``parse`` reads it."""
         lines = [
             self.sealing,
             *(() if self.next is None else (b"next " + self.next,)),
@@ -59,18 +61,18 @@ class KeyRing:
         return b"\n".join(lines) + b"\n"
 
     def prepared(self) -> "KeyRing":
-        """Return a ring with a key that will seal."""
+        """Return the ring with a ``next`` key, made if there is none."""
         return self if self.next is not None else replace(self, next=Fernet.generate_key())
 
     def turned(self) -> "KeyRing":
-        """Return a ring that seals with the next key."""
+        """Return the ring in which the ``next`` key seals and the one before is ``old``; itself if there is no next."""
         if self.next is None:
             return self
         return KeyRing(self.next, None, (self.sealing, *self.old))
 
 
 class Cipher:
-    """Seals text with the key of one file (Fernet: AES-128-CBC with HMAC-SHA256)."""
+    """Seals and opens text with the keys of one file (Fernet: AES-128-CBC with HMAC-SHA256)."""
 
     def __init__(self, ring: KeyRing, path: Path) -> None:
         self.ring = ring
@@ -80,9 +82,9 @@ class Cipher:
 
     @classmethod
     def from_file(cls, path: Path) -> "Cipher":
-        """Read the key, or make it where there is none; several processes that start at once agree on one.
+        """Read the key file, or make it if there is none; processes that do so at the same time agree on one.
 
-        Raises StartError for a file that is not a key, that others may read, or that cannot be read or made.
+        Raises StartError for a file that is no key file, that other users may read, or that cannot be read or made.
         """
         try:
             if not path.exists():
@@ -103,7 +105,7 @@ class Cipher:
         return self._sealing.encrypt(text.encode())
 
     def current(self, sealed: bytes) -> bool:
-        """Tell whether something is sealed with the key that seals now."""
+        """Return whether something was sealed with the key that seals now."""
         try:
             self._sealing.decrypt(sealed)
         except InvalidToken:
@@ -111,7 +113,7 @@ class Cipher:
         return True
 
     def open(self, sealed: bytes) -> str:
-        """Return what was sealed. Raises StartError for what another key sealed."""
+        """Return the text that was sealed. Raises StartError if none of the keys opens it."""
         try:
             return self._opening.decrypt(sealed).decode()
         except InvalidToken:
@@ -122,7 +124,10 @@ class Cipher:
 
 
 class KeyFile:
-    """The key, read (or made) when it is first needed, by then as the service's own user, and again when it changes."""
+    """The key file, read (or made) when it is first needed, and read again when it changes.
+
+    It is not read before that, since the process may still run as root until then.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -130,7 +135,7 @@ class KeyFile:
         self._seen: tuple[int, int, int] | None = None
 
     def check(self) -> None:
-        """Read the key, or make it; raises StartError like ``Cipher.from_file``."""
+        """Read the key file, or make it; raises StartError like ``Cipher.from_file``."""
         self._current()
 
     def seal(self, text: str) -> bytes:
@@ -147,7 +152,9 @@ class KeyFile:
             except StartError as error:
                 if self._cipher is None:
                     raise
-                log.warn("the key is left as it was: {error}", error=error.message)
+                log.warn(
+                    "the changed key file is not used, and the keys stay as they were: {error}", error=error.message
+                )
             self._seen = seen or self._look()
         return self._cipher
 

@@ -1,8 +1,8 @@
-"""Changing the key that rows are sealed with for another, while services run.
+"""Rotating the key that rows are sealed with, while services run.
 
-The new key joins the old in the file, then seals in its place; rows are sealed anew with it, and when none is left that
-needs the old key, that goes. Services read the file again when it changes, so that at every moment each of them can
-open what any of them has sealed.
+The new key is added to the key file, then seals in place of the old one. All rows are resealed with it; when no row
+needs the old key any more, it is removed. Services read the file again when it changes, so each of them can at any time
+open what any other has sealed.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,29 +12,29 @@ from pathlib import Path
 
 from twisted.python.failure import Failure
 
-from datamover.concurrency.batcher import away, piecemeal
+from datamover.concurrency.batcher import away, bisect_batch
 from datamover.errors import StartError
-from datamover.postgres.connection import one_line
 from datamover.postgres.database import Cursor, Database, Row
-from datamover.postgres.named_queries import Queries
+from datamover.postgres.failures import one_line
+from datamover.postgres.named_queries import NamedQueries
 from datamover.sealing.keyring import Cipher
 from datamover.security.secret_files import replace
 
 BATCH = 500
-"""Rows at a time."""
+"""Rows that are read at a time."""
 
 _SEALED = (("read_sealed_transfers", "reseal_transfers"), ("read_sealed_notices", "reseal_notices"))
 
 
 def prepare(path: Path) -> None:
-    """Add the key that will seal to the file, unless there is one. Raises StartError."""
+    """Add a key that will seal to the file, unless it has one. Raises StartError."""
     _write(path, Cipher.from_file(path).ring.prepared().content())
 
 
 def turn(path: Path) -> Cipher:
-    """Have the next key seal, made if there is none, and return it; the old ones stay. Raises StartError.
+    """Let the next key seal, made if there is none, and return the file's cipher; old keys stay. Raises StartError.
 
-    A rotation that was broken off, with old keys in the file, is gone on with: no other key is made.
+    If old keys are in the file, an earlier rotation was interrupted: it is continued, and no key is made.
     """
     ring = Cipher.from_file(path).ring
     if ring.next is None and not ring.old:
@@ -44,44 +44,45 @@ def turn(path: Path) -> Cipher:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What one look at every sealed row came to."""
+class ResealReport:
+    """The result of one pass over all sealed rows."""
 
     sealed: int
-    """Rows that were sealed anew; also those that somebody was changing, which are for the next look."""
+    """Rows that were resealed, and rows that were locked by others, which the next pass reseals."""
     lost: int
-    """Rows that none of the keys opens: they stay as they are."""
+    """Rows that none of the keys opens; they stay as they are."""
     refused: int
-    """Rows that the database does not let change, which need an old key still."""
+    """Rows that the database refuses to change; they still need an old key."""
     reason: str = ""
-    """Why."""
+    """The database's reason."""
 
 
 async def settle(
-    path: Path, database: Database, pause: Callable[[], Awaitable[None]], tell: Callable[[Look], None]
+    path: Path, database: Database, pause: Callable[[], Awaitable[None]], tell: Callable[[ResealReport], None]
 ) -> None:
-    """Seal every row with the key that seals, and let go of the old ones.
+    """Reseal every row with the key that seals, and remove the old keys from the file.
 
-    ``pause`` is awaited before the last look: what was sealed with an old key just before must be stored by then.
-    ``tell`` hears of each look. Raises StartError, also where a row needs an old key still, and Unavailable.
+    ``pause`` is awaited before each further pass: rows that were sealed with an old key just before must be stored by
+    then. ``tell`` is called with the report of each pass. Raises StartError, also if a row still needs an old key, and
+    Unavailable.
     """
     cipher = Cipher.from_file(path)
     tell(await reseal(database, cipher))
     await pause()
-    while (look := await reseal(database, cipher)).sealed:
-        tell(look)
+    while (report := await reseal(database, cipher)).sealed:
+        tell(report)
         await pause()
-    if look.refused:
+    if report.refused:
         raise StartError(
-            f"{look.refused} rows could not be sealed anew, so the old key stays in {path}: call this again once the "
-            f"database takes them ({look.reason})"
+            f"{report.refused} rows could not be resealed, so the old key stays in {path}: call this again once the "
+            f"database accepts them ({report.reason})"
         )
     _write(path, type(cipher.ring)(cipher.ring.sealing, cipher.ring.next).content())
 
 
-async def reseal(database: Database, cipher: Cipher) -> Look:
-    """Look at every sealed row once, and seal anew what another key has sealed."""
-    queries = Queries.load()
+async def reseal(database: Database, cipher: Cipher) -> ResealReport:
+    """Go over every sealed row once, and reseal those that another key has sealed."""
+    queries = NamedQueries.load()
     sealed = await database.transaction(lambda cursor: _reseal_proof(cursor, queries, cipher))
     lost = 0
     refused: list[Failure] = []
@@ -91,20 +92,20 @@ async def reseal(database: Database, cipher: Cipher) -> Look:
             after = found[-1]["id"]
             stale = [row for row in found if not cipher.current(bytes(row["sealed"]))]
             fresh = [(row["id"], text) for row in stale if (text := _opened(cipher, row)) is not None]
-            answers = await piecemeal(partial(_write_rows, database, queries[writing], cipher), fresh)
+            answers = await bisect_batch(partial(_write_rows, database, queries[writing], cipher), fresh)
             failures = [answer for answer in answers if isinstance(answer, Failure)]
             for failure in filter(away, failures):
                 failure.raiseException()
             refused += failures
             lost += len(stale) - len(fresh)
             sealed += len(fresh) - len(failures)
-    return Look(sealed, lost, len(refused), one_line(refused[0].value) if refused else "")  # type: ignore[arg-type]
+    return ResealReport(sealed, lost, len(refused), one_line(refused[0].value) if refused else "")  # type: ignore[arg-type]
 
 
 def _opened(cipher: Cipher, row: Row) -> str | None:
     try:
         return cipher.open(bytes(row["sealed"]))
-    except StartError:  # The others are sealed anew all the same.
+    except StartError:  # A row that no key opens must not stop the others from being resealed.
         return None
 
 
@@ -116,7 +117,7 @@ async def _write_rows(
     return [None] * len(rows)
 
 
-async def _reseal_proof(cursor: Cursor, queries: Queries, cipher: Cipher) -> int:
+async def _reseal_proof(cursor: Cursor, queries: NamedQueries, cipher: Cipher) -> int:
     found = await cursor.fetch_one(queries["lock_installation"])
     assert found is not None, "migrations make this row"
     if found["proof"] is None or cipher.current(bytes(found["proof"])):

@@ -6,18 +6,23 @@ The callers decide what an unusable file means; each raises an error of its own.
 import os
 import stat
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
+from typing import Annotated, get_args
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
-from datamover.config.types import named_files
+from datamover.config.types import AbsolutePath, named_files
 from datamover.errors import Problems
 from datamover.security import directories
 
-KEYS = frozenset(
-    {"password_file", "token_file", "passphrase_file", "private_key_file", "key_file", "notify_secret_file"}
-)
-"""The configuration's keys that name secret files."""
+KEYS = frozenset({"password_file", "token_file", "key_file", "notify_secret_file"})
+"""The configuration's keys that name such files, beside those that protocols declare."""
+
+_SECRET = object()
+SecretPath = Annotated[AbsolutePath, _SECRET]
+"""The type of an option or a key that names such a file."""
 
 _EXPOSED = 0o037
 """Others may do nothing, and the group may only read, as in root:datamover 0640."""
@@ -94,11 +99,19 @@ def sync(directory: Path) -> None:
         os.close(descriptor)
 
 
-def check_all(settings: BaseModel, file: str) -> None:
-    """Raise ConfigError for the existing secret files of a configuration that others may read."""
+def secret_options(options: type[BaseModel]) -> frozenset[str]:
+    """Return the keys of a table that are of the type ``SecretPath``, or of that or None."""
+    return frozenset(name for name, field in options.model_fields.items() if _is_secret(field))
+
+
+def check_all(settings: BaseModel, file: str, declared: Collection[str]) -> None:
+    """Raise ConfigError for the existing secret files of a configuration that others may read.
+
+    ``KEYS`` and the keys ``declared`` name such files; these stand alone ("token_file") or whole ("ala.token_file").
+    """
     problems = Problems()
     for key, path in named_files(settings):
-        if key.rpartition(".")[2] not in KEYS:
+        if not {key, key.rpartition(".")[2]} & {*KEYS, *declared}:
             continue
         try:
             reason = exposure(path, path.stat().st_mode)
@@ -107,3 +120,8 @@ def check_all(settings: BaseModel, file: str) -> None:
         if reason is not None:
             problems.found.append(f"{file}: {key}: {reason}")
     problems.check()
+
+
+def _is_secret(field: FieldInfo) -> bool:
+    types = get_args(field.annotation)
+    return _SECRET in field.metadata or any(_SECRET in getattr(each, "__metadata__", ()) for each in types)

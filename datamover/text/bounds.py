@@ -58,6 +58,8 @@ LARGEST_LIMIT = 1000
 """Jobs, files or events of a page."""
 LONGEST_WAIT = 60.0
 """Seconds that a call may wait."""
+DEFAULT_WAIT = 30.0
+"""Seconds that ``jobs.wait`` waits if the call does not say."""
 
 
 def cut(text: str, longest: int = QUOTED) -> str:

@@ -1,7 +1,7 @@
-"""The logins that ``[[sources.credentials]]`` names, each sent to the URLs under its prefix and to no others.
+"""The logins of ``[[sources.credentials]]``, each sent only to URLs under its prefix.
 
-A secret is read from its file when it is used, and again when the file has changed, so that it can be replaced
-without a restart. Whether a URL may be fetched at all is the policy's business.
+A secret is read from its file when it is used, and again when the file has changed, so it can be replaced without a
+restart.
 """
 
 import os
@@ -17,7 +17,7 @@ from datamover.web.url import WebUrl
 
 
 class SecretFile:
-    """One line of text in a file, read again when the file changes."""
+    """A secret: one line of text in a file, read again when the file changes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -25,7 +25,7 @@ class SecretFile:
         self._text = ""
 
     def read(self) -> str:
-        """Return the text without its line's end; raises AuthenticationFailed, naming the file."""
+        """Return the text without the line break. Raises AuthenticationFailed, naming the file, if it is unusable."""
         try:
             with self.path.open("rb") as file:
                 status = os.fstat(file.fileno())
@@ -65,14 +65,14 @@ class _Login:
 
 
 class SourceCredentials:
-    """The logins for sources, found by the longest prefix that a URL is under."""
+    """The logins for sources; the longest matching prefix decides."""
 
     def __init__(self, logins: tuple[_Login, ...] = ()) -> None:
         self._logins = tuple(sorted(logins, key=lambda login: len(login.prefix.path), reverse=True))
 
     @classmethod
     def from_config(cls, sources: schema.Sources, *, file: str = "datamover.toml") -> "SourceCredentials":
-        """Read the prefixes, not the secrets; raises ConfigError naming file, key, value and what was expected."""
+        """Read the prefixes, not the secrets. Raises ConfigError naming file, key, value and what was expected."""
         logins, problems = [], Problems()
         for index, credential in enumerate(sources.credentials):
             with problems.collect():
@@ -81,9 +81,9 @@ class SourceCredentials:
         return cls(tuple(logins))
 
     def header_for(self, url: WebUrl) -> tuple[bytes, bytes] | None:
-        """Return the header that logs in at ``url``, None where no prefix covers it.
+        """Return the header (name, value) with the login for ``url``, None if no prefix matches.
 
-        Raises AuthenticationFailed, naming the file, where the secret cannot be read.
+        Raises AuthenticationFailed, naming the file, if the secret cannot be read.
         """
         login = next((login for login in self._logins if login.prefix.matches(url)), None)
         return None if login is None else login.header()

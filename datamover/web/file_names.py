@@ -1,7 +1,7 @@
-"""What a downloaded file may be called, whoever names it. Pure.
+"""Make the name of a download safe for a directory. Pure.
 
-A name comes from strangers and ends in somebody's directory, so it is always one path segment, free of control
-characters, never hidden (and so never one of datamover's own), and at most 255 bytes of UTF-8.
+Servers choose the name, so it is reduced to one path segment without control characters, never hidden (so never one of
+datamover's part files), of at most 255 bytes of UTF-8.
 """
 
 import re
@@ -11,18 +11,18 @@ from urllib.parse import unquote_to_bytes
 from datamover.web.paths import LONGEST_NAME
 
 LONGEST_EXTENSION = 32
-"""Bytes of UTF-8 that are kept at the end of a name that is cut."""
+"""Bytes of UTF-8 of an extension that is kept when a name is cut."""
 
 _SEPARATORS = re.compile(r"[/\\]")
 _HIDING = re.compile(r"[\s.]+")
 _EXTENSION = re.compile(r"(?:\.tar)?\.[^.\s]+$", re.IGNORECASE)
 _UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
-# Marks that make a name read other than it is ("exe.gpj" for "jpg.exe"), or that nobody sees.
+# Direction marks that disguise a name ("exe.gpj" for "jpg.exe"), and invisible characters.
 _MISLEADING = frozenset("\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff")
 
 
 def text_of(raw: bytes) -> str:
-    """Return a header's or an escaped path's bytes as text: UTF-8 as is usual, else as browsers read ISO 8859-1."""
+    """Decode bytes of a header or a path: as UTF-8, else as windows-1252, as browsers do."""
     for charset in ("utf-8", "windows-1252"):
         try:
             return raw.decode(charset)
@@ -32,7 +32,7 @@ def text_of(raw: bytes) -> str:
 
 
 def safe_name(text: str) -> str:
-    """Return the last path segment of ``text`` as a name that any directory can hold; "" where nothing is left."""
+    """Return the last path segment of ``text`` as a safe name; "" if nothing is left."""
     name = _SEPARATORS.split(text)[-1]
     if not name.isprintable():
         name = "".join(
@@ -53,5 +53,5 @@ def _shortened(name: str) -> str:
 
 
 def path_name(path: str) -> str:
-    """Return the name that the last segment of a percent-encoded path gives, made safe; "" where it gives none."""
+    """Return the last segment of a percent-encoded path as a safe name; "" if there is none."""
     return safe_name(text_of(unquote_to_bytes(path.rpartition("/")[2])))

@@ -1,6 +1,6 @@
 """Paths below a destination's root, as a client may name them.
 
-Pure: nothing is looked up. What a path leads to through symbolic links is the protocol's to watch, at every use.
+Pure: no file system is accessed. The protocols check symbolic links at every use.
 """
 
 import re
@@ -8,7 +8,7 @@ import re
 from datamover.errors import PathNotAllowed
 
 RESERVED = ".datamover-"
-"""How the names of part files begin."""
+"""Prefix of the names of part files."""
 
 LONGEST_NAME = 255
 """Bytes of a segment in UTF-8, as nearly every file system has it."""
@@ -21,11 +21,11 @@ _TOO_LONG = f"is longer than {LONGEST_PATH} bytes: shorten it"
 _UNPRINTABLE = re.compile(r"[\0-\x1f\x7f-\x9f\ud800-\udfff]")
 """Control characters and lone surrogates."""
 _HERE = re.compile(r"(?:\A|/)\.(?:/|\Z)")
-"""A segment that leads nowhere."""
+"""A "." segment."""
 
 
 def check_path(text: str, *, key: str, destination: str) -> str:
-    """Return ``text`` without "." segments and doubled "/"; "" is the root, a "/" at the end "into this directory".
+    """Return ``text`` without "." segments and doubled "/"; "" is the root, a final "/" means "into this directory".
 
     Raises PathNotAllowed, which names ``key`` (such as "files[3].path"), the value and ``destination``.
     """
@@ -41,12 +41,12 @@ def check_path(text: str, *, key: str, destination: str) -> str:
 
 
 def is_into(path: str) -> bool:
-    """Tell whether a checked path names a directory that the file is to be put into, under its own name."""
+    """Tell whether a checked path names a directory to put the file into, under its own name."""
     return not path or path.endswith("/")
 
 
 def _refusal(text: str) -> str | None:
-    """Return what is wrong with a path, None where nothing is; "{}" stands for the destination."""
+    """Return why a path is refused, None if it is not; "{}" stands for the destination."""
     if len(text) > LONGEST_PATH:
         return _TOO_LONG
     segments = text.split("/")

@@ -1,8 +1,8 @@
 """Which URLs a client may name, and which addresses datamover connects to for them: the ``[sources]`` rules.
 
-Pure: nothing is resolved or fetched here. A URL is judged when it is asked for (``check_url``), every redirect when
-it is met (``allows_hop``), and every address before it is connected to (``allows_address``), so that neither a
-redirect nor a name that resolves to an inside address leads past the rules.
+Pure: nothing is resolved or fetched here. A URL is checked when a client names it (``check_url``), each redirect when
+it is followed (``allows_hop``), and each address before it is connected to (``allows_address``). So neither a redirect
+nor a name that resolves to an internal address bypasses the rules.
 """
 
 import re
@@ -34,15 +34,15 @@ _TRANSLATED = IPv6Network("64:ff9b::/96")
 _COMPATIBLE = IPv6Network("::/96")
 _MOST_DECODINGS = 5
 _ADDRESSES = 1024
-"""Addresses of which it is remembered what they are: those of many URLs are few."""
+"""Addresses whose kind is cached."""
 
 
 _PATHS = 64
-"""Paths of which it is remembered how they may be read: one is held against many rules."""
+"""Paths whose readings are cached: one is compared with many rules."""
 
 
 def embedded(address: Address) -> IPv4Address | None:
-    """Return the IPv4 address that an IPv6 one stands for: mapped, compatible, 6to4 or NAT64 (RFC 6052)."""
+    """Return the IPv4 address embedded in an IPv6 one (mapped, compatible, 6to4 or NAT64, RFC 6052), else None."""
     if not isinstance(address, IPv6Address):
         return None
     if address.ipv4_mapped or address.sixtofour:
@@ -54,7 +54,7 @@ def embedded(address: Address) -> IPv4Address | None:
 
 @lru_cache(_ADDRESSES)
 def is_public(address: Address) -> bool:
-    """Tell whether anyone on the internet may reach an address: neither inside a network nor of special use."""
+    """Tell whether an address is reachable on the internet: neither private nor of special use."""
     inner = embedded(address)
     if inner is not None:
         return is_public(inner)
@@ -70,7 +70,7 @@ class Prefix:
     scheme: str
     host: str
     subdomains: bool
-    """The host itself is not meant, only what is below it."""
+    """It matches subdomains of the host, not the host itself."""
     port: int | None
     """None: any."""
     path: str
@@ -100,7 +100,7 @@ class Prefix:
         return cls(scheme, host, bool(wildcard), number, without_dots(unquote(path or "/")))
 
     def matches(self, url: WebUrl) -> bool:
-        """Tell whether ``url`` begins so, however a server may decode its path."""
+        """Tell whether ``url`` is under this prefix, however a server decodes its path."""
         if url.scheme != self.scheme or (self.port is not None and url.port != self.port):
             return False
         if not (url.host.endswith(f".{self.host}") if self.subdomains else url.host == self.host):
@@ -111,12 +111,12 @@ class Prefix:
         return all(path == self.path or path.startswith(start) for path in _readings(url.path))
 
     def names(self, address: Address) -> bool:
-        """Tell whether the host is this very address."""
+        """Tell whether the host is this address literally."""
         return not self.subdomains and _literal(self.host) == address
 
 
 def prefixes(rules: Iterable[str], here: str) -> tuple[Prefix, ...]:
-    """Read the rules of a client's own ``sources``; raises ConfigError, which says that they stand ``here``."""
+    """Parse a client's own ``sources``. Raises ConfigError, whose messages begin with ``here``."""
     found, problems = [], Problems()
     for rule in rules:
         with problems.collect():
@@ -167,7 +167,7 @@ class SourcePolicy:
     """None: any host."""
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
     trusted: frozenset[tuple[str, str, int]] = frozenset()
-    """Scheme, host and port of services that the operator configured: reached wherever their names lead."""
+    """Origins (scheme, host, port) of configured services: any address of theirs is allowed."""
 
     @classmethod
     def from_config(cls, sources: schema.Sources, *, file: str = "datamover.toml") -> "SourcePolicy":
@@ -190,15 +190,15 @@ class SourcePolicy:
         return cls(None if sources.allow is None else tuple(rules), tuple(networks))
 
     def trusting(self, urls: Iterable[str]) -> "SourcePolicy":
-        """Return a policy that also allows the origins (scheme, host, port) of these URLs, whatever their addresses.
+        """Return a policy that also allows the origins of these URLs, whatever their addresses.
 
-        For services that the operator configured, never for what a client names. Raises InvalidRequest or
-        UnsupportedScheme for what is no http(s) URL.
+        For services that the operator configured, never for URLs of clients. Raises InvalidRequest or
+        UnsupportedScheme for anything but an http or https URL.
         """
         return replace(self, trusted=self.trusted | {WebUrl.parse(url).origin for url in urls})
 
     def check_url(self, url: str) -> None:
-        """Refuse a URL that a client may not name.
+        """Raise if a client may not name a URL.
 
         Raises UnsupportedScheme, InvalidRequest (not a URL, or a login in it) and SourceNotAllowed.
         """
@@ -214,16 +214,16 @@ class SourcePolicy:
             )
 
     def allows(self, url: WebUrl) -> bool:
-        """Tell whether a URL may be fetched, as far as it can be told without resolving its host."""
+        """Tell whether a URL may be requested. A host name's addresses are checked by ``allows_address``."""
         return self._ruled(url) and (url.address is None or self.allows_address(url, url.address))
 
     def allows_hop(self, url: WebUrl, target: WebUrl) -> bool:
-        """Tell whether a redirect may be followed; one from https to http only where a rule names its target."""
+        """Tell whether a redirect may be followed. From https to http, a rule must allow the target."""
         downgrade = url.scheme == "https" and target.scheme == "http"
         return self.allows(target) and not (downgrade and self.rules is None and target.origin not in self.trusted)
 
     def allows_address(self, url: WebUrl, address: Address) -> bool:
-        """Tell whether to connect to ``address`` for the sake of ``url``."""
+        """Tell whether a request for ``url`` may connect to ``address``."""
         if url.origin in self.trusted:
             return True
         if is_public(address) or any(rule.names(address) and rule.matches(url) for rule in self.rules or ()):

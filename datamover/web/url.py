@@ -1,8 +1,7 @@
-"""The URL of a file on the web, read once and the same way by everyone.
+"""http and https URLs in canonical form.
 
-Checking one reading of a URL and fetching another is how access rules are walked around, so whatever is checked,
-fetched or compared is a ``WebUrl``: its host in ASCII, its address spelt in full, its path without dot segments.
-Which URLs are allowed is the business of ``datamover.web.policy``.
+Access rules are bypassed where one reading of a URL is checked and another fetched. So whatever is checked, fetched or
+compared is a ``WebUrl``: its host in ASCII, its address spelt in full, its path without dot segments.
 """
 
 import re
@@ -31,23 +30,22 @@ _LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ENCODED_DOT = re.compile(r"%2e", re.IGNORECASE)
 _DOTS = re.compile(r"/(?:\.|%2e){1,2}(?:/|\Z)", re.IGNORECASE)
 _PLAIN = re.compile(r"[/:@!$&'()*+,;=~A-Za-z0-9_.-]*")
-"""What needs no encoding wherever it stands."""
+"""Characters that never need encoding."""
 _PATH_SAFE = "/:@!$&'()*+,;=~%"
 _QUERY_SAFE = _PATH_SAFE + "?"
 _LONGEST_HOST = 253
 _HOSTS = 1024
-"""Hosts that are remembered: those of many URLs are few."""
+"""Hosts that are cached."""
 
 
 def shown(url: str) -> str:
-    """Return a URL as it may be told and logged: no login, no fragment, ``***`` for every value of its query.
+    """Return a URL for messages and logs: without login and fragment, ``***`` for every value of its query.
 
-    Never raises: what cannot be read as a URL is told as little more than that. Of a long one the beginning is told,
-    and no more than that is looked at.
+    Never raises: text that is not a URL is replaced by a phrase that says so. A long one is cut first.
     """
     if len(url) > QUOTED_URL:
         beginning = url[:QUOTED_URL]
-        # Where the host does not end in it, a login may not either.
+        # If the host does not end in it, it may hold the beginning of a login.
         return f"{shown(beginning)}…" if _HOST_ENDS.search(beginning) else "a long URL"
     try:
         parts = urlsplit(_UNSENDABLE.sub(lambda match: quote(match[0]), url))
@@ -63,7 +61,7 @@ def shown(url: str) -> str:
 
 
 def _masked(query: str | None) -> str:
-    """Return a query, with its question mark, without its values; "" for none."""
+    """Return a query with its question mark, its values masked; "" for none."""
     if not query:
         return ""
     fields = (field.partition("=") for field in query.split("&"))
@@ -71,11 +69,11 @@ def _masked(query: str | None) -> str:
 
 
 def canonical_host(host: str) -> str:
-    """Return a host name in lower-case ASCII without its trailing dot, or an address spelt in full, without brackets.
+    """Return a host name in lower-case ASCII without its final dot, or an address spelt in full, without brackets.
 
-    Whatever a C library would take for an IPv4 address ("2130706433", "0x7f.1") is one. Raises ValueError.
+    Everything that C libraries read as an IPv4 address ("2130706433", "0x7f.1") is one. Raises ValueError.
     """
-    if len(host) > _LONGEST_HOST + 1:  # A dot at its end is no part of it.
+    if len(host) > _LONGEST_HOST + 1:  # A final dot does not count.
         raise ValueError("not a host name")
     return _canonical_host(host)
 
@@ -131,9 +129,9 @@ class WebUrl:
 
     @classmethod
     def parse(cls, text: str) -> "WebUrl":
-        """Read a URL or IRI; what needs percent-encoding is encoded, what is encoded stays as it is.
+        """Parse a URL or IRI; encodes what needs percent-encoding, and keeps existing encodings.
 
-        Raises UnsupportedScheme and InvalidRequest; neither repeats a login or a query's value.
+        Raises UnsupportedScheme and InvalidRequest; no message holds a login or a query's value.
         """
         text = text.strip(" ")
         if _UNSENDABLE.search(text):
@@ -165,7 +163,7 @@ class WebUrl:
 
     @property
     def address(self) -> IPv4Address | IPv6Address | None:
-        """The host where it is an address, None where it is a name."""
+        """The host as an address, None if it is a name."""
         return _address(self.host)
 
     @property
@@ -180,17 +178,17 @@ class WebUrl:
 
     @property
     def text(self) -> str:
-        """The whole URL; may hold a signature: show ``shown``, never this."""
+        """The whole URL; may hold a signature. In messages use ``shown`` or ``told``."""
         return self._start if self.query is None else f"{self._start}?{self.query}"
 
     @property
     def shown(self) -> str:
-        """The URL as it may be told: what the function of this name makes of ``text``."""
+        """The URL with masked query values; see the function ``shown``."""
         return self._start + _masked(self.query)
 
     @property
     def told(self) -> str:
-        """The URL as messages tell it: as it may be shown, and no longer than they may be."""
+        """Like ``shown``, cut to the length for messages."""
         return cut(self.shown, QUOTED_URL)
 
     @property
@@ -198,11 +196,11 @@ class WebUrl:
         return f"{self.scheme}://{self.authority}{self.path}"
 
     def join(self, reference: str) -> "WebUrl":
-        """Return what ``reference``, relative or not, means here (RFC 3986 5.2); raises like ``parse``."""
+        """Resolve ``reference`` against this URL (RFC 3986 5.2); raises like ``parse``."""
         reference = reference.strip(" ").partition("#")[0]
         scheme = _SCHEME.match(reference)
         if scheme and scheme[1].lower() == self.scheme and not reference.startswith("//", scheme.end()):
-            # RFC 3986, section 5.2.2, and browsers: one without a host is relative all the same.
+            # Without a host it is relative (RFC 3986, section 5.2.2, and browsers).
             reference, scheme = reference[scheme.end() :], None
         if scheme:
             return self.parse(reference)
@@ -222,7 +220,7 @@ def _quoted(text: str, safe: str) -> str:
 
 @lru_cache(_HOSTS)
 def _address(host: str) -> IPv4Address | IPv6Address | None:
-    """Return the address that a canonical host is, None for a name."""
+    """Return a canonical host as an address, None for a name."""
     try:
         return ip_address(host)
     except ValueError:

@@ -27,7 +27,7 @@ async def test_the_three_files(tmp_path: Path) -> None:
         )
         bench = TestBench(tmp_path, TARGETS)
         made = await ala.make(subject(), bench)
-        answer = await ala._asker.get(f"{server.species_url}/species/{LSID}")
+        _, answer = await ala._client.get(f"{server.species_url}/species/{LSID}")
         url = server.url
     assert [path.name for path in made.paths] == list(ala.names(subject()))
     assert rows_of(made) == [
@@ -35,7 +35,7 @@ async def test_the_three_files(tmp_path: Path) -> None:
         ["Macropus rufus", "149.1", "-35.3", "100.0", "2012-03-04", "2012", "03"],
         ["Macropus rufus", "115.86", "-31.95", "", "1999-12-31", "1999", "12"],
     ]
-    assert made.paths[1].read_bytes() == answer.body
+    assert made.paths[1].read_bytes() == answer
     day = datetime.now(UTC).strftime("%d/%m/%Y")
     sizes = [path.stat().st_size for path in made.paths]
     digests = [f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}" for path in made.paths]

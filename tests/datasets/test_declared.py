@@ -28,10 +28,10 @@ def test_names() -> None:
     assert set(SCHEMES) == set(KINDS.values()) == NAMES
 
 
-def test_the_keys_that_name_secret_files() -> None:
-    """What a section declares to be live or to name a secret file is a key of it."""
+def test_live_keys() -> None:
+    """What a section declares to be live is a key of it."""
     for each in DECLARED:
-        assert {*each.section.secret_files, *(each.section.live or ())} <= set(each.section.model_fields), each.name
+        assert {*(each.section.live or ())} <= set(each.section.model_fields), each.name
 
 
 def test_nobody_knows_one_by_name() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from twisted.internet import reactor
 
+from datamover.config import schema
 from datamover.config.load import load
 from datamover.datasets.configured import CONFIG
 from datamover.datasets.gbif.dataset import NAMES, Gbif
@@ -15,12 +16,16 @@ from datamover.errors import (
     InvalidRequest,
 )
 from datamover.protocols.http import HttpClient
+from datamover.web.credentials import SourceCredentials
+from datamover.web.policy import SourcePolicy
 from tests.datasets.kangaroos import TAXON, URL
 
 
 def unasked() -> Gbif:
     """A dataset that asks nothing."""
-    return Gbif(GbifSection(), HttpClient.__new__(HttpClient), reactor, time.time)
+    policy = SourcePolicy.from_config(schema.Sources())
+    http = HttpClient(reactor, schema.Http(), schema.Transfers(), policy, SourceCredentials())
+    return Gbif(GbifSection(), http, reactor, time.time)
 
 
 @pytest.mark.parametrize("url", [URL, f"GBIF://GBIF/?taxonKey={TAXON}", f" {URL} ", "gbif://gbif?taxonKey=24%34%30012"])

@@ -4,7 +4,7 @@ import os
 import random
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,6 +37,7 @@ from datamover.jobs.values import FileRecord, JobRecord, Naming, NewFile, NewJob
 from datamover.postgres.database import Database
 from datamover.protocols import PLACES
 from datamover.protocols.http import HttpClient
+from datamover.protocols.place import PlaceProtocol
 from datamover.registry.destinations import Registry
 from datamover.web.credentials import SourceCredentials
 from datamover.web.policy import SourcePolicy
@@ -105,7 +106,9 @@ class Rig:
         *,
         transfers: Mapping[str, Any] | None = None,
         bounds: QueueLimits | None = None,
+        protocols: Sequence[PlaceProtocol] = (),
     ) -> "Rig":
+        """Open the database, and the destinations, which may also be of further ``protocols``."""
         self.url = await postgres.shared().migrated(self.reactor)
         self.settings = Config(
             destinations={name: DestinationTable.model_validate(table) for name, table in destinations.items()},
@@ -118,7 +121,9 @@ class Rig:
         await self.news.start()
         policy = SourcePolicy.from_config(self.settings.sources)
         http = HttpClient(self.reactor, self.settings.http, self.settings.transfers, policy, SourceCredentials())
-        self.registry = Registry.from_config(self.settings, self.reactor, http, protocols=(*PLACES, self.faulty))
+        self.registry = Registry.from_config(
+            self.settings, self.reactor, http, protocols=(*PLACES, self.faulty, *protocols)
+        )
         limits = {name: self.registry.get(name).max_active for name in self.registry.names()}
         self.bounds = replace(bounds or QueueLimits(), destinations=limits)
         refused = self.loops.refused
@@ -150,10 +155,10 @@ class Rig:
         tools = TransferTools(
             self.reactor, self.pools, self.settings.transfers, await identify(self.database, self.seal)
         )
-        rooms = AttemptContext(tools, self.registry, queue, throttles.of, self.datasets)
+        context = AttemptContext(tools, self.registry, queue, throttles.of, self.datasets)
         dispatcher = Dispatcher(
             queue,
-            Worker(lambda: nullcontext(rooms), recorder, staging, random.random),
+            Worker(lambda: nullcontext(context), recorder, staging, random.random),
             bounds=lambda: self.bounds,
             throttles=throttles,
             upkeep=Upkeep(self.database, refused=refused),

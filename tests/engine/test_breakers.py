@@ -144,11 +144,11 @@ async def test_what_is_told(tmp_path: Path) -> None:
         await ask(shared, "ann", LIVE)
         await shared.take()
         await fail(shared, Scope.DESTINATION)
-        (side,) = await shared.rig.store.sides()
+        (side,) = await shared.rig.store.endpoints()
         assert (side["name"], side["held"]) == ("place many", None)
         assert side["failures"] >= USUAL.patience
         await ask(shared, "bob", DEAD, 1)
-        assert await shared.rig.store.sides() == []
+        assert await shared.rig.store.endpoints() == []
         anns, bobs = 1, 2
         assert (await told(shared, anns)).startswith("destination many: refused; next probe in ")
         assert await told(shared, bobs) == "an engine to take it up, 30 ahead"
@@ -172,6 +172,6 @@ async def test_what_is_forgotten(tmp_path: Path) -> None:
             await shared.rig.database.execute(f"UPDATE {table} SET {past} = now() - interval '25 hours'")
         await shared.rig.database.execute("SELECT setval('turns_taken', 1000)")
         await shared.node.queue.heartbeat(0)
-        assert [side["name"] for side in await shared.rig.store.sides()] == ["place six"]
+        assert [side["name"] for side in await shared.rig.store.endpoints()] == ["place six"]
         for table in ("breakers", "turns"):
             assert await shared.rig.database.fetch(f"SELECT FROM {table}") == []

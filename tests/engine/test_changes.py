@@ -16,7 +16,7 @@ from datamover.errors import ConnectionLost, SourceNotFound
 from datamover.jobs.queue.limits import QueueLimits
 from datamover.jobs.queue.queue import Queue
 from datamover.jobs.upkeep import changes, slices
-from datamover.jobs.upkeep.slices import Pace
+from datamover.jobs.upkeep.slices import SliceSize
 from datamover.jobs.upkeep.upkeep import Upkeep
 from datamover.jobs.values import Naming, NewFile, State, UrlSource
 from datamover.jobs.work import Group, Outcome
@@ -38,7 +38,7 @@ async def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     """Slices are of three files."""
     for name in ("LEAST", "MOST"):
         monkeypatch.setattr(slices, name, 3)
-    monkeypatch.setattr(Pace, "__init__", lambda self: setattr(self, "rows", 3))
+    monkeypatch.setattr(SliceSize, "__init__", lambda self: setattr(self, "rows", 3))
     rig = await Rig(reactor, tmp_path).open({"archive": {"url": (tmp_path / "archive").as_uri(), "max_active": 100}})
     yield rig
     await rig.close()

@@ -73,9 +73,9 @@ async def test_others_have_transactions_open(rig: Rig, stack: ExitStack) -> None
     (rig.directory / "archive/a").write_bytes(b"a")
     record, _ = await rig.moved(there)
     assert await told(rig) == ["submitted", "started", "completed", "completed"]
-    deeds = AuditStore(rig.database)
-    await deeds.write([(record.submitted_at, AuditEvent("somebody", "here", "login"))])
-    assert [entry.deed.who for entry in await deeds.read()] == ["somebody"]
+    trail = AuditStore(rig.database)
+    await trail.write([(record.submitted_at, AuditEvent("somebody", "here", "login"))])
+    assert [entry.event.who for entry in await trail.read()] == ["somebody"]
 
     second = await rig.ask(file(here_, "archive", "c"))
     await rig.ended(second)

@@ -14,10 +14,9 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from datamover.jobs.queue.limits import QueueLimits
 from datamover.jobs.queue.queue import Queue
-from datamover.jobs.rows import Row
 from datamover.jobs.values import Naming, Overwrite, State
 from datamover.jobs.work import Group, Outcome
-from datamover.postgres.database import Database
+from datamover.postgres.database import Database, Row
 from tests.engine.rig import Engine, Rig, file, place, url
 from tests.engine.test_breaking import until
 from tests.engine.test_queue import became

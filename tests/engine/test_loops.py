@@ -15,7 +15,7 @@ from twisted.internet.task import Clock, deferLater
 from twisted.logger import capturedLogs
 
 from datamover import processes
-from datamover.audit.trail import Audit, AuditEvent, AuditStore
+from datamover.audit.trail import AuditEvent, AuditStore, AuditTrail
 from datamover.concurrency.loops import LOOPS, Loops
 from datamover.concurrency.stopping import Deadline
 from datamover.engine import dispatcher, maintenance
@@ -31,10 +31,10 @@ from datamover.jobs.upkeep.upkeep import Upkeep
 from datamover.jobs.values import State
 from datamover.monitor.cached import Cached
 from datamover.monitor.service import EVERY, LagProbe
-from datamover.monitor.supervisor import Manager, Supervised
+from datamover.monitor.supervisor import ServiceManager, Supervised
 from datamover.notices.queue import Notices
 from datamover.postgres import listening
-from datamover.postgres.connection import Connection
+from datamover.postgres.connection import PostgresConnection
 from datamover.postgres.database import Database
 from datamover.processes.messages import StatusMessage
 from datamover.processes.parent import EVERY as SAYING
@@ -152,7 +152,7 @@ async def test_listener(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
     rig = post.rig
     heard: list[str] = []
     rig.news.subscribe(heard.append)
-    broken = Broken(monkeypatch, Connection, "listen")
+    broken = Broken(monkeypatch, PostgresConnection, "listen")
     await rig.database.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE datname = current_database() AND query LIKE 'LISTEN%%'"
@@ -202,11 +202,11 @@ async def test_hearers(post: Post) -> None:
 @pytest_twisted.ensureDeferred
 async def test_audit(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
     """A line that could not be written by an error that nobody foresaw is written with the next."""
-    audit = Audit(AuditStore(post.rig.database), reactor, post.rig.loops.refused)
+    audit = AuditTrail(AuditStore(post.rig.database), reactor, post.rig.loops.refused)
     Broken(monkeypatch, AuditStore, "write")
     await audit.record(AuditEvent("boss", "here", "service.drain"))
     await audit.record(AuditEvent("boss", "here", "service.undrain"))
-    assert sorted(entry.deed.action for entry in await audit.store.read()) == ["service.drain", "service.undrain"]
+    assert sorted(entry.event.action for entry in await audit.store.read()) == ["service.drain", "service.undrain"]
     assert post.rig.failures == ["audit"]
 
 
@@ -315,7 +315,7 @@ def test_figures() -> None:
     assert process.failures == ["figures"]
 
 
-class Deaf(Manager):
+class Deaf(ServiceManager):
     """A service manager; what it is told is kept, and the first time it raises."""
 
     def __init__(self) -> None:
@@ -423,7 +423,7 @@ async def test_words(monkeypatch: pytest.MonkeyPatch) -> None:
         os.close(ours)
     assert ending == [WITHIN]
     assert len(words) >= 3
-    told = [StatusMessage.from_told(json.loads(word)) for word in words]
+    told = [StatusMessage.from_fields(json.loads(word)) for word in words]
     assert ("loop_failed", "words") in told[1].counted
-    assert told[1].troubles == (f"{LOOPS['words']} (words) failed, and has not gone well since",)
+    assert told[1].troubles == (f"{LOOPS['words']} (words) failed, and has not succeeded since",)
     assert told[2].troubles == ()

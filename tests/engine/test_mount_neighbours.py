@@ -9,12 +9,13 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 
-from datamover.errors import ConnectionLost, Scope
+from datamover.errors import ConnectionLost
 from datamover.jobs.values import Overwrite, State
 from datamover.protocols.local import LOCAL
 from tests.engine.mounts import PART, MountRig, open_below
 from tests.engine.rig import file, parts, place
 from tests.protocols.conformance import settings
+from tests.protocols.part_files import part_files
 from tests.servers.mounts.misbehaviour import Does, Misbehaviour
 from tests.servers.mounts.mount import mounted
 
@@ -29,7 +30,7 @@ async def test_one_of_many_may_not_be_placed(tmp_path: Path) -> None:
     """A small file whose transfer is called off at the last moment gets no name; those with it get theirs."""
     with mounted(tmp_path / "mount") as mount:
         pool = LOCAL.open(settings(mount.url), LOCAL.options(), reactor)
-        writing = pool.at(Scope.DESTINATION)
+        writing = part_files(pool)
 
         def called_off() -> None:
             raise ConnectionLost("called off")
@@ -37,7 +38,7 @@ async def test_one_of_many_may_not_be_placed(tmp_path: Path) -> None:
         async def put(number: int) -> str:
             commit = called_off if number == SIXTH else _nothing
             try:
-                await writing.put(
+                await writing.put_part(
                     f"d/.datamover-{number}.part", f"d/{number}", b"data", modified=None, replace=False, commit=commit
                 )
             except ConnectionLost:

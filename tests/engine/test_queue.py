@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from datamover.errors import ConnectFailed, ExpiredJob, InvalidState, QueueFull, Scope, UnknownJob
-from datamover.jobs import store
+from datamover.jobs import submission
 from datamover.jobs.queue.limits import QueueLimits, Quota
 from datamover.jobs.upkeep.upkeep import Upkeep
 from datamover.jobs.values import JobRecord, Overwrite, State
@@ -255,7 +255,7 @@ async def test_breaker(rig: Rig) -> None:
     jobs = [await rig.ask(file(place("other", "a"), "archive", str(number)), max_attempts=50) for number in range(30)]
     record = await became(rig, jobs[-1], lambda job: job.waiting_for and "nobody answers" in job.waiting_for)
     many = len(tried)
-    sides = await rig.store.sides()
+    sides = await rig.store.endpoints()
     broken = False
     await rig.store.release("archive")
     ended = [await rig.ended(job) for job in jobs]
@@ -313,7 +313,7 @@ async def test_expiry(rig: Rig) -> None:
 @pytest_twisted.ensureDeferred
 async def test_files_of_a_client_that_may_wait(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """More are refused, by the quota's name, while others ask as ever; what ends makes room."""
-    monkeypatch.setattr(store, "STALEST", store.RECOUNT)  # Who is slow to count would count more seldom.
+    monkeypatch.setattr(submission, "STALEST", submission.RECOUNT)  # Who is slow to count would count more seldom.
     rig.bounds = replace(rig.bounds, owners={"portal": Quota(queued=3)})
     source = place("archive", "a")
     job = await rig.ask(*(file(source, "other", f"{n}") for n in range(3)), owner="portal")
@@ -322,7 +322,7 @@ async def test_files_of_a_client_that_may_wait(rig: Rig, monkeypatch: pytest.Mon
     assert refused.value.message == "3 files wait already, and [clients.portal] queued allows 3: ask again later"
     await rig.ask(file(source, "other", "of another"), owner="another")
     await rig.store.cancel(job)
-    await deferLater(reactor, 1.1 * store.RECOUNT)
+    await deferLater(reactor, 1.1 * submission.RECOUNT)
     await rig.ask(*(file(source, "other", f"{n}") for n in range(3)), owner="portal")
 
 

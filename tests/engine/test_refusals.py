@@ -18,7 +18,7 @@ from twisted.internet.threads import blockingCallFromThread, deferToThread
 from datamover.concurrency.loops import LOOPS
 from datamover.engine import maintenance, outcomes, recorder
 from datamover.errors import NotNow
-from datamover.jobs.upkeep import refusals
+from datamover.jobs.upkeep import quarantine
 from datamover.jobs.values import State
 from datamover.postgres import database
 from tests.engine.post import Post, opened
@@ -132,8 +132,8 @@ async def test_every_other_job_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (outcomes, "DOUBT", 0.05),
         (recorder, "DOUBT", 0.1),
         (recorder, "INTERVAL", 0.05),
-        (refusals, "FIRST", 0.05),
-        (refusals, "LONGEST", 0.2),
+        (quarantine, "FIRST", 0.05),
+        (quarantine, "LONGEST", 0.2),
         (maintenance, "POLL", 0.1),
         (database, "ROUNDS", 1),
     ):

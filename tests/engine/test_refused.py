@@ -12,7 +12,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs, formatEvent
 
 from datamover.engine import maintenance, outcomes, recorder
-from datamover.jobs.upkeep import refusals
+from datamover.jobs.upkeep import quarantine
 from datamover.jobs.upkeep.upkeep import DAY, Upkeep
 from datamover.jobs.values import JobRecord, NewJob, State
 from datamover.postgres import database
@@ -33,7 +33,7 @@ async def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(outcomes, "DOUBT", 0.05)
     monkeypatch.setattr(recorder, "DOUBT", 0.1)
     monkeypatch.setattr(recorder, "INTERVAL", 0.05)
-    monkeypatch.setattr(refusals, "FIRST", 0.1)
+    monkeypatch.setattr(quarantine, "FIRST", 0.1)
     monkeypatch.setattr(maintenance, "POLL", 0.1)
     (tmp_path / "store").mkdir()
     for number in range(FILES):
@@ -362,7 +362,7 @@ async def test_a_retirement_that_cannot_be_told(rig: Rig) -> None:
     now = [0.0]
     upkeep = Upkeep(rig.database, lambda: DAY, refused=rig.loops.refused, monotonic=lambda: now[0])
     assert await upkeep.retire() == FILES - 1
-    now[0] += refusals.LONGEST
+    now[0] += quarantine.LONGEST
     assert await upkeep.retire() == 1
     told = [row["job"] for row in await rig.database.fetch("SELECT job FROM events WHERE kind = 'expired'")]
     assert sorted(told) == [job for job in jobs if job != jobs[POISON]]

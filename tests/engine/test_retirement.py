@@ -18,7 +18,7 @@ from datamover.jobs.queue.limits import QueueLimits
 from datamover.jobs.queue.queue import Queue
 from datamover.jobs.upkeep import slices
 from datamover.jobs.upkeep.retirement import Retirement
-from datamover.jobs.upkeep.slices import Pace
+from datamover.jobs.upkeep.slices import SliceSize
 from datamover.jobs.upkeep.upkeep import DAY, Upkeep
 from datamover.jobs.values import State
 from datamover.jobs.work import Outcome
@@ -42,7 +42,7 @@ def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Slices are of ten rows."""
     for name in ("LEAST", "MOST"):
         monkeypatch.setattr(slices, name, 10)
-    monkeypatch.setattr(Pace, "__init__", lambda self: setattr(self, "rows", 10))
+    monkeypatch.setattr(SliceSize, "__init__", lambda self: setattr(self, "rows", 10))
 
 
 async def old(rig: Rig, jobs: int = 1, files: int = 1, **more: Any) -> list[int]:
@@ -220,11 +220,11 @@ async def test_what_is_told_of_expired_jobs_goes_too(rig: Rig, small_slices: Non
 @pytest_twisted.ensureDeferred
 async def test_old_deeds_go_in_slices(rig: Rig, small_slices: None) -> None:
     """Deeds that are older than they are kept go, however many."""
-    deeds = AuditStore(rig.database)
-    await deeds.write([(datetime(2020, 1, 1, tzinfo=UTC), AuditEvent("somebody", "here", "login")) for _ in range(35)])
-    await deeds.write([(datetime.now(UTC), AuditEvent("else", "here", "login"))])
+    trail = AuditStore(rig.database)
+    await trail.write([(datetime(2020, 1, 1, tzinfo=UTC), AuditEvent("somebody", "here", "login")) for _ in range(35)])
+    await trail.write([(datetime.now(UTC), AuditEvent("else", "here", "login"))])
     assert await upkeep(rig).retire() == 0
-    assert [entry.deed.who for entry in await deeds.read()] == ["else"]
+    assert [entry.event.who for entry in await trail.read()] == ["else"]
 
 
 @pytest_twisted.ensureDeferred

@@ -10,15 +10,15 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import capturedLogs, formatEvent
 
-from datamover.audit.trail import Audit, AuditEvent, AuditStore
+from datamover.audit.trail import AuditEvent, AuditStore, AuditTrail
 from datamover.engine import maintenance
 from datamover.errors import ConnectFailed, Scope, StartError
 from datamover.jobs import work
 from datamover.jobs.store import JobStore
-from datamover.jobs.upkeep import refusals
+from datamover.jobs.upkeep import quarantine
 from datamover.jobs.values import Checksum, NewJob, State
 from datamover.sealing.keyring import Cipher, KeyFile, KeyRing
-from datamover.sealing.rotation import Look, settle
+from datamover.sealing.rotation import ResealReport, settle
 from tests.engine.post import Post, opened, read
 from tests.engine.rig import file, parts, place, url
 from tests.engine.test_breaking import until
@@ -31,7 +31,7 @@ POISON = 3
 
 @pytest_twisted.async_yield_fixture
 async def post(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(refusals, "FIRST", 0.1)
+    monkeypatch.setattr(quarantine, "FIRST", 0.1)
     post = await opened(tmp_path, f"faulty://{tmp_path}/archive")
     post.web.route("/moved", status(200))
     yield post
@@ -151,16 +151,20 @@ async def test_a_line_of_the_audit_trail(post: Post) -> None:
     """A line that is refused twice is in the log, in words; every other is written, once."""
     database = post.rig.database
     await refuse(post, "audit", "INSERT", "NEW.subject = 'poison'", "22021")
-    audit = Audit(AuditStore(database), reactor, post.rig.loops.refused)
+    audit = AuditTrail(AuditStore(database), reactor, post.rig.loops.refused)
     subjects = [*map(str, range(9)), "poison", *map(str, range(9, 20))]
     with capturedLogs() as log:
         await DeferredList(
             [Deferred.fromCoroutine(audit.record(AuditEvent("boss", "here", "service.drain", one))) for one in subjects]
         )
         await audit.record(AuditEvent("boss", "here", "service.drain", "20"))
-    written = [entry.deed.subject for entry in await audit.store.read()]
+    written = [entry.event.subject for entry in await audit.store.read()]
     assert sorted(written) == sorted(map(str, range(21)))
-    [said] = [line for event in log if (line := formatEvent(event) or "").startswith("not in the audit trail")]
+    [said] = [
+        line
+        for event in log
+        if (line := formatEvent(event) or "").startswith("the database refuses this audit event again")
+    ]
     assert "poison" in said
     assert post.rig.failures == ["audit"]
 
@@ -261,8 +265,8 @@ async def test_rotation(post: Post, tmp_path: Path) -> None:
     await ask(old, 3)
     write(path, old.prepared().turned())
     refusal = await refuse(post, "transfers", "UPDATE", "NEW.job = 3", "XX001")
-    looks: list[Look] = []
-    with pytest.raises(StartError, match="1 rows could not be sealed anew, so the old key stays in"):
+    looks: list[ResealReport] = []
+    with pytest.raises(StartError, match="1 rows could not be resealed, so the old key stays in"):
         await settle(path, rig.database, pause, looks.append)
     assert [(look.sealed, look.lost, look.refused) for look in looks] == [(2, 1, 1)]
     assert old.sealing in KeyRing.parse(path.read_bytes()).keys

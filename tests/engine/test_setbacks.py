@@ -10,7 +10,7 @@ from twisted.internet import reactor
 
 from datamover.jobs.upkeep import slices
 from datamover.jobs.upkeep.setbacks import Setbacks
-from datamover.jobs.upkeep.slices import Pace
+from datamover.jobs.upkeep.slices import SliceSize
 from tests.engine.rig import Rig, file, place
 from tests.servers.refusing import LASTING, Refusal
 
@@ -22,7 +22,7 @@ async def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     """Slices are of four rows."""
     for name in ("LEAST", "MOST"):
         monkeypatch.setattr(slices, name, 4)
-    monkeypatch.setattr(Pace, "__init__", lambda self: setattr(self, "rows", 4))
+    monkeypatch.setattr(SliceSize, "__init__", lambda self: setattr(self, "rows", 4))
     rig = await Rig(reactor, tmp_path).open({"archive": {"url": (tmp_path / "archive").as_uri()}})
     yield rig
     await rig.close()

@@ -19,7 +19,7 @@ from datamover.jobs.queue.limits import QueueLimits
 from datamover.jobs.queue.queue import Queue
 from datamover.jobs.store import JobStore
 from datamover.jobs.upkeep import slices
-from datamover.jobs.upkeep.slices import Pace
+from datamover.jobs.upkeep.slices import SliceSize
 from datamover.jobs.upkeep.upkeep import Upkeep
 from datamover.jobs.values import Naming, NewFile, NewJob, PlaceSource, State
 from datamover.jobs.work import Group, Outcome
@@ -212,7 +212,7 @@ async def test_states(rows: int, examples: int, monkeypatch: pytest.MonkeyPatch)
     Nor does it matter whether a job's files follow it all at once, or one by one.
     """
     monkeypatch.setattr(slices, "MOST", rows)
-    monkeypatch.setattr(Pace, "__init__", lambda self: setattr(self, "rows", rows))
+    monkeypatch.setattr(SliceSize, "__init__", lambda self: setattr(self, "rows", rows))
     url = await postgres.shared().migrated(reactor)
     database = Database(reactor, postgres.address(url), 4)
     await database.open()

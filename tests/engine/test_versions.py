@@ -10,7 +10,7 @@ from twisted.internet import reactor
 
 from datamover.errors import ExpiredJob, NotNow
 from datamover.jobs.upkeep import changes, slices
-from datamover.jobs.upkeep.slices import Pace
+from datamover.jobs.upkeep.slices import SliceSize
 from datamover.jobs.upkeep.upkeep import DAY, Upkeep
 from datamover.jobs.values import State
 from datamover.postgres import migrate
@@ -55,7 +55,7 @@ async def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     """Slices are of three rows, and whoever asks for a change stays for two of them."""
     for name in ("LEAST", "MOST"):
         monkeypatch.setattr(slices, name, 3)
-    monkeypatch.setattr(Pace, "__init__", lambda self: setattr(self, "rows", 3))
+    monkeypatch.setattr(SliceSize, "__init__", lambda self: setattr(self, "rows", 3))
     monkeypatch.setattr(changes, "PATIENCE", 0.0)
     rig = await Rig(reactor, tmp_path).open({"archive": {"url": (tmp_path / "archive").as_uri()}})
     yield rig

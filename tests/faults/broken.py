@@ -15,8 +15,9 @@ from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 import datamover.protocols
-from datamover.protocols.base import Ability, Options, PlaceSettings, Pool
+from datamover.protocols.base import Ability
 from datamover.protocols.local import LOCAL
+from datamover.protocols.place import Options, PlaceSettings, Pool
 
 
 @dataclass(slots=True)
@@ -43,10 +44,11 @@ class Plan:
 
 
 class Broken:
-    """``protocols.base.PlaceProtocol`` of ``broken:///…``."""
+    """``protocols.place.PlaceProtocol`` of ``broken:///…``."""
 
     name: ClassVar[str] = "broken"
     schemes: ClassVar[tuple[str, ...]] = ("broken",)
+    other_schemes: ClassVar[tuple[str, ...]] = ()
     abilities: ClassVar[frozenset[Ability]] = LOCAL.abilities
     options: ClassVar[type[Options]] = Options
 

@@ -1,4 +1,4 @@
-"""An engine that kills or stops itself at a named point of a file's story.
+"""An engine that kills or stops itself at a named point of a transfer.
 
 Nothing of the service is replaced; where the point is reached, the process is gone, as by kill -9. Nor does it tell of
 progress before it must: what another has to know by then was told for that, and not by chance.
@@ -16,7 +16,7 @@ STORY = {
     "source opened": ("datamover.engine.transfer.transfer", "_Transfer._open", "after"),
     "part file opened": ("datamover.engine.transfer.pipe", "Pipe.pump", "before"),
     "all sent": ("datamover.engine.transfer.pipe", "Pipe.pump", "after"),
-    "verified": ("datamover.engine.transfer.transfer", "_Transfer._verify", "after"),
+    "verified": ("datamover.engine.transfer.transfer", "_Transfer._finish", "after"),
     "about to be placed": ("datamover.engine.transfer.transfer", "place", "before"),
     "placed": ("datamover.engine.transfer.transfer", "place", "after"),
     "about to be written down": ("datamover.jobs.queue.queue", "Queue.settle", "before"),

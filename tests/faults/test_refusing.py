@@ -119,7 +119,7 @@ def test_readiness_is_true(open_directory: Path, processes: int) -> None:
         manager.until("READY", "1")
         sql(url, "ALTER TABLE sides RENAME TO hidden")
         whose = "engine process 1: " if processes > 1 else ""
-        trouble = f"{whose}taking work from the queue (claims) failed, and has not gone well since"
+        trouble = f"{whose}taking work from the queue (claims) failed, and has not succeeded since"
         page = base(service) + "/health/ready"
         answer = until(lambda: trouble in (said := get(page)).body.splitlines() and said, "it is told")
         assert answer.status == 503

@@ -12,7 +12,7 @@ import psycopg2
 import pytest
 
 from datamover.admin import main
-from datamover.postgres.cluster import Cluster
+from datamover.postgres.embedded.cluster import Cluster
 from datamover.postgres.migrate import available
 from datamover.security.passwords import verify
 from tests.servers.postgres import Postgres, running, shared

@@ -164,7 +164,7 @@ def test_refusals_quote_little(service: Service, tmp_path: Path) -> None:
 
 
 def test_the_trail_keeps_no_more_than_a_piece(service: Service) -> None:
-    """What a deed is of is cut before it is kept."""
+    """The subject of an audit event is cut before it is stored."""
     sent(service, "jobs.cancel", "9" * 200_000)
     sent(service, "destinations.hold", "y" * 200_000, "z" * 200_000)
     entries = service.proxy.service.audit({"limit": 1000})["entries"]

@@ -1,12 +1,16 @@
 """The original's methods over the wire, as clients of every era call them."""
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest_twisted
+from twisted.internet import reactor
 
-from datamover.jobs.values import State
+from datamover.errors import ExpiredJob
+from datamover.jobs.values import JobRecord, State
+from tests.fakes import MemoryJobStore
 from tests.servers.door import Door, config_of
 
 URL = "http://example.org/maps/a.zip"
@@ -69,6 +73,25 @@ async def test_every_era_is_served(door: Door) -> None:
     assert [jobs[n].archive for n in (1, 2, 3)] == [None, "bagit", "bagit"]
     assert {job.overwrite.value for job in jobs.values()} == {"always"}
     assert {job.method for job in jobs.values()} == {"move"}
+
+
+@dataclass
+class Retired(MemoryJobStore):
+    """A store whose jobs have all expired."""
+
+    async def job(self, id: int, owner: str | None = None) -> JobRecord:
+        raise ExpiredJob(f"job {id} ended so long ago that its history is gone")
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_expired_job_is_told_in_the_original_s_words(tmp_path: Path) -> None:
+    """A job whose history is gone is REJECTED by each of the methods that take an id."""
+    door = Door(config_of(tmp_path), store=Retired(reactor))
+    try:
+        for name in ("checkMoveStatus", "check_move_status", "checkALAJobStatus"):
+            assert await door.ask(lambda s, name=name: getattr(s, name)(7)) == rejected("Job has expired")  # type: ignore[misc]
+    finally:
+        await door.close()
 
 
 REJECTED: list[tuple[str, tuple[Any, ...], str]] = [

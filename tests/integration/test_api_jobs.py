@@ -181,7 +181,7 @@ FAULTS: list[tuple[str, tuple[Any, ...], int, str]] = [
     ("jobs.list", ("x",), 1001, "the options are 'x'"),
     ("jobs.wait", (7, 0), 1007, "there is no job 7"),
     ("jobs.wait", (None, 0), 1001, "id: missing"),
-    ("jobs.wait", (7, None), 1001, "timeout: missing"),
+    ("jobs.wait", (7,), 1007, "there is no job 7"),
     ("jobs.wait", (7, "61"), 1001, "timeout: '61': expected 0 to 60 seconds"),
     ("jobs.wait", (7, 61), 1001, "timeout: 61: expected 0 to 60 seconds"),
     ("jobs.wait", (7, float("nan")), 1001, "timeout: nan"),
@@ -222,13 +222,15 @@ async def test_a_refusal_is_a_fault(door: Door) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_waiting_ends_with_the_job(door: Door) -> None:
-    """jobs.wait answers when the job does end, and at its timeout if it does not."""
+    """jobs.wait answers when the job does end, with and without a timeout, and at its timeout if it does not."""
     await door.ask(lambda s: s.jobs.submit(one()))
     assert (await door.ask(lambda s: s.jobs.wait(1, 0.05)))["status"] == "PENDING"
     waiting = door.ask(lambda s: s.jobs.wait(1, 60))
     await until(lambda: door.store.waiters == 1)
+    unsaid = door.ask(lambda s: s.jobs.wait(1))
+    await until(lambda: door.store.waiters == 2)
     door.store.change(1, state=State.COMPLETED)
-    assert (await waiting)["status"] == "COMPLETED"
+    assert (await waiting)["status"] == (await unsaid)["status"] == "COMPLETED"
 
 
 @pytest_twisted.ensureDeferred

@@ -12,7 +12,7 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.task import Clock
 
-from datamover.audit.trail import REFUSALS, WINDOW, Audit, AuditEvent, AuditStore, masked
+from datamover.audit.trail import REFUSALS, WINDOW, AuditEvent, AuditStore, AuditTrail, masked
 from datamover.config.schema import Client
 from datamover.errors import InvalidState, UnknownJob
 from datamover.jobs.upkeep.upkeep import Upkeep
@@ -45,7 +45,7 @@ async def test_what_changes_something_is_recorded(door: Door) -> None:
     assert (await faulted(door.ask(lambda s: s.jobs.retry(1), login="portal:p"))).faultCode == InvalidState.fault
     assert (await faulted(door.ask(lambda s: s.jobs.cancel(99), login="portal:p"))).faultCode == UnknownJob.fault
     await door.ask(lambda s: s.destinations.hold("archive", "new disks"), login="boss:b")
-    assert door.trail.deeds == [
+    assert door.trail.events == [
         AuditEvent("portal", "127.0.0.1", "jobs.pause", "1"),
         AuditEvent("portal", "127.0.0.1", "jobs.cancel", "1"),
         AuditEvent("portal", "127.0.0.1", "jobs.retry", "1", "INVALID_STATE"),
@@ -62,7 +62,7 @@ async def test_what_is_refused_is_recorded(door: Door) -> None:
             await door.ask(lambda s: s.jobs.list(), login=login)
     await faulted(door.ask(lambda s: s.service.drain(), login="portal:p"))
     await faulted(door.ask(lambda s: s.service.audit(), login="portal:p"))
-    assert door.trail.deeds == [
+    assert door.trail.events == [
         AuditEvent("portal", "127.0.0.1", "login", "", "AUTHENTICATION_FAILED"),
         AuditEvent("?", "127.0.0.1", "login", "", "AUTHENTICATION_FAILED"),
         AuditEvent("portal", "127.0.0.1", "service.drain", "", "NOT_PERMITTED"),
@@ -77,31 +77,31 @@ async def test_what_is_refused_is_recorded(door: Door) -> None:
 async def test_a_flood_of_refusals_is_bounded() -> None:
     """Of one kind and origin some are kept a minute, others' are not crowded out, and the next minute begins anew."""
     clock, trail = Clock(), MemoryTrail()
-    audit = Audit(trail, clock)
+    audit = AuditTrail(trail, clock)
     clock.advance(1000)
     for _ in range(REFUSALS * 3):
         await audit.refused(AuditEvent("?", "10.0.0.1", "login"))
     await audit.refused(AuditEvent("?", "10.0.0.2", "login"))
-    assert [deed.origin for deed in trail.deeds] == ["10.0.0.1"] * REFUSALS + ["10.0.0.2"]
+    assert [event.origin for event in trail.events] == ["10.0.0.1"] * REFUSALS + ["10.0.0.2"]
     clock.advance(WINDOW)
     await audit.refused(AuditEvent("?", "10.0.0.1", "login"))
-    assert len(trail.deeds) == REFUSALS + 2
+    assert len(trail.events) == REFUSALS + 2
     for number in range(3000):
         await audit.refused(AuditEvent("?", f"address {number}", "login"))
-    assert len(trail.deeds) < REFUSALS + 2 + 1100
+    assert len(trail.events) < REFUSALS + 2 + 1100
 
 
 @pytest_twisted.ensureDeferred
 async def test_while_the_database_is_away() -> None:
     """What is done meanwhile is stored with what is done afterwards."""
     trail = MemoryTrail()
-    audit = Audit(trail, Clock())
+    audit = AuditTrail(trail, Clock())
     trail.away = True
     await audit.record(AuditEvent("boss", "here", "service.drain"))
-    assert not trail.deeds
+    assert not trail.events
     trail.away = False
     await audit.record(AuditEvent("boss", "here", "service.undrain"))
-    assert [deed.action for deed in trail.deeds] == ["service.drain", "service.undrain"]
+    assert [event.action for event in trail.events] == ["service.drain", "service.undrain"]
 
 
 @pytest.mark.parametrize(
@@ -131,15 +131,15 @@ async def test_it_is_only_added_to() -> None:
         await store.write(
             [(old, AuditEvent("a", "x", "one")), (datetime.now(UTC), AuditEvent("b", "y", "two", "s", "CODE"))]
         )
-        assert [(each.deed, each.at == old) for each in await store.read()] == [
+        assert [(each.event, each.at == old) for each in await store.read()] == [
             (AuditEvent("a", "x", "one"), True),
             (AuditEvent("b", "y", "two", "s", "CODE"), False),
         ]
-        assert [each.deed.action for each in await store.newest(1)] == ["two"]
+        assert [each.event.action for each in await store.newest(1)] == ["two"]
         for statement in ("UPDATE audit SET who = 'c'", "DELETE FROM audit", "TRUNCATE audit"):
             with pytest.raises(psycopg2.Error, match="only added to"):
                 await database.execute(statement)
         await Upkeep(database, audited=lambda: 86_400.0).retire()
-        assert [each.deed.action for each in await store.read()] == ["two"]
+        assert [each.event.action for each in await store.read()] == ["two"]
     finally:
         await database.close()

@@ -11,7 +11,7 @@ from threading import Thread
 import pytest
 from cryptography.fernet import Fernet
 
-from datamover.postgres.cluster import Cluster
+from datamover.postgres.embedded.cluster import Cluster
 from tests.integration.test_admin import admin
 from tests.servers.postgres import running, shared
 from tests.servers.service import Service

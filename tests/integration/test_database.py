@@ -18,10 +18,10 @@ from twisted.python.failure import Failure
 
 from datamover.config import schema
 from datamover.errors import ConfigError, StartError, Unavailable
-from datamover.postgres.address import Given
 from datamover.postgres.database import Cursor, Database, Json
+from datamover.postgres.external import ExternalPostgres
 from datamover.postgres.migrate import Migration, available, migrate
-from datamover.postgres.named_queries import Queries
+from datamover.postgres.named_queries import NamedQueries
 from tests.servers.postgres import Postgres, address, running, shared
 
 PATIENCE = 15.0
@@ -339,9 +339,9 @@ async def test_lost_while_storing(url: str, store: Callable[[Database], Coroutin
 @pytest_twisted.ensureDeferred
 async def test_prepared(url: str) -> None:
     """A statement is prepared once a connection, whatever becomes of the transaction or the caller that did it."""
-    statement = Queries("-- name: many\n-- prepared: n integer\nSELECT n %% 7 AS n FROM generate_series(1, %(n)s) n;")[
-        "many"
-    ]
+    statement = NamedQueries(
+        "-- name: many\n-- prepared: n integer\nSELECT n %% 7 AS n FROM generate_series(1, %(n)s) n;"
+    )["many"]
     async with opened(url, 1) as database:
 
         async def refuse(cursor: Cursor) -> None:
@@ -363,7 +363,7 @@ _KEEP = "-- name: keep\n-- prepared: n integer\nINSERT INTO things VALUES (%(n)s
 @pytest_twisted.ensureDeferred
 async def test_posted(url: str) -> None:
     """What is posted is done in its order, with the next statement or the commit, and seen by what comes after it."""
-    keep = Queries(_KEEP)["keep"]
+    keep = NamedQueries(_KEEP)["keep"]
     async with opened(url, 1) as database:
         await database.execute("CREATE TABLE things (n integer)")
 
@@ -680,15 +680,15 @@ async def test_given(url: str, tmp_path: Any) -> None:
     secret = tmp_path / "password"
     secret.write_text("s3cret\n")
     secret.chmod(0o600)
-    told = await Given(schema.Database(url=url, password_file=secret)).dsn()
+    told = await ExternalPostgres(schema.Database(url=url, password_file=secret)).dsn()
     assert "password=s3cret" in told
     async with opened(told) as database:
         assert database.ready
-    assert await Given(schema.Database(url=url)).dsn() == url
+    assert await ExternalPostgres(schema.Database(url=url)).dsn() == url
     with pytest.raises(StartError, match="No such file"):
-        await Given(schema.Database(url=url, password_file=tmp_path / "none")).dsn()
+        await ExternalPostgres(schema.Database(url=url, password_file=tmp_path / "none")).dsn()
     with pytest.raises(ConfigError, match="password_file") as refusal:
-        Given(schema.Database(url="postgresql://a:hunter2@b/c"))
+        ExternalPostgres(schema.Database(url="postgresql://a:hunter2@b/c"))
     assert "hunter2" not in str(refusal.value)
     with pytest.raises(ConfigError, match=r"database\.url"):
-        Given(schema.Database(url="mysql://a/b c"))
+        ExternalPostgres(schema.Database(url="mysql://a/b c"))

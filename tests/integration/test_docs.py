@@ -4,8 +4,6 @@ import ast
 import doctest
 import inspect
 import re
-import subprocess
-import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -30,10 +28,7 @@ from datamover.requests.files import Rules
 from datamover.requests.jobs import JOB_KEYS, check_request, checking_many, finish
 from datamover.security.passwords import hash_password
 from datamover.web.url import WebUrl
-from tests.servers import postgres
 from tests.servers.certificates import Authority
-from tests.servers.nginx import Nginx
-from tests.servers.service import Service
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
@@ -170,6 +165,21 @@ def test_every_method_is_described() -> None:
         assert len(parameters) == len(longest) - 1, name
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_is_described_in_full(name: str) -> None:
+    """docs/api.md tells each parameter, the answer, the Faults that the method's help tells, and an example."""
+    text = part(API, f"### {name}({', '.join(headings()[name])})")
+    if name != "check_move_status":
+        told = re.findall(r"^- \*?`(\w+)`\*?: ", text, re.MULTILINE)
+        assert told == METHODS[name].parameters == headings()[name]
+        assert re.search(r"^Answers ", text, re.MULTILINE)
+    assert f"    >>> mover.{name}(" in text or f" mover.{name}(" in text
+    faults = re.findall(r"^Faults: ([\d, ]+)\.", text, re.MULTILINE)
+    helped = METHODS[name].help.partition("\nFaults: ")[2].partition("\nExample: ")[0]
+    codes = sorted(set(re.findall(r"\b[18]\d{3}\b", helped)))
+    assert faults == ([", ".join(codes)] if codes else [])
+
+
 def test_the_keys_of_a_request() -> None:
     """docs/api.md describes every key of a request, and no others."""
     table = part(API, "### jobs.submit(request)").partition(">>>")[0]
@@ -277,43 +287,6 @@ def test_examples_show_what_is_answered(method: str, required: set[str]) -> None
     assert shown
     for answer in shown:
         assert required <= set(answer if isinstance(answer, dict) else answer[0])
-
-
-def code(heading: str) -> str:
-    """Return the indented lines of a part of docs/api.md, as they are typed."""
-    lines = [line for line in part(API, heading).splitlines() if not line or line.startswith("    ")]
-    return textwrap.dedent("\n".join(lines)).strip()
-
-
-def test_examples_in_other_languages_run(open_directory: Path) -> None:
-    """The Perl program and the curl command of docs/api.md do what it says, but for the servers' names."""
-    for made in ("web", "files"):
-        (open_directory / made).mkdir()
-    (open_directory / "web/occurrences.csv").write_bytes(b"x" * 54016)
-    url = postgres.shared().fresh()
-    service = Service(
-        open_directory,
-        f'[database]\nurl = "{url}"\n[sources]\nallow = ["http://127.0.0.1:*/"]\n'
-        f'[destinations.visualiser]\nurl = "file://{open_directory}/files"\n',
-    )
-    with Nginx(open_directory / "web") as web:
-        service.start()
-        try:
-            here = {"http://127.0.0.1:10700/data_mover": service.url, "http://data.example.org": web.url}
-
-            def run(*command: str) -> str:
-                words = [re.sub("|".join(here), lambda found: here[found[0]], word) for word in command]
-                return subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout
-
-            printed = run("perl", "-e", code("### Perl"))
-            number, status = printed.split(": ")
-            assert status == "COMPLETED\n"
-            assert (open_directory / "files/from-perl/occurrences.csv").stat().st_size == 54016
-
-            command, _, answer = code("### Anything that can POST").replace("11", number).partition("\n<?xml")
-            assert run("sh", "-c", command.removeprefix("$ ")).strip() == f"<?xml{answer}"
-        finally:
-            service.stop()
 
 
 # The pages ----------------------------------------------------------------------------------------------------

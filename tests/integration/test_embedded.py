@@ -22,9 +22,9 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from datamover.errors import StartError, Unavailable
-from datamover.postgres.cluster import MAJOR, Cluster, Server
 from datamover.postgres.database import Database
-from datamover.postgres.embedded import EmbeddedPostgres
+from datamover.postgres.embedded.cluster import MAJOR, Cluster, RunningServer
+from datamover.postgres.embedded.server import EmbeddedPostgres
 from datamover.postgres.migrate import available, migrate
 
 PATIENCE = 20.0
@@ -44,7 +44,7 @@ def data(open_directory: Path) -> Path:
     return open_directory / "data"
 
 
-def server_of(directory: Path) -> Server:
+def server_of(directory: Path) -> RunningServer:
     server = Cluster(directory).server()
     assert server is not None
     return server
@@ -122,7 +122,7 @@ async def test_starter_killed(data: Path) -> None:
         "from pathlib import Path\n"
         "from twisted.internet import reactor\n"
         "from twisted.internet.defer import Deferred\n"
-        "from datamover.postgres.embedded import EmbeddedPostgres\n"
+        "from datamover.postgres.embedded.server import EmbeddedPostgres\n"
         "async def run():\n"
         "    try:\n"
         "        await EmbeddedPostgres(reactor, Path(sys.argv[1])).dsn()\n"

@@ -11,7 +11,7 @@ from twisted.internet import reactor
 from datamover.errors import Unavailable
 from datamover.jobs.figures import MOST, FigureReader
 from datamover.postgres.database import Database
-from datamover.postgres.named_queries import Queries
+from datamover.postgres.named_queries import NamedQueries
 from tests.servers import postgres
 
 FILL = """
@@ -101,12 +101,29 @@ async def test_history_costs_nothing(history: History) -> None:
     """However much has ended, no figure reads a whole table: each plan stands on the indexes of what has not."""
     history.run(FILL, {"waiting": 500, "jobs": 50_000})
     history.run("ANALYZE")
-    queries = Queries.load()
-    for name in ("figure_queue", "figure_active", "figure_jobs"):
+    queries = NamedQueries.load()
+    for name in ("figure_queue", "figure_active", "figure_jobs", "read_queue"):
         plan = "\n".join(row[0] for row in history.run(f"EXPLAIN {queries[name]}", {"most": MOST}))
         assert "Seq Scan on transfers" not in plan, plan
         assert "Seq Scan on jobs" not in plan, plan
     assert sum((await history.reader.read()).pending.values()) == 500
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_queue_by_destination(history: History) -> None:
+    """What waits, paused jobs included, and what moves are counted by destination, no further than asked for."""
+    query = NamedQueries.load()["read_queue"]
+    assert history.run(query, {"most": MOST}) == []
+    history.run(FILL, {"waiting": 100, "jobs": 200})
+    first = history.run("SELECT min(id) FROM jobs")[0][0]
+    paused, moving = f"place{(first + 1) % 2}", f"place{first % 2}"
+    history.run("UPDATE transfers SET paused = true WHERE job = %s", [first + 1])
+    history.run(
+        "UPDATE transfers SET state = 'IN_PROGRESS', node = gen_random_uuid(), rate = 5 WHERE job = %s", [first + 2]
+    )
+    assert sorted(history.run(query, {"most": MOST})) == sorted([(paused, 50, 0, 0), (moving, 49, 1, 5)])
+    history.run("UPDATE transfers SET paused = true WHERE state = 'PENDING' AND destination = %s", [moving])
+    assert sorted(history.run(query, {"most": 7})) == sorted([(paused, 8, 0, 0), (moving, 7, 1, 5)])
 
 
 @pytest_twisted.ensureDeferred

@@ -12,7 +12,7 @@ from twisted.internet.task import deferLater
 
 from datamover.errors import Unavailable
 from datamover.postgres import connection
-from datamover.postgres.admission import Refused
+from datamover.postgres.admission import AccessRefused
 from datamover.postgres.database import Database
 from datamover.postgres.hosts import Host, hosts
 from tests.integration.test_database import opened
@@ -82,7 +82,7 @@ async def test_a_host_that_refuses(pair: tuple[Postgres, Postgres]) -> None:
     """A host that does not let us in is told where no other does; else it is passed over, as one that is away."""
     primary, standby = pair
     stranger = url(primary.port, 1).replace("/postgres?", "/none?")
-    with pytest.raises(Refused, match="has no database 'none'"):
+    with pytest.raises(AccessRefused, match="has no database 'none'"):
         await Database(reactor, address(stranger), 1).open()
     async with opened(url(1, primary.port), 1) as database:
         assert await port(database) == primary.port

@@ -15,9 +15,9 @@ from twisted.internet import reactor
 from datamover.admin import main
 from datamover.config.load import load
 from datamover.config.schema import Database
-from datamover.postgres.address import Given
-from datamover.postgres.admission import Login, Refused, refusal
+from datamover.postgres.admission import AccessRefused, LoginAttempt, refusal
 from datamover.postgres.database import Database as Pool
+from datamover.postgres.external import ExternalPostgres
 from datamover.postgres.migrate import available, migrate
 from datamover.postgres.provision import provide, verifies
 from tests.servers.postgres import Postgres, running
@@ -83,13 +83,13 @@ def provided(server: Postgres, config: str) -> list[str]:
     """Do what init-db does as the administrator; return what it says that it did. Then the role is let in."""
     did: list[str] = []
     provide(settings(config), server.url, did.append)
-    assert Given(settings(config)).look() is None
+    assert ExternalPostgres(settings(config)).look() is None
     return did
 
 
 async def migrated(config: str, count: int | None = None) -> None:
     """Make the tables, or those of the first ``count`` migrations, as the role."""
-    database = Pool(reactor, Given(settings(config)).dsn, 1)
+    database = Pool(reactor, ExternalPostgres(settings(config)).dsn, 1)
     try:
         await database.open()
         await migrate(database, available()[:count])
@@ -256,7 +256,7 @@ async def test_a_wrong_login(
     assert told in by_libpq.err
     assert way_out in by_libpq.err
     assert "wrong" not in by_libpq.err
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(AccessRefused) as refused:
         await migrated(config)
     assert by_libpq.err == f"datamover-admin: {refused.value.message}\n"
 
@@ -359,13 +359,13 @@ def test_while_it_runs(server: Postgres, tmp_path: Path) -> None:
 )
 def test_away_or_busy(said: str) -> None:
     """What may be otherwise in a moment is not told as a refusal."""
-    assert refusal(said, Login("mover", "moves", "h")) is None
+    assert refusal(said, LoginAttempt("mover", "moves", "h")) is None
 
 
 def test_other_languages() -> None:
     """A server's own words in its own language are a refusal, and repeated."""
     said = "FATAL:  Passwort-Authentifizierung für Benutzer »m« fehlgeschlagen"
-    refused = refusal(f'connection to server at "h", port 5432 failed: {said}\n', Login("m", "moves", "h"))
+    refused = refusal(f'connection to server at "h", port 5432 failed: {said}\n', LoginAttempt("m", "moves", "h"))
     assert refused is not None
     assert refused.message == (
         "the PostgreSQL at h refuses role 'm' (Passwort-Authentifizierung für Benutzer »m« fehlgeschlagen): "

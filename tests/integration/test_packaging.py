@@ -84,7 +84,7 @@ def test_what_is_in_the_sdist(installed: Installed) -> None:
     """The sdist holds what the wheel is built from, the documents, and what an operator copies from."""
     with tarfile.open(installed.sdist) as sdist:
         files = {member.name.partition("/")[2] for member in sdist if member.isfile()}
-    wanted = ("datamover/", "twisted/", "docs/", "etc/")
+    wanted = ("datamover/", "twisted/", "docs/", "etc/", "examples/clients/")
     shipped = {name for name in files if not name.startswith("datamover.egg-info/")}
     assert {name for name in shipped if name.startswith(wanted)} == {
         name for name in installed.tracked if name.startswith(wanted)
@@ -121,7 +121,7 @@ def test_the_installed_copy_is_imported(installed: Installed) -> None:
         *installed.python,
         "-c",
         "import datamover, datamover.postgres.migrate as m;"
-        "from datamover.postgres.named_queries import Queries; Queries.load();"
+        "from datamover.postgres.named_queries import NamedQueries; NamedQueries.load();"
         "print(datamover.__file__, *(each.number for each in m.available()))",
     )
     file, *numbers = told.split()

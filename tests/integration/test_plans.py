@@ -9,11 +9,11 @@ from twisted.internet import reactor
 
 from datamover.postgres.database import Cursor, Database
 from datamover.postgres.migrate import migrate
-from datamover.postgres.named_queries import Prepared, Queries
+from datamover.postgres.named_queries import NamedQueries, Prepared
 from tests.servers.postgres import address, shared
 
 LARGE = {"jobs", "transfers", "events", "notices"}
-QUERIES = Queries.load()
+QUERIES = NamedQueries.load()
 AGAIN_AND_AGAIN = [name for name in QUERIES.names() if isinstance(QUERIES[name], Prepared)]
 
 SOME_JOBS = """

@@ -193,7 +193,9 @@ def test_a_process_that_is_killed(open_directory: Path, web: Nginx) -> None:
         assert service.value("lease_takeovers_total") == holders.count(killed)
         assert service.value("claims_total") == 4 + holders.count(killed)
         assert service.value("engine_process_ends_total") == 1
-        assert f"engine process {killed} was ended by signal 9: what it held is put back" in service.log.read_text()
+        assert (
+            f"engine process {killed} was ended by signal 9: its work goes back to the queue" in service.log.read_text()
+        )
     finally:
         service.stop()
 

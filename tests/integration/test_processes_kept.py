@@ -55,7 +55,7 @@ async def test_a_bug_of_its_keeper(settings: Config) -> None:
     async def opened() -> None:
         pass
 
-    async def bury(node: str) -> tuple[int, bool]:
+    async def release_node(node: str) -> tuple[int, bool]:
         buried.append(node)
         if len(buried) == 1:
             raise RuntimeError("nobody foresaw this")
@@ -65,7 +65,7 @@ async def test_a_bug_of_its_keeper(settings: Config) -> None:
         reactor,
         lambda: settings,
         opened=opened,
-        bury=bury,
+        release_node=release_node,
         counts=MetricsBuffer(),
         ended=lambda: None,
         logged=lambda *_: None,
@@ -99,7 +99,7 @@ async def test_a_process_that_hangs(settings: Config) -> None:
             raise RuntimeError("nobody foresaw this")
 
     with capturedLogs() as told:
-        child = Child(reactor, ChildConfig(NODE, ALONE, settings), hear=hear, logged=lambda *_: None)
+        child = Child(reactor, ChildConfig(NODE, ALONE, settings), on_status=hear, on_log=lambda *_: None)
         await until(lambda: child.working)
         assert not child.troubles
         child.outReceived(StatusMessage(True, troubles=("claims hang",), stuck=True).line().encode())
@@ -107,5 +107,5 @@ async def test_a_process_that_hangs(settings: Config) -> None:
         await child.ended()
     assert child.clean
     lines = [formatEvent(event) for event in told]
-    assert f"engine process {child.pid} hangs: claims hang" in lines
-    assert f"a word of engine process {child.pid} is not understood" in lines
+    assert f"engine process {child.pid} hangs and is replaced: claims hang" in lines
+    assert f"engine process {child.pid}: a status message could not be handled" in lines

@@ -1,49 +1,52 @@
 """A local disk that breaks when it is told to: the protocol "faulty", for what no real disk does on command."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from datamover.errors import DestinationExists, Scope
-from datamover.protocols.base import Ability, Lack, Options, Place, PlaceSettings, Pool, Prove
+from datamover.protocols.base import Ability, Inspection, Lack, Origin
 from datamover.protocols.local import LOCAL
+from datamover.protocols.part_files import PartFilePlace
+from datamover.protocols.part_files.seam import ProvePath, Sink
+from datamover.protocols.place import Options, PlaceSettings, Pool
+from datamover.protocols.upload import Check, Stored
 
 Fault = Callable[[str, str], Awaitable[None]]
 """Called before an operation ("place", "write", "list", "remove") with its path; may raise, or take its time."""
 
 
-class FaultyPlace:
+class FaultyPlace(PartFilePlace):
     """A place whose changes and listings go through ``Faulty.before``."""
 
-    def __init__(self, place: Place, faulty: "Faulty") -> None:
+    def __init__(self, place: PartFilePlace, faulty: "Faulty") -> None:
         self._place = place
         self._faulty = faulty
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._place, name)
 
-    async def write(self, part: str, *, offset: int = 0) -> Any:
+    async def inspect(self, path: str) -> Inspection | None:
+        return await self._place.inspect(path)
+
+    def origin(self, path: str) -> Origin:
+        return self._place.origin(path)
+
+    async def open_part(self, part: str, *, offset: int = 0) -> Sink:
         await self._faulty.before("write", part)
-        return await self._place.write(part, offset=offset)
+        return await self._place.open_part(part, offset=offset)
 
-    async def place(
-        self, part: str, target: str, *, size: int, replace: bool, prove: Prove | None = None
-    ) -> Sequence[Lack]:
+    async def place_part(
+        self, part: str, target: str, *, size: int, replace: bool, prove: ProvePath | None = None
+    ) -> Stored:
         await self._faulty.before("place", target)
-        return await self._place.place(part, target, size=size, replace=replace, prove=prove)
+        return await self._place.place_part(part, target, size=size, replace=replace, prove=prove)
 
-    async def put(
-        self,
-        part: str,
-        target: str,
-        data: bytes,
-        *,
-        modified: float | None,
-        replace: bool,
-        commit: Callable[[], None],
-    ) -> Sequence[Lack]:
+    async def put_part(
+        self, part: str, target: str, data: bytes, *, modified: float | None, replace: bool, commit: Check
+    ) -> Stored:
         """Take the steps one by one, so that each can break."""
-        sink = await self.write(part)
+        sink = await self.open_part(part)
         try:
             await sink.write(data)
             await sink.finish(modified=modified)
@@ -51,12 +54,12 @@ class FaultyPlace:
             await sink.close()
         commit()
         try:
-            return await self.place(part, target, size=len(data), replace=replace)
+            return await self.place_part(part, target, size=len(data), replace=replace)
         except DestinationExists:
             await self.remove(part)
             raise
 
-    async def list(self, path: str) -> Any:
+    async def list(self, path: str) -> list[str]:
         await self._faulty.before("list", path)
         return await self._place.list(path)
 
@@ -73,7 +76,9 @@ class FaultyPool:
         self._faulty = faulty
 
     def at(self, side: Scope) -> Any:
-        return FaultyPlace(self._pool.at(side), self._faulty)
+        place = self._pool.at(side)
+        assert isinstance(place, PartFilePlace)
+        return FaultyPlace(place, self._faulty)
 
     @property
     def lacks(self) -> Iterable[Lack]:
@@ -87,10 +92,11 @@ class FaultyPool:
 
 
 class Faulty:
-    """``protocols.base.PlaceProtocol`` of ``faulty:///…``; ``before`` is the test's to replace."""
+    """``protocols.place.PlaceProtocol`` of ``faulty:///…``; ``before`` is the test's to replace."""
 
     name: ClassVar[str] = "faulty"
     schemes: ClassVar[tuple[str, ...]] = ("faulty",)
+    other_schemes: ClassVar[tuple[str, ...]] = ()
     abilities: ClassVar[frozenset[Ability]] = LOCAL.abilities
     options: ClassVar[type[Options]] = Options
 

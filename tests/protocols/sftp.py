@@ -11,8 +11,12 @@ from twisted.internet import reactor, task
 from twisted.internet.defer import Deferred
 
 from datamover.errors import Scope
-from datamover.protocols.base import Ability, Place, PlaceSettings, Pool, Sink, Source
+from datamover.protocols.base import Ability, Source
+from datamover.protocols.part_files import PartFilePlace
+from datamover.protocols.part_files.seam import Sink
+from datamover.protocols.place import Place, PlaceSettings, Pool
 from datamover.protocols.sftp import SFTP
+from tests.protocols.part_files import part_files
 
 MIB = 2**20
 LARGE = 50 * MIB
@@ -47,9 +51,9 @@ async def opened(
         await pool.close()
 
 
-async def send(place: Place, part: str, data: bytes, *, offset: int = 0) -> int:
+async def send(place: PartFilePlace, part: str, data: bytes, *, offset: int = 0) -> int:
     """Write ``data`` to a part file in chunks; return the size the server tells."""
-    sink = await place.write(part, offset=offset)
+    sink = await place.open_part(part, offset=offset)
     try:
         for start in range(0, len(data), MIB):
             await sink.write(data[start : start + MIB])
@@ -106,8 +110,8 @@ def lacking(pool: Pool) -> set[Ability]:
     return {lack.ability for lack in pool.lacks}
 
 
-def writing(pool: Pool) -> Place:
-    return pool.at(Scope.DESTINATION)
+def writing(pool: Pool) -> PartFilePlace:
+    return part_files(pool)
 
 
 def reading(pool: Pool) -> Place:

@@ -9,15 +9,16 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from datamover.protocols.local import LOCAL
-from tests.protocols.conformance import Conformance, Premises, as_nobody, settings
+from tests.protocols.conformance import settings
+from tests.protocols.part_files import DiskPremises, PartFileConformance, as_nobody
 
 
-class TestLocal(Conformance):
+class TestLocal(PartFileConformance):
     @pytest.fixture
-    def premises(self, open_directory: Path) -> Iterator[Premises]:
+    def premises(self, open_directory: Path) -> Iterator[DiskPremises]:
         """A directory of this machine."""
         root = open_directory / "root"
         root.mkdir()
         pool = LOCAL.open(settings(root.as_uri()), LOCAL.options(), reactor)
-        yield Premises(pool, root, as_nobody)
+        yield DiskPremises(pool, root, as_nobody)
         pytest_twisted.blockon(Deferred.fromCoroutine(pool.close()))

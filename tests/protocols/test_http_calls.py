@@ -3,13 +3,17 @@
 import gzip
 import json
 from ipaddress import ip_address
+from typing import Any
 
 import pytest
 import pytest_twisted
+from twisted.web.http_headers import Headers
 
 from datamover.config import schema
 from datamover.errors import DataMoverError, DatasetInvalid, ServerError, SourceForbidden, SourceNotAllowedHere
-from datamover.protocols.http.call import Answer
+from datamover.protocols.http import HttpClient
+from datamover.protocols.http.answers import Head, retry_after
+from datamover.protocols.http.content import LARGEST_ANSWER, whole
 from datamover.web.policy import SourcePolicy
 from datamover.web.url import WebUrl
 from tests.protocols.reading import reading, rest_of, serving
@@ -22,6 +26,11 @@ def echo(exchange: Exchange) -> None:
     exchange.answer(200, [("X-Told", "yes")], json.dumps(told).encode())
 
 
+async def got(client: HttpClient, url: str, limit: int = LARGEST_ANSWER, **options: Any) -> bytes:
+    """Return the body of the answer to a GET."""
+    return (await whole(await client.treq().get(url, **options), limit))[1]
+
+
 @pytest_twisted.ensureDeferred
 async def test_a_call_brings_the_whole_answer() -> None:
     """Method, headers and body go out; status, headers, body and URL come back."""
@@ -29,12 +38,14 @@ async def test_a_call_brings_the_whole_answer() -> None:
         web.route("/echo", echo)
         body = "ü" * 100_000
         for _ in range(2):
-            answer = await client.call(
-                "POST", f"{web.url}/echo", headers={"Content-Type": "text/x"}, body=body.encode("utf-8")
+            head, told = await whole(
+                await client.treq().post(
+                    f"{web.url}/echo", headers=Headers({"Content-Type": ["text/x"]}), data=body.encode()
+                )
             )
-            assert json.loads(answer.body) == {"method": "POST", "body": body, "type": "text/x"}
-        assert (answer.status, answer.header("x-TOLD"), answer.header("x-none")) == (200, "yes", None)
-        assert answer.url.text == f"{web.url}/echo"
+            assert json.loads(told) == {"method": "POST", "body": body, "type": "text/x"}
+        assert (head.status, head.header("x-TOLD"), head.header("x-none")) == (200, "yes", None)
+        assert head.url.text == f"{web.url}/echo"
 
 
 @pytest_twisted.ensureDeferred
@@ -42,8 +53,8 @@ async def test_a_status_is_an_answer() -> None:
     """Whatever the status, it is returned with its words and what Retry-After asks for."""
     async with serving() as web, reading() as client:
         web.route("/busy", status(429, [("Retry-After", "7")], b"slow down"))
-        answer = await client.call("GET", f"{web.url}/busy")
-        assert (answer.status, answer.body, answer.retry_after) == (429, b"slow down", 7.0)
+        head, body = await whole(await client.treq().get(f"{web.url}/busy"))
+        assert (head.status, body, retry_after(head)) == (429, b"slow down", 7.0)
 
 
 @pytest_twisted.ensureDeferred
@@ -52,9 +63,9 @@ async def test_redirects_of_a_get_alone_are_followed() -> None:
     async with serving() as web, reading() as client:
         web.route("/old", redirect("/new"))
         web.route("/new", File(b"here"))
-        answer = await client.call("GET", f"{web.url}/old")
-        assert (answer.body, answer.url.path) == (b"here", "/new")
-        assert (await client.call("POST", f"{web.url}/old", body=b"x")).status == 302
+        head, body = await whole(await client.treq().get(f"{web.url}/old"))
+        assert (body, head.url.path) == (b"here", "/new")
+        assert (await client.treq().post(f"{web.url}/old", data=b"x")).code == 302
 
 
 @pytest_twisted.ensureDeferred
@@ -64,9 +75,9 @@ async def test_an_answer_beyond_the_limit(chunked: bool) -> None:
     async with serving() as web, reading() as client:
         web.route("/long", File(b"x" * 1001, chunked=chunked))
         web.route("/fits", File(b"x" * 1000, chunked=chunked))
-        assert len((await client.call("GET", f"{web.url}/fits", limit=1000)).body) == 1000
+        assert len(await got(client, f"{web.url}/fits", limit=1000)) == 1000
         with pytest.raises(DatasetInvalid, match="more than 1000 bytes"):
-            await client.call("GET", f"{web.url}/long", limit=1000)
+            await got(client, f"{web.url}/long", limit=1000)
 
 
 @pytest_twisted.ensureDeferred
@@ -75,11 +86,11 @@ async def test_a_coded_answer() -> None:
     async with serving() as web, reading() as client:
         web.route("/a", File(b"x" * 1000, gzip=True))
         web.route("/b", status(200, [("Content-Encoding", "br")], b"x"))
-        assert (await client.call("GET", f"{web.url}/a", limit=1000)).body == b"x" * 1000
+        assert await got(client, f"{web.url}/a", limit=1000) == b"x" * 1000
         with pytest.raises(DatasetInvalid, match="more than 999 bytes"):
-            await client.call("GET", f"{web.url}/a", limit=999)
+            await got(client, f"{web.url}/a", limit=999)
         with pytest.raises(ServerError, match="br-compressed"):
-            await client.call("GET", f"{web.url}/b")
+            await got(client, f"{web.url}/b")
 
 
 @pytest_twisted.ensureDeferred
@@ -91,8 +102,8 @@ async def test_a_login_stays_with_its_origin() -> None:
         web.route("/file", File(b"near"))
         other.route("/file", File(b"far"))
         headers = {"Authorization": "Bearer s3cret"}
-        assert (await client.call("GET", f"{web.url}/near", headers=headers)).body == b"near"
-        assert (await client.call("GET", f"{web.url}/far", headers=headers)).body == b"far"
+        assert await got(client, f"{web.url}/near", headers=headers) == b"near"
+        assert await got(client, f"{web.url}/far", headers=headers) == b"far"
         source = await client.origin(f"{web.url}/far", headers=headers).open()
         assert await rest_of(source) == b"far"
         assert [request.headers.get("authorization") for request in web.requests] == ["Bearer s3cret"] * 4
@@ -103,8 +114,8 @@ async def test_a_login_stays_with_its_origin() -> None:
 async def test_the_words_of_a_refusal() -> None:
     """Who reads a file may make the error of a refusal from its status and words."""
 
-    def refused(answer: Answer) -> DataMoverError:
-        return DatasetInvalid(f"{answer.status}: {answer.body.decode()}")
+    def refused(head: Head, body: bytes) -> DataMoverError:
+        return DatasetInvalid(f"{head.status}: {body.decode()}")
 
     async with serving() as web, reading() as client:
         web.route("/no", status(403, body=b"not you"))
@@ -126,7 +137,7 @@ async def test_the_rules_hold_for_calls() -> None:
         async with reading(allow=(f"{web.url}/",)) as client:
             for url in (f"{other.url}/file", f"{web.url}/far"):
                 with pytest.raises(SourceNotAllowedHere):
-                    await client.call("GET", url)
+                    await client.treq().get(url)
         assert other.requests == []
 
 

@@ -92,7 +92,7 @@ async def test_no_cookie_goes_from_one_file_to_another() -> None:
         for _ in range(2):
             web.requests.clear()
             assert await content_of(client, f"{web.url}/f.csv") == CONTENT
-            await client.call("GET", f"{web.url}/call")
+            await client.treq().get(f"{web.url}/call")
             assert [request.headers.get("cookie") for request in web.requests] == [None, None, "session=1", None]
 
 

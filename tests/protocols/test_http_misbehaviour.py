@@ -9,7 +9,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from datamover.app.services import NameResolution
-from datamover.concurrency.host_names import Answers, HostNames
+from datamover.concurrency.host_names import AddressInfo, HostNames
 from datamover.errors import (
     AuthenticationFailed,
     ConnectFailed,
@@ -267,7 +267,7 @@ async def test_name_that_is_not_looked_up() -> None:
     """A name server that does not answer is told as that, and the others' names are looked up meanwhile."""
     answer = threading.Event()
 
-    def look_up(host: str, *_: object) -> Answers:
+    def look_up(host: str, *_: object) -> AddressInfo:
         if host == "hangs.example":
             answer.wait(30)
         return []

@@ -253,7 +253,7 @@ async def test_a_redirect_out_of_a_clients_own_sources(tmp_path: Path) -> None:
                 with pytest.raises(SourceNotAllowedHere, match=f"not an allowed source for client '{who}'"):
                     await client.origin(url, client=who).inspect()
             with pytest.raises(SourceNotAllowedHere, match="not an allowed source for client 'nobody'"):
-                await client.post(f"{web.url}/open/file.csv", b"{}", {}, client="nobody")
+                await client.treq("nobody").post(f"{web.url}/open/file.csv", data=b"{}")
             anybody = await client.origin(start, client="somebody").open()
             assert await anybody.read() == b"private"
             await anybody.close()

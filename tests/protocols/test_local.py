@@ -17,30 +17,20 @@ from twisted.internet.defer import CancelledError, Deferred
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
 from datamover.protocols.local import LOCAL
-from datamover.protocols.local.refusals import Refusals
-from tests.protocols.conformance import (
-    MIB,
-    PART,
-    Premises,
-    as_nobody,
-    fill,
-    get,
-    give_name,
-    put,
-    read_to_the_end,
-    settings,
-)
+from datamover.protocols.local.refusals import DiskRefusals
+from tests.protocols.conformance import MIB, get, put, read_to_the_end, settings
+from tests.protocols.part_files import PART, DiskPremises, as_nobody, fill, give_name
 
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
 
 
 @pytest.fixture
-def premises(tmp_path: Path) -> Iterator[Premises]:
+def premises(tmp_path: Path) -> Iterator[DiskPremises]:
     root = tmp_path / "root"
     root.mkdir()
     pool = LOCAL.open(settings(root.as_uri()), LOCAL.options(), reactor)
-    yield Premises(pool, root, as_nobody)
+    yield DiskPremises(pool, root, as_nobody)
     pytest_twisted.blockon(Deferred.fromCoroutine(pool.close()))
 
 
@@ -111,7 +101,7 @@ async def test_missing_root_is_made(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_absolute_links(premises: Premises) -> None:
+async def test_absolute_links(premises: DiskPremises) -> None:
     """An absolute link into the root is followed, one beside it is not, though its name begins alike."""
     (premises.root / "file").write_bytes(b"found")
     (premises.root / "in").symlink_to(premises.root / "file")
@@ -126,7 +116,7 @@ async def test_absolute_links(premises: Premises) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_links_up_and_down(premises: Premises) -> None:
+async def test_links_up_and_down(premises: DiskPremises) -> None:
     """A link may go up and down again, as long as it never goes above the root."""
     (premises.root / "a/b").mkdir(parents=True)
     (premises.root / "a/file").write_bytes(b"found")
@@ -155,7 +145,7 @@ async def test_root_that_is_a_link(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_links_in_a_circle(premises: Premises) -> None:
+async def test_links_in_a_circle(premises: DiskPremises) -> None:
     """Links that lead round in a circle end in an error that says so."""
     (premises.root / "one").symlink_to("two")
     (premises.root / "two").symlink_to("one")
@@ -166,20 +156,20 @@ async def test_links_in_a_circle(premises: Premises) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_link_in_the_way(premises: Premises) -> None:
+async def test_link_in_the_way(premises: DiskPremises) -> None:
     """A link to a file is replaced, and what it led to is not; a part's name that is a link is not written through."""
     (premises.root / "kept").write_bytes(b"kept")
     (premises.root / "link").symlink_to("kept")
     with pytest.raises(errors.DestinationExists):
         await put(premises.writing, "link", b"new")
-    await give_name(premises.writing, PART, "link", replace=True)
+    await give_name(premises.parts, PART, "link", replace=True)
     assert not (premises.root / "link").is_symlink()
     assert (premises.root / "link").read_bytes() == b"new"
     assert (premises.root / "kept").read_bytes() == b"kept"
 
 
 @pytest_twisted.ensureDeferred
-async def test_dangling_link(premises: Premises) -> None:
+async def test_dangling_link(premises: DiskPremises) -> None:
     """A link to nothing is nothing to a reader, and is replaced by a file."""
     (premises.root / "link").symlink_to("none")
     assert await premises.reading.inspect("link") is None
@@ -188,34 +178,34 @@ async def test_dangling_link(premises: Premises) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_placing_goes_on(premises: Premises) -> None:
+async def test_placing_goes_on(premises: DiskPremises) -> None:
     """A place that ended between the two names of a file is completed by another."""
-    await fill(premises.writing, PART, b"data")
+    await fill(premises.parts, PART, b"data")
     os.link(premises.root / PART, premises.root / "file")
-    await give_name(premises.writing, PART, "file", replace=False)
+    await give_name(premises.parts, PART, "file", replace=False)
     assert os.listdir(premises.root) == ["file"]
-    await fill(premises.writing, PART, b"more")
+    await fill(premises.parts, PART, b"more")
     os.unlink(premises.root / "file")
     os.link(premises.root / PART, premises.root / "file")
-    await give_name(premises.writing, PART, "file", replace=True)
+    await give_name(premises.parts, PART, "file", replace=True)
     assert os.listdir(premises.root) == ["file"]
 
 
 @pytest_twisted.ensureDeferred
-async def test_pipes_are_not_opened(premises: Premises) -> None:
+async def test_pipes_are_not_opened(premises: DiskPremises) -> None:
     """A named pipe is refused on either side, and nobody waits at it."""
     for name in ("pipe", PART):
         os.mkfifo(premises.root / name)
     with pytest.raises(errors.SourceForbidden, match="not a regular file"):
         await premises.reading.origin("pipe").open()
     with pytest.raises(errors.DestinationInvalid, match="not a regular file"):
-        await premises.writing.write(PART)
+        await premises.parts.open_part(PART)
     with pytest.raises(errors.DestinationInvalid, match="not a regular file"):
-        await give_name(premises.writing, PART, "file", replace=True)
+        await give_name(premises.parts, PART, "file", replace=True)
 
 
 @pytest_twisted.ensureDeferred
-async def test_umask_and_group(premises: Premises) -> None:
+async def test_umask_and_group(premises: DiskPremises) -> None:
     """Modes are those configured whatever the umask; a set-group-id directory passes its bit on."""
     (premises.root / "shared").mkdir()
     (premises.root / "shared").chmod(0o2775)
@@ -229,15 +219,15 @@ async def test_umask_and_group(premises: Premises) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_part_is_private(premises: Premises) -> None:
+async def test_part_is_private(premises: DiskPremises) -> None:
     """Until it is whole nobody else can read a file."""
-    sink = await premises.writing.write(PART)
+    sink = await premises.parts.open_part(PART)
     assert stat.S_IMODE((premises.root / PART).stat().st_mode) == 0o600
     await sink.close()
 
 
 @pytest_twisted.ensureDeferred
-async def test_rewritten_while_read(premises: Premises) -> None:
+async def test_rewritten_while_read(premises: DiskPremises) -> None:
     """A file that is written to while it is read, to the same size, is told to have changed."""
     path = premises.root / "file"
     path.write_bytes(bytes(8 * MIB))
@@ -253,7 +243,7 @@ async def test_rewritten_while_read(premises: Premises) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_grown_while_read(premises: Premises) -> None:
+async def test_grown_while_read(premises: DiskPremises) -> None:
     """A file that is still being written is told to have changed."""
     path = premises.root / "file"
     path.write_bytes(bytes(8 * MIB))
@@ -268,7 +258,7 @@ async def test_grown_while_read(premises: Premises) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_names_that_are_not_text(premises: Premises) -> None:
+async def test_names_that_are_not_text(premises: DiskPremises) -> None:
     """A name that is not UTF-8 is listed, and read by the name that the list gave."""
     (premises.root / os.fsdecode(b"caf\xe9")).write_bytes(b"data")
     [name] = await premises.reading.list("")
@@ -277,20 +267,20 @@ async def test_names_that_are_not_text(premises: Premises) -> None:
 
 @pytest.mark.parametrize("modified", [1e30, -1e30, 2.0**62, -1.0])
 @pytest_twisted.ensureDeferred
-async def test_impossible_times(premises: Premises, modified: float) -> None:
+async def test_impossible_times(premises: DiskPremises, modified: float) -> None:
     """A modification time that the disk cannot hold is no reason not to have the file."""
-    assert await fill(premises.writing, PART, b"data", modified=modified) == 4
+    assert await fill(premises.parts, PART, b"data", modified=modified) == 4
 
 
 @pytest_twisted.ensureDeferred
-async def test_failed_write_is_told(premises: Premises) -> None:
+async def test_failed_write_is_told(premises: DiskPremises) -> None:
     """A write that fails is told by a later call, by each of them, and never taken for done."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    sink = await premises.writing.write(PART)
+    sink = await premises.parts.open_part(PART)
     resource.setrlimit(resource.RLIMIT_FSIZE, (MIB, hard))
     try:
         with pytest.raises(errors.DestinationInvalid, match="larger than its file system allows"):
-            await fill(premises.writing, ".datamover-2-x.part", bytes(4 * MIB))
+            await fill(premises.parts, ".datamover-2-x.part", bytes(4 * MIB))
         await sink.write(bytes(2 * MIB))
         with pytest.raises(errors.DestinationInvalid):
             await sink.flush()
@@ -302,7 +292,7 @@ async def test_failed_write_is_told(premises: Premises) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_nothing_stays_open(premises: Premises) -> None:
+async def test_nothing_stays_open(premises: DiskPremises) -> None:
     """Calls that fail, and calls that are cancelled, leave no file open."""
     (premises.root / "file").write_bytes(bytes(2 * MIB))
     (premises.root / "d").mkdir()
@@ -312,10 +302,10 @@ async def test_nothing_stays_open(premises: Premises) -> None:
             with pytest.raises(DataMoverError):
                 await premises.reading.origin(path).open()
         with pytest.raises(DataMoverError):
-            await premises.writing.write(PART, offset=5)
+            await premises.parts.open_part(PART, offset=5)
         for opening in (
             Deferred.fromCoroutine(premises.reading.origin("file").open()),
-            Deferred.fromCoroutine(premises.writing.write(PART)),
+            Deferred.fromCoroutine(premises.parts.open_part(PART)),
         ):
             opening.cancel()
             with pytest.raises(CancelledError):
@@ -325,11 +315,11 @@ async def test_nothing_stays_open(premises: Premises) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_closing_under_way(premises: Premises) -> None:
+async def test_closing_under_way(premises: DiskPremises) -> None:
     """Closing the pool closes what is open, and what is asked of it afterwards is told so."""
     (premises.root / "file").write_bytes(bytes(8 * MIB))
     source = await premises.reading.origin("file").open()
-    sink = await premises.writing.write(PART)
+    sink = await premises.parts.open_part(PART)
     await sink.write(bytes(MIB))
     await premises.pool.close()
     assert descriptors() == set()
@@ -360,7 +350,7 @@ async def test_closing_under_way(premises: Premises) -> None:
 )
 def test_refusals(side: Scope, code: int | None, reading: str, writing: str) -> None:
     """What the disk refuses has a code and a scope by the side it is on, and names destination and path."""
-    error = Refusals("archive", side).of(OSError(code, "words") if code else OSError("words"), "a/" + "b" * 200)
+    error = DiskRefusals("archive", side).of(OSError(code, "words") if code else OSError("words"), "a/" + "b" * 200)
     assert error.code == (reading if side is Scope.SOURCE else writing)
     assert error.scope is side
     assert error.message.startswith("destination 'archive': 'a/bbb")
@@ -368,7 +358,7 @@ def test_refusals(side: Scope, code: int | None, reading: str, writing: str) -> 
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_link_slipped_in(premises: Premises) -> None:
+async def test_a_link_slipped_in(premises: DiskPremises) -> None:
     """A directory that turns into a link and back while it is used leads nobody out of the root."""
     outside = premises.root.parent / "outside"
     outside.mkdir()
@@ -404,7 +394,7 @@ async def test_a_link_slipped_in(premises: Premises) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_file_slipped_in(premises: Premises) -> None:
+async def test_a_file_slipped_in(premises: DiskPremises) -> None:
     """A file that turns into a link out and back while it is opened is read as it is in the root, or not at all."""
     private = premises.root.parent / "private"
     private.write_bytes(b"private")

@@ -13,10 +13,10 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from datamover import errors
-from datamover.errors import Scope
-from datamover.protocols.base import OLD
 from datamover.protocols.local import LOCAL
-from tests.protocols.conformance import NOBODY, PART, Premises, as_nobody, fill, give_name, settings
+from datamover.protocols.part_files.names import OLD
+from tests.protocols.conformance import settings
+from tests.protocols.part_files import NOBODY, PART, DiskPremises, as_nobody, fill, give_name, part_files
 from tests.servers.mounts.mount import mounted
 
 SECRET = b"secret " * 1000
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two 
 
 
 @pytest.fixture(params=[0o777, 0o1777], ids=["open", "sticky"])
-def premises(request: pytest.FixtureRequest, open_directory: Path) -> Iterator[Premises]:
+def premises(request: pytest.FixtureRequest, open_directory: Path) -> Iterator[DiskPremises]:
     """A service that is no superuser, on a root where everybody may make files."""
     root = open_directory / "root"
     root.mkdir()
@@ -32,7 +32,7 @@ def premises(request: pytest.FixtureRequest, open_directory: Path) -> Iterator[P
     pool = LOCAL.open(settings(root.as_uri()), LOCAL.options(), reactor)
     os.seteuid(SERVICE)
     try:
-        yield Premises(pool, root, as_nobody)
+        yield DiskPremises(pool, root, as_nobody)
     finally:
         os.seteuid(0)
         pytest_twisted.blockon(Deferred.fromCoroutine(pool.close()))
@@ -51,12 +51,12 @@ def as_another(script: str, path: Path, given: bytes = b"") -> None:
         os.seteuid(SERVICE)
 
 
-async def write(premises: Premises, small: bool) -> None:
+async def write(premises: DiskPremises, small: bool) -> None:
     """Write what is secret to a part file; a small one is placed."""
     if small:
-        await premises.writing.put(PART, "file", SECRET, modified=None, replace=False, commit=lambda: None)
+        await premises.parts.put_part(PART, "file", SECRET, modified=None, replace=False, commit=lambda: None)
     else:
-        await fill(premises.writing, PART, SECRET)
+        await fill(premises.parts, PART, SECRET)
 
 
 LAY = 'cat > "$0"; chmod 666 "$0"'
@@ -64,7 +64,7 @@ LAY = 'cat > "$0"; chmod 666 "$0"'
 
 @pytest.mark.parametrize("small", [True, False])
 @pytest_twisted.ensureDeferred
-async def test_a_file_of_anothers_under_a_parts_name(premises: Premises, small: bool) -> None:
+async def test_a_file_of_anothers_under_a_parts_name(premises: DiskPremises, small: bool) -> None:
     """Nothing is written into it: it is removed where that may be, else the transfer says whose it is."""
     part = premises.root / PART
     as_another(LAY, part)
@@ -79,62 +79,62 @@ async def test_a_file_of_anothers_under_a_parts_name(premises: Premises, small: 
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_file_of_anothers_is_not_gone_on_with(premises: Premises) -> None:
+async def test_a_file_of_anothers_is_not_gone_on_with(premises: DiskPremises) -> None:
     """What another user put in the place of a part file, with its very bytes, is left alone; it is begun anew."""
     part = premises.root / PART
     as_another(LAY, part, SECRET)
     with part.open("rb") as theirs:
         with pytest.raises(errors.SizeMismatch, match=f"a file of user id {NOBODY}"):
-            await premises.writing.write(PART, offset=len(SECRET))
+            await premises.parts.open_part(PART, offset=len(SECRET))
         assert theirs.read() == SECRET
 
 
 @pytest_twisted.ensureDeferred
-async def test_ones_own_is_gone_on_with(premises: Premises) -> None:
+async def test_ones_own_is_gone_on_with(premises: DiskPremises) -> None:
     """A part file of one's own is; not one that has another name too, or that others can read now."""
-    await fill(premises.writing, PART, SECRET)
-    await fill(premises.writing, PART, SECRET, offset=len(SECRET))
+    await fill(premises.parts, PART, SECRET)
+    await fill(premises.parts, PART, SECRET, offset=len(SECRET))
     part = premises.root / PART
     assert part.read_bytes() == SECRET * 2
     part.chmod(0o666)
     with pytest.raises(errors.SizeMismatch, match="others can read"):
-        await premises.writing.write(PART, offset=1)
+        await premises.parts.open_part(PART, offset=1)
     part.chmod(0o600)
     os.link(part, premises.root / "another")
     with pytest.raises(errors.SizeMismatch):
-        await premises.writing.write(PART, offset=1)
+        await premises.parts.open_part(PART, offset=1)
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_link_under_a_parts_name(premises: Premises) -> None:
+async def test_a_link_under_a_parts_name(premises: DiskPremises) -> None:
     """It is not followed, within the root either: what it leads to stays as it is."""
     (premises.root / "kept").write_bytes(b"kept")
     as_another('ln -s kept "$0"', premises.root / PART)
     for offset in (0, 1):
         with pytest.raises(errors.DataMoverError):
-            await premises.writing.write(PART, offset=offset)
+            await premises.parts.open_part(PART, offset=offset)
     with pytest.raises(errors.DataMoverError):
         await write(premises, small=True)
     assert (premises.root / "kept").read_bytes() == b"kept"
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_file_of_anothers_under_the_old_files_name(premises: Premises) -> None:
+async def test_a_file_of_anothers_under_the_old_files_name(premises: DiskPremises) -> None:
     """It is never put back in the place of the file that was about to be replaced."""
     (premises.root / "file").write_bytes(b"old")
     as_another(LAY, premises.root / f"{PART}{OLD}", b"theirs")
-    await fill(premises.writing, PART, b"new")
+    await fill(premises.parts, PART, b"new")
 
     async def prove(path: str) -> None:
         if path == "file":
             raise errors.ChecksumMismatch("it is not what was sent")
 
     with pytest.raises(errors.ChecksumMismatch):
-        await premises.writing.place(PART, "file", size=3, replace=True, prove=prove)
+        await premises.parts.place_part(PART, "file", size=3, replace=True, prove=prove)
     file = premises.root / "file"
     assert not file.exists() or file.read_bytes() == b"old"
-    await fill(premises.writing, PART, b"new")
-    await give_name(premises.writing, PART, "file", replace=True)
+    await fill(premises.parts, PART, b"new")
+    await give_name(premises.parts, PART, "file", replace=True)
     assert file.read_bytes() == b"new"
 
 
@@ -143,7 +143,7 @@ async def test_a_mount_that_tells_other_owners(tmp_path: Path) -> None:
     """Where files that the service makes are told as another's, the next attempt goes on with them all the same."""
     with mounted(tmp_path / "mount", uid=NOBODY, gid=NOBODY, umask="0000") as mount:
         pool = LOCAL.open(settings(mount.url), LOCAL.options(), reactor)
-        place = pool.at(Scope.DESTINATION)
+        place = part_files(pool)
         await fill(place, PART, SECRET)
         assert (mount.at / PART).stat().st_uid == NOBODY
         await fill(place, PART, SECRET, offset=len(SECRET))
@@ -151,5 +151,5 @@ async def test_a_mount_that_tells_other_owners(tmp_path: Path) -> None:
         assert os.listdir(mount.at) == [PART]
         os.link(mount.back / PART, mount.back / "another")
         with pytest.raises(errors.SizeMismatch):
-            await place.write(PART, offset=1)
+            await place.open_part(PART, offset=1)
         await pool.close()

@@ -12,12 +12,13 @@ from twisted.internet.defer import Deferred
 
 from datamover.protocols.base import Ability
 from datamover.protocols.local import LOCAL
-from tests.protocols.conformance import FILE_MODE, PART, Conformance, Premises, as_nobody, settings
+from tests.protocols.conformance import FILE_MODE, settings
+from tests.protocols.part_files import PART, DiskPremises, PartFileConformance, as_nobody
 from tests.servers.mounts.misbehaviour import Does, Misbehaviour, Times
 from tests.servers.mounts.mount import Mount, mounted
 
 
-class Mounted(Conformance):
+class Mounted(PartFileConformance):
     """What the classes below have in common; each has one mount for all of its tests."""
 
     __test__: ClassVar[bool] = False
@@ -35,13 +36,13 @@ class Mounted(Conformance):
             yield mount
 
     @pytest.fixture
-    def premises(self, mount: Mount) -> Iterator[Premises]:
+    def premises(self, mount: Mount) -> Iterator[DiskPremises]:
         """A directory of the mount."""
         names = (f"{number}" for number in itertools.count() if not (mount.back / f"{number}").exists())
         name = f"{next(names)}/root"
         (mount.back / name).mkdir(parents=True)
         pool = LOCAL.open(settings((mount.at / name).as_uri()), LOCAL.options(), reactor)
-        yield Premises(
+        yield DiskPremises(
             pool,
             mount.back / name,
             as_nobody,
@@ -51,19 +52,19 @@ class Mounted(Conformance):
         pytest_twisted.blockon(Deferred.fromCoroutine(pool.close()))
 
     @pytest_twisted.ensureDeferred
-    async def test_what_a_file_goes_without(self, premises: Premises) -> None:
+    async def test_what_a_file_goes_without(self, premises: DiskPremises) -> None:
         """What a place does not do is told of each file that went without it, and of the place."""
-        sink = await premises.writing.write(PART)
+        sink = await premises.parts.open_part(PART)
         try:
             await sink.write(b"data")
             assert await sink.finish(modified=1_234_567_890.0) == 4
         finally:
             await sink.close()
-        placed = await premises.writing.place(PART, "large", size=4, replace=False)
-        put = await premises.writing.put(
+        placed = await premises.parts.place_part(PART, "large", size=4, replace=False)
+        put = await premises.parts.put_part(
             PART, "small", b"data", modified=1_234_567_890.0, replace=True, commit=lambda: None
         )
-        for name, lacks in (("large", [*sink.without, *placed]), ("small", put)):
+        for name, lacks in (("large", [*sink.without, *placed.without]), ("small", put.without)):
             expected = self.without & {Ability.SET_MODE, Ability.SET_MODIFIED, Ability.FLUSH}
             if stat.S_IMODE((premises.root / name).stat().st_mode) == FILE_MODE:
                 # Where modes cannot be set, files may still be made with theirs.

@@ -16,8 +16,9 @@ from twisted.internet.defer import Deferred, fail, gatherResults
 
 from datamover import errors
 from datamover.errors import Scope
-from datamover.protocols.base import Ability, Pool
-from tests.protocols.conformance import give_name
+from datamover.protocols.base import Ability
+from datamover.protocols.place import Pool
+from tests.protocols.part_files import give_name
 from tests.protocols.sftp import (
     LARGE,
     MIB,
@@ -111,7 +112,7 @@ async def test_part_is_a_link(sshd: Sshd) -> None:
     (sshd.root / PART).symlink_to(outside)
     async with opened(sshd) as pool:
         with pytest.raises(errors.DestinationInvalid, match="symbolic link"):
-            await writing(pool).write(PART)
+            await writing(pool).open_part(PART)
     assert outside.read_bytes() == b"kept"
 
 
@@ -121,7 +122,7 @@ async def test_missing_root(sshd: Sshd) -> None:
     async with opened(sshd, url=f"{sshd.url}/new/root") as pool:
         assert await writing(pool).inspect("file") is None
         assert await writing(pool).list("") == []
-        assert await writing(pool).free()
+        assert await pool.at(Scope.DESTINATION).free()
         await send(writing(pool), "dir/file", b"data")
     assert (sshd.root / "new/root/dir/file").read_bytes() == b"data"
     assert stat.S_IMODE((sshd.root / "new/root").stat().st_mode) == 0o755
@@ -157,7 +158,7 @@ async def test_directory_taken_from_many(sshd: Sshd) -> None:
         place = writing(pool)
 
         async def put(name: str) -> None:
-            await place.put(f"dir/.{name}", f"dir/{name}", b"2", modified=None, replace=False, commit=lambda: None)
+            await place.put_part(f"dir/.{name}", f"dir/{name}", b"2", modified=None, replace=False, commit=lambda: None)
 
         for _ in range(2):
             await gatherResults([Deferred.fromCoroutine(put(name)) for name in names])
@@ -189,7 +190,7 @@ async def test_not_a_regular_file(sshd: Sshd) -> None:
         with pytest.raises(errors.SourceForbidden, match="not a regular file"):
             await reading(pool).origin("pipe").open()
         with pytest.raises(errors.DestinationInvalid, match="not a regular file"):
-            await writing(pool).write("pipe")
+            await writing(pool).open_part("pipe")
 
 
 @pytest_twisted.ensureDeferred
@@ -202,7 +203,7 @@ async def test_without_extensions(sshd: Sshd, tmp_path: Path) -> None:
         assert (server.root / "dir/file").read_bytes() == data
         assert stat.S_IMODE((server.root / "dir/file").stat().st_mode) == 0o644
         assert await sha256(reading(pool), "dir/file") == hashlib.sha256(data).hexdigest()
-        assert await writing(pool).free() is None
+        assert await pool.at(Scope.DESTINATION).free() is None
         await send(writing(pool), PART, b"other")
         with pytest.raises(errors.DestinationExists):
             await give_name(writing(pool), PART, "dir/file", replace=False)

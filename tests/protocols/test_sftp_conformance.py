@@ -12,10 +12,11 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from datamover.protocols.base import PlaceSettings
+from datamover.protocols.place import PlaceSettings
 from datamover.protocols.sftp import SFTP
 from datamover.protocols.sftp.ssh.ciphers import CIPHERS
-from tests.protocols.conformance import DIRECTORY_MODE, FILE_MODE, Conformance, Premises
+from tests.protocols.conformance import DIRECTORY_MODE, FILE_MODE
+from tests.protocols.part_files import DiskPremises, PartFileConformance
 from tests.protocols.sftp import MIB, PART, noise, opened, reading, send, sha256, writing
 from tests.servers.sshd import Sshd
 
@@ -23,9 +24,9 @@ NOBODY = 65534
 SERVERS = ("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server")
 
 
-class TestSftp(Conformance):
+class TestSftp(PartFileConformance):
     @pytest.fixture
-    def premises(self, open_directory: Path) -> Iterator[Premises]:
+    def premises(self, open_directory: Path) -> Iterator[DiskPremises]:
         """A directory behind an sshd, whose SFTP runs as nobody for those who connect while it is ``bound``."""
         flag = open_directory / "as_nobody"
         sshd = Sshd(open_directory, config=_subsystem(open_directory, flag) if os.geteuid() == 0 else "")
@@ -42,7 +43,7 @@ class TestSftp(Conformance):
             finally:
                 flag.unlink()
 
-        yield Premises(pool, sshd.root, bound)
+        yield DiskPremises(pool, sshd.root, bound)
         pytest_twisted.blockon(Deferred.fromCoroutine(pool.close()))
         sshd.stop()
 

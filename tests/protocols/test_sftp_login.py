@@ -17,11 +17,11 @@ from twisted.internet.task import deferLater
 
 from datamover import errors
 from datamover.app.services import NameResolution
-from datamover.concurrency.host_names import Answers, HostNames
+from datamover.concurrency.host_names import AddressInfo, HostNames
 from datamover.concurrency.pending import pending
 from datamover.errors import Scope
 from datamover.protocols.sftp import scan_host_key
-from tests.protocols.sftp import opened, send, sha256
+from tests.protocols.sftp import opened, send, sha256, writing
 from tests.servers.conch import PASSWORD, ConchServer
 from tests.servers.sshd import Sshd
 
@@ -190,7 +190,7 @@ async def test_algorithms(open_directory: Path, algorithms: str) -> None:
     try:
         async with opened(sshd) as pool:
             data = bytes(range(256)) * 5000
-            await send(pool.at(Scope.DESTINATION), "file", data)
+            await send(writing(pool), "file", data)
             assert await sha256(pool.at(Scope.SOURCE), "file") == hashlib.sha256(data).hexdigest()
     finally:
         sshd.stop()
@@ -296,7 +296,7 @@ async def test_name_that_is_not_looked_up(sshd: Sshd) -> None:
     """A name server that does not answer is told as that, and not as an SSH server."""
     answer = threading.Event()
 
-    def look_up(*_: object) -> Answers:
+    def look_up(*_: object) -> AddressInfo:
         answer.wait(30)
         return []
 

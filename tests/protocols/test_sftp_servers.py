@@ -15,7 +15,8 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from datamover.protocols.sftp import SFTP
-from tests.protocols.conformance import Conformance, Premises, settings
+from tests.protocols.conformance import settings
+from tests.protocols.part_files import DiskPremises, PartFileConformance
 from tests.servers.dropbear import Dropbear
 from tests.servers.proftpd import Proftpd
 from tests.servers.rclone import CACHED, DEBIANS, Rclone
@@ -27,13 +28,13 @@ _NUMBERS = itertools.count()
 _RCLONE = {"modes": False, "links": False, "at_once": False, "tells": False, "stale": 0.005}
 
 
-class Served(Conformance):
+class Served(PartFileConformance):
     """The suite over one server, on which each test has a directory of its own."""
 
     made: ClassVar[Any]
     """Makes it, of a directory."""
     lacking: ClassVar[dict[str, Any]] = {}
-    """What ``Premises`` is told of the server."""
+    """What ``DiskPremises`` is told of the server."""
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -47,13 +48,13 @@ class Served(Conformance):
         shutil.rmtree(directory)
 
     @pytest.fixture
-    def premises(self, server: SshServer) -> Iterator[Premises]:
+    def premises(self, server: SshServer) -> Iterator[DiskPremises]:
         below = f"{next(_NUMBERS)}/root"
         root = server.root / below
         root.mkdir(parents=True)
         options = SFTP.options(known_hosts_file=server.known_hosts, private_key_file=server.private_key)  # type: ignore[call-arg]
         pool = SFTP.open(settings(f"{server.url.rstrip('/')}/{below}"), options, reactor)
-        yield Premises(pool, root, server.bound, **self.lacking)
+        yield DiskPremises(pool, root, server.bound, **self.lacking)
         pytest_twisted.blockon(Deferred.fromCoroutine(pool.close()))
 
 

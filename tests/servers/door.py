@@ -14,9 +14,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from datamover.api import make_site
-from datamover.api.context import Store
 from datamover.api.http.tls import ServerTLS, over_tls
-from datamover.audit.trail import Audit
+from datamover.audit.trail import AuditTrail
 from datamover.config.schema import Client, Config, DestinationTable, Limits, Service, Sources, Tls
 from datamover.jobs.notifications import Notifications
 from datamover.jobs.queue.limits import QueueLimits
@@ -101,7 +100,7 @@ async def stored(config: Config, directory: Path, *, logins: Checks | None = Non
 class Door:
     """A served interface, and ways to call it."""
 
-    def __init__(self, config: Config, *, logins: Checks | None = None, store: Store | None = None) -> None:
+    def __init__(self, config: Config, *, logins: Checks | None = None, store: JobStore | None = None) -> None:
         """Begin to serve, over TLS where the configuration has a certificate."""
         self.config = config
         self.store = MemoryJobStore(reactor)
@@ -109,7 +108,7 @@ class Door:
         self.runtimes = houses_of(config, self.logins)
         self.registry = self.runtimes.now.registry
         self.trail = MemoryTrail()
-        self.audit = Audit(self.trail, reactor)
+        self.audit = AuditTrail(self.trail, reactor)
         self.site = make_site(
             runtimes=self.runtimes,
             store=store or self.store,

@@ -20,7 +20,7 @@ from zope.interface import provider
 from datamover.api import make_site
 from datamover.api.context import Context
 from datamover.api.site import NAMESPACES
-from datamover.audit.trail import Audit
+from datamover.audit.trail import AuditTrail
 from datamover.config.schema import Limits
 from datamover.runtime.reload import Reload
 from tests.fakes import MemoryJobStore, MemoryTrail, PlainLogins
@@ -70,7 +70,7 @@ class Mouth:
         self.site = make_site(
             runtimes=runtimes,
             store=MemoryJobStore(self.clock),
-            audit=Audit(MemoryTrail(), self.clock),
+            audit=AuditTrail(MemoryTrail(), self.clock),
             reload=Reload(runtimes, self.clock, lambda: None),
             reactor=self.clock,
         )

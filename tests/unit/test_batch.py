@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from datamover.concurrency.batcher import HOPELESS, PATIENCE, Batch, away, piecemeal
+from datamover.concurrency.batcher import HOPELESS, PATIENCE, Batch, away, bisect_batch
 from datamover.errors import NotNow, Unavailable
 
 
@@ -41,7 +41,7 @@ def test_what_is_refused_stands_alone(count: int, refused: set[int]) -> None:
     """Everything else is done, once and in order; each that is refused has its own error."""
     errors = {item: ValueError(str(item)) for item in refused}
     doing = Doing(dict(errors))
-    answers = result(piecemeal(doing, range(count)))
+    answers = result(bisect_batch(doing, range(count)))
     assert len(answers) == count
     for item, answer in enumerate(answers):
         if item in refused:
@@ -54,17 +54,17 @@ def test_what_is_refused_stands_alone(count: int, refused: set[int]) -> None:
 def test_costs_little() -> None:
     """To find one among many takes as many calls as it can be halved, twice."""
     doing = Doing({37: ValueError()})
-    result(piecemeal(doing, range(64)))
+    result(bisect_batch(doing, range(64)))
     assert doing.calls == 13
     well = Doing({})
-    result(piecemeal(well, range(64)))
+    result(bisect_batch(well, range(64)))
     assert well.calls == 1
 
 
 def test_a_database_that_is_away() -> None:
     """What was done before stays done; nothing more is tried."""
     doing = Doing({3: ValueError(), 5: Unavailable("away")})
-    answers = result(piecemeal(doing, range(8)))
+    answers = result(bisect_batch(doing, range(8)))
     assert doing.done == [0, 1, 2]
     assert isinstance(answers[3].value, ValueError)
     assert all(away(answer) for answer in answers[4:])
@@ -75,7 +75,7 @@ def test_a_database_that_is_away() -> None:
 def test_what_the_database_does_not_do_now(refused: set[int]) -> None:
     """One or two that are put off hold up no other, and are told so."""
     doing = Doing({item: NotNow("too busy") for item in refused})
-    answers = result(piecemeal(doing, range(64)))
+    answers = result(bisect_batch(doing, range(64)))
     assert doing.done == [item for item in range(64) if item not in refused]
     assert {item for item, answer in enumerate(answers) if isinstance(answer, Failure)} == refused
     assert not any(away(answer) for answer in answers)
@@ -84,7 +84,7 @@ def test_what_the_database_does_not_do_now(refused: set[int]) -> None:
 def test_a_database_that_puts_everything_off() -> None:
     """It is not asked for each: the rest is left for later."""
     doing = Doing({item: NotNow("read-only") for item in range(1000)})
-    answers = result(piecemeal(doing, range(1000)))
+    answers = result(bisect_batch(doing, range(1000)))
     assert doing.calls == PATIENCE
     assert len(answers) == 1000
     assert away(answers[-1])
@@ -94,21 +94,21 @@ def test_a_database_that_puts_everything_off() -> None:
 def test_a_database_that_refuses_everything() -> None:
     """Nor is it asked for each where it refuses everything; one that takes something is."""
     doing = Doing({item: ValueError(str(item)) for item in range(1000)})
-    answers = result(piecemeal(doing, range(1000)))
+    answers = result(bisect_batch(doing, range(1000)))
     assert doing.calls < 3 * HOPELESS
     assert [isinstance(answer.value, ValueError) for answer in answers] == [True] * HOPELESS + [False] * (
         1000 - HOPELESS
     )
     assert away(answers[-1])
     doing = Doing({item: ValueError() for item in range(1000) if item % 10})
-    result(piecemeal(doing, range(1000)))
+    result(bisect_batch(doing, range(1000)))
     assert doing.done == list(range(0, 1000, 10))
 
 
 def test_cancelling() -> None:
     """Cancelling is no refusal."""
     doing = Doing({1: CancelledError()})
-    assert isinstance(result(piecemeal(doing, range(4))).value, CancelledError)
+    assert isinstance(result(bisect_batch(doing, range(4))).value, CancelledError)
     assert doing.calls == 1
 
 

@@ -1,7 +1,6 @@
 """One ordered stream, and the two clocks that watch it."""
 
 import hashlib
-from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -12,9 +11,10 @@ from datamover.engine.lease import Lease, Parked
 from datamover.engine.meter import Meter
 from datamover.engine.throttle import Throttle
 from datamover.engine.transfer.digest import Digest
-from datamover.engine.transfer.pipe import BEHIND, CHECKPOINT_BYTES, CHECKPOINT_SECONDS, Pipe
+from datamover.engine.transfer.pipe import BEHIND, CHECKPOINT_BYTES, CHECKPOINT_SECONDS, Keep, Pipe
 from datamover.errors import ConnectionLost, Scope, Stalled, TooSlow
-from datamover.protocols.base import Inspection, Lack
+from datamover.protocols.base import Inspection
+from datamover.protocols.upload import Saved
 from tests.unit.lanes import here
 from tests.unit.outcomes import failure
 from tests.unit.test_engine_lease import LEADER
@@ -61,22 +61,13 @@ class Basin:
             await self.full
         self.offset += len(data)
 
-    async def flush(self) -> int:
+    async def flush(self) -> Saved:
         if self.broken:
             raise ConnectionLost("gone")
         offset = self.offset
         if self.flushing is not None:
             await self.flushing
-        return offset
-
-    without: tuple[Lack, ...] = ()
-    doubtful = False
-
-    async def finish(self, *, modified: float | None) -> int:
-        return self.offset
-
-    async def close(self) -> None:
-        """There is nothing to let go of."""
+        return Saved(offset, "part")
 
 
 class Stream:
@@ -88,11 +79,11 @@ class Stream:
         self.meter = Meter(1, 1)
         self.lease = Lease(LEADER, 1e9, self.clock.seconds)
         self.kept: list[tuple[int, str]] = []
-        keep: Callable[[int, str], None] | None = None
+        keep: Keep | None = None
         if resumable:
 
-            def keep(offset: int, digest: str) -> None:
-                self.kept.append((offset, digest))
+            def keep(saved: Saved, digest: str) -> None:
+                self.kept.append((saved.offset, digest))
 
         self.digest = Digest(here())
         self.pipe = Pipe(

@@ -49,7 +49,7 @@ def test_goes_on(turning: Turning) -> None:
     with capturedLogs() as told:
         turning.loop.start(turning.run)
         turning.clock.advance(1.0)
-        assert turning.loops.troubles == ("taking work from the queue (claims) failed, and has not gone well since",)
+        assert turning.loops.troubles == ("taking work from the queue (claims) failed, and has not succeeded since",)
         turning.clock.advance(PAUSES[0])
     [event] = [event for event in told if event["log_level"] is LogLevel.critical]
     assert "nobody foresaw this" in event["log_failure"].getTraceback()
@@ -185,7 +185,7 @@ def test_steps() -> None:
     assert stepping(loop, call) == "otherwise"
     assert stepping(loop, call) == "otherwise"  # It rests.
     what = "bringing changes to the files of jobs, and ending what is overdue (changes)"
-    assert loops.troubles == (f"{what} failed, and has not gone well since",)
+    assert loops.troubles == (f"{what} failed, and has not succeeded since",)
     clock.advance(PAUSES[0])
     assert stepping(loop, call) == "otherwise"  # The database is away.
     assert loops.troubles

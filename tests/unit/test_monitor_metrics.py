@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from datamover.api.site import NAMESPACES
 from datamover.concurrency.loops import LOOPS
 from datamover.jobs.figures import Figures
-from datamover.monitor.gauges import Gauges, Pool, Seen
+from datamover.monitor.gauges import Gauges, PoolUse, Scrape
 from datamover.monitor.metrics import OUTCOMES, Metrics
 from datamover.monitor.processes import ProcessFigures
 
@@ -41,10 +41,10 @@ Told = dict[str, dict[tuple[tuple[str, str], ...], float]]
 def told(figures: Figures | None = FIGURES) -> Told:
     """Return what a scrape tells, by the samples' names and labels."""
     metrics = Metrics()
-    gauges = Gauges(lambda: ["archive", "visualiser"], lambda: Pool(8, 6, 3))
+    gauges = Gauges(lambda: ["archive", "visualiser"], lambda: PoolUse(8, 6, 3))
     metrics.registry.register(gauges)
     metrics.registry.register(ProcessFigures(lambda: {"1": os.getpid(), "2": os.getppid()}))
-    gauges.seen = Seen(figures, 2.5)
+    gauges.scrape = Scrape(figures, 2.5)
     metrics.claimed(2)
     metrics.attempt_ended("retrying", "TIMED_OUT")
     metrics.bytes_moved("archive", 1000)

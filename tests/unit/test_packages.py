@@ -104,6 +104,19 @@ def test_no_circle() -> None:
     assert circles(ARROWS) == []
 
 
+def test_the_engine_knows_no_protocol() -> None:
+    """It speaks to every destination through the seams; its own staging directory alone is a local disk's."""
+    seams = {f"datamover.protocols.{name}" for name in ("base", "place", "upload")}
+    others = {
+        f"{module} imports {target}"
+        for module, targets in ARROWS.items()
+        for target in targets - seams
+        if package(module) == "engine" and package(target) == "protocols"
+        if module.rpartition(".")[0] != "datamover.engine.groups" or "protocols.local" not in target
+    }
+    assert others == set()
+
+
 @pytest.mark.parametrize(
     ("source", "found"),
     [

@@ -15,11 +15,14 @@ from twisted.internet.defer import Deferred
 
 from datamover.engine.groups.archive import unique_names
 from datamover.engine.transfer.digest import Digest
-from datamover.engine.transfer.parts import left_over, own_prefix, part_name, verify_prefix
+from datamover.engine.transfer.keys import transfer_key, upload_key
+from datamover.engine.transfer.prefix import saved_of, verify_prefix
 from datamover.errors import ConnectionLost, DataMoverError, Scope, SourceForbidden
 from datamover.jobs.values import Checkpoint
-from datamover.protocols.base import Inspection, Place
 from datamover.protocols.local import LOCAL
+from datamover.protocols.part_files.names import OLD, part_path, prefix
+from datamover.protocols.place import Place
+from datamover.protocols.upload import unchecked
 from datamover.web.paths import LONGEST_NAME, RESERVED
 from tests.protocols.conformance import settings
 from tests.unit.lanes import here
@@ -36,7 +39,7 @@ PART = "in/.datamover-1-x.part"
 
 
 def named(target: str = "in/a.csv", **changes: Any) -> str:
-    return part_name(target, **{**FACTS, **changes})
+    return part_path(target, upload_key(**{**FACTS, **changes}))
 
 
 @pytest.fixture
@@ -99,23 +102,37 @@ def test_any_name(target: str, transfer: int, source: str, identity: str | None)
     assert "/" not in found
     assert found.isascii()
     assert len(found) <= LONGEST_NAME
-    assert found.startswith(own_prefix(FACTS["installation"], transfer))
+    assert found.startswith(prefix(transfer_key(FACTS["installation"], transfer)))
 
 
 def test_no_transfer_s_prefix_begins_another_s() -> None:
     """The prefix of transfer 1 does not take in transfer 12's files, nor another database's."""
-    assert not named(transfer=12).startswith(own_prefix(FACTS["installation"], 1))
-    assert not named(installation="f0" * 16).startswith(own_prefix(FACTS["installation"], 12))
+    assert not named(transfer=12).startswith(prefix(transfer_key(FACTS["installation"], 1)))
+    assert not named(installation="f0" * 16).startswith(prefix(transfer_key(FACTS["installation"], 12)))
 
 
 @pytest_twisted.ensureDeferred
-async def test_left_over(root: Path, place: Place) -> None:
-    """What attempts of one transfer left in a directory is found, and nothing else."""
+async def test_swept(root: Path, place: Place) -> None:
+    """What attempts of one transfer left in a directory is removed, but for what is to be kept, and nothing else."""
     own, earlier = named(), named(identity='tag "0"')
-    others = [named(transfer=13), "in/a.csv", "in/.hidden"]
-    for name in (own, earlier, *others):
+    others = [named(transfer=13), "in/a.csv", "in/.hidden", PART]
+    for name in (own, f"{own}{OLD}", earlier, f"{earlier}{OLD}", *others):
         (root / name).write_bytes(b"x")
-    assert await left_over(place, "in", own_prefix(FACTS["installation"], 12)) == sorted([own, earlier])
+    await place.sweep("in/a.csv", transfer_key(FACTS["installation"], 12), check=unchecked, keep=own)
+    assert {f"in/{path.name}" for path in (root / "in").iterdir()} == {own, f"{own}{OLD}", *others}
+
+
+@pytest_twisted.ensureDeferred
+async def test_swept_by_the_holder_of_the_lease_alone(root: Path, place: Place) -> None:
+    """Whoever may not remove any more removes nothing."""
+    (root / named()).write_bytes(b"x")
+
+    def lost() -> None:
+        raise ConnectionLost("the lease")
+
+    with pytest.raises(ConnectionLost):
+        await place.sweep("in/a.csv", transfer_key(FACTS["installation"], 12), check=lost)
+    assert (root / named()).exists()
 
 
 @given(st.lists(st.sampled_from(["a", "a-2", "a-3", "b", "a.csv", "a-2.csv", ".a", "a.tar.gz"]), max_size=12))
@@ -133,20 +150,22 @@ def test_unique_names(names: list[str]) -> None:
 # The proof ----------------------------------------------------------------------------------------------------
 
 
+async def proven(place: Place, claimed: Checkpoint, digest: Digest) -> bool:
+    return await verify_prefix(place.resume("in/a.csv", saved_of(claimed)), claimed, place.origin("none"), digest)
+
+
 @pytest_twisted.ensureDeferred
 async def test_proven(place: Place) -> None:
     """A part file with the right beginning is gone on from, its digest going on too; what is behind does not count."""
-    kept = await verify_prefix(place, checkpoint(), Digest(here()))
-    assert kept is not None
-    assert kept.checkpoint == checkpoint()
-    await kept.digest.add(CONTENT[5000:])
-    assert (await kept.digest.hexdigests())["sha256"] == hashlib.sha256(CONTENT).hexdigest()
+    digest = Digest(here())
+    assert await proven(place, checkpoint(), digest)
+    await digest.add(CONTENT[5000:])
+    assert (await digest.hexdigests())["sha256"] == hashlib.sha256(CONTENT).hexdigest()
 
 
 @pytest.mark.parametrize(
     "claimed",
     [
-        None,
         checkpoint(0),
         checkpoint(len(CONTENT) + 1),
         checkpoint(5000, "0" * 64),
@@ -156,26 +175,26 @@ async def test_proven(place: Place) -> None:
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_not_proven(place: Place, claimed: Checkpoint | None) -> None:
-    """No checkpoint, an empty one, one of more than there is, of other bytes, of what is gone or no file: from zero."""
-    assert await verify_prefix(place, claimed, Digest(here())) is None
+async def test_not_proven(place: Place, claimed: Checkpoint) -> None:
+    """A checkpoint of nothing, of more than there is, of other bytes, of what is gone or no file: from zero."""
+    assert not await proven(place, claimed, Digest(here()))
 
 
 class Refusing:
-    """A place at which every look fails."""
+    """An upload at which every look fails."""
 
     def __init__(self, error: DataMoverError) -> None:
         self._error = error
 
-    async def inspect(self, path: str) -> Inspection | None:
+    async def exists(self) -> bool:
         raise self._error
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_may_pass_is_no_reason_to_begin_anew() -> None:
+async def test_what_may_pass_is_no_reason_to_begin_anew(place: Place) -> None:
     """A connection that breaks ends the attempt, and what had arrived stays; a refusal means from zero."""
     lost: Any = Refusing(ConnectionLost("gone"))
     with pytest.raises(ConnectionLost):
-        await verify_prefix(lost, checkpoint(), Digest(here()))
+        await verify_prefix(lost, checkpoint(), place.origin("none"), Digest(here()))
     refused: Any = Refusing(SourceForbidden("no"))
-    assert await verify_prefix(refused, checkpoint(), Digest(here())) is None
+    assert not await verify_prefix(refused, checkpoint(), place.origin("none"), Digest(here()))

@@ -91,7 +91,7 @@ async def test_what_hangs_is_told() -> None:
         assert [each.call for each in told] == ["Hanging.hang"] * 2
         assert all(0.05 <= each.seconds < 10 for each in told)
     await gatherResults(stuck)
-    assert await lane.run(pending_here) == ["pending_here"]
+    assert "pending_here" in await lane.run(pending_here)
     await threads.close()
     assert not [each for each in pending() if each.threads == "destination-archive"]
 

@@ -65,7 +65,7 @@ def test_a_brief_of_another_version() -> None:
 def test_a_word() -> None:
     """A word arrives as it was said."""
     word = StatusMessage(True, (("claimed", 4), ("loop_failed", "claims")), None, ("claims do not turn",), True)
-    assert StatusMessage.from_told(json.loads(word.line())) == word
+    assert StatusMessage.from_fields(json.loads(word.line())) == word
 
 
 def test_counts_arrive() -> None:

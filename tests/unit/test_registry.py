@@ -24,11 +24,12 @@ from datamover.errors import (
     UnknownDestination,
 )
 from datamover.protocols import PLACES
-from datamover.protocols.base import Ability, Lack, Options, Origin, Place, PlaceProtocol, PlaceSettings, Pool
+from datamover.protocols.base import Ability, Lack, Origin
 from datamover.protocols.local import LOCAL
+from datamover.protocols.place import Options, Place, PlaceProtocol, PlaceSettings, Pool
 from datamover.registry.destinations import Registry
 from datamover.registry.probe import probe
-from tests.protocols.conformance import as_nobody
+from tests.protocols.part_files import as_nobody
 from tests.servers.sshd import Sshd
 
 Build = Callable[..., Registry]
@@ -45,6 +46,7 @@ class Remote:
 
     name: ClassVar[str] = "remote"
     schemes: ClassVar[tuple[str, ...]] = ("remote",)
+    other_schemes: ClassVar[tuple[str, ...]] = ()
     abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.READ})
     options: ClassVar[type[Options]] = RemoteOptions
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from datamover import errors
 from datamover.config.schema import Transfers
 from datamover.errors import DataMoverError, RequestError
-from datamover.jobs.retry import LONGEST_PAUSE, Verdict, judge
+from datamover.jobs.queue.retry import LONGEST_PAUSE, RetryDecision, judge
 from datamover.jobs.values import State
 
 SETTINGS = Transfers(retry_base=5, retry_cap=600)
@@ -19,14 +19,14 @@ FAMILY = [
 ]
 
 
-def verdict(error: DataMoverError, **more: Any) -> Verdict:
+def verdict(error: DataMoverError, **more: Any) -> RetryDecision:
     facts: dict[str, Any] = {"failures": 0, "max_attempts": 5, "forward": False, "settings": SETTINGS}
     return judge(error, **{**facts, "random": lambda: 1.0, **more})
 
 
 def test_what_cannot_pass_fails_at_once() -> None:
     """An error that is not retryable ends it, even where the attempt moved the file forward."""
-    assert verdict(errors.SourceNotFound("x"), forward=True) == Verdict(State.FAILED, 1)
+    assert verdict(errors.SourceNotFound("x"), forward=True) == RetryDecision(State.FAILED, 1)
 
 
 def test_pauses_double_up_to_the_cap() -> None:
@@ -44,19 +44,19 @@ def test_jitter_takes_off_half_at_most() -> None:
 def test_the_last_attempt() -> None:
     """As many failures as attempts are allowed end it."""
     assert verdict(errors.TimedOut("x"), failures=3).state is State.PENDING
-    assert verdict(errors.TimedOut("x"), failures=4) == Verdict(State.FAILED, 5)
+    assert verdict(errors.TimedOut("x"), failures=4) == RetryDecision(State.FAILED, 5)
     assert verdict(errors.TimedOut("x"), max_attempts=1).state is State.FAILED
 
 
 def test_what_moved_forward_does_not_count() -> None:
     """An attempt that brought the file forward uses none up, and the pause does not grow."""
     assert verdict(errors.ConnectionLost("x"), failures=4, forward=True).failures == 4
-    assert verdict(errors.ConnectionLost("x"), failures=0, forward=True) == Verdict(State.PENDING, 0, 5)
+    assert verdict(errors.ConnectionLost("x"), failures=0, forward=True) == RetryDecision(State.PENDING, 0, 5)
 
 
 def test_worthless_bytes_always_count() -> None:
     """A mismatch uses an attempt up whatever was moved."""
-    assert verdict(errors.ChecksumMismatch("x"), failures=4, forward=True) == Verdict(State.FAILED, 5)
+    assert verdict(errors.ChecksumMismatch("x"), failures=4, forward=True) == RetryDecision(State.FAILED, 5)
 
 
 def test_a_full_disk_begins_at_the_longest_pause() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from datamover.config.load import load
 from datamover.errors import AuthenticationFailed, ConfigError
+from datamover.protocols import secret_keys
 from datamover.security.passwords import hash_password
 from datamover.security.secret_files import Unusable, check_all, exposure, make, read, replace
 from datamover.web.credentials import SecretFile
@@ -79,7 +80,7 @@ def test_every_key_that_names_one(tmp_path: Path, key: str) -> None:
     file = tmp_path / "datamover.toml"
     file.write_text(SECTIONS[key].format(secret))
     with pytest.raises(ConfigError) as refused:
-        check_all(load(file), str(file))
+        check_all(load(file), str(file), secret_keys())
     assert refused.value.message.startswith(f"{file}: {key}: {secret} has permissions 0644")
     secret.chmod(0o600)
-    check_all(load(file), str(file))
+    check_all(load(file), str(file), secret_keys())

@@ -1,36 +1,36 @@
-"""How much long work does at a time."""
+"""The number of rows of a slice of long work."""
 
-from datamover.jobs.upkeep.slices import FIRST, LEAST, LONG, MOST, Pace
+from datamover.jobs.upkeep.slices import FIRST, LEAST, LONG, MOST, SliceSize
 
 
 def test_quick_slices_grow() -> None:
     """After quick slices come larger ones, up to a bound."""
-    pace = Pace()
+    size = SliceSize()
     sizes = []
     for _ in range(10):
-        sizes.append(pace.rows)
-        pace.took(LONG / 5)
+        sizes.append(size.rows)
+        size.took(LONG / 5)
     assert sizes[:3] == [FIRST, 2 * FIRST, 4 * FIRST]
-    assert pace.rows == MOST
+    assert size.rows == MOST
 
 
 def test_slow_slices_shrink() -> None:
     """After a slow slice comes a smaller one, down to a bound; one that takes as long as it should is kept."""
-    pace = Pace()
-    pace.took(0.6 * LONG)
-    assert pace.rows == FIRST
-    pace.took(1.5 * LONG)
-    assert pace.rows == FIRST // 2
+    size = SliceSize()
+    size.took(0.6 * LONG)
+    assert size.rows == FIRST
+    size.took(1.5 * LONG)
+    assert size.rows == FIRST // 2
     for _ in range(10):
-        pace.took(10.0)
-    assert pace.rows == LEAST
+        size.took(10.0)
+    assert size.rows == LEAST
 
 
 def test_giving_up() -> None:
     """After a slice that gave up comes a much smaller one, unless it was the smallest."""
-    pace = Pace()
-    assert pace.gave_up()
-    assert pace.rows == FIRST // 4
-    while pace.gave_up():
+    size = SliceSize()
+    assert size.gave_up()
+    assert size.rows == FIRST // 4
+    while size.gave_up():
         pass
-    assert pace.rows == LEAST
+    assert size.rows == LEAST

@@ -2,12 +2,12 @@
 
 import pytest
 
-from datamover.postgres.named_queries import Prepared, Queries
+from datamover.postgres.named_queries import NamedQueries, Prepared
 
 
 def test_loads_every_statement() -> None:
     """Every named block of queries.sql is there, by attribute and by item, without its comments."""
-    queries = Queries.load()
+    queries = NamedQueries.load()
     assert "claim" in queries.names()
     assert queries.claim == queries["claim"]
     assert queries.claim.startswith("WITH ")
@@ -16,7 +16,7 @@ def test_loads_every_statement() -> None:
 
 def test_prepared() -> None:
     """A block that gives its parameters' types is a statement to be planned once; what is sent then names it alone."""
-    queries = Queries(
+    queries = NamedQueries(
         "-- name: a\n-- prepared: x double precision, y text[]\n-- prepared: z integer\n"
         "SELECT %(y)s, %(x)s %% %(z)s;\n-- name: b\nSELECT 1;"
     )
@@ -29,7 +29,7 @@ def test_prepared() -> None:
 
 def test_until_here() -> None:
     """A block may be two: all of it, and what stands above a line with what that line ends it with."""
-    queries = Queries(
+    queries = NamedQueries(
         "-- name: a\nWITH x AS (\n  SELECT 1\n)\n-- until here, as a.seen: SELECT * FROM x\nDELETE FROM y;"
     )
     assert queries["a"] == "WITH x AS (\n  SELECT 1\n)\nDELETE FROM y;"
@@ -38,7 +38,7 @@ def test_until_here() -> None:
 
 def test_unknown_name() -> None:
     """A name that no block has is an error."""
-    queries = Queries("-- name: one\nSELECT 1;\n")
+    queries = NamedQueries("-- name: one\nSELECT 1;\n")
     with pytest.raises(AttributeError, match="'two'"):
         _ = queries.two
     with pytest.raises(KeyError):
@@ -56,4 +56,4 @@ def test_unknown_name() -> None:
 def test_refused(text: str, complaint: str) -> None:
     """A name given twice, a statement without one, and a name without a statement are errors."""
     with pytest.raises(ValueError, match=complaint):
-        Queries(text)
+        NamedQueries(text)

@@ -14,10 +14,10 @@ from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublish
 from zope.interface import provider
 
 from datamover.app.services import HURRY, Ordered
-from datamover.concurrency.stopping import Deadline, Part
+from datamover.concurrency.stopping import Deadline, StoppableService
 
 
-class Hanging(Part):
+class Hanging(StoppableService):
     """A part that takes so long to stop, on a clock; None: for ever."""
 
     def __init__(self, clock: Clock, what: str, takes: float | None, needs: float = 0.0) -> None:
@@ -87,8 +87,8 @@ def test_what_hangs_leaves_the_others_their_time(told: list[str]) -> None:
     assert first.given == pytest.approx(2.0 - HURRY)
     assert first.stopped_at is not None
     assert first.stopped_at <= 20.0
-    assert [line for line in told if "has not stopped in time" in line] == [
-        f"{what}: it has not stopped in time, and is not waited for" for what in ("third", "second")
+    assert [line for line in told if "not stopped in time" in line] == [
+        f"{what}: not stopped in time, and no longer waited for" for what in ("third", "second")
     ]
 
 
@@ -115,7 +115,7 @@ def test_what_fails_is_told(told: list[str]) -> None:
     clock.advance(0)
     assert stopped.called
     assert first.stopped_at == 0.0
-    assert "second: it does not stop in order" in told
+    assert "second: stopping failed" in told
 
 
 def test_cancelled_when_late() -> None:

@@ -9,7 +9,7 @@ from datamover.api.context import Caller, Context
 from datamover.api.methods.moves import NO_ALA, Moves, Rejected, invalid, is_lsid, missing, pulled
 from datamover.api.methods.table import Table
 from datamover.datasets.ala.section import AlaSection
-from datamover.errors import RequestError, UnknownJob
+from datamover.errors import ExpiredJob, RequestError, UnknownJob
 from datamover.jobs.values import JobRecord, State
 from datamover.requests.coercion import integer, text, told
 
@@ -17,20 +17,27 @@ TABLE = Table()
 
 _MOVING = {State.PENDING: "PENDING", State.PREPARING: "IN_PROGRESS", State.IN_PROGRESS: "IN_PROGRESS"}
 _DOWNLOADING = {State.PENDING: "PENDING", State.PREPARING: "DOWNLOADING", State.IN_PROGRESS: "DOWNLOADING"}
+_WORDS = {UnknownJob: "Job does not exist", ExpiredJob: "Job has expired"}
+"""The original's words for refusals that have others at ``jobs.*``."""
 
 
 def rejected(error: RequestError) -> dict[str, Any]:
     """Return a refusal in the form that the original's clients expect."""
-    known = Rejected("Job does not exist") if isinstance(error, UnknownJob) else error
-    return {"status": "REJECTED", "reason": known.message}
+    reason = next((words for kind, words in _WORDS.items() if isinstance(error, kind)), error.message)
+    return {"status": "REJECTED", "reason": reason}
 
 
 @TABLE.method("pullOccurrenceFromALA", "struct string", "struct string string", lenient=True, refuse=rejected)
 async def pull_occurrence_from_ala(context: Context, caller: Caller, lsid: Any, destination: Any = None) -> Any:
-    """Fetch the occurrences of a taxon from ALA: pullOccurrenceFromALA(lsid[, destination]) -> {id, status}.
+    """Fetch the occurrences of a taxon from ALA: pullOccurrenceFromALA(lsid, destination) -> {id, status}.
 
-    <lsid>.csv, <lsid>.json and <lsid>.dataset.json arrive in the configured directory; {status: 'REJECTED', reason}
-    where it is refused.
+    lsid: the taxon's Life Science Identifier, urn:lsid:….
+    destination: the name of a registered place; [ala] destination of the configuration, if it is left out.
+    Returns the job's id and PENDING. <lsid>.csv, <lsid>.json and <lsid>.dataset.json arrive in the directory [ala]
+    path.
+    Faults: none for what is refused: that is {status: 'REJECTED', reason}, without an id.
+    Example: pullOccurrenceFromALA('urn:lsid:biodiversity.org.au:afd.taxon:31a9b8b8-4e8f-4343-a15f-2ed24e0bf1ae')
+    -> {'id': 12, 'status': 'PENDING'}
     """
     return await _pull(context, caller, lsid, destination)
 
@@ -39,7 +46,10 @@ async def pull_occurrence_from_ala(context: Context, caller: Caller, lsid: Any, 
 async def check_ala_job_status(context: Context, caller: Caller, id: Any) -> Any:
     """Tell how far a pullOccurrenceFromALA is: checkALAJobStatus(id) -> {id, status, reason?}.
 
-    status: PENDING, DOWNLOADING, COMPLETED or FAILED; REJECTED, without an id, where there is no such job.
+    id: the job, an int or a text of digits.
+    Returns the id and the status, PENDING, DOWNLOADING, COMPLETED or FAILED, and for FAILED the reason.
+    Faults: none for what is refused: that is {status: 'REJECTED', reason}, without an id.
+    Example: checkALAJobStatus(12) -> {'id': 12, 'status': 'DOWNLOADING'}
     """
     return await _status(context, caller, id, _DOWNLOADING)
 
@@ -57,20 +67,29 @@ async def check_ala_job_status(context: Context, caller: Caller, id: Any) -> Any
     refuse=rejected,
 )
 async def move(context: Context, caller: Caller, source: Any, destination: Any, zip: Any = None) -> Any:  # noqa: A002
-    """Move files: move(source, destination, zip=False) -> {id, status}, or {status: 'REJECTED', reason}.
+    """Move files, as the original Data Mover does: move(source, destination, zip) -> {id, status}.
 
-    source: a URL (scp, http, https), or a list of them; destination: scp://host/path, host being a registered name;
-    with zip they arrive as one zip. Structs as of 2013 are taken too: {type: 'url', url}, {type: 'scp', host, path},
-    {type: 'mixed', sources} and {host, path, zip?}, in either order.
+    source: a URL (http, https, scp, ala), an array of URLs, or a struct: {type: 'url', url}, {type: 'scp', host, path},
+    {type: 'ala', lsid}, {type: 'mixed', sources: [struct…]}.
+    destination: scp://HOST/PATH, HOST being the name of a registered place, or a struct {host, path, zip?}. Structs may
+    come in either order.
+    zip: a boolean: true puts all files into one zip. False, if it is left out.
+    Returns the job's id and PENDING. What is at the destination already is replaced.
+    Faults: none for what is refused: that is {status: 'REJECTED', reason}, without an id.
+    Example: move('https://data.example.org/climate.tif', 'scp://visualiser/datasets/') -> {'id': 12, 'status':
+    'PENDING'}
     """
     return await _move(context, caller, source, destination, zip)
 
 
 @TABLE.method("checkMoveStatus", "struct id", lenient=True, refuse=rejected)
 async def check_move_status(context: Context, caller: Caller, id: Any) -> Any:
-    """Tell how far a move is: checkMoveStatus(id) -> {id, status, reason?}.
+    """Tell how far a move is: checkMoveStatus(id), or check_move_status(id) -> {id, status, reason?}.
 
-    status: PENDING, IN_PROGRESS, COMPLETED or FAILED; REJECTED, without an id, where there is no such job.
+    id: the job, an int or a text of digits.
+    Returns the id and the status, PENDING, IN_PROGRESS, COMPLETED or FAILED, and for FAILED the reason.
+    Faults: none for what is refused: that is {status: 'REJECTED', reason}, without an id.
+    Example: checkMoveStatus(12) -> {'id': 12, 'status': 'COMPLETED'}
     """
     return await _status(context, caller, id, _MOVING)
 

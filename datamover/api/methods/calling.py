@@ -14,7 +14,7 @@ from datamover.api.context import Caller, Context
 from datamover.api.methods.table import Method, Refuse, fault, find
 from datamover.audit.trail import AuditEvent
 from datamover.errors import InvalidRequest, NotNow, NotPermitted, RequestError, Unavailable
-from datamover.postgres.connection import AWAY
+from datamover.postgres.failures import AWAY
 from datamover.requests.coercion import text
 from datamover.text.bounds import LONGEST_SUBJECT, cut
 

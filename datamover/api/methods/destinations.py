@@ -18,28 +18,41 @@ TABLE = Table()
 
 @TABLE.method("destinations.list", "array")
 async def list_destinations(context: Context, caller: Caller) -> Any:
-    """Tell of every destination that you may use: destinations.list() -> [what destinations.describe tells…]."""
+    """Tell of every destination that the caller may use: destinations.list() -> [struct…].
+
+    Returns an array of what destinations.describe returns.
+    Faults: 1001 INVALID_REQUEST.
+    Example: destinations.list() -> [{'name': 'archive', 'protocol': 'file', 'max_active': 8}]
+    """
     busy = await _busy(context)
     return [_described(context, caller, name, busy) for name in context.registry.names() if caller.may_use(name)]
 
 
 @TABLE.method("destinations.describe", "struct string")
 async def describe(context: Context, caller: Caller, name: Any) -> Any:
-    """Tell of a destination: destinations.describe(name) -> {name, description, protocol, abilities, lacks, …}.
+    """Tell of a destination: destinations.describe(name) -> struct.
 
-    lacks is what it was found not to do, [{ability, message}…].
-    active and queued are the transfers running and waiting; held is why an administrator holds it, breaker why and
-    until when nothing is tried there, {failures, until, error}. They are left out while the database is away.
+    name: a destination, as destinations.list names it.
+    Returns name, description, protocol, abilities (an array of names), lacks (an array of {ability, message}: what it
+    was found not to do), max_active, active and queued (transfers that run and that wait), held (why an administrator
+    holds it), breaker ({failures, until, error}: why and until when nothing is tried there). active, queued, held and
+    breaker are left out while the database is away. Where the destination is, and its login, are never told.
+    Faults: 1001 INVALID_REQUEST, 1002 UNKNOWN_DESTINATION, 1006 NOT_PERMITTED.
+    Example: destinations.describe('archive') -> {'name': 'archive', 'protocol': 'file', 'active': 0, 'queued': 0}
     """
     return _described(context, caller, _allowed(context, caller, name), await _busy(context))
 
 
 @TABLE.method("destinations.test", "struct string", abandoned=True)
 async def test(context: Context, caller: Caller, name: Any) -> Any:
-    """Try a destination as a transfer would use it: destinations.test(name) -> {ok, steps, lacks}.
+    """Try a destination with a small file, as a transfer uses it: destinations.test(name) -> {ok, steps, lacks}.
 
-    steps: [{step, ok, seconds, error?}…], of connect, authenticate, write, read, replace and delete. What was written
-    for it is removed. lacks is what describe then tells.
+    name: a destination, as destinations.list names it.
+    Returns ok, steps (an array of {step, ok, seconds, error?}: connect, authenticate, write, read, replace, delete, up
+    to the first that fails) and lacks, as destinations.describe then tells it. The small file is removed.
+    Faults: 1001 INVALID_REQUEST, 1002 UNKNOWN_DESTINATION, 1006 NOT_PERMITTED.
+    Example: destinations.test('archive')
+    -> {'ok': True, 'steps': [{'step': 'connect', 'ok': True, 'seconds': 0.002}], 'lacks': []}
     """
     found = await check.test(context, caller, _allowed(context, caller, name))
     return records.tested(found, administrator=caller.administrator)
@@ -47,9 +60,13 @@ async def test(context: Context, caller: Caller, name: Any) -> Any:
 
 @TABLE.method("destinations.hold", "struct string string", administrator=True, audited=True)
 async def hold(context: Context, caller: Caller, name: Any, reason: Any) -> Any:
-    """Let nothing new go to or come from a destination: destinations.hold(name, reason) -> what describe tells.
+    """Start nothing new to or from a destination until destinations.release: destinations.hold(name, reason) -> struct.
 
-    What runs goes on; what waits says the reason. Administrators only.
+    name: a destination, as destinations.list names it.
+    reason: text of at most 500 characters; jobs that wait tell it.
+    Returns what destinations.describe returns. Transfers that run go on. Administrators only.
+    Faults: 1001 INVALID_REQUEST, 1002 UNKNOWN_DESTINATION, 1006 NOT_PERMITTED, 1012 UNAVAILABLE.
+    Example: destinations.hold('archive', 'new disks until noon') -> {'name': 'archive', 'held': 'new disks until noon'}
     """
     known = _known(context, name)
     await context.store.hold(known, parameters.text(reason, "reason", LONGEST_REASON))
@@ -58,7 +75,13 @@ async def hold(context: Context, caller: Caller, name: Any, reason: Any) -> Any:
 
 @TABLE.method("destinations.release", "struct string", administrator=True, audited=True)
 async def release(context: Context, caller: Caller, name: Any) -> Any:
-    """End a hold, or a breaker's pause: destinations.release(name) -> what describe tells. Administrators only."""
+    """End a hold, and a breaker's pause: destinations.release(name) -> struct.
+
+    name: a destination, as destinations.list names it.
+    Returns what destinations.describe returns. Administrators only.
+    Faults: 1001 INVALID_REQUEST, 1002 UNKNOWN_DESTINATION, 1006 NOT_PERMITTED, 1012 UNAVAILABLE.
+    Example: destinations.release('archive') -> {'name': 'archive', 'active': 0, 'queued': 3}
+    """
     known = _known(context, name)
     await context.store.release(known)
     return _described(context, caller, known, await _busy(context))
@@ -85,7 +108,7 @@ class _Busy:
 async def _busy(context: Context) -> _Busy | None:
     try:
         queue = {line["destination"]: line for line in await context.store.queue()}
-        return _Busy(queue, {side["name"]: side for side in await context.store.sides()})
+        return _Busy(queue, {side["name"]: side for side in await context.store.endpoints()})
     except Unavailable:
         return None
 

@@ -1,73 +1,46 @@
-"""``jobs.*``: submit jobs, follow them and change them."""
+"""``jobs.*`` of existing jobs: follow them and change them."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from datamover.api.context import Caller, Context
-from datamover.api.methods import check as checks
 from datamover.api.methods.table import Table
 from datamover.api.xmlrpc import parameters, records, wire
-from datamover.errors import NotPermitted, RequestTooLarge
+from datamover.errors import NotPermitted
 from datamover.jobs.values import JobRecord
-from datamover.requests.jobs import checking, checking_many
-from datamover.text.bounds import LARGEST_SUBMITTED, quoted
+from datamover.text.bounds import DEFAULT_WAIT, quoted
 
 TABLE = Table()
 
 
-@TABLE.method("jobs.submit", "struct struct", many=True)
-async def submit(context: Context, caller: Caller, request: Any) -> Any:
-    """Ask for files to be moved: jobs.submit(request) -> {id, status, created}.
-
-    request: {files: [{source, destination, path, checksum?, size?}…], overwrite?, archive?, request_id?, label?,
-    max_attempts?, notify?}; one file's keys may stand at the top instead of in files. source is an http(s) URL or
-    {destination, path}; path is below the destination's root, and a directory if it ends in "/". The answer means that
-    the job is on disk. The same request_id and request again return the same job, created false.
-    """
-    job = await context.in_slices(checking(request, context.rules(caller)))
-    [answer] = await context.submit([job])
-    return records.submitted(answer)
-
-
-@TABLE.method("jobs.submit_many", "array array", many=True)
-async def submit_many(context: Context, caller: Caller, requests: Any) -> Any:
-    """Ask for several jobs, all or none: jobs.submit_many([request…]) -> [{id, status, created}…].
-
-    A refusal names the request by its index, and nothing is stored.
-    """
-    jobs = await context.in_slices(checking_many(requests, context.rules(caller)))
-    if len(jobs) * LARGEST_SUBMITTED > context.answer_size:
-        raise RequestTooLarge(
-            f"{len(jobs)} requests: their answer would be larger than [limits] answer_size allows: send several calls"
-        )
-    return [records.submitted(answer) for answer in await context.submit(jobs)] if jobs else []
-
-
-@TABLE.method("jobs.check", "struct struct", abandoned=True, many=True)
-async def check(context: Context, caller: Caller, request: Any) -> Any:
-    """Check a request and look at both ends, without making a job: jobs.check(request) -> {ok, files}.
-
-    files: [{source: {reachable, name?, size?, identity?, modified?}, destination: {writable, exists, free?, path?},
-    problems: [text…]}…]. What jobs.submit refuses is refused here alike. At most 1,000 files.
-    """
-    job = await context.in_slices(checking(request, context.rules(caller)))
-    return await checks.look(context, caller, job)
-
-
 @TABLE.method("jobs.status", "struct id")
 async def status(context: Context, caller: Caller, id: Any) -> Any:
-    """Tell how far a job is: jobs.status(id) -> {id, status, files_total, files_completed, bytes_done, rate, …}.
+    """Tell how far a job is: jobs.status(id) -> struct.
 
-    status: PENDING, PREPARING, IN_PROGRESS, COMPLETED, PARTIAL, FAILED or CANCELLED. What does not apply is left out.
+    id: the job, an int or a text of digits.
+    Returns id, status, paused, label, owner, priority, files_total, files_completed, files_failed, bytes_total,
+    bytes_done, rate (bytes a second), eta (seconds), stage, attempt, max_attempts, next_retry_at, waiting_for, error,
+    first_error ({code, retryable, scope, message, attempt, at}), submitted_at, started_at, finished_at, expires_at.
+    What does not apply is left out. status is PENDING, PREPARING or IN_PROGRESS, and in the end COMPLETED, PARTIAL,
+    FAILED or CANCELLED.
+    Faults: 1001 INVALID_REQUEST, 1007 UNKNOWN_JOB, 1008 EXPIRED_JOB, 1012 UNAVAILABLE.
+    Example: jobs.status(12) -> {'id': 12, 'status': 'IN_PROGRESS', 'bytes_done': 1048576.0, 'bytes_total': 3e9}
     """
     return await _job(context, caller, id, context.store.job)
 
 
 @TABLE.method("jobs.files", "array id", "array id struct")
 async def files(context: Context, caller: Caller, id: Any, options: Any = None) -> Any:
-    """Tell of each file of a job: jobs.files(id, {status?, offset?, limit?}) -> [{index, source, path, status, …}…].
+    """Tell of each file of a job: jobs.files(id, options) -> [struct…].
 
-    In the request's order; limit is 100 where it is not given, 1,000 at most.
+    id: the job, an int or a text of digits.
+    options: may be left out; {status?: only files of this status, offset?: files to leave out at the beginning, default
+    0, limit?: files to return, 1 to 1,000, default 100}.
+    Returns an array in the request's order of {index, source, destination, path, status, size?, bytes_done, rate,
+    digest?, attempt, next_retry_at?, error?, first_error?, started_at?, finished_at?}.
+    Faults: 1001 INVALID_REQUEST, 1007 UNKNOWN_JOB, 1008 EXPIRED_JOB, 1012 UNAVAILABLE, 1013 REQUEST_TOO_LARGE (ask for
+    fewer by limit).
+    Example: jobs.files(12, {'limit': 1}) -> [{'index': 0, 'path': 'in/a.csv', 'status': 'COMPLETED', 'size': 54016.0}]
     """
     table = parameters.options(options, "status", "offset", "limit")
     found = await context.store.files(
@@ -82,11 +55,14 @@ async def files(context: Context, caller: Caller, id: Any, options: Any = None) 
 
 @TABLE.method("jobs.list", "array", "array struct")
 async def list_jobs(context: Context, caller: Caller, options: Any = None) -> Any:
-    """Tell of the jobs, newest first: jobs.list({status?, owner?, label?, destination?, before?, limit?}) -> [job…].
+    """Tell of the jobs, newest first: jobs.list(options) -> [struct…].
 
-    Each is what jobs.status tells. before is the id that the page before ended with; limit is 100 where it is not
-    given, 1,000 at most. A page may be shorter, where it would be too large; the last one is empty. owner is for
-    administrators, who see everybody's jobs.
+    options: may be left out; {status?, label?, destination?: only jobs that have these, owner?: only this client's
+    jobs, for administrators, before?: only jobs with a smaller id, limit?: jobs to return, 1 to 1,000, default 100}.
+    Returns an array of what jobs.status returns, without waiting_for. The next page is asked for with before, the last
+    id of this one. A page ends early where the answer would be too large; the page after the last job is empty.
+    Faults: 1001 INVALID_REQUEST, 1006 NOT_PERMITTED (another's owner), 1012 UNAVAILABLE.
+    Example: jobs.list({'status': 'FAILED', 'limit': 1}) -> [{'id': 12, 'status': 'FAILED', 'label': 'experiment 7'}]
     """
     table = parameters.options(options, "status", "owner", "label", "destination", "before", "limit")
     owner = parameters.optional_text(table, "owner")
@@ -103,11 +79,17 @@ async def list_jobs(context: Context, caller: Caller, options: Any = None) -> An
     return wire.Page(context.job_struct(each, caller) for each in found)
 
 
-@TABLE.method("jobs.wait", "struct id seconds", abandoned=True)
-async def wait(context: Context, caller: Caller, id: Any, timeout: Any) -> Any:  # noqa: ASYNC109
-    """Wait for a job's end: jobs.wait(id, timeout) -> what jobs.status tells.
+@TABLE.method("jobs.wait", "struct id", "struct id seconds", abandoned=True)
+async def wait(context: Context, caller: Caller, id: Any, timeout: Any = DEFAULT_WAIT) -> Any:  # noqa: ASYNC109
+    """Wait for a job's end: jobs.wait(id, timeout) -> struct.
 
-    Answers when the job ends, or as it is after timeout seconds, 60 at most.
+    id: the job, an int or a text of digits.
+    timeout: seconds to wait, 0 to 60, an int or a double; 30 if it is left out. The timeout of the HTTP client must be
+    longer.
+    Returns what jobs.status returns: as soon as the job has ended, or as it is when the timeout has passed.
+    Faults: 1001 INVALID_REQUEST, 1007 UNKNOWN_JOB, 1008 EXPIRED_JOB, 1012 UNAVAILABLE.
+    1012 also means that too many calls wait ([limits] waiting_calls).
+    Example: jobs.wait(12, 60) -> {'id': 12, 'status': 'COMPLETED', 'files_completed': 1}
     """
     waiting = parameters.seconds(timeout, "timeout")
     return context.job_struct(await context.store.wait(parameters.job_id(id), waiting, caller.owner), caller)
@@ -115,43 +97,79 @@ async def wait(context: Context, caller: Caller, id: Any, timeout: Any) -> Any: 
 
 @TABLE.method("jobs.cancel", "struct id", audited=True)
 async def cancel(context: Context, caller: Caller, id: Any) -> Any:
-    """Give a job up: jobs.cancel(id) -> what jobs.status tells afterwards. Files in place stay there."""
+    """Cancel a job: jobs.cancel(id) -> struct.
+
+    id: the job, an int or a text of digits.
+    Returns what jobs.status returns. Files that wait are cancelled at once, files that move soon after, and until then
+    the job is IN_PROGRESS. Files that are in place stay. A job that is CANCELLED already is returned as it is.
+    Faults: 1001 INVALID_REQUEST, 1007 UNKNOWN_JOB, 1008 EXPIRED_JOB, 1009 INVALID_STATE, 1012 UNAVAILABLE.
+    Example: jobs.cancel(12) -> {'id': 12, 'status': 'CANCELLED'}
+    """
     return await _job(context, caller, id, context.store.cancel)
 
 
 @TABLE.method("jobs.pause", "struct id", audited=True)
 async def pause(context: Context, caller: Caller, id: Any) -> Any:
-    """Stop a job's files for a while: jobs.pause(id) -> what jobs.status tells afterwards. What arrived is kept."""
+    """Stop a job's files until jobs.resume: jobs.pause(id) -> struct.
+
+    id: the job, an int or a text of digits.
+    Returns what jobs.status returns, with paused true. What has arrived is kept.
+    Faults: 1001 INVALID_REQUEST, 1007 UNKNOWN_JOB, 1008 EXPIRED_JOB, 1009 INVALID_STATE, 1012 UNAVAILABLE.
+    Example: jobs.pause(12) -> {'id': 12, 'status': 'IN_PROGRESS', 'paused': True}
+    """
     return await _job(context, caller, id, context.store.pause)
 
 
 @TABLE.method("jobs.resume", "struct id", audited=True)
 async def resume(context: Context, caller: Caller, id: Any) -> Any:
-    """Go on with a paused job, where it was: jobs.resume(id) -> what jobs.status tells afterwards."""
+    """Go on with a paused job: jobs.resume(id) -> struct.
+
+    id: the job, an int or a text of digits.
+    Returns what jobs.status returns, with paused false. Files go on from where they were, and those that wait for their
+    next attempt are tried at once, of a job that was not paused too.
+    Faults: 1001 INVALID_REQUEST, 1007 UNKNOWN_JOB, 1008 EXPIRED_JOB, 1009 INVALID_STATE, 1012 UNAVAILABLE.
+    Example: jobs.resume(12) -> {'id': 12, 'status': 'IN_PROGRESS', 'paused': False}
+    """
     return await _job(context, caller, id, context.store.resume)
 
 
 @TABLE.method("jobs.retry", "struct id", audited=True)
 async def retry(context: Context, caller: Caller, id: Any) -> Any:
-    """Try a job's failed files again, and those alone: jobs.retry(id) -> what jobs.status tells afterwards."""
+    """Try the failed files of a job again, and only those: jobs.retry(id) -> struct.
+
+    id: the job, an int or a text of digits. It must be FAILED or PARTIAL, and have files that failed.
+    Returns what jobs.status returns. Each file has all its attempts again; the deadline no longer holds.
+    Faults: 1001 INVALID_REQUEST, 1007 UNKNOWN_JOB, 1008 EXPIRED_JOB, 1009 INVALID_STATE, 1012 UNAVAILABLE.
+    Example: jobs.retry(12) -> {'id': 12, 'status': 'IN_PROGRESS'}
+    """
     return await _job(context, caller, id, context.store.retry)
 
 
 @TABLE.method("jobs.renotify", "struct id", audited=True)
 async def renotify(context: Context, caller: Caller, id: Any) -> Any:
-    """Send the notice of a job's end once more: jobs.renotify(id) -> what jobs.status tells.
+    """Send the notice of a job's end once more: jobs.renotify(id) -> struct.
 
-    For jobs that were asked for with notify and have ended; the notice has the id that it had.
+    id: the job, an int or a text of digits. It must have ended, and its request must have had notify.
+    Returns what jobs.status returns. The notice has the id that it had before.
+    Faults: 1001 INVALID_REQUEST, 1007 UNKNOWN_JOB, 1008 EXPIRED_JOB, 1009 INVALID_STATE, 1012 UNAVAILABLE.
+    Example: jobs.renotify(12) -> {'id': 12, 'status': 'COMPLETED'}
     """
     return await _job(context, caller, id, context.store.renotify)
 
 
 @TABLE.method("jobs.events", "struct", "struct struct", abandoned=True)
 async def events(context: Context, caller: Caller, options: Any = None) -> Any:
-    """Tell what happened: jobs.events({after?, job?, limit?, timeout?}) -> {events: [{cursor, at, job, …}…], cursor}.
+    """Tell what happened, in order: jobs.events(options) -> {events, cursor}.
 
-    The append-only history after a cursor; with the cursor that it returns the next call goes on, missing nothing and
-    telling nothing twice. timeout: seconds to wait for the first event, 60 at most, 0 where it is not given.
+    options: may be left out; {after?: a cursor, default the beginning, job?: only this job's events, limit?: events to
+    return, 1 to 1,000, default 100, timeout?: seconds to wait for the first event, 0 to 60, default 0}.
+    Returns events, an array of {cursor, at, job, file?, kind, …}, and cursor: given as after, the next call goes on,
+    misses nothing and tells nothing twice. The timeout of the HTTP client must be longer than timeout.
+    Faults: 1001 INVALID_REQUEST, 1007 UNKNOWN_JOB, 1008 EXPIRED_JOB, 1012 UNAVAILABLE, 1013 REQUEST_TOO_LARGE (ask for
+    fewer by limit).
+    Example: jobs.events({'job': 12, 'limit': 1, 'timeout': 60})
+    -> {'events': [{'cursor': '102', 'at': '2026-11-24T02:59:09Z', 'job': 12, 'kind': 'submitted', 'files': 1}],
+    'cursor': '102'}
     """
     table = parameters.options(options, "after", "job", "limit", "timeout")
     after = parameters.cursor(table, "after")

@@ -26,9 +26,12 @@ LINE = ("destination", "pending", "active")
 async def status(context: Context, caller: Caller) -> Any:
     """Tell how the service is: service.status() -> {version, nodes, queue, rate, ready, warnings?}.
 
-    nodes: [{name, roles, heartbeat_at, active, draining}…]; queue: [{destination, pending, active}…]; rate: bytes a
-    second over all nodes; ready is false while the database is away, and then the others are empty. It is answered at
-    once: never after more than two seconds.
+    Returns version, nodes (an array of {name, roles, heartbeat_at, active, draining}: the processes on this database),
+    queue (an array of {destination, pending, active}, of the destinations that the caller may use), rate (bytes a
+    second over all nodes), ready (false while the database is away: nodes and queue are then empty), warnings (an array
+    of sentences). It answers within two seconds, whatever the database does.
+    Faults: 1001 INVALID_REQUEST.
+    Example: service.status() -> {'version': '0.1.0', 'nodes': [], 'queue': [], 'rate': 0.0, 'ready': True}
     """
     answer: dict[str, Any] = {"version": __version__, "nodes": [], "queue": [], "rate": 0.0, "ready": False}
     if not context.store.ready:
@@ -56,10 +59,13 @@ async def _read_status(context: Context, caller: Caller) -> dict[str, Any]:
 
 @TABLE.method("service.drain", "boolean", "boolean string", administrator=True, audited=True)
 async def drain(context: Context, caller: Caller, node: Any = None) -> Any:
-    """Have every process that runs now take nothing new, or one of them: service.drain(node) -> true.
+    """Have the processes that run now start no new transfer: service.drain(node) -> true.
 
-    node is a name that service.status tells. Running transfers go on to their end; processes that are started
-    afterwards take work as ever. Administrators only.
+    node: the name of one process, as service.status tells it; all, if it is left out.
+    Returns true. Running transfers go on to their end; processes that are started afterwards work as ever.
+    Administrators only.
+    Faults: 1001 INVALID_REQUEST (no such process), 1006 NOT_PERMITTED, 1012 UNAVAILABLE.
+    Example: service.drain('mover-1.example.org:4321') -> True
     """
     await context.store.drain(None if node is None else parameters.text(node, "node"))
     return True
@@ -67,17 +73,25 @@ async def drain(context: Context, caller: Caller, node: Any = None) -> Any:
 
 @TABLE.method("service.undrain", "boolean", "boolean string", administrator=True, audited=True)
 async def undrain(context: Context, caller: Caller, node: Any = None) -> Any:
-    """Have processes that drain take work again, or one of them: service.undrain(node) -> true. Administrators only."""
+    """Have processes that drain start transfers again: service.undrain(node) -> true.
+
+    node: the name of one process, as service.status tells it; all, if it is left out.
+    Returns true. Administrators only.
+    Faults: 1001 INVALID_REQUEST (no such process), 1006 NOT_PERMITTED, 1012 UNAVAILABLE.
+    Example: service.undrain() -> True
+    """
     await context.store.drain(None if node is None else parameters.text(node, "node"), draining=False)
     return True
 
 
 @TABLE.method("service.reload", "struct", administrator=True, audited=True)
 async def reload(context: Context, caller: Caller) -> Any:
-    """Read the configuration file again, in this process: service.reload() -> {changed, needs_restart}.
+    """Read the configuration file again, in the process that answers: service.reload() -> {changed, needs_restart}.
 
-    Both are keys, such as "limits.queued". A file that cannot be used is refused, and changes nothing. Administrators
-    only.
+    Returns changed, an array of the keys that are in force now, and needs_restart, of those that need a restart; a key
+    is written "limits.queued". Administrators only.
+    Faults: 1001 INVALID_REQUEST (a file that cannot be used: nothing has changed), 1006 NOT_PERMITTED.
+    Example: service.reload() -> {'changed': ['limits.queued'], 'needs_restart': ['service.listen']}
     """
     try:
         found = context.reload()
@@ -88,16 +102,22 @@ async def reload(context: Context, caller: Caller) -> Any:
 
 @TABLE.method("service.audit", "struct", "struct struct", administrator=True)
 async def audit(context: Context, caller: Caller, options: Any = None) -> Any:
-    """Tell who did what: service.audit({after?, limit?}) -> {entries: [{cursor, at, who, origin, action, …}…], cursor}.
+    """Tell who did what, in order: service.audit(options) -> {entries, cursor}.
 
-    The append-only trail after a cursor; with the cursor that it returns the next call goes on. limit is 100 where it
-    is not given, 1,000 at most. Administrators only.
+    options: may be left out; {after?: a cursor, default the beginning, limit?: entries to return, 1 to 1,000, default
+    100}.
+    Returns entries, an array of {cursor, at, who, origin, action, subject, outcome}, and cursor: given as after, the
+    next call goes on. Administrators only.
+    Faults: 1001 INVALID_REQUEST, 1006 NOT_PERMITTED, 1012 UNAVAILABLE, 1013 REQUEST_TOO_LARGE (ask for fewer by limit).
+    Example: service.audit({'after': '4', 'limit': 1})
+    -> {'entries': [{'cursor': '5', 'at': '2026-11-24T03:10:02Z', 'who': 'boss', 'origin': '127.0.0.1', 'action':
+    'destinations.hold', 'subject': 'archive new disks', 'outcome': 'ok'}], 'cursor': '5'}
     """
     table = parameters.options(options, "after", "limit")
     after = parameters.cursor(table, "after")
     found = await context.audit.store.read(after=after, limit=parameters.limit(table))
     return {
-        "entries": [{"cursor": str(each.cursor), "at": each.at, **asdict(each.deed)} for each in found],
+        "entries": [{"cursor": str(each.cursor), "at": each.at, **asdict(each.event)} for each in found],
         "cursor": str(found[-1].cursor if found else after),
     }
 

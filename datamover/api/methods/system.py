@@ -28,30 +28,51 @@ _FRAME = 1000
 
 @TABLE.method("system.listMethods", "array")
 async def list_methods(context: Context, caller: Caller) -> Any:
-    """Name every method: system.listMethods() -> [name…]."""
+    """Name every method: system.listMethods() -> [name…].
+
+    Returns an array of texts, sorted.
+    Faults: 1001 INVALID_REQUEST.
+    Example: system.listMethods() -> ['checkALAJobStatus', 'checkMoveStatus', 'jobs.status']
+    """
     return sorted(context.methods)
 
 
 @TABLE.method("system.methodHelp", "string string")
 async def method_help(context: Context, caller: Caller, name: Any) -> Any:
-    """Tell what a method does: system.methodHelp(name) -> text."""
+    """Tell what a method does: system.methodHelp(name) -> text.
+
+    name: a method, as system.listMethods names it.
+    Returns lines of plain text: what the method does, its parameters, what it returns, its Faults, an example.
+    Faults: 1001 INVALID_REQUEST, 8001 no such method.
+    Example: system.methodHelp('jobs.cancel') -> 'Cancel a job: jobs.cancel(id) -> struct. …'
+    """
     return find(context.methods, text(name, "name", LONGEST_VALUE)).help
 
 
 @TABLE.method("system.methodSignature", "array string")
 async def method_signature(context: Context, caller: Caller, name: Any) -> Any:
-    """Tell what a method takes: system.methodSignature(name) -> [[type of the result, types of the parameters…]…]."""
+    """Tell the types of a method: system.methodSignature(name) -> [[type…]…].
+
+    name: a method, as system.listMethods names it.
+    Returns an array of signatures: each is an array of the result's type and then those of the parameters.
+    Faults: 1001 INVALID_REQUEST, 8001 no such method.
+    Example: system.methodSignature('jobs.pause') -> [['struct', 'int'], ['struct', 'string']]
+    """
     found = find(context.methods, text(name, "name", LONGEST_VALUE))
     return [list(signature) for signature in found.signatures]
 
 
 @TABLE.method(MULTICALL, "array array", abandoned=True, many=True)
 async def multicall(context: Context, caller: Caller, calls: Any) -> Any:
-    """Make several calls, one after the other: system.multicall([{methodName, params}…]) -> [result…].
+    """Make several calls, one after the other: system.multicall(calls) -> [result…].
 
-    A result is an array of the one value, or {faultCode, faultString} for a call that failed, which does not keep the
-    others from being made. No multicall within another; 1,000 calls at most. What does not fit into the answer is such
-    a failed call, and is not made where that is known before.
+    calls: an array of at most 1,000 structs {methodName, params}. None may be system.multicall.
+    Returns an array with a result for each call, in their order: an array of the one value, or {faultCode, faultString}
+    for a call that failed; the others are made all the same. A result that no longer fits into the answer is 1013, and
+    its call is not made where that is known before.
+    Faults: 1001 INVALID_REQUEST, 1013 REQUEST_TOO_LARGE.
+    Example: system.multicall([{'methodName': 'jobs.status', 'params': [99]}])
+    -> [{'faultCode': 1007, 'faultString': 'there is no job 99'}]
     """
     listed = array(calls)
     if listed is None:

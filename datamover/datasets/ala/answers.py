@@ -1,6 +1,6 @@
-"""What the Atlas's answers say. Pure: nothing is asked here.
+"""Parse the Atlas's answers. Pure.
 
-Any field may be null, missing or of another type than it should be; what is refused is refused in the Atlas's words.
+Any field may be null, missing or of another type than documented. Errors quote the Atlas's message.
 """
 
 import json
@@ -22,8 +22,9 @@ from datamover.errors import (
     SourceForbidden,
     UnsupportedScheme,
 )
-from datamover.protocols.http.call import Answer
+from datamover.protocols.http.answers import Head, retry_after
 from datamover.web.amounts import MOST
+from datamover.web.url import WebUrl
 
 RATE_WINDOW = 300.0
 """Seconds over which the Atlas counts an address's requests."""
@@ -34,7 +35,7 @@ _WORDS = ("message", "error", "errorMessage", "error_description", "detail", "ti
 
 
 class Stage(Enum):
-    """Where a download is, whatever it is called this year."""
+    """The stage of a download; the Atlas has changed its names over the years."""
 
     QUEUED = "inqueue"
     RUNNING = "running"
@@ -42,9 +43,9 @@ class Stage(Enum):
     UNTOLD = ""
     """No status, or null."""
     GONE = "gone"
-    """invalidId or unavailable: the Atlas does not know the request, or has thrown the download away."""
+    """invalidId or unavailable: the Atlas does not know the request, or has deleted the download."""
     ENDED = "ended"
-    """Anything else: tooLarge, cancelled, skipped, or a word that nobody knows yet."""
+    """Anything else: tooLarge, cancelled, skipped, or an unknown word."""
 
 
 _STAGES = {
@@ -56,29 +57,29 @@ _STAGES = {
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How far the Atlas is with a download."""
+    """The status of a download."""
 
     stage: Stage
     word: str
-    """The status as it stood there."""
+    """The status as the Atlas spells it."""
     total: int | None
-    """Records there are."""
+    """Records in all."""
     records: int | None
     """Records that are ready."""
     ahead: int | None
-    """Downloads that wait before this one."""
+    """Downloads queued before this one."""
     status_url: str | None
     cancel_url: str | None
     search_url: str | None
     download_url: str | None
     failed: bool
-    """There is an error."""
+    """The status holds an error."""
     words: str
-    """Message and error, ready to be appended; "" where there is neither."""
+    """Message and error, to append to a sentence; "" for neither."""
 
     @property
     def shown(self) -> str:
-        """The stage, for people."""
+        """The stage in words."""
         if self.stage is Stage.QUEUED:
             return "ALA: queued" + ("" if self.ahead is None else f", {self.ahead:,} ahead")
         if self.records is not None and self.total:
@@ -86,12 +87,12 @@ class Status:
         return "ALA: running" if self.stage is Stage.RUNNING else "ALA: preparing the records"
 
 
-def status_of(answer: Answer) -> Status:
-    """Read a download's status.
+def status_of(body: bytes, url: WebUrl) -> Status:
+    """Parse a download's status; URLs in it are relative to ``url``, which answered.
 
-    Raises ServerError for what is no JSON object, DatasetInvalid for a URL in it that is none.
+    Raises ServerError if it is not a JSON object, DatasetInvalid for an unusable URL in it.
     """
-    found = object_of(answer)
+    found = object_of(body)
     word = _text(found.get("status"))
     said = (quoted(_text(found.get(key))) for key in ("message", "error"))
     return Status(
@@ -100,39 +101,38 @@ def status_of(answer: Answer) -> Status:
         total=_count(found.get("totalRecords")),
         records=_count(found.get("records")),
         ahead=_count(found.get("queueSize")),
-        status_url=_url(answer, found, "statusUrl"),
-        cancel_url=_url(answer, found, "cancelUrl"),
-        search_url=_url(answer, found, "searchUrl"),
-        download_url=_url(answer, found, "downloadUrl"),
+        status_url=_url(url, found, "statusUrl"),
+        cancel_url=_url(url, found, "cancelUrl"),
+        search_url=_url(url, found, "searchUrl"),
+        download_url=_url(url, found, "downloadUrl"),
         failed=bool(_text(found.get("error"))),
         words="".join(dict.fromkeys(said)),
     )
 
 
-def object_of(answer: Answer) -> dict[str, Any]:
-    """Return an answer's JSON object; raises ServerError for anything else, such as a page that says sorry."""
-    found = json_of(answer)
+def object_of(body: bytes) -> dict[str, Any]:
+    """Return the JSON object in a body; raises ServerError for anything else, such as an error page."""
+    found = json_of(body)
     if not isinstance(found, dict):
-        raise ServerError(f"ALA answered with something else than a JSON object{words(answer)}", scope=Scope.SOURCE)
+        raise ServerError(f"ALA answered with something else than a JSON object{words(body)}", scope=Scope.SOURCE)
     return found
 
 
-def json_of(answer: Answer) -> Any:
-    """Return an answer's JSON, None where it is none."""
+def json_of(body: bytes) -> Any:
+    """Return the JSON value in a body, None if it is not JSON."""
     try:
-        return json.loads(answer.body)
+        return json.loads(body)
     except (ValueError, RecursionError):
         return None
 
 
-def refusal_of(answer: Answer, about: str) -> DataMoverError:
-    """Return the error that a status other than 200 stands for; ``about`` is what was asked for."""
-    status, said = answer.status, words(answer)
+def refusal_of(head: Head, body: bytes, about: str) -> DataMoverError:
+    """Return the error for an answer whose status is not 200; ``about`` names what was requested."""
+    status, said, pause = head.status, words(body), retry_after(head)
     told = f"{status} {_phrase(status)}".rstrip() + said
-    # A 403 is also what an address gets that asks too often, and only the words tell the one from the other.
-    too_often = status == 403 and (answer.retry_after is not None or _TOO_MANY.search(said) is not None)
-    if status == 429 or too_often or (status == 503 and answer.retry_after is not None):
-        pause = answer.retry_after
+    # An address that sends too many requests gets a 403, too; only the message tells them apart.
+    too_often = status == 403 and (pause is not None or _TOO_MANY.search(said) is not None)
+    if status == 429 or too_often or (status == 503 and pause is not None):
         if pause is None and too_often:
             pause = RATE_WINDOW
         return RateLimited(f"ALA asks to come again later: {told}", scope=Scope.SOURCE, retry_after=pause)
@@ -147,12 +147,12 @@ def refusal_of(answer: Answer, about: str) -> DataMoverError:
     return ServerError(f"ALA answered {told}", scope=Scope.SOURCE)
 
 
-def words(answer: Answer) -> str:
-    """Return what a body says, quoted and ready to be appended; "" where that is nothing for people."""
-    found = json_of(answer)
+def words(body: bytes) -> str:
+    """Return the message in a body, quoted, to append to a sentence; "" if there is none."""
+    found = json_of(body)
     if isinstance(found, dict):
         return quoted(next(filter(None, (_text(found.get(key)) for key in _WORDS)), ""))
-    text = answer.body.decode("utf-8", "replace")
+    text = body.decode("utf-8", "replace")
     text = re.sub(r"(?is)<(script|style|head)\b.*?</\1>", " ", text)
     return quoted(re.sub(r"<[^>]*>", " ", text))
 
@@ -185,11 +185,11 @@ def _count(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST else None
 
 
-def _url(answer: Answer, found: dict[str, Any], key: str) -> str | None:
+def _url(url: WebUrl, found: dict[str, Any], key: str) -> str | None:
     text = _text(found.get(key))
     if not text:
         return None
     try:
-        return answer.url.join(text).text
+        return url.join(text).text
     except (InvalidRequest, UnsupportedScheme) as error:
         raise DatasetInvalid(f"ALA's {key} cannot be followed: {error.message}") from None

@@ -33,9 +33,9 @@ class Ala:
     def __init__(self, settings: Settings, http: HttpClient, clock: IReactorTime, wall: Callable[[], float]) -> None:
         """Prepare; ``http`` must trust the origins of ``settings``' URLs, ``wall`` tells POSIX seconds."""
         self._settings = settings
-        self._asker = AlaClient(settings, http)
-        self._species = Species(settings, self._asker, clock)
-        self._offline = Offline(settings, self._asker, clock, wall)
+        self._client = AlaClient(settings, http)
+        self._species = Species(settings, self._client, clock)
+        self._offline = Offline(settings, self._client, clock, wall)
         self._wall = wall
         # Each is a process that takes a core, and a thread that waits for it.
         self._cleaning = DeferredSemaphore(max(1, os.cpu_count() or 1))
@@ -77,19 +77,19 @@ class Ala:
         """Fetch the records; returns the URL at which they are found again."""
         if self._settings.mode == "direct":
             bench.tell("ALA: asking for the records")
-            await bench.fetch(self._asker.origin(self._asker.download_url("index", lsid), lsid), ARCHIVE)
-            return self._asker.search_url(lsid)
+            await bench.fetch(self._client.origin(self._client.download_url("index", lsid), lsid), ARCHIVE)
+            return self._client.search_url(lsid)
         while True:
             asked, recalled = await self._offline.ready(lsid, bench)
             bench.tell("ALA: fetching the records")
             try:
-                await bench.fetch(self._asker.origin(asked.download_url or "", "the download any more"), ARCHIVE)
+                await bench.fetch(self._client.origin(asked.download_url or "", "the download any more"), ARCHIVE)
             except DatasetNotFound:
                 await bench.remember({})
                 if not recalled:
                     raise
             else:
-                return asked.search_url or self._asker.search_url(lsid)
+                return asked.search_url or self._client.search_url(lsid)
 
     async def _clean(self, bench: Bench) -> Mapping[str, Any]:
         settings = self._settings

@@ -1,4 +1,4 @@
-"""A download that the Atlas prepares: asked for once, looked at until it is there, remembered over restarts."""
+"""A download that the Atlas prepares: requested once, polled until it is ready, remembered over restarts."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -26,16 +26,16 @@ log = Logger()
 
 GROWTH = 1.3
 LONGEST_INTERVAL = 12
-"""Times the first one."""
+"""Factor on the first interval."""
 TOLERATED = 6
-"""Looks that may fail, one after the other."""
+"""Polls that may fail in a row."""
 LONGEST_PAUSE = 600.0
-"""Seconds that a Retry-After is heeded between two looks."""
+"""Seconds; a longer Retry-After between two polls is cut to this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request that the Atlas accepted; what is remembered of it."""
+    """A request that the Atlas accepted, as it is remembered."""
 
     lsid: str
     since: float
@@ -47,7 +47,7 @@ class Asked:
 
     @classmethod
     def recalled(cls, memory: Mapping[str, Any]) -> "Asked | None":
-        """Return what ``memory`` remembers, None where that is nothing of use."""
+        """Return the request in ``memory``, None if there is no usable one."""
         known = {field.name: memory.get(field.name) for field in fields(cls)}
         texts = {name: value for name, value in known.items() if name != "since"}
         if not isinstance(known["since"], int | float) or not isinstance(known["lsid"], str):
@@ -61,7 +61,7 @@ class Asked:
         return asdict(self)
 
     def learning(self, status: Status) -> "Asked":
-        """Return this with what ``status`` tells; what it leaves out stays."""
+        """Return this, updated with the URLs in ``status``."""
         return replace(
             self,
             status_url=status.status_url or self.status_url,
@@ -73,20 +73,21 @@ class Asked:
 
 
 class Offline:
-    """Has the Atlas prepare downloads."""
+    """Requests downloads and waits for them."""
 
-    def __init__(self, settings: Settings, asker: AlaClient, clock: IReactorTime, wall: Callable[[], float]) -> None:
-        """``wall`` tells POSIX seconds: what is remembered is read by other processes, later."""
+    def __init__(self, settings: Settings, client: AlaClient, clock: IReactorTime, wall: Callable[[], float]) -> None:
+        """``wall`` returns POSIX seconds: other processes read what is remembered, later."""
         self._settings = settings
-        self._asker = asker
+        self._client = client
         self._clock = clock
         self._wall = wall
 
     async def ready(self, lsid: str, bench: Bench) -> tuple[Asked, bool]:
         """Return a request whose download is ready, and whether an earlier attempt had made it.
 
-        Asks, unless the bench remembers a request that still lives, and waits. What ended at the Atlas is forgotten,
-        so that the next attempt asks anew. Raises DatasetEmpty, DatasetInvalid, TimedOut and what asking raises.
+        Sends a request unless the bench remembers a live one, and waits. A request that failed at the Atlas is
+        forgotten, so that the next attempt sends a new one. Raises DatasetEmpty, DatasetInvalid, TimedOut and what
+        ``AlaClient.get`` raises. Cancelling stops waiting, not the Atlas: see ``abandon``.
         """
         asked = Asked.recalled(bench.memory)
         if asked is not None and asked.lsid == lsid:
@@ -101,7 +102,7 @@ class Offline:
             raise ServerError(f"ALA lost the request that it had accepted: {gone}", scope=Scope.SOURCE) from None
 
     async def abandon(self, memory: Mapping[str, Any]) -> None:
-        """Cancel at the Atlas what ``memory`` remembers, if it is still being prepared; never raises."""
+        """Cancel the request in ``memory`` at the Atlas if it is still being prepared. Never raises."""
         asked = Asked.recalled(memory)
         if asked is None or asked.cancel_url is None or asked.download_url is not None:
             return
@@ -109,22 +110,22 @@ class Offline:
             await self._cancel(asked.cancel_url)
         except DataMoverError as error:
             log.warn("ALA was not told that {lsid} is wanted no more: {error}", lsid=asked.lsid, error=error.message)
-        except Exception:  # Whoever cancels has no use for a bug of ours here.
+        except Exception:  # A bug here must not fail the cancellation.
             log.failure("ALA was not told that {lsid} is wanted no more", lsid=asked.lsid)
 
     # The steps ------------------------------------------------------------------------------------------------
 
     async def _cancel(self, url: str) -> None:
-        answer = await self._asker.get(url)
-        if answer.status >= 400:
-            raise self._asker.refusal(answer, "the request")
+        head, body = await self._client.get(url)
+        if head.status >= 400:
+            raise self._client.refusal(head, body, "the request")
 
     async def _ask(self, lsid: str, bench: Bench) -> Asked:
         bench.tell("ALA: asking for the records")
-        answer = await self._asker.get(self._asker.download_url("offline", lsid))
-        if answer.status not in (200, 201, 202):
-            raise self._asker.refusal(answer, lsid)
-        status = status_of(answer)
+        head, body = await self._client.get(self._client.download_url("offline", lsid))
+        if head.status not in (200, 201, 202):
+            raise self._client.refusal(head, body, lsid)
+        status = status_of(body, head.url)
         asked = Asked(lsid, self._wall()).learning(status)
         if asked.status_url or asked.download_url:
             await bench.remember(asked.remembered())
@@ -154,13 +155,13 @@ class Offline:
         return asked
 
     async def _look(self, asked: Asked) -> Status:
-        answer = await self._asker.get(asked.status_url or "")
-        if answer.status == 200:
-            status = status_of(answer)
+        head, body = await self._client.get(asked.status_url or "")
+        if head.status == 200:
+            status = status_of(body, head.url)
             if status.stage is Stage.GONE:
                 raise _Gone(f"its status is {status.word!r}{status.words}")
             return status
-        error = self._asker.refusal(answer, "the request")
+        error = self._client.refusal(head, body, "the request")
         raise _Gone(error.message) if isinstance(error, DatasetNotFound) else error
 
     async def _learn(self, asked: Asked, status: Status, bench: Bench) -> Asked:
@@ -171,7 +172,7 @@ class Offline:
         return learned
 
     async def _judge(self, status: Status, asked: Asked, bench: Bench) -> None:
-        """Tell the stage; where the request has ended without a download, forget it and raise why."""
+        """Report the stage; if the request ended without a download, forget it and raise why."""
         ended: DataMoverError | None = None
         if status.stage is Stage.FINISHED and status.total == 0:
             ended = DatasetEmpty(f"ALA has no occurrence records of {asked.lsid}{status.words}")
@@ -196,4 +197,4 @@ class Offline:
 
 
 class _Gone(Exception):
-    """The Atlas does not know the request any more; ``args[0]`` is how it said so."""
+    """The Atlas no longer knows the request; ``args[0]`` is its message."""

@@ -10,8 +10,9 @@ from pydantic import AfterValidator, Field
 
 from datamover.config.checks import check_destination
 from datamover.config.schema import Config, DeclaredSection
-from datamover.config.types import AbsolutePath, Count, Duration, Size
+from datamover.config.types import Count, Duration, Size
 from datamover.datasets.declaration import WebBase
+from datamover.security.secret_files import SecretPath
 
 Column = Literal["species", "lon", "lat", "uncertainty", "date", "year", "month", "ignore"]
 """A column of the occurrences; a header that means "ignore" is neither a column nor a flag."""
@@ -80,8 +81,6 @@ def _address(value: str) -> str:
 class AlaSection(DeclaredSection):
     """``[ala]``: occurrences from the Atlas of Living Australia."""
 
-    secret_files = frozenset({"token_file"})
-
     destination: str
     """Where pullOccurrenceFromALA places its files."""
     path: Annotated[str, AfterValidator(_below_root)] = "ALA"
@@ -93,7 +92,7 @@ class AlaSection(DeclaredSection):
     email: Annotated[str, AfterValidator(_address)]
     reason_type_id: Count = 4
     source_type_id: Count = 2002
-    token_file: AbsolutePath | None = None
+    token_file: SecretPath | None = None
     quality: str = "all"
     good_flags: tuple[str, ...] = GOOD_FLAGS
     columns: Mapping[str, Column] = Field(default_factory=dict)

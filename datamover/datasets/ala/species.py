@@ -1,4 +1,4 @@
-"""What the Atlas knows of a taxon: its names, and its whole answer for those who want to read on."""
+"""Look up taxa in the Atlas: their names, and the whole answer."""
 
 import json
 from dataclasses import dataclass
@@ -13,25 +13,24 @@ from datamover.datasets.ala.answers import json_of, words
 from datamover.datasets.ala.asking import AlaClient
 from datamover.datasets.ala.section import AlaSection as Settings
 from datamover.errors import DataMoverError, DatasetInvalid, DatasetNotFound, Scope, ServerError
-from datamover.protocols.http.call import Answer
 
 LARGEST_BATCH = 100
-"""Taxa that the Atlas takes in one look-up."""
+"""Taxa that the Atlas accepts in one look-up."""
 GATHERING = 0.1
-"""Seconds in which look-ups are gathered for one request."""
+"""Seconds for which look-ups are collected into one request."""
 
 _SAFE = ":()+,.=@;$_!*'~-"
 
 
 @dataclass(frozen=True, slots=True)
 class Taxon:
-    """What a taxon is called."""
+    """A taxon's names."""
 
     name: str
     """The scientific one."""
     common_name: str | None
     answer: bytes
-    """What the Atlas said of it, JSON."""
+    """The Atlas's answer, JSON."""
 
     @property
     def shown(self) -> str:
@@ -39,35 +38,36 @@ class Taxon:
 
 
 class Species:
-    """Looks taxa up, one by one or several at a time."""
+    """Looks up taxa, singly or in batches."""
 
-    def __init__(self, settings: Settings, asker: AlaClient, clock: IReactorTime) -> None:
+    def __init__(self, settings: Settings, client: AlaClient, clock: IReactorTime) -> None:
         self._url = settings.species_url
-        self._asker = asker
-        self._bulk = _Bulk(self._url, asker, clock) if settings.species_lookup == "bulk" else None
+        self._client = client
+        self._bulk = _Bulk(self._url, client, clock) if settings.species_lookup == "bulk" else None
 
     async def look_up(self, lsid: str) -> Taxon:
-        """Return a taxon; raises DatasetNotFound, in the Atlas's words, and what asking raises."""
+        """Return a taxon; raises DatasetNotFound, quoting the Atlas, and what ``AlaClient`` raises."""
         return await (self._single(lsid) if self._bulk is None else self._bulk.look_up(lsid))
 
     async def _single(self, lsid: str) -> Taxon:
         url = f"{self._url}/species/{quote(lsid, safe=_SAFE)}"
-        answer = await self._asker.get(url)
-        if answer.status in (404, 406) or (answer.status == 200 and json_of(answer) is None):
-            # Older installations have a page for people here, or nothing, and the JSON beside it.
-            older = await self._asker.get(f"{url}.json")
-            answer = older if older.status == 200 else answer
-        if answer.status != 200:
-            raise self._asker.refusal(answer, lsid)
-        return _taxon(json_of(answer), answer, lsid)
+        head, body = await self._client.get(url)
+        if head.status in (404, 406) or (head.status == 200 and json_of(body) is None):
+            # Older installations have an HTML page here, or nothing, and the JSON at another URL.
+            older, its_body = await self._client.get(f"{url}.json")
+            if older.status == 200:
+                head, body = older, its_body
+        if head.status != 200:
+            raise self._client.refusal(head, body, lsid)
+        return _taxon(json_of(body), body, lsid)
 
 
 class _Bulk:
-    """Gathers what is looked up within a moment into one request for at most a hundred taxa."""
+    """Collects look-ups into one request for at most a hundred taxa."""
 
-    def __init__(self, url: str, asker: AlaClient, clock: IReactorTime) -> None:
+    def __init__(self, url: str, client: AlaClient, clock: IReactorTime) -> None:
         self._url = f"{url}/species/guids/bulklookup"
-        self._asker = asker
+        self._client = client
         self._clock = clock
         self._waiting: dict[str, list[Deferred[Taxon]]] = {}
         self._call: IDelayedCall | None = None
@@ -107,7 +107,7 @@ class _Bulk:
     async def _answer(self, batch: "dict[str, list[Deferred[Taxon]]]") -> None:
         try:
             found = await self._found(list(batch))
-        except Exception as error:  # Whatever it is, each of those who wait is told.
+        except Exception as error:  # Every caller gets the error.
             for waiting in batch.values():
                 _settle(waiting, error)
             return
@@ -115,20 +115,20 @@ class _Bulk:
             _settle(waiting, found[lsid])
 
     async def _found(self, lsids: list[str]) -> "dict[str, Taxon | DataMoverError]":
-        answer = await self._asker.post(self._url, lsids)
-        if answer.status != 200:
-            raise self._asker.refusal(answer, lsids[0] if len(lsids) == 1 else "these taxa")
-        told = json_of(answer)
+        head, body = await self._client.post(self._url, lsids)
+        if head.status != 200:
+            raise self._client.refusal(head, body, lsids[0] if len(lsids) == 1 else "these taxa")
+        told = json_of(body)
         entries = told.get("searchDTOList") if isinstance(told, dict) else told
         if not isinstance(entries, list):
-            raise ServerError(f"ALA answered a look-up without a list of taxa{words(answer)}", scope=Scope.SOURCE)
+            raise ServerError(f"ALA answered a look-up without a list of taxa{words(body)}", scope=Scope.SOURCE)
         by_guid = {entry.get("guid"): entry for entry in entries if isinstance(entry, dict)}
-        # The Atlas answers an outdated name with the accepted one: then it is the place in the list that tells.
+        # The Atlas answers an outdated name with the accepted one; then the position identifies it.
         in_order = dict(zip(lsids, entries, strict=True)) if len(entries) == len(lsids) else {}
-        return {lsid: _judged(by_guid.get(lsid) or in_order.get(lsid), answer, lsid) for lsid in lsids}
+        return {lsid: _judged(by_guid.get(lsid) or in_order.get(lsid), lsid) for lsid in lsids}
 
 
-def _judged(entry: Any, answer: Answer, lsid: str) -> Taxon | DataMoverError:
+def _judged(entry: Any, lsid: str) -> Taxon | DataMoverError:
     if entry is None:
         return DatasetNotFound(f"ALA does not know {lsid}: it answered the look-up with null")
     try:
@@ -147,16 +147,17 @@ def _settle(waiting: "list[Deferred[Taxon]]", outcome: Taxon | Exception) -> Non
             each.errback(Failure(outcome))  # type: ignore[no-untyped-call]
 
 
-def _taxon(found: Any, answer: Answer | None, lsid: str) -> Taxon:
-    """Read what either look-up says of a taxon; ``answer`` is the whole of it, None where it was one of many."""
+def _taxon(found: Any, answer: bytes | None, lsid: str) -> Taxon:
+    """Parse a taxon; ``answer`` is the whole body, None if it holds several taxa."""
     if not isinstance(found, dict):
         raise DatasetInvalid(f"ALA answered the look-up of {lsid} with something else than a JSON object")
     concept = found.get("taxonConcept") if isinstance(found.get("taxonConcept"), dict) else found
     name = _first(concept, "nameString", "scientificName", "name", "nameComplete")
     if name is None:
         raise DatasetNotFound(f"ALA does not know {lsid}: its answer holds no name of a taxon")
-    body = answer.body if answer is not None else json.dumps(found, ensure_ascii=False, indent=2).encode("utf-8")
-    return Taxon(name, _common_name(found), body)
+    if answer is None:
+        answer = json.dumps(found, ensure_ascii=False, indent=2).encode("utf-8")
+    return Taxon(name, _common_name(found), answer)
 
 
 def _common_name(found: dict[str, Any]) -> str | None:

@@ -23,7 +23,7 @@ from datamover.datasets.gbif.questions import SMALL, Patience, Questions, in_ord
 from datamover.datasets.gbif.section import GbifSection
 from datamover.errors import DatasetEmpty, DatasetInvalid, InvalidRequest
 from datamover.protocols.http import HttpClient
-from datamover.protocols.http.call import Answer
+from datamover.protocols.http.answers import Head
 
 SCHEME = "gbif"
 NAMES = ("gbif_occurrence.csv", "gbif_metadata.json", "gbif_citation.txt", "gbif_dataset.json")
@@ -58,7 +58,7 @@ class Gbif:
         """
         self._settings = settings
         self._wall = wall
-        self._questions = Questions(settings.url, http, clock, patience)
+        self._questions = Questions(settings.url, http.treq(), clock, patience)
         # Each is a process that takes a core for a second or two.
         self._cleaning = DeferredSemaphore(1)
 
@@ -124,22 +124,23 @@ class Gbif:
 
     async def _taxon(self, subject: Subject) -> tuple[Taxon, bytes]:
         """Return what a taxon is called, and GBIF's answer for it as it came."""
-        answer = await self._questions.ask(f"/species/{subject.key}", about=f"taxon {subject.key}")
-        taxon = taxon_of(answer)
+        head, body = await self._questions.ask(f"/species/{subject.key}", about=f"taxon {subject.key}")
+        taxon = taxon_of(body, head.url)
         if taxon.common_name is None:
-            names = await self._questions.ask(
+            answered, names = await self._questions.ask(
                 f"/species/{subject.key}/vernacularNames",
                 {"limit": "100"},
                 about=f"the names of taxon {subject.key}",
                 expected=GONE,
             )
-            if names.status == 200:
-                taxon = replace(taxon, common_name=common_name_of(names))
-        return taxon, answer.body
+            if answered.status == 200:
+                taxon = replace(taxon, common_name=common_name_of(names, answered.url))
+        return taxon, body
 
     async def _count(self, subject: Subject, taxon: Taxon) -> int:
         """Return how many records there are to fetch; raises DatasetEmpty and DatasetInvalid."""
-        count = count_of(await self._search(subject, 0, 0))
+        head, body = await self._search(subject, 0, 0)
+        count = count_of(body, head.url)
         if count == 0:
             raise DatasetEmpty(f"GBIF has no occurrences of {taxon.name} (taxon {subject.key}) with sound coordinates")
         if count > MOST:
@@ -149,7 +150,7 @@ class Gbif:
             )
         return count
 
-    async def _search(self, subject: Subject, limit: int, offset: int) -> Answer:
+    async def _search(self, subject: Subject, limit: int, offset: int) -> tuple[Head, bytes]:
         return await self._questions.ask(
             SEARCH,
             {**_sought(subject), "limit": str(limit), "offset": str(offset)},
@@ -183,11 +184,11 @@ class Gbif:
     async def _pages(self, subject: Subject, count: int, pages: Path, bench: Bench) -> None:
         """Write the pages, one a line, in order. They are read as JSON elsewhere: here that would take too long."""
 
-        async def ask(offset: int) -> Answer:
+        async def ask(offset: int) -> tuple[Head, bytes]:
             return await self._search(subject, min(PAGE, MOST - offset), offset)
 
-        async def take(offset: int, answer: Answer) -> None:
-            await bench.call(_append, pages, _line(answer))
+        async def take(offset: int, answer: tuple[Head, bytes]) -> None:
+            await bench.call(_append, pages, _line(answer[1]))
             bench.tell(f"GBIF: {min(offset + PAGE, count):,} of {count:,} records")
 
         bench.tell(f"GBIF: 0 of {count:,} records")
@@ -198,13 +199,14 @@ class Gbif:
         answers = bench.directory / "answers"
         asked = 0
 
-        async def ask(key: str) -> Answer:
+        async def ask(key: str) -> tuple[Head, bytes]:
             return await self._questions.ask(f"/dataset/{key}", about=f"dataset {key}", expected=GONE, limit=LARGEST)
 
-        async def take(key: str, answer: Answer) -> None:
+        async def take(key: str, answer: tuple[Head, bytes]) -> None:
             nonlocal asked
             asked += 1
-            line = b"" if answer.status in GONE else _line(answer)
+            head, body = answer
+            line = b"" if head.status in GONE else _line(body)
             await bench.call(_append, answers, key.encode("ascii") + b" " + line)
             bench.tell(f"GBIF: {asked:,} of {len(datasets):,} citations")
 
@@ -220,9 +222,9 @@ def _sought(subject: Subject) -> dict[str, str]:
     return {"taxonKey": subject.key, "hasCoordinate": "true", "hasGeospatialIssue": "false"}
 
 
-def _line(answer: Answer) -> bytes:
-    """Return an answer's JSON in one line: a line break in it is nothing but space between values."""
-    return answer.body.replace(b"\r", b" ").replace(b"\n", b" ").strip()
+def _line(body: bytes) -> bytes:
+    """Return JSON in one line: a line break in it is nothing but space between values."""
+    return body.replace(b"\r", b" ").replace(b"\n", b" ").strip()
 
 
 def _append(path: Path, line: bytes) -> None:

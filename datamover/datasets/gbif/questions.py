@@ -1,30 +1,32 @@
-"""What is asked of GBIF and how gently: two requests at once, and a pause where GBIF asks for one.
+"""Requests to GBIF: two at a time, with the pauses that GBIF asks for.
 
-A request that fails and may work later is sent again here a few times, since beginning a dataset anew would cost GBIF
-every page once more; what still fails then is for the engine to try again. What the answers mean is ``answers``'s
-business.
+A request that fails with a retryable error is repeated here a few times, since another attempt of the engine would
+request every page again.
 """
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import urlencode
 
+from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, DeferredList, DeferredSemaphore
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.web.http_headers import Headers
 
 from datamover.datasets.gbif.answers import not_json, refusal_of
 from datamover.errors import DataMoverError
-from datamover.protocols.http import HttpClient
-from datamover.protocols.http.call import Answer
+from datamover.protocols.http.answers import Head
+from datamover.protocols.http.content import whole
 
 AT_ONCE = 2
-"""Requests to GBIF at once, of all the datasets of this process together."""
+"""Concurrent requests to GBIF, of all datasets in this process."""
 
 SMALL = 2**20
-"""Bytes of an answer that is read on the reactor."""
+"""Bytes of an answer that is parsed on the reactor."""
+
+JSON = Headers({"Accept": ["application/json"]})
 
 log = Logger()
 
@@ -34,21 +36,21 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long one request is tried."""
+    """How often, and how long, one request is repeated."""
 
     tries: int = 4
     first_pause: float = 2.0
-    """Seconds; doubled each time where GBIF does not say how long."""
+    """Seconds; doubles each time unless GBIF says how long to wait."""
     longest_pause: float = 60.0
-    """Where GBIF asks for more, the attempt ends, and its place is free for other work meanwhile."""
+    """Seconds; if GBIF asks for more, the attempt fails and is repeated by the engine."""
 
 
 class Questions:
-    """Asks one GBIF for everything that this process wants of it."""
+    """Sends the requests of this process to one GBIF."""
 
-    def __init__(self, url: str, http: HttpClient, clock: Any, patience: Patience | None = None) -> None:
+    def __init__(self, url: str, treq: HTTPClient, clock: Any, patience: Patience | None = None) -> None:
         self._url = url.rstrip("/")
-        self._http = http
+        self._treq = treq
         self._clock = clock
         self._patience = patience or Patience()
         self._slots = DeferredSemaphore(AT_ONCE)
@@ -62,17 +64,16 @@ class Questions:
         about: str,
         expected: frozenset[int] = frozenset(),
         limit: int = SMALL,
-    ) -> Answer:
-        """Return the answer to a GET below GBIF's URL: a JSON object, or an answer of a status among ``expected``.
+    ) -> tuple[Head, bytes]:
+        """Return the answer to a GET below GBIF's URL: status 200 with a JSON object, or a status in ``expected``.
 
-        ``about`` is what is asked for, in words. Raises what ``refusal_of`` makes of any other status, and what
-        ``HttpClient.call`` raises. Cancelling drops the request.
+        ``about`` names what is requested. Raises what ``refusal_of`` returns for any other status, DatasetInvalid for
+        an answer of more than ``limit`` bytes, and connection errors. Cancelling drops the request.
         """
-        query = f"?{urlencode(parameters)}" if parameters else ""
         tried = 0
         while True:
             try:
-                return _checked(await self._once(f"{self._url}{path}{query}", limit), about, expected)
+                return _checked(*await self._once(path, parameters, limit), about, expected)
             except DataMoverError as error:
                 usual = self._patience.first_pause * 2**tried
                 pause = usual if error.retry_after is None else error.retry_after
@@ -82,23 +83,24 @@ class Questions:
                 log.info("GBIF is asked again in {pause:.1f} s: {error}", pause=pause, error=error)
                 self._quiet_until = max(self._quiet_until, self._clock.seconds() + pause)
 
-    async def _once(self, url: str, limit: int) -> Answer:
+    async def _once(self, path: str, parameters: Mapping[str, str] | None, limit: int) -> tuple[Head, bytes]:
         await self._slots.acquire()
         try:
-            # Whoever was told to wait, nobody asks before that time.
+            # A pause that GBIF asks for holds for all requests.
             while (pause := self._quiet_until - self._clock.seconds()) > 0:
                 await deferLater(self._clock, pause, lambda: None)
-            return await self._http.call("GET", url, headers={"Accept": "application/json"}, limit=limit)
+            asked = self._treq.get(f"{self._url}{path}", params=parameters, headers=JSON)
+            return await whole(await asked, limit)
         finally:
             self._slots.release()
 
 
-def _checked(answer: Answer, about: str, expected: frozenset[int]) -> Answer:
-    if answer.status not in expected | {200}:
-        raise refusal_of(answer, about)
-    if answer.status == 200 and not answer.body.lstrip().startswith(b"{"):
-        raise not_json(answer)
-    return answer
+def _checked(head: Head, body: bytes, about: str, expected: frozenset[int]) -> tuple[Head, bytes]:
+    if head.status not in expected | {200}:
+        raise refusal_of(head, body, about)
+    if head.status == 200 and not body.lstrip().startswith(b"{"):
+        raise not_json(head.url)
+    return head, body
 
 
 async def in_order(
@@ -106,10 +108,10 @@ async def in_order(
     items: Iterable[Item],
     take: Callable[[Item, Found], Awaitable[None]],
 ) -> None:
-    """Ask for each item, ``AT_ONCE`` ahead, and hand what was found to ``take`` in the items' order.
+    """Call ``ask`` for each item, ``AT_ONCE`` at a time, and ``take`` with the results in the items' order.
 
-    Completes when the last was taken; raises the first error in order, with nothing left in flight. Cancelling stops
-    what is in flight.
+    Completes when the last was taken; raises the first error in order, when nothing is in flight any more. Cancelling
+    cancels what is in flight.
     """
     rest = iter(items)
     waiting: deque[tuple[Item, Deferred[Found]]] = deque()

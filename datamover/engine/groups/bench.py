@@ -28,7 +28,7 @@ class StagingBench:
     def __init__(
         self,
         *,
-        rooms: AttemptContext,
+        context: AttemptContext,
         stage: Stage,
         name: str,
         lease: Lease,
@@ -37,7 +37,7 @@ class StagingBench:
         memory: Mapping[str, Any],
         remember: Callable[[Mapping[str, Any]], Awaitable[None]],
     ) -> None:
-        self._rooms = rooms
+        self._context = context
         self._stage = stage
         self._name = name
         self._lease = lease
@@ -72,23 +72,23 @@ class StagingBench:
         checkpoint: Checkpoint | None = None
         while True:
             try:
-                brought = await fetch(
-                    self._order(origin, name, checkpoint), self._lease, self._meter, self._rooms.tools
+                fetched = await fetch(
+                    self._spec(origin, name, checkpoint), self._lease, self._meter, self._context.tools
                 )
             except DataMoverError as error:
-                kept = self._meter.checkpoint
-                further = kept is not None and kept.offset > (checkpoint.offset if checkpoint else 0)
+                found = self._meter.checkpoint
+                further = found is not None and found.offset > (checkpoint.offset if checkpoint else 0)
                 if error.bounded or not error.retryable or not further or isinstance(error, Parked):
                     raise
-                checkpoint = kept
+                checkpoint = found
             else:
                 self._meter.checkpoint = None
-                return Fetched(self.directory / name, brought.size, brought.digests["sha256"])
+                return Fetched(self.directory / name, fetched.size, fetched.digests["sha256"])
 
     async def call(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """See ``datasets.base.Bench``."""
         try:
-            return await self._rooms.tools.pools.staging.run(call, *args, **kwargs)
+            return await self._context.tools.pools.staging.run(call, *args, **kwargs)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -98,10 +98,12 @@ class StagingBench:
         self, module: str, request: Mapping[str, Any], progress: Callable[[Mapping[str, Any]], None]
     ) -> Mapping[str, Any]:
         """See ``datasets.base.Bench``."""
-        return await run_module(self._rooms.tools.clock, self._rooms.tools.pools.datasets, module, request, progress)
+        return await run_module(
+            self._context.tools.clock, self._context.tools.pools.datasets, module, request, progress
+        )
 
-    def _order(self, origin: Origin, name: str, checkpoint: Checkpoint | None) -> TransferSpec:
-        return self._rooms.order(
+    def _spec(self, origin: Origin, name: str, checkpoint: Checkpoint | None) -> TransferSpec:
+        return self._context.spec(
             self._leader,
             self._lease,
             origin=origin,

@@ -15,20 +15,18 @@ from datamover.concurrency.gather import gather
 from datamover.engine.attempt import AttemptContext, Done, remarks_of, without
 from datamover.engine.groups.archive import BAGIT, ZIP, Member, Stopped, bagit_name, make
 from datamover.engine.groups.bench import StagingBench
+from datamover.engine.groups.placements import commit, placement_of, remembered, upload_of
 from datamover.engine.groups.staging import Stage, Staging
 from datamover.engine.lease import Lease, Parked
 from datamover.engine.meter import Meter
-from datamover.engine.transfer.comparison import Content, read_through
-from datamover.engine.transfer.digest import MAIN
-from datamover.engine.transfer.leftovers import clear, remove
-from datamover.engine.transfer.placement import place
+from datamover.engine.transfer.comparison import read_through
+from datamover.engine.transfer.leftovers import abort, clear
 from datamover.engine.transfer.spec import TransferResult, TransferSpec
 from datamover.engine.transfer.transfer import bring, fetch
-from datamover.errors import DataMoverError, Scope, ServerError, SizeMismatch
+from datamover.errors import DataMoverError, Scope, ServerError
 from datamover.jobs.values import Checkpoint, DatasetSource, Naming, Overwrite, Transfer
 from datamover.jobs.work import Group, Placement, Remark
-from datamover.protocols.base import Place
-from datamover.protocols.local.refusals import Refusals
+from datamover.protocols.local.refusals import DiskRefusals
 from datamover.text.bounds import short_source
 from datamover.web.amounts import movable
 
@@ -55,7 +53,7 @@ class Outward:
     """What is moved from the staging directory to the destination."""
 
     transfer: Transfer
-    order: TransferSpec
+    spec: TransferSpec
     meter: Meter
     own: bool
     """False: the archive, whose size and digest are no file's own."""
@@ -67,13 +65,13 @@ class GroupAttempt:
 
     group: Group
     lease: Lease
-    rooms: AttemptContext
+    context: AttemptContext
     staging: Staging
     meters: Sequence[Meter] = field(init=False)
     placing: bool = False
-    """The renames have begun."""
+    """Files have begun to take their names."""
     checkpoint: Checkpoint | None = None
-    """None: what is staged is staged anew by each attempt."""
+    """None: each attempt stages anew."""
     _stage: Stage = field(init=False)
     _meters: dict[int, Meter] = field(init=False)
     _outward: list[Outward] = field(init=False, default_factory=list)
@@ -93,12 +91,12 @@ class GroupAttempt:
     async def run(self) -> Done:
         leader = self.lease.leader
         if leader.placing:
-            placements = [one for one in map(_remembered, self.group.transfers) if one is not None]
+            placements = [one for one in map(remembered, self.group.transfers) if one is not None]
         else:
             placements = await self._bring(await self._staged())
             await self._note()
         self.lease.commit()
-        if not leader.placing and not await self.rooms.queue.placing(leader, placements):
+        if not leader.placing and not await self.context.queue.placing(leader, placements):
             raise Parked("the lease was lost before the files could be placed; whoever holds it goes on")
         self.placing = True
         for placement in sorted(placements, key=lambda one: one.transfer.index):
@@ -109,15 +107,16 @@ class GroupAttempt:
         leader = self.lease.leader
         moved = (leader,) if leader.archive else self.group.transfers
         outwards = self._outward or [self._found_outward(one) for one in moved]
-        cleared = [await clear(one.order, self.lease, one.meter, self.rooms.tools) for one in outwards]
-        for transfer in self.group.transfers if self.lease.leader.placing else ():
-            if transfer.checkpoint is not None:
-                cleared.append(await remove(self._place_of(transfer), self.lease, transfer.checkpoint.part))
-        return all(cleared)
+        cleaned = [await clear(one.spec, self.lease, one.meter, self.context.tools) for one in outwards]
+        for one in map(remembered, self.group.transfers) if leader.placing else ():
+            if one is not None and one.checkpoint is not None:
+                upload = upload_of(self.context, one.transfer, one.target, one.checkpoint)
+                cleaned.append(await abort(upload, self.lease, one.target))
+        return all(cleaned)
 
     async def abandon(self) -> None:
         for url, facts in self._memory.items():
-            await self.rooms.dataset(url).abandon(facts)
+            await self.context.dataset(url).abandon(facts)
 
     async def close(self) -> None:
         await self._stage.close()
@@ -147,7 +146,7 @@ class GroupAttempt:
         if transfer.size is not None:
             return transfer.size
         try:
-            found = await self.rooms.origin(transfer.source, transfer.owner).inspect()
+            found = await self.context.origin(transfer.source, transfer.owner).inspect()
             return movable(found.size, short_source(transfer.source.shown)) or 0
         except DataMoverError as error:
             raise _of_file(transfer, error) from error
@@ -157,7 +156,7 @@ class GroupAttempt:
         path = str(transfer.index)
         meter = self._meters[transfer.id]
         try:
-            order = self.rooms.order(
+            spec = self.context.spec(
                 transfer,
                 self.lease,
                 place=self._stage.place,
@@ -171,23 +170,23 @@ class GroupAttempt:
                 algorithms=frozenset({"md5"}),
                 resumable=False,
             )
-            fetched = await fetch(order, self.lease, meter, self.rooms.tools)
+            fetched = await fetch(spec, self.lease, meter, self.context.tools)
         except DataMoverError as error:
             raise _of_file(transfer, error) from error
         if not fetched.name:
-            raise ServerError(f"{order.source} tells no file name, and the archive needs one", scope=Scope.SOURCE)
+            raise ServerError(f"{spec.source} tells no file name, and the archive needs one", scope=Scope.SOURCE)
         meter.digest, meter.stage = fetched.digest, "staged"
         return [Staged(transfer, path, fetched.name, fetched.size, fetched.digests, fetched.modified)]
 
     async def _make(self, url: str, transfers: Sequence[Transfer]) -> list[Staged]:
         """Stage the files of a dataset."""
-        dataset = self.rooms.dataset(url)
+        dataset = self.context.dataset(url)
         subject = dataset.subject(url)
         name = f"dataset-{transfers[0].index}"
         meter = self._meters[transfers[0].id]
         await self._stage.make(name)
         bench = StagingBench(
-            rooms=self.rooms,
+            context=self.context,
             stage=self._stage,
             name=name,
             lease=self.lease,
@@ -201,7 +200,7 @@ class GroupAttempt:
         staged = []
         for transfer, path, called in zip(transfers, made.paths, dataset.names(subject), strict=True):
             relative = str(path.relative_to(self._stage.directory))
-            digest = self.rooms.tools.digest({"md5"})
+            digest = self.context.tools.digest({"md5"})
             content = await read_through(self._stage.origin(relative), digest)
             self._meters[transfer.id].begin(0)
             self._meters[transfer.id].size = content.size
@@ -211,7 +210,7 @@ class GroupAttempt:
 
     async def _remember(self, url: str, facts: Mapping[str, Any]) -> None:
         self._memory[url] = facts
-        if not await self.rooms.queue.remember(self.lease.leader, self._memory):
+        if not await self.context.queue.remember(self.lease.leader, self._memory):
             raise Parked("the lease was lost while a dataset was made; whoever holds it goes on")
 
     # Moving ---------------------------------------------------------------------------------------------------
@@ -223,30 +222,23 @@ class GroupAttempt:
             self._outward = [self._archive_outward()]
         else:
             self._outward = [self._file_outward(one) for one in staged]
-        await self.rooms.queue.moving(leader)
+        await self.context.queue.moving(leader)
         self._meters[leader.id].stage = "moving"
-        brought = await gather([partial(self._bring_one, outward) for outward in self._outward], AT_ONCE)
-        self._remarks += [remark for one in brought for remark in remarks_of(one)]
+        results = await gather([partial(self._bring_one, outward) for outward in self._outward], AT_ONCE)
+        self._remarks += [remark for one in results for remark in remarks_of(one)]
         return [
-            Placement(
-                outward.transfer,
-                one.target,
-                one.size,
-                one.digest,
-                None if one.part is None else Checkpoint(one.part, "", one.size, one.digests["sha256"]),
-                outward.own,
-            )
-            for outward, one in zip(self._outward, brought, strict=True)
+            placement_of(outward.transfer, one, own=outward.own)
+            for outward, one in zip(self._outward, results, strict=True)
         ]
 
     async def _bring_one(self, outward: Outward) -> TransferResult:
-        return await bring(outward.order, self.lease, outward.meter, self.rooms.tools)
+        return await bring(outward.spec, self.lease, outward.meter, self.context.tools)
 
     async def _note(self) -> None:
-        """Have the figures of every file on disk: whoever rolls forward does not stage it to know them."""
+        """Write the figures of every file: an attempt that rolls forward does not stage it, and cannot tell them."""
         for meter in self.meters:
             meter.repeat()
-        await self.rooms.queue.progress([news for meter in self.meters if (news := meter.news()) is not None])
+        await self.context.queue.progress([news for meter in self.meters if (news := meter.news()) is not None])
 
     async def _archive(self, staged: Sequence[Staged]) -> None:
         """Make one archive of what is staged."""
@@ -257,15 +249,15 @@ class GroupAttempt:
         target, layout, stop = self._stage.directory / ARCHIVE, self.lease.leader.archive or ZIP, threading.Event()
         try:
             # To its end: its directory must not be removed under it.
-            await self.rooms.tools.pools.archives.finish_hurried(stop.set, make, target, members, layout, stop)
+            await self.context.tools.pools.archives.finish_hurried(stop.set, make, target, members, layout, stop)
         except Stopped:
             raise ServerError("the archive was not made to its end", scope=Scope.SERVICE) from None
         except OSError as error:
-            raise Refusals("staging", Scope.SERVICE).of(error, ARCHIVE) from error
+            raise DiskRefusals("staging", Scope.SERVICE).of(error, ARCHIVE) from error
 
     def _archive_outward(self) -> Outward:
         leader = self.lease.leader
-        order = self.rooms.order(
+        spec = self.context.spec(
             leader,
             self.lease,
             origin=self._stage.origin(ARCHIVE),
@@ -277,10 +269,10 @@ class GroupAttempt:
             sent=0,
             resumable=False,
         )
-        return Outward(leader, order, Meter(leader.id, leader.lease), own=False)
+        return Outward(leader, spec, Meter(leader.id, leader.lease), own=False)
 
     def _file_outward(self, staged: Staged) -> Outward:
-        order = self.rooms.order(
+        spec = self.context.spec(
             staged.transfer,
             self.lease,
             origin=self._stage.origin(staged.path),
@@ -289,41 +281,22 @@ class GroupAttempt:
             sent=0,
             resumable=False,
         )
-        return Outward(staged.transfer, order, self._meters[staged.transfer.id], own=True)
+        return Outward(staged.transfer, spec, self._meters[staged.transfer.id], own=True)
 
     def _found_outward(self, transfer: Transfer) -> Outward:
         """Return where an earlier attempt may have moved a file to."""
-        order = self.rooms.order(
+        spec = self.context.spec(
             transfer, self.lease, origin=self._stage.origin("none"), checkpoint=None, sent=0, resumable=False
         )
-        return Outward(transfer, order, Meter(transfer.id, self.lease.leader.lease), own=True)
+        return Outward(transfer, spec, Meter(transfer.id, self.lease.leader.lease), own=True)
 
     # Placing --------------------------------------------------------------------------------------------------
 
     async def _place(self, placement: Placement) -> None:
-        """Give one file its name, unless it has it: an earlier attempt may have come so far."""
-        kept = placement.checkpoint
-        if kept is None:
-            return
-        order = self.rooms.order(placement.transfer, self.lease, origin=self._stage.origin("none"))
-        if self.lease.leader.placing and await self._is_placed(order, placement, kept):
-            await order.place.remove(kept.part)
-            return
-        content = Content(kept.offset, {MAIN: kept.digest})
+        """Give one file its name."""
         meter = self._meters[placement.transfer.id]
-        lacks = await place(order, meter, self.rooms.tools, kept.part, placement.target, content)
+        lacks = await commit(self.context, self.lease, meter, placement, self._stage.origin("none"))
         self._remarks += without(placement.target, lacks)
-
-    async def _is_placed(self, order: TransferSpec, placement: Placement, kept: Checkpoint) -> bool:
-        """Tell whether a file has its name already; raises SizeMismatch where it is neither there nor ready to be."""
-        found = await order.place.inspect(placement.target)
-        if found is not None and found.size == kept.offset:
-            there = await read_through(order.place.origin(placement.target), self.rooms.tools.digest())
-            if there.digests["sha256"] == kept.digest:
-                return True
-        if await order.place.inspect(kept.part) is None:
-            raise SizeMismatch(f"neither the part file nor {placement.target!r} holds what was brought")
-        return False
 
     def _done(self, placements: Sequence[Placement]) -> Done:
         first = next((one for one in placements if one.transfer is self.lease.leader), None)
@@ -332,18 +305,6 @@ class GroupAttempt:
         details = {"path": first.target, "size": first.size, "digest": first.digest}
         meter = self._meters[first.transfer.id]
         return Done(meter.size, meter.digest, (*self._remarks, Remark("archived", details)))
-
-    def _place_of(self, transfer: Transfer) -> Place:
-        return self.rooms.registry.get(transfer.destination).at(Scope.DESTINATION)
-
-
-def _remembered(transfer: Transfer) -> Placement | None:
-    """Return what an earlier attempt wrote of a file before the renames began."""
-    kept = transfer.checkpoint
-    if kept is None or transfer.target is None:
-        return None
-    own = transfer.archive is None
-    return Placement(transfer, transfer.target, kept.offset, f"sha256:{kept.digest}", kept, own)
 
 
 def _of_file(transfer: Transfer, error: DataMoverError) -> DataMoverError:

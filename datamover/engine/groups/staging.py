@@ -15,9 +15,10 @@ from twisted.logger import Logger
 from datamover.concurrency.threads import Threads
 from datamover.engine.groups import room
 from datamover.errors import Scope, StartError
-from datamover.protocols.base import Options, Origin, Place, PlaceSettings
+from datamover.protocols.base import Origin
 from datamover.protocols.local import LOCAL
-from datamover.protocols.local.refusals import Refusals
+from datamover.protocols.local.refusals import DiskRefusals
+from datamover.protocols.place import Options, Place, PlaceSettings
 
 log = Logger()
 
@@ -42,7 +43,7 @@ class Stage:
 
     @property
     def place(self) -> Place:
-        """The directory as what is staged goes into it."""
+        """The directory as a place to write to."""
         return self._pool.at(Scope.DESTINATION)
 
     def origin(self, path: str) -> Origin:
@@ -55,7 +56,7 @@ class Stage:
         Raises NoSpace where the disk has not that much beyond what is set aside for others at work on this machine.
         """
         # To its end: a promise that is made after this was closed would never be taken back.
-        with Refusals("staging", Scope.SERVICE).about(self.directory.name):
+        with DiskRefusals("staging", Scope.SERVICE).about(self.directory.name):
             await self._threads.finish(_kept, room.promise, self._root, self.directory, size, _lives)
 
     async def make(self, directory: str) -> None:
@@ -131,7 +132,7 @@ def _remove(directory: Path) -> None:
 
 
 def _kept(_: None) -> None:
-    """A promise stays until it is taken back, though who asked for it was given up."""
+    """Keep a promise whose caller was cancelled: ``close`` takes it back."""
 
 
 def _make(directory: Path) -> None:

@@ -1,1 +1,1 @@
-"""One file's story, and its parts."""
+"""One file on its way from its source to its target."""

@@ -6,11 +6,12 @@ from typing import Protocol
 
 from datamover.engine.transfer.digest import MAIN, Digest
 from datamover.jobs.values import Checksum
-from datamover.protocols.base import Inspection, Origin, Place
+from datamover.protocols.base import Inspection, Origin
+from datamover.protocols.place import Place
 
 
 class Compared(Protocol):
-    """What of an order is needed here."""
+    """What is needed here of a ``TransferSpec``."""
 
     @property
     def origin(self) -> Origin: ...
@@ -31,7 +32,7 @@ class Content:
 
 
 async def same_content(
-    order: Compared, target: str, found: Inspection, source: Inspection, new_digest: Callable[[], Digest]
+    spec: Compared, target: str, found: Inspection, source: Inspection, new_digest: Callable[[], Digest]
 ) -> Content | None:
     """Return what ``target``, which is there, holds, if that is what the source holds; else None.
 
@@ -40,10 +41,10 @@ async def same_content(
     """
     if source.size is not None and found.size is not None and source.size != found.size:
         return None
-    there = await read_through(order.place.origin(target), new_digest())
-    if order.checksum is not None:
-        return there if there.digests[order.checksum.algorithm] == order.checksum.hexdigest else None
-    here = await read_through(order.origin, new_digest())
+    there = await read_through(spec.place.origin(target), new_digest())
+    if spec.checksum is not None:
+        return there if there.digests[spec.checksum.algorithm] == spec.checksum.hexdigest else None
+    here = await read_through(spec.origin, new_digest())
     return there if there.digests[MAIN] == here.digests[MAIN] else None
 
 

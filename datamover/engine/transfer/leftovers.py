@@ -1,4 +1,4 @@
-"""What attempts leave beside a target: part files, removed when nobody will go on from them."""
+"""What attempts leave at a destination: uploads, removed when nobody will go on from them."""
 
 import posixpath
 from collections.abc import Coroutine
@@ -8,70 +8,74 @@ from twisted.logger import Logger
 
 from datamover.engine.lease import Lease, Parked
 from datamover.engine.meter import Meter
-from datamover.engine.transfer.parts import left_over, own_prefix
+from datamover.engine.transfer.keys import transfer_key
+from datamover.engine.transfer.prefix import saved_of
 from datamover.engine.transfer.spec import TransferSpec, TransferTools
 from datamover.errors import ConnectFailed, ConnectionLost, DataMoverError, Stalled, TimedOut
 from datamover.jobs.values import Naming
-from datamover.protocols.base import OLD, Place
+from datamover.protocols.upload import Upload
 
 log = Logger()
 
 AWAY = (ConnectFailed, ConnectionLost, Stalled, TimedOut)
-"""A destination that may be back for the next attempt; what else keeps a part file there would keep it then, too."""
+"""A destination that may be back for the next attempt; what else keeps an upload there would keep it then, too."""
 
 
-async def clear(order: TransferSpec, lease: Lease, meter: Meter, tools: TransferTools) -> bool:
-    """Remove what attempts left beside the target, for when nobody will go on from it; tell whether nothing is left."""
+async def clear(spec: TransferSpec, lease: Lease, meter: Meter, tools: TransferTools) -> bool:
+    """Remove what attempts left of a transfer, for when nobody will go on from it; tell whether nothing is left."""
     meter.checkpoint = None
-    known = {meter.part, order.checkpoint.part if order.checkpoint else None} - {None}
-    cleared = [await _remove_both(order.place, lease, part) for part in known if part]
-    if lease.leader.lease > 1 and not known:
+    uploads = {upload.token: upload for upload in (meter.upload, _resumed(spec)) if upload and upload.token}
+    cleaned = [await abort(upload, lease, spec.path) for upload in uploads.values()]
+    if lease.leader.lease > 1 and not uploads:
         # A node that died may have left one that it told nobody of.
-        into = set() if order.naming is Naming.EXACT else {order.path}
-        for directory in {posixpath.dirname(order.path), *into}:
-            cleared.append(await _done(_sweep(order, lease, tools, directory, None), f"part files in {directory!r}"))
-    return all(cleared)
+        inside = () if spec.naming is Naming.EXACT else (spec.target or posixpath.join(spec.path, ""),)
+        for target in {spec.path, *inside}:
+            cleaned.append(await _succeeds(_sweep(spec, lease, tools, target, None), _left(target)))
+    return all(cleaned)
 
 
-async def sweep(
-    order: TransferSpec, lease: Lease, tools: TransferTools, directory: str, keep: str | None = None
-) -> None:
-    """Remove a transfer's part files from a directory, all but ``keep``, for an attempt that goes on.
+async def sweep(spec: TransferSpec, lease: Lease, tools: TransferTools, target: str, keep: str | None = None) -> None:
+    """Remove a transfer's uploads of ``target``, except that of the token ``keep``, for an attempt that goes on.
 
     Raises Parked where the lease is not held, and the error of a destination that is ``AWAY``: were the file placed
     all the same, nobody would come back for what is left.
     """
+    await _unless_away(_sweep(spec, lease, tools, target, keep), _left(target))
+
+
+async def abandon(upload: Upload, lease: Lease, path: str) -> None:
+    """Remove an upload of ``path``, for an attempt that goes on without it; raises what ``sweep`` does."""
+    await _unless_away(upload.abort(lease.check), f"the upload of {path!r}")
+
+
+async def abort(upload: Upload, lease: Lease, path: str) -> bool:
+    """Remove an upload of ``path``, if the lease is held; tell whether it is gone."""
+    return await _succeeds(upload.abort(lease.check), f"the upload of {path!r}")
+
+
+def _resumed(spec: TransferSpec) -> Upload | None:
+    return spec.place.resume(spec.target or spec.path, saved_of(spec.checkpoint)) if spec.checkpoint else None
+
+
+async def _sweep(spec: TransferSpec, lease: Lease, tools: TransferTools, target: str, keep: str | None) -> None:
+    own = transfer_key(tools.installation, spec.transfer)
+    await spec.place.sweep(target, own, check=lease.check, keep=keep)
+
+
+def _left(target: str) -> str:
+    return f"what attempts left of {target!r}"
+
+
+async def _unless_away(removal: Coroutine[Any, Any, None], what: str) -> None:
     try:
-        await _sweep(order, lease, tools, directory, keep)
+        await removal
     except (Parked, *AWAY):
         raise
     except DataMoverError as trouble:
-        log.warn("part files in {directory!r} stay: {error}", directory=directory, error=trouble.full)
+        log.warn("{what} stays: {error}", what=what, error=trouble.full)
 
 
-async def remove(place: Place, lease: Lease, part: str) -> bool:
-    """Remove a part file, if the lease is held; tell whether it is gone."""
-    return await _done(_remove(place, lease, part), f"part file {part}")
-
-
-async def _remove_both(place: Place, lease: Lease, part: str) -> bool:
-    """Remove a part file, and what it was about to replace."""
-    return await remove(place, lease, part) and await remove(place, lease, f"{part}{OLD}")
-
-
-async def _sweep(order: TransferSpec, lease: Lease, tools: TransferTools, directory: str, keep: str | None) -> None:
-    for part in await left_over(order.place, directory, own_prefix(tools.installation, order.transfer)):
-        # The old file of the attempt before is given up once this one is in place, and not before.
-        if keep is None or part not in (keep, f"{keep}{OLD}"):
-            await _remove(order.place, lease, part)
-
-
-async def _remove(place: Place, lease: Lease, part: str) -> None:
-    lease.check()
-    await place.remove(part)
-
-
-async def _done(removal: Coroutine[Any, Any, None], what: str) -> bool:
+async def _succeeds(removal: Coroutine[Any, Any, None], what: str) -> bool:
     try:
         await removal
     except DataMoverError as trouble:

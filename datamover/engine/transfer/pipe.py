@@ -5,8 +5,8 @@ still for ``idle_timeout``, or that stays below ``min_rate`` over a whole ``min_
 TooSlow. Time spent waiting for our own rate limit is nobody's fault and does not count.
 """
 
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -17,7 +17,8 @@ from datamover.engine.meter import Meter
 from datamover.engine.throttle import Throttle
 from datamover.engine.transfer.digest import BATCHES, Digest
 from datamover.errors import DataMoverError, Scope, Stalled, TooSlow
-from datamover.protocols.base import Sink, Source
+from datamover.protocols.base import Octets, Source
+from datamover.protocols.upload import Saved
 
 T = TypeVar("T")
 
@@ -31,8 +32,16 @@ CHECKS = 4
 """Looks at the clocks in one of their periods."""
 
 
-Keep = Callable[[int, str], None]
-"""Told of every checkpoint: so many bytes are flushed, and their sha256."""
+Keep = Callable[[Saved, str], None]
+"""Told of every checkpoint: what is durable, and its sha256."""
+
+
+class Sink(Protocol):
+    """What the stream needs of ``protocols.upload.Upload``."""
+
+    def write(self, data: Octets) -> Awaitable[None]: ...
+
+    async def flush(self) -> Saved: ...
 
 
 class Pipe:
@@ -76,7 +85,7 @@ class Pipe:
         return await watch.over(self._pump())
 
     async def rescue(self) -> None:
-        """Flush and remember what arrived, so that the next attempt begins there; says nothing if that fails."""
+        """Flush and remember what arrived, so that the next attempt begins there; ignore a failure."""
         if self._keep is None or self._digest.size != self._written:
             return
         try:
@@ -142,14 +151,15 @@ class Pipe:
         """Have everything up to here flushed and remembered; the stream may go on meanwhile."""
         written, digests = self._written, self._digest.hexdigests()
         try:
-            offset = await self._sink.flush()
+            saved = await self._sink.flush()
         except BaseException:
             digests.addErrback(lambda _: None)
             digests.cancel()
             raise
         sha256 = (await digests)["sha256"]
-        if self._keep is not None and offset == written:
-            self._keep(offset, sha256)
+        # A side that takes whole parts may have saved less, whose digest nobody knows: the checkpoint before stands.
+        if self._keep is not None and saved.offset == written:
+            self._keep(saved, sha256)
 
     def _figures(self) -> tuple[int, float, Scope]:
         held = 0.0 if self._held_since is None else self._clock.seconds() - self._held_since

@@ -1,4 +1,4 @@
-"""A part file that is whole takes its target's name, and the target is looked at under it."""
+"""An upload that is whole takes its target's name, and the target is looked at under it."""
 
 from collections.abc import Sequence
 
@@ -6,59 +6,64 @@ from datamover.engine.meter import Meter
 from datamover.engine.transfer.comparison import Content, read_through
 from datamover.engine.transfer.digest import MAIN
 from datamover.engine.transfer.spec import TransferSpec, TransferTools
-from datamover.errors import ChecksumMismatch, DestinationExists, DestinationInvalid, SizeMismatch
+from datamover.errors import ChecksumMismatch, DestinationExists
 from datamover.jobs.values import Overwrite
-from datamover.protocols.base import Lack
+from datamover.protocols.base import Lack, Origin
+from datamover.protocols.upload import Stored, Upload
 
 
 async def place(
-    order: TransferSpec, meter: Meter, tools: TransferTools, part: str, target: str, content: Content
+    spec: TransferSpec, meter: Meter, tools: TransferTools, upload: Upload, target: str, content: Content
 ) -> Sequence[Lack]:
-    """Give a part file its name, for a lease that was committed; return what the file went without.
+    """Commit an upload, for a lease that was committed; return what the file went without.
 
     Completes when the destination tells, of the target itself, that it holds as many bytes as ``content``, and, where
     it is to be read back, with the same digest. What is found otherwise is taken away: SizeMismatch, ChecksumMismatch.
     """
 
-    async def prove(path: str) -> None:
-        await read_back(order, meter, tools, path, content)
+    async def prove(origin: Origin) -> None:
+        await read_back(meter, tools, origin, target, content)
 
     meter.stage = "placing"
     try:
-        return await order.place.place(
-            part,
-            target,
-            size=content.size,
-            replace=order.overwrite is not Overwrite.NEVER,
-            prove=prove if order.read_back else None,
+        stored = await upload.commit(
+            replace=spec.overwrite is not Overwrite.NEVER, prove=prove if spec.read_back else None
         )
     except DestinationExists:
-        # By our own hand, maybe, and the answer said otherwise; or by another's, who brought the same.
-        if not await _holds(order, tools, target, content):
+        # Our own commit may have made it and its answer been lost, or somebody else brought the same.
+        if not await _holds(spec, tools, target, content):
             raise
-        await order.place.remove(part)
+        await upload.abort()
         return ()
-    except DestinationInvalid:
-        if await order.place.inspect(part) is None:
-            raise SizeMismatch(f"the part file of {target!r} vanished before it could be placed") from None
-        raise
+    await _check(spec, target, stored, content)
+    return stored.without
 
 
-async def _holds(order: TransferSpec, tools: TransferTools, target: str, content: Content) -> bool:
+async def read_back(meter: Meter, tools: TransferTools, origin: Origin, target: str, content: Content) -> None:
+    """Read what arrived for ``target``; raises ChecksumMismatch where it is not ``content``."""
+    meter.stage = "reading back"
+    found = await read_through(origin, tools.digest())
+    if found.size != content.size or found.digests[MAIN] != content.digests[MAIN]:
+        raise ChecksumMismatch(
+            f"read back from the destination, {target!r} is {found.size} bytes with {MAIN} {found.digests[MAIN]}; "
+            f"written were {content.size} with {content.digests[MAIN]}"
+        )
+
+
+async def _holds(spec: TransferSpec, tools: TransferTools, target: str, content: Content) -> bool:
     """Tell whether a target holds ``content``."""
-    found = await order.place.inspect(target)
+    found = await spec.place.inspect(target)
     if found is None or found.size not in (None, content.size):
         return False
-    held = await read_through(order.place.origin(target), tools.digest())
-    return held.digests[MAIN] == content.digests[MAIN]
+    there = await read_through(spec.place.origin(target), tools.digest())
+    return there.digests[MAIN] == content.digests[MAIN]
 
 
-async def read_back(order: TransferSpec, meter: Meter, tools: TransferTools, path: str, content: Content) -> None:
-    """Read a file at the destination; raises ChecksumMismatch where it is not ``content``."""
-    meter.stage = "reading back"
-    held = await read_through(order.place.origin(path), tools.digest())
-    if held.size != content.size or held.digests[MAIN] != content.digests[MAIN]:
-        raise ChecksumMismatch(
-            f"read back from the destination, {path!r} is {held.size} bytes with {MAIN} {held.digests[MAIN]}; written "
-            f"were {content.size} with {content.digests[MAIN]}"
-        )
+async def _check(spec: TransferSpec, target: str, stored: Stored, content: Content) -> None:
+    """Remove a target whose digest the destination tells otherwise than it was sent; raises ChecksumMismatch."""
+    for algorithm, digest in stored.digests.items():
+        if content.digests.get(algorithm, digest) != digest:
+            await spec.place.remove(target)
+            raise ChecksumMismatch(
+                f"the destination tells {algorithm} {digest} of {target!r}, sent was {content.digests[algorithm]}"
+            )

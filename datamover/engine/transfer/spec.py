@@ -1,4 +1,4 @@
-"""What to move where, and what came of it: the values of one file's story."""
+"""What to move where, and what came of it: the values of one transfer."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -10,7 +10,9 @@ from datamover.config.schema import Transfers
 from datamover.engine.throttle import Throttle
 from datamover.engine.transfer.digest import MAIN, Digest
 from datamover.jobs.values import Checkpoint, Checksum, Naming, Overwrite
-from datamover.protocols.base import Lack, Origin, Place
+from datamover.protocols.base import Lack, Origin
+from datamover.protocols.place import Place
+from datamover.protocols.upload import Upload
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +22,12 @@ class TransferSpec:
     transfer: int
     origin: Origin
     source: str
-    """The source's name, for people and for the part file."""
+    """The source's name, for people and for the upload's key."""
     place: Place
     path: str
     naming: Naming
+    target: str | None
+    """The target's path, where an earlier attempt found it out."""
     overwrite: Overwrite
     checksum: Checksum | None
     size: int | None
@@ -51,14 +55,14 @@ class TransferResult:
     name: str
     """What the source calls it."""
     target: str
-    part: str | None
-    """The part file that takes the target's name; None: it was there already."""
+    upload: Upload | None
+    """What takes the target's name; None: it was there already."""
+    token: str | None
+    """What any process makes ``upload`` of again; None: it was there already, or is placed."""
     size: int
     digests: dict[str, str]
     """Algorithm -> hex; sha256 is always among them."""
     modified: float | None
-    placed: bool = False
-    """The part file has taken the name."""
     without: tuple[Lack, ...] = ()
     """What the file went without so far."""
     doubtful: bool = False
@@ -66,7 +70,7 @@ class TransferResult:
 
     @property
     def already_there(self) -> bool:
-        return self.part is None
+        return self.upload is None
 
     @property
     def digest(self) -> str:

@@ -1,1 +1,1 @@
-"""What engines take from the queue, and write back."""
+"""The queue: what engines claim, and what they write back."""

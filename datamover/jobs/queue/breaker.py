@@ -1,6 +1,6 @@
-"""When a destination or a server that is read from is left alone, because transfers there fail. Pure.
+"""Circuit breakers: which endpoints get no new transfers, because those there fail. Pure.
 
-Whose fail, theirs are left alone; everyone's, where several owners' do. A server is a scheme, a host and a port.
+A breaker opens for the owner whose transfers fail, and for all owners if those of several fail.
 """
 
 from collections.abc import Sequence
@@ -13,38 +13,39 @@ from datamover.jobs.values import State
 from datamover.jobs.work import Outcome
 
 FOR_EVERYONE = frozenset({"CONNECT_FAILED", "TIMED_OUT", "AUTHENTICATION_FAILED", "HOST_KEY_MISMATCH", "TLS_FAILED"})
-"""Codes of errors that every transfer of the same owner would meet there."""
+"""Codes of errors that every transfer of the same owner at the same endpoint would meet."""
 
 Owned = tuple[str, str]
-"""A side and an owner."""
+"""An endpoint's key and an owner."""
 
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """When a side is left alone: after ``patience`` failures one after the other."""
+    """When a breaker opens, and for how long."""
 
     patience: int = 5
+    """Failures in a row after which it opens."""
     base: float = 5.0
-    """Seconds until the first probe; each that fails doubles them."""
+    """Seconds until the first probe; every probe that fails doubles them."""
     cap: float = 600.0
-    """Seconds at most."""
+    """Seconds, at most, until the next probe."""
 
 
 USUAL = Breaker()
 
 
 def judge(outcomes: Sequence[Outcome]) -> tuple[dict[Owned, Any], set[Owned]]:
-    """Return the sides that failed for an owner, with what was met there; and those where something went well."""
+    """Return the endpoints that failed, by owner, with the error; and the endpoints and owners that succeeded."""
     broken: dict[Owned, Any] = {}
     mended: set[Owned] = set()
     for one in outcomes:
-        sides = {
+        endpoints = {
             Scope.SOURCE: source_host(one.leader.source),
             Scope.DESTINATION: endpoint_key(one.leader.destination),
         }
-        failed = sides.get(one.error.scope) if one.error and one.error.code in FOR_EVERYONE else None
+        failed = endpoints.get(one.error.scope) if one.error and one.error.code in FOR_EVERYONE else None
         if failed is not None and one.error is not None:
             broken[failed, one.leader.owner] = one.error.as_dict()
         if one.state is State.COMPLETED or (one.checkpoint and failed is None):
-            mended |= {(side, one.leader.owner) for side in sides.values()}
+            mended |= {(endpoint, one.leader.owner) for endpoint in endpoints.values()}
     return broken, mended

@@ -1,7 +1,7 @@
-"""Who works on what: groups that an engine takes from the queue, takes over from the dead, and gives back.
+"""Claims: the groups that an engine takes from the queue, takes over from dead nodes, and gives back.
 
-A *lease* says who works on a placement group. What the database refuses to have changed of one group, and what cannot
-be read of it, is that group's matter: the others are taken. Every method raises Unavailable while the database is away.
+A *lease* says which node works on a placement group. A group that the database refuses to change, or that cannot be
+read, does not keep the others from being claimed. Every method raises Unavailable while the database is away.
 """
 
 import time
@@ -13,35 +13,35 @@ from typing import Any
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from datamover.concurrency.batcher import away, piecemeal
-from datamover.concurrency.loops import Refused
+from datamover.concurrency.batcher import away, bisect_batch
+from datamover.concurrency.loops import OnRefusal
 from datamover.errors import InternalError, Unavailable
 from datamover.jobs import notifications, rows
 from datamover.jobs.history import notify
 from datamover.jobs.queue.breaker import Breaker
 from datamover.jobs.queue.endings import Endings
 from datamover.jobs.queue.limits import QueueLimits
-from datamover.jobs.upkeep.refusals import Aside, apart, take
+from datamover.jobs.upkeep.quarantine import Quarantine, isolate, take_or_isolate
 from datamover.jobs.values import Transfer
 from datamover.jobs.work import Group
 from datamover.postgres.database import Cursor, Database, Row
-from datamover.postgres.named_queries import Queries
+from datamover.postgres.named_queries import NamedQueries
 
 log = Logger()
 
-_QUERIES = Queries.load()
+_QUERIES = NamedQueries.load()
 
 
 @dataclass(frozen=True, slots=True)
 class _Unreadable:
-    """A group that was taken and cannot be read."""
+    """A group that was claimed and cannot be read."""
 
     leader: Row
     failure: Failure
 
 
 class Claims:
-    """Those of one node."""
+    """The claims of one node."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Claims:
         node: str,
         lease: float,
         breaker: Breaker,
-        refused: Refused,
+        refused: OnRefusal,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
@@ -59,17 +59,18 @@ class Claims:
         self._node = node
         self._lease = lease
         self._refused = refused
-        self._aside = Aside(monotonic)
+        self._quarantine = Quarantine(monotonic)
         self._endings = Endings(database, node, breaker)
         self._queries = _QUERIES
 
-    # Taking ---------------------------------------------------------------------------------------------------
+    # Claiming -------------------------------------------------------------------------------------------------
 
     async def claim(self, bounds: QueueLimits, room: int, spent: Sequence[str] = ()) -> list[Group]:
-        """Take at most ``room`` groups, as ``bounds`` allows: by priority, owners taking turns, oldest first.
+        """Claim at most ``room`` groups within ``bounds``: by priority, owners taking turns, oldest first.
 
-        Nothing of the owners who have ``spent`` their bytes of the day, but what is cancelled. Claims take turns. What
-        one does under that lock is on one way to the server, so that no process can stand still with it.
+        Of owners in ``spent``, who have used their bytes of the day, only cancelled groups are claimed. One process
+        claims at a time; the lock for that is taken and released in one round trip, so no process can hold it while it
+        hangs.
         """
         parameters = {
             "destinations": list(bounds.destinations),
@@ -84,15 +85,15 @@ class Claims:
             "node": self._node,
             "lease": self._lease,
             "only": None,
-            "passed_over": self._aside.ids,
+            "passed_over": self._quarantine.ids,
             "told": True,
         }
-        taken, refused = await take(
+        taken, refused = await take_or_isolate(
             lambda only: self._claim({**parameters, "only": only}),
             lambda: self._database.read(self._queries["claim.chosen"], parameters),
         )
         for row, failure in refused:
-            if self._pass_over("claims", row, failure):
+            if self._refused_again("claims", row, failure):
                 taken |= await self._claim_alone(row, parameters)
         groups: list[Group] = []
         for group in await self._start(list(taken.values())):
@@ -103,7 +104,7 @@ class Claims:
         return sorted(groups, key=lambda group: (group.leader.job, group.leader.index))
 
     async def _claim_alone(self, row: Row, parameters: Mapping[str, Any]) -> dict[int, Row]:
-        """Take one group without telling of it; where the database refuses that too, end it."""
+        """Claim one group without writing events; end it if the database refuses that too."""
         taken: dict[int, Row] = {}
 
         async def claim() -> None:
@@ -117,9 +118,9 @@ class Claims:
         return {row["id"]: row for row in found}
 
     async def _start(self, claimed: Sequence[Row]) -> list[Group | _Unreadable]:
-        """Start the members of groups that have been claimed, which may be many, and return all groups whole.
+        """Start the members of claimed groups, which may be many, and return the complete groups.
 
-        A group of which the database refuses that is handed back; refused again, ended.
+        A group whose members the database refuses to start is released, and ended when that happens again.
         """
         groups: list[Group | _Unreadable] = []
         staged: list[Row] = []
@@ -128,30 +129,30 @@ class Claims:
             if isinstance(group, Group) and group.leader.staged:
                 staged.append(row)
             else:
-                self._aside.take_back(row["id"])
+                self._quarantine.release(row["id"])
                 groups.append(group)
-        answers: list[Any] = await piecemeal(self._start_members, staged)
+        answers: list[Any] = await bisect_batch(self._start_members, staged)
         for row, answer in zip(staged, answers, strict=True):
             if not isinstance(answer, Failure):
-                self._aside.take_back(row["id"])
+                self._quarantine.release(row["id"])
                 groups.append(answer)
             elif away(answer):
                 answer.raiseException()
-            elif self._pass_over("claims", row, answer):
+            elif self._refused_again("claims", row, answer):
                 groups += await self._start_alone(row)
             else:
-                await self._park([row])
+                await self._release_held([row])
         return groups
 
     async def _start_alone(self, row: Row) -> list[Group | _Unreadable]:
-        """Start the members of one group; where the database refuses that, end it, or hand it back."""
+        """Start the members of one group; end the group if the database refuses that, or release it."""
         started: list[Any] = []
 
         async def start() -> None:
             started.extend(await self._start_members([row]))
 
         if not await self._refuse(row, InternalError(), start):
-            await self._park([row])
+            await self._release_held([row])
         return started
 
     async def _start_members(self, leaders: Sequence[Row]) -> Sequence[Group | _Unreadable | Failure]:
@@ -165,7 +166,7 @@ class Claims:
     def _group(self, leader: Row, found: Sequence[Row]) -> Group | _Unreadable:
         try:
             return Group(tuple(rows.transfer(row, self._cipher) for row in found))
-        except Exception:  # Whatever it is, the other groups that were taken are read.
+        except Exception:  # Any error: the other groups that were claimed must be read.
             return _Unreadable(leader, Failure())  # type: ignore[no-untyped-call]
 
     async def _end_unreadable(self, unreadable: _Unreadable) -> None:
@@ -173,9 +174,9 @@ class Claims:
         self._refused("claims", f"transfer {row['id']} of job {row['job']}, which cannot be read,", failure)
         await self._refuse(row, failure.value if isinstance(failure.value, InternalError) else InternalError())
 
-    def _pass_over(self, loop: str, row: Row, failure: Failure) -> bool:
-        """Have what the database refuses to change done later; tell whether it was refused before."""
-        times = self._aside.put(row["id"])
+    def _refused_again(self, loop: str, row: Row, failure: Failure) -> bool:
+        """Quarantine a group that the database refuses to change; return whether it had refused it before."""
+        times = self._quarantine.add(row["id"])
         if isinstance(failure.value, Unavailable):
             log.warn("transfer {transfer} waits: {error}", transfer=row["id"], error=str(failure.value))
             return False
@@ -185,55 +186,57 @@ class Claims:
     async def _refuse(
         self, row: Row, error: InternalError, again: Callable[[], Awaitable[object]] | None = None
     ) -> bool:
-        """End a group, unless the database takes ``again``; False: neither is taken."""
+        """End a group, unless the database accepts ``again``; return False if it accepts neither."""
         try:
             if await self._endings.refuse(row["id"], row["lease"], error, again):
-                self._aside.take_back(row["id"])
+                self._quarantine.release(row["id"])
                 return True
         except Unavailable as unavailable:
-            log.warn("transfer {transfer} is not ended yet: {error}", transfer=row["id"], error=unavailable.message)
+            log.warn(
+                "transfer {transfer} could not be ended yet: {error}", transfer=row["id"], error=unavailable.message
+            )
         return False
 
     async def take_over(self) -> int:
-        """Put back in the queue what nodes that are gone held; return how many groups."""
-        passed_over = set(self._aside.ids)
+        """Put the groups of dead nodes back in the queue; return their number."""
+        passed_over = set(self._quarantine.ids)
         found = await self._database.read(self._queries["read_expired"])
         release = partial(self._release, "release_expired", found, lock="lock_free_jobs")
-        released, refused = await apart(release, [row for row in found if row["id"] not in passed_over])
+        released, refused = await isolate(release, [row for row in found if row["id"] not in passed_over])
         for row, failure in refused:
-            if self._pass_over("takeovers", row, failure):
+            if self._refused_again("takeovers", row, failure):
                 await self._refuse(row, InternalError(), partial(release, [row["id"]]))
         return len(released)
 
-    # Giving back ----------------------------------------------------------------------------------------------
+    # Releasing ------------------------------------------------------------------------------------------------
 
     async def release(self, held: Sequence[Transfer]) -> None:
-        """Hand back groups at once, with the checkpoints that were written."""
-        await self._park([{"id": one.id, "job": one.job, "lease": one.lease} for one in held])
+        """Put groups back in the queue at once, with the checkpoints that were written."""
+        await self._release_held([{"id": one.id, "job": one.job, "lease": one.lease} for one in held])
 
     async def reclaim_unknown(self, running: Container[tuple[int, int]]) -> int:
-        """Hand back what claims took whose answers were lost: all that is this node's but what is ``running``.
+        """Release the groups of claims whose answers were lost: this node's groups that are not in ``running``.
 
-        That is (id, lease) of each; return how many groups. Not while a claim is being made.
+        ``running`` has (id, lease) of each group. Returns the number of groups. Must not be called during a claim.
         """
 
-        # A claim whose connection was lost may still be about to be committed: until then it has the lock of claims.
+        # A claim whose connection was lost may not have committed yet; it holds the lock of claims until it has.
         await self._database.execute(self._queries["let_claims_end"])
         found = await self._database.read(self._queries["read_own"], {"node": self._node})
         lost = [row for row in found if (row["id"], row["lease"]) not in running]
-        await self._park(lost)
+        await self._release_held(lost)
         return len(lost)
 
-    async def _park(self, held: Sequence[Row]) -> None:
-        """Hand back groups; those of which that is refused go to others when their leases run out."""
-        _, refused = await apart(lambda ids: self._release("park", held, ids, lock="lock_jobs"), held)
+    async def _release_held(self, held: Sequence[Row]) -> None:
+        """Release groups; those that the database refuses to change go to others when their leases run out."""
+        _, refused = await isolate(lambda ids: self._release("release_held", held, ids, lock="lock_jobs"), held)
         for row, failure in refused:
-            self._refused("leases", f"the handing back of transfer {row['id']}", failure)
+            self._refused("leases", f"the release of transfer {row['id']}", failure)
 
     async def _release(self, query: str, held: Sequence[Row], ids: Sequence[int], *, lock: str) -> dict[int, Row]:
-        """Have groups wait again, by a statement that returns those that do; of ``held`` those with these ids.
+        """Put the groups of ``held`` with these ids back in the queue by ``query``; return those that were.
 
-        ``lock`` returns the jobs that it has locked; the groups of others stay as they are.
+        ``lock`` names the query that locks their jobs; groups whose jobs it does not lock stay as they are.
         """
         wanted = [row for row in held if row["id"] in set(ids)]
 
@@ -252,6 +255,6 @@ class Claims:
 
 
 async def members(cursor: Cursor, leader: Row) -> list[Row]:
-    """Return the rows of the others in a group."""
+    """Return the rows of a group's members, without its leader."""
     found = await cursor.fetch(_QUERIES["read_members"], {"job": leader["job"], "leader": leader["index"]})
     return [row for row in found if row["index"] != leader["index"]]

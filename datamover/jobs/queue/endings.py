@@ -1,7 +1,7 @@
-"""How attempts end in the database: many together; one alone, where the database refuses it, by as little as it takes.
+"""Writing the outcomes of attempts: many in one statement, and one that the database refuses by itself.
 
-The end of an attempt is its rows, its job's sums, and what is told of it: events, notices, breakers. Where one of these
-is refused, that is left out, and the rest written; where the outcome itself is, the transfer ends as INTERNAL.
+An outcome changes rows and the sums of the job, and writes events, notices and breakers. If the database refuses that
+of one outcome, it is written with less detail (``EventDetail``); if it refuses that too, the transfer ends as INTERNAL.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,105 +13,108 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from datamover.errors import DataMoverError, InternalError, Unavailable
-from datamover.jobs.history import Telling, Told, finish, tell
+from datamover.jobs.history import EventDetail, JobEvent, finish_jobs, write_events
 from datamover.jobs.queue.breaker import Breaker, judge
-from datamover.jobs.upkeep.changes import Changes
+from datamover.jobs.upkeep.changes import JobChanges
 from datamover.jobs.values import State
-from datamover.jobs.work import Outcome, Remark, ended, error_column, outcome_columns
-from datamover.postgres.connection import one_line
+from datamover.jobs.work import Outcome, Remark, ended, error_column, fence, outcome_columns
 from datamover.postgres.database import Cursor, Database, Json
-from datamover.postgres.named_queries import Queries
+from datamover.postgres.failures import one_line
+from datamover.postgres.named_queries import NamedQueries
 
 log = Logger()
 
-_QUERIES = Queries.load()
+_QUERIES = NamedQueries.load()
 
 
-async def _taken(what: str, write: Callable[[Telling], Awaitable[object]], *ways: Telling) -> bool:
-    """Write something in the first of these ways that the database takes; tell whether it takes one."""
-    for telling in ways:
+async def _accepted(what: str, write: Callable[[EventDetail], Awaitable[object]], *details: EventDetail) -> bool:
+    """Write something with the first of these details that the database accepts; return whether it accepts one."""
+    for detail in details:
         try:
-            await write(telling)
+            await write(detail)
         except (CancelledError, Unavailable):
             raise
         except Exception as error:
             reason = one_line(error)
-            log.warn("{what}, with {told} told of it, is refused: {error}", what=what, told=telling.value, error=reason)
+            log.warn(
+                "the database refuses {what} (event detail: {detail}): {error}",
+                what=what,
+                detail=detail.value,
+                error=reason,
+            )
         else:
             return True
     return False
 
 
 class _RehearsedError(Exception):
-    """Undoes what was only to be tried."""
+    """Rolls back a transaction that was only a test."""
 
 
 class Endings:
-    """Those that one node writes."""
+    """Writes the outcomes of one node's attempts."""
 
     def __init__(self, database: Database, node: str, breaker: Breaker) -> None:
         self._database = database
         self._node = node
         self._breaker = asdict(breaker)
-        self._changes = Changes(database)
+        self._changes = JobChanges(database)
 
-    async def settle(self, outcomes: Sequence[Outcome], telling: Telling = Telling.ALL) -> None:
-        """Write how attempts ended; those whose lease was lost are passed over."""
+    async def settle(self, outcomes: Sequence[Outcome], detail: EventDetail = EventDetail.FULL) -> None:
+        """Write the outcomes of attempts; those whose lease was lost are ignored."""
 
         async def do(cursor: Cursor) -> None:
             jobs = sorted({one.leader.job for one in outcomes})
             await cursor.post(_QUERIES["lock_jobs"], {"jobs": jobs})
-            fence = {
-                "node": self._node,
-                "transfers": [one.leader.id for one in outcomes],
-                "leases": [one.leader.lease for one in outcomes],
-            }
-            ours = {row["id"]: row for row in await cursor.fetch(_QUERIES["lock_held"], fence)}
+            held_by_us = fence(self._node, [one.leader for one in outcomes])
+            ours = {row["id"]: row for row in await cursor.fetch(_QUERIES["lock_held"], held_by_us)}
             held = [one for one in outcomes if one.leader.id in ours]
             if not held:
                 return
             now = ours[held[0].leader.id]["now"]
             columns = Json([outcome_columns(one, now) for one in held])
             await cursor.post(_QUERIES["settle"], {"outcomes": columns})
-            events: list[Told] = [
+            events: list[JobEvent] = [
                 (one.leader.job, one.leader.index, remark)
                 for one in held
                 for remark in (*one.remarks, ended(one, now, paused=ours[one.leader.id]["paused"]))
             ]
-            await tell(cursor, events, telling)
+            await write_events(cursor, events, detail)
             stopped = {one.leader.job for one in held if one.state is State.FAILED and one.leader.stop_on_failure}
             for job in sorted(stopped):
-                await self._changes.follow(cursor, job, telling)
-            await finish(cursor, jobs, telling)
-            if telling is Telling.ALL:
-                await self._note_sides(cursor, held)
+                await self._changes.follow(cursor, job, detail)
+            await finish_jobs(cursor, jobs, detail)
+            if detail is EventDetail.FULL:
+                await self._note_endpoints(cursor, held)
 
         await self._database.transaction(do)
 
     async def settle_alone(self, outcome: Outcome) -> bool:
-        """Write one outcome that the database refuses: without what it tells of, or as INTERNAL. False: nor that.
+        """Write an outcome that the database has refused, with less detail or as INTERNAL.
 
-        Raises Unavailable.
+        Returns False if the database refuses even that. Raises Unavailable.
         """
         leader = outcome.leader
         settle = partial(self.settle, [outcome])
-        if await _taken(f"the end of transfer {leader.id}", settle, Telling.BARE, Telling.NOTHING):
+        what = f"the end of transfer {leader.id} of job {leader.job}"
+        if await _accepted(what, settle, EventDetail.BARE, EventDetail.NONE):
             return True
-        return await self.refuse(leader.id, leader.lease, InternalError(), partial(settle, Telling.NOTHING))
+        return await self.refuse(leader.id, leader.lease, InternalError(), partial(settle, EventDetail.NONE))
 
     async def refuse(
         self, transfer: int, lease: int, error: DataMoverError, again: Callable[[], Awaitable[object]] | None = None
     ) -> bool:
-        """End the group that a transfer leads as FAILED with ``error``, by a statement that holds nothing of its own.
+        """End a transfer's group as FAILED with ``error``, by a statement that contains no data of the transfer.
 
-        It may be waiting or running, as long as nobody has claimed it since it had this ``lease``. False: the database
-        refuses that too. ``again``: what was refused, which is tried once more when it is known that the end would be
-        taken, for a database may have taken nothing at all a moment ago. Raises Unavailable.
+        The group may wait or run, but must not have been claimed since it had this ``lease``. Returns False if the
+        database refuses that too. ``again`` is the call that was refused: the end is first tested in a transaction that
+        is rolled back, and if that is accepted ``again`` is tried once more, since the database may have refused
+        everything a moment ago. Raises Unavailable.
         """
 
-        async def end(telling: Telling, *, rehearsed: bool = False) -> None:
+        async def end(detail: EventDetail, *, rehearsed: bool = False) -> None:
             async def do(cursor: Cursor) -> None:
-                await self._refuse(cursor, transfer, lease, error, telling)
+                await self._refuse(cursor, transfer, lease, error, detail)
                 if rehearsed:
                     raise _RehearsedError
 
@@ -120,13 +123,15 @@ class Endings:
 
         what = f"the end of transfer {transfer} as {error.code}"
         if again is not None:
-            if not await _taken(what, partial(end, rehearsed=True), Telling.NOTHING):
+            if not await _accepted(what, partial(end, rehearsed=True), EventDetail.NONE):
                 return False
-            if await _taken(f"what was refused of transfer {transfer}", lambda _: again(), Telling.NOTHING):
+            if await _accepted(f"the change of transfer {transfer} again", lambda _: again(), EventDetail.NONE):
                 return True
-        return await _taken(what, end, *Telling)
+        return await _accepted(what, end, *EventDetail)
 
-    async def _refuse(self, cursor: Cursor, transfer: int, lease: int, error: DataMoverError, telling: Telling) -> None:
+    async def _refuse(
+        self, cursor: Cursor, transfer: int, lease: int, error: DataMoverError, detail: EventDetail
+    ) -> None:
         found = await cursor.fetch_one(_QUERIES["lock_job_of"], {"transfer": transfer})
         if found is None:
             return
@@ -136,17 +141,17 @@ class Endings:
         if not failed:
             return
         job, index = found["job"], found["index"]
-        await tell(cursor, [(job, index, Remark("failed", {"error": error.as_dict()}))], telling)
+        await write_events(cursor, [(job, index, Remark("failed", {"error": error.as_dict()}))], detail)
         if found["stop_on_failure"]:
-            await self._changes.follow(cursor, job, telling)
-        await finish(cursor, [job], telling)
+            await self._changes.follow(cursor, job, detail)
+        await finish_jobs(cursor, [job], detail)
 
-    async def _note_sides(self, cursor: Cursor, held: Sequence[Outcome]) -> None:
-        """Have the breakers know where whose transfers fail, and where something went well."""
+    async def _note_endpoints(self, cursor: Cursor, held: Sequence[Outcome]) -> None:
+        """Update the breakers of the endpoints where transfers failed, and of those where they succeeded."""
         broken, mended = judge(held)
         if broken:
             found = [{"side": side, "owner": owner, "error": error} for (side, owner), error in sorted(broken.items())]
-            await cursor.post(_QUERIES["note_sides"], {"news": Json(found), **self._breaker})
+            await cursor.post(_QUERIES["note_endpoint_failures"], {"news": Json(found), **self._breaker})
         if mended:
             sides, owners = zip(*sorted(mended), strict=True)
-            await cursor.post(_QUERIES["mend_sides"], {"sides": list(sides), "owners": list(owners)})
+            await cursor.post(_QUERIES["mend_endpoints"], {"sides": list(sides), "owners": list(owners)})

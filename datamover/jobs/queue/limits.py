@@ -1,59 +1,61 @@
-"""Why nothing moves, in words. Pure."""
+"""The limits of the queue, and why a transfer waits, as a sentence. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from datamover.jobs.endpoints import host_of, place_of, server_of
-from datamover.jobs.rows import Row
+from datamover.postgres.database import Row
 from datamover.text.redaction import ANOTHER_CLIENTS_JOB, visible_breaker_error
 
 COUNTED = 100
-"""Transfers that stand before another are counted up to here."""
+"""The transfers ahead of another one are counted up to this number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What one owner may have of it; None: no bound of its own."""
+    """The limits of one owner; None: no limit of its own."""
 
     queued: int | None = None
     """Files that may wait."""
     max_active: int | None = None
+    """Transfers that may be active."""
     bytes_per_day: int | None = None
-    """Of files that came into place in the last 24 hours, and of those that move."""
+    """Bytes of files that were completed in the last 24 hours, and of those that move."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueueLimits:
-    """How much may be active at once, over all processes, and how much may wait."""
+    """How many transfers may be active at a time, over all processes, and how many files may wait."""
 
     destinations: Mapping[str, int] = field(default_factory=dict)
-    """Of each registered destination."""
+    """The limit of each registered destination."""
     total: int = 256
     per_owner: int = 128
     per_source_host: int = 32
     queued: int = 1_000_000
-    """Files that may wait; more are refused."""
+    """Files that may wait; submissions beyond that are refused."""
     owners: Mapping[str, Quota] = field(default_factory=dict)
-    """Of those who have one."""
+    """The limits of owners that have limits of their own."""
 
     def quota(self, owner: str) -> Quota:
+        """Return an owner's limits."""
         return self.owners.get(owner, Quota())
 
     def active_of(self, owner: str) -> int:
-        """Return how many transfers of an owner may be active."""
+        """Return the number of transfers of an owner that may be active."""
         own = self.quota(owner).max_active
         return self.per_owner if own is None else min(own, self.per_owner)
 
     def bytes_per_day(self) -> dict[str, int]:
-        """Return the bytes of the day, by those who have that bound."""
+        """Return the bytes per day of the owners with that limit."""
         found = {owner: quota.bytes_per_day for owner, quota in self.owners.items()}
         return {owner: most for owner, most in found.items() if most is not None}
 
 
 def waiting_for(row: Row, bounds: QueueLimits, moved: int = 0, *, administrator: bool = True) -> str:
-    """Say why a transfer waits, from what ``read_waiting`` told; ``moved``: bytes of its owner in the last day.
+    """Return why a transfer waits, from a row of ``read_waiting``; ``moved`` is its owner's bytes of the last 24 hours.
 
-    Who is no administrator is told nothing of others' jobs; ``behind`` is then 0 for a job of another.
+    Only administrators see other owners' jobs and errors; for others ``behind`` must be 0 if it is another owner's job.
     """
     for name in (row["destination"], place_of(row["source_host"])):
         if name is not None and name not in bounds.destinations:
@@ -71,7 +73,7 @@ def waiting_for(row: Row, bounds: QueueLimits, moved: int = 0, *, administrator:
 
 
 def _stopped(row: Row, bounds: QueueLimits) -> str | None:
-    """What a person must change."""
+    """Return a reason that a person must remove."""
     if row["paused"]:
         return "jobs.resume: the job is paused"
     if row["held"] is not None:
@@ -90,7 +92,7 @@ def _behind(job: int | None) -> str | None:
 
 
 def _broken(row: Row, administrator: bool) -> str | None:
-    """What failed, and is tried again."""
+    """Return a failure that is tried again later."""
     if row["closed"]:
         why = _told(row["closed_error"], administrator)
         return f"destination {row['destination']}: {why}; next probe {_in(row['closed_for'])}"
@@ -104,7 +106,7 @@ def _broken(row: Row, administrator: bool) -> str | None:
 
 
 def _spent(row: Row, bounds: QueueLimits, moved: int) -> str | None:
-    """What the owner has had of the day."""
+    """Return that the owner has used the bytes of the day."""
     most = bounds.quota(row["owner"]).bytes_per_day
     if most is None or moved < most:
         return None
@@ -112,7 +114,7 @@ def _spent(row: Row, bounds: QueueLimits, moved: int) -> str | None:
 
 
 def _full(row: Row, bounds: QueueLimits, ahead: str) -> str | None:
-    """What is busy with other transfers."""
+    """Return a limit that other transfers have reached."""
     for what, active, most in (
         (f"destination {row['destination']}", row["active"], bounds.destinations[row["destination"]]),
         (f"source {host_of(row['source_host'])}", row["host_active"], bounds.per_source_host),

@@ -1,1 +1,1 @@
-"""What any engine does for all jobs, now and then."""
+"""Upkeep of all jobs, which every engine does now and then: changes, deadlines, retirement, leftovers, the clock."""

@@ -1,9 +1,8 @@
-"""What was asked of a job, brought to its files: to stop, to pause, to go on, to be tried again.
+"""Changes of jobs, brought to their files: cancel, pause, resume, retry, deadlines.
 
-A job says what it wants in its own row, at once. Its files, of which there may be millions, follow a slice at a time,
-so that nobody waits long for what is locked. How far that is stands in the database: whoever has begun it may end, and
-any engine goes on with it. What the database refuses of one job is left for a while, and the others' is done. Every
-method raises Unavailable while the database is away.
+The job's own row changes at once. Its files, of which there may be millions, follow a slice at a time, so that locks
+are held briefly. The position is stored in the database, so any engine can continue a change. A job that the database
+refuses to change is quarantined, and the others are done. Every method raises Unavailable while the database is away.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,65 +12,66 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
-from datamover.concurrency.loops import Refused, tell_refused
+from datamover.concurrency.loops import OnRefusal, log_refusal
 from datamover.errors import DeadlineExceeded
 from datamover.jobs import notifications
-from datamover.jobs.history import Telling, finish, notify, tell
-from datamover.jobs.upkeep.refusals import ByJob
+from datamover.jobs.history import EventDetail, finish_jobs, notify, write_events
+from datamover.jobs.upkeep.quarantine import PerJobWork
 from datamover.jobs.upkeep.slices import Slices
 from datamover.jobs.work import Remark, error_column
 from datamover.postgres.database import Cursor, Database, Json, Row
-from datamover.postgres.named_queries import Queries
+from datamover.postgres.named_queries import NamedQueries
 
 PATIENCE = 5.0
-"""Seconds that whoever asked for a change stays with it; what is left by then, engines go on with."""
+"""Seconds that the call which asked for a change continues it; then engines continue it."""
 TOGETHER = 200
-"""Jobs that a slice may bring changes to, of few files each."""
+"""Jobs, at most, whose files one slice changes."""
 
-_QUERIES = Queries.load()
+_QUERIES = NamedQueries.load()
 _BEGINNINGS = ("forget_changes", "begin_overdue_again", "begin_overdue")
-"""What forgets changes of jobs that have ended, and begins those that nobody has asked for."""
+"""Queries that remove the changes of ended jobs, and begin those for jobs whose deadline has passed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Some:
-    """Files of one job, by their indices: from ``first``, before ``last``."""
+class FileRange:
+    """A range of a job's files, by index: from ``first`` to before ``last``."""
 
     job: int
     first: int
     last: int
 
     def where(self, **more: Any) -> dict[str, Any]:
+        """Return the parameters that select the files, and ``more``."""
         return {"job": self.job, "first": self.first, "last": self.last, **more}
 
 
-class Changes:
-    """Of all jobs of a database."""
+class JobChanges:
+    """The changes of all jobs."""
 
     def __init__(
-        self, database: Database, clock: Callable[[], float] = monotonic, refused: Refused = tell_refused
+        self, database: Database, clock: Callable[[], float] = monotonic, refused: OnRefusal = log_refusal
     ) -> None:
-        """``clock`` tells seconds."""
+        """``clock`` returns monotonic seconds."""
         self._database = database
         self._clock = clock
-        self._by_job = ByJob("changes", refused, clock)
+        self._by_job = PerJobWork("changes", refused, clock)
         self._slices = Slices(database, clock)
 
-    async def follow(self, cursor: Cursor, job: int, telling: Telling = Telling.ALL) -> bool:
-        """Have a job's files be as it is, the first of them in this transaction, in which it must be locked.
+    async def follow(self, cursor: Cursor, job: int, detail: EventDetail = EventDetail.FULL) -> bool:
+        """Begin to bring the job's state to its files; the first of them change in this transaction.
 
-        Returns whether there are more: ``complete`` goes on with them.
+        The job must be locked. Returns whether there are more files, which ``complete`` changes.
         """
         await cursor.post(_QUERIES["begin_change"], {"job": job, "follow": 0, "retry": None})
-        return await self._go_on(cursor, [job], self._slices.pace.rows, telling)
+        return await self._go_on(cursor, [job], self._slices.size.rows, detail)
 
     async def retry(self, cursor: Cursor, job: int, files: int) -> bool:
-        """Put what failed of a job's ``files`` back in the queue; otherwise as ``follow``."""
+        """Begin to put the failed ones of a job's ``files`` back in the queue; otherwise like ``follow``."""
         await cursor.post(_QUERIES["begin_change"], {"job": job, "follow": None, "retry": files})
-        return await self._go_on(cursor, [job], self._slices.pace.rows)
+        return await self._go_on(cursor, [job], self._slices.size.rows)
 
     async def complete(self, job: int) -> None:
-        """Go on with what was begun for a job, to its end or for ``PATIENCE``."""
+        """Continue a job's changes to their end, or for ``PATIENCE`` seconds."""
 
         async def do(cursor: Cursor, rows: int) -> bool:
             await cursor.post(_QUERIES["lock_jobs"], {"jobs": [job]})
@@ -82,7 +82,7 @@ class Changes:
             pass
 
     async def carry_out(self, seconds: float) -> int:
-        """Go on, for so many ``seconds``, with what anybody has begun, and end what waits past its deadline.
+        """Begin the changes of jobs whose deadline has passed, and continue all changes for ``seconds``.
 
         Returns the number of slices.
         """
@@ -93,7 +93,7 @@ class Changes:
             slices += 1
         return slices
 
-    async def _begin(self, query: str, which: Mapping[str, Any], telling: Telling) -> dict[int, bool]:
+    async def _begin(self, query: str, which: Mapping[str, Any], detail: EventDetail) -> dict[int, bool]:
         async def do(cursor: Cursor) -> list[Row]:
             await cursor.post(_QUERIES["limit_slice"])
             return await cursor.fetch(_QUERIES[query], which)
@@ -103,15 +103,15 @@ class Changes:
     async def _chosen(self, query: str, which: Mapping[str, Any]) -> Sequence[Row]:
         return await self._database.read(_QUERIES[f"{query}.chosen"], which)
 
-    async def _slice(self, which: Mapping[str, Any], telling: Telling) -> dict[int, bool]:
-        """Bring changes to the next files of jobs; return those jobs."""
+    async def _slice(self, which: Mapping[str, Any], detail: EventDetail) -> dict[int, bool]:
+        """Change the next files of jobs; return the jobs."""
         jobs: list[int] = []
 
         async def do(cursor: Cursor, rows: int) -> bool:
             nonlocal jobs
             found = await cursor.fetch(_QUERIES["lock_changing"], {**which, "jobs": TOGETHER})
             jobs = [row["id"] for row in found]
-            return await self._go_on(cursor, jobs, rows, telling)
+            return await self._go_on(cursor, jobs, rows, detail)
 
         await self._slices.run(do)
         return dict.fromkeys(jobs, True)
@@ -121,31 +121,33 @@ class Changes:
 
     # One slice ------------------------------------------------------------------------------------------------
 
-    async def _go_on(self, cursor: Cursor, jobs: Sequence[int], rows: int, telling: Telling = Telling.ALL) -> bool:
-        """Bring changes to the next files of locked jobs, ``rows`` in all; tell whether there are more."""
+    async def _go_on(
+        self, cursor: Cursor, jobs: Sequence[int], rows: int, detail: EventDetail = EventDetail.FULL
+    ) -> bool:
+        """Change the next ``rows`` files of locked jobs; return whether there are more."""
         left = rows
         for job in jobs:
             if left <= 0:
                 break
-            left -= await self._bring(cursor, job, left, telling)
-        await finish(cursor, jobs, telling)
+            left -= await self._change(cursor, job, left, detail)
+        await finish_jobs(cursor, jobs, detail)
         return left <= 0
 
-    async def _bring(self, cursor: Cursor, job: int, rows: int, telling: Telling) -> int:
-        """Bring a change to a job's next files, so many ``rows``; return how many, or more where some are left."""
+    async def _change(self, cursor: Cursor, job: int, rows: int, detail: EventDetail) -> int:
+        """Change a job's next ``rows`` files; return the number of files, or ``rows`` if some are left."""
         change = await cursor.fetch_one(_QUERIES["read_change"], {"job": job})
         if change is None:
             return 0
         follow, retry = change["follow"], change["retry"]
         if retry is not None:
-            # The file that leads a group is put back last: nobody takes it up before the others are.
-            some = Some(job, max(0, retry - rows), retry)
+            # Backwards: a group's leader comes last, so that no engine claims it before its members are put back.
+            some = FileRange(job, max(0, retry - rows), retry)
             await cursor.post(_QUERIES["retry_failed"], some.where())
             await notify(cursor, notifications.WORK)
             retry = some.first or None
         else:
-            some = Some(job, follow, min(follow + rows, change["files_total"]))
-            await self._follow(cursor, some, change, telling)
+            some = FileRange(job, follow, min(follow + rows, change["files_total"]))
+            await self._follow(cursor, some, change, detail)
             follow = some.last if some.last < change["files_total"] else None
         if follow is not None or retry is not None or change["begun_overdue"]:
             await cursor.post(_QUERIES["note_change"], {"job": job, "follow": follow, "retry": retry})
@@ -153,12 +155,12 @@ class Changes:
             await cursor.post(_QUERIES["end_change"], {"job": job})
         return some.last - some.first if follow is None and retry is None else rows
 
-    async def _follow(self, cursor: Cursor, some: Some, job: Row, telling: Telling) -> None:
-        """Have files be as their job is; what runs is told by who works on it."""
+    async def _follow(self, cursor: Cursor, some: FileRange, job: Row, detail: EventDetail) -> None:
+        """Bring the job's state to some of its files; running ones are stopped by the engines that work on them."""
         if job["ended"]:
             return
         if job["cancelled"] or (job["stopped"] and not job["overdue"]):
-            await self._cancel(cursor, some, Telling.NOTHING if job["cancelled"] else telling)
+            await self._cancel(cursor, some, EventDetail.NONE if job["cancelled"] else detail)
         elif job["overdue"]:
             await self._fail(cursor, some, job["now"])
         else:
@@ -166,14 +168,14 @@ class Changes:
         await notify(cursor, notifications.STOP)
         await notify(cursor, notifications.WORK)
 
-    async def _cancel(self, cursor: Cursor, some: Some, telling: Telling) -> None:
+    async def _cancel(self, cursor: Cursor, some: FileRange, detail: EventDetail) -> None:
         waiting = await cursor.fetch(_QUERIES["cancel_waiting"], some.where())
         await cursor.post(_QUERIES["cancel_running"], some.where())
         if waiting:
             await cursor.post(_QUERIES["count_cancelled"], {"job": some.job, "files": len(waiting)})
-        await tell(cursor, [(some.job, row["index"], Remark("cancelled")) for row in waiting], telling)
+        await write_events(cursor, [(some.job, row["index"], Remark("cancelled")) for row in waiting], detail)
 
-    async def _fail(self, cursor: Cursor, some: Some, now: datetime) -> None:
+    async def _fail(self, cursor: Cursor, some: FileRange, now: datetime) -> None:
         error = Json(error_column(DeadlineExceeded("the job's deadline has passed"), attempt=0, at=now))
         files = await cursor.fetch(_QUERIES["fail_waiting"], some.where(error=error))
         await cursor.post(_QUERIES["unpause_transfers"], some.where())

@@ -1,4 +1,4 @@
-"""Groups that have ended, of which something is left at a destination that was away then: who sweeps it, and when.
+"""Cleaning up ended groups whose leftovers could not be removed, because the destination was away.
 
 Every method raises Unavailable while the database is away.
 """
@@ -12,47 +12,51 @@ from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 
 from datamover.concurrency.batcher import away
-from datamover.concurrency.loops import Refused, tell_refused
+from datamover.concurrency.loops import OnRefusal, log_refusal
 from datamover.errors import NotNow
 from datamover.jobs import rows, work
 from datamover.jobs.queue.claims import members
-from datamover.jobs.upkeep.refusals import Aside
+from datamover.jobs.upkeep.quarantine import Quarantine
 from datamover.jobs.values import Transfer
 from datamover.jobs.work import Group
 from datamover.postgres.database import Cursor, Database, Row
-from datamover.postgres.named_queries import Queries
+from datamover.postgres.named_queries import NamedQueries
 
-_QUERIES = Queries.load()
+_QUERIES = NamedQueries.load()
 
 
 class OrphanCleanup:
-    """Of the whole database."""
+    """Hands out ended groups with leftovers, one at a time."""
 
     def __init__(
         self,
         database: Database,
         cipher: rows.Seal,
         *,
-        refused: Refused = tell_refused,
+        refused: OnRefusal = log_refusal,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._cipher = cipher
         self._refused = refused
-        self._aside = Aside(monotonic)
+        self._quarantine = Quarantine(monotonic)
 
     @property
     def seconds(self) -> float:
-        """How long a group is its taker's."""
+        """The seconds for which a group that was taken is not given to others."""
         return work.SWEEPING
 
     async def take(self, destinations: Collection[str]) -> Group | None:
-        """Take a group to sweep, for ``seconds``; None: there is none, or it is not its time.
+        """Take a group to clean up, for ``seconds``; None: none is due.
 
-        One that cannot be taken, or be read, is passed over for a while.
+        A group that cannot be taken or read is quarantined.
         """
         while True:
-            parameters = {"destinations": list(destinations), "seconds": self.seconds, "passed_over": self._aside.ids}
+            parameters = {
+                "destinations": list(destinations),
+                "seconds": self.seconds,
+                "passed_over": self._quarantine.ids,
+            }
             try:
                 return await self._database.transaction(partial(self._take, parameters))
             except CancelledError:
@@ -61,15 +65,15 @@ class OrphanCleanup:
                 failure = Failure()  # type: ignore[no-untyped-call]
                 if away(failure):
                     raise
-                chosen = await self._database.read(_QUERIES["claim_left.chosen"], parameters)
+                chosen = await self._database.read(_QUERIES["claim_leftovers.chosen"], parameters)
                 if not chosen:
                     raise
-                self._aside.put(chosen[0]["id"])
+                self._quarantine.add(chosen[0]["id"])
                 if not isinstance(error, NotNow):
-                    self._refused("sweeping", f"what is left of transfer {chosen[0]['id']}", failure)
+                    self._refused("sweeping", f"the cleanup of transfer {chosen[0]['id']}", failure)
 
     async def _take(self, parameters: Mapping[str, Any], cursor: Cursor) -> Group | None:
-        found = await cursor.fetch_one(_QUERIES["claim_left"], parameters)
+        found = await cursor.fetch_one(_QUERIES["claim_leftovers"], parameters)
         if found is None:
             return None
         leader = self._transfer(found)
@@ -77,11 +81,11 @@ class OrphanCleanup:
         return Group((leader, *map(self._transfer, others)))
 
     async def done(self, leader: Transfer) -> None:
-        """Write that nothing is left of a group."""
-        await self._database.execute(_QUERIES["settle_left"], {"transfer": leader.id, "lease": leader.lease})
+        """Write that a group has no leftovers."""
+        await self._database.execute(_QUERIES["settle_leftovers"], {"transfer": leader.id, "lease": leader.lease})
 
     def _transfer(self, row: Row) -> Transfer:
-        """Return what a row says; of a source that cannot be opened any more, which is not read, what may be shown."""
+        """Return a row's transfer. If its URL cannot be opened any more, the masked one will do: it is not read."""
         try:
             return rows.transfer(row, self._cipher)
         except rows.NoKey:

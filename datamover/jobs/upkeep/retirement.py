@@ -1,9 +1,9 @@
-"""The end of old jobs: their rows go a slice at a time, until only (id, owner) is left.
+"""Removing old jobs: their rows are deleted a slice at a time, until only (id, owner) is left.
 
-From the first slice on a job is told as expired, whole, however long it takes: ``retiring`` names those whose rows are
-still going. A slice has so many rows, of many small jobs or of one of millions of files. It holds nothing that anybody
-else needs, and one process at a time does it. What the database refuses of one job is left for a while, and the others
-go.
+From the first slice on, the whole job counts as expired, however long the rest takes: the table ``retiring`` has the
+jobs whose rows are being deleted. A slice is a number of rows, of many small jobs or of one with millions of files. It
+locks nothing that others need, and one process at a time does it. A job that the database refuses to change is
+quarantined, and the others are removed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,22 +11,22 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
 
-from datamover.concurrency.loops import Refused, tell_refused
-from datamover.jobs.history import Telling
-from datamover.jobs.upkeep.refusals import ByJob
+from datamover.concurrency.loops import OnRefusal, log_refusal
+from datamover.jobs.history import EventDetail
+from datamover.jobs.upkeep.quarantine import PerJobWork
 from datamover.jobs.upkeep.slices import Slices
 from datamover.postgres.database import Cursor, Database, Row
-from datamover.postgres.named_queries import Queries
+from datamover.postgres.named_queries import NamedQueries
 
 ROWS_OF_ONE = 5
-"""Rows that a small job has, about: a file, three events, itself."""
+"""The approximate number of rows of a small job: a file, three events, the job itself."""
 
-_QUERIES = Queries.load()
+_QUERIES = NamedQueries.load()
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 class Retirement:
-    """Of all jobs of a database."""
+    """The retirement of all old jobs."""
 
     def __init__(
         self,
@@ -34,32 +34,32 @@ class Retirement:
         retention: Callable[[], float],
         audited: Callable[[], float],
         clock: Callable[[], float] = monotonic,
-        refused: Refused = tell_refused,
+        refused: OnRefusal = log_refusal,
     ) -> None:
-        """``retention`` and ``audited`` tell the seconds that ended jobs, and deeds, are kept."""
+        """``retention`` and ``audited`` return the seconds for which ended jobs, and audit events, are kept."""
         self._database = database
         self._retention = retention
         self._audited = audited
         self._slices = Slices(database, clock)
-        self._removing, self._beginning = (ByJob("retirement", refused, clock) for _ in range(2))
+        self._removing, self._beginning = (PerJobWork("retirement", refused, clock) for _ in range(2))
         self._looked_at = _LONG_AGO
-        """When the last old event was that has been looked at: those before it need not be again."""
+        """The time of the last old event that was examined; earlier ones need not be examined again."""
         self.retired = 0
-        """Jobs of which nothing but their owner is left since then."""
+        """The number of jobs that were removed."""
 
     async def go_on(self) -> bool:
-        """Do one slice; tell whether there are more now. Raises Unavailable."""
+        """Do one slice; return whether there are more now. Raises Unavailable."""
         if await self._removing.do(self._remove, self._retiring) or await self._beginning.do(self._begin, self._old):
             return True
         return await self._slices.run(self._forget_expired) or await self._slices.run(self._forget_audit)
 
     @property
     def _jobs(self) -> int:
-        """How many jobs a slice may be of."""
-        return max(1, self._slices.pace.rows // ROWS_OF_ONE)
+        """The number of jobs of a slice, at most."""
+        return max(1, self._slices.size.rows // ROWS_OF_ONE)
 
-    async def _remove(self, which: Mapping[str, Any], telling: Telling) -> dict[int, bool]:
-        """Remove rows of jobs that have been begun; whole jobs, as far as that goes. Return the jobs."""
+    async def _remove(self, which: Mapping[str, Any], detail: EventDetail) -> dict[int, bool]:
+        """Delete rows of retiring jobs, and the jobs whose last rows these are; return the jobs."""
         jobs: list[int] = []
         gone = 0
 
@@ -91,13 +91,13 @@ class Retirement:
     async def _retiring(self, which: Mapping[str, Any]) -> Sequence[Row]:
         return await self._database.read(_QUERIES["read_retiring"], {**which, "jobs": self._jobs})
 
-    async def _begin(self, which: Mapping[str, Any], telling: Telling) -> dict[int, bool]:
-        """Have more jobs told as expired; return them."""
+    async def _begin(self, which: Mapping[str, Any], detail: EventDetail) -> dict[int, bool]:
+        """Begin to retire more jobs, which count as expired from now on; return them."""
         found: list[Row] = []
 
         async def do(cursor: Cursor, rows: int) -> bool:
             nonlocal found
-            wanted = {**which, **self._old_enough, "told": telling is not Telling.NOTHING}
+            wanted = {**which, **self._old_enough, "told": detail is not EventDetail.NONE}
             found = await cursor.fetch(_QUERIES["begin_retiring"], wanted) if await self._ours(cursor) else []
             return bool(found)
 
@@ -112,7 +112,7 @@ class Retirement:
         return {"retention": self._retention(), "jobs": self._jobs}
 
     async def _forget_expired(self, cursor: Cursor, rows: int) -> bool:
-        """Remove what tells that a job has expired, where that is as long ago again."""
+        """Forget expired jobs that expired longer than the retention ago; they become unknown."""
         await cursor.post(_QUERIES["lift_limit"])
         where = {"retention": self._retention(), "after": self._looked_at, "rows": rows}
         found = await cursor.fetch_one(_QUERIES["forget_expired"], where)

@@ -1,9 +1,9 @@
-"""The database's clock set back: what is due is brought forward, or it would wait until it is again as late as it was.
+"""Correcting due times after the database's clock was set back; without that, work would wait until they come again.
 
-What is little (who lives, leases, breakers) at once; what waits, of which there may be millions, a slice at a time. How
-far that is stands in the database, so that it is done once, by whomever. What the database refuses of one of those is
-found out by halves and passed over: it is due when it is due. Every method raises Unavailable while the
-database is away.
+Heartbeats, leases and breakers, which are few, are corrected at once; transfers and notices that wait, of which there
+may be millions, a slice at a time. The position is stored in the database, so that each row is corrected once, by any
+process. A row that the database refuses to change is skipped and keeps its due time. Every method raises Unavailable
+while the database is away.
 """
 
 from collections.abc import Callable
@@ -14,38 +14,38 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from datamover.concurrency.loops import Refused, tell_refused
+from datamover.concurrency.loops import OnRefusal, log_refusal
 from datamover.errors import Unavailable
 from datamover.jobs.upkeep.slices import Slices
 from datamover.postgres.database import Cursor, Database
-from datamover.postgres.named_queries import Queries
+from datamover.postgres.named_queries import NamedQueries
 
 log = Logger()
 
 NOTICED = 2.0
-"""Seconds that the clock must have been set back by."""
+"""Seconds by which the clock must have been set back for a correction."""
 
-_QUERIES = Queries.load()
+_QUERIES = NamedQueries.load()
 _WORDS = {"transfers": "the time of file {index}", "notices": "the time of the notice"}
 
 
 class Setbacks:
-    """Of one database's clock."""
+    """Corrects due times after setbacks of the database's clock."""
 
     def __init__(
-        self, database: Database, clock: Callable[[], float] = monotonic, refused: Refused = tell_refused
+        self, database: Database, clock: Callable[[], float] = monotonic, refused: OnRefusal = log_refusal
     ) -> None:
-        """``clock`` tells seconds, and is another: of this process."""
+        """``clock`` returns monotonic seconds of this process."""
         self._database = database
         self._refused = refused
         self._slices = Slices(database, clock)
         self._clock = clock
 
     async def notice(self) -> int:
-        """Look whether the clock was set back, and begin to mend it; return by how many seconds."""
+        """Check whether the clock was set back, and begin a correction; return the seconds, 0 if it was not."""
 
         async def mend(cursor: Cursor) -> float:
-            await cursor.post(_QUERIES["serialise_mending"])  # So that nobody else does it too.
+            await cursor.post(_QUERIES["serialise_mending"])  # So that no other process does it too.
             seconds = await self._set_back(cursor)
             if seconds >= NOTICED:
                 log.warn("the clock of the database was set back by {seconds:.0f} s", seconds=seconds)
@@ -58,7 +58,7 @@ class Setbacks:
         return round(await self._database.transaction(mend)) if seconds >= NOTICED else 0
 
     async def go_on(self, seconds: float) -> int:
-        """Go on for so many ``seconds`` with what anybody has begun; return the number of slices."""
+        """Continue corrections for ``seconds``; return the number of slices."""
         ends, slices = self._clock() + seconds, 0
         while self._clock() < ends and await self._go_on():
             slices += 1
@@ -70,10 +70,10 @@ class Setbacks:
         except (CancelledError, Unavailable):
             raise
         except Exception:
-            return await self._go_past(self._slices.pace.rows, Failure())  # type: ignore[no-untyped-call]
+            return await self._go_past(self._slices.size.rows, Failure())  # type: ignore[no-untyped-call]
 
     async def _go_past(self, rows: int, failure: Failure) -> bool:
-        """Mend what stands before the row that a slice of so many ``rows`` was refused for, or pass that over."""
+        """Correct the rows before the one that made the database refuse a slice of ``rows``, or skip that one."""
         while rows > 1:
             rows //= 2
             try:
@@ -96,7 +96,7 @@ class Setbacks:
         return await self._step(cursor, rows) is not None
 
     async def _step(self, cursor: Cursor, rows: int, how: str = "") -> str | None:
-        """Take the next ``rows`` of what was begun; return what that was up to, in words, None where nothing was."""
+        """Correct the next ``rows`` rows; return the last one, in words, or None if no correction is under way."""
         setback = await cursor.fetch_one(_QUERIES["lock_setback"])
         if setback is None:
             return None
@@ -104,6 +104,6 @@ class Setbacks:
         last = await cursor.fetch_one(_QUERIES[f"mend_{what}{how}"], {**setback, "rows": rows})
         if last is None:
             await cursor.post(_QUERIES["end_setback"], {"id": setback["id"]})
-            return f"what is left of the {what}"
+            return f"the rest of the {what}"
         await cursor.post(_QUERIES["note_setback"], {**last, "id": setback["id"]})
         return f"{_WORDS[what]} of job {last['job']}".format(**last)

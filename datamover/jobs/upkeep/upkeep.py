@@ -1,25 +1,25 @@
-"""What any engine does for all jobs, now and then: changes under way, deadlines, old histories, a clock set back.
+"""The upkeep of all jobs: changes under way, deadlines, retirement, and a database clock that was set back.
 
-Harmless when several do it at once. What the database refuses of one job is left for a while, and the others' is done.
-Every method raises Unavailable while the database is away.
+Several engines may do it at the same time. A job that the database refuses to change is quarantined, and the others are
+done. Every method raises Unavailable while the database is away.
 """
 
 import time
 from collections.abc import Callable
 
-from datamover.concurrency.loops import Refused, tell_refused
-from datamover.jobs.upkeep.changes import Changes
+from datamover.concurrency.loops import OnRefusal, log_refusal
+from datamover.jobs.upkeep.changes import JobChanges
 from datamover.jobs.upkeep.retirement import Retirement
 from datamover.jobs.upkeep.setbacks import Setbacks
 from datamover.postgres.database import Database
 
 DAY = 86_400.0
 TURN = 1.0
-"""Seconds that a call stays with long work, and leaves the rest to the next."""
+"""Seconds after which a call leaves the rest of long work to the next one."""
 
 
 class Upkeep:
-    """For the whole database."""
+    """The upkeep of the whole database."""
 
     def __init__(
         self,
@@ -27,33 +27,33 @@ class Upkeep:
         retention: Callable[[], float] = lambda: 90 * DAY,
         audited: Callable[[], float] = lambda: 365 * DAY,
         *,
-        refused: Refused = tell_refused,
+        refused: OnRefusal = log_refusal,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``retention`` tells the seconds that a job which has ended stays readable, ``audited`` those of a deed."""
-        self._changes = Changes(database, monotonic, refused)
+        """``retention`` returns the seconds for which ended jobs are kept, ``audited`` those for audit events."""
+        self._changes = JobChanges(database, monotonic, refused)
         self._setbacks = Setbacks(database, monotonic, refused)
         self._retirement = Retirement(database, retention, audited, monotonic, refused)
 
     async def mend_clock(self) -> int:
-        """Bring forward what is due, where the database's clock was set back; return nought where it was not."""
+        """Correct due times if the database's clock was set back; return 0 if there was nothing to do."""
         return await self._setbacks.notice() + await self._setbacks.go_on(TURN)
 
     async def carry_out(self) -> int:
-        """End what waits in jobs whose deadline has passed, and go on with what was asked of large jobs.
+        """Fail the waiting files of jobs whose deadline has passed, and continue the changes of large jobs.
 
-        What runs is ended by who holds it. Returns nought where there was nothing to do.
+        Running transfers are ended by the engines that hold them. Returns 0 if there was nothing to do.
         """
         return await self._changes.carry_out(TURN)
 
     async def retire_some(self) -> int:
-        """Forget a slice of what ended longer ago than the retention; return nought where nothing is left of it."""
+        """Remove a slice of the jobs that ended longer ago than the retention; return 0 if none is left."""
         return int(await self._retirement.go_on())
 
     async def retire(self) -> int:
-        """Forget all jobs that ended longer ago than the retention, but for their owner; return how many.
+        """Remove all jobs that ended longer ago than the retention, except for their owners; return their number.
 
-        Old deeds are forgotten with them.
+        Old audit events are removed with them.
         """
         before = self._retirement.retired
         while await self._retirement.go_on():

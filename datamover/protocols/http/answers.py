@@ -1,7 +1,6 @@
-"""What a server's status and headers mean. Pure: no connection is seen here.
+"""What a server's status and headers mean. Pure: nothing is read from a connection here.
 
-An answer tells everything that is known of a file before its first byte: how big it is, what it is called, by which
-sign a change would show, which digests the server publishes.
+The head of an answer gives a file's size, its name, its identity (which shows a change) and its published digests.
 """
 
 import base64
@@ -47,29 +46,29 @@ _ALGORITHMS = {"sha-256": "sha256", "sha-512": "sha512", "sha": "sha1", "md5": "
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """An answer without its body."""
+    """The status and headers of an answer."""
 
     status: int
     fields: Fields
     length: int | None
     """Bytes of the body that a GET gets, None where the server does not say."""
     asked: WebUrl
-    """What was first asked for."""
+    """The URL that was requested."""
     url: WebUrl
-    """What answered, after redirects."""
+    """The URL that answered, after redirects."""
 
     def header(self, name: str) -> str | None:
         values = self.fields.get(name.lower().encode("ascii"))
         return values[-1].decode("latin-1") if values else None
 
     def headers_of(self, name: str) -> str:
-        """Return the values of a header that is a list, as one."""
+        """Return all values of a header that is a list, joined by commas; "" if it is missing."""
         values = self.fields.get(name.lower().encode("ascii"))
         return b", ".join(values).decode("latin-1") if values else ""
 
     @property
     def name(self) -> str:
-        """What the file is called: by the server's word, else by the URL that answered, else by the one asked for."""
+        """The file's name: from Content-Disposition, else from the URL that answered, else from the one requested."""
         for value in self.fields.get(b"content-disposition", ()):
             if name := disposition_name(value):
                 return name
@@ -77,14 +76,14 @@ class Head:
 
     @property
     def codings(self) -> tuple[str, ...]:
-        """What the body has to be undone of before it is the file, the last one first; () where it is the file."""
+        """The codings to undo to get the file, the one applied last at the end; () if the body is the file."""
         if b"content-encoding" not in self.fields and b"transfer-encoding" not in self.fields:
             return ()
         return codings_of(self.fields, self.name)
 
     @property
     def answered(self) -> str:
-        """The status in words: the standard's, since the server's own may repeat what was asked for."""
+        """The URL and the status in words: the standard phrase, since the server's may hold a secret."""
         return f"{self.url.told} answered {self.status} {_phrase(self.status)}".rstrip()
 
 
@@ -98,7 +97,7 @@ class ContentRange:
 
 
 def content_range(head: Head) -> ContentRange | None:
-    """Return what Content-Range says, None where it is missing or makes no sense (RFC 9110 14.4)."""
+    """Return the range in Content-Range, None if it is missing or contradicts itself or the length (RFC 9110 14.4)."""
     match = _CONTENT_RANGE.fullmatch((head.header("Content-Range") or "").strip())
     if match is None:
         return None
@@ -111,19 +110,19 @@ def content_range(head: Head) -> ContentRange | None:
 
 
 def check_announced(head: Head) -> None:
-    """Raise ServerError for an answer that announces more bytes than a file can have, itself or as a part of it."""
+    """Raise ServerError if the length or the total of Content-Range is more than a file can have."""
     part = content_range(head) if head.status == PARTIAL else None
     for size in (head.length, part.total if part else None):
         movable(size, head.url.told)
 
 
 def ranges_given(head: Head) -> bool:
-    """Tell whether the server says that it gives out ranges of the file (RFC 9110 14.3), or did."""
+    """Tell whether the server serves ranges of the file: it sent one, or Accept-Ranges says so (RFC 9110 14.3)."""
     return head.status == PARTIAL or "bytes" in re.split(r"[\s,]+", head.headers_of("Accept-Ranges").lower())
 
 
 def holds_whole(head: Head) -> bool:
-    """Tell whether the answer to a request that asked for no range holds the file: all of it, whatever the status."""
+    """Tell whether the answer to a request without a Range holds the whole file, with status 200, 203 or 206."""
     if head.status != PARTIAL:
         return head.status in WHOLE
     part = content_range(head)
@@ -131,10 +130,9 @@ def holds_whole(head: Head) -> bool:
 
 
 def inspection_of(head: Head) -> Inspection:
-    """Return what an answer with status 200 or 206, to GET or HEAD, tells of the file.
+    """Return what a 200 or 206, to GET or HEAD, says about the file.
 
-    Of a body that is coded on the way its length, tag and digests are those of what is sent, not of the file: it has
-    no size that is known, and no identity under which a read of it could be taken up again.
+    For a coded body, length, tag and digests are those of the coded bytes, so size, identity and digests stay unknown.
     """
     modified = http_date(head.header("Last-Modified"))
     if head.codings:
@@ -160,7 +158,7 @@ def _identity(head: Head, size: int | None, modified: float | None) -> str | Non
 
 
 def if_range(identity: str) -> str | None:
-    """Return the validator to send with a Range, None where the identity has no strong one (RFC 9110 13.1.5)."""
+    """Return the validator to send as If-Range, None if the identity has no strong one (RFC 9110 13.1.5)."""
     kind, _, rest = identity.partition(" ")
     if kind == "tag":
         return rest
@@ -168,7 +166,7 @@ def if_range(identity: str) -> str | None:
 
 
 def _digests(head: Head) -> Mapping[str, str]:
-    """Return the digests of the whole file: RFC 9530's, RFC 3230's, Content-MD5; the newer goes before the older."""
+    """Return the digests of the whole file, hex by algorithm: RFC 9530's, else RFC 3230's, else Content-MD5."""
     if _DIGESTS.isdisjoint(head.fields):
         return {}
     found: list[tuple[str, str]] = _STRUCTURED_DIGEST.findall(head.headers_of("Repr-Digest"))
@@ -192,7 +190,7 @@ def _digests(head: Head) -> Mapping[str, str]:
 
 
 def failure_of(head: Head) -> DataMoverError:
-    """Return the error that an answer without the whole file stands for."""
+    """Return the error for an answer that does not hold the whole file."""
     status = head.status
     if status in (404, 410):
         return SourceNotFound(f"there is no file at the source: {head.answered}")
@@ -218,7 +216,7 @@ def failure_of(head: Head) -> DataMoverError:
 
 
 def _part_of(head: Head) -> str:
-    """Return which part of a file a 206 holds, in words."""
+    """Return a clause that says which part of a file a 206 holds."""
     part, values = content_range(head), head.fields.get(b"content-range")
     if part is not None:
         total = "a length that it does not tell" if part.total is None else str(part.total)
@@ -229,7 +227,7 @@ def _part_of(head: Head) -> str:
 
 
 def retry_after(head: Head) -> float | None:
-    """Return the seconds that Retry-After asks to wait, given in seconds or as a date (RFC 9110 10.2.3)."""
+    """Return the seconds that Retry-After asks to wait, from a number or a date; else None (RFC 9110 10.2.3)."""
     text = (head.header("Retry-After") or "").strip()
     if text.isascii() and text.isdigit():
         return min(float(text), FAR)

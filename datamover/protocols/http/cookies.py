@@ -1,9 +1,9 @@
-"""The cookies of one file: what its servers set on the way to it, until it is read.
+"""The cookies of one file, or of one request.
 
-A redirect may set a cookie and lead back, as single sign-on does: without it the way never ends. So what is set on the
-way to a file goes along on what is asked on the way to it, on its ranges too. It goes nowhere else: a jar is one
-file's, and a cookie is sent to the very scheme, host and port that set it, whatever its Domain says. Otherwise RFC 6265
-holds as browsers have it.
+A redirect may set a cookie and lead back, as single sign-on does: without the cookie the redirects never end. A jar
+holds the cookies of one file's redirects and ranges and is shared with nothing else. A cookie is sent only to the
+scheme, host and port that set it, whatever its Domain says (``http.cookiejar``, treq's, ignores the port and the
+scheme). Otherwise RFC 6265 holds, as browsers implement it.
 """
 
 import re
@@ -17,11 +17,11 @@ from datamover.protocols.http.dates import http_date
 from datamover.web.url import WebUrl
 
 MOST = 100
-"""Cookies that are kept; the oldest goes first."""
+"""Cookies in a jar; beyond it, the oldest is dropped."""
 LARGEST = 4096
-"""Bytes of a cookie's name and value; a larger one is passed over."""
+"""Bytes of a cookie's name and value; a larger one is ignored."""
 LARGEST_HEADER = 8192
-"""Bytes that are sent with a request; cookies that do not fit stay at home."""
+"""Bytes of a Cookie header; cookies that do not fit are left out."""
 
 _TOLD = 40
 _MOST_TOLD = 5
@@ -32,7 +32,7 @@ _SECONDS = re.compile(r"-?[0-9]{1,18}")
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """What tells one cookie from another."""
+    """What identifies a cookie."""
 
     origin: tuple[str, str, int]
     path: str
@@ -43,28 +43,28 @@ class _Key:
 class _Cookie:
     value: bytes
     until: float | None
-    """When it ends, by the jar's clock; None: with the jar."""
+    """When it expires, by the jar's clock; None: never."""
 
 
 class Jar:
-    """The cookies of one file."""
+    """Keeps cookies and says which to send."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._cookies: dict[_Key, _Cookie] = {}
         """The oldest first."""
         self._set: dict[bytes, str] = {}
-        """Every name that was set, kept or not, and the host that set it last."""
+        """Every cookie name that was set, stored or not -> the host that set it last."""
 
     def take(self, head: Head) -> None:
-        """Keep the cookies that an answer sets, and let go of those that it takes back."""
+        """Store the cookies that an answer sets, and remove those that it expires."""
         for raw in head.fields.get(b"set-cookie", ()):
             self._take(raw, head)
 
     def header(self, url: WebUrl) -> str:
-        """Return what a request for ``url`` tells of its cookies, "" where there are none (RFC 6265, section 5.4).
+        """Return the Cookie header for a request to ``url``, "" for none (RFC 6265, section 5.4).
 
-        It may hold bytes that are no UTF-8, as lone surrogates.
+        Bytes that are not UTF-8 are lone surrogates in it.
         """
         if not self._cookies:
             return ""
@@ -85,7 +85,7 @@ class Jar:
         return b"; ".join(sent).decode("utf-8", "surrogateescape")
 
     def withheld(self, url: WebUrl) -> str:
-        """Return in words which cookies were set, and are not sent to ``url``; "" where there are none."""
+        """Return a clause that names the cookies that were set and are not sent to ``url``; "" for none."""
         sent = {pair.partition("=")[0] for pair in self.header(url).split("; ")}
         names = {name.decode("ascii", "backslashreplace")[:_TOLD]: host for name, host in self._set.items()}
         left = [f"{name!r} of {host}" for name, host in names.items() if name not in sent]
@@ -120,7 +120,7 @@ class Jar:
 
 
 def _acceptable(name: bytes, attributes: dict[str, str], url: WebUrl) -> bool:
-    """Tell whether a server may set such a cookie: not for another's domain, and what is to be secure by TLS only."""
+    """Tell whether a server may set the cookie: not for a foreign domain, and a secure one only over TLS."""
     domain = attributes.get("domain", "").lower().removeprefix(".")
     if domain and url.host != domain and (url.address is not None or not url.host.endswith(f".{domain}")):
         return False
@@ -134,7 +134,7 @@ def _acceptable(name: bytes, attributes: dict[str, str], url: WebUrl) -> bool:
 
 
 def _life(attributes: dict[str, str], head: Head) -> float | None:
-    """Return the seconds that a cookie lives, None where it lives as long as its jar (RFC 6265, section 5.3)."""
+    """Return the seconds until a cookie expires, None if it never does (RFC 6265, section 5.3)."""
     age = attributes.get("max-age", "")
     if _SECONDS.fullmatch(age):
         return min(int(age), _LONGEST_LIFE)
@@ -145,5 +145,5 @@ def _life(attributes: dict[str, str], head: Head) -> float | None:
 
 
 def _covers(path: str, asked: str) -> bool:
-    """Tell whether a cookie for ``path`` goes along to ``asked`` (RFC 6265, section 5.1.4)."""
+    """Tell whether a cookie for ``path`` is sent to the path ``asked`` (RFC 6265, section 5.1.4)."""
     return asked == path or (asked.startswith(path) and (path.endswith("/") or asked[len(path)] == "/"))

@@ -1,4 +1,4 @@
-"""Moments as HTTP tells them (RFC 9110, section 5.6.7). Pure."""
+"""Dates in HTTP headers (RFC 9110, section 5.6.7). Pure."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -23,9 +23,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @lru_cache(maxsize=1024)
 def http_date(text: str | None) -> float | None:
-    """Return the POSIX seconds of a date, exact from the year 1 to 9999; None for what is none, or is not certain.
+    """Return the POSIX seconds of a date from the year 1 to 9999; None for anything else or an ambiguous date.
 
-    The servers' three forms are read, also with another zone as a number; a date without a zone is UTC, as all are.
+    Reads the three forms of the RFC, also with a numeric zone; a date without a zone is UTC.
     """
     for form in _FORMS:
         match = form.fullmatch((text or "").strip())

@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 from datamover.web.file_names import safe_name, text_of
 
 LONGEST = 8192
-"""Bytes of a header that are looked at; a name has 255."""
+"""Bytes of a header that are read; a name has 255."""
 
 _CHAR = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 _TYPE = re.compile(rf"\s*{_CHAR}+(?!{_CHAR}|\s*=)\s*[;,]?")
@@ -53,7 +53,7 @@ _CHARSETS = {
 
 
 def disposition_name(header: bytes) -> str:
-    """Return the name that a Content-Disposition header gives, made safe; "" where it gives none.
+    """Return the name in a Content-Disposition header as a safe name; "" if there is none.
 
     ``filename*`` goes before ``filename`` (RFC 6266, section 4.3).
     """
@@ -65,7 +65,7 @@ def disposition_name(header: bytes) -> str:
 
 
 def _parameters(text: str) -> dict[str, str]:
-    """Return the parameters by their names in lower case; of those that come again the first."""
+    """Return the parameters by lower-case name; the first of duplicates."""
     found: dict[str, str] = {}
     start = _TYPE.match(text)
     place = start.end() if start else 0
@@ -79,7 +79,7 @@ def _parameters(text: str) -> dict[str, str]:
 
 
 def _value(text: str, start: int) -> tuple[str, int]:
-    """Return the value that begins at ``start``, and where it ends."""
+    """Return the value at ``start``, and the position after it."""
     if quoted := _QUOTED.match(text, start):
         inside: str = quoted[1]
         return inside if _WINDOWS_PATH.match(inside) else _QUOTED_PAIR.sub(r"\1", inside), quoted.end()
@@ -99,7 +99,7 @@ def _charset(label: str) -> str | None:
 
 
 def _text(raw: bytes, charset: str | None) -> str:
-    """Return bytes as text, "" where they are not of that charset, or it is not known."""
+    """Decode bytes; "" if they do not fit the charset, or it is unknown."""
     try:
         return raw.decode(charset) if charset else ""
     except UnicodeDecodeError:
@@ -107,13 +107,13 @@ def _text(raw: bytes, charset: str | None) -> str:
 
 
 def _extended(value: str) -> str:
-    """Return the name that ``filename*`` is, "" where it says no charset, one that is not known, or another's bytes."""
+    """Return the name in ``filename*``; "" if its charset is missing, unknown or does not fit."""
     match = _EXTENDED.fullmatch(value)
     return _text(unquote_to_bytes(match[2]), _charset(match[1])) if match else ""
 
 
 def _continued(found: Mapping[str, str]) -> str:
-    """Return the name that is given in pieces: ``filename*0``, ``filename*1*`` and so on (RFC 2231, section 4.1)."""
+    """Return the name given in pieces: ``filename*0``, ``filename*1*`` and so on (RFC 2231, section 4.1)."""
     pieces: list[bytes] = []
     charset: str | None = None
     for number in count():
@@ -132,14 +132,14 @@ def _continued(found: Mapping[str, str]) -> str:
 
 
 def _decoded(value: str) -> str:
-    """Return the name that ``filename`` is, in encoded words, percent-encoded or neither."""
+    """Return the name in ``filename``: encoded words, percent-encoded or plain."""
     if _WORD.search(value):
         return _WORD.sub(lambda word: _word(word) or word[0], _BETWEEN_WORDS.sub("", value))
     return text_of(unquote_to_bytes(value)) if _ESCAPE.search(value) else value
 
 
 def _word(word: re.Match[str]) -> str:
-    """Return the text of an encoded word, "" where it cannot be read."""
+    """Return the text of an encoded word, "" if it is malformed."""
     text = word[3].encode("ascii", "ignore")
     try:
         raw = binascii.a2b_base64(text + b"==") if word[2] in "bB" else binascii.a2b_qp(text, header=True)

@@ -1,7 +1,7 @@
-"""Where a redirect leads: the bytes of a Location header as a URL reference. Pure.
+"""The Location header of a redirect as a URL reference. Pure.
 
-They are read as curl, wget and browsers read them: bytes that have no place in a URL are percent-encoded one by one,
-whatever they may mean, since only the server knows.
+It is read as curl, wget and browsers read it: bytes that a URL cannot hold are percent-encoded one by one, without
+guessing their charset.
 """
 
 import re
@@ -11,7 +11,7 @@ from datamover.protocols.http.answers import Head
 from datamover.web.file_names import text_of
 
 _IGNORED = bytes(range(0x21))
-"""What is dropped around a reference: control characters and spaces."""
+"""Control characters and spaces, which are stripped from both ends."""
 # A backslash is a slash where a host or the root begins, as in browsers. Elsewhere it is a byte of the path, which
 # servers on Windows take for a slash as well.
 _START = re.compile(rb"((?:[A-Za-z][A-Za-z0-9+.-]*:)?)(?:[/\\]{2,}([^/\\?]*))?([/\\]?)", re.DOTALL)
@@ -19,7 +19,7 @@ _KEPT = bytes(byte for byte in range(0x21, 0x7F) if byte != ord("\\"))
 
 
 def location_of(head: Head) -> bytes | None:
-    """Return the Location that an answer tells, the first one that is not empty; None where there is none."""
+    """Return the first Location of an answer that is not empty, None if there is none."""
     for value in head.fields.get(b"location", ()):
         if value.strip(_IGNORED):
             return value

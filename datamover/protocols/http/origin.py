@@ -1,7 +1,7 @@
-"""A file on the web: looked at, opened, taken up again where an earlier read ended.
+"""A file on a web server: inspect it, open it, resume an earlier read.
 
-An offset is honoured only where the server proves that the file is still the one it was: its answer to the range
-carries the same identity, or its size and the condition that the range was asked under say so.
+A read resumes at an offset only if the server proves that the file has not changed: its answer to the range carries
+the same identity, or size and If-Range imply it.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -28,16 +28,16 @@ from datamover.protocols.http.answers import (
 )
 from datamover.protocols.http.client.body import IGNORABLE, Content
 from datamover.protocols.http.client.decoding import check_codings, decoded
-from datamover.protocols.http.client.sender import Reply
+from datamover.protocols.http.client.response import Response
 from datamover.protocols.http.ranges import WORTH, RangedSource
 from datamover.protocols.http.streams import Streams
 from datamover.web.url import WebUrl
 
-Ask = Callable[[bytes, WebUrl, Mapping[str, str]], Awaitable[Reply]]
-"""Sends method, URL and headers, follows redirects, and returns the last answer."""
+Ask = Callable[[bytes, WebUrl, Mapping[str, str]], Awaitable[Response]]
+"""Sends a request (method, URL, headers), follows redirects, and returns the last answer."""
 
 _FINAL_FOR_HEAD = frozenset({407, 429, 503})
-"""Refusals of a HEAD that a GET would meet as well; after any other the GET is tried."""
+"""Statuses of a HEAD that a GET would get too; after any other refusal GET is tried."""
 
 
 class WebOrigin:
@@ -50,9 +50,10 @@ class WebOrigin:
         self._streams = streams
 
     async def inspect(self) -> Inspection:
-        """Look at the file with HEAD or, where the server knows no HEAD, with a GET that is given up.
+        """Return what the server says about the file, with HEAD; if it refuses that, with a GET that is dropped.
 
         Raises SourceNotFound, SourceForbidden, SourceNotAllowedHere, RateLimited, ServerError and connection errors.
+        Cancelling drops the connection.
         """
         try:
             reply = await self._ask(b"HEAD", self._url, {})
@@ -68,25 +69,25 @@ class WebOrigin:
                 check_codings(head)
                 check_announced(head)
                 return inspection_of(head)
-        reply = await self._get()
-        if reply.head.length is not None and reply.head.length <= IGNORABLE:
-            await reply.body.discard()
+        head, body = await self._get()
+        if head.length is not None and head.length <= IGNORABLE:
+            await body.discard()
         else:
-            await reply.body.close()
-        return inspection_of(reply.head)
+            await body.close()
+        return inspection_of(head)
 
     async def open(self, offset: int = 0, identity: str | None = None) -> Source:
-        """Open the file from ``offset`` if it still has ``identity`` and the server can, else from 0.
+        """Open the file at ``offset`` if it still has ``identity`` and the server serves ranges, else at 0.
 
         Raises what ``inspect`` raises. Cancelling drops the connection.
         """
         source = await self._resume(offset, identity) if offset > 0 and identity is not None else None
-        return self._splittable(source or _whole(await self._get()))
+        return self._splittable(source or _whole(*await self._get()))
 
     def _splittable(self, source: "WebSource") -> Source:
-        """Return a source that may be read over several connections, if it is large and the server can.
+        """Return a source that may use several connections, if the file is large and the server serves ranges.
 
-        Not one that was redirected to: the next request may be redirected elsewhere.
+        A redirected file uses one: the next request may be redirected elsewhere.
         """
         identity, size = source.inspection.identity, source.inspection.size
         if size is None or size - source.offset < WORTH or not source.ranges or not if_range(identity or ""):
@@ -102,7 +103,7 @@ class WebOrigin:
         return RangedSource(source, size, open_range, self._clock, partial(self._streams.join, self._url))
 
     async def _range(self, inspection: Inspection, wanted: ContentRange) -> Content:
-        """Return the body of a range of the file; raises SourceChanged too."""
+        """Return the body of a range of the file. Raises SourceChanged if the answer is not that range of this file."""
         identity = inspection.identity or ""
         headers = {"Range": f"bytes={wanted.first}-{wanted.last}", "If-Range": if_range(identity) or ""}
         reply = await self._ask(b"GET", self._url, headers)
@@ -115,24 +116,24 @@ class WebOrigin:
         await reply.body.close()
         raise SourceChanged(f"{self._url.told} changed while it was read", scope=Scope.SOURCE)
 
-    async def _get(self) -> Reply:
+    async def _get(self) -> tuple[Head, Content]:
         reply = await self._ask(b"GET", self._url, {})
         if not holds_whole(reply.head):
             await reply.body.discard()
             raise failure_of(reply.head)
-        return await _announced(await decoded(reply))
+        return await _file_in(reply)
 
     async def _resume(self, offset: int, identity: str) -> "WebSource | None":
-        """Return the source from ``offset`` on, or a whole one if that was sent instead, None where neither came."""
+        """Return the source at ``offset``, or at 0 if the server sent the whole file, None if it sent neither."""
         headers = {"Range": f"bytes={offset}-"}
         condition = if_range(identity)
         if condition is not None:
             headers["If-Range"] = condition
         reply = await self._ask(b"GET", self._url, headers)
         if reply.head.status in WHOLE:
-            return _whole(await _announced(await decoded(reply)))
+            return _whole(*await _file_in(reply))
         if reply.head.status == PARTIAL:
-            await _announced(reply)
+            await _check_announced(reply)
             inspection = continuation(reply.head, offset, identity)
             if inspection is not None and inspection.size is not None:
                 return WebSource(inspection, offset, inspection.size - offset, reply.body, reply.head)
@@ -148,7 +149,7 @@ class WebOrigin:
 
 
 class WebSource:
-    """One body being read, and counted against what was announced."""
+    """One body; checks its length against the announced one."""
 
     def __init__(
         self, inspection: Inspection, offset: int, length: int | None, body: Content | None, head: Head
@@ -159,7 +160,7 @@ class WebSource:
         self._body = body
         self._url = head.url
         self.ranges = ranges_given(head) and head.url == head.asked
-        """What was asked gives out ranges of it."""
+        """The requested URL itself serves ranges."""
         self._read = 0
 
     @property
@@ -186,13 +187,13 @@ class WebSource:
         return data
 
     async def close(self) -> None:
-        """Let go of the connection, dropping it if the body was not read to its end; completes when that is done."""
+        """Release the connection, closing it if the body was not read to its end. Completes when that is done."""
         if self._body is not None:
             await self._body.close()
 
 
 def continuation(head: Head, offset: int, identity: str) -> Inspection | None:
-    """Return the inspection of a file whose bytes from ``offset`` to the end a 206 holds, None where it is not so."""
+    """Return the inspection of the file if a 206 holds its bytes from ``offset`` to the end, else None."""
     part = content_range(head)
     if part is None or part.total is None or (part.first, part.last + 1) != (offset, part.total):
         return None
@@ -200,8 +201,8 @@ def continuation(head: Head, offset: int, identity: str) -> Inspection | None:
 
 
 def _same(head: Head, identity: str, total: int | None) -> Inspection | None:
-    """Return the inspection of a file that a 206 holds a range of, None where it has another identity."""
-    if head.codings:  # It is a range of what is sent, not of the file.
+    """Return the inspection of the file that a 206 holds a range of, None if its identity differs."""
+    if head.codings:  # It is a range of the coded bytes.
         return None
     inspection = inspection_of(head)
     if inspection.identity == identity:
@@ -213,16 +214,25 @@ def _same(head: Head, identity: str, total: int | None) -> Inspection | None:
     return None
 
 
-async def _announced(reply: Reply) -> Reply:
-    """Return a reply that announces what can be; another is closed, and ServerError raised."""
+async def _file_in(reply: Response) -> tuple[Head, Content]:
+    """Return the head of an answer and its body as the file.
+
+    Closes the answer and raises ServerError for a coding that is not supported, or a size that no file has.
+    """
+    body = await decoded(reply.head, reply.body)
+    await _check_announced(reply)
+    return reply.head, body
+
+
+async def _check_announced(reply: Response) -> None:
+    """Close an answer that announces more bytes than a file can have, and raise ServerError."""
     try:
         check_announced(reply.head)
     except ServerError:
         await reply.body.close()
         raise
-    return reply
 
 
-def _whole(reply: Reply) -> WebSource:
-    inspection = inspection_of(reply.head)
-    return WebSource(inspection, 0, inspection.size, reply.body, reply.head)
+def _whole(head: Head, body: Content) -> WebSource:
+    inspection = inspection_of(head)
+    return WebSource(inspection, 0, inspection.size, body, head)

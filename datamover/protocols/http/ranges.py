@@ -1,8 +1,8 @@
-"""A large file read over several connections at once, in order, where one alone is what holds it up.
+"""A large file read over several connections, in order, if one connection is the bottleneck.
 
-It begins as one stream. Where that is waited for most of the time, and the server gives out ranges of a file that it
-can tell from a changed one, what comes next is asked for in segments (RFC 9110, section 14), on more connections, as
-long as each step is faster than the one before. What is held of segments has a bound that all files share.
+It begins as one stream. If the reader mostly waits for it, and the server serves ranges under a strong validator, the
+following bytes are requested in segments (RFC 9110, section 14) over more connections, as long as each increase makes
+it faster. All files together buffer a bounded number of bytes.
 """
 
 from collections import deque
@@ -18,48 +18,48 @@ from datamover.protocols.http.client.body import Content
 from datamover.protocols.http.streams import Join
 
 LEAST = 2**20
-"""Bytes of a segment below which more connections are no gain."""
+"""Bytes; with smaller segments more connections gain nothing."""
 SEGMENTS = Buffers(32 * 2**20, least=LEAST, most=8 * 2**20)
-"""Bytes of the segment that each connection brings at a time."""
+"""Bytes of a segment, shared among all files."""
 WORTH = 64 * 2**20
-"""Bytes from which on a file may be worth more than one connection."""
+"""Bytes; smaller rests of a file use one connection."""
 PERIOD = 0.5
-"""Seconds between two looks at the speed."""
+"""Seconds between two measurements of the speed."""
 WAITED = 0.7
-"""Share of the time from which on the stream is what is waited for."""
+"""Fraction of the time spent waiting for bytes, from which on the connection is the bottleneck."""
 GAIN = 1.1
-"""What a step has to bring for another one to be taken."""
+"""Factor by which an increase must be faster for another one to follow."""
 
 OpenRange = Callable[[int, int], Awaitable[Content]]
-"""Asks for so many bytes from an offset on; raises errors of the family, SourceChanged among them."""
+"""Requests a range (offset, number of bytes); raises DataMoverError, such as SourceChanged."""
 
 
 class RangedSource:
-    """``protocols.base.Source`` of a file whose server gives out ranges."""
+    """``protocols.base.Source`` of a file whose server serves ranges."""
 
     def __init__(self, stream: Source, size: int, open_range: OpenRange, clock: IReactorTime, join: Join) -> None:
-        """Read ``stream``, to ``size``; ``join`` has a share of its host's connections."""
+        """Read ``stream``, which ends at ``size``; ``join`` returns the file's share of its host's connections."""
         self._stream = stream
         self._size = size
         self._open_range = open_range
         self._clock = clock
         self._position = stream.offset
         self._single = True
-        """The stream is read; else the segments are."""
+        """True while the stream is read, then False: the segments are."""
         self._segments: deque[_Segment] = deque()
-        """What comes next, without a gap, behind the stream while that is read."""
-        self._lanes = 1
+        """The following segments, without a gap; the first follows the stream while that is read."""
+        self._connections = 1
         self._growing = True
         self._share = join(self._unused)
         self._leave: list[Callable[[], None]] = [self._share.leave]
-        """The share, and a part of the memory for each connection."""
+        """Call these to give back the share and each connection's part of the memory."""
         self._since = clock.seconds()
         self._came = 0
-        """Bytes since then, read or not."""
+        """Bytes received since then."""
         self._waited = 0.0
-        """Seconds since then that were spent waiting for bytes."""
+        """Seconds spent waiting for bytes since then."""
         self._rate = 0.0
-        """Bytes a second before the last step."""
+        """Bytes a second before the last increase."""
 
     @property
     def inspection(self) -> Inspection:
@@ -72,7 +72,8 @@ class RangedSource:
     async def read(self) -> Octets:
         """Return the next bytes, b"" at the end.
 
-        Raises what ``WebSource.read`` raises, and SourceChanged where a range turns out to be another file's.
+        Raises what ``WebSource.read`` raises, and SourceChanged if a range belongs to another file. Cancelling leaves
+        the source fit only for ``close``.
         """
         began = self._clock.seconds()
         data = await self._next()
@@ -84,7 +85,7 @@ class RangedSource:
         return data
 
     async def close(self) -> None:
-        """Let go of every connection; completes when that is done."""
+        """Release every connection. Completes when that is done."""
         for leave in self._leave:
             leave()
         await self._stream.close()
@@ -105,13 +106,13 @@ class RangedSource:
         return b""
 
     async def _change_over(self) -> None:
-        """Leave the stream for the segments, if the first of them comes; else stay with it for good."""
+        """Switch from the stream to the segments if the server sends the first one; else keep the stream to the end."""
         if await self._segments[0].coming():
             await self._stream.close()
             self._single = False
             self._fill()
         else:
-            self._growing, self._lanes = False, 1
+            self._growing, self._connections = False, 1
             await self._drop_segments()
 
     async def _drop_segments(self) -> None:
@@ -125,7 +126,7 @@ class RangedSource:
     # More connections -----------------------------------------------------------------------------------------
 
     def _look(self, now: float) -> None:
-        """See how fast it went since the last look, and whether more connections may be faster."""
+        """Measure the speed since the last time, and decide whether to add connections."""
         seconds = now - self._since
         rate, waited = self._came / seconds, self._waited / seconds
         self._since, self._came, self._waited = now, 0, 0.0
@@ -138,26 +139,26 @@ class RangedSource:
             self._rate = rate
 
     def _unused(self) -> int:
-        """Return how many of its connections wait for their turn: what they brought is not read yet."""
-        return max(0, self._lanes - self._single - sum(segment.receiving for segment in self._segments))
+        """Return how many of the file's connections are idle: their segment is received and not read yet."""
+        return max(0, self._connections - self._single - sum(segment.receiving for segment in self._segments))
 
     def _widen(self) -> bool:
-        """Read over twice as many connections, if the host may have them, and the rest is worth it; tell whether so."""
-        more = min(self._lanes, self._share.room())
+        """Double the connections, if the share allows it and the rest is large; return whether any was added."""
+        more = min(self._connections, self._share.room())
         if more <= 0 or SEGMENTS.size <= LEAST or self._size - self._position < WORTH:
             return False
-        self._lanes += more
-        self._leave += [SEGMENTS.join() for _ in range(1 + self._lanes - len(self._leave))]
+        self._connections += more
+        self._leave += [SEGMENTS.join() for _ in range(1 + self._connections - len(self._leave))]
         self._fill()
         return True
 
     def _fill(self) -> None:
-        """Have as many segments under way as there are connections; the stream is one while it is read."""
+        """Request as many segments as there are connections; the stream counts as one while it is read."""
         for segment in list(self._segments)[1:]:
             if segment.refused():
-                # No more connections are given, or not now. What is missing is asked for again when it is its turn.
-                self._growing, self._lanes = False, max(1, self._lanes - 1)
-        while len(self._segments) < self._lanes - self._single:
+                # The server gives no more connections. The segment is requested again when it is its turn.
+                self._growing, self._connections = False, max(1, self._connections - 1)
+        while len(self._segments) < self._connections - self._single:
             start = self._segments[-1].end if self._segments else self._position + self._single * SEGMENTS.size
             size = min(SEGMENTS.size, self._size - start)
             if size <= 0:
@@ -167,10 +168,10 @@ class RangedSource:
 
 
 class _Segment:
-    """A range of the file that comes in, and is read once."""
+    """A range of the file, received in the background and read once."""
 
     def __init__(self, start: int, size: int, open_range: OpenRange, came: Callable[[int], None]) -> None:
-        """``came`` is told of what comes, in bytes."""
+        """``came`` is called with the number of bytes received."""
         self.start = start
         self._size = size
         self._open_range = open_range
@@ -190,42 +191,42 @@ class _Segment:
 
     @property
     def receiving(self) -> bool:
-        """Tell whether it uses a connection."""
+        """Whether it uses a connection."""
         return self._receiving is not None and not self._receiving.called
 
     def begin(self) -> None:
-        """Ask for what did not come yet."""
+        """Request the bytes that are missing."""
         self._error = None
         self._receiving = Deferred.fromCoroutine(self._receive())
 
     def refused(self) -> bool:
-        """Tell, once, whether it did not come."""
+        """Tell whether its request failed; True once only."""
         refused = self._error is not None and not self._counted
         self._counted = self._counted or refused
         return refused
 
     async def coming(self) -> bool:
-        """Wait until the server has answered; tell whether it sends the range."""
+        """Wait for the server's answer; return whether it sends the range."""
         while not self._answered and self._error is None:
             await self._wait()
         return self._error is None
 
     async def read(self) -> bytes:
-        """Return the next bytes, b"" at the end; what breaks off is asked for once more before its error is raised."""
+        """Return the next bytes, b"" at the end. What fails is requested once more before its error is raised."""
         while not self._pieces:
             if self._error is not None:
                 if self._tried_again:
                     raise self._error
                 self._tried_again = True
                 self.begin()
-            elif self._ended:  # And not before its connection can serve the next.
+            elif self._ended:  # Its connection is then free for the next one.
                 return b""
             else:
                 await self._wait()
         return self._pieces.popleft()
 
     async def close(self) -> None:
-        """Let go of the connection; completes when that is done."""
+        """Release the connection. Completes when that is done."""
         self._pieces.clear()
         if self._receiving is not None:
             ended: Deferred[None] = Deferred()
@@ -243,7 +244,7 @@ class _Segment:
                 self._take(data)
             self._check_whole()
             self._ended = True
-        except Exception as error:  # Whatever it is, it is for who reads.
+        except Exception as error:  # ``read`` raises it.
             self._error = error
         finally:
             if body is not None:

@@ -1,9 +1,7 @@
-"""How many connections one file may be read over: what is configured, less what serves others of its host.
+"""How many connections one file may use: the configured number, less those in use for other files of its host.
 
-A connection that a file was given counts as its own while it waits for its turn in the file, and serves nobody.
-
-A host that did not give out a range, or another's, is not asked for ranges again for a while: its files come as one
-stream, which it had nothing against.
+A connection that a file was given counts as that file's while it is idle between two segments. A host that refused a
+range, or sent a wrong one, gets no requests for ranges for a while: its files are read as one stream.
 """
 
 from collections.abc import Callable, Hashable
@@ -14,39 +12,39 @@ from twisted.internet.interfaces import IReactorTime
 from datamover.web.url import WebUrl
 
 FORGIVEN = 3600.0
-"""Seconds after which a host is asked again."""
+"""Seconds until ranges are requested from the host again."""
 REMEMBERED = 1024
-"""Hosts that are remembered for it."""
+"""Hosts that are remembered."""
 
 
 @dataclass(frozen=True)
 class StreamShare:
-    """What one file has of its host's connections."""
+    """One file's share of the connections to its host."""
 
     room: Callable[[], int]
-    """Tells how many more it may be read over."""
+    """Returns how many more connections the file may use."""
     leave: Callable[[], None]
 
 
 Join = Callable[[Callable[[], int]], StreamShare]
-"""Asks for a file's share; is told what tells how many connections were given to the file that serve it not now."""
+"""Returns a file's share; its argument returns how many of the file's connections are idle."""
 
 
 class Streams:
-    """Of one process; remembers the hosts of which a range was asked in vain."""
+    """The shares of a process; remembers the hosts that refused ranges."""
 
     def __init__(self, clock: IReactorTime, most: int, busy: Callable[[WebUrl], int]) -> None:
-        """Allow ``most`` connections to a host; ``busy`` tells how many serve a request now."""
+        """Allow ``most`` connections to a host; ``busy`` returns how many are in use."""
         self._clock = clock
         self._most = most
         self._busy = busy
         self._refusing: dict[Hashable, float] = {}
         """Host -> when it refused, the longest ago first."""
         self._files: dict[Hashable, list[Callable[[], int]]] = {}
-        """Host -> what tells, for each file with a share, how many of its connections serve it not now."""
+        """Host -> for each file with a share, what returns how many of its connections are idle."""
 
     def join(self, url: WebUrl, unused: Callable[[], int]) -> StreamShare:
-        """Return a share for the file at ``url``, to be left when that is read."""
+        """Return a share for the file at ``url``; call its ``leave`` when the file is read."""
         files = self._files.setdefault(url.origin, [])
         files.append(unused)
 
@@ -64,7 +62,7 @@ class Streams:
         return self._most - self._busy(url) - sum(unused() for unused in self._files.get(url.origin, ()))
 
     def refused(self, url: WebUrl) -> None:
-        """Remember that a range was asked for in vain."""
+        """Remember that the host of ``url`` refused a range."""
         self._refusing.pop(url.origin, None)
         self._refusing[url.origin] = self._clock.seconds()
         if len(self._refusing) > REMEMBERED:

@@ -1,7 +1,7 @@
 """The blocking calls on the names below a root: stat, open, rename, unlink, each in one go.
 
-Runs in threads. Raises OSError and OutsideRoot as the disk does, for ``Refusals.about`` to word; where the disk has no
-word for it (not a regular file, too short a part), an error of the family.
+Runs in threads. Raises OSError and OutsideRoot as the disk does, for ``DiskRefusals.about`` to word; where the disk has
+no word for it (not a regular file, too short a part), an error of the family.
 """
 
 import errno
@@ -22,7 +22,7 @@ from datamover.protocols.local.descriptors import COMMON, NotOwn, make_anew, ope
 from datamover.protocols.local.placing import Placing
 from datamover.protocols.local.put import Put
 from datamover.protocols.local.reader import Opened, Reader, examine
-from datamover.protocols.local.refusals import Refusals
+from datamover.protocols.local.refusals import DiskRefusals
 from datamover.protocols.local.writer import Writer
 
 P = ParamSpec("P")
@@ -35,7 +35,7 @@ _NOT_AGAIN = (errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.E
 class Disk:
     """The names below ``root``, in the words of one side."""
 
-    def __init__(self, root: str, directory_mode: int, refusals: Refusals, lacks: Lacks) -> None:
+    def __init__(self, root: str, directory_mode: int, refusals: DiskRefusals, lacks: Lacks) -> None:
         self._root = root
         self._tree = Beneath(root, directory_mode, lacks)
         self._refusals = refusals

@@ -12,7 +12,7 @@ from datamover.concurrency.buffer_budgets import Buffers
 from datamover.concurrency.serial import SerialExecutor
 from datamover.protocols.base import Inspection, Lack, Octets
 from datamover.protocols.local.reader import CHUNKS, Opened
-from datamover.protocols.local.refusals import Refusals
+from datamover.protocols.local.refusals import DiskRefusals
 from datamover.protocols.local.writer import Writer
 
 WRITES = Buffers(4 * 2**20, least=5 * 2**14, most=2**19)
@@ -24,7 +24,7 @@ AHEAD = 2
 class LocalSource:
     """``protocols.base.Source`` of a local file."""
 
-    def __init__(self, lane: SerialExecutor, opened: Opened, path: str, refusals: Refusals) -> None:
+    def __init__(self, lane: SerialExecutor, opened: Opened, path: str, refusals: DiskRefusals) -> None:
         self._lane = lane
         self._reader = opened.reader
         self._ahead: Deferred[bytes] | None = succeed(opened.first)
@@ -64,10 +64,10 @@ class LocalSource:
 
 
 class LocalSink:
-    """``protocols.base.Sink`` of a local part file."""
+    """``part_files.seam.Sink`` of a local part file."""
 
     def __init__(
-        self, lane: SerialExecutor, beside: SerialExecutor, writer: Writer, mode: int, path: str, refusals: Refusals
+        self, lane: SerialExecutor, beside: SerialExecutor, writer: Writer, mode: int, path: str, refusals: DiskRefusals
     ) -> None:
         """Prepare; what only flushes runs in the lane ``beside``, so that writing goes on."""
         self._lane = lane
@@ -136,7 +136,7 @@ class LocalSink:
             await self._lane.run(self._writer.close)
 
     async def _still(self) -> None:
-        """Wait until nothing is being flushed: what was let go of may be."""
+        """Wait until no flush runs: one whose caller was cancelled may."""
         if self._flushed:
             await self._beside.run(_nothing)
 
@@ -145,13 +145,13 @@ class LocalSink:
         return taken
 
     def _forget_writing(self) -> None:
-        """Leave a failure to the call that comes after it in the lane: the writer repeats it."""
+        """Ignore what writes come to: the writer's next call raises their failure again."""
         while self._writing:
             _forget(self._writing.popleft())
 
 
 def _nothing() -> None:
-    """Take a turn."""
+    """Do nothing, in the lane's turn."""
 
 
 def _forget(answer: Deferred[bytes] | Deferred[int] | None) -> None:

@@ -11,14 +11,18 @@ from datamover.concurrency.batcher import Batch
 from datamover.concurrency.shielding import finish_despite_cancel
 from datamover.concurrency.threads import Threads
 from datamover.errors import DataMoverError, Scope
-from datamover.protocols.base import Inspection, Lack, PlaceSettings, Prove
+from datamover.protocols.base import Inspection
 from datamover.protocols.lacks import Lacks
 from datamover.protocols.local.disk import Disk, unless_missing
 from datamover.protocols.local.files import LocalSink, LocalSource
 from datamover.protocols.local.put import Put
 from datamover.protocols.local.reader import Opened
-from datamover.protocols.local.refusals import Refusals
+from datamover.protocols.local.refusals import DiskRefusals
 from datamover.protocols.local.writer import Writer
+from datamover.protocols.part_files import PartFilePlace
+from datamover.protocols.part_files.seam import ProvePath
+from datamover.protocols.place import PlaceSettings
+from datamover.protocols.upload import Check, Stored
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -29,8 +33,8 @@ PUTTING = 2
 """Such calls under way."""
 
 
-class LocalPlace:
-    """``protocols.base.Place`` of a directory of this machine; what it opened stands in ``opened`` until it is closed.
+class LocalPlace(PartFilePlace):
+    """``protocols.place.Place`` of a directory of this machine; what it opened stands in ``opened`` until it is closed.
 
     Cancelling a call lets go of its answer; what it had begun on the disk ends, and a file it opened is closed.
     """
@@ -45,7 +49,7 @@ class LocalPlace:
         lacks: Lacks,
     ) -> None:
         self.lacks = lacks
-        self._refusals = Refusals(settings.name, side)
+        self._refusals = DiskRefusals(settings.name, side)
         self._disk = Disk(root, settings.directory_mode, self._refusals, lacks)
         self._file_mode = settings.file_mode
         self._threads = threads
@@ -63,7 +67,7 @@ class LocalPlace:
     def origin(self, path: str) -> "LocalOrigin":
         return LocalOrigin(self, path)
 
-    async def write(self, part: str, *, offset: int = 0) -> LocalSink:
+    async def open_part(self, part: str, *, offset: int = 0) -> LocalSink:
         """Open a part file; its predecessor's bytes stay until they are overwritten or cut off at the end."""
         with self._refusals.about(part):
             # To its end: a part file that is made only after its transfer was given up would never be removed.
@@ -72,16 +76,16 @@ class LocalPlace:
         self._opened.add(sink)
         return sink
 
-    async def place(
-        self, part: str, target: str, *, size: int, replace: bool, prove: Prove | None = None
-    ) -> Sequence[Lack]:
+    async def place_part(
+        self, part: str, target: str, *, size: int, replace: bool, prove: ProvePath | None = None
+    ) -> Stored:
         """Place a part file; a symbolic link there is replaced, unless it leads to a directory.
 
         Without ``replace`` the target is made as a hard link of the part file, which fails where there is anything; a
         disk without hard links is asked for a rename that does. Called again after it ended half-way, it completes.
         """
         if prove is None:
-            return await self._call(target, self._disk.place, part, target, size, replace)
+            return Stored(size, without=await self._call(target, self._disk.place, part, target, size, replace))
         with self._refusals.about(target):
             placing = await self._threads.finish(
                 self._disk.end_placing, self._disk.begin_placing, part, target, size, replace
@@ -95,24 +99,17 @@ class LocalPlace:
             except DataMoverError:
                 await self._call(target, placing.undo)
                 raise
-            return await self._call(target, self._disk.settle, placing, target)
+            return Stored(size, without=await self._call(target, self._disk.settle, placing, target))
         finally:
             await self._call(target, self._disk.end_placing, placing)
 
-    async def put(
-        self,
-        part: str,
-        target: str,
-        data: bytes,
-        *,
-        modified: float | None,
-        replace: bool,
-        commit: Callable[[], None],
-    ) -> Sequence[Lack]:
+    async def put_part(
+        self, part: str, target: str, data: bytes, *, modified: float | None, replace: bool, commit: Check
+    ) -> Stored:
         """Write and place a small file, together with others that are put at the same time."""
         file = Put(part, target, data, self._file_mode, modified, replace, commit, self.lacks)
         await finish_despite_cancel(Deferred.fromCoroutine(self._puts.add(file)))
-        return file.without
+        return Stored(len(data), without=file.without)
 
     async def remove(self, path: str) -> None:
         """Remove a file, or a symbolic link itself; a missing one is fine."""

@@ -15,10 +15,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from datamover.errors import DataMoverError
-from datamover.protocols.base import OLD, Ability, Lack
+from datamover.protocols.base import Ability, Lack
 from datamover.protocols.lacks import Lacks
-from datamover.protocols.local.refusals import Refusals
+from datamover.protocols.local.refusals import DiskRefusals
 from datamover.protocols.local.syscalls import Look, look, rename_exclusively
+from datamover.protocols.part_files.names import OLD
 
 
 @dataclass(slots=True, eq=False)
@@ -35,11 +36,11 @@ class Placing:
     """The target's path, for messages."""
     size: int
     replace: bool
-    refusals: Refusals
+    refusals: DiskRefusals
     lacks: Lacks
     without: list[Lack] = field(default_factory=list)
     """What the file went without."""
-    _kept: bool = False
+    _old_linked: bool = False
     _linked: bool = False
     _named: bool = False
 
@@ -53,11 +54,11 @@ class Placing:
         if look(self.directory, self.name) is None:
             return True
         with suppress(FileExistsError):
-            kept = self._link(self.directory, self.name, self.directory, self._old, self._link_anew)
-            self._kept = kept is not None
-        if not self._kept:
+            found = self._link(self.directory, self.name, self.directory, self._old, self._link_anew)
+            self._old_linked = found is not None
+        if not self._old_linked:
             self._check(look(self.source, self.part), "in its part file")
-        return self._kept
+        return self._old_linked
 
     def take_name(self) -> None:
         """Give the part file the target's name, and look at the target; undoes what is found wrong."""
@@ -83,24 +84,24 @@ class Placing:
         """Give up the part file's own name, and the old file."""
         if self._linked:
             self._remove(self.source, self.part, "its part file")
-        if self._kept:
+        if self._old_linked:
             self._remove(self.directory, self._old, "the old file's second name")
-            self._kept = False
+            self._old_linked = False
 
     def undo(self) -> None:
         """Take away what has the target's name, if that is the part file; put the old file back."""
         if self._named and self._linked:
             self._take_away()
         elif self._named and look(self.source, self.part) is None:
-            if self._kept:
+            if self._old_linked:
                 os.rename(self._old, self.name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
-                self._kept = False
+                self._old_linked = False
             else:
                 self._take_away()
         self._named = False
-        if self._kept:
+        if self._old_linked:
             self._remove(self.directory, self._old, "the old file's second name")
-            self._kept = False
+            self._old_linked = False
 
     def _take_over(self) -> None:
         """Rename over what has the target's name; an error may be told of a rename that was done."""
@@ -118,7 +119,7 @@ class Placing:
         return self.part + OLD.encode()
 
     def _link_anew(self) -> None:
-        """Have the second name be the old file's: an earlier call, or somebody else, gave it to another.
+        """Replace a second name that is not the old file's: an earlier call, or somebody else, left it.
 
         Raises FileExistsError where that cannot be.
         """
@@ -133,7 +134,7 @@ class Placing:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from error
 
     def _exists(self) -> None:
-        """Bear an existing target that is the part file: an earlier call was cut off."""
+        """Accept an existing target that is the part file: an earlier call was cut off."""
         found, part = look(self.directory, self.name), look(self.source, self.part)
         if found is not None and found.directory:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))

@@ -8,18 +8,19 @@ from weakref import WeakSet
 
 from datamover.concurrency.threads import Threads
 from datamover.errors import Scope
-from datamover.protocols.base import Ability, Options, PlaceProtocol, PlaceSettings
+from datamover.protocols.base import Ability
 from datamover.protocols.lacks import Lacks
 from datamover.protocols.local.beneath import decode
 from datamover.protocols.local.files import LocalSink, LocalSource
 from datamover.protocols.local.place import LocalPlace
+from datamover.protocols.place import Options, PlaceProtocol, PlaceSettings
 
 THREADS = 8
 """For one destination: what is slow there (a network file system) holds up nothing else."""
 
 
 class LocalPool:
-    """``protocols.base.Pool`` of a local directory: threads instead of connections."""
+    """``protocols.place.Pool`` of a local directory: threads instead of connections."""
 
     def __init__(self, root: str, settings: PlaceSettings, reactor: Any) -> None:
         self._threads = Threads(reactor, f"destination-{settings.name}", THREADS)
@@ -46,10 +47,11 @@ class LocalPool:
 
 
 class Local:
-    """``protocols.base.PlaceProtocol`` of directories of this machine."""
+    """``protocols.place.PlaceProtocol`` of directories of this machine."""
 
     name: ClassVar[str] = "file"
     schemes: ClassVar[tuple[str, ...]] = ("file",)
+    other_schemes: ClassVar[tuple[str, ...]] = ()
     abilities: ClassVar[frozenset[Ability]] = frozenset(Ability) - {Ability.WRITE_WIDE}
     options: ClassVar[type[Options]] = Options
 

@@ -5,13 +5,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
 from datamover.protocols.local.beneath import OutsideRoot
 from datamover.protocols.local.descriptors import NotOwn
-
-_SHOWN = 80
+from datamover.protocols.refusals import Refusals
 
 _UNUSABLE = {
     errno.EISDIR: "is a directory where a file is needed; name a file",
@@ -26,11 +26,10 @@ _UNUSABLE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Refusals:
+class DiskRefusals(Refusals):
     """The words for the destination ``name`` as used on ``side``."""
 
-    name: str
-    side: Scope
+    holder: ClassVar[str] = "disk"
 
     @contextmanager
     def about(self, path: str) -> Iterator[None]:
@@ -43,10 +42,6 @@ class Refusals:
             raise self.taken(path, found.owner) from None
         except OSError as error:
             raise self.of(error, path) from error
-
-    def what(self, path: str) -> str:
-        shown = path if len(path) <= _SHOWN else path[: _SHOWN - 1] + "…"
-        return f"destination {self.name!r}: {shown!r}"
 
     def of(self, error: OSError, path: str) -> DataMoverError:
         what, code = self.what(path), error.errno
@@ -68,23 +63,6 @@ class Refusals:
         if code in _UNUSABLE:
             return self.unusable(path, _UNUSABLE[code])
         return errors.ServerError(f"{what}: the disk answers: {reason}", scope=self.side)
-
-    def outside(self, path: str) -> DataMoverError:
-        return errors.PathNotAllowedHere(
-            f"{self.what(path)} leads out of the destination's root, through a symbolic link", scope=self.side
-        )
-
-    def unusable(self, path: str, why: str) -> DataMoverError:
-        kind = errors.SourceForbidden if self.side is Scope.SOURCE else errors.DestinationInvalid
-        return kind(f"{self.what(path)} {why}")
-
-    def changed(self, path: str) -> DataMoverError:
-        return errors.SourceChanged(f"{self.what(path)} changed while it was read", scope=self.side)
-
-    def short(self, path: str, size: int, offset: int) -> DataMoverError:
-        return errors.SizeMismatch(
-            f"{self.what(path)} holds {size} bytes and cannot be written on from byte {offset}", scope=self.side
-        )
 
     def not_again(self, path: str) -> DataMoverError:
         return errors.SizeMismatch(
@@ -116,13 +94,3 @@ class Refusals:
         return errors.ServerError(
             f"{self.what(path)} was not replaced, though the disk said that it was: look at the disk", scope=self.side
         )
-
-    def other_size(self, path: str, where: str, held: int, sent: int) -> DataMoverError:
-        return errors.SizeMismatch(
-            f"{self.what(path)} holds {held} bytes {where}, {sent} were written: the disk has not kept what it took; "
-            "look at its space and quota",
-            scope=self.side,
-        )
-
-    def exists(self, path: str) -> DataMoverError:
-        return errors.DestinationExists(f"{self.what(path)} exists and may not be replaced", scope=self.side)

@@ -8,7 +8,7 @@ from datamover.protocols.sftp.client import messages
 from datamover.protocols.sftp.client.link import Link
 from datamover.protocols.sftp.client.messages import NOTHING, Attributes, Status
 from datamover.protocols.sftp.client.session import Session
-from datamover.protocols.sftp.refusals import Refusals
+from datamover.protocols.sftp.refusals import ServerRefusals
 from datamover.protocols.sftp.tree import Tree
 
 _ANEW = messages.FOR_WRITING | messages.CREATE | messages.EXCLUSIVELY | messages.EMPTIED
@@ -35,7 +35,7 @@ class OpenPart:
 class Parts:
     """Opens the part files of one place; they will have ``mode``."""
 
-    def __init__(self, tree: Tree, mode: int, refusals: Refusals, lacks: Lacks) -> None:
+    def __init__(self, tree: Tree, mode: int, refusals: ServerRefusals, lacks: Lacks) -> None:
         self._tree = tree
         self._mode = mode
         self.refusals = refusals

@@ -1,7 +1,7 @@
 """The names below a root on a file server, for the engine."""
 
 import posixpath
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeVar
 
@@ -9,29 +9,33 @@ from twisted.internet.defer import Deferred
 
 from datamover.concurrency.shielding import finish_despite_cancel
 from datamover.errors import DataMoverError, DestinationExists, Scope
-from datamover.protocols.base import Inspection, Lack, PlaceSettings, Prove
+from datamover.protocols.base import Inspection
 from datamover.protocols.lacks import Lacks
+from datamover.protocols.part_files import PartFilePlace
+from datamover.protocols.part_files.seam import ProvePath
+from datamover.protocols.place import PlaceSettings
 from datamover.protocols.sftp import aside
 from datamover.protocols.sftp.client import messages
 from datamover.protocols.sftp.client.lanes import WriteChannel
 from datamover.protocols.sftp.client.link import Link
-from datamover.protocols.sftp.client.messages import Attributes, Status, decode, encode
+from datamover.protocols.sftp.client.messages import Status, decode, encode
 from datamover.protocols.sftp.client.session import Session
 from datamover.protocols.sftp.metadata import Metadata
 from datamover.protocols.sftp.orders import Orders
 from datamover.protocols.sftp.parts import Parts
 from datamover.protocols.sftp.placing import Placing
 from datamover.protocols.sftp.put import write_whole
-from datamover.protocols.sftp.refusals import Refusals
+from datamover.protocols.sftp.reader import Reader, SftpOrigin, check_regular
+from datamover.protocols.sftp.refusals import ServerRefusals
 from datamover.protocols.sftp.sink import Order, SftpSink
-from datamover.protocols.sftp.source import SftpSource
 from datamover.protocols.sftp.tree import Tree
+from datamover.protocols.upload import Check, Stored
 
 T = TypeVar("T")
 
 
-class SftpPlace:
-    """``protocols.base.Place`` of a directory on a server, whose connection ``link`` answers with.
+class SftpPlace(PartFilePlace):
+    """``protocols.place.Place`` of a directory on a server, whose connection ``link`` answers with.
 
     Cancelling a call lets go of its answer; what the server was asked for it does, and a file it opened is closed.
     """
@@ -48,9 +52,10 @@ class SftpPlace:
         orders: Orders,
     ) -> None:
         self.lacks = lacks
-        self._refusals = Refusals(settings.name, user, side)
+        self._refusals = ServerRefusals(settings.name, side, user)
         self._tree = Tree(reactor, root, settings.directory_mode, self._refusals, lacks)
         self._parts = Parts(self._tree, settings.file_mode, self._refusals, lacks)
+        self._reader = Reader(self._tree, link, self._refusals)
         self._orders = orders
         self._file_mode = settings.file_mode
         self._link = link
@@ -65,7 +70,7 @@ class SftpPlace:
         """Look at one name, through links; None where there is nothing."""
         with self._refusals.about(path):
             try:
-                return await self._look(path)
+                return await self._reader.look(path)
             except Status as refusal:
                 if refusal.code == messages.NO_SUCH_FILE or await self._is_nothing(path, refusal):
                     return None
@@ -83,10 +88,10 @@ class SftpPlace:
                 name = self._tree.absolute(path)
             return await session.find(name) is None
 
-    def origin(self, path: str) -> "SftpOrigin":
-        return SftpOrigin(self, path)
+    def origin(self, path: str) -> SftpOrigin:
+        return SftpOrigin(self._reader, path)
 
-    async def write(self, part: str, *, offset: int = 0) -> SftpSink:
+    async def open_part(self, part: str, *, offset: int = 0) -> SftpSink:
         """Open a part file; its predecessor's bytes stay until they are overwritten or cut off at the end."""
         with self._refusals.about(part):
             lease = (await self._link()).lease()
@@ -112,9 +117,9 @@ class SftpPlace:
                 failed=partial(self._orders.failed, part, order),
             )
 
-    async def place(
-        self, part: str, target: str, *, size: int, replace: bool, prove: Prove | None = None
-    ) -> Sequence[Lack]:
+    async def place_part(
+        self, part: str, target: str, *, size: int, replace: bool, prove: ProvePath | None = None
+    ) -> Stored:
         """Place a part file; a symbolic link there is replaced, unless it leads to a directory.
 
         Without ``replace`` the target is made as a hard link of the part file, which fails where there is anything;
@@ -136,18 +141,11 @@ class SftpPlace:
                         raise await placing.undone(error) from None
                 await placing.settle()
                 await session.sync_directory(posixpath.dirname(placing.name))
-                return placing.without
+                return Stored(size, without=placing.without)
 
-    async def put(
-        self,
-        part: str,
-        target: str,
-        data: bytes,
-        *,
-        modified: float | None,
-        replace: bool,
-        commit: Callable[[], None],
-    ) -> Sequence[Lack]:
+    async def put_part(
+        self, part: str, target: str, data: bytes, *, modified: float | None, replace: bool, commit: Check
+    ) -> Stored:
         """Write and place a small file: what needs no answer to go on is asked for together."""
         with self._refusals.about(target):
             link = await self._link()
@@ -173,7 +171,7 @@ class SftpPlace:
                 finally:
                     if settling is not None:
                         await settling
-                return [*without, *metadata.without, *placing.without]
+                return Stored(len(data), without=[*without, *metadata.without, *placing.without])
 
     async def remove(self, path: str) -> None:
         """Remove a file, or a symbolic link itself; a missing one is fine.
@@ -222,58 +220,11 @@ class SftpPlace:
             async with (await self._link()).lease() as session:
                 return await self._tree.free(session)
 
-    async def look(self, path: str) -> Inspection:
-        """Look at one name, through links, that must be there."""
-        with self._refusals.about(path):
-            return await self._look(path)
-
-    async def read(self, path: str, offset: int, identity: str | None) -> SftpSource:
-        """Open a regular file for reading, from ``offset`` if it still has ``identity``."""
-        with self._refusals.about(path):
-            lease = (await self._link()).lease()
-            session = await lease.__aenter__()
-            handle = None
-            try:
-                real, found = await self._tree.target(lease.link, session, path)
-                # Looked at first: to open a device can already do something to it.
-                there = self._check_regular(path, found)
-                handle = await session.open_file(real, messages.FOR_READING)
-                source = SftpSource(lease, session, handle, real, path, self._refusals)
-            except BaseException:
-                if handle is not None:
-                    session.close_later(handle)
-                lease.give_back()
-                raise
-            try:
-                with session.together():
-                    looking = session.look(handle, real)
-                    source.begin(there, offset, identity)
-                found = self._check_regular(path, await looking)
-                if found != there:
-                    source.begin(found, offset, identity)
-                await source.learn_size()
-            except BaseException:
-                await source.close()
-                raise
-            return source
-
-    async def _look(self, path: str) -> Inspection:
-        link = await self._link()
-        async with link.lease() as session:
-            _, found = await self._tree.target(link, session, path)
-        if found is None:
-            raise Status(messages.NO_SUCH_FILE, "No such file")
-        name = posixpath.basename(path.rstrip("/"))
-        if not found.regular:
-            directory = found.directory
-            return Inspection(name, modified=found.modified, directory=directory, special=not directory)
-        return found.inspection(name)
-
     async def _begin(self, link: Link, session: Session, part: str, target: str, size: int, replace: bool) -> Placing:
         new = await self._tree.name(link, session, target, make=True)
         with self._refusals.about(part):
             old = await self._tree.name(link, session, part)
-            self._check_regular(part, await session.find(old))
+            check_regular(part, await session.find(old), self._refusals)
         return self._placing(session, old, new, target, size, replace, None)
 
     def _placing(
@@ -293,31 +244,11 @@ class SftpPlace:
             target=target,
             size=size,
             replace=replace,
-            measure=lambda: self._measure(target),
+            measure=lambda: self._reader.measure(target),
             refusals=self._refusals,
             lacks=self.lacks,
             metadata=metadata,
         )
-
-    async def _measure(self, path: str) -> int:
-        """Return how many bytes a file has, by reading it to its end."""
-        source = await self.read(path, 0, None)
-        try:
-            count = 0
-            while data := await source.read():
-                count += len(data)
-            return count
-        finally:
-            await source.close()
-
-    def _check_regular(self, path: str, found: Attributes | None) -> Attributes:
-        if found is None:
-            raise Status(messages.NO_SUCH_FILE, "No such file")
-        if found.directory:
-            raise self._refusals.unusable(path, "is a directory where a file is needed; name a file")
-        if not found.regular:
-            raise self._refusals.unusable(path, "is not a regular file; remove it or take another name")
-        return found
 
 
 async def _unless_stale(link: Link, call: Callable[[], Awaitable[T]]) -> T:
@@ -330,20 +261,6 @@ async def _unless_stale(link: Link, call: Callable[[], Awaitable[T]]) -> T:
             raise
     link.directories.clear()
     return await call()
-
-
-class SftpOrigin:
-    """``protocols.base.Origin`` of one name in a place on a server."""
-
-    def __init__(self, place: SftpPlace, path: str) -> None:
-        self._place = place
-        self._path = path
-
-    async def inspect(self) -> Inspection:
-        return await self._place.look(self._path)
-
-    async def open(self, offset: int = 0, identity: str | None = None) -> SftpSource:
-        return await self._place.read(self._path, offset, identity)
 
 
 async def _unless_refused(call: Awaitable[object]) -> None:

@@ -16,14 +16,15 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from datamover.errors import DataMoverError
-from datamover.protocols.base import OLD, Ability, Lack
+from datamover.protocols.base import Ability, Lack
 from datamover.protocols.lacks import Lacks
+from datamover.protocols.part_files.names import OLD
 from datamover.protocols.sftp import aside
 from datamover.protocols.sftp.client import messages
 from datamover.protocols.sftp.client.messages import Attributes, Status
 from datamover.protocols.sftp.client.session import Session, outcomes
 from datamover.protocols.sftp.metadata import Metadata
-from datamover.protocols.sftp.refusals import Refusals
+from datamover.protocols.sftp.refusals import ServerRefusals
 
 
 class Placing:
@@ -39,7 +40,7 @@ class Placing:
         size: int,
         replace: bool,
         measure: Callable[[], Awaitable[int]],
-        refusals: Refusals,
+        refusals: ServerRefusals,
         lacks: Lacks,
         metadata: Metadata | None = None,
     ) -> None:
@@ -62,7 +63,7 @@ class Placing:
         """What the file went without."""
         self._before: Attributes | None = None
         """What had the target's name."""
-        self._kept = False
+        self._old_linked = False
         self._aside = False
         self._linked = False
         self._named = False
@@ -81,14 +82,14 @@ class Placing:
             raise self._refusals.unusable(self._target, "is a directory where a file is needed; name a file")
         if old is None or not self._replaces_at_once:
             return True
-        self._kept = self._links and await self._link_old()
-        if not self._kept:
+        self._old_linked = self._links and await self._link_old()
+        if not self._old_linked:
             found = await self._session.find(self._part)
             if found is None:
                 raise Status(messages.NO_SUCH_FILE, "No such file")
             if found.size is not None and found.size != self._size and (found.size or not self._size):
                 raise self._refusals.other_size(self._target, "in its part file", found.size, self._size)
-        return self._kept
+        return self._old_linked
 
     async def take_name(self) -> None:
         """Give the part file the target's name, and look at the target; undoes what is found wrong."""
@@ -108,13 +109,13 @@ class Placing:
     @property
     def settled(self) -> bool:
         """Whether there is nothing to be given up."""
-        return not (self._linked or self._kept or self._aside)
+        return not (self._linked or self._old_linked or self._aside)
 
     async def settle(self) -> None:
         """Give up the part file's own name, and the old file."""
         if self._linked:
             await self._remove(self._part, "its part file")
-        if self._kept:
+        if self._old_linked:
             await self._remove(self._old, "the old file's second name")
         if self._aside:
             try:
@@ -135,12 +136,12 @@ class Placing:
         return error
 
     async def _undo(self) -> None:
-        if self._named and self._kept:
+        if self._named and self._old_linked:
             await self._session.replace(self._old, self.name)
-            self._kept = False
+            self._old_linked = False
         elif self._named and await self._session.find(self.name) is not None:
             await self._session.remove(self.name)
-        if self._kept:
+        if self._old_linked:
             await self._session.remove(self._old)
         if self._aside:
             await aside.put_back(self._session, self._aside_name)

@@ -9,8 +9,9 @@ from twisted.python.failure import Failure
 from datamover import errors
 from datamover.concurrency.threads import Threads
 from datamover.errors import DataMoverError, Scope
-from datamover.protocols.base import Ability, Lack, PlaceSettings
+from datamover.protocols.base import Ability, Lack
 from datamover.protocols.lacks import Lacks
+from datamover.protocols.place import PlaceSettings
 from datamover.protocols.sftp.client import messages
 from datamover.protocols.sftp.client.channel import again
 from datamover.protocols.sftp.client.link import Link, Server
@@ -28,7 +29,7 @@ _UNPROVEN = Lack(Ability.WRITE_WIDE, "the server is not known to bear it otherwi
 
 
 class SftpPool:
-    """``protocols.base.Pool`` of one account on one server."""
+    """``protocols.place.Pool`` of one account on one server."""
 
     def __init__(self, root: str, server: Server, settings: PlaceSettings, reactor: Any) -> None:
         self._server = server

@@ -7,11 +7,13 @@ from urllib.parse import unquote, unquote_to_bytes, urlsplit
 from pydantic import model_validator
 
 from datamover.config.schema import AbsolutePath
-from datamover.protocols.base import Ability, Options, PlaceProtocol, PlaceSettings
+from datamover.protocols.base import Ability
+from datamover.protocols.place import Options, PlaceProtocol, PlaceSettings
 from datamover.protocols.sftp.client.link import Server
 from datamover.protocols.sftp.client.messages import decode
 from datamover.protocols.sftp.pool import SftpPool
 from datamover.protocols.sftp.ssh.login import SecretFiles
+from datamover.security.secret_files import SecretPath
 
 PORT = 22
 
@@ -22,9 +24,9 @@ class SftpOptions(Options):
     """The files that hold what a login needs; read at every connect."""
 
     known_hosts_file: AbsolutePath
-    private_key_file: AbsolutePath | None = None
-    passphrase_file: AbsolutePath | None = None
-    password_file: AbsolutePath | None = None
+    private_key_file: SecretPath | None = None
+    passphrase_file: SecretPath | None = None
+    password_file: SecretPath | None = None
 
     @model_validator(mode="after")
     def _can_log_in(self) -> Self:
@@ -36,10 +38,11 @@ class SftpOptions(Options):
 
 
 class Sftp:
-    """``protocols.base.PlaceProtocol`` of accounts on SSH servers."""
+    """``protocols.place.PlaceProtocol`` of accounts on SSH servers."""
 
     name: ClassVar[str] = "sftp"
     schemes: ClassVar[tuple[str, ...]] = ("sftp",)
+    other_schemes: ClassVar[tuple[str, ...]] = ("scp",)
     abilities: ClassVar[frozenset[Ability]] = frozenset(Ability)
     options: ClassVar[type[Options]] = SftpOptions
 

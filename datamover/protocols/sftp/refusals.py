@@ -3,23 +3,22 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
+from datamover.protocols.refusals import Refusals
 from datamover.protocols.sftp.client import messages
 from datamover.protocols.sftp.client.messages import Status
 from datamover.text.redaction import public_message, safe_words
 
-_SHOWN = 80
-
 
 @dataclass(frozen=True, slots=True)
-class Refusals:
+class ServerRefusals(Refusals):
     """The words for the destination ``name``, logged in as ``user``, as used on ``side``."""
 
-    name: str
+    holder: ClassVar[str] = "server"
     user: str
-    side: Scope
 
     @contextmanager
     def about(self, path: str) -> Iterator[None]:
@@ -37,10 +36,6 @@ class Refusals:
         """Return what befell the connection, which knows no sides, as this side's."""
         what, plain = f"destination {self.name!r}", public_message(error.code, error.message)
         return error.saying(f"{what}: {plain}", scope=self.side, full=f"{what}: {error.full}")
-
-    def what(self, path: str) -> str:
-        shown = path if len(path) <= _SHOWN else path[: _SHOWN - 1] + "…"
-        return f"destination {self.name!r}: {shown!r}"
 
     def of(self, refusal: Status, path: str) -> DataMoverError:
         code = f"status {refusal.code}"
@@ -69,18 +64,6 @@ class Refusals:
     def full(self, path: str) -> DataMoverError:
         return errors.NoSpace(f"{self.what(path)}: no space is left on the server; free some", scope=self.side)
 
-    def outside(self, path: str) -> DataMoverError:
-        return errors.PathNotAllowedHere(
-            f"{self.what(path)} leads out of the destination's root, through a symbolic link", scope=self.side
-        )
-
-    def unusable(self, path: str, why: str) -> DataMoverError:
-        kind = errors.SourceForbidden if self.side is Scope.SOURCE else errors.DestinationInvalid
-        return kind(f"{self.what(path)} {why}")
-
-    def changed(self, path: str) -> DataMoverError:
-        return errors.SourceChanged(f"{self.what(path)} changed while it was read", scope=self.side)
-
     def ended(self, path: str, size: int, offset: int) -> DataMoverError:
         return errors.SizeMismatch(
             f"{self.what(path)} ended after {offset} bytes; the server told {size}", scope=self.side
@@ -105,13 +88,6 @@ class Refusals:
             scope=self.side,
         )
 
-    def other_size(self, path: str, where: str, held: int | None, sent: int) -> DataMoverError:
-        return errors.SizeMismatch(
-            f"{self.what(path)} holds {held} bytes {where}, {sent} were written: the server has not kept what it took; "
-            "look at its space and quota",
-            scope=self.side,
-        )
-
     def untold(self, path: str, error: DataMoverError) -> DataMoverError:
         return errors.ServerError(
             f"{self.what(path)}: the server tells no size of what arrived, and it cannot be read to be counted: "
@@ -132,11 +108,3 @@ class Refusals:
             "anew",
             scope=self.side,
         )
-
-    def short(self, path: str, size: int, offset: int) -> DataMoverError:
-        return errors.SizeMismatch(
-            f"{self.what(path)} holds {size} bytes and cannot be written on from byte {offset}", scope=self.side
-        )
-
-    def exists(self, path: str) -> DataMoverError:
-        return errors.DestinationExists(f"{self.what(path)} exists and may not be replaced", scope=self.side)

@@ -21,7 +21,7 @@ from datamover.protocols.sftp.client.session import Session, outcomes
 from datamover.protocols.sftp.client.window import UNDER_WAY
 from datamover.protocols.sftp.completing import complete, unflushed
 from datamover.protocols.sftp.metadata import Metadata
-from datamover.protocols.sftp.refusals import Refusals
+from datamover.protocols.sftp.refusals import ServerRefusals
 
 _NEARLY_NOTHING = 2**20
 
@@ -38,7 +38,7 @@ class Order(IntEnum):
 
 
 class SftpSink:
-    """``protocols.base.Sink`` of a part file on a server; holds its lanes' channels and handles until it is closed."""
+    """``part_files.seam.Sink`` of a part file on a server; holds its lanes' channels and handles until it is closed."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class SftpSink:
         order: Order,
         longer: bool,
         path: str,
-        refusals: Refusals,
+        refusals: ServerRefusals,
         lacks: Lacks,
         failed: Callable[[BaseException, bool], None],
     ) -> None:
@@ -260,7 +260,7 @@ class SftpSink:
 
 
 async def raise_refused(
-    error: BaseException | None, session: Session, real: bytes, refusals: Refusals, path: str
+    error: BaseException | None, session: Session, real: bytes, refusals: ServerRefusals, path: str
 ) -> NoReturn:
     """Raise what a write met; OpenSSH says "Failure" of a full disk, so that one has to look."""
     if isinstance(error, Status) and error.code == messages.FAILURE:

@@ -13,7 +13,7 @@ from datamover.protocols.sftp.client.link import Lease
 from datamover.protocols.sftp.client.messages import Attributes, Status
 from datamover.protocols.sftp.client.session import Session
 from datamover.protocols.sftp.client.window import Window
-from datamover.protocols.sftp.refusals import Refusals
+from datamover.protocols.sftp.refusals import ServerRefusals
 
 PIECE = 2**20
 """Bytes that are handed over at once, where there are so many: the way of each through the engine has its cost."""
@@ -107,7 +107,7 @@ class SftpSource:
     """``protocols.base.Source`` of a file on a server; holds a channel's lease and a handle until it is closed."""
 
     def __init__(
-        self, lease: Lease, session: Session, handle: bytes, real: bytes, path: str, refusals: Refusals
+        self, lease: Lease, session: Session, handle: bytes, real: bytes, path: str, refusals: ServerRefusals
     ) -> None:
         self._lease = lease
         self._session = session

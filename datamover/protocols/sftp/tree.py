@@ -15,7 +15,7 @@ from datamover.protocols.sftp.client import messages
 from datamover.protocols.sftp.client.link import Link
 from datamover.protocols.sftp.client.messages import Attributes, Status, decode, encode
 from datamover.protocols.sftp.client.session import Session, begun
-from datamover.protocols.sftp.refusals import Refusals
+from datamover.protocols.sftp.refusals import ServerRefusals
 
 FRESH = 2.0
 """Seconds for which a directory's real path is believed."""
@@ -27,7 +27,7 @@ _NOT_THERE = (messages.NO_SUCH_FILE, messages.FAILURE, messages.PERMISSION_DENIE
 class Tree:
     """The names below ``root``; missing directories are made with ``directory_mode``."""
 
-    def __init__(self, clock: Any, root: str, directory_mode: int, refusals: Refusals, lacks: Lacks) -> None:
+    def __init__(self, clock: Any, root: str, directory_mode: int, refusals: ServerRefusals, lacks: Lacks) -> None:
         self._clock = clock
         self._root = encode(root)
         self._directory_mode = directory_mode

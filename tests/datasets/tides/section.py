@@ -1,19 +1,19 @@
 """``[tides]``: where the tides are told."""
 
 from datamover.config.schema import Config, DeclaredSection
-from datamover.config.types import AbsolutePath, Count
+from datamover.config.types import Count
 from datamover.datasets.declaration import WebBase
 from datamover.errors import ConfigError
+from datamover.security.secret_files import SecretPath
 
 
 class TidesSection(DeclaredSection):
     """``[tides]``: the tides at a station."""
 
     live = frozenset({"url", "ticket_file"})
-    secret_files = frozenset({"ticket_file"})
 
     url: WebBase
-    ticket_file: AbsolutePath
+    ticket_file: SecretPath
     at_once: Count = 2
     """Downloads at once, of this process."""
 

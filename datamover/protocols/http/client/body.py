@@ -1,7 +1,7 @@
-"""The body of one answer: taken from the connection as fast as it is read, never faster.
+"""The body of one answer, received no faster than it is read.
 
-What waits here has a bound that all bodies share (and what one read of the socket may add); then the connection is
-paused, and the server feels it. What the bytes mean is left to the source that reads them.
+All bodies together buffer a bounded number of bytes (and what one read of the socket adds); beyond it a body pauses its
+connection.
 """
 
 from collections import deque
@@ -17,31 +17,31 @@ from datamover.protocols.http.client.connection import Connection, Ending
 from datamover.web.url import WebUrl
 
 ROOMS = Buffers(8 * 2**20, least=2**16, most=2**20)
-"""Bytes that wait in each body, or are received at once."""
+"""Bytes that a body buffers, and that one read of the socket may bring; shared among all bodies."""
 MOST_PIECES = 4096
-"""Pieces as small as a few bytes each cost far more than their bytes."""
+"""Pieces that a body buffers: tiny ones cost far more memory than their bytes."""
 JOINED = 2**17
-"""Bytes of pieces that are worth handing over one by one, rather than copied together."""
+"""Bytes; smaller pieces are joined before they are returned."""
 IGNORABLE = 64 * 1024
-"""Bytes of a body nobody wants that are read to keep a connection, rather than dropping it."""
+"""Bytes of an unwanted body that are read to keep the connection; a longer one is dropped with it."""
 IGNORABLE_TIME = 1.0
 
 
 class Content(Protocol):
-    """The bytes of one answer, as they come or undone of a coding."""
+    """The bytes of one answer, as received or decoded."""
 
     async def read(self) -> bytes:
         """Return the next bytes, b"" at the end."""
 
     async def discard(self) -> None:
-        """Read what is left where it is short, so that the connection can serve again; else drop that."""
+        """Read a short rest, so that the connection can serve again; close the connection of a long one."""
 
     async def close(self) -> None:
-        """Drop what is left, and the connection with it where there is something; completes when that is gone."""
+        """Drop the rest; closes the connection if there is one. Completes when that is done."""
 
 
 class Body:
-    """The bytes of one answer, in order; it takes them from a connection."""
+    """Receives the bytes of one answer from a connection, and returns them in order."""
 
     def __init__(self, clock: IReactorTime, idle_timeout: float, url: WebUrl) -> None:
         self._clock = clock
@@ -58,10 +58,10 @@ class Body:
         self._gone: Deferred[None] = Deferred()
         self._leave: Callable[[], None]
         self.received = 0
-        """Bytes that came, read or not."""
+        """Bytes received, read or not."""
 
     def begin(self, connection: Connection) -> None:
-        """Take the bytes of this connection; as ``take`` and ``end``, for the connection to call."""
+        """Begin to receive; the connection calls this, ``take`` and ``end``."""
         self._connection = connection
         self._leave = ROOMS.join()
 
@@ -102,9 +102,9 @@ class Body:
     async def read(self) -> bytes:
         """Return the next bytes, b"" at the end; small pieces are joined.
 
-        Once everything was read, raises ConnectionLost for a body that ended early, SizeMismatch for one that did not
-        end where it should, and ServerError for chunks that are none; raises Stalled when nothing comes for the idle
-        timeout. Cancelling leaves the body fit only for ``close``.
+        After the last bytes, raises ConnectionLost for a body that ended early, SizeMismatch for one longer than
+        announced, and ServerError for malformed chunks. Raises Stalled if nothing arrives for the idle timeout.
+        Cancelling leaves the body fit only for ``close``.
         """
         if not self._pieces and not self._ended:
             await self._wait()
@@ -115,7 +115,7 @@ class Body:
         return b""
 
     async def discard(self) -> None:
-        """Read a short rest, so that the connection can serve again; drop the connection of a long or slow one."""
+        """Read a short rest, so that the connection can serve again; close the connection of a long or slow one."""
         start = self._clock.seconds()
         self._idle_timeout = min(self._idle_timeout, IGNORABLE_TIME)
         try:
@@ -129,7 +129,7 @@ class Body:
         await self.close()
 
     async def close(self) -> None:
-        """Drop what is left, and the connection with it where there is something; completes when that is gone."""
+        """Drop the rest; closes the connection if there is one. Completes when that is done."""
         self._drop()
         if not self._ended:
             gone: Deferred[None] = Deferred()

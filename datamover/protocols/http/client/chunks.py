@@ -1,7 +1,7 @@
-"""The chunks of a body (RFC 9112, section 7.1), as their bytes come in. Pure.
+"""Parse the chunks of a body (RFC 9112, section 7.1). Pure.
 
-Sizes may be padded with spaces and zeros, lines may end in a bare line feed, as curl and wget read them; extensions and
-trailers are passed over. A chunk that is no longer or shorter than it says is what shows that nothing is missing.
+As in curl and wget, sizes may be padded with spaces and zeros, and lines may end in a bare line feed; extensions and
+trailers are ignored.
 """
 
 import re
@@ -16,11 +16,11 @@ _ODD_BETWEEN = re.compile(rb"\r{0,2}\n([0-9A-Fa-f]{1,15})[ \t]*\r{0,2}\n")
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:\r|;.*)", re.DOTALL)
 _ODD_SIZE = re.compile(rb"[ \t]*(?=[0-9A-Fa-f])0*([0-9A-Fa-f]{0,40})(?:[ \t;].*|\r*)", re.DOTALL)
 _KEPT = 80
-"""Bytes of a line that are looked at; what else there is in it says nothing."""
+"""Bytes of a line that are read; the rest is ignored."""
 
 
 class _Line(Enum):
-    """What the next line is, where it is not the data's turn."""
+    """What the next line is."""
 
     SIZE = auto()
     DATA_END = auto()
@@ -32,23 +32,23 @@ class Chunks:
 
     def __init__(self) -> None:
         self.complete = False
-        """The last one is here, with the trailers."""
+        """The last chunk and the trailers have arrived."""
         self.excess = False
-        """More came after it."""
+        """More bytes follow the body."""
         self.broken = ""
-        """What is wrong with them: nothing more can be read. "" while all is well."""
+        """Why the chunks are malformed; "" if they are not."""
         self.beyond = False
-        """What is wrong is a size that cannot be."""
+        """They are malformed for a size that no file has."""
         self.plain = True
-        """They can be read in one way only."""
+        """Their framing is unambiguous."""
         self._left = 0
-        """Bytes of the chunk that still come."""
+        """Bytes of the current chunk that are missing."""
         self._next = _Line.SIZE
         self._line = b""
-        """What came of the next line, and does not end yet."""
+        """The beginning of the next line."""
 
     def feed(self, data: bytes) -> bytes:
-        """Take in what came; return what of it is the body's."""
+        """Take received bytes; return those of the body."""
         pieces: list[bytes] = []
         place, end = 0, len(data)
         while place < end and not self.broken and not self.complete:
@@ -60,7 +60,7 @@ class Chunks:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _feed_data(self, data: bytes, place: int, pieces: list[bytes]) -> int:
-        """Take in chunks as long as they follow one another as usual; return where they cease to."""
+        """Take chunks framed in the usual way; return the position of what is not."""
         left, end = self._left, len(data)
         while True:
             if left:
@@ -87,7 +87,7 @@ class Chunks:
                 return place
 
     def _feed_line(self, data: bytes, start: int) -> int:
-        """Take in a line, or what came of it; return where the next begins."""
+        """Take a line, or a part of one; return the position after it."""
         found = data.find(b"\n", start)
         end = len(data) if found < 0 else found
         if len(self._line) < _KEPT:

@@ -1,12 +1,12 @@
-"""Codings of a body: which of those that a server names change its bytes, and which of these are undone here. Pure.
+"""Content and transfer codings: which of them change the bytes, and how gzip and deflate are undone. Pure.
 
-datamover asks for the file itself (``Accept-Encoding: identity``). Servers name codings all the same:
+datamover sends ``Accept-Encoding: identity``. Servers declare codings all the same:
 
-- Most of them code nothing ("utf-8", "binary", "aws-chunked", "none"): the bytes are the file. So are they where the
-  name is one that nobody knows, as curl, wget and browsers have it: what no client undoes, no server can mean.
-- gzip and deflate are undone. What of them is declared for a file that is compressed itself, by its name or its media
-  type ("data.tar.gz", application/gzip), is the file, as browsers and Apache have it: it was not coded twice.
-- What else is known to change the bytes is refused.
+- Most change nothing ("utf-8", "binary", "aws-chunked", "none"): the bytes are the file. Unknown names count as such,
+  as in curl, wget and browsers.
+- gzip and deflate are undone. If the file itself is compressed in that way, by its name or media type ("data.tar.gz",
+  application/gzip), the coding is ignored, as browsers and Apache do: it was not coded twice.
+- Other codings that change the bytes are refused.
 """
 
 import re
@@ -20,10 +20,10 @@ IDLE = re.compile(
     "identity|none|null|undefined|false|off|no|default|raw|plain|text|binary|[78]-?bit|aws-chunked|"
     "(?:us-)?ascii|utf-?(?:8|16|32)(?:[bl]e)?|iso-?8859-?[0-9]+|latin-?[0-9]+|(?:windows-?|cp)[0-9]+"
 )
-"""What is named where a coding should be, and is none: also how text is written, and how mail travels."""
+"""Names that servers give and that change nothing: charsets and mail encodings among them."""
 UNDONE = frozenset({"gzip", "deflate"})
 MOST = 3
-"""Codings of one body that are undone."""
+"""Codings that are undone of one body at most."""
 
 # The compressed files that are what the coding makes: how their names end, and their media types.
 _FILES: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
@@ -45,20 +45,20 @@ _ALIASES = {"brotli": "br", "bz2": "bzip2", "zst": "zstd", "zlib": "deflate"}
 
 
 class Undecodable(Exception):
-    """What came is not what its coding says; ``args[0]`` says why."""
+    """The bytes do not fit their coding; ``args[0]`` says why."""
 
 
 def known_coding(token: str) -> str | None:
-    """Return the usual name of a coding that changes the bytes, None for a token, in lower case, that names none."""
+    """Return the usual name of a coding that changes the bytes, None for any other token; given in lower case."""
     name = token.removeprefix("x-")
     name = _ALIASES.get(name, name)
     return name if name in _FILES or name in _OTHERS else None
 
 
 def codings_of(fields: Fields, name: str) -> tuple[str, ...]:
-    """Return the codings to be undone of a body for it to be the file called ``name``, the one applied last at the end.
+    """Return the codings to undo of a body to get the file ``name``, the one applied last at the end.
 
-    () where the bytes are the file as they come.
+    () if the body is the file.
     """
     content = _known(tokens(fields, b"content-encoding"))
     if len(content) == 1 and _is_compressed_so(content[0], name, tokens(fields, b"content-type")):
@@ -71,13 +71,13 @@ def _known(named: Iterable[str]) -> list[str]:
 
 
 def _is_compressed_so(coding: str, name: str, types: list[str]) -> bool:
-    """Tell whether a file of this name and media type is itself what the coding makes."""
+    """Tell whether a file of this name and media type is itself compressed by the coding."""
     endings, media = _FILES.get(coding, ((), frozenset()))
     return name.lower().endswith(endings) or not media.isdisjoint(types[:1])
 
 
 class Inflater:
-    """Undoes gzip or deflate, as much at a time as is asked for.
+    """Decompresses gzip or deflate, a bounded number of bytes at a time.
 
     gzip may come in several members (RFC 1952, section 2.2); deflate comes in zlib's wrapping (RFC 9110, section
     8.4.1.2) or, from some servers, without.
@@ -90,15 +90,15 @@ class Inflater:
         self._held = b""
         self._begun = False
         self._full = False
-        """There may be more to come of what was taken in."""
+        """More output may come without further input."""
 
     def feed(self, data: bytes) -> None:
-        """Take in what came; for when ``read`` has nothing more."""
+        """Add input; call it when ``read`` returned b""."""
         self._held += data
         self._full = True
 
     def read(self, most: int) -> bytes:
-        """Return up to ``most`` of the bytes that have come; b"" where more must be fed. Raises Undecodable."""
+        """Return at most ``most`` bytes; b"" if it needs more input. Raises Undecodable."""
         while self._full:
             if self._inflater is None:
                 self._inflater = self._next_member()
@@ -118,14 +118,14 @@ class Inflater:
         return b""
 
     def end(self) -> None:
-        """Take note that nothing more comes; raises Undecodable where something is missing."""
+        """Mark the end of the input; raises Undecodable if it is incomplete."""
         if self._held and self._begun and self._inflater is None:
             raise Undecodable("more comes after its end")
         if self._held or self._inflater is not None:
             raise Undecodable("it ends too early")
 
     def _next_member(self) -> "zlib._Decompress | None":
-        """Return what undoes what begins here, None where too little of it is here to tell."""
+        """Return the decompressor for the member that begins here, None if too few bytes are here to choose it."""
         if len(self._held) < 2:
             return None
         if self._begun and self._coding != "gzip":

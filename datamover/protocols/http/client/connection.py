@@ -1,7 +1,7 @@
-"""One connection to a web server: requests one after the other, and the answer to each.
+"""One connection to a web server: one request and its answer after the other.
 
-Written onto Twisted's transports, TCP or TLS. It is kept by the pool between two requests; what comes then, or after
-an answer's end, is nobody's, and ends it.
+A Twisted protocol over TCP or TLS. The pool keeps it between two requests; bytes that arrive then, or after the end of
+an answer, close it.
 """
 
 from collections.abc import Hashable
@@ -16,25 +16,27 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
+from twisted.web.iweb import IBodyProducer
 
 from datamover.errors import DataMoverError
 from datamover.protocols.http.client.fields import Excessive, Malformed
 from datamover.protocols.http.client.reader import AnswerReader, HeadTooLarge
+from datamover.protocols.http.request_body import Sending
 
 USUAL_READ = 2**16
-"""Bytes that the system is asked for at a time, where a body does not ask for more."""
+"""Bytes that one read of the socket may bring, unless a body asks for more."""
 
 
 class NoAnswer(Exception):
-    """The connection stands, and the server has not answered in time; ``args[0]`` is that time in seconds."""
+    """The server has not answered in time, over a connection that stands; ``args[0]`` is the time in seconds."""
 
 
 class StaleConnection(Exception):
-    """A kept connection was closed by the server before it answered: the request may be sent again on another."""
+    """The server closed a kept connection before it answered: the request may be sent again on another."""
 
 
 class Broken(Exception):
-    """The connection ended before it brought an answer; ``args[0]`` is why."""
+    """The connection ended before the answer; ``args[0]`` is why."""
 
 
 class Ending(Enum):
@@ -47,20 +49,20 @@ class Ending(Enum):
 
 
 class BodyReceiver(Protocol):
-    """Takes the body of one answer."""
+    """Receives the body of one answer."""
 
     def begin(self, connection: "Connection") -> None:
-        """The head is here; called once, before all else, if at all."""
+        """Called once, before the others, when the head is here."""
 
     def take(self, data: bytes) -> None:
-        """The next bytes of the body."""
+        """Called with the next bytes of the body."""
 
     def end(self, ending: Ending, reason: str = "") -> None:
-        """No more comes; called once, after ``begin``; ``reason`` is what is wrong with what came, "" if nothing is."""
+        """Called once, at the end of the body; ``reason`` says why it is malformed, "" if it is not."""
 
 
 class PoolOwner(Protocol):
-    """Counts connections, and keeps them between two requests."""
+    """Counts connections and keeps them between requests."""
 
     def made(self, connection: "Connection") -> None: ...
 
@@ -72,43 +74,59 @@ class PoolOwner(Protocol):
 class Connection(TwistedProtocol):
     """One connection, above TLS and TCP."""
 
-    def __init__(self, keeper: PoolOwner, key: Hashable) -> None:
+    def __init__(self, pool: PoolOwner, key: Hashable) -> None:
         self.key = key
-        """What it was made for."""
+        """The pool's key: which requests it may serve."""
         self.gone: Deferred[None] = Deferred()
         """Fires when it has ended."""
-        self._keeper = keeper
+        self._pool = pool
         self._reader: AnswerReader | None = None
-        self._taker: BodyReceiver
+        self._receiver: BodyReceiver
         self._answered: Deferred[AnswerReader] | None = None
+        self._sending: Sending | None = None
+        """The request's body, if a producer makes it."""
         self._requests = 0
         self._paused = False
+        self._unfinished = False
+        """The answer came before the request was sent whole: the connection cannot be used again."""
         self._lost: Failure | None = None
         self._lowest: Any = None
         self._read = USUAL_READ
 
     def ask(
-        self, request: bytes, method: bytes, taker: BodyReceiver, *, clock: IReactorTime, timeout: float
+        self,
+        request: bytes,
+        method: bytes,
+        receiver: BodyReceiver,
+        *,
+        clock: IReactorTime,
+        timeout: float,
+        producer: IBodyProducer | None = None,
     ) -> Deferred[AnswerReader]:
-        """Send a request; fires with its answer when the head is here, and what came with it was taken.
+        """Send a request, and a producer's body after it; fires when the head is here.
 
-        Fails with NoAnswer after ``timeout`` seconds, StaleConnection, Broken, HeadTooLarge, Malformed, or an error of
-        ours that ended the connection. Cancelling drops the connection.
+        An early answer stops the producer. Fails with NoAnswer if nothing is sent or received for ``timeout`` seconds,
+        StaleConnection, Broken, HeadTooLarge, Malformed, the producer's error, or a DataMoverError that ended the
+        connection. Cancelling drops the connection.
         """
         assert self._reader is None
         self._requests += 1
         self._reader = AnswerReader(method)
-        self._taker = taker
+        self._receiver = receiver
         answered: Deferred[AnswerReader] = Deferred(self._cancelled)
         self._answered = answered
         if self._lost is not None:
             self._fail(self._why(self._lost.value))
         else:
             self.transport.write(request)  # type: ignore[union-attr]
+            if producer is not None:
+                self._sending = Sending(producer, self.transport, self._fail)
+                self._sending.start(clock, timeout, lambda: self._fail(NoAnswer(timeout)))
+                return answered
         return answered.addTimeout(timeout, clock, onTimeoutCancel=_not_answered)
 
     def give_up(self) -> None:
-        """Cancel what waits for an answer, and end the connection at once; ``gone`` fires soon after."""
+        """Cancel the request and close the connection at once; ``gone`` fires soon after."""
         if self._answered is not None:
             self._answered.cancel()
         self.abort()
@@ -116,12 +134,12 @@ class Connection(TwistedProtocol):
     # For the body -------------------------------------------------------------------------------------------------
 
     def receive(self, most: int) -> None:
-        """Have the system asked for so many bytes at a time: each call of it costs, and all that follows."""
+        """Read up to ``most`` bytes from the socket at a time."""
         if most != self._read:
             self._lowest.bufferSize = self._read = most
 
     def pause(self) -> None:
-        """Take nothing more in until ``resume``."""
+        """Receive nothing until ``resume``."""
         if not self._paused:
             self._paused = True
             self.transport.pauseProducing()  # type: ignore[union-attr]
@@ -132,16 +150,16 @@ class Connection(TwistedProtocol):
             self.transport.resumeProducing()  # type: ignore[union-attr]
 
     def abort(self) -> None:
-        """End it at once; ``gone`` fires soon after."""
+        """Close it at once; ``gone`` fires soon after."""
         if self._lost is None:
             self.transport.abortConnection()  # type: ignore[union-attr]
 
     def leave(self) -> None:
-        """End it in good order, waiting for nobody."""
+        """Close it in good order, without waiting for the server."""
         transport: Any = self.transport
         transport.loseConnection()
         if isinstance(transport, TLSMemoryBIOProtocol) and transport.transport is not None:
-            # Its goodbye is written; the other side's is not waited for.
+            # TLS's close_notify is written; the server's is not awaited.
             transport.transport.loseConnection()
 
     # For the transport --------------------------------------------------------------------------------------------
@@ -150,7 +168,7 @@ class Connection(TwistedProtocol):
         self._lowest = self.transport
         while isinstance(self._lowest, ProtocolWrapper):
             self._lowest = self._lowest.transport
-        self._keeper.made(self)
+        self._pool.made(self)
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
         reader = self._reader
@@ -164,12 +182,13 @@ class Connection(TwistedProtocol):
             return
         if not reader.answered:
             return
-        taker = self._taker
+        receiver = self._receiver
         answered, self._answered = self._answered, None
         if answered is not None:
-            taker.begin(self)
+            self._unfinished = self._stop_sending()
+            receiver.begin(self)
         if body:
-            taker.take(body)
+            receiver.take(body)
         if reader.complete:
             self._finish(reader)
         elif reader.broken:
@@ -179,40 +198,46 @@ class Connection(TwistedProtocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
         self._lost = reason
-        self._keeper.lost(self)
+        self._pool.lost(self)
         reader = self._reader
         if reader is not None:
             if self._answered is not None:
                 self._fail(self._why(reason.value))
             else:
-                # Without a length the end of the connection is the end of the file, if it was an orderly one.
+                # Without a length, an orderly end of the connection ends the body.
                 whole = reader.until_close and isinstance(reason.value, ConnectionDone)
                 self._reader = None
-                self._taker.end(Ending.WHOLE if whole else Ending.BROKEN)
+                self._receiver.end(Ending.WHOLE if whole else Ending.BROKEN)
         self.gone.callback(None)
 
     def _finish(self, reader: AnswerReader) -> None:
-        """Let go of an answer that is here to its end."""
+        """End an answer that is complete: keep the connection or close it."""
         self._reader = None
-        if reader.reusable:
+        if reader.reusable and not self._unfinished:
             self.resume()
             self.receive(USUAL_READ)
-            self._keeper.free(self)
+            self._pool.free(self)
         elif reader.excess:
             self.abort()
         else:
             self.leave()
-        self._taker.end(Ending.EXCESS if reader.excess and reader.length is not None else Ending.WHOLE)
+        self._receiver.end(Ending.EXCESS if reader.excess and reader.length is not None else Ending.WHOLE)
 
     def _fail(self, error: BaseException) -> None:
-        """Give an answer up, and the connection with it."""
+        """End an answer with an error, and close the connection."""
         answered, self._answered, self._reader = self._answered, None, None
+        self._stop_sending()
         self.abort()
         if answered is not None:
             answered.errback(error)
         else:
             ending = Ending.BEYOND if isinstance(error, Excessive) else Ending.BROKEN
-            self._taker.end(ending, error.args[0] if isinstance(error, Malformed) else "")
+            self._receiver.end(ending, error.args[0] if isinstance(error, Malformed) else "")
+
+    def _stop_sending(self) -> bool:
+        """Stop a body that is being sent; return whether it was incomplete."""
+        sending, self._sending = self._sending, None
+        return sending is not None and sending.stop()
 
     def _why(self, reason: BaseException | None) -> BaseException:
         """Return the error for an answer that did not come before the connection ended."""
@@ -229,12 +254,12 @@ class Connections(Factory):
 
     noisy = False
 
-    def __init__(self, keeper: PoolOwner, key: Hashable) -> None:
-        self._keeper = keeper
+    def __init__(self, pool: PoolOwner, key: Hashable) -> None:
+        self._pool = pool
         self._key = key
 
     def buildProtocol(self, addr: IAddress | None) -> Connection:  # noqa: N802
-        return Connection(self._keeper, self._key)
+        return Connection(self._pool, self._key)
 
 
 def _not_answered(_: object, seconds: float) -> NoReturn:

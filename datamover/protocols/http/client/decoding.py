@@ -1,21 +1,17 @@
-"""The body of an answer as the bytes of the file, where its server coded it though nobody asked for that.
-
-It is undone as fast as it is read, in pieces of a bounded size, however well it was compressed.
-"""
+"""Decode a body that its server compressed unasked, in pieces of a bounded size."""
 
 from datamover.errors import Scope, ServerError
 from datamover.protocols.http.answers import Head
 from datamover.protocols.http.client.body import Content
 from datamover.protocols.http.client.codings import MOST, UNDONE, Inflater, Undecodable
-from datamover.protocols.http.client.sender import Reply
 from datamover.web.url import WebUrl
 
 PIECE = 2**16
-"""Bytes that are undone at a time."""
+"""Bytes decoded at a time."""
 
 
 def check_codings(head: Head) -> None:
-    """Raise ServerError for a body that is coded in a way that is not undone: as it comes it is another file."""
+    """Raise ServerError if a body has a coding that is not supported, or too many codings."""
     for coding in head.codings:
         if coding not in UNDONE:
             raise ServerError(
@@ -30,20 +26,18 @@ def check_codings(head: Head) -> None:
         )
 
 
-async def decoded(reply: Reply) -> Reply:
-    """Return a reply whose body is the file; one that cannot be undone is closed, and ServerError raised."""
-    head = reply.head
+async def decoded(head: Head, body: Content) -> Content:
+    """Return a body without its codings; closes it and raises ServerError if they are not supported."""
     if not head.codings:
-        return reply
+        return body
     try:
         check_codings(head)
     except ServerError:
-        await reply.body.close()
+        await body.close()
         raise
-    body = reply.body
     for coding in reversed(head.codings):
         body = Decoded(body, coding, head.url)
-    return Reply(head, body)
+    return body
 
 
 class Decoded:
@@ -55,13 +49,13 @@ class Decoded:
         self._url = url
         self._inflater = Inflater(coding)
         self._rest = b""
-        """What came, and was not fed yet: of much at once, what is left would be copied again for each piece."""
+        """Bytes that are not fed yet: fed all at once, the rest would be copied again for each piece."""
 
     async def read(self) -> bytes:
         """Return the next bytes, b"" at the end.
 
-        Raises ServerError where what comes is not what the coding says, or ends before it does, and what the body
-        raises. Cancelling leaves it fit only for ``close``.
+        Raises ServerError if the bytes do not fit the coding or are incomplete, and what the body raises. Cancelling
+        leaves it fit only for ``close``.
         """
         try:
             while not (data := self._inflater.read(PIECE)):

@@ -1,7 +1,7 @@
-"""How a connection is made: to an address that was looked at, in TLS that was verified, or through a proxy.
+"""Endpoints that connect to checked addresses, or through a proxy.
 
-A name is resolved once, and the addresses that passed are those connected to. So neither a second answer of the name
-server nor another spelling of an address leads anywhere else.
+A host name is resolved once, and only the addresses that passed the check are connected to. So neither a second DNS
+answer nor another spelling of an address leads elsewhere.
 """
 
 from collections.abc import Callable
@@ -28,9 +28,9 @@ LARGEST_TUNNEL_HEAD = 64 * 1024
 
 @implementer(IStreamClientEndpoint)
 class NamedEndpoint:
-    """A host that is resolved once, and connected to at those of its addresses that ``admit`` takes.
+    """A host, resolved once, and connected to at an address that ``admit`` accepts.
 
-    ``connect`` fails with SourceNotAllowedHere when none is admitted, ConnectFailed or TimedOut when none answers.
+    ``connect`` fails with SourceNotAllowedHere if none is accepted, ConnectFailed or TimedOut if none answers.
     """
 
     def __init__(
@@ -43,9 +43,9 @@ class NamedEndpoint:
         timeout: float,
         role: str = "",
     ) -> None:
-        """Name a host; ``role`` is what messages call it.
+        """Prepare; ``role`` precedes the host in messages.
 
-        ``timeout`` (seconds) is what its name gets to be looked up, and what each of its addresses gets to answer.
+        ``timeout``, in seconds, is for resolving the name, and again for each address to answer.
         """
         self._reactor = reactor
         self._host = host
@@ -69,7 +69,7 @@ class NamedEndpoint:
                 "in [sources] allow nor allow_addresses names it"
             )
         try:
-            # Named by an address, since this endpoint would take some host names for bad ones ("a_b.example.org").
+            # It gets an address, since it refuses some host names ("a_b.example.org").
             reactor = Resolved(self._reactor, admitted)
             return await HostnameEndpoint(reactor, admitted[0].host, self._port, self._timeout).connect(factory)
         except (internet_error.TimeoutError, internet_error.TCPTimedOutError):
@@ -79,13 +79,13 @@ class NamedEndpoint:
 
 
 def _plain(error: Exception) -> str:
-    """Return Twisted's words for a failed connection without its stops and numbers."""
+    """Return Twisted's message for a failed connection as a clause."""
     text = str(error).rstrip(".")
     return text[:1].lower() + text[1:]
 
 
 class _Tunnel(Protocol):
-    """Asks a proxy for a connection, then steps aside for the protocol that is to use it."""
+    """Sends CONNECT to a proxy, then passes everything to the inner protocol."""
 
     def __init__(self, authority: str) -> None:
         self._authority = authority.encode("ascii")
@@ -114,7 +114,7 @@ class _Tunnel(Protocol):
             self._answer(0)
 
     def enter(self, factory: IProtocolFactory) -> IProtocol:
-        """Hand the connection to a protocol of ``factory``."""
+        """Build the inner protocol and connect it."""
         inner = factory.buildProtocol(self.transport.getPeer())  # type: ignore[union-attr]
         assert inner is not None
         self._inner = inner
@@ -128,7 +128,7 @@ class _Tunnel(Protocol):
 
 @implementer(IStreamClientEndpoint)
 class TunnelEndpoint:
-    """A host and port behind an HTTP proxy, reached by CONNECT (RFC 9110 9.3.6).
+    """A host and port, reached through an HTTP proxy by CONNECT (RFC 9110 9.3.6).
 
     ``connect`` fails with AuthenticationFailed (407), ConnectFailed, or as the proxy's own endpoint does.
     """

@@ -1,28 +1,28 @@
-"""The fields of an answer's head, and how their values are told in an error. Pure."""
+"""The header fields of an answer, and how errors quote their values. Pure."""
 
 Fields = dict[bytes, list[bytes]]
-"""Header fields: names in lower case, the values of each in the order they came."""
+"""Header fields: names in lower case -> their values, in order."""
 
 _TOLD = 40
 
 
 class Malformed(Exception):
-    """What came is not HTTP, or contradicts itself; ``args[0]`` says how, to follow "cannot be read: "."""
+    """The bytes are not HTTP, or contradict themselves; ``args[0]`` says how, to follow "cannot be read: "."""
 
 
 class Excessive(Malformed):
-    """More is announced than can be: it will be so again."""
+    """More bytes are announced than a file can have; trying again will not help."""
 
 
 def told(value: bytes) -> str:
-    """Return the beginning of what a server sent as it may stand in an error: quoted, without what may be a query."""
+    """Return the beginning of a value for an error message: quoted, without what may be a query."""
     start, cut, _ = value[: _TOLD + 1].partition(b"?")
     ending = "…" if cut or len(start) > _TOLD else ""
     return repr(start[:_TOLD].decode("ascii", "backslashreplace") + ending)
 
 
 def tokens(fields: Fields, name: bytes) -> list[str]:
-    """Return the members of a header that is a list of tokens, in lower case, without parameters and empty ones."""
+    """Return the tokens of a list header, in lower case, without parameters; empty ones are left out."""
     values = fields.get(name)
     if values is None:
         return []

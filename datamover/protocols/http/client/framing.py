@@ -1,7 +1,7 @@
-"""Where the body of an answer ends, by the fields of its head (RFC 9112, section 6). Pure.
+"""Where the body of an answer ends, by its header fields (RFC 9112, section 6). Pure.
 
-Read as curl reads it, and more carefully where it could be read in two ways: chunks go before a length, equal lengths
-are one, different ones are refused; and after what is not plain the connection serves no other request.
+Read as curl reads it: chunked overrides a length, equal lengths count as one, different ones are refused. After an
+ambiguous answer the connection is not used again.
 """
 
 import re
@@ -12,7 +12,7 @@ from datamover.protocols.http.client.fields import Excessive, Fields, Malformed,
 from datamover.web.amounts import NO_COUNT
 
 _PLAIN = re.compile(rb"[0-9]{1,40}")
-# What curl and wget take for a number of bytes: one with a sign, or with words behind it.
+# What curl and wget accept as a length: with a sign before it, or words after it.
 _LENGTH = re.compile(rb"\+?0*([0-9]{1,40})(?:\.0*)?(?:[ \t]*[;A-Za-z].*)?")
 
 
@@ -21,14 +21,14 @@ class Framing:
     """How a body is delimited."""
 
     length: int | None
-    """Bytes, None where the server does not say."""
+    """Bytes, None if the server does not say."""
     chunked: bool
     plain: bool
-    """It can be read in one way only."""
+    """It is unambiguous."""
 
 
 def framing_of(fields: Fields) -> Framing:
-    """Return how the body that goes with these fields is delimited; raises Malformed, which names the field."""
+    """Return how a body with these fields is delimited; raises Malformed, which names the field."""
     lengths, codings = fields.get(b"content-length"), fields.get(b"transfer-encoding")
     if codings is None:
         return Framing(None if lengths is None else _length(lengths), chunked=False, plain=True)

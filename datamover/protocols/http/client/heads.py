@@ -1,8 +1,8 @@
-"""The head of an answer, out of its bytes. Pure.
+"""Parse the head of an answer. Pure.
 
-httptools (llhttp) reads it, to the letter of RFC 9112. What that refuses is read once more, as curl, wget and browsers
-read it: lines that end in a bare line feed or are folded, a space before the colon, names and values with bytes that
-do not belong there, a status line without a reason. Where the body ends is the business of ``framing``.
+httptools (llhttp) parses it strictly (RFC 9112). What it refuses is parsed again leniently, as curl, wget and browsers
+do: bare line feeds, folded lines, a space before the colon, invalid bytes in names and values, a status line without
+a reason.
 """
 
 import re
@@ -13,7 +13,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from datamover.protocols.http.client.fields import Fields, Malformed, told
 
 END = re.compile(rb"\n\r{0,2}\n")
-"""Where a head ends."""
+"""The end of a head."""
 BEGINNING = b"HTTP"
 
 _LOOKED_AT = 80
@@ -32,11 +32,11 @@ class RawHead:
     """"1.1", "1.0" or what else the server says."""
     fields: Fields
     strict: bool
-    """It is what RFC 9112 asks for, to the letter."""
+    """It conforms to RFC 9112."""
 
 
 def read_head(head: bytes) -> RawHead:
-    """Read a head, with the empty line that ends it; raises Malformed."""
+    """Parse a head, including the empty line that ends it. Raises Malformed."""
     read = _read_strictly(head) or _read_leniently(head)
     if read.status == 101:
         raise Malformed("the answer switches to another protocol (101), which was not asked for")
@@ -46,7 +46,7 @@ def read_head(head: bytes) -> RawHead:
 
 
 def not_http(data: bytes) -> Malformed:
-    """Return the error for an answer that begins so."""
+    """Return the error for an answer that begins with ``data`` and is not HTTP."""
     first = re.split(rb"[\r\n]", data[:_LOOKED_AT], maxsplit=1)[0]
     return Malformed(f"the answer is not HTTP/1.1: it begins with {told(first)}")
 
@@ -80,7 +80,7 @@ def _read_leniently(head: bytes) -> RawHead:
 
 
 class _Events:
-    """What httptools tells of a head."""
+    """Collects what httptools calls back."""
 
     def __init__(self) -> None:
         self.fields: Fields = {}

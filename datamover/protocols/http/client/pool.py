@@ -1,9 +1,8 @@
-"""Connections to web servers: made within a time, kept alive for the next request, dropped for certain.
+"""The connections to web servers: made within a timeout, kept for further requests, closed when idle.
 
-A connection is kept for the scheme, host and port that it was made for, and serves their requests alone. So the
-``[sources]`` rules hold on a kept one as on a new one: every URL is judged before it is asked for, which where its host
-is an address judges that too, and what a name's addresses are judged by is the same for all URLs of one scheme, host
-and port.
+A kept connection serves only requests for the scheme, host and port that it was made for. So the ``[sources]`` rules
+hold on it as on a new one: every URL is checked before it is requested, and the check of an address depends only on
+scheme, host and port.
 """
 
 from collections import deque
@@ -29,22 +28,24 @@ class Pool:
     """The connections of a process to web servers."""
 
     def __init__(self, clock: IReactorTime, *, connect_timeout: float) -> None:
-        """Begin with none; ``connect_timeout`` (seconds) is what making one may take, with the tunnel to it."""
+        """Prepare; ``connect_timeout``, in seconds, bounds connecting, a proxy's tunnel included."""
         self._clock = clock
         self._connect_timeout = connect_timeout
         self._connecting: dict[Deferred[Any], Hashable] = {}
-        """What is being made -> its key."""
+        """Connections being made -> their keys."""
         self._connections: set[Connection] = set()
         self._kept: dict[Hashable, deque[tuple[float, Connection]]] = {}
-        """By key, those that wait for a request and since when, the longest first."""
+        """Key -> idle connections and since when, the longest idle first."""
         self._sweep: IDelayedCall | None = None
 
-    async def connection(self, key: Hashable, endpoint: Callable[[], IStreamClientEndpoint]) -> Connection:
-        """Return the kept connection for ``key`` that was used last, or else a new one that ``endpoint`` makes.
+    async def connection(
+        self, key: Hashable, endpoint: Callable[[], IStreamClientEndpoint], *, new: bool = False
+    ) -> Connection:
+        """Return the most recently used kept connection for ``key``, or one that ``endpoint`` makes; always if ``new``.
 
-        Raises NoConnection, and what the endpoint raises. Cancelling gives up a connection that is being made.
+        Raises NoConnection, and what the endpoint raises. Cancelling stops connecting.
         """
-        kept = self._kept.get(key)
+        kept = None if new else self._kept.get(key)
         if kept:
             return kept.pop()[1]
         connecting: Deferred[Any] = endpoint().connect(Connections(self, key))
@@ -60,12 +61,12 @@ class Pool:
             del self._connecting[connecting]
 
     def busy(self, key: Hashable) -> int:
-        """Return how many of the connections for ``key`` serve a request, or are being made for one."""
+        """Return how many connections for ``key`` are in use or being made."""
         made = sum(connection.key == key for connection in self._connections)
         return made - len(self._kept.get(key, ())) + sum(wanted == key for wanted in self._connecting.values())
 
     async def close(self) -> None:
-        """Give up what is being connected, and drop every connection, busy ones too; completes when they are gone."""
+        """Cancel connecting, and close every connection, also those in use. Completes when they are closed."""
         for connecting in list(self._connecting):
             connecting.cancel()
         for connection in list(self._connections):
@@ -80,11 +81,11 @@ class Pool:
     # For the connections ------------------------------------------------------------------------------------------
 
     def made(self, connection: Connection) -> None:
-        """Count a connection in."""
+        """Add a connection."""
         self._connections.add(connection)
 
     def free(self, connection: Connection) -> None:
-        """Keep a connection whose answer is here to its end."""
+        """Keep a connection whose answer is complete."""
         kept = self._kept.setdefault(connection.key, deque())
         kept.append((self._clock.seconds(), connection))
         if len(kept) > KEPT_PER_HOST:
@@ -93,7 +94,7 @@ class Pool:
             self._sweep = self._clock.callLater(KEPT_FOR, self._drop_idle)
 
     def lost(self, connection: Connection) -> None:
-        """Count a connection out that has ended."""
+        """Remove a connection that was closed."""
         self._connections.discard(connection)
         kept = self._kept.get(connection.key)
         if kept is not None:

@@ -1,6 +1,6 @@
-"""The bytes of one answer: its head, then where its body ends. Pure: no connection is seen here.
+"""Parse one answer: its head, and where its body ends. Pure.
 
-A body whose length was announced is counted and handed on as it came, neither copied nor looked at.
+A body with a length is counted and returned as received, without copying or parsing it.
 """
 
 from datamover.protocols.http.client.chunks import Chunks
@@ -9,11 +9,11 @@ from datamover.protocols.http.client.framing import framing_of
 from datamover.protocols.http.client.heads import BEGINNING, END, RawHead, not_http, read_head
 
 LARGEST_HEAD = 2**20
-"""Bytes before the body, of the answers that only announce it too; and bytes between two pieces of chunks."""
+"""Bytes before the body, informational answers (1xx) included; and bytes between two chunks' data."""
 
 _WITHOUT_BODY = frozenset({204, 304})
 _EMPTY_LINES = 4
-"""Bytes of empty lines before a head that are passed over, as in browsers: servers send them after what came before."""
+"""Bytes of empty lines before a head that are ignored, as in browsers."""
 
 
 class HeadTooLarge(Exception):
@@ -21,26 +21,26 @@ class HeadTooLarge(Exception):
 
 
 class AnswerReader:
-    """One answer, as its bytes come in."""
+    """One answer, fed as its bytes arrive."""
 
     def __init__(self, method: bytes) -> None:
         """Expect the answer to a request with this method."""
         self.begun = False
-        """Something came."""
+        """Bytes have arrived."""
         self.answered = False
         """The head is here."""
         self.status = 0
         self.fields: Fields = {}
         self.length: int | None = None
-        """Bytes of the body, for HEAD of the one that a GET would get; None where the server does not say."""
+        """Bytes of the body, for HEAD those that a GET would get; None if the server does not say."""
         self.complete = False
-        """The body is here to its end."""
+        """The body has arrived whole."""
         self.excess = False
-        """More came than belongs to the answer."""
+        """More bytes came than belong to the answer."""
         self.broken = ""
-        """Why what should have been chunks is none: nothing more can be read. "" while all is well."""
+        """Why the chunks are malformed; "" if they are not."""
         self.beyond = False
-        """What is wrong with them is a size that cannot be."""
+        """They are malformed for a size that no file has."""
         self._bodiless = method == b"HEAD"
         self._head = bytearray()
         self._passed = 0
@@ -49,10 +49,10 @@ class AnswerReader:
         self._left: int | None = None
         self._kept_alive = False
         self._plain = True
-        """It can be read in one way only: where its end is cannot be mistaken."""
+        """Its framing is unambiguous."""
 
     def feed(self, data: bytes) -> bytes:
-        """Take in what came; return what of it is the body's. Raises Malformed and HeadTooLarge for a head."""
+        """Take received bytes; return those of the body. Raises Malformed and HeadTooLarge for a head."""
         self.begun = True
         while not self.answered:
             rest = self._feed_head(data)
@@ -72,7 +72,7 @@ class AnswerReader:
 
     @property
     def reusable(self) -> bool:
-        """Whether the connection may serve another request now (RFC 9112 9.3)."""
+        """Whether the connection may serve another request (RFC 9112 9.3)."""
         plain = self._plain and (self._chunks is None or self._chunks.plain)
         return self._kept_alive and plain and self.complete and not self.excess
 
@@ -82,7 +82,7 @@ class AnswerReader:
         return self.answered and self._chunks is None and self._left is None
 
     def _feed_head(self, data: bytes) -> bytes | None:
-        """Take in more of a head; return what came after it, None where its end did not come yet."""
+        """Take more of a head; return the bytes after it, None if it is incomplete."""
         if not self._head and data[:1] in (b"\r", b"\n"):
             stripped = data.lstrip(b"\r\n")
             self._passed += len(data) - len(stripped)

@@ -1,4 +1,4 @@
-"""TLS to web servers: always verified, and when it fails, why, in words."""
+"""TLS to web servers, always verified; errors say why it failed."""
 
 from pathlib import Path
 
@@ -31,10 +31,10 @@ _UNTRUSTED = (18, 19, 20, 21)
 
 
 class VerifiedTLS:
-    """Makes TLS connections that trust the system's authorities and those of ``ca_file``, and check the host's name."""
+    """Makes TLS connections that check the host name, and trust the system's authorities and those of ``ca_file``."""
 
     def __init__(self, ca_file: Path | None, *, file: str = "datamover.toml") -> None:
-        """Read the authorities; raises ConfigError for a ``ca_file`` that holds none."""
+        """Read the authorities. Raises ConfigError for a ``ca_file`` without any."""
         self._context: Context = CertificateOptions().getContext()
         self._context.set_default_verify_paths()
         if ca_file is not None:
@@ -46,11 +46,11 @@ class VerifiedTLS:
                 ) from None
 
     def creator(self, host: str) -> IOpenSSLClientConnectionCreator:
-        """Return what makes connections to ``host``, as Twisted's endpoints ask for it."""
+        """Return Twisted's connection creator for ``host``."""
         return _Creator(self, host)
 
     def connection(self, tls: TLSMemoryBIOProtocol, host: str, identity: DNS_ID | IPAddress_ID) -> Connection:
-        """Return the connection that ``tls`` is to use to ``host``."""
+        """Return the OpenSSL connection of ``tls`` to ``host``."""
         connection = Connection(self._context, None)
         connection.set_app_data(tls)
         if isinstance(identity, DNS_ID):
@@ -96,7 +96,7 @@ def failed(host: str, reason: str) -> TLSFailed:
 
 
 def words(error: OpenSSLError) -> str:
-    """Return what OpenSSL says of a failed handshake."""
+    """Return OpenSSL's message for a failed handshake."""
     queue = error.args[0] if error.args and isinstance(error.args[0], list) else []
     said = "; ".join(str(entry[-1]) for entry in queue if entry and entry[-1])
     return said or "the handshake failed"

@@ -1,4 +1,4 @@
-"""txpostgres's connection, made to end in peace: what it meets is told once, and raises nothing into the reactor."""
+"""txpostgres's connection with its faults corrected: it reports its end once, and raises nothing into the reactor."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,11 +7,11 @@ import psycopg2
 from txpostgres import txpostgres
 
 
-class Link(txpostgres.Connection):  # type: ignore[misc]  # txpostgres has no types
-    """Tells of its end once. ``on_notify`` is called with the channel and the payload of each notification.
+class DriverConnection(txpostgres.Connection):  # type: ignore[misc]  # txpostgres has no types
+    """Calls ``on_lost`` once when it ends, and ``on_notify`` with the channel and the payload of each notification.
 
-    Without that it listens to nothing, and what it is told while it is idle can only be that its session was ended. Its
-    socket may be closed a moment later: it must not be entrusted with anything in between.
+    Without ``on_notify`` it listens to nothing: data that arrives while it is idle can only mean that the server has
+    ended the session, so it closes at once, before another statement is sent over it.
     """
 
     def __init__(self, reactor: Any, on_notify: Callable[[str, str], None] | None, on_lost: Callable[[], None]) -> None:
@@ -22,7 +22,7 @@ class Link(txpostgres.Connection):  # type: ignore[misc]  # txpostgres has no ty
     def doRead(self) -> None:  # noqa: N802
         try:
             if self._pollingD is not None:
-                # Still connecting: libpq may change its socket, so nothing of the old one may stay in the reactor.
+                # Still connecting: libpq may replace its socket, and the reactor must not keep watching the old one.
                 txpostgres._PollingMixin.doRead(self)
             elif self._on_notify is None:
                 self.close()
@@ -38,7 +38,7 @@ class Link(txpostgres.Connection):  # type: ignore[misc]  # txpostgres has no ty
             on_lost()
 
     def checkForNotifies(self) -> None:  # noqa: N802
-        # At once, where txpostgres would leave a task in the one global cooperator.
+        # Called directly; txpostgres would leave a task in the global cooperator.
         while self._connection.notifies:
             notify = self._connection.notifies.pop(0)
             if self._on_notify is not None:

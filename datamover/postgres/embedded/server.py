@@ -1,8 +1,8 @@
-"""The embedded PostgreSQL: started where none is running, shared by this machine's processes, stopped by the last.
+"""The embedded PostgreSQL: started on demand, shared by the processes of this machine, stopped by the last of them.
 
-It outlives a starter that is killed, and the next start takes it over. ``users.lock`` is held, shared, by every
-process that uses the server; ``start.lock`` by the one that starts or stops it. Files and users are cluster.py's
-matter.
+The server outlives a killed process that started it; the next process uses it. Every process that uses the server
+holds a shared lock on ``users.lock``; the one that starts or stops it holds ``start.lock``. Files and users are in
+``cluster``.
 """
 
 import fcntl
@@ -22,24 +22,24 @@ from twisted.logger import Logger
 
 from datamover.concurrency.threads import Threads
 from datamover.errors import StartError
-from datamover.postgres.cluster import PORT, Cluster, Programs, Server, hang_up
+from datamover.postgres.embedded.cluster import PORT, Cluster, Programs, RunningServer, terminate
 
 log = Logger()
 Result = TypeVar("Result")
 
 THREADS = 2
-"""For the server's programs and files."""
+"""Threads for the server's programs and files."""
 _POLL = 0.05
-"""Seconds between two looks at what another process, or the server, does."""
+"""Seconds between two checks of a lock or of the server's status."""
 _SURVIVORS = 60.0
 """Seconds that a killed server's processes may take to end."""
 _FOREVER = str(10**8)
-"""Seconds that pg_ctl waits: a recovery takes as long as it takes, and pg_ctl counts tenths in 32 bits."""
-_TELLING = re.compile(r"FATAL|PANIC|error:|could not")
+"""Seconds that pg_ctl waits: a recovery has no time limit, and pg_ctl counts tenths of a second in 32 bits."""
+_ERROR_LINE = re.compile(r"FATAL|PANIC|error:|could not")
 
 
 class EmbeddedPostgres:
-    """The server below ``data_directory``, as one process uses it."""
+    """The server below ``data_directory``, used by this process."""
 
     def __init__(self, reactor: Any, data_directory: Path) -> None:
         self._reactor = reactor
@@ -49,13 +49,13 @@ class EmbeddedPostgres:
         self._users: int | None = None
 
     def check(self) -> None:
-        """Make the directories and find the programs; blocks. Raises StartError where the server can never run."""
+        """Make the directories and find the programs. Blocks. Raises StartError if the server can never run."""
         self._cluster.prepare()
 
     async def dsn(self) -> str:
-        """Return the server's address: one that does not run is started, where there is no cluster it is made.
+        """Return the server's address; makes the cluster and starts the server first, if need be.
 
-        Waits as long as a recovery takes. Raises StartError. Cancelling leaves a server that is starting to itself.
+        Waits as long as a recovery takes. Raises StartError. Cancelling does not stop a server that is starting.
         """
         if self._users is not None and (server := self._cluster.server()) and server.status == "ready":
             return _dsn(server)
@@ -66,9 +66,9 @@ class EmbeddedPostgres:
             self._turn.release()
 
     async def stop(self, within: float = inf) -> None:
-        """Stop using the server; the last to do so stops it, which this awaits for ``within`` seconds.
+        """Stop using the server; the last process to do so stops it, within ``within`` seconds.
 
-        One that does not stop in its time is left to itself, and to whoever starts next.
+        A server that does not stop in time is left running; the next process that starts uses it.
         """
         await self._turn.acquire()
         try:
@@ -108,8 +108,8 @@ class EmbeddedPostgres:
                 os.close(users)
             os.close(start_lock)
 
-    async def _stop_server(self, programs: Programs, server: Server, within: float) -> None:
-        """Stop it in order; where that takes too long, at once (its next start recovers what it had not written)."""
+    async def _stop_server(self, programs: Programs, server: RunningServer, within: float) -> None:
+        """Stop the server fast; if that takes too long, immediately, so that its next start recovers from the log."""
         ways = (
             {"fast": _FOREVER} if within == inf else {"fast": _whole(within * 2 / 3), "immediate": _whole(within / 3)}
         )
@@ -117,19 +117,19 @@ class EmbeddedPostgres:
             try:
                 await self._run(programs, "pg_ctl", "stop", "-m", way, "-w", "-t", seconds, "-D", self._directory)
             except StartError as error:
-                log.warn("the embedded PostgreSQL does not stop: {reason}", reason=error.message)
+                log.warn("the embedded PostgreSQL did not stop: {reason}", reason=error.message)
             else:
                 self._forget(server.sockets)
                 log.info("stopped the embedded PostgreSQL")
                 return
-        log.warn("the embedded PostgreSQL in {directory} is left to itself", directory=self._directory)
+        log.warn("the embedded PostgreSQL in {directory} is left running", directory=self._directory)
 
     @property
     def _directory(self) -> str:
         return str(self._cluster.directory)
 
-    async def _settled(self) -> Server | None:
-        """Wait until the server, if one runs, is either ready or gone."""
+    async def _settled(self) -> RunningServer | None:
+        """Wait until a running server is ready or has ended; return it, None if none runs."""
         while (server := self._cluster.server()) is not None and server.status != "ready":
             await deferLater(self._reactor, _POLL)
         return server
@@ -155,12 +155,12 @@ class EmbeddedPostgres:
         log.info("started the embedded PostgreSQL in {directory}", directory=self._directory)
 
     def _forget(self, sockets: Path) -> None:
-        """Remove a directory that was made for one run of the server."""
+        """Remove a socket directory that was made for one run of the server."""
         if sockets.parent != self._cluster.home:
             shutil.rmtree(sockets, ignore_errors=True)
 
     async def _make(self, programs: Programs) -> None:
-        """Make the cluster under another name first: what is there under its own name is whole."""
+        """Make the cluster under another name and rename it, so that one under its own name is always complete."""
         unfinished = self._cluster.home / "cluster.new"
         await self._blocking(partial(shutil.rmtree, unfinished, ignore_errors=True))
         arguments = ("-U", "datamover", "-E", "UTF8", "--locale=C", "-A", "peer", "--no-instructions")
@@ -178,7 +178,7 @@ class EmbeddedPostgres:
         try:
             said, _ = await self._blocking(process.communicate)
         except CancelledError:
-            hang_up(process)
+            terminate(process)
             raise
         if process.returncode:
             file = self._cluster.log
@@ -188,7 +188,7 @@ class EmbeddedPostgres:
             )
 
     async def _locked(self, name: str, kind: int) -> int:
-        """Return a descriptor that holds a lock, once it can be had; closing it, or dying, lets go."""
+        """Wait for a lock file and return the descriptor that holds it; closing that, or dying, releases the lock."""
         path = self._cluster.layout.beside_postgresql(name)
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -219,10 +219,10 @@ def _try_lock(descriptor: int, kind: int) -> bool:
 
 
 def _reason(said: str) -> str:
-    """Return the line that tells most of what a program said: the first that speaks of an error, else the last."""
+    """Return the line of a program's output that says most: the first with an error, else the last."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    return next((line for line in lines if _TELLING.search(line)), lines[-1] if lines else "")
+    return next((line for line in lines if _ERROR_LINE.search(line)), lines[-1] if lines else "")
 
 
-def _dsn(server: Server) -> str:
+def _dsn(server: RunningServer) -> str:
     return str(make_dsn(host=str(server.sockets), port=PORT, user="datamover", dbname="postgres"))

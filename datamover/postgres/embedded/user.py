@@ -1,4 +1,4 @@
-"""The user that runs the embedded server: PostgreSQL refuses root, so that is somebody else where we are root."""
+"""The user that runs the embedded server. PostgreSQL refuses to run as root, so root runs it as another user."""
 
 import os
 import pwd
@@ -15,19 +15,19 @@ _USERS = ("datamover", "postgres", "nobody")
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Who runs the server."""
+    """The user that runs the server."""
 
     uid: int
     gid: int
     name: str
     drops: bool
-    """We are root, and become this user for it."""
+    """Whether this process is root and drops its rights to become the user."""
 
     def process(self) -> dict[str, Any]:
-        """Return what makes ``subprocess`` run something as this user, untouched by our environment."""
+        """Return the arguments that make ``subprocess`` run a program as this user, in a clean environment."""
         environment = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "TZ") if name in os.environ}
         dropping: dict[str, Any] = {"user": self.uid, "group": self.gid, "extra_groups": []} if self.drops else {}
-        if not self.drops and os.getuid() != self.uid:  # Only our rights are this user's, and a shell would drop them.
+        if not self.drops and os.getuid() != self.uid:  # Only the effective user is this one; a shell would reset it.
             dropping = {"user": self.uid, "group": self.gid}
         return {
             "env": {**environment, "LC_ALL": "C"},
@@ -38,19 +38,21 @@ class User:
         }
 
     def reaches(self, directory: Path) -> bool:
+        """Return whether the user can enter and write to a directory."""
         done = subprocess.run(  # noqa: S603
             ["/bin/sh", "-c", 'cd "$1" && test -w .', "sh", str(directory)], capture_output=True, **self.process()
         )
         return done.returncode == 0
 
     def may_pass(self, directory: Path) -> bool:
-        """Tell whether a directory's mode lets the user through."""
+        """Return whether a directory's mode lets the user pass through it."""
         status = directory.stat()
         if status.st_uid == self.uid:
             return bool(status.st_mode & stat.S_IXUSR)
         return bool(status.st_mode & (stat.S_IXGRP if status.st_gid == self.gid else stat.S_IXOTH))
 
     def runs(self, binaries: Path) -> bool:
+        """Return whether the user can run the server's programs in a directory."""
         for program in ("initdb", "postgres"):
             try:
                 done = subprocess.run([binaries / program, "--version"], capture_output=True, **self.process())  # noqa: S603
@@ -62,7 +64,7 @@ class User:
 
 
 def unprivileged(owner: int | None) -> User:
-    """Return whom root runs the server as: the cluster's owner, or the first of a few users. Raises StartError."""
+    """Return the user that root runs the server as: the cluster's owner, or one of a few users. Raises StartError."""
     for name in _USERS if not owner else (user_name(owner),):
         try:
             entry = pwd.getpwnam(name)
@@ -76,7 +78,7 @@ def unprivileged(owner: int | None) -> User:
 
 
 def user_name(uid: int) -> str:
-    """Return a user's name; raises StartError where there is none, since the server looks for it."""
+    """Return a user's name; raises StartError for one without a name, since the server needs it."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

@@ -1,7 +1,7 @@
-"""Whether and when to try again. Pure.
+"""Whether and when to try a failed transfer again. Pure.
 
-An attempt that moved the file forward does not use one up; one whose bytes turned out worthless always does.
-Pauses grow exponentially, with jitter, up to a cap (AWS Architecture Blog, "Exponential Backoff And Jitter").
+An attempt that moved the file forward is not counted; one whose bytes turned out to be wrong always is. Pauses grow
+exponentially, with jitter, up to a cap (AWS Architecture Blog, "Exponential Backoff And Jitter").
 """
 
 from collections.abc import Callable
@@ -12,24 +12,24 @@ from datamover.errors import DataMoverError
 from datamover.jobs.values import State
 
 LONGEST_PAUSE = 86_400.0
-"""Seconds that a server may ask us to wait."""
+"""Seconds, at most, that a server's Retry-After is honoured."""
 MANY = 60
-"""Failures by which the longest pause is reached."""
+"""Failures after which the pause has certainly reached its cap."""
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What follows from a failed attempt."""
+class RetryDecision:
+    """The consequence of a failed attempt."""
 
     state: State
-    """PENDING: again, after ``pause`` seconds; or FAILED."""
+    """PENDING: to be tried again after ``pause`` seconds; or FAILED."""
     failures: int
-    """Attempts used up so far, this one included if it counts."""
+    """Attempts that count so far, including this one if it counts."""
     pause: float = 0.0
 
 
 def backoff(failures: int, settings: Transfers, random: Callable[[], float]) -> float:
-    """Return the seconds to wait after so many failures; ``random`` returns numbers from 0 to 1."""
+    """Return the seconds to wait after ``failures`` failures; ``random`` returns numbers from 0 to 1."""
     pause = min(settings.retry_cap, settings.retry_base * 2.0 ** max(0, min(failures, MANY) - 1))
     return pause * (0.5 + random() / 2)
 
@@ -42,16 +42,16 @@ def judge(
     forward: bool,
     settings: Transfers,
     random: Callable[[], float],
-) -> Verdict:
-    """Decide on an attempt that ended in ``error``; ``forward`` tells that it left more in place than it found.
+) -> RetryDecision:
+    """Decide what follows from an attempt that ended in ``error``.
 
-    ``random`` returns numbers from 0 to 1, as ``random.random`` does.
+    ``forward`` tells whether the attempt left more in place than it found; ``random`` returns numbers from 0 to 1.
     """
     free = forward and not error.bounded
     failures += 0 if free and error.retryable else 1
     if not error.retryable or failures >= max_attempts:
-        return Verdict(State.FAILED, failures)
+        return RetryDecision(State.FAILED, failures)
     pause = backoff(MANY if error.slow else failures, settings, random)
     if error.retry_after is not None:
         pause = max(pause, min(error.retry_after, LONGEST_PAUSE))
-    return Verdict(State.PENDING, failures, pause)
+    return RetryDecision(State.PENDING, failures, pause)

@@ -1,4 +1,4 @@
-"""What machines ask: the metrics, and whether this process lives and is ready. HTTP is `api`'s matter."""
+"""The answers to monitoring requests: metrics, liveness and readiness. HTTP itself is in ``api``."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -9,27 +9,27 @@ from twisted.internet.interfaces import IReactorTime
 from datamover.config.schema import Config
 from datamover.jobs.figures import FigureReader, Figures
 from datamover.monitor.cached import Cached
-from datamover.monitor.gauges import Gauges, Pool, Seen
+from datamover.monitor.gauges import Gauges, PoolUse, Scrape
 from datamover.monitor.metrics import Metrics
 from datamover.postgres.database import Database
 
 TEXT = "text/plain; charset=utf-8"
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 
-KEPT = 5.0
-"""Seconds that the queue's figures are kept, so that scraping costs the database next to nothing …"""
+FIGURES_AGE = 5.0
+"""Seconds that the queue's figures are cached, so that scrapes cost the database little."""
 SHARE = 0.05
-"""… and never more of one connection's time than this."""
-REACH_KEPT = 1.0
-"""Seconds that it is remembered whether the database answers."""
+"""Part of one connection's time that reading the figures takes at most."""
+REACH_AGE = 1.0
+"""Seconds that it is cached whether the database answers."""
 PATIENCE = 5.0
 """Seconds that the database may take to answer."""
 
-Answer = tuple[int, str, bytes]
-"""Status, content type, body."""
+Response = tuple[int, str, bytes]
+"""HTTP status, content type and body."""
 
 
-def watch(
+def make_monitor(
     metrics: Metrics,
     database: Database,
     destinations: Callable[[], Iterable[str]],
@@ -38,22 +38,22 @@ def watch(
     working: Callable[[], bool] | None,
     troubles: Callable[[], Sequence[str]],
     failed: Callable[[str], None],
-) -> "Watch":
-    """Return what answers for a process with this database; see ``Watch`` for ``working`` and ``troubles``.
+) -> "HealthMonitor":
+    """Return the ``HealthMonitor`` of a process with this database; see there for ``working`` and ``troubles``.
 
-    ``failed`` is told the name of a loop that met what nobody foresaw.
+    ``failed`` is called with the name of a loop that meets an unexpected error.
     """
     reader = FigureReader(database, settings.service.lease)
-    gauges = Gauges(destinations, lambda: Pool(settings.database.connections, *database.use))
+    gauges = Gauges(destinations, lambda: PoolUse(settings.database.connections, *database.use))
     metrics.registry.register(gauges)
     broke = partial(failed, "figures")
-    figures = Cached(reader.read, clock, seconds=KEPT, patience=PATIENCE, share=SHARE, failed=broke)
-    reach = Cached(reader.reach, clock, seconds=REACH_KEPT, patience=PATIENCE, share=1.0, failed=broke)
-    return Watch(metrics.registry, gauges, figures, reach, working, lambda: database.refuses, troubles)
+    figures = Cached(reader.read, clock, seconds=FIGURES_AGE, patience=PATIENCE, share=SHARE, failed=broke)
+    reach = Cached(reader.reach, clock, seconds=REACH_AGE, patience=PATIENCE, share=1.0, failed=broke)
+    return HealthMonitor(metrics.registry, gauges, figures, reach, working, lambda: database.refuses, troubles)
 
 
-class Watch:
-    """Answers for one process."""
+class HealthMonitor:
+    """Answers the monitoring requests of one process."""
 
     def __init__(
         self,
@@ -65,10 +65,10 @@ class Watch:
         refuses: Callable[[], bool],
         troubles: Callable[[], Sequence[str]] = tuple,
     ) -> None:
-        """``working`` tells whether the engine of this process takes work; None: it has none.
+        """``working`` returns whether the engine of this process takes work; None: it has no engine.
 
-        ``refuses`` tells whether the database is there, and does not let this process in; ``troubles``, in words,
-        what loops do not turn.
+        ``refuses`` returns whether the database answers but refuses this process' login; ``troubles`` a sentence for
+        each loop that does not turn.
         """
         self._troubles = troubles
         self._registry = registry
@@ -78,20 +78,20 @@ class Watch:
         self._working = working
         self._refuses = refuses
 
-    async def metrics(self) -> Answer:
+    async def metrics(self) -> Response:
         """Return every metric, in Prometheus' text format; never raises for a database that is away."""
         figures = await self._figures.get()
-        self._gauges.seen = Seen(figures, self._figures.age)
+        self._gauges.scrape = Scrape(figures, self._figures.age)
         return 200, EXPOSITION, generate_latest(self._registry)
 
-    async def live(self) -> Answer:
-        """Return 200: whoever hears it, hears it from an event loop that turns."""
+    async def live(self) -> Response:
+        """Return 200; an event loop that hangs answers nothing."""
         return 200, TEXT, b"ok\n"
 
-    async def ready(self) -> Answer:
-        """Return 200 where the database answers, the engine, if this process is one, takes work, and all loops turn.
+    async def ready(self) -> Response:
+        """Return 200 if the database answers, this process' engine (if it has one) takes work, and all loops turn.
 
-        Else 503, and in words what does not.
+        Otherwise return 503 and a sentence for each thing that is wrong.
         """
         if not await self._reach.get():
             away = "database refuses the login: see the log" if self._refuses() else "database away"

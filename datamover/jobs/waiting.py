@@ -1,7 +1,7 @@
-"""Calls that wait for something to happen: the end of a job, or anything in the history that they may see.
+"""Calls that wait: for the end of a job, or for an event of the history.
 
-However many wait, one look a second, or at a word that something happened, serves them all: it tells whose job ended
-and whose history grew, and these alone are woken. They read a few at a time, so that those who do not wait go first.
+One poll a second, or at a notification, serves all of them: it finds the jobs that have ended and the owners with new
+events, and only the calls that these concern are woken. They read a few at a time, so that other calls go first.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
@@ -18,29 +18,29 @@ from datamover.errors import DataMoverError
 from datamover.jobs import notifications
 from datamover.jobs.feed import Feed
 from datamover.postgres.database import Database
-from datamover.postgres.named_queries import Queries
+from datamover.postgres.named_queries import NamedQueries
 
 log = Logger()
 
 T = TypeVar("T")
 
 POLL = 1.0
-"""Seconds after which is looked again, should no word have come."""
+"""Seconds between two polls without a notification."""
 SOON = 0.02
-"""Seconds between two looks, whatever words come."""
+"""Seconds, at least, between two polls."""
 TOGETHER = 20
-"""Waiting calls that are woken in one turn of the reactor."""
+"""Calls that are woken in one turn of the reactor."""
 READING = 2
-"""Waiting calls that read at once."""
+"""Woken calls that read at a time."""
 MOST_EVENTS = 10_000
-"""Where the history grew by more, everybody is woken."""
+"""New events between two polls beyond which all calls are woken, without reading whose they are."""
 
-_QUERIES = Queries.load()
+_QUERIES = NamedQueries.load()
 
 
 @dataclass(slots=True, eq=False)
 class _Waiter:
-    """One that waits: for a job's end, or (``after``) for what its owner, or everybody, may see of the history."""
+    """A call that waits: for a job's end, or (with ``after``) for an event that its owner may see."""
 
     woken: Deferred[None]
     job: int | None = None
@@ -48,31 +48,33 @@ class _Waiter:
     after: int | None = None
 
     def concerned(self, written: set[tuple[str, int]]) -> bool:
-        """Tell whether some of what was written, by owner and job, is for this one."""
+        """Return whether events of these owners and jobs concern this call."""
         if self.owner is None and self.job is None:
             return True
         return any(self.owner in (None, owner) and self.job in (None, job) for owner, job in written)
 
 
-class Watch:
-    """Everybody in this process who waits."""
+class WaitingCalls:
+    """The calls of this process that wait."""
 
-    def __init__(self, database: Database, feed: Feed, heard: notifications.Notifications, clock: IReactorTime) -> None:
+    def __init__(
+        self, database: Database, feed: Feed, subscriptions: notifications.Notifications, clock: IReactorTime
+    ) -> None:
         self._database = database
         self._feed = feed
         self._clock = clock
         self._ends: dict[int, set[_Waiter]] = {}
         self._readers: set[_Waiter] = set()
         self._seen = 0
-        """Up to where the history was looked through."""
+        """The cursor up to which the history was polled."""
         self._looking = self._again = False
         self._next: IDelayedCall | None = None
         self._turns = DeferredSemaphore(READING)
-        self._lines = Locks()
-        heard.subscribe(self._hear)
+        self._by_owner = Locks()
+        subscriptions.subscribe(self._notified)
 
     async def end(self, job: int, seconds: float) -> None:
-        """Wait until a job may have ended, for so many seconds at most."""
+        """Wait until a job may have ended, at most ``seconds``."""
         waiter = _Waiter(Deferred(), job=job)
         waiters = self._ends.setdefault(job, set())
         waiters.add(waiter)
@@ -85,7 +87,7 @@ class Watch:
             self._rest()
 
     async def event(self, owner: str | None, job: int | None, after: int, seconds: float) -> None:
-        """Wait until something may have been written that an owner may see, beyond what was readable at ``after``."""
+        """Wait until there may be an event after the cursor ``after`` that an owner may see, at most ``seconds``."""
         if not self._readers:
             self._seen = max(self._seen, after)
         if self._seen > after:
@@ -99,8 +101,8 @@ class Watch:
             self._rest()
 
     async def read(self, owner: str | None, reading: Callable[[], Awaitable[T]]) -> T:
-        """Read when it is the turn of one who waits: of one owner one at a time, and a few of all."""
-        async with self._lines.held(owner or ""), self._turns:
+        """Return what ``reading`` returns, called in turn: one call of each owner at a time, ``READING`` of all."""
+        async with self._by_owner.held(owner or ""), self._turns:
             return await reading()
 
     async def _wait(self, waiter: _Waiter, seconds: float) -> None:
@@ -112,7 +114,7 @@ class Watch:
             if later.active():
                 later.cancel()
 
-    def _hear(self, word: str) -> None:
+    def _notified(self, word: str) -> None:
         kind, _, job = word.partition(" ")
         if kind == notifications.ENDED and job.isdigit():
             Deferred.fromCoroutine(self._wake(self._ends.get(int(job), ())))
@@ -120,7 +122,7 @@ class Watch:
             self._look_in(SOON)
 
     def _look_in(self, seconds: float) -> None:
-        """Look after so long, or sooner."""
+        """Poll in ``seconds``, or earlier if that is planned already."""
         if self._looking or not (self._ends or self._readers):
             self._again = self._again or seconds == SOON
             return
@@ -131,14 +133,14 @@ class Watch:
         self._next = self._clock.callLater(seconds, self._look)
 
     def _rest(self) -> None:
-        """Look no more where nobody waits."""
+        """Stop polling if no call waits."""
         if self._next is not None and self._next.active() and not (self._ends or self._readers):
             self._next.cancel()
 
     def _look(self) -> None:
         self._looking, self._again = True, False
         Deferred.fromCoroutine(self._find()).addErrback(
-            lambda failure: log.failure("waiting calls cannot be looked after", failure)
+            lambda failure: log.failure("polling for calls that wait failed", failure)
         ).addBoth(self._looked)
 
     def _looked(self, _: object) -> None:
@@ -153,7 +155,7 @@ class Watch:
             if self._readers:
                 await self._find_written()
         except DataMoverError:
-            # The database is away: they find that out themselves.
+            # The database is away: the calls read, and raise that to their clients.
             await self._wake([*self._readers, *(each for several in self._ends.values() for each in several)])
 
     async def _find_written(self) -> None:
@@ -168,7 +170,7 @@ class Watch:
         await self._wake([waiter for waiter in self._readers if found is None or waiter.concerned(found)])
 
     async def _wake(self, waiters: Iterable[_Waiter]) -> None:
-        """Wake some, a few in each turn of the reactor."""
+        """Wake calls, ``TOGETHER`` in each turn of the reactor."""
         for number, waiter in enumerate(list(waiters), 1):
             _wake(waiter)
             if number % TOGETHER == 0:

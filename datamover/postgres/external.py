@@ -1,21 +1,21 @@
-"""Where the database is that the configuration names, and the password for it."""
+"""The external PostgreSQL that the configuration names: its address and its password."""
 
 import psycopg2
 import psycopg2.extensions
 
 from datamover.config import schema
 from datamover.errors import ConfigError, StartError
-from datamover.postgres.admission import Login, by_host, refusal
-from datamover.postgres.connection import one_line
+from datamover.postgres.admission import LoginAttempt, by_host, refusal
+from datamover.postgres.failures import one_line
 from datamover.postgres.hosts import time_limit
 from datamover.security import secret_files
 
 
-class Given:
-    """The address of the PostgreSQL that ``[database]`` names, its password read anew each time."""
+class ExternalPostgres:
+    """The PostgreSQL that ``[database]`` names. Its password file is read each time."""
 
     def __init__(self, settings: schema.Database) -> None:
-        """Raises ConfigError for a URL that cannot be one, or that holds a password."""
+        """Check the URL; raises ConfigError for one that libpq cannot parse or that holds a password."""
         self._settings = settings
         self._url = settings.url or ""
         try:
@@ -28,17 +28,17 @@ class Given:
             raise ConfigError("database.url: holds a password: leave it out and name a file in database.password_file")
 
     def check(self) -> None:
-        """Make sure that the password can be read; raises StartError."""
+        """Check that the password can be read; raises StartError."""
         self.password()
 
     async def dsn(self) -> str:
-        """Return the address as libpq takes it; raises StartError for a password that cannot be read."""
+        """Return the connection string for libpq; raises StartError for a password that cannot be read."""
         return self._dsn()
 
     def look(self) -> str | None:
-        """Log in once; blocks. Returns why that cannot be now, None where it can.
+        """Log in once, and return why that fails for now; None if it succeeds. Blocks.
 
-        Raises StartError for a password that cannot be read, Refused for a server that does not let us in.
+        Raises StartError for a password that cannot be read, AccessRefused for a server that refuses the login.
         """
         dsn = self._dsn()
         asked = psycopg2.extensions.parse_dsn(dsn)
@@ -46,7 +46,7 @@ class Given:
             psycopg2.connect(dsn, connect_timeout=int(time_limit(asked))).close()
         except psycopg2.Error as error:
             for host, said in by_host(str(error)):
-                if (refused := refusal(said, Login.of({**asked, **host}))) is not None:
+                if (refused := refusal(said, LoginAttempt.of({**asked, **host}))) is not None:
                     raise refused from None
             return one_line(error)
         return None
@@ -57,7 +57,7 @@ class Given:
         return str(psycopg2.extensions.make_dsn(self._url, password=password))
 
     def password(self) -> str | None:
-        """Return the password, None where none is named; raises StartError."""
+        """Return the password, None if no file is configured; raises StartError."""
         path = self._settings.password_file
         if path is None:
             return None

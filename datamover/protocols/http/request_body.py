@@ -1,0 +1,132 @@
+"""The body of a request: bytes, or a producer's output sent as fast as the connection takes it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.interfaces import IConsumer, IDelayedCall, IPushProducer, IReactorTime
+from twisted.python.failure import Failure
+from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
+from zope.interface import implementer
+
+from datamover.errors import Scope, SizeMismatch
+
+
+@implementer(IBodyProducer)
+class BytesBody:
+    """A body in memory; ``PolicyAgent`` sends it with the head in one write."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.length = len(content)
+
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:  # noqa: N802
+        consumer.write(self.content)
+        return succeed(None)
+
+    def pauseProducing(self) -> None:  # noqa: N802
+        """Do nothing: the body is written at once."""
+
+    resumeProducing = stopProducing = pauseProducing  # noqa: N815
+
+
+@implementer(IConsumer, IPushProducer)
+class Sending:
+    """Sends the output of a producer; consumer to the producer, producer to the connection's transport."""
+
+    def __init__(self, producer: IBodyProducer, transport: Any, failed: Callable[[BaseException], None]) -> None:
+        """``failed`` is called at most once: with the producer's error, or SizeMismatch if its length was wrong."""
+        self.sent = 0
+        """Bytes of the body that were written."""
+        self.under_way = True
+        """The producer has not finished, failed or been stopped."""
+        self._producer = producer
+        self._length: Any = producer.length
+        self._transport = transport
+        self._failed = failed
+        self._look: IDelayedCall | None = None
+
+    def start(self, clock: IReactorTime, timeout: float, give_up: Callable[[], None]) -> None:
+        """Begin to send. Until ``stop``, ``give_up`` is called when nothing was sent for ``timeout`` seconds."""
+        self._watch(clock, timeout, give_up)
+        self._transport.registerProducer(self, True)
+        maybeDeferred(self._producer.startProducing, self).addCallbacks(self._complete, self._broken)
+
+    def stop(self) -> bool:
+        """Stop the producer and the timeout; return whether the body was incomplete."""
+        if self._look is not None and self._look.active():
+            self._look.cancel()
+        unfinished = self.under_way
+        self.stopProducing()
+        return unfinished
+
+    def _watch(self, clock: IReactorTime, timeout: float, give_up: Callable[[], None]) -> None:
+        seen = self.sent
+
+        def look() -> None:
+            if self.sent == seen:
+                give_up()
+            else:
+                self._watch(clock, timeout, give_up)
+
+        self._look = clock.callLater(timeout, look)
+
+    # For the producer ---------------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        if not self.under_way or not data:
+            return
+        self.sent += len(data)
+        if self._length == UNKNOWN_LENGTH:
+            self._transport.writeSequence([b"%x\r\n" % len(data), data, b"\r\n"])
+        elif self.sent <= self._length:
+            self._transport.write(data)
+        else:
+            self.stopProducing()
+            self._failed(self._mismatch("more"))
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:  # noqa: N802
+        """Do nothing: the producer is already registered (see ``IBodyProducer``)."""
+
+    def unregisterProducer(self) -> None:  # noqa: N802
+        """Do nothing: the Deferred of ``startProducing`` marks the end."""
+
+    def _complete(self, _: object) -> None:
+        if not self.under_way:
+            return
+        self._leave()
+        if self._length == UNKNOWN_LENGTH:
+            self._transport.write(b"0\r\n\r\n")
+        elif self.sent < self._length:
+            self._failed(self._mismatch("only"))
+
+    def _broken(self, failure: Failure) -> None:
+        if self.under_way:
+            self._leave()
+            assert failure.value is not None
+            self._failed(failure.value)
+
+    # For the transport --------------------------------------------------------------------------------------------
+
+    def pauseProducing(self) -> None:  # noqa: N802
+        if self.under_way:
+            self._producer.pauseProducing()
+
+    def resumeProducing(self) -> None:  # noqa: N802
+        if self.under_way:
+            self._producer.resumeProducing()
+
+    def stopProducing(self) -> None:  # noqa: N802
+        """Stop the producer; nothing more is sent."""
+        if self.under_way:
+            self._leave()
+            self._producer.stopProducing()  # type: ignore[no-untyped-call]
+
+    def _leave(self) -> None:
+        self.under_way = False
+        self._transport.unregisterProducer()
+
+    def _mismatch(self, word: str) -> SizeMismatch:
+        return SizeMismatch(
+            f"the body of a request was to have {self._length} bytes, and {word} {self.sent} came", scope=Scope.SOURCE
+        )

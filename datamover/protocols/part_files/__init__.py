@@ -1,0 +1,9 @@
+"""Uploads made of a hidden part file and a rename: what every protocol shares whose side can rename.
+
+``seam`` is what such a protocol provides, ``place`` and ``upload`` make the engine's seams of it, and ``names`` says
+what part files are called.
+"""
+
+from datamover.protocols.part_files.place import PartFilePlace
+
+__all__ = ["PartFilePlace"]

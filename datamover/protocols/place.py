@@ -1,0 +1,132 @@
+"""The seam to a registered destination, and what a protocol declares of those that it serves."""
+
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from datamover.errors import Scope
+from datamover.protocols.base import Ability, Inspection, Lack, Origin
+from datamover.protocols.upload import Check, Saved, Upload, UploadKey
+
+
+class Place(Protocol):
+    """A registered root and the names below it, as seen from one side.
+
+    Every path is relative to the root, its segments joined by "/", free of "..", of NUL and of a leading "/".
+    Missing directories of a written path are made. No path is followed out of the root (PathNotAllowedHere).
+    """
+
+    async def inspect(self, path: str) -> Inspection | None:
+        """Look at one name; None where there is nothing."""
+        ...
+
+    def origin(self, path: str) -> Origin: ...
+
+    @property
+    def lacks(self) -> Container[Ability]:
+        """What this side does not do: what its protocol does not declare, and what was learnt."""
+        ...
+
+    def begin(self, target: str, key: UploadKey, *, size: int | None = None, modified: float | None = None) -> Upload:
+        """Return a new upload of ``target``; ``size`` in bytes where it is known, ``modified`` in POSIX seconds."""
+        ...
+
+    def resume(self, target: str, saved: Saved, *, size: int | None = None, modified: float | None = None) -> Upload:
+        """Return the upload of ``target`` that an earlier attempt saved, to be written on, committed or aborted."""
+        ...
+
+    async def sweep(self, target: str, transfer: str, *, check: Check, keep: str | None = None) -> None:
+        """Remove what uploads of ``target`` with a key of ``transfer`` left, except that of the token ``keep``.
+
+        A ``target`` that ends in "/" (or is the root's, "") stands for those of any target right below it. ``check``
+        is called before each request that changes something. No two transfers have uploads of one target at a time.
+        """
+        ...
+
+    async def remove(self, path: str) -> None:
+        """Remove one file; a missing one is fine."""
+        ...
+
+    async def list(self, path: str) -> list[str]:
+        """Return the names in a directory, without "." and ".."; an empty list where there is none."""
+        ...
+
+    async def free(self) -> int | None:
+        """Return the bytes that may still be written, None where the side does not tell."""
+        ...
+
+
+class Pool(Protocol):
+    """The connections to one registered destination, shared by every transfer that touches it."""
+
+    def at(self, side: Scope) -> Place:
+        """Return the place as seen from ``side``; both sides share the connections."""
+        ...
+
+    @property
+    def lacks(self) -> Iterable[Lack]:
+        """What the protocol declares and this side was found not to do, or is not known to be able to so far."""
+        ...
+
+    async def connect(self) -> None:
+        """Make sure of a connection, authenticated; raises what a transfer would meet."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection; completes when they are gone."""
+        ...
+
+
+class Options(BaseModel):
+    """The keys of a ``[destinations.NAME]`` table that its protocol asks for; each protocol has its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceSettings:
+    """What the registry tells a protocol of a destination, beside the protocol's own options."""
+
+    name: str
+    url: str
+    file_mode: int
+    directory_mode: int
+    connect_timeout: float
+    """Seconds."""
+    idle_timeout: float
+    """Seconds without an answer after which a request in flight has failed (Stalled)."""
+
+
+class PlaceProtocol(Protocol):
+    """What a package of ``protocols`` declares of a protocol that destinations may use."""
+
+    name: ClassVar[str]
+    schemes: ClassVar[tuple[str, ...]]
+    """Of the URLs of destinations."""
+    other_schemes: ClassVar[tuple[str, ...]]
+    """Of other URLs that name such files: who gives one as a source is told to name the registered place."""
+    abilities: ClassVar[frozenset[Ability]]
+    options: ClassVar[type[Options]]
+    """Options that name files that hold secrets are of the type ``security.secret_files.SecretPath``."""
+
+    def check_url(self, url: str) -> None:
+        """Raise ValueError, with what was expected, for a destination URL that cannot be used."""
+        ...
+
+    def root(self, url: str) -> str:
+        """Return the absolute path that a destination URL names as its root, "/" included."""
+        ...
+
+    def host(self, url: str) -> str | None:
+        """Return the host of a destination URL, None for a local one."""
+        ...
+
+    def user(self, url: str) -> str | None:
+        """Return the user that a destination URL names, None where it names none."""
+        ...
+
+    def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> Pool:
+        """Return the pool for one destination; connects only when first used."""
+        ...

@@ -1,0 +1,51 @@
+"""What every side refuses alike, as errors of the family: whose side it is on, and what a person can do."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from datamover import errors
+from datamover.errors import DataMoverError, Scope
+
+_SHOWN = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """The words for the destination ``name`` as used on ``side``."""
+
+    holder: ClassVar[str]
+    """What holds the files, such as "disk"."""
+
+    name: str
+    side: Scope
+
+    def what(self, path: str) -> str:
+        shown = path if len(path) <= _SHOWN else path[: _SHOWN - 1] + "…"
+        return f"destination {self.name!r}: {shown!r}"
+
+    def outside(self, path: str) -> DataMoverError:
+        return errors.PathNotAllowedHere(
+            f"{self.what(path)} leads out of the destination's root, through a symbolic link", scope=self.side
+        )
+
+    def unusable(self, path: str, why: str) -> DataMoverError:
+        kind = errors.SourceForbidden if self.side is Scope.SOURCE else errors.DestinationInvalid
+        return kind(f"{self.what(path)} {why}")
+
+    def changed(self, path: str) -> DataMoverError:
+        return errors.SourceChanged(f"{self.what(path)} changed while it was read", scope=self.side)
+
+    def short(self, path: str, size: int, offset: int) -> DataMoverError:
+        return errors.SizeMismatch(
+            f"{self.what(path)} holds {size} bytes and cannot be written on from byte {offset}", scope=self.side
+        )
+
+    def other_size(self, path: str, where: str, held: int | None, sent: int) -> DataMoverError:
+        return errors.SizeMismatch(
+            f"{self.what(path)} holds {held} bytes {where}, {sent} were written: the {self.holder} has not kept what "
+            "it took; look at its space and quota",
+            scope=self.side,
+        )
+
+    def exists(self, path: str) -> DataMoverError:
+        return errors.DestinationExists(f"{self.what(path)} exists and may not be replaced", scope=self.side)

@@ -1,0 +1,101 @@
+"""The files of one place on a server as they are read: looked at, opened, counted."""
+
+import posixpath
+from collections.abc import Awaitable, Callable
+
+from datamover.protocols.base import Inspection
+from datamover.protocols.sftp.client import messages
+from datamover.protocols.sftp.client.link import Link
+from datamover.protocols.sftp.client.messages import Attributes, Status
+from datamover.protocols.sftp.refusals import ServerRefusals
+from datamover.protocols.sftp.source import SftpSource
+from datamover.protocols.sftp.tree import Tree
+
+
+class Reader:
+    """Opens files below ``tree``, over the connection that ``link`` answers with."""
+
+    def __init__(self, tree: Tree, link: Callable[[], Awaitable[Link]], refusals: ServerRefusals) -> None:
+        self._tree = tree
+        self._link = link
+        self.refusals = refusals
+
+    async def look(self, path: str) -> Inspection:
+        """Look at one name, through links, that must be there; raises Status."""
+        link = await self._link()
+        async with link.lease() as session:
+            _, found = await self._tree.target(link, session, path)
+        if found is None:
+            raise Status(messages.NO_SUCH_FILE, "No such file")
+        name = posixpath.basename(path.rstrip("/"))
+        if not found.regular:
+            directory = found.directory
+            return Inspection(name, modified=found.modified, directory=directory, special=not directory)
+        return found.inspection(name)
+
+    async def open(self, path: str, offset: int, identity: str | None) -> SftpSource:
+        """Open a regular file for reading, from ``offset`` if it still has ``identity``."""
+        with self.refusals.about(path):
+            lease = (await self._link()).lease()
+            session = await lease.__aenter__()
+            handle = None
+            try:
+                real, found = await self._tree.target(lease.link, session, path)
+                # Looked at first: to open a device can already do something to it.
+                there = check_regular(path, found, self.refusals)
+                handle = await session.open_file(real, messages.FOR_READING)
+                source = SftpSource(lease, session, handle, real, path, self.refusals)
+            except BaseException:
+                if handle is not None:
+                    session.close_later(handle)
+                lease.give_back()
+                raise
+            try:
+                with session.together():
+                    looking = session.look(handle, real)
+                    source.begin(there, offset, identity)
+                found = check_regular(path, await looking, self.refusals)
+                if found != there:
+                    source.begin(found, offset, identity)
+                await source.learn_size()
+            except BaseException:
+                await source.close()
+                raise
+            return source
+
+    async def measure(self, path: str) -> int:
+        """Return how many bytes a file has, by reading it to its end."""
+        source = await self.open(path, 0, None)
+        try:
+            count = 0
+            while data := await source.read():
+                count += len(data)
+            return count
+        finally:
+            await source.close()
+
+
+class SftpOrigin:
+    """``protocols.base.Origin`` of one name in a place on a server."""
+
+    def __init__(self, reader: Reader, path: str) -> None:
+        self._reader = reader
+        self._path = path
+
+    async def inspect(self) -> Inspection:
+        with self._reader.refusals.about(self._path):
+            return await self._reader.look(self._path)
+
+    async def open(self, offset: int = 0, identity: str | None = None) -> SftpSource:
+        return await self._reader.open(self._path, offset, identity)
+
+
+def check_regular(path: str, found: Attributes | None, refusals: ServerRefusals) -> Attributes:
+    """Return what was found under a name; raises Status for nothing, and what ``unusable`` words for no file."""
+    if found is None:
+        raise Status(messages.NO_SUCH_FILE, "No such file")
+    if found.directory:
+        raise refusals.unusable(path, "is a directory where a file is needed; name a file")
+    if not found.regular:
+        raise refusals.unusable(path, "is not a regular file; remove it or take another name")
+    return found
