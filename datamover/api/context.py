@@ -78,9 +78,9 @@ class Caller:
     def check_source(self, url: WebUrl) -> None:
         """Raise SourceNotAllowed if this caller's own ``sources`` do not allow a URL."""
         if self.sources is not None and not any(rule.matches(url) for rule in self.sources):
+            refusal = f"{url.told} is not an allowed source for client {self.name!r}: no rule in its sources names it"
             raise SourceNotAllowed(
-                f"{url.told} is not an allowed source for client {self.name!r}: no rule in its sources names it; "
-                "ask the administrator"
+                f"{refusal}; ask the administrator", full=f"{refusal}: add one to [clients.{self.name}] sources"
             )
 
 

@@ -204,14 +204,27 @@ class SourcePolicy:
         """
         target = WebUrl.parse(url)
         if not self._ruled(target):
-            raise SourceNotAllowed(
-                f"{target.told} is not an allowed source: no rule in [sources] allow names it; ask the administrator"
+            reason = "no rule in [sources] allow names it"
+        elif not self.allows(target):
+            reason = (
+                f"{target.host} is not a public address, and neither a rule in [sources] allow nor allow_addresses "
+                "names it"
             )
-        if not self.allows(target):
-            raise SourceNotAllowed(
-                f"{target.told} is not an allowed source: {target.host} is not a public address, and neither a rule "
-                "in [sources] allow nor allow_addresses names it; ask the administrator"
-            )
+        else:
+            return
+        refusal = f"{target.told} is not an allowed source: {reason}"
+        raise SourceNotAllowed(f"{refusal}; ask the administrator", full=f"{refusal}; {self._to_allow(target)}")
+
+    def _to_allow(self, url: WebUrl) -> str:
+        """Return what an administrator writes into the configuration to allow a URL."""
+        host = f"[{url.host}]" if ":" in url.host else url.host
+        rule = f'"{url.scheme}://{host}:*/"'
+        if self.rules is not None:
+            return f"to allow it, add {rule} to [sources] allow, and reload"
+        return (
+            f"to allow it, write [sources] allow = [{rule}], and reload: then nothing is allowed that no rule names; "
+            f'allow_addresses = ["{url.address or url.host}"] instead also leaves every public address allowed'
+        )
 
     def allows(self, url: WebUrl) -> bool:
         """Tell whether a URL may be requested. A host name's addresses are checked by ``allows_address``."""
