@@ -33,6 +33,7 @@ from datamover.postgres.provision import provide
 from datamover.sealing.keyring import Cipher
 from datamover.sealing.rotation import ResealReport, prepare, reseal, settle, turn
 from datamover.security.passwords import hash_password
+from datamover.text.quantities import count
 
 SCAN_TIMEOUT = 30.0
 """Seconds."""
@@ -117,7 +118,7 @@ def backup(options: argparse.Namespace) -> None:
 
     async def work(reactor: Any, database: Database, tools: Tools) -> None:
         size = tools.dump(options.file)
-        print(f"wrote {options.file}, {size} bytes")
+        print(f"wrote {options.file}, {count(size, 'byte')}")
         print(f"also keep {settings.service.key_path}, in another place: signed URLs cannot be read without it")
 
     _with_database(settings, work)
@@ -147,11 +148,15 @@ def restore(options: argparse.Namespace) -> None:
 
 
 def _tell(report: ResealReport) -> None:
-    print(f"{report.sealed} rows are sealed with the new key")
+    print(f"{count(report.sealed, 'row is', 'rows are')} sealed with the new key")
     if report.lost:
-        print(f"{report.lost} rows were sealed with a key that is not in the file: without it their secrets are lost")
+        print(
+            f"{count(report.lost, 'row was', 'rows were')} sealed with a key that is not in the file: without it what "
+            "it sealed is lost"
+        )
     if report.refused:
-        print(f"{report.refused} rows could not be changed ({report.reason}): they still need the old key")
+        rows = count(report.refused, "row")
+        print(f"{rows} could not be changed ({report.reason}): the old key is still needed")
 
 
 def rotate_key(options: argparse.Namespace) -> None:

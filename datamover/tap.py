@@ -6,12 +6,13 @@ Only this module and ``admin`` import the reactor; everything else is given it.
 import os
 import random
 import socket
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TextIO
 
 from twisted.application.app import ServerOptions
 from twisted.application.service import IService, Service
@@ -22,6 +23,7 @@ from datamover import __version__
 from datamover.api import check_callers, make_site
 from datamover.api.http.pages import Page
 from datamover.api.http.tls import ServerTLS, over_tls
+from datamover.app.announcing import Announcing
 from datamover.app.availability import Availability
 from datamover.app.clock import use_monotonic_clock
 from datamover.app.components import Components
@@ -104,6 +106,13 @@ class Options(usage.Options):
             self.config = read_config(self["config"])
         except ConfigError as error:
             raise SystemExit(f"datamover: {error.message}") from None
+        if self.parent is not None and "logFormat" in self.parent and not _is_told("--log-format"):
+            # twist writes JSON where its output is no terminal.
+            self.parent["fileLogObserverFactory"] = partial(_observing, self.config.log.format)
+
+
+def _is_told(option: str) -> bool:
+    return any(each.partition("=")[0] == option for each in sys.argv)
 
 
 def read_config(explicit: str | None = None) -> Config:
@@ -141,7 +150,11 @@ def _observer(options: Options, reactor: Any) -> ILogObserver | None:
     if not isinstance(runner, ServerOptions) or runner["logger"] or runner["syslog"]:
         return None
     file = log_file(runner, reactor.callFromThread)
-    return json_observer(file) if options.config.log.format == "json" else FileLogObserver(file, TextLines())
+    return _observing(options.config.log.format, file)
+
+
+def _observing(form: str, file: TextIO) -> ILogObserver:
+    return json_observer(file) if form == "json" else FileLogObserver(file, TextLines())
 
 
 def service_tree(settings: Config, reactor: Any, account: Account = CURRENT) -> IService:
@@ -159,6 +172,7 @@ def service_tree(settings: Config, reactor: Any, account: Account = CURRENT) -> 
         *_listeners(components, account),
         *_console(components, account),
         *_supervised(components),
+        Announcing(settings, components.database.opened),
         first=[Preflight(settings, account, components.address, components.key)],
     )
 

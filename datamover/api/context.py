@@ -24,6 +24,7 @@ from datamover.requests.datasets import Datasets
 from datamover.requests.files import Rules
 from datamover.runtime.reload import Reloaded
 from datamover.runtime.snapshot import Runtime
+from datamover.text.quantities import count
 from datamover.web.policy import Prefix
 from datamover.web.url import WebUrl
 
@@ -168,20 +169,23 @@ class Context:
         if len(made) == 1:
             [(job, id_)] = made
             log.info(
-                "{owner} asked for job {job}: {files} files, by {method}",
+                "{owner} asked for job {job}: {what}, by {method}",
                 owner=job.owner,
                 job=id_,
                 files=len(job.files),
+                what=count(len(job.files), "file"),
                 method=job.method,
             )
         elif made:
+            files = sum(len(job.files) for job, _ in made)
             log.info(
-                "{owner} asked for {jobs} jobs, {first} to {last}: {files} files, by jobs.submit_many",
+                "{owner} asked for {jobs} jobs, {first} to {last}: {what}, by jobs.submit_many",
                 owner=made[0][0].owner,
                 jobs=len(made),
                 first=made[0][1],
                 last=made[-1][1],
-                files=sum(len(job.files) for job, _ in made),
+                files=files,
+                what=count(files, "file"),
             )
         return answers
 

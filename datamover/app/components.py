@@ -9,6 +9,7 @@ from typing import Any
 from twisted.logger import Logger
 
 from datamover.api import check_callers
+from datamover.app.announcing import tell_of_local
 from datamover.audit.trail import AuditStore, AuditTrail
 from datamover.concurrency.loops import Loops
 from datamover.concurrency.pools import Pools
@@ -70,6 +71,7 @@ class Components:
         self.audit = AuditTrail(AuditStore(self.database), reactor, refused)
         self.renew: Callable[[], None] = lambda: None
         """Called after a reload: hands the new configuration to child processes."""
+        self._told = settings
         self.reload = Reload(self.runtimes, reactor, self._reloaded, check_callers)
 
     def bounds(self) -> QueueLimits:
@@ -109,6 +111,8 @@ class Components:
         self.reactor.callWhenRunning(self.reactor.stop)
 
     def _reloaded(self) -> None:
+        before, self._told = self._told, self.runtimes.now.settings
+        tell_of_local(self._told, before)
         self.renew()
         self.news.publish(notifications.WORK)
 

@@ -77,13 +77,19 @@ def _read(path: Path) -> dict[str, Any]:
     return tables
 
 
+def has_built_in_local(config: Config) -> bool:
+    """Tell whether a configuration names no destinations and therefore has ``local``."""
+    return config.destinations == {LOCAL: _local(config)}
+
+
 def _with_local(config: Config) -> Config:
     """Return a configuration without destinations with ``local``, a directory below its data directory."""
-    if config.destinations:
-        return config
+    return config if config.destinations else config.model_copy(update={"destinations": {LOCAL: _local(config)}})
+
+
+def _local(config: Config) -> DestinationTable:
     url = Layout(config.service.data_directory).files.as_uri()
-    local = DestinationTable(url=url, description="Files on this machine")
-    return config.model_copy(update={"destinations": {LOCAL: local}})
+    return DestinationTable(url=url, description="Files on this machine")
 
 
 def _refusal(model: type[Config], tables: Mapping[str, Any], error: ValidationError, file: str) -> ConfigError:

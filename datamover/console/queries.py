@@ -12,6 +12,7 @@ from datamover.console.tables import duration, percentage, rate, size, table
 from datamover.jobs.values import Event, FileRecord, JobRecord, State
 from datamover.text import redaction
 from datamover.text.printable import one_line
+from datamover.text.quantities import count
 
 FILES = 20
 EVENTS = 15
@@ -93,7 +94,7 @@ class Queries:
         lines = [
             f"job {job.id} of {job.owner}: {job.state.value}" + (f", {one_line(job.stage)}" if job.stage else ""),
             f"asked by {job.method} {_age(job.submitted_at)} ago" + (f", labelled {job.label!r}" if job.label else ""),
-            f"{job.files_completed} of {job.files_total} files in place, {job.files_failed} failed; "
+            f"{job.files_completed} of {count(job.files_total, 'file')} in place, {job.files_failed} failed; "
             f"{size(job.bytes_done)} of {size(job.bytes_total)}, {rate(job.rate)}",
         ]
         if job.waiting_for:
@@ -156,7 +157,7 @@ class Queries:
         lines = [f"Job {job.id} is {job.state.value}."]
         if job.state.terminal:
             lines.append(
-                f"It ended {_age(job.finished_at)} ago, with {job.files_completed} of {job.files_total} files."
+                f"It ended {_age(job.finished_at)} ago, with {job.files_completed} of {count(job.files_total, 'file')}."
             )
         elif job.stage:
             left = (job.bytes_total or 0) - job.bytes_done

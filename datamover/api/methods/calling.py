@@ -17,6 +17,7 @@ from datamover.errors import InvalidRequest, NotNow, NotPermitted, RequestError,
 from datamover.postgres.failures import AWAY
 from datamover.requests.coercion import text
 from datamover.text.bounds import LONGEST_SUBJECT, cut
+from datamover.text.quantities import count
 
 log = Logger()
 
@@ -106,8 +107,9 @@ def _fitting(method: Method, parameters: tuple[Any, ...]) -> tuple[Any, ...]:
             missing = method.parameters[parameters.index(None)]
             raise InvalidRequest(f"{missing}: missing; see system.methodHelp")
         return parameters
-    expected = " or ".join(str(count) for count in counts)
-    raise InvalidRequest(f"{method.name}: {len(parameters)} parameters: expected {expected}; see system.methodHelp")
+    expected = " or ".join(map(str, counts))
+    given = count(len(parameters), "parameter")
+    raise InvalidRequest(f"{method.name}: {given}: expected {expected}; see system.methodHelp")
 
 
 def bug(where: str, failure: Failure | None = None) -> Fault:
