@@ -7,6 +7,7 @@ import argparse
 import getpass
 import os
 import sys
+from base64 import b64decode
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,8 +19,12 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from datamover import __version__
+from datamover.app.inspection import check_named
+from datamover.app.options import read_config
+from datamover.app.summary import summary, try_destinations
+from datamover.config.documentation import sample
 from datamover.config.schema import Config
-from datamover.errors import ConfigError, DataMoverError, StartError
+from datamover.errors import ConfigError, DataMoverError, Problems, StartError
 from datamover.jobs.backup import Tools, is_empty, opened, renumber
 from datamover.jobs.installation import identify
 from datamover.postgres.database import Database
@@ -47,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.run(options)
     except DataMoverError as error:
-        print(f"datamover-admin: {error.message}", file=sys.stderr)
+        problems = error.problems if isinstance(error, ConfigError) else [error.message]
+        for problem in problems:
+            print(f"datamover-admin: {problem}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -77,7 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     dump.add_argument("file", metavar="FILE", type=Path, help="a new file; nobody else may read it")
     load = command("restore", restore, "Read a backup into an empty database.")
     load.add_argument("file", metavar="FILE", type=Path, help="a file that `backup` has written")
-    command("check-config", check_config, "Check the configuration and print a summary of it.")
+    check = command("check-config", check_config, "Check the configuration and what it names, and print a summary.")
+    check.add_argument("--connect", action="store_true", help="also try each destination with a small file")
+    command("sample-config", print_sample, "Print a commented sample of the configuration, with every key.")
     command("hash-password", print_hash, "Read a password and print its hash for password_hash.")
     rotate = command("rotate-key", rotate_key, "Replace the key that seals rows; services may be running.")
     rotate.add_argument("--prepare", action="store_true", help="only add the next key to the file, for you to copy")
@@ -89,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
         default=SETTLING,
         help=f"time for values sealed with the old key to be stored, before it is removed (default: {SETTLING:.0f})",
     )
-    scan = command("scan-host-key", scan_host, "Print an SSH server's host keys as known_hosts lines.")
+    scan = command("scan-host-key", scan_host, "Print an SSH server's host keys and their fingerprints.")
     scan.add_argument("host", metavar="HOST[:PORT]", type=_host_and_port)
     return parser
 
@@ -193,24 +202,24 @@ def check_config(options: argparse.Namespace) -> None:
 
     from datamover.tap import service_tree
 
-    settings = _settings(options)
-    service_tree(settings, reactor)
-    database = f"embedded, in {settings.service.data_directory}"
-    if settings.database.url is not None:
-        away = ExternalPostgres(settings.database).look()
-        database = f"{settings.database.url}{'' if away is None else f' (away: {away})'}"
-    print(f"configuration  {settings.path or 'built in'}")
-    print(f"database       {database}")
-    print(f"roles          {', '.join(sorted(settings.service.roles))}")
-    for listener in settings.service.listen:
-        print(f"listener       {listener}{', TLS' if settings.tls.covers(listener) else ''}")
-    for name, client in settings.clients.items():
-        places = "every destination" if client.destinations is None else ", ".join(client.destinations) or "none"
-        print(f"client         {name}: {places}{', administrator' if client.admin else ''}")
-    for name, destination in settings.destinations.items():
-        print(f"destination    {name}: {destination.url}")
-    for rule in settings.sources.allow or ("any public http(s) address",):
-        print(f"sources        {rule}")
+    problems = Problems()
+    settings = read_config(options.config, check_named)
+    with problems.collect():
+        service_tree(settings, reactor)
+    with problems.collect():
+        check_named(settings)
+    problems.check()
+    for line in summary(settings):
+        print(line)
+    if options.connect:
+        _with_reactor(lambda reactor: try_destinations(reactor, settings, print))
+
+
+def print_sample(options: argparse.Namespace) -> None:
+    path = sample("datamover.toml")
+    if path is None:
+        raise StartError("the sample is not installed beside the package: install datamover from its wheel")
+    print(path.read_text(encoding="utf-8"), end="")
 
 
 def print_hash(options: argparse.Namespace) -> None:
@@ -226,20 +235,20 @@ def print_hash(options: argparse.Namespace) -> None:
 
 
 def scan_host(options: argparse.Namespace) -> None:
-    from datamover.protocols.sftp import scan_host_key
+    from datamover.protocols.sftp import fingerprint, scan_host_key
 
     host, port = options.host
 
     async def work(reactor: Any) -> None:
         for line in await scan_host_key(reactor, host, port, SCAN_TIMEOUT):
+            _, kind, key = line.split()
+            print(f"# {fingerprint(b64decode(key))} {kind}")
             print(line)
 
     _with_reactor(work)
 
 
 def _settings(options: argparse.Namespace) -> Config:
-    from datamover.tap import read_config
-
     return read_config(options.config)
 
 

@@ -6,21 +6,18 @@ Only this module and ``admin`` import the reactor; everything else is given it.
 import os
 import random
 import socket
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, TextIO
+from typing import Any
 
 from twisted.application.app import ServerOptions
 from twisted.application.service import IService, Service
-from twisted.logger import FileLogObserver, ILogObserver, Logger, globalLogPublisher
-from twisted.python import usage
+from twisted.logger import Logger, globalLogPublisher
 
-from datamover import __version__
-from datamover.api import check_callers, make_site
+from datamover.api import make_site
 from datamover.api.http.pages import Page
 from datamover.api.http.tls import ServerTLS, over_tls
 from datamover.app.announcing import Announcing
@@ -30,13 +27,15 @@ from datamover.app.components import Components
 from datamover.app.database_service import DatabaseService
 from datamover.app.listener import Listener
 from datamover.app.memory import tune_memory
+from datamover.app.options import Options as Options
+from datamover.app.options import observer
+from datamover.app.options import read_config as read_config
 from datamover.app.preflight import Preflight
 from datamover.app.services import Connections, NameResolution, Ordered, ReloadSignal, StopSignals
 from datamover.app.starting import Starting
 from datamover.app.terminal import Terminal
 from datamover.concurrency.host_names import HostNames
 from datamover.config.layout import Layout
-from datamover.config.load import find, load
 from datamover.config.schema import Config
 from datamover.console import (
     Access,
@@ -48,7 +47,6 @@ from datamover.console import (
     TelnetFactory,
     host_key,
 )
-from datamover.datasets.configured import CONFIG
 from datamover.engine.attempt import AttemptContext
 from datamover.engine.dispatcher import Dispatcher
 from datamover.engine.groups.staging import Staging
@@ -58,75 +56,23 @@ from datamover.engine.share import ALONE, ProcessShare
 from datamover.engine.throttle import Throttles
 from datamover.engine.transfer.spec import TransferTools
 from datamover.engine.worker import Worker
-from datamover.errors import ConfigError
 from datamover.jobs.installation import identify
 from datamover.jobs.queue.queue import Queue
 from datamover.jobs.upkeep.cleanup import OrphanCleanup
 from datamover.jobs.upkeep.upkeep import Upkeep
-from datamover.monitor.logs import event, json_observer, log_file
+from datamover.monitor.logs import event
 from datamover.monitor.processes import ProcessFigures
 from datamover.monitor.service import LagProbe
 from datamover.monitor.supervisor import ServiceManager, Supervised
-from datamover.monitor.text_logs import TextLines
 from datamover.notices.notifier import Means, Notifier
 from datamover.notices.queue import Notices
 from datamover.processes.messages import ChildConfig
 from datamover.processes.parent import WITHIN as CHILD_WITHIN
 from datamover.processes.parent import ParentLink
 from datamover.processes.service import EngineProcesses
-from datamover.runtime.mistakes import load_whole
 from datamover.security.accounts import CURRENT, Account
 
 log = Logger()
-
-
-class Options(usage.Options):
-    """The options of ``twistd datamover``; everything else is in the configuration file."""
-
-    longdesc = "Move files for other programs: they ask over XML-RPC, get a job id, and the file arrives."
-    optParameters = [  # noqa: N815, RUF012 - usage.Options reads it from the class
-        [
-            "config",
-            "c",
-            None,
-            "The configuration file [default: $DATAMOVER_CONFIG, ./datamover.toml, /etc/datamover/datamover.toml]",
-        ]
-    ]
-
-    config: Config
-
-    def opt_version(self) -> None:
-        """Print the version, and exit."""
-        print(f"datamover {__version__}")
-        raise SystemExit(0)
-
-    def postOptions(self) -> None:  # noqa: N802
-        """Read the configuration; exits with a line for each mistake if it cannot be used."""
-        try:
-            self.config = read_config(self["config"])
-        except ConfigError as error:
-            raise SystemExit(f"datamover: {error.message}") from None
-        if self.parent is not None and "logFormat" in self.parent and not _is_told("--log-format"):
-            # twist writes JSON where its output is no terminal.
-            self.parent["fileLogObserverFactory"] = partial(_observing, self.config.log.format)
-
-
-def _is_told(option: str) -> bool:
-    return any(each.partition("=")[0] == option for each in sys.argv)
-
-
-def read_config(explicit: str | None = None) -> Config:
-    """Find and read the configuration; raises ConfigError, which tells every mistake in it."""
-
-    def read() -> Config:
-        return load(find(explicit), CONFIG)
-
-    try:
-        return read()
-    except ConfigError:
-        from twisted.internet import reactor
-
-        return load_whole(read, reactor, check_callers)
 
 
 def makeService(options: Options) -> IService:  # noqa: N802 - the name that twistd looks for
@@ -140,21 +86,8 @@ def makeService(options: Options) -> IService:  # noqa: N802 - the name that twi
         lambda account: service_tree(options.config, reactor, account),
         Terminal.of(runner),
         runner,
-        _observer(options, reactor),
+        observer(options, reactor),
     )
-
-
-def _observer(options: Options, reactor: Any) -> ILogObserver | None:
-    """Return the log observer, None where twistd's options name another, or where another runner makes it."""
-    runner = options.parent
-    if not isinstance(runner, ServerOptions) or runner["logger"] or runner["syslog"]:
-        return None
-    file = log_file(runner, reactor.callFromThread)
-    return _observing(options.config.log.format, file)
-
-
-def _observing(form: str, file: TextIO) -> ILogObserver:
-    return json_observer(file) if form == "json" else FileLogObserver(file, TextLines())
 
 
 def service_tree(settings: Config, reactor: Any, account: Account = CURRENT) -> IService:

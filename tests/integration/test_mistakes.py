@@ -1,10 +1,16 @@
 """A configuration with many mistakes: all of them are told together, wherever they are found."""
 
+import getpass
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from datamover.admin import main as admin
+from tests.servers.others import as_user
+from tests.servers.ports import free_port
 
 CONFIGURATION = """
 [service]
@@ -37,7 +43,7 @@ url = "gopher://example.org/x"
 
 [destinations.vis]
 url = "sftp://vis.example.org/srv"
-pasword_file = "/etc/x"
+pasword_file = "/etc/passwd"
 
 [sources]
 allow = ["example.org", "https://ok.example.org/"]
@@ -128,3 +134,85 @@ def test_all_mistakes_are_told_together(tmp_path: Path, capsys: pytest.CaptureFi
     assert missing == []
     assert [line for line in told if not line.startswith(tuple(expected))] == []
     assert len(told) == len(TOLD)
+
+
+def command(*arguments: str, user: str | None = None) -> "subprocess.CompletedProcess[str]":
+    line = [sys.executable, "-m", "datamover.admin", *arguments]
+    if user is not None:
+        line = as_user(user, line)
+    return subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_what_is_named_is_looked_at(open_directory: Path) -> None:
+    """Files that are not there and directories that cannot be written, as the user who asks, are told together."""
+    closed = open_directory / "closed"
+    closed.mkdir()
+    closed.chmod(0o755 if os.geteuid() == 0 else 0o555)
+    (open_directory / "file").touch()
+    file = open_directory / "datamover.toml"
+    file.write_text(
+        f"""
+[service]
+data_directory = "{closed}/data"
+[destinations.there]
+url = "file://{open_directory}/there"
+[destinations.file]
+url = "file://{open_directory}/file"
+[destinations.closed]
+url = "file://{closed}/archive"
+[console]
+ssh = "tcp:10703:interface=127.0.0.1"
+authorized_keys_file = "{open_directory}/no-keys"
+"""
+    )
+    there = open_directory / "there"
+    there.mkdir()
+    there.chmod(0o777)
+    user = "nobody" if os.geteuid() == 0 else getpass.getuser()
+    done = command("check-config", "--config", str(file), user="nobody" if os.geteuid() == 0 else None)
+    told = [line.removeprefix(f"datamover-admin: {file}: ") for line in done.stderr.splitlines()]
+    assert done.returncode == 1
+    assert told == [
+        f"console.authorized_keys_file = '{open_directory}/no-keys': No such file or directory (as user {user!r}): "
+        "expected a readable file",
+        f"service.data_directory = '{closed}/data': {closed}/data is missing, and cannot be made in {closed} "
+        f"(as user {user!r})",
+        f"destinations.file.url = 'file://{open_directory}/file': {open_directory}/file is not a directory",
+        f"destinations.closed.url = 'file://{closed}/archive': {closed}/archive is missing, and cannot be made in "
+        f"{closed} (as user {user!r})",
+    ]
+
+
+def test_destinations_are_tried(open_directory: Path) -> None:
+    """``--connect`` writes, reads and removes a file at each destination, and says which cannot be used, and why."""
+    file = open_directory / "datamover.toml"
+    (open_directory / "known_hosts").touch()
+    tables = f"""
+[service]
+data_directory = "{open_directory}/data"
+[destinations.disk]
+url = "file://{open_directory}/disk"
+"""
+    file.write_text(tables)
+    good = command("check-config", "--connect", "--config", str(file))
+    assert (good.returncode, good.stderr) == (0, "")
+    assert "connected      disk: connect, authenticate, write, read, replace, delete, in " in good.stdout
+    away = f"""
+[destinations.away]
+url = "sftp://mover@127.0.0.1:{free_port()}/srv"
+password_file = "{open_directory}/password"
+known_hosts_file = "{open_directory}/known_hosts"
+"""
+    (open_directory / "password").write_text("secret")
+    (open_directory / "password").chmod(0o600)
+    file.write_text(tables + away)
+    bad = command("check-config", "--connect", "--config", str(file))
+    assert bad.returncode == 1
+    assert "failed         away: connect: CONNECT_FAILED: " in bad.stdout
+    assert bad.stderr == "datamover-admin: 1 destination cannot be used: away\n"
+
+
+def test_the_sample_is_printed() -> None:
+    """``sample-config`` prints the commented sample, which is one that can be used."""
+    done = command("sample-config")
+    assert done.stdout == (Path(__file__).parents[2] / "etc/datamover.toml").read_text()
