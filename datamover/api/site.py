@@ -22,6 +22,7 @@ from twisted.web.server import NOT_DONE_YET
 from datamover.api.callers import callers
 from datamover.api.context import LOCAL, Caller, Context
 from datamover.api.http.connections import QuietSite
+from datamover.api.http.front_page import FrontPage
 from datamover.api.http.pages import NoPage, Page, PageResource, put
 from datamover.api.http.request import BoundedRequest
 from datamover.api.http.request_filter import Refusal, RequestFilter
@@ -101,6 +102,13 @@ def make_site(
         put(root, path, PageResource(page, request_filter, resource.admitted), lambda: NoPage(request_filter))
     for name in PATHS if interface else ():
         root.putChild(name, resource)
+    if interface:
+
+        def login() -> bool:
+            return bool(runtimes.now.settings.clients)
+
+        front = FrontPage(request_filter, pages.get("health/ready"), login, PATHS[0].decode("ascii"), root)
+        root.putChild(b"", front)
 
     room = FairShare(lambda: limits().request_size * BODIES, single=lambda: limits().request_size)
     admit = resource.admit if interface else None
