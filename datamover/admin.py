@@ -48,7 +48,7 @@ SETTLING = 60.0
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status, 0 or 1; a wrong command line raises SystemExit(2)."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         options.run(options)
     except DataMoverError as error:
@@ -61,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line; the man page is made of it, too."""
     parser = argparse.ArgumentParser(prog="datamover-admin", description="Prepare and check a datamover.")
     parser.add_argument("--version", action="version", version=f"datamover {__version__}")
     common = argparse.ArgumentParser(add_help=False)
