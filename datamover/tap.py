@@ -42,7 +42,8 @@ from datamover.console import (
     ConsoleBackend,
     ConsoleBounds,
     ConsoleConnections,
-    Queries,
+    ConsoleServices,
+    Histories,
     SshFactory,
     TelnetFactory,
     host_key,
@@ -57,9 +58,11 @@ from datamover.engine.throttle import Throttles
 from datamover.engine.transfer.spec import TransferTools
 from datamover.engine.worker import Worker
 from datamover.jobs.installation import identify
+from datamover.jobs.listing import Newest
 from datamover.jobs.queue.queue import Queue
 from datamover.jobs.upkeep.cleanup import OrphanCleanup
 from datamover.jobs.upkeep.upkeep import Upkeep
+from datamover.monitor.log_level import Level
 from datamover.monitor.logs import event
 from datamover.monitor.processes import ProcessFigures
 from datamover.monitor.service import LagProbe
@@ -81,19 +84,20 @@ def makeService(options: Options) -> IService:  # noqa: N802 - the name that twi
 
     use_monotonic_clock(reactor)
     tune_memory()
+    level = Level()
     runner = options.parent if isinstance(options.parent, ServerOptions) else {}
     return Starting(
-        lambda account: service_tree(options.config, reactor, account),
+        lambda account: service_tree(options.config, reactor, account, level),
         Terminal.of(runner),
         runner,
-        observer(options, reactor),
+        observer(options, reactor, level),
     )
 
 
-def service_tree(settings: Config, reactor: Any, account: Account = CURRENT) -> IService:
+def service_tree(settings: Config, reactor: Any, account: Account = CURRENT, level: Level | None = None) -> IService:
     """Return the services in the order in which they start; they stop one by one in the reverse order.
 
-    ``account`` is what the process will run as. Raises ConfigError.
+    ``account`` is what the process will run as, ``level`` the lowest level that its log has. Raises ConfigError.
     """
     components = Components(settings, reactor)
     return _tree(
@@ -103,7 +107,7 @@ def service_tree(settings: Config, reactor: Any, account: Account = CURRENT) -> 
         ReloadSignal(reactor, components.reload, components.audit),
         *_engines(components),
         *_listeners(components, account),
-        *_console(components, account),
+        *_console(components, account, level or Level()),
         *_supervised(components),
         Announcing(settings, components.database.opened),
         first=[Preflight(settings, account, components.address, components.key)],
@@ -282,23 +286,32 @@ def _pages(components: Components) -> dict[str, Page]:
     }
 
 
-def _console(components: Components, account: Account) -> Iterator[Service]:
+def _console(components: Components, account: Account, level: Level) -> Iterator[Service]:
     console, runtimes = components.settings.console, components.runtimes
 
-    def described() -> list[dict[str, Any]]:
-        registry = runtimes.now.registry
-        return [registry.describe(name) for name in registry.names()]
+    async def ready() -> str:
+        status, _, body = await components.watching.ready()
+        return "ready" if status == 200 else "not ready: " + ", ".join(body.decode().splitlines())
 
-    backend = ConsoleBackend(
-        runtimes, Queries(components.store, described), components.store, components.audit, components.reload
+    services = ConsoleServices(
+        components.store,
+        Newest(components.database),
+        runtimes,
+        components.audit,
+        components.reload,
+        ready,
+        level,
+        components.reactor,
     )
+    layout = Layout(components.settings.service.data_directory)
+    backend = ConsoleBackend(services, Histories(layout.console_history))
 
     def access() -> Access:
         now = runtimes.now.settings.console
         return Access(now.username, now.authorized_keys_file, password=now.password_hash is not None)
 
     def key() -> Any:
-        return host_key(Layout(components.settings.service.data_directory).console_host_key)
+        return host_key(layout.console_host_key)
 
     def bounds() -> ConsoleBounds:
         limits = runtimes.now.settings.limits

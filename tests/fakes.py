@@ -338,5 +338,5 @@ class MemoryTrail:
     async def read(self, *, after: int = 0, limit: int = 100) -> list[Entry]:
         return [entry for entry in self.entries if entry.cursor > after][:limit]
 
-    async def newest(self, limit: int) -> list[Entry]:
+    async def newest(self, limit: int, *, logins: bool = True) -> list[Entry]:
         return self.entries[-limit:]

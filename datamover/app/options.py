@@ -14,6 +14,7 @@ from datamover.config.load import find, load
 from datamover.config.schema import Config
 from datamover.datasets.configured import CONFIG
 from datamover.errors import ConfigError
+from datamover.monitor.log_level import Level
 from datamover.monitor.logs import json_observer, log_file
 from datamover.monitor.text_logs import TextLines
 from datamover.runtime.mistakes import Check, load_whole
@@ -71,13 +72,13 @@ def read_config(explicit: str | None = None, *checks: Check) -> Config:
         return load_whole(read, reactor, check_callers, *checks)
 
 
-def observer(options: Options, reactor: Any) -> ILogObserver | None:
+def observer(options: Options, reactor: Any, level: Level) -> ILogObserver | None:
     """Return the log observer, None where twistd's options name another, or where another runner makes it."""
     runner = options.parent
     if not isinstance(runner, ServerOptions) or runner["logger"] or runner["syslog"]:
         return None
     file = log_file(runner, reactor.callFromThread)
-    return _observing(options.config.log.format, file)
+    return level.filter(_observing(options.config.log.format, file))
 
 
 def _observing(form: str, file: TextIO) -> ILogObserver:

@@ -94,7 +94,7 @@ class TrailStore(Protocol):
 
     async def read(self, *, after: int = 0, limit: int = 100) -> list[Entry]: ...
 
-    async def newest(self, limit: int) -> list[Entry]: ...
+    async def newest(self, limit: int, *, logins: bool = True) -> list[Entry]: ...
 
 
 class AuditStore:
@@ -124,9 +124,10 @@ class AuditStore:
         """Return the entries after a cursor, in order."""
         return [_entry(row) for row in await self._feed.read({"after": after, "limit": limit})]
 
-    async def newest(self, limit: int) -> list[Entry]:
-        """Return the newest entries, oldest first."""
-        found = await self._database.read(self._queries["read_newest_audit"], {"limit": limit})
+    async def newest(self, limit: int, *, logins: bool = True) -> list[Entry]:
+        """Return the newest entries, oldest first; ``logins`` False leaves out those of logins."""
+        parameters = {"limit": limit, "logins": logins}
+        found = await self._database.read(self._queries["read_newest_audit"], parameters)
         return [_entry(row) for row in reversed(found)]
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _BESIDE_POSTGRESQL = "postgresql-"
-_KEPT = frozenset({"postgresql", "staging", "key", "console_host_key"})
+_KEPT = frozenset({"postgresql", "staging", "key", "console_host_key", "console_history"})
 _BECOMING = tuple(f".{name}-" for name in ("key", "console_host_key"))
 """Prefixes of the temporary files that ``secret_files`` renames to one of these names."""
 
@@ -36,6 +36,11 @@ class Layout:
     @property
     def console_host_key(self) -> Path:
         return self.directory / "console_host_key"
+
+    @property
+    def console_history(self) -> Path:
+        """A file for each operator."""
+        return self.directory / "console_history"
 
     @property
     def files(self) -> Path:

@@ -22,7 +22,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from datamover.console.session import Desk
+from datamover.console.visitor import Desk
 from datamover.errors import StartError
 from datamover.security.secret_files import Unusable, make, read
 

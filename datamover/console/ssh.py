@@ -6,31 +6,25 @@ encrypt-then-MAC is offered (CVE-2023-48795). No files, no forwarding, no progra
 
 # ruff: noqa: N802, N803, N815, RUF012 - the names of what is overridden are conch's
 
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from twisted.conch.avatar import ConchUser
 from twisted.conch.interfaces import IConchUser
-from twisted.conch.ssh.channel import SSHChannel
-from twisted.conch.ssh.common import getNS
 from twisted.conch.ssh.connection import SSHConnection
 from twisted.conch.ssh.factory import SSHFactory
 from twisted.conch.ssh.keys import Key
-from twisted.conch.ssh.session import parseRequest_pty_req, parseRequest_window_change
 from twisted.conch.ssh.transport import DISCONNECT_BY_APPLICATION, MSG_SERVICE_REQUEST, SSHServerTransport
 from twisted.conch.ssh.userauth import SSHUserAuthServer
 from twisted.cred.portal import IRealm, Portal
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from datamover.console.guarded import ConsoleConnections, Guarded
 from datamover.console.keys import SIGNATURES, AuthorizedKeys, KeyChecker
-from datamover.console.session import Desk, Visitor, terminal
+from datamover.console.ssh_session import User
 from datamover.console.telnet import PasswordChecker
+from datamover.console.visitor import Desk, Visitor
 
 NEVER = 2**20
 """Seconds."""
@@ -165,86 +159,4 @@ class _Realm:
     def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
         visitor = Visitor(avatarId.decode("utf-8", "replace"), self._origin)
         self._let_in()
-        return IConchUser, _User(self._desk, visitor), lambda: None
-
-
-class _User(ConchUser):
-    """A visitor, who may open sessions and nothing else."""
-
-    def __init__(self, backend: Desk, visitor: Visitor) -> None:
-        super().__init__()
-        self.backend = backend
-        self.visitor = visitor
-        self.channelLookup[b"session"] = _Session
-
-
-class _Session(SSHChannel):
-    """A terminal, or one line that is run."""
-
-    name = b"session"
-    _log = _QUIET
-    avatar: _User
-
-    def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        super().__init__(*arguments, **keywords)
-        self._size = (80, 24)
-        self._terminal: Any = None
-        self._ended = False
-
-    def request_pty_req(self, data: bytes) -> bool:
-        self._resize(parseRequest_pty_req(data)[1])
-        return True
-
-    def request_window_change(self, data: bytes) -> bool:
-        self._resize(parseRequest_window_change(data))
-        return True
-
-    def _resize(self, size: tuple[int, ...]) -> None:
-        rows, columns = size[:2]
-        self._size = (columns or 80, rows or 24)
-        if self._terminal is not None:
-            self._terminal.terminalProtocol.terminalSize(*self._size)
-
-    def request_shell(self, data: bytes) -> bool:
-        if self._terminal is not None:
-            return False
-        self._terminal = terminal(self.avatar.backend, self.avatar.visitor)
-        self._terminal.makeConnection(self)
-        self._terminal.terminalProtocol.terminalSize(*self._size)
-        return True
-
-    def request_exec(self, data: bytes) -> bool:
-        line = getNS(data)[0].decode("utf-8", "replace")
-        Deferred.fromCoroutine(self.avatar.backend.run(self.avatar.visitor, line)).addCallback(self._answer)
-        return True
-
-    def _answer(self, answered: tuple[bool, str]) -> None:
-        well, text = answered
-        if self._ended:
-            return
-        if well:
-            self.write(f"{text}\n".encode())
-        else:
-            self.writeExtended(1, f"{text}\n".encode())
-        self._leave(0 if well else 1)
-
-    def _leave(self, status: int) -> None:
-        if not self._ended:
-            self._ended = True
-            connection: Any = self.conn
-            connection.sendRequest(self, b"exit-status", struct.pack(">L", status))
-            super().loseConnection()
-
-    def dataReceived(self, data: bytes) -> None:
-        if self._terminal is not None:
-            self._terminal.dataReceived(data)
-
-    def loseConnection(self) -> None:
-        """End the session: the visitor has left the prompt."""
-        self._leave(0)
-
-    def closed(self) -> None:
-        self._ended = True
-        leaving, self._terminal = self._terminal, None
-        if leaving is not None:
-            leaving.connectionLost(Failure(ConnectionResetError("the session is over")))
+        return IConchUser, User(self._desk, visitor), lambda: None

@@ -1,57 +1,177 @@
-"""Figures and tables as people read them in a terminal. Pure."""
+"""What commands answer, and how it becomes text of a terminal's width. Pure.
 
-from collections.abc import Sequence
+A page is paragraphs, lines and tables. Paragraphs are broken between words; tables and lines are cut, so that nothing
+of them wraps. Every character is made to print before anything is coloured.
+"""
 
-from datamover.text.printable import one_line
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from datamover.console.width import cut, cut_middle, padded, width
+from datamover.text.printable import lines, one_line
 
 WIDEST = 60
-"""Characters of one cell."""
+"""Cells of one cell of a table, where the screen does not have it narrower."""
+NARROWEST = 8
+"""Cells to which a column is made narrower at most."""
+COMFORTABLE = 16
+"""Cells that a flexible column should have before optional ones have any."""
+BETWEEN = "  "
+NOTHING = "nothing"
+"""A table without rows."""
 
 
-def size(count: float | None) -> str:
-    """Return bytes in decimal units: 1.2 GB; "?" where they are not known."""
-    if count is None:
-        return "?"
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} PB"
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """What text is shown on."""
+
+    width: int | None = None
+    """Cells of a line; None: no terminal, lines are as long as they are."""
+    height: int | None = None
+    colours: bool = False
+    addressable: bool = False
+    """The cursor can be moved, and what is shown be overwritten."""
 
 
-def rate(count: float) -> str:
-    """Return bytes a second; nothing for none."""
-    return f"{size(count)}/s" if count else ""
+PLAIN = Screen()
 
 
-def percentage(done: int, total: int | None) -> str:
-    """Return how much is done; nothing where the total is not known."""
-    return f"{100 * done // total}" if total else ""
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: how its values are shown, wherever it stands."""
+
+    name: str
+    show: Callable[[Any], str] = str
+    right: bool = False
+    flexible: bool = False
+    """Made narrower where the screen is too narrow."""
+    middle: bool = False
+    """Cut in the middle."""
+    colour: Callable[[Any], int | None] = lambda _: None
+    """The number of an SGR colour (ECMA-48) for a value."""
 
 
-def duration(seconds: float) -> str:
-    """Return a time in its two largest units: 3 h 12 min."""
-    whole = max(0, round(seconds))
-    parts: list[str] = []
-    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)):
-        count, whole = divmod(whole, length)
-        if count or (unit == "s" and not parts):
-            parts.append(f"{count} {unit}")
-    return " ".join(parts[:2])
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of values, one for each column."""
+
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Any]]
+    optional: Sequence[Column] = ()
+    """Left out where the screen is too narrow, the last one first."""
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Return lines of columns; a line that says so where there are no rows."""
-    if not rows:
-        return "nothing"
-    lines = [[_cell(value) for value in row] for row in (heads, *rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A text that is cut rather than broken."""
+
+    text: str
 
 
-def _cell(value: object) -> str:
+Part = str | Line | Table
+Page = Sequence[Part]
+
+
+def render(page: Page, screen: Screen) -> str:
+    """Return a page as text, without an end of line at its end."""
+    return "\n".join(line for part in page for line in _rendered(part, screen))
+
+
+def _rendered(part: Part, screen: Screen) -> Iterator[str]:
+    if isinstance(part, Table):
+        yield from _table(part, screen)
+    elif isinstance(part, Line):
+        text = one_line(part.text)
+        yield text if screen.width is None else cut(text, screen.width)
+    else:
+        for line in lines(part).split("\n"):
+            yield from [line] if screen.width is None else _broken(line, screen.width)
+
+
+def _table(table: Table, screen: Screen) -> Iterator[str]:
+    if not table.rows:
+        yield NOTHING
+        return
+    stacks = [
+        _Stack(
+            column,
+            [column.name, *(_cell(column, row[index]) for row in table.rows)],
+            [row[index] for row in table.rows],
+        )
+        for index, column in enumerate(table.columns)
+    ]
+    if screen.width is not None:
+        stacks = _fitting(stacks, table.optional, screen.width)
+    for number in range(len(table.rows) + 1):
+        shown, left = "", screen.width
+        for index, stack in enumerate(stacks):
+            text = (BETWEEN if index else "") + stack.shown(number)
+            if index == len(stacks) - 1:
+                text = text.rstrip()
+            if left is not None:
+                text = cut(text, left)
+                left -= width(text)
+            colour = stack.column.colour(stack.values[number - 1]) if number and screen.colours else None
+            shown += text if colour is None or not text.strip() else f"\x1b[{colour}m{text}\x1b[0m"
+        yield shown if screen.colours else shown.rstrip()
+
+
+class _Stack:
+    """One column of one table: its cells, the head first, and the cells of the screen that it has."""
+
+    def __init__(self, column: Column, cells: Sequence[str], values: Sequence[Any]) -> None:
+        self.column = column
+        self.cells = cells
+        self.values = values
+        self.width = max(map(width, cells))
+
+    @property
+    def comfortable(self) -> int:
+        return min(self.width, COMFORTABLE) if self.column.flexible else self.width
+
+    def shown(self, number: int) -> str:
+        cell = (cut_middle if self.column.middle else cut)(self.cells[number], self.width)
+        return padded(cell, self.width, right=self.column.right)
+
+
+def _cell(column: Column, value: Any) -> str:
     # Cut before it is escaped: a cell of eight million characters shows sixty.
-    text = one_line(str(value)[: WIDEST + 1])
-    return text if len(text) <= WIDEST else f"{text[: WIDEST - 1]}…"
+    text = "" if value is None else column.show(value)
+    if len(text) > WIDEST:
+        text = text[: WIDEST // 2 + 1] + "…" + text[-WIDEST // 2 :] if column.middle else text[: WIDEST + 1]
+    return (cut_middle if column.middle else cut)(one_line(text), WIDEST)
+
+
+def _fitting(stacks: list[_Stack], optional: Sequence[Column], most: int) -> list[_Stack]:
+    """Return columns of which a line has at most so many cells, as far as what is flexible and optional allows."""
+
+    def excess(widths: Iterable[int]) -> int:
+        several = list(widths)
+        return sum(several) + len(BETWEEN) * (len(several) - 1) - most
+
+    for column in reversed(optional):
+        if excess(stack.comfortable for stack in stacks) > 0:
+            stacks = [stack for stack in stacks if stack.column is not column]
+    for _ in range(max(0, excess(stack.width for stack in stacks))):
+        flexible = [stack for stack in stacks if stack.column.flexible and stack.width > NARROWEST]
+        if not flexible:
+            break
+        max(flexible, key=lambda stack: stack.width).width -= 1
+    return stacks
+
+
+def _broken(line: str, most: int) -> Iterator[str]:
+    """Yield a line in pieces that end between words; a word that is too long stays whole."""
+    if width(line) <= most:
+        yield line
+        return
+    shown = ""
+    for word in re.findall(r"\s*\S+", line):
+        if shown and width(shown + word) > most:
+            yield shown
+            word = word.lstrip()
+            shown = ""
+        shown += word
+    yield shown

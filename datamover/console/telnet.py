@@ -3,14 +3,26 @@
 Telnet encrypts nothing: the configuration lets it listen on loopback or a Unix socket alone.
 """
 
+# ruff: noqa: N802, N803, N815 - the names of what is overridden are conch's
+
+import re
+import struct
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.conch.telnet import (
+    BRK,
+    EC,
     ECHO,
+    EL,
+    IAC,
+    IP,
+    NAWS,
+    SGA,
     AuthenticatingTelnetProtocol,
     ITelnetProtocol,
-    TelnetBootstrapProtocol,
+    TelnetProtocol,
     TelnetTransport,
 )
 from twisted.cred.checkers import ICredentialsChecker
@@ -19,13 +31,27 @@ from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ServerFactory
-from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
 from datamover.console.guarded import ConsoleConnections, Guarded
-from datamover.console.session import Desk, Visitor, terminal
+from datamover.console.terminal.display import USUAL
+from datamover.console.terminal.keys import Terminal
+from datamover.console.terminal.session import Session
+from datamover.console.visitor import Desk, Visitor
 
-_QUIET = Logger(observer=lambda event: None)  # type: ignore[arg-type]  # for options that a client does not know
+BINARY = b"\x00"
+"""RFC 856: without it clients take the eighth bit off what is typed."""
+TERMINAL_TYPE = b"\x18"
+"""RFC 1091."""
+ENVIRONMENT = b"\x27"
+"""RFC 1572."""
+_IS, _SEND = b"\x00", b"\x01"
+_VARIABLE, _VALUE, _USER_VARIABLE = b"\x00", b"\x01", b"\x03"
+_ASKED = b"NO_COLOR"
+"""The one variable that is asked for."""
+_COMMANDS = {IP: b"\x03", BRK: b"\x03", EC: b"\x7f", EL: b"\x15"}
+"""Commands that are keys."""
 
 
 class TelnetFactory(ServerFactory):
@@ -37,7 +63,7 @@ class TelnetFactory(ServerFactory):
         self._desk = backend
         self._connections = connections
 
-    def buildProtocol(self, address: Any) -> TelnetTransport:  # noqa: N802
+    def buildProtocol(self, address: Any) -> TelnetTransport:
         origin = f"telnet {getattr(address, 'host', 'unix')}"
         made: list[_Transport] = []
         realm = _Realm(self._desk, origin, lambda: made[0].let_in())
@@ -53,42 +79,118 @@ class _Transport(Guarded, TelnetTransport):
         transport: Any = self.transport
         transport.write(f"\r\n{why}\r\n".encode())
 
+    def dataReceived(self, data: bytes) -> None:
+        super().dataReceived(data)
+        if self.state == "newline" and isinstance(self.protocol, _Prompt):
+            # A client that sends binary ends a line with CR alone: what would follow is not waited for.
+            self.state = "data"
+            self.applicationDataReceived(b"\r")
+
 
 class _Login(AuthenticatingTelnetProtocol):
     """Asks for a name and a password, whatever the client answers to being asked to have the echo done by us."""
 
     transport: Any
 
-    def telnet_User(self, line: bytes) -> str:  # noqa: N802
+    def dataReceived(self, data: bytes) -> None:
+        super().dataReceived(data.replace(b"\r", b"\n"))
+
+    def telnet_User(self, line: bytes) -> str:
         self.username = line
         self.transport.will(ECHO).addErrback(lambda _: None)
         self.transport.write(b"Password: ")
         return "Password"
 
-    def telnet_Password(self, line: bytes) -> str:  # noqa: N802
+    def telnet_Password(self, line: bytes) -> str:
         credentials = UsernamePassword(self.username, line)
-        self.transport.wont(ECHO).addErrback(lambda _: None)
         self.portal.login(credentials, None, ITelnetProtocol).addCallback(self._cbLogin).addErrback(self._ebLogin)
         return "Discard"
 
+    def _ebLogin(self, failure: Failure) -> None:
+        self.transport.wont(ECHO).addErrback(lambda _: None)
+        super()._ebLogin(failure)
 
-class _Bootstrap(TelnetBootstrapProtocol):
-    """Asks for the options that a prompt wants; goes without those that are refused."""
 
-    _log = _QUIET
+class _Prompt(TelnetProtocol):
+    """The prompt's transport: has the client send each key as it is typed, and tell its size and its kind.
+
+    It goes without what is refused.
+    """
+
+    transport: Any
+
+    def __init__(self, desk: Desk, visitor: Visitor) -> None:
+        self._environment: dict[str, str] = {}
+        self._terminal = Terminal(Session, desk, visitor, USUAL, "", self._environment)
+
+    def connectionMade(self) -> None:
+        self.transport.negotiationMap[NAWS] = self._resized
+        self.transport.negotiationMap[TERMINAL_TYPE] = self._named
+        self.transport.negotiationMap[ENVIRONMENT] = self._told_environment
+        for option in (ECHO, SGA):
+            self.transport.will(option).addErrback(lambda _: None)
+        self.transport.do(NAWS).addErrback(lambda _: None)
+        # Of one option conch asks for one direction at a time.
+        self.transport.do(BINARY).addBoth(lambda _: self.transport.will(BINARY)).addErrback(lambda _: None)
+        for option, question in ((TERMINAL_TYPE, _SEND), (ENVIRONMENT, _SEND + _USER_VARIABLE + _ASKED)):
+            asking = partial(self._ask, option, question)
+            self.transport.do(option).addCallbacks(asking, lambda _: None)
+        self.write(b"\r\n")
+        self._terminal.makeConnection(self)
+
+    def connectionLost(self, reason: Any = None) -> None:
+        self._terminal.connectionLost(reason)
+
+    def dataReceived(self, data: bytes) -> None:
+        self._terminal.dataReceived(data)
+
+    def enableLocal(self, option: bytes) -> bool:
+        return option in (ECHO, SGA, BINARY)
+
+    def enableRemote(self, option: bytes) -> bool:
+        return option in (SGA, BINARY, NAWS, TERMINAL_TYPE, ENVIRONMENT)
+
+    def unhandledCommand(self, command: bytes, argument: Any) -> None:
+        if command in _COMMANDS:
+            self._terminal.dataReceived(_COMMANDS[command])
+
+    def write(self, data: bytes) -> None:
+        """Send what the terminal is to show; ends of lines are whole already."""
+        self.transport.transport.write(data.replace(IAC, IAC + IAC))
+
+    def loseConnection(self) -> None:
+        self.transport.loseConnection()
+
+    def _resized(self, data: list[bytes]) -> None:
+        told = b"".join(data)
+        if len(told) == 4 and self._terminal.terminalProtocol is not None:
+            self._terminal.terminalProtocol.terminalSize(*struct.unpack("!HH", told))
+
+    def _ask(self, option: bytes, question: bytes, _: object) -> None:
+        self.transport.requestNegotiation(option, question)
+
+    def _told_environment(self, data: list[bytes]) -> None:
+        found = re.fullmatch(_IS + b"[" + _VARIABLE + _USER_VARIABLE + b"]" + _ASKED + _VALUE + b"(.*)", b"".join(data))
+        if found is not None:
+            self._environment[_ASKED.decode()] = found[1].decode("ascii", "replace")
+
+    def _named(self, data: list[bytes]) -> None:
+        told = b"".join(data)
+        if told[:1] == _IS and self._terminal.terminalProtocol is not None:
+            self._terminal.terminalProtocol.terminalKind(told[1:].decode("ascii", "replace"))
 
 
 @implementer(ICredentialsChecker)
 class PasswordChecker:
     """Has the desk look at a name and a password."""
 
-    credentialInterfaces = (IUsernamePassword,)  # noqa: N815
+    credentialInterfaces = (IUsernamePassword,)
 
     def __init__(self, backend: Desk, origin: str) -> None:
         self._desk = backend
         self._origin = origin
 
-    def requestAvatarId(self, credentials: Any) -> "Deferred[bytes | tuple[()]]":  # noqa: N802
+    def requestAvatarId(self, credentials: Any) -> "Deferred[bytes | tuple[()]]":
         return Deferred.fromCoroutine(self._request(credentials.username, credentials.password))
 
     async def _request(self, username: bytes, password: bytes) -> bytes | tuple[()]:
@@ -105,9 +207,9 @@ class _Realm:
         self._origin = origin
         self._let_in = let_in
 
-    def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: type[Interface]) -> Any:  # noqa: N802, N803
+    def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: type[Interface]) -> Any:
         if ITelnetProtocol not in interfaces:
             raise NotImplementedError("this is the console over telnet")
         visitor = Visitor(avatarId.decode("utf-8", "replace"), self._origin)
         self._let_in()
-        return ITelnetProtocol, _Bootstrap(terminal, self._desk, visitor), lambda: None
+        return ITelnetProtocol, _Prompt(self._desk, visitor), lambda: None

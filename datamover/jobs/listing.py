@@ -1,12 +1,17 @@
-"""The query for the status of jobs; the only one whose text depends on its filters.
+"""The query for the status of jobs, the only one whose text depends on its filters, and the newest jobs and events.
 
 Every figure of a job comes from its own row or from a partial index (running files, files to be tried again), so a job
 of a hundred thousand files costs no more to look at than a job of one.
 """
 
+from datetime import datetime
 from typing import Any
 
-from datamover.jobs.values import State
+from datamover.jobs import rows
+from datamover.jobs.feed import Feed
+from datamover.jobs.values import Event, JobRecord, State
+from datamover.postgres.database import Database
+from datamover.postgres.named_queries import NamedQueries
 
 _SELECT = """
 SELECT j.id, j.state, j.owner, j.label, j.method, j.archive, j.max_attempts, j.paused, j.priority, j.files_total,
@@ -34,6 +39,8 @@ _FILTERS = {
     "label": "j.label = %(label)s",
     "destination": "EXISTS (SELECT FROM transfers d WHERE d.job = j.id AND d.destination = %(destination)s)",
     "before": "j.id < %(before)s",
+    "since": "j.submitted_at >= %(since)s",
+    "until": "j.submitted_at < %(until)s",
 }
 """The condition of each filter."""
 _STAYS = "(SELECT true FROM retiring r WHERE r.job = j.id) IS NULL"
@@ -48,6 +55,8 @@ def query(
     label: str | None = None,
     destination: str | None = None,
     before: int | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
     limit: int = 1,
 ) -> tuple[str, dict[str, Any]]:
     """Return the statement and its parameters; the newest job comes first. A filter that is None is not applied."""
@@ -58,7 +67,49 @@ def query(
         "label": label,
         "destination": destination,
         "before": before,
+        "since": since,
+        "until": until,
         "limit": limit,
     }
     used = [_STAYS, *(condition for name, condition in _FILTERS.items() if parameters[name] is not None)]
     return f"{_SELECT}WHERE {' AND '.join(used)}\nORDER BY j.id DESC LIMIT %(limit)s", parameters
+
+
+class Newest:
+    """The newest jobs and events of everybody, as an operator looks for them.
+
+    Every method raises Unavailable while the database is away.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._queries = NamedQueries.load()
+        self._feed = Feed(database, "read_horizon", "read_newest_events")
+
+    async def jobs(
+        self,
+        owner: str | None = None,
+        *,
+        state: State | None = None,
+        label: str | None = None,
+        destination: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = 100,
+    ) -> list[JobRecord]:
+        """Return jobs, the newest first; those submitted at ``since`` or later, before ``until``."""
+        found = query(
+            owner=owner,
+            state=state,
+            label=label,
+            destination=destination,
+            since=since,
+            until=until,
+            limit=limit,
+        )
+        return [rows.job(row) for row in await self._database.read(*found)]
+
+    async def events(self, *, job: int | None = None, limit: int = 100) -> list[Event]:
+        """Return the end of the history of all jobs, or of one, the newest last."""
+        found = await self._feed.read({"job": job, "limit": limit})
+        return [rows.event(row) for row in reversed(found)]

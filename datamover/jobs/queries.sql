@@ -92,6 +92,12 @@ WHERE cursor > %(after)s AND cursor <= %(horizon)s
   AND (kind = 'expired' OR job <> ALL (ARRAY(SELECT r.job FROM retiring r)))
 ORDER BY cursor LIMIT %(limit)s;
 
+-- name: read_newest_events
+SELECT cursor, at, job, file, kind, details FROM events
+WHERE cursor <= %(horizon)s AND (%(job)s::integer IS NULL OR job = %(job)s)
+  AND (kind = 'expired' OR job <> ALL (ARRAY(SELECT r.job FROM retiring r)))
+ORDER BY cursor DESC LIMIT %(limit)s;
+
 -- name: read_written
 -- The owners and jobs with events between two cursors.
 SELECT DISTINCT owner, job FROM events WHERE cursor > %(after)s AND cursor <= %(horizon)s;
@@ -1204,7 +1210,8 @@ WHERE cursor > %(after)s AND cursor <= %(horizon)s
 ORDER BY cursor LIMIT %(limit)s;
 
 -- name: read_newest_audit
-SELECT cursor, at, who, origin, action, subject, outcome FROM audit ORDER BY cursor DESC LIMIT %(limit)s;
+SELECT cursor, at, who, origin, action, subject, outcome FROM audit
+WHERE %(logins)s OR action <> 'login' ORDER BY cursor DESC LIMIT %(limit)s;
 
 -- name: forget_audit
 WITH found AS MATERIALIZED (

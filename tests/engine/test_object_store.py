@@ -21,7 +21,7 @@ from tests.engine.test_groups import NAMES, Letters, files
 from tests.protocols.toy import TOY
 from tests.protocols.toy.store import STORES, ObjectStore
 from tests.servers import postgres
-from tests.servers.web import File, Web
+from tests.servers.web import Exchange, File, Web
 
 MIB = 2**20
 BIG = os.urandom(64 * MIB)
@@ -329,3 +329,30 @@ async def test_source(rig: Rig, store: ObjectStore, tmp_path: Path) -> None:
     assert (tmp_path / "disk/f").stat().st_mtime == 1_700_000_000.0
     assert "resumed" in await rig.kinds(job.id)
     assert len(asked) < 1200
+
+
+@pytest.mark.parametrize("destination", ["bucket", "disk"])
+@pytest_twisted.ensureDeferred
+async def test_called_otherwise_by_the_next_attempt(
+    rig: Rig, web: Web, store: ObjectStore, tmp_path: Path, destination: str
+) -> None:
+    """Where the source has another name for its file at the next attempt, that begins anew; nothing else stays."""
+    served = File(BIG, etag='"1"', cut=40 * MIB, cuts=1)
+
+    def serve(exchange: Exchange) -> None:
+        name = "first" if served.cuts else "second"
+        served.headers = [("Content-Disposition", f'attachment; filename="{name}.bin"')]
+        served(exchange)
+
+    web.route("/f", serve)
+    await rig.engine()
+    job, _ = await rig.moved(file(url(f"{web.url}/f"), destination, "dir", Naming.INTO))
+
+    assert job.state is State.COMPLETED, job.error
+    if destination == "bucket":
+        assert {key: found.data == BIG for key, found in store.objects.items()} == {"bucket/dir/second.bin": True}
+        assert not store.uploads
+    else:
+        assert (tmp_path / "disk/dir/second.bin").read_bytes() == BIG
+        assert os.listdir(tmp_path / "disk/dir") == ["second.bin"]
+    assert "retrying" in await rig.kinds(job.id)

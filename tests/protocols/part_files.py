@@ -211,6 +211,22 @@ class PartFileConformance(Conformance):
         assert (premises.root / PART).read_bytes() == data + b"more"
 
     @pytest_twisted.ensureDeferred
+    async def test_flush_tells_all_that_was_taken(self, premises: DiskPremises) -> None:
+        """Every flush beside writes tells the offset after all that was taken when it was asked for."""
+        data = content(8 * MIB)
+        sink = await premises.parts.open_part(PART)
+        flushes = []
+        for start in range(0, len(data), MIB):
+            await sink.write(data[start : start + MIB])
+            if start % (2 * MIB) == 0:
+                flushes.append((start + MIB, Deferred.fromCoroutine(sink.flush())))
+        for offset, flushing in flushes:
+            assert await flushing == offset
+        assert await sink.finish(modified=None) == len(data)
+        await sink.close()
+        assert (premises.root / PART).read_bytes() == data
+
+    @pytest_twisted.ensureDeferred
     async def test_close_leaves_the_part(self, premises: DiskPremises) -> None:
         """A sink closed midway, even twice, leaves what was flushed, from where the next one goes on."""
         data = content(2 * MIB)

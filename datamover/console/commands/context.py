@@ -1,0 +1,80 @@
+"""What commands run with: the service, and who asks."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from datamover.audit.trail import AuditEvent, AuditTrail
+from datamover.console.visitor import Visitor
+from datamover.errors import DataMoverError
+from datamover.jobs.listing import Newest
+from datamover.jobs.store import JobStore
+from datamover.runtime.reload import Reloaded
+from datamover.runtime.snapshot import RuntimeHolder
+
+log = Logger()
+
+T = TypeVar("T")
+
+
+class Sentence(Exception):
+    """What a person is told instead of an answer."""
+
+
+class LogLevel(Protocol):
+    """What is written to this process's log."""
+
+    @property
+    def level(self) -> str | None:
+        """The least level that is; None: whoever started the process chose another way to log, and decides."""
+        ...
+
+    def set(self, name: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleServices:
+    """What all visitors' commands use."""
+
+    store: JobStore
+    newest: Newest
+    runtimes: RuntimeHolder
+    audit: AuditTrail
+    reload: Callable[[], Reloaded]
+    ready: Callable[[], Awaitable[str]]
+    """Tells in words whether this process is ready."""
+    log_level: LogLevel
+    clock: IReactorTime
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Context:
+    """What one visitor's commands run with."""
+
+    service: ConsoleServices
+    visitor: Visitor
+
+    async def change(self, action: str, subject: str, doing: Awaitable[T]) -> T:
+        """Await a change and record it, with its outcome, as the interface's method ``action``.
+
+        Cancelling lets go of the answer: the change goes on and is recorded; then ``Sentence`` is raised.
+        """
+        answer: Deferred[T] = Deferred()
+
+        def deliver(result: Any) -> None:
+            if not answer.called:
+                answer.callback(result)
+            elif isinstance(result, Failure) and not isinstance(result.value, DataMoverError):
+                log.failure("{action} {subject}, which nobody waits for", result, action=action, subject=subject)
+
+        event = AuditEvent(self.visitor.who, self.visitor.origin, action, subject)
+        Deferred.fromCoroutine(self.service.audit.done(event, doing)).addBoth(deliver)
+        try:
+            return await answer
+        except CancelledError:
+            raise Sentence(f"{action} goes on without you: audit() tells how it ended") from None

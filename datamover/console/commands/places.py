@@ -1,0 +1,123 @@
+"""Looking at destinations and at what moves."""
+
+from typing import Any
+
+from datamover.console import columns
+from datamover.console.commands import kinds
+from datamover.console.commands.context import Context
+from datamover.console.commands.registry import Commands
+from datamover.console.tables import Page, Table
+from datamover.jobs.endpoints import endpoint_key
+from datamover.text.printable import one_line
+
+COMMANDS = Commands()
+
+TRANSFERS = 100
+AT_ONCE = 8
+"""Destinations that are tried from the console at the same time."""
+
+
+@COMMANDS.command("transfers()", limit=kinds.LIMIT)
+async def transfers(context: Context, limit: int = TRANSFERS) -> Page:
+    """What moves at this moment"""
+    return [moving(await context.service.store.active(limit))]
+
+
+@COMMANDS.command("destinations()")
+async def destinations(context: Context) -> Page:
+    """The registered destinations, and how busy they are"""
+    store, registry = context.service.store, context.service.runtimes.now.registry
+    queue = {row["destination"]: row for row in await store.queue()}
+    endpoints = {row["name"]: row for row in await store.endpoints()}
+    described = [registry.describe(name) for name in registry.names()]
+    rows = [
+        (
+            told["name"],
+            told["protocol"],
+            f"{queue.get(told['name'], {}).get('active', 0)}/{told['max_active']}",
+            queue.get(told["name"], {}).get("pending", 0),
+            queue.get(told["name"], {}).get("rate"),
+            registry.bandwidth(told["name"]),
+            _state(endpoints.get(endpoint_key(told["name"]), {})),
+            told["description"],
+        )
+        for told in described
+    ]
+    heads = (
+        columns.DESTINATION,
+        columns.PROTOCOL,
+        columns.ACTIVE,
+        columns.QUEUED,
+        columns.RATE,
+        columns.LIMIT,
+        columns.STATE,
+        columns.DESCRIPTION,
+    )
+    lacks = [f"{told['name']}: {one_line(lack['message'])}" for told in described for lack in told["lacks"]]
+    return [Table(heads, rows), *lacks]
+
+
+@COMMANDS.command("test('archive')", name=kinds.DESTINATION)
+async def test(context: Context, name: str) -> Page:
+    """Try a destination as a transfer would use it"""
+    with context.service.runtimes.acquire() as runtime:
+        runtime.registry.get(name)
+        async with runtime.looks.held("console", AT_ONCE):
+            found = await runtime.registry.test(name)
+    rows = [
+        (step["step"], "ok" if step["ok"] else step["error"]["code"], step["seconds"], _message(step))
+        for step in found["steps"]
+    ]
+    heads = (columns.STEP, columns.OUTCOME, columns.SECONDS, columns.MESSAGE)
+    failed = [f"{step['step']}: {_message(step)}" for step in found["steps"] if not step["ok"]]
+    lacks = [f"{name}: {one_line(lack['message'])}" for lack in found["lacks"]]
+    end = f"{name} does what a transfer needs" if found["ok"] else f"{name} cannot be used as it is"
+    return [Table(heads, rows), *failed, *lacks, end]
+
+
+def moving(active: list[dict[str, Any]]) -> Table:
+    """Return a table of transfers that are worked on."""
+    rows = [
+        (
+            row["job"],
+            row["index"],
+            row["stage"] or row["state"],
+            (row["bytes_done"], row["size"]),
+            row["bytes_done"],
+            (row["size"],),
+            row["rate"],
+            row["attempt"],
+            row["node"],
+            row["source"],
+            f"{row['destination']}:{row['path']}",
+        )
+        for row in active
+    ]
+    heads = (
+        columns.JOB,
+        columns.FILE,
+        columns.STAGE,
+        columns.PERCENT,
+        columns.BYTES,
+        columns.SIZE,
+        columns.RATE,
+        columns.ATTEMPT,
+        columns.NODE,
+        columns.SOURCE,
+        columns.TARGET,
+    )
+    return Table(heads, rows, optional=(columns.ATTEMPT, columns.NODE))
+
+
+def _state(side: dict[str, Any]) -> str:
+    if side.get("held") is not None:
+        return f"held: {side['held']}"
+    if side.get("closed_until") is not None:
+        code = (side["error"] or {}).get("code", "failing")
+        return f"closed: {code}"
+    return "open"
+
+
+def _message(step: dict[str, Any]) -> str | None:
+    error = step.get("error")
+    return None if error is None else one_line(str(error.get("full", error["message"])))

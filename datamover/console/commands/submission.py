@@ -1,0 +1,82 @@
+"""From what ``submit`` is given to a job, by the rules that hold for an administrator's requests."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.internet.task import deferLater
+
+from datamover.console.commands.context import Context, Sentence
+from datamover.errors import DataMoverError, Unavailable
+from datamover.jobs.values import NewJob
+from datamover.requests.datasets import Datasets
+from datamover.requests.files import Rules
+from datamover.requests.jobs import checking
+from datamover.runtime.snapshot import Runtime
+from datamover.web.url import WebUrl
+
+SLICE = 0.004
+"""Seconds of work that are done at once."""
+_PLACE = re.compile(r"([^:/]+):(?!//)(.*)", re.DOTALL)
+
+
+async def new_job(
+    runtime: Runtime, context: Context, source: str | Mapping[str, Any], to: str | None, options: Mapping[str, Any]
+) -> NewJob:
+    """Return the job that is asked for; raises Sentence, and what ``requests.jobs.checking`` raises."""
+    named = {key: value for key, value in options.items() if value is not None}
+    request = {**source, **named} if isinstance(source, Mapping) else {**_ends(source, to), **named}
+    if isinstance(source, Mapping) and to is not None:
+        raise Sentence("submit: to is given beside a dictionary: put 'destination' and 'path' into that")
+    steps, clock = checking(request, _rules(runtime, context.visitor.who)), context.service.clock
+    until = clock.seconds() + SLICE
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        if clock.seconds() >= until:
+            await deferLater(clock, 0)
+            until = clock.seconds() + SLICE
+
+
+def _ends(source: str, to: str | None) -> dict[str, Any]:
+    place = _PLACE.fullmatch(to) if to is not None else None
+    if place is None:
+        raise Sentence("submit: to says where the file goes, as 'NAME:PATH': 'archive:in/a.csv', or 'archive:in/'")
+    registered = _PLACE.fullmatch(source)
+    return {
+        "source": {"destination": registered[1], "path": registered[2]} if registered else source,
+        "destination": place[1],
+        "path": place[2],
+    }
+
+
+def _rules(runtime: Runtime, owner: str) -> Rules:
+    settings = runtime.settings
+
+    def read_url(text: str) -> WebUrl:
+        url = WebUrl.parse(text)
+        if not runtime.policy.allows(url):
+            runtime.policy.check_url(text)
+        try:
+            runtime.credentials.header_for(url)
+        except DataMoverError as error:
+            raise Unavailable(f"the login for this source cannot be used: {error.full}") from None
+        return url
+
+    def check_notice(url: str) -> None:
+        runtime.notice_secrets.check(owner)
+        runtime.policy.check_url(url)
+
+    return Rules(
+        owner=owner,
+        destinations=tuple(runtime.registry.names()),
+        permitted=None,
+        read_url=read_url,
+        max_files=settings.limits.files,
+        max_attempts=settings.transfers.max_attempts,
+        datasets=Datasets(runtime.datasets.by_scheme),
+        check_notice=check_notice,
+        longest_url=settings.limits.url,
+    )

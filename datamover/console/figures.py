@@ -1,0 +1,45 @@
+"""Figures as people read them in a terminal. Pure."""
+
+from datetime import UTC, datetime
+
+
+def size(count: float | None) -> str:
+    """Return bytes in decimal units: 1.2 GB; "?" where they are not known."""
+    if count is None:
+        return "?"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} PB"
+
+
+def rate(count: float | None) -> str:
+    """Return bytes a second; nothing for none."""
+    return f"{size(count)}/s" if count else ""
+
+
+def percentage(done: int, total: int | None) -> str:
+    """Return how much is done; nothing where the total is not known."""
+    return f"{100 * done // total}" if total else ""
+
+
+def duration(seconds: float) -> str:
+    """Return a time in its two largest units: 3 h 12 min."""
+    whole = max(0, round(seconds))
+    parts: list[str] = []
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, whole = divmod(whole, length)
+        if count or (unit == "s" and not parts):
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2])
+
+
+def age(moment: datetime | None) -> str:
+    """Return how long ago a moment was; nothing for none."""
+    return duration((datetime.now(UTC) - moment).total_seconds()) if moment else ""
+
+
+def at(moment: datetime) -> str:
+    """Return a moment, in UTC."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,173 @@
+"""What somebody who has logged in over SSH has: a terminal with the prompt, or one line that is run and answered."""
+
+# ruff: noqa: N802 - the names of what is overridden are conch's
+
+import struct
+from typing import Any
+
+from twisted.conch.avatar import ConchUser
+from twisted.conch.ssh.channel import SSHChannel
+from twisted.conch.ssh.common import getNS
+from twisted.conch.ssh.session import parseRequest_pty_req, parseRequest_window_change
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from datamover.console.shell import Shell
+from datamover.console.tables import PLAIN, Page, Screen, render
+from datamover.console.terminal.display import USUAL
+from datamover.console.terminal.keys import Terminal
+from datamover.console.terminal.session import Session
+from datamover.console.visitor import Desk, Visitor
+
+log = Logger()
+
+CTRL_C = b"\x03"
+MOST_VARIABLES = 32
+"""Of the client's environment."""
+_QUIET = Logger(observer=lambda event: None)  # type: ignore[arg-type]  # conch tells every step at "info"
+
+
+class User(ConchUser):
+    """A visitor, who may open sessions and nothing else."""
+
+    def __init__(self, desk: Desk, visitor: Visitor) -> None:
+        super().__init__()
+        self.desk = desk
+        self.visitor = visitor
+        self.channelLookup[b"session"] = _Channel
+
+
+class _Channel(SSHChannel):
+    """One session."""
+
+    name = b"session"
+    _log = _QUIET
+    avatar: User
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self._size = USUAL
+        self._kind: str | None = None
+        """What the terminal says it is; None: there is none."""
+        self._environment: dict[str, str] = {}
+        self._terminal: Any = None
+        self._line: _Line | None = None
+        self._ended = False
+
+    def request_pty_req(self, data: bytes) -> bool:
+        kind, window, _ = parseRequest_pty_req(data)
+        self._kind = kind.decode("ascii", "replace")
+        self._resize(window)
+        return True
+
+    def request_env(self, data: bytes) -> bool:
+        name, value, _ = getNS(data, 2)
+        if len(self._environment) < MOST_VARIABLES:
+            self._environment[name.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
+        return True
+
+    def request_window_change(self, data: bytes) -> bool:
+        self._resize(parseRequest_window_change(data))
+        return True
+
+    def _resize(self, window: tuple[int, ...]) -> None:
+        rows, columns = window[:2]
+        self._size = (columns, rows)
+        if self._terminal is not None:
+            self._terminal.terminalProtocol.terminalSize(columns, rows)
+
+    def request_shell(self, data: bytes) -> bool:
+        if self._terminal is not None or self._line is not None:
+            return False
+        user = self.avatar
+        self._terminal = Terminal(Session, user.desk, user.visitor, self._size, self._kind or "", self._environment)
+        self._terminal.makeConnection(self)
+        return True
+
+    def request_exec(self, data: bytes) -> bool:
+        if self._terminal is not None or self._line is not None:
+            return False
+        self._line = _Line(self, None if self._kind is None else self._size[0])
+        shell = self.avatar.desk.shell(self.avatar.visitor, self._line)
+        self._line.run(shell, getNS(data)[0].decode("utf-8", "replace"))
+        return True
+
+    def leave(self, status: int) -> None:
+        """End the session, with an exit status."""
+        if not self._ended:
+            self._ended = True
+            connection: Any = self.conn
+            connection.sendRequest(self, b"exit-status", struct.pack(">L", status))
+            super().loseConnection()
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._terminal is not None:
+            self._terminal.dataReceived(data)
+        elif self._line is not None and self._kind is not None and CTRL_C in data:
+            self._line.stop()
+
+    def eofReceived(self) -> None:
+        if self._terminal is not None:
+            self._terminal.terminalProtocol.hangUp()
+
+    def loseConnection(self) -> None:
+        """End the session: the visitor has left the prompt."""
+        self.leave(0)
+
+    def closed(self) -> None:
+        self._ended = True
+        leaving, self._terminal = self._terminal, None
+        if leaving is not None:
+            leaving.connectionLost(Failure(ConnectionResetError("the session is over")))
+        if self._line is not None:
+            self._line.stop()
+
+
+class _Line:
+    """One line that is run: its answers as they come, errors apart. Satisfies ``visitor.View``."""
+
+    def __init__(self, channel: _Channel, columns: int | None) -> None:
+        """``columns`` are those of the terminal, None where there is none."""
+        self._channel = channel
+        self._columns = columns
+        self._running: Deferred[None] | None = None
+
+    @property
+    def screen(self) -> Screen:
+        return PLAIN if self._columns is None else Screen(self._columns or USUAL[0])
+
+    def write(self, text: str, *, error: bool = False) -> None:
+        if self._channel.localClosed:
+            return
+        data = text.encode("utf-8", "replace")
+        if self._columns is not None:
+            self._channel.write(data.replace(b"\n", b"\r\n"))
+        elif error:
+            self._channel.writeExtended(1, data)
+        else:
+            self._channel.write(data)
+
+    def show(self, page: Page) -> None:
+        self.write(render(page, self.screen) + "\n")
+
+    redraw = show
+
+    def run(self, shell: Shell, line: str) -> None:
+        self._running = Deferred.fromCoroutine(self._run(shell, line))
+        self._running.addErrback(lambda failure: log.failure("a line of the console", failure))
+
+    async def _run(self, shell: Shell, line: str) -> None:
+        try:
+            more = await shell.enter(line.strip(), remember=False)
+        except CancelledError:
+            self._channel.leave(130)
+            return
+        if more:
+            self.write("the line is not whole: something is still to be closed\n", error=True)
+        self._channel.leave(1 if shell.failed or more else 0)
+
+    def stop(self) -> None:
+        """End what is running."""
+        if self._running is not None:
+            self._running.cancel()
