@@ -12,7 +12,7 @@ from datamover.config.checks import check_whole
 from datamover.config.documentation import documentation
 from datamover.config.layout import Layout
 from datamover.config.pruning import Location, leave_out, stand_in
-from datamover.config.schema import Config, DestinationTable
+from datamover.config.schema import Config, DestinationTable, Service
 from datamover.config.types import mistakes
 from datamover.errors import ConfigError, Problems
 
@@ -49,7 +49,7 @@ def load(path: Path | None, model: type[Config] = Config) -> Config:
     every mistake; its ``usable`` is what is left of the configuration without them.
     """
     if path is None:
-        return _with_local(model())
+        return _with_local(model(service=Service()))
     tables = {**_read(path), "path": path.absolute()}
     file = str(path)
     try:
@@ -79,16 +79,19 @@ def _read(path: Path) -> dict[str, Any]:
 
 def has_built_in_local(config: Config) -> bool:
     """Tell whether a configuration names no destinations and therefore has ``local``."""
-    return config.destinations == {LOCAL: _local(config)}
+    return config.destinations == {LOCAL: built_in_local(config.service)}
 
 
 def _with_local(config: Config) -> Config:
     """Return a configuration without destinations with ``local``, a directory below its data directory."""
-    return config if config.destinations else config.model_copy(update={"destinations": {LOCAL: _local(config)}})
+    if config.destinations:
+        return config
+    return config.model_copy(update={"destinations": {LOCAL: built_in_local(config.service)}})
 
 
-def _local(config: Config) -> DestinationTable:
-    url = Layout(config.service.data_directory).files.as_uri()
+def built_in_local(service: Service) -> DestinationTable:
+    """Return ``local``, a directory in the data directory."""
+    url = Layout(service.data_directory).files.as_uri()
     return DestinationTable(url=url, description="Files on this machine")
 
 

@@ -12,7 +12,6 @@ _STAND_INS: Mapping[str, str] = {
     "certificate": f"sha256:{'0' * 64}",
     "username": "?",
     "url": "file:///",
-    "destination": "",
     "telnet": "tcp:0:interface=127.0.0.1",
     "ssh": "tcp:0:interface=127.0.0.1",
 }

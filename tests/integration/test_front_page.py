@@ -1,6 +1,8 @@
 """The page at / that a browser gets."""
 
 import re
+import shutil
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -27,13 +29,16 @@ def ask(service: Service, accept: str | None = BROWSER, **more: Any) -> tuple[in
             return error.code, error.headers, error.read().decode()
 
 
-@pytest.fixture
-def service(open_directory: Path) -> Iterator[Service]:
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    open_directory = Path(tempfile.mkdtemp())
+    open_directory.chmod(0o755)
     hashed = hash_password("secret")
     service = Service(open_directory, f'[clients.portal]\npassword_hash = "{hashed}"\n')
     service.start_behind_a_login()
     yield service
     service.stop()
+    shutil.rmtree(open_directory)
 
 
 def test_a_browser_gets_a_page(service: Service) -> None:

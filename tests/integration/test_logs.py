@@ -2,8 +2,10 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,12 +26,15 @@ def eventually(holds: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-@pytest.fixture
-def service(open_directory: Path) -> Iterator[Service]:
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    open_directory = Path(tempfile.mkdtemp())
+    open_directory.chmod(0o755)
     service = Service(open_directory, '[sources]\nallow = ["http://127.0.0.1:*/"]\n')
     service.start()
     yield service
     service.stop()
+    shutil.rmtree(open_directory)
 
 
 def test_the_first_lines(service: Service) -> None:
@@ -89,7 +94,7 @@ def test_sighup_by_its_name(service: Service) -> None:
     """A reload by signal is in the trail as SIGHUP's."""
     os.kill(service.pid, signal.SIGHUP)
     trail = service.proxy.service.audit
-    eventually(lambda: [one["who"] for one in trail()["entries"] if one["action"] == "service.reload"] == ["SIGHUP"])
+    eventually(lambda: "SIGHUP" in [one["who"] for one in trail()["entries"] if one["action"] == "service.reload"])
 
 
 def test_logrotate(open_directory: Path) -> None:
