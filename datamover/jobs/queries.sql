@@ -161,7 +161,7 @@ WITH fresh AS MATERIALIZED (
     SELECT id FROM transfers WHERE job = %(job)s AND state = 'PENDING' AND leader = index AND attempt > 0
     ORDER BY next_attempt_at LIMIT 1
 ), chosen AS MATERIALIZED (
-    SELECT t.* FROM transfers t JOIN (SELECT id FROM fresh UNION ALL SELECT id FROM tried) AS found USING (id)
+    SELECT t.* FROM transfers t WHERE t.id = ANY (ARRAY(SELECT id FROM fresh UNION ALL SELECT id FROM tried))
     ORDER BY t.next_attempt_at, t.index LIMIT 1
 )
 SELECT t.destination, t.source_host, t.owner, j.paused, t.next_attempt_at > now() AS pausing, t.error,

@@ -216,7 +216,7 @@ class Channel(HTTPChannel):
 
     def headerReceived(self, line: bytes) -> bool:  # noqa: N802 - Twisted's
         name, _, value = line.partition(b":")
-        if name.strip().lower() == b"content-length" and len(value.strip()) > LONGEST_NUMBER:
+        if len(value.strip()) > LONGEST_NUMBER and name.strip().lower() == b"content-length":
             # int() raises ValueError for a very long number, and Twisted does not expect that.
             self._respondToBadRequestAndDisconnect()
             return False

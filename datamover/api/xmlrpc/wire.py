@@ -61,8 +61,9 @@ def parse_call(
         recode = recoder(data, charset)
         while data:
             text = recode(data) if recode else data
-            elements += _beginning(text)
-            _check_elements(elements, most)
+            if elements or len(text) > min(most, READ // 2):  # A shorter body cannot have that many.
+                elements += _beginning(text)
+                _check_elements(elements, most)
             fed += _feed(parser, text)
             _check_tag(fed - parser._parser.CurrentByteIndex)
             if len(data) == READ:
