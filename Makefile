@@ -5,13 +5,14 @@
 # make fuzz    fuzz the interface with atheris, for minutes (FUZZ_SECONDS=…)
 # make clients the programs of docs/api.md in Node and Java (make clients-system installs their packages)
 # make lint    ruff and mypy
+# make man, make changelog   write the man pages, or CHANGELOG.md, anew
 # make bench   datamover beside rclone, aria2, OpenSSH and curl (make bench-system installs them)
 
 PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 
-.PHONY: demo run test faults fuzz clients lint bench format build system bench-system clients-system clean
+.PHONY: demo run test faults fuzz clients lint bench format man changelog build system bench-system clients-system clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/python examples/demo.py
@@ -55,6 +56,13 @@ bench: $(VENV)/.developing
 format: $(VENV)/.developing
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# What stands elsewhere, made into what others read.
+man: $(VENV)/.developing
+	$(BIN)/python docs/man.py
+
+changelog:
+	$(PYTHON) changelog.d/gather.py > CHANGELOG.md
 
 build: $(VENV)/.developing
 	$(BIN)/python -m build

@@ -7,6 +7,7 @@ import argparse
 import getpass
 import os
 import sys
+from base64 import b64decode
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,10 +19,12 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from datamover import __version__
-from datamover.config.load import find, load
+from datamover.app.inspection import check_named
+from datamover.app.options import read_config
+from datamover.app.summary import summary, try_destinations
+from datamover.config.documentation import sample
 from datamover.config.schema import Config
-from datamover.datasets.configured import CONFIG
-from datamover.errors import ConfigError, DataMoverError, StartError
+from datamover.errors import ConfigError, DataMoverError, Problems, StartError
 from datamover.jobs.backup import Tools, is_empty, opened, renumber
 from datamover.jobs.installation import identify
 from datamover.postgres.database import Database
@@ -35,6 +38,7 @@ from datamover.postgres.provision import provide
 from datamover.sealing.keyring import Cipher
 from datamover.sealing.rotation import ResealReport, prepare, reseal, settle, turn
 from datamover.security.passwords import hash_password
+from datamover.text.quantities import count
 
 SCAN_TIMEOUT = 30.0
 """Seconds."""
@@ -44,18 +48,21 @@ SETTLING = 60.0
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status, 0 or 1; a wrong command line raises SystemExit(2)."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         options.run(options)
     except DataMoverError as error:
-        print(f"datamover-admin: {error.message}", file=sys.stderr)
+        problems = error.problems if isinstance(error, ConfigError) else [error.message]
+        for problem in problems:
+            print(f"datamover-admin: {problem}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line; the man page is made of it, too."""
     parser = argparse.ArgumentParser(prog="datamover-admin", description="Prepare and check a datamover.")
     parser.add_argument("--version", action="version", version=f"datamover {__version__}")
     common = argparse.ArgumentParser(add_help=False)
@@ -78,7 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     dump.add_argument("file", metavar="FILE", type=Path, help="a new file; nobody else may read it")
     load = command("restore", restore, "Read a backup into an empty database.")
     load.add_argument("file", metavar="FILE", type=Path, help="a file that `backup` has written")
-    command("check-config", check_config, "Check the configuration and print a summary of it.")
+    check = command("check-config", check_config, "Check the configuration and what it names, and print a summary.")
+    check.add_argument("--connect", action="store_true", help="also try each destination with a small file")
+    command("sample-config", print_sample, "Print a commented sample of the configuration, with every key.")
     command("hash-password", print_hash, "Read a password and print its hash for password_hash.")
     rotate = command("rotate-key", rotate_key, "Replace the key that seals rows; services may be running.")
     rotate.add_argument("--prepare", action="store_true", help="only add the next key to the file, for you to copy")
@@ -90,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         default=SETTLING,
         help=f"time for values sealed with the old key to be stored, before it is removed (default: {SETTLING:.0f})",
     )
-    scan = command("scan-host-key", scan_host, "Print an SSH server's host keys as known_hosts lines.")
+    scan = command("scan-host-key", scan_host, "Print an SSH server's host keys and their fingerprints.")
     scan.add_argument("host", metavar="HOST[:PORT]", type=_host_and_port)
     return parser
 
@@ -119,7 +128,7 @@ def backup(options: argparse.Namespace) -> None:
 
     async def work(reactor: Any, database: Database, tools: Tools) -> None:
         size = tools.dump(options.file)
-        print(f"wrote {options.file}, {size} bytes")
+        print(f"wrote {options.file}, {count(size, 'byte')}")
         print(f"also keep {settings.service.key_path}, in another place: signed URLs cannot be read without it")
 
     _with_database(settings, work)
@@ -149,11 +158,15 @@ def restore(options: argparse.Namespace) -> None:
 
 
 def _tell(report: ResealReport) -> None:
-    print(f"{report.sealed} rows are sealed with the new key")
+    print(f"{count(report.sealed, 'row is', 'rows are')} sealed with the new key")
     if report.lost:
-        print(f"{report.lost} rows were sealed with a key that is not in the file: without it their secrets are lost")
+        print(
+            f"{count(report.lost, 'row was', 'rows were')} sealed with a key that is not in the file: without it what "
+            "it sealed is lost"
+        )
     if report.refused:
-        print(f"{report.refused} rows could not be changed ({report.reason}): they still need the old key")
+        rows = count(report.refused, "row")
+        print(f"{rows} could not be changed ({report.reason}): the old key is still needed")
 
 
 def rotate_key(options: argparse.Namespace) -> None:
@@ -190,24 +203,24 @@ def check_config(options: argparse.Namespace) -> None:
 
     from datamover.tap import service_tree
 
-    settings = _settings(options)
-    service_tree(settings, reactor)
-    database = f"embedded, in {settings.service.data_directory}"
-    if settings.database.url is not None:
-        away = ExternalPostgres(settings.database).look()
-        database = f"{settings.database.url}{'' if away is None else f' (away: {away})'}"
-    print(f"configuration  {settings.path or 'built in'}")
-    print(f"database       {database}")
-    print(f"roles          {', '.join(sorted(settings.service.roles))}")
-    for listener in settings.service.listen:
-        print(f"listener       {listener}{', TLS' if settings.tls.covers(listener) else ''}")
-    for name, client in settings.clients.items():
-        places = "every destination" if client.destinations is None else ", ".join(client.destinations) or "none"
-        print(f"client         {name}: {places}{', administrator' if client.admin else ''}")
-    for name, destination in settings.destinations.items():
-        print(f"destination    {name}: {destination.url}")
-    for rule in settings.sources.allow or ("any public http(s) address",):
-        print(f"sources        {rule}")
+    problems = Problems()
+    settings = read_config(options.config, check_named)
+    with problems.collect():
+        service_tree(settings, reactor)
+    with problems.collect():
+        check_named(settings)
+    problems.check()
+    for line in summary(settings):
+        print(line)
+    if options.connect:
+        _with_reactor(lambda reactor: try_destinations(reactor, settings, print))
+
+
+def print_sample(options: argparse.Namespace) -> None:
+    path = sample("datamover.toml")
+    if path is None:
+        raise StartError("the sample is not installed beside the package: install datamover from its wheel")
+    print(path.read_text(encoding="utf-8"), end="")
 
 
 def print_hash(options: argparse.Namespace) -> None:
@@ -223,19 +236,21 @@ def print_hash(options: argparse.Namespace) -> None:
 
 
 def scan_host(options: argparse.Namespace) -> None:
-    from datamover.protocols.sftp import scan_host_key
+    from datamover.protocols.sftp import fingerprint, scan_host_key
 
     host, port = options.host
 
     async def work(reactor: Any) -> None:
         for line in await scan_host_key(reactor, host, port, SCAN_TIMEOUT):
+            _, kind, key = line.split()
+            print(f"# {fingerprint(b64decode(key))} {kind}")
             print(line)
 
     _with_reactor(work)
 
 
 def _settings(options: argparse.Namespace) -> Config:
-    return load(find(options.config), CONFIG)
+    return read_config(options.config)
 
 
 def _host_and_port(text: str) -> tuple[str, int]:

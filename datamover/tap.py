@@ -15,25 +15,27 @@ from typing import Any
 
 from twisted.application.app import ServerOptions
 from twisted.application.service import IService, Service
-from twisted.logger import FileLogObserver, ILogObserver, Logger, globalLogPublisher
-from twisted.python import usage
+from twisted.logger import Logger, globalLogPublisher
 
-from datamover import __version__
 from datamover.api import make_site
 from datamover.api.http.pages import WebPage
 from datamover.api.http.tls import ServerTLS, over_tls
+from datamover.app.announcing import Announcing
+from datamover.app.availability import Availability
 from datamover.app.clock import use_monotonic_clock
 from datamover.app.components import Components
 from datamover.app.database_service import DatabaseService
 from datamover.app.listener import Listener
 from datamover.app.memory import tune_memory
+from datamover.app.options import Options as Options
+from datamover.app.options import observer
+from datamover.app.options import read_config as read_config
 from datamover.app.preflight import Preflight
 from datamover.app.services import ConnectionCloser, NameResolution, Ordered, ReloadSignal, StopSignals
 from datamover.app.starting import Starting
 from datamover.app.terminal import Terminal
 from datamover.concurrency.host_names import HostNames
 from datamover.config.layout import Layout
-from datamover.config.load import find, load
 from datamover.config.schema import Config
 from datamover.console import (
     Access,
@@ -46,7 +48,6 @@ from datamover.console import (
     TelnetFactory,
     host_key,
 )
-from datamover.datasets.configured import CONFIG
 from datamover.engine.attempt import AttemptContext
 from datamover.engine.dependencies import EngineDependencies
 from datamover.engine.dispatcher import Dispatcher
@@ -57,18 +58,16 @@ from datamover.engine.share import ALONE, ProcessShare
 from datamover.engine.throttle import Throttles
 from datamover.engine.transfer.spec import TransferTools
 from datamover.engine.worker import Worker
-from datamover.errors import ConfigError
 from datamover.jobs.installation import identify
 from datamover.jobs.listing import Newest
 from datamover.jobs.queue.queue import Queue
 from datamover.jobs.upkeep.cleanup import OrphanCleanup
 from datamover.jobs.upkeep.upkeep import Upkeep
 from datamover.monitor.log_level import Level
-from datamover.monitor.logs import event, json_observer, log_file
+from datamover.monitor.logs import event
 from datamover.monitor.processes import ProcessFigures
 from datamover.monitor.service import LagProbe
 from datamover.monitor.supervisor import ServiceManager, Supervised
-from datamover.monitor.text_logs import TextLines
 from datamover.notices.notifier import Means, Notifier
 from datamover.notices.queue import Notices
 from datamover.processes.messages import ChildConfig
@@ -78,34 +77,6 @@ from datamover.processes.service import EngineProcesses
 from datamover.security.accounts import CURRENT, Account
 
 log = Logger()
-
-
-class Options(usage.Options):
-    """The options of ``twistd datamover``; everything else is in the configuration file."""
-
-    longdesc = "Move files for other programs: they ask over XML-RPC, get a job id, and the file arrives."
-    optParameters = [  # noqa: N815, RUF012 - usage.Options reads it from the class
-        [
-            "config",
-            "c",
-            None,
-            "The configuration file [default: $DATAMOVER_CONFIG, ./datamover.toml, /etc/datamover/datamover.toml]",
-        ]
-    ]
-
-    config: Config
-
-    def opt_version(self) -> None:
-        """Print the version, and exit."""
-        print(f"datamover {__version__}")
-        raise SystemExit(0)
-
-    def postOptions(self) -> None:  # noqa: N802
-        """Read the configuration; exits with one line on the terminal if it cannot be used."""
-        try:
-            self.config = load(find(self["config"]), CONFIG)
-        except ConfigError as error:
-            raise SystemExit(f"datamover: {error.message}") from None
 
 
 def makeService(options: Options) -> IService:  # noqa: N802 - the name that twistd looks for
@@ -120,18 +91,8 @@ def makeService(options: Options) -> IService:  # noqa: N802 - the name that twi
         lambda account: service_tree(options.config, reactor, account, level),
         Terminal.of(runner),
         runner,
-        _observer(options, reactor, level),
+        observer(options, reactor, level),
     )
-
-
-def _observer(options: Options, reactor: Any, level: Level) -> ILogObserver | None:
-    """Return the log observer, None where twistd's options name another, or where another runner makes it."""
-    runner = options.parent
-    if not isinstance(runner, ServerOptions) or runner["logger"] or runner["syslog"]:
-        return None
-    file = log_file(runner, reactor.callFromThread)
-    json = options.config.log.format == "json"
-    return level.filter(json_observer(file) if json else FileLogObserver(file, TextLines()))
 
 
 def service_tree(settings: Config, reactor: Any, account: Account = CURRENT, level: Level | None = None) -> IService:
@@ -149,6 +110,7 @@ def service_tree(settings: Config, reactor: Any, account: Account = CURRENT, lev
         *_listeners(components, account),
         *_console(components, account, level or Level()),
         *_supervised(components),
+        Announcing(settings, components.database.opened),
         first=[Preflight(settings, account, components.address, components.key)],
     )
 
@@ -302,6 +264,9 @@ def _listeners(components: Components, account: Account) -> Iterator[Service]:
         reactor=components.reactor,
         pages=_pages(components),
         calls=components.metrics,
+        database_back=Availability(
+            components.database, components.reactor, embedded=components.server is not None
+        ).back,
     )
     file = str(settings.path or "the built-in configuration")
     tls = ServerTLS(settings.tls, components.reactor.seconds, file=file) if settings.tls.certificate_file else None
@@ -310,6 +275,10 @@ def _listeners(components: Components, account: Account) -> Iterator[Service]:
         for listener in served:
             spoken = over_tls(tls, factory, components.reactor) if tls and settings.tls.covers(listener) else factory
             yield Listener(components.reactor, listener, spoken, account)
+
+
+def _availability(components: Components) -> Availability:
+    return Availability(components.database, components.reactor, embedded=components.server is not None)
 
 
 def _pages(components: Components) -> dict[str, WebPage]:

@@ -3,7 +3,7 @@
 The context holds the job store and the runtime that was in force when the call began.
 """
 
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -24,6 +24,7 @@ from datamover.requests.datasets import Datasets
 from datamover.requests.files import Rules
 from datamover.runtime.reload import Reloaded
 from datamover.runtime.snapshot import Runtime
+from datamover.text.quantities import count
 from datamover.web.policy import Prefix
 from datamover.web.url import WebUrl
 
@@ -78,9 +79,9 @@ class Caller:
     def check_source(self, url: WebUrl) -> None:
         """Raise SourceNotAllowed if this caller's own ``sources`` do not allow a URL."""
         if self.sources is not None and not any(rule.matches(url) for rule in self.sources):
+            refusal = f"{url.told} is not an allowed source for client {self.name!r}: no rule in its sources names it"
             raise SourceNotAllowed(
-                f"{url.told} is not an allowed source for client {self.name!r}: no rule in its sources names it; "
-                "ask the administrator"
+                f"{refusal}; ask the administrator", full=f"{refusal}: add one to [clients.{self.name}] sources"
             )
 
 
@@ -102,6 +103,10 @@ class CallContext:
     turns: Turns
     who: str
     """The key in whose turns long work is done."""
+    began: float = 0.0
+    """When the request began, by the reactor's clock."""
+    database_back: Callable[[float], Awaitable[bool]] | None = None
+    """Waits for a database that is away, given ``began``; returns whether it is back. None: nobody waits."""
     room: int | None = None
     """The largest answer in bytes, within a multicall; None: ``[limits] answer_size``."""
 
@@ -164,20 +169,23 @@ class CallContext:
         if len(made) == 1:
             [(job, id_)] = made
             log.info(
-                "{owner} asked for job {job}: {files} files, by {method}",
+                "{owner} asked for job {job}: {what}, by {method}",
                 owner=job.owner,
                 job=id_,
                 files=len(job.files),
+                what=count(len(job.files), "file"),
                 method=job.method,
             )
         elif made:
+            files = sum(len(job.files) for job, _ in made)
             log.info(
-                "{owner} asked for {jobs} jobs, {first} to {last}: {files} files, by jobs.submit_many",
+                "{owner} asked for {jobs} jobs, {first} to {last}: {what}, by jobs.submit_many",
                 owner=made[0][0].owner,
                 jobs=len(made),
                 first=made[0][1],
                 last=made[-1][1],
-                files=sum(len(job.files) for job, _ in made),
+                files=files,
+                what=count(files, "file"),
             )
         return answers
 

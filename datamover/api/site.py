@@ -6,7 +6,7 @@ in ``methods``, one module for each namespace.
 """
 
 from base64 import b64decode
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache, partial
 from types import MappingProxyType
@@ -22,6 +22,7 @@ from twisted.web.server import NOT_DONE_YET
 from datamover.api.callers import callers
 from datamover.api.context import LOCAL, CallContext, Caller
 from datamover.api.http.connections import QuietSite
+from datamover.api.http.front_page import FrontPage
 from datamover.api.http.pages import NoPage, PageResource, WebPage, put
 from datamover.api.http.request import BoundedRequest
 from datamover.api.http.request_filter import Refusal, RequestFilter
@@ -75,9 +76,11 @@ def make_site(
     pages: Mapping[str, WebPage] = MappingProxyType({}),
     calls: Calls | None = None,
     interface: bool = True,
+    database_back: Callable[[float], Awaitable[bool]] | None = None,
 ) -> QuietSite:
     """Return the site that serves ``pages`` by their paths and, if ``interface`` is true, the interface.
 
+    ``database_back`` has calls wait for a database that is away; see ``Context``.
     Nothing is connected to or read before a request comes.
     """
     request_filter = runtimes.derived(lambda runtime: RequestFilter.from_config(runtime.settings))
@@ -91,7 +94,8 @@ def make_site(
     turns = Turns(reactor)
 
     def context(runtime: Runtime, who: str) -> CallContext:
-        return CallContext(runtime, store, reactor, methods, reload, audit, turns, who)
+        began = reactor.seconds()
+        return CallContext(runtime, store, reactor, methods, reload, audit, turns, who, began, database_back)
 
     resource = RpcResource(runtimes, context, audit, calls)
     root = NotFound()  # type: ignore[no-untyped-call]
@@ -99,6 +103,13 @@ def make_site(
         put(root, path, PageResource(page, request_filter, resource.admitted), lambda: NoPage(request_filter))
     for name in PATHS if interface else ():
         root.putChild(name, resource)
+    if interface:
+
+        def login() -> bool:
+            return bool(runtimes.now.settings.clients)
+
+        front = FrontPage(request_filter, pages.get("health/ready"), login, PATHS[0].decode("ascii"), root)
+        root.putChild(b"", front)
 
     room = FairShare(lambda: limits().request_size * BODIES, single=lambda: limits().request_size)
     admit = resource.admit if interface else None

@@ -9,10 +9,12 @@ from typing import Any
 from twisted.logger import Logger
 
 from datamover.api import check_callers
+from datamover.app.announcing import tell_of_local
 from datamover.audit.trail import AuditStore, AuditTrail
 from datamover.concurrency.loops import Loops
 from datamover.concurrency.pools import Pools
 from datamover.config.schema import Config
+from datamover.errors import ConfigError
 from datamover.jobs import notifications
 from datamover.jobs.installation import identify
 from datamover.jobs.notifications import Notifications
@@ -27,6 +29,7 @@ from datamover.postgres.migrate import migrate
 from datamover.processes.messages import StatusMessage
 from datamover.processes.metrics_buffer import Counts
 from datamover.processes.parent import ParentLink
+from datamover.runtime.mistakes import find_mistakes
 from datamover.runtime.reload import Reload
 from datamover.runtime.snapshot import Runtime, RuntimeHolder
 from datamover.sealing.keyring import KeyFile
@@ -51,7 +54,7 @@ class Components:
         self.troubles: Callable[[], Sequence[str]] = lambda: self.loops.troubles
         """Return a sentence for each loop that fails or hangs, in this process and its child processes."""
         self.pools = Pools(reactor)
-        self.runtimes = RuntimeHolder(Runtime.build(settings, reactor))
+        self.runtimes = RuntimeHolder(_built(settings, reactor))
         self.server: EmbeddedPostgres | None = None
         """The embedded PostgreSQL, if ``[database]`` names no other."""
         self.address: EmbeddedPostgres | ExternalPostgres
@@ -68,6 +71,7 @@ class Components:
         self.audit = AuditTrail(AuditStore(self.database), reactor, refused)
         self.renew: Callable[[], None] = lambda: None
         """Called after a reload: hands the new configuration to child processes."""
+        self._told = settings
         self.reload = Reload(self.runtimes, reactor, self._reloaded, check_callers)
 
     def bounds(self) -> QueueLimits:
@@ -107,5 +111,15 @@ class Components:
         self.reactor.callWhenRunning(self.reactor.stop)
 
     def _reloaded(self) -> None:
+        before, self._told = self._told, self.runtimes.now.settings
+        tell_of_local(self._told, before)
         self.renew()
         self.news.publish(notifications.WORK)
+
+
+def _built(settings: Config, reactor: Any) -> Runtime:
+    """Return the runtime of a configuration; raises ConfigError, which tells every mistake."""
+    try:
+        return Runtime.build(settings, reactor)
+    except ConfigError as error:
+        raise ConfigError.of(find_mistakes(settings, reactor, check_callers) or error.problems) from None

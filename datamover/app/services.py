@@ -100,7 +100,7 @@ class ReloadSignal(Service):
         signal.signal(signal.SIGHUP, self._before)
 
     def _hung_up(self) -> None:
-        event = AuditEvent("?", "SIGHUP", "service.reload")
+        event = AuditEvent("SIGHUP", "signal", "service.reload")
         reloading = Deferred.fromCoroutine(self._audit.done(event, maybeDeferred(self._reload)))
         reloading.addErrback(lambda failure: failure.trap(ConfigError))  # It has been logged.
 

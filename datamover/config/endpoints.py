@@ -31,6 +31,17 @@ def endpoint_interface(description: str) -> str | None:
     raise ValueError(f"{description!r} is neither a tcp nor a unix endpoint")
 
 
+def endpoint_address(description: str) -> tuple[str | None, str]:
+    """Return the interface and the port of an endpoint string, or None and the path of a Unix socket.
+
+    Raises ValueError as ``endpoint_interface``.
+    """
+    interface = endpoint_interface(description)
+    arguments, keywords = _parse_endpoint(description)  # type: ignore[no-untyped-call]
+    first = keywords.get("address" if interface is None else "port") or arguments[1]
+    return interface, str(first)
+
+
 def is_private_listener(description: str) -> bool:
     """Tell whether an endpoint string listens on loopback or a Unix socket alone."""
     interface = endpoint_interface(description)

@@ -2,18 +2,27 @@
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from datamover.config.checks import check_whole
+from datamover.config.documentation import documentation
 from datamover.config.layout import Layout
+from datamover.config.pruning import Location, leave_out, stand_in
 from datamover.config.schema import Config, DestinationTable, Service
-from datamover.config.types import check_table
-from datamover.errors import ConfigError
+from datamover.config.types import mistakes
+from datamover.errors import ConfigError, Problems
 
 SYSTEM_FILE = Path("/etc/datamover/datamover.toml")
 LOCAL_FILE = Path("datamover.toml")
 ENVIRONMENT_VARIABLE = "DATAMOVER_CONFIG"
+LOCAL = "local"
+"""The destination of a configuration that names none."""
+_ROUNDS = 5
+"""How often mistakes are taken out of a file that shows others then."""
 
 
 def find(explicit: str | None = None, environment: Mapping[str, str] = os.environ) -> Path | None:
@@ -34,23 +43,77 @@ def _is_there(path: Path) -> bool:
 
 
 def load(path: Path | None, model: type[Config] = Config) -> Config:
-    """Read one file, or, with None, return the built-in configuration: one destination, ``local``, and loopback only.
+    """Read one file; None stands for an empty one. Without destinations of its own it has one, ``local``.
 
-    ``model`` has the sections that other packages declare (``Config.declaring``). Raises ConfigError.
+    ``model`` has the sections that other packages declare (``Config.declaring``). Raises ConfigError, which tells
+    every mistake; its ``usable`` is what is left of the configuration without them.
     """
     if path is None:
-        service = Service()
-        local = DestinationTable(url=Layout(service.data_directory).files.as_uri(), description="Files on this machine")
-        return model(service=service, destinations={"local": local})
+        return _with_local(model(service=Service()))
+    tables = {**_read(path), "path": path.absolute()}
+    file = str(path)
     try:
-        text = path.read_bytes().decode("utf-8")
-        tables = tomllib.loads(text)
+        config = model.model_validate(tables)
+    except ValidationError as error:
+        raise _refusal(model, tables, error, file) from None
+    config = _with_local(config)
+    try:
+        check_whole(config, file)
+    except ConfigError as error:
+        error.usable = config
+        raise
+    return config
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        tables = tomllib.loads(path.read_bytes().decode("utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}: expected a readable configuration file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
     if "path" in tables:
-        raise ConfigError(f"{path}: path: unknown key; see docs/configuration.md for those there are")
-    config = check_table(model, {**tables, "path": path.absolute()}, file=str(path))
-    check_whole(config, str(path))
-    return config
+        raise ConfigError(f"{path}: path: unknown key; see {documentation('configuration.md')} for those there are")
+    return tables
+
+
+def has_built_in_local(config: Config) -> bool:
+    """Tell whether a configuration names no destinations and therefore has ``local``."""
+    return config.destinations == {LOCAL: built_in_local(config.service)}
+
+
+def _with_local(config: Config) -> Config:
+    """Return a configuration without destinations with ``local``, a directory below its data directory."""
+    if config.destinations:
+        return config
+    return config.model_copy(update={"destinations": {LOCAL: built_in_local(config.service)}})
+
+
+def built_in_local(service: Service) -> DestinationTable:
+    """Return ``local``, a directory in the data directory."""
+    url = Layout(service.data_directory).files.as_uri()
+    return DestinationTable(url=url, description="Files on this machine")
+
+
+def _refusal(model: type[Config], tables: Mapping[str, Any], error: ValidationError, file: str) -> ConfigError:
+    """Return a ConfigError that tells every mistake of tables that are not valid, those across sections included."""
+    found = mistakes(model, error, file=file)
+    problems = Problems(found.values())
+    rest = _validated(model, stand_in, tables, found)
+    if rest is not None:
+        with problems.collect():
+            check_whole(rest, file)
+    refusal = ConfigError.of(problems.found)
+    refusal.usable = _validated(model, leave_out, tables, found)
+    return refusal
+
+
+def _validated(model: type[Config], prune: Any, tables: Mapping[str, Any], at: Iterable[Location]) -> Config | None:
+    """Return the configuration without the mistakes, None where that leaves none that is valid."""
+    known = list(at)
+    for _ in range(_ROUNDS):
+        try:
+            return _with_local(model.model_validate(prune(tables, known)))
+        except ValidationError as error:
+            known = [*known, *(tuple(each["loc"][:-1] or each["loc"]) for each in error.errors(include_url=False))]
+    return None

@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic_core import ErrorDetails
 
 from datamover.config import credentials
+from datamover.config.documentation import documentation
 from datamover.config.endpoints import endpoint_interface, is_private_listener
+from datamover.config.suggestions import did_you_mean, keys_at
 from datamover.config.units import parse_duration, parse_mode, parse_rate, parse_size, positive
 from datamover.errors import ConfigError
 
@@ -32,6 +35,7 @@ _EXPECTED = {
 }
 """What was expected, where pydantic's own message speaks of Python's types."""
 _SECRET = re.compile(r"password|passphrase|secret|token")
+_NAMES = re.compile(r"'([^']+)'")
 _LONGEST_SHOWN = 120
 
 
@@ -95,12 +99,27 @@ class Section(BaseModel):
 Table = TypeVar("Table", bound=BaseModel)
 
 
-def check_table(model: type[Table], table: Mapping[str, Any], *, file: str, key: str = "") -> Table:
-    """Return ``table`` as a ``model``; raises ConfigError that names file, key, value and expectation in one line."""
+def check_table(
+    model: type[Table], table: Mapping[str, Any], *, file: str, key: str = "", known: Iterable[str] = ()
+) -> Table:
+    """Return ``table`` as a ``model``; raises ConfigError: file, key, value and expectation of each mistake.
+
+    ``known``: keys that stand in the same table and are not the model's.
+    """
     try:
         return model.model_validate(dict(table))
     except ValidationError as error:
-        raise ConfigError(_sentence(file, key, error)) from None
+        raise ConfigError.of(mistakes(model, error, file=file, key=key, known=known).values()) from None
+
+
+def mistakes(
+    model: type[BaseModel], error: ValidationError, *, file: str, key: str = "", known: Iterable[str] = ()
+) -> dict[tuple[int | str, ...], str]:
+    """Return a sentence for each mistake in a table, by the keys that lead there."""
+    found: dict[tuple[int | str, ...], str] = {}
+    for each in error.errors(include_url=False):
+        found.setdefault(each["loc"], _sentence(file, key, each, model, known))
+    return found
 
 
 def named_files(value: Any, key: str = "") -> Iterator[tuple[str, Path]]:
@@ -122,17 +141,19 @@ def named_files(value: Any, key: str = "") -> Iterator[tuple[str, Path]]:
             yield from named_files(each, where)
 
 
-def _sentence(file: str, prefix: str, error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
+def _sentence(file: str, prefix: str, first: ErrorDetails, model: type[BaseModel], known: Iterable[str]) -> str:
     parts = [part if part.isprintable() else repr(part) for part in map(str, first["loc"])]
     key = ".".join([prefix, *parts] if prefix else parts)
     if first["type"] == "extra_forbidden":
-        return f"{file}: {key}: unknown key; see docs/configuration.md for those there are"
+        meant = did_you_mean(first["loc"][-1], [*keys_at(model, first["loc"][:-1]), *known])
+        page = documentation("configuration.md")
+        return f"{file}: {key}: unknown key{meant or f'; see {page} for those there are'}"
     if first["type"] == "missing":
         return f"{file}: {key}: missing, and there is no default"
     told = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
     expected = _EXPECTED.get(first["type"], told)
-    return f"{file}: {key} = {_shown(key, first['input'])}: {expected}"
+    meant = did_you_mean(first["input"], _NAMES.findall(told)) if first["type"] == "literal_error" else ""
+    return f"{file}: {key} = {_shown(key, first['input'])}: {expected}{meant}"
 
 
 def _shown(key: str, value: Any) -> str:

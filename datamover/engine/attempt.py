@@ -28,6 +28,8 @@ class Done:
     """None: the size in the transfer's row stays."""
     digest: str | None
     remarks: tuple[Remark, ...] = ()
+    target: str | None = None
+    """The path at the destination; None: it is known from an earlier attempt."""
 
 
 class Attempt(Protocol):
@@ -151,7 +153,7 @@ class FileAttempt:
 
     async def run(self) -> Done:
         result = await move(self._spec, self.lease, self.meters[0], self.context.tools)
-        return Done(result.size, result.digest, remarks_of(result))
+        return Done(result.size, result.digest, remarks_of(result), result.target)
 
     async def clear(self) -> bool:
         return await clear(self._spec, self.lease, self.meters[0], self.context.tools)

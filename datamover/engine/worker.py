@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
+from time import monotonic
 
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
@@ -23,9 +24,12 @@ from datamover.jobs.queue.retry import judge
 from datamover.jobs.values import State
 from datamover.jobs.work import Group, Outcome, Remark
 from datamover.text.bounds import short_source
+from datamover.text.quantities import size
 
 log = Logger()
 
+SHORTEST_RATED = 0.05
+"""Seconds that a transfer takes at least for the log to tell its rate."""
 _OUTCOMES = {
     State.COMPLETED: "completed",
     State.PENDING: "retrying",
@@ -116,6 +120,7 @@ class Worker:
         if not lease.leader.placing and (lease.leader.cancelling or lease.leader.overdue):
             lease.end(LeaseEnd.CANCELLED if lease.leader.cancelling else LeaseEnd.OVERDUE)
         try:
+            began = monotonic()
             done = await lease.over(attempt.run())
         except CancelledError:
             if lease.ending not in (LeaseEnd.CANCELLED, LeaseEnd.OVERDUE, LeaseEnd.REFUSED):
@@ -136,7 +141,8 @@ class Worker:
         except Exception:  # A bug must not stop the queue: it is logged, reported and tried again.
             outcome = self._failed(lease, _bug(lease), attempt, settings)
         else:
-            return self._completed(lease, done)
+            resumed = attempt.meters[0].went_on
+            return self._completed(lease, done, _amount(done.size, monotonic() - began, whole=not resumed))
         if outcome.state is State.FAILED or not (outcome.checkpoint or outcome.placing):
             outcome = replace(outcome, cleaned=await attempt.clear())
         if outcome.state is State.FAILED:
@@ -156,10 +162,19 @@ class Worker:
             finally:
                 await attempt.close()
 
-    def _completed(self, lease: Lease, done: Done) -> Outcome:
+    def _completed(self, lease: Lease, done: Done, amount: str) -> Outcome:
         leader = lease.leader
+        moved = all(remark.kind != "already_there" for remark in done.remarks)
         log.info(
-            "job {job}: moved {source}", job=leader.job, transfer=leader.id, source=short_source(leader.source.shown)
+            "job {job}: {what} {source} to {destination}:{target}{amount}",
+            job=leader.job,
+            transfer=leader.id,
+            source=short_source(leader.source.shown),
+            destination=leader.destination,
+            target=done.target or leader.target or leader.path,
+            what="moved" if moved else "did not need to move",
+            amount=amount if moved else ", which holds it already",
+            size=done.size,
         )
         return Outcome(
             leader,
@@ -202,6 +217,14 @@ class Worker:
             placing=attempt is not None and attempt.placing and verdict.state is State.PENDING and not error.bounded,
             bytes_done=attempt.meters[0].bytes_done if attempt and next_checkpoint else 0,
         )
+
+
+def _amount(moved: int | None, seconds: float, *, whole: bool) -> str:
+    """Return how much moved, how long that took, and how fast, where the ``whole`` file moved and took long enough."""
+    if moved is None:
+        return f", in {seconds:.1f} s"
+    rate = f", {size(moved / seconds)}/s" if whole and moved and seconds >= SHORTEST_RATED else ""
+    return f", {size(moved)} in {seconds:.1f} s{rate}"
 
 
 def _bug(lease: Lease) -> InternalError:

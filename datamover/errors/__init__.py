@@ -22,7 +22,7 @@ from datamover.errors.request import (
     UnknownJob,
     UnsupportedScheme,
 )
-from datamover.errors.start import ConfigError, StartError
+from datamover.errors.start import ConfigError, Problems, StartError
 from datamover.errors.transfer import (
     AuthenticationFailed,
     Cancelled,
@@ -81,6 +81,7 @@ __all__ = [
     "NotPermitted",
     "PathNotAllowed",
     "PathNotAllowedHere",
+    "Problems",
     "QueueFull",
     "QuotaExceeded",
     "RateLimited",

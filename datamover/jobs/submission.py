@@ -19,6 +19,7 @@ from datamover.jobs.queue.limits import QueueLimits
 from datamover.jobs.values import NewJob, State, Submitted
 from datamover.postgres.database import Cursor, Database, Json, Parameters, Row
 from datamover.postgres.named_queries import NamedQueries
+from datamover.text.quantities import count
 
 SLICE = 500
 """Rows that are built between two turns of the reactor."""
@@ -190,7 +191,8 @@ class Submissions:
             (f"[clients.{owner}]", own, limits.quota(owner).queued),
         ):
             if most is not None and files + more > most:
-                raise QueueFull(f"{files} files wait already, and {what} queued allows {most}: ask again later")
+                wait = count(files, "file waits", "files wait")
+                raise QueueFull(f"{wait} already, and {what} queued allows {most}: ask again later")
         self._since[owner] += more
 
     async def _count(self) -> Counter[str]:

@@ -5,10 +5,12 @@ own, those with plain values), ``job`` and ``transfer`` if the event is about on
 """
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import Any, TextIO, cast
@@ -88,8 +90,8 @@ def json_observer(file: TextIO | None = None) -> ILogObserver:
 def log_file(options: Mapping[str, Any], later: Callable[[Callable[[], None]], object]) -> TextIO:
     """Return the file that twistd would log to with these options.
 
-    As with twistd, SIGUSR1 rotates a file, unless the signal has a handler already. ``later`` runs a function outside
-    the signal handler.
+    As with twistd, SIGUSR1 rotates a file, unless the signal has a handler already; where the file has been renamed
+    or removed (logrotate), it opens a new one instead. ``later`` runs a function outside the signal handler.
     """
     name = options["logfile"]
     if options["nodaemon"] and name in (None, "", "-"):
@@ -98,5 +100,17 @@ def log_file(options: Mapping[str, Any], later: Callable[[Callable[[], None]], o
     mode = None if path.exists() else LOG_MODE
     file: Any = LogFile.fromFullPath(str(path), defaultMode=mode)  # type: ignore[no-untyped-call]
     if not signal.getsignal(signal.SIGUSR1):
-        signal.signal(signal.SIGUSR1, lambda *_: later(file.rotate))
+        signal.signal(signal.SIGUSR1, lambda *_: later(partial(_renew, file)))
     return cast(TextIO, file)
+
+
+def _renew(file: Any) -> None:
+    """Rotate a log file, or open it anew if what has its name now is another file, or none."""
+    try:
+        there = os.path.samestat(os.stat(file.path), os.fstat(file._file.fileno()))
+    except FileNotFoundError:
+        there = False
+    if there:
+        file.rotate()
+    else:
+        file.reopen()

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from datamover.config.endpoints import holds_password
 from datamover.config.schema import Config, DestinationTable, check_table
-from datamover.errors import ConfigError, Scope, UnknownDestination
+from datamover.errors import ConfigError, Problems, Scope, UnknownDestination
 from datamover.protocols import PLACES
 from datamover.protocols.base import Ability, Origin
 from datamover.protocols.place import DestinationPool, Place, PlaceProtocol, PlaceSettings
@@ -190,7 +190,13 @@ def _destination(
 ) -> Destination:
     file, key = str(config.path or "the built-in configuration"), f"destinations.{name}"
     protocol = _protocol(table.url, by_scheme, f"{file}: {key}.url")
-    options = check_table(protocol.options, table.model_extra or {}, file=file, key=key)
+    problems = Problems()
+    with problems.collect():
+        _check_url(protocol, table.url, f"{file}: {key}.url")
+    with problems.collect():
+        known = DestinationTable.model_fields
+        options = check_table(protocol.options, table.model_extra or {}, file=file, key=key, known=known)
+    problems.check()
     settings = PlaceSettings(
         name=name,
         url=table.url,
@@ -220,7 +226,7 @@ def _destination(
 
 
 def _protocol(url: str, by_scheme: Mapping[str, PlaceProtocol], where: str) -> PlaceProtocol:
-    """Return the protocol of a URL; raises ConfigError for a URL that it cannot use."""
+    """Return the protocol of a URL; raises ConfigError for a URL of none."""
     if holds_password(url):
         raise ConfigError(f"{where}: holds a password: leave it out, and name the file that holds it in password_file")
     scheme = _SCHEME.match(url)
@@ -228,11 +234,15 @@ def _protocol(url: str, by_scheme: Mapping[str, PlaceProtocol], where: str) -> P
     if protocol is None:
         known = ", ".join(sorted(by_scheme))
         raise ConfigError(f"{where} = {shown(url)!r}: expected a URL with one of the schemes {known}")
+    return protocol
+
+
+def _check_url(protocol: PlaceProtocol, url: str, where: str) -> None:
+    """Raise ConfigError for a URL that its protocol cannot use."""
     try:
         protocol.check_url(url)
     except ValueError as error:
         raise ConfigError(f"{where} = {shown(url)!r}: {error}") from None
-    return protocol
 
 
 def _segments(path: str) -> list[str]:

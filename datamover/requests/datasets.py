@@ -32,15 +32,20 @@ class Datasets:
     def check(self, scheme: str, key: str) -> None:
         """Raise SourceNotAllowed for a scheme that the caller may not use."""
         if self.permitted is not None and scheme not in self.permitted:
-            raise SourceNotAllowed(f"{key}: {scheme}:// datasets are not allowed to this client; ask the administrator")
+            refusal = f"{key}: {scheme}:// datasets are not allowed to this client"
+            raise SourceNotAllowed(
+                f"{refusal}; ask the administrator", full=f'{refusal}; to allow them, add "{scheme}://" to its sources'
+            )
 
     def source(self, url: str, key: str) -> DatasetSource:
         """Return a URL of one of ``SCHEMES`` as a source; raises UnsupportedScheme and InvalidRequest."""
         name, _, rest = url.strip().partition(":")
         scheme = name.lower()
         if scheme not in self.by_scheme:
+            refusal = f"{key}: {scheme}:// datasets are not configured here"
             raise UnsupportedScheme(
-                f"{key}: {scheme}:// datasets are not configured here: have the administrator add [{scheme}]"
+                f"{refusal}: have the administrator add [{scheme}]",
+                full=f"{refusal}: add [{scheme}] to the configuration, and reload",
             )
         self.check(scheme, key)
         url = f"{scheme}:{rest}"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from datamover.config.checks import check_whole
+from datamover.config.load import LOCAL, built_in_local, has_built_in_local
 from datamover.config.schema import Config
 
 
@@ -25,6 +26,8 @@ def changes(running: Config, read: Config) -> Changes:
 
     Raises ConfigError where what takes effect does not fit what needs a restart.
     """
+    if has_built_in_local(read):  # Another data directory takes effect after a restart, and so does its ``local``.
+        read = read.model_copy(update={"destinations": {LOCAL: built_in_local(running.service)}})
     merged: dict[str, Any] = {"path": read.path}
     changed: set[str] = set()
     restart: set[str] = set()

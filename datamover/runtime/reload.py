@@ -11,6 +11,7 @@ from datamover.config.schema import Config
 from datamover.errors import ConfigError
 from datamover.registry.apart import check_apart
 from datamover.runtime.diff import Changes, changes
+from datamover.runtime.mistakes import find_mistakes, load_whole
 from datamover.runtime.snapshot import Runtime, RuntimeHolder
 
 log = Logger()
@@ -60,10 +61,15 @@ class Reload:
         now = self._runtimes.now
         if now.settings.path is None:
             raise ConfigError("there is no configuration file to read again: start with --config FILE")
-        read = load(now.settings.path, type(now.settings))
+        path, model = now.settings.path, type(now.settings)
+        read = load_whole(lambda: load(path, model), self._reactor, self._check)
         found = changes(now.settings, read)
-        self._check(found.settings)
-        runtime = Runtime.build(found.settings, self._reactor, before=now)
+        try:
+            self._check(found.settings)
+            runtime = Runtime.build(found.settings, self._reactor, before=now)
+        except ConfigError as error:
+            mistakes = find_mistakes(found.settings, self._reactor, self._check)
+            raise ConfigError.of(mistakes or error.problems) from None
         # Keys that wait for a restart must let the service start then.
         check_apart(runtime.registry.directories, read, str(read.path))
         return found, runtime

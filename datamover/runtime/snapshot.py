@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from datamover.concurrency.locks import Locks
 from datamover.config.schema import Client, Config
 from datamover.datasets.configured import SECRET_KEYS, ConfiguredDatasets
+from datamover.errors import Problems
 from datamover.jobs.queue.limits import QueueLimits, Quota
 from datamover.notices.secrets import NoticeSecrets
 from datamover.protocols import secret_keys
@@ -25,7 +26,7 @@ from datamover.protocols.http import HttpClient
 from datamover.registry.apart import check_apart
 from datamover.registry.destinations import Registry
 from datamover.requests.datasets import KINDS
-from datamover.security.passwords import Logins
+from datamover.security.passwords import Logins, is_hash
 from datamover.security.secret_files import check_all
 from datamover.web.credentials import SourceCredentials
 from datamover.web.policy import Prefix, SourcePolicy, prefixes
@@ -74,10 +75,11 @@ class Runtime:
         What did not change since the runtime ``before`` is shared with it: connections, and logins that are verified.
         """
         file = str(settings.path or "the built-in configuration")
-        check_all(settings, file, secret_keys() | SECRET_KEYS)
+        check_secrets(settings)
+        check_hashes(settings)
         policy = SourcePolicy.from_config(settings.sources, file=file)
         credentials = SourceCredentials.from_config(settings.sources, file=file)
-        client = partial(HttpClient, reactor, settings.http, settings.transfers, policy, narrowed=_narrowed(settings))
+        client = partial(HttpClient, reactor, settings.http, settings.transfers, policy, narrowed=narrowed(settings))
         http = client(credentials, file=file)
         registry = Registry.from_config(settings, reactor, http, before=before.registry if before else None)
         check_apart(registry.directories, settings, file)
@@ -102,7 +104,7 @@ class Runtime:
         return (*self.registry.pools, self.http, self.datasets, self.notice_http)
 
 
-def _narrowed(settings: Config) -> dict[str, tuple[Prefix, ...]]:
+def narrowed(settings: Config) -> dict[str, tuple[Prefix, ...]]:
     """Return the source rules of each client that has its own."""
     file = str(settings.path or "the built-in configuration")
     return {
@@ -110,6 +112,22 @@ def _narrowed(settings: Config) -> dict[str, tuple[Prefix, ...]]:
         for name, client in settings.clients.items()
         if client.sources is not None
     }
+
+
+def check_secrets(settings: Config) -> None:
+    """Raise ConfigError for the secret files that others may read."""
+    check_all(settings, str(settings.path or "the built-in configuration"), secret_keys() | SECRET_KEYS)
+
+
+def check_hashes(settings: Config) -> None:
+    """Raise ConfigError for the password hashes that are none."""
+    file = str(settings.path or "the built-in configuration")
+    tables = {f"clients.{name}": client.password_hash for name, client in settings.clients.items()}
+    problems = Problems()
+    for key, given in {**tables, "console": settings.console.password_hash}.items():
+        if given is not None and not is_hash(given):
+            problems.found.append(f"{file}: {key}.password_hash: expected what `datamover-admin hash-password` prints")
+    problems.check()
 
 
 def _logins(clients: Mapping[str, Client], settings: Config, reactor: Any, before: Checks | None) -> Logins:

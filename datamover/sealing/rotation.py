@@ -19,6 +19,7 @@ from datamover.postgres.failures import one_line
 from datamover.postgres.named_queries import NamedQueries
 from datamover.sealing.keyring import Cipher
 from datamover.security.secret_files import replace
+from datamover.text.quantities import count
 
 BATCH = 500
 """Rows that are read at a time."""
@@ -74,8 +75,8 @@ async def settle(
         await pause()
     if report.refused:
         raise StartError(
-            f"{report.refused} rows could not be resealed, so the old key stays in {path}: call this again once the "
-            f"database accepts them ({report.reason})"
+            f"{count(report.refused, 'row')} could not be resealed, so the old key stays in {path}: call this again "
+            f"once the database accepts what it refuses now ({report.reason})"
         )
     _write(path, type(cipher.ring)(cipher.ring.sealing, cipher.ring.next).content())
 

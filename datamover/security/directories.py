@@ -70,8 +70,8 @@ def make_staging(path: Path) -> None:
     make_data(path, CLOSED)
     if not os.access(path, os.W_OK | os.X_OK, effective_ids=True):
         raise StartError(
-            f"service.data_directory: {path} cannot be written as user {_me()!r}: give it that user "
-            f"(chown {_me()} {path}), or set another service.data_directory"
+            f"service.data_directory: {path} cannot be written as user {user_shown()!r}: give it that user "
+            f"(chown {user_shown()} {path}), or set another service.data_directory"
         )
 
 
@@ -82,10 +82,11 @@ def refusal(error: OSError) -> StartError:
     else:
         path, reason = error.filename, error.strerror
     way_out = _WAYS_OUT.get(error.errno or 0, "set service.data_directory to one that this user may write")
-    return StartError(f"service.data_directory: {path}: {reason} (as user {_me()!r}): {way_out}")
+    return StartError(f"service.data_directory: {path}: {reason} (as user {user_shown()!r}): {way_out}")
 
 
-def _me() -> str:
+def user_shown() -> str:
+    """Return the name of the user that this process runs as, its number where it has none."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:

@@ -49,6 +49,15 @@ def hash_password(text: str) -> str:
     return _hasher.hash(text)
 
 
+def is_hash(text: str) -> bool:
+    """Return whether a text is a hash as ``hash_password`` returns it."""
+    try:
+        extract_parameters(text)
+    except InvalidHashError:
+        return False
+    return True
+
+
 def verify(password_hash: str, password: str) -> bool:
     """Return whether ``password`` matches the hash; blocks for tens of milliseconds."""
     try:
@@ -112,12 +121,8 @@ class Logins:
         """
         self._hashes = {name: client.password_hash for name, client in clients.items() if client.password_hash}
         for name, password_hash in self._hashes.items():
-            try:
-                extract_parameters(password_hash)
-            except InvalidHashError:
-                raise ConfigError(
-                    f"password_hash of {name!r}: expected what `datamover-admin hash-password` prints"
-                ) from None
+            if not is_hash(password_hash):
+                raise ConfigError(f"password_hash of {name!r}: expected what `datamover-admin hash-password` prints")
         self._cache: LoginCache = before._cache if before else LoginCache(reactor, failures)
         self._patience = patience
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from datamover.config.types import AbsolutePath, named_files
-from datamover.errors import ConfigError
+from datamover.errors import Problems
 from datamover.security import directories
 
 KEYS = frozenset({"password_file", "token_file", "key_file", "notify_secret_file"})
@@ -105,10 +105,11 @@ def secret_options(options: type[BaseModel]) -> frozenset[str]:
 
 
 def check_all(settings: BaseModel, file: str, declared: Collection[str]) -> None:
-    """Raise ConfigError for the first existing secret file of a configuration that others may read.
+    """Raise ConfigError for the existing secret files of a configuration that others may read.
 
     ``KEYS`` and the keys ``declared`` name such files; these stand alone ("token_file") or whole ("ala.token_file").
     """
+    problems = Problems()
     for key, path in named_files(settings):
         if not {key, key.rpartition(".")[2]} & {*KEYS, *declared}:
             continue
@@ -117,7 +118,8 @@ def check_all(settings: BaseModel, file: str, declared: Collection[str]) -> None
         except OSError:
             continue  # It may be made later; whoever reads it reports that it is missing.
         if reason is not None:
-            raise ConfigError(f"{file}: {key}: {reason}")
+            problems.found.append(f"{file}: {key}: {reason}")
+    problems.check()
 
 
 def _is_secret(field: FieldInfo) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datamover.config import schema
-from datamover.errors import AuthenticationFailed, ConfigError, Scope
+from datamover.errors import AuthenticationFailed, ConfigError, Problems, Scope
 from datamover.security.secret_files import exposure
 from datamover.web.policy import Prefix
 from datamover.web.url import WebUrl
@@ -73,26 +73,11 @@ class SourceCredentials:
     @classmethod
     def from_config(cls, sources: schema.Sources, *, file: str = "datamover.toml") -> "SourceCredentials":
         """Read the prefixes, not the secrets. Raises ConfigError naming file, key, value and what was expected."""
-        logins = []
+        logins, problems = [], Problems()
         for index, credential in enumerate(sources.credentials):
-            here = f"{file}: sources.credentials.{index}"
-            try:
-                prefix: Prefix | None = Prefix.parse(credential.url)
-            except ValueError:
-                prefix = None
-            if prefix is None or prefix.subdomains or prefix.port is None:
-                raise ConfigError(
-                    f'{here}.url: expected a prefix such as "https://portal.example.org/data/", without a login'
-                )
-            if credential.username is not None and (
-                ":" in credential.username or not credential.username.isprintable()
-            ):
-                raise ConfigError(f"{here}.username = {credential.username!r}: expected a name without ':'")
-            path = credential.token_file or credential.password_file
-            login = credential.username is not None and credential.password_file is not None
-            if path is None or login == (credential.token_file is not None):
-                raise ConfigError(f"{here}: expected token_file, or username and password_file")
-            logins.append(_Login(prefix, SecretFile(path), credential.username if login else None))
+            with problems.collect():
+                logins.append(_login(credential, f"{file}: sources.credentials.{index}"))
+        problems.check()
         return cls(tuple(logins))
 
     def header_for(self, url: WebUrl) -> tuple[bytes, bytes] | None:
@@ -102,3 +87,20 @@ class SourceCredentials:
         """
         login = next((login for login in self._logins if login.prefix.matches(url)), None)
         return None if login is None else login.header()
+
+
+def _login(credential: schema.Credential, here: str) -> _Login:
+    """Return the login of one table; raises ConfigError."""
+    try:
+        prefix: Prefix | None = Prefix.parse(credential.url)
+    except ValueError:
+        prefix = None
+    if prefix is None or prefix.subdomains or prefix.port is None:
+        raise ConfigError(f'{here}.url: expected a prefix such as "https://portal.example.org/data/", without a login')
+    if credential.username is not None and (":" in credential.username or not credential.username.isprintable()):
+        raise ConfigError(f"{here}.username = {credential.username!r}: expected a name without ':'")
+    path = credential.token_file or credential.password_file
+    login = credential.username is not None and credential.password_file is not None
+    if path is None or login == (credential.token_file is not None):
+        raise ConfigError(f"{here}: expected token_file, or username and password_file")
+    return _Login(prefix, SecretFile(path), credential.username if login else None)

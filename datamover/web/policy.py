@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from urllib.parse import unquote
 
 from datamover.config import schema
-from datamover.errors import ConfigError, SourceNotAllowed
+from datamover.errors import ConfigError, Problems, SourceNotAllowed
 from datamover.web.url import DEFAULT_PORTS, WebUrl, canonical_host, shown, without_dots
 
 __all__ = ["Prefix", "SourcePolicy", "is_public", "shown"]
@@ -116,8 +116,13 @@ class Prefix:
 
 
 def prefixes(rules: Iterable[str], here: str) -> tuple[Prefix, ...]:
-    """Parse a client's own ``sources``. Raises ConfigError, whose message begins with ``here``."""
-    return tuple(_prefix(rule, here) for rule in rules)
+    """Parse a client's own ``sources``. Raises ConfigError, whose messages begin with ``here``."""
+    found, problems = [], Problems()
+    for rule in rules:
+        with problems.collect():
+            found.append(_prefix(rule, here))
+    problems.check()
+    return tuple(found)
 
 
 def _prefix(rule: str, here: str) -> Prefix:
@@ -167,21 +172,21 @@ class SourcePolicy:
     @classmethod
     def from_config(cls, sources: schema.Sources, *, file: str = "datamover.toml") -> "SourcePolicy":
         """Read the rules; raises ConfigError naming file, key, value and what was expected."""
-        rules = []
+        rules, networks, problems = [], [], Problems()
         for index, text in enumerate(sources.allow or ()):
             try:
                 rules.append(Prefix.parse(text))
             except ValueError as error:
-                raise ConfigError(f"{file}: sources.allow.{index} = {shown(text)!r}: {error}") from None
-        networks = []
+                problems.found.append(f"{file}: sources.allow.{index} = {shown(text)!r}: {error}")
         for index, text in enumerate(sources.allow_addresses):
             try:
                 networks.append(ip_network(text))
             except ValueError:
-                raise ConfigError(
+                problems.found.append(
                     f"{file}: sources.allow_addresses.{index} = {text!r}: "
                     'expected an address or a network, such as "10.20.0.5" or "10.20.0.0/16"'
-                ) from None
+                )
+        problems.check()
         return cls(None if sources.allow is None else tuple(rules), tuple(networks))
 
     def trusting(self, urls: Iterable[str]) -> "SourcePolicy":
@@ -199,14 +204,27 @@ class SourcePolicy:
         """
         target = WebUrl.parse(url)
         if not self._ruled(target):
-            raise SourceNotAllowed(
-                f"{target.told} is not an allowed source: no rule in [sources] allow names it; ask the administrator"
+            reason = "no rule in [sources] allow names it"
+        elif not self.allows(target):
+            reason = (
+                f"{target.host} is not a public address, and neither a rule in [sources] allow nor allow_addresses "
+                "names it"
             )
-        if not self.allows(target):
-            raise SourceNotAllowed(
-                f"{target.told} is not an allowed source: {target.host} is not a public address, and neither a rule "
-                "in [sources] allow nor allow_addresses names it; ask the administrator"
-            )
+        else:
+            return
+        refusal = f"{target.told} is not an allowed source: {reason}"
+        raise SourceNotAllowed(f"{refusal}; ask the administrator", full=f"{refusal}; {self._to_allow(target)}")
+
+    def _to_allow(self, url: WebUrl) -> str:
+        """Return what an administrator writes into the configuration to allow a URL."""
+        host = f"[{url.host}]" if ":" in url.host else url.host
+        rule = f'"{url.scheme}://{host}:*/"'
+        if self.rules is not None:
+            return f"to allow it, add {rule} to [sources] allow, and reload"
+        return (
+            f"to allow it, write [sources] allow = [{rule}], and reload: then nothing is allowed that no rule names; "
+            f'allow_addresses = ["{url.address or url.host}"] instead also leaves every public address allowed'
+        )
 
     def allows(self, url: WebUrl) -> bool:
         """Tell whether a URL may be requested. A host name's addresses are checked by ``allows_address``."""

@@ -4,6 +4,7 @@ import ast
 import doctest
 import inspect
 import re
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -96,8 +97,11 @@ def test_the_example_is_the_defaults(tmp_path: Path) -> None:
     path.write_text(EXAMPLE)
     loaded, builtin = load(path, CONFIG), CONFIG()
     assert loaded.service.model_copy(update={"data_directory": builtin.service.data_directory}) == builtin.service
-    default = DestinationTable(url="file:///srv/archive", description="Everything, for keeps")
-    assert loaded.destinations == {"archive": default}
+    assert list(loaded.destinations) == ["local"]
+    archive = tomllib.loads(uncommented())["destinations"]["archive"]
+    assert DestinationTable(**{**archive, "bandwidth": None}) == DestinationTable(
+        url="file:///srv/archive", description="Everything, for keeps"
+    )
     for name in set(CONFIG.model_fields) - {"path", "service", "destinations"}:
         assert getattr(loaded, name) == getattr(builtin, name), name
 

@@ -1,5 +1,6 @@
 """What is shipped: an sdist of the tracked files and the wheel that it makes, installed where there is no checkout."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -106,13 +107,41 @@ def test_what_is_in_the_wheel(installed: Installed) -> None:
         (metadata,) = [name for name in shipped if name.endswith(".dist-info/METADATA")]
         told = wheel.read(metadata).decode()
 
-    assert {name for name in shipped if ".dist-info/" not in name} == expected
+    data = {name for name in shipped if ".data/" in name}
+    documents = {name for name in installed.tracked if re.fullmatch(r"docs/[^/]*\.(md|svg)", name)}
+    assert {name for name in shipped if ".dist-info/" not in name} - data == expected
+    assert {name.partition(".data/data/")[2] for name in data} == {
+        *(f"share/doc/datamover/{Path(name).name}" for name in documents),
+        *("share/doc/datamover/README.md", "share/doc/datamover/CHANGELOG.md"),
+        *(f"share/datamover/{Path(name).name}" for name in installed.tracked if re.fullmatch(r"etc/[^/]*", name)),
+        *("share/man/man1/datamover-admin.1", "share/man/man5/datamover.toml.5"),
+    }
     assert "datamover/jobs/queries.sql" in shipped
     assert "datamover/jobs/migrations/0001_jobs.sql" in shipped
     assert "datamover/py.typed" in shipped
     assert "License-Expression: MIT" in told
     assert "License-File: LICENSE" in told
     assert "# datamover" in told
+
+
+def test_what_errors_name_is_there(installed: Installed, tmp_path: Path) -> None:
+    """An error that names a page names a file that is installed; the sample, the unit and the change log are, too."""
+    admin = str(installed.directory / "bin/datamover-admin")
+    config = tmp_path / "datamover.toml"
+    config.write_text("[nonsense]\n")
+    done = subprocess.run(
+        [admin, "check-config", "--config", str(config)], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    named = re.search(r"unknown key; see (\S+) for those there are", done.stderr)
+    assert named is not None
+    page = Path(named[1])
+    assert page.is_relative_to(installed.directory)
+    assert page.read_text() == (CHECKOUT / "docs/configuration.md").read_text()
+    assert installed.run(admin, "sample-config") == (CHECKOUT / "etc/datamover.toml").read_text()
+    assert "[Service]" in (installed.directory / "share/datamover/datamover.service").read_text()
+    changes = (page.parent / "CHANGELOG.md").read_text()
+    for fragment in (CHECKOUT / "changelog.d").glob("*.*.md"):
+        assert fragment.read_text().split("\n")[0] in changes
 
 
 def test_the_installed_copy_is_imported(installed: Installed) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from datamover.config.load import load
 from datamover.config.schema import Client, Config, DestinationTable, Limits, Monitor, Service
 from datamover.datasets.configured import CONFIG
 from datamover.errors import ConfigError
@@ -95,3 +96,14 @@ def test_what_would_not_fit_together() -> None:
     with pytest.raises(ConfigError) as refused:
         changes(running, of(service=Service(listen=("tcp:10700:interface=127.0.0.1",))))
     assert "service.listen = 'tcp:10700': expected a loopback" in refused.value.message
+
+
+def test_local_stays_with_the_data_directory(tmp_path: Path) -> None:
+    """``local`` moves with the data directory, which a restart moves."""
+    file = tmp_path / "datamover.toml"
+    file.write_text('[service]\ndata_directory = "/srv/one"\n')
+    before = load(file, CONFIG)
+    file.write_text('[service]\ndata_directory = "/srv/two"\n')
+    found = changes(before, load(file, CONFIG))
+    assert (found.changed, found.restart) == ((), ("service.data_directory",))
+    assert found.settings.destinations["local"].url == "file:///srv/one/files"

@@ -1,12 +1,15 @@
 """What a listener must have before it starts, and what clients' certificates are called."""
 
 from pathlib import Path
+from socket import gethostname
 
 import pytest
 from cryptography import x509
 
+from datamover.app.announcing import urls
 from datamover.config.identities import Holders, identities, parse_identity
 from datamover.config.load import load
+from datamover.config.schema import Config, Service
 from datamover.errors import ConfigError
 from tests.servers.certificates import Authority
 
@@ -102,3 +105,19 @@ def test_whose_a_certificate_is(tmp_path: Path) -> None:
         assert Holders({identity: "portal"}).name(certificate, "a") == "portal"
     assert Holders({"dns:portal.example.org": "portal", "subject:CN=portal": "other"}).name(certificate, "a") is None
     assert Holders({"dns:example.org": "portal"}).name(certificate, "a") is None
+
+
+@pytest.mark.parametrize(
+    ("listener", "url"),
+    [
+        ("tcp:10700:interface=127.0.0.1", "http://127.0.0.1:10700/data_mover"),
+        (r"tcp:port=1:interface=\:\:1", "http://[::1]:1/data_mover"),
+        ("tcp:2", f"http://{gethostname()}:2/data_mover"),
+        ("unix:/run/datamover/socket:mode=660", "unix:/run/datamover/socket"),
+        ("unix:address=/run/socket", "unix:/run/socket"),
+    ],
+)
+def test_where_to_call(listener: str, url: str) -> None:
+    """The URL to call is told as a client would write it."""
+    settings = Config().model_copy(update={"service": Service(listen=(listener,))})
+    assert urls(settings) == [url]

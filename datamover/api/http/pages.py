@@ -61,7 +61,7 @@ class PageResource(Resource):
         if refusal is not None:
             if refusal.status == 503:
                 request.setHeader(b"Retry-After", b"5")
-            _refuse(request, refusal)
+            refuse_plainly(request, refusal)
             return
         finish(request, *await self._page.answer())
 
@@ -77,7 +77,9 @@ class NoPage(Resource):
         return self
 
     def render(self, request: Any) -> int:
-        _refuse(request, self._request_filter().stranger(request.header) or Refusal(404, "There is no such page."))
+        refuse_plainly(
+            request, self._request_filter().stranger(request.header) or Refusal(404, "There is no such page.")
+        )
         return NOT_DONE_YET
 
 
@@ -92,7 +94,8 @@ def finish(request: Any, status: int, kind: str, body: bytes) -> None:
     request.finish()
 
 
-def _refuse(request: Any, refusal: Refusal) -> None:
+def refuse_plainly(request: Any, refusal: Refusal) -> None:
+    """Answer with a refusal in plain text."""
     finish(request, refusal.status, "text/plain; charset=utf-8", (refusal.text + "\n").encode())
 
 

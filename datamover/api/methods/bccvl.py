@@ -12,6 +12,7 @@ from datamover.datasets.ala.section import AlaSection
 from datamover.errors import ExpiredJob, RequestError, UnknownJob
 from datamover.jobs.values import JobRecord, State
 from datamover.requests.coercion import integer, text, told
+from datamover.text.quantities import count
 
 TABLE = MethodTable()
 
@@ -148,5 +149,5 @@ def _reason(record: JobRecord) -> str:
         return "The job was cancelled."
     message = (record.error or {}).get("message") or "unknown"
     if record.state is State.PARTIAL:
-        return f"{record.files_failed} of {record.files_total} files failed. {message}"
+        return f"{record.files_failed} of {count(record.files_total, 'file')} failed. {message}"
     return str(message)

@@ -13,10 +13,11 @@ from twisted.python.failure import Failure
 from datamover.api.context import CallContext, Caller
 from datamover.api.methods.table import Method, Refuse, fault, find
 from datamover.audit.trail import AuditEvent
-from datamover.errors import InvalidRequest, NotPermitted, RequestError, Unavailable
+from datamover.errors import InvalidRequest, NotNow, NotPermitted, RequestError, Unavailable
 from datamover.postgres.failures import AWAY
 from datamover.requests.coercion import text
 from datamover.text.bounds import LONGEST_SUBJECT, cut
+from datamover.text.quantities import count
 
 log = Logger()
 
@@ -31,7 +32,7 @@ async def call(context: CallContext, caller: Caller, name: str, parameters: tupl
         fitting = _fitting(method, parameters)
         refuse = method.refuse
         _check_caller(method, caller)
-        running = method.run(context, caller, *fitting)
+        running = _run(context, method, caller, fitting)
         if method.audited:
             running = context.audit.done(_deed(caller, name, parameters), running)
         return await (running if method.abandoned else _whole(running, name))
@@ -47,6 +48,17 @@ async def call(context: CallContext, caller: Caller, name: str, parameters: tupl
     except Exception:
         # Every other exception is a bug; the next call must be served all the same.
         return bug(name)
+
+
+async def _run(context: CallContext, method: Method, caller: Caller, parameters: tuple[Any, ...]) -> Any:
+    """Run a method; where the database is away, wait for it a while and run the method again: nothing was stored."""
+    while True:
+        try:
+            return await method.run(context, caller, *parameters)
+        except Unavailable as error:
+            away = error.message.startswith(AWAY) and not isinstance(error, NotNow)
+            if not away or context.database_back is None or not await context.database_back(context.began):
+                raise
 
 
 def _for(caller: Caller, error: RequestError) -> RequestError:
@@ -95,8 +107,9 @@ def _fitting(method: Method, parameters: tuple[Any, ...]) -> tuple[Any, ...]:
             missing = method.parameters[parameters.index(None)]
             raise InvalidRequest(f"{missing}: missing; see system.methodHelp")
         return parameters
-    expected = " or ".join(str(count) for count in counts)
-    raise InvalidRequest(f"{method.name}: {len(parameters)} parameters: expected {expected}; see system.methodHelp")
+    expected = " or ".join(map(str, counts))
+    given = count(len(parameters), "parameter")
+    raise InvalidRequest(f"{method.name}: {given}: expected {expected}; see system.methodHelp")
 
 
 def bug(where: str, failure: Failure | None = None) -> Fault:

@@ -13,6 +13,7 @@ from datamover.api.xmlrpc.parameters import text
 from datamover.errors import InvalidRequest, RequestTooLarge
 from datamover.requests.coercion import array, struct, told
 from datamover.text.bounds import LARGEST_CHANGED, LONGEST_VALUE, MOST_CALLS
+from datamover.text.quantities import count
 
 TABLE = MethodTable()
 
@@ -78,7 +79,7 @@ async def multicall(context: CallContext, caller: Caller, calls: Any) -> Any:
     if listed is None:
         raise InvalidRequest(f"{told(calls)}: expected an array of {{methodName, params}}")
     if len(listed) > MOST_CALLS:
-        raise RequestTooLarge(f"{len(listed)} calls: expected at most {MOST_CALLS}; send several requests")
+        raise RequestTooLarge(f"{count(len(listed), 'call')}: expected at most {MOST_CALLS}; send several requests")
     results = _Results(context, len(listed))
     for one in listed:
         room = results.room

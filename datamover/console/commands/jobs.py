@@ -14,6 +14,7 @@ from datamover.jobs.values import Event, FileRecord, JobRecord, State
 from datamover.text import redaction
 from datamover.text.bounds import LARGEST_LIMIT
 from datamover.text.printable import one_line
+from datamover.text.quantities import count
 
 COMMANDS = Commands()
 
@@ -165,7 +166,7 @@ def standing(job: JobRecord) -> str:
 
 
 def progress(job: JobRecord) -> str:
-    return f"{job.files_completed} of {job.files_total} files in place"
+    return f"{job.files_completed} of {count(job.files_total, 'file')} in place"
 
 
 def event_line(event: Event, *, jobs: bool = False) -> Line:

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from datamover.config.checks import check_destination
 from datamover.config.schema import Config, DeclaredSection
 from datamover.config.types import Count, Duration, Size
 from datamover.datasets.declaration import WebBase
-from datamover.errors import ConfigError
 from datamover.security.secret_files import SecretPath
 
 Column = Literal["species", "lon", "lat", "uncertainty", "date", "year", "month", "ignore"]
@@ -108,8 +108,7 @@ class AlaSection(DeclaredSection):
 
     def check_with(self, config: Config, here: str) -> None:
         """Raise ConfigError for a destination that there is not."""
-        if self.destination not in config.destinations:
-            raise ConfigError(f"{here}.destination = {self.destination!r}: expected the name of a [destinations.NAME]")
+        check_destination(self.destination, config, f"{here}.destination")
 
     @property
     def headers(self) -> Mapping[str, Column]:

@@ -301,10 +301,11 @@ class GroupAttempt:
     def _done(self, placements: Sequence[Placement]) -> Done:
         first = next((one for one in placements if one.transfer is self.lease.leader), None)
         if first is None or first.own:
-            return Done(first.size if first else None, first.digest if first else None, tuple(self._remarks))
+            remarks = tuple(self._remarks)
+            return Done(first.size, first.digest, remarks, first.target) if first else Done(None, None, remarks)
         details = {"path": first.target, "size": first.size, "digest": first.digest}
         meter = self._meters[first.transfer.id]
-        return Done(meter.size, meter.digest, (*self._remarks, Remark("archived", details)))
+        return Done(meter.size, meter.digest, (*self._remarks, Remark("archived", details)), first.target)
 
 
 def _of_file(transfer: Transfer, error: DataMoverError) -> DataMoverError:

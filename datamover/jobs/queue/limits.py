@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from datamover.jobs.endpoints import host_of, place_of, server_of
 from datamover.postgres.database import Row
+from datamover.text.quantities import count
 from datamover.text.redaction import ANOTHER_CLIENTS_JOB, visible_breaker_error
 
 COUNTED = 100
@@ -110,7 +111,7 @@ def _spent(row: Row, bounds: QueueLimits, moved: int) -> str | None:
     most = bounds.quota(row["owner"]).bytes_per_day
     if most is None or moved < most:
         return None
-    return f"client {row['owner']}: {moved} bytes moved in the last 24 hours, and bytes_per_day allows {most}"
+    return f"client {row['owner']}: {count(moved, 'byte')} moved in the last 24 hours, and bytes_per_day allows {most}"
 
 
 def _full(row: Row, bounds: QueueLimits, ahead: str) -> str | None:
@@ -122,7 +123,7 @@ def _full(row: Row, bounds: QueueLimits, ahead: str) -> str | None:
         ("the service", row["total"], bounds.total),
     ):
         if active >= most:
-            return f"{what}: {active} of {most} transfers active{ahead}"
+            return f"{what}: {active} of {count(most, 'transfer')} active{ahead}"
     return None
 
 

@@ -10,6 +10,7 @@ host keys.
 """
 
 from datamover.protocols.sftp.protocol import SFTP
+from datamover.protocols.sftp.ssh.known_hosts import fingerprint
 from datamover.protocols.sftp.ssh.scan import scan_host_key
 
-__all__ = ["SFTP", "scan_host_key"]
+__all__ = ["SFTP", "fingerprint", "scan_host_key"]

@@ -64,9 +64,12 @@ class NamedEndpoint:
             raise ConnectFailed(f"no address is known for {self._role}{self._host}", scope=Scope.SOURCE)
         admitted = [address for address in found if self._admit(ip_address(address.host))]
         if not admitted:
-            raise SourceNotAllowedHere(
+            refusal = (
                 f"{self._host} is at {found[0].host}, which is not a public address, and neither a rule "
                 "in [sources] allow nor allow_addresses names it"
+            )
+            raise SourceNotAllowedHere(
+                refusal, full=f'{refusal}; to allow it, add "{found[0].host}" to [sources] allow_addresses, and reload'
             )
         try:
             # It gets an address, since it refuses some host names ("a_b.example.org").

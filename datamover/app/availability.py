@@ -1,0 +1,73 @@
+"""Wait for the database on behalf of calls that find it away, so that a start or a short failure refuses nobody."""
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from datamover.errors import NotNow, Unavailable
+from datamover.postgres.database import Database
+
+log = Logger()
+
+STARTING = 30.0
+"""Seconds that a call waits for an embedded database that is being made or started."""
+AWAY = 5.0
+"""Seconds that a call waits for a database that went away, or that somebody else runs."""
+PAUSE = 0.1
+"""Seconds between two attempts to reach it; one attempt serves all calls that wait."""
+
+
+class Availability:
+    """Whether the database answers, as calls that wait for it learn it."""
+
+    def __init__(self, database: Database, clock: IReactorTime, *, embedded: bool) -> None:
+        self._database = database
+        self._clock = clock
+        self._embedded = embedded
+        self._waiting: list[Deferred[bool]] = []
+        self._looking: Deferred[None] | None = None
+
+    async def back(self, began: float) -> bool:
+        """Return True once the database answers, False if it does not in the time of a call that began at ``began``."""
+        starting = self._embedded and not self._database.ready
+        left = began + (STARTING if starting else AWAY) - self._clock.seconds()
+        if left <= 0:
+            return False
+        waiter: Deferred[bool] = Deferred(self._leave)
+        waiter.addTimeout(left, self._clock, onTimeoutCancel=lambda *_: False)
+        self._waiting.append(waiter)
+        if self._looking is None:
+            self._looking = Deferred.fromCoroutine(self._look())
+            self._looking.addErrback(_failed)
+        return await waiter
+
+    def _leave(self, waiter: "Deferred[bool]") -> None:
+        self._waiting.remove(waiter)
+        if not self._waiting and self._looking is not None:
+            self._looking.cancel()
+
+    async def _look(self) -> None:
+        try:
+            while True:
+                await deferLater(self._clock, PAUSE)
+                if await self._answers():
+                    return
+        finally:
+            self._looking = None
+            waiting, self._waiting = self._waiting, []
+            for waiter in waiting:
+                waiter.callback(True)
+
+    async def _answers(self) -> bool:
+        try:
+            await self._database.read("SELECT 1")
+        except Unavailable as error:
+            return isinstance(error, NotNow)
+        return True
+
+
+def _failed(failure: Failure) -> None:
+    if not failure.check(CancelledError):
+        log.failure("the database is not looked for", failure)

@@ -1,0 +1,51 @@
+"""Sum up a configuration for a person, and try its destinations."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from datamover.config.schema import Config
+from datamover.errors import StartError
+from datamover.postgres.external import ExternalPostgres
+from datamover.registry.destinations import Registry
+from datamover.text.quantities import count
+
+
+def summary(settings: Config) -> Iterator[str]:
+    """Yield what a configuration says, a line each; a given database is logged in to, which blocks."""
+    database = f"embedded, in {settings.service.data_directory}"
+    if settings.database.url is not None:
+        away = ExternalPostgres(settings.database).look()
+        database = f"{settings.database.url}{'' if away is None else f' (away: {away})'}"
+    yield f"configuration  {settings.path or 'built in'}"
+    yield f"database       {database}"
+    yield f"roles          {', '.join(sorted(settings.service.roles))}"
+    for listener in settings.service.listen:
+        yield f"listener       {listener}{', TLS' if settings.tls.covers(listener) else ''}"
+    for name, client in settings.clients.items():
+        places = "every destination" if client.destinations is None else ", ".join(client.destinations) or "none"
+        yield f"client         {name}: {places}{', administrator' if client.admin else ''}"
+    for name, destination in settings.destinations.items():
+        yield f"destination    {name}: {destination.url}"
+    for rule in settings.sources.allow or ("any public http(s) address",):
+        yield f"sources        {rule}"
+
+
+async def try_destinations(reactor: Any, settings: Config, tell: Callable[[str], object]) -> None:
+    """Try each destination as a transfer would, and tell how it went; raises StartError if any fails."""
+    failed = []
+    registry = Registry.from_config(settings, reactor)
+    try:
+        for name in registry.names():
+            found = await registry.test(name)
+            steps = found["steps"]
+            if found["ok"]:
+                seconds = sum(step["seconds"] for step in steps)
+                tell(f"connected      {name}: {', '.join(step['step'] for step in steps)}, in {seconds:.1f} s")
+                continue
+            failed.append(name)
+            error = steps[-1]["error"]
+            tell(f"failed         {name}: {steps[-1]['step']}: {error['code']}: {error.get('full', error['message'])}")
+    finally:
+        await registry.close()
+    if failed:
+        raise StartError(f"{count(len(failed), 'destination')} cannot be used: {', '.join(failed)}")
