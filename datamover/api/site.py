@@ -80,7 +80,7 @@ def make_site(
 ) -> QuietSite:
     """Return the site that serves ``pages`` by their paths and, if ``interface`` is true, the interface.
 
-    ``database_back`` has calls wait for a database that is away; see ``Context``.
+    ``database_back`` has calls wait for a database that is away; see ``CallContext``.
     Nothing is connected to or read before a request comes.
     """
     request_filter = runtimes.derived(lambda runtime: RequestFilter.from_config(runtime.settings))
