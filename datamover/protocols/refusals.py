@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
+from datamover.text.quantities import count
 
 _SHOWN = 80
 
@@ -37,7 +38,8 @@ class Refusals:
 
     def short(self, path: str, size: int, offset: int) -> DataMoverError:
         return errors.SizeMismatch(
-            f"{self.what(path)} holds {size} bytes and cannot be written on from byte {offset}", scope=self.side
+            f"{self.what(path)} holds {count(size, 'byte')} and cannot be written on from byte {offset}",
+            scope=self.side,
         )
 
     def other_size(self, path: str, where: str, held: int | None, sent: int) -> DataMoverError:

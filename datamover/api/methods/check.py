@@ -17,6 +17,7 @@ from datamover.jobs.endpoints import host_of, source_host
 from datamover.jobs.values import DatasetSource, Naming, NewFile, NewJob, Overwrite, PlaceSource
 from datamover.protocols.base import Inspection, Origin
 from datamover.text.bounds import MOST_CHECKED, quoted, short_source
+from datamover.text.quantities import count
 from datamover.web.amounts import movable
 
 _Look = Callable[[], Coroutine[Any, Any, dict[str, Any]]]
@@ -107,7 +108,7 @@ async def _file(
         if found.special:
             raise SourceForbidden(f"{short_source(file.source.shown)} is not a regular file: name a file")
         if file.size is not None and found.size is not None and found.size != file.size:
-            problems.append(f"source: its size is {found.size} bytes, expected {file.size}")
+            problems.append(f"source: its size is {count(found.size, 'byte')}, expected {file.size}")
     except DataMoverError as error:
         problems.append(f"source: {_words(error, caller)}")
         found = None
@@ -121,7 +122,9 @@ async def _file(
             problems.append(f"destination {file.destination!r}: {_words(error, caller)}")
     free, size = trial.get("free"), found.size if found else None
     if free is not None and size is not None and size > free:
-        problems.append(f"destination {file.destination!r}: the file's {size} bytes do not fit: {free:.0f} are free")
+        problems.append(
+            f"destination {file.destination!r}: the file's {count(size, 'byte')} do not fit: {free:.0f} are free"
+        )
     return {"source": source, "destination": destination, "problems": problems}
 
 

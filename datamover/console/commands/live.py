@@ -15,6 +15,7 @@ from datamover.console.tables import Line, Page, Part, Table
 from datamover.console.visitor import View
 from datamover.errors import DataMoverError, Unavailable
 from datamover.jobs.values import JobRecord
+from datamover.text.quantities import count
 
 COMMANDS = Commands()
 
@@ -83,7 +84,7 @@ async def _picture(context: CommandContext, rows: int) -> Page:
         return [Line(f"{now}: {error.full}; {ENDS}")]
     number = sum(row["active"] for row in queue)
     head = (
-        f"{now}: {number} transfers at {rate(sum(row['rate'] for row in queue)) or '0 B/s'}, "
+        f"{now}: {count(number, 'transfer')} at {rate(sum(row['rate'] for row in queue)) or '0 B/s'}, "
         f"{sum(row['pending'] for row in queue)} wait, {len(nodes)} processes; {ENDS}"
     )
     page: list[Part] = [Line(head), Line("")]

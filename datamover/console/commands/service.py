@@ -15,6 +15,7 @@ from datamover.console.commands.registry import Commands
 from datamover.console.figures import rate
 from datamover.console.tables import Page, Part, Table
 from datamover.text.printable import one_line
+from datamover.text.quantities import count
 
 COMMANDS = Commands()
 
@@ -54,8 +55,8 @@ async def service(context: CommandContext) -> Page:
     queue, used = await store.queue(), await store.ids_used()
     alive = len(await store.nodes())
     page.append(
-        f"{alive} process{'' if alive == 1 else 'es'} alive; "
-        f"{sum(row['active'] for row in queue)} transfers move at {rate(await store.rate()) or '0 B/s'}, "
+        f"{count(alive, 'process', 'processes')} alive; "
+        f"{count(sum(row['active'] for row in queue), 'transfer')} moving at {rate(await store.rate()) or '0 B/s'}, "
         f"{sum(row['pending'] for row in queue)} wait"
     )
     if used >= IDS_RUN_OUT:

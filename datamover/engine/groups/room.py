@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from datamover.errors import NoSpace, Scope
+from datamover.text.quantities import count
 
 _SUFFIX = ".room"
 
@@ -42,7 +43,7 @@ def reserve(root: Path, directory: Path, size: int, lives: Callable[[Path], bool
         left = status.f_bavail * status.f_frsize - _outstanding(root, directory, lives)
         if left < size:
             raise NoSpace(
-                f"{size} bytes are needed for staging in {root} and {max(left, 0)} are free: "
+                f"{count(size, 'byte')} are needed for staging in {root} and {max(left, 0)} are free: "
                 "make room there, or set [service] data_directory to a larger disk",
                 scope=Scope.SERVICE,
             )

@@ -10,6 +10,7 @@ from datamover.errors import ChecksumMismatch, DestinationExists
 from datamover.jobs.values import Overwrite
 from datamover.protocols.base import Lack, Origin
 from datamover.protocols.upload import Stored, Upload
+from datamover.text.quantities import count
 
 
 async def place(
@@ -45,8 +46,8 @@ async def read_back(meter: Meter, tools: TransferTools, origin: Origin, target: 
     found = await read_through(origin, tools.digest())
     if found.size != content.size or found.digests[MAIN] != content.digests[MAIN]:
         raise ChecksumMismatch(
-            f"read back from the destination, {target!r} is {found.size} bytes with {MAIN} {found.digests[MAIN]}; "
-            f"written were {content.size} with {content.digests[MAIN]}"
+            f"read back from the destination, {target!r} is {count(found.size, 'byte')} with {MAIN} "
+            f"{found.digests[MAIN]}; written were {content.size} with {content.digests[MAIN]}"
         )
 
 

@@ -24,6 +24,7 @@ from datamover.errors import DataMoverError, DestinationExists, DestinationInval
 from datamover.jobs.values import Checkpoint, Naming, Overwrite
 from datamover.protocols.base import Ability, Inspection, Lack, Source
 from datamover.protocols.upload import Saved, Upload
+from datamover.text.quantities import count
 from datamover.web.amounts import movable
 
 SMALL = 256 * 1024
@@ -149,7 +150,7 @@ class _Transfer:
         size, expected = movable(source.inspection.size, self._spec.source), self._spec.size
         self._meter.size = size
         if expected is not None and size is not None and size != expected:
-            raise SizeMismatch(f"{self._spec.source} is {size} bytes, expected {expected}")
+            raise SizeMismatch(f"{self._spec.source} is {count(size, 'byte')}, expected {expected}")
         return source
 
     async def _target(self, inspection: Inspection) -> str:
@@ -227,7 +228,7 @@ class _Transfer:
             return
         free = await self._spec.place.free()
         if free is not None and free < needed:
-            raise NoSpace(f"{needed} bytes are needed at the destination and {free} are free: make room there")
+            raise NoSpace(f"{count(needed, 'byte')} are needed at the destination and {free} are free: make room there")
 
     def _fits(self, source: Source) -> bool:
         """Tell whether a file is stored by one call: it is small, and its target need not be inspected first."""
@@ -294,7 +295,9 @@ class _Transfer:
         digests = await verified(self._spec, digest, size, inspection)
         saved = await upload.finish()
         if saved.offset != size:
-            raise SizeMismatch(f"the destination holds {saved.offset} bytes of {self._spec.source}, sent were {size}")
+            raise SizeMismatch(
+                f"the destination holds {count(saved.offset, 'byte')} of {self._spec.source}, sent were {size}"
+            )
         return HashedContent(size, digests), saved
 
     def _new_digest(self, inspection: Inspection | None = None) -> Digest:

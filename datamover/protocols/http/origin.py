@@ -31,6 +31,7 @@ from datamover.protocols.http.client.decoding import check_codings, decoded
 from datamover.protocols.http.client.response import Response
 from datamover.protocols.http.ranges import WORTH, RangedSource
 from datamover.protocols.http.streams import Streams
+from datamover.text.quantities import count
 from datamover.web.url import WebUrl
 
 Ask = Callable[[bytes, WebUrl, Mapping[str, str]], Awaitable[Response]]
@@ -181,7 +182,8 @@ class WebSource:
         self._read += len(data)
         if self._length is not None and (self._read > self._length or (not data and self._read < self._length)):
             raise SizeMismatch(
-                f"{self._url.told} announced {self._length} bytes and sent {'' if data else 'only '}{self._read}",
+                f"{self._url.told} announced {count(self._length, 'byte')} and sent "
+                f"{'' if data else 'only '}{self._read}",
                 scope=Scope.SOURCE,
             )
         return data

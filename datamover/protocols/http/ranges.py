@@ -16,6 +16,7 @@ from datamover.errors import Scope, SizeMismatch
 from datamover.protocols.base import Inspection, Octets, Source
 from datamover.protocols.http.client.body import BodyStream
 from datamover.protocols.http.streams import Join
+from datamover.text.quantities import count
 
 LEAST = 2**20
 """Bytes; with smaller segments more connections gain nothing."""
@@ -255,7 +256,7 @@ class _Segment:
         self._received += len(data)
         if self._received > self._size:
             self._tried_again = True
-            raise SizeMismatch(f"more came than the range of {self._size} bytes", scope=Scope.SOURCE)
+            raise SizeMismatch(f"more came than the range of {count(self._size, 'byte')}", scope=Scope.SOURCE)
         self._tried_again = False
         self._came(len(data))
         self._pieces.append(data)
@@ -263,7 +264,9 @@ class _Segment:
 
     def _check_whole(self) -> None:
         if self._received < self._size:
-            raise SizeMismatch(f"a range of {self._size} bytes ended after {self._received}", scope=Scope.SOURCE)
+            raise SizeMismatch(
+                f"a range of {count(self._size, 'byte')} ended after {self._received}", scope=Scope.SOURCE
+            )
 
     async def _wait(self) -> None:
         waiter: Deferred[None] = Deferred()

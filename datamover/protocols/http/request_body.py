@@ -10,6 +10,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
 
 from datamover.errors import Scope, SizeMismatch
+from datamover.text.quantities import count
 
 
 @implementer(IBodyProducer)
@@ -128,5 +129,6 @@ class Sending:
 
     def _mismatch(self, word: str) -> SizeMismatch:
         return SizeMismatch(
-            f"the body of a request was to have {self._length} bytes, and {word} {self.sent} came", scope=Scope.SOURCE
+            f"the body of a request was to have {count(self._length, 'byte')}, and {word} {self.sent} came",
+            scope=Scope.SOURCE,
         )

@@ -10,6 +10,7 @@ from datamover.errors import DataMoverError, Scope
 from datamover.protocols.refusals import Refusals
 from datamover.protocols.sftp.client import messages
 from datamover.protocols.sftp.client.messages import SftpError
+from datamover.text.quantities import count
 from datamover.text.redaction import public_message, safe_words
 
 
@@ -66,7 +67,7 @@ class ServerRefusals(Refusals):
 
     def ended(self, path: str, size: int, offset: int) -> DataMoverError:
         return errors.SizeMismatch(
-            f"{self.what(path)} ended after {offset} bytes; the server told {size}", scope=self.side
+            f"{self.what(path)} ended after {count(offset, 'byte')}; the server told {size}", scope=self.side
         )
 
     def lost(self, path: str) -> DataMoverError:

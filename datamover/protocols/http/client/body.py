@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from datamover.concurrency.buffer_budgets import Buffers
 from datamover.errors import ConnectionLost, DataMoverError, Scope, ServerError, SizeMismatch, Stalled
 from datamover.protocols.http.client.connection import BodyEnd, HttpConnection
+from datamover.text.quantities import count
 from datamover.web.url import WebUrl
 
 ROOMS = Buffers(8 * 2**20, least=2**16, most=2**20)
@@ -84,17 +85,17 @@ class Body:
         shown = self._url.told if ending is not BodyEnd.WHOLE else ""
         if reason:
             self._error = ServerError(
-                f"{shown} cannot be read on after {self.received} bytes: {reason}",
+                f"{shown} cannot be read on after {count(self.received, 'byte')}: {reason}",
                 scope=Scope.SOURCE,
                 retryable=ending is not BodyEnd.BEYOND,
             )
         elif ending is BodyEnd.BROKEN:
             self._error = ConnectionLost(
-                f"the connection to {shown} broke after {self.received} bytes", scope=Scope.SOURCE
+                f"the connection to {shown} broke after {count(self.received, 'byte')}", scope=Scope.SOURCE
             )
         elif ending is BodyEnd.EXCESS:
             self._error = SizeMismatch(
-                f"{shown} sent more than the {self.received} bytes that it had announced", scope=Scope.SOURCE
+                f"{shown} sent more than the {count(self.received, 'byte')} that it had announced", scope=Scope.SOURCE
             )
         self._wake()
         self._gone.callback(None)
@@ -168,7 +169,7 @@ class Body:
 
     def _stalled(self, _: object, seconds: float) -> None:
         raise Stalled(
-            f"{self._url.told} sent nothing for {seconds:g} s, after {self.received} bytes", scope=Scope.SOURCE
+            f"{self._url.told} sent nothing for {seconds:g} s, after {count(self.received, 'byte')}", scope=Scope.SOURCE
         )
 
     def _wake(self) -> None:
