@@ -164,7 +164,7 @@ async def test_cancel_while_it_waits(rig: Rig, web: Web, tmp_path: Path) -> None
     cancelled = await rig.store.cancel(waiting)
     await rig.store.cancel(running)
 
-    assert record.waiting_for == "destination slow: 1 of 1 transfers active"
+    assert record.waiting_for == "destination slow: 1 of 1 transfer active"
     assert cancelled.state is State.CANCELLED
     assert (await rig.ended(running)).state is State.CANCELLED
 

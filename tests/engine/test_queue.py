@@ -99,7 +99,7 @@ async def test_a_full_destination_delays_no_other(rig: Rig) -> None:
     await rig.ended(full)
 
     assert ended.state is State.COMPLETED
-    assert told == "destination archive: 1 of 1 transfers active, 39 ahead"
+    assert told == "destination archive: 1 of 1 transfer active, 39 ahead"
 
 
 @pytest_twisted.ensureDeferred

@@ -266,7 +266,7 @@ async def test_rotation(post: Post, tmp_path: Path) -> None:
     write(path, old.prepared().turned())
     refusal = await refuse(post, "transfers", "UPDATE", "NEW.job = 3", "XX001")
     looks: list[ResealReport] = []
-    with pytest.raises(StartError, match="1 rows could not be resealed, so the old key stays in"):
+    with pytest.raises(StartError, match="1 row could not be resealed, so the old key stays in"):
         await settle(path, rig.database, pause, looks.append)
     assert [(look.sealed, look.lost, look.refused) for look in looks] == [(2, 1, 1)]
     assert old.sealing in KeyRing.parse(path.read_bytes()).keys

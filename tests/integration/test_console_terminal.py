@@ -527,7 +527,7 @@ def test_follow(sit: Sit) -> None:
     person = sit()
     number = job(person, to=f"archive:follow-{time.time()}")
     person.enter(f"follow({number})")
-    person.until(lambda one: f"job {number} is COMPLETED, 1 of 1 files in place" in one.text)
+    person.until(lambda one: f"job {number} is COMPLETED, 1 of 1 file in place" in one.text)
     person.prompted()
     assert "submitted" in person.text
     assert person.text.count("completed") >= 1
@@ -552,7 +552,7 @@ def test_looking(service: Service, ssh: Ssh, directory: Path) -> None:
         return done.stdout
 
     number = int(re.findall(r"\d+", ask("submit('archive:a.csv', 'archive:look/', label='mine')"))[0])
-    assert "is COMPLETED, 1 of 1 files in place" in ask(f"follow({number})")
+    assert "is COMPLETED, 1 of 1 file in place" in ask(f"follow({number})")
     assert (directory / "archive/look/a.csv").read_bytes() == b"a" * 1500
     assert re.search(rf"{number} +COMPLETED +operator +1/1 +100 +1\.5 kB", ask("jobs()"))
     one = ask("jobs('completed', owner='operator', label='mine', destination='archive', since='1h', limit=1)")
