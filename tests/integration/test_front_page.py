@@ -18,9 +18,9 @@ from tests.servers.service import Service
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
-def ask(service: Service, accept: str | None = BROWSER, **more: Any) -> tuple[int, Any, str]:
+def ask(service: Service, accept: str | None = BROWSER, path: str = "/", **more: Any) -> tuple[int, Any, str]:
     headers = {**({"Accept": accept} if accept else {}), **more.pop("headers", {})}
-    request = urllib.request.Request(f"http://127.0.0.1:{service.port}/", headers=headers, **more)
+    request = urllib.request.Request(f"http://127.0.0.1:{service.port}{path}", headers=headers, **more)
     try:
         with urllib.request.urlopen(request) as page:
             return page.status, page.headers, page.read().decode()
@@ -72,3 +72,10 @@ def test_nobody_else_does(service: Service) -> None:
     assert posted[2] == plain[1]
     assert ask(service, headers={"Host": "evil.example.org"})[0] == 421
     assert ask(service, headers={"Origin": "https://evil.example.org"})[0] == 403
+
+
+@pytest.mark.parametrize("path", ["/x/", "//x", "//", "/x//y"])
+def test_other_paths(service: Service, path: str) -> None:
+    """The page is at / alone; an empty segment elsewhere leads nowhere."""
+    status, _, text = ask(service, path=path)
+    assert (status, "/data_mover" in text) == (404, True)

@@ -77,8 +77,12 @@ class FrontPage(Resource):
         self._path = path
         self._otherwise = otherwise
 
+    def getChild(self, path: bytes, request: Any) -> Any:  # noqa: N802 - Twisted's
+        # Only an empty segment was looked up, as in //RPC2: what follows it is the site's.
+        return self._otherwise.getChildWithDefault(path, request)
+
     def render(self, request: Any) -> Any:
-        if request.method not in READING or not _wants_html(request.header("accept")):
+        if request.path != b"/" or request.method not in READING or not _wants_html(request.header("accept")):
             return self._otherwise.render(request)
         stranger = self._request_filter().stranger(request.header)
         if stranger is not None:
