@@ -1,6 +1,7 @@
 """Many files moved at once to a file server that misbehaves, each place of it in a way of its own."""
 
 import os
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,12 +9,18 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from datamover.jobs.values import NewJob
+from twisted.internet import reactor
+from twisted.internet.task import deferLater
+
+from datamover.jobs.values import Event, NewJob
 from tests.engine.mounts import AT_ONCE, MODIFIED, PATIENCE, WRITING, Way
 from tests.engine.outcome import Outcome, look
 from tests.engine.rig import Rig, file, parts, place
 from tests.servers.wayward.misbehaviour import Misbehaviour
 from tests.servers.wayward.server import Wayward
+
+ENDS = {"completed", "partial", "failed", "cancelled"}
+"""The kinds of the event that tells a job's end."""
 
 OPENSSH = "OpenSSH_9.2p1"
 """What a server calls itself that is believed to bear files being written by several handles."""
@@ -201,8 +208,17 @@ class ServerRig:
         there = look(target, self.content(move.size), move.before)
         ended.outcomes.append(Outcome.of(str(move), record, there, parts(directory)))
         ended.statuses.append(target.stat() if target.exists() else None)
-        events = await self.rig.store.events(job=job, limit=1000)
-        ended.events.append([(event.kind, event.details) for event in events])
+        ended.events.append([(event.kind, event.details) for event in await self._history(job)])
+
+    async def _history(self, job: int) -> list[Event]:
+        """Return the events of a job that has ended; each is readable once no writer runs that began before it."""
+        until = time.monotonic() + PATIENCE
+        while True:
+            events = await self.rig.store.events(job=job, limit=1000)
+            if any(event.file is None and event.kind in ENDS for event in events):
+                return events
+            assert time.monotonic() < until, f"the end of job {job} is not told"
+            await deferLater(reactor, 0.05)
 
 
 @dataclass(frozen=True, slots=True)

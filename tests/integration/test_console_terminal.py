@@ -508,7 +508,7 @@ def test_top(sit: Sit, directory: Path) -> None:
         person.enter("top()")
         person.until(lambda one: one.screen.alternate and "slow:t" in one.text, "a picture")
         person.until(partial(redrawn, person.rows[0]), "the next one")
-        assert re.match(r"\d\d:\d\d:\d\d UTC: \d+ transfers", person.rows[0])
+        assert re.match(r"\d\d:\d\d:\d\d UTC: \d+ transfers? ", person.rows[0])
         person.resize(100, 20)
         person.look(0.3)
         person.resize(80, 24)

@@ -85,7 +85,7 @@ async def _picture(context: CommandContext, rows: int) -> Page:
     number = sum(row["active"] for row in queue)
     head = (
         f"{now}: {count(number, 'transfer')} at {rate(sum(row['rate'] for row in queue)) or '0 B/s'}, "
-        f"{sum(row['pending'] for row in queue)} wait, {len(nodes)} processes; {ENDS}"
+        f"{sum(row['pending'] for row in queue)} wait, {count(len(nodes), 'process', 'processes')}; {ENDS}"
     )
     page: list[Part] = [Line(head), Line("")]
     lines = [(row["destination"], row["active"], row["pending"], row["rate"]) for row in queue]
