@@ -49,16 +49,16 @@ class Availability:
             self._looking.cancel()
 
     async def _look(self) -> None:
+        found = False
         try:
-            while True:
+            while not found:
                 await deferLater(self._clock, PAUSE)
-                if await self._answers():
-                    return
+                found = await self._answers()
         finally:
             self._looking = None
             waiting, self._waiting = self._waiting, []
             for waiter in waiting:
-                waiter.callback(True)
+                waiter.callback(found)
 
     async def _answers(self) -> bool:
         try:
