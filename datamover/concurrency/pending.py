@@ -8,12 +8,14 @@ from functools import partial
 from threading import Thread, current_thread, get_native_id
 from threading import enumerate as every_thread
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
-Runnable = Callable[[], None]
-"""What a thread runs: raises nothing, and reports its result by itself."""
-Task = tuple[Runnable, Callable[..., Any]]
-"""What a thread runs, and the call that it makes by that, for people to read."""
+from twisted.python.failure import Failure
+
+T = TypeVar("T")
+
+Task = Callable[[], None]
+"""What a thread runs: raises nothing, makes its calls by ``outcome``, and reports their results by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class WorkerThread(Thread):
         super().__init__(name=owner, daemon=True)
         self._niceness = niceness
         self.owner = owner
-        self.doing: tuple[Callable[..., Any], float] | None = None
+        self.doing: tuple[Callable[[], Any], float] | None = None
         """The call that is being made, and when it began (monotonic seconds)."""
         self._take = take
 
@@ -52,19 +54,23 @@ class WorkerThread(Thread):
         if self._niceness:
             with suppress(OSError):  # Only Linux has a priority for each thread.
                 os.setpriority(os.PRIO_PROCESS, get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + self._niceness)
-        while (taken := self._take()) is not None:
-            work, call = taken
-            self.doing = call, monotonic()
-            work()
-            self.doing = None
-            del taken, work, call  # Else they would keep their objects alive until the next task.
+        while (task := self._take()) is not None:
+            task()
+            del task  # Else it would keep its objects alive until the next one.
 
 
-def doing(call: Callable[..., Any]) -> None:
-    """Record the call that the current thread makes now, if it is a ``WorkerThread``."""
+def outcome(call: Callable[[], T]) -> T | Failure:
+    """Call, and return the result or what was raised. Pending meanwhile, if the thread is a ``WorkerThread``."""
     thread = current_thread()
     if isinstance(thread, WorkerThread):
         thread.doing = call, monotonic()
+    try:
+        return call()
+    except BaseException:
+        return Failure()  # type: ignore[no-untyped-call]
+    finally:
+        if isinstance(thread, WorkerThread):
+            thread.doing = None
 
 
 def _name(call: Callable[..., Any]) -> str:

@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from datamover.concurrency.pending import doing
+from datamover.concurrency.pending import outcome
 from datamover.errors import ConnectionLost
 
 P = ParamSpec("P")
@@ -63,12 +63,7 @@ class SerialExecutor:
         """Make the calls that wait. Runs in a thread."""
         for _ in range(TURNS):
             call, end = self._calls.popleft()
-            doing(call)
-            try:
-                result = call()
-            except BaseException:
-                result = Failure()  # type: ignore[no-untyped-call]
-            self._tell(end, result)
+            self._tell(end, outcome(call))
             with self._lock:
                 self._working = bool(self._calls)
                 if not self._working:

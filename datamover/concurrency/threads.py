@@ -16,7 +16,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from datamover.concurrency.pending import Runnable, Task, WorkerThread
+from datamover.concurrency.pending import Task, WorkerThread, outcome
 from datamover.concurrency.serial import SerialExecutor
 from datamover.concurrency.shielding import finish_despite_cancel
 from datamover.concurrency.waiters import Waiters
@@ -43,7 +43,7 @@ class Threads:
         self._reactor = reactor
         self._size = size
         self._niceness = niceness
-        self._works: SimpleQueue[Task | None] = SimpleQueue()
+        self._tasks: SimpleQueue[Task | None] = SimpleQueue()
         self._lock = Lock()
         """Makes starting a task and ending an idle thread exclude each other."""
         self._started = 0
@@ -115,7 +115,7 @@ class Threads:
         self._closed = True
         with self._lock:
             for _ in range(self._started):
-                self._works.put(None)
+                self._tasks.put(None)
 
     def _ask(self, call: Callable[[], T]) -> tuple[Deferred[T], Callable[[], None]]:
         """Submit a call; return its result, and the function that withdraws it unless it has begun."""
@@ -125,35 +125,30 @@ class Threads:
         def work() -> None:
             if not begun.acquire(blocking=False):
                 return
-            try:
-                result: T | Failure = call()
-            except BaseException:
-                result = Failure()  # type: ignore[no-untyped-call]
-            self._reactor.callFromThread(answer.callback, result)
+            self._reactor.callFromThread(answer.callback, outcome(call))
 
         def withdraw() -> None:
             if begun.acquire(blocking=False):
                 answer.errback(CancelledError())
 
-        self._begin(work, call)
+        self._begin(work)
         return answer.addBoth(self._finished), withdraw
 
-    def _call(self, work: Runnable) -> None:
+    def _call(self, task: Task) -> None:
         def counted() -> None:
-            work()
+            task()
             self._reactor.callFromThread(self._finished, None)
 
-        self._begin(counted, work)
+        self._begin(counted)
 
-    def _begin(self, work: Runnable, call: Callable[..., Any]) -> None:
-        """Submit ``work``, which makes ``call``."""
+    def _begin(self, task: Task) -> None:
         if self._closed:
             raise ConnectionLost(f"{self.name} was closed while it was in use; the service is stopping")
         with self._lock:
             if self._started < min(self._unfinished + 1, self._size):
                 self._start()
             self._unfinished += 1
-            self._works.put((work, call))
+            self._tasks.put(task)
 
     def _start(self) -> None:
         try:
@@ -167,10 +162,10 @@ class Threads:
     def _take(self) -> Task | None:
         """Wait for a task; return None if the calling thread is to end. Runs in that thread."""
         with suppress(Empty):
-            return self._works.get(timeout=IDLE)
+            return self._tasks.get(timeout=IDLE)
         with self._lock:
             try:
-                return self._works.get_nowait()
+                return self._tasks.get_nowait()
             except Empty:
                 self._started -= 1
                 return None
