@@ -1,0 +1,92 @@
+"""The names below a prefix of a bucket."""
+
+from collections.abc import Callable, Container
+
+from twisted.logger import Logger
+
+from datamover.protocols.base import Ability, Inspection
+from datamover.protocols.s3.bucket import Bucket
+from datamover.protocols.s3.documents import Pending
+from datamover.protocols.s3.source import S3Origin
+from datamover.protocols.s3.upload import MultipartUpload, Token, Tools
+from datamover.protocols.upload import Check, Saved, UploadKey
+
+log = Logger()
+
+
+class S3Place:
+    """``protocols.place.Place`` of a prefix."""
+
+    def __init__(
+        self, bucket: Bucket, origin: Callable[[str], S3Origin], tools: Tools, lacks: Container[Ability]
+    ) -> None:
+        self.lacks = lacks
+        self._bucket = bucket
+        self._origin = origin
+        self._tools = tools
+
+    async def inspect(self, path: str) -> Inspection | None:
+        return await self._bucket.inspect(path)
+
+    def origin(self, path: str) -> S3Origin:
+        return self._origin(path)
+
+    def begin(
+        self, target: str, key: UploadKey, *, size: int | None = None, modified: float | None = None
+    ) -> MultipartUpload:
+        return MultipartUpload(self._tools, target, Token(key.transfer, key.content), size=size, modified=modified)
+
+    def resume(
+        self, target: str, saved: Saved, *, size: int | None = None, modified: float | None = None
+    ) -> MultipartUpload:
+        token = Token.parse(saved.token)
+        return MultipartUpload(self._tools, target, token, saved.offset, size=size, modified=modified)
+
+    async def sweep(self, target: str, transfer: str, *, check: Check, keep: str | None = None) -> None:
+        """Abort the uploads of ``target`` that this process made for the transfer; others are left alone and logged."""
+        kept = Token.parse(keep).upload if keep else None
+        for pending in await self._bucket.list_uploads(self._bucket.key(target), target):
+            if pending.upload == kept or not self._belongs(pending, target):
+                continue
+            maker = self._tools.made.get(pending.upload)
+            if maker == transfer:
+                check()
+                await self._bucket.abort_upload(self._bucket.path(pending.key), pending.upload)
+                self._tools.made.pop(pending.upload, None)
+            elif maker is None:
+                log.info(
+                    "an upload of {key!r} since {since} is left alone: it is not known to be this service's",
+                    key=pending.key,
+                    since=pending.initiated,
+                )
+
+    async def remove(self, path: str) -> None:
+        found = await self.inspect(path)
+        if found is not None and found.directory:
+            raise self._bucket.refusals.directory(path)
+        if found is not None:
+            await self._bucket.delete(path)
+
+    async def list(self, path: str) -> list[str]:
+        path = path.strip("/")
+        key = self._bucket.key(path)
+        prefix = f"{key}/" if key else ""
+        names: set[str] = set()
+        following: str | None = None
+        while True:
+            page = await self._bucket.list_page(prefix, path, following=following)
+            names |= {found.removeprefix(prefix).rstrip("/") for found in (*page.keys, *page.prefixes)}
+            if page.following is None or page.following == following:
+                # A key may be that of the directory itself, and end in "/"; no path names the others.
+                return sorted(names - {"", ".", ".."})
+            following = page.following
+
+    async def free(self) -> int | None:
+        return None
+
+    def _belongs(self, pending: Pending, target: str) -> bool:
+        key = self._bucket.key(target.rstrip("/"))
+        if target and not target.endswith("/"):
+            return pending.key == key
+        inside = f"{key}/" if key else ""
+        return pending.key.startswith(inside) and "/" not in pending.key[len(inside) :]
