@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from datamover.concurrency.waiters import Waiters
 from datamover.errors import ConnectionLost, DataMoverError, ServerError
@@ -30,7 +30,7 @@ class Parts:
         self._at_once = at_once
         self._running: dict[int, Deferred[None]] = {}
         self._changed: Waiters[None] = Waiters()
-        self._error: BaseException | None = None
+        self._error: Exception | None = None
 
     def __len__(self) -> int:
         """Return how many parts were handed over."""
@@ -43,8 +43,12 @@ class Parts:
         """
         number = len(self._parts) + 1
         self._parts.append(None)
-        while len(self._running) >= self._at_once and self._error is None:
-            await self._changed.wait()
+        try:
+            while len(self._running) >= self._at_once and self._error is None:
+                await self._changed.wait()
+        except CancelledError:
+            self._fail(self._given_up())  # What is behind this part would be out of its place.
+            raise
         self._check()
         self._running[number] = Deferred.fromCoroutine(self._put(number, data))
         if self._parts[number - 1] is not None or self._error is not None:
@@ -68,8 +72,10 @@ class Parts:
     async def _put(self, number: int, data: bytes) -> None:
         try:
             self._parts[number - 1] = await self._sent(number, data)
-        except BaseException as error:  # Whoever waits for the part raises it.
-            self._error = self._error or error
+        except CancelledError:
+            self._fail(self._given_up())
+        except Exception as error:  # Whoever waits for the part raises it.
+            self._fail(error)
         finally:
             self._running.pop(number, None)
             self._changed.wake(None)
@@ -79,6 +85,14 @@ class Parts:
             return await self._bucket.put_part(self._path, self._upload, number, data)
         except SENT_AGAIN:
             return await self._bucket.put_part(self._path, self._upload, number, data)
+
+    def _fail(self, error: Exception) -> None:
+        self._error = self._error or error
+        self._changed.wake(None)
+
+    def _given_up(self) -> DataMoverError:
+        refusals = self._bucket.refusals
+        return ConnectionLost(f"{refusals.what(self._path)}: a part was given up", scope=refusals.side)
 
     def _check(self) -> None:
         error = self._error

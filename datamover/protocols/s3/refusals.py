@@ -134,7 +134,8 @@ class S3Refusals(Refusals):
             )
         if code in _ELSEWHERE or status in (301, 307):
             told = f"set region = {refusal.region!r}" if refusal.region else "look at region and endpoint"
-            return errors.DestinationInvalid(
+            elsewhere = errors.SourceForbidden if side is Scope.SOURCE else errors.DestinationInvalid
+            return elsewhere(
                 f"{here}: its bucket is in another region, and the key is sent to the configured host alone; {told}",
                 scope=side,
             )
@@ -163,7 +164,7 @@ class S3Refusals(Refusals):
             )
         if code in ("RequestTimeout", "RequestTimeoutException") or status == 408:
             return errors.ConnectionLost(f"{here}: the request took too long for the service", scope=side)
-        if status >= 500 or status in (409, 425):
+        if status >= 500 or status in (200, 409, 425):  # The answer to a completion is 200 with the error inside.
             return errors.ServerError(f"{what}: the service could not do it ({code or status})", scope=side)
         return errors.ServerError(
             f"{what}: the service refuses the request ({code or status})", scope=side, retryable=False

@@ -1,0 +1,322 @@
+"""S3 against a service that answers as it is told: refusals, learning, and where the key goes."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+
+from datamover import errors
+from datamover.errors import DataMoverError, Scope
+from datamover.protocols.place import PlaceSettings, Pool
+from datamover.protocols.s3 import S3
+from datamover.protocols.s3.address import BucketAddress
+from datamover.protocols.upload import UploadKey
+from datamover.web.url import WebUrl
+from tests.protocols.conformance import read
+from tests.servers.certificates import Authority, ServerTLS
+from tests.servers.web import Exchange, Web
+
+KEY = UploadKey("1", "a")
+MIB = 2**20
+
+
+def error(code: str, message: str = "", more: str = "") -> bytes:
+    return f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message>{more}</Error>".encode()
+
+
+class Rehearsal:
+    """A bucket whose every answer a test decides on, and the pool that asks it."""
+
+    def __init__(self, web: Web, directory: Path, **options: Any) -> None:
+        self.web = web
+        self.secret = directory / "secret"
+        self.token = directory / "token"
+        for file, text in ((self.secret, "s3cret"), (self.token, "t0ken")):
+            file.write_text(text)
+            file.chmod(0o600)
+        table = {"endpoint": web.url, "access_key_id": "AKID", "secret_key_file": self.secret, **options}
+        settings = PlaceSettings("place", "s3://bucket/in", 0o644, 0o755, 5.0, 5.0)
+        self.pool: Pool = S3.open(settings, S3.options.model_validate(table), reactor)
+        self.reading = self.pool.at(Scope.SOURCE)
+        self.writing = self.pool.at(Scope.DESTINATION)
+
+    def answer(self, path: str, *answers: Callable[[Exchange], None]) -> None:
+        """Give these answers to requests for a path below the prefix, the last of them from then on."""
+        left = list(answers)
+        self.web.route(f"/bucket/in/{path}", lambda exchange: (left.pop(0) if len(left) > 1 else left[0])(exchange))
+
+    def asked(self, path: str = "f") -> list[Any]:
+        return self.web.asked(f"/bucket/in/{path}")
+
+
+def gives(status: int, body: bytes = b"", **headers: str) -> Callable[[Exchange], None]:
+    named = [(name.replace("_", "-"), value) for name, value in headers.items()]
+    return lambda exchange: exchange.answer(status, named, body)
+
+
+@pytest_twisted.async_yield_fixture
+async def bucket(tmp_path: Path) -> AsyncIterator[Rehearsal]:
+    web = Web(reactor)
+    await web.start()
+    rehearsal = Rehearsal(web, tmp_path, session_token_file=tmp_path / "token")
+    yield rehearsal
+    await rehearsal.pool.close()
+    await web.stop()
+
+
+READ = [
+    (404, "NoSuchBucket", errors.SourceNotFound, "its bucket does not exist"),
+    (403, "AccessDenied", errors.SourceForbidden, "may not be read"),
+    (403, "InvalidAccessKeyId", errors.AuthenticationFailed, "does not know access_key_id"),
+    (403, "SignatureDoesNotMatch", errors.AuthenticationFailed, "the secret in secret_key_file"),
+    (400, "ExpiredToken", errors.AuthenticationFailed, "session token has expired"),
+    (403, "RequestTimeTooSkewed", errors.AuthenticationFailed, "the clocks differ"),
+    (301, "PermanentRedirect", errors.SourceForbidden, "in another region"),
+    (503, "SlowDown", errors.RateLimited, "asked less often"),
+    (503, "", errors.RateLimited, "asked less often"),
+    (429, "TooManyRequests", errors.RateLimited, "asked less often"),
+    (500, "InternalError", errors.ServerError, "could not do it (InternalError)"),
+    (403, "InvalidObjectState", errors.SourceForbidden, "may not be read"),
+    (418, "Strange", errors.ServerError, "refuses the request (Strange)"),
+]
+WRITE = [
+    (404, "NoSuchBucket", errors.DestinationInvalid, "have it made"),
+    (403, "AccessDenied", errors.DestinationForbidden, "may not be written"),
+    (403, "QuotaExceeded", errors.NoSpace, "quota is used up"),
+    (507, "", errors.NoSpace, "no room left"),
+    (400, "BadDigest", errors.ChecksumMismatch, "what arrived is not what was sent"),
+    (400, "EntityTooLarge", errors.DestinationInvalid, "larger than the service takes"),
+    (400, "KeyTooLongError", errors.DestinationInvalid, "more bytes than the service takes"),
+    (400, "InvalidStorageClass", errors.DestinationInvalid, "storage_class"),
+    (409, "OperationAborted", errors.ServerError, "could not do it"),
+]
+
+
+@pytest.mark.parametrize(("status", "code", "kind", "words"), READ)
+@pytest_twisted.ensureDeferred
+async def test_refused_to_read(
+    bucket: Rehearsal, status: int, code: str, kind: type[DataMoverError], words: str
+) -> None:
+    """Each refusal is a sentence of its own on the source's side; only administrators see the service's words."""
+    bucket.answer("f", gives(status, error(code, "internal 10.0.0.7") if code else b""))
+    with pytest.raises(kind) as caught:
+        await bucket.reading.origin("f").open()
+    assert caught.value.scope is Scope.SOURCE
+    assert words in caught.value.message
+    assert "10.0.0.7" not in caught.value.message
+    assert "10.0.0.7" in caught.value.full or not code
+
+
+@pytest.mark.parametrize(("status", "code", "kind", "words"), WRITE)
+@pytest_twisted.ensureDeferred
+async def test_refused_to_write(
+    bucket: Rehearsal, status: int, code: str, kind: type[DataMoverError], words: str
+) -> None:
+    """Each refusal is a sentence of its own on the destination's side."""
+    bucket.answer("f", gives(status, error(code) if code else b""))
+    with pytest.raises(kind) as caught:
+        await bucket.writing.begin("f", KEY).store(b"data", replace=True, commit=lambda: None)
+    assert caught.value.scope is Scope.DESTINATION
+    assert words in caught.value.message
+
+
+@pytest_twisted.ensureDeferred
+async def test_head_says_why(bucket: Rehearsal) -> None:
+    """A look that is refused asks for the reason, which the answer to a HEAD cannot hold."""
+    bucket.answer("f", gives(403, error("RequestTimeTooSkewed")))
+    with pytest.raises(errors.AuthenticationFailed, match="the clocks differ"):
+        await bucket.writing.inspect("f")
+
+
+@pytest_twisted.ensureDeferred
+async def test_region_told_by_the_host(bucket: Rehearsal) -> None:
+    """A region that the configured host tells is signed for from then on."""
+    told = error("AuthorizationHeaderMalformed", more="<Region>eu-north-1</Region>")
+    bucket.answer("f", gives(400, told), gives(200, b"data", ETag='"1"'))
+    for _ in range(2):
+        assert await read(bucket.reading.origin("f")) == (0, b"data")
+    regions = [request.headers["authorization"].split("/")[2] for request in bucket.asked()]
+    assert regions == ["us-east-1", "eu-north-1", "eu-north-1"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_redirected(bucket: Rehearsal) -> None:
+    """A redirect is not followed: the key goes to the configured host alone, and the region is told."""
+    elsewhere = Web(reactor)
+    await elsewhere.start()
+    try:
+        bucket.answer(
+            "f", gives(307, error("TemporaryRedirect"), Location=f"{elsewhere.url}/f", x_amz_bucket_region="eu-west-3")
+        )
+        with pytest.raises(errors.DestinationInvalid, match="set region = 'eu-west-3'"):
+            await bucket.writing.origin("f").open()
+        assert elsewhere.requests == []
+    finally:
+        await elsewhere.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_key_renewed(bucket: Rehearsal) -> None:
+    """A session token that has expired is read anew from its file, and the request sent again."""
+
+    def second(exchange: Exchange) -> None:
+        exchange.answer(200, [("ETag", '"1"')], b"data")
+
+    def first(exchange: Exchange) -> None:
+        bucket.token.write_text("fresh")
+        exchange.answer(400, [], error("ExpiredToken"))
+
+    bucket.answer("f", first, second)
+    assert await read(bucket.reading.origin("f")) == (0, b"data")
+    assert [request.headers["x-amz-security-token"] for request in bucket.asked()] == ["t0ken", "fresh"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_secret_that_others_may_read(bucket: Rehearsal) -> None:
+    """A secret that others may read is not used, and the message says what to do."""
+    bucket.secret.chmod(0o644)
+    with pytest.raises(errors.AuthenticationFailed) as caught:
+        await bucket.pool.connect()
+    assert "chmod 0600" in caught.value.full
+    assert bucket.web.requests == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_error_inside(bucket: Rehearsal) -> None:
+    """A completion that is answered 200 with an error inside has failed; what is not there is not called stored."""
+    upload = b"<R><UploadId>u</UploadId></R>"
+    bucket.answer(
+        "f",
+        gives(200, upload),
+        gives(200, ETag='"e"'),
+        gives(200, error("InternalError", "try again")),
+    )
+    sending = bucket.writing.begin("f", KEY)
+    await sending.open()
+    await sending.write(b"data")
+    await sending.finish()
+    with pytest.raises(errors.ServerError, match="could not do it"):
+        await sending.commit(replace=True)
+    await sending.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_etag_of_other_bytes(bucket: Rehearsal) -> None:
+    """Where the ETag is the MD5 of other bytes than were sent, the file has not arrived."""
+    bucket.answer("f", gives(200, ETag='"00000000000000000000000000000000"'))
+    with pytest.raises(errors.ChecksumMismatch, match="its ETag differs"):
+        await bucket.writing.begin("f", KEY).store(b"data", replace=True, commit=lambda: None)
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_conditions(bucket: Rehearsal) -> None:
+    """Where the service does not know If-None-Match, one looks before, and sends none from then on."""
+    made: list[str] = []
+
+    def serve(exchange: Exchange) -> None:
+        request = exchange.request
+        if request.method == "HEAD":
+            exchange.answer(200 if made else 404, [("ETag", '"e"')], b"data" if made else b"")
+        elif "if-none-match" in request.headers:
+            exchange.answer(501, [], error("NotImplemented"))
+        else:
+            made.append(request.method)
+            exchange.answer(200, [("ETag", '"e"')])
+
+    bucket.answer("f", serve)
+    stored = await bucket.writing.begin("f", KEY).store(b"data", replace=False, commit=lambda: None)
+    assert stored.size == 4
+    with pytest.raises(errors.DestinationExists):
+        await bucket.writing.begin("f", KEY).store(b"data", replace=False, commit=lambda: None)
+    assert made == ["PUT"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_options_are_sent(tmp_path: Path) -> None:
+    """Storage class, encryption and the name of its key are sent with every object, over TLS."""
+    authority = Authority(tmp_path)
+    web = Web(reactor, tls=ServerTLS(*authority.issue()))
+    await web.start()
+    rehearsal = Rehearsal(
+        web,
+        tmp_path,
+        endpoint=web.url_of("localhost"),
+        ca_file=authority.file,
+        storage_class="COLD",
+        encryption="aws:kms",
+        encryption_key_id="alias/key",
+    )
+    try:
+        web.route("/bucket/in/f", gives(200, ETag='"e"'))
+        with pytest.raises(errors.SizeMismatch):
+            await rehearsal.writing.begin("f", KEY).store(b"data", replace=True, commit=lambda: None)
+        headers = web.requests[0].headers
+        assert headers["x-amz-storage-class"] == "COLD"
+        assert headers["x-amz-server-side-encryption"] == "aws:kms"
+        assert headers["x-amz-server-side-encryption-aws-kms-key-id"] == "alias/key"
+    finally:
+        await rehearsal.pool.close()
+        await web.stop()
+
+
+@pytest.mark.parametrize(
+    ("path_style", "key", "url"),
+    [
+        (True, "", "https://s3.example.org:8333/bucket"),
+        (True, "a b/%2F", "https://s3.example.org:8333/bucket/a%20b/%252F"),
+        (False, "", "https://bucket.s3.example.org:8333/"),
+        (False, "ü", "https://bucket.s3.example.org:8333/%C3%BC"),
+    ],
+)
+def test_addresses(path_style: bool, key: str, url: str) -> None:
+    """A bucket stands in the path, or before the host."""
+    address = BucketAddress(WebUrl.parse("https://s3.example.org:8333"), "bucket", path_style)
+    assert address.url(key).text == url
+
+
+@pytest.mark.parametrize(
+    ("url", "good"),
+    [
+        ("s3://bucket", True),
+        ("s3://bucket/a/b%20c/", True),
+        ("s3://my.bucket_1/x", True),
+        ("s3:///x", False),
+        ("s3://bucket/a/../b", False),
+        ("s3://bucket/%00", False),
+        ("s3://bucket/%ff", False),
+        ("s3://bucket?x", False),
+        ("s3://key@bucket/x", False),
+        ("s3://bucket:80/x", False),
+    ],
+)
+def test_urls(url: str, good: bool) -> None:
+    """A bucket and a prefix, nothing else."""
+    if good:
+        S3.check_url(url)
+    else:
+        with pytest.raises(ValueError, match="s3://BUCKET"):
+            S3.check_url(url)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("endpoint", "https://s3.example.org/path"),
+        ("endpoint", "ftp://s3.example.org"),
+        ("region", "eu/west"),
+        ("part_size", "1MiB"),
+        ("access_key_id", "two words"),
+        ("encryption", "rot13"),
+        ("encryption_key_id", "alone"),
+        ("path_style", "yes"),
+    ],
+)
+def test_options(key: str, value: str, tmp_path: Path) -> None:
+    """A key of the table that cannot be used is refused."""
+    table = {"access_key_id": "AKID", "secret_key_file": tmp_path / "secret"}
+    S3.options.model_validate(table)
+    with pytest.raises(ValueError, match=r"expected|Input"):
+        S3.options.model_validate({**table, key: value})
