@@ -203,6 +203,98 @@ async def test_error_inside(bucket: Rehearsal) -> None:
     await sending.close()
 
 
+@pytest.mark.parametrize("trouble", ["an error", "a reset"])
+@pytest_twisted.ensureDeferred
+async def test_part_sent_again(bucket: Rehearsal, trouble: str) -> None:
+    """A part that meets trouble once is sent once more, and nothing else is."""
+    parts: list[str] = []
+
+    def serve(exchange: Exchange) -> None:
+        request = exchange.request
+        if request.method == "HEAD":
+            exchange.answer(200, [("ETag", '"e-3"')], bytes(13 * MIB))
+        elif request.method == "POST":
+            exchange.answer(200, [], b"<R><UploadId>u</UploadId></R>")
+        else:
+            parts.append(request.target.partition("?")[2])
+            if len(parts) > 1:
+                exchange.answer(200, [("ETag", '"e"')])
+            elif trouble == "a reset":
+                exchange.reset()
+            else:
+                exchange.answer(500, [], error("InternalError"))
+
+    bucket.answer("f", serve)
+    sending = bucket.writing.begin("f", KEY)
+    await sending.open()
+    for _ in range(2):
+        await sending.write(bytes(6 * MIB))
+        await sending.flush()
+    await sending.write(bytes(MIB))
+    assert (await sending.finish()).offset == 13 * MIB
+    assert (await sending.commit(replace=True)).size == 13 * MIB
+    assert sorted(parts) == [f"partNumber={number}&uploadId=u" for number in (1, 1, 2, 3)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_part_refused(bucket: Rehearsal) -> None:
+    """A part that is refused for good breaks the upload off, whatever is awaited of it next."""
+    bucket.answer("f", gives(200, b"<R><UploadId>u</UploadId></R>"), gives(403, error("QuotaExceeded")))
+    sending = bucket.writing.begin("f", KEY)
+    await sending.open()
+    await sending.write(bytes(6 * MIB))
+    for _ in range(2):
+        with pytest.raises(errors.NoSpace, match="quota is used up"):
+            await sending.flush()
+    await sending.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_body_sent_again(bucket: Rehearsal) -> None:
+    """A large body goes over a kept connection, and once more over a new one where that turns out to be closed."""
+
+    def serve(exchange: Exchange) -> None:
+        request = exchange.request
+        if request.method == "PUT" and request.turn == 3:
+            exchange.reset()
+        else:
+            exchange.answer(200, [("ETag", '"e"')], b"" if request.method == "PUT" else bytes(MIB))
+
+    bucket.answer("f", serve)
+    for _ in range(2):
+        await bucket.writing.begin("f", KEY).store(bytes(MIB), replace=True, commit=lambda: None)
+    puts = [request for request in bucket.asked() if request.method == "PUT"]
+    assert [(request.connection, request.turn) for request in puts] == [(1, 1), (1, 3), (2, 1)]
+    assert [len(request.body) for request in puts] == [MIB] * 3
+
+
+@pytest_twisted.ensureDeferred
+async def test_away(bucket: Rehearsal) -> None:
+    """A service that cannot be connected to is told without its address; administrators are told that as well."""
+    await bucket.web.stop(for_a_while=True)
+    for side, place in ((Scope.SOURCE, bucket.reading), (Scope.DESTINATION, bucket.writing)):
+        with pytest.raises(errors.ConnectFailed) as caught:
+            await place.inspect("f")
+        assert (caught.value.scope, caught.value.retryable) == (side, True)
+        assert caught.value.message == "destination 'place': it cannot be connected to"
+        assert "127.0.0.1" in caught.value.full
+    await bucket.web.start()
+
+
+@pytest.mark.parametrize("key", ["in/d//f", "in/d/../f", "in/d/."])
+@pytest_twisted.ensureDeferred
+async def test_keys_that_no_path_names(bucket: Rehearsal, key: str) -> None:
+    """A directory with a key that no path can name is not listed without it: the key is told."""
+    name = key.removeprefix("in/d/")
+    tag = "CommonPrefixes><Prefix" if "/" in name else "Contents><Key"
+    shown = f"in/d/{name.partition('/')[0]}/" if "/" in name else key
+    close = "".join(f"</{part}>" for part in reversed(tag.split("><")))
+    listing = f"<ListBucketResult><{tag}>{shown}{close}<Contents><Key>in/d/</Key></Contents></ListBucketResult>"
+    bucket.web.route("/bucket", gives(200, listing.encode()))
+    with pytest.raises(errors.SourceForbidden, match="no path can name"):
+        await bucket.reading.list("d")
+
+
 @pytest_twisted.ensureDeferred
 async def test_etag_of_other_bytes(bucket: Rehearsal) -> None:
     """Where the ETag is the MD5 of other bytes than were sent, the file has not arrived."""

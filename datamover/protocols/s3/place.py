@@ -75,10 +75,14 @@ class S3Place:
         following: str | None = None
         while True:
             page = await self._bucket.list_page(prefix, path, following=following)
-            names |= {found.removeprefix(prefix).rstrip("/") for found in (*page.keys, *page.prefixes)}
+            # The directory itself may have a key, which ends in "/".
+            names |= {found.removeprefix(prefix).removesuffix("/") for found in page.prefixes}
+            names |= {found.removeprefix(prefix) for found in page.keys if found != prefix}
+            for unnamed in names & {"", ".", ".."}:
+                why = f"holds keys that no path can name, at {prefix + unnamed!r}: rename them"
+                raise self._bucket.refusals.unusable(path, why)
             if page.following is None or page.following == following:
-                # A key may be that of the directory itself, and end in "/"; no path names the others.
-                return sorted(names - {"", ".", ".."})
+                return sorted(names)
             following = page.following
 
     async def free(self) -> int | None:
