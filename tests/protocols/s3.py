@@ -54,10 +54,10 @@ class BucketOutside:
             self._boto.abort_multipart_upload(Bucket=BUCKET, Key=each["Key"], UploadId=each["UploadId"])
 
 
-def pool_of(server: S3Server, prefix: str = PREFIX, **options: Any) -> Pool:
+def pool_of(server: S3Server, prefix: str = PREFIX, *, bucket: str = BUCKET, **options: Any) -> Pool:
     """Return a pool for a prefix of the server's bucket, which its caller closes."""
     table = {**server.options, **options}
-    settings = PlaceSettings("place", f"s3://{BUCKET}/{prefix}", 0o640, 0o750, 10.0, 10.0)
+    settings = PlaceSettings("place", f"s3://{bucket}/{prefix}", 0o640, 0o750, 10.0, 10.0)
     return S3.open(settings, S3.options.model_validate(table), reactor)
 
 
