@@ -9,6 +9,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 
+from datamover.errors import Scope
 from datamover.jobs.values import Overwrite, State
 from tests.engine.rig import Rig, file, place, url
 from tests.engine.test_object_store import die_midway, until
@@ -116,3 +117,27 @@ async def test_cancelled(rig: Rig, web: Web, swift: S3Server) -> None:
     outside = BucketOutside(swift, "slow")
     assert outside.uploads() == 0
     assert outside.names() == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_left_by_a_node_that_told_nobody(rig: Rig, web: Web, swift: S3Server) -> None:
+    """An upload that a node began and died over, before it told of it, is swept, and no other."""
+    boto, other = swift.boto, {"Bucket": BUCKET, "Key": "slow/dir/another"}
+    foreign = boto.create_multipart_upload(**other)["UploadId"]
+    web.route("/f", File(BIG, etag='"1"'))
+    outside = BucketOutside(swift, "slow/dir/f")
+
+    async def ask() -> int:
+        return await rig.ask(file(url(f"{web.url}/f"), "slow", "dir/f"))
+
+    job = await die_midway(rig, ask, lambda: outside.uploads() == 1)
+    made = {each["UploadId"] for each in boto.list_multipart_uploads(Bucket=BUCKET, Prefix="slow/dir/f")["Uploads"]}
+    # The next node is another process.
+    rig.registry.get("slow").pool.at(Scope.DESTINATION)._tools.made.clear()  # type: ignore[attr-defined]
+    web.route("/f", File(b"another", etag='"2"'))
+    await rig.engine()
+    assert (await rig.ended(job)).state is State.COMPLETED
+    assert BucketOutside(swift, "slow").read("dir/f") == b"another"
+    [left] = boto.list_multipart_uploads(Bucket=BUCKET)["Uploads"]
+    assert left["UploadId"] == foreign
+    assert foreign not in made

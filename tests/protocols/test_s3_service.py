@@ -412,3 +412,51 @@ def test_options(key: str, value: str, tmp_path: Path) -> None:
     S3.options.model_validate(table)
     with pytest.raises(ValueError, match=r"expected|Input"):
         S3.options.model_validate({**table, key: value})
+
+
+SINCE = 1_700_000_000.0
+"""2023-11-14T22:13:20Z"""
+
+
+@pytest.mark.parametrize(
+    ("key", "initiator", "initiated", "since", "swept"),
+    [
+        ("in/f", "me", "2023-11-14T22:13:21.000Z", SINCE, True),
+        ("in/f", "me", "2023-11-14T22:00:00Z", SINCE, True),
+        ("in/f", "me", "2023-11-14T21:50:00.000Z", SINCE, False),
+        ("in/f", "me", "yesterday", SINCE, False),
+        ("in/f", "me", "2023-11-14T22:13:21.000Z", None, False),
+        ("in/f", "somebody", "2023-11-14T22:13:21.000Z", SINCE, False),
+        ("in/f", "", "2023-11-14T22:13:21.000Z", SINCE, False),
+        ("in/f2", "me", "2023-11-14T22:13:21.000Z", SINCE, False),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_swept_only_where_all_fits(
+    bucket: Rehearsal, key: str, initiator: str, initiated: str, since: float | None, swept: bool
+) -> None:
+    """An upload whose number nobody has is aborted only where key, initiator and time are those of the transfer."""
+    pending = (
+        "<Upload><Key>{}</Key><UploadId>{}</UploadId><Initiator><ID>{}</ID></Initiator>"
+        f"<Initiated>{initiated}</Initiated></Upload>"
+    )
+    aborted: list[str] = []
+    probes: list[str] = []
+
+    def serve(exchange: Exchange) -> None:
+        request = exchange.request
+        if request.method == "DELETE":
+            aborted.append(request.target.partition("uploadId=")[2])
+            exchange.answer(204)
+        elif request.method == "POST":
+            probes.append(request.path.removeprefix("/bucket/"))
+            exchange.answer(200, [], b"<R><UploadId>own</UploadId></R>")
+        else:
+            uploads = [pending.format(key, "u", initiator), *(pending.format(each, "own", "me") for each in probes)]
+            body = f"<ListMultipartUploadsResult>{''.join(uploads)}</ListMultipartUploadsResult>"
+            exchange.answer(200, [], body.encode())
+
+    bucket.web.otherwise = serve
+    await bucket.writing.sweep("f", "1", check=lambda: None, since=since)
+    assert ("u" in aborted) is swept
+    assert set(aborted) <= {"u", "own"}

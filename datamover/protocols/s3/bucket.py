@@ -1,5 +1,6 @@
 """The operations on one bucket, below a prefix, in the words of one side."""
 
+import os
 import posixpath
 from collections.abc import Mapping
 
@@ -34,6 +35,7 @@ class Bucket:
         self._storing = storing
         self._checking = checking
         self._threads = threads
+        self._initiator: str | None = None
 
     def key(self, path: str) -> str:
         """Return the key of a path."""
@@ -189,6 +191,18 @@ class Bucket:
             if following is None or following == after:
                 return found
             after = following
+
+    async def initiator(self) -> str:
+        """Return whom the service takes the key for, "" where it does not tell: as of an upload that is made for it."""
+        if self._initiator is None:
+            path = f".datamover-probe-{os.urandom(8).hex()}"
+            upload = await self.create_upload(path, {})
+            try:
+                pending = await self.list_uploads(self.key(path), path)
+            finally:
+                await self.abort_upload(path, upload)
+            self._initiator = next((each.initiator for each in pending if each.upload == upload), "")
+        return self._initiator
 
     # Below ----------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from urllib.parse import unquote_plus
 from xml.etree.ElementTree import Element, ParseError
 from xml.sax.saxutils import escape
@@ -53,6 +54,15 @@ class Pending:
     initiator: str
     initiated: str
     """As the service tells it (ISO 8601)."""
+
+    @property
+    def initiated_at(self) -> float | None:
+        """POSIX seconds, None where it cannot be read."""
+        try:
+            moment = datetime.fromisoformat(self.initiated)
+        except ValueError:
+            return None
+        return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
 
 
 def error_of(body: bytes) -> ErrorDocument | None:

@@ -13,6 +13,9 @@ from datamover.protocols.upload import Check, Saved, UploadKey
 
 log = Logger()
 
+SKEW = 900.0
+"""Seconds by which the clocks of the service and of the database may differ: a service bears no more of ours."""
+
 
 class S3Place:
     """``protocols.place.Place`` of a prefix."""
@@ -42,20 +45,26 @@ class S3Place:
         token = Token.parse(saved.token)
         return MultipartUpload(self._tools, target, token, saved.offset, size=size, modified=modified)
 
-    async def sweep(self, target: str, transfer: str, *, check: Check, keep: str | None = None) -> None:
-        """Abort the uploads of ``target`` that this process made for the transfer; others are left alone and logged."""
+    async def sweep(
+        self, target: str, transfer: str, *, check: Check, keep: str | None = None, since: float | None = None
+    ) -> None:
+        """Abort the transfer's uploads of ``target``: those that this process made, and those that can be no other's.
+
+        What another process made, and died before it told anybody of it, is known by its key, by who initiated it, and
+        by when. Uploads that do not fit are left alone, and logged.
+        """
         kept = Token.parse(keep).upload if keep else None
         for pending in await self._bucket.list_uploads(self._bucket.key(target), target):
             if pending.upload == kept or not self._belongs(pending, target):
                 continue
             maker = self._tools.made.get(pending.upload)
-            if maker == transfer:
+            if maker == transfer or (maker is None and await self._fits(pending, since)):
                 check()
                 await self._bucket.abort_upload(self._bucket.path(pending.key), pending.upload)
                 self._tools.made.pop(pending.upload, None)
             elif maker is None:
-                log.info(
-                    "an upload of {key!r} since {since} is left alone: it is not known to be this service's",
+                log.warn(
+                    "an upload of {key!r} since {since} is left alone, for it may be another's",
                     key=pending.key,
                     since=pending.initiated,
                 )
@@ -87,6 +96,13 @@ class S3Place:
 
     async def free(self) -> int | None:
         return None
+
+    async def _fits(self, pending: Pending, since: float | None) -> bool:
+        """Tell whether an upload was initiated by our key, after ``since``."""
+        initiated = pending.initiated_at
+        if since is None or initiated is None or initiated < since - SKEW or not pending.initiator:
+            return False
+        return pending.initiator == await self._bucket.initiator()
 
     def _belongs(self, pending: Pending, target: str) -> bool:
         key = self._bucket.key(target.rstrip("/"))
