@@ -7,15 +7,20 @@ from typing import Any
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
 from datamover.protocols.place import PlaceSettings, Pool
 from datamover.protocols.s3 import S3
 from datamover.protocols.s3.address import BucketAddress
-from datamover.protocols.upload import UploadKey
+from datamover.protocols.s3.documents import Part
+from datamover.protocols.s3.parts import digest, part_size
+from datamover.protocols.s3.upload import Token
+from datamover.protocols.upload import Saved, UploadKey
 from datamover.web.url import WebUrl
 from tests.protocols.conformance import read
+from tests.protocols.sftp import until
 from tests.servers.certificates import Authority, ServerTLS
 from tests.servers.web import Exchange, Web
 
@@ -237,6 +242,36 @@ async def test_part_sent_again(bucket: Rehearsal, trouble: str) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_flushed_while_parts_are_on_their_way(tmp_path: Path) -> None:
+    """What is written while a flush waits for its turn is not counted as saved by it."""
+    web = Web(reactor)
+    await web.start()
+    bucket = Rehearsal(web, tmp_path, part_size="32MiB")  # One part at a time.
+    held: list[Exchange] = []
+
+    async def taken(number: int) -> None:
+        await until(lambda: len(held) == number)
+
+    bucket.answer("f", gives(200, b"<R><UploadId>u</UploadId></R>"), held.append)
+    try:
+        upload = bucket.writing.begin("f", KEY)
+        await upload.open()
+        flushes = []
+        for _ in range(3):
+            await upload.write(bytes(6 * MIB))
+            flushes.append(Deferred.fromCoroutine(upload.flush()))
+        await upload.write(bytes(MIB))
+        for number, flush in enumerate(flushes, 1):
+            await taken(number)
+            held[-1].answer(200, [("ETag", '"e"')])
+            assert (await flush).offset == number * 6 * MIB
+        await upload.close()
+    finally:
+        await bucket.pool.close()
+        await web.stop()
+
+
+@pytest_twisted.ensureDeferred
 async def test_part_refused(bucket: Rehearsal) -> None:
     """A part that is refused for good breaks the upload off, whatever is awaited of it next."""
     bucket.answer("f", gives(200, b"<R><UploadId>u</UploadId></R>"), gives(403, error("QuotaExceeded")))
@@ -352,6 +387,76 @@ async def test_options_are_sent(tmp_path: Path) -> None:
     finally:
         await rehearsal.pool.close()
         await web.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_certificate_that_does_not_fit(tmp_path: Path) -> None:
+    """A service whose certificate is signed by nobody who is trusted is sent nothing; administrators are told why."""
+    web = Web(reactor, tls=ServerTLS(*Authority(tmp_path).issue()))
+    await web.start()
+    rehearsal = Rehearsal(web, tmp_path)
+    try:
+        with pytest.raises(errors.TLSFailed) as caught:
+            await rehearsal.pool.connect()
+        assert caught.value.scope is Scope.DESTINATION
+        assert "name the authority's certificate in ca_file" in caught.value.full
+        assert web.requests == []
+    finally:
+        await rehearsal.pool.close()
+        await web.stop()
+
+
+def pages(*bodies: str) -> Callable[[Exchange], None]:
+    """Give one page of an answer after the other."""
+    left = list(bodies)
+    return lambda exchange: exchange.answer(200, [], left.pop(0).encode())
+
+
+@pytest_twisted.ensureDeferred
+async def test_listed_in_pages(bucket: Rehearsal) -> None:
+    """A directory is listed to its last page, names in the encoding that was asked for."""
+    page = "<ListBucketResult><EncodingType>url</EncodingType>{}</ListBucketResult>"
+    bucket.web.route(
+        "/bucket",
+        pages(
+            page.format(
+                "<Contents><Key>in/d/a+b%2B</Key></Contents><IsTruncated>true</IsTruncated>"
+                "<NextContinuationToken>t/1=</NextContinuationToken>"
+            ),
+            page.format("<CommonPrefixes><Prefix>in/d/%C3%BC/</Prefix></CommonPrefixes>"),
+        ),
+    )
+    assert await bucket.reading.list("d") == ["a b+", "ü"]
+    first, second = (request.target for request in bucket.web.requests)
+    assert "continuation-token" not in first
+    assert "continuation-token=t%2F1%3D" in second
+
+
+@pytest.mark.parametrize("same", [True, False])
+@pytest_twisted.ensureDeferred
+async def test_parts_in_pages(bucket: Rehearsal, same: bool) -> None:
+    """What the token tells of is held against all that the service lists, page after page, whatever was sent after."""
+    parts = [Part(5 * MIB, f"e{number}") for number in range(3)]
+    token = Token("1", "a", "u", 3, digest(parts if same else parts[::-1]))
+    item = "<Part><PartNumber>{}</PartNumber><Size>{}</Size><ETag>&quot;{}&quot;</ETag></Part>"
+    told = [item.format(number, 5 * MIB, f"e{number - 1}") for number in range(1, 5)]
+    page = "<ListPartsResult>{}</ListPartsResult>"
+    more = "<IsTruncated>true</IsTruncated><NextPartNumberMarker>2</NextPartNumberMarker>"
+    bucket.answer("f", pages(page.format("".join(told[:2]) + more), page.format("".join(told[2:]))))
+    upload = bucket.writing.resume("f", Saved(15 * MIB, str(token)))
+    assert await upload.exists() is same
+    assert "part-number-marker=2" in bucket.asked()[1].target
+
+
+@pytest.mark.parametrize(
+    ("size", "number", "expected"),
+    [(None, 0, 16 * MIB), (None, 2500, 48 * MIB), (MIB, 0, 16 * MIB), (5 * 2**40, 0, 610_839_794)],
+)
+def test_part_sizes(size: int | None, number: int, expected: int) -> None:
+    """A file of any size that S3 takes fits into its ten thousand parts, with room for those that end early."""
+    assert part_size(16 * MIB, size, number) == expected
+    if size is not None:
+        assert -(-size // expected) <= 9000
 
 
 @pytest.mark.parametrize(

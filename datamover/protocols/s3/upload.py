@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from dataclasses import replace as changed
 from typing import Self
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 from datamover.concurrency.buffer_budgets import Buffers
 from datamover.concurrency.shielding import finish_despite_cancel
@@ -26,6 +26,9 @@ from datamover.protocols.upload import Check, Prove, Saved, Stored, unchecked
 
 IN_FLIGHT = Buffers(256 * 2**20, least=2 * LEAST, most=64 * 2**20)
 """Bytes of parts that are gathered or on their way, shared among all uploads of the process."""
+
+REMEMBERED = 10_000
+"""Uploads that a process remembers to have made; those that another process ended stay among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +135,10 @@ class MultipartUpload:
 
     async def flush(self) -> Saved:
         """Send what was gathered, if it is enough for a part, and wait for all parts up to it."""
-        if len(self._gathered) >= LEAST:
-            await self._send_gathered()
-        return await self._saved()
+        return await self._saved(send=len(self._gathered) >= LEAST)
 
     async def finish(self) -> Saved:
-        if self._gathered or not len(self._sending):
-            await self._send_gathered()
-        saved = await self._saved()
+        saved = await self._saved(send=bool(self._gathered) or not len(self._sending))
         await self.close()
         return saved
 
@@ -194,19 +193,23 @@ class MultipartUpload:
     async def _create(self) -> None:
         upload = await self._bucket.create_upload(self._target, metadata(self._token.name, self._modified))
         self._tools.made[upload] = self._token.transfer
+        if len(self._tools.made) > REMEMBERED:
+            del self._tools.made[next(iter(self._tools.made))]
         self._token = changed(self._token, upload=upload)
-
-    async def _send_gathered(self) -> None:
-        data, self._gathered = self._gathered, bytearray()
-        await self._send(bytes(data))
 
     async def _send(self, data: bytes) -> None:
         self._size += len(data)
         await self._sending.send(data)
 
-    async def _saved(self) -> Saved:
-        """Wait for the parts that there are; return what is saved with them."""
+    async def _saved(self, *, send: bool) -> Saved:
+        """Wait for the parts that there are, to ``send`` with what was gathered; return what is saved with them."""
+        sending: Deferred[None] = succeed(None)
+        if send:
+            data, self._gathered = bytes(self._gathered), bytearray()
+            sending = Deferred.fromCoroutine(self._send(data))
+        # More may be written, and become parts, while this waits.
         size, count = self._size, len(self._sending)
+        await sending
         parts = await self._sending.arrived(count)
         token = changed(self._token, parts=count, digest=digest(parts))
         if count >= self._token.parts:
