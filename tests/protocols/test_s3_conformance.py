@@ -28,10 +28,19 @@ def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     server.stop()
 
 
+@pytest.fixture(scope="module")
+def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An rclone for all tests of this module."""
+    server = RcloneS3(tmp_path_factory.mktemp("rclone"))
+    server.start()
+    yield server
+    server.stop()
+
+
 class S3Premises(Premises):
     """A prefix of a server's bucket, empty at first."""
 
-    unit = 8 * 2**20
+    unit = 6 * 2**20
 
     def __init__(self, server: S3Server) -> None:
         self.pool = pool_of(server)
@@ -53,13 +62,11 @@ class TestSwift(Conformance):
 
 class TestRclone(Conformance):
     @pytest.fixture
-    def premises(self, tmp_path: Path) -> Iterator[Premises]:
-        server = RcloneS3(tmp_path)
-        server.start()
-        premises = S3Premises(server)
+    def premises(self, rclone: S3Server) -> Iterator[Premises]:
+        BucketOutside(rclone).clear()
+        premises = S3Premises(rclone)
         yield premises
         pytest_twisted.blockon(Deferred.fromCoroutine(premises.pool.close()))
-        server.stop()
 
 
 # What is not of every protocol --------------------------------------------------------------------------------

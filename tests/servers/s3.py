@@ -1,11 +1,13 @@
 """Real S3 services on 127.0.0.1, the strictest and the laxest: OpenStack Swift's s3api and ``rclone serve s3``."""
 
 import os
+import pwd
 import subprocess
 import sys
 import sysconfig
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +116,7 @@ class S3Server(ABC):
             "secret_key_file": str(self.secret_key_file),
         }
 
-    @property
+    @cached_property
     def boto(self) -> Any:
         """Return botocore's client."""
         return Session().create_client(
@@ -188,6 +190,4 @@ class RcloneS3(S3Server):
 
 
 def _user() -> str:
-    import pwd
-
     return pwd.getpwuid(os.geteuid()).pw_name
