@@ -15,8 +15,7 @@ from datamover.protocols.place import PlaceSettings, Pool
 from datamover.protocols.s3 import S3
 from datamover.protocols.s3.address import BucketAddress
 from datamover.protocols.s3.documents import Part
-from datamover.protocols.s3.parts import digest, part_size
-from datamover.protocols.s3.upload import Token
+from datamover.protocols.s3.parts import Token, digest, part_size
 from datamover.protocols.upload import Saved, UploadKey
 from datamover.web.url import WebUrl
 from tests.protocols.conformance import read

@@ -69,7 +69,7 @@ class Web:
         return len(self._connections)
 
     def route(self, path: str, handler: Handler) -> None:
-        """Answer requests for ``path`` so; any other path is answered 404, unless ``otherwise`` is replaced."""
+        """Answer requests for ``path`` so; any other path is answered 404."""
         self._routes[path] = handler
 
     def asked(self, path: str) -> list[Request]:

@@ -1,7 +1,10 @@
-"""The parts of one upload: several in flight, numbered in the order of the bytes."""
+"""The parts of one upload: several in flight, numbered in the order of the bytes; and the token that tells of them."""
 
 import hashlib
+import json
 from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Self
 
 from twisted.internet.defer import CancelledError, Deferred
 
@@ -17,6 +20,31 @@ LARGEST = 5 * 2**30
 """Bytes of a part."""
 SENT_AGAIN = (ConnectionLost, ServerError)
 """What one part may meet by chance: it is sent once more before the upload is broken off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What an upload is gone on with from."""
+
+    transfer: str
+    content: str
+    """These two are the ``UploadKey``'s."""
+    upload: str = ""
+    """The service's number; "": it is not begun."""
+    parts: int = 0
+    digest: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        return cls(**json.loads(text))
+
+    @property
+    def name(self) -> str:
+        """What the object tells of the upload it came by."""
+        return f"{self.transfer}-{self.content}"
+
+    def __str__(self) -> str:
+        return json.dumps(asdict(self))
 
 
 class Parts:

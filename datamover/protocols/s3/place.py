@@ -7,8 +7,9 @@ from twisted.logger import Logger
 from datamover.protocols.base import Ability, Inspection
 from datamover.protocols.s3.bucket import Bucket
 from datamover.protocols.s3.documents import Pending
+from datamover.protocols.s3.parts import Token
 from datamover.protocols.s3.source import S3Origin
-from datamover.protocols.s3.upload import MultipartUpload, Token, Tools
+from datamover.protocols.s3.upload import MultipartUpload, Tools
 from datamover.protocols.upload import Check, Saved, UploadKey
 
 log = Logger()

@@ -5,11 +5,9 @@ service lists is held against that. An ETag is the service's word for bytes whos
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from dataclasses import replace as changed
-from typing import Self
 
 from twisted.internet.defer import Deferred, succeed
 
@@ -20,7 +18,7 @@ from datamover.protocols.s3.bucket import Bucket
 from datamover.protocols.s3.conditions import Conditions
 from datamover.protocols.s3.documents import Part
 from datamover.protocols.s3.objects import metadata
-from datamover.protocols.s3.parts import LEAST, Parts, digest, part_size
+from datamover.protocols.s3.parts import LEAST, Parts, Token, digest, part_size
 from datamover.protocols.s3.service import Refused
 from datamover.protocols.upload import Check, Prove, Saved, Stored, unchecked
 
@@ -29,31 +27,6 @@ IN_FLIGHT = Buffers(256 * 2**20, least=2 * LEAST, most=64 * 2**20)
 
 REMEMBERED = 10_000
 """Uploads that a process remembers to have made; those that another process ended stay among them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """What an upload is gone on with from."""
-
-    transfer: str
-    content: str
-    """These two are the ``UploadKey``'s."""
-    upload: str = ""
-    """The service's number; "": it is not begun."""
-    parts: int = 0
-    digest: str = ""
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        return cls(**json.loads(text))
-
-    @property
-    def name(self) -> str:
-        """What the object tells of the upload it came by."""
-        return f"{self.transfer}-{self.content}"
-
-    def __str__(self) -> str:
-        return json.dumps(asdict(self))
 
 
 @dataclass(frozen=True, slots=True)
