@@ -697,7 +697,7 @@ WITH RECURSIVE lanes AS (
               t.source_path, t.destination, t.path, t.naming, t.target, t.checksum, t.expected_size, t.attempt,
               t.failures, t.checkpoint, t.memory, t.bytes_done, t.cancelling,
               coalesce(j.deadline < now(), false) AS overdue, t.renaming, t.lease, t.state, j.owner, j.overwrite,
-              j.archive, j.max_attempts, j.stop_on_failure
+              j.archive, j.max_attempts, j.stop_on_failure, t.started_at
 ), begun AS (
     UPDATE jobs j SET started_at = coalesce(started_at, now()),
         state = CASE WHEN EXISTS (SELECT FROM claimed c WHERE c.job = j.id AND c.state = 'IN_PROGRESS')
@@ -729,7 +729,7 @@ WHERE t.job = l.job AND t.leader = l.index AND t.index <> t.leader AND t.state =
 SELECT t.id, t.job, t.index, t.leader, t.source_url, t.source_sealed, t.source_member, t.source_destination, t.source_path,
        t.destination, t.path, t.naming, t.target, t.checksum, t.expected_size, t.attempt, t.failures, t.checkpoint, t.memory,
        t.bytes_done, t.cancelling, coalesce(j.deadline < now(), false) AS overdue, t.renaming, t.lease, t.state,
-       j.owner, j.overwrite, j.archive, j.max_attempts, j.stop_on_failure
+       j.owner, j.overwrite, j.archive, j.max_attempts, j.stop_on_failure, t.started_at
 FROM transfers t JOIN jobs j ON j.id = t.job
 WHERE t.job = %(job)s AND t.leader = %(leader)s ORDER BY t.index;
 
@@ -943,7 +943,7 @@ FROM found, jobs j WHERE t.id = found.id AND j.id = t.job
 RETURNING t.id, t.job, t.index, t.leader, t.source_url, t.source_sealed, t.source_member, t.source_destination,
           t.source_path, t.destination, t.path, t.naming, t.target, t.checksum, t.expected_size, t.attempt,
           t.failures, t.checkpoint, t.memory, t.bytes_done, t.cancelling, true AS overdue, t.renaming, t.lease, t.state,
-          j.owner, j.overwrite, j.archive, j.max_attempts, j.stop_on_failure;
+          j.owner, j.overwrite, j.archive, j.max_attempts, j.stop_on_failure, t.started_at;
 
 -- name: settle_leftovers
 UPDATE transfers SET traces = false WHERE id = %(transfer)s AND lease = %(lease)s AND state IN ('FAILED', 'CANCELLED');

@@ -171,6 +171,7 @@ def transfer(row: Row, cipher: Seal) -> Transfer:
         memory=row["memory"] or {},
         placing=row["renaming"],
         lease=row["lease"],
+        started=row["started_at"].timestamp(),
     )
 
 

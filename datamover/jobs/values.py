@@ -237,6 +237,8 @@ class Transfer:
     """Whether the whole group was verified and its renames had begun; then it is rolled forward."""
     lease: int
     """Fencing number: a newer claim has a greater one, the first has 1."""
+    started: float
+    """When the first attempt began, stored before it does; POSIX seconds."""
 
     @property
     def staged(self) -> bool:

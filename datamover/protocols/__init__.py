@@ -6,10 +6,11 @@ docs/protocols.md says. ``http`` only reads, from URLs that clients name, and ho
 
 from datamover.protocols.local import LOCAL
 from datamover.protocols.place import PlaceProtocol
+from datamover.protocols.s3 import S3
 from datamover.protocols.sftp import SFTP
 from datamover.security import secret_files
 
-PLACES: tuple[PlaceProtocol, ...] = (LOCAL, SFTP)
+PLACES: tuple[PlaceProtocol, ...] = (LOCAL, SFTP, S3)
 
 
 def place_schemes() -> frozenset[str]:

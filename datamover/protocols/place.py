@@ -37,11 +37,14 @@ class Place(Protocol):
         """Return the upload of ``target`` that an earlier attempt saved, to be written on, committed or aborted."""
         ...
 
-    async def sweep(self, target: str, transfer: str, *, check: Check, keep: str | None = None) -> None:
+    async def sweep(
+        self, target: str, transfer: str, *, check: Check, keep: str | None = None, since: float | None = None
+    ) -> None:
         """Remove what uploads of ``target`` with a key of ``transfer`` left, except that of the token ``keep``.
 
         A ``target`` that ends in "/" (or is the root's, "") stands for those of any target right below it. ``check``
-        is called before each request that changes something. No two transfers have uploads of one target at a time.
+        is called before each request that changes something. No two transfers have uploads of one target at a time,
+        and this one has none that is older than ``since`` (POSIX seconds; None: that is not known).
         """
         ...
 

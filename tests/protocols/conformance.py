@@ -64,6 +64,8 @@ class Premises:
     """Directories can be listed."""
     forgets = False
     """What had arrived is lost when it is written on, and nobody is told: it can only be read."""
+    unit = MIB
+    """Bytes, more than the least that can be saved of an upload."""
     stale = 0.0
     """Seconds for which it may tell what was before."""
 
@@ -219,14 +221,15 @@ class Conformance:
     @pytest_twisted.ensureDeferred
     async def test_gone_on_with(self, premises: Premises) -> None:
         """An upload let go of midway, even twice, is gone on with from what was saved of it."""
-        data = content(5 * MIB)
+        unit = premises.unit
+        data = content(5 * unit)
         upload = premises.writing.begin("a/file.bin", KEY)
         await upload.open()
         assert upload.offset == 0
-        await upload.write(data[: 3 * MIB])
+        await upload.write(data[: 3 * unit])
         saved = await upload.flush()
-        assert 0 < saved.offset <= 3 * MIB
-        await upload.write(data[3 * MIB : 4 * MIB])
+        assert 0 < saved.offset <= 3 * unit
+        await upload.write(data[3 * unit : 4 * unit])
         await upload.close()
         await upload.close()
         again = premises.writing.resume("a/file.bin", saved)

@@ -44,6 +44,8 @@ class Web:
         self._tls = tls
         self._interface = interface
         self._routes: dict[str, Handler] = {}
+        self.otherwise: Handler = status(404)
+        """Answers requests for any other path."""
         self._listener: Any = None
         self._reserved: socket.socket | None = None
         self._connections: set[Connection] = set()
@@ -118,7 +120,7 @@ class Web:
 
     def serve(self, connection: Connection, request: Request) -> None:
         self.requests.append(request)
-        result = self._routes.get(request.path, status(404))(Exchange(connection, request, self._reactor))
+        result = self._routes.get(request.path, self.otherwise)(Exchange(connection, request, self._reactor))
         if inspect.iscoroutine(result):
             Deferred.fromCoroutine(result)
 

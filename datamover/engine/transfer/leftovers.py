@@ -59,7 +59,7 @@ def _resumed(spec: TransferSpec) -> Upload | None:
 
 async def _sweep(spec: TransferSpec, lease: Lease, tools: TransferTools, target: str, keep: str | None) -> None:
     own = transfer_key(tools.installation, spec.transfer)
-    await spec.place.sweep(target, own, check=lease.check, keep=keep)
+    await spec.place.sweep(target, own, check=lease.check, keep=keep, since=lease.leader.started)
 
 
 def _left(target: str) -> str:

@@ -12,6 +12,9 @@ from zope.interface import implementer
 from datamover.errors import Scope, SizeMismatch
 from datamover.text.quantities import count
 
+SLICE = 2**18
+"""Bytes that are handed to the connection at a time."""
+
 
 @implementer(IBodyProducer)
 class BytesBody:
@@ -29,6 +32,47 @@ class BytesBody:
         """Do nothing: the body is written at once."""
 
     resumeProducing = stopProducing = pauseProducing  # noqa: N815
+
+
+@implementer(IBodyProducer)
+class SlicedBody:
+    """A body in memory that is sent as fast as the connection takes it; it can be sent again from its beginning."""
+
+    repeatable = True
+
+    def __init__(self, content: bytes) -> None:
+        self.length = len(content)
+        self._content = memoryview(content)
+        self._turn = 0
+        self._at = 0
+        self._paused = False
+        self._consumer: IConsumer
+        self._done: Deferred[None]
+
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:  # noqa: N802
+        self._turn += 1
+        self._at, self._paused = 0, False
+        self._consumer, self._done = consumer, Deferred()
+        self._produce(self._turn)
+        return self._done
+
+    def pauseProducing(self) -> None:  # noqa: N802
+        self._paused = True
+
+    def resumeProducing(self) -> None:  # noqa: N802
+        if self._paused:
+            self._paused = False
+            self._produce(self._turn)
+
+    def stopProducing(self) -> None:  # noqa: N802
+        self._turn += 1
+
+    def _produce(self, turn: int) -> None:
+        while not self._paused and turn == self._turn and self._at < self.length:
+            start, self._at = self._at, self._at + SLICE
+            self._consumer.write(bytes(self._content[start : self._at]))
+        if turn == self._turn and self._at >= self.length and not self._done.called:
+            self._done.callback(None)
 
 
 @implementer(IConsumer, IPushProducer)

@@ -22,7 +22,9 @@ class PartFilePlace(PartFiles):
     ) -> PartUpload:
         return PartUpload(self, target, saved.token, offset=saved.offset, modified=modified)
 
-    async def sweep(self, target: str, transfer: str, *, check: Check, keep: str | None = None) -> None:
+    async def sweep(
+        self, target: str, transfer: str, *, check: Check, keep: str | None = None, since: float | None = None
+    ) -> None:
         """Remove a transfer's part files, and what they were about to replace, from the target's directory."""
         directory, own = posixpath.dirname(target), prefix(transfer)
         for name in await self.list(directory):

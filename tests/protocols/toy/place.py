@@ -31,7 +31,9 @@ class ToyPlace:
     ) -> MultipartUpload:
         return MultipartUpload(self._client, target, Token.parse(saved.token), saved.offset, modified)
 
-    async def sweep(self, target: str, transfer: str, *, check: Check, keep: str | None = None) -> None:
+    async def sweep(
+        self, target: str, transfer: str, *, check: Check, keep: str | None = None, since: float | None = None
+    ) -> None:
         """Abort the uploads of one object: no two transfers have the same target at a time."""
         store = await self._client.ask()
         kept = Token.parse(keep).upload if keep else None

@@ -170,9 +170,10 @@ class PolicyAgent(UrlAgent):
             if self._closed:
                 raise ConnectionLost(f"{url.told} is not asked any more: datamover is stopping", scope=Scope.SOURCE)
             try:
-                # A produced body can be sent only once, so not over a kept connection that may be closed already.
+                # What can be sent only once is not sent over a kept connection, which may be closed already.
+                once = producer is not None and not getattr(producer, "repeatable", False)
                 connection = await self._pool.connection(
-                    self._routes.key(url), lambda: self._routes.endpoint(url), new=producer is not None
+                    self._routes.key(url), lambda: self._routes.endpoint(url), new=once
                 )
                 return await connection.ask(
                     request, method, received, clock=self._reactor, timeout=self._idle_timeout, producer=producer

@@ -1,0 +1,221 @@
+"""The operations on one bucket, below a prefix, in the words of one side."""
+
+import os
+import posixpath
+from collections.abc import Mapping
+
+from datamover.concurrency.threads import Threads
+from datamover.protocols.base import Inspection
+from datamover.protocols.http.client.response import Response
+from datamover.protocols.s3 import documents
+from datamover.protocols.s3.bodies import SLICED, Checking, Digested
+from datamover.protocols.s3.documents import Listing, Part, Pending
+from datamover.protocols.s3.objects import Found, Storing, found_in
+from datamover.protocols.s3.refusals import S3Refusals
+from datamover.protocols.s3.service import Answer, Query, Refused, Service
+
+_CHECKSUM_UNKNOWN = frozenset({"NotImplemented", "InvalidArgument", "InvalidRequest"})
+
+
+class Bucket:
+    """A prefix of a bucket, as seen from one side. Every path is below the prefix."""
+
+    def __init__(
+        self,
+        service: Service,
+        prefix: str,
+        refusals: S3Refusals,
+        storing: Storing,
+        checking: Checking,
+        threads: Threads,
+    ) -> None:
+        self.service = service
+        self.refusals = refusals
+        self._prefix = prefix
+        self._storing = storing
+        self._checking = checking
+        self._threads = threads
+        self._initiator: str | None = None
+
+    def key(self, path: str) -> str:
+        """Return the key of a path."""
+        return posixpath.join(self._prefix, path) if path else self._prefix
+
+    def path(self, key: str) -> str:
+        """Return the path of a key below the prefix."""
+        return key.removeprefix(f"{self._prefix}/") if self._prefix else key
+
+    # Objects --------------------------------------------------------------------------------------------------
+
+    async def head(self, path: str) -> Found | None:
+        """Look at an object; None where there is none."""
+        with self.refusals.about(path):
+            try:
+                answer = await self.service.ask("HEAD", self.key(path))
+            except Refused as refusal:
+                if refusal.status == 404 and refusal.code in ("", "NoSuchKey"):
+                    return None
+                if refusal.status in (400, 401, 403):
+                    # The answer to a HEAD has no body that would say why.
+                    await (await self.service.get(self.key(path), {"Range": "bytes=0-0"})).body.close()
+                raise
+        return found_in(path, answer.head)
+
+    async def inspect(self, path: str) -> Inspection | None:
+        """Look at an object, or at the keys below it; None where there is nothing."""
+        name = posixpath.basename(path)
+        if not path:
+            return Inspection(name, directory=True)
+        found = await self.head(path)
+        if found is not None:
+            return found.inspection
+        page = await self.list_page(f"{self.key(path)}/", path, most=1)
+        return Inspection(name, directory=True) if page.keys or page.prefixes else None
+
+    async def get(self, path: str, headers: Mapping[str, str]) -> Response:
+        """Return the answer to the GET of an object. Raises Refused, and the side's errors for what else befalls."""
+        with self.refusals.connecting():
+            return await self.service.get(self.key(path), headers)
+
+    async def put(self, path: str, data: bytes, headers: Mapping[str, str]) -> Answer:
+        """Store a whole object. Raises Refused, and the side's errors for what else befalls."""
+        digested = await self._digested(data)
+        with self.refusals.connecting():
+            return await self._put(path, (), digested, {**self._storing.headers(), **headers})
+
+    async def delete(self, path: str) -> None:
+        """Remove an object; a missing one is fine."""
+        with self.refusals.about(path):
+            try:
+                await self.service.ask("DELETE", self.key(path))
+            except Refused as refusal:
+                if refusal.status != 404 or refusal.code == "NoSuchBucket":
+                    raise
+
+    async def list_page(
+        self, prefix: str, path: str, *, following: str | None = None, most: int = 1000, deep: bool = False
+    ) -> Listing:
+        """Return a page of the keys that begin with ``prefix``; ``deep``: also of those below its directories."""
+        query = [("list-type", "2"), ("prefix", prefix), ("max-keys", str(most)), ("encoding-type", "url")]
+        query += [] if deep else [("delimiter", "/")]
+        query += [] if following is None else [("continuation-token", following)]
+        with self.refusals.about(path):
+            answer = await self.service.ask("GET", "", query)
+        with self.refusals.reading(path):
+            return documents.listing_of(answer.body)
+
+    # Multipart uploads ----------------------------------------------------------------------------------------
+
+    async def create_upload(self, path: str, headers: Mapping[str, str]) -> str:
+        """Begin an upload; return its number."""
+        sent = {**self._storing.headers(), **headers}
+        algorithm = {"x-amz-checksum-algorithm": "SHA256"} if self._checking.sha256 else {}
+        with self.refusals.about(path):
+            try:
+                answer = await self.service.ask("POST", self.key(path), [("uploads", "")], {**sent, **algorithm})
+            except Refused as refusal:
+                if not algorithm or refusal.code not in _CHECKSUM_UNKNOWN:
+                    raise
+                self._checking.refused()
+                answer = await self.service.ask("POST", self.key(path), [("uploads", "")], sent)
+        with self.refusals.reading(path):
+            return documents.upload_of(answer.body)
+
+    async def put_part(self, path: str, upload: str, number: int, data: bytes) -> Part:
+        """Store one part; completes when the service has taken it, its digest checked."""
+        digested = await self._digested(data)
+        with self.refusals.about(path):
+            answer = await self._put(path, [("partNumber", str(number)), ("uploadId", upload)], digested, {})
+        etag = (answer.head.header("ETag") or "").strip('"')
+        return Part(len(data), etag, digested.sha256_base64 if not self._checking.md5 else "")
+
+    async def list_parts(self, path: str, upload: str) -> dict[int, Part] | None:
+        """Return the parts of an upload by number, None where it is not there."""
+        found: dict[int, Part] = {}
+        after: str | None = None
+        while True:
+            query = [("uploadId", upload)] + ([] if after is None else [("part-number-marker", after)])
+            with self.refusals.about(path):
+                try:
+                    answer = await self.service.ask("GET", self.key(path), query)
+                except Refused as refusal:
+                    if refusal.code == "NoSuchUpload" or (refusal.status == 404 and not refusal.code):
+                        return None
+                    raise
+            with self.refusals.reading(path):
+                page, following, _ = documents.parts_of(answer.body)
+            found.update(page)
+            if following is None or following == after:
+                return found
+            after = following
+
+    async def complete(self, path: str, upload: str, parts: list[Part], headers: Mapping[str, str]) -> None:
+        """Make an object of an upload. Raises Refused, and the side's errors for what else befalls."""
+        body = documents.completion(parts)
+        sent = {"Content-Type": "application/xml", **headers}
+        sha256 = Digested.of(body, md5=False).sha256
+        with self.refusals.connecting():
+            answer = await self.service.ask("POST", self.key(path), [("uploadId", upload)], sent, body, sha256)
+        inside = documents.error_of(answer.body)  # It may come with status 200.
+        if inside is not None:
+            raise Refused(answer.head, inside.code, inside.message)
+        with self.refusals.reading(path):
+            documents.check_completed(answer.body)
+
+    async def abort_upload(self, path: str, upload: str) -> None:
+        """Remove an upload; a missing one is fine."""
+        with self.refusals.about(path):
+            try:
+                await self.service.ask("DELETE", self.key(path), [("uploadId", upload)])
+            except Refused as refusal:
+                if refusal.status != 404 or refusal.code == "NoSuchBucket":
+                    raise
+
+    async def list_uploads(self, prefix: str, path: str) -> list[Pending]:
+        """Return the uploads of the keys that begin with ``prefix``."""
+        found: list[Pending] = []
+        query = [("uploads", ""), ("prefix", prefix), ("encoding-type", "url")]
+        after: tuple[str, str] | None = None
+        while True:
+            markers = [] if after is None else [("key-marker", after[0]), ("upload-id-marker", after[1])]
+            with self.refusals.about(path):
+                try:
+                    answer = await self.service.ask("GET", "", [*query, *markers])
+                except Refused as refusal:
+                    if refusal.code == "NoSuchUpload":  # So rclone says that there is none.
+                        return found
+                    raise
+            with self.refusals.reading(path):
+                page, following = documents.uploads_of(answer.body)
+            found += page
+            if following is None or following == after:
+                return found
+            after = following
+
+    async def initiator(self) -> str:
+        """Return whom the service takes the key for, "" where it does not tell: as of an upload that is made for it."""
+        if self._initiator is None:
+            path = f".datamover-probe-{os.urandom(8).hex()}"
+            upload = await self.create_upload(path, {})
+            try:
+                pending = await self.list_uploads(self.key(path), path)
+            finally:
+                await self.abort_upload(path, upload)
+            self._initiator = next((each.initiator for each in pending if each.upload == upload), "")
+        return self._initiator
+
+    # Below ----------------------------------------------------------------------------------------------------
+
+    async def _digested(self, data: bytes) -> Digested:
+        if len(data) <= SLICED:
+            return Digested.of(data, md5=self._checking.md5)
+        return await self._threads.run(Digested.of, data, md5=self._checking.md5)
+
+    async def _put(self, path: str, query: Query, digested: Digested, headers: Mapping[str, str]) -> Answer:
+        query = list(query)
+        sent = {**headers, **digested.headers(self._checking)}
+        answer = await self.service.ask("PUT", self.key(path), query, sent, digested.body, digested.sha256)
+        self._checking.learn(digested, answer.head)
+        if digested.contradicts((answer.head.header("ETag") or "").strip('"'), answer.head):
+            raise self.refusals.damaged(path, "what the service holds is not what was sent: its ETag differs")
+        return answer

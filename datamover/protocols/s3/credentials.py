@@ -1,0 +1,60 @@
+"""The key that signs, read from its files: again after a while, and at once when the service refuses it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from datamover.concurrency.threads import Threads
+from datamover.errors import AuthenticationFailed
+from datamover.protocols.s3.signing import Credentials
+from datamover.security.secret_files import Unusable, read
+
+FRESH = 60.0
+"""Seconds for which what was read is used."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFiles:
+    """Where the key of one destination lies."""
+
+    access_key_id: str
+    secret_key: Path
+    session_token: Path | None = None
+
+    def read(self) -> Credentials:
+        """Read them; blocks. Raises AuthenticationFailed."""
+        token = None if self.session_token is None else _text("session_token_file", self.session_token)
+        return Credentials(self.access_key_id, _text("secret_key_file", self.secret_key), token)
+
+
+class KeyReader:
+    """The key of one destination, as its files hold it."""
+
+    def __init__(self, files: KeyFiles, threads: Threads, seconds: Callable[[], float]) -> None:
+        """Read in ``threads``; ``seconds`` is a clock that nobody can set."""
+        self._files = files
+        self._threads = threads
+        self._seconds = seconds
+        self._read: Credentials | None = None
+        self._at = 0.0
+
+    async def get(self, refused: Credentials | None = None) -> Credentials:
+        """Return the key; read again if it is old, or is the one that was ``refused``. Raises AuthenticationFailed."""
+        if self._read is None or self._read == refused or self._seconds() - self._at > FRESH:
+            self._read = await self._threads.run(self._files.read)
+            self._at = self._seconds()
+        return self._read
+
+
+def _text(option: str, path: Path) -> str:
+    try:
+        text = read(path).decode("utf-8").strip()
+    except OSError as error:
+        raise AuthenticationFailed(f"{option} {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise AuthenticationFailed(f"{option} {path} does not hold text") from None
+    except Unusable as error:
+        raise AuthenticationFailed(f"{option}: {error.reason}") from None
+    if not text or any(not sign.isprintable() for sign in text):
+        raise AuthenticationFailed(f"{option} {path} does not hold one line of text")
+    return text

@@ -1,0 +1,172 @@
+"""The XML documents of S3: what its answers tell, and the one that completes an upload. Pure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import unquote_plus
+from xml.etree.ElementTree import Element, ParseError
+from xml.sax.saxutils import escape
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+
+class Unreadable(Exception):
+    """A body is not the XML document that was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorDocument:
+    """What an answer says about its error."""
+
+    code: str
+    message: str
+    region: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part that the service has."""
+
+    size: int
+    etag: str
+    """Without quotes."""
+    sha256: str = ""
+    """Base64; "" where the service does not tell it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One page of keys."""
+
+    keys: tuple[str, ...]
+    prefixes: tuple[str, ...]
+    following: str | None
+    """What the next page is asked for with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An upload that is neither completed nor aborted."""
+
+    key: str
+    upload: str
+    initiator: str
+    initiated: str
+    """As the service tells it (ISO 8601)."""
+
+    @property
+    def initiated_at(self) -> float | None:
+        """POSIX seconds, None where it cannot be read."""
+        try:
+            moment = datetime.fromisoformat(self.initiated)
+        except ValueError:
+            return None
+        return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
+
+
+def error_of(body: bytes) -> ErrorDocument | None:
+    """Return the error that a body tells, None where it tells none."""
+    try:
+        root = _parse(body)
+    except Unreadable:
+        return None
+    if _name(root) != "Error":
+        return None
+    return ErrorDocument(_text(root, "Code"), _text(root, "Message"), _text(root, "Region") or None)
+
+
+def upload_of(body: bytes) -> str:
+    """Return the number of the upload that was made."""
+    number = _text(_parse(body), "UploadId")  # Services differ in what the document is called.
+    if not number:
+        raise Unreadable("it names no upload")
+    return number
+
+
+def check_completed(body: bytes) -> None:
+    """Raise Unreadable where the answer to the completion of an upload ended before it was whole."""
+    _parse(body)
+
+
+def listing_of(body: bytes) -> Listing:
+    """Return a page of keys, asked for with encoding-type=url."""
+    root = _parse(body, "ListBucketResult")
+    plain = unquote_plus if _text(root, "EncodingType") == "url" else str
+    keys = tuple(plain(_text(each, "Key")) for each in _all(root, "Contents"))
+    prefixes = tuple(plain(_text(each, "Prefix")) for each in _all(root, "CommonPrefixes"))
+    more = _text(root, "IsTruncated") == "true"
+    return Listing(keys, prefixes, (_text(root, "NextContinuationToken") or None) if more else None)
+
+
+def parts_of(body: bytes) -> tuple[dict[int, Part], str | None, str]:
+    """Return a page of parts by number, what the next page begins after (None: it is the last), and the initiator."""
+    root = _parse(body, "ListPartsResult")
+    found = {
+        _number(each, "PartNumber"): Part(
+            _number(each, "Size"), _text(each, "ETag").strip('"'), _text(each, "ChecksumSHA256")
+        )
+        for each in _all(root, "Part")
+    }
+    more = _text(root, "IsTruncated") == "true"
+    return found, (_text(root, "NextPartNumberMarker") or None) if more else None, _initiator(root)
+
+
+def uploads_of(body: bytes) -> tuple[list[Pending], tuple[str, str] | None]:
+    """Return a page of uploads, asked for with encoding-type=url, and the markers of the next page."""
+    root = _parse(body, "ListMultipartUploadsResult")
+    plain = unquote_plus if _text(root, "EncodingType") == "url" else str
+    found = [
+        Pending(plain(_text(each, "Key")), _text(each, "UploadId"), _initiator(each), _text(each, "Initiated"))
+        for each in _all(root, "Upload")
+    ]
+    if _text(root, "IsTruncated") != "true":
+        return found, None
+    return found, (plain(_text(root, "NextKeyMarker")), _text(root, "NextUploadIdMarker"))
+
+
+def completion(parts: Iterable[Part]) -> bytes:
+    """Return the document that completes an upload of these parts, in order."""
+    lines = ["<CompleteMultipartUpload>"]
+    for number, part in enumerate(parts, 1):
+        checksum = f"<ChecksumSHA256>{escape(part.sha256)}</ChecksumSHA256>" if part.sha256 else ""
+        etag = escape(f'"{part.etag}"')
+        lines.append(f"<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag>{checksum}</Part>")
+    return "".join([*lines, "</CompleteMultipartUpload>"]).encode()
+
+
+def _parse(body: bytes, expected: str | None = None) -> Element:
+    try:
+        root: Element = fromstring(body)
+    except (ParseError, DefusedXmlException, ValueError) as error:
+        raise Unreadable("it is not XML") from error
+    if expected is not None and _name(root) != expected:
+        raise Unreadable(f"expected {expected}")
+    return root
+
+
+def _name(element: Element) -> str:
+    return element.tag.rpartition("}")[2]
+
+
+def _all(element: Element, name: str) -> list[Element]:
+    return [each for each in element if _name(each) == name]
+
+
+def _text(element: Element, name: str) -> str:
+    return next((each.text or "" for each in element if _name(each) == name), "")
+
+
+def _number(element: Element, name: str) -> int:
+    try:
+        return int(_text(element, name))
+    except ValueError:
+        raise Unreadable(f"{name} is not a number") from None
+
+
+def _initiator(element: Element) -> str:
+    for name in ("Initiator", "Owner"):
+        for each in _all(element, name):
+            if found := _text(each, "ID"):
+                return found
+    return ""

@@ -1,0 +1,146 @@
+"""The parts of one upload: several in flight, numbered in the order of the bytes; and the token that tells of them."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Self
+
+from twisted.internet.defer import CancelledError, Deferred
+
+from datamover.concurrency.waiters import Waiters
+from datamover.errors import ConnectionLost, DataMoverError, ServerError
+from datamover.protocols.s3.bucket import Bucket
+from datamover.protocols.s3.documents import Part
+
+LEAST = 5 * 2**20
+"""Bytes that any part but the last must have (Amazon S3 User Guide, "multipart upload limits")."""
+MOST_PARTS = 10_000
+LARGEST = 5 * 2**30
+"""Bytes of a part."""
+SENT_AGAIN = (ConnectionLost, ServerError)
+"""What one part may meet by chance: it is sent once more before the upload is broken off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What an upload is gone on with from."""
+
+    transfer: str
+    content: str
+    """These two are the ``UploadKey``'s."""
+    upload: str = ""
+    """The service's number; "": it is not begun."""
+    parts: int = 0
+    digest: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        return cls(**json.loads(text))
+
+    @property
+    def name(self) -> str:
+        """What the object tells of the upload it came by."""
+        return f"{self.transfer}-{self.content}"
+
+    def __str__(self) -> str:
+        return json.dumps(asdict(self))
+
+
+class Parts:
+    """Sends parts, at most ``at_once`` at a time."""
+
+    def __init__(self, bucket: Bucket, path: str, upload: str, done: Iterable[Part], at_once: int) -> None:
+        self._bucket = bucket
+        self._path = path
+        self._upload = upload
+        self._parts: list[Part | None] = list(done)
+        self._at_once = at_once
+        self._running: dict[int, Deferred[None]] = {}
+        self._changed: Waiters[None] = Waiters()
+        self._error: Exception | None = None
+
+    def __len__(self) -> int:
+        """Return how many parts were handed over."""
+        return len(self._parts)
+
+    async def send(self, data: bytes) -> int:
+        """Begin to send the next part; return its number. Waits while as many as may be are in flight.
+
+        Raises what an earlier part met.
+        """
+        number = len(self._parts) + 1
+        self._parts.append(None)
+        try:
+            while len(self._running) >= self._at_once and self._error is None:
+                await self._changed.wait()
+        except CancelledError:
+            self._fail(self._given_up())  # What is behind this part would be out of its place.
+            raise
+        self._check()
+        self._running[number] = Deferred.fromCoroutine(self._put(number, data))
+        if self._parts[number - 1] is not None or self._error is not None:
+            self._running.pop(number, None)  # It ended at once.
+        return number
+
+    async def arrived(self, count: int) -> list[Part]:
+        """Wait for the first ``count`` parts and return them. Raises what any part met."""
+        while None in self._parts[:count] and self._error is None:
+            await self._changed.wait()
+        self._check()
+        return [part for part in self._parts[:count] if part is not None]
+
+    async def close(self) -> None:
+        """Give up what is in flight; completes when nothing is."""
+        for sending in list(self._running.values()):
+            sending.cancel()
+        while self._running:
+            await self._changed.wait()
+
+    async def _put(self, number: int, data: bytes) -> None:
+        try:
+            self._parts[number - 1] = await self._sent(number, data)
+        except CancelledError:
+            self._fail(self._given_up())
+        except Exception as error:  # Whoever waits for the part raises it.
+            self._fail(error)
+        finally:
+            self._running.pop(number, None)
+            self._changed.wake(None)
+
+    async def _sent(self, number: int, data: bytes) -> Part:
+        try:
+            return await self._bucket.put_part(self._path, self._upload, number, data)
+        except SENT_AGAIN:
+            return await self._bucket.put_part(self._path, self._upload, number, data)
+
+    def _fail(self, error: Exception) -> None:
+        self._error = self._error or error
+        self._changed.wake(None)
+
+    def _given_up(self) -> DataMoverError:
+        refusals = self._bucket.refusals
+        return ConnectionLost(f"{refusals.what(self._path)}: a part was given up", scope=refusals.side)
+
+    def _check(self) -> None:
+        error = self._error
+        if isinstance(error, DataMoverError):
+            raise error.saying(error.message, full=error.full)
+        if error is not None:
+            raise error
+
+
+def digest(parts: Iterable[Part]) -> str:
+    """Return what stands for these parts: equal only for parts of the same sizes and ETags, in order."""
+    return hashlib.sha256("\n".join(f"{part.size} {part.etag}" for part in parts).encode()).hexdigest()
+
+
+def part_size(wanted: int, size: int | None, number: int) -> int:
+    """Return how many bytes the part of that number gets: enough for all of the file to fit into all parts.
+
+    Parts of a file whose size (bytes) is not known grow with their number.
+    """
+    if size is None:
+        return min(LARGEST, wanted * (1 + number // 1000))
+    # A checkpoint may end a part early: a tenth of the numbers is left for those.
+    return min(LARGEST, max(wanted, -(-size * 10 // (MOST_PARTS * 9))))

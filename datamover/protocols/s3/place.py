@@ -1,0 +1,113 @@
+"""The names below a prefix of a bucket."""
+
+from collections.abc import Callable, Container
+
+from twisted.logger import Logger
+
+from datamover.protocols.base import Ability, Inspection
+from datamover.protocols.s3.bucket import Bucket
+from datamover.protocols.s3.documents import Pending
+from datamover.protocols.s3.parts import Token
+from datamover.protocols.s3.source import S3Origin
+from datamover.protocols.s3.upload import MultipartUpload, Tools
+from datamover.protocols.upload import Check, Saved, UploadKey
+
+log = Logger()
+
+SKEW = 900.0
+"""Seconds by which the clocks of the service and of the database may differ: a service bears no more of ours."""
+
+
+class S3Place:
+    """``protocols.place.Place`` of a prefix."""
+
+    def __init__(
+        self, bucket: Bucket, origin: Callable[[str], S3Origin], tools: Tools, lacks: Container[Ability]
+    ) -> None:
+        self.lacks = lacks
+        self._bucket = bucket
+        self._origin = origin
+        self._tools = tools
+
+    async def inspect(self, path: str) -> Inspection | None:
+        return await self._bucket.inspect(path)
+
+    def origin(self, path: str) -> S3Origin:
+        return self._origin(path)
+
+    def begin(
+        self, target: str, key: UploadKey, *, size: int | None = None, modified: float | None = None
+    ) -> MultipartUpload:
+        return MultipartUpload(self._tools, target, Token(key.transfer, key.content), size=size, modified=modified)
+
+    def resume(
+        self, target: str, saved: Saved, *, size: int | None = None, modified: float | None = None
+    ) -> MultipartUpload:
+        token = Token.parse(saved.token)
+        return MultipartUpload(self._tools, target, token, saved.offset, size=size, modified=modified)
+
+    async def sweep(
+        self, target: str, transfer: str, *, check: Check, keep: str | None = None, since: float | None = None
+    ) -> None:
+        """Abort the transfer's uploads of ``target``: those that this process made, and those that can be no other's.
+
+        What another process made, and died before it told anybody of it, is known by its key, by who initiated it, and
+        by when. Uploads that do not fit are left alone, and logged.
+        """
+        kept = Token.parse(keep).upload if keep else None
+        for pending in await self._bucket.list_uploads(self._bucket.key(target), target):
+            if pending.upload == kept or not self._belongs(pending, target):
+                continue
+            maker = self._tools.made.get(pending.upload)
+            if maker == transfer or (maker is None and await self._fits(pending, since)):
+                check()
+                await self._bucket.abort_upload(self._bucket.path(pending.key), pending.upload)
+                self._tools.made.pop(pending.upload, None)
+            elif maker is None:
+                log.warn(
+                    "an upload of {key!r} since {since} is left alone, for it may be another's",
+                    key=pending.key,
+                    since=pending.initiated,
+                )
+
+    async def remove(self, path: str) -> None:
+        found = await self.inspect(path)
+        if found is not None and found.directory:
+            raise self._bucket.refusals.directory(path)
+        if found is not None:
+            await self._bucket.delete(path)
+
+    async def list(self, path: str) -> list[str]:
+        path = path.strip("/")
+        key = self._bucket.key(path)
+        prefix = f"{key}/" if key else ""
+        names: set[str] = set()
+        following: str | None = None
+        while True:
+            page = await self._bucket.list_page(prefix, path, following=following)
+            # The directory itself may have a key, which ends in "/".
+            names |= {found.removeprefix(prefix).removesuffix("/") for found in page.prefixes}
+            names |= {found.removeprefix(prefix) for found in page.keys if found != prefix}
+            for unnamed in names & {"", ".", ".."}:
+                why = f"holds keys that no path can name, at {prefix + unnamed!r}: rename them"
+                raise self._bucket.refusals.unusable(path, why)
+            if page.following is None or page.following == following:
+                return sorted(names)
+            following = page.following
+
+    async def free(self) -> int | None:
+        return None
+
+    async def _fits(self, pending: Pending, since: float | None) -> bool:
+        """Tell whether an upload was initiated by our key, after ``since``."""
+        initiated = pending.initiated_at
+        if since is None or initiated is None or initiated < since - SKEW or not pending.initiator:
+            return False
+        return pending.initiator == await self._bucket.initiator()
+
+    def _belongs(self, pending: Pending, target: str) -> bool:
+        key = self._bucket.key(target.rstrip("/"))
+        if target and not target.endswith("/"):
+            return pending.key == key
+        inside = f"{key}/" if key else ""
+        return pending.key.startswith(inside) and "/" not in pending.key[len(inside) :]

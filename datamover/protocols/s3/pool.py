@@ -1,0 +1,78 @@
+"""One destination: the connections to its service, and what was learnt of it."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from datamover.concurrency.threads import Threads
+from datamover.errors import DestinationForbidden, Scope
+from datamover.protocols.base import Ability, Lack
+from datamover.protocols.http.client.agent import PolicyAgent
+from datamover.protocols.http.streams import Streams
+from datamover.protocols.s3.address import BucketAddress
+from datamover.protocols.s3.bodies import Checking
+from datamover.protocols.s3.bucket import Bucket
+from datamover.protocols.s3.conditions import Conditions
+from datamover.protocols.s3.credentials import KeyFiles, KeyReader
+from datamover.protocols.s3.objects import Storing
+from datamover.protocols.s3.place import S3Place
+from datamover.protocols.s3.refusals import S3Refusals
+from datamover.protocols.s3.service import Service
+from datamover.protocols.s3.source import S3Origin
+from datamover.protocols.s3.upload import Tools
+
+STREAMS = 8
+"""Connections over which one large object may be read."""
+
+
+class S3Pool:
+    """``protocols.place.Pool`` of one prefix of a bucket."""
+
+    lacks: Sequence[Lack] = ()
+
+    def __init__(
+        self,
+        agent: PolicyAgent,
+        address: BucketAddress,
+        region: str,
+        prefix: str,
+        files: KeyFiles,
+        storing: Storing,
+        part_size: int,
+        name: str,
+        abilities: frozenset[Ability],
+        reactor: Any,
+    ) -> None:
+        self._agent = agent
+        # Two: where the keys' disk hangs, digests go on.
+        self._threads = Threads(reactor, f"destination-{name}", 2)
+        self._conditions = Conditions()
+        service = Service(agent, address, region, KeyReader(files, self._threads, reactor.seconds), reactor)
+        checking, made = Checking(), dict[str, str]()
+        streams = Streams(reactor, STREAMS, agent.busy)
+        lacks = frozenset(Ability) - abilities
+        self._buckets = {}
+        self._places = {}
+        for side in (Scope.SOURCE, Scope.DESTINATION):
+            refusals = S3Refusals(name, side, address.bucket)
+            bucket = Bucket(service, prefix, refusals, storing, checking, self._threads)
+            origin = partial(S3Origin, bucket, clock=reactor, streams=streams)
+            tools = Tools(bucket, self._conditions, part_size, origin, made)
+            self._buckets[side] = bucket
+            self._places[side] = S3Place(bucket, origin, tools, lacks)
+
+    def at(self, side: Scope) -> S3Place:
+        return self._places[side]
+
+    async def connect(self) -> None:
+        """List a little, which needs a login, and find out whether the service honours conditions."""
+        bucket = self._buckets[Scope.DESTINATION]
+        # The login holds of a key that may not list: it may write and read all the same.
+        with suppress(DestinationForbidden):
+            await bucket.list_page(bucket.key(""), "", most=1)
+        await self._conditions.probe(bucket)
+
+    async def close(self) -> None:
+        await self._agent.close()
+        await self._threads.close()

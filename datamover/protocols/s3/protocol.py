@@ -1,0 +1,162 @@
+"""What the protocol "s3" declares: its URLs and its options."""
+
+import re
+from typing import Annotated, Any, ClassVar, Literal, Self
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from pydantic import AfterValidator, Field, model_validator
+
+from datamover.config.types import AbsolutePath, Size, within
+from datamover.errors import ConfigError, DataMoverError
+from datamover.protocols.base import Ability
+from datamover.protocols.http.client.agent import PolicyAgent
+from datamover.protocols.place import Options, PlaceProtocol, PlaceSettings
+from datamover.protocols.s3.address import BucketAddress, bucket_of, prefix_of
+from datamover.protocols.s3.credentials import KeyFiles
+from datamover.protocols.s3.objects import Storing
+from datamover.protocols.s3.parts import LARGEST, LEAST
+from datamover.protocols.s3.pool import S3Pool
+from datamover.security.secret_files import SecretPath
+from datamover.web.credentials import SourceCredentials
+from datamover.web.policy import SourcePolicy
+from datamover.web.url import WebUrl
+
+ABILITIES = frozenset(
+    {
+        Ability.READ,
+        Ability.WRITE,
+        Ability.LIST,
+        Ability.RESUME,
+        Ability.REPLACE,
+        Ability.REPLACE_ATOMICALLY,
+        Ability.REMOVE,
+        Ability.SET_MODIFIED,
+        Ability.FLUSH,
+        Ability.WRITE_WIDE,
+    }
+)
+AMAZON = "https://s3.{region}.amazonaws.com"
+
+_EXPECTED = 'expected s3://BUCKET or s3://BUCKET/PREFIX, such as "s3://datasets/portal"'
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
+_REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_WORD = re.compile(r"[\x21-\x7e]{1,2048}")
+
+
+def _endpoint(value: str) -> str:
+    try:
+        url = WebUrl.parse(value)
+    except DataMoverError:
+        url = None
+    if url is None or url.path != "/" or url.query is not None:
+        raise ValueError('expected the address of an S3 service without a path, such as "https://s3.example.org"')
+    return value
+
+
+def _region(value: str) -> str:
+    if not _REGION.fullmatch(value):
+        raise ValueError('expected the name of a region, such as "us-east-1"')
+    return value
+
+
+def _word(value: str) -> str:
+    if not _WORD.fullmatch(value):
+        raise ValueError("expected one word of printable ASCII")
+    return value
+
+
+Word = Annotated[str, AfterValidator(_word)]
+
+
+class S3Options(Options):
+    """Which service holds the bucket, the key that signs, and how objects are stored."""
+
+    endpoint: Annotated[str, AfterValidator(_endpoint)] | None = None
+    """None: Amazon's, for the region."""
+    region: Annotated[str, AfterValidator(_region)] = "us-east-1"
+    access_key_id: Word
+    secret_key_file: SecretPath
+    session_token_file: SecretPath | None = None
+    path_style: bool | None = Field(default=None, strict=True)
+    """None: where an endpoint is given."""
+    part_size: Annotated[Size, within("a size from 5MiB to 5GiB", least=LEAST, most=LARGEST)] = 16 * 2**20
+    storage_class: Word | None = None
+    encryption: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = None
+    encryption_key_id: Word | None = None
+    ca_file: AbsolutePath | None = None
+
+    @model_validator(mode="after")
+    def _has_encryption(self) -> Self:
+        if self.encryption_key_id is not None and self.encryption not in ("aws:kms", "aws:kms:dsse"):
+            raise ValueError('expected encryption = "aws:kms" beside encryption_key_id')
+        return self
+
+
+class S3Protocol:
+    """``protocols.place.PlaceProtocol`` of prefixes in buckets."""
+
+    name: ClassVar[str] = "s3"
+    schemes: ClassVar[tuple[str, ...]] = ("s3",)
+    other_schemes: ClassVar[tuple[str, ...]] = ("s3a", "s3n")
+    abilities: ClassVar[frozenset[Ability]] = ABILITIES
+    options: ClassVar[type[Options]] = S3Options
+
+    def check_url(self, url: str) -> None:
+        """Raise ValueError for anything but s3://BUCKET[/PREFIX]."""
+        parts = urlsplit(url)
+        if parts.scheme != "s3" or not _BUCKET.fullmatch(bucket_of(url)) or "?" in url or "#" in url:
+            raise ValueError(_EXPECTED)
+        path = unquote_to_bytes(parts.path)
+        try:
+            path.decode("utf-8")
+        except UnicodeDecodeError:
+            raise ValueError(f"{_EXPECTED}, in UTF-8") from None
+        if b"\0" in path or not {b".", b".."}.isdisjoint(path.split(b"/")):
+            raise ValueError(f"{_EXPECTED}, with no '.' or '..' in it")
+
+    def root(self, url: str) -> str:
+        return f"/{prefix_of(url)}"
+
+    def host(self, url: str) -> str | None:
+        """Return the bucket: the host of the service is an option."""
+        return bucket_of(url)
+
+    def user(self, url: str) -> str | None:
+        return None
+
+    def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> S3Pool:
+        """Return the pool; it connects when first used."""
+        self.check_url(settings.url)
+        endpoint = WebUrl.parse(options.endpoint or AMAZON.format(region=options.region))
+        path_style = options.endpoint is not None if options.path_style is None else options.path_style
+        address = BucketAddress(endpoint, bucket_of(settings.url), path_style)
+        try:
+            agent = PolicyAgent(
+                reactor,
+                # Nothing but the service's own host is ever asked, at whatever address that is.
+                SourcePolicy(rules=()).trusting([address.url("").text]),
+                SourceCredentials(()),
+                connect_timeout=settings.connect_timeout,
+                idle_timeout=settings.idle_timeout,
+                ca_file=options.ca_file,
+            )
+        except ConfigError:
+            raise ConfigError(
+                f"destinations.{settings.name}.ca_file = {str(options.ca_file)!r}: expected a readable file of PEM "
+                "certificates"
+            ) from None
+        return S3Pool(
+            agent,
+            address,
+            options.region,
+            prefix_of(settings.url),
+            KeyFiles(options.access_key_id, options.secret_key_file, options.session_token_file),
+            Storing(options.storage_class, options.encryption, options.encryption_key_id),
+            options.part_size,
+            settings.name,
+            ABILITIES,
+            reactor,
+        )
+
+
+S3: PlaceProtocol = S3Protocol()

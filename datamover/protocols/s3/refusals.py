@@ -1,0 +1,171 @@
+"""What an S3 service refuses, and what befalls a connection, as errors of the family: whose side, what to do."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import ClassVar
+
+from datamover import errors
+from datamover.errors import DataMoverError, Scope
+from datamover.protocols.refusals import Refusals
+from datamover.protocols.s3.documents import Unreadable
+from datamover.protocols.s3.service import Refused
+from datamover.text.redaction import public_message
+
+_LOGIN = {
+    "ExpiredToken": "the session token has expired; renew session_token_file",
+    "InvalidToken": "the session token is not one; look at session_token_file",
+    "TokenRefreshRequired": "the session token has expired; renew session_token_file",
+    "InvalidAccessKeyId": "the service does not know access_key_id",
+    "SignatureDoesNotMatch": "the secret in secret_key_file is not that of access_key_id",
+    "AuthFailure": "the key is not accepted; look at access_key_id and secret_key_file",
+    "NotSignedUp": "the account of the key is not signed up for S3",
+    "AccountProblem": "there is a problem with the account of the key; ask the provider",
+}
+_CLOCK = frozenset({"RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture"})
+_BUSY = frozenset(
+    {"SlowDown", "ServiceUnavailable", "TooManyRequests", "RequestLimitExceeded", "Throttling", "ThrottlingException"}
+)
+_FULL = frozenset({"InsufficientStorage", "XMinioStorageFull", "StorageFull", "InsufficientCapacity"})
+_QUOTA = frozenset({"QuotaExceeded", "XMinioAdminBucketQuotaExceeded", "QuotaExceededException"})
+_DAMAGED = frozenset(
+    {"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "IncompleteBody"}
+)
+_GONE = frozenset({"NoSuchUpload", "InvalidPart", "InvalidPartOrder", "EntityTooSmall"})
+_ELSEWHERE = frozenset(
+    {
+        "PermanentRedirect",
+        "TemporaryRedirect",
+        "Redirect",
+        "AuthorizationHeaderMalformed",
+        "AuthorizationQueryParametersError",
+        "IllegalLocationConstraintException",
+    }
+)
+_FORBIDDEN = frozenset({"AccessDenied", "AllAccessDisabled", "MethodNotAllowed", "InvalidObjectState"})
+_INVALID = {
+    "KeyTooLongError": "its key, with the destination's prefix, has more bytes than the service takes",
+    "KeyTooLong": "its key, with the destination's prefix, has more bytes than the service takes",
+    "InvalidURI": "its name cannot be a key: the service refuses it",
+    "InvalidObjectName": "its name cannot be a key: the service refuses it",
+    "EntityTooLarge": "it is larger than the service takes",
+    "InvalidStorageClass": "the service does not know storage_class",
+    "KMS.NotFoundException": "the service does not know the key in encryption_key_id",
+    "KMS.DisabledException": "the key in encryption_key_id is disabled",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class S3Refusals(Refusals):
+    """The words for the destination ``name``, whose bucket is ``bucket``, as used on ``side``."""
+
+    holder: ClassVar[str] = "service"
+    bucket: str
+
+    @contextmanager
+    def about(self, path: str) -> Iterator[None]:
+        """Turn what the service refuses of ``path``, and what the connection met, into an error of the side."""
+        try:
+            with self.connecting():
+                yield
+        except Refused as refusal:
+            raise self.of(refusal, path) from refusal
+
+    @contextmanager
+    def connecting(self) -> Iterator[None]:
+        """Turn what the connection met into an error of the side; a refusal stays one."""
+        try:
+            yield
+        except DataMoverError as error:
+            if error.message.startswith("destination "):
+                raise  # It has the words of this side already.
+            raise self.met(error) from error
+
+    def met(self, error: DataMoverError) -> DataMoverError:
+        """Return what befell the connection as this side's error."""
+        what, plain = f"destination {self.name!r}", public_message(error.code, error.message)
+        if isinstance(error, errors.SourceNotAllowedHere):
+            return errors.AuthenticationFailed(f"{what}: it may not be reached: {plain}", scope=self.side)
+        return error.saying(
+            f"{what}: {plain}", scope=self.side, full=f"{what}: {error.full.replace('[http] ca_file', 'ca_file')}"
+        )
+
+    def missing(self, path: str) -> DataMoverError:
+        return errors.missing(self.side, f"{self.what(path)} does not exist")
+
+    def directory(self, path: str) -> DataMoverError:
+        return self.unusable(path, "is a directory where a file is needed; name a file")
+
+    def gone(self, path: str) -> DataMoverError:
+        return errors.SizeMismatch(f"{self.what(path)}: its upload is not there any more", scope=self.side)
+
+    def damaged(self, path: str, why: str) -> DataMoverError:
+        return errors.ChecksumMismatch(f"{self.what(path)}: {why}", scope=self.side)
+
+    @contextmanager
+    def reading(self, path: str) -> Iterator[None]:
+        """Turn an answer that cannot be read into an error of the side."""
+        try:
+            yield
+        except Unreadable as error:
+            raise errors.ServerError(
+                f"{self.what(path)}: the service's answer cannot be read: {error}", scope=self.side
+            ) from error
+
+    def of(self, refusal: Refused, path: str) -> DataMoverError:
+        """Return the error for a refusal. The service's own words are for administrators."""
+        error = self._of(refusal, path)
+        said = f"{error.message} (the service answers {refusal.status} {refusal.said})".rstrip()
+        return error.saying(error.message, full=said)
+
+    def _of(self, refusal: Refused, path: str) -> DataMoverError:
+        what, code, status, side = self.what(path), refusal.code, refusal.status, self.side
+        here = f"destination {self.name!r}"
+        if code == "NoSuchBucket":
+            kind = errors.SourceNotFound if side is Scope.SOURCE else errors.DestinationInvalid
+            return kind(f"{here}: its bucket does not exist; datamover makes no buckets: have it made", scope=side)
+        if code in _LOGIN:
+            return errors.AuthenticationFailed(f"{here}: the login is refused: {_LOGIN[code]}", scope=side)
+        if code in _CLOCK:
+            return errors.AuthenticationFailed(
+                f"{here}: the clocks differ by more than the service allows: it says {refusal.date or 'no time'}; "
+                "set the clock of this machine",
+                scope=side,
+            )
+        if code in _ELSEWHERE or status in (301, 307):
+            told = f"set region = {refusal.region!r}" if refusal.region else "look at region and endpoint"
+            elsewhere = errors.SourceForbidden if side is Scope.SOURCE else errors.DestinationInvalid
+            return elsewhere(
+                f"{here}: its bucket is in another region, and the key is sent to the configured host alone; {told}",
+                scope=side,
+            )
+        if code in _BUSY or status in (429, 503):
+            return errors.RateLimited(
+                f"{here}: the service asks to be asked less often", scope=side, retry_after=refusal.retry_after
+            )
+        if code in _QUOTA:
+            return errors.NoSpace(f"{here}: its quota is used up; raise it or free space", scope=side)
+        if code in _FULL or status == 507:
+            return errors.NoSpace(f"{here}: the service has no room left", scope=side)
+        if code in _INVALID:
+            return self.unusable(path, f"is not taken: {_INVALID[code]}")
+        if code in _DAMAGED:
+            return self.damaged(path, "what arrived is not what was sent: the service refuses its digest")
+        if code in _GONE:
+            return self.gone(path)
+        if code == "PreconditionFailed" or status == 412:
+            return self.exists(path)
+        if code in ("NoSuchKey", "NoSuchVersion") or status == 404:
+            return self.missing(path)
+        if code in _FORBIDDEN or status in (401, 403):
+            verb = "read" if side is Scope.SOURCE else "written"
+            return errors.forbidden(
+                side, f"{what} may not be {verb}: have the administrator give the key the permission"
+            )
+        if code in ("RequestTimeout", "RequestTimeoutException") or status == 408:
+            return errors.ConnectionLost(f"{here}: the request took too long for the service", scope=side)
+        if status >= 500 or status in (200, 409, 425):  # The answer to a completion is 200 with the error inside.
+            return errors.ServerError(f"{what}: the service could not do it ({code or status})", scope=side)
+        return errors.ServerError(
+            f"{what}: the service refuses the request ({code or status})", scope=side, retryable=False
+        )

@@ -1,0 +1,136 @@
+"""Requests to one S3 service: signed, sent to the configured host alone, and answered or ``Refused``."""
+
+import re
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IBodyProducer
+
+from datamover.protocols.http.answers import Head, retry_after
+from datamover.protocols.http.client.agent import PolicyAgent
+from datamover.protocols.http.client.response import Response
+from datamover.protocols.http.content import beginning, whole
+from datamover.protocols.http.treq_client import TreqClient
+from datamover.protocols.s3.address import BucketAddress
+from datamover.protocols.s3.credentials import KeyReader
+from datamover.protocols.s3.documents import error_of
+from datamover.protocols.s3.signing import EMPTY, query_string, signed
+
+Query = Iterable[tuple[str, str]]
+
+_KEY_REFUSED = frozenset({"ExpiredToken", "InvalidToken", "InvalidAccessKeyId", "SignatureDoesNotMatch"})
+_REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_SHOWN = 200
+
+
+class Refused(Exception):
+    """The service refuses a request."""
+
+    def __init__(self, head: Head, code: str = "", message: str = "", region: str | None = None) -> None:
+        super().__init__(f"{head.status} {code}")
+        self.status = head.status
+        self.code = code
+        """S3's own, "" where the answer has none."""
+        self.said = f"{code}: {message[:_SHOWN]}" if message else code
+        told = region or head.header("x-amz-bucket-region") or ""
+        self.region = told if _REGION.fullmatch(told) else None
+        """The region that the bucket is in, where the service tells it."""
+        self.date = head.header("Date")
+        self.retry_after = retry_after(head)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the service answered, read whole."""
+
+    head: Head
+    body: bytes
+
+
+class Service:
+    """Signs and sends the requests for one bucket."""
+
+    def __init__(self, agent: PolicyAgent, address: BucketAddress, region: str, keys: KeyReader, reactor: Any) -> None:
+        self.address = address
+        self._agent = agent
+        self._treq = TreqClient(agent, reactor)
+        self._region = region
+        self._keys = keys
+
+    async def ask(
+        self,
+        method: str,
+        key: str = "",
+        query: Query = (),
+        headers: Mapping[str, str] | None = None,
+        body: bytes | IBodyProducer | None = None,
+        sha256: str = EMPTY,
+    ) -> Answer:
+        """Send a request and return its answer, read whole; ``sha256`` is its body's.
+
+        Raises Refused for an answer that is no success, and what ``PolicyAgent.send`` raises. Cancelling drops the
+        connection.
+        """
+        response = await self._send(method, key, query, headers or {}, body, sha256, direct=method == "PUT")
+        _, content = await whole(response)
+        return Answer(response.head, content)
+
+    async def get(self, key: str, headers: Mapping[str, str]) -> Response:
+        """Return the answer to the GET of an object once its head is here; raises what ``ask`` does."""
+        return await self._send("GET", key, (), headers, None, EMPTY, direct=True)
+
+    async def _send(
+        self,
+        method: str,
+        key: str,
+        query: Query,
+        headers: Mapping[str, str],
+        body: bytes | IBodyProducer | None,
+        sha256: str,
+        *,
+        direct: bool,
+    ) -> Response:
+        url = self.address.url(key, query_string(query))
+        credentials = await self._keys.get()
+        again = True
+        while True:
+            sent = signed(
+                method,
+                url.authority,
+                url.path,
+                url.query or "",
+                headers,
+                sha256,
+                credentials,
+                self._region,
+                time.time(),
+            )
+            if direct:
+                # treq would double the CPU time of a small file's request (docs/performance.md).
+                response = await self._agent.send(method.encode("ascii"), url, sent, body)
+            else:
+                raw = Headers({name: [value] for name, value in sent.items()})
+                answered = await self._treq.request(method, url.text, headers=raw, data=body)
+                response = cast(Response, answered.original)
+            if 200 <= response.code < 300:
+                return response
+            refused = await _refused(response)
+            if again and refused.code in _KEY_REFUSED:
+                fresh = await self._keys.get(refused=credentials)
+                if fresh != credentials:
+                    again, credentials = False, fresh
+                    continue
+            if again and refused.code == "AuthorizationHeaderMalformed" and refused.region not in (None, self._region):
+                # The host is the same: only what is signed changes.
+                again, self._region = False, str(refused.region)
+                continue
+            raise refused
+
+
+async def _refused(response: Response) -> Refused:
+    head, body = await beginning(response)
+    told = error_of(body)
+    return Refused(head) if told is None else Refused(head, told.code, told.message, told.region)

@@ -1,0 +1,236 @@
+"""One object arriving by a multipart upload, or by one PUT where it is small.
+
+The token tells the upload's number, how many of its parts count, and a digest over their sizes and ETags: what the
+service lists is held against that. An ETag is the service's word for bytes whose digest it has checked.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from dataclasses import replace as changed
+
+from twisted.internet.defer import Deferred, succeed
+
+from datamover.concurrency.buffer_budgets import Buffers
+from datamover.concurrency.shielding import finish_despite_cancel
+from datamover.protocols.base import Lack, Octets, Origin
+from datamover.protocols.s3.bucket import Bucket
+from datamover.protocols.s3.conditions import Conditions
+from datamover.protocols.s3.documents import Part
+from datamover.protocols.s3.objects import metadata
+from datamover.protocols.s3.parts import LEAST, Parts, Token, digest, part_size
+from datamover.protocols.s3.service import Refused
+from datamover.protocols.upload import Check, Prove, Saved, Stored, unchecked
+
+IN_FLIGHT = Buffers(256 * 2**20, least=2 * LEAST, most=64 * 2**20)
+"""Bytes of parts that are gathered or on their way, shared among all uploads of the process."""
+
+REMEMBERED = 10_000
+"""Uploads that a process remembers to have made; those that another process ended stay among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What all uploads of a destination share."""
+
+    bucket: Bucket
+    conditions: Conditions
+    part_size: int
+    """Bytes."""
+    origin: Callable[[str], Origin]
+    made: dict[str, str]
+    """Uploads that this process made and has not ended -> their transfers."""
+
+
+class MultipartUpload:
+    """``protocols.upload.Upload`` of one object."""
+
+    arrived = None
+    doubtful = False
+    without: Sequence[Lack] = ()
+
+    def __init__(
+        self,
+        tools: Tools,
+        target: str,
+        token: Token,
+        offset: int = 0,
+        *,
+        size: int | None = None,
+        modified: float | None = None,
+    ) -> None:
+        """``size`` is the file's in bytes, where it is known, ``modified`` its time in POSIX seconds."""
+        self.offset = offset
+        self._tools = tools
+        self._bucket = tools.bucket
+        self._target = target
+        self._token = token
+        self._expected = size
+        self._modified = modified
+        self._gathered = bytearray()
+        self._size = offset
+        """Bytes that are in parts."""
+        self._listed: list[Part] | None = None
+        """The parts of the token."""
+        self._parts: Parts | None = None
+        self._leave: Callable[[], None] | None = None
+
+    @property
+    def token(self) -> str | None:
+        return str(self._token) if self._token.upload else None
+
+    async def exists(self) -> bool:
+        """Tell whether the service has the parts that the token tells of."""
+        self._listed = await self._list()
+        return self._listed is not None
+
+    async def open(self) -> None:
+        if self._leave is None:
+            self._leave = IN_FLIGHT.join()
+        if not self._token.upload:
+            # To its end: an upload that is made only after its transfer was given up would never be aborted.
+            await finish_despite_cancel(Deferred.fromCoroutine(self._create()))
+            self._listed = []
+        elif self._listed is None and not await self.exists():
+            raise self._bucket.refusals.gone(self._target)
+        assert self._listed is not None
+        at_once = max(1, IN_FLIGHT.size // self._part_size(0) - 1)
+        self._parts = Parts(self._bucket, self._target, self._token.upload, self._listed, at_once)
+
+    async def write(self, data: Octets) -> None:
+        self._gathered += data
+        while len(self._gathered) >= (size := self._part_size(len(self._sending))) + LEAST:
+            # So much stays that it can be a part of its own when it is to be flushed.
+            with memoryview(self._gathered) as view:
+                part = bytes(view[:size])
+            del self._gathered[:size]
+            await self._send(part)
+
+    async def flush(self) -> Saved:
+        """Send what was gathered, if it is enough for a part, and wait for all parts up to it."""
+        return await self._saved(send=len(self._gathered) >= LEAST)
+
+    async def finish(self) -> Saved:
+        saved = await self._saved(send=bool(self._gathered) or not len(self._sending))
+        await self.close()
+        return saved
+
+    async def commit(self, *, replace: bool, prove: Prove | None = None) -> Stored:
+        if self._listed is None and not await self.exists():
+            # An earlier commit may have made the object, and its answer been lost.
+            if not await self._ours():
+                raise self._bucket.refusals.gone(self._target)
+        else:
+            await self._complete(replace)
+        return await self._look(self._size, prove)
+
+    async def store(self, data: bytes, *, replace: bool, commit: Check) -> Stored:
+        headers = metadata(self._token.name, self._modified, hashlib.sha256(data).hexdigest())
+
+        async def put(condition: Mapping[str, str]) -> None:
+            # To its end: nothing of it is to come any more when this has ended.
+            putting = self._bucket.put(self._target, data, {**headers, **condition})
+            await finish_despite_cancel(Deferred.fromCoroutine(putting))
+
+        try:
+            await self._tools.conditions.make(self._bucket, self._target, put, replace=replace, check=commit)
+        except Refused as refusal:
+            raise self._bucket.refusals.of(refusal, self._target) from refusal
+        return await self._look(len(data), None)
+
+    async def abort(self, check: Check = unchecked) -> None:
+        if self._token.upload:
+            check()
+            await self._bucket.abort_upload(self._target, self._token.upload)
+            self._tools.made.pop(self._token.upload, None)
+
+    async def close(self) -> None:
+        self._gathered = bytearray()
+        if self._leave is not None:
+            self._leave()
+        parts, self._parts = self._parts, None
+        if parts is not None:
+            await parts.close()
+
+    # Parts ----------------------------------------------------------------------------------------------------
+
+    @property
+    def _sending(self) -> Parts:
+        assert self._parts is not None, "it is not open"
+        return self._parts
+
+    def _part_size(self, number: int) -> int:
+        wanted = min(self._tools.part_size, max(LEAST, IN_FLIGHT.size // 2))
+        return part_size(wanted, self._expected, number)
+
+    async def _create(self) -> None:
+        upload = await self._bucket.create_upload(self._target, metadata(self._token.name, self._modified))
+        self._tools.made[upload] = self._token.transfer
+        if len(self._tools.made) > REMEMBERED:
+            del self._tools.made[next(iter(self._tools.made))]
+        self._token = changed(self._token, upload=upload)
+
+    async def _send(self, data: bytes) -> None:
+        self._size += len(data)
+        await self._sending.send(data)
+
+    async def _saved(self, *, send: bool) -> Saved:
+        """Wait for the parts that there are, to ``send`` with what was gathered; return what is saved with them."""
+        sending: Deferred[None] = succeed(None)
+        if send:
+            data, self._gathered = bytes(self._gathered), bytearray()
+            sending = Deferred.fromCoroutine(self._send(data))
+        # More may be written, and become parts, while this waits.
+        size, count = self._size, len(self._sending)
+        await sending
+        parts = await self._sending.arrived(count)
+        token = changed(self._token, parts=count, digest=digest(parts))
+        if count >= self._token.parts:
+            self._token, self._listed = token, parts
+        return Saved(size, str(token))
+
+    async def _list(self) -> list[Part] | None:
+        """Return the parts of the token as the service tells them, None where they are not there."""
+        if not self._token.upload:
+            return None
+        found = await self._bucket.list_parts(self._target, self._token.upload)
+        if found is None:
+            return None
+        parts = [found[number] for number in range(1, self._token.parts + 1) if number in found]
+        same = len(parts) == self._token.parts and (not parts or digest(parts) == self._token.digest)
+        return parts if same else None
+
+    # The object -----------------------------------------------------------------------------------------------
+
+    async def _complete(self, replace: bool) -> None:
+        async def complete(condition: Mapping[str, str]) -> None:
+            await self._bucket.complete(self._target, self._token.upload, self._listed or [], condition)
+
+        try:
+            await self._tools.conditions.make(self._bucket, self._target, complete, replace=replace)
+        except Refused as refusal:
+            # It is what is wanted where our own commit made it, and its answer was lost.
+            if refusal.code not in ("NoSuchUpload", "PreconditionFailed") or not await self._ours():
+                raise self._bucket.refusals.of(refusal, self._target) from refusal
+        self._tools.made.pop(self._token.upload, None)
+
+    async def _ours(self) -> bool:
+        """Tell whether the target is what this upload made."""
+        found = await self._bucket.head(self._target)
+        return found is not None and found.upload == self._token.name and found.inspection.size == self._size
+
+    async def _look(self, size: int, prove: Prove | None) -> Stored:
+        """Look at the object; one that is wrong is removed, for the service keeps no old one."""
+        found = await self._bucket.head(self._target)
+        if found is None or found.inspection.size != size:
+            held = None if found is None else found.inspection.size
+            if found is not None and found.upload in ("", self._token.name):
+                await self._bucket.delete(self._target)
+            raise self._bucket.refusals.other_size(self._target, "under its name", held, size)
+        if prove is not None:
+            try:
+                await prove(self._tools.origin(self._target))
+            except BaseException:
+                await self._bucket.delete(self._target)
+                raise
+        return Stored(size)

@@ -1,0 +1,566 @@
+"""S3 against a service that answers as it is told: refusals, learning, and where the key goes."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+
+from datamover import errors
+from datamover.errors import DataMoverError, Scope
+from datamover.protocols.place import PlaceSettings, Pool
+from datamover.protocols.s3 import S3
+from datamover.protocols.s3.address import BucketAddress
+from datamover.protocols.s3.documents import Part
+from datamover.protocols.s3.parts import Token, digest, part_size
+from datamover.protocols.upload import Saved, UploadKey
+from datamover.web.url import WebUrl
+from tests.protocols.conformance import read
+from tests.protocols.sftp import until
+from tests.servers.certificates import Authority, ServerTLS
+from tests.servers.web import Exchange, Web
+
+KEY = UploadKey("1", "a")
+MIB = 2**20
+
+
+def error(code: str, message: str = "", more: str = "") -> bytes:
+    return f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message>{more}</Error>".encode()
+
+
+class Rehearsal:
+    """A bucket whose every answer a test decides on, and the pool that asks it."""
+
+    def __init__(self, web: Web, directory: Path, **options: Any) -> None:
+        self.web = web
+        self.secret = directory / "secret"
+        self.token = directory / "token"
+        for file, text in ((self.secret, "s3cret"), (self.token, "t0ken")):
+            file.write_text(text)
+            file.chmod(0o600)
+        table = {"endpoint": web.url, "access_key_id": "AKID", "secret_key_file": self.secret, **options}
+        settings = PlaceSettings("place", "s3://bucket/in", 0o644, 0o755, 5.0, 5.0)
+        self.pool: Pool = S3.open(settings, S3.options.model_validate(table), reactor)
+        self.reading = self.pool.at(Scope.SOURCE)
+        self.writing = self.pool.at(Scope.DESTINATION)
+
+    def answer(self, path: str, *answers: Callable[[Exchange], None]) -> None:
+        """Give these answers to requests for a path below the prefix, the last of them from then on."""
+        left = list(answers)
+        self.web.route(f"/bucket/in/{path}", lambda exchange: (left.pop(0) if len(left) > 1 else left[0])(exchange))
+
+    def asked(self, path: str = "f") -> list[Any]:
+        return self.web.asked(f"/bucket/in/{path}")
+
+
+def gives(status: int, body: bytes = b"", **headers: str) -> Callable[[Exchange], None]:
+    named = [(name.replace("_", "-"), value) for name, value in headers.items()]
+    return lambda exchange: exchange.answer(status, named, body)
+
+
+@pytest_twisted.async_yield_fixture
+async def bucket(tmp_path: Path) -> AsyncIterator[Rehearsal]:
+    web = Web(reactor)
+    await web.start()
+    rehearsal = Rehearsal(web, tmp_path, session_token_file=tmp_path / "token")
+    yield rehearsal
+    await rehearsal.pool.close()
+    await web.stop()
+
+
+READ = [
+    (404, "NoSuchBucket", errors.SourceNotFound, "its bucket does not exist"),
+    (403, "AccessDenied", errors.SourceForbidden, "may not be read"),
+    (403, "InvalidAccessKeyId", errors.AuthenticationFailed, "does not know access_key_id"),
+    (403, "SignatureDoesNotMatch", errors.AuthenticationFailed, "the secret in secret_key_file"),
+    (400, "ExpiredToken", errors.AuthenticationFailed, "session token has expired"),
+    (403, "RequestTimeTooSkewed", errors.AuthenticationFailed, "the clocks differ"),
+    (301, "PermanentRedirect", errors.SourceForbidden, "in another region"),
+    (503, "SlowDown", errors.RateLimited, "asked less often"),
+    (503, "", errors.RateLimited, "asked less often"),
+    (429, "TooManyRequests", errors.RateLimited, "asked less often"),
+    (500, "InternalError", errors.ServerError, "could not do it (InternalError)"),
+    (403, "InvalidObjectState", errors.SourceForbidden, "may not be read"),
+    (418, "Strange", errors.ServerError, "refuses the request (Strange)"),
+]
+WRITE = [
+    (404, "NoSuchBucket", errors.DestinationInvalid, "have it made"),
+    (403, "AccessDenied", errors.DestinationForbidden, "may not be written"),
+    (403, "QuotaExceeded", errors.NoSpace, "quota is used up"),
+    (507, "", errors.NoSpace, "no room left"),
+    (400, "BadDigest", errors.ChecksumMismatch, "what arrived is not what was sent"),
+    (400, "EntityTooLarge", errors.DestinationInvalid, "larger than the service takes"),
+    (400, "KeyTooLongError", errors.DestinationInvalid, "more bytes than the service takes"),
+    (400, "InvalidStorageClass", errors.DestinationInvalid, "storage_class"),
+    (409, "OperationAborted", errors.ServerError, "could not do it"),
+]
+
+
+@pytest.mark.parametrize(("status", "code", "kind", "words"), READ)
+@pytest_twisted.ensureDeferred
+async def test_refused_to_read(
+    bucket: Rehearsal, status: int, code: str, kind: type[DataMoverError], words: str
+) -> None:
+    """Each refusal is a sentence of its own on the source's side; only administrators see the service's words."""
+    bucket.answer("f", gives(status, error(code, "internal 10.0.0.7") if code else b""))
+    with pytest.raises(kind) as caught:
+        await bucket.reading.origin("f").open()
+    assert caught.value.scope is Scope.SOURCE
+    assert words in caught.value.message
+    assert "10.0.0.7" not in caught.value.message
+    assert "10.0.0.7" in caught.value.full or not code
+
+
+@pytest.mark.parametrize(("status", "code", "kind", "words"), WRITE)
+@pytest_twisted.ensureDeferred
+async def test_refused_to_write(
+    bucket: Rehearsal, status: int, code: str, kind: type[DataMoverError], words: str
+) -> None:
+    """Each refusal is a sentence of its own on the destination's side."""
+    bucket.answer("f", gives(status, error(code) if code else b""))
+    with pytest.raises(kind) as caught:
+        await bucket.writing.begin("f", KEY).store(b"data", replace=True, commit=lambda: None)
+    assert caught.value.scope is Scope.DESTINATION
+    assert words in caught.value.message
+
+
+@pytest_twisted.ensureDeferred
+async def test_head_says_why(bucket: Rehearsal) -> None:
+    """A look that is refused asks for the reason, which the answer to a HEAD cannot hold."""
+    bucket.answer("f", gives(403, error("RequestTimeTooSkewed")))
+    with pytest.raises(errors.AuthenticationFailed, match="the clocks differ"):
+        await bucket.writing.inspect("f")
+
+
+@pytest_twisted.ensureDeferred
+async def test_region_told_by_the_host(bucket: Rehearsal) -> None:
+    """A region that the configured host tells is signed for from then on."""
+    told = error("AuthorizationHeaderMalformed", more="<Region>eu-north-1</Region>")
+    bucket.answer("f", gives(400, told), gives(200, b"data", ETag='"1"'))
+    for _ in range(2):
+        assert await read(bucket.reading.origin("f")) == (0, b"data")
+    regions = [request.headers["authorization"].split("/")[2] for request in bucket.asked()]
+    assert regions == ["us-east-1", "eu-north-1", "eu-north-1"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_redirected(bucket: Rehearsal) -> None:
+    """A redirect is not followed: the key goes to the configured host alone, and the region is told."""
+    elsewhere = Web(reactor)
+    await elsewhere.start()
+    try:
+        bucket.answer(
+            "f", gives(307, error("TemporaryRedirect"), Location=f"{elsewhere.url}/f", x_amz_bucket_region="eu-west-3")
+        )
+        with pytest.raises(errors.DestinationInvalid, match="set region = 'eu-west-3'"):
+            await bucket.writing.origin("f").open()
+        assert elsewhere.requests == []
+    finally:
+        await elsewhere.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_key_renewed(bucket: Rehearsal) -> None:
+    """A session token that has expired is read anew from its file, and the request sent again."""
+
+    def second(exchange: Exchange) -> None:
+        exchange.answer(200, [("ETag", '"1"')], b"data")
+
+    def first(exchange: Exchange) -> None:
+        bucket.token.write_text("fresh")
+        exchange.answer(400, [], error("ExpiredToken"))
+
+    bucket.answer("f", first, second)
+    assert await read(bucket.reading.origin("f")) == (0, b"data")
+    assert [request.headers["x-amz-security-token"] for request in bucket.asked()] == ["t0ken", "fresh"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_secret_that_others_may_read(bucket: Rehearsal) -> None:
+    """A secret that others may read is not used, and the message says what to do."""
+    bucket.secret.chmod(0o644)
+    with pytest.raises(errors.AuthenticationFailed) as caught:
+        await bucket.pool.connect()
+    assert "chmod 0600" in caught.value.full
+    assert bucket.web.requests == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_error_inside(bucket: Rehearsal) -> None:
+    """A completion that is answered 200 with an error inside has failed; what is not there is not called stored."""
+    upload = b"<R><UploadId>u</UploadId></R>"
+    bucket.answer(
+        "f",
+        gives(200, upload),
+        gives(200, ETag='"e"'),
+        gives(200, error("InternalError", "try again")),
+    )
+    sending = bucket.writing.begin("f", KEY)
+    await sending.open()
+    await sending.write(b"data")
+    await sending.finish()
+    with pytest.raises(errors.ServerError, match="could not do it"):
+        await sending.commit(replace=True)
+    await sending.close()
+
+
+@pytest.mark.parametrize("trouble", ["an error", "a reset"])
+@pytest_twisted.ensureDeferred
+async def test_part_sent_again(bucket: Rehearsal, trouble: str) -> None:
+    """A part that meets trouble once is sent once more, and nothing else is."""
+    parts: list[str] = []
+
+    def serve(exchange: Exchange) -> None:
+        request = exchange.request
+        if request.method == "HEAD":
+            exchange.answer(200, [("ETag", '"e-3"')], bytes(13 * MIB))
+        elif request.method == "POST":
+            exchange.answer(200, [], b"<R><UploadId>u</UploadId></R>")
+        else:
+            parts.append(request.target.partition("?")[2])
+            if len(parts) > 1:
+                exchange.answer(200, [("ETag", '"e"')])
+            elif trouble == "a reset":
+                exchange.reset()
+            else:
+                exchange.answer(500, [], error("InternalError"))
+
+    bucket.answer("f", serve)
+    sending = bucket.writing.begin("f", KEY)
+    await sending.open()
+    for _ in range(2):
+        await sending.write(bytes(6 * MIB))
+        await sending.flush()
+    await sending.write(bytes(MIB))
+    assert (await sending.finish()).offset == 13 * MIB
+    assert (await sending.commit(replace=True)).size == 13 * MIB
+    assert sorted(parts) == [f"partNumber={number}&uploadId=u" for number in (1, 1, 2, 3)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_flushed_while_parts_are_on_their_way(tmp_path: Path) -> None:
+    """What is written while a flush waits for its turn is not counted as saved by it."""
+    web = Web(reactor)
+    await web.start()
+    bucket = Rehearsal(web, tmp_path, part_size="32MiB")  # One part at a time.
+    held: list[Exchange] = []
+
+    async def taken(number: int) -> None:
+        await until(lambda: len(held) == number)
+
+    bucket.answer("f", gives(200, b"<R><UploadId>u</UploadId></R>"), held.append)
+    try:
+        upload = bucket.writing.begin("f", KEY)
+        await upload.open()
+        flushes = []
+        for _ in range(3):
+            await upload.write(bytes(6 * MIB))
+            flushes.append(Deferred.fromCoroutine(upload.flush()))
+        await upload.write(bytes(MIB))
+        for number, flush in enumerate(flushes, 1):
+            await taken(number)
+            held[-1].answer(200, [("ETag", '"e"')])
+            assert (await flush).offset == number * 6 * MIB
+        await upload.close()
+    finally:
+        await bucket.pool.close()
+        await web.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_part_refused(bucket: Rehearsal) -> None:
+    """A part that is refused for good breaks the upload off, whatever is awaited of it next."""
+    bucket.answer("f", gives(200, b"<R><UploadId>u</UploadId></R>"), gives(403, error("QuotaExceeded")))
+    sending = bucket.writing.begin("f", KEY)
+    await sending.open()
+    await sending.write(bytes(6 * MIB))
+    for _ in range(2):
+        with pytest.raises(errors.NoSpace, match="quota is used up"):
+            await sending.flush()
+    await sending.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_body_sent_again(bucket: Rehearsal) -> None:
+    """A large body goes over a kept connection, and once more over a new one where that turns out to be closed."""
+
+    def serve(exchange: Exchange) -> None:
+        request = exchange.request
+        if request.method == "PUT" and request.turn == 3:
+            exchange.reset()
+        else:
+            exchange.answer(200, [("ETag", '"e"')], b"" if request.method == "PUT" else bytes(MIB))
+
+    bucket.answer("f", serve)
+    for _ in range(2):
+        await bucket.writing.begin("f", KEY).store(bytes(MIB), replace=True, commit=lambda: None)
+    puts = [request for request in bucket.asked() if request.method == "PUT"]
+    assert [(request.connection, request.turn) for request in puts] == [(1, 1), (1, 3), (2, 1)]
+    assert [len(request.body) for request in puts] == [MIB] * 3
+
+
+@pytest_twisted.ensureDeferred
+async def test_away(bucket: Rehearsal) -> None:
+    """A service that cannot be connected to is told without its address; administrators are told that as well."""
+    await bucket.web.stop(for_a_while=True)
+    for side, place in ((Scope.SOURCE, bucket.reading), (Scope.DESTINATION, bucket.writing)):
+        with pytest.raises(errors.ConnectFailed) as caught:
+            await place.inspect("f")
+        assert (caught.value.scope, caught.value.retryable) == (side, True)
+        assert caught.value.message == "destination 'place': it cannot be connected to"
+        assert "127.0.0.1" in caught.value.full
+    await bucket.web.start()
+
+
+@pytest.mark.parametrize("key", ["in/d//f", "in/d/../f", "in/d/."])
+@pytest_twisted.ensureDeferred
+async def test_keys_that_no_path_names(bucket: Rehearsal, key: str) -> None:
+    """A directory with a key that no path can name is not listed without it: the key is told."""
+    name = key.removeprefix("in/d/")
+    tag = "CommonPrefixes><Prefix" if "/" in name else "Contents><Key"
+    shown = f"in/d/{name.partition('/')[0]}/" if "/" in name else key
+    close = "".join(f"</{part}>" for part in reversed(tag.split("><")))
+    listing = f"<ListBucketResult><{tag}>{shown}{close}<Contents><Key>in/d/</Key></Contents></ListBucketResult>"
+    bucket.web.route("/bucket", gives(200, listing.encode()))
+    with pytest.raises(errors.SourceForbidden, match="no path can name"):
+        await bucket.reading.list("d")
+
+
+@pytest_twisted.ensureDeferred
+async def test_etag_of_other_bytes(bucket: Rehearsal) -> None:
+    """Where the ETag is the MD5 of other bytes than were sent, the file has not arrived."""
+    bucket.answer("f", gives(200, ETag='"00000000000000000000000000000000"'))
+    with pytest.raises(errors.ChecksumMismatch, match="its ETag differs"):
+        await bucket.writing.begin("f", KEY).store(b"data", replace=True, commit=lambda: None)
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_conditions(bucket: Rehearsal) -> None:
+    """Where the service does not know If-None-Match, one looks before, and sends none from then on."""
+    made: list[str] = []
+
+    def serve(exchange: Exchange) -> None:
+        request = exchange.request
+        if request.method == "HEAD":
+            exchange.answer(200 if made else 404, [("ETag", '"e"')], b"data" if made else b"")
+        elif "if-none-match" in request.headers:
+            exchange.answer(501, [], error("NotImplemented"))
+        else:
+            made.append(request.method)
+            exchange.answer(200, [("ETag", '"e"')])
+
+    bucket.answer("f", serve)
+    stored = await bucket.writing.begin("f", KEY).store(b"data", replace=False, commit=lambda: None)
+    assert stored.size == 4
+    with pytest.raises(errors.DestinationExists):
+        await bucket.writing.begin("f", KEY).store(b"data", replace=False, commit=lambda: None)
+    assert made == ["PUT"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_options_are_sent(tmp_path: Path) -> None:
+    """Storage class, encryption and the name of its key are sent with every object, over TLS."""
+    authority = Authority(tmp_path)
+    web = Web(reactor, tls=ServerTLS(*authority.issue()))
+    await web.start()
+    rehearsal = Rehearsal(
+        web,
+        tmp_path,
+        endpoint=web.url_of("localhost"),
+        ca_file=authority.file,
+        storage_class="COLD",
+        encryption="aws:kms",
+        encryption_key_id="alias/key",
+    )
+    try:
+        web.route("/bucket/in/f", gives(200, ETag='"e"'))
+        with pytest.raises(errors.SizeMismatch):
+            await rehearsal.writing.begin("f", KEY).store(b"data", replace=True, commit=lambda: None)
+        headers = web.requests[0].headers
+        assert headers["x-amz-storage-class"] == "COLD"
+        assert headers["x-amz-server-side-encryption"] == "aws:kms"
+        assert headers["x-amz-server-side-encryption-aws-kms-key-id"] == "alias/key"
+    finally:
+        await rehearsal.pool.close()
+        await web.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_certificate_that_does_not_fit(tmp_path: Path) -> None:
+    """A service whose certificate is signed by nobody who is trusted is sent nothing; administrators are told why."""
+    web = Web(reactor, tls=ServerTLS(*Authority(tmp_path).issue()))
+    await web.start()
+    rehearsal = Rehearsal(web, tmp_path)
+    try:
+        with pytest.raises(errors.TLSFailed) as caught:
+            await rehearsal.pool.connect()
+        assert caught.value.scope is Scope.DESTINATION
+        assert "name the authority's certificate in ca_file" in caught.value.full
+        assert web.requests == []
+    finally:
+        await rehearsal.pool.close()
+        await web.stop()
+
+
+def pages(*bodies: str) -> Callable[[Exchange], None]:
+    """Give one page of an answer after the other."""
+    left = list(bodies)
+    return lambda exchange: exchange.answer(200, [], left.pop(0).encode())
+
+
+@pytest_twisted.ensureDeferred
+async def test_listed_in_pages(bucket: Rehearsal) -> None:
+    """A directory is listed to its last page, names in the encoding that was asked for."""
+    page = "<ListBucketResult><EncodingType>url</EncodingType>{}</ListBucketResult>"
+    bucket.web.route(
+        "/bucket",
+        pages(
+            page.format(
+                "<Contents><Key>in/d/a+b%2B</Key></Contents><IsTruncated>true</IsTruncated>"
+                "<NextContinuationToken>t/1=</NextContinuationToken>"
+            ),
+            page.format("<CommonPrefixes><Prefix>in/d/%C3%BC/</Prefix></CommonPrefixes>"),
+        ),
+    )
+    assert await bucket.reading.list("d") == ["a b+", "ü"]
+    first, second = (request.target for request in bucket.web.requests)
+    assert "continuation-token" not in first
+    assert "continuation-token=t%2F1%3D" in second
+
+
+@pytest.mark.parametrize("same", [True, False])
+@pytest_twisted.ensureDeferred
+async def test_parts_in_pages(bucket: Rehearsal, same: bool) -> None:
+    """What the token tells of is held against all that the service lists, page after page, whatever was sent after."""
+    parts = [Part(5 * MIB, f"e{number}") for number in range(3)]
+    token = Token("1", "a", "u", 3, digest(parts if same else parts[::-1]))
+    item = "<Part><PartNumber>{}</PartNumber><Size>{}</Size><ETag>&quot;{}&quot;</ETag></Part>"
+    told = [item.format(number, 5 * MIB, f"e{number - 1}") for number in range(1, 5)]
+    page = "<ListPartsResult>{}</ListPartsResult>"
+    more = "<IsTruncated>true</IsTruncated><NextPartNumberMarker>2</NextPartNumberMarker>"
+    bucket.answer("f", pages(page.format("".join(told[:2]) + more), page.format("".join(told[2:]))))
+    upload = bucket.writing.resume("f", Saved(15 * MIB, str(token)))
+    assert await upload.exists() is same
+    assert "part-number-marker=2" in bucket.asked()[1].target
+
+
+@pytest.mark.parametrize(
+    ("size", "number", "expected"),
+    [(None, 0, 16 * MIB), (None, 2500, 48 * MIB), (MIB, 0, 16 * MIB), (5 * 2**40, 0, 610_839_794)],
+)
+def test_part_sizes(size: int | None, number: int, expected: int) -> None:
+    """A file of any size that S3 takes fits into its ten thousand parts, with room for those that end early."""
+    assert part_size(16 * MIB, size, number) == expected
+    if size is not None:
+        assert -(-size // expected) <= 9000
+
+
+@pytest.mark.parametrize(
+    ("path_style", "key", "url"),
+    [
+        (True, "", "https://s3.example.org:8333/bucket"),
+        (True, "a b/%2F", "https://s3.example.org:8333/bucket/a%20b/%252F"),
+        (False, "", "https://bucket.s3.example.org:8333/"),
+        (False, "ü", "https://bucket.s3.example.org:8333/%C3%BC"),
+    ],
+)
+def test_addresses(path_style: bool, key: str, url: str) -> None:
+    """A bucket stands in the path, or before the host."""
+    address = BucketAddress(WebUrl.parse("https://s3.example.org:8333"), "bucket", path_style)
+    assert address.url(key).text == url
+
+
+@pytest.mark.parametrize(
+    ("url", "good"),
+    [
+        ("s3://bucket", True),
+        ("s3://bucket/a/b%20c/", True),
+        ("s3://my.bucket_1/x", True),
+        ("s3:///x", False),
+        ("s3://bucket/a/../b", False),
+        ("s3://bucket/%00", False),
+        ("s3://bucket/%ff", False),
+        ("s3://bucket?x", False),
+        ("s3://key@bucket/x", False),
+        ("s3://bucket:80/x", False),
+    ],
+)
+def test_urls(url: str, good: bool) -> None:
+    """A bucket and a prefix, nothing else."""
+    if good:
+        S3.check_url(url)
+    else:
+        with pytest.raises(ValueError, match="s3://BUCKET"):
+            S3.check_url(url)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("endpoint", "https://s3.example.org/path"),
+        ("endpoint", "ftp://s3.example.org"),
+        ("region", "eu/west"),
+        ("part_size", "1MiB"),
+        ("access_key_id", "two words"),
+        ("encryption", "rot13"),
+        ("encryption_key_id", "alone"),
+        ("path_style", "yes"),
+    ],
+)
+def test_options(key: str, value: str, tmp_path: Path) -> None:
+    """A key of the table that cannot be used is refused."""
+    table = {"access_key_id": "AKID", "secret_key_file": tmp_path / "secret"}
+    S3.options.model_validate(table)
+    with pytest.raises(ValueError, match=r"expected|Input"):
+        S3.options.model_validate({**table, key: value})
+
+
+SINCE = 1_700_000_000.0
+"""2023-11-14T22:13:20Z"""
+
+
+@pytest.mark.parametrize(
+    ("key", "initiator", "initiated", "since", "swept"),
+    [
+        ("in/f", "me", "2023-11-14T22:13:21.000Z", SINCE, True),
+        ("in/f", "me", "2023-11-14T22:00:00Z", SINCE, True),
+        ("in/f", "me", "2023-11-14T21:50:00.000Z", SINCE, False),
+        ("in/f", "me", "yesterday", SINCE, False),
+        ("in/f", "me", "2023-11-14T22:13:21.000Z", None, False),
+        ("in/f", "somebody", "2023-11-14T22:13:21.000Z", SINCE, False),
+        ("in/f", "", "2023-11-14T22:13:21.000Z", SINCE, False),
+        ("in/f2", "me", "2023-11-14T22:13:21.000Z", SINCE, False),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_swept_only_where_all_fits(
+    bucket: Rehearsal, key: str, initiator: str, initiated: str, since: float | None, swept: bool
+) -> None:
+    """An upload whose number nobody has is aborted only where key, initiator and time are those of the transfer."""
+    pending = (
+        "<Upload><Key>{}</Key><UploadId>{}</UploadId><Initiator><ID>{}</ID></Initiator>"
+        f"<Initiated>{initiated}</Initiated></Upload>"
+    )
+    aborted: list[str] = []
+    probes: list[str] = []
+
+    def serve(exchange: Exchange) -> None:
+        request = exchange.request
+        if request.method == "DELETE":
+            aborted.append(request.target.partition("uploadId=")[2])
+            exchange.answer(204)
+        elif request.method == "POST":
+            probes.append(request.path.removeprefix("/bucket/"))
+            exchange.answer(200, [], b"<R><UploadId>own</UploadId></R>")
+        else:
+            uploads = [pending.format(key, "u", initiator), *(pending.format(each, "own", "me") for each in probes)]
+            body = f"<ListMultipartUploadsResult>{''.join(uploads)}</ListMultipartUploadsResult>"
+            exchange.answer(200, [], body.encode())
+
+    bucket.web.otherwise = serve
+    await bucket.writing.sweep("f", "1", check=lambda: None, since=since)
+    assert ("u" in aborted) is swept
+    assert set(aborted) <= {"u", "own"}

@@ -1,0 +1,193 @@
+"""Real S3 services on 127.0.0.1, the strictest and the laxest: OpenStack Swift's s3api and ``rclone serve s3``."""
+
+import os
+import pwd
+import subprocess
+import sys
+import sysconfig
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from botocore.config import Config
+from botocore.session import Session
+
+from tests.servers.ports import free_port
+from tests.servers.processes import Process
+
+SCRIPTS = Path(sysconfig.get_path("scripts"))
+BUCKET = "bucket"
+_SERVERS = ("object", "container", "account")
+_RINGS = """
+import sys
+from swift.common.ring import RingBuilder
+
+for name, port in zip(("object", "container", "account"), sys.argv[1:]):
+    builder = RingBuilder(4, 1, 1)
+    device = {"region": 1, "zone": 1, "ip": "127.0.0.1", "port": int(port), "device": "disk", "weight": 1.0, "meta": ""}
+    builder.add_dev(device)
+    builder.rebalance()
+    builder.get_ring().save(f"{name}.ring.gz")
+"""
+_SWIFT = """
+[swift-hash]
+swift_hash_path_prefix = a
+swift_hash_path_suffix = b
+[storage-policy:0]
+name = one
+default = yes
+"""
+_SERVER = """
+[DEFAULT]
+bind_ip = 127.0.0.1
+bind_port = {port}
+user = {user}
+swift_dir = {configuration}
+devices = {devices}
+mount_check = false
+workers = 0
+disable_fallocate = true
+log_level = WARNING
+[pipeline:main]
+pipeline = {name}-server
+[app:{name}-server]
+use = egg:swift#{name}
+"""
+_PROXY = """
+[DEFAULT]
+bind_ip = 127.0.0.1
+bind_port = {port}
+user = {user}
+swift_dir = {configuration}
+workers = 0
+log_level = WARNING
+[pipeline:main]
+pipeline = catch_errors gatekeeper listing_formats s3api tempauth copy slo proxy-server
+[app:proxy-server]
+use = egg:swift#proxy
+account_autocreate = true
+[filter:catch_errors]
+use = egg:swift#catch_errors
+[filter:gatekeeper]
+use = egg:swift#gatekeeper
+[filter:listing_formats]
+use = egg:swift#listing_formats
+[filter:s3api]
+use = egg:swift#s3api
+s3_acl = false
+location = us-east-1
+check_bucket_owner = false
+[filter:tempauth]
+use = egg:swift#tempauth
+user_test_tester = testing .admin
+[filter:copy]
+use = egg:swift#copy
+[filter:slo]
+use = egg:swift#slo
+"""
+
+
+class S3Server(ABC):
+    """A service with one bucket; ``boto`` reaches it past datamover."""
+
+    access_key_id: str
+    secret_key: str
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.port = free_port()
+        self.secret_key_file = directory / "secret"
+        self.secret_key_file.write_text(self.secret_key)
+        self.secret_key_file.chmod(0o600)
+        self._processes: list[Process] = []
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keys of a destination's table."""
+        return {
+            "endpoint": self.endpoint,
+            "access_key_id": self.access_key_id,
+            "secret_key_file": str(self.secret_key_file),
+        }
+
+    @cached_property
+    def boto(self) -> Any:
+        """Return botocore's client."""
+        return Session().create_client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id=self.access_key_id,
+            aws_secret_access_key=self.secret_key,
+            config=Config(s3={"addressing_style": "path"}, request_checksum_calculation="when_required"),
+        )
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start it; returns when it answers."""
+
+    def stop(self) -> None:
+        processes, self._processes = self._processes, []
+        for process in reversed(processes):
+            process.stop()
+
+    def _wait(self) -> None:
+        try:
+            for process in self._processes:
+                process.wait()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _run(self, *command: str, port: int, environment: Mapping[str, str] | None = None) -> None:
+        self._processes.append(Process(command, port, self.directory / "log", environment))
+
+
+class Swift(S3Server):
+    """OpenStack Swift: it refuses wrong digests, and honours conditions."""
+
+    access_key_id = "test:tester"
+    secret_key = "testing"
+
+    def start(self) -> None:
+        configuration, devices = self.directory / "etc", self.directory / "devices"
+        configuration.mkdir()
+        (devices / "disk").mkdir(parents=True)
+        (configuration / "swift.conf").write_text(_SWIFT)
+        values = {"user": _user(), "configuration": configuration, "devices": devices}
+        ports = {name: free_port() for name in _SERVERS}
+        numbers = [str(port) for port in ports.values()]
+        subprocess.run([sys.executable, "-W", "ignore", "-c", _RINGS, *numbers], cwd=configuration, check=True)
+        for name, port in ports.items():
+            (configuration / f"{name}.conf").write_text(_SERVER.format(name=name, port=port, **values))
+            self._run(str(SCRIPTS / f"swift-{name}-server"), str(configuration / f"{name}.conf"), port=port)
+        (configuration / "proxy.conf").write_text(_PROXY.format(port=self.port, **values))
+        self._run(str(SCRIPTS / "swift-proxy-server"), str(configuration / "proxy.conf"), port=self.port)
+        self._wait()
+        self.boto.create_bucket(Bucket=BUCKET)
+
+
+class RcloneS3(S3Server):
+    """rclone, which ignores conditions, ranges and digests."""
+
+    access_key_id = "AKTEST"
+    secret_key = "SKTESTSECRET"
+
+    def start(self) -> None:
+        root = self.directory / "data"
+        (root / BUCKET).mkdir(parents=True)
+        key = f"{self.access_key_id},{self.secret_key}"
+        options = ("--addr", f"127.0.0.1:{self.port}", "--auth-key", key, "--vfs-cache-mode", "off")
+        environment = {**os.environ, "RCLONE_CONFIG": os.devnull, "RCLONE_CACHE_DIR": str(self.directory / "cache")}
+        self._run(str(SCRIPTS / "rclone"), "serve", "s3", *options, str(root), port=self.port, environment=environment)
+        self._wait()
+
+
+def _user() -> str:
+    return pwd.getpwuid(os.geteuid()).pw_name
