@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.internet import reactor
 
-from datamover.protocols.place import PlaceSettings, Pool
+from datamover.protocols.place import DestinationPool, PlaceSettings
 from datamover.protocols.s3 import S3
 from tests.servers.s3 import BUCKET, S3Server
 
@@ -54,7 +54,7 @@ class BucketOutside:
             self._boto.abort_multipart_upload(Bucket=BUCKET, Key=each["Key"], UploadId=each["UploadId"])
 
 
-def pool_of(server: S3Server, prefix: str = PREFIX, *, bucket: str = BUCKET, **options: Any) -> Pool:
+def pool_of(server: S3Server, prefix: str = PREFIX, *, bucket: str = BUCKET, **options: Any) -> DestinationPool:
     """Return a pool for a prefix of the server's bucket, which its caller closes."""
     table = {**server.options, **options}
     settings = PlaceSettings("place", f"s3://{bucket}/{prefix}", 0o640, 0o750, 10.0, 10.0)
@@ -62,7 +62,7 @@ def pool_of(server: S3Server, prefix: str = PREFIX, *, bucket: str = BUCKET, **o
 
 
 @asynccontextmanager
-async def opened(server: S3Server, prefix: str = PREFIX, **options: Any) -> AsyncIterator[Pool]:
+async def opened(server: S3Server, prefix: str = PREFIX, **options: Any) -> AsyncIterator[DestinationPool]:
     """Give a pool, and close it afterwards."""
     pool = pool_of(server, prefix, **options)
     try:

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
-from datamover.protocols.place import PlaceSettings, Pool
+from datamover.protocols.place import DestinationPool, PlaceSettings
 from datamover.protocols.s3 import S3
 from datamover.protocols.s3.address import BucketAddress
 from datamover.protocols.s3.documents import Part
@@ -43,7 +43,7 @@ class Rehearsal:
             file.chmod(0o600)
         table = {"endpoint": web.url, "access_key_id": "AKID", "secret_key_file": self.secret, **options}
         settings = PlaceSettings("place", "s3://bucket/in", 0o644, 0o755, 5.0, 5.0)
-        self.pool: Pool = S3.open(settings, S3.options.model_validate(table), reactor)
+        self.pool: DestinationPool = S3.open(settings, S3.options.model_validate(table), reactor)
         self.reading = self.pool.at(Scope.SOURCE)
         self.writing = self.pool.at(Scope.DESTINATION)
 

@@ -27,7 +27,7 @@ STREAMS = 8
 
 
 class S3Pool:
-    """``protocols.place.Pool`` of one prefix of a bucket."""
+    """``protocols.place.DestinationPool`` of one prefix of a bucket."""
 
     lacks: Sequence[Lack] = ()
 

@@ -10,7 +10,7 @@ from datamover.config.types import AbsolutePath, Size, within
 from datamover.errors import ConfigError, DataMoverError
 from datamover.protocols.base import Ability
 from datamover.protocols.http.client.agent import PolicyAgent
-from datamover.protocols.place import Options, PlaceProtocol, PlaceSettings
+from datamover.protocols.place import PlaceProtocol, PlaceSettings, ProtocolOptions
 from datamover.protocols.s3.address import BucketAddress, bucket_of, prefix_of
 from datamover.protocols.s3.credentials import KeyFiles
 from datamover.protocols.s3.objects import Storing
@@ -68,7 +68,7 @@ def _word(value: str) -> str:
 Word = Annotated[str, AfterValidator(_word)]
 
 
-class S3Options(Options):
+class S3Options(ProtocolOptions):
     """Which service holds the bucket, the key that signs, and how objects are stored."""
 
     endpoint: Annotated[str, AfterValidator(_endpoint)] | None = None
@@ -99,7 +99,7 @@ class S3Protocol:
     schemes: ClassVar[tuple[str, ...]] = ("s3",)
     other_schemes: ClassVar[tuple[str, ...]] = ("s3a", "s3n")
     abilities: ClassVar[frozenset[Ability]] = ABILITIES
-    options: ClassVar[type[Options]] = S3Options
+    options: ClassVar[type[ProtocolOptions]] = S3Options
 
     def check_url(self, url: str) -> None:
         """Raise ValueError for anything but s3://BUCKET[/PREFIX]."""

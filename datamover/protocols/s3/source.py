@@ -7,7 +7,7 @@ from twisted.internet.interfaces import IReactorTime
 from datamover.errors import DataMoverError
 from datamover.protocols.base import Inspection, Octets, Source
 from datamover.protocols.http.answers import PARTIAL, ContentRange, content_range, ranges_given
-from datamover.protocols.http.client.body import Content
+from datamover.protocols.http.client.body import BodyStream
 from datamover.protocols.http.client.response import Response
 from datamover.protocols.http.ranges import WORTH, RangedSource
 from datamover.protocols.http.streams import Streams
@@ -94,7 +94,7 @@ class S3Origin:
             return stream
         url = response.head.url
 
-        async def open_range(start: int, length: int) -> Content:
+        async def open_range(start: int, length: int) -> BodyStream:
             try:
                 return await self._range(found.etag, ContentRange(start, start + length - 1, size))
             except DataMoverError:
@@ -104,7 +104,7 @@ class S3Origin:
         wide = RangedSource(stream, size, open_range, self._clock, partial(self._streams.join, url))
         return _Worded(wide, self._bucket, self._path)
 
-    async def _range(self, etag: str, wanted: ContentRange) -> Content:
+    async def _range(self, etag: str, wanted: ContentRange) -> BodyStream:
         headers = {"Range": f"bytes={wanted.first}-{wanted.last}", "If-Match": f'"{etag}"'}
         try:
             response = await self._bucket.get(self._path, headers)
@@ -123,7 +123,7 @@ class ObjectSource:
     """``protocols.base.Source`` of an object, by one answer."""
 
     def __init__(
-        self, bucket: Bucket, path: str, inspection: Inspection, offset: int, body: Content | None, skip: int
+        self, bucket: Bucket, path: str, inspection: Inspection, offset: int, body: BodyStream | None, skip: int
     ) -> None:
         """Read ``body``, None for nothing, whose first ``skip`` bytes are dropped."""
         self.inspection = inspection
