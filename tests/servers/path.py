@@ -15,6 +15,8 @@ class Path:
 
     def __init__(self, target: int) -> None:
         self.port = 0
+        self.sent = 0
+        """Bytes that came from clients so far."""
         self._target = target
         self._delay = 0.0
         self._loop = asyncio.new_event_loop()
@@ -91,6 +93,8 @@ class Path:
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *events: asyncio.Event) -> None:
         try:
             while data := await reader.read(PIECE):
+                if events == (self._open,):  # Only the clients' direction waits for nothing else.
+                    self.sent += len(data)
                 await asyncio.sleep(self._delay)
                 for event in events:
                     await event.wait()
