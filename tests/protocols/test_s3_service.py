@@ -400,7 +400,7 @@ async def test_certificate_that_does_not_fit(tmp_path: Path) -> None:
         with pytest.raises(errors.TLSFailed) as caught:
             await rehearsal.pool.connect()
         assert caught.value.scope is Scope.DESTINATION
-        assert "name the authority's certificate in ca_file" in caught.value.full
+        assert "name the authority's certificate in [destinations.place] ca_file" in caught.value.full
         assert web.requests == []
     finally:
         await rehearsal.pool.close()

@@ -58,9 +58,7 @@ class HttpRefusals(Refusals):
         what, plain = f"destination {self.name!r}", public_message(error.code, error.message)
         if isinstance(error, errors.SourceNotAllowedHere):
             return errors.AuthenticationFailed(f"{what}: it may not be reached: {plain}", scope=self.side)
-        return error.saying(
-            f"{what}: {plain}", scope=self.side, full=f"{what}: {error.full.replace('[http] ca_file', 'ca_file')}"
-        )
+        return error.saying(f"{what}: {plain}", scope=self.side, full=f"{what}: {error.full}")
 
     def missing(self, path: str) -> DataMoverError:
         return errors.missing(self.side, f"{self.what(path)} does not exist")

@@ -6,7 +6,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from datamover.config.types import AbsolutePath, Size, within
+from datamover.config.types import Size, within
 from datamover.errors import DataMoverError
 from datamover.protocols.base import Ability
 from datamover.protocols.http_place.agent import agent_for
@@ -16,6 +16,7 @@ from datamover.protocols.s3.bucket import LIMITS
 from datamover.protocols.s3.credentials import KeyFiles
 from datamover.protocols.s3.objects import Storing
 from datamover.protocols.s3.pool import S3Pool
+from datamover.protocols.tls.options import TlsOptions
 from datamover.security.secret_files import SecretPath
 from datamover.web.url import WebUrl
 
@@ -66,7 +67,7 @@ def _word(value: str) -> str:
 Word = Annotated[str, AfterValidator(_word)]
 
 
-class S3Options(ProtocolOptions):
+class S3Options(TlsOptions):
     """Which service holds the bucket, the key that signs, and how objects are stored."""
 
     endpoint: Annotated[str, AfterValidator(_endpoint)] | None = None
@@ -81,7 +82,6 @@ class S3Options(ProtocolOptions):
     storage_class: Word | None = None
     encryption: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = None
     encryption_key_id: Word | None = None
-    ca_file: AbsolutePath | None = None
 
     @model_validator(mode="after")
     def _has_encryption(self) -> Self:
@@ -128,7 +128,7 @@ class S3Protocol:
         endpoint = WebUrl.parse(options.endpoint or AMAZON.format(region=options.region))
         path_style = options.endpoint is not None if options.path_style is None else options.path_style
         address = BucketAddress(endpoint, bucket_of(settings.url), path_style)
-        agent = agent_for(settings, [address.url("").text], reactor, ca_file=options.ca_file)
+        agent = agent_for(settings, [address.url("").text], options.tls(settings.name, reactor.seconds), reactor)
         return S3Pool(
             agent,
             address,
