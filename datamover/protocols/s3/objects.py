@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datamover.protocols.base import Inspection
 from datamover.protocols.http.answers import PARTIAL, Head, content_range
 from datamover.protocols.http.dates import http_date
+from datamover.protocols.object_store.seam import FoundObject
 
 MODIFIED = "x-amz-meta-mtime"
 """POSIX seconds in decimal; rclone's and s3fs's name for it."""
@@ -19,17 +20,6 @@ UPLOAD = "x-amz-meta-datamover-upload"
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """An object that is there."""
-
-    inspection: Inspection
-    etag: str
-    """Without quotes; "" where the service tells none."""
-    upload: str
-    """Which upload it came by, "" for one that is not ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +39,7 @@ class Storing:
         return {name: value for name, value in told.items() if value is not None}
 
 
-def found_in(path: str, head: Head) -> Found:
+def found_in(path: str, head: Head) -> FoundObject:
     """Return what the answer to a HEAD or GET tells of the object at ``path``."""
     etag = (head.header("ETag") or "").removeprefix("W/").strip('"')
     changed = (head.header("Last-Modified") or "").strip()
@@ -61,7 +51,8 @@ def found_in(path: str, head: Head) -> Found:
     if modified is None:
         modified = http_date(changed)
     inspection = Inspection(posixpath.basename(path), size, identity, modified, _digests(head, etag))
-    return Found(inspection, etag, head.header(UPLOAD) or "")
+    condition = {"If-Match": f'"{etag}"'} if etag else {}
+    return FoundObject(inspection, condition, head.header(UPLOAD) or "")
 
 
 def metadata(upload: str, modified: float | None, sha256: str | None = None) -> Mapping[str, str]:
