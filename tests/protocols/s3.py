@@ -8,6 +8,7 @@ from twisted.internet import reactor
 
 from datamover.protocols.place import DestinationPool, PlaceSettings
 from datamover.protocols.s3 import S3
+from tests.protocols.conformance import Outside, Premises
 from tests.servers.s3 import BUCKET, S3Server
 
 PREFIX = "a/prefix"
@@ -69,3 +70,17 @@ async def opened(server: S3Server, prefix: str = PREFIX, **options: Any) -> Asyn
         yield pool
     finally:
         await pool.close()
+
+
+class S3Premises(Premises):
+    """A prefix of a server's bucket, empty at first."""
+
+    unit = 6 * 2**20
+
+    def __init__(self, server: S3Server) -> None:
+        self.pool = pool_of(server)
+        self._outside = BucketOutside(server)
+
+    @property
+    def outside(self) -> Outside:
+        return self._outside

@@ -14,8 +14,8 @@ from datamover.errors import Scope
 from datamover.protocols.s3 import S3
 from datamover.protocols.upload import UploadKey
 from datamover.registry.probe import probe
-from tests.protocols.conformance import Conformance, Outside, Premises, get, put
-from tests.protocols.s3 import BucketOutside, opened, pool_of
+from tests.protocols.conformance import Conformance, Premises, get, put
+from tests.protocols.s3 import BucketOutside, S3Premises, opened
 from tests.servers.s3 import BUCKET, RcloneS3, S3Server, Swift
 
 
@@ -35,20 +35,6 @@ def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     server.start()
     yield server
     server.stop()
-
-
-class S3Premises(Premises):
-    """A prefix of a server's bucket, empty at first."""
-
-    unit = 6 * 2**20
-
-    def __init__(self, server: S3Server) -> None:
-        self.pool = pool_of(server)
-        self._outside = BucketOutside(server)
-
-    @property
-    def outside(self) -> Outside:
-        return self._outside
 
 
 class TestSwift(Conformance):

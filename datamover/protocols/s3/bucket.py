@@ -163,7 +163,7 @@ class Bucket:
                 try:
                     answer = await self.service.ask("GET", self.key(path), query)
                 except Refused as refusal:
-                    if refusal.code == "NoSuchUpload" or (refusal.status == 404 and not refusal.code):
+                    if refusal.upload_gone:
                         return None
                     raise
             with self.refusals.reading(path):
@@ -213,7 +213,7 @@ class Bucket:
                 try:
                     answer = await self.service.ask("GET", "", [*query, *markers])
                 except Refused as refusal:
-                    if refusal.code == "NoSuchUpload":  # So rclone says that there is none.
+                    if refusal.upload_gone:  # So rclone says that there is none.
                         return found
                     raise
             with self.refusals.reading(path):
