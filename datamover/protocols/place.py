@@ -29,8 +29,20 @@ class Place(Protocol):
         """What this side does not do: what its protocol does not declare, and what was learnt."""
         ...
 
-    def begin(self, target: str, key: UploadKey, *, size: int | None = None, modified: float | None = None) -> Upload:
-        """Return a new upload of ``target``; ``size`` in bytes where it is known, ``modified`` in POSIX seconds."""
+    def begin(
+        self,
+        target: str,
+        key: UploadKey,
+        *,
+        size: int | None = None,
+        modified: float | None = None,
+        sha256: str | None = None,
+    ) -> Upload:
+        """Return a new upload of ``target``; ``size`` in bytes where it is known, ``modified`` in POSIX seconds.
+
+        ``sha256`` is the digest that the whole file must have, in hex, where it is known before: a side that keeps
+        such a thing beside a file tells it from then on (``Inspection.digests``).
+        """
         ...
 
     def resume(self, target: str, saved: Saved, *, size: int | None = None, modified: float | None = None) -> Upload:

@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred
 
 from datamover.protocols.s3 import S3
 from datamover.registry.probe import probe
-from tests.protocols.conformance import Conformance, Premises
-from tests.protocols.s3 import BucketOutside, S3Premises, opened
+from tests.protocols.conformance import Premises
+from tests.protocols.s3 import BucketOutside, S3Conformance, S3Premises, opened
 from tests.servers.ceph import Ceph
 from tests.servers.s3 import S3Server
 
@@ -23,7 +23,7 @@ def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     server.stop()
 
 
-class TestCeph(Conformance):
+class TestCeph(S3Conformance):
     @pytest.fixture
     def premises(self, ceph: S3Server) -> Iterator[Premises]:
         BucketOutside(ceph).clear()

@@ -14,8 +14,8 @@ from datamover.errors import Scope
 from datamover.protocols.s3 import S3
 from datamover.protocols.upload import UploadKey
 from datamover.registry.probe import probe
-from tests.protocols.conformance import Conformance, Premises, get, put
-from tests.protocols.s3 import BucketOutside, S3Premises, opened
+from tests.protocols.conformance import Premises, get, put
+from tests.protocols.s3 import BucketOutside, S3Conformance, S3Premises, opened
 from tests.servers.s3 import BUCKET, RcloneS3, S3Server, Swift
 
 
@@ -37,7 +37,7 @@ def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     server.stop()
 
 
-class TestSwift(Conformance):
+class TestSwift(S3Conformance):
     @pytest.fixture
     def premises(self, swift: S3Server) -> Iterator[Premises]:
         BucketOutside(swift).clear()
@@ -46,7 +46,7 @@ class TestSwift(Conformance):
         pytest_twisted.blockon(Deferred.fromCoroutine(premises.pool.close()))
 
 
-class TestRclone(Conformance):
+class TestRclone(S3Conformance):
     @pytest.fixture
     def premises(self, rclone: S3Server) -> Iterator[Premises]:
         BucketOutside(rclone).clear()

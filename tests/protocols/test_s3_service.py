@@ -363,6 +363,37 @@ async def test_no_conditions(bucket: Rehearsal) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_completed_on_conditions(bucket: Rehearsal) -> None:
+    """A completion is sent on the condition of what was compared, and without where the service does not know that."""
+    sent: list[str | None] = []
+    there = [("ETag", '"old"'), ("Last-Modified", "Tue, 14 Nov 2023 22:13:20 GMT")]
+
+    def serve(exchange: Exchange) -> None:
+        request = exchange.request
+        if request.method == "HEAD":
+            exchange.answer(200, there, bytes(4))
+        elif "uploads" in request.target:
+            exchange.answer(200, [], b"<R><UploadId>u</UploadId></R>")
+        elif request.method == "PUT":
+            exchange.answer(200, [("ETag", '"e"')])
+        else:
+            sent.append(request.headers.get("if-match"))
+            known = "if-match" not in request.headers
+            exchange.answer(200 if known else 501, [], b"<R/>" if known else error("NotImplemented"))
+
+    bucket.answer("f", serve)
+    looked = await bucket.writing.inspect("f")
+    assert looked is not None
+    for _ in range(2):
+        upload = bucket.writing.begin("f", KEY)
+        await upload.open()
+        await upload.write(b"data")
+        await upload.finish()
+        await upload.commit(replace=True, over=looked.identity)
+    assert sent == ['"old"', None, None]
+
+
+@pytest_twisted.ensureDeferred
 async def test_options_are_sent(tmp_path: Path) -> None:
     """Storage class, encryption and the name of its key are sent with every object, over TLS."""
     authority = Authority(tmp_path)
