@@ -14,6 +14,7 @@ from twisted.internet import reactor
 
 from datamover.errors import Scope
 from datamover.jobs.values import Checksum, Overwrite, State
+from datamover.registry.strays import with_strays
 from tests.engine.rig import Rig, file, place, url
 from tests.engine.test_groups import NAMES, Letters, files
 from tests.engine.test_object_store import die_midway, until
@@ -283,3 +284,25 @@ async def test_away(rig: Rig, web: Web, swift: S3Server, port: int) -> None:
             record = await rig.ended(job)
             assert record.state is State.COMPLETED, record.error
         assert len(BucketOutside(swift, "away").names()) == len(jobs)
+
+
+@pytest_twisted.ensureDeferred
+async def test_strays_are_named(rig: Rig, web: Web, swift: S3Server) -> None:
+    """The test of a destination names the uploads that no transfer goes on with, and touches none."""
+    web.route("/f", File(BIG, etag='"1"'))
+    outside = BucketOutside(swift, "slow")
+    await rig.engine()
+    job = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
+    await until(lambda: outside.uploads() == 1)
+    made = swift.boto.create_multipart_upload(Bucket=BUCKET, Key="slow/lost")["UploadId"]
+    told = await with_strays(rig.store, "slow", await rig.registry.test("slow"))
+    assert told["ok"], told
+    [stray] = told["strays"]
+    assert stray["path"] == "lost"
+    assert made in stray["message"]
+    assert "uploads" not in told
+    assert outside.uploads() == 2
+    await rig.store.cancel(job)
+    await rig.ended(job)
+    swift.boto.abort_multipart_upload(Bucket=BUCKET, Key="slow/lost", UploadId=made)
+    assert "strays" not in await with_strays(rig.store, "slow", await rig.registry.test("slow"))

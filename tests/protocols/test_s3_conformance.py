@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 
 from datamover import errors
 from datamover.errors import Scope
+from datamover.protocols.place import TellsUploads
 from datamover.protocols.s3 import S3
 from datamover.protocols.upload import UploadKey
 from datamover.registry.probe import probe
@@ -135,3 +136,18 @@ async def test_probed(swift: S3Server) -> None:
         assert [step["step"] for step in told["steps"]][-4:] == ["write", "read", "replace", "delete"]
     assert BucketOutside(swift).names() == []
     assert BucketOutside(swift).uploads() == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_uploads_told(swift: S3Server) -> None:
+    """Uploads that stand below the root are told, with their names; what a process left over its question goes."""
+    BucketOutside(swift).clear()
+    async with opened(swift) as pool:
+        assert isinstance(pool, TellsUploads)
+        assert await pool.unfinished_uploads() == []
+        for key in ("a/prefix/d/f", "a/prefix-too/f"):
+            swift.boto.create_multipart_upload(Bucket=BUCKET, Key=key)
+        [told] = await pool.unfinished_uploads()
+        assert told.path == "d/f"
+        assert told.upload in told.sentence
+    BucketOutside(swift, "a").clear()
