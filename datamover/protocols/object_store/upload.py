@@ -17,6 +17,7 @@ from datamover.errors import DestinationExists
 from datamover.protocols.base import Lack, Octets, Origin
 from datamover.protocols.http_place.refused import Refused
 from datamover.protocols.object_store.conditions import Conditions
+from datamover.protocols.object_store.metadata import Metadata
 from datamover.protocols.object_store.parts import Parts, part_size
 from datamover.protocols.object_store.seam import ObjectStore, Part
 from datamover.protocols.object_store.token import Token, digest
@@ -110,7 +111,7 @@ class MultipartUpload:
         return await self._look(self._size, prove)
 
     async def store(self, data: bytes, *, replace: bool, commit: Check) -> Stored:
-        headers = self._store.metadata(self._token.name, self._token.modified, hashlib.sha256(data).hexdigest())
+        headers = self._metadata(hashlib.sha256(data).hexdigest())
 
         async def put(condition: Mapping[str, str]) -> None:
             # To its end: nothing of it is to come any more when this has ended.
@@ -143,9 +144,8 @@ class MultipartUpload:
         assert self._parts is not None, "it is not open"
         return self._parts
 
-    @property
-    def _metadata(self) -> Mapping[str, str]:
-        return self._store.metadata(self._token.name, self._token.modified)
+    def _metadata(self, sha256: str | None = None) -> Mapping[str, str]:
+        return self._store.metadata(Metadata(self._token.name, self._token.modified, sha256))
 
     def _part_size(self, number: int) -> int:
         limits = self._store.limits
@@ -154,7 +154,7 @@ class MultipartUpload:
 
     async def _create(self) -> None:
         key = UploadKey(self._token.transfer, self._token.content)
-        upload = await self._store.begin_upload(self._target, key, self._metadata)
+        upload = await self._store.begin_upload(self._target, key, self._metadata())
         self._token = changed(self._token, upload=upload)
 
     async def _send(self, data: bytes) -> None:
@@ -192,7 +192,7 @@ class MultipartUpload:
     async def _complete(self, replace: bool) -> None:
         async def complete(condition: Mapping[str, str]) -> None:
             parts = self._listed or []
-            await self._store.complete(self._target, self._token.upload, parts, self._metadata, condition)
+            await self._store.complete(self._target, self._token.upload, parts, self._metadata(), condition)
 
         try:
             await self._tools.conditions.make(self._store, self._target, complete, replace=replace)

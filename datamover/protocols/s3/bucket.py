@@ -8,12 +8,13 @@ from datamover.concurrency.threads import Threads
 from datamover.protocols.base import Inspection
 from datamover.protocols.http.answers import Head
 from datamover.protocols.http.client.response import Response
+from datamover.protocols.object_store.metadata import Metadata
 from datamover.protocols.object_store.seam import FoundObject, Part, PartLimits
 from datamover.protocols.s3 import documents
 from datamover.protocols.s3.bodies import SLICED, Checking, Digested
 from datamover.protocols.s3.documents import Listing, Pending
 from datamover.protocols.s3.made import MadeUploads
-from datamover.protocols.s3.objects import Storing, found_in, metadata
+from datamover.protocols.s3.objects import PREFIX, Storing, found_in
 from datamover.protocols.s3.refusals import S3Refusals
 from datamover.protocols.s3.service import Answer, Query, Refused, Service
 from datamover.protocols.upload import UploadKey
@@ -93,8 +94,8 @@ class Bucket:
     def found(self, path: str, head: Head) -> FoundObject:
         return found_in(path, head)
 
-    def metadata(self, upload: str, modified: float | None, sha256: str | None = None) -> Mapping[str, str]:
-        return metadata(upload, modified, sha256)
+    def metadata(self, kept: Metadata) -> Mapping[str, str]:
+        return kept.headers(PREFIX)
 
     async def put(self, path: str, data: bytes, headers: Mapping[str, str]) -> Answer:
         """Store a whole object. Raises Refused, and the side's errors for what else befalls."""
