@@ -8,12 +8,14 @@ from datamover.concurrency.threads import Threads
 from datamover.protocols.base import Inspection
 from datamover.protocols.http.answers import Head
 from datamover.protocols.http.client.response import Response
+from datamover.protocols.object_store.metadata import Metadata
 from datamover.protocols.object_store.seam import FoundObject, Part, PartLimits
 from datamover.protocols.s3 import documents
+from datamover.protocols.s3.address import LONGEST_KEY
 from datamover.protocols.s3.bodies import SLICED, Checking, Digested
 from datamover.protocols.s3.documents import Listing, Pending
 from datamover.protocols.s3.made import MadeUploads
-from datamover.protocols.s3.objects import Storing, found_in, metadata
+from datamover.protocols.s3.objects import PREFIX, Storing, found_in
 from datamover.protocols.s3.refusals import S3Refusals
 from datamover.protocols.s3.service import Answer, Query, Refused, Service
 from datamover.protocols.upload import UploadKey
@@ -22,6 +24,8 @@ LIMITS = PartLimits(least=5 * 2**20, largest=5 * 2**30, most=10_000)
 """Amazon S3 User Guide, "Amazon S3 multipart upload limits"."""
 _CHECKSUM_UNKNOWN = frozenset({"NotImplemented", "InvalidArgument", "InvalidRequest"})
 
+SKEW = 900.0
+"""Seconds by which the service's clock and another may differ: it bears no more of ours."""
 FORGOTTEN = 900.0
 """Seconds after which an upload that was made to ask for the initiator is nobody's any more."""
 
@@ -54,8 +58,17 @@ class Bucket:
         self._initiator: str | None = None
 
     def key(self, path: str) -> str:
-        """Return the key of a path."""
-        return posixpath.join(self._prefix, path) if path else self._prefix
+        """Return the key of a path; raises an error of the side for what no service takes as one."""
+        key = posixpath.join(self._prefix, path) if path else self._prefix
+        try:
+            size = len(key.encode())
+        except UnicodeEncodeError:
+            raise self.refusals.unusable(path, "cannot be a key: it is not UTF-8; give it another name") from None
+        if size > LONGEST_KEY:
+            raise self.refusals.unusable(
+                path, f"cannot be a key: with the destination's prefix it has {size} bytes, {LONGEST_KEY} at most"
+            )
+        return key
 
     def inside(self, path: str) -> str:
         """Return what the keys below a directory begin with."""
@@ -101,8 +114,8 @@ class Bucket:
     def found(self, path: str, head: Head) -> FoundObject:
         return found_in(path, head)
 
-    def metadata(self, upload: str, modified: float | None, sha256: str | None = None) -> Mapping[str, str]:
-        return metadata(upload, modified, sha256)
+    def metadata(self, kept: Metadata) -> Mapping[str, str]:
+        return kept.headers(PREFIX)
 
     async def put(self, path: str, data: bytes, headers: Mapping[str, str]) -> Answer:
         """Store a whole object. Raises Refused, and the side's errors for what else befalls."""
@@ -226,10 +239,23 @@ class Bucket:
                     raise
             with self.refusals.reading(path):
                 page, following = documents.uploads_of(answer.body)
-            found += page
+            found += [each for each in page if each.key.startswith(prefix)]  # Some services ignore it.
             if following is None or following == after:
                 return found
             after = following
+
+    async def abort_lost(self, path: str, since: float) -> None:
+        for pending in await self.list_uploads(self.key(path), path):
+            known = pending.key != self.key(path) or self.made.transfer(pending.upload) is not None
+            if not known and await self.began(pending, since):
+                await self.abort_upload(path, pending.upload)
+
+    async def began(self, pending: Pending, since: float | None) -> bool:
+        """Tell whether an upload was begun with this login after ``since`` (POSIX seconds; None: not known)."""
+        initiated = pending.initiated_at
+        if since is None or initiated is None or initiated < since - SKEW or not pending.initiator:
+            return False
+        return pending.initiator == await self.initiator()
 
     async def initiator(self) -> str:
         """Return whom the service takes the key for, "" where it does not tell: as of an upload that is made for it.
