@@ -1,5 +1,6 @@
 """S3 against a service that answers as it is told: refusals, learning, and where the key goes."""
 
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -392,6 +393,30 @@ async def test_completed_on_conditions(bucket: Rehearsal) -> None:
         await upload.finish()
         await upload.commit(replace=True, over=looked.identity)
     assert sent == ['"old"', None, None]
+
+
+@pytest_twisted.ensureDeferred
+async def test_bodies_signed_where_they_must_be(bucket: Rehearsal) -> None:
+    """A body is checked by the digest in its headers, and is signed itself where a service insists; that is kept."""
+    asked: list[str] = []
+
+    def serve(exchange: Exchange) -> None:
+        request = exchange.request
+        if request.method == "HEAD":
+            exchange.answer(200, [("ETag", '"e"')], b"data")
+            return
+        asked.append(request.headers["x-amz-content-sha256"])
+        assert request.headers["content-md5"]
+        if asked[-1] == "UNSIGNED-PAYLOAD":
+            exchange.answer(403, [], error("AccessDenied"))
+        else:
+            exchange.answer(200, [("ETag", '"e"')])
+
+    bucket.answer("f", serve)
+    for _ in range(2):
+        await bucket.writing.begin("f", KEY).store(b"data", replace=True, commit=lambda: None)
+    sha256 = hashlib.sha256(b"data").hexdigest()
+    assert asked == ["UNSIGNED-PAYLOAD", sha256, sha256]
 
 
 @pytest_twisted.ensureDeferred

@@ -20,6 +20,7 @@ from datamover.errors import DataMoverError, DestinationExists, ServerError
 from datamover.protocols.base import Lack, Octets, Origin
 from datamover.protocols.http_place.refused import Refused
 from datamover.protocols.object_store.conditions import Conditions
+from datamover.protocols.object_store.gathered import Gathered
 from datamover.protocols.object_store.metadata import Metadata
 from datamover.protocols.object_store.parts import Parts, part_size
 from datamover.protocols.object_store.seam import ObjectStore, Part
@@ -56,7 +57,7 @@ class MultipartUpload:
         self._target = target
         self._token = token
         self._expected = size
-        self._gathered = bytearray()
+        self._gathered = Gathered()
         self._size = offset
         """Bytes that are in parts."""
         self._listed: list[Part] | None = None
@@ -89,20 +90,17 @@ class MultipartUpload:
         self._parts = Parts(self._store, self._target, self._token.upload, self._listed, at_once)
 
     async def write(self, data: Octets) -> None:
-        self._gathered += data
+        self._gathered.add(data)
         while len(self._gathered) >= (size := self._part_size(len(self._sending))) + self._store.limits.least:
             # So much stays that it can be a part of its own when it is to be flushed.
-            with memoryview(self._gathered) as view:
-                part = bytes(view[:size])
-            del self._gathered[:size]
-            await self._send(part)
+            await self._send(self._gathered.take(size))
 
     async def flush(self) -> Saved:
         """Send what was gathered, if it is enough for a part, and wait for all parts up to it."""
         return await self._saved(send=len(self._gathered) >= self._store.limits.least)
 
     async def finish(self) -> Saved:
-        saved = await self._saved(send=bool(self._gathered) or not len(self._sending))
+        saved = await self._saved(send=len(self._gathered) > 0 or not len(self._sending))
         await self.close()
         return saved
 
@@ -139,7 +137,7 @@ class MultipartUpload:
             self._asked_at = None
 
     async def close(self) -> None:
-        self._gathered = bytearray()
+        self._gathered = Gathered()
         if self._leave is not None:
             self._leave()
         parts, self._parts = self._parts, None
@@ -181,7 +179,7 @@ class MultipartUpload:
         """Wait for the parts that there are, to ``send`` with what was gathered; return what is saved with them."""
         sending: Deferred[None] = succeed(None)
         if send:
-            data, self._gathered = bytes(self._gathered), bytearray()
+            data = self._gathered.take(len(self._gathered))
             sending = Deferred.fromCoroutine(self._send(data))
         # More may be written, and become parts, while this waits.
         size, count = self._size, len(self._sending)

@@ -1,5 +1,6 @@
 """The operations on one bucket, below a prefix, in the words of one side."""
 
+import hashlib
 import os
 import posixpath
 from collections.abc import Mapping
@@ -119,9 +120,9 @@ class Bucket:
 
     async def put(self, path: str, data: bytes, headers: Mapping[str, str]) -> Answer:
         """Store a whole object. Raises Refused, and the side's errors for what else befalls."""
-        digested = await self._digested(data)
         with self.refusals.connecting():
-            return await self._put(path, (), digested, {**self._storing.headers(), **headers})
+            answer, _ = await self._put(path, (), data, {**self._storing.headers(), **headers})
+        return answer
 
     async def delete(self, path: str) -> None:
         """Remove an object; a missing one is fine."""
@@ -168,9 +169,8 @@ class Bucket:
 
     async def put_part(self, path: str, upload: str, number: int, data: bytes) -> Part:
         """Store one part; completes when the service has taken it, its digest checked."""
-        digested = await self._digested(data)
         with self.refusals.about(path):
-            answer = await self._put(path, [("partNumber", str(number)), ("uploadId", upload)], digested, {})
+            answer, digested = await self._put(path, [("partNumber", str(number)), ("uploadId", upload)], data, {})
         etag = (answer.head.header("ETag") or "").strip('"')
         return Part(len(data), etag, digested.sha256_base64 if not self._checking.md5 else "")
 
@@ -203,7 +203,7 @@ class Bucket:
         """
         body = documents.completion(parts)
         sent = {"Content-Type": "application/xml", **condition}
-        sha256 = Digested.of(body, md5=False).sha256
+        sha256 = hashlib.sha256(body).hexdigest()
         with self.refusals.connecting():
             answer = await self.service.ask("POST", self.key(path), [("uploadId", upload)], sent, body, sha256)
         inside = documents.error_of(answer.body)  # It may come with status 200.
@@ -279,19 +279,28 @@ class Bucket:
 
     # Below ----------------------------------------------------------------------------------------------------
 
-    async def _digested(self, data: bytes) -> Digested:
-        if len(data) <= SLICED:
-            return Digested.of(data, md5=self._checking.md5)
-        return await self._threads.run(Digested.of, data, md5=self._checking.md5)
-
-    async def _put(self, path: str, query: Query, digested: Digested, headers: Mapping[str, str]) -> Answer:
+    async def _put(self, path: str, query: Query, data: bytes, headers: Mapping[str, str]) -> tuple[Answer, Digested]:
         query = list(query)
-        sent = {**headers, **digested.headers(self._checking)}
-        answer = await self.service.ask("PUT", self.key(path), query, sent, digested.body, digested.sha256)
+        try:
+            return await self._sent(path, query, data, headers, self._checking)
+        except Refused as refusal:
+            if not self._checking.wants_signed(refusal):
+                raise
+        return await self._sent(path, query, data, headers, self._checking.signing())
+
+    async def _sent(
+        self, path: str, query: Query, data: bytes, headers: Mapping[str, str], checking: Checking
+    ) -> tuple[Answer, Digested]:
+        if len(data) <= SLICED:
+            digested = Digested.of(data, checking)
+        else:
+            digested = await self._threads.run(Digested.of, data, checking)
+        sent = {**headers, **digested.headers(checking)}
+        answer = await self.service.ask("PUT", self.key(path), query, sent, digested.body, digested.payload)
         self._checking.learn(digested, answer.head)
         if digested.contradicts((answer.head.header("ETag") or "").strip('"'), answer.head):
             raise self.refusals.damaged(path, "what the service holds is not what was sent: its ETag differs")
-        return answer
+        return answer, digested
 
 
 def _older(one: Pending, other: Pending) -> bool:
