@@ -48,6 +48,8 @@ class TestSwift(S3Conformance):
 
 
 class TestRclone(S3Conformance):
+    honours = False
+
     @pytest.fixture
     def premises(self, rclone: S3Server) -> Iterator[Premises]:
         BucketOutside(rclone).clear()
