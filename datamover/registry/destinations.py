@@ -47,6 +47,8 @@ class Destination:
     verify: Literal["size", "read-back"]
     file_mode: int
     directory_mode: int
+    keep_free: int | None
+    """Bytes that transfers leave free; None: all may be used."""
     pool: DestinationPool = field(repr=False)
     basis: tuple[Any, ...] = field(default=(), repr=False)
     """What the pool was made from; a registry with an equal basis may share the pool."""
@@ -220,6 +222,7 @@ def _destination(
         verify=table.verify,
         file_mode=table.file_mode,
         directory_mode=table.directory_mode,
+        keep_free=table.keep_free,
         pool=earlier.pool if earlier and earlier.basis == basis else protocol.open(settings, options, reactor),
         basis=basis,
     )

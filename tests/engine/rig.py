@@ -23,6 +23,9 @@ from datamover.engine.dependencies import EngineDependencies
 from datamover.engine.dispatcher import Dispatcher
 from datamover.engine.groups.staging import Staging
 from datamover.engine.recorder import Recorder
+from datamover.engine.room.reservation import Rooms
+from datamover.engine.room.survey import Surveys
+from datamover.engine.room.watch import RoomSettings, RoomWatch
 from datamover.engine.share import ALONE, ProcessShare
 from datamover.engine.throttle import Throttles
 from datamover.engine.transfer.spec import TransferTools
@@ -31,6 +34,7 @@ from datamover.jobs.installation import identify
 from datamover.jobs.notifications import Notifications
 from datamover.jobs.queue.limits import QueueLimits
 from datamover.jobs.queue.queue import Queue
+from datamover.jobs.queue.reservations import Reservations
 from datamover.jobs.store import JobStore
 from datamover.jobs.upkeep.cleanup import OrphanCleanup
 from datamover.jobs.upkeep.upkeep import Upkeep
@@ -139,6 +143,7 @@ class Rig:
         database: Database | None = None,
         share: ProcessShare = ALONE,
         telling: IReactorTime | None = None,
+        room_interval: float = 0.2,
     ) -> Engine:
         """Start one more node, on a connection to the database of its own if one is given.
 
@@ -156,7 +161,9 @@ class Rig:
         tools = TransferTools(
             self.reactor, self.pools, self.settings.transfers, await identify(self.database, self.seal)
         )
-        context = AttemptContext(tools, self.registry, queue, throttles.of, self.datasets)
+        reservations = Reservations(on, node)
+        rooms = Rooms(Surveys(reservations.survey, time.monotonic), reservations)
+        context = AttemptContext(tools, self.registry, queue, throttles.of, rooms, self.datasets)
         dependencies = EngineDependencies(
             queue=queue,
             work=Worker(lambda: nullcontext(context), recorder, staging, random.random),
@@ -164,6 +171,7 @@ class Rig:
             throttles=throttles,
             upkeep=Upkeep(self.database, refused=refused),
             cleanup=OrphanCleanup(self.database, self.seal, refused=refused),
+            room=RoomWatch(rooms, lambda: RoomSettings(self.registry, room_interval)),
             clock=self.reactor,
             monotonic=time.monotonic,
             loops=self.loops,
