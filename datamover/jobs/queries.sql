@@ -1145,6 +1145,7 @@ RETURNING e.files;
 -- Room at destinations --------------------------------------------------------------------------------------------
 
 -- name: read_reserved
+-- prepared: destination text
 -- What was ever reserved at a destination, and what is reserved by transfers that are worked on.
 SELECT r.given, t.id, t.lease, t.room_from, t.room_until, t.bytes_done
 FROM rooms r LEFT JOIN transfers t ON t.destination = r.destination AND t.node IS NOT NULL AND t.room_lease = t.lease
@@ -1154,10 +1155,12 @@ WHERE r.destination = %(destination)s;
 INSERT INTO rooms (destination) SELECT unnest(%(destinations)s::text[]) ON CONFLICT DO NOTHING;
 
 -- name: lock_rooms
+-- prepared: destinations text[]
 SELECT destination, given, longest, passed FROM rooms
 WHERE destination = ANY (%(destinations)s) ORDER BY destination FOR UPDATE;
 
 -- name: read_room_order
+-- prepared: destinations text[], transfers bigint[]
 -- Since when some transfers have wanted room, and the one of each destination that waits and has wanted it longest.
 SELECT id, destination, room_since, false AS longest FROM transfers WHERE id = ANY (%(transfers)s)
 UNION ALL
@@ -1168,16 +1171,19 @@ FROM unnest(%(destinations)s::text[]) AS d (destination) CROSS JOIN LATERAL (
     ORDER BY t.room_since, t.id LIMIT 1) AS first;
 
 -- name: reserve_room
+-- prepared: transfers bigint[], leases bigint[], starts bigint[], untils bigint[], dones bigint[], node uuid
 -- Only for transfers whose lease this node still holds; returns those.
 UPDATE transfers t
 SET room_lease = t.lease, room_from = r.start, room_until = r.until, room_wanted = NULL, room_since = NULL,
     bytes_done = coalesce(r.done, t.bytes_done)
 FROM unnest(%(transfers)s::bigint[], %(leases)s::bigint[], %(starts)s::bigint[], %(untils)s::bigint[],
             %(dones)s::bigint[]) AS r (id, lease, start, until, done)
-WHERE t.id = r.id AND t.lease = r.lease AND t.node = %(node)s
+WHERE t.id = r.id AND t.id = ANY (%(transfers)s) AND t.lease = r.lease AND t.node = %(node)s
 RETURNING t.id;
 
 -- name: note_rooms
+-- prepared: destinations text[], free bigint[], keep bigint[], under_way bigint[], given bigint[], longest bigint[]
+-- prepared: passed bigint[]
 UPDATE rooms
 SET free = n.free, keep = n.keep, under_way = n.under_way, given = n.given, longest = n.longest, passed = n.passed
 FROM unnest(%(destinations)s::text[], %(free)s::bigint[], %(keep)s::bigint[], %(under_way)s::bigint[],
@@ -1206,6 +1212,7 @@ ON CONFLICT (destination) DO UPDATE SET asked_at = now()
 RETURNING destination;
 
 -- name: read_waiting_for_room
+-- prepared: destination text, limit integer
 SELECT id, room_wanted, paused FROM transfers
 WHERE destination = %(destination)s AND state = 'PENDING' AND room_wanted IS NOT NULL AND NOT cancelling
 ORDER BY room_since, id LIMIT %(limit)s;
