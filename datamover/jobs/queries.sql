@@ -238,7 +238,8 @@ UPDATE jobs SET cancelled = true, paused = false WHERE id = %(job)s;
 UPDATE jobs SET paused = %(paused)s WHERE id = %(job)s AND paused <> %(paused)s RETURNING id;
 
 -- name: read_put_off
-SELECT FROM transfers WHERE job = %(job)s AND state = 'PENDING' AND attempt > 0 AND next_attempt_at > now() LIMIT 1;
+SELECT FROM transfers WHERE job = %(job)s AND state = 'PENDING' AND attempt > 0
+  AND (next_attempt_at > now() OR room_wanted IS NOT NULL) LIMIT 1;
 
 -- name: reopen_job
 UPDATE jobs SET state = 'IN_PROGRESS', finished_at = NULL, files_failed = 0, deadline = NULL WHERE id = %(job)s;
@@ -1371,7 +1372,7 @@ SELECT r.destination, w.groups,
 FROM rooms r CROSS JOIN LATERAL (
     SELECT count(*)::integer AS groups, min(job) AS job FROM (
         SELECT t.job FROM transfers t WHERE t.destination = r.destination AND t.state = 'PENDING'
-        AND t.room_wanted IS NOT NULL AND t.paused LIMIT %(most)s) AS some) AS w
+        AND t.room_wanted IS NOT NULL AND t.paused LIMIT %(most)s) AS waiting) AS w
 WHERE w.groups > 0;
 
 -- name: figure_active

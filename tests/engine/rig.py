@@ -5,7 +5,7 @@ import random
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -126,14 +126,21 @@ class Rig:
         await self.news.start()
         policy = SourcePolicy.from_config(self.settings.sources)
         http = HttpClient(self.reactor, self.settings.http, self.settings.transfers, policy, SourceCredentials())
-        self.registry = Registry.from_config(
-            self.settings, self.reactor, http, protocols=(*PLACES, self.faulty, *protocols)
-        )
+        self.protocols = (*PLACES, self.faulty, *protocols)
+        self.registry = Registry.from_config(self.settings, self.reactor, http, protocols=self.protocols)
         limits = {name: self.registry.get(name).max_active for name in self.registry.names()}
         self.bounds = replace(bounds or QueueLimits(), destinations=limits)
         refused = self.loops.refused
         self.store = JobStore(self.database, self.seal, self.news, self.reactor, lambda: self.bounds, refused=refused)
         return self
+
+    def reload(self, destinations: Mapping[str, Mapping[str, Any]]) -> None:
+        """Have other settings for the same destinations, as after a reload of the configuration."""
+        tables = {name: DestinationTable.model_validate(table) for name, table in destinations.items()}
+        self.settings = self.settings.model_copy(update={"destinations": tables})
+        self.registry = Registry.from_config(
+            self.settings, self.reactor, self.registry.http, protocols=self.protocols, before=self.registry
+        )
 
     async def engine(
         self,
@@ -163,10 +170,13 @@ class Rig:
         )
         reservations = Reservations(on, node)
         rooms = Rooms(Surveys(reservations.survey, time.monotonic), reservations)
-        context = AttemptContext(tools, self.registry, queue, throttles.of, rooms, self.datasets)
+
+        def context() -> AbstractContextManager[AttemptContext]:
+            return nullcontext(AttemptContext(tools, self.registry, queue, throttles.of, rooms, self.datasets))
+
         dependencies = EngineDependencies(
             queue=queue,
-            work=Worker(lambda: nullcontext(context), recorder, staging, random.random),
+            work=Worker(context, recorder, staging, random.random),
             bounds=lambda: self.bounds,
             throttles=throttles,
             upkeep=Upkeep(self.database, refused=refused),

@@ -11,9 +11,14 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
+from datamover.engine.room.survey import FRESH
+from datamover.jobs.figures import FigureReader
 from datamover.jobs.values import JobRecord, NewJob, Overwrite, State
 from tests.engine.rig import PATIENCE, Rig, file, parts, url
+from tests.protocols.toy import TOY
+from tests.protocols.toy.store import STORES
 from tests.servers.exchange import Exchange
+from tests.servers.sshd import Sshd
 from tests.servers.web import File, Web
 
 MIB = 2**20
@@ -116,7 +121,7 @@ async def test_waits_and_goes_on(rig: Rig, web: Web, disk: Path) -> None:
     told = await became(rig, job, waits)
 
     assert told.waiting_for == (
-        f"destination archive: room for {30 * MIB} bytes: {44 * MIB} are free, and keep_free leaves {KEEP}"
+        f"destination archive: room for {30 * MIB} bytes: {44 * MIB} are free, keep_free is {KEEP}"
     )
     assert told.next_retry_at is None
     assert (await rig.store.files(job))[0].next_retry_at is None
@@ -198,7 +203,7 @@ async def test_small_ones_go_past(rig: Rig, web: Web, disk: Path) -> None:
         assert (await rig.ended(job)).state is State.COMPLETED
     told = [await became(rig, job, waits) for job in jobs[4:]]
 
-    assert "half of it is for the file that has waited longest" in str(told[0].waiting_for)
+    assert "half of what is left is for the file that has waited longest" in str(told[0].waiting_for)
     filler.unlink()
     assert taken_away(disk, "small-*") == 4
     assert (await rig.ended(waiting)).state is State.COMPLETED
@@ -377,13 +382,13 @@ async def test_one_question_for_all(rig: Rig, web: Web, disk: Path, monkeypatch:
         return statvfs(path)
 
     for _ in range(2):
-        await rig.engine(room_interval=1.0)
+        await rig.engine(room_interval=0.5)
     jobs = [await rig.ask(file(url(f"{web.url}/f"), "archive", f"f{n}")) for n in range(20)]
     for job in jobs:
         await became(rig, job, waits)
     assert place is not None
     monkeypatch.setattr(os, "statvfs", counted)
-    await deferLater(reactor, 3.2)
+    await deferLater(reactor, 1.6)
 
     assert 2 <= len(asked) <= 4
 
@@ -419,3 +424,148 @@ async def test_already_there(rig: Rig, web: Web, disk: Path) -> None:
 
     assert job.state is State.COMPLETED
     assert "already_there" in await rig.kinds(job.id)
+
+
+@pytest_twisted.ensureDeferred
+async def test_reload(rig: Rig, web: Web, disk: Path) -> None:
+    """What waits goes on once the configuration keeps less free, or nothing."""
+    web.route("/f", File(os.urandom(30 * MIB), etag='"1"'))
+    web.route("/g", File(os.urandom(20 * MIB), etag='"1"'))
+    fill(disk, 2 * MIB)
+    await rig.engine()
+    jobs = [await rig.ask(file(url(f"{web.url}/{name}"), "archive", name)) for name in "fg"]
+    await rig.ended(jobs[0])
+    await became(rig, jobs[1], waits)
+
+    rig.reload({"archive": {"url": disk.as_uri(), "keep_free": "12MB"}})
+    assert (await rig.ended(jobs[1])).state is State.COMPLETED
+
+    third = await rig.ask(file(url(f"{web.url}/f"), "archive", "third"))
+    await became(rig, third, waits)
+    (disk / "f").unlink()
+    rig.reload({"archive": {"url": disk.as_uri()}})
+    assert (await rig.ended(third)).state is State.COMPLETED
+
+
+@pytest_twisted.ensureDeferred
+async def test_resume_tries_at_once(rig: Rig, web: Web, disk: Path) -> None:
+    """Who has made room may have a job tried at once."""
+    web.route("/f", File(os.urandom(30 * MIB), etag='"1"'))
+    filler = fill(disk, 20 * MIB)
+    await rig.engine(room_interval=3600.0)
+    job = await rig.ask(file(url(f"{web.url}/f"), "archive", "f"))
+    await became(rig, job, waits)
+
+    filler.unlink()
+    await deferLater(reactor, FRESH)  # What was told before that is used no more.
+    await rig.store.resume(job)
+
+    assert (await rig.ended(job)).state is State.COMPLETED
+
+
+@pytest_twisted.ensureDeferred
+async def test_figures(rig: Rig, web: Web, disk: Path) -> None:
+    """What waits for room is counted with what waits, and by itself."""
+    web.route("/f", File(os.urandom(30 * MIB), etag='"1"'))
+    fill(disk, 20 * MIB)
+    await rig.engine()
+    for number in range(3):
+        job = await rig.ask(file(url(f"{web.url}/f"), "archive", str(number)))
+        await became(rig, job, waits)
+
+    figures = await FigureReader(rig.database, 30.0).read()
+
+    assert figures.without_room == {"archive": 3}
+    assert figures.pending == {"archive": 3}
+    assert figures.age["archive"] >= 0
+    assert await rig.store.free() == {"archive": 44 * MIB}
+
+
+@pytest_twisted.ensureDeferred
+async def test_untold(tmp_path: Path, web: Web) -> None:
+    """Where a place does not tell its room files move, and each says that nothing could be kept free."""
+    secret = tmp_path / "secret"
+    secret.write_text("s3cret\n")
+    secret.chmod(0o600)
+    STORES.clear()
+    web.route("/f", File(b"content", etag='"1"'))
+    rig = await Rig(reactor, tmp_path).open(
+        {"toy": {"url": "toy://store/bucket", "access_key": "me", "seal_file": str(secret), "keep_free": "1PB"}},
+        protocols=[TOY],
+    )
+    STORES["store"].keys["me"] = "s3cret"
+    try:
+        await rig.engine()
+        job, _ = await rig.moved(file(url(f"{web.url}/f"), "toy", "f"))
+        assert job.state is State.COMPLETED
+        [event] = [event for event in await rig.store.events(job=job.id) if event.kind == "without"]
+        message = "free room not known: toy destinations do not tell it, so that keep_free cannot be held"
+        assert {"ability": "free-space", "message": message} in event.details["without"]
+        told = rig.registry.describe("toy")
+        assert {"ability": "free-space", "message": message} in told["lacks"]
+        assert told["keep_free"] == 1e15
+    finally:
+        await rig.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_over_sftp(tmp_path: Path, web: Web, disk: Path) -> None:
+    """A server's room is asked for over SFTP; what would not fit waits until there is some."""
+    server = Sshd(tmp_path)
+    server.start()
+    server.root.rmdir()
+    server.root.symlink_to(disk)
+    content = os.urandom(30 * MIB)
+    web.route("/f", File(content, etag='"1"'))
+    filler = fill(disk, 20 * MIB)
+    table = {
+        "url": server.url,
+        "private_key_file": str(server.private_key),
+        "known_hosts_file": str(server.known_hosts),
+        "keep_free": KEEP,
+    }
+    rig = await Rig(reactor, tmp_path).open({"server": table})
+    try:
+        await rig.engine()
+        job = await rig.ask(file(url(f"{web.url}/f"), "server", "f"))
+        told = await became(rig, job, waits)
+        assert f"{44 * MIB} are free, keep_free is {KEEP}" in str(told.waiting_for)
+        tested = await rig.registry.test("server")
+        assert (tested["ok"], tested["free"], tested["keep_free"]) == (True, 44 * MIB, KEEP)
+        filler.unlink()
+        assert (await rig.ended(job)).state is State.COMPLETED
+        assert (disk / "f").read_bytes() == content
+    finally:
+        await rig.close()
+        server.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_destination_that_goes_away(tmp_path: Path, web: Web, disk: Path) -> None:
+    """What waits at a destination that cannot be asked any more says why, as what fails there does."""
+    server = Sshd(tmp_path)
+    server.start()
+    server.root.rmdir()
+    server.root.symlink_to(disk)
+    web.route("/f", File(os.urandom(30 * MIB), etag='"1"'))
+    fill(disk, 20 * MIB)
+    table = {
+        "url": server.url,
+        "private_key_file": str(server.private_key),
+        "known_hosts_file": str(server.known_hosts),
+        "keep_free": KEEP,
+    }
+    rig = await Rig(reactor, tmp_path).open({"server": table})
+    try:
+        await rig.engine()
+        job = await rig.ask(file(url(f"{web.url}/f"), "server", "f"))
+        await became(rig, job, waits)
+        server.stop()
+        record = await became(rig, job, lambda record: record.error)
+        assert record.error is not None
+        assert record.error["code"] in ("CONNECT_FAILED", "CONNECTION_LOST")
+        await rig.store.cancel(job)
+        await rig.ended(job)
+    finally:
+        await rig.close()
+        server.stop()

@@ -64,8 +64,7 @@ class RoomReservation:
         """
         survey = await self._rooms.surveys.take(self._destination)
         if survey.free is None:
-            why = "the destination does not tell it, so that keep_free cannot be held"
-            self.lacks = (Lack(Ability.FREE_SPACE, why),)
+            self.lacks = tuple(lack for lack in self._destination.lacks if lack.ability is Ability.FREE_SPACE)
             return
         self._start = start
         wanted = None if size is None else blocks(max(0, size - start))

@@ -224,7 +224,8 @@ def told(row: Row) -> str:
     sentence = f"destination {row['destination']}: room for {what}"
     if row["room_free"] is None:
         return sentence
-    sentence += f": {row['room_free']} are free, and keep_free leaves {row['room_keep']}"
-    if row["room_under_way"]:
-        sentence += f", and transfers under way have {row['room_under_way']} to write"
-    return f"{sentence}; half of it is for the file that has waited longest" if row["room_shared"] else sentence
+    under_way = f", and transfers under way need {row['room_under_way']}" if row["room_under_way"] else ""
+    sentence += f": {row['room_free']} are free, keep_free is {row['room_keep']}{under_way}"
+    return (
+        f"{sentence}; half of what is left is for the file that has waited longest" if row["room_shared"] else sentence
+    )
