@@ -18,8 +18,8 @@ Make = Callable[[Mapping[str, str]], Awaitable[None]]
 class Conditions:
     """What is known of one service."""
 
-    def __init__(self) -> None:
-        self.honoured: bool | None = None
+    def __init__(self, *, honoured: bool | None = None) -> None:
+        self.honoured = honoured
         """None: it is not known."""
 
     async def make(self, store: ObjectStore, path: str, make: Make, *, replace: bool, check: Check = unchecked) -> None:

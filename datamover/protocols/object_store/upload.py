@@ -104,7 +104,7 @@ class MultipartUpload:
     async def commit(self, *, replace: bool, prove: Prove | None = None) -> Stored:
         if self._listed is None and not await self.exists():
             # An earlier commit may have made the object, and its answer been lost.
-            if not await self._ours():
+            if not await self._made_before():
                 raise self._store.refusals.gone(self._target)
         else:
             await self._complete(replace)
@@ -198,16 +198,19 @@ class MultipartUpload:
             await self._tools.conditions.make(self._store, self._target, complete, replace=replace)
         except Refused as refusal:
             # It is what is wanted where our own commit made it, and its answer was lost.
-            if not (refusal.status == 412 or refusal.upload_gone) or not await self._ours():
+            if not (refusal.status == 412 or refusal.upload_gone) or not await self._made_before():
                 raise self._store.refusals.of(refusal, self._target) from refusal
         except DestinationExists:
-            if not await self._ours():
+            if not await self._made_before():
                 raise
 
-    async def _ours(self) -> bool:
-        """Tell whether the target is what this upload made."""
+    async def _made_before(self) -> bool:
+        """Tell whether the target is what a commit of this upload made that was broken off; remove what that left."""
         found = await self._store.head(self._target)
-        return found is not None and found.upload == self._token.name and found.inspection.size == self._size
+        if found is None or found.upload != self._token.name or found.inspection.size != self._size:
+            return False
+        await self._store.abort_upload(self._target, self._token.upload)
+        return True
 
     async def _look(self, size: int, prove: Prove | None) -> Stored:
         """Look at the object; one that is wrong is removed, for the service keeps no old one."""
