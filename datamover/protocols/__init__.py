@@ -8,9 +8,10 @@ from datamover.protocols.local import LOCAL
 from datamover.protocols.place import PlaceProtocol
 from datamover.protocols.s3 import S3
 from datamover.protocols.sftp import SFTP
+from datamover.protocols.swift import SWIFT
 from datamover.security import secret_files
 
-PLACES: tuple[PlaceProtocol, ...] = (LOCAL, SFTP, S3)
+PLACES: tuple[PlaceProtocol, ...] = (LOCAL, SFTP, S3, SWIFT)
 
 
 def place_schemes() -> frozenset[str]:

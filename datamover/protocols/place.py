@@ -131,5 +131,8 @@ class PlaceProtocol(Protocol):
         ...
 
     def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> DestinationPool:
-        """Return the pool for one destination; connects only when first used."""
+        """Return the pool for one destination; connects only when first used.
+
+        Raises ConfigError, which begins with the key ("destinations.NAME.ca_file"), for a file that cannot be used.
+        """
         ...

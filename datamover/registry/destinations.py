@@ -207,6 +207,10 @@ def _destination(
     )
     basis = (protocol.name, settings, options)
     earlier = before.get(name) if before and name in before.names() else None
+    try:
+        pool = earlier.pool if earlier and earlier.basis == basis else protocol.open(settings, options, reactor)
+    except ConfigError as error:
+        raise ConfigError.of(f"{file}: {each}" for each in error.problems) from None
     return Destination(
         name=name,
         description=table.description,
@@ -220,7 +224,7 @@ def _destination(
         verify=table.verify,
         file_mode=table.file_mode,
         directory_mode=table.directory_mode,
-        pool=earlier.pool if earlier and earlier.basis == basis else protocol.open(settings, options, reactor),
+        pool=pool,
         basis=basis,
     )
 

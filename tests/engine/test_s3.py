@@ -133,7 +133,7 @@ async def test_left_by_a_node_that_told_nobody(rig: Rig, web: Web, swift: S3Serv
     job = await die_midway(rig, ask, lambda: outside.uploads() == 1)
     made = {each["UploadId"] for each in boto.list_multipart_uploads(Bucket=BUCKET, Prefix="slow/dir/f")["Uploads"]}
     # The next node is another process.
-    rig.registry.get("slow").pool.at(Scope.DESTINATION)._tools.made.clear()  # type: ignore[attr-defined]
+    rig.registry.get("slow").pool.at(Scope.DESTINATION)._bucket.made.clear()  # type: ignore[attr-defined]
     web.route("/f", File(b"another", etag='"2"'))
     await rig.engine()
     assert (await rig.ended(job)).state is State.COMPLETED

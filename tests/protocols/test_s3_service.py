@@ -11,11 +11,13 @@ from twisted.internet.defer import Deferred
 
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
+from datamover.protocols.object_store.parts import part_size
+from datamover.protocols.object_store.seam import Part
+from datamover.protocols.object_store.token import Token, digest
 from datamover.protocols.place import DestinationPool, PlaceSettings
 from datamover.protocols.s3 import S3
 from datamover.protocols.s3.address import BucketAddress
-from datamover.protocols.s3.documents import Part
-from datamover.protocols.s3.parts import Token, digest, part_size
+from datamover.protocols.s3.bucket import LIMITS
 from datamover.protocols.upload import Saved, UploadKey
 from datamover.web.url import WebUrl
 from tests.protocols.conformance import read
@@ -398,7 +400,7 @@ async def test_certificate_that_does_not_fit(tmp_path: Path) -> None:
         with pytest.raises(errors.TLSFailed) as caught:
             await rehearsal.pool.connect()
         assert caught.value.scope is Scope.DESTINATION
-        assert "name the authority's certificate in ca_file" in caught.value.full
+        assert "name the authority's certificate in [destinations.place] ca_file" in caught.value.full
         assert web.requests == []
     finally:
         await rehearsal.pool.close()
@@ -453,7 +455,7 @@ async def test_parts_in_pages(bucket: Rehearsal, same: bool) -> None:
 )
 def test_part_sizes(size: int | None, number: int, expected: int) -> None:
     """A file of any size that S3 takes fits into its ten thousand parts, with room for those that end early."""
-    assert part_size(16 * MIB, size, number) == expected
+    assert part_size(LIMITS, 16 * MIB, size, number) == expected
     if size is not None:
         assert -(-size // expected) <= 9000
 

@@ -6,19 +6,31 @@ from collections.abc import Mapping
 
 from datamover.concurrency.threads import Threads
 from datamover.protocols.base import Inspection
+from datamover.protocols.http.answers import Head
 from datamover.protocols.http.client.response import Response
+from datamover.protocols.object_store.metadata import Metadata
+from datamover.protocols.object_store.seam import FoundObject, Part, PartLimits
 from datamover.protocols.s3 import documents
 from datamover.protocols.s3.bodies import SLICED, Checking, Digested
-from datamover.protocols.s3.documents import Listing, Part, Pending
-from datamover.protocols.s3.objects import Found, Storing, found_in
+from datamover.protocols.s3.documents import Listing, Pending
+from datamover.protocols.s3.made import MadeUploads
+from datamover.protocols.s3.objects import PREFIX, Storing, found_in
 from datamover.protocols.s3.refusals import S3Refusals
 from datamover.protocols.s3.service import Answer, Query, Refused, Service
+from datamover.protocols.upload import UploadKey
 
+LIMITS = PartLimits(least=5 * 2**20, largest=5 * 2**30, most=10_000)
+"""Amazon S3 User Guide, "Amazon S3 multipart upload limits"."""
 _CHECKSUM_UNKNOWN = frozenset({"NotImplemented", "InvalidArgument", "InvalidRequest"})
 
 
 class Bucket:
-    """A prefix of a bucket, as seen from one side. Every path is below the prefix."""
+    """A prefix of a bucket, as seen from one side. Every path is below the prefix.
+
+    It is ``http_place.seam.Resources`` and ``object_store.seam.ObjectStore``.
+    """
+
+    limits = LIMITS
 
     def __init__(
         self,
@@ -27,10 +39,12 @@ class Bucket:
         refusals: S3Refusals,
         storing: Storing,
         checking: Checking,
+        made: MadeUploads,
         threads: Threads,
     ) -> None:
         self.service = service
         self.refusals = refusals
+        self.made = made
         self._prefix = prefix
         self._storing = storing
         self._checking = checking
@@ -47,13 +61,13 @@ class Bucket:
 
     # Objects --------------------------------------------------------------------------------------------------
 
-    async def head(self, path: str) -> Found | None:
+    async def head(self, path: str) -> FoundObject | None:
         """Look at an object; None where there is none."""
         with self.refusals.about(path):
             try:
                 answer = await self.service.ask("HEAD", self.key(path))
             except Refused as refusal:
-                if refusal.status == 404 and refusal.code in ("", "NoSuchKey"):
+                if refusal.missing:
                     return None
                 if refusal.status in (400, 401, 403):
                     # The answer to a HEAD has no body that would say why.
@@ -76,6 +90,12 @@ class Bucket:
         """Return the answer to the GET of an object. Raises Refused, and the side's errors for what else befalls."""
         with self.refusals.connecting():
             return await self.service.get(self.key(path), headers)
+
+    def found(self, path: str, head: Head) -> FoundObject:
+        return found_in(path, head)
+
+    def metadata(self, kept: Metadata) -> Mapping[str, str]:
+        return kept.headers(PREFIX)
 
     async def put(self, path: str, data: bytes, headers: Mapping[str, str]) -> Answer:
         """Store a whole object. Raises Refused, and the side's errors for what else befalls."""
@@ -105,6 +125,11 @@ class Bucket:
             return documents.listing_of(answer.body)
 
     # Multipart uploads ----------------------------------------------------------------------------------------
+
+    async def begin_upload(self, path: str, key: UploadKey, metadata: Mapping[str, str]) -> str:
+        upload = await self.create_upload(path, metadata)
+        self.made.add(upload, key.transfer)
+        return upload
 
     async def create_upload(self, path: str, headers: Mapping[str, str]) -> str:
         """Begin an upload; return its number."""
@@ -149,10 +174,15 @@ class Bucket:
                 return found
             after = following
 
-    async def complete(self, path: str, upload: str, parts: list[Part], headers: Mapping[str, str]) -> None:
-        """Make an object of an upload. Raises Refused, and the side's errors for what else befalls."""
+    async def complete(
+        self, path: str, upload: str, parts: list[Part], metadata: Mapping[str, str], condition: Mapping[str, str]
+    ) -> None:
+        """Make an object of an upload, which has its ``metadata`` already.
+
+        Raises Refused, and the side's errors for what else befalls.
+        """
         body = documents.completion(parts)
-        sent = {"Content-Type": "application/xml", **headers}
+        sent = {"Content-Type": "application/xml", **condition}
         sha256 = Digested.of(body, md5=False).sha256
         with self.refusals.connecting():
             answer = await self.service.ask("POST", self.key(path), [("uploadId", upload)], sent, body, sha256)
@@ -161,6 +191,7 @@ class Bucket:
             raise Refused(answer.head, inside.code, inside.message)
         with self.refusals.reading(path):
             documents.check_completed(answer.body)
+        self.made.forget(upload)
 
     async def abort_upload(self, path: str, upload: str) -> None:
         """Remove an upload; a missing one is fine."""
@@ -170,6 +201,7 @@ class Bucket:
             except Refused as refusal:
                 if refusal.status != 404 or refusal.code == "NoSuchBucket":
                     raise
+        self.made.forget(upload)
 
     async def list_uploads(self, prefix: str, path: str) -> list[Pending]:
         """Return the uploads of the keys that begin with ``prefix``."""

@@ -6,7 +6,6 @@ headers; a file's GET calls it directly, at half the CPU time.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -35,8 +34,8 @@ from datamover.protocols.http.client.reader import LARGEST_HEAD, AnswerReader, H
 from datamover.protocols.http.client.request import request_of
 from datamover.protocols.http.client.response import Response
 from datamover.protocols.http.client.routes import Routes
-from datamover.protocols.http.client.tls import failed, words
 from datamover.protocols.http.request_body import BytesBody
+from datamover.protocols.tls.verified import VerifiedTLS, words
 from datamover.web.credentials import SourceCredentials
 from datamover.web.policy import SourcePolicy
 from datamover.web.url import WebUrl
@@ -106,16 +105,17 @@ class PolicyAgent(UrlAgent):
         *,
         connect_timeout: float,
         idle_timeout: float,
-        ca_file: Path | None = None,
+        tls: VerifiedTLS,
         proxy: str | None = None,
         file: str = "datamover.toml",
     ) -> None:
-        """Prepare; times in seconds. Raises ConfigError, naming ``file``, for an unusable ``ca_file`` or ``proxy``."""
+        """Prepare; times in seconds. Raises ConfigError, naming ``file``, for an unusable ``proxy``."""
         self._reactor = reactor
         self._policy = policy
         self._credentials = credentials
         self._idle_timeout = idle_timeout
-        self._routes = Routes(reactor, policy, connect_timeout=connect_timeout, ca_file=ca_file, proxy=proxy, file=file)
+        self._tls = tls
+        self._routes = Routes(reactor, policy, connect_timeout=connect_timeout, tls=tls, proxy=proxy, file=file)
         self._pool = HttpPool(reactor, connect_timeout=connect_timeout)
         self._closed = False
 
@@ -196,11 +196,10 @@ class PolicyAgent(UrlAgent):
                 told = f"{url.told} cannot be read: {error}"
                 raise ServerError(told, scope=Scope.SOURCE, retryable=again) from None
             except Broken as error:
-                raise _broken(url, error.args[0]) from None
+                raise self._broken(url, error.args[0]) from None
 
-
-def _broken(url: WebUrl, reason: BaseException | None) -> DataMoverError:
-    """Return the error for a connection that ended before it brought an answer."""
-    if isinstance(reason, OpenSSLError) and not isinstance(reason, SysCallError) and "eof" not in words(reason):
-        return failed(url.host, words(reason))
-    return ConnectionLost(f"the connection to {url.told} broke before an answer came", scope=Scope.SOURCE)
+    def _broken(self, url: WebUrl, reason: BaseException | None) -> DataMoverError:
+        """Return the error for a connection that ended before it brought an answer."""
+        if isinstance(reason, OpenSSLError) and not isinstance(reason, SysCallError) and "eof" not in words(reason):
+            return self._tls.refused(url.host, reason)
+        return ConnectionLost(f"the connection to {url.told} broke before an answer came", scope=Scope.SOURCE)
