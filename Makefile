@@ -4,6 +4,7 @@
 # make faults  inject random faults, for minutes (FAULTS_SEED=… FAULTS_SECONDS=…)
 # make fuzz    fuzz the interface with atheris, for minutes (FUZZ_SECONDS=…)
 # make clients the programs of docs/api.md in Node and Java (make clients-system installs their packages)
+# make places  the conformance suite over Ceph (make places-system installs it)
 # make lint    ruff and mypy
 # make man, make changelog   write the man pages, or CHANGELOG.md, anew
 # make bench   datamover beside rclone, aria2, OpenSSH and curl (make bench-system installs them)
@@ -12,7 +13,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 
-.PHONY: demo run test faults fuzz clients lint bench format man changelog build system bench-system clients-system clean
+.PHONY: demo run test faults fuzz clients places lint bench format man changelog build system bench-system clients-system places-system clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/python examples/demo.py
@@ -42,6 +43,9 @@ fuzz: $(VENV)/.developing
 clients: $(VENV)/.developing
 	npm install --prefix .clients --no-save --no-audit --no-fund --loglevel error xmlrpc@1.3.2
 	$(BIN)/python -m pytest tests/clients/more_programs.py
+
+places: $(VENV)/.developing
+	$(BIN)/python -m pytest tests/protocols/more_places.py
 
 lint: $(VENV)/.developing
 	$(BIN)/ruff check .
@@ -85,6 +89,10 @@ bench-system: system
 clients-system: system
 	apt-get install -y --no-install-recommends default-jdk-headless libaxmlrpc-java
 	command -v npm || apt-get install -y --no-install-recommends nodejs npm
+
+# Services that the conformance suite runs over besides, on Debian: Ceph, some 300 MB.
+places-system: system
+	apt-get install -y --no-install-recommends radosgw ceph-mon ceph-osd ceph-common
 
 $(VENV)/.installed: pyproject.toml setup.py
 	$(PYTHON) -m venv $(VENV)

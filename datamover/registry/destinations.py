@@ -7,6 +7,7 @@ busy it is.
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -15,10 +16,10 @@ from twisted.python.failure import Failure
 
 from datamover.config.endpoints import holds_password
 from datamover.config.schema import Config, DestinationTable, check_table
-from datamover.errors import ConfigError, Problems, Scope, UnknownDestination
+from datamover.errors import ConfigError, DataMoverError, Problems, Scope, UnknownDestination
 from datamover.protocols import PLACES
 from datamover.protocols.base import Ability, Origin
-from datamover.protocols.place import DestinationPool, Place, PlaceProtocol, PlaceSettings
+from datamover.protocols.place import DestinationPool, Place, PlaceProtocol, PlaceSettings, TellsUploads
 from datamover.registry.probe import probe
 from datamover.text.bounds import quoted
 from datamover.web.url import shown
@@ -157,6 +158,7 @@ class Registry:
     async def test(self, name: str) -> dict[str, Any]:
         """Try a destination as a transfer would use it: ``{ok, steps: [{step, ok, seconds, error?}], lacks}``.
 
+        With ``uploads``, a list of UnfinishedUpload, where its side tells of such.
         Cancelling drops the answer alone: the test goes on, and removes what it has written.
         Raises UnknownDestination.
         """
@@ -169,8 +171,16 @@ class Registry:
             if not answer.called:
                 answer.callback(result)
 
-        Deferred.fromCoroutine(probe(destination.pool, destination.abilities, self._reactor)).addBoth(deliver)
+        Deferred.fromCoroutine(self._test(destination)).addBoth(deliver)
         return await answer
+
+    async def _test(self, destination: Destination) -> dict[str, Any]:
+        pool = destination.pool
+        result = await probe(pool, destination.abilities, self._reactor)
+        if result["ok"] and isinstance(pool, TellsUploads):
+            with suppress(DataMoverError):  # A login that may not list them can move files nevertheless.
+                result["uploads"] = await pool.unfinished_uploads()
+        return result
 
     async def close(self) -> None:
         """Close every connection; completes when they are gone."""

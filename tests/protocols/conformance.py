@@ -314,9 +314,12 @@ class Conformance:
         assert premises.outside.read("file.bin") == b"second"
         assert premises.outside.names() == ["file.bin"]
 
+    @pytest.mark.parametrize("connected", [False, True])
     @pytest_twisted.ensureDeferred
-    async def test_no_replace(self, premises: Premises) -> None:
+    async def test_no_replace(self, premises: Premises, connected: bool) -> None:
         """Where nothing may be replaced, what exists is left alone and said to exist; the upload stays as well."""
+        if connected:  # What is learnt of a side then holds.
+            await premises.pool.connect()
         await put(premises.writing, "file.bin", b"first")
         upload, _ = await arrive(premises.writing, "file.bin", b"second")
         with pytest.raises(errors.DestinationExists, match=r"file\.bin"):

@@ -8,6 +8,7 @@ from datamover.console.commands.context import CommandContext
 from datamover.console.commands.registry import Commands
 from datamover.console.tables import Page, Table
 from datamover.jobs.endpoints import endpoint_key
+from datamover.registry.strays import with_strays
 from datamover.text.printable import one_line
 
 COMMANDS = Commands()
@@ -63,7 +64,7 @@ async def test(context: CommandContext, name: str) -> Page:
     with context.service.runtimes.acquire() as runtime:
         runtime.registry.get(name)
         async with runtime.looks.held("console", AT_ONCE):
-            found = await runtime.registry.test(name)
+            found = await with_strays(context.service.store, name, await runtime.registry.test(name))
     rows = [
         (step["step"], "ok" if step["ok"] else step["error"]["code"], step["seconds"], _message(step))
         for step in found["steps"]
@@ -71,8 +72,9 @@ async def test(context: CommandContext, name: str) -> Page:
     heads = (columns.STEP, columns.OUTCOME, columns.SECONDS, columns.MESSAGE)
     failed = [f"{step['step']}: {_message(step)}" for step in found["steps"] if not step["ok"]]
     lacks = [f"{name}: {one_line(lack['message'])}" for lack in found["lacks"]]
+    strays = [f"{name}: {one_line(stray['message'])}" for stray in found.get("strays", ())]
     end = f"{name} does what a transfer needs" if found["ok"] else f"{name} cannot be used as it is"
-    return [Table(heads, rows), *failed, *lacks, end]
+    return [Table(heads, rows), *failed, *lacks, *strays, end]
 
 
 def moving(active: list[dict[str, Any]]) -> Table:
