@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
@@ -24,6 +25,9 @@ _numbers = itertools.count(1)
 class DavDisk(Disk):
     """``conformance.Outside`` of a collection; what is laid there belongs to the server."""
 
+    chunked: Path | None = None
+    """Where the uploads in chunks are, each a directory."""
+
     def lay(self, path: str, data: bytes, modified: float | None = None) -> None:
         (self.root / path).write_bytes(data)
         give(self.root / path)
@@ -34,7 +38,8 @@ class DavDisk(Disk):
         return sorted(name for name in os.listdir(self.root / directory) if not name.startswith(".DAV"))
 
     def uploads(self) -> int:
-        return len(list(self.root.rglob(f"*{PREFIX.strip('.')}*{SUFFIX}")))
+        chunked = list(self.chunked.iterdir()) if self.chunked else []
+        return len(list(self.root.rglob(f"*{PREFIX.strip('.')}*{SUFFIX}"))) + len(chunked)
 
 
 @dataclass(frozen=True)
@@ -61,14 +66,16 @@ def pool_of(server: DavServer, path: str = "", **options: Any) -> DestinationPoo
     return DAV.open(settings(f"{server.url}/{path}"), DAV.options.model_validate(table), reactor)
 
 
-def premises_on(server: DavServer, *, times: bool = False, **more: Any) -> DavPremises:
+def premises_on(server: DavServer, *, times: bool = False, chunk_size: str = "16MiB", **more: Any) -> DavPremises:
     """Return a collection of its own on a server; its caller closes the pool."""
     name = f"n{next(_numbers)}"
     outer = server.root / name
     for each in (outer, outer / "root"):
         each.mkdir()
         give(each)
-    return DavPremises(pool_of(server, f"{name}/root"), outer / "root", nullcontext, times=times, **more)
+    return DavPremises(
+        pool_of(server, f"{name}/root", chunk_size=chunk_size), outer / "root", nullcontext, times=times, **more
+    )
 
 
 @asynccontextmanager

@@ -8,9 +8,10 @@ from twisted.internet.defer import Deferred
 
 from datamover import errors
 from datamover.protocols.place import Place
-from tests.protocols.conformance import KEY, get, put
-from tests.protocols.dav import DavPremises, premises_on
+from tests.protocols.conformance import KEY, MIB, Conformance, Outside, Premises, get, put
+from tests.protocols.dav import DavDisk, DavPremises, premises_on
 from tests.protocols.part_files import PART, DiskPremises, PartFileConformance, fill, give_name
+from tests.servers.cloud import Cloud
 from tests.servers.dav import Apache, DavServer, NginxDav, WsgiDav, running
 
 
@@ -32,6 +33,14 @@ def nginx() -> Iterator[DavServer]:
 def wsgidav() -> Iterator[DavServer]:
     """A wsgidav for all tests of this module."""
     with running(WsgiDav) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[Cloud]:
+    """A server that speaks Nextcloud's protocol, for all tests of this module."""
+    with running(Cloud) as server:
+        assert isinstance(server, Cloud)
         yield server
 
 
@@ -66,19 +75,45 @@ class TestWsgiDav(DavConformance):
         yield from closing(premises_on(wsgidav, times=True, tells=False))
 
     @pytest_twisted.ensureDeferred
-    async def test_names(self, premises: DiskPremises) -> None:
+    async def test_names(self, premises: Premises) -> None:
         """A name that the server would misread in a Destination is refused; any other goes there and back."""
         for name in ("a?b", "a;b", "100%41", "#1"):
             for way in (put, store):
                 with pytest.raises(errors.DestinationInvalid, match="the server misreads"):
                     await way(premises.writing, name, b"data")
-        assert premises.names() == []
+        assert premises.outside.names() == []
         names = ["Ünïcode ☃ 𝛼.csv", " two  spaces ", "*[x]\\'\"$(y)&|<>~", "-rf", "n" * 255, "é" * 127]
         for name in names:
             await put(premises.writing, f"d/{name}", name.encode())
-        assert sorted(await premises.reading.list("d")) == premises.names("d") == sorted(names)
+        assert sorted(await premises.reading.list("d")) == premises.outside.names("d") == sorted(names)
         for name in names:
             assert await get(premises.reading, f"d/{name}") == (0, name.encode())
+
+
+class CloudPremises(Premises):
+    """A collection of a cloud, empty at first; what is larger than 5 MiB, or of no known size, goes in chunks."""
+
+    unit = 6 * MIB
+
+    def __init__(self, server: Cloud) -> None:
+        premises = premises_on(server, chunk_size="5MiB")
+        self.pool = premises.pool
+        self._outside = DavDisk(premises.root, hides=False, chunked=server.uploads)
+
+    @property
+    def outside(self) -> Outside:
+        return self._outside
+
+
+class TestCloud(Conformance):
+    @pytest.fixture
+    def premises(self, cloud: Cloud) -> Iterator[CloudPremises]:
+        premises = CloudPremises(cloud)
+        yield premises
+        pytest_twisted.blockon(Deferred.fromCoroutine(premises.pool.close()))
+        assert cloud.chunks() == []
+
+    test_names = TestWsgiDav.test_names
 
 
 async def store(place: Place, path: str, data: bytes) -> None:
