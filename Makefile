@@ -72,7 +72,7 @@ build: $(VENV)/.developing
 	$(BIN)/python -m build
 
 # The servers for the tests, on Debian. The tests start ProFTPD themselves: a newly installed package is masked, so that it
-# does not serve the machine's accounts on port 21.
+# does not serve the machine's accounts on port 21. Nor does Apache serve its page on port 80.
 system:
 	apt-get update
 	apt-get install -y --no-install-recommends openssh-server openssh-client nginx-light postgresql librpc-xml-perl \
@@ -80,6 +80,8 @@ system:
 		systemd iproute2 faketime curl rclone fuse3 dropbear-bin libnss-wrapper
 	test -x /usr/sbin/proftpd || systemctl mask proftpd.service
 	apt-get install -y --no-install-recommends proftpd-core proftpd-mod-crypto
+	test -x /usr/sbin/apache2 || systemctl mask apache2.service
+	apt-get install -y --no-install-recommends apache2 libnginx-mod-http-dav-ext
 
 # The programs that the benchmarks compare with, on Debian.
 bench-system: system
