@@ -542,6 +542,7 @@ class Conformance:
 
 async def _cancelled(premises: Premises, work: Coroutine[Any, Any, None]) -> None:
     """Begin some work, and cancel it while it is under way."""
+    await premises.writing.inspect("")  # What answers has a connection then, beside that of the work.
     working: Deferred[None] = Deferred.fromCoroutine(work)
     await premises.writing.inspect("")
     working.cancel()
