@@ -71,7 +71,9 @@ def tables() -> dict[str, list[str]]:
         if models:
             heading = f"{name}.NAME" if name in ("destinations", "clients") else name
             found[heading] = [key for model in models for key in model.model_fields]
-    found["destinations.NAME"] += [key for protocol in PLACES for key in protocol.options.model_fields]
+    found["destinations.NAME"] += [
+        field.alias or key for protocol in PLACES for key, field in protocol.options.model_fields.items()
+    ]
     return found
 
 
@@ -125,7 +127,7 @@ def test_the_examples_in_the_example_work(tmp_path: Path, capsys: pytest.Capture
     path.write_text(text)
 
     loaded = load(path, CONFIG)
-    assert set(loaded.destinations) == {"archive", "visualiser", "bucket", "cloud"}
+    assert set(loaded.destinations) == {"archive", "visualiser", "bucket", "cloud", "legacy"}
     assert set(loaded.clients) == {"portal"}
     assert loaded.database.url
     assert loaded.sources.allow

@@ -553,6 +553,7 @@ class Conformance:
 
 async def _cancelled(work: Coroutine[Any, Any, None]) -> None:
     """Begin some work, and cancel it while it is under way."""
+    await premises.writing.inspect("")  # What answers has a connection then, beside that of the work.
     working: Deferred[None] = Deferred.fromCoroutine(work)
     working.cancel()
     with pytest.raises(CancelledError):
