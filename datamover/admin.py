@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from datamover import __version__
 from datamover.app.inspection import check_named
 from datamover.app.options import read_config
-from datamover.app.summary import summary, try_destinations
+from datamover.app.summary import not_held, summary, try_destinations
 from datamover.config.documentation import sample
 from datamover.config.schema import Config
 from datamover.errors import ConfigError, DataMoverError, Problems, StartError
@@ -211,6 +211,8 @@ def check_config(options: argparse.Namespace) -> None:
         check_named(settings)
     problems.check()
     for line in summary(settings):
+        print(line)
+    for line in not_held(settings, reactor):
         print(line)
     if options.connect:
         _with_reactor(lambda reactor: try_destinations(reactor, settings, print))

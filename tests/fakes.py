@@ -174,6 +174,9 @@ class MemoryJobStore(JobStore):
     async def drain(self, node: str | None = None, *, draining: bool = True) -> None:
         self.draining = draining
 
+    async def free(self) -> dict[str, int]:
+        return {}
+
     async def endpoints(self) -> list[dict[str, Any]]:
         return [
             {"name": f"place {name}", "held": reason, "failures": 0, "closed_until": None, "error": None}

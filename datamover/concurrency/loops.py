@@ -43,6 +43,7 @@ LOOPS = MappingProxyType(
         "progress": "writing the progress and the ends of transfers",
         "quotas": "counting the bytes of the day",
         "retirement": "removing old jobs",
+        "room": "looking whether there is room for what waits for it",
         "service manager": "telling the service manager how this process is",
         "shares": "sharing bandwidth with other processes",
         "stops": "stopping transfers that are cancelled or paused",

@@ -18,7 +18,7 @@ from datamover.config.endpoints import holds_password
 from datamover.config.schema import Config, DestinationTable, check_table
 from datamover.errors import ConfigError, DataMoverError, Problems, Scope, UnknownDestination
 from datamover.protocols import PLACES
-from datamover.protocols.base import Ability, Origin
+from datamover.protocols.base import Ability, Lack, Origin
 from datamover.protocols.place import DestinationPool, Place, PlaceProtocol, PlaceSettings, TellsUploads
 from datamover.registry.probe import probe
 from datamover.text.bounds import quoted
@@ -48,9 +48,21 @@ class Destination:
     verify: Literal["size", "read-back"]
     file_mode: int
     directory_mode: int
+    keep_free: int | None
+    """Bytes that transfers leave free; None: all may be used."""
     pool: DestinationPool = field(repr=False)
     basis: tuple[Any, ...] = field(default=(), repr=False)
     """What the pool was made from; a registry with an equal basis may share the pool."""
+
+    @property
+    def lacks(self) -> tuple[Lack, ...]:
+        """What this side does not do; that it does not tell its room, where the configuration needs that."""
+        found = {lack.ability: lack for lack in self.pool.lacks}
+        untold = found.get(Ability.FREE_SPACE)
+        if self.keep_free is not None and (untold or Ability.FREE_SPACE not in self.abilities):
+            why = untold.why if untold else f"{self.protocol} destinations do not tell it"
+            found[Ability.FREE_SPACE] = Lack(Ability.FREE_SPACE, f"{why}, so that keep_free cannot be held")
+        return tuple(found.values())
 
     def at(self, side: Scope) -> Place:
         """Return the place as seen from ``side``, SOURCE or DESTINATION."""
@@ -145,7 +157,8 @@ class Registry:
     def describe(self, name: str) -> dict[str, Any]:
         """Return what a client may know of a destination, but not how busy it is; raises UnknownDestination."""
         destination = self.get(name)
-        lacks = {lack.ability: lack.as_dict() for lack in destination.pool.lacks}
+        lacks = {lack.ability: lack.as_dict() for lack in destination.lacks}
+        kept = {} if destination.keep_free is None else {"keep_free": float(destination.keep_free)}
         return {
             "name": destination.name,
             "description": destination.description,
@@ -153,12 +166,14 @@ class Registry:
             "abilities": sorted(ability.value for ability in destination.abilities if ability not in lacks),
             "lacks": list(lacks.values()),
             "max_active": destination.max_active,
+            **kept,
         }
 
     async def test(self, name: str) -> dict[str, Any]:
         """Try a destination as a transfer would use it: ``{ok, steps: [{step, ok, seconds, error?}], lacks}``.
 
-        With ``uploads``, a list of UnfinishedUpload, where its side tells of such.
+        With ``uploads``, a list of UnfinishedUpload, where its side tells of such; with ``free`` where the place tells
+        its room, and ``keep_free`` where some is kept free, in bytes.
         Cancelling drops the answer alone: the test goes on, and removes what it has written.
         Raises UnknownDestination.
         """
@@ -167,7 +182,9 @@ class Registry:
 
         def deliver(result: dict[str, Any] | Failure) -> None:
             if isinstance(result, dict):
-                result["lacks"] = [lack.as_dict() for lack in destination.pool.lacks]
+                result["lacks"] = [lack.as_dict() for lack in destination.lacks]
+                if destination.keep_free is not None:
+                    result["keep_free"] = float(destination.keep_free)
             if not answer.called:
                 answer.callback(result)
 
@@ -234,6 +251,7 @@ def _destination(
         verify=table.verify,
         file_mode=table.file_mode,
         directory_mode=table.directory_mode,
+        keep_free=table.keep_free,
         pool=pool,
         basis=basis,
     )

@@ -101,7 +101,7 @@ def test_the_example_is_the_defaults(tmp_path: Path) -> None:
     assert loaded.service.model_copy(update={"data_directory": builtin.service.data_directory}) == builtin.service
     assert list(loaded.destinations) == ["local"]
     archive = tomllib.loads(uncommented())["destinations"]["archive"]
-    assert DestinationTable(**{**archive, "bandwidth": None}) == DestinationTable(
+    assert DestinationTable(**{**archive, "bandwidth": None, "keep_free": None}) == DestinationTable(
         url="file:///srv/archive", description="Everything, for keeps"
     )
     for name in set(CONFIG.model_fields) - {"path", "service", "destinations"}:

@@ -23,6 +23,7 @@ from datamover.protocols.dav.looks import look_of
 from datamover.protocols.dav.refusals import DavRefusals
 from datamover.protocols.dav.service import DavService, Refused
 from datamover.protocols.http_place.refused import Unreadable
+from datamover.protocols.object_store.metadata import Metadata
 from datamover.protocols.object_store.seam import FoundObject, Part, PartLimits
 from datamover.protocols.part_files.names import part_path, prefix
 from datamover.protocols.upload import UploadKey
@@ -99,9 +100,9 @@ class DavStore:
     async def delete(self, path: str) -> None:
         await self._files.delete(path)
 
-    def metadata(self, upload: str, modified: float | None, sha256: str | None = None) -> Mapping[str, str]:
+    def metadata(self, kept: Metadata) -> Mapping[str, str]:
         """Return the header that keeps the time; a server keeps nothing of the rest."""
-        return self._files.metadata(modified)
+        return self._files.metadata(kept.modified)
 
     async def begin_upload(self, path: str, key: UploadKey, metadata: Mapping[str, str]) -> str:
         upload = f"{prefix(key.transfer)}{key.content}-{os.urandom(4).hex()}".removeprefix(".")

@@ -202,7 +202,7 @@ class DavPlace(PartFilePlace):
 
         refusals = self._files.refusals
         try:
-            await self._tools.conditions.make(self._store, target, move, replace=replace, check=check)
+            await self._tools.conditions.put(self._store, target, move, replace=replace, check=check)
         except DestinationExists:
             await self._replaces(target)
             raise
