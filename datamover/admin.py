@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.run(options)
     except DataMoverError as error:
-        problems = error.problems if isinstance(error, ConfigError) else [error.message]
+        problems = error.problems if isinstance(error, ConfigError) else [error.full]
         for problem in problems:
             print(f"datamover-admin: {problem}", file=sys.stderr)
         return 1
