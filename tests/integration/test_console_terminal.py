@@ -4,9 +4,10 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from unicodedata import normalize
 
@@ -17,7 +18,7 @@ from tests.integration.test_console import PASSWORD, Ssh, ssh
 from tests.servers import postgres
 from tests.servers.ports import free_port
 from tests.servers.service import PATIENCE, Service
-from tests.servers.terminal import Person, SshPerson, TelnetPerson
+from tests.servers.terminal import Person
 
 __all__ = ["ssh"]
 
@@ -99,19 +100,20 @@ def command(ssh: Ssh, *options: str) -> list[str]:
 
 
 @pytest.fixture(params=["ssh", "telnet"])
-def sit(request: pytest.FixtureRequest, service: Service, port: int, ssh: Ssh) -> Iterator[Sit]:
-    """Log in by either protocol, as often as is asked; ``kind`` is TERM."""
+def sit(request: pytest.FixtureRequest, service: Service, port: int, ssh: Ssh, tmp_path: Path) -> Iterator[Sit]:
+    """Log in with Debian's client of either protocol, as often as is asked; ``environment`` reaches the console."""
     seated: list[Person] = []
 
-    def come(*options: str, **keywords: Any) -> Person:
-        person: Person
+    def come(*, environment: Mapping[str, str] = MappingProxyType({}), **keywords: Any) -> Person:
         if request.param == "ssh":
-            person = SshPerson(command(ssh, *options), **keywords)
-            seated.append(person)
+            options = [f"-oSendEnv={name}" for name in environment]
+            seated.append(person := Person(command(ssh, *options), environment=environment, **keywords))
             person.prompted()
         else:
-            person = TelnetPerson(port, **keywords)  # Of ssh's options it has none.
-            seated.append(person)
+            exports = "".join(f" environ export {name}\n" for name in environment)
+            (tmp_path / ".telnetrc").write_text(f"127.0.0.1\n{exports}")
+            home = {"HOME": str(tmp_path), **environment}
+            seated.append(person := Person(["telnet", "127.0.0.1", str(port)], environment=home, **keywords))
             person.login("operator", PASSWORD)
         person.until(lambda one: GREETING[:15] in one.text)
         return person
@@ -202,7 +204,7 @@ def test_a_long_line(sit: Sit) -> None:
 )
 def test_colours(sit: Sit, kind: str, environment: dict[str, str], coloured: bool) -> None:
     """A status has its colour where the terminal has colours, and its user wants them."""
-    person = sit("-oSendEnv=NO_COLOR", kind=kind, environment=environment)
+    person = sit(kind=kind, environment=environment)
     number = job(person, to="archive:colours/")
     person.enter(f"follow({number})")
     person.until(lambda one: "is COMPLETED" in one.text)
@@ -365,8 +367,7 @@ def test_leaving(sit: Sit, way: str) -> None:
         person.enter(way)
     person.ended()
     assert person.rows[: len(before) - 1] == before[:-1]
-    if isinstance(person, SshPerson):
-        assert person.status == 0
+    assert person.status == 0
 
 
 def test_ctrl_c(sit: Sit) -> None:
@@ -642,7 +643,7 @@ def test_output_is_bounded(service: Service, ssh: Ssh) -> None:
 
 def test_a_line_with_a_terminal(service: Service, ssh: Ssh) -> None:
     """One line with a terminal has its width; Ctrl-C ends what goes on."""
-    person = SshPerson([*command(ssh), "help()"], columns=60)
+    person = Person([*command(ssh), "help()"], columns=60)
     try:
         person.ended()
         assert person.status == 0
@@ -650,7 +651,7 @@ def test_a_line_with_a_terminal(service: Service, ssh: Ssh) -> None:
         assert "jobs()" in person.whole
     finally:
         person.close()
-    waiting = SshPerson([*command(ssh), "__import__('twisted.internet.defer').internet.defer.Deferred()"])
+    waiting = Person([*command(ssh), "__import__('twisted.internet.defer').internet.defer.Deferred()"])
     try:
         time.sleep(1)
         waiting.type(CTRL_C)
