@@ -144,6 +144,11 @@ def restore(options: argparse.Namespace) -> None:
             raise StartError(
                 "the database is not empty: restore into a new one, or, if it is embedded, into a new data_directory"
             )
+        if (proof := tools.proof(file)) is not None and not cipher.opens(proof):
+            raise ConfigError(
+                f"service.key_file: {key} is not the key that the rows in {options.file} are sealed with: put the key "
+                "from the time of the backup there, and run this again; nothing was restored"
+            )
         tools.load(file)
         await renumber(database)
         await migrate(database)
