@@ -558,9 +558,16 @@ def test_looking(service: Service, ssh: Ssh, directory: Path) -> None:
     assert re.search(rf"{number} +COMPLETED +operator +1/1 +100 +1\.5 kB", ask("jobs()"))
     one = ask("jobs('completed', owner='operator', label='mine', destination='archive', since='1h', limit=1)")
     assert one.splitlines()[1].split()[0] == str(number)
-    for nobody in ("owner='nobody'", "label='none'", "destination='slow', label='mine'", "until='1h'"):
-        assert ask(f"jobs({nobody})") == "nothing\n"
-    assert ask("jobs(since='2020-01-01', until='2020-02-01 12:00')") == "nothing\n"
+    for nobody, told in {
+        "owner='nobody'": "of owner 'nobody'",
+        "label='none'": "labelled 'none'",
+        "destination='slow', label='mine'": "labelled 'mine' for destination 'slow'",
+        "since='2020-01-01', until='2020-02-01 12:00'": "since 2020-01-01 00:00:00 UTC until 2020-02-01 12:00:00 UTC",
+    }.items():
+        assert ask(f"jobs({nobody})") == f"there is no job {told}\n"
+    assert ask("jobs('PARTIAL', owner='operator')") == "there is no PARTIAL job of owner 'operator'\n"
+    assert re.match(r"there is no job until 2\d{3}-\d\d-\d\d ..:..:.. UTC$", ask("jobs(until='1h')"))
+    assert ask(f"files({number}, 'failed')") == f"job {number} has no FAILED file\n"
     assert re.search(r"1\.5 kB +1\.5 kB", ask(f"files({number})"))
     assert re.search(rf"{number} +0? +\w+", ask("events()"))
     assert "submitted" in ask(f"events({number})")
@@ -572,7 +579,7 @@ def test_looking(service: Service, ssh: Ssh, directory: Path) -> None:
     assert re.search(r"replace +ok", tried)
     assert "archive does what a transfer needs" in tried
     assert "slow" in ask("destinations()")
-    assert "nothing" in ask("transfers()")
+    assert ask("transfers()") == "no transfer moves at this moment\n"
     assert ask("top()").count("transfers at") == 1
 
 

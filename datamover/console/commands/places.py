@@ -1,5 +1,6 @@
 """Looking at destinations and at what moves."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datamover.console import columns
@@ -54,7 +55,7 @@ async def destinations(context: CommandContext) -> Page:
         columns.DESCRIPTION,
     )
     lacks = [f"{told['name']}: {one_line(lack['message'])}" for told in described for lack in told["lacks"]]
-    return [Table(heads, rows), *lacks]
+    return [Table(heads, rows, "no destination is registered"), *lacks]
 
 
 @COMMANDS.command("test('archive')", name=kinds.DESTINATION)
@@ -72,7 +73,14 @@ async def test(context: CommandContext, name: str) -> Page:
     failed = [f"{step['step']}: {_message(step)}" for step in found["steps"] if not step["ok"]]
     lacks = [f"{name}: {one_line(lack['message'])}" for lack in found["lacks"]]
     end = f"{name} does what a transfer needs" if found["ok"] else f"{name} cannot be used as it is"
-    return [Table(heads, rows), *failed, *lacks, end]
+    return [Table(heads, rows, "nothing was tried"), *failed, *lacks, end]
+
+
+def queues(queue: Sequence[Mapping[str, Any]]) -> Table:
+    """Return a table of what moves and waits, by destination."""
+    rows = [(row["destination"], row["active"], row["pending"], row["rate"]) for row in queue]
+    heads = (columns.DESTINATION, columns.ACTIVE, columns.QUEUED, columns.RATE)
+    return Table(heads, rows, "nothing moves or waits")
 
 
 def moving(active: list[dict[str, Any]]) -> Table:
@@ -106,7 +114,7 @@ def moving(active: list[dict[str, Any]]) -> Table:
         columns.SOURCE,
         columns.TARGET,
     )
-    return Table(heads, rows, optional=(columns.ATTEMPT, columns.NODE))
+    return Table(heads, rows, "no transfer moves at this moment", optional=(columns.ATTEMPT, columns.NODE))
 
 
 def _state(side: dict[str, Any]) -> str:
