@@ -77,7 +77,7 @@ system:
 	apt-get update
 	apt-get install -y --no-install-recommends openssh-server openssh-client nginx-light postgresql librpc-xml-perl \
 		liblwp-protocol-https-perl php-cli php-xmlrpc ruby ruby-xmlrpc libxml2-utils \
-		systemd iproute2 faketime curl rclone fuse3 dropbear-bin libnss-wrapper
+		systemd iproute2 faketime curl rclone fuse3 dropbear-bin libnss-wrapper telnet logrotate
 	test -x /usr/sbin/proftpd || systemctl mask proftpd.service
 	apt-get install -y --no-install-recommends proftpd-core proftpd-mod-crypto libwrap0
 	test -x /usr/sbin/apache2 || systemctl mask apache2.service
