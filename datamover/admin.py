@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.run(options)
     except DataMoverError as error:
-        problems = error.problems if isinstance(error, ConfigError) else [error.message]
+        problems = error.problems if isinstance(error, ConfigError) else [error.full]
         for problem in problems:
             print(f"datamover-admin: {problem}", file=sys.stderr)
         return 1
@@ -143,6 +143,11 @@ def restore(options: argparse.Namespace) -> None:
         if not await is_empty(database):
             raise StartError(
                 "the database is not empty: restore into a new one, or, if it is embedded, into a new data_directory"
+            )
+        if (proof := tools.proof(file)) is not None and not cipher.opens(proof):
+            raise ConfigError(
+                f"service.key_file: {key} is not the key that the rows in {options.file} are sealed with: put the key "
+                "from the time of the backup there, and run this again; nothing was restored"
             )
         tools.load(file)
         await renumber(database)

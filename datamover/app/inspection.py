@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 from datamover.config.schema import Config
 from datamover.config.types import named_files
 from datamover.errors import ConfigError
+from datamover.protocols.tls import options as tls_options
 from datamover.security.directories import user_shown
 
 _OPENED_ELSEWHERE = frozenset({"http.ca_file", "tls.certificate_file", "tls.key_file", "tls.client_ca_file"})
@@ -25,7 +26,7 @@ def check_named(settings: Config) -> None:
 
 def _files(settings: Config) -> Iterator[str]:
     for key, path in named_files(settings):
-        if key in _OPENED_ELSEWHERE or not path.is_absolute():
+        if _opened_elsewhere(key) or not path.is_absolute():
             continue
         if key == "service.key_file" and not path.exists():
             yield from _made(f"{key} = {str(path)!r}", path.parent)
@@ -35,6 +36,12 @@ def _files(settings: Config) -> Iterator[str]:
                 continue
         except OSError as error:
             yield f"{key} = {str(path)!r}: {error.strerror} (as user {user_shown()!r}): expected a readable file"
+
+
+def _opened_elsewhere(key: str) -> bool:
+    if key.startswith("destinations."):
+        return key.rpartition(".")[2] in tls_options.KEYS
+    return key in _OPENED_ELSEWHERE
 
 
 def _directories(settings: Config) -> Iterator[str]:

@@ -138,7 +138,7 @@ class Loop:
         except CancelledError:
             raise
         except DataMoverError as error:
-            log.warn("{what}: {error}", what=LOOPS[self.name], error=error.message)
+            log.warn("{what}: {error}", what=LOOPS[self.name], error=error.full)
         except Exception:
             self.failed()
         else:
@@ -214,7 +214,7 @@ class Loop:
                 return True
             self.failed()  # Not stopped: it was stuck, or something that it waited for was cancelled.
         except Unavailable as error:
-            log.warn("{what}: {error}", what=LOOPS[self.name], error=error.message)
+            log.warn("{what}: {error}", what=LOOPS[self.name], error=error.full)
             self._rest()
         except Exception:
             self.failed()

@@ -251,6 +251,14 @@ INSERT INTO sides (name, held) VALUES (%(name)s, %(reason)s) ON CONFLICT (name) 
 WITH gone AS (DELETE FROM breakers WHERE side = %(name)s)
 UPDATE sides SET held = NULL, failures = 0, closed_until = NULL, error = NULL WHERE name = %(name)s;
 
+-- name: read_uploading
+-- Which targets are those of transfers that have not ended, or whose leftovers are still to be removed.
+SELECT target FROM transfers
+WHERE destination = %(destination)s AND target = ANY (%(targets)s) AND state IN ('PENDING', 'PREPARING', 'IN_PROGRESS')
+UNION
+SELECT target FROM transfers
+WHERE destination = %(destination)s AND target = ANY (%(targets)s) AND traces AND state IN ('FAILED', 'CANCELLED');
+
 -- name: read_endpoints
 -- A breaker that is open for the only owner with waiting transfers to a destination counts as open for all.
 SELECT name, s.held,

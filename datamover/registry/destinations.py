@@ -7,6 +7,7 @@ busy it is.
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -15,10 +16,10 @@ from twisted.python.failure import Failure
 
 from datamover.config.endpoints import holds_password
 from datamover.config.schema import Config, DestinationTable, check_table
-from datamover.errors import ConfigError, Problems, Scope, UnknownDestination
+from datamover.errors import ConfigError, DataMoverError, Problems, Scope, UnknownDestination
 from datamover.protocols import PLACES
 from datamover.protocols.base import Ability, Lack, Origin
-from datamover.protocols.place import DestinationPool, Place, PlaceProtocol, PlaceSettings
+from datamover.protocols.place import DestinationPool, Place, PlaceProtocol, PlaceSettings, TellsUploads
 from datamover.registry.probe import probe
 from datamover.text.bounds import quoted
 from datamover.web.url import shown
@@ -171,7 +172,8 @@ class Registry:
     async def test(self, name: str) -> dict[str, Any]:
         """Try a destination as a transfer would use it: ``{ok, steps: [{step, ok, seconds, error?}], lacks}``.
 
-        With ``free`` where the place tells its room, and ``keep_free`` where some is kept free, in bytes.
+        With ``uploads``, a list of UnfinishedUpload, where its side tells of such; with ``free`` where the place tells
+        its room, and ``keep_free`` where some is kept free, in bytes.
         Cancelling drops the answer alone: the test goes on, and removes what it has written.
         Raises UnknownDestination.
         """
@@ -186,8 +188,16 @@ class Registry:
             if not answer.called:
                 answer.callback(result)
 
-        Deferred.fromCoroutine(probe(destination.pool, destination.abilities, self._reactor)).addBoth(deliver)
+        Deferred.fromCoroutine(self._test(destination)).addBoth(deliver)
         return await answer
+
+    async def _test(self, destination: Destination) -> dict[str, Any]:
+        pool = destination.pool
+        result = await probe(pool, destination.abilities, self._reactor)
+        if result["ok"] and isinstance(pool, TellsUploads):
+            with suppress(DataMoverError):  # A login that may not list them can move files nevertheless.
+                result["uploads"] = await pool.unfinished_uploads()
+        return result
 
     async def close(self) -> None:
         """Close every connection; completes when they are gone."""
@@ -224,6 +234,10 @@ def _destination(
     )
     basis = (protocol.name, settings, options)
     earlier = before.get(name) if before and name in before.names() else None
+    try:
+        pool = earlier.pool if earlier and earlier.basis == basis else protocol.open(settings, options, reactor)
+    except ConfigError as error:
+        raise ConfigError.of(f"{file}: {each}" for each in error.problems) from None
     return Destination(
         name=name,
         description=table.description,
@@ -238,7 +252,7 @@ def _destination(
         file_mode=table.file_mode,
         directory_mode=table.directory_mode,
         keep_free=table.keep_free,
-        pool=earlier.pool if earlier and earlier.basis == basis else protocol.open(settings, options, reactor),
+        pool=pool,
         basis=basis,
     )
 

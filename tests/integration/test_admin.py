@@ -16,6 +16,7 @@ from datamover.postgres.embedded.cluster import Cluster
 from datamover.postgres.migrate import available
 from datamover.security.passwords import verify
 from tests.servers.postgres import Postgres, running, shared
+from tests.servers.sshd import Sshd
 
 
 @pytest.fixture
@@ -201,3 +202,23 @@ def test_scan_host_key_refused() -> None:
     """A host without an SSH server is one sentence."""
     done = admin("scan-host-key", "127.0.0.1:1")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+
+
+def test_scan_host_key(open_directory: Path) -> None:
+    """A server's keys are printed for known_hosts, each below the fingerprint that ssh-keygen has for it."""
+    sshd = Sshd(open_directory)
+    sshd.start()
+    try:
+        done = admin("scan-host-key", f"127.0.0.1:{sshd.port}")
+    finally:
+        sshd.stop()
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    keys = [f"[127.0.0.1]:{sshd.port} {sshd.host_key(kind)}" for kind in ("ed25519", "ecdsa", "rsa")]
+    assert lines[1::2] == keys
+    (known := open_directory / "scanned").write_text(done.stdout)
+    listed = subprocess.run(["ssh-keygen", "-lf", known], capture_output=True, text=True, check=True).stdout
+    told = [line.split()[1] for line in listed.splitlines()]
+    assert len(told) == 3
+    kinds = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa")
+    assert lines[::2] == [f"# {fingerprint} {kind}" for fingerprint, kind in zip(told, kinds, strict=True)]

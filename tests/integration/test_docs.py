@@ -48,8 +48,8 @@ def part(text: str, heading: str) -> str:
 
 
 def quoted(text: str) -> list[str]:
-    """Return what stands between backquotes."""
-    return re.findall(r"`([^`]+)`", text)
+    """Return what stands between backquotes, without the examples."""
+    return re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
 
 
 def rows(text: str) -> Iterator[list[str]]:
@@ -71,7 +71,9 @@ def tables() -> dict[str, list[str]]:
         if models:
             heading = f"{name}.NAME" if name in ("destinations", "clients") else name
             found[heading] = [key for model in models for key in model.model_fields]
-    found["destinations.NAME"] += [key for protocol in PLACES for key in protocol.options.model_fields]
+    found["destinations.NAME"] += [
+        field.alias or key for protocol in PLACES for key, field in protocol.options.model_fields.items()
+    ]
     return found
 
 
@@ -109,8 +111,9 @@ def test_the_example_is_the_defaults(tmp_path: Path) -> None:
 def test_the_examples_in_the_example_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With all that is commented out brought to life, and the files there that it names, it can be used."""
     text = uncommented().replace("$argon2id$…", hash_password("secret"))
-    for name, file in zip(("tls.pem", "tls.key"), Authority(tmp_path, "server").issue(), strict=True):
-        text = text.replace(f"/etc/datamover/{name}", str(file))
+    for pair in ("tls", "client"):
+        for suffix, file in zip(("pem", "key"), Authority(tmp_path, pair).issue(), strict=True):
+            text = text.replace(f"/etc/datamover/{pair}.{suffix}", str(file))
     for name in sorted(set(re.findall(r'_file = "(/etc[^"]+)"', text)) - {"/etc/datamover/key"}):
         file = tmp_path / Path(name).name
         if file.suffix == ".pem":
@@ -124,7 +127,7 @@ def test_the_examples_in_the_example_work(tmp_path: Path, capsys: pytest.Capture
     path.write_text(text)
 
     loaded = load(path, CONFIG)
-    assert set(loaded.destinations) == {"archive", "visualiser", "bucket"}
+    assert set(loaded.destinations) == {"archive", "visualiser", "bucket", "cloud", "legacy"}
     assert set(loaded.clients) == {"portal"}
     assert loaded.database.url
     assert loaded.sources.allow

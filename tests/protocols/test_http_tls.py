@@ -12,7 +12,7 @@ from twisted.internet.protocol import Factory, Protocol
 
 from datamover.config import schema
 from datamover.errors import ConfigError, ConnectionLost, Scope, TLSFailed
-from datamover.protocols.http.client.tls import VerifiedTLS
+from datamover.protocols.tls.files import TlsFiles
 from tests.protocols.reading import content_of, reading, rest_of, serving
 from tests.servers.certificates import Authority, ServerTLS
 from tests.servers.nginx import Nginx
@@ -134,4 +134,4 @@ def test_a_ca_file_that_holds_no_certificate(tmp_path: Path) -> None:
     empty.write_text("nothing")
     for path in (empty, tmp_path / "missing.pem"):
         with pytest.raises(ConfigError, match=r"http\.ca_file = '.*pem': expected a readable file of PEM certificates"):
-            VerifiedTLS(schema.Http(ca_file=path).ca_file)
+            TlsFiles("http", schema.Http(ca_file=path).ca_file).context()

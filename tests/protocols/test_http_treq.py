@@ -27,6 +27,8 @@ from datamover.protocols.http.client.agent import PolicyAgent
 from datamover.protocols.http.client.body import ROOMS
 from datamover.protocols.http.content import beginning, whole
 from datamover.protocols.http.treq_client import TreqClient
+from datamover.protocols.tls.files import TlsFiles
+from datamover.protocols.tls.verified import VerifiedTLS
 from datamover.web.credentials import SourceCredentials
 from datamover.web.policy import SourcePolicy
 from tests.protocols.reading import LOCAL, reading, serving, soon
@@ -45,6 +47,7 @@ async def agent(**sources: Any) -> AsyncIterator[PolicyAgent]:
         SourceCredentials.from_config(rules),
         connect_timeout=5.0,
         idle_timeout=5.0,
+        tls=VerifiedTLS(TlsFiles("http"), reactor.seconds),
     )
     try:
         yield made

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
-from OpenSSL.SSL import TLS_SERVER_METHOD, Connection, Context
+from OpenSSL.SSL import TLS_SERVER_METHOD, VERIFY_FAIL_IF_NO_PEER_CERT, VERIFY_PEER, Connection, Context
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
@@ -98,12 +98,18 @@ def _general_name(host: str) -> x509.GeneralName:
 
 @implementer(IOpenSSLServerConnectionCreator)
 class ServerTLS:
-    """The context factory for ``reactor.listenSSL``, from the files of a certificate and its key."""
+    """The context factory for ``reactor.listenSSL``, from the files of a certificate and its key.
 
-    def __init__(self, certificate: Path, key: Path) -> None:
+    With ``clients`` it lets in only clients that show a certificate of that authority.
+    """
+
+    def __init__(self, certificate: Path, key: Path, *, clients: Path | None = None) -> None:
         self._context = Context(TLS_SERVER_METHOD)
         self._context.use_certificate_chain_file(str(certificate))
         self._context.use_privatekey_file(str(key))
+        if clients is not None:
+            self._context.load_verify_locations(str(clients))
+            self._context.set_verify(VERIFY_PEER | VERIFY_FAIL_IF_NO_PEER_CERT)
 
     def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> Connection:  # noqa: N802, N803
         return Connection(self._context, None)

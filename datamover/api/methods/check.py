@@ -16,6 +16,7 @@ from datamover.errors import DataMoverError, DestinationInvalid, RequestTooLarge
 from datamover.jobs.endpoints import host_of, source_host
 from datamover.jobs.values import DatasetSource, Naming, NewFile, NewJob, Overwrite, PlaceSource
 from datamover.protocols.base import Inspection, Origin
+from datamover.registry.strays import with_strays
 from datamover.text.bounds import MOST_CHECKED, quoted, short_source
 from datamover.text.quantities import count
 from datamover.web.amounts import movable
@@ -41,7 +42,8 @@ async def look(context: CallContext, caller: Caller, job: NewJob) -> dict[str, A
 async def test(context: CallContext, caller: Caller, name: str) -> dict[str, Any]:
     """Test one destination, within the caller's limit of inspections."""
     async with context.runtime.looks.held(caller.name, AT_ONCE):
-        return await context.registry.test(name)
+        found = await context.registry.test(name)
+    return await with_strays(context.store, name, found)
 
 
 async def _all(context: CallContext, caller: Caller, calls: Sequence[_Look]) -> list[dict[str, Any]]:

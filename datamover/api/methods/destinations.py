@@ -50,8 +50,9 @@ async def test(context: CallContext, caller: Caller, name: Any) -> Any:
 
     name: a destination, as destinations.list names it.
     Returns ok, steps (an array of {step, ok, seconds, error?}: connect, authenticate, write, read, replace, delete, up
-    to the first that fails), lacks, as destinations.describe then tells it, and free and keep_free (bytes), where the
-    place tells its room and where room is kept free. The small file is removed.
+    to the first that fails), lacks, as destinations.describe then tells it, free and keep_free (bytes), where the place
+    tells its room and where room is kept free, and, where there are any, strays (an array of {path, message}: uploads
+    in parts that stand there and that no transfer goes on with). The small file is removed.
     Faults: 1001 INVALID_REQUEST, 1002 UNKNOWN_DESTINATION, 1006 NOT_PERMITTED.
     Example: destinations.test('archive')
     -> {'ok': True, 'steps': [{'step': 'connect', 'ok': True, 'seconds': 0.002}], 'lacks': []}

@@ -5,6 +5,7 @@ Memory is constant: the buffers of source and sink, one chunk, and the digest's 
 spent waiting for the destination's own rate limit does not count.
 """
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
@@ -27,7 +28,8 @@ CHECKPOINT_BYTES = 16 * 2**20
 CHECKPOINT_SHARE = 80
 """A checkpoint is made after CHECKPOINT_BYTES or the file's size divided by this, whichever is more."""
 BEHIND = 3
-"""Checkpoint intervals that the stream may be ahead of the last checkpoint: the most that a failed attempt loses."""
+"""Checkpoint intervals that the stream may be ahead of the last checkpoint that is made: the most that a failed attempt
+loses. So many are made at a time: a side that stores parts has several of them under way."""
 CHECKPOINT_SECONDS = 5.0
 CHECKS = 4
 """Checks of a time limit within its period."""
@@ -76,7 +78,10 @@ class Pipe:
         self._side = Scope.SOURCE
         self._throttled = 0.0
         self._held_since: float | None = None
-        self._checkpointing: Deferred[None] | None = None
+        self._saved = source.offset
+        """Where the last checkpoint that is made stands."""
+        self._checkpoints: deque[tuple[int, Deferred[None]]] = deque()
+        """Those being made, in order, by where they stand."""
 
     async def pump(self) -> int:
         """Move until the source ends; return the whole file's size in bytes.
@@ -103,7 +108,7 @@ class Pipe:
             return await self._stream()
         finally:
             leave()
-            self._forget_checkpoint()
+            self._forget_checkpoints()
 
     async def _stream(self) -> int:
         marked_at, marked = self._clock.seconds(), self._written
@@ -127,16 +132,16 @@ class Pipe:
             if self._on_checkpoint is None:
                 continue
             now = self._clock.seconds()
-            if self._checkpointing is not None and (
-                self._checkpointing.called or self._written - marked >= BEHIND * step
+            due = self._written - marked >= step
+            if due or (now - marked_at >= CHECKPOINT_SECONDS and not self._checkpoints):
+                self._checkpoints.append((self._written, Deferred.fromCoroutine(self._checkpoint())))
+                marked_at, marked = now, self._written
+            while self._checkpoints and (
+                self._checkpoints[0][1].called or self._written - self._saved >= BEHIND * step
             ):
                 await self._checkpointed()
-            if self._checkpointing is None and (
-                self._written - marked >= step or now - marked_at >= CHECKPOINT_SECONDS
-            ):
-                self._checkpointing = Deferred.fromCoroutine(self._checkpoint())
-                marked_at, marked = now, self._written
-        await self._checkpointed()
+        while self._checkpoints:
+            await self._checkpointed()
         return self._written
 
     async def _take_room(self, room: RoomReservation, more: int) -> None:
@@ -151,18 +156,18 @@ class Pipe:
             raise room.used_up(self._written)
 
     async def _checkpointed(self) -> None:
-        """Wait for the checkpoint in progress, if there is one; raises its error."""
-        if self._checkpointing is not None:
-            self._side = Scope.DESTINATION
-            await self._checkpointing
-            self._side = Scope.SOURCE
-            self._checkpointing = None
+        """Wait for the first checkpoint in progress; raises its error."""
+        self._side = Scope.DESTINATION
+        self._saved = self._checkpoints[0][0]
+        await self._checkpoints[0][1]
+        self._side = Scope.SOURCE
+        self._checkpoints.popleft()
 
-    def _forget_checkpoint(self) -> None:
-        checkpointing, self._checkpointing = self._checkpointing, None
-        if checkpointing is not None:
-            checkpointing.addErrback(lambda _: None)
-            checkpointing.cancel()
+    def _forget_checkpoints(self) -> None:
+        while self._checkpoints:
+            _, checkpoint = self._checkpoints.pop()
+            checkpoint.addErrback(lambda _: None)
+            checkpoint.cancel()
 
     async def _checkpoint(self) -> None:
         """Flush everything written so far, and report a checkpoint; the stream may go on meanwhile."""

@@ -68,6 +68,8 @@ class TransferResult:
     modified: float | None
     without: tuple[Lack, ...] = ()
     """The attributes and guarantees that the destination did not provide so far."""
+    over: str | None = None
+    """The identity of the target that was compared and is to be replaced, "" for nothing; None: whatever is there."""
     doubtful: bool = False
     """The upload was resumed in a way that may have lost earlier bytes: it is read back as with ``read_back``."""
 

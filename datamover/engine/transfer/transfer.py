@@ -11,7 +11,7 @@ from dataclasses import replace
 from datamover.engine.lease import Lease
 from datamover.engine.meter import Meter
 from datamover.engine.transfer.comparison import HashedContent, same_content
-from datamover.engine.transfer.digest import Digest
+from datamover.engine.transfer.digest import MAIN, Digest
 from datamover.engine.transfer.keys import upload_key
 from datamover.engine.transfer.leftovers import abandon, sweep
 from datamover.engine.transfer.memory_sink import MemorySink
@@ -58,7 +58,7 @@ async def _placed(spec: TransferSpec, meter: Meter, tools: TransferTools, result
     content = HashedContent(result.size, result.digests)
     if result.doubtful:
         spec = replace(spec, read_back=True)
-    lacks = await place(spec, meter, tools, result.upload, result.target, content)
+    lacks = await place(spec, meter, tools, result.upload, result.target, content, over=result.over)
     return replace(result, token=None, without=(*result.without, *lacks))
 
 
@@ -84,6 +84,8 @@ class _Transfer:
         self._tools = tools
         self._source: Source | None = None
         self._upload: Upload | None = None
+        self._over: str | None = None
+        """The identity of the target, compared to be replaced."""
 
     async def run(self, *, place_small: bool = False) -> TransferResult:
         """Upload the file; with ``place_small`` a small one is stored and placed by one call."""
@@ -183,6 +185,8 @@ class _Transfer:
         if spec.overwrite is Overwrite.ALWAYS:
             return None
         found = await spec.place.inspect(target)
+        if spec.overwrite is Overwrite.IF_DIFFERENT:
+            self._over = "" if found is None else found.identity
         if found is None:
             return None
         if found.directory:
@@ -209,9 +213,15 @@ class _Transfer:
                 identity=inspection.identity,
                 lease=self._lease.leader.lease,
             )
-            upload = spec.place.begin(target, key, size=size, modified=modified)
+            upload = spec.place.begin(target, key, size=size, modified=modified, sha256=self._known(inspection))
         self._meter.upload = upload
         return upload
+
+    def _known(self, inspection: Inspection) -> str | None:
+        """Return the sha256 that the file must have, where the request or the source tells it."""
+        checksum = self._spec.checksum
+        own = checksum.hexdigest if checksum is not None and checksum.algorithm == MAIN else None
+        return own or inspection.digests.get(MAIN)
 
     async def _abandon(self, prefix: VerifiedPrefix) -> None:
         """Remove an upload of another target: the source's file name has changed."""
@@ -321,5 +331,6 @@ class _Transfer:
             digests=content.digests,
             modified=inspection.modified,
             without=(*without, *inspection.lacks, *(self._spec.room.lacks if self._spec.room else ())),
+            over=self._over,
             doubtful=upload is not None and upload.doubtful,
         )

@@ -21,6 +21,8 @@ from datamover.protocols.http.origin import WebOrigin
 from datamover.protocols.http.session import Narrowed, SessionAgent
 from datamover.protocols.http.streams import Streams
 from datamover.protocols.http.treq_client import TreqClient
+from datamover.protocols.tls.files import TlsFiles
+from datamover.protocols.tls.verified import VerifiedTLS
 from datamover.web.credentials import SourceCredentials
 from datamover.web.policy import Prefix, SourcePolicy
 from datamover.web.url import WebUrl
@@ -59,7 +61,7 @@ class HttpClient:
             credentials,
             connect_timeout=transfers.connect_timeout,
             idle_timeout=transfers.idle_timeout,
-            ca_file=http.ca_file,
+            tls=VerifiedTLS(TlsFiles("http", http.ca_file, shows=False, file=file), reactor.seconds),
             proxy=http.proxy,
             file=file,
         )

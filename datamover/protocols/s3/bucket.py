@@ -6,19 +6,34 @@ from collections.abc import Mapping
 
 from datamover.concurrency.threads import Threads
 from datamover.protocols.base import Inspection
+from datamover.protocols.http.answers import Head
 from datamover.protocols.http.client.response import Response
+from datamover.protocols.object_store.metadata import Metadata
+from datamover.protocols.object_store.seam import FoundObject, Part, PartLimits
 from datamover.protocols.s3 import documents
 from datamover.protocols.s3.bodies import SLICED, Checking, Digested
-from datamover.protocols.s3.documents import Listing, Part, Pending
-from datamover.protocols.s3.objects import Found, Storing, found_in
+from datamover.protocols.s3.documents import Listing, Pending
+from datamover.protocols.s3.made import MadeUploads
+from datamover.protocols.s3.objects import PREFIX, Storing, found_in
 from datamover.protocols.s3.refusals import S3Refusals
 from datamover.protocols.s3.service import Answer, Query, Refused, Service
+from datamover.protocols.upload import UploadKey
 
+LIMITS = PartLimits(least=5 * 2**20, largest=5 * 2**30, most=10_000)
+"""Amazon S3 User Guide, "Amazon S3 multipart upload limits"."""
 _CHECKSUM_UNKNOWN = frozenset({"NotImplemented", "InvalidArgument", "InvalidRequest"})
+
+FORGOTTEN = 900.0
+"""Seconds after which an upload that was made to ask for the initiator is nobody's any more."""
 
 
 class Bucket:
-    """A prefix of a bucket, as seen from one side. Every path is below the prefix."""
+    """A prefix of a bucket, as seen from one side. Every path is below the prefix.
+
+    It is ``http_place.seam.Resources`` and ``object_store.seam.ObjectStore``.
+    """
+
+    limits = LIMITS
 
     def __init__(
         self,
@@ -27,10 +42,12 @@ class Bucket:
         refusals: S3Refusals,
         storing: Storing,
         checking: Checking,
+        made: MadeUploads,
         threads: Threads,
     ) -> None:
         self.service = service
         self.refusals = refusals
+        self.made = made
         self._prefix = prefix
         self._storing = storing
         self._checking = checking
@@ -41,19 +58,24 @@ class Bucket:
         """Return the key of a path."""
         return posixpath.join(self._prefix, path) if path else self._prefix
 
+    def inside(self, path: str) -> str:
+        """Return what the keys below a directory begin with."""
+        key = self.key(path)
+        return f"{key}/" if key else ""
+
     def path(self, key: str) -> str:
         """Return the path of a key below the prefix."""
         return key.removeprefix(f"{self._prefix}/") if self._prefix else key
 
     # Objects --------------------------------------------------------------------------------------------------
 
-    async def head(self, path: str) -> Found | None:
+    async def head(self, path: str) -> FoundObject | None:
         """Look at an object; None where there is none."""
         with self.refusals.about(path):
             try:
                 answer = await self.service.ask("HEAD", self.key(path))
             except Refused as refusal:
-                if refusal.status == 404 and refusal.code in ("", "NoSuchKey"):
+                if refusal.missing:
                     return None
                 if refusal.status in (400, 401, 403):
                     # The answer to a HEAD has no body that would say why.
@@ -69,13 +91,19 @@ class Bucket:
         found = await self.head(path)
         if found is not None:
             return found.inspection
-        page = await self.list_page(f"{self.key(path)}/", path, most=1)
+        page = await self.list_page(self.inside(path), path, most=1)
         return Inspection(name, directory=True) if page.keys or page.prefixes else None
 
     async def get(self, path: str, headers: Mapping[str, str]) -> Response:
         """Return the answer to the GET of an object. Raises Refused, and the side's errors for what else befalls."""
         with self.refusals.connecting():
             return await self.service.get(self.key(path), headers)
+
+    def found(self, path: str, head: Head) -> FoundObject:
+        return found_in(path, head)
+
+    def metadata(self, kept: Metadata) -> Mapping[str, str]:
+        return kept.headers(PREFIX)
 
     async def put(self, path: str, data: bytes, headers: Mapping[str, str]) -> Answer:
         """Store a whole object. Raises Refused, and the side's errors for what else befalls."""
@@ -105,6 +133,11 @@ class Bucket:
             return documents.listing_of(answer.body)
 
     # Multipart uploads ----------------------------------------------------------------------------------------
+
+    async def begin_upload(self, path: str, key: UploadKey, metadata: Mapping[str, str]) -> str:
+        upload = await self.create_upload(path, metadata)
+        self.made.add(upload, key.transfer)
+        return upload
 
     async def create_upload(self, path: str, headers: Mapping[str, str]) -> str:
         """Begin an upload; return its number."""
@@ -139,7 +172,7 @@ class Bucket:
                 try:
                     answer = await self.service.ask("GET", self.key(path), query)
                 except Refused as refusal:
-                    if refusal.code == "NoSuchUpload" or (refusal.status == 404 and not refusal.code):
+                    if refusal.upload_gone:
                         return None
                     raise
             with self.refusals.reading(path):
@@ -149,10 +182,15 @@ class Bucket:
                 return found
             after = following
 
-    async def complete(self, path: str, upload: str, parts: list[Part], headers: Mapping[str, str]) -> None:
-        """Make an object of an upload. Raises Refused, and the side's errors for what else befalls."""
+    async def complete(
+        self, path: str, upload: str, parts: list[Part], metadata: Mapping[str, str], condition: Mapping[str, str]
+    ) -> None:
+        """Make an object of an upload, which has its ``metadata`` already.
+
+        Raises Refused, and the side's errors for what else befalls.
+        """
         body = documents.completion(parts)
-        sent = {"Content-Type": "application/xml", **headers}
+        sent = {"Content-Type": "application/xml", **condition}
         sha256 = Digested.of(body, md5=False).sha256
         with self.refusals.connecting():
             answer = await self.service.ask("POST", self.key(path), [("uploadId", upload)], sent, body, sha256)
@@ -161,6 +199,7 @@ class Bucket:
             raise Refused(answer.head, inside.code, inside.message)
         with self.refusals.reading(path):
             documents.check_completed(answer.body)
+        self.made.forget(upload)
 
     async def abort_upload(self, path: str, upload: str) -> None:
         """Remove an upload; a missing one is fine."""
@@ -170,6 +209,7 @@ class Bucket:
             except Refused as refusal:
                 if refusal.status != 404 or refusal.code == "NoSuchBucket":
                     raise
+        self.made.forget(upload)
 
     async def list_uploads(self, prefix: str, path: str) -> list[Pending]:
         """Return the uploads of the keys that begin with ``prefix``."""
@@ -182,7 +222,7 @@ class Bucket:
                 try:
                     answer = await self.service.ask("GET", "", [*query, *markers])
                 except Refused as refusal:
-                    if refusal.code == "NoSuchUpload":  # So rclone says that there is none.
+                    if refusal.upload_gone:  # So rclone says that there is none.
                         return found
                     raise
             with self.refusals.reading(path):
@@ -193,15 +233,23 @@ class Bucket:
             after = following
 
     async def initiator(self) -> str:
-        """Return whom the service takes the key for, "" where it does not tell: as of an upload that is made for it."""
+        """Return whom the service takes the key for, "" where it does not tell: as of an upload that is made for it.
+
+        Those of processes that died over this question are removed.
+        """
         if self._initiator is None:
-            path = f".datamover-probe-{os.urandom(8).hex()}"
+            name = ".datamover-probe-"
+            path = f"{name}{os.urandom(8).hex()}"
             upload = await self.create_upload(path, {})
             try:
-                pending = await self.list_uploads(self.key(path), path)
+                pending = await self.list_uploads(self.key(name), path)
             finally:
                 await self.abort_upload(path, upload)
-            self._initiator = next((each.initiator for each in pending if each.upload == upload), "")
+            own = next((each for each in pending if each.upload == upload), None)
+            self._initiator = own.initiator if own else ""
+            for each in pending:
+                if own is not None and each.initiator == own.initiator and _older(each, own):
+                    await self.abort_upload(self.path(each.key), each.upload)
         return self._initiator
 
     # Below ----------------------------------------------------------------------------------------------------
@@ -219,3 +267,9 @@ class Bucket:
         if digested.contradicts((answer.head.header("ETag") or "").strip('"'), answer.head):
             raise self.refusals.damaged(path, "what the service holds is not what was sent: its ETag differs")
         return answer
+
+
+def _older(one: Pending, other: Pending) -> bool:
+    """Tell whether one upload was begun so long before another that nobody waits for it."""
+    begun, then = one.initiated_at, other.initiated_at
+    return begun is not None and then is not None and begun < then - FORGOTTEN

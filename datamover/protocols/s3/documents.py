@@ -10,9 +10,8 @@ from xml.sax.saxutils import escape
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-
-class Unreadable(Exception):
-    """A body is not the XML document that was expected."""
+from datamover.protocols.http_place.refused import Unreadable
+from datamover.protocols.object_store.seam import Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +21,6 @@ class ErrorDocument:
     code: str
     message: str
     region: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A part that the service has."""
-
-    size: int
-    etag: str
-    """Without quotes."""
-    sha256: str = ""
-    """Base64; "" where the service does not tell it."""
 
 
 @dataclass(frozen=True, slots=True)

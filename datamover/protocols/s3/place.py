@@ -4,13 +4,14 @@ from collections.abc import Callable, Container
 
 from twisted.logger import Logger
 
-from datamover.protocols.base import Ability, Inspection
+from datamover.protocols.base import Ability
+from datamover.protocols.http_place.origin import ResourceOrigin
+from datamover.protocols.object_store.place import ObjectPlace
+from datamover.protocols.object_store.token import Token
+from datamover.protocols.object_store.upload import Tools
 from datamover.protocols.s3.bucket import Bucket
 from datamover.protocols.s3.documents import Pending
-from datamover.protocols.s3.parts import Token
-from datamover.protocols.s3.source import S3Origin
-from datamover.protocols.s3.upload import MultipartUpload, Tools
-from datamover.protocols.upload import Check, Saved, UploadKey
+from datamover.protocols.upload import Check
 
 log = Logger()
 
@@ -18,33 +19,14 @@ SKEW = 900.0
 """Seconds by which the clocks of the service and of the database may differ: a service bears no more of ours."""
 
 
-class S3Place:
+class S3Place(ObjectPlace):
     """``protocols.place.Place`` of a prefix."""
 
     def __init__(
-        self, bucket: Bucket, origin: Callable[[str], S3Origin], tools: Tools, lacks: Container[Ability]
+        self, bucket: Bucket, origin: Callable[[str], ResourceOrigin], tools: Tools, lacks: Container[Ability]
     ) -> None:
-        self.lacks = lacks
+        super().__init__(bucket, origin, tools, lacks)
         self._bucket = bucket
-        self._origin = origin
-        self._tools = tools
-
-    async def inspect(self, path: str) -> Inspection | None:
-        return await self._bucket.inspect(path)
-
-    def origin(self, path: str) -> S3Origin:
-        return self._origin(path)
-
-    def begin(
-        self, target: str, key: UploadKey, *, size: int | None = None, modified: float | None = None
-    ) -> MultipartUpload:
-        return MultipartUpload(self._tools, target, Token(key.transfer, key.content), size=size, modified=modified)
-
-    def resume(
-        self, target: str, saved: Saved, *, size: int | None = None, modified: float | None = None
-    ) -> MultipartUpload:
-        token = Token.parse(saved.token)
-        return MultipartUpload(self._tools, target, token, saved.offset, size=size, modified=modified)
 
     async def sweep(
         self, target: str, transfer: str, *, check: Check, keep: str | None = None, since: float | None = None
@@ -58,11 +40,10 @@ class S3Place:
         for pending in await self._bucket.list_uploads(self._bucket.key(target), target):
             if pending.upload == kept or not self._belongs(pending, target):
                 continue
-            maker = self._tools.made.get(pending.upload)
+            maker = self._bucket.made.transfer(pending.upload)
             if maker == transfer or (maker is None and await self._fits(pending, since)):
                 check()
                 await self._bucket.abort_upload(self._bucket.path(pending.key), pending.upload)
-                self._tools.made.pop(pending.upload, None)
             elif maker is None:
                 log.warn(
                     "an upload of {key!r} since {since} is left alone, for it may be another's",
@@ -70,17 +51,9 @@ class S3Place:
                     since=pending.initiated,
                 )
 
-    async def remove(self, path: str) -> None:
-        found = await self.inspect(path)
-        if found is not None and found.directory:
-            raise self._bucket.refusals.directory(path)
-        if found is not None:
-            await self._bucket.delete(path)
-
     async def list(self, path: str) -> list[str]:
         path = path.strip("/")
-        key = self._bucket.key(path)
-        prefix = f"{key}/" if key else ""
+        prefix = self._bucket.inside(path)
         names: set[str] = set()
         following: str | None = None
         while True:
@@ -109,5 +82,5 @@ class S3Place:
         key = self._bucket.key(target.rstrip("/"))
         if target and not target.endswith("/"):
             return pending.key == key
-        inside = f"{key}/" if key else ""
+        inside = self._bucket.inside(target.rstrip("/"))
         return pending.key.startswith(inside) and "/" not in pending.key[len(inside) :]

@@ -10,20 +10,24 @@ from datamover.errors import DestinationForbidden, Scope
 from datamover.protocols.base import Ability, Lack
 from datamover.protocols.http.client.agent import PolicyAgent
 from datamover.protocols.http.streams import Streams
+from datamover.protocols.http_place.origin import ResourceOrigin
+from datamover.protocols.object_store.conditions import Conditions
+from datamover.protocols.object_store.upload import Tools
+from datamover.protocols.place import UnfinishedUpload
 from datamover.protocols.s3.address import BucketAddress
 from datamover.protocols.s3.bodies import Checking
 from datamover.protocols.s3.bucket import Bucket
-from datamover.protocols.s3.conditions import Conditions
 from datamover.protocols.s3.credentials import KeyFiles, KeyReader
+from datamover.protocols.s3.made import MadeUploads
 from datamover.protocols.s3.objects import Storing
 from datamover.protocols.s3.place import S3Place
 from datamover.protocols.s3.refusals import S3Refusals
 from datamover.protocols.s3.service import Service
-from datamover.protocols.s3.source import S3Origin
-from datamover.protocols.s3.upload import Tools
 
 STREAMS = 8
 """Connections over which one large object may be read."""
+UPLOADS_TOLD = 100
+"""Unfinished uploads that are told of, the oldest."""
 
 
 class S3Pool:
@@ -49,16 +53,16 @@ class S3Pool:
         self._threads = Threads(reactor, f"destination-{name}", 2)
         self._conditions = Conditions()
         service = Service(agent, address, region, KeyReader(files, self._threads, reactor.seconds), reactor)
-        checking, made = Checking(), dict[str, str]()
+        checking, made = Checking(), MadeUploads()
         streams = Streams(reactor, STREAMS, agent.busy)
         lacks = frozenset(Ability) - abilities
         self._buckets = {}
         self._places = {}
         for side in (Scope.SOURCE, Scope.DESTINATION):
             refusals = S3Refusals(name, side, address.bucket)
-            bucket = Bucket(service, prefix, refusals, storing, checking, self._threads)
-            origin = partial(S3Origin, bucket, clock=reactor, streams=streams)
-            tools = Tools(bucket, self._conditions, part_size, origin, made)
+            bucket = Bucket(service, prefix, refusals, storing, checking, made, self._threads)
+            origin = partial(ResourceOrigin, bucket, clock=reactor, streams=streams)
+            tools = Tools(bucket, self._conditions, part_size, origin)
             self._buckets[side] = bucket
             self._places[side] = S3Place(bucket, origin, tools, lacks)
 
@@ -72,6 +76,16 @@ class S3Pool:
         with suppress(DestinationForbidden):
             await bucket.list_page(bucket.key(""), "", most=1)
         await self._conditions.probe(bucket)
+
+    async def unfinished_uploads(self) -> Sequence[UnfinishedUpload]:
+        bucket = self._buckets[Scope.DESTINATION]
+        own = await bucket.initiator()
+        pending = await bucket.list_uploads(bucket.inside(""), "")
+        return [
+            UnfinishedUpload(bucket.path(each.key), each.initiated, each.upload)
+            for each in sorted(pending, key=lambda each: each.initiated)
+            if each.initiator == own
+        ][:UPLOADS_TOLD]
 
     async def close(self) -> None:
         await self._agent.close()

@@ -6,19 +6,18 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from datamover.config.types import AbsolutePath, Size, within
-from datamover.errors import ConfigError, DataMoverError
+from datamover.config.types import Size, within
+from datamover.errors import DataMoverError
 from datamover.protocols.base import Ability
-from datamover.protocols.http.client.agent import PolicyAgent
+from datamover.protocols.http_place.agent import agent_for
 from datamover.protocols.place import PlaceProtocol, PlaceSettings, ProtocolOptions
 from datamover.protocols.s3.address import BucketAddress, bucket_of, prefix_of
+from datamover.protocols.s3.bucket import LIMITS
 from datamover.protocols.s3.credentials import KeyFiles
 from datamover.protocols.s3.objects import Storing
-from datamover.protocols.s3.parts import LARGEST, LEAST
 from datamover.protocols.s3.pool import S3Pool
+from datamover.protocols.tls.options import TlsOptions
 from datamover.security.secret_files import SecretPath
-from datamover.web.credentials import SourceCredentials
-from datamover.web.policy import SourcePolicy
 from datamover.web.url import WebUrl
 
 ABILITIES = frozenset(
@@ -68,7 +67,7 @@ def _word(value: str) -> str:
 Word = Annotated[str, AfterValidator(_word)]
 
 
-class S3Options(ProtocolOptions):
+class S3Options(TlsOptions):
     """Which service holds the bucket, the key that signs, and how objects are stored."""
 
     endpoint: Annotated[str, AfterValidator(_endpoint)] | None = None
@@ -79,11 +78,10 @@ class S3Options(ProtocolOptions):
     session_token_file: SecretPath | None = None
     path_style: bool | None = Field(default=None, strict=True)
     """None: where an endpoint is given."""
-    part_size: Annotated[Size, within("a size from 5MiB to 5GiB", least=LEAST, most=LARGEST)] = 16 * 2**20
+    part_size: Annotated[Size, within("a size from 5MiB to 5GiB", least=LIMITS.least, most=LIMITS.largest)] = 16 * 2**20
     storage_class: Word | None = None
     encryption: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = None
     encryption_key_id: Word | None = None
-    ca_file: AbsolutePath | None = None
 
     @model_validator(mode="after")
     def _has_encryption(self) -> Self:
@@ -130,21 +128,7 @@ class S3Protocol:
         endpoint = WebUrl.parse(options.endpoint or AMAZON.format(region=options.region))
         path_style = options.endpoint is not None if options.path_style is None else options.path_style
         address = BucketAddress(endpoint, bucket_of(settings.url), path_style)
-        try:
-            agent = PolicyAgent(
-                reactor,
-                # Nothing but the service's own host is ever asked, at whatever address that is.
-                SourcePolicy(rules=()).trusting([address.url("").text]),
-                SourceCredentials(()),
-                connect_timeout=settings.connect_timeout,
-                idle_timeout=settings.idle_timeout,
-                ca_file=options.ca_file,
-            )
-        except ConfigError:
-            raise ConfigError(
-                f"destinations.{settings.name}.ca_file = {str(options.ca_file)!r}: expected a readable file of PEM "
-                "certificates"
-            ) from None
+        agent = agent_for(settings, [address.url("").text], options.tls(settings.name, reactor.seconds), reactor)
         return S3Pool(
             agent,
             address,

@@ -1,16 +1,13 @@
-"""What an S3 service refuses, and what befalls a connection, as errors of the family: whose side, what to do."""
+"""What an S3 service refuses, as errors of the family: whose side, what to do."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
-from datamover.protocols.refusals import Refusals
-from datamover.protocols.s3.documents import Unreadable
+from datamover.protocols.http_place import refused as http_place
+from datamover.protocols.http_place.refusals import HttpRefusals
 from datamover.protocols.s3.service import Refused
-from datamover.text.redaction import public_message
 
 _LOGIN = {
     "ExpiredToken": "the session token has expired; renew session_token_file",
@@ -56,69 +53,13 @@ _INVALID = {
 
 
 @dataclass(frozen=True, slots=True)
-class S3Refusals(Refusals):
+class S3Refusals(HttpRefusals):
     """The words for the destination ``name``, whose bucket is ``bucket``, as used on ``side``."""
 
     holder: ClassVar[str] = "service"
     bucket: str
 
-    @contextmanager
-    def about(self, path: str) -> Iterator[None]:
-        """Turn what the service refuses of ``path``, and what the connection met, into an error of the side."""
-        try:
-            with self.connecting():
-                yield
-        except Refused as refusal:
-            raise self.of(refusal, path) from refusal
-
-    @contextmanager
-    def connecting(self) -> Iterator[None]:
-        """Turn what the connection met into an error of the side; a refusal stays one."""
-        try:
-            yield
-        except DataMoverError as error:
-            if error.message.startswith("destination "):
-                raise  # It has the words of this side already.
-            raise self.met(error) from error
-
-    def met(self, error: DataMoverError) -> DataMoverError:
-        """Return what befell the connection as this side's error."""
-        what, plain = f"destination {self.name!r}", public_message(error.code, error.message)
-        if isinstance(error, errors.SourceNotAllowedHere):
-            return errors.AuthenticationFailed(f"{what}: it may not be reached: {plain}", scope=self.side)
-        return error.saying(
-            f"{what}: {plain}", scope=self.side, full=f"{what}: {error.full.replace('[http] ca_file', 'ca_file')}"
-        )
-
-    def missing(self, path: str) -> DataMoverError:
-        return errors.missing(self.side, f"{self.what(path)} does not exist")
-
-    def directory(self, path: str) -> DataMoverError:
-        return self.unusable(path, "is a directory where a file is needed; name a file")
-
-    def gone(self, path: str) -> DataMoverError:
-        return errors.SizeMismatch(f"{self.what(path)}: its upload is not there any more", scope=self.side)
-
-    def damaged(self, path: str, why: str) -> DataMoverError:
-        return errors.ChecksumMismatch(f"{self.what(path)}: {why}", scope=self.side)
-
-    @contextmanager
-    def reading(self, path: str) -> Iterator[None]:
-        """Turn an answer that cannot be read into an error of the side."""
-        try:
-            yield
-        except Unreadable as error:
-            raise errors.ServerError(
-                f"{self.what(path)}: the service's answer cannot be read: {error}", scope=self.side
-            ) from error
-
-    def of(self, refusal: Refused, path: str) -> DataMoverError:
-        """Return the error for a refusal. The service's own words are for administrators."""
-        error = self._of(refusal, path)
-        said = f"{error.message} (the service answers {refusal.status} {refusal.said})".rstrip()
-        return error.saying(error.message, full=said)
-
-    def _of(self, refusal: Refused, path: str) -> DataMoverError:
+    def _of(self, refusal: http_place.Refused, path: str) -> DataMoverError:
         what, code, status, side = self.what(path), refusal.code, refusal.status, self.side
         here = f"destination {self.name!r}"
         if code == "NoSuchBucket":
@@ -133,7 +74,8 @@ class S3Refusals(Refusals):
                 scope=side,
             )
         if code in _ELSEWHERE or status in (301, 307):
-            told = f"set region = {refusal.region!r}" if refusal.region else "look at region and endpoint"
+            region = refusal.region if isinstance(refusal, Refused) else None
+            told = f"set region = {region!r}" if region else "look at region and endpoint"
             elsewhere = errors.SourceForbidden if side is Scope.SOURCE else errors.DestinationInvalid
             return elsewhere(
                 f"{here}: its bucket is in another region, and the key is sent to the configured host alone; {told}",

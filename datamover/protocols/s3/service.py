@@ -9,11 +9,12 @@ from typing import Any, cast
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
 
-from datamover.protocols.http.answers import Head, retry_after
+from datamover.protocols.http.answers import Head
 from datamover.protocols.http.client.agent import PolicyAgent
 from datamover.protocols.http.client.response import Response
 from datamover.protocols.http.content import beginning, whole
 from datamover.protocols.http.treq_client import TreqClient
+from datamover.protocols.http_place import refused as http_place
 from datamover.protocols.s3.address import BucketAddress
 from datamover.protocols.s3.credentials import KeyReader
 from datamover.protocols.s3.documents import error_of
@@ -21,25 +22,32 @@ from datamover.protocols.s3.signing import EMPTY, query_string, signed
 
 Query = Iterable[tuple[str, str]]
 
+NO_UPLOAD = "NoSuchUpload"
 _KEY_REFUSED = frozenset({"ExpiredToken", "InvalidToken", "InvalidAccessKeyId", "SignatureDoesNotMatch"})
 _REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-_SHOWN = 200
 
 
-class Refused(Exception):
+class Refused(http_place.Refused):
     """The service refuses a request."""
 
     def __init__(self, head: Head, code: str = "", message: str = "", region: str | None = None) -> None:
-        super().__init__(f"{head.status} {code}")
-        self.status = head.status
-        self.code = code
-        """S3's own, "" where the answer has none."""
-        self.said = f"{code}: {message[:_SHOWN]}" if message else code
+        """``code`` is S3's own."""
+        super().__init__(head, code, message)
         told = region or head.header("x-amz-bucket-region") or ""
         self.region = told if _REGION.fullmatch(told) else None
         """The region that the bucket is in, where the service tells it."""
-        self.date = head.header("Date")
-        self.retry_after = retry_after(head)
+
+    @property
+    def missing(self) -> bool:
+        return self.status == 404 and self.code in ("", "NoSuchKey")
+
+    @property
+    def upload_gone(self) -> bool:
+        return self.code == NO_UPLOAD
+
+    @property
+    def header_unknown(self) -> bool:
+        return super().header_unknown and self.code != "RequestTimeout"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +126,8 @@ class Service:
             if 200 <= response.code < 300:
                 return response
             refused = await _refused(response)
+            if refused.missing and "uploadId=" in (url.query or ""):
+                refused.code = NO_UPLOAD  # Ceph misses the key of an upload that is not there.
             if again and refused.code in _KEY_REFUSED:
                 fresh = await self._keys.get(refused=credentials)
                 if fresh != credentials:

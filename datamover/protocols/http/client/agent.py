@@ -6,7 +6,6 @@ headers; a file's GET calls it directly, at half the CPU time.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -35,8 +34,8 @@ from datamover.protocols.http.client.reader import LARGEST_HEAD, AnswerReader, H
 from datamover.protocols.http.client.request import request_of
 from datamover.protocols.http.client.response import Response
 from datamover.protocols.http.client.routes import Routes
-from datamover.protocols.http.client.tls import failed, words
 from datamover.protocols.http.request_body import BytesBody
+from datamover.protocols.tls.verified import VerifiedTLS, words
 from datamover.web.credentials import SourceCredentials
 from datamover.web.policy import SourcePolicy
 from datamover.web.url import WebUrl
@@ -106,16 +105,17 @@ class PolicyAgent(UrlAgent):
         *,
         connect_timeout: float,
         idle_timeout: float,
-        ca_file: Path | None = None,
+        tls: VerifiedTLS,
         proxy: str | None = None,
         file: str = "datamover.toml",
     ) -> None:
-        """Prepare; times in seconds. Raises ConfigError, naming ``file``, for an unusable ``ca_file`` or ``proxy``."""
+        """Prepare; times in seconds. Raises ConfigError, naming ``file``, for an unusable ``proxy``."""
         self._reactor = reactor
         self._policy = policy
         self._credentials = credentials
         self._idle_timeout = idle_timeout
-        self._routes = Routes(reactor, policy, connect_timeout=connect_timeout, ca_file=ca_file, proxy=proxy, file=file)
+        self._tls = tls
+        self._routes = Routes(reactor, policy, connect_timeout=connect_timeout, tls=tls, proxy=proxy, file=file)
         self._pool = HttpPool(reactor, connect_timeout=connect_timeout)
         self._closed = False
 
@@ -132,7 +132,8 @@ class PolicyAgent(UrlAgent):
 
         ``asked`` is the URL that was redirected to this one. A login of ``[[sources.credentials]]`` replaces an
         Authorization in ``headers``. A request is sent again if its kept connection turns out to be closed. A producer
-        is paused while the server does not read, and stopped when the answer arrives.
+        is paused while the server does not read, and stopped when the answer arrives; with the header Expect it waits
+        until the server asks for the body.
 
         Raises SourceNotAllowedHere (the URL or its address), AuthenticationFailed (the secret's file, or the proxy),
         ConnectFailed, TimedOut, Stalled, ConnectionLost, TLSFailed, ServerError (not HTTP) and InvalidRequest (a
@@ -145,7 +146,8 @@ class PolicyAgent(UrlAgent):
             headers = {**{given: headers[given] for given in headers if given.lower() != name.lower()}, name: value}
         request = request_of(method, self._routes.target(url), url.authority, headers, body)
         received = Body(self._reactor, self._idle_timeout, url)
-        answer = await self._answer(method, url, request, received, None if isinstance(body, bytes) else body)
+        producer = None if isinstance(body, bytes) else body
+        answer = await self._answer(method, url, request, received, producer, expect="Expect" in headers)
         head = Head(answer.status, answer.fields, answer.length, asked or url, url)
         return Response(method, headers, head, received)
 
@@ -164,7 +166,14 @@ class PolicyAgent(UrlAgent):
         await self._pool.close()
 
     async def _answer(
-        self, method: bytes, url: WebUrl, request: bytes, received: Body, producer: IBodyProducer | None
+        self,
+        method: bytes,
+        url: WebUrl,
+        request: bytes,
+        received: Body,
+        producer: IBodyProducer | None,
+        *,
+        expect: bool,
     ) -> AnswerReader:
         while True:
             if self._closed:
@@ -176,7 +185,13 @@ class PolicyAgent(UrlAgent):
                     self._routes.key(url), lambda: self._routes.endpoint(url), new=once
                 )
                 return await connection.ask(
-                    request, method, received, clock=self._reactor, timeout=self._idle_timeout, producer=producer
+                    request,
+                    method,
+                    received,
+                    clock=self._reactor,
+                    timeout=self._idle_timeout,
+                    producer=producer,
+                    expect=expect,
                 )
             except StaleConnection:
                 # This ends: a new connection is never stale.
@@ -196,11 +211,10 @@ class PolicyAgent(UrlAgent):
                 told = f"{url.told} cannot be read: {error}"
                 raise ServerError(told, scope=Scope.SOURCE, retryable=again) from None
             except Broken as error:
-                raise _broken(url, error.args[0]) from None
+                raise self._broken(url, error.args[0]) from None
 
-
-def _broken(url: WebUrl, reason: BaseException | None) -> DataMoverError:
-    """Return the error for a connection that ended before it brought an answer."""
-    if isinstance(reason, OpenSSLError) and not isinstance(reason, SysCallError) and "eof" not in words(reason):
-        return failed(url.host, words(reason))
-    return ConnectionLost(f"the connection to {url.told} broke before an answer came", scope=Scope.SOURCE)
+    def _broken(self, url: WebUrl, reason: BaseException | None) -> DataMoverError:
+        """Return the error for a connection that ended before it brought an answer."""
+        if isinstance(reason, OpenSSLError) and not isinstance(reason, SysCallError) and "eof" not in words(reason):
+            return self._tls.refused(url.host, reason)
+        return ConnectionLost(f"the connection to {url.told} broke before an answer came", scope=Scope.SOURCE)

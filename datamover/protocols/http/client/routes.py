@@ -4,7 +4,6 @@ A proxy resolves host names itself, so that only an address in the URL can be ch
 """
 
 from collections.abc import Hashable
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.endpoints import wrapClientTLS
@@ -12,7 +11,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 
 from datamover.errors import ConfigError, InvalidRequest, UnsupportedScheme
 from datamover.protocols.http.client.endpoints import NamedEndpoint, TunnelEndpoint
-from datamover.protocols.http.client.tls import VerifiedTLS
+from datamover.protocols.tls.verified import VerifiedTLS
 from datamover.web.policy import SourcePolicy
 from datamover.web.url import WebUrl
 
@@ -26,18 +25,18 @@ class Routes:
         policy: SourcePolicy,
         *,
         connect_timeout: float,
-        ca_file: Path | None = None,
+        tls: VerifiedTLS,
         proxy: str | None = None,
         file: str = "datamover.toml",
     ) -> None:
         """Prepare; ``connect_timeout`` is in seconds.
 
-        Raises ConfigError, naming ``file``, for a ``ca_file`` without certificates or an unusable ``proxy``.
+        Raises ConfigError, naming ``file``, for an unusable ``proxy``.
         """
         self._reactor = reactor
         self._policy = policy
         self._connect_timeout = connect_timeout
-        self._tls = VerifiedTLS(ca_file, file=file)
+        self._tls = tls
         self._proxy = None if proxy is None else self._proxy_endpoint(proxy, file)
 
     def key(self, url: WebUrl) -> Hashable:

@@ -13,33 +13,29 @@ from twisted.internet.defer import Deferred, succeed
 
 from datamover.concurrency.buffer_budgets import Buffers
 from datamover.concurrency.shielding import finish_despite_cancel
+from datamover.errors import DestinationExists
 from datamover.protocols.base import Lack, Octets, Origin
-from datamover.protocols.s3.bucket import Bucket
-from datamover.protocols.s3.conditions import Conditions
-from datamover.protocols.s3.documents import Part
-from datamover.protocols.s3.objects import metadata
-from datamover.protocols.s3.parts import LEAST, Parts, Token, digest, part_size
-from datamover.protocols.s3.service import Refused
-from datamover.protocols.upload import Check, Prove, Saved, Stored, unchecked
+from datamover.protocols.http_place.refused import Refused
+from datamover.protocols.object_store.conditions import Conditions
+from datamover.protocols.object_store.metadata import Metadata
+from datamover.protocols.object_store.parts import Parts, part_size
+from datamover.protocols.object_store.seam import ObjectStore, Part
+from datamover.protocols.object_store.token import Token, digest
+from datamover.protocols.upload import Check, Prove, Saved, Stored, UploadKey, unchecked
 
-IN_FLIGHT = Buffers(256 * 2**20, least=2 * LEAST, most=64 * 2**20)
+IN_FLIGHT = Buffers(256 * 2**20, least=10 * 2**20, most=64 * 2**20)
 """Bytes of parts that are gathered or on their way, shared among all uploads of the process."""
-
-REMEMBERED = 10_000
-"""Uploads that a process remembers to have made; those that another process ended stay among them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
     """What all uploads of a destination share."""
 
-    bucket: Bucket
+    store: ObjectStore
     conditions: Conditions
     part_size: int
     """Bytes."""
     origin: Callable[[str], Origin]
-    made: dict[str, str]
-    """Uploads that this process made and has not ended -> their transfers."""
 
 
 class MultipartUpload:
@@ -49,24 +45,14 @@ class MultipartUpload:
     doubtful = False
     without: Sequence[Lack] = ()
 
-    def __init__(
-        self,
-        tools: Tools,
-        target: str,
-        token: Token,
-        offset: int = 0,
-        *,
-        size: int | None = None,
-        modified: float | None = None,
-    ) -> None:
-        """``size`` is the file's in bytes, where it is known, ``modified`` its time in POSIX seconds."""
+    def __init__(self, tools: Tools, target: str, token: Token, offset: int = 0, *, size: int | None = None) -> None:
+        """``size`` is the file's in bytes, where it is known."""
         self.offset = offset
         self._tools = tools
-        self._bucket = tools.bucket
+        self._store = tools.store
         self._target = target
         self._token = token
         self._expected = size
-        self._modified = modified
         self._gathered = bytearray()
         self._size = offset
         """Bytes that are in parts."""
@@ -92,14 +78,14 @@ class MultipartUpload:
             await finish_despite_cancel(Deferred.fromCoroutine(self._create()))
             self._listed = []
         elif self._listed is None and not await self.exists():
-            raise self._bucket.refusals.gone(self._target)
+            raise self._store.refusals.gone(self._target)
         assert self._listed is not None
         at_once = max(1, IN_FLIGHT.size // self._part_size(0) - 1)
-        self._parts = Parts(self._bucket, self._target, self._token.upload, self._listed, at_once)
+        self._parts = Parts(self._store, self._target, self._token.upload, self._listed, at_once)
 
     async def write(self, data: Octets) -> None:
         self._gathered += data
-        while len(self._gathered) >= (size := self._part_size(len(self._sending))) + LEAST:
+        while len(self._gathered) >= (size := self._part_size(len(self._sending))) + self._store.limits.least:
             # So much stays that it can be a part of its own when it is to be flushed.
             with memoryview(self._gathered) as view:
                 part = bytes(view[:size])
@@ -108,41 +94,40 @@ class MultipartUpload:
 
     async def flush(self) -> Saved:
         """Send what was gathered, if it is enough for a part, and wait for all parts up to it."""
-        return await self._saved(send=len(self._gathered) >= LEAST)
+        return await self._saved(send=len(self._gathered) >= self._store.limits.least)
 
     async def finish(self) -> Saved:
         saved = await self._saved(send=bool(self._gathered) or not len(self._sending))
         await self.close()
         return saved
 
-    async def commit(self, *, replace: bool, prove: Prove | None = None) -> Stored:
+    async def commit(self, *, replace: bool, over: str | None = None, prove: Prove | None = None) -> Stored:
         if self._listed is None and not await self.exists():
             # An earlier commit may have made the object, and its answer been lost.
-            if not await self._ours():
-                raise self._bucket.refusals.gone(self._target)
+            if not await self._made_before():
+                raise self._store.refusals.gone(self._target)
         else:
-            await self._complete(replace)
+            await self._complete(replace, over)
         return await self._look(self._size, prove)
 
     async def store(self, data: bytes, *, replace: bool, commit: Check) -> Stored:
-        headers = metadata(self._token.name, self._modified, hashlib.sha256(data).hexdigest())
+        headers = self._metadata(hashlib.sha256(data).hexdigest())
 
         async def put(condition: Mapping[str, str]) -> None:
             # To its end: nothing of it is to come any more when this has ended.
-            putting = self._bucket.put(self._target, data, {**headers, **condition})
+            putting = self._store.put(self._target, data, {**headers, **condition})
             await finish_despite_cancel(Deferred.fromCoroutine(putting))
 
         try:
-            await self._tools.conditions.make(self._bucket, self._target, put, replace=replace, check=commit)
+            await self._tools.conditions.put(self._store, self._target, put, replace=replace, check=commit)
         except Refused as refusal:
-            raise self._bucket.refusals.of(refusal, self._target) from refusal
+            raise self._store.refusals.of(refusal, self._target) from refusal
         return await self._look(len(data), None)
 
     async def abort(self, check: Check = unchecked) -> None:
         if self._token.upload:
             check()
-            await self._bucket.abort_upload(self._target, self._token.upload)
-            self._tools.made.pop(self._token.upload, None)
+            await self._store.abort_upload(self._target, self._token.upload)
 
     async def close(self) -> None:
         self._gathered = bytearray()
@@ -159,15 +144,18 @@ class MultipartUpload:
         assert self._parts is not None, "it is not open"
         return self._parts
 
+    def _metadata(self, sha256: str | None = None) -> Mapping[str, str]:
+        """Return what the object keeps of the file, with ``sha256`` (hex) or the digest that was expected at first."""
+        return self._store.metadata(Metadata(self._token.name, self._token.modified, sha256 or self._token.sha256))
+
     def _part_size(self, number: int) -> int:
-        wanted = min(self._tools.part_size, max(LEAST, IN_FLIGHT.size // 2))
-        return part_size(wanted, self._expected, number)
+        limits = self._store.limits
+        wanted = min(self._tools.part_size, max(limits.least, IN_FLIGHT.size // 2))
+        return part_size(limits, wanted, self._expected, number)
 
     async def _create(self) -> None:
-        upload = await self._bucket.create_upload(self._target, metadata(self._token.name, self._modified))
-        self._tools.made[upload] = self._token.transfer
-        if len(self._tools.made) > REMEMBERED:
-            del self._tools.made[next(iter(self._tools.made))]
+        key = UploadKey(self._token.transfer, self._token.content)
+        upload = await self._store.begin_upload(self._target, key, self._metadata())
         self._token = changed(self._token, upload=upload)
 
     async def _send(self, data: bytes) -> None:
@@ -193,7 +181,7 @@ class MultipartUpload:
         """Return the parts of the token as the service tells them, None where they are not there."""
         if not self._token.upload:
             return None
-        found = await self._bucket.list_parts(self._target, self._token.upload)
+        found = await self._store.list_parts(self._target, self._token.upload)
         if found is None:
             return None
         parts = [found[number] for number in range(1, self._token.parts + 1) if number in found]
@@ -202,35 +190,41 @@ class MultipartUpload:
 
     # The object -----------------------------------------------------------------------------------------------
 
-    async def _complete(self, replace: bool) -> None:
+    async def _complete(self, replace: bool, over: str | None) -> None:
         async def complete(condition: Mapping[str, str]) -> None:
-            await self._bucket.complete(self._target, self._token.upload, self._listed or [], condition)
+            parts = self._listed or []
+            await self._store.complete(self._target, self._token.upload, parts, self._metadata(), condition)
 
         try:
-            await self._tools.conditions.make(self._bucket, self._target, complete, replace=replace)
+            await self._tools.conditions.complete(self._store, self._target, complete, replace=replace, over=over)
         except Refused as refusal:
             # It is what is wanted where our own commit made it, and its answer was lost.
-            if refusal.code not in ("NoSuchUpload", "PreconditionFailed") or not await self._ours():
-                raise self._bucket.refusals.of(refusal, self._target) from refusal
-        self._tools.made.pop(self._token.upload, None)
+            if not (refusal.status == 412 or refusal.upload_gone) or not await self._made_before():
+                raise self._store.refusals.of(refusal, self._target) from refusal
+        except DestinationExists:
+            if not await self._made_before():
+                raise
 
-    async def _ours(self) -> bool:
-        """Tell whether the target is what this upload made."""
-        found = await self._bucket.head(self._target)
-        return found is not None and found.upload == self._token.name and found.inspection.size == self._size
+    async def _made_before(self) -> bool:
+        """Tell whether the target is what a commit of this upload made that was broken off; remove what that left."""
+        found = await self._store.head(self._target)
+        if found is None or found.upload != self._token.name or found.inspection.size != self._size:
+            return False
+        await self._store.abort_upload(self._target, self._token.upload)
+        return True
 
     async def _look(self, size: int, prove: Prove | None) -> Stored:
         """Look at the object; one that is wrong is removed, for the service keeps no old one."""
-        found = await self._bucket.head(self._target)
+        found = await self._store.head(self._target)
         if found is None or found.inspection.size != size:
             held = None if found is None else found.inspection.size
             if found is not None and found.upload in ("", self._token.name):
-                await self._bucket.delete(self._target)
-            raise self._bucket.refusals.other_size(self._target, "under its name", held, size)
+                await self._store.delete(self._target)
+            raise self._store.refusals.other_size(self._target, "under its name", held, size)
         if prove is not None:
             try:
                 await prove(self._tools.origin(self._target))
             except BaseException:
-                await self._bucket.delete(self._target)
+                await self._store.delete(self._target)
                 raise
         return Stored(size)

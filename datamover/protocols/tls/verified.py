@@ -1,6 +1,9 @@
-"""TLS to web servers, always verified; errors say why it failed."""
+"""TLS connections to other services, always verified; errors say why one failed.
 
-from pathlib import Path
+A context has no more to do with HTTP than with FTP: ``VerifiedTLS.creator`` is what Twisted's TLS asks for.
+"""
+
+from collections.abc import Callable
 
 from OpenSSL.crypto import X509
 from OpenSSL.SSL import VERIFY_FAIL_IF_NO_PEER_CERT, VERIFY_PEER, Connection, Context
@@ -9,12 +12,18 @@ from service_identity import VerificationError
 from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
 from service_identity.pyopenssl import extract_patterns
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
-from twisted.internet.ssl import CertificateOptions
+from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from datamover.errors import ConfigError, Scope, TLSFailed
+from datamover.protocols.tls.files import TlsFiles
+
+log = Logger()
+
+LOOK = 1.0
+"""Seconds between two looks at the files' times."""
 
 # X509_V_ERR_… of OpenSSL's x509_vfy.h.
 _REASONS = {
@@ -28,25 +37,36 @@ _REASONS = {
     26: "its certificate is not meant for servers",
 }
 _UNTRUSTED = (18, 19, 20, 21)
+_REFUSED = (
+    "bad certificate",
+    "unsupported certificate",
+    "certificate revoked",
+    "certificate expired",
+    "certificate unknown",
+    "unknown ca",
+    "access denied",
+)
+"""What an alert says of a certificate that was shown (RFC 8446 6.2)."""
 
 
 class VerifiedTLS:
-    """Makes TLS connections that check the host name, and trust the system's authorities and those of ``ca_file``."""
+    """Makes TLS connections that check the host name, and trust the system's authorities and those of ``files``.
 
-    def __init__(self, ca_file: Path | None, *, file: str = "datamover.toml") -> None:
-        """Read the authorities. Raises ConfigError for a ``ca_file`` without any."""
-        self._context: Context = CertificateOptions().getContext()
-        self._context.set_default_verify_paths()
-        if ca_file is not None:
-            try:
-                self._context.load_verify_locations(str(ca_file))
-            except OpenSSLError:
-                raise ConfigError(
-                    f"{file}: http.ca_file = {str(ca_file)!r}: expected a readable file of PEM certificates"
-                ) from None
+    The files are read again when they have changed. If they cannot be used then, that is logged, and new connections go
+    on with what was read before.
+    """
+
+    def __init__(self, files: TlsFiles, seconds: Callable[[], float]) -> None:
+        """Read the files; ``seconds`` is a clock that nobody can set. Raises ConfigError, naming key and file."""
+        self._files = files
+        self._seconds = seconds
+        self._stamp = files.stamp()
+        self._context: Context = files.context()
+        self._looked = seconds()
 
     def creator(self, host: str) -> IOpenSSLClientConnectionCreator:
-        """Return Twisted's connection creator for ``host``."""
+        """Return Twisted's connection creator for ``host``, a name or an address."""
+        self._renew()
         return _Creator(self, host)
 
     def connection(self, tls: TLSMemoryBIOProtocol, host: str, identity: DNS_ID | IPAddress_ID) -> Connection:
@@ -61,7 +81,8 @@ class VerifiedTLS:
             if not trusted:
                 reason = _REASONS.get(code, f"its certificate does not hold (OpenSSL's error {code})")
                 if code in _UNTRUSTED:
-                    reason += "; name the authority's certificate in [http] ca_file if it is to be trusted"
+                    table = self._files.table
+                    reason += f"; name the authority's certificate in [{table}] ca_file if it is to be trusted"
             elif depth == 0:
                 try:
                     verify_service_identity(extract_patterns(certificate), [identity], [])
@@ -74,6 +95,31 @@ class VerifiedTLS:
 
         connection.set_verify(VERIFY_PEER | VERIFY_FAIL_IF_NO_PEER_CERT, verify)
         return connection
+
+    def refused(self, host: str, error: OpenSSLError) -> TLSFailed:
+        """Return the error for a connection that ``host`` ended with an alert, or that is not TLS."""
+        said = words(error)
+        table = f"[{self._files.table}]"
+        if "alert certificate required" in said:
+            hint = f": name one in {table} certificate_file and key_file" if self._files.shows else ""
+            return failed(host, f"it asks for a certificate{hint}")
+        if self._files.certificate is not None and any(f"alert {each}" in said for each in _REFUSED):
+            return failed(host, f"it refuses the certificate in {table} certificate_file ({said})")
+        return failed(host, said)
+
+    def _renew(self) -> None:
+        """Read the files again if they have changed; blocks. Looks at most once in ``LOOK`` seconds."""
+        if self._seconds() - self._looked < LOOK:
+            return
+        self._looked = self._seconds()
+        stamp = self._files.stamp()
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            self._context = self._files.context()
+        except ConfigError as error:
+            log.critical("what was read before stays in use: {why}", why=error.message)
 
 
 @implementer(IOpenSSLClientConnectionCreator)

@@ -1,57 +1,22 @@
-"""The parts of one upload: several in flight, numbered in the order of the bytes; and the token that tells of them."""
+"""The parts of one upload: several in flight, numbered in the order of the bytes."""
 
-import hashlib
-import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import Self
 
 from twisted.internet.defer import CancelledError, Deferred
 
 from datamover.concurrency.waiters import Waiters
 from datamover.errors import ConnectionLost, DataMoverError, ServerError
-from datamover.protocols.s3.bucket import Bucket
-from datamover.protocols.s3.documents import Part
+from datamover.protocols.object_store.seam import ObjectStore, Part, PartLimits
 
-LEAST = 5 * 2**20
-"""Bytes that any part but the last must have (Amazon S3 User Guide, "multipart upload limits")."""
-MOST_PARTS = 10_000
-LARGEST = 5 * 2**30
-"""Bytes of a part."""
 SENT_AGAIN = (ConnectionLost, ServerError)
 """What one part may meet by chance: it is sent once more before the upload is broken off."""
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """What an upload is gone on with from."""
-
-    transfer: str
-    content: str
-    """These two are the ``UploadKey``'s."""
-    upload: str = ""
-    """The service's number; "": it is not begun."""
-    parts: int = 0
-    digest: str = ""
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        return cls(**json.loads(text))
-
-    @property
-    def name(self) -> str:
-        """What the object tells of the upload it came by."""
-        return f"{self.transfer}-{self.content}"
-
-    def __str__(self) -> str:
-        return json.dumps(asdict(self))
 
 
 class Parts:
     """Sends parts, at most ``at_once`` at a time."""
 
-    def __init__(self, bucket: Bucket, path: str, upload: str, done: Iterable[Part], at_once: int) -> None:
-        self._bucket = bucket
+    def __init__(self, store: ObjectStore, path: str, upload: str, done: Iterable[Part], at_once: int) -> None:
+        self._store = store
         self._path = path
         self._upload = upload
         self._parts: list[Part | None] = list(done)
@@ -110,16 +75,16 @@ class Parts:
 
     async def _sent(self, number: int, data: bytes) -> Part:
         try:
-            return await self._bucket.put_part(self._path, self._upload, number, data)
+            return await self._store.put_part(self._path, self._upload, number, data)
         except SENT_AGAIN:
-            return await self._bucket.put_part(self._path, self._upload, number, data)
+            return await self._store.put_part(self._path, self._upload, number, data)
 
     def _fail(self, error: Exception) -> None:
         self._error = self._error or error
         self._changed.wake(None)
 
     def _given_up(self) -> DataMoverError:
-        refusals = self._bucket.refusals
+        refusals = self._store.refusals
         return ConnectionLost(f"{refusals.what(self._path)}: a part was given up", scope=refusals.side)
 
     def _check(self) -> None:
@@ -130,17 +95,12 @@ class Parts:
             raise error
 
 
-def digest(parts: Iterable[Part]) -> str:
-    """Return what stands for these parts: equal only for parts of the same sizes and ETags, in order."""
-    return hashlib.sha256("\n".join(f"{part.size} {part.etag}" for part in parts).encode()).hexdigest()
-
-
-def part_size(wanted: int, size: int | None, number: int) -> int:
+def part_size(limits: PartLimits, wanted: int, size: int | None, number: int) -> int:
     """Return how many bytes the part of that number gets: enough for all of the file to fit into all parts.
 
     Parts of a file whose size (bytes) is not known grow with their number.
     """
     if size is None:
-        return min(LARGEST, wanted * (1 + number // 1000))
+        return min(limits.largest, wanted * (1 + number * 10 // limits.most))
     # A checkpoint may end a part early: a tenth of the numbers is left for those.
-    return min(LARGEST, max(wanted, -(-size * 10 // (MOST_PARTS * 9))))
+    return min(limits.largest, max(wanted, -(-size * 10 // (limits.most * 9))))

@@ -1,0 +1,117 @@
+"""A file at a server, to be inspected and opened, from an offset and over several connections where that can be."""
+
+from functools import partial
+
+from twisted.internet.interfaces import IReactorTime
+
+from datamover.errors import DataMoverError
+from datamover.protocols.base import Inspection, Source
+from datamover.protocols.http.answers import PARTIAL, UNSATISFIABLE, ContentRange, content_range, ranges_given
+from datamover.protocols.http.client.body import BodyStream
+from datamover.protocols.http.client.response import Response
+from datamover.protocols.http.ranges import WORTH, RangedSource
+from datamover.protocols.http.streams import Streams
+from datamover.protocols.http_place.refused import Refused
+from datamover.protocols.http_place.seam import Found, Resources
+from datamover.protocols.http_place.source import ResourceSource, WordedSource
+from datamover.web.amounts import movable
+
+
+class ResourceOrigin:
+    """``protocols.base.Origin`` of one file."""
+
+    def __init__(self, resources: Resources, path: str, clock: IReactorTime, streams: Streams) -> None:
+        self._resources = resources
+        self._path = path
+        self._clock = clock
+        self._streams = streams
+
+    async def inspect(self) -> Inspection:
+        found = await self._resources.inspect(self._path)
+        if found is None:
+            raise self._resources.refusals.missing(self._path)
+        movable(found.size, self._resources.refusals.what(self._path))
+        return found
+
+    async def open(self, offset: int = 0, identity: str | None = None) -> Source:
+        if not self._path:
+            raise self._resources.refusals.directory(self._path)
+        source = await self._resumed(offset, identity) if offset and identity is not None else None
+        return source or self._wide(*await self._get())
+
+    async def _resumed(self, offset: int, identity: str) -> Source | None:
+        """Return the source at ``offset``, None where the file is another or has no more than ``offset`` bytes."""
+        try:
+            response = await self._resources.get(self._path, {"Range": f"bytes={offset}-"})
+        except Refused as refusal:
+            if refusal.status != UNSATISFIABLE:
+                raise await self._why(refusal) from refusal
+            there = await self.inspect()
+            # There is nothing left to read of one that ends at the offset.
+            ended = (there.identity, there.size) == (identity, offset)
+            return ResourceSource(self._resources.refusals, self._path, there, offset, None, 0) if ended else None
+        found = self._resources.found(self._path, response.head)
+        begins = offset
+        part = content_range(response.head)
+        if part is not None or response.head.status == PARTIAL:
+            usable = part is not None and (part.first, part.last + 1) == (offset, part.total)
+        else:
+            # The server gives no ranges: what was read before is read once more, and dropped.
+            begins, usable = 0, (found.inspection.size or 0) >= offset
+        if not usable or found.inspection.identity != identity:
+            await response.body.close()
+            return None
+        return self._wide(found, response, offset, begins)
+
+    async def _get(self) -> tuple[Found, Response]:
+        try:
+            response = await self._resources.get(self._path, {})
+        except Refused as refusal:
+            raise await self._why(refusal) from refusal
+        found = self._resources.found(self._path, response.head)
+        try:
+            movable(found.inspection.size, self._resources.refusals.what(self._path))
+        except DataMoverError:
+            await response.body.close()
+            raise
+        return found, response
+
+    async def _why(self, refusal: Refused) -> DataMoverError:
+        """Return the error for a refusal; a directory is told from what is not there."""
+        if refusal.missing:
+            found = await self._resources.inspect(self._path)
+            if found is not None and found.directory:
+                return self._resources.refusals.directory(self._path)
+        return self._resources.refusals.of(refusal, self._path)
+
+    def _wide(self, found: Found, response: Response, offset: int = 0, begins: int = 0) -> Source:
+        """Return a source that may use several connections where the file is large and the server gives ranges."""
+        refusals, inspection, size = self._resources.refusals, found.inspection, found.inspection.size
+        stream = ResourceSource(refusals, self._path, inspection, offset, response.body, offset - begins)
+        if size is None or size - offset < WORTH or not ranges_given(response.head) or not found.condition:
+            return stream
+        url = response.head.url
+
+        async def open_range(start: int, length: int) -> BodyStream:
+            try:
+                return await self._range(found, ContentRange(start, start + length - 1, size))
+            except DataMoverError:
+                self._streams.refused(url)
+                raise
+
+        wide = RangedSource(stream, size, open_range, self._clock, partial(self._streams.join, url))
+        return WordedSource(wide, refusals, self._path)
+
+    async def _range(self, found: Found, wanted: ContentRange) -> BodyStream:
+        headers = {"Range": f"bytes={wanted.first}-{wanted.last}", **found.condition}
+        try:
+            response = await self._resources.get(self._path, headers)
+        except Refused as refusal:
+            if refusal.missing or refusal.status in (412, UNSATISFIABLE):
+                raise self._resources.refusals.changed(self._path) from refusal
+            raise self._resources.refusals.of(refusal, self._path) from refusal
+        same = self._resources.found(self._path, response.head).condition == found.condition
+        if same and content_range(response.head) == wanted:
+            return response.body
+        await response.body.close()
+        raise self._resources.refusals.changed(self._path)

@@ -1,0 +1,69 @@
+"""A file being read from one answer, in the words of its side."""
+
+from datamover.protocols.base import Inspection, Octets, Source
+from datamover.protocols.http.client.body import BodyStream
+from datamover.protocols.http_place.refusals import HttpRefusals
+
+
+class ResourceSource:
+    """``protocols.base.Source`` of one answer's body."""
+
+    def __init__(
+        self,
+        refusals: HttpRefusals,
+        path: str,
+        inspection: Inspection,
+        offset: int,
+        body: BodyStream | None,
+        skip: int,
+    ) -> None:
+        """Read ``body``, None for nothing, whose first ``skip`` bytes are dropped."""
+        self.inspection = inspection
+        self.offset = offset
+        self._refusals = refusals
+        self._path = path
+        self._body = body
+        self._skip = skip
+        self._at = offset
+
+    async def read(self) -> bytes:
+        if self._body is None:
+            return b""
+        with self._refusals.about(self._path):
+            data = await self._body.read()
+            while self._skip and data:
+                self._skip, data = max(0, self._skip - len(data)), data[self._skip :]
+                data = data or await self._body.read()
+        self._at += len(data)
+        size = self.inspection.size
+        if size is not None and (self._at > size or (not data and self._at < size)):
+            raise self._refusals.changed(self._path)
+        return data
+
+    async def close(self) -> None:
+        if self._body is not None:
+            await self._body.close()
+
+
+class WordedSource:
+    """A source whose errors are told in the words of its side."""
+
+    def __init__(self, source: Source, refusals: HttpRefusals, path: str) -> None:
+        self._source = source
+        self._refusals = refusals
+        self._path = path
+
+    @property
+    def inspection(self) -> Inspection:
+        return self._source.inspection
+
+    @property
+    def offset(self) -> int:
+        return self._source.offset
+
+    async def read(self) -> Octets:
+        with self._refusals.about(self._path):
+            return await self._source.read()
+
+    async def close(self) -> None:
+        await self._source.close()

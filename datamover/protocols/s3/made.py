@@ -1,0 +1,26 @@
+"""The uploads that this process made and has not ended: these are ours to sweep, whoever else uses the bucket."""
+
+REMEMBERED = 10_000
+"""Those that another process ended stay among them."""
+
+
+class MadeUploads:
+    """Uploads of one service -> their transfers; the oldest are forgotten."""
+
+    def __init__(self) -> None:
+        self._transfers: dict[str, str] = {}
+
+    def add(self, upload: str, transfer: str) -> None:
+        self._transfers[upload] = transfer
+        if len(self._transfers) > REMEMBERED:
+            del self._transfers[next(iter(self._transfers))]
+
+    def transfer(self, upload: str) -> str | None:
+        """Return the transfer of an upload, None for one that is not known."""
+        return self._transfers.get(upload)
+
+    def forget(self, upload: str) -> None:
+        self._transfers.pop(upload, None)
+
+    def clear(self) -> None:
+        self._transfers.clear()
