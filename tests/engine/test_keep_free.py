@@ -572,3 +572,16 @@ async def test_destination_that_goes_away(tmp_path: Path, web: Web, disk: Path) 
     finally:
         await rig.close()
         server.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_unknown_size_that_cannot_go_on(rig: Rig, web: Web, disk: Path) -> None:
+    """A file that grows past the room, and could not be gone on with, leaves nothing."""
+    web.route("/f", File(os.urandom(50 * MIB), until_close=True))
+    await rig.engine()
+
+    job, _ = await rig.moved(file(url(f"{web.url}/f"), "archive", "f"), max_attempts=1)
+
+    assert job.error is not None
+    assert (job.state, job.error["code"]) == (State.FAILED, "NO_SPACE")
+    assert not os.listdir(disk)
