@@ -50,6 +50,8 @@ class Destination:
     directory_mode: int
     keep_free: int | None
     """Bytes that transfers leave free; None: all may be used."""
+    counts_arriving: bool
+    """Whether the room that is told there is less what has arrived of files before they are committed."""
     pool: DestinationPool = field(repr=False)
     basis: tuple[Any, ...] = field(default=(), repr=False)
     """What the pool was made from; a registry with an equal basis may share the pool."""
@@ -252,6 +254,7 @@ def _destination(
         file_mode=table.file_mode,
         directory_mode=table.directory_mode,
         keep_free=table.keep_free,
+        counts_arriving=protocol.counts_arriving,
         pool=pool,
         basis=basis,
     )

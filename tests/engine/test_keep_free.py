@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -585,3 +586,25 @@ async def test_unknown_size_that_cannot_go_on(rig: Rig, web: Web, disk: Path) ->
     assert job.error is not None
     assert (job.state, job.error["code"]) == (State.FAILED, "NO_SPACE")
     assert not os.listdir(disk)
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("counts", [True, False])
+async def test_what_a_place_counts(rig: Rig, web: Web, disk: Path, counts: bool) -> None:
+    """A place that counts a file as used only when it is committed needs room for all of it until then."""
+    enlarge(disk, 320 * MIB)
+    known = rig.registry._destinations
+    known["archive"] = replace(known["archive"], counts_arriving=counts)
+    gate = Gated(os.urandom(200 * MIB))
+    web.route("/gated", gate)
+    web.route("/f", File(os.urandom(20 * MIB), etag='"1"'))
+    await rig.engine()
+    moving = await rig.ask(file(url(f"{web.url}/gated"), "archive", "gated"))
+    await became(rig, moving, lambda record: record.bytes_done >= 100 * MIB)
+
+    job = await rig.ask(file(url(f"{web.url}/f"), "archive", "f"))
+    await became(rig, job, (lambda record: record.state.terminal) if counts else waits)
+    gate.open = True
+
+    for one in (moving, job):
+        assert (await rig.ended(one)).state is State.COMPLETED

@@ -52,6 +52,7 @@ class Ftp:
     schemes: ClassVar[tuple[str, ...]] = ("ftp", "ftps")
     other_schemes: ClassVar[tuple[str, ...]] = ()
     abilities: ClassVar[frozenset[Ability]] = ABILITIES
+    counts_arriving: ClassVar[bool] = True
     options: ClassVar[type[ProtocolOptions]] = FtpOptions
 
     def check_url(self, url: str) -> None:
