@@ -15,6 +15,7 @@ from twisted.internet.task import deferLater
 from datamover.engine.room.survey import FRESH
 from datamover.jobs.figures import FigureReader
 from datamover.jobs.values import JobRecord, NewJob, Overwrite, State
+from datamover.protocols.local.place import LocalPlace
 from tests.engine.rig import PATIENCE, Rig, file, parts, url
 from tests.protocols.toy import TOY
 from tests.protocols.toy.store import STORES
@@ -608,3 +609,27 @@ async def test_what_a_place_counts(rig: Rig, web: Web, disk: Path, counts: bool)
 
     for one in (moving, job):
         assert (await rig.ended(one)).state is State.COMPLETED
+
+
+@pytest_twisted.ensureDeferred
+async def test_told_no_more(rig: Rig, web: Web, disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits moves when a place tells its room no more, and the destination says that nothing is kept free."""
+    web.route("/f", File(os.urandom(30 * MIB), etag='"1"'))
+    fill(disk, 20 * MIB)
+    await rig.engine()
+    job = await rig.ask(file(url(f"{web.url}/f"), "archive", "f"))
+    await became(rig, job, waits)
+
+    async def untold(place: LocalPlace) -> None:
+        return None
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalPlace, "free", untold)
+        assert (await rig.ended(job)).state is State.COMPLETED
+        message = "free room not known: the other side does not tell it, so that keep_free cannot be held"
+        [lack] = rig.registry.describe("archive")["lacks"]
+        assert lack == {"ability": "free-space", "message": message}
+        [event] = [event for event in await rig.store.events(job=job) if event.kind == "without"]
+        assert lack in event.details["without"]
+    tested = await rig.registry.test("archive")
+    assert (tested["lacks"], tested["free"]) == ([], 14 * MIB)
