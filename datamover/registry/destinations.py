@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any, Literal, Protocol
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -18,7 +19,8 @@ from datamover.config.endpoints import holds_password
 from datamover.config.schema import Config, DestinationTable, check_table
 from datamover.errors import ConfigError, DataMoverError, Problems, Scope, UnknownDestination
 from datamover.protocols import PLACES
-from datamover.protocols.base import Ability, Origin
+from datamover.protocols.base import Ability, Lack, Origin
+from datamover.protocols.lacks import Lacks
 from datamover.protocols.place import DestinationPool, Place, PlaceProtocol, PlaceSettings, TellsUploads
 from datamover.registry.probe import probe
 from datamover.text.bounds import quoted
@@ -48,9 +50,35 @@ class Destination:
     verify: Literal["size", "read-back"]
     file_mode: int
     directory_mode: int
+    keep_free: int | None
+    """Bytes that transfers leave free; None: all may be used."""
+    counts_arriving: bool
+    """Whether the room that is told there is less what has arrived of files before they are committed."""
     pool: DestinationPool = field(repr=False)
     basis: tuple[Any, ...] = field(default=(), repr=False)
     """What the pool was made from; a registry with an equal basis may share the pool."""
+    learnt: Lacks = field(default_factory=lambda: Lacks(monotonic), repr=False)
+    """What asking for its room showed."""
+
+    @property
+    def lacks(self) -> tuple[Lack, ...]:
+        """What this side does not do; that it does not tell its room, where the configuration needs that."""
+        found = {lack.ability: lack for lack in (*self.learnt, *self.pool.lacks)}
+        untold = found.get(Ability.FREE_SPACE)
+        if self.keep_free is not None and (untold or Ability.FREE_SPACE not in self.abilities):
+            declared = Ability.FREE_SPACE in self.abilities
+            why = untold.why if untold and declared else f"{self.protocol} destinations do not tell it"
+            found[Ability.FREE_SPACE] = Lack(Ability.FREE_SPACE, f"{why}, so that keep_free cannot be held")
+        return tuple(found.values())
+
+    async def free(self) -> int | None:
+        """Return the bytes that may still be written there; None, which is remembered, where that is not told."""
+        free = await self.at(Scope.DESTINATION).free()
+        if free is not None:
+            self.learnt.saw(Ability.FREE_SPACE)
+        elif Ability.FREE_SPACE in self.abilities:
+            self.learnt.learn(Ability.FREE_SPACE, "the other side does not tell it")
+        return free
 
     def at(self, side: Scope) -> Place:
         """Return the place as seen from ``side``, SOURCE or DESTINATION."""
@@ -145,7 +173,8 @@ class Registry:
     def describe(self, name: str) -> dict[str, Any]:
         """Return what a client may know of a destination, but not how busy it is; raises UnknownDestination."""
         destination = self.get(name)
-        lacks = {lack.ability: lack.as_dict() for lack in destination.pool.lacks}
+        lacks = {lack.ability: lack.as_dict() for lack in destination.lacks}
+        kept = {} if destination.keep_free is None else {"keep_free": float(destination.keep_free)}
         return {
             "name": destination.name,
             "description": destination.description,
@@ -153,12 +182,14 @@ class Registry:
             "abilities": sorted(ability.value for ability in destination.abilities if ability not in lacks),
             "lacks": list(lacks.values()),
             "max_active": destination.max_active,
+            **kept,
         }
 
     async def test(self, name: str) -> dict[str, Any]:
         """Try a destination as a transfer would use it: ``{ok, steps: [{step, ok, seconds, error?}], lacks}``.
 
-        With ``uploads``, a list of UnfinishedUpload, where its side tells of such.
+        With ``uploads``, a list of UnfinishedUpload, where its side tells of such; with ``free`` where the place tells
+        its room, and ``keep_free`` where some is kept free, in bytes.
         Cancelling drops the answer alone: the test goes on, and removes what it has written.
         Raises UnknownDestination.
         """
@@ -167,7 +198,9 @@ class Registry:
 
         def deliver(result: dict[str, Any] | Failure) -> None:
             if isinstance(result, dict):
-                result["lacks"] = [lack.as_dict() for lack in destination.pool.lacks]
+                result["lacks"] = [lack.as_dict() for lack in destination.lacks]
+                if destination.keep_free is not None:
+                    result["keep_free"] = float(destination.keep_free)
             if not answer.called:
                 answer.callback(result)
 
@@ -177,6 +210,10 @@ class Registry:
     async def _test(self, destination: Destination) -> dict[str, Any]:
         pool = destination.pool
         result = await probe(pool, destination.abilities, self._reactor)
+        if result["ok"] and Ability.FREE_SPACE in destination.abilities:
+            with suppress(DataMoverError):
+                free = await destination.free()
+                result |= {} if free is None else {"free": float(free)}
         if result["ok"] and isinstance(pool, TellsUploads):
             with suppress(DataMoverError):  # A login that may not list them can move files nevertheless.
                 result["uploads"] = await pool.unfinished_uploads()
@@ -234,8 +271,11 @@ def _destination(
         verify=table.verify,
         file_mode=table.file_mode,
         directory_mode=table.directory_mode,
+        keep_free=table.keep_free,
+        counts_arriving=protocol.counts_arriving,
         pool=pool,
         basis=basis,
+        learnt=earlier.learnt if earlier and earlier.basis == basis else Lacks(reactor.seconds),
     )
 
 

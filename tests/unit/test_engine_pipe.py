@@ -92,6 +92,7 @@ class Stream:
             digest=self.digest,
             meter=self.meter,
             lease=self.lease,
+            room=None,
             throttle=Throttle(self.clock, rate) if rate else None,
             on_checkpoint=keep,
             clock=self.clock,

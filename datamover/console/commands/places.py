@@ -1,5 +1,6 @@
 """Looking at destinations and at what moves."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datamover.console import columns
@@ -10,6 +11,7 @@ from datamover.console.tables import Page, Table
 from datamover.jobs.endpoints import endpoint_key
 from datamover.registry.strays import with_strays
 from datamover.text.printable import one_line
+from datamover.text.quantities import size
 
 COMMANDS = Commands()
 
@@ -55,7 +57,9 @@ async def destinations(context: CommandContext) -> Page:
         columns.DESCRIPTION,
     )
     lacks = [f"{told['name']}: {one_line(lack['message'])}" for told in described for lack in told["lacks"]]
-    return [Table(heads, rows), *lacks]
+    free = await store.free()
+    kept = [_kept(told, free.get(told["name"])) for told in described if "keep_free" in told]
+    return [Table(heads, rows, "no destination is registered"), *kept, *lacks]
 
 
 @COMMANDS.command("test('archive')", name=kinds.DESTINATION)
@@ -73,8 +77,16 @@ async def test(context: CommandContext, name: str) -> Page:
     failed = [f"{step['step']}: {_message(step)}" for step in found["steps"] if not step["ok"]]
     lacks = [f"{name}: {one_line(lack['message'])}" for lack in found["lacks"]]
     strays = [f"{name}: {one_line(stray['message'])}" for stray in found.get("strays", ())]
+    room = [_kept({"name": name, **found}, found.get("free"))] if "keep_free" in found else []
     end = f"{name} does what a transfer needs" if found["ok"] else f"{name} cannot be used as it is"
-    return [Table(heads, rows), *failed, *lacks, *strays, end]
+    return [Table(heads, rows, "nothing was tried"), *failed, *room, *lacks, *strays, end]
+
+
+def queues(queue: Sequence[Mapping[str, Any]]) -> Table:
+    """Return a table of what moves and waits, by destination."""
+    rows = [(row["destination"], row["active"], row["pending"], row["rate"]) for row in queue]
+    heads = (columns.DESTINATION, columns.ACTIVE, columns.QUEUED, columns.RATE)
+    return Table(heads, rows, "nothing moves or waits")
 
 
 def moving(active: list[dict[str, Any]]) -> Table:
@@ -108,7 +120,12 @@ def moving(active: list[dict[str, Any]]) -> Table:
         columns.SOURCE,
         columns.TARGET,
     )
-    return Table(heads, rows, optional=(columns.ATTEMPT, columns.NODE))
+    return Table(heads, rows, "no transfer moves at this moment", optional=(columns.ATTEMPT, columns.NODE))
+
+
+def _kept(told: dict[str, Any], free: float | None) -> str:
+    known = "" if free is None else f", {size(free)} are free"
+    return f"{told['name']}: {size(told['keep_free'])} stay free (keep_free){known}"
 
 
 def _state(side: dict[str, Any]) -> str:

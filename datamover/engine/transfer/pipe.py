@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from datamover.config.schema import Transfers
 from datamover.engine.lease import Lease, Parked
 from datamover.engine.meter import Meter
+from datamover.engine.room.reservation import RoomReservation
 from datamover.engine.throttle import Throttle
 from datamover.engine.transfer.digest import BATCHES, Digest
 from datamover.errors import DataMoverError, Scope, Stalled, TooSlow
@@ -58,6 +59,7 @@ class Pipe:
         meter: Meter,
         lease: Lease,
         throttle: Throttle | None,
+        room: RoomReservation | None,
         on_checkpoint: OnCheckpoint | None,
         clock: IReactorTime,
         settings: Transfers,
@@ -68,6 +70,7 @@ class Pipe:
         self._meter = meter
         self._lease = lease
         self._throttle = throttle
+        self._room = room
         self._on_checkpoint = on_checkpoint
         self._clock = clock
         self._settings = settings
@@ -83,7 +86,8 @@ class Pipe:
     async def pump(self) -> int:
         """Move until the source ends; return the whole file's size in bytes.
 
-        Raises the errors of source and sink, Stalled, TooSlow, and Parked if the lease is to be parked. Cancelling
+        Raises the errors of source and sink, Stalled, TooSlow, NoSpace if what was reserved at the destination is used
+        up and there is no more, and Parked if the lease is to be parked. Cancelling
         stops at once; ``rescue`` may be called then, as after an error.
         """
         watch = _Watch(self._clock, self._settings, self._figures)
@@ -110,6 +114,8 @@ class Pipe:
         marked_at, marked = self._clock.seconds(), self._written
         step = max(CHECKPOINT_BYTES, (self._source.inspection.size or 0) // CHECKPOINT_SHARE)
         while data := await self._source.read():
+            if self._room is not None and self._written + len(data) > self._room.until:
+                await self._take_room(self._room, len(data))
             await self._digest.add(data)
             self._side = Scope.DESTINATION
             await self._sink.write(data)
@@ -134,9 +140,23 @@ class Pipe:
                 self._checkpoints[0][1].called or self._written - self._saved >= BEHIND * step
             ):
                 await self._checkpointed()
+        await self._all_checkpointed()
+        return self._written
+
+    async def _take_room(self, room: RoomReservation, more: int) -> None:
+        """Reserve room for the next bytes, beyond what was reserved before; raises NoSpace where there is none."""
+        if await room.extend(self._written, more, stored=False):
+            return
+        await self._all_checkpointed()
+        self._side = Scope.DESTINATION
+        await self._sink.flush()
+        self._side = Scope.SOURCE
+        if not await room.extend(self._written, more, stored=True):
+            raise room.used_up(self._written)
+
+    async def _all_checkpointed(self) -> None:
         while self._checkpoints:
             await self._checkpointed()
-        return self._written
 
     async def _checkpointed(self) -> None:
         """Wait for the first checkpoint in progress; raises its error."""

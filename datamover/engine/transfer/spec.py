@@ -7,6 +7,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from datamover.concurrency.pools import Pools
 from datamover.config.schema import Transfers
+from datamover.engine.room.reservation import RoomReservation
 from datamover.engine.throttle import Throttle
 from datamover.engine.transfer.digest import MAIN, Digest
 from datamover.jobs.values import Checkpoint, Checksum, Naming, Overwrite
@@ -46,6 +47,8 @@ class TransferSpec:
     """Whether checkpoints are made, so that another attempt can resume."""
     name_target: Callable[[str], Awaitable[None]]
     """Called with the target's path when the source's name has determined it."""
+    room: RoomReservation | None
+    """The room that is reserved for it at the destination; None: it needs none of its own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,7 @@ class MultipartUpload:
     async def commit(self, *, replace: bool, over: str | None = None, prove: Prove | None = None) -> Stored:
         if self._listed is None and not await self.exists():
             # An earlier commit may have made the object, and its answer been lost.
-            if not await self._ours():
+            if not await self._made_before():
                 raise self._store.refusals.gone(self._target)
         else:
             await self._complete(replace, over)
@@ -122,7 +122,9 @@ class MultipartUpload:
             await finish_despite_cancel(Deferred.fromCoroutine(putting))
 
         try:
-            await self._tools.conditions.put(self._store, self._target, put, replace=replace, check=commit)
+            await self._tools.conditions.put(
+                self._store, self._target, put, replace=replace, check=commit, repeatable=True
+            )
         except Refused as refusal:
             raise await self._explained(self._store.refusals.of(refusal, self._target)) from refusal
         return await self._look(len(data), None)
@@ -133,7 +135,7 @@ class MultipartUpload:
             await self._store.abort_upload(self._target, self._token.upload)
         elif self._asked_at is not None:
             check()
-            await self._store.abort_lost(self._target, self._asked_at)
+            await self._store.abort_lost(self._target, self._key, self._asked_at)
             self._asked_at = None
 
     async def close(self) -> None:
@@ -152,7 +154,12 @@ class MultipartUpload:
         return self._parts
 
     def _metadata(self, sha256: str | None = None) -> Mapping[str, str]:
+        """Return what the object keeps of the file, with ``sha256`` (hex) or the digest that was expected at first."""
         return self._store.metadata(Metadata(self._token.name, self._token.modified, sha256 or self._token.sha256))
+
+    @property
+    def _key(self) -> UploadKey:
+        return UploadKey(self._token.transfer, self._token.content)
 
     def _part_size(self, number: int) -> int:
         limits = self._store.limits
@@ -160,10 +167,9 @@ class MultipartUpload:
         return part_size(limits, wanted, self._expected, number)
 
     async def _create(self) -> None:
-        key = UploadKey(self._token.transfer, self._token.content)
         self._asked_at = time.time()
         try:
-            upload = await self._store.begin_upload(self._target, key, self._metadata())
+            upload = await self._store.begin_upload(self._target, self._key, self._metadata())
         except DataMoverError as error:
             if not error.retryable:
                 self._asked_at = None  # It was refused.
@@ -215,10 +221,10 @@ class MultipartUpload:
             await self._tools.conditions.complete(self._store, self._target, complete, replace=replace, over=over)
         except Refused as refusal:
             # It is what is wanted where our own commit made it, and its answer was lost.
-            if not (refusal.status == 412 or refusal.upload_gone) or not await self._ours():
+            if not (refusal.status == 412 or refusal.upload_gone) or not await self._made_before():
                 raise await self._explained(self._store.refusals.of(refusal, self._target)) from refusal
         except DestinationExists:
-            if not await self._ours():
+            if not await self._made_before():
                 raise
 
     async def _explained(self, error: DataMoverError) -> DataMoverError:
@@ -238,10 +244,13 @@ class MultipartUpload:
                 parent = posixpath.dirname(parent)
         return None
 
-    async def _ours(self) -> bool:
-        """Tell whether the target is what this upload made."""
+    async def _made_before(self) -> bool:
+        """Tell whether the target is what a commit of this upload made that was broken off; remove what that left."""
         found = await self._store.head(self._target)
-        return found is not None and found.upload == self._token.name and found.inspection.size == self._size
+        if found is None or found.upload != self._token.name or found.inspection.size != self._size:
+            return False
+        await self._store.abort_upload(self._target, self._token.upload)
+        return True
 
     async def _look(self, size: int, prove: Prove | None) -> Stored:
         """Look at the object; one that is wrong is removed, for the service keeps no old one."""
