@@ -182,7 +182,7 @@ class Container:
     async def complete(
         self, path: str, upload: str, parts: list[Part], metadata: Mapping[str, str], condition: Mapping[str, str]
     ) -> None:
-        """Make an object of the first segments of an upload: a large one, and a plain one of that if it is small enough.
+        """Make an object of the first segments of an upload: a large one, and of that a plain one if it is small.
 
         A copy cannot be made on a condition: so the large one takes the name first, and is whole from then on.
 
@@ -203,7 +203,7 @@ class Container:
                 raise self.refusals.gone(path) if lost else refusal from None
 
         with self.refusals.connecting(), self.refusals.reading(path):
-            if condition:
+            if "If-None-Match" in condition:
                 await make(condition)
             else:
                 await self._replace(path, name, upload, make)
@@ -219,12 +219,13 @@ class Container:
         name = self.name(path)
         with self.refusals.about(path), self.refusals.reading(path):
             current = await self.large.upload_of(name)
-            if current == upload:
-                return
             replaced = await self.large.noted(upload)
             if replaced is not None and replaced != current and segments.is_of(replaced, name.object):
                 await self.large.drop(replaced)
-            await self.large.drop(upload)
+            if current != upload:
+                await self.large.drop(upload)
+            elif replaced is not None:
+                await self.large.forget(upload)
 
     async def uploads(self, transfer: str) -> list[str]:
         """Return the uploads of a transfer that have segments."""
