@@ -6,8 +6,9 @@ busy it is.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, Protocol
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -18,7 +19,7 @@ from datamover.config.schema import Config, DestinationTable, check_table
 from datamover.errors import ConfigError, Problems, Scope, UnknownDestination
 from datamover.protocols import PLACES
 from datamover.protocols.base import Ability, Origin
-from datamover.protocols.place import DestinationPool, Place, PlaceProtocol, PlaceSettings
+from datamover.protocols.place import DestinationPool, NamedByUrl, Place, PlaceProtocol, PlaceSettings
 from datamover.registry.probe import probe
 from datamover.text.bounds import quoted
 from datamover.web.url import shown
@@ -50,6 +51,8 @@ class Destination:
     pool: DestinationPool = field(repr=False)
     basis: tuple[Any, ...] = field(default=(), repr=False)
     """What the pool was made from; a registry with an equal basis may share the pool."""
+    named: Callable[[str, str, str | None, str], str | None] = field(default=lambda *_: None, repr=False)
+    """Returns the absolute path that ``scheme://[user@]host/path`` (the arguments) names here, None for none."""
 
     def at(self, side: Scope) -> Place:
         """Return the place as seen from ``side``, SOURCE or DESTINATION."""
@@ -133,13 +136,12 @@ class Registry:
         own = [each for each in self._destinations.values() if user is None or each.user == user]
         named = [each for each in own if each.name == host]
         matches = named or [each for each in own if each.host is not None and _same_host(each.host, host)]
-        if not matches:
-            return None
-        holding = [each for each in matches if each.below(path) is not None]
-        if not holding:
-            return matches[0], _joined(_segments(path), path)
-        found = max(holding, key=lambda each: len(_segments(each.root)))
-        return found, found.below(path) or ""
+        return _chosen([(each, path) for each in matches])
+
+    def locate_url(self, scheme: str, host: str, user: str | None, path: str) -> tuple[Destination, str] | None:
+        """Return what ``locate`` does for ``scheme://[user@]host/path``, a URL of what a protocol also goes by."""
+        found = [(each, each.named(scheme, host, user, path)) for each in self._destinations.values()]
+        return _chosen([(each, inner) for each, inner in found if inner is not None])
 
     def describe(self, name: str) -> dict[str, Any]:
         """Return what a client may know of a destination, but not how busy it is; raises UnknownDestination."""
@@ -178,6 +180,14 @@ class Registry:
         if self.http is not None:
             closing.append(self.http)
         await gatherResults([Deferred.fromCoroutine(each.close()) for each in closing], consumeErrors=True)
+
+
+def _chosen(matches: list[tuple[Destination, str]]) -> tuple[Destination, str] | None:
+    """Return the destination with the longest root that holds its path, else the first; and the path below its root."""
+    holding = [(each, below) for each, path in matches if (below := each.below(path)) is not None]
+    if holding:
+        return max(holding, key=lambda match: len(_segments(match[0].root)))
+    return next(((each, _joined(_segments(path), path)) for each, path in matches), None)
 
 
 def _destination(
@@ -226,6 +236,7 @@ def _destination(
         directory_mode=table.directory_mode,
         pool=pool,
         basis=basis,
+        **({"named": partial(protocol.named, table.url, options)} if isinstance(protocol, NamedByUrl) else {}),
     )
 
 

@@ -1,4 +1,4 @@
-"""A login that speaks Keystone's protocol (Identity API v3), as far as a client of storage needs it, on a test's server.
+"""A login that speaks Keystone's protocol (Identity API v3), as far as storage needs it, on a test's web server.
 
 It refuses what a real one refuses: other passwords, users, projects and domains, and requests of another form.
 """
