@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from datamover import __version__
 from datamover.app.inspection import check_named
 from datamover.app.options import read_config
-from datamover.app.summary import summary, try_destinations
+from datamover.app.summary import not_held, summary, try_destinations
 from datamover.config.documentation import sample
 from datamover.config.schema import Config
 from datamover.errors import ConfigError, DataMoverError, Problems, StartError
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.run(options)
     except DataMoverError as error:
-        problems = error.problems if isinstance(error, ConfigError) else [error.message]
+        problems = error.problems if isinstance(error, ConfigError) else [error.full]
         for problem in problems:
             print(f"datamover-admin: {problem}", file=sys.stderr)
         return 1
@@ -144,6 +144,11 @@ def restore(options: argparse.Namespace) -> None:
             raise StartError(
                 "the database is not empty: restore into a new one, or, if it is embedded, into a new data_directory"
             )
+        if (proof := tools.proof(file)) is not None and not cipher.opens(proof):
+            raise ConfigError(
+                f"service.key_file: {key} is not the key that the rows in {options.file} are sealed with: put the key "
+                "from the time of the backup there, and run this again; nothing was restored"
+            )
         tools.load(file)
         await renumber(database)
         await migrate(database)
@@ -211,6 +216,8 @@ def check_config(options: argparse.Namespace) -> None:
         check_named(settings)
     problems.check()
     for line in summary(settings):
+        print(line)
+    for line in not_held(settings, reactor):
         print(line)
     if options.connect:
         _with_reactor(lambda reactor: try_destinations(reactor, settings, print))

@@ -4,6 +4,8 @@
 docs/protocols.md says. ``http`` only reads, from URLs that clients name, and holds no place.
 """
 
+from datamover.protocols.dav import DAV
+from datamover.protocols.ftp import FTP
 from datamover.protocols.local import LOCAL
 from datamover.protocols.place import PlaceProtocol
 from datamover.protocols.s3 import S3
@@ -11,7 +13,7 @@ from datamover.protocols.sftp import SFTP
 from datamover.protocols.swift import SWIFT
 from datamover.security import secret_files
 
-PLACES: tuple[PlaceProtocol, ...] = (LOCAL, SFTP, S3, SWIFT)
+PLACES: tuple[PlaceProtocol, ...] = (LOCAL, SFTP, FTP, DAV, S3, SWIFT)
 
 
 def place_schemes() -> frozenset[str]:

@@ -1,6 +1,6 @@
 """The seam to a registered destination, and what a protocol declares of those that it serves."""
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -29,8 +29,20 @@ class Place(Protocol):
         """What this side does not do: what its protocol does not declare, and what was learnt."""
         ...
 
-    def begin(self, target: str, key: UploadKey, *, size: int | None = None, modified: float | None = None) -> Upload:
-        """Return a new upload of ``target``; ``size`` in bytes where it is known, ``modified`` in POSIX seconds."""
+    def begin(
+        self,
+        target: str,
+        key: UploadKey,
+        *,
+        size: int | None = None,
+        modified: float | None = None,
+        sha256: str | None = None,
+    ) -> Upload:
+        """Return a new upload of ``target``; ``size`` in bytes where it is known, ``modified`` in POSIX seconds.
+
+        ``sha256`` is the digest that the whole file must have, in hex, where it is known before: a side that keeps
+        such a thing beside a file tells it from then on (``Inspection.digests``).
+        """
         ...
 
     def resume(self, target: str, saved: Saved, *, size: int | None = None, modified: float | None = None) -> Upload:
@@ -79,6 +91,38 @@ class DestinationPool(Protocol):
 
     async def close(self) -> None:
         """Close every connection; completes when they are gone."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedUpload:
+    """An upload that stands at a side, neither committed nor aborted, and may be paid for there."""
+
+    path: str
+    """Below the root."""
+    since: str
+    """As the side tells it."""
+    upload: str
+    """The side's number of it."""
+
+    @property
+    def sentence(self) -> str:
+        return (
+            f"an upload of {self.path!r}, begun at {self.since}, is not completed, and no transfer here is known to go "
+            f"on with it: unless another program writes with this login, abort it at the service: {self.upload}"
+        )
+
+    def as_dict(self) -> dict[str, str]:
+        """Return what is told of it: ``{path, message}``."""
+        return {"path": self.path, "message": self.sentence}
+
+
+@runtime_checkable
+class TellsUploads(Protocol):
+    """A pool whose side tells which uploads stand there."""
+
+    async def unfinished_uploads(self) -> Sequence[UnfinishedUpload]:
+        """Return the oldest uploads below the root that were begun with this login; raises errors of the side."""
         ...
 
 

@@ -7,6 +7,7 @@ busy it is.
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, Protocol
@@ -16,10 +17,17 @@ from twisted.python.failure import Failure
 
 from datamover.config.endpoints import holds_password
 from datamover.config.schema import Config, DestinationTable, check_table
-from datamover.errors import ConfigError, Problems, Scope, UnknownDestination
+from datamover.errors import ConfigError, DataMoverError, Problems, Scope, UnknownDestination
 from datamover.protocols import PLACES
-from datamover.protocols.base import Ability, Origin
-from datamover.protocols.place import DestinationPool, NamedByUrl, Place, PlaceProtocol, PlaceSettings
+from datamover.protocols.base import Ability, Lack, Origin
+from datamover.protocols.place import (
+    DestinationPool,
+    NamedByUrl,
+    Place,
+    PlaceProtocol,
+    PlaceSettings,
+    TellsUploads,
+)
 from datamover.registry.probe import probe
 from datamover.text.bounds import quoted
 from datamover.web.url import shown
@@ -48,11 +56,23 @@ class Destination:
     verify: Literal["size", "read-back"]
     file_mode: int
     directory_mode: int
+    keep_free: int | None
+    """Bytes that transfers leave free; None: all may be used."""
     pool: DestinationPool = field(repr=False)
     basis: tuple[Any, ...] = field(default=(), repr=False)
     """What the pool was made from; a registry with an equal basis may share the pool."""
     named: Callable[[str, str, str | None, str], str | None] = field(default=lambda *_: None, repr=False)
     """Returns the absolute path that ``scheme://[user@]host/path`` (the arguments) names here, None for none."""
+
+    @property
+    def lacks(self) -> tuple[Lack, ...]:
+        """What this side does not do; that it does not tell its room, where the configuration needs that."""
+        found = {lack.ability: lack for lack in self.pool.lacks}
+        untold = found.get(Ability.FREE_SPACE)
+        if self.keep_free is not None and (untold or Ability.FREE_SPACE not in self.abilities):
+            why = untold.why if untold else f"{self.protocol} destinations do not tell it"
+            found[Ability.FREE_SPACE] = Lack(Ability.FREE_SPACE, f"{why}, so that keep_free cannot be held")
+        return tuple(found.values())
 
     def at(self, side: Scope) -> Place:
         """Return the place as seen from ``side``, SOURCE or DESTINATION."""
@@ -146,7 +166,8 @@ class Registry:
     def describe(self, name: str) -> dict[str, Any]:
         """Return what a client may know of a destination, but not how busy it is; raises UnknownDestination."""
         destination = self.get(name)
-        lacks = {lack.ability: lack.as_dict() for lack in destination.pool.lacks}
+        lacks = {lack.ability: lack.as_dict() for lack in destination.lacks}
+        kept = {} if destination.keep_free is None else {"keep_free": float(destination.keep_free)}
         return {
             "name": destination.name,
             "description": destination.description,
@@ -154,11 +175,14 @@ class Registry:
             "abilities": sorted(ability.value for ability in destination.abilities if ability not in lacks),
             "lacks": list(lacks.values()),
             "max_active": destination.max_active,
+            **kept,
         }
 
     async def test(self, name: str) -> dict[str, Any]:
         """Try a destination as a transfer would use it: ``{ok, steps: [{step, ok, seconds, error?}], lacks}``.
 
+        With ``uploads``, a list of UnfinishedUpload, where its side tells of such; with ``free`` where the place tells
+        its room, and ``keep_free`` where some is kept free, in bytes.
         Cancelling drops the answer alone: the test goes on, and removes what it has written.
         Raises UnknownDestination.
         """
@@ -167,12 +191,22 @@ class Registry:
 
         def deliver(result: dict[str, Any] | Failure) -> None:
             if isinstance(result, dict):
-                result["lacks"] = [lack.as_dict() for lack in destination.pool.lacks]
+                result["lacks"] = [lack.as_dict() for lack in destination.lacks]
+                if destination.keep_free is not None:
+                    result["keep_free"] = float(destination.keep_free)
             if not answer.called:
                 answer.callback(result)
 
-        Deferred.fromCoroutine(probe(destination.pool, destination.abilities, self._reactor)).addBoth(deliver)
+        Deferred.fromCoroutine(self._test(destination)).addBoth(deliver)
         return await answer
+
+    async def _test(self, destination: Destination) -> dict[str, Any]:
+        pool = destination.pool
+        result = await probe(pool, destination.abilities, self._reactor)
+        if result["ok"] and isinstance(pool, TellsUploads):
+            with suppress(DataMoverError):  # A login that may not list them can move files nevertheless.
+                result["uploads"] = await pool.unfinished_uploads()
+        return result
 
     async def close(self) -> None:
         """Close every connection; completes when they are gone."""
@@ -234,6 +268,7 @@ def _destination(
         verify=table.verify,
         file_mode=table.file_mode,
         directory_mode=table.directory_mode,
+        keep_free=table.keep_free,
         pool=pool,
         basis=basis,
         **({"named": partial(protocol.named, table.url, options)} if isinstance(protocol, NamedByUrl) else {}),

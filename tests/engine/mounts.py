@@ -127,7 +127,7 @@ class MountRig:
         }
         for table in tables.values():
             table["max_active"] = AT_ONCE
-        await self.rig.open(tables, transfers={"idle_timeout": "30s", **transfers})
+        await self.rig.open(tables, transfers=transfers)
         await self.rig.engine(max_active=AT_ONCE)
         return self
 

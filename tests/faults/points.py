@@ -31,6 +31,14 @@ POINTS = {
     "asked": ("datamover.jobs.store", "JobStore.submit", "after"),
     "claiming": ("datamover.jobs.queue.claims", "members", "before"),
     "old file set aside": ("datamover.protocols.sftp.aside", "set_aside", "after"),
+    "upload about to be made": ("datamover.protocols.s3.bucket", "Bucket.create_upload", "before"),
+    "upload made": ("datamover.protocols.s3.bucket", "Bucket.create_upload", "after"),
+    "part sent": ("datamover.protocols.s3.bucket", "Bucket.put_part", "after"),
+    "about to be completed": ("datamover.protocols.s3.bucket", "Bucket.complete", "before"),
+    "completed": ("datamover.protocols.s3.bucket", "Bucket.complete", "after"),
+    "about to be put": ("datamover.protocols.s3.bucket", "Bucket.put", "before"),
+    "put": ("datamover.protocols.s3.bucket", "Bucket.put", "after"),
+    "about to be aborted": ("datamover.protocols.s3.bucket", "Bucket.abort_upload", "before"),
 }
 NEVER = 3600.0
 """Seconds between two writes of progress."""

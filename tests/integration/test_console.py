@@ -174,7 +174,7 @@ def test_looking_in(service: Service, port: int, directory: Path) -> None:
         assert "archive:b.csv" in told
         assert "1.5 kB" in told
         assert "For keeps" in terminal.ask("destinations()", "For keeps")
-        assert "nothing" in terminal.ask("transfers()", "nothing")
+        assert "no transfer moves" in terminal.ask("transfers()", "no transfer moves at this moment")
         assert "does not exist" in " ".join(terminal.ask(f"explain({bad})", "back in the queue").split())
         assert "there is no job 99" in terminal.ask("job(99)", "there is no job 99")
         assert "4" in terminal.ask("2 + 2", "4")

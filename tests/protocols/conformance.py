@@ -58,6 +58,8 @@ class Premises:
     """Files have the times that they are given."""
     resumes = True
     """An upload can be written on."""
+    saves = True
+    """What was written of an upload is kept before it is finished."""
     removes = True
     """Files can be removed."""
     lists = True
@@ -228,12 +230,18 @@ class Conformance:
         assert upload.offset == 0
         await upload.write(data[: 3 * unit])
         saved = await upload.flush()
-        assert 0 < saved.offset <= 3 * unit
+        assert 0 < saved.offset <= 3 * unit if premises.saves else not saved.offset
         await upload.write(data[3 * unit : 4 * unit])
         await upload.close()
         await upload.close()
         again = premises.writing.resume("a/file.bin", saved)
         assert again.offset == saved.offset
+        if not premises.saves:
+            assert premises.lacking(Ability.RESUME)
+            assert (await write(again, data)).offset == len(data)
+            await again.commit(replace=False)
+            assert premises.outside.read("a/file.bin") == data
+            return
         assert await again.exists()
         if again.arrived is not None:
             assert (await read(again.arrived))[1][: saved.offset] == data[: saved.offset]
@@ -314,9 +322,12 @@ class Conformance:
         assert premises.outside.read("file.bin") == b"second"
         assert premises.outside.names() == ["file.bin"]
 
+    @pytest.mark.parametrize("connected", [False, True])
     @pytest_twisted.ensureDeferred
-    async def test_no_replace(self, premises: Premises) -> None:
+    async def test_no_replace(self, premises: Premises, connected: bool) -> None:
         """Where nothing may be replaced, what exists is left alone and said to exist; the upload stays as well."""
+        if connected:  # What is learnt of a side then holds.
+            await premises.pool.connect()
         await put(premises.writing, "file.bin", b"first")
         upload, _ = await arrive(premises.writing, "file.bin", b"second")
         with pytest.raises(errors.DestinationExists, match=r"file\.bin"):
@@ -542,6 +553,7 @@ class Conformance:
 
 async def _cancelled(premises: Premises, work: Coroutine[Any, Any, None]) -> None:
     """Begin some work, and cancel it while it is under way."""
+    await premises.writing.inspect("")  # What answers has a connection then, beside that of the work.
     working: Deferred[None] = Deferred.fromCoroutine(work)
     await premises.writing.inspect("")
     working.cancel()

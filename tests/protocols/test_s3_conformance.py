@@ -11,11 +11,12 @@ from twisted.internet.defer import Deferred
 
 from datamover import errors
 from datamover.errors import Scope
+from datamover.protocols.place import TellsUploads
 from datamover.protocols.s3 import S3
 from datamover.protocols.upload import UploadKey
 from datamover.registry.probe import probe
-from tests.protocols.conformance import Conformance, Outside, Premises, get, put
-from tests.protocols.s3 import BucketOutside, opened, pool_of
+from tests.protocols.conformance import Premises, get, put
+from tests.protocols.s3 import BucketOutside, S3Conformance, S3Premises, opened
 from tests.servers.s3 import BUCKET, RcloneS3, S3Server, Swift
 
 
@@ -37,21 +38,7 @@ def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     server.stop()
 
 
-class S3Premises(Premises):
-    """A prefix of a server's bucket, empty at first."""
-
-    unit = 6 * 2**20
-
-    def __init__(self, server: S3Server) -> None:
-        self.pool = pool_of(server)
-        self._outside = BucketOutside(server)
-
-    @property
-    def outside(self) -> Outside:
-        return self._outside
-
-
-class TestSwift(Conformance):
+class TestSwift(S3Conformance):
     @pytest.fixture
     def premises(self, swift: S3Server) -> Iterator[Premises]:
         BucketOutside(swift).clear()
@@ -60,7 +47,7 @@ class TestSwift(Conformance):
         pytest_twisted.blockon(Deferred.fromCoroutine(premises.pool.close()))
 
 
-class TestRclone(Conformance):
+class TestRclone(S3Conformance):
     @pytest.fixture
     def premises(self, rclone: S3Server) -> Iterator[Premises]:
         BucketOutside(rclone).clear()
@@ -149,3 +136,18 @@ async def test_probed(swift: S3Server) -> None:
         assert [step["step"] for step in told["steps"]][-4:] == ["write", "read", "replace", "delete"]
     assert BucketOutside(swift).names() == []
     assert BucketOutside(swift).uploads() == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_uploads_told(swift: S3Server) -> None:
+    """Uploads that stand below the root are told, with their names; what a process left over its question goes."""
+    BucketOutside(swift).clear()
+    async with opened(swift) as pool:
+        assert isinstance(pool, TellsUploads)
+        assert await pool.unfinished_uploads() == []
+        for key in ("a/prefix/d/f", "a/prefix-too/f"):
+            swift.boto.create_multipart_upload(Bucket=BUCKET, Key=key)
+        [told] = await pool.unfinished_uploads()
+        assert told.path == "d/f"
+        assert told.upload in told.sentence
+    BucketOutside(swift, "a").clear()

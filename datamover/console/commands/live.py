@@ -4,14 +4,13 @@ from datetime import UTC, datetime
 
 from twisted.internet.task import deferLater
 
-from datamover.console import columns
 from datamover.console.commands import kinds
 from datamover.console.commands.context import CommandContext
 from datamover.console.commands.jobs import event_line, progress, standing, words
-from datamover.console.commands.places import TRANSFERS, moving
+from datamover.console.commands.places import TRANSFERS, moving, queues
 from datamover.console.commands.registry import Commands, Live
 from datamover.console.figures import rate
-from datamover.console.tables import Line, Page, Part, Table
+from datamover.console.tables import Line, Page, Part
 from datamover.console.visitor import View
 from datamover.errors import DataMoverError, Unavailable
 from datamover.jobs.values import JobRecord
@@ -88,11 +87,9 @@ async def _picture(context: CommandContext, rows: int) -> Page:
         f"{sum(row['pending'] for row in queue)} wait, {count(len(nodes), 'process', 'processes')}; {ENDS}"
     )
     page: list[Part] = [Line(head), Line("")]
-    lines = [(row["destination"], row["active"], row["pending"], row["rate"]) for row in queue]
-    table = Table((columns.DESTINATION, columns.ACTIVE, columns.QUEUED, columns.RATE), lines[: rows // 3])
-    if lines[: rows // 3]:
-        page += [table, Line("")]
-        rows -= len(lines[: rows // 3]) + 1
+    if shown := queue[: rows // 3]:
+        page += [queues(shown), Line("")]
+        rows -= len(shown) + 1
     return [*page, moving(active[: max(1, rows)])]
 
 

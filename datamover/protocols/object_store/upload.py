@@ -101,13 +101,13 @@ class MultipartUpload:
         await self.close()
         return saved
 
-    async def commit(self, *, replace: bool, prove: Prove | None = None) -> Stored:
+    async def commit(self, *, replace: bool, over: str | None = None, prove: Prove | None = None) -> Stored:
         if self._listed is None and not await self.exists():
             # An earlier commit may have made the object, and its answer been lost.
             if not await self._made_before():
                 raise self._store.refusals.gone(self._target)
         else:
-            await self._complete(replace)
+            await self._complete(replace, over)
         return await self._look(self._size, prove)
 
     async def store(self, data: bytes, *, replace: bool, commit: Check) -> Stored:
@@ -119,7 +119,7 @@ class MultipartUpload:
             await finish_despite_cancel(Deferred.fromCoroutine(putting))
 
         try:
-            await self._tools.conditions.make(self._store, self._target, put, replace=replace, check=commit)
+            await self._tools.conditions.put(self._store, self._target, put, replace=replace, check=commit)
         except Refused as refusal:
             raise self._store.refusals.of(refusal, self._target) from refusal
         return await self._look(len(data), None)
@@ -145,7 +145,8 @@ class MultipartUpload:
         return self._parts
 
     def _metadata(self, sha256: str | None = None) -> Mapping[str, str]:
-        return self._store.metadata(Metadata(self._token.name, self._token.modified, sha256))
+        """Return what the object keeps of the file, with ``sha256`` (hex) or the digest that was expected at first."""
+        return self._store.metadata(Metadata(self._token.name, self._token.modified, sha256 or self._token.sha256))
 
     def _part_size(self, number: int) -> int:
         limits = self._store.limits
@@ -189,13 +190,13 @@ class MultipartUpload:
 
     # The object -----------------------------------------------------------------------------------------------
 
-    async def _complete(self, replace: bool) -> None:
+    async def _complete(self, replace: bool, over: str | None) -> None:
         async def complete(condition: Mapping[str, str]) -> None:
             parts = self._listed or []
             await self._store.complete(self._target, self._token.upload, parts, self._metadata(), condition)
 
         try:
-            await self._tools.conditions.make(self._store, self._target, complete, replace=replace)
+            await self._tools.conditions.complete(self._store, self._target, complete, replace=replace, over=over)
         except Refused as refusal:
             # It is what is wanted where our own commit made it, and its answer was lost.
             if not (refusal.status == 412 or refusal.upload_gone) or not await self._made_before():

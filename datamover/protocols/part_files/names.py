@@ -14,9 +14,9 @@ OLD = ".old"
 """What follows a part file's name in the hidden name that the old file has while it is replaced."""
 
 
-def part_path(target: str, key: UploadKey) -> str:
+def part_path(target: str, key: UploadKey, suffix: str = SUFFIX) -> str:
     """Return the path of the part file for ``target``."""
-    return posixpath.join(posixpath.dirname(target), f"{prefix(key.transfer)}{key.content}{SUFFIX}")
+    return posixpath.join(posixpath.dirname(target), f"{prefix(key.transfer)}{key.content}{suffix}")
 
 
 def prefix(transfer: str) -> str:

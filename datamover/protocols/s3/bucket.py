@@ -23,6 +23,9 @@ LIMITS = PartLimits(least=5 * 2**20, largest=5 * 2**30, most=10_000)
 """Amazon S3 User Guide, "Amazon S3 multipart upload limits"."""
 _CHECKSUM_UNKNOWN = frozenset({"NotImplemented", "InvalidArgument", "InvalidRequest"})
 
+FORGOTTEN = 900.0
+"""Seconds after which an upload that was made to ask for the initiator is nobody's any more."""
+
 
 class Bucket:
     """A prefix of a bucket, as seen from one side. Every path is below the prefix.
@@ -55,6 +58,11 @@ class Bucket:
         """Return the key of a path."""
         return posixpath.join(self._prefix, path) if path else self._prefix
 
+    def inside(self, path: str) -> str:
+        """Return what the keys below a directory begin with."""
+        key = self.key(path)
+        return f"{key}/" if key else ""
+
     def path(self, key: str) -> str:
         """Return the path of a key below the prefix."""
         return key.removeprefix(f"{self._prefix}/") if self._prefix else key
@@ -83,7 +91,7 @@ class Bucket:
         found = await self.head(path)
         if found is not None:
             return found.inspection
-        page = await self.list_page(f"{self.key(path)}/", path, most=1)
+        page = await self.list_page(self.inside(path), path, most=1)
         return Inspection(name, directory=True) if page.keys or page.prefixes else None
 
     async def get(self, path: str, headers: Mapping[str, str]) -> Response:
@@ -164,7 +172,7 @@ class Bucket:
                 try:
                     answer = await self.service.ask("GET", self.key(path), query)
                 except Refused as refusal:
-                    if refusal.code == "NoSuchUpload" or (refusal.status == 404 and not refusal.code):
+                    if refusal.upload_gone:
                         return None
                     raise
             with self.refusals.reading(path):
@@ -214,7 +222,7 @@ class Bucket:
                 try:
                     answer = await self.service.ask("GET", "", [*query, *markers])
                 except Refused as refusal:
-                    if refusal.code == "NoSuchUpload":  # So rclone says that there is none.
+                    if refusal.upload_gone:  # So rclone says that there is none.
                         return found
                     raise
             with self.refusals.reading(path):
@@ -225,15 +233,23 @@ class Bucket:
             after = following
 
     async def initiator(self) -> str:
-        """Return whom the service takes the key for, "" where it does not tell: as of an upload that is made for it."""
+        """Return whom the service takes the key for, "" where it does not tell: as of an upload that is made for it.
+
+        Those of processes that died over this question are removed.
+        """
         if self._initiator is None:
-            path = f".datamover-probe-{os.urandom(8).hex()}"
+            name = ".datamover-probe-"
+            path = f"{name}{os.urandom(8).hex()}"
             upload = await self.create_upload(path, {})
             try:
-                pending = await self.list_uploads(self.key(path), path)
+                pending = await self.list_uploads(self.key(name), path)
             finally:
                 await self.abort_upload(path, upload)
-            self._initiator = next((each.initiator for each in pending if each.upload == upload), "")
+            own = next((each for each in pending if each.upload == upload), None)
+            self._initiator = own.initiator if own else ""
+            for each in pending:
+                if own is not None and each.initiator == own.initiator and _older(each, own):
+                    await self.abort_upload(self.path(each.key), each.upload)
         return self._initiator
 
     # Below ----------------------------------------------------------------------------------------------------
@@ -251,3 +267,9 @@ class Bucket:
         if digested.contradicts((answer.head.header("ETag") or "").strip('"'), answer.head):
             raise self.refusals.damaged(path, "what the service holds is not what was sent: its ETag differs")
         return answer
+
+
+def _older(one: Pending, other: Pending) -> bool:
+    """Tell whether one upload was begun so long before another that nobody waits for it."""
+    begun, then = one.initiated_at, other.initiated_at
+    return begun is not None and then is not None and begun < then - FORGOTTEN

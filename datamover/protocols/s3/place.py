@@ -53,8 +53,7 @@ class S3Place(ObjectPlace):
 
     async def list(self, path: str) -> list[str]:
         path = path.strip("/")
-        key = self._bucket.key(path)
-        prefix = f"{key}/" if key else ""
+        prefix = self._bucket.inside(path)
         names: set[str] = set()
         following: str | None = None
         while True:
@@ -83,5 +82,5 @@ class S3Place(ObjectPlace):
         key = self._bucket.key(target.rstrip("/"))
         if target and not target.endswith("/"):
             return pending.key == key
-        inside = f"{key}/" if key else ""
+        inside = self._bucket.inside(target.rstrip("/"))
         return pending.key.startswith(inside) and "/" not in pending.key[len(inside) :]

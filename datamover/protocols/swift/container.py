@@ -182,7 +182,7 @@ class Container:
     async def complete(
         self, path: str, upload: str, parts: list[Part], metadata: Mapping[str, str], condition: Mapping[str, str]
     ) -> None:
-        """Make an object of the first segments of an upload: a large one, and of that a plain one if it is small.
+        """Make an object of an upload's first segments: a large one, and a plain one of that if it is small enough.
 
         A copy cannot be made on a condition: so the large one takes the name first, and is whole from then on.
 

@@ -132,7 +132,8 @@ class PolicyAgent(UrlAgent):
 
         ``asked`` is the URL that was redirected to this one. A login of ``[[sources.credentials]]`` replaces an
         Authorization in ``headers``. A request is sent again if its kept connection turns out to be closed. A producer
-        is paused while the server does not read, and stopped when the answer arrives.
+        is paused while the server does not read, and stopped when the answer arrives; with the header Expect it waits
+        until the server asks for the body.
 
         Raises SourceNotAllowedHere (the URL or its address), AuthenticationFailed (the secret's file, or the proxy),
         ConnectFailed, TimedOut, Stalled, ConnectionLost, TLSFailed, ServerError (not HTTP) and InvalidRequest (a
@@ -145,7 +146,8 @@ class PolicyAgent(UrlAgent):
             headers = {**{given: headers[given] for given in headers if given.lower() != name.lower()}, name: value}
         request = request_of(method, self._routes.target(url), url.authority, headers, body)
         received = Body(self._reactor, self._idle_timeout, url)
-        answer = await self._answer(method, url, request, received, None if isinstance(body, bytes) else body)
+        producer = None if isinstance(body, bytes) else body
+        answer = await self._answer(method, url, request, received, producer, expect="Expect" in headers)
         head = Head(answer.status, answer.fields, answer.length, asked or url, url)
         return Response(method, headers, head, received)
 
@@ -164,7 +166,14 @@ class PolicyAgent(UrlAgent):
         await self._pool.close()
 
     async def _answer(
-        self, method: bytes, url: WebUrl, request: bytes, received: Body, producer: IBodyProducer | None
+        self,
+        method: bytes,
+        url: WebUrl,
+        request: bytes,
+        received: Body,
+        producer: IBodyProducer | None,
+        *,
+        expect: bool,
     ) -> AnswerReader:
         while True:
             if self._closed:
@@ -176,7 +185,13 @@ class PolicyAgent(UrlAgent):
                     self._routes.key(url), lambda: self._routes.endpoint(url), new=once
                 )
                 return await connection.ask(
-                    request, method, received, clock=self._reactor, timeout=self._idle_timeout, producer=producer
+                    request,
+                    method,
+                    received,
+                    clock=self._reactor,
+                    timeout=self._idle_timeout,
+                    producer=producer,
+                    expect=expect,
                 )
             except StaleConnection:
                 # This ends: a new connection is never stale.

@@ -4,13 +4,13 @@ A Twisted protocol over TCP or TLS. The pool keeps it between two requests; byte
 an answer, close it.
 """
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from enum import Enum
 from typing import Any, NoReturn, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.protocols.policies import ProtocolWrapper
@@ -23,6 +23,8 @@ from datamover.protocols.http.client.fields import Excessive, MalformedHttp
 from datamover.protocols.http.client.reader import AnswerReader, HeadTooLarge
 from datamover.protocols.http.request_body import Sending
 
+CONTINUED = 1.0
+"""Seconds for which "100 Continue" is waited for before the body is sent all the same (RFC 9110 10.1.1)."""
 USUAL_READ = 2**16
 """Bytes that one read of the socket may bring, unless a body asks for more."""
 
@@ -85,6 +87,9 @@ class HttpConnection(TwistedProtocol):
         self._answered: Deferred[AnswerReader] | None = None
         self._sending: Sending | None = None
         """The request's body, if a producer makes it."""
+        self._start_sending: IDelayedCall | None = None
+        """Sends the body, if the server does not say before then whether it wants it."""
+        self._begin_body: Callable[[], None]
         self._requests = 0
         self._paused = False
         self._unfinished = False
@@ -102,8 +107,12 @@ class HttpConnection(TwistedProtocol):
         clock: IReactorTime,
         timeout: float,
         producer: IBodyProducer | None = None,
+        expect: bool = False,
     ) -> Deferred[AnswerReader]:
         """Send a request, and a producer's body after it; fires when the head is here.
+
+        With ``expect``, for a request with the header Expect, the body waits until the server asks for it, or for
+        ``CONTINUED`` seconds.
 
         An early answer stops the producer. Fails with NoAnswer if nothing is sent or received for ``timeout`` seconds,
         StaleConnection, Broken, HeadTooLarge, MalformedHttp, the producer's error, or a DataMoverError that ended the
@@ -121,7 +130,11 @@ class HttpConnection(TwistedProtocol):
             self.transport.write(request)  # type: ignore[union-attr]
             if producer is not None:
                 self._sending = Sending(producer, self.transport, self._fail)
-                self._sending.start(clock, timeout, lambda: self._fail(NoAnswer(timeout)))
+                self._begin_body = lambda: self._send(clock, timeout)
+                if expect:
+                    self._start_sending = clock.callLater(CONTINUED, self._begin_body)
+                else:
+                    self._begin_body()
                 return answered
         return answered.addTimeout(timeout, clock, onTimeoutCancel=_not_answered)
 
@@ -181,6 +194,8 @@ class HttpConnection(TwistedProtocol):
             self._fail(error)
             return
         if not reader.answered:
+            if reader.continued:
+                self._continue()
             return
         receiver = self._receiver
         answered, self._answered = self._answered, None
@@ -234,8 +249,22 @@ class HttpConnection(TwistedProtocol):
             ending = BodyEnd.BEYOND if isinstance(error, Excessive) else BodyEnd.BROKEN
             self._receiver.end(ending, error.args[0] if isinstance(error, MalformedHttp) else "")
 
+    def _continue(self) -> None:
+        """Send the body now, if it still waits."""
+        if self._start_sending is not None:
+            self._start_sending.cancel()
+            self._begin_body()
+
+    def _send(self, clock: IReactorTime, timeout: float) -> None:
+        self._start_sending = None
+        if self._sending is not None:
+            self._sending.start(clock, timeout, lambda: self._fail(NoAnswer(timeout)))
+
     def _stop_sending(self) -> bool:
-        """Stop a body that is being sent; return whether it was incomplete."""
+        """Stop a body that is being sent, or waits; return whether it was incomplete."""
+        if self._start_sending is not None:
+            self._start_sending.cancel()
+            self._start_sending = None
         sending, self._sending = self._sending, None
         return sending is not None and sending.stop()
 

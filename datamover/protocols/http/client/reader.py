@@ -27,6 +27,8 @@ class AnswerReader:
         """Expect the answer to a request with this method."""
         self.begun = False
         """Bytes have arrived."""
+        self.continued = False
+        """The server asked for the body (100 Continue)."""
         self.answered = False
         """The head is here."""
         self.status = 0
@@ -111,6 +113,7 @@ class AnswerReader:
     def _take_head(self, head: RawHead) -> None:
         self._plain = self._plain and head.strict
         if head.status < 200:
+            self.continued = self.continued or head.status == 100
             return
         self.answered, self.status, self.fields = True, head.status, head.fields
         framing = framing_of(head.fields)

@@ -1,0 +1,221 @@
+"""Uploads in chunks, as ownCloud 10 and Nextcloud take them: a collection of chunks that is moved to the target.
+
+The protocol is Nextcloud's "Chunked file upload", version 2: MKCOL of uploads/USER/ID, PUT of the chunks 1 to 10,000,
+each with the Destination, and MOVE of ID/.file. ownCloud's has the same requests without the limits. ``DavStore`` is
+the ``ObjectStore`` of it. What is small is put whole, under a hidden name, and moved.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+
+from datamover.errors import ConnectionLost, DataMoverError, ServerError, Stalled
+from datamover.protocols.dav.address import Cloud, DavAddress, segments_of
+from datamover.protocols.dav.documents import FILE, Member, MultistatusParser
+from datamover.protocols.dav.files import DavFiles
+from datamover.protocols.dav.looks import look_of
+from datamover.protocols.dav.refusals import DavRefusals
+from datamover.protocols.dav.service import DavService, Refused
+from datamover.protocols.http_place.refused import Unreadable
+from datamover.protocols.object_store.metadata import Metadata
+from datamover.protocols.object_store.seam import FoundObject, Part, PartLimits
+from datamover.protocols.part_files.names import part_path, prefix
+from datamover.protocols.upload import UploadKey
+from datamover.web.url import WebUrl
+
+SUFFIX = ".partial"
+"""Of hidden files; Nextcloud and ownCloud refuse those that end in ".part" or ".filepart"."""
+LIMITS = PartLimits(least=5 * 2**20, largest=5 * 2**30, most=10_000)
+"""Of version 2, where the server keeps its files in an object store."""
+PUT_TOGETHER = 600.0
+"""Seconds for which a server may go on to put chunks together after its answer was lost, or a proxy's patience over."""
+PAUSE = 1.0
+"""Seconds between two looks for what it puts together."""
+
+_CHUNK = re.compile(r"\d{1,10}")
+_NOT_HERE = frozenset({400, 403, 404, 405, 409, 410, 501})
+
+
+class Chunking:
+    """Whether a server takes uploads in chunks: asked once, and remembered."""
+
+    def __init__(self, service: DavService, cloud: Cloud | None) -> None:
+        self.cloud = cloud
+        self.taken: bool | None = None if cloud is not None else False
+        """None: it is not known."""
+        self._service = service
+
+    async def ask(self) -> bool:
+        """Tell whether it does; where the server does not tell, the form of the path has it tried."""
+        if self.taken is None and self.cloud is not None:
+            url = WebUrl(*self._service.address.root.origin, self.cloud.capabilities, "format=json")
+            try:
+                answer = await self._service.ask("GET", url, {"OCS-APIRequest": "true", "Accept": "application/json"})
+                told = json.loads(answer.body)["ocs"]["data"]["capabilities"]
+                self.taken = bool(told["dav"].get("chunking"))
+            except (Refused, ValueError, KeyError, TypeError, AttributeError):
+                return True
+        return self.taken is not False
+
+
+class DavStore:
+    """``object_store.seam.ObjectStore`` of one collection, as seen from one side."""
+
+    limits = LIMITS
+
+    def __init__(self, files: DavFiles, chunking: Chunking, reactor: Any) -> None:
+        self._files = files
+        self._chunking = chunking
+        self._reactor = reactor
+        self._service = files.service
+
+    @property
+    def refusals(self) -> DavRefusals:
+        return self._files.refusals
+
+    async def head(self, path: str) -> FoundObject | None:
+        """Look at a file; None where there is none. Raises the error for a directory."""
+        found = await self._files.look(path)
+        if found is not None and found.collection:
+            raise self.refusals.directory(path)
+        return None if found is None else FoundObject(found.inspection(path))
+
+    async def put(self, path: str, data: bytes, headers: Mapping[str, str]) -> None:
+        """Store a small file by way of a hidden one."""
+        part = part_path(path, UploadKey("probe", os.urandom(8).hex()), SUFFIX)
+        await self._files.put(part, data, None)
+        try:
+            await self._files.move(part, path, replace="If-None-Match" not in headers)
+        except BaseException:
+            with suppress(DataMoverError):
+                await self._files.delete(part)
+            raise
+
+    async def delete(self, path: str) -> None:
+        await self._files.delete(path)
+
+    def metadata(self, kept: Metadata) -> Mapping[str, str]:
+        """Return the header that keeps the time; a server keeps nothing of the rest."""
+        return self._files.metadata(kept.modified)
+
+    async def begin_upload(self, path: str, key: UploadKey, metadata: Mapping[str, str]) -> str:
+        upload = f"{prefix(key.transfer)}{key.content}-{os.urandom(4).hex()}".removeprefix(".")
+        with self.refusals.about(path):
+            try:
+                await self._service.ask("MKCOL", self._url(upload), self._destination(path))
+            except Refused as refusal:
+                if refusal.status not in _NOT_HERE or self._chunking.taken:
+                    raise
+                self._chunking.taken = False
+                raise ServerError(
+                    f"{self.refusals.what(path)}: the server takes no uploads in chunks; it is sent whole next",
+                    scope=self.refusals.side,
+                ) from refusal
+        self._chunking.taken = True
+        return upload
+
+    async def put_part(self, path: str, upload: str, number: int, data: bytes) -> Part:
+        """Store a chunk, and look at it."""
+        url = self._url(upload, f"{number:05d}")
+        with self.refusals.about(path), self.refusals.reading(path):
+            await self._service.ask("PUT", url, self._destination(path), data)
+            found: list[Member] = []
+            await self._service.find(url, 0, FILE, MultistatusParser(found.append))
+        looked = look_of(found[0]) if found else None
+        if looked is None or looked.size != len(data):
+            held = None if looked is None else looked.size
+            raise self.refusals.other_size(path, f"in its chunk {number}", held, len(data))
+        return Part(len(data), looked.etag.strip('"'))
+
+    async def list_parts(self, path: str, upload: str) -> dict[int, Part] | None:
+        found: list[Member] = []
+        with self.refusals.about(path), self.refusals.reading(path):
+            try:
+                await self._service.find(self._url(upload), 1, FILE, MultistatusParser(found.append))
+            except Refused as refusal:
+                if refusal.missing:
+                    return None
+                raise
+            parts: dict[int, Part] = {}
+            for member in found:
+                name, looked = segments_of(member.hrefs[0])[-1], look_of(member)
+                if _CHUNK.fullmatch(name) and not looked.collection:
+                    if looked.size is None:
+                        raise Unreadable("it tells no size of a chunk")
+                    parts[int(name)] = Part(looked.size, looked.etag.strip('"'))
+        return parts
+
+    async def complete(
+        self, path: str, upload: str, parts: list[Part], metadata: Mapping[str, str], condition: Mapping[str, str]
+    ) -> None:
+        """Have the server put the chunks together as the target; what is there besides them is removed first."""
+        size = sum(part.size for part in parts)
+        await self.head(path)  # No directory is replaced.
+        held = await self.list_parts(path, upload)
+        if held is None or [held.get(number) for number in range(1, len(parts) + 1)] != parts:
+            raise self.refusals.gone(path)
+        with self.refusals.about(path):
+            for number in held:
+                if number > len(parts):
+                    await self._service.ask("DELETE", self._url(upload, f"{number:05d}"))
+        await self._files.make_directory(path.rpartition("/")[0])
+        headers = {**metadata, "OC-Total-Length": str(size)}
+        source = self._url(upload, ".file")
+        try:
+            with self.refusals.connecting():
+                await self._files.move_url(source, path, replace=not condition, headers=headers)
+        except (Refused, ConnectionLost, Stalled) as error:
+            if isinstance(error, Refused) and error.status < 500:
+                raise
+            if not await self._put_together(path, upload, size):
+                raise
+
+    async def abort_upload(self, path: str, upload: str) -> None:
+        with self.refusals.about(path):
+            await self._abort(upload)
+
+    async def uploads(self, transfer: str) -> list[str]:
+        """Return the uploads in chunks that a transfer began."""
+        if self._chunking.cloud is None or self._chunking.taken is False:
+            return []
+        own = prefix(transfer).removeprefix(".")
+        home = DavFiles(self._service.at(self._home), self.refusals, self._files.learnt)
+        return [name for name in await home.names("") if name.startswith(own)]
+
+    async def _put_together(self, path: str, upload: str, size: int) -> bool:
+        """Wait until the server, whose answer was lost, has put the chunks together; tell whether it has."""
+        until = self._reactor.seconds() + PUT_TOGETHER
+        while self._reactor.seconds() < until:
+            found = await self._files.look(path)
+            held = await self.list_parts(path, upload)
+            if held is None:
+                return found is not None and found.size == size
+            waiting: Deferred[None] = deferLater(self._reactor, PAUSE)
+            await waiting
+        return False
+
+    async def _abort(self, upload: str) -> None:
+        try:
+            await self._service.ask("DELETE", self._url(upload))
+        except Refused as refusal:
+            if not refusal.missing:
+                raise
+
+    @property
+    def _home(self) -> DavAddress:
+        cloud = self._chunking.cloud
+        assert cloud is not None, "the server takes no chunks"
+        return self._service.address.sibling(cloud.uploads)
+
+    def _url(self, upload: str, name: str = "") -> WebUrl:
+        return self._home.url(f"{upload}/{name}" if name else upload)
+
+    def _destination(self, path: str) -> Mapping[str, str]:
+        url = self._service.address.url(path)
+        return {"Destination": url.path if self._files.learnt.relative else url.text}

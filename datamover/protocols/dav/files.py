@@ -1,0 +1,310 @@
+"""The operations on the names below one collection, in the words of one side."""
+
+import hashlib
+import posixpath
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TypeVar
+
+from datamover.protocols.base import Ability, Inspection, Lack
+from datamover.protocols.dav.address import segments_of
+from datamover.protocols.dav.documents import FILE, NAMES, ROOM, Member, MultistatusParser
+from datamover.protocols.dav.looks import Look, look_in, look_of, strong
+from datamover.protocols.dav.refusals import TOO_LONG, DavRefusals, is_long
+from datamover.protocols.dav.service import DavService, Refused
+from datamover.protocols.dav.sink import FedBody
+from datamover.protocols.http.answers import REDIRECTS, Head
+from datamover.protocols.http.client.response import Response
+from datamover.protocols.http_place.refused import Unreadable
+from datamover.protocols.http_place.seam import Found
+from datamover.protocols.lacks import Lacks
+from datamover.web.url import WebUrl
+
+T = TypeVar("T")
+
+OLDEST = 86_400
+"""POSIX seconds: Nextcloud refuses a file with a time that is not after this."""
+DIRECTORIES = 10_000
+"""Directories that are remembered to be there."""
+
+_UNKNOWN_METHOD = (405, 501)
+_NO_DIRECTORY = frozenset({400, 405, 409, 500})
+"""With these, servers refuse a name below a file."""
+_MAYBE_A_DIRECTORY = frozenset({403, 405, *REDIRECTS})
+"""With these, servers refuse a GET of a directory."""
+
+
+@dataclass(slots=True)
+class Learnt:
+    """What was learnt of one server, shared by both sides."""
+
+    lacks: Lacks
+    directories: dict[str, None] = field(default_factory=dict)
+    """Paths of directories that are there, the longest known first."""
+    tagged: bool | None = None
+    """Whether PROPFIND tells ETags; None: it is not known."""
+    finds: bool = True
+    """It knows PROPFIND."""
+    checksums: bool = False
+    """It keeps OC-Checksum."""
+    relative: bool = False
+    """Of a Destination it wants the path alone: a proxy in front of it changes the scheme or the host."""
+
+
+class DavFiles:
+    """The names below one collection, as seen from one side. Every path is as in ``protocols.place.Place``."""
+
+    def __init__(self, service: DavService, refusals: DavRefusals, learnt: Learnt) -> None:
+        self.service = service
+        self.refusals = refusals
+        self.learnt = learnt
+
+    # Looking --------------------------------------------------------------------------------------------------
+
+    async def look(self, path: str) -> Look | None:
+        """Look at a name; None where there is nothing."""
+        with self.refusals.about(path), self.refusals.reading(path):
+            try:
+                found = await self._look(path)
+            except Refused as refusal:
+                if await self._is_nothing(path, refusal):
+                    return None
+                raise
+        if found is not None and not found.collection:
+            self.learnt.tagged = bool(found.etag)
+        return found
+
+    async def inspect(self, path: str) -> Inspection | None:
+        found = await self.look(path)
+        return None if found is None else found.inspection(path)
+
+    async def get(self, path: str, headers: Mapping[str, str]) -> Response:
+        """Return the answer to the GET of a file; raises Refused, and the side's errors, for a directory too."""
+        if self.learnt.tagged is None:
+            await self.look(path)
+        with self.refusals.connecting():
+            try:
+                response = await self.service.send("GET", self.service.address.url(path), headers)
+            except Refused as refusal:
+                if refusal.status in _MAYBE_A_DIRECTORY:
+                    await self._check_file(path)
+                raise
+        if response.head.header("ETag") is None:
+            # Of a directory, some servers send a page.
+            try:
+                await self._check_file(path)
+            except BaseException:
+                await response.body.close()
+                raise
+        return response
+
+    def found(self, path: str, head: Head) -> Found:
+        tag = strong(head)
+        inspection = look_in(head).inspection(path, tagged=self.learnt.tagged is not False)
+        return Found(inspection, {} if tag is None else {"If-Match": tag})
+
+    async def names(self, path: str) -> list[str]:
+        """Return the names in a directory, sorted; an empty list where there is none."""
+        if not self.learnt.finds:
+            raise self.refusals.unusable(path, "cannot be listed: the server knows no PROPFIND")
+        url = self.service.address.url(path, collection=True)
+        own = segments_of(url.path)
+        found: set[tuple[str, ...]] = set()
+        parser = MultistatusParser(lambda member: found.update(map(segments_of, member.hrefs)))
+        with self.refusals.about(path), self.refusals.reading(path):
+            try:
+                await self.service.find(url, 1, NAMES, parser)
+            except Refused as refusal:
+                there = None if refusal.missing else await self.look(path)
+                if there is None or not there.collection:
+                    return []
+                raise
+        if own not in found:  # A proxy in front of it changes its paths.
+            own = min(found, key=len, default=own)
+        names = {each[-1] for each in found if each != own and each[:-1] == own}
+        for unnamed in names:
+            if unnamed in (".", "..") or "/" in unnamed or "\0" in unnamed:
+                raise self.refusals.unusable(path, f"holds a name that no path can have, {unnamed!r}: rename it")
+        return sorted(names)
+
+    async def room(self) -> int | None:
+        """Return the bytes that may still be written below the root, None where the server does not tell."""
+        found: list[Member] = []
+        with self.refusals.about(""), self.refusals.reading(""):
+            try:
+                url = self.service.address.url("", collection=True)
+                await self.service.find(url, 0, ROOM, MultistatusParser(found.append))
+            except Refused as refusal:
+                if refusal.missing or refusal.status in _UNKNOWN_METHOD:
+                    return None
+                raise
+        told = found[0].props.get("quota-available-bytes", "") if found else ""
+        # Nextcloud says with numbers below 0 that there is no limit, or that it does not know.
+        return int(told) if told.isascii() and told.isdigit() else None
+
+    # Changing -------------------------------------------------------------------------------------------------
+
+    async def put(self, path: str, data: bytes, modified: float | None) -> None:
+        """Store a small file; its directory is made."""
+        headers = dict(self.metadata(modified))
+        if self.learnt.checksums:
+            headers["OC-Checksum"] = f"SHA1:{hashlib.sha1(data, usedforsecurity=False).hexdigest()}"
+        with self.refusals.about(path):
+            url = self.service.address.url(path)
+            await self._into(path, lambda: self.service.ask("PUT", url, headers, data), (404, 409))
+
+    async def stream(self, path: str, body: FedBody, modified: float | None) -> None:
+        """Store a file as its body is fed; its directory is made."""
+        headers = {**self.metadata(modified), "Expect": "100-continue"}
+        with self.refusals.about(path):
+            url = self.service.address.url(path)
+            await self._into(path, lambda: self.service.ask("PUT", url, headers, body), (404, 409), body)
+
+    async def move(self, source: str, target: str, *, replace: bool) -> None:
+        """Give a file another name, whose directory is made. Raises Refused, and the side's errors."""
+        with self.refusals.connecting():
+            url = self.service.address.url(source)
+            await self._into(target, lambda: self.move_url(url, target, replace=replace), (409,))
+
+    async def move_url(
+        self, source: WebUrl, target: str, *, replace: bool, headers: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """Give what is at a URL of the server the name ``target``; raises Refused."""
+        destination = self.service.address.url(target)
+        sent = {**headers, "Overwrite": "T" if replace else "F"}
+        try:
+            told = destination.path if self.learnt.relative else destination.text
+            await self.service.ask("MOVE", source, {**sent, "Destination": told})
+        except Refused as refusal:
+            if refusal.status != 502 or self.learnt.relative:
+                raise
+            await self.service.ask("MOVE", source, {**sent, "Destination": destination.path})
+            self.learnt.relative = True
+
+    async def delete(self, path: str, *, collection: bool = False) -> None:
+        """Remove a file, or a directory with all that is in it; a missing one is fine."""
+        with self.refusals.about(path):
+            try:
+                await self.service.ask("DELETE", self.service.address.url(path, collection=collection))
+            except Refused as refusal:
+                if not refusal.missing:
+                    raise
+
+    async def make_directory(self, path: str) -> None:
+        """Make a directory and those above it, up to the root."""
+        if path in self.learnt.directories:
+            return
+        found = await self.look(path)
+        if found is None:
+            if path:
+                await self.make_directory(posixpath.dirname(path))
+            found = await self._make_one(path)
+        if not found.collection:
+            raise self.refusals.file_in_the_way(path)
+        self.learnt.directories[path] = None
+        if len(self.learnt.directories) > DIRECTORIES:
+            del self.learnt.directories[next(iter(self.learnt.directories))]
+
+    def metadata(self, modified: float | None) -> Mapping[str, str]:
+        """Return the header with which a server that can keeps a file's time (POSIX seconds)."""
+        return {} if modified is None or modified <= OLDEST else {"X-OC-Mtime": str(int(modified))}
+
+    def without(self, found: Look, modified: float | None) -> tuple[Lack, ...]:
+        """Return what a file went without that was to have this time."""
+        if modified is None or found.modified is None:
+            return ()
+        if found.modified == int(modified):
+            self.learnt.lacks.saw(Ability.SET_MODIFIED)
+            return ()
+        if modified <= OLDEST:
+            return (Lack(Ability.SET_MODIFIED, "the time is before 1970, or too near to it for the server"),)
+        return (self.learnt.lacks.learn(Ability.SET_MODIFIED, "the server sets its own (it ignores X-OC-Mtime)"),)
+
+    # Below ----------------------------------------------------------------------------------------------------
+
+    async def _look(self, path: str) -> Look | None:
+        if not self.learnt.finds:
+            return await self._head(path)
+        try:
+            return await self._find(path)
+        except Refused as refusal:
+            if refusal.status not in _UNKNOWN_METHOD:
+                raise
+            found = await self._head(path)
+            self.learnt.finds = False
+            self.learnt.lacks.learn(Ability.LIST, f"the server knows no PROPFIND ({refusal.status})")
+            return found
+
+    async def _is_nothing(self, path: str, refusal: Refused) -> bool:
+        """Tell whether a look was refused because nothing is there: some servers have other words for that."""
+        if refusal.missing or (refusal.status in TOO_LONG and is_long(path)):
+            return True
+        if refusal.status not in _NO_DIRECTORY or not path:
+            return False
+        above = await self.look(posixpath.dirname(path))
+        return above is None or not above.collection
+
+    async def _find(self, path: str) -> Look | None:
+        found: list[Member] = []
+        url = self.service.address.url(path, collection=not path)
+        await self.service.find(url, 0, FILE, MultistatusParser(found.append))
+        if not found:
+            raise Unreadable("it tells of nothing")
+        if found[0].status is not None and found[0].status >= 300:
+            return None
+        looked = look_of(found[0])
+        self.learnt.checksums = self.learnt.checksums or bool(looked.digests)
+        return looked
+
+    async def _head(self, path: str) -> Look:
+        try:
+            answer = await self.service.ask("HEAD", self.service.address.url(path))
+        except Refused as refusal:
+            if refusal.status not in _MAYBE_A_DIRECTORY or not path:
+                raise
+            answer = await self.service.ask("HEAD", self.service.address.url(path, collection=True))
+            return Look(collection=True)
+        return look_in(answer.head)
+
+    async def _check_file(self, path: str) -> None:
+        found = await self.look(path)
+        if found is not None and found.collection:
+            raise self.refusals.directory(path)
+
+    async def _into(
+        self,
+        path: str,
+        attempt: Callable[[], Awaitable[T]],
+        nowhere: tuple[int, ...],
+        body: FedBody | None = None,
+    ) -> T:
+        """Make the directory of ``path`` and attempt something; once more if it was there only a moment ago."""
+        directory = posixpath.dirname(path)
+        await self.make_directory(directory)
+        try:
+            return await attempt()
+        except Refused as refusal:
+            if refusal.status not in nowhere or (body is not None and body.begun):
+                raise
+        self.learnt.directories.clear()
+        await self.make_directory(directory)
+        return await attempt()
+
+    async def _make_one(self, path: str) -> Look:
+        with self.refusals.about(path):
+            try:
+                await self.service.ask("MKCOL", self.service.address.url(path, collection=True))
+            except Refused as refusal:
+                found = await self.look(path)  # Another one may have made it.
+                if found is None:
+                    raise self._unmakeable(path, refusal) from refusal
+                return found
+        return Look(collection=True)
+
+    def _unmakeable(self, path: str, refusal: Refused) -> Exception:
+        if path or not (refusal.missing or refusal.status == 409):
+            return refusal
+        return self.refusals.unusable(
+            path, "is the destination's root, and is not there, nor the directory that it would be in: make that"
+        )

@@ -1,0 +1,81 @@
+"""What a server makes of names and conditions: tried once, in a directory of its own, and remembered."""
+
+import os
+from contextlib import suppress
+
+from twisted.internet.defer import Deferred
+
+from datamover.concurrency.waiters import Waiters
+from datamover.errors import DataMoverError
+from datamover.protocols.dav.files import DavFiles
+from datamover.protocols.dav.service import Refused
+from datamover.protocols.object_store.conditions import Conditions
+from datamover.protocols.part_files.names import PREFIX
+
+ODD = "%41?;#"
+"""What a name ends in whose Destination is misread by servers that decode it before they take it apart."""
+
+_SIGNS = frozenset("%?;#")
+
+
+class Habits:
+    """What is known of one server; until it is known, what is the safest is done."""
+
+    def __init__(self, files: DavFiles, conditions: Conditions) -> None:
+        """``conditions`` is told whether "Overwrite: F" is honoured (RFC 4918 10.6)."""
+        self.lists_hidden = True
+        """It lists names that begin with a dot."""
+        self.takes_odd = True
+        """It reads every Destination as it was meant."""
+        self._files = files
+        self._conditions = conditions
+        self._known = False
+        self._asking = False
+        self._waiting: Waiters[None] = Waiters()
+
+    async def learn(self) -> None:
+        """Try, unless that was done. What fails leaves it unknown until the next time. Cancelling lets it go on."""
+        if self._known:
+            return
+        waiting = self._waiting.wait()
+        if not self._asking:
+            self._asking = True
+            Deferred.fromCoroutine(self._ask()).addErrback(lambda _: None)
+        await waiting
+
+    def check(self, path: str) -> None:
+        """Raise the error for a name that the server would misread."""
+        if not self.takes_odd and not _SIGNS.isdisjoint(path):
+            raise self._files.refusals.unusable(
+                path, "has one of the signs %, ?, ; and # in its name, which the server misreads; take another name"
+            )
+
+    async def _ask(self) -> None:
+        directory = f"{PREFIX}probe-{os.urandom(8).hex()}"
+        try:
+            await self._try_in(directory)
+            self._known = True
+        except (DataMoverError, Refused):
+            pass  # Whoever uses the server next meets it, and is told.
+        finally:
+            self._asking = False
+            with suppress(DataMoverError):
+                await self._files.delete(directory, collection=True)
+            self._files.learnt.directories.pop(directory, None)
+            self._waiting.wake(None)
+
+    async def _try_in(self, directory: str) -> None:
+        files, hidden, odd = self._files, f"{directory}/.a", f"{directory}/b{ODD}"
+        await files.put(hidden, b"", None)
+        await files.move(hidden, odd, replace=False)
+        await files.put(hidden, b"", None)
+        names = await files.names(directory)
+        self.lists_hidden, self.takes_odd = ".a" in names, f"b{ODD}" in names
+        taken = next((name for name in names if name != ".a"), None)
+        if taken is None:
+            return
+        try:
+            await files.move(hidden, f"{directory}/{taken}", replace=False)
+            self._conditions.honoured = False
+        except Refused as refusal:
+            self._conditions.honoured = True if refusal.status == 412 else None

@@ -1,0 +1,87 @@
+"""What a WebDAV server refuses, as errors of the family: whose side, what to do."""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from datamover import errors
+from datamover.errors import DataMoverError, Scope
+from datamover.protocols.dav.service import Refused
+from datamover.protocols.http_place import refused as http_place
+from datamover.protocols.http_place.refusals import HttpRefusals
+
+TOO_LARGE = 413
+LOCKED = 423
+FULL = 507
+LONGEST = 255
+"""Bytes of a name on most disks."""
+TOO_LONG = frozenset({400, 403, 404, 409, 414, 431, 500})
+"""With these, servers refuse a name that is too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class DavRefusals(HttpRefusals):
+    """The words for the destination ``name`` as used on ``side``."""
+
+    def file_in_the_way(self, path: str) -> DataMoverError:
+        return self.unusable(path, "is a file where a directory is needed; remove it or take another path")
+
+    def again(self, path: str) -> DataMoverError:
+        return errors.SizeMismatch(
+            f"{self.what(path)} cannot be written on: the server takes files whole; it is sent from its beginning",
+            scope=self.side,
+        )
+
+    def _of(self, refusal: http_place.Refused, path: str) -> DataMoverError:
+        what, status, side = self.what(path), refusal.status, self.side
+        here = f"destination {self.name!r}"
+        if isinstance(refusal, Refused) and refusal.location is not None:
+            kind = errors.SourceForbidden if side is Scope.SOURCE else errors.DestinationInvalid
+            return kind(
+                f"{here}: the server redirects to another address, and the login is sent to the configured one alone; "
+                "have the administrator name that address in url",
+                scope=side,
+            )
+        if status in TOO_LONG and (is_long(path) or status in (414, 431)):
+            if side is Scope.SOURCE:
+                return self.missing(path)
+            return self.unusable(path, "has a name that is too long for the server; take a shorter one")
+        if status in (401, 407):
+            return errors.AuthenticationFailed(
+                f"{here}: the login is refused: look at username and password_file, or token_file", scope=side
+            )
+        if status == 403:
+            verb = "read" if side is Scope.SOURCE else "written"
+            return errors.forbidden(side, f"{what} may not be {verb}: have the administrator give the permission")
+        if refusal.missing:
+            return self.missing(path)
+        if status == 412:
+            return self.exists(path)
+        if status == TOO_LARGE:
+            return self.unusable(path, "is larger than the server takes; raise its limit for the bodies of requests")
+        if status == LOCKED:
+            return errors.ServerError(f"{what} is locked by somebody else there", scope=side)
+        if status == FULL:
+            return errors.NoSpace(f"{here}: its room or its quota is used up; raise it or free space", scope=side)
+        if status == 408:
+            return errors.ConnectionLost(f"{here}: the request took too long for the server", scope=side)
+        if status == 429 or (status == 503 and refusal.retry_after is not None):
+            return errors.RateLimited(
+                f"{here}: the server asks to be asked less often", scope=side, retry_after=refusal.retry_after
+            )
+        if status == 409:
+            return errors.ServerError(f"{what}: the server cannot do it now (409 Conflict)", scope=side)
+        if status == 501 or 400 <= status < 500:
+            return self.unusable(path, f"is not taken by the server ({_phrase(status)})")
+        return errors.ServerError(f"{what}: the server could not do it ({_phrase(status)})", scope=side)
+
+
+def is_long(path: str) -> bool:
+    """Tell whether a path has a name that is longer than most disks take."""
+    return any(len(name.encode("utf-8", "surrogateescape")) > LONGEST for name in path.split("/"))
+
+
+def _phrase(status: int) -> str:
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)

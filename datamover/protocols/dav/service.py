@@ -1,0 +1,153 @@
+"""Requests to one WebDAV server: with its login, to the configured host alone, answered or ``Refused``."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IBodyProducer
+
+from datamover.errors import ConnectionLost, DataMoverError
+from datamover.protocols.dav.address import DavAddress
+from datamover.protocols.dav.documents import MultistatusParser, failure_in, said_in
+from datamover.protocols.dav.login import Login
+from datamover.protocols.http.answers import REDIRECTS, Head
+from datamover.protocols.http.client.agent import PolicyAgent
+from datamover.protocols.http.client.response import Response
+from datamover.protocols.http.content import beginning, whole
+from datamover.protocols.http.treq_client import TreqClient
+from datamover.protocols.http_place import refused as http_place
+from datamover.web.url import WebUrl
+
+MULTISTATUS = 207
+LOGINS = 3
+"""Times that a request is sent for the login's sake."""
+_DIRECT = frozenset({"GET", "PUT"})
+"""treq would double the CPU time of a small file's request (docs/performance.md)."""
+
+
+class Refused(http_place.Refused):
+    """The server refuses a request; ``inside`` is the status that a multistatus tells of one of its resources."""
+
+    def __init__(self, head: Head, kind: str = "", message: str = "", *, inside: int | None = None) -> None:
+        super().__init__(head, kind, message)
+        if inside is not None:
+            self.status = inside
+        elif not self.said and message:
+            self.said = message
+
+    @property
+    def missing(self) -> bool:
+        return self.status in (404, 410)
+
+    @property
+    def location(self) -> str | None:
+        """Where the server redirects to, None where it does not."""
+        return self.head.header("Location") if self.status in REDIRECTS else None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the server answered, read whole."""
+
+    head: Head
+    body: bytes
+
+
+class DavService:
+    """Sends the requests to one server."""
+
+    def __init__(self, agent: PolicyAgent, address: DavAddress, login: Login, reactor: Any) -> None:
+        self.address = address
+        self._agent = agent
+        self._treq = TreqClient(agent, reactor)
+        self._login = login
+        self._reactor = reactor
+
+    def at(self, address: DavAddress) -> "DavService":
+        """Return the service for another collection of the same server, with the same login."""
+        return DavService(self._agent, address, self._login, self._reactor)
+
+    async def ask(
+        self,
+        method: str,
+        url: WebUrl,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | IBodyProducer | None = None,
+    ) -> Answer:
+        """Send a request and return its answer, read whole.
+
+        Raises Refused for an answer that is no success, also inside a multistatus, and what ``PolicyAgent.send``
+        raises. Cancelling drops the connection.
+        """
+        response = await self.send(method, url, headers, body)
+        head, content = await whole(response)
+        if head.status == MULTISTATUS and method != "PROPFIND" and (inside := failure_in(content)) is not None:
+            raise Refused(response.head, inside=inside)
+        return Answer(response.head, content)
+
+    async def find(self, url: WebUrl, depth: int, properties: bytes, parser: MultistatusParser) -> None:
+        """Feed ``parser`` with the properties of a resource, and with ``depth`` 1 of its members. Raises Refused."""
+        headers = {"Depth": str(depth), "Content-Type": "application/xml; charset=utf-8"}
+        response = await self.send("PROPFIND", url, headers, properties)
+        if response.code != MULTISTATUS:
+            await response.body.close()
+            raise http_place.Unreadable(f"expected status {MULTISTATUS}, got {response.code}")
+        try:
+            while data := await response.body.read():
+                parser.feed(data)
+            parser.finish()
+        finally:
+            await response.body.close()
+
+    async def send(
+        self,
+        method: str,
+        url: WebUrl,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | IBodyProducer | None = None,
+    ) -> Response:
+        """Send a request and return its answer once its head is here; raises what ``ask`` does.
+
+        A collection whose URL lacks the last "/" is asked by the one that the server redirects to; no other redirect is
+        followed.
+        """
+        refused = await self._sent(method, url, headers or {}, body)
+        if isinstance(refused, Refused) and refused.location and method not in _DIRECT:
+            slashed = WebUrl(url.scheme, url.host, url.port, f"{url.path}/", url.query)
+            if _leads_to(url, refused.location, slashed):
+                refused = await self._sent(method, slashed, headers or {}, body)
+        if isinstance(refused, Refused):
+            raise refused
+        return refused
+
+    async def _sent(
+        self, method: str, url: WebUrl, headers: Mapping[str, str], body: bytes | IBodyProducer | None
+    ) -> Response | Refused:
+        target = url.path if url.query is None else f"{url.path}?{url.query}"
+        for _ in range(LOGINS):
+            authorization = await self._login.header(method, target)
+            sent = headers if authorization is None else {**headers, "Authorization": authorization}
+            if method in _DIRECT:
+                response = await self._agent.send(method.encode("ascii"), url, sent, body)
+            else:
+                raw = Headers({name: [value] for name, value in sent.items()})
+                answered = await self._treq.request(method, url.text, headers=raw, data=body)
+                response = cast(Response, answered.original)
+            if 200 <= response.code < 300:
+                self._login.accepted(response.head)
+                return response
+            head, said = await beginning(response)
+            refused = Refused(response.head, *said_in(said))
+            if head.status != 401 or not await self._login.refused(response.head, authorization):
+                return refused
+            if getattr(body, "begun", False):
+                raise ConnectionLost("the server asked for the login again while a file was sent to it")
+        return refused
+
+
+def _leads_to(url: WebUrl, location: str, wanted: WebUrl) -> bool:
+    try:
+        return url.join(location) == wanted
+    except DataMoverError:
+        return False

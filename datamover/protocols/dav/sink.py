@@ -1,0 +1,133 @@
+"""A part file that is sent as it comes, by one PUT; it is there once the server has taken all of it."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IConsumer
+from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
+from zope.interface import implementer
+
+from datamover.concurrency.waiters import Waiters
+from datamover.errors import ConnectionLost
+from datamover.protocols.base import Lack, Octets
+
+
+@implementer(IBodyProducer)
+class FedBody:
+    """The body of a request, fed while it is sent. Until its first byte was sent it can be asked for again."""
+
+    repeatable = True
+
+    def __init__(self, length: int | None) -> None:
+        """``length`` is in bytes; None: it is sent in HTTP's chunks."""
+        self.length = UNKNOWN_LENGTH if length is None else length
+        self.begun = False
+        """Bytes were sent."""
+        self._consumer: IConsumer | None = None
+        self._done: Deferred[None] = Deferred()
+        self._paused = False
+        self._whole = False
+        self._given_up = False
+        self._changed: Waiters[None] = Waiters()
+
+    async def feed(self, data: Octets) -> bool:
+        """Send the next bytes, as soon as the connection takes them; tell whether it has taken them."""
+        while (self._consumer is None or self._paused) and not self._given_up:
+            await self._changed.wait()
+        if self._given_up or self._consumer is None:
+            return False
+        self.begun = True
+        self._consumer.write(data)  # type: ignore[arg-type]
+        return True
+
+    def end(self) -> None:
+        """Take note that all of it was fed."""
+        self._whole = True
+        if self._consumer is not None and not self._done.called:
+            self._done.callback(None)
+
+    def give_up(self) -> None:
+        """Take note that nobody sends it any more."""
+        self._given_up = True
+        self._changed.wake(None)
+
+    # For the connection ---------------------------------------------------------------------------------------
+
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:  # noqa: N802
+        if self.begun:
+            return fail(ConnectionLost("the connection broke while a file was sent"))
+        self._consumer, self._paused, self._done = consumer, False, Deferred()
+        self._changed.wake(None)
+        return succeed(None) if self._whole else self._done
+
+    def pauseProducing(self) -> None:  # noqa: N802
+        self._paused = True
+
+    def resumeProducing(self) -> None:  # noqa: N802
+        self._paused = False
+        self._changed.wake(None)
+
+    def stopProducing(self) -> None:  # noqa: N802
+        self._consumer = None
+        if self.begun:
+            self.give_up()
+
+
+class DavSink:
+    """``part_files.seam.PartFileSink`` of one PUT."""
+
+    doubtful = False
+
+    def __init__(
+        self, body: FedBody, sending: Awaitable[None], look: Callable[[], Awaitable[tuple[int, Sequence[Lack]]]]
+    ) -> None:
+        """Feed ``body``, which ``sending`` sends; ``look`` tells the size that arrived, and what it went without."""
+        self.without: Sequence[Lack] = ()
+        self._body = body
+        self._look = look
+        self._error: Exception | None = None
+        self._over = False
+        self._ended: Waiters[None] = Waiters()
+        self._sending = Deferred.fromCoroutine(self._send(sending))
+
+    async def write(self, data: Octets) -> None:
+        if not data:
+            return
+        if not await self._body.feed(data):
+            await self._sent()
+            raise ConnectionLost("the server answered before all of a file was sent")
+
+    async def flush(self) -> int:
+        """Return 0: the server keeps nothing of a file before it has all of it."""
+        return 0
+
+    async def finish(self, *, modified: float | None) -> int:
+        """End the file; its time went with its head. Return the size that the server tells."""
+        self._body.end()
+        await self._sent()
+        size, self.without = await self._look()
+        return size
+
+    async def close(self) -> None:
+        if not self._over:
+            self._sending.cancel()
+            await self._wait()
+
+    async def _send(self, sending: Awaitable[None]) -> None:
+        try:
+            await sending
+        except Exception as error:  # Whoever writes, or ends the file, raises it.
+            self._error = error
+        self._over = True
+        self._body.give_up()
+        self._ended.wake(None)
+
+    async def _sent(self) -> None:
+        """Wait for the server's answer; raises what it refused."""
+        await self._wait()
+        if self._error is not None:
+            raise self._error
+
+    async def _wait(self) -> None:
+        if not self._over:
+            await self._ended.wait()
