@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
+from datamover.protocols.base import Ability
 from datamover.protocols.place import DestinationPool
 from datamover.protocols.swift import SWIFT
 from datamover.protocols.upload import UploadKey
@@ -235,8 +236,10 @@ async def test_quota(swift: SwiftServer, pool: DestinationPool) -> None:
     """The room that a quota leaves is told, and one that is used up is."""
     place = pool.at(Scope.DESTINATION)
     assert await place.free() is None
+    assert [lack.ability for lack in pool.lacks] == [Ability.FREE_SPACE]
     swift.ask("POST", CONTAINER, headers={"X-Container-Meta-Quota-Bytes": "1000"})
     assert await place.free() == 1000
+    assert list(pool.lacks) == []
     with pytest.raises(errors.QuotaExceeded, match="quota"):
         await place.begin("f", KEY).store(bytes(1001), replace=True, commit=lambda: None)
     assert await place.inspect("f") is None

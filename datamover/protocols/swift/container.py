@@ -124,15 +124,6 @@ class Container:
                     left.append(max(0, int(quota) - int(used)))
         return min(left, default=None)
 
-    async def connect(self) -> None:
-        """Make sure of a login that may look at the container, if there is one yet."""
-        with self.refusals.about(""):
-            try:
-                await self._service.ask("HEAD", Name(self._container))
-            except Refused as refusal:
-                if refusal.status not in (403, 404):
-                    raise
-
     # Writing --------------------------------------------------------------------------------------------------
 
     def metadata(self, kept: Metadata) -> Mapping[str, str]:
