@@ -124,15 +124,6 @@ class Container:
                     left.append(max(0, int(quota) - int(used)))
         return min(left, default=None)
 
-    async def connect(self) -> None:
-        """Make sure of a login that may look at the container, if there is one yet."""
-        with self.refusals.about(""):
-            try:
-                await self._service.ask("HEAD", Name(self._container))
-            except Refused as refusal:
-                if refusal.status not in (403, 404):
-                    raise
-
     # Writing --------------------------------------------------------------------------------------------------
 
     def metadata(self, kept: Metadata) -> Mapping[str, str]:
@@ -203,7 +194,7 @@ class Container:
                 raise self.refusals.gone(path) if lost else refusal from None
 
         with self.refusals.connecting(), self.refusals.reading(path):
-            if condition:
+            if "If-None-Match" in condition:
                 await make(condition)
             else:
                 await self._replace(path, name, upload, make)
@@ -219,12 +210,13 @@ class Container:
         name = self.name(path)
         with self.refusals.about(path), self.refusals.reading(path):
             current = await self.large.upload_of(name)
-            if current == upload:
-                return
             replaced = await self.large.noted(upload)
             if replaced is not None and replaced != current and segments.is_of(replaced, name.object):
                 await self.large.drop(replaced)
-            await self.large.drop(upload)
+            if current != upload:
+                await self.large.drop(upload)
+            elif replaced is not None:
+                await self.large.forget(upload)
 
     async def uploads(self, transfer: str) -> list[str]:
         """Return the uploads of a transfer that have segments."""
