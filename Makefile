@@ -54,6 +54,7 @@ lint: $(VENV)/.developing
 
 # One row: make bench ROWS=sftp-get
 bench: $(VENV)/.developing
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python -m benchmarks $(ROWS)
 	$(BIN)/python -m benchmarks --draw docs/performance.svg
 

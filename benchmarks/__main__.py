@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from benchmarks import calls, handover, memory, moving, polite, stored
+from benchmarks import buckets, calls, handover, memory, moving, polite, stored
 from benchmarks.drawing import draw
 from benchmarks.results import Result, load, save, table, this_machine
 from benchmarks.scale import Scale
@@ -27,6 +27,11 @@ ROWS: Mapping[str, Callable[[Scale], Result]] = {
     "http-sftp": moving.http_put,
     "small-local": partial(moving.small, remote=False),
     "small-sftp": partial(moving.small, remote=True),
+    "s3-put": partial(buckets.put, far=False),
+    "s3-get": partial(buckets.get, far=False),
+    "s3-put-far": partial(buckets.put, far=True),
+    "s3-get-far": partial(buckets.get, far=True),
+    "small-s3": buckets.small,
     "submit": calls.submit,
     "submit-many": calls.submit_many,
     "stored-status": stored.status,
