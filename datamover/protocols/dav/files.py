@@ -285,9 +285,11 @@ class DavFiles:
         try:
             return await attempt()
         except Refused as refusal:
-            if refusal.status not in nowhere or (body is not None and body.begun):
+            if refusal.status not in nowhere:
                 raise
-        self.learnt.directories.clear()
+            self.learnt.directories.clear()
+            if body is not None and body.begun:
+                raise
         await self.make_directory(directory)
         return await attempt()
 
@@ -297,9 +299,11 @@ class DavFiles:
                 await self.service.ask("MKCOL", self.service.address.url(path, collection=True))
             except Refused as refusal:
                 found = await self.look(path)  # Another one may have made it.
-                if found is None:
+                if found is not None:
+                    return found
+                # With 405 the server says that it is there (RFC 4918 9.3.1), whatever a HEAD is told of directories.
+                if refusal.status != 405:
                     raise self._unmakeable(path, refusal) from refusal
-                return found
         return Look(collection=True)
 
     def _unmakeable(self, path: str, refusal: Refused) -> Exception:
