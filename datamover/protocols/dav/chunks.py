@@ -38,7 +38,7 @@ PAUSE = 1.0
 """Seconds between two looks for what it puts together."""
 
 _CHUNK = re.compile(r"\d{1,10}")
-_NOT_HERE = frozenset({400, 403, 404, 405, 409, 410, 501})
+_NOT_HERE = frozenset({404, 405, 409, 410, 501})
 
 
 class Chunking:
@@ -109,7 +109,7 @@ class DavStore:
             try:
                 await self._service.ask("MKCOL", self._url(upload), self._destination(path))
             except Refused as refusal:
-                if refusal.status not in _NOT_HERE or self._chunking.taken:
+                if refusal.status not in _NOT_HERE:
                     raise
                 self._chunking.taken = False
                 raise ServerError(
