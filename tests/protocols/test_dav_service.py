@@ -216,6 +216,26 @@ async def test_a_lost_answer(server: Rehearsal, status: int | None) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_part_that_vanished(server: Rehearsal) -> None:
+    """Where the part file is gone, an old file of the same size is not taken for it."""
+    server.dav.files["f"] = b"past"
+    upload = server.writing.begin("f", KEY, size=4)
+    await write(upload, b"data")
+    del server.dav.files[str(upload.token)]
+    with pytest.raises(errors.SizeMismatch, match="vanished before it could be placed"):
+        await upload.commit(replace=True)
+
+    def lose(exchange: Exchange) -> None:
+        del server.dav.files[server.dav.path(exchange.request.target)]
+        exchange.reset()
+
+    server.dav.faults.append(on("MOVE", lose))
+    with pytest.raises(errors.ConnectionLost):
+        await store(server.writing, "f", b"data", replace=True)
+    assert server.dav.files == {"f": b"past"}
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_page_in_place_of_a_directory(server: Rehearsal) -> None:
     """A page that lists a directory is no file."""
     server.dav.directories.add("d")
@@ -461,6 +481,24 @@ async def test_a_server_that_does_not_continue(server: Rehearsal) -> None:
     server.web.refuses = lambda exchange: None
     await put(server.writing, "f", b"data" * 1000)
     assert server.dav.files == {"f": b"data" * 1000}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_server_that_expects_nothing(server: Rehearsal) -> None:
+    """A server that refuses the header Expect gets files without it from then on."""
+
+    def refuse(exchange: Exchange) -> bool:
+        expected = "expect" in exchange.request.headers
+        if expected:
+            exchange.answer(417)
+        return expected
+
+    server.dav.faults.append(refuse)
+    server.web.refuses = lambda exchange: exchange.answer(417, [("Connection", "close")])
+    for name in ("one", "two"):
+        await put(server.writing, name, b"data")
+    assert server.dav.files == {"one": b"data", "two": b"data"}
+    assert ["expect" in each.headers for each in server.asked("PUT")].count(True) == 1
 
 
 @pytest_twisted.ensureDeferred

@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 OLDEST = 86_400
 """POSIX seconds: Nextcloud refuses a file with a time that is not after this."""
+EXPECTATION_FAILED = 417
 DIRECTORIES = 10_000
 """Directories that are remembered to be there."""
 
@@ -48,6 +49,8 @@ class Learnt:
     """It knows PROPFIND."""
     checksums: bool = False
     """It keeps OC-Checksum."""
+    expects: bool = True
+    """It bears the header Expect."""
     relative: bool = False
     """Of a Destination it wants the path alone: a proxy in front of it changes the scheme or the host."""
 
@@ -156,10 +159,20 @@ class DavFiles:
 
     async def stream(self, path: str, body: FedBody, modified: float | None) -> None:
         """Store a file as its body is fed; its directory is made."""
-        headers = {**self.metadata(modified), "Expect": "100-continue"}
+        url, headers = self.service.address.url(path), self.metadata(modified)
+
+        async def attempt() -> None:
+            expecting = {**headers, "Expect": "100-continue"} if self.learnt.expects else headers
+            try:
+                await self.service.ask("PUT", url, expecting, body)
+            except Refused as refusal:
+                if refusal.status != EXPECTATION_FAILED or body.begun:
+                    raise
+                self.learnt.expects = False
+                await self.service.ask("PUT", url, headers, body)
+
         with self.refusals.about(path):
-            url = self.service.address.url(path)
-            await self._into(path, lambda: self.service.ask("PUT", url, headers, body), (404, 409), body)
+            await self._into(path, attempt, (404, 409), body)
 
     async def move(self, source: str, target: str, *, replace: bool) -> None:
         """Give a file another name, whose directory is made. Raises Refused, and the side's errors."""

@@ -50,7 +50,9 @@ class DavPool:
         self._lacks = _DavLacks(Lacks(reactor.seconds), self._chunking, frozenset(Ability) - abilities)
         learnt = Learnt(self._lacks.learnt)
         streams = Streams(reactor, STREAMS, agent.busy)
-        self._habits = Habits(DavFiles(service, DavRefusals(name, Scope.DESTINATION), learnt), conditions)
+        self._habits = Habits(
+            DavFiles(service, DavRefusals(name, Scope.DESTINATION), learnt), conditions, reactor.seconds
+        )
         self._places = {}
         for side in (Scope.SOURCE, Scope.DESTINATION):
             files = DavFiles(service, DavRefusals(name, side), learnt)
