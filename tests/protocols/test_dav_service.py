@@ -160,6 +160,9 @@ async def test_an_error_inside(server: Rehearsal) -> None:
     server.dav.files["old"] = b"old"
     with pytest.raises(errors.ServerError, match="is locked by somebody else"):
         await server.writing.remove("old")
+    server.dav.faults = [on("DELETE", gives(207, b"no XML"))]
+    with pytest.raises(errors.ServerError, match="the server could not do it"):
+        await server.writing.remove("old")
 
 
 # Lies -------------------------------------------------------------------------------------------------------------
@@ -264,6 +267,18 @@ async def test_hrefs(server: Rehearsal, host: str, upper: bool) -> None:
     )
     assert await server.reading.list("d") == sorted(names)
     assert {each.headers["host"] for each in server.web.requests} == {f"127.0.0.1:{server.web.port}"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_proxy_that_changes_the_paths(server: Rehearsal) -> None:
+    """Where a proxy changes a server's paths, the names in a directory are told, its own among them or not."""
+    server.dav.files |= {"one": b"", "two": b""}
+    server.dav.directories.add("d")
+    server.dav.host = "/inner/place"
+    assert await server.reading.list("") == ["d", "one", "two"]
+    hrefs = "".join(f"<x:response><x:href>/inner/{name}</x:href></x:response>" for name in ("one", "two"))
+    server.dav.faults.append(on("PROPFIND", lambda exchange: server.dav.multistatus(exchange, hrefs)))
+    assert await server.reading.list("") == ["one", "two"]
 
 
 DOCUMENTS = [

@@ -123,8 +123,10 @@ class DavFiles:
                 if there is None or not there.collection:
                     return []
                 raise
-        if own not in found:  # A proxy in front of it changes its paths.
-            own = min(found, key=len, default=own)
+        if found and own not in found:  # A proxy in front of it changes its paths.
+            shortest = min(found, key=len)
+            holds_all = all(each[: len(shortest)] == shortest for each in found)
+            own = shortest if holds_all else shortest[:-1]
         names = {each[-1] for each in found if each != own and each[:-1] == own}
         for unnamed in names:
             if unnamed in (".", "..") or "/" in unnamed or "\0" in unnamed:

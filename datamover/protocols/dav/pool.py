@@ -46,7 +46,7 @@ class DavPool:
         self._threads = Threads(reactor, f"destination-{name}", 2)
         conditions = Conditions()
         service = DavService(agent, address, Login(login, self._threads, reactor.seconds), reactor)
-        self._chunking = Chunking(service, cloud_of(address, login.username))
+        self._chunking = Chunking(service, cloud_of(address, login.username), DavRefusals(name, Scope.DESTINATION))
         self._lacks = _DavLacks(Lacks(reactor.seconds), self._chunking, frozenset(Ability) - abilities)
         learnt = Learnt(self._lacks.learnt)
         streams = Streams(reactor, STREAMS, agent.busy)
