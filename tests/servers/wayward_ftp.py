@@ -34,7 +34,7 @@ class WaywardFtp:
     def start(self) -> None:
         factory: Any = Factory.forProtocol(lambda: Session(self))
         factory.noisy = False
-        self._port = reactor.listenTCP(0, factory, interface="127.0.0.1")  # type: ignore[attr-defined]
+        self._port = reactor.listenTCP(0, factory, interface="127.0.0.1")
 
     async def stop(self) -> None:
         await self._port.stopListening()
@@ -195,7 +195,7 @@ class Session(LineReceiver):
         data = self.data = Data()
         factory: Any = Factory.forProtocol(lambda: data)
         factory.noisy = False
-        self._listening = reactor.listenTCP(0, factory, interface="127.0.0.1")  # type: ignore[attr-defined]
+        self._listening = reactor.listenTCP(0, factory, interface="127.0.0.1")
         port: int = self._listening.getHost().port
         return port
 
