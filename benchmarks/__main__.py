@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from benchmarks import calls, handover, memory, moving, polite, stored
+from benchmarks import calls, ftp, handover, memory, moving, polite, stored
 from benchmarks.drawing import draw
 from benchmarks.results import Result, load, save, table, this_machine
 from benchmarks.scale import Scale
@@ -27,6 +27,10 @@ ROWS: Mapping[str, Callable[[Scale], Result]] = {
     "http-sftp": moving.http_put,
     "small-local": partial(moving.small, remote=False),
     "small-sftp": partial(moving.small, remote=True),
+    "ftp-get": partial(ftp.get, secure=False),
+    "ftp-put": partial(ftp.put, secure=False),
+    "ftps-get": partial(ftp.get, secure=True),
+    "ftps-put": partial(ftp.put, secure=True),
     "submit": calls.submit,
     "submit-many": calls.submit_many,
     "stored-status": stored.status,
