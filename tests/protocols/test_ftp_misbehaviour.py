@@ -215,7 +215,7 @@ async def test_data_connection_refused(password: Path) -> None:
         session.shut()
         session.say(f"229 here (|||{port}|)")
 
-    async with served(password, EPSV=nowhere) as (server, pool):
+    async with served(password, patience=60.0, EPSV=nowhere, RETR=lambda session, _: None) as (server, pool):
         server.files["/file"] = DATA
         with pytest.raises(errors.ConnectFailed) as caught:
             await get(pool.at(Scope.SOURCE), "file")

@@ -6,6 +6,7 @@ answer is not believed: the target is looked at, and the part file's name must b
 """
 
 import posixpath
+from contextlib import suppress
 
 from datamover.errors import DataMoverError
 from datamover.protocols.base import Ability, Lack
@@ -154,7 +155,8 @@ class FtpPlacement:
         held = await self._held(self._name)
         if held is None:
             raise self._refusals.vanished(self._target)
-        if await self._tree.find(self._session, self._part) is not None:
+        with suppress(FtpRefusal):
+            await self._session.size(self._part)
             self._named = False
             raise self._refusals.not_renamed(self._target)
         if held != self._size:

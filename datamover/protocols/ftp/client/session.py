@@ -44,6 +44,7 @@ class Moving:
         self._session = session
         self._command = command
         self._reply: Reply | Failure | None = None
+        self._unreached: Failure | None = None
         self._waiting: list[Deferred[None]] = []
         self.data = data
         self.began: Deferred[None] = Deferred()
@@ -53,6 +54,17 @@ class Moving:
         """Take note that the server has begun."""
         if not self.began.called:
             self.began.callback(None)
+
+    def unreached(self, failure: Failure) -> None:
+        """Take note that there is no data connection: many servers wait for it before they say anything."""
+        self._unreached = failure
+        if not self.began.called:
+            self.began.errback(failure)
+
+    def check(self) -> None:
+        """Raise what kept the data connection from being made."""
+        if self._unreached is not None:
+            self._unreached.raiseException()
 
     def follow(self, answer: Deferred[Reply]) -> None:
         """Take the server's last word from ``answer``."""
@@ -230,21 +242,21 @@ class FtpSession:
             await self.ask("REST", str(offset))
         creator = None if self._secure is None else self._secure.data()
         address = self.control.transport.getPeer().host
-        connecting = Deferred.fromCoroutine(connect(self._reactor, address, port, data, creator, self._connect_timeout))
         moving = Moving(self, data, f"{verb} {path or ''}".rstrip())
+        connecting = Deferred.fromCoroutine(connect(self._reactor, address, port, data, creator, self._connect_timeout))
+        connecting.addErrback(moving.unreached)
         moving.follow(self.control.ask(verb, None if path is None else encode(path), began=moving.begin))
         try:
             await moving.began
             if moving.over:
                 await moving.end()
             await connecting
+            moving.check()
         except FtpRefusal:
-            connecting.addErrback(lambda _: None)
             connecting.cancel()
             moving.close()
             raise
         except BaseException:
-            connecting.addErrback(lambda _: None)
             connecting.cancel()
             moving.close()
             if self.control.failure is None and not moving.over:
