@@ -451,3 +451,30 @@ async def test_no_sizes(password: Path) -> None:
     async with served(password, **none) as (server, pool):
         await put(pool.at(Scope.DESTINATION), "file", DATA)
         assert server.files == {"/file": DATA}
+
+
+@pytest.mark.parametrize("broken", [True, False])
+@pytest_twisted.ensureDeferred
+async def test_download_of_no_known_size(password: Path, broken: bool) -> None:
+    """Where no size is told, a connection that broke is no end of a file, though the server says that all was sent."""
+
+    def send(session: Session, path: str) -> None:
+        session.say("150 here it comes")
+        assert session.data is not None
+        own = session.data
+
+        def connected(_: object) -> None:
+            own.transport.write(DATA)
+            end = own.transport.abortConnection if broken else own.transport.loseConnection
+            session.transport.reactor.callLater(0.05, end)
+            session.transport.reactor.callLater(0.1, session.say, "226 sent")
+
+        own.made.addCallback(connected)
+
+    facts = says("250-so\r\n type=file;modify=20240101000000; file\r\n250 end")
+    async with served(password, FEAT=says("211-so:\r\n MLST type*;\r\n211 end"), MLST=facts, RETR=send) as (_, pool):
+        if broken:
+            with pytest.raises(errors.ConnectionLost):
+                await get(pool.at(Scope.SOURCE), "file")
+        else:
+            assert await get(pool.at(Scope.SOURCE), "file") == (0, DATA)

@@ -4,12 +4,20 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet.interfaces import IHandshakeListener
+from twisted.internet.protocol import Factory, Protocol
+from zope.interface import implementer
 
 from datamover import errors
 from datamover.errors import Scope
+from datamover.protocols.ftp.client.data import Receiving, connect
+from datamover.protocols.tls.files import TlsFiles
+from datamover.protocols.tls.verified import VerifiedTLS
 from tests.protocols.conformance import MIB, content, get, put
 from tests.protocols.ftp import opened, pool_at
 from tests.servers.certificates import Authority
@@ -107,3 +115,40 @@ async def test_tls_that_is_required(directory: Path) -> None:
     finally:
         await pool.close()
         server.stop()
+
+
+@implementer(IHandshakeListener)
+class Cut(Protocol):
+    """Sends something, and closes in order or, ``cut``, without the end that TLS has."""
+
+    transport: Any
+
+    def __init__(self, cut: bool) -> None:
+        self._cut = cut
+
+    def handshakeCompleted(self) -> None:  # noqa: N802
+        self.transport.write(DATA)
+        (self.transport.transport if self._cut else self.transport).loseConnection()
+
+
+@pytest.mark.parametrize("cut", [True, False])
+@pytest_twisted.ensureDeferred
+async def test_end_without_that_of_tls(tmp_path: Path, cut: bool) -> None:
+    """A data connection that ends without close_notify is told from one that ends in order."""
+    authority = Authority(tmp_path)
+    factory: Any = Factory.forProtocol(lambda: Cut(cut))
+    factory.noisy = False
+    port: Any = reactor.listenSSL(0, factory, authority.server(), interface="127.0.0.1")  # type: ignore[attr-defined]
+    try:
+        data = Receiving(reactor, 10.0, secure=True)
+        creator = VerifiedTLS(TlsFiles("destinations.x", authority.file), reactor.seconds).creator("127.0.0.1")
+        await connect(reactor, "127.0.0.1", port.getHost().port, data, creator, 10.0)
+        found = []
+        while piece := await data.read():
+            found.append(piece)
+        assert b"".join(found) == DATA
+        assert (data.trouble is not None) is cut
+        data.abort()
+        await data.gone
+    finally:
+        await port.stopListening()
