@@ -1,6 +1,7 @@
 """The engine over a real FTP server, with TLS: large files and small ones, broken off and gone on with, and groups."""
 
 import os
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from tests.servers.web import File, Web
 
 MIB = 2**20
 BIG = os.urandom(40 * MIB)
+MIDDLE = BIG[: 24 * MIB]
+"""Long enough for a checkpoint, and for something to happen after it."""
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +122,7 @@ async def test_overwrite(rig: Rig, web: Web, root: Path, size: int) -> None:
 @pytest_twisted.ensureDeferred
 async def test_cancelled(rig: Rig, web: Web, root: Path) -> None:
     """A transfer that is cancelled midway leaves nothing."""
-    web.route("/f", File(BIG, etag='"1"'))
+    web.route("/f", File(MIDDLE, etag='"1"'))
     await rig.engine()
     job = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
 
@@ -135,7 +138,7 @@ async def test_cancelled(rig: Rig, web: Web, root: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_connections_broken(rig: Rig, web: Web, root: Path, server: FtpServer) -> None:
     """When every connection breaks midway, the next attempt goes on, and the file is whole."""
-    web.route("/f", File(BIG, etag='"1"'))
+    web.route("/f", File(MIDDLE, etag='"1"'))
     await rig.engine()
     job = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
 
@@ -146,7 +149,7 @@ async def test_connections_broken(rig: Rig, web: Web, root: Path, server: FtpSer
     server.disconnect()
     record = await rig.ended(job)
     assert record.state is State.COMPLETED, record.error
-    assert (root / "slow/f").read_bytes() == BIG
+    assert (root / "slow/f").read_bytes() == MIDDLE
     assert hidden(root) == []
 
 
@@ -162,4 +165,45 @@ async def test_many(rig: Rig, web: Web, root: Path) -> None:
     assert job.state is State.COMPLETED, told
     for name, data in contents.items():
         assert (root / "in" / name).read_bytes() == data
+    assert hidden(root) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_paused(rig: Rig, web: Web, root: Path) -> None:
+    """A transfer that is paused midway goes on, when it is resumed, with what the server has."""
+    web.route("/f", File(MIDDLE, etag='"1"'))
+    await rig.engine()
+    job = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
+
+    async def known() -> bool:
+        return await saved(rig)
+
+    await until(known)
+    await rig.store.pause(job)
+
+    async def let_go() -> bool:
+        [record] = await rig.store.files(job)
+        return record.state is State.PENDING
+
+    await until(let_go)
+    assert len(hidden(root)) == 1
+    await rig.store.resume(job)
+    record = await rig.ended(job)
+    assert record.state is State.COMPLETED, record.error
+    assert (root / "slow/f").read_bytes() == MIDDLE
+    assert "resumed" in await rig.kinds(job)
+
+
+@pytest_twisted.ensureDeferred
+async def test_archive(rig: Rig, web: Web, root: Path) -> None:
+    """The files of a job arrive as one zip, read back from the server."""
+    contents = {f"f{number}.bin": os.urandom(100_000 * number) for number in range(3)}
+    for name, data in contents.items():
+        web.route(f"/{name}", File(data, etag='"1"'))
+    await rig.engine()
+    files = [file(url(f"{web.url}/{name}"), "checked", "out/all.zip") for name in contents]
+    job, told = await rig.moved(*files, archive="zip")
+    assert job.state is State.COMPLETED, told
+    with zipfile.ZipFile(root / "checked/out/all.zip") as archive:
+        assert {name: archive.read(name) for name in archive.namelist()} == contents
     assert hidden(root) == []
