@@ -11,11 +11,11 @@ from twisted.internet.defer import Deferred
 
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
-from datamover.protocols.base import Ability
+from datamover.protocols.base import Ability, Origin
 from datamover.protocols.part_files.names import part_path
 from datamover.protocols.place import DestinationPool
 from datamover.protocols.upload import Saved
-from tests.protocols.conformance import KEY, arrive, content, get, put, write
+from tests.protocols.conformance import KEY, MIB, arrive, content, get, put, read, write
 from tests.protocols.ftp import pool_at
 from tests.protocols.sftp import until
 from tests.servers.wayward_ftp import PASSWORD, Doing, Session, WaywardFtp
@@ -177,6 +177,33 @@ async def test_too_many_connections(password: Path, answer: str) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_one_login_is_enough(password: Path) -> None:
+    """Where the server takes one login alone, a file is saved midway, placed over another and read back with it."""
+
+    def limited(session: Session, password: str) -> None:
+        if len(session.server.sessions) > 1:
+            session.say("421 Too many connections")
+        else:
+            session.do_PASS(password)
+
+    async def prove(origin: Origin) -> None:
+        assert await read(origin) == (0, DATA)
+
+    async with served(password, patience=5.0, PASS=limited) as (server, pool):
+        server.files["/file"] = b"old"
+        upload = pool.at(Scope.DESTINATION).begin("file", KEY)
+        await upload.open()
+        await upload.write(DATA[:100_000])
+        assert (await upload.flush()).offset == 100_000
+        assert server.files[f"/{PART}"] == DATA[:100_000]
+        await upload.write(DATA[100_000:])
+        assert (await upload.finish()).offset == len(DATA)
+        await upload.close()
+        await upload.commit(replace=True, prove=prove)
+        assert server.files == {"/file": DATA}
+
+
+@pytest_twisted.ensureDeferred
 async def test_idle_login_ended(password: Path) -> None:
     """A login that the server ended meanwhile is replaced by another."""
     async with served(password) as (server, pool):
@@ -231,6 +258,29 @@ async def test_transfer_that_never_begins(password: Path, verb: str) -> None:
         server.files["/file"] = DATA
         with pytest.raises(errors.Stalled):
             await (get(pool.at(Scope.SOURCE), "file") if verb == "RETR" else put(pool.at(Scope.DESTINATION), "f", DATA))
+
+
+@pytest.mark.parametrize("verb", ["RETR", "STOR"])
+@pytest_twisted.ensureDeferred
+async def test_data_that_stops(password: Path, verb: str) -> None:
+    """A data connection over which nothing moves any more is given up after idle_timeout."""
+
+    def begin(session: Session, _: str) -> None:
+        session.say("150 begun")
+        assert session.data is not None
+        own = session.data
+        own.made.addCallback(lambda _: own.transport.pauseProducing())
+
+    stopping: dict[str, Any] = {verb: begin}
+    async with served(password, **stopping) as (server, pool):
+        server.files["/file"] = DATA
+        with pytest.raises(errors.Stalled) as caught:
+            await (
+                get(pool.at(Scope.SOURCE), "file")
+                if verb == "RETR"
+                else put(pool.at(Scope.DESTINATION), "f", bytes(16 * MIB))
+            )
+        assert "data connection" in caught.value.full
 
 
 @pytest_twisted.ensureDeferred

@@ -14,6 +14,7 @@ from typing import Any
 from OpenSSL.SSL import Error as OpenSSLError
 from twisted.internet import error as failures
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as NoAnswer
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, connectProtocol, wrapClientTLS
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHandshakeListener, IOpenSSLClientConnectionCreator, IPushProducer
@@ -90,7 +91,7 @@ class Data(Protocol):
         self._waiting = Deferred()
         try:
             await self._waiting.addTimeout(self._idle_timeout, self._clock)
-        except failures.TimeoutError:
+        except NoAnswer:
             raise errors.Stalled(f"{what} for {self._idle_timeout:g} s") from None
 
     def _wake(self) -> None:

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import TimeoutError as NoAnswer
+from twisted.internet.defer import TimeoutError as NoAnswer
 
 from datamover import errors
 from datamover.concurrency.threads import Threads
@@ -58,10 +58,11 @@ class Sessions:
         finally:
             self.give(session)
 
-    async def take(self) -> FtpSession:
+    async def take(self, *, wait: bool = True) -> FtpSession:
         """Return a session for its taker alone, who gives it back. Raises as ``log_in``.
 
-        Where the server takes no further login, waits until one is given back, connect_timeout at most: RateLimited.
+        Where the server takes no further login, waits until one is given back, connect_timeout at most: RateLimited,
+        which is raised at once without ``wait``.
         """
         while True:
             while self._idle:
@@ -77,6 +78,8 @@ class Sessions:
                     if not self._opened:
                         raise
                     self._most, self._limited_at = self._opened, self._reactor.seconds()
+            elif not wait:
+                raise errors.RateLimited(f"{self._server.shown} takes no further login now")
             elif self._side is not None and self._side.control.quiet:
                 # Whoever asks it meanwhile goes without.
                 session, self._side = self._side, None
@@ -107,7 +110,7 @@ class Sessions:
         if not self._idle and self._opened >= self._limit:
             return None
         try:
-            taken = await self.take()
+            taken = await self.take(wait=False)
         except errors.RateLimited:
             return None
         if self._side is not None:
