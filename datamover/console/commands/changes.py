@@ -111,7 +111,7 @@ async def renotify(context: CommandContext, number: int) -> Page:
 @COMMANDS.command(
     "hold('archive', 'new disks until noon')",
     name=kinds.DESTINATION,
-    reason=kinds.text("the reason in quotes", LONGEST_REASON),
+    reason=kinds.text("the reason in quotes", LONGEST_REASON, needed=True),
 )
 async def hold(context: CommandContext, name: str, reason: str) -> Page:
     """Let nothing new go to or come from a destination"""

@@ -55,7 +55,8 @@ async def destinations(context: CommandContext) -> Page:
         columns.DESCRIPTION,
     )
     lacks = [f"{told['name']}: {one_line(lack['message'])}" for told in described for lack in told["lacks"]]
-    return [Table(heads, rows, "no destination is registered"), *lacks]
+    optional = (columns.PROTOCOL, columns.LIMIT, columns.DESCRIPTION)
+    return [Table(heads, rows, "no destination is registered", optional), *lacks]
 
 
 @COMMANDS.command("test('archive')", name=kinds.DESTINATION)
@@ -114,7 +115,9 @@ def moving(active: list[dict[str, Any]]) -> Table:
         columns.SOURCE,
         columns.TARGET,
     )
-    return Table(heads, rows, "no transfer moves at this moment", optional=(columns.ATTEMPT, columns.NODE))
+    return Table(
+        heads, rows, "no transfer moves at this moment", (columns.BYTES, columns.RATE, columns.ATTEMPT, columns.NODE)
+    )
 
 
 def _state(side: dict[str, Any]) -> str:
