@@ -123,8 +123,16 @@ class DavStore:
                     f"{self.refusals.what(path)}: the server takes no uploads in chunks; it is sent whole next",
                     scope=self.refusals.side,
                 ) from refusal
+            except DataMoverError:
+                # The answer may be what was lost.
+                with suppress(DataMoverError, Refused):
+                    await self.abort_upload(path, upload)
+                raise
         self._chunking.taken = True
         return upload
+
+    async def abort_lost(self, path: str, since: float) -> None:
+        """Do nothing: ``begin_upload``, which names the upload, removes one whose answer was lost."""
 
     async def put_part(self, path: str, upload: str, number: int, data: bytes) -> Part:
         """Store a chunk, and look at it."""
