@@ -15,6 +15,8 @@ class Path:
 
     def __init__(self, target: int) -> None:
         self.port = 0
+        self.asked = 0
+        """How often it was connected to."""
         self._target = target
         self._delay = 0.0
         self._loop = asyncio.new_event_loop()
@@ -73,6 +75,7 @@ class Path:
         await asyncio.gather(*carrying, return_exceptions=True)
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.asked += 1
         try:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
         except OSError:
