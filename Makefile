@@ -21,8 +21,8 @@ demo: $(VENV)/.installed
 run: $(VENV)/.installed
 	$(BIN)/twistd -n datamover
 
-# Several processes share the test files, because most tests wait for servers much of the time.
-TESTERS ?= 2
+# More processes than processors share the test files, because most tests wait for servers much of the time.
+TESTERS ?= 3
 
 test: $(VENV)/.developing
 	$(BIN)/python -m pytest --numprocesses $(TESTERS)

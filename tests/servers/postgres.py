@@ -101,6 +101,7 @@ class Postgres:
                 str(binaries() / "postgres"), "-D", str(self.directory), "-h", "127.0.0.1", "-p", str(self.port),
                 "-k", str(self.sockets), "-c", f"fsync={fsync}", "-c", "max_connections=200",
                 "-c", "log_min_messages=fatal",
+                "-c", "dynamic_shared_memory_type=mmap",  # What is left of it goes with the directory.
             ],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
             env={**os.environ, **self._environment}, **server_user(),
