@@ -72,6 +72,8 @@ class Field:
         for each in (self.web_root, self.here):
             each.mkdir()
         self.sshd = self._run(Sshd(self._made("sshd")))
+        self.roots = [self.here, self.sshd.root]
+        """Where files are moved to, by names that begin with "moved"."""
         self.nginx = self._run(
             Nginx(self.web_root, config="autoindex on; keepalive_requests 100000;\nlocation /slow { limit_rate 4k; }")
         )
@@ -159,7 +161,7 @@ class Field:
         A file is removed. A directory of many is set aside until the end of all rows, since ext4 checks recently freed
         inodes one by one, and every file of the next round would wait for that.
         """
-        for root in (self.here, self.sshd.root):
+        for root in self.roots:
             for path in root.glob("moved*"):
                 path.rename(_aside() / f"{next(_NUMBERS)}") if path.is_dir() else path.unlink()
         os.sync()

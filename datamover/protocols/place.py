@@ -182,3 +182,15 @@ class PlaceProtocol(Protocol):
         Raises ConfigError, which begins with the key ("destinations.NAME.ca_file"), for a file that cannot be used.
         """
         ...
+
+
+@runtime_checkable
+class NamedByUrl(Protocol):
+    """A protocol whose files have other URLs, too, which clients of the original's ``move`` give."""
+
+    def named(self, destination: str, options: Any, scheme: str, host: str, user: str | None, path: str) -> str | None:
+        """Return the absolute path that ``scheme://[user@]host/path`` names at a destination, None for no file there.
+
+        ``destination`` is the destination's URL; ``user`` and ``path`` are decoded.
+        """
+        ...

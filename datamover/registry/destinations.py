@@ -6,9 +6,10 @@ busy it is.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 from typing import Any, Literal, Protocol
 
@@ -21,7 +22,14 @@ from datamover.errors import ConfigError, DataMoverError, Problems, Scope, Unkno
 from datamover.protocols import PLACES
 from datamover.protocols.base import Ability, Lack, Origin
 from datamover.protocols.lacks import Lacks
-from datamover.protocols.place import DestinationPool, Place, PlaceProtocol, PlaceSettings, TellsUploads
+from datamover.protocols.place import (
+    DestinationPool,
+    NamedByUrl,
+    Place,
+    PlaceProtocol,
+    PlaceSettings,
+    TellsUploads,
+)
 from datamover.registry.probe import probe
 from datamover.text.bounds import quoted
 from datamover.web.url import shown
@@ -59,6 +67,8 @@ class Destination:
     """What the pool was made from; a registry with an equal basis may share the pool."""
     learnt: Lacks = field(default_factory=lambda: Lacks(monotonic), repr=False)
     """What asking for its room showed."""
+    named: Callable[[str, str, str | None, str], str | None] = field(default=lambda *_: None, repr=False)
+    """Returns the absolute path that ``scheme://[user@]host/path`` (the arguments) names here, None for none."""
 
     @property
     def lacks(self) -> tuple[Lack, ...]:
@@ -162,13 +172,12 @@ class Registry:
         own = [each for each in self._destinations.values() if user is None or each.user == user]
         named = [each for each in own if each.name == host]
         matches = named or [each for each in own if each.host is not None and _same_host(each.host, host)]
-        if not matches:
-            return None
-        holding = [each for each in matches if each.below(path) is not None]
-        if not holding:
-            return matches[0], _joined(_segments(path), path)
-        found = max(holding, key=lambda each: len(_segments(each.root)))
-        return found, found.below(path) or ""
+        return _chosen([(each, path) for each in matches])
+
+    def locate_url(self, scheme: str, host: str, user: str | None, path: str) -> tuple[Destination, str] | None:
+        """Return what ``locate`` does for ``scheme://[user@]host/path``, a URL of what a protocol also goes by."""
+        found = [(each, each.named(scheme, host, user, path)) for each in self._destinations.values()]
+        return _chosen([(each, inner) for each, inner in found if inner is not None])
 
     def describe(self, name: str) -> dict[str, Any]:
         """Return what a client may know of a destination, but not how busy it is; raises UnknownDestination."""
@@ -227,6 +236,14 @@ class Registry:
         await gatherResults([Deferred.fromCoroutine(each.close()) for each in closing], consumeErrors=True)
 
 
+def _chosen(matches: list[tuple[Destination, str]]) -> tuple[Destination, str] | None:
+    """Return the destination with the longest root that holds its path, else the first; and the path below its root."""
+    holding = [(each, below) for each, path in matches if (below := each.below(path)) is not None]
+    if holding:
+        return max(holding, key=lambda match: len(_segments(match[0].root)))
+    return next(((each, _joined(_segments(path), path)) for each, path in matches), None)
+
+
 def _destination(
     name: str,
     table: DestinationTable,
@@ -276,6 +293,7 @@ def _destination(
         pool=pool,
         basis=basis,
         learnt=earlier.learnt if earlier and earlier.basis == basis else Lacks(reactor.seconds),
+        **({"named": partial(protocol.named, table.url, options)} if isinstance(protocol, NamedByUrl) else {}),
     )
 
 

@@ -82,6 +82,7 @@ check_bucket_owner = false
 [filter:tempauth]
 use = egg:swift#tempauth
 user_test_tester = testing .admin
+user_test2_tester2 = testing .admin
 [filter:copy]
 use = egg:swift#copy
 [filter:slo]

@@ -73,7 +73,7 @@ class ObjectStore(Protocol):
         """Begin an upload of an object that is to have ``metadata``; return the service's number of it."""
         ...
 
-    async def abort_lost(self, path: str, key: UploadKey, since: float) -> None:
+    async def abort_lost(self, path: str, since: float) -> None:
         """Remove what ``begin_upload``, called after ``since`` (POSIX seconds), may have made and did not tell of.
 
         Whatever may be another's stays.

@@ -135,7 +135,7 @@ class MultipartUpload:
             await self._store.abort_upload(self._target, self._token.upload)
         elif self._asked_at is not None:
             check()
-            await self._store.abort_lost(self._target, self._key, self._asked_at)
+            await self._store.abort_lost(self._target, self._asked_at)
             self._asked_at = None
 
     async def close(self) -> None:
@@ -157,19 +157,16 @@ class MultipartUpload:
         """Return what the object keeps of the file, with ``sha256`` (hex) or the digest that was expected at first."""
         return self._store.metadata(Metadata(self._token.name, self._token.modified, sha256 or self._token.sha256))
 
-    @property
-    def _key(self) -> UploadKey:
-        return UploadKey(self._token.transfer, self._token.content)
-
     def _part_size(self, number: int) -> int:
         limits = self._store.limits
         wanted = min(self._tools.part_size, max(limits.least, IN_FLIGHT.size // 2))
         return part_size(limits, wanted, self._expected, number)
 
     async def _create(self) -> None:
+        key = UploadKey(self._token.transfer, self._token.content)
         self._asked_at = time.time()
         try:
-            upload = await self._store.begin_upload(self._target, self._key, self._metadata())
+            upload = await self._store.begin_upload(self._target, key, self._metadata())
         except DataMoverError as error:
             if not error.retryable:
                 self._asked_at = None  # It was refused.

@@ -244,7 +244,7 @@ class Bucket:
                 return found
             after = following
 
-    async def abort_lost(self, path: str, key: UploadKey, since: float) -> None:
+    async def abort_lost(self, path: str, since: float) -> None:
         for pending in await self.list_uploads(self.key(path), path):
             known = pending.key != self.key(path) or self.made.transfer(pending.upload) is not None
             if not known and await self.began(pending, since):

@@ -124,15 +124,6 @@ class Container:
                     left.append(max(0, int(quota) - int(used)))
         return min(left, default=None)
 
-    async def connect(self) -> None:
-        """Make sure of a login that may look at the container, if there is one yet."""
-        with self.refusals.about(""):
-            try:
-                await self._service.ask("HEAD", Name(self._container))
-            except Refused as refusal:
-                if refusal.status not in (403, 404):
-                    raise
-
     # Writing --------------------------------------------------------------------------------------------------
 
     def metadata(self, kept: Metadata) -> Mapping[str, str]:
@@ -171,8 +162,8 @@ class Container:
         """Return the directory of a new upload's segments; asks nothing of the service."""
         return segments.new_upload(key, self.name(path).object)
 
-    async def abort_lost(self, path: str, key: UploadKey, since: float) -> None:
-        """Do nothing: what an upload begins with is not asked of the service."""
+    async def abort_lost(self, path: str, since: float) -> None:
+        """Do nothing: an upload's number is made here, so that its answer cannot be lost."""
 
     async def put_part(self, path: str, upload: str, number: int, data: bytes) -> Part:
         with self.refusals.about(path):
@@ -206,7 +197,7 @@ class Container:
                 raise self.refusals.gone(path) if lost else refusal from None
 
         with self.refusals.connecting(), self.refusals.reading(path):
-            if condition:
+            if "If-None-Match" in condition:
                 await make(condition)
             else:
                 await self._replace(path, name, upload, make)
@@ -222,12 +213,13 @@ class Container:
         name = self.name(path)
         with self.refusals.about(path), self.refusals.reading(path):
             current = await self.large.upload_of(name)
-            if current == upload:
-                return
             replaced = await self.large.noted(upload)
             if replaced is not None and replaced != current and segments.is_of(replaced, name.object):
                 await self.large.drop(replaced)
-            await self.large.drop(upload)
+            if current != upload:
+                await self.large.drop(upload)
+            elif replaced is not None:
+                await self.large.forget(upload)
 
     async def uploads(self, transfer: str) -> list[str]:
         """Return the uploads of a transfer that have segments."""

@@ -130,6 +130,10 @@ class LargeObjects:
             raise
         return answer.body.decode("utf-8", "replace")
 
+    async def forget(self, upload: str) -> None:
+        """Remove what ``note`` noted."""
+        await self._delete(f"{upload}/{segments.REPLACES}")
+
     async def drop(self, upload: str, *, after: int | None = None) -> None:
         """Remove what there is of an upload; ``after``: only its segments behind that number, and its note."""
         names = {entry.name for entry in await every(self._service, self.container, f"{upload}/", deep=True)}

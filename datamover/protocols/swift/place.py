@@ -4,6 +4,7 @@ from collections.abc import Callable, Container
 
 from datamover.protocols.base import Ability
 from datamover.protocols.http_place.origin import ResourceOrigin
+from datamover.protocols.lacks import Lacks
 from datamover.protocols.object_store.place import ObjectPlace
 from datamover.protocols.object_store.token import Token
 from datamover.protocols.object_store.upload import Tools
@@ -21,9 +22,12 @@ class SwiftPlace(ObjectPlace):
         origin: Callable[[str], ResourceOrigin],
         tools: Tools,
         lacks: Container[Ability],
+        learnt: Lacks,
     ) -> None:
+        """``lacks`` is what the protocol does not declare; what this side does not do besides is ``learnt``."""
         super().__init__(container, origin, tools, lacks)
         self._container = container
+        self._learnt = learnt
 
     async def sweep(
         self, target: str, transfer: str, *, check: Check, keep: str | None = None, since: float | None = None
@@ -58,4 +62,9 @@ class SwiftPlace(ObjectPlace):
         return sorted(names - {segments.TOP})
 
     async def free(self) -> int | None:
-        return await self._container.free()
+        free = await self._container.free()
+        if free is None:
+            self._learnt.learn(Ability.FREE_SPACE, "neither the container nor its account has a quota that it tells")
+        else:
+            self._learnt.saw(Ability.FREE_SPACE)
+        return free

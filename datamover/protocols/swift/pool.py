@@ -11,6 +11,7 @@ from datamover.protocols.base import Ability, Lack
 from datamover.protocols.http.client.agent import PolicyAgent
 from datamover.protocols.http.streams import Streams
 from datamover.protocols.http_place.origin import ResourceOrigin
+from datamover.protocols.lacks import Lacks
 from datamover.protocols.object_store.conditions import Conditions
 from datamover.protocols.object_store.upload import Tools
 from datamover.protocols.swift.container import Container
@@ -40,8 +41,6 @@ class Stored:
 class SwiftPool:
     """``protocols.place.DestinationPool`` of one prefix of a container."""
 
-    lacks: Iterable[Lack] = ()
-
     def __init__(
         self,
         agent: PolicyAgent,
@@ -56,12 +55,12 @@ class SwiftPool:
         self._agent = agent
         self._session = session
         self._threads = threads
+        self._lacks = Lacks(reactor.seconds)
         # Swift honours it since 1.9 (2013).
         self._conditions = Conditions(honoured=True)
         service = Service(agent, session, reactor)
         streams = Streams(reactor, STREAMS, agent.busy)
         lacks = frozenset(Ability) - abilities
-        self._containers = {}
         self._places = {}
         for side in (Scope.SOURCE, Scope.DESTINATION):
             refusals = SwiftRefusals(name, side)
@@ -72,15 +71,18 @@ class SwiftPool:
             )
             origin = partial(ResourceOrigin, container, clock=reactor, streams=streams)
             tools = Tools(container, self._conditions, stored.part_size, origin)
-            self._containers[side] = container
-            self._places[side] = SwiftPlace(container, origin, tools, lacks)
+            self._places[side] = SwiftPlace(container, origin, tools, lacks, self._lacks)
 
     def at(self, side: Scope) -> SwiftPlace:
         return self._places[side]
 
+    @property
+    def lacks(self) -> Iterable[Lack]:
+        return self._lacks
+
     async def connect(self) -> None:
-        """Look at the container, which needs a login."""
-        await self._containers[Scope.DESTINATION].connect()
+        """Ask for the room that is left, which needs a login."""
+        await self._places[Scope.DESTINATION].free()
 
     async def close(self) -> None:
         self._session.close()

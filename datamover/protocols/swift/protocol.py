@@ -1,9 +1,8 @@
 """What the protocol "swift" declares: its URLs and its options."""
 
-import posixpath
 import re
 from typing import Annotated, Any, ClassVar, Self
-from urllib.parse import unquote, unquote_to_bytes, urlsplit
+from urllib.parse import unquote
 
 from pydantic import AfterValidator, model_validator
 
@@ -21,9 +20,10 @@ from datamover.protocols.swift.keystone import Account, Keystone
 from datamover.protocols.swift.pool import Stored, SwiftPool
 from datamover.protocols.swift.session import Session
 from datamover.protocols.swift.tempauth import TempAuth
+from datamover.protocols.swift.urls import check_container, check_url, container_of, path_in, prefix_of
 from datamover.protocols.tls.options import TlsOptions
 from datamover.security.secret_files import SecretPath
-from datamover.web.url import WebUrl
+from datamover.web.url import WebUrl, canonical_host
 
 ABILITIES = frozenset(
     {
@@ -40,10 +40,6 @@ ABILITIES = frozenset(
         Ability.WRITE_WIDE,
     }
 )
-LONGEST_CONTAINER = 256
-"""Bytes of a container's name (Swift's API, "Object Storage API overview")."""
-
-_EXPECTED = 'expected swift://CONTAINER or swift://CONTAINER/PREFIX, such as "swift://datasets/portal"'
 _VERSION = re.compile(r"/v(1|1\.0|3)/?$")
 _WORDS = re.compile(r"[^\x00-\x1f\x7f]{1,255}")
 
@@ -78,10 +74,11 @@ def _words(value: str) -> str:
     return value
 
 
-def _container(value: str) -> str:
-    if not value or "/" in value or len(value.encode("utf-8", "surrogateescape")) > LONGEST_CONTAINER:
-        raise ValueError(f"expected the name of a container: 1 to {LONGEST_CONTAINER} bytes without '/'")
-    return _words(value)
+def _host(name: str) -> str:
+    try:
+        return canonical_host(name)
+    except ValueError:
+        return name
 
 
 Words = Annotated[str, AfterValidator(_words)]
@@ -99,7 +96,7 @@ class SwiftOptions(TlsOptions):
     domain: Words = "Default"
     region: Words | None = None
     """None: the only one."""
-    segments_container: Annotated[str, AfterValidator(_container)] | None = None
+    segments_container: Annotated[str, AfterValidator(check_container)] | None = None
     """None: the container's name, and "_segments"."""
     part_size: Annotated[Size, within("a size from 1MiB to 5GiB", least=LIMITS.least, most=LARGEST)] = 64 * 2**20
 
@@ -126,31 +123,30 @@ class SwiftProtocol:
 
     def check_url(self, url: str) -> None:
         """Raise ValueError for anything but swift://CONTAINER[/PREFIX]."""
-        parts = urlsplit(url)
-        if parts.scheme != "swift" or not parts.netloc or "@" in parts.netloc or "?" in url or "#" in url:
-            raise ValueError(_EXPECTED)
-        try:
-            _container(unquote_to_bytes(parts.netloc).decode("utf-8"))
-            path = unquote_to_bytes(parts.path).decode("utf-8")
-        except ValueError:
-            raise ValueError(f"{_EXPECTED}, in UTF-8, with a container of 1 to {LONGEST_CONTAINER} bytes") from None
-        if "\0" in path or not {".", ".."}.isdisjoint(path.split("/")):
-            raise ValueError(f"{_EXPECTED}, with no '.' or '..' in it")
+        check_url(url)
 
     def root(self, url: str) -> str:
-        return f"/{_prefix_of(url)}"
+        return f"/{prefix_of(url)}"
 
     def host(self, url: str) -> str | None:
         """Return the container: the host of the service is an option."""
-        return unquote(urlsplit(url).netloc)
+        return container_of(url)
 
     def user(self, url: str) -> str | None:
         return None
 
+    def named(self, destination: str, options: Any, scheme: str, host: str, user: str | None, path: str) -> str | None:
+        """Return the path that ``swift+http(s)://[user@]host/[v1/account/]container/object`` names in a container."""
+        storage = WebUrl.parse(options.storage_url) if options.storage_url is not None else None
+        hosts = {url.host for url in (WebUrl.parse(options.auth_url), storage) if url is not None}
+        if scheme not in self.other_schemes or user not in (None, options.username) or _host(host) not in hosts:
+            return None
+        return path_in(container_of(destination), path, unquote(storage.path) if storage is not None else "")
+
     def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> SwiftPool:
         """Return the pool; it logs in when first used."""
         self.check_url(settings.url)
-        container = unquote(urlsplit(settings.url).netloc)
+        container = container_of(settings.url)
         segments = options.segments_container or f"{container}_segments"
         auth_url = WebUrl.parse(options.auth_url)
         storage = None if options.storage_url is None else WebUrl.parse(options.storage_url)
@@ -177,17 +173,12 @@ class SwiftProtocol:
         return SwiftPool(
             agent,
             Session(login, auth_url, storage, reactor.seconds),
-            Stored(container, _prefix_of(settings.url), segments, options.part_size),
+            Stored(container, prefix_of(settings.url), segments, options.part_size),
             settings.name,
             ABILITIES,
             threads,
             reactor,
         )
-
-
-def _prefix_of(url: str) -> str:
-    path = unquote(urlsplit(url).path).strip("/")
-    return posixpath.normpath(path) if path else ""
 
 
 SWIFT: PlaceProtocol = SwiftProtocol()

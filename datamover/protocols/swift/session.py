@@ -70,7 +70,7 @@ class Session:
         except Refused as refusal:
             if refusal.status in (401, 403):
                 raise AuthenticationFailed(_REFUSED) from None
-            if refusal.status in (300, 404, 410):
+            if refusal.status < 500 and refusal.status not in (408, 429):
                 raise AuthenticationFailed(
                     f"there is no login at {self._url.told} ({refusal.status}); look at auth_url"
                 ) from None
