@@ -364,9 +364,14 @@ async def test_no_conditions(bucket: Rehearsal) -> None:
     assert made == ["PUT"]
 
 
+@pytest.mark.parametrize("honoured", [None, True])
 @pytest_twisted.ensureDeferred
-async def test_completed_on_conditions(bucket: Rehearsal) -> None:
-    """A completion is sent on the condition of what was compared, and without where the service does not know that."""
+async def test_completed_on_conditions(bucket: Rehearsal, honoured: bool | None) -> None:
+    """A completion is sent on the condition of what was compared, and without where the service does not know that.
+
+    So it is too where a PUT is known to be made on conditions.
+    """
+    bucket.writing._tools.conditions.honoured = honoured  # type: ignore[attr-defined]
     sent: list[str | None] = []
     there = [("ETag", '"old"'), ("Last-Modified", "Tue, 14 Nov 2023 22:13:20 GMT")]
 

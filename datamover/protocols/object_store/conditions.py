@@ -48,7 +48,7 @@ class Conditions:
             await make({})
             return
         try:
-            await self._make(make, _ONLY_NEW)
+            await self._make(make, _ONLY_NEW, known=self.honoured is True)
         except Refused as refusal:
             if refusal.status == 412:
                 self.honoured = True
@@ -93,13 +93,16 @@ class Conditions:
                 raise store.refusals.overtaken(path) from refusal
             raise
 
-    async def _make(self, make: Make, condition: Mapping[str, str]) -> None:
-        """Have it made on a condition, or without where the service does not know its header."""
+    async def _make(self, make: Make, condition: Mapping[str, str], *, known: bool = False) -> None:
+        """Have it made on a condition, or without where the service is not ``known`` to take its header, and does not.
+
+        A service may take it with a PUT and not with a completion.
+        """
         sent = {name: value for name, value in condition.items() if name not in self._unknown}
         try:
             await make(sent)
         except Refused as refusal:
-            if not sent or self.honoured or not refusal.header_unknown:
+            if not sent or known or not refusal.header_unknown:
                 raise
             await make({})
             self._unknown |= set(sent)
