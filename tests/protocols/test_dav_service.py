@@ -446,6 +446,27 @@ async def test_overwrite_that_is_ignored(server: Rehearsal) -> None:
     assert server.dav.files["f"] == b"old"
 
 
+@pytest_twisted.ensureDeferred
+async def test_no_hidden_names(server: Rehearsal) -> None:
+    """Where names that begin with a dot are forbidden, or not listed, a part file's name begins with none."""
+
+    def forbid(exchange: Exchange) -> bool:
+        forbidden = "/." in exchange.request.target and exchange.request.method in ("PUT", "MKCOL")
+        if forbidden:
+            exchange.answer(403)
+        return forbidden
+
+    server.dav.faults.append(forbid)
+    upload, saved = await arrive(server.writing, "d/f", b"data")
+    assert saved.token == "d/datamover-1-0a1b.partial"
+    assert server.dav.directories == {"", "d"}
+    await server.writing.sweep("d/f", "1", check=lambda: None)
+    assert server.dav.files == {}
+    upload, _ = await arrive(server.writing, "d/f", b"data")
+    await upload.commit(replace=False)
+    assert server.dav.files == {"d/f": b"data"}
+
+
 # Logins -----------------------------------------------------------------------------------------------------------
 
 

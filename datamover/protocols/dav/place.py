@@ -120,12 +120,13 @@ class DavPlace(PartFilePlace):
     async def prepare(self, target: str, part: str) -> str:
         """Make sure that a target can have its name; return what its part file is to be called.
 
-        Some servers do not list names that begin with a dot: what a crash left of those could not be found.
+        Some servers take no names that begin with a dot. Others do not list them: what a crash left of those could not
+        be found.
         """
         await self._habits.learn()
         self._habits.check(target)
         directory, name = posixpath.split(part)
-        return part if self._habits.lists_hidden else posixpath.join(directory, name.removeprefix("."))
+        return part if self._habits.takes_hidden else posixpath.join(directory, name.removeprefix("."))
 
     async def open_part(self, part: str, *, offset: int = 0) -> DavSink:
         return await self.open_sized(part, offset=offset, size=None, modified=None)
