@@ -4,6 +4,7 @@
 # make faults  inject random faults, for minutes (FAULTS_SEED=… FAULTS_SECONDS=…)
 # make fuzz    fuzz the interface with atheris, for minutes (FUZZ_SECONDS=…)
 # make clients the programs of docs/api.md in Node and Java (make clients-system installs their packages)
+# make places  the conformance suite over Ceph (make places-system installs it)
 # make lint    ruff and mypy
 # make man, make changelog   write the man pages, or CHANGELOG.md, anew
 # make bench   datamover beside rclone, aria2, OpenSSH and curl (make bench-system installs them)
@@ -12,7 +13,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 
-.PHONY: demo run test faults fuzz clients lint bench format man changelog build system bench-system clients-system clean
+.PHONY: demo run test faults fuzz clients places lint bench format man changelog build system bench-system clients-system places-system clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/python examples/demo.py
@@ -20,8 +21,8 @@ demo: $(VENV)/.installed
 run: $(VENV)/.installed
 	$(BIN)/twistd -n datamover
 
-# Several processes share the test files, because most tests wait for servers much of the time.
-TESTERS ?= 2
+# More processes than processors share the test files, because most tests wait for servers much of the time.
+TESTERS ?= 3
 
 test: $(VENV)/.developing
 	$(BIN)/python -m pytest --numprocesses $(TESTERS)
@@ -43,6 +44,9 @@ clients: $(VENV)/.developing
 	npm install --prefix .clients --no-save --no-audit --no-fund --loglevel error xmlrpc@1.3.2
 	$(BIN)/python -m pytest tests/clients/more_programs.py
 
+places: $(VENV)/.developing
+	$(BIN)/python -m pytest tests/protocols/more_places.py
+
 lint: $(VENV)/.developing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -50,6 +54,7 @@ lint: $(VENV)/.developing
 
 # One row: make bench ROWS=sftp-get
 bench: $(VENV)/.developing
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python -m benchmarks $(ROWS)
 	$(BIN)/python -m benchmarks --draw docs/performance.svg
 
@@ -73,20 +78,26 @@ system:
 	apt-get update
 	apt-get install -y --no-install-recommends openssh-server openssh-client nginx-light postgresql librpc-xml-perl \
 		liblwp-protocol-https-perl php-cli php-xmlrpc ruby ruby-xmlrpc libxml2-utils \
-		systemd iproute2 faketime curl rclone fuse3 dropbear-bin libnss-wrapper
+		systemd iproute2 faketime curl rclone fuse3 dropbear-bin libnss-wrapper telnet logrotate
 	test -x /usr/sbin/proftpd || systemctl mask proftpd.service
-	apt-get install -y --no-install-recommends proftpd-core proftpd-mod-crypto
+	apt-get install -y --no-install-recommends proftpd-core proftpd-mod-crypto libwrap0
 	test -x /usr/sbin/apache2 || systemctl mask apache2.service
 	apt-get install -y --no-install-recommends apache2 libnginx-mod-http-dav-ext
+	# vsftpd will not be installed beside ProFTPD: it is unpacked to where the tests look for it.
+	cd /tmp && apt-get download vsftpd && dpkg -x vsftpd_*.deb /opt/vsftpd && rm vsftpd_*.deb
 
 # The programs that the benchmarks compare with, on Debian.
 bench-system: system
-	apt-get install -y --no-install-recommends aria2
+	apt-get install -y --no-install-recommends aria2 lftp
 
 # What the clients in Node and Java run in, on Debian: some 600 MB, half of it npm. Node from elsewhere brings its npm along.
 clients-system: system
 	apt-get install -y --no-install-recommends default-jdk-headless libaxmlrpc-java
 	command -v npm || apt-get install -y --no-install-recommends nodejs npm
+
+# Services that the conformance suite runs over besides, on Debian: Ceph, some 300 MB.
+places-system: system
+	apt-get install -y --no-install-recommends radosgw ceph-mon ceph-osd ceph-common
 
 $(VENV)/.installed: pyproject.toml setup.py
 	$(PYTHON) -m venv $(VENV)

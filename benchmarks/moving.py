@@ -175,5 +175,5 @@ def _digest(file: Path) -> str:
 
 
 def size_text(size: int) -> str:
-    """Return a size for a row's title."""
+    """Return a file's size, for the title of a row."""
     return "1 GiB" if size == 2**30 else f"{size / 1e6:,.0f} MB"

@@ -53,6 +53,9 @@ from datamover.engine.dependencies import EngineDependencies
 from datamover.engine.dispatcher import Dispatcher
 from datamover.engine.groups.staging import Staging
 from datamover.engine.recorder import Recorder
+from datamover.engine.room.reservation import Rooms
+from datamover.engine.room.survey import Surveys
+from datamover.engine.room.watch import RoomSettings, RoomWatch
 from datamover.engine.service import EngineService, NoticeService
 from datamover.engine.share import ALONE, ProcessShare
 from datamover.engine.throttle import Throttles
@@ -61,6 +64,7 @@ from datamover.engine.worker import Worker
 from datamover.jobs.installation import identify
 from datamover.jobs.listing import Newest
 from datamover.jobs.queue.queue import Queue
+from datamover.jobs.queue.reservations import Reservations
 from datamover.jobs.upkeep.cleanup import OrphanCleanup
 from datamover.jobs.upkeep.upkeep import Upkeep
 from datamover.monitor.log_level import Level
@@ -185,6 +189,12 @@ def _engine(components: Components, node: str, roles: Iterable[str], share: Proc
     recorder = Recorder(queue, reactor, components.counts, components.loops)
     staging = Staging(Layout(settings.service.data_directory).staging, node, reactor, components.pools.staging)
     throttles = Throttles(reactor, lambda name: runtimes.now.registry.bandwidth(name))
+    reservations = Reservations(components.database, node)
+    rooms = Rooms(Surveys(reservations.survey, time.monotonic), reservations)
+
+    def room_settings() -> RoomSettings:
+        now = runtimes.now
+        return RoomSettings(now.registry, now.settings.limits.room_interval)
 
     async def dispatcher() -> Dispatcher:
         installation = await identify(components.database, components.key)
@@ -193,7 +203,7 @@ def _engine(components: Components, node: str, roles: Iterable[str], share: Proc
         def attempt_context() -> Iterator[AttemptContext]:
             with runtimes.acquire() as runtime:
                 tools = TransferTools(reactor, components.pools, runtime.settings.transfers, installation)
-                yield AttemptContext(tools, runtime.registry, queue, throttles.of, runtime.datasets.by_scheme)
+                yield AttemptContext(tools, runtime.registry, queue, throttles.of, rooms, runtime.datasets.by_scheme)
 
         dependencies = EngineDependencies(
             queue=queue,
@@ -207,6 +217,7 @@ def _engine(components: Components, node: str, roles: Iterable[str], share: Proc
                 refused=components.loops.refused,
             ),
             cleanup=OrphanCleanup(components.database, components.key, refused=components.loops.refused),
+            room=RoomWatch(rooms, room_settings),
             clock=reactor,
             monotonic=time.monotonic,
             loops=components.loops,

@@ -48,6 +48,13 @@ def _shared_database() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def _own_databases() -> Iterator[None]:
+    """Drop the databases of a test after it; those of fixtures that several tests share are made before this one."""
+    with postgres.dropped():
+        yield
+
+
+@pytest.fixture(autouse=True)
 def _nothing_left_behind() -> Iterator[None]:
     """Fail a test that leaves a delayed call, a socket or a thread of its own."""
     # A turn of the reactor first: its own sockets are made when it begins to run.

@@ -11,9 +11,10 @@ from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 from twisted.internet.interfaces import IReactorTime
 
 from datamover.audit.trail import AuditEvent, Entry
-from datamover.errors import InvalidState, RequestIdConflict, Unavailable, UnknownJob
+from datamover.errors import InvalidState, RequestIdConflict, UnknownJob
 from datamover.jobs.store import JobStore
 from datamover.jobs.values import Event, FileRecord, JobRecord, Naming, NewJob, State, Submitted
+from datamover.postgres.failures import database_away
 
 
 def now() -> datetime:
@@ -174,6 +175,9 @@ class MemoryJobStore(JobStore):
     async def drain(self, node: str | None = None, *, draining: bool = True) -> None:
         self.draining = draining
 
+    async def free(self) -> dict[str, int]:
+        return {}
+
     async def endpoints(self) -> list[dict[str, Any]]:
         return [
             {"name": f"place {name}", "held": reason, "failures": 0, "closed_until": None, "error": None}
@@ -227,7 +231,7 @@ class MemoryJobStore(JobStore):
 
     def _available(self) -> None:
         if not self.ready:
-            raise Unavailable("the database is away: try again; nothing was stored")
+            raise database_away()
 
     def _pending(self, destination: str) -> int:
         files = [file for files in self._files.values() for file in files]
@@ -331,7 +335,7 @@ class MemoryTrail:
 
     async def write(self, entries: Sequence[tuple[datetime, AuditEvent]]) -> None:
         if self.away:
-            raise Unavailable("the database is away")
+            raise database_away()
         for at, event in entries:
             self.entries.append(Entry(len(self.entries) + 1, at, event))
 

@@ -6,8 +6,9 @@ from typing import Any
 from datamover.config.schema import Config
 from datamover.errors import StartError
 from datamover.postgres.external import ExternalPostgres
-from datamover.registry.destinations import Registry
-from datamover.text.quantities import count
+from datamover.protocols.base import Ability
+from datamover.registry.destinations import Destination, Registry
+from datamover.text.quantities import count, size
 
 
 def summary(settings: Config) -> Iterator[str]:
@@ -25,9 +26,23 @@ def summary(settings: Config) -> Iterator[str]:
         places = "every destination" if client.destinations is None else ", ".join(client.destinations) or "none"
         yield f"client         {name}: {places}{', administrator' if client.admin else ''}"
     for name, destination in settings.destinations.items():
-        yield f"destination    {name}: {destination.url}"
+        kept = "" if destination.keep_free is None else f", keeps {size(destination.keep_free)} free"
+        yield f"destination    {name}: {destination.url}{kept}"
     for rule in settings.sources.allow or ("any public http(s) address",):
         yield f"sources        {rule}"
+
+
+def not_held(settings: Config, reactor: Any) -> Iterator[str]:
+    """Yield the destinations where keep_free cannot be held, since what serves them tells no room; a line each."""
+    registry = Registry.from_config(settings, reactor)
+    for name in registry.names():
+        yield from _not_held(registry.get(name))
+
+
+def _not_held(destination: Destination) -> Iterator[str]:
+    if destination.keep_free is not None:
+        untold = (lack for lack in destination.lacks if lack.ability is Ability.FREE_SPACE)
+        yield from (f"not held       {destination.name}: {lack.sentence}" for lack in untold)
 
 
 async def try_destinations(reactor: Any, settings: Config, tell: Callable[[str], object]) -> None:
@@ -41,6 +56,9 @@ async def try_destinations(reactor: Any, settings: Config, tell: Callable[[str],
             if found["ok"]:
                 seconds = sum(step["seconds"] for step in steps)
                 tell(f"connected      {name}: {', '.join(step['step'] for step in steps)}, in {seconds:.1f} s")
+                if Ability.FREE_SPACE in registry.get(name).abilities:
+                    for line in _not_held(registry.get(name)):
+                        tell(line)
                 continue
             failed.append(name)
             error = steps[-1]["error"]

@@ -19,6 +19,7 @@ PATIENCE = 16
 """Temporary failures (NotNow) in one batch after which the rest of the batch is left for later."""
 HOPELESS = 64
 """Items that fail one after the other, each alone, after which everything is taken to fail."""
+REFUSES = "the database refuses what others asked at the same time: try again; nothing was stored"
 
 
 class Batch(Generic[T, R]):
@@ -91,7 +92,7 @@ async def bisect_batch(
             failure = Failure()  # type: ignore[no-untyped-call]
             patience -= isinstance(error, NotNow)
             if away(failure) or not patience or alone == HOPELESS:
-                left: Exception = error if away(failure) else Unavailable(str(error))
+                left = error if away(failure) else _untried(error)
                 return answers + [Failure(left)] * (len(items) - len(answers))  # type: ignore[no-untyped-call]
         if len(piece) == 1:
             answers.append(failure)
@@ -106,3 +107,10 @@ def away(answer: object) -> bool:
     """Return whether an item's result is a Failure that says that the database is away: nothing was done."""
     error = answer.value if isinstance(answer, Failure) else None
     return isinstance(error, Unavailable) and not isinstance(error, NotNow)
+
+
+def _untried(error: Exception) -> Unavailable:
+    """Return the result of items that were not tried, since others met ``error``."""
+    if isinstance(error, NotNow):
+        return Unavailable(error.message, full=error.full)
+    return Unavailable(REFUSES, full=f"{REFUSES} ({error})")

@@ -43,6 +43,7 @@ LOOPS = MappingProxyType(
         "progress": "writing the progress and the ends of transfers",
         "quotas": "counting the bytes of the day",
         "retirement": "removing old jobs",
+        "room": "looking whether there is room for what waits for it",
         "service manager": "telling the service manager how this process is",
         "shares": "sharing bandwidth with other processes",
         "stops": "stopping transfers that are cancelled or paused",
@@ -137,7 +138,7 @@ class Loop:
         except CancelledError:
             raise
         except DataMoverError as error:
-            log.warn("{what}: {error}", what=LOOPS[self.name], error=error.message)
+            log.warn("{what}: {error}", what=LOOPS[self.name], error=error.full)
         except Exception:
             self.failed()
         else:
@@ -213,7 +214,7 @@ class Loop:
                 return True
             self.failed()  # Not stopped: it was stuck, or something that it waited for was cancelled.
         except Unavailable as error:
-            log.warn("{what}: {error}", what=LOOPS[self.name], error=error.message)
+            log.warn("{what}: {error}", what=LOOPS[self.name], error=error.full)
             self._rest()
         except Exception:
             self.failed()

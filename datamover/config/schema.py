@@ -78,6 +78,8 @@ class DestinationTable(BaseModel):
     file_mode: Mode = 0o644
     directory_mode: Mode = 0o755
     verify: Literal["size", "read-back"] = "size"
+    keep_free: Annotated[Size, AfterValidator(positive)] | None = None
+    """Bytes that transfers leave free there; what would not fit waits."""
 
 
 class Credential(Section):
@@ -146,6 +148,8 @@ class Limits(Section):
         Size, within(f"at most {LONGEST_URL}: every status, event and line of the log tells it", most=LONGEST_URL)
     ] = 8 * 2**10
     """The length of a URL that a client names."""
+    room_interval: Annotated[Duration, AfterValidator(positive)] = 10.0
+    """Seconds between two questions to a destination, for what waits for room there."""
     answer_size: Annotated[
         Size, within(f"at least {LEAST_ANSWER}: a multicall has room for a refusal of each call", LEAST_ANSWER)
     ] = 32 * 2**20

@@ -25,7 +25,7 @@ class ConsoleBackend:
             right = await self._services.runtimes.now.operators.check(username, password, origin) is not None
         except Unavailable as error:
             # The console's protocols know no other answer; the trail does not call it a wrong login.
-            log.warn("a login at the console from {origin}: {why}", origin=origin, why=error.message)
+            log.warn("a login at the console from {origin}: {why}", origin=origin, why=error.full)
             return False
         self.came(username, origin, let_in=right)
         return right

@@ -19,8 +19,6 @@ NARROWEST = 8
 COMFORTABLE = 16
 """Cells that a flexible column should have before optional ones have any."""
 BETWEEN = "  "
-NOTHING = "nothing"
-"""A table without rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +57,8 @@ class Table:
 
     columns: Sequence[Column]
     rows: Sequence[Sequence[Any]]
+    none: str
+    """The sentence that stands for a table without rows: what there is none of."""
     optional: Sequence[Column] = ()
     """Left out where the screen is too narrow, the last one first."""
 
@@ -81,7 +81,7 @@ def render(page: Page, screen: Screen) -> str:
 
 def _rendered(part: Part, screen: Screen) -> Iterator[str]:
     if isinstance(part, Table):
-        yield from _table(part, screen)
+        yield from _table(part, screen) if part.rows else _rendered(part.none, screen)
     elif isinstance(part, Line):
         text = one_line(part.text)
         yield text if screen.width is None else cut(text, screen.width)
@@ -91,9 +91,6 @@ def _rendered(part: Part, screen: Screen) -> Iterator[str]:
 
 
 def _table(table: Table, screen: Screen) -> Iterator[str]:
-    if not table.rows:
-        yield NOTHING
-        return
     stacks = [
         _Stack(
             column,

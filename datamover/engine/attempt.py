@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from datamover.datasets.base import Dataset
 from datamover.engine.lease import Lease, Parked
 from datamover.engine.meter import Meter
+from datamover.engine.room.reservation import RoomReservation, Rooms
 from datamover.engine.throttle import Throttle
 from datamover.engine.transfer.leftovers import clear
 from datamover.engine.transfer.spec import TransferResult, TransferSpec, TransferTools
@@ -74,6 +75,7 @@ class AttemptContext:
     queue: Queue
     throttle: Callable[[str], Throttle | None]
     """The rate limit of a destination, by its name."""
+    rooms: Rooms
     datasets: Mapping[str, Dataset] = field(default_factory=dict)
     """By their scheme."""
 
@@ -93,6 +95,16 @@ class AttemptContext:
         if scheme not in self.datasets:
             raise UnsupportedScheme(f"{scheme}:// datasets are not configured on this node: add [{scheme}]")
         return self.datasets[scheme]
+
+    def room(self, leader: Transfer, *, counted: bool = True) -> RoomReservation | None:
+        """Return the room to be reserved for a group; None where its destination keeps none free.
+
+        ``counted``: the leader's progress tells how far the group is. Raises UnknownDestination.
+        """
+        destination = self.registry.get(leader.destination)
+        if destination.keep_free is None:
+            return None
+        return RoomReservation(self.rooms, destination, leader, counted=counted)
 
     def spec(self, transfer: Transfer, lease: Lease, **changes: Any) -> TransferSpec:
         """Return the TransferSpec of a transfer, with the fields in ``changes`` replaced."""
@@ -123,6 +135,7 @@ class AttemptContext:
             "algorithms": frozenset[str](),
             "resumable": True,
             "name_target": name_target,
+            "room": None,
         }
         if "origin" not in changes:
             fields["origin"] = self.origin(transfer.source, transfer.owner)
@@ -141,7 +154,7 @@ class FileAttempt:
 
     def __post_init__(self) -> None:
         """Look up both ends; raises UnknownDestination."""
-        self._spec = self.context.spec(self.transfer, self.lease)
+        self._spec = self.context.spec(self.transfer, self.lease, room=self.context.room(self.transfer))
         self.meters = (Meter(self.transfer.id, self.lease.leader.lease),)
         self.meters[0].checkpoint = self.transfer.checkpoint
 

@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from datamover.concurrency.loops import Loops
 from datamover.engine.lease import Lease
 from datamover.engine.observer import UNOBSERVED, Observer
+from datamover.engine.room.watch import RoomWatch
 from datamover.engine.throttle import Throttles
 from datamover.jobs.queue.limits import QueueLimits
 from datamover.jobs.queue.queue import Queue
@@ -38,6 +39,7 @@ class EngineDependencies:
     throttles: Throttles
     upkeep: Upkeep
     cleanup: OrphanCleanup
+    room: RoomWatch
     clock: IReactorTime
     monotonic: Callable[[], float]
     loops: Loops

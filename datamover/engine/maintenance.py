@@ -1,8 +1,8 @@
 """The periodic work that any engine does for all jobs; a step that fails does not stop the others.
 
 It shares bandwidth, counts the bytes of the day, takes over the groups of dead nodes, applies changes of jobs to their
-files, ends overdue jobs, deletes old history, and removes what ended transfers left behind. ``jobs.upkeep`` holds the
-rules.
+files, ends overdue jobs, wakes what waits for room, deletes old history, and removes what ended transfers left behind.
+``jobs.upkeep`` holds the rules.
 """
 
 from collections.abc import Callable, Sequence
@@ -43,6 +43,7 @@ class Maintenance:
         self._throttles = dependencies.throttles
         self._upkeep = dependencies.upkeep
         self._cleanup = dependencies.cleanup
+        self._room = dependencies.room
         self._clock = dependencies.clock
         self._monotonic = dependencies.monotonic
         self._observer = dependencies.observer
@@ -54,6 +55,7 @@ class Maintenance:
         self._upkeeping, self._sweeping = loops.loop("upkeep"), loops.loop("sweeping")
         self._shares, self._quotas, self._mending = loops.loop("shares"), loops.loop("quotas"), loops.loop("clock")
         self._takeovers, self._changes = loops.loop("takeovers"), loops.loop("changes")
+        self._rooms = loops.loop("room")
         self._retirement = loops.loop("retirement", bound=RETIRING + BOUND)
         self._refused = loops.refused
         self._swept = Wakeup(self._clock)
@@ -67,12 +69,12 @@ class Maintenance:
 
     def stop(self) -> Sequence[Deferred[None]]:
         """Stop the loops; the Deferreds fire when they have stopped."""
-        steps = (self._shares, self._quotas, self._mending, self._takeovers, self._changes)
+        steps = (self._shares, self._quotas, self._mending, self._takeovers, self._changes, self._rooms)
         ended = [loop.stop() for loop in (self._upkeeping, self._sweeping, self._retirement, *steps)]
         sweeps = list(self._sweeps)
         for sweep in sweeps:
             sweep.cancel()
-        return [*ended, *sweeps]
+        return [*ended, *sweeps, *self._room.stop()]
 
     # For all jobs ---------------------------------------------------------------------------------------------
 
@@ -84,6 +86,7 @@ class Maintenance:
             (self._mending, self._mend_clock),
             (self._takeovers, self._take_over),
             (self._changes, self._carry_out),
+            (self._rooms, self._room.look),
         )
         while True:
             for loop, step in steps:

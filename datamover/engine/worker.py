@@ -19,6 +19,7 @@ from datamover.engine.groups.staging import Staging
 from datamover.engine.lease import Lease, LeaseEnd, Parked
 from datamover.engine.observer import UNOBSERVED, Observer
 from datamover.engine.recorder import Recorder
+from datamover.engine.room.reservation import RoomAwaited
 from datamover.errors import DataMoverError, DeadlineExceeded, InternalError
 from datamover.jobs.queue.retry import judge
 from datamover.jobs.values import State
@@ -107,7 +108,8 @@ class Worker:
     async def _settle(self, lease: Lease, outcome: Outcome) -> None:
         lease.settling = True
         code = outcome.error.code if outcome.error else None
-        self._observer.attempt_ended(_OUTCOMES[outcome.state], code)
+        told = "parked" if outcome.room_wanted is not None else _OUTCOMES[outcome.state]
+        self._observer.attempt_ended(told, code)
         await self._recorder.settle(outcome)
 
     def _attempt(self, group: Group, lease: Lease, context: AttemptContext) -> Attempt:
@@ -134,6 +136,8 @@ class Worker:
                 failed = self._failed(lease, InternalError(), attempt, settings)
                 return replace(failed, state=State.FAILED, cleaned=cleaned)
             return Outcome(lease.leader, State.CANCELLED, lease.leader.failures, cleaned=cleaned)
+        except RoomAwaited as awaited:
+            return _awaiting(attempt, lease, awaited)
         except Parked:
             return None
         except DataMoverError as error:
@@ -217,6 +221,28 @@ class Worker:
             placing=attempt is not None and attempt.placing and verdict.state is State.PENDING and not error.bounded,
             bytes_done=attempt.meters[0].bytes_done if attempt and next_checkpoint else 0,
         )
+
+
+def _awaiting(attempt: Attempt, lease: Lease, awaited: RoomAwaited) -> Outcome:
+    """Return the outcome of an attempt that waits for room: nothing of it counts."""
+    leader = lease.leader
+    log.info(
+        "job {job}: {source} waits for room at {destination}: {wanted}",
+        job=leader.job,
+        transfer=leader.id,
+        source=short_source(leader.source.shown),
+        destination=leader.destination,
+        wanted=size(awaited.wanted) if awaited.wanted else "its size is not known",
+    )
+    return Outcome(
+        leader,
+        State.PENDING,
+        leader.failures,
+        checkpoint=attempt.checkpoint,
+        bytes_done=leader.sent if attempt.checkpoint else 0,
+        cleaned=leader.lease == 1,  # Else an attempt before may have left something that was not looked for.
+        room_wanted=awaited.wanted,
+    )
 
 
 def _amount(moved: int | None, seconds: float, *, whole: bool) -> str:

@@ -6,6 +6,7 @@ act on; it never holds a credential or the value of a URL's query.
 
 from datamover.errors.base import DataMoverError, Scope
 from datamover.errors.request import (
+    DatabaseAway,
     ExpiredJob,
     InvalidRequest,
     InvalidState,
@@ -64,6 +65,7 @@ __all__ = [
     "ConnectFailed",
     "ConnectionLost",
     "DataMoverError",
+    "DatabaseAway",
     "DatasetEmpty",
     "DatasetInvalid",
     "DatasetNotFound",

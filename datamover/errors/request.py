@@ -71,12 +71,19 @@ class QueueFull(RequestError):
 
 
 class Unavailable(RequestError):
-    """The database cannot be reached. Nothing was stored, unless the message says that this is not known."""
+    """The service cannot answer now. Nothing was stored, unless the message says that this is not known."""
 
     code = "UNAVAILABLE"
     fault = 1012
     retryable = True
     default_scope = Scope.SERVICE
+
+
+class DatabaseAway(Unavailable):
+    """No host of the database can be reached, or the connection was lost before anything was stored.
+
+    The same call may be made again. ``message`` says only that the database is away, ``full`` where it is and why.
+    """
 
 
 class NotNow(Unavailable):

@@ -5,6 +5,7 @@ not contain the key: whoever has the backup must not be able to read the sealed 
 """
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -22,6 +23,10 @@ from datamover.postgres.named_queries import NamedQueries
 
 _MAGIC = b"PGDMP"
 """The first bytes of pg_dump's custom format."""
+_INSTALLATION = re.compile(r"^COPY \S*installation \((.*)\) FROM stdin;\n(.*)$", re.MULTILINE)
+"""What pg_restore writes of the table ``installation``: its columns, and its row."""
+_BYTES = r"\\x"
+"""How COPY begins a bytea (PostgreSQL's documentation, "COPY", text format)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,7 @@ class Tools:
             descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
             try:
                 with os.fdopen(descriptor, "wb") as file:
-                    self._run("pg_dump", "--format=custom", "--no-owner", "--no-privileges", stdout=file)
+                    self._run("pg_dump", "--format=custom", *self._common, stdout=file)
                     os.fsync(file.fileno())
                     size = file.seek(0, os.SEEK_END)
                 os.link(temporary, path)  # A link never replaces an existing file.
@@ -67,14 +72,34 @@ class Tools:
 
     def load(self, file: FileIO) -> None:
         """Read a backup into the database, in one transaction. Raises StartError with pg_restore's message."""
-        self._run("pg_restore", "--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges", stdin=file)
+        file.seek(0)
+        self._run("pg_restore", "--single-transaction", "--exit-on-error", *self._common, stdin=file)
 
-    def _run(self, program: str, *arguments: str, **ends: IO[bytes]) -> None:
+    def proof(self, file: FileIO) -> bytes | None:
+        """Return the proof of the key in a backup, None if it has none; nothing is restored.
+
+        Raises StartError with pg_restore's message.
+        """
+        file.seek(0)
+        text = self._run(
+            "pg_restore", "--data-only", "--table=installation", "--file=-", stdin=file, stdout=subprocess.PIPE
+        )
+        if (found := _INSTALLATION.search(text)) is None:
+            return None
+        proof = dict(zip(found[1].split(", "), found[2].split("\t"), strict=True))["proof"]
+        return bytes.fromhex(proof.removeprefix(_BYTES)) if proof.startswith(_BYTES) else None
+
+    @property
+    def _common(self) -> tuple[str, ...]:
+        return ("--no-owner", "--no-privileges", "--dbname", self.dsn)
+
+    def _run(self, program: str, *arguments: str, **ends: IO[bytes] | int) -> str:
+        """Run a program; return what it writes to a pipe."""
         found = self.binaries / program if self.binaries else shutil.which(program)
         if found is None:
             raise StartError(f"there is no {program}: install the client programs of the server's PostgreSQL version")
         done = subprocess.run(  # noqa: S603
-            [found, *arguments, "--dbname", self.dsn],
+            [found, *arguments],
             **{**self.process, "stdout": subprocess.DEVNULL, **ends},
             stderr=subprocess.PIPE,
             text=True,
@@ -84,6 +109,7 @@ class Tools:
         if done.returncode:
             said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
             raise StartError(f"{program} failed: {'; '.join(said[-2:]) or f'exit status {done.returncode}'}")
+        return done.stdout or ""
 
 
 def opened(path: Path) -> FileIO:
@@ -95,7 +121,6 @@ def opened(path: Path) -> FileIO:
     if file.read(len(_MAGIC)) != _MAGIC:
         file.close()
         raise ConfigError(f"{path}: expected a file that `datamover-admin backup` has written")
-    file.seek(0)
     return file
 
 

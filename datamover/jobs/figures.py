@@ -23,9 +23,11 @@ class Figures:
     jobs: Mapping[str, int]
     """Jobs that have not ended, by state."""
     pending: Mapping[str, int]
-    """Placement groups that wait, by destination, without those of paused jobs."""
+    """Placement groups that wait, by destination, without those of paused jobs; with those that wait for room."""
     age: Mapping[str, float]
     """Seconds since the submission of the oldest job with a group that waits, by destination."""
+    without_room: Mapping[str, int]
+    """Placement groups that wait for room, by destination."""
     active: Mapping[tuple[str, str], int]
     """Placement groups that engines work on, by destination and state."""
     held: frozenset[str]
@@ -64,15 +66,20 @@ class FigureReader:
     async def _read(self, cursor: Cursor) -> Figures:
         await cursor.execute(self._queries["limit_time"])
         queue = await cursor.fetch(self._queries["figure_queue"], {"most": MOST})
+        rooms = await cursor.fetch(self._queries["figure_rooms"], {"most": MOST})
         active = await cursor.fetch(self._queries["figure_active"])
         jobs = await cursor.fetch(self._queries["figure_jobs"], {"most": MOST})
         endpoints = await cursor.fetch(self._queries["figure_endpoints"], {"most": MOST})
         nodes = await cursor.fetch(self._queries["figure_nodes"], {"lease": self._lease})
+        without_room = {row["destination"]: row["groups"] for row in rooms}
         closed = [str(row["name"]) for row in endpoints if row["closed"]]
         return Figures(
             jobs={row["state"]: row["jobs"] for row in jobs},
-            pending={row["destination"]: row["pending"] for row in queue},
-            age={row["destination"]: max(0.0, row["age"]) for row in queue},
+            pending=Counter({row["destination"]: row["pending"] for row in queue}) + Counter(without_room),
+            age={
+                row["destination"]: max(0.0, row["age"]) for row in sorted((*queue, *rooms), key=lambda row: row["age"])
+            },
+            without_room=without_room,
             active={(row["destination"], row["state"]): row["groups"] for row in active},
             held=_places([row for row in endpoints if row["held"]]),
             broken=_places([row for row in endpoints if row["closed"]]),

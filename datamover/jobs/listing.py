@@ -27,7 +27,8 @@ LEFT JOIN LATERAL (
     FROM transfers t WHERE t.job = j.id AND t.state IN ('PREPARING', 'IN_PROGRESS')) moving
     ON j.finished_at IS NULL
 LEFT JOIN LATERAL (
-    SELECT sum(t.bytes_done) AS bytes, min(t.next_attempt_at) AS at, max(t.attempt) AS attempt
+    SELECT sum(t.bytes_done) AS bytes, min(t.next_attempt_at) FILTER (WHERE t.room_wanted IS NULL) AS at,
+           max(t.attempt) AS attempt
     FROM transfers t WHERE t.job = j.id AND t.state = 'PENDING' AND t.attempt > 0) again
     ON j.finished_at IS NULL
 LEFT JOIN transfers first ON first.job = j.id AND first.index = 0

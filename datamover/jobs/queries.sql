@@ -66,7 +66,7 @@ ORDER BY e.position;
 SELECT index, source_url, source_member, source_destination, source_path, destination, coalesce(target, path) AS path, state,
        coalesce(size, expected_size) AS size, bytes_done, rate, digest, error, first_error, started_at, finished_at,
        least(attempt, (SELECT max_attempts FROM jobs WHERE id = %(job)s)) AS attempt,
-       CASE WHEN state = 'PENDING' AND attempt > 0 AND NOT (SELECT j.paused FROM jobs j WHERE j.id = %(job)s)
+       CASE WHEN state = 'PENDING' AND attempt > 0 AND room_wanted IS NULL AND NOT (SELECT j.paused FROM jobs j WHERE j.id = %(job)s)
             THEN next_attempt_at END AS next_retry_at
 FROM transfers
 WHERE job = %(job)s AND (%(state)s::text IS NULL OR state = %(state)s)
@@ -165,6 +165,8 @@ WITH fresh AS MATERIALIZED (
     ORDER BY t.next_attempt_at, t.index LIMIT 1
 )
 SELECT t.destination, t.source_host, t.owner, j.paused, t.next_attempt_at > now() AS pausing, t.error,
+       CASE WHEN t.paused THEN t.room_wanted END AS room_wanted, r.free AS room_free, r.keep AS room_keep,
+       r.under_way AS room_under_way, r.longest <> t.id AS room_shared,
        extract(epoch FROM t.next_attempt_at - now())::double precision AS pausing_for,
        d.held, coalesce(d.closed_until, od.closed_until) > now() AS closed, coalesce(d.error, od.error) AS closed_error,
        extract(epoch FROM coalesce(d.closed_until, od.closed_until) - now())::double precision AS closed_for,
@@ -180,13 +182,15 @@ SELECT t.destination, t.source_host, t.owner, j.paused, t.next_attempt_at > now(
                 AND p.leader = p.index AND NOT p.paused AND p.priority = t.priority AND (p.job, p.index) < (t.job, t.index)
              ORDER BY p.job, p.index LIMIT %(counted)s)) AS before)::integer AS ahead,
        (SELECT o.job FROM transfers o WHERE o.destination = t.destination AND o.target = t.target AND o.job <> t.job
-            AND (o.state <> 'PENDING' OR o.job < t.job AND o.owner = t.owner AND NOT o.paused)
+            AND (o.state <> 'PENDING' OR o.job < t.job AND o.owner = t.owner
+                 AND (NOT o.paused OR o.room_wanted IS NOT NULL))
             AND o.state IN ('PENDING', 'PREPARING', 'IN_PROGRESS') ORDER BY o.job LIMIT 1) AS behind,
        (SELECT count(*) FROM nodes WHERE 'engine' = ANY (roles) AND NOT draining
             AND heartbeat_at > now() - %(lease)s * interval '1 second')::integer AS engines,
        (SELECT count(*) FROM nodes WHERE 'engine' = ANY (roles) AND draining
             AND heartbeat_at > now() - %(lease)s * interval '1 second')::integer AS draining
 FROM chosen t JOIN jobs j ON j.id = t.job
+LEFT JOIN rooms r ON r.destination = t.destination
 LEFT JOIN sides d ON d.name = 'place ' || t.destination
 LEFT JOIN sides h ON h.name = t.source_host
 LEFT JOIN breakers od ON od.side = 'place ' || t.destination AND od.owner = t.owner
@@ -234,7 +238,8 @@ UPDATE jobs SET cancelled = true, paused = false WHERE id = %(job)s;
 UPDATE jobs SET paused = %(paused)s WHERE id = %(job)s AND paused <> %(paused)s RETURNING id;
 
 -- name: read_put_off
-SELECT FROM transfers WHERE job = %(job)s AND state = 'PENDING' AND attempt > 0 AND next_attempt_at > now() LIMIT 1;
+SELECT FROM transfers WHERE job = %(job)s AND state = 'PENDING' AND attempt > 0
+  AND (next_attempt_at > now() OR room_wanted IS NOT NULL) LIMIT 1;
 
 -- name: reopen_job
 UPDATE jobs SET state = 'IN_PROGRESS', finished_at = NULL, files_failed = 0, deadline = NULL WHERE id = %(job)s;
@@ -245,6 +250,14 @@ INSERT INTO sides (name, held) VALUES (%(name)s, %(reason)s) ON CONFLICT (name) 
 -- name: release
 WITH gone AS (DELETE FROM breakers WHERE side = %(name)s)
 UPDATE sides SET held = NULL, failures = 0, closed_until = NULL, error = NULL WHERE name = %(name)s;
+
+-- name: read_uploading
+-- Which targets are those of transfers that have not ended, or whose leftovers are still to be removed.
+SELECT target FROM transfers
+WHERE destination = %(destination)s AND target = ANY (%(targets)s) AND state IN ('PENDING', 'PREPARING', 'IN_PROGRESS')
+UNION
+SELECT target FROM transfers
+WHERE destination = %(destination)s AND target = ANY (%(targets)s) AND traces AND state IN ('FAILED', 'CANCELLED');
 
 -- name: read_endpoints
 -- A breaker that is open for the only owner with waiting transfers to a destination counts as open for all.
@@ -362,9 +375,10 @@ UPDATE jobs SET files_failed = files_failed + %(files)s, error = %(error)s, firs
 WHERE id = %(job)s;
 
 -- name: pause_transfers
-UPDATE transfers SET paused = true
+-- What waits for room (paused already) is paused as the others are.
+UPDATE transfers SET paused = true, room_wanted = NULL
 WHERE job = %(job)s AND index >= %(first)s AND index < %(last)s AND state IN ('PENDING', 'PREPARING', 'IN_PROGRESS')
-  AND NOT cancelling AND NOT paused;
+  AND NOT cancelling AND (NOT paused OR room_wanted IS NOT NULL);
 
 -- name: unpause_transfers
 -- Ends the pauses before their next attempts, too.
@@ -377,6 +391,7 @@ WHERE job = %(job)s AND index >= %(first)s AND index < %(last)s AND state IN ('P
 -- being swept now, it waits until that is over.
 UPDATE transfers t
 SET state = 'PENDING', failures = 0, finished_at = NULL, cancelling = false, paused = j.paused,
+    room_wanted = NULL, room_since = NULL,
     next_attempt_at = CASE WHEN traces THEN greatest(now(), next_attempt_at) ELSE now() END
 FROM jobs j
 WHERE t.job = %(job)s AND j.id = t.job AND t.index >= %(first)s AND t.index < %(last)s AND t.state = 'FAILED';
@@ -613,7 +628,8 @@ WITH RECURSIVE lanes AS (
           AND t.state = 'PENDING' AND t.leader = t.index AND NOT t.paused AND t.next_attempt_at <= now()
           AND (t.cancelling OR t.owner <> ALL (%(spent)s::text[])) AND t.id <> ALL (%(passed_over)s::bigint[])
           AND (SELECT true FROM transfers f WHERE f.destination = t.destination AND f.target = t.target
-               AND f.job <> t.job AND (f.state <> 'PENDING' OR f.job < t.job AND f.owner = t.owner AND NOT f.paused)
+               AND f.job <> t.job AND (f.state <> 'PENDING' OR f.job < t.job AND f.owner = t.owner
+                                       AND (NOT f.paused OR f.room_wanted IS NOT NULL))
                AND f.state IN ('PENDING', 'PREPARING', 'IN_PROGRESS') LIMIT 1) IS NULL
         ORDER BY t.priority DESC, t.job, t.index
         LIMIT least(b.most, b.share)) AS next
@@ -633,7 +649,8 @@ WITH RECURSIVE lanes AS (
           AND t.state = 'PENDING' AND t.leader = t.index AND NOT t.paused AND t.next_attempt_at <= now()
           AND (t.cancelling OR t.owner <> ALL (%(spent)s::text[])) AND t.id <> ALL (%(passed_over)s::bigint[])
           AND (SELECT true FROM transfers f WHERE f.destination = t.destination AND f.target = t.target
-               AND f.job <> t.job AND (f.state <> 'PENDING' OR f.job < t.job AND f.owner = t.owner AND NOT f.paused)
+               AND f.job <> t.job AND (f.state <> 'PENDING' OR f.job < t.job AND f.owner = t.owner
+                                       AND (NOT f.paused OR f.room_wanted IS NOT NULL))
                AND f.state IN ('PENDING', 'PREPARING', 'IN_PROGRESS') LIMIT 1) IS NULL
         ORDER BY t.priority DESC, t.job, t.index
         OFFSET c.share LIMIT c.most - c.share) AS next
@@ -695,7 +712,7 @@ WITH RECURSIVE lanes AS (
     WHERE t.id = locked.id AND j.id = t.job AND NOT EXISTS (SELECT FROM nodes n WHERE n.id = %(node)s AND n.draining)
     RETURNING t.id, t.job, t.index, t.leader, t.source_url, t.source_sealed, t.source_member, t.source_destination,
               t.source_path, t.destination, t.path, t.naming, t.target, t.checksum, t.expected_size, t.attempt,
-              t.failures, t.checkpoint, t.memory, t.bytes_done, t.cancelling,
+              t.failures, t.checkpoint, t.memory, t.room_wanted, t.bytes_done, t.cancelling,
               coalesce(j.deadline < now(), false) AS overdue, t.renaming, t.lease, t.state, j.owner, j.overwrite,
               j.archive, j.max_attempts, j.stop_on_failure, t.started_at
 ), begun AS (
@@ -728,8 +745,8 @@ WHERE t.job = l.job AND t.leader = l.index AND t.index <> t.leader AND t.state =
 -- name: read_members
 SELECT t.id, t.job, t.index, t.leader, t.source_url, t.source_sealed, t.source_member, t.source_destination, t.source_path,
        t.destination, t.path, t.naming, t.target, t.checksum, t.expected_size, t.attempt, t.failures, t.checkpoint, t.memory,
-       t.bytes_done, t.cancelling, coalesce(j.deadline < now(), false) AS overdue, t.renaming, t.lease, t.state,
-       j.owner, j.overwrite, j.archive, j.max_attempts, j.stop_on_failure, t.started_at
+       t.room_wanted, t.bytes_done, t.cancelling, coalesce(j.deadline < now(), false) AS overdue, t.renaming, t.lease,
+       t.state, j.owner, j.overwrite, j.archive, j.max_attempts, j.stop_on_failure, t.started_at
 FROM transfers t JOIN jobs j ON j.id = t.job
 WHERE t.job = %(job)s AND t.leader = %(leader)s ORDER BY t.index;
 
@@ -942,8 +959,8 @@ UPDATE transfers t SET lease = t.lease + 1, next_attempt_at = now() + %(seconds)
 FROM found, jobs j WHERE t.id = found.id AND j.id = t.job
 RETURNING t.id, t.job, t.index, t.leader, t.source_url, t.source_sealed, t.source_member, t.source_destination,
           t.source_path, t.destination, t.path, t.naming, t.target, t.checksum, t.expected_size, t.attempt,
-          t.failures, t.checkpoint, t.memory, t.bytes_done, t.cancelling, true AS overdue, t.renaming, t.lease, t.state,
-          j.owner, j.overwrite, j.archive, j.max_attempts, j.stop_on_failure, t.started_at;
+          t.failures, t.checkpoint, t.memory, t.room_wanted, t.bytes_done, t.cancelling, true AS overdue, t.renaming,
+          t.lease, t.state, j.owner, j.overwrite, j.archive, j.max_attempts, j.stop_on_failure, t.started_at;
 
 -- name: settle_leftovers
 UPDATE transfers SET traces = false WHERE id = %(transfer)s AND lease = %(lease)s AND state IN ('FAILED', 'CANCELLED');
@@ -992,7 +1009,8 @@ RETURNING t.id;
 SELECT t.id FROM transfers t
 WHERE t.id = ANY (%(transfers)s) AND (
     SELECT true FROM transfers o WHERE o.destination = t.destination AND o.target = t.target
-    AND o.job <> t.job AND (o.state <> 'PENDING' OR o.job < t.job AND o.owner = t.owner AND NOT o.paused)
+    AND o.job <> t.job AND (o.state <> 'PENDING' OR o.job < t.job AND o.owner = t.owner
+                            AND (NOT o.paused OR o.room_wanted IS NOT NULL))
     AND o.state IN ('PENDING', 'PREPARING', 'IN_PROGRESS') LIMIT 1) IS NULL;
 
 -- name: tell_resumed
@@ -1107,6 +1125,13 @@ SET files_completed = files_completed + c.completed, files_failed = files_failed
 FROM counted c LEFT JOIN erred e USING (job)
 WHERE j.id = c.job AND j.id = ANY (ARRAY(SELECT job FROM counted));
 
+-- name: wait_for_room
+-- Groups whose attempts have just been settled as PENDING: claims read past them until wake_for_room.
+UPDATE transfers t
+SET paused = true, room_wanted = w.wanted, room_since = coalesce(t.room_since, now())
+FROM unnest(%(transfers)s::bigint[], %(wanted)s::bigint[]) AS w (id, wanted)
+WHERE t.id = w.id AND t.state = 'PENDING' AND NOT t.paused AND NOT t.cancelling;
+
 -- name: lock_job_of
 SELECT t.job, t.index, t.attempt, j.stop_on_failure, now() AS now FROM transfers t JOIN jobs j ON j.id = t.job
 WHERE t.id = %(transfer)s FOR UPDATE OF j;
@@ -1125,6 +1150,100 @@ WITH ended AS (
 UPDATE jobs j SET files_failed = files_failed + e.files, error = %(error)s, first_error = coalesce(j.first_error, %(error)s)
 FROM (SELECT job, count(*) AS files FROM ended GROUP BY job) AS e WHERE j.id = e.job
 RETURNING e.files;
+
+-- Room at destinations --------------------------------------------------------------------------------------------
+
+-- name: read_reserved
+-- prepared: destination text
+-- What was ever reserved at a destination, and what is reserved by transfers that are worked on.
+SELECT r.given, t.id, t.lease, t.room_from, t.room_until, t.bytes_done
+FROM rooms r LEFT JOIN transfers t ON t.destination = r.destination AND t.node IS NOT NULL AND t.room_lease = t.lease
+WHERE r.destination = %(destination)s;
+
+-- name: begin_rooms
+INSERT INTO rooms (destination) SELECT unnest(%(destinations)s::text[]) ON CONFLICT DO NOTHING;
+
+-- name: lock_rooms
+-- prepared: destinations text[]
+SELECT destination, given, longest, passed FROM rooms
+WHERE destination = ANY (%(destinations)s) ORDER BY destination FOR UPDATE;
+
+-- name: read_room_order
+-- prepared: destinations text[], transfers bigint[]
+-- Since when some transfers have wanted room, and the one of each destination that waits and has wanted it longest.
+SELECT id, destination, room_since, false AS longest FROM transfers WHERE id = ANY (%(transfers)s)
+UNION ALL
+SELECT first.id, d.destination, first.room_since, true
+FROM unnest(%(destinations)s::text[]) AS d (destination) CROSS JOIN LATERAL (
+    SELECT t.id, t.room_since FROM transfers t
+    WHERE t.destination = d.destination AND t.state = 'PENDING' AND t.room_wanted IS NOT NULL AND NOT t.cancelling
+    ORDER BY t.room_since, t.id LIMIT 1) AS first;
+
+-- name: reserve_room
+-- prepared: transfers bigint[], leases bigint[], starts bigint[], untils bigint[], dones bigint[], node uuid
+-- Only for transfers whose lease this node still holds; returns those.
+UPDATE transfers t
+SET room_lease = t.lease, room_from = r.start, room_until = r.until, room_wanted = NULL, room_since = NULL,
+    bytes_done = coalesce(r.done, t.bytes_done)
+FROM unnest(%(transfers)s::bigint[], %(leases)s::bigint[], %(starts)s::bigint[], %(untils)s::bigint[],
+            %(dones)s::bigint[]) AS r (id, lease, start, until, done)
+WHERE t.id = r.id AND t.id = ANY (%(transfers)s) AND t.lease = r.lease AND t.node = %(node)s
+RETURNING t.id;
+
+-- name: note_rooms
+-- prepared: destinations text[], free bigint[], keep bigint[], under_way bigint[], given bigint[], longest bigint[]
+-- prepared: passed bigint[]
+UPDATE rooms
+SET free = n.free, keep = n.keep, under_way = n.under_way, given = n.given, longest = n.longest, passed = n.passed
+FROM unnest(%(destinations)s::text[], %(free)s::bigint[], %(keep)s::bigint[], %(under_way)s::bigint[],
+            %(given)s::bigint[], %(longest)s::bigint[], %(passed)s::bigint[])
+     AS n (destination, free, keep, under_way, given, longest, passed)
+WHERE rooms.destination = n.destination;
+
+-- name: read_without_room
+-- The destinations where something waits for room.
+WITH RECURSIVE waiting AS (
+    (SELECT destination FROM transfers WHERE state = 'PENDING' AND room_wanted IS NOT NULL ORDER BY destination LIMIT 1)
+    UNION ALL
+    SELECT next.* FROM waiting w CROSS JOIN LATERAL (
+        SELECT t.destination FROM transfers t
+        WHERE t.state = 'PENDING' AND t.room_wanted IS NOT NULL AND t.destination > w.destination
+        ORDER BY t.destination LIMIT 1) AS next
+)
+SELECT destination FROM waiting;
+
+-- name: take_room_turn
+-- One process at a time asks a destination for its room, again after the given seconds. A clock that was set back ends
+-- the pause.
+INSERT INTO rooms (destination) SELECT unnest(%(destinations)s::text[])
+ON CONFLICT (destination) DO UPDATE SET asked_at = now()
+    WHERE rooms.asked_at NOT BETWEEN now() - %(seconds)s * interval '1 second' AND now()
+RETURNING destination;
+
+-- name: read_waiting_for_room
+-- prepared: destination text, limit integer
+SELECT id, room_wanted, paused FROM transfers
+WHERE destination = %(destination)s AND state = 'PENDING' AND room_wanted IS NOT NULL AND NOT cancelling
+ORDER BY room_since, id LIMIT %(limit)s;
+
+-- name: wake_for_room
+-- Transfers that others have locked are left for the next time.
+WITH found AS (
+    SELECT id FROM transfers WHERE id = ANY (%(transfers)s) AND state = 'PENDING' AND room_wanted IS NOT NULL AND paused
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE transfers t SET paused = false, next_attempt_at = now() FROM found WHERE t.id = found.id;
+
+-- name: wake_first_for_room
+WITH found AS (
+    SELECT id FROM transfers
+    WHERE destination = %(destination)s AND state = 'PENDING' AND room_wanted IS NOT NULL AND paused
+    ORDER BY room_since, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+)
+UPDATE transfers t SET paused = false, next_attempt_at = now() FROM found WHERE t.id = found.id RETURNING t.id;
+
+-- name: read_rooms
+SELECT destination, free FROM rooms WHERE free IS NOT NULL;
 
 -- Notices ------------------------------------------------------------------------------------------------------
 
@@ -1253,6 +1372,16 @@ SELECT f.destination, extract(epoch FROM now() - j.submitted_at)::double precisi
        (SELECT count(*) FROM (SELECT FROM transfers t WHERE t.destination = f.destination AND t.state = 'PENDING'
             AND t.leader = t.index AND NOT t.paused LIMIT %(most)s) AS waiting)::integer AS pending
 FROM fronts f JOIN jobs j ON j.id = f.job;
+
+-- name: figure_rooms
+-- The groups that wait for room at each destination, and the age of the oldest one; figure_queue leaves them out.
+SELECT r.destination, w.groups,
+       extract(epoch FROM now() - (SELECT submitted_at FROM jobs WHERE id = w.job))::double precision AS age
+FROM rooms r CROSS JOIN LATERAL (
+    SELECT count(*)::integer AS groups, min(job) AS job FROM (
+        SELECT t.job FROM transfers t WHERE t.destination = r.destination AND t.state = 'PENDING'
+        AND t.room_wanted IS NOT NULL AND t.paused LIMIT %(most)s) AS waiting) AS w
+WHERE w.groups > 0;
 
 -- name: figure_active
 SELECT destination, state, count(*)::integer AS groups FROM transfers WHERE node IS NOT NULL GROUP BY destination, state;

@@ -172,6 +172,7 @@ def transfer(row: Row, cipher: Seal) -> Transfer:
         placing=row["renaming"],
         lease=row["lease"],
         started=row["started_at"].timestamp(),
+        room_wanted=row["room_wanted"],
     )
 
 

@@ -149,6 +149,15 @@ class JobStore(JobControl):
         """Return name, held, failures, closed_until and error of endpoints that are held or whose breaker is open."""
         return await self._database.read(self._queries["read_endpoints"])
 
+    async def uploading(self, destination: str, targets: Sequence[str]) -> set[str]:
+        """Return those of ``targets`` that unfinished transfers to a destination have, or have left something of."""
+        parameters = {"destination": destination, "targets": list(targets)}
+        return {row["target"] for row in await self._database.read(self._queries["read_uploading"], parameters)}
+
+    async def free(self) -> dict[str, int]:
+        """Return the bytes that each destination told last that keeps room free."""
+        return {row["destination"]: row["free"] for row in await self._database.read(self._queries["read_rooms"])}
+
     async def active(self, limit: int = 100) -> list[dict[str, Any]]:
         """Return the transfers that engines are working on."""
         found = await self._database.read(self._queries["read_active"], {"limit": limit})

@@ -239,6 +239,8 @@ class Transfer:
     """Fencing number: a newer claim has a greater one, the first has 1."""
     started: float
     """When the first attempt began, stored before it does; POSIX seconds."""
+    room_wanted: int | None = None
+    """The bytes for which its group waited for room; 0: their number was not known. None: it did not wait."""
 
     @property
     def staged(self) -> bool:

@@ -66,6 +66,8 @@ class Outcome:
     """Further events of the file, written before the one of its end."""
     cleaned: bool = True
     """Whether nothing is left at the destination; leftovers are swept once the transfer has ended."""
+    room_wanted: int | None = None
+    """PENDING: the bytes for which it waits for room, 0 where their number is not known. None: it does not wait."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ class Gauges:
         yield from self._of_the_queue(figures)
 
     def _of_the_queue(self, figures: Figures | None) -> Iterator[Metric]:
-        known = figures or Figures({}, {}, {}, {}, frozenset(), frozenset(), 0, {}, 0)
+        known = figures or Figures({}, {}, {}, {}, {}, frozenset(), frozenset(), 0, {}, 0)
         names = {*self._destinations(), *known.pending, *(name for name, _ in known.active)} if figures else set()
         active = dict.fromkeys(names, 0)
         states = {"PENDING": sum(known.pending.values()), "PREPARING": 0, "IN_PROGRESS": 0}
@@ -68,6 +68,9 @@ class Gauges:
         yield by("transfers", "state", "Transfers that have not ended (an archive or dataset is one)." + up_to, states)
         pending = {name: known.pending.get(name, 0) for name in names}
         yield by("queue_pending", "destination", "Transfers that wait, paused jobs left out." + up_to, pending)
+        without_room = {name: known.without_room.get(name, 0) for name in names}
+        told = "Transfers of those that wait for room at a destination that keeps some free." + up_to
+        yield by("queue_without_room", "destination", told, without_room)
         yield by("queue_active", "destination", "Transfers that are worked on, over all processes.", active)
         ages = {name: known.age.get(name, 0.0) for name in names}
         told = "Seconds since the oldest job of which something waits was submitted, paused jobs left out."

@@ -29,7 +29,7 @@ from datamover.concurrency.waiters import Waiters
 from datamover.errors import NotNow, StartError, Unavailable
 from datamover.postgres import session
 from datamover.postgres.driver import DriverConnection
-from datamover.postgres.failures import AWAY, ONLY_READS, SLOW, meaning
+from datamover.postgres.failures import ONLY_READS, SLOW, database_away, meaning
 from datamover.postgres.named_queries import Prepared
 from datamover.postgres.values import BYTES, Json
 
@@ -99,7 +99,7 @@ class PostgresConnection:
         psycopg2.extensions.register_type(BYTES, self._link.pollable())
         (told,) = await self.fetch(session.SET_UP, session.LIMITS)
         if told["read_only"] == "on":
-            raise Unavailable(f"{AWAY} ({ONLY_READS})")
+            raise database_away(ONLY_READS)
 
     @property
     def closed(self) -> bool:
@@ -212,7 +212,7 @@ class PostgresConnection:
     def _text(self, sql: str, params: Parameters) -> bytes:
         link = self._link.pollable()
         if link is None or link.closed:
-            raise Unavailable(AWAY)
+            raise database_away()
         with link.cursor() as cursor:
             return bytes(cursor.mogrify(sql, params))
 
@@ -225,7 +225,7 @@ class PostgresConnection:
         commits: it may have been stored even if the server does not answer.
         """
         if self._statement is not None or self.closed:
-            raise Unavailable(AWAY)
+            raise database_away()
         self.begun = self.begun or decisive
         text: str | bytes = sql
         if self._ahead:

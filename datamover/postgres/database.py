@@ -21,7 +21,7 @@ from datamover.errors import NotNow, StartError, Unavailable
 from datamover.postgres.admission import AccessRefused
 from datamover.postgres.connection import Parameters, PostgresConnection, Row, TransactionKind
 from datamover.postgres.cursor import Cursor
-from datamover.postgres.failures import AWAY, BUSY
+from datamover.postgres.failures import BUSY, database_away
 from datamover.postgres.listening import Listening, persist
 from datamover.postgres.pool import ConnectionPool
 from datamover.postgres.values import Json
@@ -92,7 +92,7 @@ class Database:
         self._pool.refuse()
         for task in list(self._tasks):
             task.cancel()
-        self._opening.wake(Failure(Unavailable(AWAY)))  # type: ignore[no-untyped-call]
+        self._opening.wake(Failure(database_away()))  # type: ignore[no-untyped-call]
         self._pool.close()
         for task in list(self._tasks):
             await task

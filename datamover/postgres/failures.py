@@ -6,7 +6,7 @@ Pure. The first two are errors of ours (Unavailable, NotNow) with a message for 
 import psycopg2
 from psycopg2.errors import DiskFull, LockNotAvailable, ReadOnlySqlTransaction
 
-from datamover.errors import NotNow, Unavailable
+from datamover.errors import DatabaseAway, NotNow, Unavailable
 
 AWAY = "the database is away: try again; nothing was stored"
 LOCKED = "others work on what this would change: try again; nothing was stored"
@@ -33,15 +33,20 @@ def meaning(error: Exception, *, closed: bool, decisive: bool) -> Unavailable | 
     ``closed`` tells that the connection is closed, ``decisive`` that the statement may have been stored all the same.
     """
     if closed or _ends_session(error):
-        return Unavailable(UNCERTAIN if decisive else f"{AWAY} ({one_line(error)})")
+        return Unavailable(UNCERTAIN) if decisive else database_away(one_line(error))
     if isinstance(error, ReadOnlySqlTransaction):
-        return NotNow(f"{AWAY} ({ONLY_READS})")
+        return NotNow(AWAY, full=f"{AWAY} ({ONLY_READS})")
     if isinstance(error, DiskFull):
         return NotNow(FULL)
     if isinstance(error, LockNotAvailable):
         return NotNow(LOCKED)
     temporary = isinstance(error, psycopg2.OperationalError) and not str(error.pgcode).startswith(_LIMIT_EXCEEDED)
-    return NotNow(f"{AWAY} ({one_line(error)})") if temporary else None
+    return NotNow(AWAY, full=f"{AWAY} ({one_line(error)})") if temporary else None
+
+
+def database_away(reason: str | None = None) -> DatabaseAway:
+    """Return the error that says that the database is away; ``reason`` is for administrators and the log."""
+    return DatabaseAway(AWAY, full=reason and f"{AWAY} ({reason})")
 
 
 def one_line(error: BaseException) -> str:

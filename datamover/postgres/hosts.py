@@ -17,7 +17,7 @@ from datamover.concurrency.host_names import HostNames
 from datamover.errors import StartError, Unavailable
 from datamover.postgres.admission import AccessRefused, LoginAttempt, refusal
 from datamover.postgres.connection import Target
-from datamover.postgres.failures import AWAY, one_line
+from datamover.postgres.failures import AWAY, database_away, one_line
 
 Result = TypeVar("Result")
 
@@ -100,10 +100,10 @@ class Hosts:
         except (Unavailable, StartError, CancelledError):
             raise
         except NoAnswer:
-            raise Unavailable(f"{AWAY} (no answer from {LoginAttempt.of(target).host} within {limit:.1f} s)") from None
+            raise database_away(f"no answer from {LoginAttempt.of(target).host} within {limit:.1f} s") from None
         except Exception as error:  # Any error: no statement was sent yet.
             login = LoginAttempt.of(target)
-            raise refusal(str(error), login) or Unavailable(f"{AWAY} ({_with_host(error, login)})") from error
+            raise refusal(str(error), login) or database_away(_with_host(error, login)) from error
 
     async def _addresses(self, host: Host, limit: float) -> list[Host]:
         """Return a host once for each of its addresses; libpq would block the reactor while it looks them up."""
@@ -114,9 +114,9 @@ class Hosts:
         try:
             answers = await looking
         except OSError as error:
-            raise Unavailable(f"{AWAY} ({host.host}: {error.strerror})") from error
+            raise database_away(f"{host.host}: {error.strerror}") from error
         except NoAnswer:
-            raise Unavailable(f"{AWAY} ({host.host} is not found within {limit:.1f} s)") from None
+            raise database_away(f"{host.host} is not found within {limit:.1f} s") from None
         return [host.at(str(answer[4][0])) for answer in answers]
 
 
@@ -154,5 +154,5 @@ def _together(troubles: list[Unavailable]) -> Unavailable:
     refused = [error for error in troubles if isinstance(error, AccessRefused)]
     if refused or len(troubles) == 1:
         return (refused or troubles)[0]
-    reasons = dict.fromkeys(error.message.removeprefix(f"{AWAY} (").removesuffix(")") for error in troubles)
-    return Unavailable(f"{AWAY} ({'; '.join(reasons)})")
+    reasons = dict.fromkeys(error.full.removeprefix(f"{AWAY} (").removesuffix(")") for error in troubles)
+    return database_away("; ".join(reasons))

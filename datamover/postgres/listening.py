@@ -29,7 +29,7 @@ async def persist(reactor: Any, attempt: Callable[[], Awaitable[None]]) -> None:
             return await attempt()
         except Unavailable as error:
             pause = next(pauses, PAUSES[-1])
-            log.warn("{reason}; trying again in {pause} s", reason=error.message, pause=pause)
+            log.warn("{reason}; trying again in {pause} s", reason=error.full, pause=pause)
         await deferLater(reactor, pause)
 
 

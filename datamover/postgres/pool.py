@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from datamover.errors import StartError, Unavailable
 from datamover.postgres.admission import AccessRefused
 from datamover.postgres.connection import PostgresConnection, Target
-from datamover.postgres.failures import AWAY
+from datamover.postgres.failures import database_away
 from datamover.postgres.hosts import Hosts
 
 log = Logger()
@@ -95,7 +95,7 @@ class ConnectionPool:
         except (Unavailable, StartError) as error:
             self._note_failure(error)
             if self.ready and isinstance(error, StartError | AccessRefused):
-                raise Unavailable(f"{AWAY} ({error.message})") from error
+                raise database_away(error.full) from error
             raise
         if self._away:
             log.info("the database is back")
@@ -110,7 +110,7 @@ class ConnectionPool:
 
     async def _try(self, target: Target, on_notify: Callable[[str, str], None] | None) -> PostgresConnection:
         if self._closed:
-            raise Unavailable(AWAY)
+            raise database_away()
         connection = PostgresConnection(self._reactor, on_notify)
         self._connections.add(connection)
         try:
@@ -122,7 +122,7 @@ class ConnectionPool:
 
     async def _wait(self) -> None:
         if not self.ready:
-            raise Unavailable(AWAY)
+            raise database_away()
         if self._free > 0:
             self._free -= 1
             return
@@ -147,11 +147,11 @@ class ConnectionPool:
         refused = isinstance(error, AccessRefused)
         if self.ready and (not self._away or (refused and not self.refused)):
             self._away = True
-            log.error("cannot connect: {reason}", reason=error.message)
+            log.error("cannot connect: {reason}", reason=error.full)
         self.refused = refused
         if not any(not connection.closed for connection in self._connections):
             self._fail_callers()
 
     def _fail_callers(self) -> None:
         while self._callers:
-            self._callers.popleft().errback(Unavailable(AWAY))
+            self._callers.popleft().errback(database_away())

@@ -193,7 +193,7 @@ class EngineProcesses(StoppableService):
             log.warn(
                 "engine process {process}: its leases were not released and run out by themselves: {error}",
                 process=child.pid,
-                error=error.message,
+                error=error.full,
             )
         else:
             self._counts.taken_over(groups)

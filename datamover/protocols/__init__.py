@@ -5,13 +5,15 @@ docs/protocols.md says. ``http`` only reads, from URLs that clients name, and ho
 """
 
 from datamover.protocols.dav import DAV
+from datamover.protocols.ftp import FTP
 from datamover.protocols.local import LOCAL
 from datamover.protocols.place import PlaceProtocol
 from datamover.protocols.s3 import S3
 from datamover.protocols.sftp import SFTP
+from datamover.protocols.swift import SWIFT
 from datamover.security import secret_files
 
-PLACES: tuple[PlaceProtocol, ...] = (LOCAL, SFTP, S3, DAV)
+PLACES: tuple[PlaceProtocol, ...] = (LOCAL, SFTP, FTP, DAV, S3, SWIFT)
 
 
 def place_schemes() -> frozenset[str]:

@@ -1,8 +1,8 @@
 """The seam to a registered destination, and what a protocol declares of those that it serves."""
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -29,8 +29,20 @@ class Place(Protocol):
         """What this side does not do: what its protocol does not declare, and what was learnt."""
         ...
 
-    def begin(self, target: str, key: UploadKey, *, size: int | None = None, modified: float | None = None) -> Upload:
-        """Return a new upload of ``target``; ``size`` in bytes where it is known, ``modified`` in POSIX seconds."""
+    def begin(
+        self,
+        target: str,
+        key: UploadKey,
+        *,
+        size: int | None = None,
+        modified: float | None = None,
+        sha256: str | None = None,
+    ) -> Upload:
+        """Return a new upload of ``target``; ``size`` in bytes where it is known, ``modified`` in POSIX seconds.
+
+        ``sha256`` is the digest that the whole file must have, in hex, where it is known before: a side that keeps
+        such a thing beside a file tells it from then on (``Inspection.digests``).
+        """
         ...
 
     def resume(self, target: str, saved: Saved, *, size: int | None = None, modified: float | None = None) -> Upload:
@@ -82,6 +94,38 @@ class DestinationPool(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class UnfinishedUpload:
+    """An upload that stands at a side, neither committed nor aborted, and may be paid for there."""
+
+    path: str
+    """Below the root."""
+    since: str
+    """As the side tells it."""
+    upload: str
+    """The side's number of it."""
+
+    @property
+    def sentence(self) -> str:
+        return (
+            f"an upload of {self.path!r}, begun at {self.since}, is not completed, and no transfer here is known to go "
+            f"on with it: unless another program writes with this login, abort it at the service: {self.upload}"
+        )
+
+    def as_dict(self) -> dict[str, str]:
+        """Return what is told of it: ``{path, message}``."""
+        return {"path": self.path, "message": self.sentence}
+
+
+@runtime_checkable
+class TellsUploads(Protocol):
+    """A pool whose side tells which uploads stand there."""
+
+    async def unfinished_uploads(self) -> Sequence[UnfinishedUpload]:
+        """Return the oldest uploads below the root that were begun with this login; raises errors of the side."""
+        ...
+
+
 class ProtocolOptions(BaseModel):
     """The keys of a ``[destinations.NAME]`` table that its protocol asks for; each protocol has its own."""
 
@@ -111,6 +155,8 @@ class PlaceProtocol(Protocol):
     other_schemes: ClassVar[tuple[str, ...]]
     """Of other URLs that name such files: who gives one as a source is told to name the registered place."""
     abilities: ClassVar[frozenset[Ability]]
+    counts_arriving: ClassVar[bool]
+    """Whether ``Place.free`` counts what has arrived of a file as used before the file is committed."""
     options: ClassVar[type[ProtocolOptions]]
     """Options that name files that hold secrets are of the type ``security.secret_files.SecretPath``."""
 
@@ -134,5 +180,17 @@ class PlaceProtocol(Protocol):
         """Return the pool for one destination; connects only when first used.
 
         Raises ConfigError, which begins with the key ("destinations.NAME.ca_file"), for a file that cannot be used.
+        """
+        ...
+
+
+@runtime_checkable
+class NamedByUrl(Protocol):
+    """A protocol whose files have other URLs, too, which clients of the original's ``move`` give."""
+
+    def named(self, destination: str, options: Any, scheme: str, host: str, user: str | None, path: str) -> str | None:
+        """Return the absolute path that ``scheme://[user@]host/path`` names at a destination, None for no file there.
+
+        ``destination`` is the destination's URL; ``user`` and ``path`` are decoded.
         """
         ...

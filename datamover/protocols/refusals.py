@@ -49,5 +49,12 @@ class Refusals:
             scope=self.side,
         )
 
+    def overtaken(self, path: str) -> DataMoverError:
+        return errors.DestinationExists(
+            f"{self.what(path)} was written by somebody else meanwhile: it is compared again",
+            scope=self.side,
+            retryable=True,
+        )
+
     def exists(self, path: str) -> DataMoverError:
         return errors.DestinationExists(f"{self.what(path)} exists and may not be replaced", scope=self.side)

@@ -120,7 +120,7 @@ class Upload(Protocol):
         """Whether being written on may have lost what stood before the offset, and only reading shows it."""
         ...
 
-    async def commit(self, *, replace: bool, prove: Prove | None = None) -> Stored:
+    async def commit(self, *, replace: bool, over: str | None = None, prove: Prove | None = None) -> Stored:
         """Give a finished file its target's name, look at it there, and return what that told.
 
         Completes when the target is seen to have the upload's size, ``prove`` has found it right, and its name is
@@ -131,6 +131,9 @@ class Upload(Protocol):
         Called again after it was broken off, by any process, it completes. Without ``replace`` an existing target
         raises DestinationExists, and is left alone, as the upload is. A directory in the target's place raises
         DestinationInvalid. An upload that is not there any more raises SizeMismatch.
+
+        With ``over``, the identity of what the target was found to be ("": nothing), a side that can be asked on such a
+        condition replaces that alone: DestinationExists, which is then retryable.
 
         Replaces in one step, unless REPLACE_ATOMICALLY is lacking: then a crash may leave nothing of the name until
         the upload is committed or aborted.

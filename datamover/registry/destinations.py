@@ -6,8 +6,11 @@ busy it is.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+from time import monotonic
 from typing import Any, Literal, Protocol
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -15,10 +18,18 @@ from twisted.python.failure import Failure
 
 from datamover.config.endpoints import holds_password
 from datamover.config.schema import Config, DestinationTable, check_table
-from datamover.errors import ConfigError, Problems, Scope, UnknownDestination
+from datamover.errors import ConfigError, DataMoverError, Problems, Scope, UnknownDestination
 from datamover.protocols import PLACES
-from datamover.protocols.base import Ability, Origin
-from datamover.protocols.place import DestinationPool, Place, PlaceProtocol, PlaceSettings
+from datamover.protocols.base import Ability, Lack, Origin
+from datamover.protocols.lacks import Lacks
+from datamover.protocols.place import (
+    DestinationPool,
+    NamedByUrl,
+    Place,
+    PlaceProtocol,
+    PlaceSettings,
+    TellsUploads,
+)
 from datamover.registry.probe import probe
 from datamover.text.bounds import quoted
 from datamover.web.url import shown
@@ -47,9 +58,37 @@ class Destination:
     verify: Literal["size", "read-back"]
     file_mode: int
     directory_mode: int
+    keep_free: int | None
+    """Bytes that transfers leave free; None: all may be used."""
+    counts_arriving: bool
+    """Whether the room that is told there is less what has arrived of files before they are committed."""
     pool: DestinationPool = field(repr=False)
     basis: tuple[Any, ...] = field(default=(), repr=False)
     """What the pool was made from; a registry with an equal basis may share the pool."""
+    learnt: Lacks = field(default_factory=lambda: Lacks(monotonic), repr=False)
+    """What asking for its room showed."""
+    named: Callable[[str, str, str | None, str], str | None] = field(default=lambda *_: None, repr=False)
+    """Returns the absolute path that ``scheme://[user@]host/path`` (the arguments) names here, None for none."""
+
+    @property
+    def lacks(self) -> tuple[Lack, ...]:
+        """What this side does not do; that it does not tell its room, where the configuration needs that."""
+        found = {lack.ability: lack for lack in (*self.learnt, *self.pool.lacks)}
+        untold = found.get(Ability.FREE_SPACE)
+        if self.keep_free is not None and (untold or Ability.FREE_SPACE not in self.abilities):
+            declared = Ability.FREE_SPACE in self.abilities
+            why = untold.why if untold and declared else f"{self.protocol} destinations do not tell it"
+            found[Ability.FREE_SPACE] = Lack(Ability.FREE_SPACE, f"{why}, so that keep_free cannot be held")
+        return tuple(found.values())
+
+    async def free(self) -> int | None:
+        """Return the bytes that may still be written there; None, which is remembered, where that is not told."""
+        free = await self.at(Scope.DESTINATION).free()
+        if free is not None:
+            self.learnt.saw(Ability.FREE_SPACE)
+        elif Ability.FREE_SPACE in self.abilities:
+            self.learnt.learn(Ability.FREE_SPACE, "the other side does not tell it")
+        return free
 
     def at(self, side: Scope) -> Place:
         """Return the place as seen from ``side``, SOURCE or DESTINATION."""
@@ -133,18 +172,18 @@ class Registry:
         own = [each for each in self._destinations.values() if user is None or each.user == user]
         named = [each for each in own if each.name == host]
         matches = named or [each for each in own if each.host is not None and _same_host(each.host, host)]
-        if not matches:
-            return None
-        holding = [each for each in matches if each.below(path) is not None]
-        if not holding:
-            return matches[0], _joined(_segments(path), path)
-        found = max(holding, key=lambda each: len(_segments(each.root)))
-        return found, found.below(path) or ""
+        return _chosen([(each, path) for each in matches])
+
+    def locate_url(self, scheme: str, host: str, user: str | None, path: str) -> tuple[Destination, str] | None:
+        """Return what ``locate`` does for ``scheme://[user@]host/path``, a URL of what a protocol also goes by."""
+        found = [(each, each.named(scheme, host, user, path)) for each in self._destinations.values()]
+        return _chosen([(each, inner) for each, inner in found if inner is not None])
 
     def describe(self, name: str) -> dict[str, Any]:
         """Return what a client may know of a destination, but not how busy it is; raises UnknownDestination."""
         destination = self.get(name)
-        lacks = {lack.ability: lack.as_dict() for lack in destination.pool.lacks}
+        lacks = {lack.ability: lack.as_dict() for lack in destination.lacks}
+        kept = {} if destination.keep_free is None else {"keep_free": float(destination.keep_free)}
         return {
             "name": destination.name,
             "description": destination.description,
@@ -152,11 +191,14 @@ class Registry:
             "abilities": sorted(ability.value for ability in destination.abilities if ability not in lacks),
             "lacks": list(lacks.values()),
             "max_active": destination.max_active,
+            **kept,
         }
 
     async def test(self, name: str) -> dict[str, Any]:
         """Try a destination as a transfer would use it: ``{ok, steps: [{step, ok, seconds, error?}], lacks}``.
 
+        With ``uploads``, a list of UnfinishedUpload, where its side tells of such; with ``free`` where the place tells
+        its room, and ``keep_free`` where some is kept free, in bytes.
         Cancelling drops the answer alone: the test goes on, and removes what it has written.
         Raises UnknownDestination.
         """
@@ -165,12 +207,26 @@ class Registry:
 
         def deliver(result: dict[str, Any] | Failure) -> None:
             if isinstance(result, dict):
-                result["lacks"] = [lack.as_dict() for lack in destination.pool.lacks]
+                result["lacks"] = [lack.as_dict() for lack in destination.lacks]
+                if destination.keep_free is not None:
+                    result["keep_free"] = float(destination.keep_free)
             if not answer.called:
                 answer.callback(result)
 
-        Deferred.fromCoroutine(probe(destination.pool, destination.abilities, self._reactor)).addBoth(deliver)
+        Deferred.fromCoroutine(self._test(destination)).addBoth(deliver)
         return await answer
+
+    async def _test(self, destination: Destination) -> dict[str, Any]:
+        pool = destination.pool
+        result = await probe(pool, destination.abilities, self._reactor)
+        if result["ok"] and Ability.FREE_SPACE in destination.abilities:
+            with suppress(DataMoverError):
+                free = await destination.free()
+                result |= {} if free is None else {"free": float(free)}
+        if result["ok"] and isinstance(pool, TellsUploads):
+            with suppress(DataMoverError):  # A login that may not list them can move files nevertheless.
+                result["uploads"] = await pool.unfinished_uploads()
+        return result
 
     async def close(self) -> None:
         """Close every connection; completes when they are gone."""
@@ -178,6 +234,14 @@ class Registry:
         if self.http is not None:
             closing.append(self.http)
         await gatherResults([Deferred.fromCoroutine(each.close()) for each in closing], consumeErrors=True)
+
+
+def _chosen(matches: list[tuple[Destination, str]]) -> tuple[Destination, str] | None:
+    """Return the destination with the longest root that holds its path, else the first; and the path below its root."""
+    holding = [(each, below) for each, path in matches if (below := each.below(path)) is not None]
+    if holding:
+        return max(holding, key=lambda match: len(_segments(match[0].root)))
+    return next(((each, _joined(_segments(path), path)) for each, path in matches), None)
 
 
 def _destination(
@@ -224,8 +288,12 @@ def _destination(
         verify=table.verify,
         file_mode=table.file_mode,
         directory_mode=table.directory_mode,
+        keep_free=table.keep_free,
+        counts_arriving=protocol.counts_arriving,
         pool=pool,
         basis=basis,
+        learnt=earlier.learnt if earlier and earlier.basis == basis else Lacks(reactor.seconds),
+        **({"named": partial(protocol.named, table.url, options)} if isinstance(protocol, NamedByUrl) else {}),
     )
 
 

@@ -46,9 +46,9 @@ class WrittenInt(int):
 
 def text(value: object) -> str | None:
     """Return text, given as such, as an int (its digits), a dateTime, or base64 of UTF-8 that XML could carry."""
+    if isinstance(value, str):
+        return value
     match value:
-        case str():
-            return value
         case bool():
             return None
         case WrittenInt():
@@ -68,11 +68,15 @@ def text(value: object) -> str | None:
 
 def url(value: object) -> str | None:
     """Return a URL, given as ``text`` takes it, but not as an int."""
+    if isinstance(value, str):
+        return value
     return None if isinstance(value, int) else text(value)
 
 
 def integer(value: object) -> int | None:
     """Return a whole number, given as int, i8 or a text of ASCII digits."""
+    if type(value) is int:
+        return value
     if isinstance(value, int) and not isinstance(value, bool):
         return int(value)
     return int(value) if isinstance(value, str) and _DIGITS.fullmatch(value) else None
@@ -99,7 +103,7 @@ def yes_or_no(value: object) -> bool | None:
 
 def struct(value: object) -> Mapping[str, Any] | None:
     """Return a struct without the keys whose value is nil; an empty array is an empty struct."""
-    if isinstance(value, Mapping):
+    if type(value) is dict or isinstance(value, Mapping):
         if None not in value.values():
             return value
         return {key: each for key, each in value.items() if each is not None}

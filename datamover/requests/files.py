@@ -118,11 +118,11 @@ def place_source(destination: str, path: str, key: str) -> PlaceSource:
 
 def text_source(url: str, key: str, rules: Rules) -> SourceRef:
     """Return a dataset or a file on the web as a source; raises what ``url_source`` does."""
-    match = _SCHEME.match(url)
-    if match and match[1].lower() in SCHEMES:
-        rules.check_length(url, key)
+    rules.check_length(url, key)
+    scheme = _scheme(url)
+    if scheme in SCHEMES:
         return rules.datasets.source(url, key)
-    return url_source(url, key, rules)
+    return _web_source(url, scheme, key, rules)
 
 
 def url_source(given: str, key: str, rules: Rules) -> UrlSource:
@@ -131,7 +131,16 @@ def url_source(given: str, key: str, rules: Rules) -> UrlSource:
     Raises UnsupportedScheme, InvalidRequest (not a URL, or a login in it) and SourceNotAllowed.
     """
     rules.check_length(given, key)
-    scheme = match[1].lower() if (match := _SCHEME.match(given)) else ""
+    return _web_source(given, _scheme(given), key, rules)
+
+
+def _scheme(url: str) -> str:
+    """Return a URL's scheme in lower case, "" where there is none."""
+    match = _SCHEME.match(url)
+    return match[1].lower() if match else ""
+
+
+def _web_source(given: str, scheme: str, key: str, rules: Rules) -> UrlSource:
     if scheme in PLACE_SCHEMES:
         raise UnsupportedScheme(
             f"{key}: {told(given)}: {scheme}:// sources are not read by URL: name the registered place, "
@@ -141,8 +150,9 @@ def url_source(given: str, key: str, rules: Rules) -> UrlSource:
         url = rules.read_url(given)
     except RequestError as error:
         raise located(error, key) from None
-    rules.check_length(url.text, key)
-    return UrlSource(url.text, url.shown)
+    full = url.text
+    rules.check_length(full, key)
+    return UrlSource(full, full if url.query is None else url.shown)
 
 
 def notice_url(value: object, key: str, rules: Rules) -> UrlSource:

@@ -65,7 +65,7 @@ def checking(given: object, rules: Rules) -> Generator[None, None, NewJob]:
     asked = request.get("priority", DEFAULT_PRIORITY)
     if (priority := whole(asked)) is None or not 1 <= priority <= 5:
         raise InvalidRequest(f"priority: {told(asked)}: expected a whole number from 1 to 5, 5 being first")
-    deadline = number(request.get("deadline"))
+    deadline = number(request["deadline"]) if "deadline" in request else None
     if "deadline" in request and (deadline is None or not 0 < deadline <= LONGEST_DEADLINE):
         _refuse("deadline", request["deadline"], f"seconds from now, at most {LONGEST_DEADLINE}")
     on_failure = _choice(request, "on_failure", ("continue", "stop")) or "continue"

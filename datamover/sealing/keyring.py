@@ -112,6 +112,14 @@ class Cipher:
             return False
         return True
 
+    def opens(self, sealed: bytes) -> bool:
+        """Return whether one of the keys opens what was sealed."""
+        try:
+            self._opening.decrypt(sealed)
+        except InvalidToken:
+            return False
+        return True
+
     def open(self, sealed: bytes) -> str:
         """Return the text that was sealed. Raises StartError if none of the keys opens it."""
         try:

@@ -57,6 +57,26 @@ class Harbour:
     head: str
     """The configuration without [tides]."""
 
+    async def restore(self) -> None:
+        """Have everything as it was started, whatever a test did to it."""
+        self.web.route("/v1/Hobart.csv", told)
+        await self.web.drop()
+        for placed in self.archive.iterdir():
+            shutil.rmtree(placed)
+        self.service.config.write_text(self.head)
+        await self.reload()
+        self.configure()
+        assert await self.reload() == {"changed": ["tides"], "needs_restart": []}
+
+    @property
+    def archive(self) -> Path:
+        """The destination."""
+        return self.directory / "archive"
+
+    async def reload(self) -> Any:
+        """Have the service read its configuration again."""
+        return await self.ask(lambda mover: mover.service.reload())
+
     def configure(self, **keys: object) -> None:
         """Write the configuration, with these keys of [tides] beside those that are required."""
         ticket = self.directory / "ticket"
@@ -89,23 +109,30 @@ def told(exchange: Exchange) -> None:
         status(403)(exchange)
 
 
-@pytest_twisted.async_yield_fixture
-async def harbour(tmp_path: Path, environment: dict[str, str]) -> Any:
+@pytest_twisted.async_yield_fixture(scope="module")
+async def started(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> Any:
+    directory = tmp_path_factory.mktemp("tides")
     web = Web(reactor)
     web.route("/v1/Hobart.csv", told)
     await web.start()
     tables = (
         f'lease = "3s"\nengine_processes = 2\n[database]\nurl = "{postgres.shared().fresh()}"\n'
-        f'[destinations.archive]\nurl = "file://{tmp_path}/archive"\n'
+        f'[destinations.archive]\nurl = "file://{directory}/archive"\n'
         '[sources]\nallow = ["https://example.org/"]\n'
     )
-    service = Service(tmp_path, tables)
-    harbour = Harbour(service, web, tmp_path, service.config.read_text())
+    service = Service(directory, tables)
+    harbour = Harbour(service, web, directory, service.config.read_text())
     harbour.configure()
     await deferToThread(service.start, environment)
     yield harbour
     await deferToThread(service.stop)
     await web.stop()
+
+
+@pytest_twisted.async_yield_fixture
+async def harbour(started: Harbour) -> Any:
+    yield started
+    await started.restore()
 
 
 @pytest_twisted.ensureDeferred
@@ -114,7 +141,7 @@ async def test_it_is_moved(harbour: Harbour) -> None:
     job = await harbour.move("tides/")
 
     assert job["status"] == "COMPLETED", job
-    placed = harbour.directory / "archive/tides"
+    placed = harbour.archive / "tides"
     assert sorted(path.name for path in placed.iterdir()) == sorted(NAMES)
     assert (placed / NAMES[0]).read_bytes() == HEIGHTS
     files = await harbour.ask(lambda mover: mover.jobs.files(job["id"], {}))
@@ -130,7 +157,7 @@ async def test_it_cannot_be_had(harbour: Harbour) -> None:
     job = await harbour.move("tides/")
 
     assert (job["status"], job["error"]["code"]) == ("FAILED", "SOURCE_FORBIDDEN")
-    assert not list((harbour.directory / "archive").rglob("*.*"))
+    assert not list(harbour.archive.rglob("*.*"))
 
 
 @pytest_twisted.ensureDeferred
@@ -143,7 +170,7 @@ async def test_its_scheme_in_capitals(harbour: Harbour) -> None:
 @pytest_twisted.ensureDeferred
 async def test_one_group(harbour: Harbour) -> None:
     """Where the second file cannot be placed, the first is not placed either."""
-    taken = harbour.directory / "archive/tides" / NAMES[1]
+    taken = harbour.archive / "tides" / NAMES[1]
     taken.mkdir(parents=True)
     job = await harbour.move("tides/")
 
@@ -158,17 +185,17 @@ async def test_its_section_is_read_again(harbour: Harbour) -> None:
     other.write_text("none\n")
     other.chmod(0o600)
     harbour.configure(ticket_file=str(other), at_once=1)
-    reloaded = await harbour.ask(lambda mover: mover.service.reload())
+    reloaded = await harbour.reload()
     assert reloaded == {"changed": ["tides"], "needs_restart": ["tides.at_once"]}
     refused = await harbour.move("tides/")
     assert (refused["status"], refused["error"]["code"]) == ("FAILED", "SOURCE_FORBIDDEN")
 
     harbour.configure(at_once=33)
     with pytest.raises(Fault, match=r"tides\.at_once = 33: expected at most service\.max_active, 32"):
-        await harbour.ask(lambda mover: mover.service.reload())
+        await harbour.reload()
 
     harbour.configure()
-    assert await harbour.ask(lambda mover: mover.service.reload()) == {"changed": ["tides"], "needs_restart": []}
+    assert await harbour.reload() == {"changed": ["tides"], "needs_restart": []}
     assert (await harbour.move("tides/"))["status"] == "COMPLETED"
 
 
@@ -176,12 +203,12 @@ async def test_its_section_is_read_again(harbour: Harbour) -> None:
 async def test_its_section_comes_and_goes(harbour: Harbour) -> None:
     """Without the section nobody may ask for it; the line that brings it back is in force at once."""
     harbour.service.config.write_text(harbour.head)
-    assert await harbour.ask(lambda mover: mover.service.reload()) == {"changed": ["tides"], "needs_restart": []}
+    assert await harbour.reload() == {"changed": ["tides"], "needs_restart": []}
     with pytest.raises(Fault, match=r"source: tides:// datasets are not configured here: add \[tides\]"):
         await harbour.move("tides/")
 
     harbour.configure(at_once=1)
-    assert await harbour.ask(lambda mover: mover.service.reload()) == {"changed": ["tides"], "needs_restart": []}
+    assert await harbour.reload() == {"changed": ["tides"], "needs_restart": []}
     assert (await harbour.move("tides/"))["status"] == "COMPLETED"
 
 

@@ -126,7 +126,7 @@ class ServerRig:
             tables |= {f"{at}": at.table(kind) for at in self._places[kind]}
         await self.rig.open(
             {name: {**table, "max_active": AT_ONCE} for name, table in tables.items()},
-            transfers={"idle_timeout": "30s", **transfers},
+            transfers=transfers,
         )
         await self.rig.engine(max_active=AT_ONCE)
         return self

@@ -5,7 +5,7 @@ import random
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,9 @@ from datamover.engine.dependencies import EngineDependencies
 from datamover.engine.dispatcher import Dispatcher
 from datamover.engine.groups.staging import Staging
 from datamover.engine.recorder import Recorder
+from datamover.engine.room.reservation import Rooms
+from datamover.engine.room.survey import Surveys
+from datamover.engine.room.watch import RoomSettings, RoomWatch
 from datamover.engine.share import ALONE, ProcessShare
 from datamover.engine.throttle import Throttles
 from datamover.engine.transfer.spec import TransferTools
@@ -31,6 +34,7 @@ from datamover.jobs.installation import identify
 from datamover.jobs.notifications import Notifications
 from datamover.jobs.queue.limits import QueueLimits
 from datamover.jobs.queue.queue import Queue
+from datamover.jobs.queue.reservations import Reservations
 from datamover.jobs.store import JobStore
 from datamover.jobs.upkeep.cleanup import OrphanCleanup
 from datamover.jobs.upkeep.upkeep import Upkeep
@@ -46,10 +50,10 @@ from datamover.web.url import shown
 from tests.protocols.faulty import Faulty
 from tests.servers import postgres
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 """Seconds that a job of a test may take."""
 
-QUICK = {"retry_base": "50ms", "retry_cap": "200ms", "connect_timeout": "5s", "idle_timeout": "2s"}
+QUICK = {"retry_base": "50ms", "retry_cap": "200ms", "idle_timeout": "30s"}
 
 
 class Seal:
@@ -122,14 +126,21 @@ class Rig:
         await self.news.start()
         policy = SourcePolicy.from_config(self.settings.sources)
         http = HttpClient(self.reactor, self.settings.http, self.settings.transfers, policy, SourceCredentials())
-        self.registry = Registry.from_config(
-            self.settings, self.reactor, http, protocols=(*PLACES, self.faulty, *protocols)
-        )
+        self.protocols = (*PLACES, self.faulty, *protocols)
+        self.registry = Registry.from_config(self.settings, self.reactor, http, protocols=self.protocols)
         limits = {name: self.registry.get(name).max_active for name in self.registry.names()}
         self.bounds = replace(bounds or QueueLimits(), destinations=limits)
         refused = self.loops.refused
         self.store = JobStore(self.database, self.seal, self.news, self.reactor, lambda: self.bounds, refused=refused)
         return self
+
+    def reload(self, destinations: Mapping[str, Mapping[str, Any]]) -> None:
+        """Have other settings for the same destinations, as after a reload of the configuration."""
+        tables = {name: DestinationTable.model_validate(table) for name, table in destinations.items()}
+        self.settings = self.settings.model_copy(update={"destinations": tables})
+        self.registry = Registry.from_config(
+            self.settings, self.reactor, self.registry.http, protocols=self.protocols, before=self.registry
+        )
 
     async def engine(
         self,
@@ -139,6 +150,7 @@ class Rig:
         database: Database | None = None,
         share: ProcessShare = ALONE,
         telling: IReactorTime | None = None,
+        room_interval: float = 0.2,
     ) -> Engine:
         """Start one more node, on a connection to the database of its own if one is given.
 
@@ -156,14 +168,20 @@ class Rig:
         tools = TransferTools(
             self.reactor, self.pools, self.settings.transfers, await identify(self.database, self.seal)
         )
-        context = AttemptContext(tools, self.registry, queue, throttles.of, self.datasets)
+        reservations = Reservations(on, node)
+        rooms = Rooms(Surveys(reservations.survey, time.monotonic), reservations)
+
+        def context() -> AbstractContextManager[AttemptContext]:
+            return nullcontext(AttemptContext(tools, self.registry, queue, throttles.of, rooms, self.datasets))
+
         dependencies = EngineDependencies(
             queue=queue,
-            work=Worker(lambda: nullcontext(context), recorder, staging, random.random),
+            work=Worker(context, recorder, staging, random.random),
             bounds=lambda: self.bounds,
             throttles=throttles,
             upkeep=Upkeep(self.database, refused=refused),
             cleanup=OrphanCleanup(self.database, self.seal, refused=refused),
+            room=RoomWatch(rooms, lambda: RoomSettings(self.registry, room_interval)),
             clock=self.reactor,
             monotonic=time.monotonic,
             loops=self.loops,

@@ -59,9 +59,7 @@ async def between(
         "private_key_file": str(server.private_key),
         **table,
     }
-    rig = await Rig(reactor, directory).open(
-        {"here": {"url": here.as_uri()}, "there": there}, transfers={"idle_timeout": "30s", **(transfers or {})}
-    )
+    rig = await Rig(reactor, directory).open({"here": {"url": here.as_uri()}, "there": there}, transfers=transfers)
     try:
         await rig.engine()
         yield Between(rig, here, server.root)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.cluster import Cluster
+from tests.servers import postgres
 
 
 class Clusters:
@@ -21,6 +22,7 @@ class Clusters:
             directory = Path(tempfile.mkdtemp(prefix="datamover-test-"))
             directory.chmod(0o755)
             self._current = Cluster(directory)
+            postgres.shared().keep()
             self._current.start()
         return self._current
 

@@ -31,6 +31,20 @@ POINTS = {
     "asked": ("datamover.jobs.store", "JobStore.submit", "after"),
     "claiming": ("datamover.jobs.queue.claims", "members", "before"),
     "old file set aside": ("datamover.protocols.sftp.aside", "set_aside", "after"),
+    "upload about to be made": ("datamover.protocols.s3.bucket", "Bucket.create_upload", "before"),
+    "upload made": ("datamover.protocols.s3.bucket", "Bucket.create_upload", "after"),
+    "part sent": ("datamover.protocols.s3.bucket", "Bucket.put_part", "after"),
+    "about to be completed": ("datamover.protocols.s3.bucket", "Bucket.complete", "before"),
+    "completed": ("datamover.protocols.s3.bucket", "Bucket.complete", "after"),
+    "about to be put": ("datamover.protocols.s3.bucket", "Bucket.put", "before"),
+    "put": ("datamover.protocols.s3.bucket", "Bucket.put", "after"),
+    "about to be aborted": ("datamover.protocols.s3.bucket", "Bucket.abort_upload", "before"),
+    "segment sent": ("datamover.protocols.swift.large_objects", "LargeObjects.put", "after"),
+    "manifest about to be made": ("datamover.protocols.swift.large_objects", "LargeObjects.make", "before"),
+    "manifest made": ("datamover.protocols.swift.large_objects", "LargeObjects.make", "after"),
+    "replaced noted": ("datamover.protocols.swift.large_objects", "LargeObjects.note", "after"),
+    "object put": ("datamover.protocols.swift.container", "Container.put", "after"),
+    "segments about to go": ("datamover.protocols.swift.large_objects", "LargeObjects.drop", "before"),
 }
 NEVER = 3600.0
 """Seconds between two writes of progress."""

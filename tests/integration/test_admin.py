@@ -16,6 +16,7 @@ from datamover.postgres.embedded.cluster import Cluster
 from datamover.postgres.migrate import available
 from datamover.security.passwords import verify
 from tests.servers.postgres import Postgres, running, shared
+from tests.servers.sshd import Sshd
 
 
 @pytest.fixture
@@ -138,6 +139,37 @@ def test_check_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "password_file" in told
 
 
+def test_check_config_where_room_is_kept_free(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A destination that keeps room free is summed up with it; one that cannot, as it tells no room, says so."""
+    secret = tmp_path / "secret"
+    secret.write_text("secret\n")
+    secret.chmod(0o600)
+    bucket = f'url = "s3://data"\nregion = "us-east-1"\naccess_key_id = "me"\nsecret_key_file = "{secret}"\n'
+    file = written(
+        tmp_path,
+        f'[service]\ndata_directory = "{tmp_path}/data"\n'
+        f'[destinations.archive]\nurl = "file://{tmp_path}/archive"\nkeep_free = "50GB"\n'
+        f'[destinations.bucket]\n{bucket}keep_free = "1TB"\n',
+    )
+    assert main(["check-config", "--config", file]) == 0, capsys.readouterr().err
+    told = capsys.readouterr().out
+    assert f"destination    archive: file://{tmp_path}/archive, keeps 50.0 GB free" in told
+    why = "free room not known: s3 destinations do not tell it, so that keep_free cannot be held"
+    assert [line for line in told.splitlines() if line.startswith("not held")] == [f"not held       bucket: {why}"]
+    for wrong in ('"much"', "0", "-1"):
+        file = written(tmp_path, f'[destinations.archive]\nurl = "file://{tmp_path}/archive"\nkeep_free = {wrong}\n')
+        assert main(["check-config", "--config", file]) == 1
+        assert f"destinations.archive.keep_free = {wrong.replace(chr(34), chr(39))}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [("check-config", "--config", "FILE"), ("--config", "FILE", "check-config")])
+def test_where_config_stands(tmp_path: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]) -> None:
+    """``--config`` is taken before the command as well as behind it."""
+    file = written(tmp_path, f'[service]\ndata_directory = "{tmp_path}/data"\n')
+    assert main([file if word == "FILE" else word for word in command]) == 0
+    assert f"configuration  {file}" in capsys.readouterr().out
+
+
 def test_hash_password() -> None:
     """A password on standard input becomes its hash; none is refused."""
     done = admin("hash-password", given="pässword\n", env={**os.environ, "PYTHONUTF8": "1"})
@@ -147,7 +179,16 @@ def test_hash_password() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [(), ("no-such-command",), ("scan-host-key", "host:port"), ("scan-host-key", "[::1"), ("backup",)]
+    "arguments",
+    [
+        (),
+        ("no-such-command",),
+        ("backup",),
+        ("rotate-key", "--prepare", "--keep"),
+        *(("rotate-key", f"--wait={wait}") for wait in ("-1", "nan", "inf", "soon", "")),
+        *(("scan-host-key", host) for host in ("host:port", "[::1", "", "a:b:22", "http://h", "h h", "..", "a" * 64)),
+        *(("scan-host-key", f"h:{port}") for port in ("0", "99999", "0000000022", "²")),
+    ],
 )
 def test_wrong_command_line(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     """A command line that makes no sense is exit status 2."""
@@ -178,3 +219,23 @@ def test_scan_host_key_refused() -> None:
     """A host without an SSH server is one sentence."""
     done = admin("scan-host-key", "127.0.0.1:1")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+
+
+def test_scan_host_key(open_directory: Path) -> None:
+    """A server's keys are printed for known_hosts, each below the fingerprint that ssh-keygen has for it."""
+    sshd = Sshd(open_directory)
+    sshd.start()
+    try:
+        done = admin("scan-host-key", f"127.0.0.1:{sshd.port}")
+    finally:
+        sshd.stop()
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    keys = [f"[127.0.0.1]:{sshd.port} {sshd.host_key(kind)}" for kind in ("ed25519", "ecdsa", "rsa")]
+    assert lines[1::2] == keys
+    (known := open_directory / "scanned").write_text(done.stdout)
+    listed = subprocess.run(["ssh-keygen", "-lf", known], capture_output=True, text=True, check=True).stdout
+    told = [line.split()[1] for line in listed.splitlines()]
+    assert len(told) == 3
+    kinds = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa")
+    assert lines[::2] == [f"# {fingerprint} {kind}" for fingerprint, kind in zip(told, kinds, strict=True)]

@@ -1,7 +1,6 @@
 """A service that has its hands full: archives, datasets and disks that hang keep nobody waiting who only asks."""
 
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,7 @@ TAXA, RECORDS = 5, 1200
 NAMES = ("portal", *(f"newcomer-{number}" for number in range(8)))
 UNDER_WAY = ("PENDING", "PREPARING", "IN_PROGRESS")
 STATUS, FIRST_LOGIN = 1.0, 5.0
-"""Seconds that an answer may take here: ten times and five times what it is to take, on a machine that has much else
-to do."""
+"""Seconds that an answer may take here: ten times and five times what it is to take."""
 
 _TABLES = """\
 max_active = 100
@@ -93,21 +91,22 @@ class Caller:
     """One client, on a connection of its own; it logs in with its first call."""
 
     def __init__(self, service: Service, name: str) -> None:
+        self._service = service
         self.proxy: Any = ServerProxy(service.url.replace("://", f"://{name}:{name}@"), allow_none=True)
         self.seconds: list[float] = []
         """That answers took."""
 
     def state(self, job: int) -> str:
         """Ask for the state of a job."""
-        began = time.monotonic()
+        began = self._service.moment()
         told = self.proxy.jobs.status(job)
-        self.seconds.append(time.monotonic() - began)
+        self.seconds.append(self._service.since(began))
         return str(told["status"])
 
     def log_in(self) -> None:
-        began = time.monotonic()
+        began = self._service.moment()
         self.proxy.service.status()
-        self.seconds.append(time.monotonic() - began)
+        self.seconds.append(self._service.since(began))
 
     def close(self) -> None:
         self.proxy("close")()

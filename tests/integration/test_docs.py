@@ -71,7 +71,9 @@ def tables() -> dict[str, list[str]]:
         if models:
             heading = f"{name}.NAME" if name in ("destinations", "clients") else name
             found[heading] = [key for model in models for key in model.model_fields]
-    found["destinations.NAME"] += [key for protocol in PLACES for key in protocol.options.model_fields]
+    found["destinations.NAME"] += [
+        field.alias or key for protocol in PLACES for key, field in protocol.options.model_fields.items()
+    ]
     return found
 
 
@@ -99,7 +101,7 @@ def test_the_example_is_the_defaults(tmp_path: Path) -> None:
     assert loaded.service.model_copy(update={"data_directory": builtin.service.data_directory}) == builtin.service
     assert list(loaded.destinations) == ["local"]
     archive = tomllib.loads(uncommented())["destinations"]["archive"]
-    assert DestinationTable(**{**archive, "bandwidth": None}) == DestinationTable(
+    assert DestinationTable(**{**archive, "bandwidth": None, "keep_free": None}) == DestinationTable(
         url="file:///srv/archive", description="Everything, for keeps"
     )
     for name in set(CONFIG.model_fields) - {"path", "service", "destinations"}:
@@ -125,7 +127,7 @@ def test_the_examples_in_the_example_work(tmp_path: Path, capsys: pytest.Capture
     path.write_text(text)
 
     loaded = load(path, CONFIG)
-    assert set(loaded.destinations) == {"archive", "visualiser", "bucket", "cloud"}
+    assert set(loaded.destinations) == {"archive", "visualiser", "bucket", "nectar", "cloud", "legacy"}
     assert set(loaded.clients) == {"portal"}
     assert loaded.database.url
     assert loaded.sources.allow

@@ -1,6 +1,9 @@
 """The log as an operator reads it: the first lines, what moved, rotation, and the other runner."""
 
+import grp
+import gzip
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -9,6 +12,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+from xmlrpc.client import ServerProxy
 
 import pytest
 
@@ -97,33 +103,91 @@ def test_sighup_by_its_name(service: Service) -> None:
     eventually(lambda: "SIGHUP" in [one["who"] for one in trail()["entries"] if one["action"] == "service.reload"])
 
 
-def test_logrotate(open_directory: Path) -> None:
-    """After a rename and the sample's script for logrotate the service goes on in a new file, with the mode of the old.
-
-    Without the rename the same signal rotates the file as Twisted does.
-    """
-    log, pid = open_directory / "twistd.log", open_directory / "twistd.pid"
+def into_a_file(directory: Path) -> Service:
+    """Return a service whose log is a file of its own, as the sample for logrotate has it."""
 
     def command(config: Path) -> list[str]:
-        options = ["-n", f"--pidfile={pid}", f"--logfile={log}"]
+        options = ["-n", f"--pidfile={directory}/twistd.pid", f"--logfile={directory}/log/datamover.log"]
         return [str(TWISTD), *options, "datamover", "--config", str(config)]
 
-    sample = re.search(r"postrotate\n(.*?)endscript", (ROOT / "etc/datamover.logrotate").read_text(), re.DOTALL)
-    assert sample is not None
-    script = sample[1].replace("/run/datamover/twistd.pid", str(pid))
-    service = Service(open_directory, "", command=command)
+    (directory / "log").mkdir()
+    return Service(directory, "", command=command)
+
+
+def rotate(directory: Path, *options: str, clock: tuple[str, ...] = ()) -> None:
+    """Run logrotate with the sample, with this machine's user and directories in it."""
+    mine = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
+    sample = (ROOT / "etc/datamover.logrotate").read_text()
+    for there, here in {
+        "/var/log/datamover/": f"{directory}/log/",
+        "/run/datamover/twistd.pid": f"{directory}/twistd.pid",
+        "su datamover datamover": f"su {' '.join(mine)}",
+    }.items():
+        assert there in sample
+        sample = sample.replace(there, here)
+    (directory / "logrotate.conf").write_text(sample)
+    (directory / "logrotate.conf").chmod(0o644)
+    program = shutil.which("logrotate", path=f"{os.environ['PATH']}:/usr/sbin")
+    assert program is not None
+    command = [*clock, program, *options, f"--state={directory}/state", str(directory / "logrotate.conf")]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def test_logrotate(open_directory: Path) -> None:
+    """logrotate moves the log away, the service goes on in a new file, and no line is lost or written twice.
+
+    The next day's file is moved as well, and the first one is compressed by then.
+    """
+    service, logs = into_a_file(open_directory), open_directory / "log"
+    current = logs / "datamover.log"
+    service.start()
+    asked: list[int] = []
+    enough = Event()
+
+    def ask() -> None:
+        with ServerProxy(service.url) as proxy:
+            while not enough.wait(0.02):
+                source = {"destination": "local", "path": "none"}
+                job: Any = proxy.jobs.submit({"source": source, "destination": "local", "path": "a"})
+                asked.append(job["id"])
+
+    def rotated(*how: str, clock: tuple[str, ...] = ()) -> None:
+        """Rotate while lines are written; return once some are in the new file."""
+        eventually(lambda: "asked for job" in current.read_text())
+        before = current.stat().st_ino
+        rotate(open_directory, *how, clock=clock)
+        eventually(lambda: current.exists() and current.stat().st_ino != before)
+        eventually(lambda: "asked for job" in current.read_text())
+        assert current.stat().st_mode & 0o777 == 0o640
+
+    client = Thread(target=ask)
+    client.start()
+    try:
+        rotated("--force")
+        (first,) = logs.glob("*.log-*")
+        rotated(clock=("faketime", "+25 hours"))
+    finally:
+        enough.set()
+        client.join()
+        service.stop()
+    compressed, second = sorted(logs.glob("*.log-*"))
+    assert compressed.name == f"{first.name}.gz"
+    files = [gzip.decompress(compressed.read_bytes()).decode(), second.read_text(), current.read_text()]
+    assert "data directory" in files[0]
+    assert "data directory" not in "".join(files[1:])
+    told = [int(number) for number in re.findall(r"asked for job (\d+):", "".join(files))]
+    assert told == asked
+    rotate(open_directory, clock=("faketime", "+50 hours"))  # A service that is stopped is not told.
+    assert not current.exists()
+
+
+def test_twisted_rotates(open_directory: Path) -> None:
+    """Where nothing was renamed, the signal rotates the file as Twisted does."""
+    service = into_a_file(open_directory)
     service.start()
     try:
-        old = log.rename(open_directory / "twistd.log-20261128")
-        subprocess.run(["sh", "-ec", script], check=True)
-        eventually(log.exists)
-        service.proxy.service.reload()
-        eventually(lambda: "was read again" in log.read_text())
-        assert log.stat().st_mode & 0o777 == 0o640
-        assert "data directory" in old.read_text()
-        assert "was read again" not in old.read_text()
         os.kill(service.pid, signal.SIGUSR1)
-        eventually((open_directory / "twistd.log.1").exists)
+        eventually((open_directory / "log/datamover.log.1").exists)
     finally:
         service.stop()
 

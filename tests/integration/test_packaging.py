@@ -55,18 +55,21 @@ def tracked() -> list[str]:
     return [name for name in listed.split("\0") if name and (CHECKOUT / name).is_file()]
 
 
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    """The sdist of a copy of the tracked files, the wheel built from it, and that one installed."""
-    copy = tmp_path_factory.mktemp("copy")
-    names = tracked()
-    for name in names:
+def built(copy: Path) -> tuple[Path, Path]:
+    """Return the sdist of a copy of the tracked files, and the wheel that is built from it."""
+    for name in tracked():
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(CHECKOUT / name, copy / name)
     output(sys.executable, "-m", "build", "--no-isolation", cwd=copy)
     (sdist,) = (copy / "dist").glob("*.tar.gz")
     (wheel,) = (copy / "dist").glob("*.whl")
+    return sdist, wheel
 
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """The sdist of a copy of the tracked files, the wheel built from it, and that one installed."""
+    sdist, wheel = built(tmp_path_factory.mktemp("copy"))
     directory = tmp_path_factory.mktemp("environment")
     venv.EnvBuilder(with_pip=False, symlinks=True).create(directory)
     (packages,) = directory.glob("lib/python*/site-packages")
@@ -78,7 +81,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
         *("--no-deps", "--no-index", "--no-compile", "--force-reinstall", str(wheel)),
         cwd=directory,
     )
-    return Installed(sdist, wheel, directory, names)
+    return Installed(sdist, wheel, directory, tracked())
 
 
 def test_what_is_in_the_sdist(installed: Installed) -> None:

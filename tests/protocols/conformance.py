@@ -322,9 +322,12 @@ class Conformance:
         assert premises.outside.read("file.bin") == b"second"
         assert premises.outside.names() == ["file.bin"]
 
+    @pytest.mark.parametrize("connected", [False, True])
     @pytest_twisted.ensureDeferred
-    async def test_no_replace(self, premises: Premises) -> None:
+    async def test_no_replace(self, premises: Premises, connected: bool) -> None:
         """Where nothing may be replaced, what exists is left alone and said to exist; the upload stays as well."""
+        if connected:  # What is learnt of a side then holds.
+            await premises.pool.connect()
         await put(premises.writing, "file.bin", b"first")
         upload, _ = await arrive(premises.writing, "file.bin", b"second")
         with pytest.raises(errors.DestinationExists, match=r"file\.bin"):
@@ -510,7 +513,7 @@ class Conformance:
             while True:
                 await upload.write(bytes(MIB))
 
-        await _cancelled(endless())
+        await _cancelled(premises, endless())
         await upload.close()
         with nullcontext() if premises.removes else suppress(errors.DestinationForbidden):
             await upload.abort()
@@ -522,7 +525,7 @@ class Conformance:
         """A read that is cancelled leaves the source fit to be closed and the place to be used."""
         premises.outside.lay("file.bin", bytes(64 * MIB))
         source = await premises.reading.origin("file.bin").open()
-        await _cancelled(read_to_the_end(source))
+        await _cancelled(premises, read_to_the_end(source))
         await source.close()
         await source.close()
         premises.outside.lay("file.bin", b"short")
@@ -548,9 +551,11 @@ class Conformance:
         await premises.pool.close()
 
 
-async def _cancelled(work: Coroutine[Any, Any, None]) -> None:
+async def _cancelled(premises: Premises, work: Coroutine[Any, Any, None]) -> None:
     """Begin some work, and cancel it while it is under way."""
+    await premises.writing.inspect("")  # What answers has a connection then, beside that of the work.
     working: Deferred[None] = Deferred.fromCoroutine(work)
+    await premises.writing.inspect("")
     working.cancel()
     with pytest.raises(CancelledError):
         await working

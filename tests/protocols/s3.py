@@ -1,13 +1,19 @@
 """What the tests of S3 share: a bucket looked at past datamover, and a pool for it."""
 
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+import pytest_twisted
 from twisted.internet import reactor
 
+from datamover import errors
 from datamover.protocols.place import DestinationPool, PlaceSettings
 from datamover.protocols.s3 import S3
+from datamover.protocols.upload import UploadKey
+from tests.protocols.conformance import KEY, Conformance, Outside, Premises, arrive, write
 from tests.servers.s3 import BUCKET, S3Server
 
 PREFIX = "a/prefix"
@@ -69,3 +75,63 @@ async def opened(server: S3Server, prefix: str = PREFIX, **options: Any) -> Asyn
         yield pool
     finally:
         await pool.close()
+
+
+class S3Conformance(Conformance):
+    """What S3 does besides; a subclass gives the fixture ``premises``."""
+
+    honours = True
+    """Whether a PUT is refused, on that condition, where something is."""
+
+    @pytest_twisted.ensureDeferred
+    async def test_replaced_as_it_was_compared(self, premises: Premises) -> None:
+        """Only what was looked at before is replaced; what somebody else wrote meanwhile stays, as the upload does."""
+        premises.outside.lay("f", b"compared")
+        compared = (await premises.reading.origin("f").inspect()).identity
+        upload, _ = await arrive(premises.writing, "f", b"new")
+        premises.outside.lay("f", b"meanwhile")
+        for over in (compared, ""):
+            with pytest.raises(errors.DestinationExists, match="somebody else meanwhile") as caught:
+                await upload.commit(replace=True, over=over)
+            assert caught.value.retryable
+        assert premises.outside.read("f") == b"meanwhile"
+        meanwhile = (await premises.reading.origin("f").inspect()).identity
+        await upload.commit(replace=True, over=meanwhile)
+        assert premises.outside.read("f") == b"new"
+        # Committed again, as where the answer was lost, it is found to be its own.
+        assert (await upload.commit(replace=True, over=meanwhile)).size == 3
+
+    @pytest_twisted.ensureDeferred
+    async def test_conditions_learnt(self, premises: Premises) -> None:
+        """The first small file shows whether a service makes one only where none is; its content stays as it is."""
+        for name in ("one", "two"):
+            upload = premises.writing.begin(name, UploadKey("1", name))
+            await upload.store(name.encode(), replace=False, commit=lambda: None)
+            assert premises.outside.read(name) == name.encode()
+            assert premises.writing._tools.conditions.honoured is self.honours  # type: ignore[attr-defined]
+        with pytest.raises(errors.DestinationExists):
+            await premises.writing.begin("one", KEY).store(b"other", replace=False, commit=lambda: None)
+        assert premises.outside.read("one") == b"one"
+
+    @pytest_twisted.ensureDeferred
+    async def test_digest_kept(self, premises: Premises) -> None:
+        """The digest of a file of parts is told of it from then on, where it was known before."""
+        sha256 = hashlib.sha256(b"whole").hexdigest()
+        upload = premises.writing.begin("f", KEY, size=5, sha256=sha256)
+        await write(upload, b"whole")
+        await upload.commit(replace=False)
+        assert (await premises.reading.origin("f").inspect()).digests["sha256"] == sha256
+
+
+class S3Premises(Premises):
+    """A prefix of a server's bucket, empty at first."""
+
+    unit = 6 * 2**20
+
+    def __init__(self, server: S3Server) -> None:
+        self.pool = pool_of(server)
+        self._outside = BucketOutside(server)
+
+    @property
+    def outside(self) -> Outside:
+        return self._outside

@@ -1,8 +1,10 @@
 """S3 against a service that answers as it is told: refusals, learning, and where the key goes."""
 
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import pytest_twisted
@@ -14,7 +16,7 @@ from datamover.errors import DataMoverError, Scope
 from datamover.protocols.object_store.parts import part_size
 from datamover.protocols.object_store.seam import Part
 from datamover.protocols.object_store.token import Token, digest
-from datamover.protocols.place import DestinationPool, PlaceSettings
+from datamover.protocols.place import DestinationPool, PlaceSettings, TellsUploads
 from datamover.protocols.s3 import S3
 from datamover.protocols.s3.address import BucketAddress
 from datamover.protocols.s3.bucket import LIMITS
@@ -363,6 +365,75 @@ async def test_no_conditions(bucket: Rehearsal) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_completed_on_conditions(bucket: Rehearsal) -> None:
+    """A completion is sent on the condition of what was compared, and without where the service does not know that."""
+    sent: list[str | None] = []
+    there = [("ETag", '"old"'), ("Last-Modified", "Tue, 14 Nov 2023 22:13:20 GMT")]
+
+    def serve(exchange: Exchange) -> None:
+        request = exchange.request
+        if request.method == "HEAD":
+            exchange.answer(200, there, bytes(4))
+        elif "uploads" in request.target:
+            exchange.answer(200, [], b"<R><UploadId>u</UploadId></R>")
+        elif request.method == "PUT":
+            exchange.answer(200, [("ETag", '"e"')])
+        else:
+            sent.append(request.headers.get("if-match"))
+            known = "if-match" not in request.headers
+            exchange.answer(200 if known else 501, [], b"<R/>" if known else error("NotImplemented"))
+
+    bucket.answer("f", serve)
+    looked = await bucket.writing.inspect("f")
+    assert looked is not None
+    for _ in range(2):
+        upload = bucket.writing.begin("f", KEY)
+        await upload.open()
+        await upload.write(b"data")
+        await upload.finish()
+        await upload.commit(replace=True, over=looked.identity)
+    assert sent == ['"old"', None, None]
+
+
+@pytest_twisted.ensureDeferred
+async def test_bodies_signed_where_they_must_be(bucket: Rehearsal) -> None:
+    """A body is checked by the digest in its headers, and is signed itself where a service insists; that is kept."""
+    asked: list[str] = []
+
+    def serve(exchange: Exchange) -> None:
+        request = exchange.request
+        if request.method == "HEAD":
+            exchange.answer(200, [("ETag", '"e"')], b"data")
+            return
+        asked.append(request.headers["x-amz-content-sha256"])
+        assert request.headers["content-md5"]
+        if asked[-1] == "UNSIGNED-PAYLOAD":
+            exchange.answer(403, [], error("AccessDenied"))
+        else:
+            exchange.answer(200, [("ETag", '"e"')])
+
+    bucket.answer("f", serve)
+    for _ in range(2):
+        await bucket.writing.begin("f", KEY).store(b"data", replace=True, commit=lambda: None)
+    sha256 = hashlib.sha256(b"data").hexdigest()
+    assert asked == ["UNSIGNED-PAYLOAD", sha256, sha256]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_directory_in_the_way(bucket: Rehearsal) -> None:
+    """Where a service fails to make a file and there is a directory of its name, that is told."""
+
+    def serve(exchange: Exchange) -> None:
+        exchange.answer(404 if exchange.request.method == "HEAD" else 500, [], b"")
+
+    bucket.answer("f", serve)
+    listing = b"<ListBucketResult><Contents><Key>in/f/below</Key></Contents></ListBucketResult>"
+    bucket.web.route("/bucket", gives(200, listing))
+    with pytest.raises(errors.ServerError, match="there is a directory of that name"):
+        await bucket.writing.begin("f", KEY).store(b"data", replace=True, commit=lambda: None)
+
+
+@pytest_twisted.ensureDeferred
 async def test_options_are_sent(tmp_path: Path) -> None:
     """Storage class, encryption and the name of its key are sent with every object, over TLS."""
     authority = Authority(tmp_path)
@@ -566,3 +637,86 @@ async def test_swept_only_where_all_fits(
     await bucket.writing.sweep("f", "1", check=lambda: None, since=since)
     assert ("u" in aborted) is swept
     assert set(aborted) <= {"u", "own"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_left_over_the_question_who_we_are(bucket: Rehearsal) -> None:
+    """Uploads that were made to ask for the initiator are removed once they are old, if they are this login's."""
+    made: list[str] = []
+    aborted: list[str] = []
+    old = [("me", "00:00"), ("somebody", "00:00"), ("me", "22:13")]
+
+    def serve(exchange: Exchange) -> None:
+        request = exchange.request
+        if request.method == "DELETE":
+            aborted.append(request.target.partition("uploadId=")[2])
+            exchange.answer(204)
+        elif request.method == "POST":
+            made.append(request.path.removeprefix("/bucket/"))
+            exchange.answer(200, [], b"<R><UploadId>own</UploadId></R>")
+        else:
+            uploads = [("in/f", "stray", "me", "21:00"), ("in/g", "foreign", "somebody", "21:00")]
+            uploads += [(f"in/.datamover-probe-{n}", f"{n}", who, when) for n, (who, when) in enumerate(old)]
+            uploads += [(key, "own", "me", "22:20") for key in made]
+            told = [
+                f"<Upload><Key>{key}</Key><UploadId>{upload}</UploadId><Initiator><ID>{who}</ID></Initiator>"
+                f"<Initiated>2023-11-14T{when}:00Z</Initiated></Upload>"
+                for key, upload, who, when in uploads
+                if key.startswith(unquote(request.target.partition("prefix=")[2].partition("&")[0]))
+                and upload not in aborted
+            ]
+            body = f"<ListMultipartUploadsResult>{''.join(told)}</ListMultipartUploadsResult>"
+            exchange.answer(200, [], body.encode())
+
+    bucket.web.otherwise = serve
+    assert isinstance(bucket.pool, TellsUploads)
+    told = await bucket.pool.unfinished_uploads()
+    assert aborted == ["own", "0"]
+    assert [each.upload for each in told] == ["stray", "2"]
+
+
+@pytest.mark.parametrize("trouble", ["a reset", "an error", "no number", "a refusal"])
+@pytest_twisted.ensureDeferred
+async def test_begun_and_not_told(bucket: Rehearsal, trouble: str) -> None:
+    """An upload that a service may have begun, and did not tell of, is aborted where it can be nobody else's."""
+    aborted: list[str] = []
+    uploads = [
+        ("in/f", "lost", "me", "2123-11-14"),
+        ("in/f", "old", "me", "2013-11-14"),
+        ("in/f2", "g", "me", "2123-11-14"),
+    ]
+    uploads += [("in/f", "foreign", "somebody", "2123-11-14")]
+
+    def serve(exchange: Exchange) -> None:
+        request = exchange.request
+        if request.method == "DELETE":
+            aborted.append(request.target.partition("uploadId=")[2])
+            exchange.answer(204)
+        elif "probe" in request.path:
+            uploads.append((request.path.removeprefix("/bucket/"), "own", "me", "2123-11-14"))
+            exchange.answer(200, [], b"<R><UploadId>own</UploadId></R>")
+        elif request.method == "GET":
+            told = [
+                f"<Upload><Key>{key}</Key><UploadId>{upload}</UploadId><Initiator><ID>{who}</ID></Initiator>"
+                f"<Initiated>{when}T00:00:00Z</Initiated></Upload>"
+                for key, upload, who, when in uploads
+            ]
+            exchange.answer(
+                200, [], f"<ListMultipartUploadsResult>{''.join(told)}</ListMultipartUploadsResult>".encode()
+            )
+        elif trouble == "a reset":
+            exchange.reset()
+        elif trouble == "a refusal":
+            exchange.answer(403, [], error("AccessDenied"))
+        else:
+            exchange.answer(500 if trouble == "an error" else 200, [], error("InternalError"))
+
+    bucket.web.otherwise = serve
+    upload = bucket.writing.begin("f", KEY)
+    with pytest.raises(DataMoverError):
+        await upload.open()
+    assert (upload.token is None) is (trouble == "a refusal")
+    await upload.close()
+    await upload.abort()
+    assert "lost" not in aborted if trouble == "a refusal" else set(aborted) == {"own", "lost"}
+    assert upload.token is None

@@ -187,8 +187,8 @@ def test_told_once(tmp_path: Path) -> None:
     path = tmp_path / "datamover.toml"
     path.write_text(
         f'[service]\ndata_directory = "{tmp_path}"\n[destinations.bucket]\nurl = "s3://bucket"\naccess_key_id = "A"\n'
-        f'secret_key_file = "{secret}"\nca_file = "/nowhere/ca"\n'
-        'certificate_file = "/nowhere/c"\nkey_file = "/nowhere/k"\n'
+        f'secret_key_file = "{secret}"\nca_file = "/nowhere/ca"\ncertificate_file = "/nowhere/c"\n'
+        'key_file = "/nowhere/k"\n'
     )
     with pytest.raises(ConfigError) as caught:
         check_named(load(path))

@@ -11,10 +11,14 @@ PIECE = 2**16
 
 
 class Path:
-    """Forwards from a free port on 127.0.0.1 to another port, in a thread."""
+    """Forwards from a port on 127.0.0.1, by default a free one, to another port, in a thread."""
 
-    def __init__(self, target: int) -> None:
-        self.port = 0
+    def __init__(self, target: int, port: int = 0) -> None:
+        self.port = port
+        self.sent = 0
+        """Bytes that came from clients so far."""
+        self.asked = 0
+        """How often it was connected to."""
         self._target = target
         self._delay = 0.0
         self._loop = asyncio.new_event_loop()
@@ -62,7 +66,7 @@ class Path:
             carrying.cancel()
 
     async def _serve(self) -> None:
-        server = await asyncio.start_server(self._join, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._join, "127.0.0.1", self.port)
         self.port = int(server.sockets[0].getsockname()[1])
         self._begun.set()
         await self._ended.wait()
@@ -73,6 +77,7 @@ class Path:
         await asyncio.gather(*carrying, return_exceptions=True)
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.asked += 1
         try:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
         except OSError:
@@ -91,6 +96,8 @@ class Path:
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *events: asyncio.Event) -> None:
         try:
             while data := await reader.read(PIECE):
+                if events == (self._open,):  # Only the clients' direction waits for nothing else.
+                    self.sent += len(data)
                 await asyncio.sleep(self._delay)
                 for event in events:
                     await event.wait()
@@ -101,9 +108,9 @@ class Path:
 
 
 @contextmanager
-def path_to(target: int) -> Iterator[Path]:
+def path_to(target: int, port: int = 0) -> Iterator[Path]:
     """Run a path while the block runs."""
-    path = Path(target)
+    path = Path(target, port)
     path.start()
     try:
         yield path

@@ -21,6 +21,7 @@ import psycopg2
 
 from datamover.postgres.database import Database
 from datamover.postgres.migrate import migrate
+from tests.servers import memory
 from tests.servers.ports import free_port
 
 PATIENCE = 30.0
@@ -97,6 +98,7 @@ class Postgres:
                 str(binaries() / "postgres"), "-D", str(self.directory), "-h", "127.0.0.1", "-p", str(self.port),
                 "-k", str(self.sockets), "-c", f"fsync={fsync}", "-c", "max_connections=200",
                 "-c", "log_min_messages=fatal",
+                "-c", "dynamic_shared_memory_type=mmap",  # What is left of it goes with the directory.
             ],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
             env={**os.environ, **self._environment}, **server_user(),
@@ -209,12 +211,20 @@ class TestDatabases:
         self.server = server
         self._numbers = itertools.count(1)
         self._migrated = False
+        self.made: list[str] = []
+        ((version,),) = server.run("SELECT current_setting('server_version_num')::integer")
+        self._quickly = " STRATEGY file_copy" if version >= 150000 else ""  # The only one there was before.
 
     def fresh(self, template: str = "template1") -> str:
         """Return the URL of a new database, a copy of ``template``."""
         name = f"test_{next(self._numbers)}"
-        self.server.run(f"CREATE DATABASE {name} TEMPLATE {template}")
+        self.server.run(f"CREATE DATABASE {name} TEMPLATE {template}{self._quickly}")
+        self.made.append(name)
         return self.server.database_url(name)
+
+    def keep(self) -> None:
+        """Keep the databases made so far until the server is stopped."""
+        self.made.clear()
 
     async def migrated(self, reactor: Any) -> str:
         """Return the URL of a new database with datamover's tables, which are created once and then copied."""
@@ -249,10 +259,14 @@ def address(url: str) -> Callable[[], Awaitable[str]]:
 
 @contextmanager
 def running(
-    disk: str | None = None, environment: Mapping[str, str] = MappingProxyType({}), *, durable: bool = False
+    disk: str | None = None,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    *,
+    durable: bool = False,
+    below: Path | None = None,
 ) -> Iterator[Postgres]:
-    """Run a server in a temporary directory; root may put it on a ``disk`` of that size ("64m")."""
-    directory = Path(tempfile.mkdtemp(prefix="datamover-postgres-"))
+    """Run a server in a temporary directory ``below`` another; root may put it on a ``disk`` of that size ("64m")."""
+    directory = Path(tempfile.mkdtemp(prefix=memory.prefix("postgres"), dir=below))
     if disk is not None:
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={disk}", "tmpfs", str(directory)], check=True)
     directory.chmod(0o755)
@@ -312,7 +326,16 @@ _shared = ExitStack()
 def shared() -> TestDatabases:
     """Return databases in the server that this process shares; it is started at first use and stopped at the end."""
     atexit.register(stop_shared)
-    return TestDatabases(_shared.enter_context(running()))
+    return TestDatabases(_shared.enter_context(running(below=memory.place("postgres"))))
+
+
+@contextmanager
+def dropped() -> Iterator[None]:
+    """Drop the databases that are made in the block on the shared server, whoever is connected to them."""
+    before = len(shared().made) if shared.cache_info().currsize else 0
+    yield
+    while shared.cache_info().currsize and len(shared().made) > before:
+        shared().server.run(f"DROP DATABASE IF EXISTS {shared().made.pop()} WITH (FORCE)")
 
 
 def stop_shared() -> None:

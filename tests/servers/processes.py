@@ -21,6 +21,10 @@ class Process:
         with log.open("ab") as output:
             self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def wait(self) -> None:
         """Wait until it listens."""
         deadline = time.monotonic() + PATIENCE

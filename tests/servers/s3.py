@@ -64,7 +64,7 @@ swift_dir = {configuration}
 workers = 0
 log_level = WARNING
 [pipeline:main]
-pipeline = catch_errors gatekeeper listing_formats s3api tempauth copy slo proxy-server
+pipeline = {pipeline}
 [app:proxy-server]
 use = egg:swift#proxy
 account_autocreate = true
@@ -82,10 +82,12 @@ check_bucket_owner = false
 [filter:tempauth]
 use = egg:swift#tempauth
 user_test_tester = testing .admin
+user_test2_tester2 = testing .admin
 [filter:copy]
 use = egg:swift#copy
 [filter:slo]
 use = egg:swift#slo
+{more}
 """
 
 
@@ -154,6 +156,9 @@ class Swift(S3Server):
 
     access_key_id = "test:tester"
     secret_key = "testing"
+    pipeline = "catch_errors gatekeeper listing_formats s3api tempauth copy slo proxy-server"
+    more = ""
+    """Further sections of the proxy's configuration."""
 
     def start(self) -> None:
         configuration, devices = self.directory / "etc", self.directory / "devices"
@@ -167,7 +172,8 @@ class Swift(S3Server):
         for name, port in ports.items():
             (configuration / f"{name}.conf").write_text(_SERVER.format(name=name, port=port, **values))
             self._run(str(SCRIPTS / f"swift-{name}-server"), str(configuration / f"{name}.conf"), port=port)
-        (configuration / "proxy.conf").write_text(_PROXY.format(port=self.port, **values))
+        proxy = _PROXY.format(port=self.port, pipeline=self.pipeline, more=self.more, **values)
+        (configuration / "proxy.conf").write_text(proxy)
         self._run(str(SCRIPTS / "swift-proxy-server"), str(configuration / "proxy.conf"), port=self.port)
         self._wait()
         self.boto.create_bucket(Bucket=BUCKET)

@@ -9,7 +9,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from xmlrpc.client import ServerProxy
 
 from tests.servers.ports import free_port
@@ -17,6 +17,13 @@ from tests.servers.ports import free_port
 TWISTD = Path(sys.executable).with_name("twistd")
 PATIENCE = 60.0
 """Seconds that a start, a stop or a job may take."""
+
+
+class Moment(NamedTuple):
+    """A time of ``Service.moment``, seconds."""
+
+    passed: float
+    worked: float
 
 
 class Service:
@@ -159,6 +166,19 @@ class Service:
     def resident(self) -> int:
         """Return the process's memory in bytes."""
         return self._status("VmRSS")
+
+    def moment(self) -> Moment:
+        """Return now, for ``since``."""
+        # clock_getcpuclockid(3), which Python does not have.
+        return Moment(time.monotonic(), time.clock_gettime(~self.pid << 3 | 2))
+
+    def since(self, moment: Moment) -> float:
+        """Return the seconds since a moment, or those that its process had of the processors, whichever are fewer.
+
+        What a machine has to do besides is in the first alone, what other threads of the process do at the same time in
+        the second.
+        """
+        return min(now - then for now, then in zip(self.moment(), moment, strict=True))
 
     def _status(self, key: str) -> int:
         status = Path(f"/proc/{self.pid}/status").read_text()

@@ -1,14 +1,9 @@
-"""A terminal emulated by pyte: over a pty with Debian's ssh in it, or as a telnet client on a socket.
-
-Tests check the content of the screen.
-"""
+"""A terminal emulated by pyte, with a program in it: Debian's ssh or telnet. Tests check the content of the screen."""
 
 import fcntl
 import os
 import pty
-import re
 import signal
-import socket
 import struct
 import subprocess
 import termios
@@ -24,9 +19,6 @@ import pyte
 from tests.servers.service import PATIENCE
 
 COLUMNS, ROWS = 80, 24
-IAC, SB, SE = 255, 250, 240
-WILL, WONT, DO, DONT = 251, 252, 253, 254
-BINARY, ECHO, SGA, TERMINAL_TYPE, NAWS, ENVIRONMENT = 0, 1, 3, 24, 31, 39
 
 
 class Emulated(pyte.HistoryScreen):
@@ -73,29 +65,57 @@ class Emulated(pyte.HistoryScreen):
 
 
 class Person:
-    """A person at a terminal; ``send`` and ``receive`` are the connection's."""
+    """A person at a terminal, in which a client runs."""
 
-    def __init__(self, columns: int = COLUMNS, rows: int = ROWS) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        kind: str = "xterm-256color",
+        columns: int = COLUMNS,
+        rows: int = ROWS,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """``kind`` is TERM."""
         self.screen = Emulated(columns, rows)
         self._stream = pyte.ByteStream(self.screen)
         self.raw = b""
         """Everything received."""
         self.over = False
+        """Whether the client has ended."""
         self._typed_at = -1
         """How much had been received when a key was pressed last."""
+        self._master, slave = pty.openpty()
+        self._set_size()
+        self._client = subprocess.Popen(
+            command,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env={**os.environ, "TERM": kind, **(environment or {})},
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(slave)
 
-    def send(self, data: bytes) -> None:
-        raise NotImplementedError
-
-    def receive(self, seconds: float) -> bytes:
-        """Return what is received; b"" after a time limit."""
-        raise NotImplementedError
-
-    def tell_size(self) -> None:
-        raise NotImplementedError
+    @property
+    def status(self) -> int:
+        """The client's exit status, once it has ended."""
+        return self._client.wait(PATIENCE)
 
     def close(self) -> None:
-        raise NotImplementedError
+        if self._client.poll() is None:
+            self._client.terminate()
+        self._client.wait(PATIENCE)
+        os.close(self._master)
+
+    def login(self, name: str, password: str) -> None:
+        """Answer telnet's questions."""
+        self.until(lambda person: "Username:" in person.text)
+        self.enter(name)
+        self.until(lambda person: "Password:" in person.text)
+        self.enter(password)
+        self.prompted()
 
     def type(self, text: str) -> None:
         self.press(text.encode())
@@ -106,7 +126,7 @@ class Person:
     def press(self, data: bytes) -> None:
         self.look(0.01)
         self._typed_at = len(self.raw)
-        self.send(data)
+        os.write(self._master, data)
 
     @property
     def rows(self) -> list[str]:
@@ -161,53 +181,25 @@ class Person:
 
     def look(self, seconds: float) -> None:
         """Process received bytes."""
-        while data := self.receive(seconds):
+        while data := self._receive(seconds):
             self.raw += data
             self._stream.feed(data)
             seconds = 0.01
 
     def resize(self, columns: int, rows: int) -> None:
         self.screen.resize(rows, columns)
-        self.tell_size()
+        self._set_size()
+        os.kill(self._client.pid, signal.SIGWINCH)
 
     def ended(self) -> None:
-        """Wait until the other side has closed."""
+        """Wait until the client has ended."""
         deadline = time.monotonic() + PATIENCE
         while not self.over:
             assert time.monotonic() < deadline, self.text
             self.look(0.05)
 
-
-class SshPerson(Person):
-    """Debian's ssh client in a pty."""
-
-    def __init__(
-        self,
-        command: Sequence[str],
-        *,
-        kind: str = "xterm-256color",
-        columns: int = COLUMNS,
-        rows: int = ROWS,
-        environment: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(columns, rows)
-        self._master, slave = pty.openpty()
-        self.tell_size()
-        self._client = subprocess.Popen(
-            command,
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            env={**os.environ, "TERM": kind, **(environment or {})},
-            start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-        )
-        os.close(slave)
-
-    def send(self, data: bytes) -> None:
-        os.write(self._master, data)
-
-    def receive(self, seconds: float) -> bytes:
+    def _receive(self, seconds: float) -> bytes:
+        """Return what is received; b"" after a time limit."""
         if not select([self._master], [], [], seconds)[0]:
             return b""
         try:
@@ -216,113 +208,6 @@ class SshPerson(Person):
             self.over = True
             return b""
 
-    def tell_size(self) -> None:
+    def _set_size(self) -> None:
         size = struct.pack("HHHH", self.screen.lines, self.screen.columns, 0, 0)
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, size)
-        if hasattr(self, "_client"):
-            os.kill(self._client.pid, signal.SIGWINCH)
-
-    @property
-    def status(self) -> int:
-        """The client's exit status, once it has ended."""
-        return self._client.wait(PATIENCE)
-
-    def close(self) -> None:
-        if self._client.poll() is None:
-            self._client.terminate()
-        self._client.wait(PATIENCE)
-        os.close(self._master)
-
-
-class TelnetPerson(Person):
-    """A telnet client like Debian's: it sends each key if the server echoes, and eight bits if that was agreed."""
-
-    def __init__(
-        self,
-        port: int,
-        *,
-        kind: str = "xterm-256color",
-        columns: int = COLUMNS,
-        rows: int = ROWS,
-        environment: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(columns, rows)
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
-        self._kind = kind
-        self._environment = environment or {}
-        self._ours: set[int] = set()
-        self._buffer = b""
-
-    def login(self, name: str, password: str) -> None:
-        self.until(lambda person: "Username:" in person.text)
-        self.enter(name)
-        self.until(lambda person: "Password:" in person.text)
-        self.enter(password)
-        self.prompted()
-
-    def send(self, data: bytes) -> None:
-        if BINARY in self._ours:
-            self._socket.sendall(data.replace(b"\xff", b"\xff\xff"))
-        else:
-            # An NVT has seven bits (RFC 854): netkit's client takes the eighth off.
-            plain = bytes(byte & 0x7F for byte in data)
-            self._socket.sendall(plain.replace(b"\r", b"\r\0"))
-
-    def receive(self, seconds: float) -> bytes:
-        if not select([self._socket], [], [], seconds)[0]:
-            return b""
-        try:
-            data = self._socket.recv(65536)
-        except ConnectionResetError:
-            data = b""
-        if not data:
-            self.over = True
-            return b""
-        self._buffer += data
-        return self._taken() or (b"\0" if seconds else b"")
-
-    def tell_size(self) -> None:
-        if NAWS in self._ours:
-            size = struct.pack("!HH", self.screen.columns, self.screen.lines).replace(b"\xff", b"\xff\xff")
-            self._socket.sendall(bytes([IAC, SB, NAWS]) + size + bytes([IAC, SE]))
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def _taken(self) -> bytes:
-        """Return the received text, and answer the server's options."""
-        shown = b""
-        while self._buffer:
-            if self._buffer[0] != IAC:
-                end = self._buffer.find(IAC)
-                end = len(self._buffer) if end < 0 else end
-                shown, self._buffer = shown + self._buffer[:end], self._buffer[end:]
-            elif re.match(rb"\xff[\xfb-\xfe].", self._buffer, re.DOTALL):
-                self._negotiate(self._buffer[1], self._buffer[2])
-                self._buffer = self._buffer[3:]
-            elif found := re.match(rb"\xff\xfa(.*?)\xff\xf0", self._buffer, re.DOTALL):
-                if found[1] == bytes([TERMINAL_TYPE, 1]):
-                    name = bytes([TERMINAL_TYPE, 0]) + self._kind.upper().encode()
-                    self._socket.sendall(bytes([IAC, SB]) + name + bytes([IAC, SE]))
-                elif found[1][:2] == bytes([ENVIRONMENT, 1]):
-                    variables = b"".join(b"\3%b\1%b" % (n.encode(), v.encode()) for n, v in self._environment.items())
-                    self._socket.sendall(bytes([IAC, SB, ENVIRONMENT, 0]) + variables + bytes([IAC, SE]))
-                self._buffer = self._buffer[found.end() :]
-            else:
-                break  # More of it is to come.
-        return shown
-
-    def _negotiate(self, verb: int, option: int) -> None:
-        if verb == DO:
-            willing = option in (BINARY, SGA, TERMINAL_TYPE, NAWS, ENVIRONMENT)
-            if option in self._ours:
-                return
-            self._socket.sendall(bytes([IAC, WILL if willing else WONT, option]))
-            if willing:
-                self._ours.add(option)
-                if option == NAWS:
-                    self.tell_size()
-        elif verb == WILL:
-            self._socket.sendall(bytes([IAC, DO if option in (ECHO, SGA, BINARY) else DONT, option]))
-        elif verb == WONT:
-            self._socket.sendall(bytes([IAC, DONT, option]))

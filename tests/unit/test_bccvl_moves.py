@@ -25,11 +25,23 @@ LSID = "urn:lsid:biodiversity.org.au:afd.taxon:31a9b8b8-4e8f-4343-a15f-2ed24e0bf
 
 @pytest.fixture
 def moves(tmp_path: Path) -> Moves:
-    """Two places, /…/visualiser and /…/compute, and one that this client may not use."""
+    """Two places, /…/visualiser and /…/compute, one that this client may not use, and two in a container."""
     names = ("visualiser", "compute", "vault")
-    config = Config(destinations={name: DestinationTable(url=(tmp_path / name).as_uri()) for name in names})
-    rules = Rules("portal", names, names[:2], read_url, 10, 7)
-    caller = Caller("portal", administrator=False, destinations=names[:2])
+    tables = {name: DestinationTable(url=(tmp_path / name).as_uri()) for name in names}
+    swift = {
+        "auth_url": "https://login.example.org:5000/v3",
+        "storage_url": "https://store.example.org/v1/AUTH_1",
+        "username": "portal",
+        "project": "data",
+        "password_file": tmp_path / "password",
+    }
+    tables |= {
+        name: DestinationTable.model_validate({"url": f"swift://data{prefix}", **swift})
+        for name, prefix in (("store", ""), ("below", "/deep"))
+    }
+    rules = Rules("portal", tuple(tables), (*names[:2], "store", "below"), read_url, 10, 7)
+    caller = Caller("portal", administrator=False, destinations=(*names[:2], "store", "below"))
+    config = Config(destinations=tables)
     return Moves(Registry.from_config(config, Clock()), rules, caller)
 
 
@@ -105,6 +117,14 @@ SHAPES: list[tuple[tuple[Any, ...], NewJob]] = [
     ((URL, "scp://visualiser/"), asked(into(""))),
     ((URL, "scp://visualiser/R%C3%A4ume/x%20y#1?2"), asked(probe("Räume/x y#1?2"))),
     (("scp://compute/out/b.tif", SCP), asked(probe(source=ON_COMPUTE))),
+    (("swift+http://store.example.org/data/a/b.tif", SCP), asked(probe(source=PlaceSource("store", "a/b.tif")))),
+    (("swift+https://login.example.org:5000/data/b%20c?", SCP), asked(probe(source=PlaceSource("store", "b c?")))),
+    (("swift+http://portal@store.example.org/data/a", SCP), asked(probe(source=PlaceSource("store", "a")))),
+    (("swift+https://STORE.example.org/v1/AUTH_1/data/a", SCP), asked(probe(source=PlaceSource("store", "a")))),
+    (("swift+https://store.example.org/data/deep/a", SCP), asked(probe(source=PlaceSource("below", "a")))),
+    ((URL, "swift+http://store.example.org/data/a/"), asked(into("a", destination="store"))),
+    ((URL, "swift+http://store.example.org/data"), asked(into("", destination="store"))),
+    ((URL, "swift+https://store.example.org/v1/AUTH_1/data/deep/a"), asked(probe("a", destination="below"))),
     ((f"{URL}?key=s3cret", SCP), asked(probe(source=UrlSource(f"{URL}?key=s3cret", f"{URL}?key=***")))),
 ]
 
@@ -203,15 +223,26 @@ WORDS: list[tuple[tuple[Any, ...], str]] = [
     (([], SCP), "Invalid parameter 'no sources selected'"),
     ((URL, 5), "Missing or incorrect parameter 'destination must be of type str'"),
     ((URL, [SCP]), "Missing or incorrect parameter 'destination must be of type str'"),
-    (("swift+http://host/c/o", SCP), "Unknown source URL scheme 'swift+http'"),
+    (("swift+http://host/c/o", SCP), "Unknown source 'host'"),
+    (("swift+http://store.example.org/other/o", SCP), "Unknown source 'store.example.org'"),
+    (("swift+http://nobody@store.example.org/data/o", SCP), "Unknown source 'store.example.org'"),
+    (
+        ("swift+http://portal:pw@store.example.org/data/o", SCP),
+        "Invalid parameter 'source must not hold a password: leave it out'",
+    ),
+    (("swift+http:///data/o", SCP), "Host not specified in 'source'"),
+    (("swift+http://store.example.org", SCP), "Path not specified in 'source'"),
+    (("swift+http://store.example.org/data/", SCP), "Path not specified in 'source'"),
+    (("swift://data/o", SCP), "Unknown source URL scheme 'swift'"),
     (("file:///etc/passwd", SCP), "Unknown source URL scheme 'file'"),
     (("kangaroo", SCP), "Unknown source URL scheme ''"),
     (({"type": "url", "url": "file:///etc/passwd"}, TO), "Unknown source URL scheme 'file'"),
-    ((URL, "swift+https://host/c/o"), "Unknown destination URL scheme 'swift+https'"),
+    ((URL, "swift+https://host/c/o"), "Unknown destination 'host'"),
     ((URL, "http://visualiser/x"), "Unknown destination URL scheme 'http'"),
     ((URL, "visualiser"), "Unknown destination URL scheme ''"),
     (("scp://nowhere/x", SCP), "Unknown source 'nowhere'"),
     ((URL, "scp://nowhere/x"), "Unknown destination 'nowhere'"),
+    ((URL, "swift+http://store.example.org/v1/AUTH_other/data/o"), "Unknown destination 'store.example.org'"),
     ((URL, "scp://root@visualiser/x"), "Unknown destination 'visualiser'"),
     (("scp:///x", SCP), "Host not specified in 'source'"),
     (("scp://", SCP), "Host not specified in 'source'"),

@@ -12,7 +12,7 @@ from datamover.console.width import clusters, cut, cut_middle, width
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[object]], screen: Screen = PLAIN) -> str:
-    return render([Table([Column(head, flexible=True) for head in heads], rows)], screen)
+    return render([Table([Column(head, flexible=True) for head in heads], rows, "there is none")], screen)
 
 
 @pytest.mark.parametrize(
@@ -72,13 +72,14 @@ def test_table() -> None:
 
 def test_numbers_stand_at_the_right() -> None:
     """Numbers stand below each other, digit by digit."""
-    shown = render([Table([Column("n", right=True), Column("x")], [(1, "a"), (100, "b")])], PLAIN)
+    shown = render([Table([Column("n", right=True), Column("x")], [(1, "a"), (100, "b")], "")], PLAIN)
     assert shown == "  n  x\n  1  a\n100  b"
 
 
 def test_no_rows() -> None:
-    """A table without rows says so."""
-    assert table(("id",), []) == "nothing"
+    """A table without rows says what there is none of, broken as any sentence."""
+    assert table(("id",), []) == "there is none"
+    assert render([Table([Column("id")], [], "there is none")], Screen(9)) == "there is\nnone"
 
 
 def test_long_cells_are_cut() -> None:
@@ -88,7 +89,7 @@ def test_long_cells_are_cut() -> None:
 
 def test_paths_are_cut_in_the_middle() -> None:
     """Of a path its beginning and its end are shown."""
-    shown = render([Table([Column("x", middle=True)], [("a" * 100 + "b" * 5000,)])], PLAIN).splitlines()[1]
+    shown = render([Table([Column("x", middle=True)], [("a" * 100 + "b" * 5000,)], "")], PLAIN).splitlines()[1]
     assert shown.startswith("aaaa")
     assert shown.endswith("bbbb")
     assert "…" in shown
@@ -104,7 +105,7 @@ def test_nothing_wraps(rows: list[list[str]], columns: int, colours: bool) -> No
     """Whatever a table holds, each line has the screen's width at most, in cells; colours take none."""
     screen = Screen(columns, 24, colours)
     heads = [Column("some", middle=True, flexible=True), Column("fixed"), Column("red", colour=lambda _: 31)]
-    lines = render([Table(heads, rows), Line("x" * 300)], screen).split("\n")
+    lines = render([Table(heads, rows, ""), Line("x" * 300)], screen).split("\n")
     assert len(lines) == len(rows) + 2
     for line in lines:
         plain = line.replace("\x1b[31m", "").replace("\x1b[0m", "")
@@ -120,7 +121,7 @@ def test_sentences_are_broken_between_words() -> None:
 
 def test_no_colours_where_there_are_none() -> None:
     """A screen without colours is sent none."""
-    shown = Table([Column("s", colour=lambda _: 31)], [("FAILED",)])
+    shown = Table([Column("s", colour=lambda _: 31)], [("FAILED",)], "")
     assert "\x1b" not in render([shown], Screen(80))
     assert "\x1b[31mFAILED\x1b[0m" in render([shown], Screen(80, colours=True))
 

@@ -92,6 +92,7 @@ class Stream:
             digest=self.digest,
             meter=self.meter,
             lease=self.lease,
+            room=None,
             throttle=Throttle(self.clock, rate) if rate else None,
             on_checkpoint=keep,
             clock=self.clock,
@@ -224,12 +225,12 @@ def test_checkpoints_by_time() -> None:
     assert stream.pumping.called
 
 
-def test_the_stream_goes_on_beside_a_checkpoint() -> None:
-    """What is flushed is told as it was then; only far ahead of a checkpoint that does not end the stream waits."""
+def test_the_stream_goes_on_beside_checkpoints() -> None:
+    """Several are made at a time, each told as it was then; far ahead of the last that is made, the stream waits."""
     stream = Stream()
     stream.basin.flushing = Deferred()
     step = b"x" * CHECKPOINT_BYTES
-    for _ in range(BEHIND):
+    for _ in range(BEHIND - 1):
         stream.tap.give(step)
         assert stream.tap.wanted
     stream.tap.give(step)
@@ -237,10 +238,29 @@ def test_the_stream_goes_on_beside_a_checkpoint() -> None:
     assert not stream.tap.wanted
     flushing, stream.basin.flushing = stream.basin.flushing, None
     flushing.callback(None)
-    assert stream.kept[0] == (CHECKPOINT_BYTES, hashlib.sha256(step).hexdigest())
-    assert stream.kept[1][0] == (BEHIND + 1) * CHECKPOINT_BYTES
+    assert [offset for offset, _ in stream.kept] == [number * CHECKPOINT_BYTES for number in range(1, BEHIND + 1)]
+    assert [digest for _, digest in stream.kept] == [
+        hashlib.sha256(step * number).hexdigest() for number in range(1, BEHIND + 1)
+    ]
     stream.tap.give(b"")
     assert stream.pumping.called
+
+
+def test_never_far_ahead_of_what_is_saved() -> None:
+    """However late each checkpoint is made, the stream is never more than so far ahead of the last one."""
+    stream = Stream()
+    step = b"x" * CHECKPOINT_BYTES
+    written = 0
+    for _ in range(5):
+        flushing = stream.basin.flushing = Deferred()
+        while stream.tap.wanted:
+            stream.tap.give(step)
+            written += len(step)
+        saved = stream.kept[-1][0] if stream.kept else 0
+        assert written - saved <= BEHIND * CHECKPOINT_BYTES
+        flushing.callback(None)
+    assert written >= 5 * CHECKPOINT_BYTES
+    stream.tap.give(b"")
 
 
 def test_a_checkpoint_that_fails() -> None:

@@ -27,6 +27,7 @@ FIGURES = Figures(
     jobs={"PENDING": 3},
     pending={"archive": 2, "gone": 1},
     age={"archive": 60.0, "gone": 5.0},
+    without_room={"archive": 1},
     active={("archive", "IN_PROGRESS"): 4, ("archive", "PREPARING"): 1},
     held=frozenset({"archive"}),
     broken=frozenset({"visualiser"}),
@@ -100,6 +101,7 @@ def test_the_queue() -> None:
         assert of(samples, "queue_age_seconds", destination=name) == age
         assert of(samples, "destination_held", destination=name) == held
         assert of(samples, "destination_breaker_open", destination=name) == broken
+        assert of(samples, "queue_without_room", destination=name) == (name == "archive")
     assert samples["datamover_transfers"] == {
         (("state", "PENDING"),): 3,
         (("state", "PREPARING"),): 1,

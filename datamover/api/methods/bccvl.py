@@ -70,10 +70,10 @@ async def check_ala_job_status(context: CallContext, caller: Caller, id: Any) ->
 async def move(context: CallContext, caller: Caller, source: Any, destination: Any, zip: Any = None) -> Any:  # noqa: A002
     """Move files, as the original Data Mover does: move(source, destination, zip) -> {id, status}.
 
-    source: a URL (http, https, scp, ala), an array of URLs, or a struct: {type: 'url', url}, {type: 'scp', host, path},
-    {type: 'ala', lsid}, {type: 'mixed', sources: [struct…]}.
+    source: a URL (http, https, scp, swift+http, swift+https, ala), an array of URLs, or a struct: {type: 'url', url},
+    {type: 'scp', host, path}, {type: 'ala', lsid}, {type: 'mixed', sources: [struct…]}.
     destination: scp://HOST/PATH, HOST being the name of a registered place, or a struct {host, path, zip?}. Structs may
-    come in either order.
+    come in either order. swift+https://HOST/CONTAINER/OBJECT is the registered Swift container at that host.
     zip: a boolean: true puts all files into one zip. False, if it is left out.
     Returns the job's id and PENDING. What is at the destination already is replaced.
     Faults: none for what is refused: that is {status: 'REJECTED', reason}, without an id.

@@ -13,8 +13,7 @@ from twisted.python.failure import Failure
 from datamover.api.context import CallContext, Caller
 from datamover.api.methods.table import Method, Refuse, fault, find
 from datamover.audit.trail import AuditEvent
-from datamover.errors import InvalidRequest, NotNow, NotPermitted, RequestError, Unavailable
-from datamover.postgres.failures import AWAY
+from datamover.errors import DatabaseAway, InvalidRequest, NotPermitted, RequestError
 from datamover.requests.coercion import text
 from datamover.text.bounds import LONGEST_SUBJECT, cut
 from datamover.text.quantities import count
@@ -42,7 +41,7 @@ async def call(context: CallContext, caller: Caller, name: str, parameters: tupl
         await context.audit.refused(replace(_deed(caller, name, parameters), outcome=error.code))
         return refuse(error)
     except RequestError as error:
-        return refuse(_for(caller, error))
+        return refuse(error.for_administrators() if caller.administrator else error)
     except CancelledError:
         raise
     except Exception:
@@ -55,18 +54,9 @@ async def _run(context: CallContext, method: Method, caller: Caller, parameters:
     while True:
         try:
             return await method.run(context, caller, *parameters)
-        except Unavailable as error:
-            away = error.message.startswith(AWAY) and not isinstance(error, NotNow)
-            if not away or context.database_back is None or not await context.database_back(context.began):
+        except DatabaseAway:
+            if context.database_back is None or not await context.database_back(context.began):
                 raise
-
-
-def _for(caller: Caller, error: RequestError) -> RequestError:
-    """Return a refusal with the message that this caller may see."""
-    if caller.administrator:
-        return error.for_administrators()
-    # Clients do not learn where the database is or what it says.
-    return error.saying(AWAY) if isinstance(error, Unavailable) and error.message.startswith(AWAY) else error
 
 
 async def _whole(running: Coroutine[Any, Any, Any], name: str) -> Any:

@@ -16,6 +16,7 @@ from datamover.errors import DataMoverError, DestinationInvalid, RequestTooLarge
 from datamover.jobs.endpoints import host_of, source_host
 from datamover.jobs.values import DatasetSource, Naming, NewFile, NewJob, Overwrite, PlaceSource
 from datamover.protocols.base import Inspection, Origin
+from datamover.registry.strays import with_strays
 from datamover.text.bounds import MOST_CHECKED, quoted, short_source
 from datamover.text.quantities import count
 from datamover.web.amounts import movable
@@ -41,7 +42,8 @@ async def look(context: CallContext, caller: Caller, job: NewJob) -> dict[str, A
 async def test(context: CallContext, caller: Caller, name: str) -> dict[str, Any]:
     """Test one destination, within the caller's limit of inspections."""
     async with context.runtime.looks.held(caller.name, AT_ONCE):
-        return await context.registry.test(name)
+        found = await context.registry.test(name)
+    return await with_strays(context.store, name, found)
 
 
 async def _all(context: CallContext, caller: Caller, calls: Sequence[_Look]) -> list[dict[str, Any]]:
@@ -70,7 +72,7 @@ async def _trial(context: CallContext, caller: Caller, name: str) -> dict[str, A
         if result["ok"] and not answer["writable"]:
             answer["problems"] = [f"destination {name!r} can be read only"]
         if answer["writable"]:
-            answer["free"] = measure(await context.registry.get(name).at(Scope.DESTINATION).free())
+            answer["free"], answer["keep_free"] = result.get("free"), result.get("keep_free", 0.0)
     except DataMoverError as error:
         answer["problems"].append(f"destination {name!r}: {_words(error, caller)}")
     return answer
@@ -120,12 +122,18 @@ async def _file(
             destination |= await _target(context, job, file, path)
         except DataMoverError as error:
             problems.append(f"destination {file.destination!r}: {_words(error, caller)}")
-    free, size = trial.get("free"), found.size if found else None
-    if free is not None and size is not None and size > free:
-        problems.append(
-            f"destination {file.destination!r}: the file's {count(size, 'byte')} do not fit: {free:.0f} are free"
-        )
+    problems += _no_room(file.destination, trial, found.size if found else None)
     return {"source": source, "destination": destination, "problems": problems}
+
+
+def _no_room(name: str, trial: dict[str, Any], size: int | None) -> list[str]:
+    free, keep = trial.get("free"), trial.get("keep_free", 0.0)
+    if free is None or size is None or size <= free - keep:
+        return []
+    what = f"destination {name!r}: the file's {count(size, 'byte')}"
+    if size > free:
+        return [f"{what} do not fit: {free:.0f} are free"]
+    return [f"{what} have to wait for room: {free:.0f} are free, and keep_free is {keep:.0f}"]
 
 
 def _origin(context: CallContext, owner: str, file: NewFile) -> Origin:

@@ -35,8 +35,9 @@ async def describe(context: CallContext, caller: Caller, name: Any) -> Any:
     name: a destination, as destinations.list names it.
     Returns name, description, protocol, abilities (an array of names), lacks (an array of {ability, message}: what it
     was found not to do), max_active, active and queued (transfers that run and that wait), held (why an administrator
-    holds it), breaker ({failures, until, error}: why and until when nothing is tried there). active, queued, held and
-    breaker are left out while the database is away. Where the destination is, and its login, are never told.
+    holds it), breaker ({failures, until, error}: why and until when nothing is tried there); where room is kept free,
+    keep_free and free (bytes; what the place told last). active, queued, held, breaker and free are left out while the
+    database is away. Where the destination is, and its login, are never told.
     Faults: 1001 INVALID_REQUEST, 1002 UNKNOWN_DESTINATION, 1006 NOT_PERMITTED.
     Example: destinations.describe('archive') -> {'name': 'archive', 'protocol': 'file', 'active': 0, 'queued': 0}
     """
@@ -49,7 +50,9 @@ async def test(context: CallContext, caller: Caller, name: Any) -> Any:
 
     name: a destination, as destinations.list names it.
     Returns ok, steps (an array of {step, ok, seconds, error?}: connect, authenticate, write, read, replace, delete, up
-    to the first that fails) and lacks, as destinations.describe then tells it. The small file is removed.
+    to the first that fails), lacks, as destinations.describe then tells it, free and keep_free (bytes), where the place
+    tells its room and where room is kept free, and, where there are any, strays (an array of {path, message}: uploads
+    in parts that stand there and that no transfer goes on with). The small file is removed.
     Faults: 1001 INVALID_REQUEST, 1002 UNKNOWN_DESTINATION, 1006 NOT_PERMITTED.
     Example: destinations.test('archive')
     -> {'ok': True, 'steps': [{'step': 'connect', 'ok': True, 'seconds': 0.002}], 'lacks': []}
@@ -103,12 +106,16 @@ class _Busy:
 
     queue: Mapping[str, Mapping[str, Any]]
     sides: Mapping[str, Mapping[str, Any]]
+    free: Mapping[str, int]
+    """What destinations that keep room free told last, in bytes."""
 
 
 async def _busy(context: CallContext) -> _Busy | None:
     try:
         queue = {line["destination"]: line for line in await context.store.queue()}
-        return _Busy(queue, {side["name"]: side for side in await context.store.endpoints()})
+        sides = {side["name"]: side for side in await context.store.endpoints()}
+        kept = any(context.registry.get(name).keep_free is not None for name in context.registry.names())
+        return _Busy(queue, sides, await context.store.free() if kept else {})
     except Unavailable:
         return None
 
@@ -118,6 +125,8 @@ def _described(context: CallContext, caller: Caller, name: str, busy: _Busy | No
     if busy is not None:
         line = busy.queue.get(name, {"active": 0, "pending": 0})
         answer |= {"active": line["active"], "queued": line["pending"]}
+        if "keep_free" in answer and name in busy.free:
+            answer["free"] = float(busy.free[name])
         side = busy.sides.get(endpoint_key(name), {})
         if side.get("held") is not None:
             answer["held"] = side["held"]

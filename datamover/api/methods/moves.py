@@ -185,9 +185,9 @@ class Moves:
 
     def _source(self, url: str) -> SourceRef:
         match scheme := _scheme(url):
-            case "scp":
+            case "scp" | "swift+http" | "swift+https":
                 user, host, path = _scp(url, "source")
-                return self._file(host, host, user, path)
+                return self._file(host, host, user, path, scheme)
             case "http" | "https":
                 return self._web(url)
             case "ala":
@@ -202,10 +202,10 @@ class Moves:
         if url is None:
             raise missing("destination must be of type str")
         self.rules.check_length(url, "destination")
-        if (scheme := _scheme(url)) != "scp":
+        if (scheme := _scheme(url)) not in ("scp", "swift+http", "swift+https"):
             raise Rejected(f"Unknown destination URL scheme '{cut(scheme)}'")
         user, host, path = _scp(url, "destination")
-        return self._into(host, host, user, path)
+        return self._into(host, host, user, path, scheme)
 
     def _each(self, sources: Sequence[Any], read: Callable[[Any], SourceRef]) -> Generator[None, None, list[SourceRef]]:
         found = []
@@ -231,25 +231,30 @@ class Moves:
             raise Rejected("Path not specified in 'source'")
         return url_source(url, "source", self.rules)
 
-    def _file(self, known: str | None, host: str, user: str | None, path: str) -> SourceRef:
+    def _file(self, known: str | None, host: str, user: str | None, path: str, scheme: str = "scp") -> SourceRef:
         """Return a file at a destination as a source."""
-        destination, below = self._located("source", known, host, user, path)
+        destination, below = self._located("source", known, host, user, path, scheme)
         if not check_path(below, key="source", destination=destination):
             raise Rejected("Path not specified in 'source'")
         return place_source(destination, below, "source")
 
-    def _into(self, known: str | None, host: str, user: str | None, path: str) -> _Into:
-        destination, below = self._located("destination", known, host, user, path)
+    def _into(self, known: str | None, host: str, user: str | None, path: str, scheme: str = "scp") -> _Into:
+        destination, below = self._located("destination", known, host, user, path, scheme)
         checked = check_path(below, key="destination", destination=destination)
         return _Into(destination, checked.rstrip("/"), Naming.INTO if is_into(checked) else Naming.PROBE)
 
-    def _located(self, side: str, known: str | None, host: str, user: str | None, path: str) -> tuple[str, str]:
+    def _located(
+        self, side: str, known: str | None, host: str, user: str | None, path: str, scheme: str
+    ) -> tuple[str, str]:
         """Return the name of a destination that the caller may use, and the unchecked path below its root.
 
         ``side`` is "source" or "destination". Raises Rejected for an unknown host, NotPermitted and PathNotAllowed.
         """
         _check_length(path, side, host)
-        found = self.registry.locate(known, user, path) if known else None
+        if scheme == "scp":
+            found = self.registry.locate(known, user, path) if known else None
+        else:
+            found = self.registry.locate_url(scheme, host, user, path)
         if found is None:
             raise Rejected(f"Unknown {side} '{cut(host)}'")
         destination, below = found
@@ -300,7 +305,7 @@ def _scheme(url: str) -> str:
 
 
 def _scp(url: str, what: str) -> tuple[str | None, str, str]:
-    """Return user, host and path of ``scp://[user@]host[:port]/path``; the path may hold "?" and "#"."""
+    """Return user, host and path of ``scheme://[user@]host[:port]/path``; the path may hold "?" and "#"."""
     match = _SCP.fullmatch(url.strip().partition("://")[2])
     if match is None:
         raise Rejected(f"Host not specified in '{what}'")

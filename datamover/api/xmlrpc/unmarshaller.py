@@ -19,12 +19,11 @@ _DISPATCH: dict[str, Any] = client.Unmarshaller.dispatch
 _NOTHING = frozenset({"member", "data", "param"})
 """Elements that only enclose others."""
 _SCALARS: Mapping[str, Callable[[str], Any]] = {
-    "string": lambda text: text,
     "nil": lambda _: None,
     **dict.fromkeys(("int", "i1", "i2", "i4", "i8", "biginteger"), WrittenInt.read),
     "boolean": lambda text: _boolean(text),
 }
-_LEAVES = _SCALARS.keys() | {"name"}
+_LEAVES = _SCALARS.keys() | {"string", "name"}
 """Elements that hold nothing but text."""
 _COMMON = _LEAVES | _NOTHING | {"value", "struct", "array"}
 """Names that need no look for a namespace's prefix."""
@@ -93,6 +92,10 @@ class Unmarshaller(client.Unmarshaller):
                     bare = False
             elif tag == "name":
                 push(name(join(text)))
+            elif tag == "string":
+                push(join(text))
+            elif tag == "member":
+                pass
             elif (read := scalar(tag)) is not None:
                 push(read(join(text)))
             elif tag == "struct":

@@ -76,7 +76,16 @@ async def jobs(
         columns.ERROR,
         columns.LABEL,
     )
-    return [Table(heads, rows)]
+    filters = {
+        "of owner {!r}": owner,
+        "labelled {!r}": label,
+        "for destination {!r}": destination,
+        "since {:%Y-%m-%d %H:%M:%S} UTC": since,
+        "until {:%Y-%m-%d %H:%M:%S} UTC": until,
+    }
+    which = [words.format(value) for words, value in filters.items() if value is not None]
+    optional = (columns.AGE, columns.OWNER, columns.PERCENT, columns.BYTES, columns.RATE)
+    return [Table(heads, rows, f"there is no {_a(status)}job{''.join(f' {each}' for each in which)}", optional)]
 
 
 @COMMANDS.command("job(12)", number=kinds.JOB)
@@ -94,19 +103,19 @@ async def job(context: CommandContext, number: int) -> Page:
     ]
     if found.waiting_for:
         page.append(f"waiting for {one_line(found.waiting_for)}")
-    page += [f"{word} error: {words(error)}" for word, error in _errors(found)]
-    page += ["", _files(shown)]
+    page += [f"{which}: {words(error)}" for which, error in _errors(found)]
+    page += ["", _files(shown, found.id)]
     if found.files_total > len(shown):
         page.append(f"… and {found.files_total - len(shown)} more: files({number}, limit=…)")
     page += [f"file {file.index}: {file.digest}" for file in shown if file.digest]
-    return [*page, "", _history(await context.service.newest.events(job=number, limit=EVENTS))]
+    return [*page, "", _history(await context.service.newest.events(job=number, limit=EVENTS), number)]
 
 
 @COMMANDS.command("files(12)", "files(12, 'FAILED')", number=kinds.JOB, status=kinds.STATUS, limit=kinds.LIMIT)
 async def files(context: CommandContext, number: int, status: State | None = None, limit: int = FILES) -> Page:
     """A job's files, or those of one status, and their errors"""
     found = await context.service.store.files(number, state=status, limit=limit)
-    return [_files(found), *(f"file {file.index}: {words(file.error)}" for file in found if file.error)]
+    return [_files(found, number, status), *(f"file {file.index}: {words(file.error)}" for file in found if file.error)]
 
 
 @COMMANDS.command("events()", "events(12, limit=50)", number=kinds.JOB, limit=kinds.LIMIT)
@@ -114,7 +123,7 @@ async def events(context: CommandContext, number: int | None = None, limit: int 
     """What happened last, to all jobs or to one"""
     if number is not None:
         await context.service.store.job(number)
-    return [_history(await context.service.newest.events(job=number, limit=limit), jobs=number is None)]
+    return [_history(await context.service.newest.events(job=number, limit=limit), number)]
 
 
 @COMMANDS.command("explain(12)", number=kinds.JOB)
@@ -138,7 +147,7 @@ async def explain(context: CommandContext, number: int) -> Page:
         page += await _bandwidths(context, number)
         if not any("engine" in node["roles"] for node in await store.nodes()):
             page.append("No engine is alive: start one, or look at the log of the one that should be.")
-    page += [f"Its {word} error ({error['code']}): {words(error)}." for word, error in _errors(found)]
+    page += [f"Its {which} ({error['code']}): {words(error)}." for which, error in _errors(found)]
     if found.state in (State.FAILED, State.PARTIAL):
         page.append(f"retry({found.id}) puts what failed back in the queue.")
     return page
@@ -182,7 +191,7 @@ def words(error: Mapping[str, Any]) -> str:
     return one_line(str(redaction.visible_error(error, administrator=True).get("message", "")))
 
 
-def _files(found: Sequence[FileRecord]) -> Table:
+def _files(found: Sequence[FileRecord], job: int, status: State | None = None) -> Table:
     rows = [
         (
             file.index,
@@ -208,15 +217,20 @@ def _files(found: Sequence[FileRecord]) -> Table:
         columns.SOURCE,
         columns.TARGET,
     )
-    return Table(heads, rows, optional=(columns.ATTEMPT,))
+    none = f"job {job} has no {_a(status)}file{'' if status else ' yet'}"
+    return Table(heads, rows, none, optional=(columns.BYTES, columns.RATE, columns.ATTEMPT))
 
 
-def _history(found: Sequence[Event], *, jobs: bool = False) -> Table:
+def _history(found: Sequence[Event], job: int | None) -> Table:
     rows = [(event.at, event.job, event.file, event.kind, _details(event)) for event in found]
     heads = [columns.AT, columns.JOB, columns.FILE, columns.EVENT, columns.DETAILS]
-    if jobs:
-        return Table(heads, rows)
-    return Table([heads[0], *heads[2:]], [(row[0], *row[2:]) for row in rows])
+    if job is None:
+        return Table(heads, rows, "there are no events")
+    return Table([heads[0], *heads[2:]], [(row[0], *row[2:]) for row in rows], f"job {job} has no events yet")
+
+
+def _a(status: State | None) -> str:
+    return "" if status is None else f"{status.value} "
 
 
 def _details(event: Event) -> str:
@@ -226,7 +240,10 @@ def _details(event: Event) -> str:
 
 
 def _errors(found: JobRecord) -> list[tuple[str, Mapping[str, Any]]]:
-    return [(word, error) for word, error in (("first", found.first_error), ("last", found.error)) if error]
+    first, last = found.first_error, found.error
+    if first and last and words(first) == words(last):
+        return [("error", last)]
+    return [(which, error) for which, error in (("first error", first), ("last error", last)) if error]
 
 
 def _at(moving: float) -> str:

@@ -1,5 +1,6 @@
 """Looking at destinations and at what moves."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datamover.console import columns
@@ -8,7 +9,9 @@ from datamover.console.commands.context import CommandContext
 from datamover.console.commands.registry import Commands
 from datamover.console.tables import Page, Table
 from datamover.jobs.endpoints import endpoint_key
+from datamover.registry.strays import with_strays
 from datamover.text.printable import one_line
+from datamover.text.quantities import size
 
 COMMANDS = Commands()
 
@@ -54,7 +57,10 @@ async def destinations(context: CommandContext) -> Page:
         columns.DESCRIPTION,
     )
     lacks = [f"{told['name']}: {one_line(lack['message'])}" for told in described for lack in told["lacks"]]
-    return [Table(heads, rows), *lacks]
+    free = await store.free()
+    kept = [_kept(told, free.get(told["name"])) for told in described if "keep_free" in told]
+    optional = (columns.PROTOCOL, columns.LIMIT, columns.DESCRIPTION)
+    return [Table(heads, rows, "no destination is registered", optional), *kept, *lacks]
 
 
 @COMMANDS.command("test('archive')", name=kinds.DESTINATION)
@@ -63,7 +69,7 @@ async def test(context: CommandContext, name: str) -> Page:
     with context.service.runtimes.acquire() as runtime:
         runtime.registry.get(name)
         async with runtime.looks.held("console", AT_ONCE):
-            found = await runtime.registry.test(name)
+            found = await with_strays(context.service.store, name, await runtime.registry.test(name))
     rows = [
         (step["step"], "ok" if step["ok"] else step["error"]["code"], step["seconds"], _message(step))
         for step in found["steps"]
@@ -71,8 +77,17 @@ async def test(context: CommandContext, name: str) -> Page:
     heads = (columns.STEP, columns.OUTCOME, columns.SECONDS, columns.MESSAGE)
     failed = [f"{step['step']}: {_message(step)}" for step in found["steps"] if not step["ok"]]
     lacks = [f"{name}: {one_line(lack['message'])}" for lack in found["lacks"]]
+    strays = [f"{name}: {one_line(stray['message'])}" for stray in found.get("strays", ())]
+    room = [_kept({"name": name, **found}, found.get("free"))] if "keep_free" in found else []
     end = f"{name} does what a transfer needs" if found["ok"] else f"{name} cannot be used as it is"
-    return [Table(heads, rows), *failed, *lacks, end]
+    return [Table(heads, rows, "nothing was tried"), *failed, *room, *lacks, *strays, end]
+
+
+def queues(queue: Sequence[Mapping[str, Any]]) -> Table:
+    """Return a table of what moves and waits, by destination."""
+    rows = [(row["destination"], row["active"], row["pending"], row["rate"]) for row in queue]
+    heads = (columns.DESTINATION, columns.ACTIVE, columns.QUEUED, columns.RATE)
+    return Table(heads, rows, "nothing moves or waits")
 
 
 def moving(active: list[dict[str, Any]]) -> Table:
@@ -106,7 +121,14 @@ def moving(active: list[dict[str, Any]]) -> Table:
         columns.SOURCE,
         columns.TARGET,
     )
-    return Table(heads, rows, optional=(columns.ATTEMPT, columns.NODE))
+    return Table(
+        heads, rows, "no transfer moves at this moment", (columns.BYTES, columns.RATE, columns.ATTEMPT, columns.NODE)
+    )
+
+
+def _kept(told: dict[str, Any], free: float | None) -> str:
+    known = "" if free is None else f", {size(free)} are free"
+    return f"{told['name']}: {size(told['keep_free'])} stay free (keep_free){known}"
 
 
 def _state(side: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from datamover.audit.trail import masked
 from datamover.console import columns
 from datamover.console.commands import kinds
 from datamover.console.commands.context import CommandContext, Sentence
+from datamover.console.commands.places import queues
 from datamover.console.commands.registry import Commands
 from datamover.console.figures import rate
 from datamover.console.tables import Page, Part, Table
@@ -40,7 +41,8 @@ async def nodes(context: CommandContext) -> Page:
         )
         for node in await context.service.store.nodes()
     ]
-    return [Table((columns.NODE, columns.ROLES, columns.ACTIVE, columns.SEEN, columns.STATE), rows)]
+    heads = (columns.NODE, columns.ROLES, columns.ACTIVE, columns.SEEN, columns.STATE)
+    return [Table(heads, rows, "no process has told the database lately that it is alive", (columns.ROLES,))]
 
 
 @COMMANDS.command("service()")
@@ -62,8 +64,7 @@ async def service(context: CommandContext) -> Page:
     if used >= IDS_RUN_OUT:
         page.append(f"{used:.0%} of the job ids are used up: ids end at 2147483647")
     if queue:
-        rows = [(row["destination"], row["active"], row["pending"], row["rate"]) for row in queue]
-        page += ["", Table((columns.DESTINATION, columns.ACTIVE, columns.QUEUED, columns.RATE), rows)]
+        page += ["", queues(queue)]
     return page
 
 
@@ -103,7 +104,8 @@ async def audit(context: CommandContext, limit: int = ENTRIES, *, logins: bool =
         for event in [each.event]
     ]
     heads = (columns.AT, columns.WHO, columns.ORIGIN, columns.ACTION, columns.SUBJECT, columns.OUTCOME)
-    return [Table(heads, rows)]
+    none = "the audit trail has no entry" + ("" if logins else " but logins, which audit(logins=True) shows")
+    return [Table(heads, rows, none, (columns.ORIGIN,))]
 
 
 def section_lines(name: str, value: Any) -> Iterator[str]:

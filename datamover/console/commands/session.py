@@ -36,7 +36,7 @@ def session(others: Commands) -> Commands:
         if command is not None:
             return _explained(command)
         known = [*others.by_name.values(), *commands.by_name.values()]
-        return [Table((_COMMAND, _HELP), [(_short(each), each.help) for each in known]), _KEYS]
+        return [Table((_COMMAND, _HELP), [(_short(each), each.help) for each in known], "there is no command"), _KEYS]
 
     @commands.command("exit()", bare=True)
     async def exit(context: CommandContext) -> Leave:  # noqa: A001

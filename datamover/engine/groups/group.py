@@ -19,11 +19,13 @@ from datamover.engine.groups.placements import commit, placement_of, remembered,
 from datamover.engine.groups.staging import Staging, StagingDirectory
 from datamover.engine.lease import Lease, Parked
 from datamover.engine.meter import Meter
+from datamover.engine.room.reservation import RoomAwaited, RoomReservation
 from datamover.engine.transfer.comparison import read_through
 from datamover.engine.transfer.leftovers import abort, clear
 from datamover.engine.transfer.spec import TransferResult, TransferSpec
 from datamover.engine.transfer.transfer import fetch, upload_file
 from datamover.errors import DataMoverError, Scope, ServerError
+from datamover.jobs.queue.room import blocks
 from datamover.jobs.values import Checkpoint, DatasetSource, Naming, Overwrite, Transfer
 from datamover.jobs.work import Group, Placement, Remark
 from datamover.protocols.local.refusals import DiskRefusals
@@ -77,6 +79,8 @@ class GroupAttempt:
     _outward: list[Outward] = field(init=False, default_factory=list)
     _remarks: list[Remark] = field(init=False, default_factory=list)
     _memory: dict[str, Any] = field(init=False)
+    _room: RoomReservation | None = field(init=False)
+    """The room of all its files at the destination."""
 
     def __post_init__(self) -> None:
         leader = self.lease.leader
@@ -87,6 +91,7 @@ class GroupAttempt:
         }
         self.meters = tuple(self._meters.values())
         self._memory = dict(leader.memory)
+        self._room = self.context.room(leader, counted=False)
 
     async def run(self) -> Done:
         leader = self.lease.leader
@@ -138,9 +143,13 @@ class GroupAttempt:
 
     async def _reserve(self) -> None:
         """Reserve disk space for the files to be staged, as far as their sizes are known, and for their archive."""
+        leader = self.lease.leader
         plain = [one for one in self.group.transfers if not isinstance(one.source, DatasetSource)]
         sizes = await gather([partial(self._size, transfer) for transfer in plain], AT_ONCE)
-        await self._stage.reserve(sum(sizes) * (2 if self.lease.leader.archive else 1))
+        wanted = max(leader.room_wanted or 0, sum(sizes) if leader.archive else 0)
+        if self._room is not None and not await self._room.look(wanted or None):
+            raise RoomAwaited(wanted)
+        await self._stage.reserve(sum(sizes) * (2 if leader.archive else 1))
 
     async def _size(self, transfer: Transfer) -> int:
         if transfer.size is not None:
@@ -222,6 +231,10 @@ class GroupAttempt:
             self._outward = [self._archive_outward()]
         else:
             self._outward = [self._file_outward(one) for one in staged]
+        if self._room is not None:
+            found = [await outward.spec.origin.inspect() for outward in self._outward]
+            await self._room.begin(0, sum(blocks(one.size or 0) for one in found))
+            self._remarks += without(leader.path, self._room.lacks)
         await self.context.queue.moving(leader)
         self._meters[leader.id].stage = "moving"
         results = await gather([partial(self._upload, outward) for outward in self._outward], AT_ONCE)

@@ -1,6 +1,6 @@
 """Compare the target with the source, by content and never by name or time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,6 +22,9 @@ class Compared(Protocol):
     @property
     def checksum(self) -> Checksum | None: ...
 
+    @property
+    def read_back(self) -> bool: ...
+
 
 @dataclass(frozen=True, slots=True)
 class HashedContent:
@@ -36,16 +39,25 @@ async def same_content(
 ) -> HashedContent | None:
     """Return the content of an existing ``target`` if it equals the source's, else None.
 
-    If the sizes differ, nothing is read. Else the target is hashed, and compared with the client's checksum if there
-    is one, or with the source, which is read to its end.
+    If the sizes differ, nothing is read. Else the target's digests are those that its side tells, unless what arrives
+    there is to be read back, or of what is read. They are compared with the client's checksum if there is one, or with
+    the source's: told, or of what is read to its end.
     """
     if source.size is not None and found.size is not None and source.size != found.size:
         return None
-    there = await read_through(spec.place.origin(target), new_digest())
+    there = None if spec.read_back else _told(found, new_digest().algorithms)
+    there = there or await read_through(spec.place.origin(target), new_digest())
     if spec.checksum is not None:
         return there if there.digests[spec.checksum.algorithm] == spec.checksum.hexdigest else None
-    here = await read_through(spec.origin, new_digest())
+    here = _told(source, {MAIN}) or await read_through(spec.origin, new_digest())
     return there if there.digests[MAIN] == here.digests[MAIN] else None
+
+
+def _told(inspection: Inspection, algorithms: Set[str]) -> HashedContent | None:
+    """Return the content as its side tells it, None where a digest is missing."""
+    if inspection.size is None or not algorithms <= inspection.digests.keys():
+        return None
+    return HashedContent(inspection.size, dict(inspection.digests))
 
 
 async def read_through(origin: Origin, digest: Digest) -> HashedContent:

@@ -5,6 +5,7 @@ Memory is constant: the buffers of source and sink, one chunk, and the digest's 
 spent waiting for the destination's own rate limit does not count.
 """
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
@@ -14,6 +15,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from datamover.config.schema import Transfers
 from datamover.engine.lease import Lease, Parked
 from datamover.engine.meter import Meter
+from datamover.engine.room.reservation import RoomReservation
 from datamover.engine.throttle import Throttle
 from datamover.engine.transfer.digest import BATCHES, Digest
 from datamover.errors import DataMoverError, Scope, Stalled, TooSlow
@@ -26,7 +28,8 @@ CHECKPOINT_BYTES = 16 * 2**20
 CHECKPOINT_SHARE = 80
 """A checkpoint is made after CHECKPOINT_BYTES or the file's size divided by this, whichever is more."""
 BEHIND = 3
-"""Checkpoint intervals that the stream may be ahead of the last checkpoint: the most that a failed attempt loses."""
+"""Checkpoint intervals that the stream may be ahead of the last checkpoint that is made: the most that a failed attempt
+loses. So many are made at a time: a side that stores parts has several of them under way."""
 CHECKPOINT_SECONDS = 5.0
 CHECKS = 4
 """Checks of a time limit within its period."""
@@ -56,6 +59,7 @@ class Pipe:
         meter: Meter,
         lease: Lease,
         throttle: Throttle | None,
+        room: RoomReservation | None,
         on_checkpoint: OnCheckpoint | None,
         clock: IReactorTime,
         settings: Transfers,
@@ -66,6 +70,7 @@ class Pipe:
         self._meter = meter
         self._lease = lease
         self._throttle = throttle
+        self._room = room
         self._on_checkpoint = on_checkpoint
         self._clock = clock
         self._settings = settings
@@ -73,12 +78,16 @@ class Pipe:
         self._side = Scope.SOURCE
         self._throttled = 0.0
         self._held_since: float | None = None
-        self._checkpointing: Deferred[None] | None = None
+        self._saved = source.offset
+        """Where the last checkpoint that is made stands."""
+        self._checkpoints: deque[tuple[int, Deferred[None]]] = deque()
+        """Those being made, in order, by where they stand."""
 
     async def pump(self) -> int:
         """Move until the source ends; return the whole file's size in bytes.
 
-        Raises the errors of source and sink, Stalled, TooSlow, and Parked if the lease is to be parked. Cancelling
+        Raises the errors of source and sink, Stalled, TooSlow, NoSpace if what was reserved at the destination is used
+        up and there is no more, and Parked if the lease is to be parked. Cancelling
         stops at once; ``rescue`` may be called then, as after an error.
         """
         watch = _Watch(self._clock, self._settings, self._figures)
@@ -99,12 +108,14 @@ class Pipe:
             return await self._stream()
         finally:
             leave()
-            self._forget_checkpoint()
+            self._forget_checkpoints()
 
     async def _stream(self) -> int:
         marked_at, marked = self._clock.seconds(), self._written
         step = max(CHECKPOINT_BYTES, (self._source.inspection.size or 0) // CHECKPOINT_SHARE)
         while data := await self._source.read():
+            if self._room is not None and self._written + len(data) > self._room.until:
+                await self._take_room(self._room, len(data))
             await self._digest.add(data)
             self._side = Scope.DESTINATION
             await self._sink.write(data)
@@ -121,31 +132,45 @@ class Pipe:
             if self._on_checkpoint is None:
                 continue
             now = self._clock.seconds()
-            if self._checkpointing is not None and (
-                self._checkpointing.called or self._written - marked >= BEHIND * step
+            due = self._written - marked >= step
+            if due or (now - marked_at >= CHECKPOINT_SECONDS and not self._checkpoints):
+                self._checkpoints.append((self._written, Deferred.fromCoroutine(self._checkpoint())))
+                marked_at, marked = now, self._written
+            while self._checkpoints and (
+                self._checkpoints[0][1].called or self._written - self._saved >= BEHIND * step
             ):
                 await self._checkpointed()
-            if self._checkpointing is None and (
-                self._written - marked >= step or now - marked_at >= CHECKPOINT_SECONDS
-            ):
-                self._checkpointing = Deferred.fromCoroutine(self._checkpoint())
-                marked_at, marked = now, self._written
-        await self._checkpointed()
+        await self._all_checkpointed()
         return self._written
 
-    async def _checkpointed(self) -> None:
-        """Wait for the checkpoint in progress, if there is one; raises its error."""
-        if self._checkpointing is not None:
-            self._side = Scope.DESTINATION
-            await self._checkpointing
-            self._side = Scope.SOURCE
-            self._checkpointing = None
+    async def _take_room(self, room: RoomReservation, more: int) -> None:
+        """Reserve room for the next bytes, beyond what was reserved before; raises NoSpace where there is none."""
+        if await room.extend(self._written, more, stored=False):
+            return
+        await self._all_checkpointed()
+        self._side = Scope.DESTINATION
+        await self._sink.flush()
+        self._side = Scope.SOURCE
+        if not await room.extend(self._written, more, stored=True):
+            raise room.used_up(self._written)
 
-    def _forget_checkpoint(self) -> None:
-        checkpointing, self._checkpointing = self._checkpointing, None
-        if checkpointing is not None:
-            checkpointing.addErrback(lambda _: None)
-            checkpointing.cancel()
+    async def _all_checkpointed(self) -> None:
+        while self._checkpoints:
+            await self._checkpointed()
+
+    async def _checkpointed(self) -> None:
+        """Wait for the first checkpoint in progress; raises its error."""
+        self._side = Scope.DESTINATION
+        self._saved = self._checkpoints[0][0]
+        await self._checkpoints[0][1]
+        self._side = Scope.SOURCE
+        self._checkpoints.popleft()
+
+    def _forget_checkpoints(self) -> None:
+        while self._checkpoints:
+            _, checkpoint = self._checkpoints.pop()
+            checkpoint.addErrback(lambda _: None)
+            checkpoint.cancel()
 
     async def _checkpoint(self) -> None:
         """Flush everything written so far, and report a checkpoint; the stream may go on meanwhile."""

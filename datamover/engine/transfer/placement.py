@@ -14,9 +14,18 @@ from datamover.text.quantities import count
 
 
 async def place(
-    spec: TransferSpec, meter: Meter, tools: TransferTools, upload: Upload, target: str, content: HashedContent
+    spec: TransferSpec,
+    meter: Meter,
+    tools: TransferTools,
+    upload: Upload,
+    target: str,
+    content: HashedContent,
+    *,
+    over: str | None = None,
 ) -> Sequence[Lack]:
     """Commit an upload, after ``Lease.commit``; return what the destination did not provide.
+
+    ``over`` is what the target was compared as, which alone is replaced where the destination can be asked for that.
 
     Completes when the destination reports the size of ``content`` for the target and, if it is read back, when its
     digest is the same. A target that differs is removed: raises SizeMismatch or ChecksumMismatch.
@@ -28,7 +37,7 @@ async def place(
     meter.stage = "placing"
     try:
         stored = await upload.commit(
-            replace=spec.overwrite is not Overwrite.NEVER, prove=prove if spec.read_back else None
+            replace=spec.overwrite is not Overwrite.NEVER, over=over, prove=prove if spec.read_back else None
         )
     except DestinationExists:
         # An earlier commit may have placed it and its answer been lost, or another program stored the same file.

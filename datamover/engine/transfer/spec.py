@@ -7,6 +7,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from datamover.concurrency.pools import Pools
 from datamover.config.schema import Transfers
+from datamover.engine.room.reservation import RoomReservation
 from datamover.engine.throttle import Throttle
 from datamover.engine.transfer.digest import MAIN, Digest
 from datamover.jobs.values import Checkpoint, Checksum, Naming, Overwrite
@@ -46,6 +47,8 @@ class TransferSpec:
     """Whether checkpoints are made, so that another attempt can resume."""
     name_target: Callable[[str], Awaitable[None]]
     """Called with the target's path when the source's name has determined it."""
+    room: RoomReservation | None
+    """The room that is reserved for it at the destination; None: it needs none of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,8 @@ class TransferResult:
     modified: float | None
     without: tuple[Lack, ...] = ()
     """The attributes and guarantees that the destination did not provide so far."""
+    over: str | None = None
+    """The identity of the target that was compared and is to be replaced, "" for nothing; None: whatever is there."""
     doubtful: bool = False
     """The upload was resumed in a way that may have lost earlier bytes: it is read back as with ``read_back``."""
 

@@ -11,16 +11,17 @@ from dataclasses import replace
 from datamover.engine.lease import Lease
 from datamover.engine.meter import Meter
 from datamover.engine.transfer.comparison import HashedContent, same_content
-from datamover.engine.transfer.digest import Digest
+from datamover.engine.transfer.digest import MAIN, Digest
 from datamover.engine.transfer.keys import upload_key
 from datamover.engine.transfer.leftovers import abandon, sweep
 from datamover.engine.transfer.memory_sink import MemorySink
 from datamover.engine.transfer.pipe import OnCheckpoint, Pipe, Sink
 from datamover.engine.transfer.placement import place, read_back
 from datamover.engine.transfer.prefix import VerifiedPrefix, saved_of, verify_prefix
+from datamover.engine.transfer.room import look_for_room, take_room
 from datamover.engine.transfer.spec import TransferResult, TransferSpec, TransferTools
 from datamover.engine.transfer.verification import verified
-from datamover.errors import DataMoverError, DestinationExists, DestinationInvalid, NoSpace, SizeMismatch
+from datamover.errors import DataMoverError, DestinationExists, DestinationInvalid, SizeMismatch
 from datamover.jobs.values import Checkpoint, Naming, Overwrite
 from datamover.protocols.base import Ability, Inspection, Lack, Source
 from datamover.protocols.upload import Saved, Upload
@@ -31,8 +32,6 @@ SMALL = 256 * 1024
 """Bytes up to which a file is held in memory and stored by one call; it is not resumed."""
 AT_ONCE = (Overwrite.NEVER, Overwrite.ALWAYS)
 """The rules under which a file is stored without inspecting its target first."""
-ROOM_LOOKED_FOR = 64 * 2**20
-"""Bytes from which the destination is asked for its free space first."""
 
 
 async def move(spec: TransferSpec, lease: Lease, meter: Meter, tools: TransferTools) -> TransferResult:
@@ -59,15 +58,16 @@ async def _placed(spec: TransferSpec, meter: Meter, tools: TransferTools, result
     content = HashedContent(result.size, result.digests)
     if result.doubtful:
         spec = replace(spec, read_back=True)
-    lacks = await place(spec, meter, tools, result.upload, result.target, content)
+    lacks = await place(spec, meter, tools, result.upload, result.target, content, over=result.over)
     return replace(result, token=None, without=(*result.without, *lacks))
 
 
 async def upload_file(spec: TransferSpec, lease: Lease, meter: Meter, tools: TransferTools) -> TransferResult:
     """Upload one file without placing it; completes when the upload is whole, verified and durable.
 
-    Raises DataMoverErrors, such as Parked. Cancelling stops at once. Both leave the upload at the destination, and a
-    checkpoint for the next attempt in the meter. Without a checkpoint or a next attempt, the caller calls ``clear``.
+    Raises DataMoverErrors, such as Parked and RoomAwaited. Cancelling stops at once. Both leave the upload at the
+    destination, and a checkpoint for the next attempt in the meter. Without a checkpoint or a next attempt, the caller
+    calls ``clear``.
     """
     transfer = _Transfer(spec, lease, meter, tools)
     try:
@@ -84,9 +84,12 @@ class _Transfer:
         self._tools = tools
         self._source: Source | None = None
         self._upload: Upload | None = None
+        self._over: str | None = None
+        """The identity of the target, compared to be replaced."""
 
     async def run(self, *, place_small: bool = False) -> TransferResult:
         """Upload the file; with ``place_small`` a small one is stored and placed by one call."""
+        await look_for_room(self._spec, self._lease.leader)
         prefix = await self._verified_prefix()
         source = await self._open(prefix)
         target = await self._target(source.inspection)
@@ -112,7 +115,7 @@ class _Transfer:
             self._meter.resume(source.offset, resent=max(0, self._spec.sent - source.offset))
         upload = self._begin(target, source.inspection, prefix)
         await self._sweep(target, keep=upload.token)
-        await self._check_room(source)
+        await take_room(self._spec, source)
         digest = prefix.digest if prefix else self._new_digest(source.inspection)
         size = await self._pump_into(upload, digest, source)
         content, saved = await self._finish(upload, digest, size, source.inspection)
@@ -182,6 +185,8 @@ class _Transfer:
         if spec.overwrite is Overwrite.ALWAYS:
             return None
         found = await spec.place.inspect(target)
+        if spec.overwrite is Overwrite.IF_DIFFERENT:
+            self._over = "" if found is None else found.identity
         if found is None:
             return None
         if found.directory:
@@ -208,9 +213,15 @@ class _Transfer:
                 identity=inspection.identity,
                 lease=self._lease.leader.lease,
             )
-            upload = spec.place.begin(target, key, size=size, modified=modified)
+            upload = spec.place.begin(target, key, size=size, modified=modified, sha256=self._known(inspection))
         self._meter.upload = upload
         return upload
+
+    def _known(self, inspection: Inspection) -> str | None:
+        """Return the sha256 that the file must have, where the request or the source tells it."""
+        checksum = self._spec.checksum
+        own = checksum.hexdigest if checksum is not None and checksum.algorithm == MAIN else None
+        return own or inspection.digests.get(MAIN)
 
     async def _abandon(self, prefix: VerifiedPrefix) -> None:
         """Remove an upload of another target: the source's file name has changed."""
@@ -222,14 +233,6 @@ class _Transfer:
         if self._lease.leader.lease > 1:
             await sweep(self._spec, self._lease, self._tools, target, keep=keep)
 
-    async def _check_room(self, source: Source) -> None:
-        needed = (source.inspection.size or 0) - source.offset
-        if needed < ROOM_LOOKED_FOR:
-            return
-        free = await self._spec.place.free()
-        if free is not None and free < needed:
-            raise NoSpace(f"{count(needed, 'byte')} are needed at the destination and {free} are free: make room there")
-
     def _fits(self, source: Source) -> bool:
         """Tell whether a file is stored by one call: it is small, and its target need not be inspected first."""
         size, spec = source.inspection.size, self._spec
@@ -239,6 +242,7 @@ class _Transfer:
         """Store a small file after verifying it in memory; return None if its target exists and may not be replaced."""
         upload = self._begin(target, source.inspection, None)
         await self._sweep(target, keep=upload.token)
+        await take_room(self._spec, source)
         sink, digest = MemorySink(), self._new_digest(source.inspection)
         size = await self._pump(sink, digest, source, None)
         digests = await verified(self._spec, digest, size, source.inspection)
@@ -276,6 +280,7 @@ class _Transfer:
             meter=self._meter,
             lease=self._lease,
             throttle=self._spec.throttle,
+            room=self._spec.room if sink is self._upload else None,
             on_checkpoint=on_checkpoint,
             clock=self._tools.clock,
             settings=self._tools.settings,
@@ -325,6 +330,7 @@ class _Transfer:
             size=content.size,
             digests=content.digests,
             modified=inspection.modified,
-            without=(*without, *inspection.lacks),
+            without=(*without, *inspection.lacks, *(self._spec.room.lacks if self._spec.room else ())),
+            over=self._over,
             doubtful=upload is not None and upload.doubtful,
         )

@@ -192,9 +192,7 @@ class Claims:
                 self._quarantine.release(row["id"])
                 return True
         except Unavailable as unavailable:
-            log.warn(
-                "transfer {transfer} could not be ended yet: {error}", transfer=row["id"], error=unavailable.message
-            )
+            log.warn("transfer {transfer} could not be ended yet: {error}", transfer=row["id"], error=unavailable.full)
         return False
 
     async def take_over(self) -> int:

@@ -74,18 +74,21 @@ class Endings:
             now = ours[held[0].leader.id]["now"]
             columns = Json([outcome_columns(one, now) for one in held])
             await cursor.post(_QUERIES["settle"], {"outcomes": columns})
-            events: list[JobEvent] = [
-                (one.leader.job, one.leader.index, remark)
-                for one in held
-                for remark in (*one.remarks, ended(one, now, paused=ours[one.leader.id]["paused"]))
-            ]
+            waiting = {one.leader.id: one.room_wanted for one in held if one.room_wanted is not None}
+            if waiting:
+                wanted = {"transfers": list(waiting), "wanted": list(waiting.values())}
+                await cursor.post(_QUERIES["wait_for_room"], wanted)
+            events: list[JobEvent] = []
+            for one in held:
+                end = () if one.leader.id in waiting else (ended(one, now, paused=ours[one.leader.id]["paused"]),)
+                events += [(one.leader.job, one.leader.index, remark) for remark in (*one.remarks, *end)]
             await write_events(cursor, events, detail)
             stopped = {one.leader.job for one in held if one.state is State.FAILED and one.leader.stop_on_failure}
             for job in sorted(stopped):
                 await self._changes.follow(cursor, job, detail)
             await finish_jobs(cursor, jobs, detail)
             if detail is EventDetail.FULL:
-                await self._note_endpoints(cursor, held)
+                await self._note_endpoints(cursor, [one for one in held if one.leader.id not in waiting])
 
         await self._database.transaction(do)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from datamover.jobs.endpoints import host_of, place_of, server_of
+from datamover.jobs.queue import room
 from datamover.postgres.database import Row
 from datamover.text.quantities import count
 from datamover.text.redaction import ANOTHER_CLIENTS_JOB, visible_breaker_error
@@ -66,6 +67,7 @@ def waiting_for(row: Row, bounds: QueueLimits, moved: int = 0, *, administrator:
     return (
         _stopped(row, bounds)
         or _broken(row, administrator)
+        or (None if row["room_wanted"] is None else room.told(row))
         or _spent(row, bounds, moved)
         or _full(row, bounds, ahead)
         or _behind(row["behind"])

@@ -138,7 +138,7 @@ class PerJobWork:
         for row, failure in refused:
             again = self._quarantine.add(row["id"]) > 1
             if isinstance(failure.value, NotNow):
-                log.warn("job {job} waits: {error}", job=row["id"], error=failure.value.message)
+                log.warn("job {job} waits: {error}", job=row["id"], error=failure.value.full)
                 continue
             self._refused(self._loop, f"job {row['id']}", failure)
             if again:

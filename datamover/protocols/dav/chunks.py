@@ -24,6 +24,7 @@ from datamover.protocols.dav.refusals import DavRefusals
 from datamover.protocols.dav.service import DavService, Refused
 from datamover.protocols.http.request_body import SlicedBody
 from datamover.protocols.http_place.refused import Unreadable
+from datamover.protocols.object_store.metadata import Metadata
 from datamover.protocols.object_store.seam import FoundObject, Part, PartLimits
 from datamover.protocols.part_files.names import part_path, prefix
 from datamover.protocols.upload import UploadKey
@@ -105,9 +106,9 @@ class DavStore:
     async def delete(self, path: str) -> None:
         await self._files.delete(path)
 
-    def metadata(self, upload: str, modified: float | None, sha256: str | None = None) -> Mapping[str, str]:
+    def metadata(self, kept: Metadata) -> Mapping[str, str]:
         """Return the header that keeps the time; a server keeps nothing of the rest."""
-        return self._files.metadata(modified)
+        return self._files.metadata(kept.modified)
 
     async def begin_upload(self, path: str, key: UploadKey, metadata: Mapping[str, str]) -> str:
         upload = f"{prefix(key.transfer)}{key.content}-{os.urandom(4).hex()}".removeprefix(".")
@@ -122,8 +123,16 @@ class DavStore:
                     f"{self.refusals.what(path)}: the server takes no uploads in chunks; it is sent whole next",
                     scope=self.refusals.side,
                 ) from refusal
+            except DataMoverError:
+                # The answer may be what was lost.
+                with suppress(DataMoverError, Refused):
+                    await self.abort_upload(path, upload)
+                raise
         self._chunking.taken = True
         return upload
+
+    async def abort_lost(self, path: str, since: float) -> None:
+        """Do nothing: ``begin_upload``, which names the upload, removes one whose answer was lost."""
 
     async def put_part(self, path: str, upload: str, number: int, data: bytes) -> Part:
         """Store a chunk, and look at it."""

@@ -83,13 +83,19 @@ class DavPlace(PartFilePlace):
     # Uploads --------------------------------------------------------------------------------------------------
 
     def begin(  # type: ignore[override]
-        self, target: str, key: UploadKey, *, size: int | None = None, modified: float | None = None
+        self,
+        target: str,
+        key: UploadKey,
+        *,
+        size: int | None = None,
+        modified: float | None = None,
+        sha256: str | None = None,
     ) -> WholeUpload | DavUpload:
         part = part_path(target, key, SUFFIX)
         whole = WholeUpload(self, target, part, offset=0, size=size, modified=modified)
         if self._chunking.taken is False or (size is not None and size <= self._tools.part_size):
             return whole
-        token = Token(key.transfer, key.content, modified=modified)
+        token = Token(key.transfer, key.content, modified=modified, sha256=sha256)
         return DavUpload(self, target, self._chunking, MultipartUpload(self._tools, target, token, size=size), whole)
 
     def resume(  # type: ignore[override]
@@ -206,7 +212,7 @@ class DavPlace(PartFilePlace):
 
         refusals = self._files.refusals
         try:
-            await self._tools.conditions.make(self._store, target, move, replace=replace, check=check)
+            await self._tools.conditions.put(self._store, target, move, replace=replace, check=check)
         except DestinationExists:
             await self._replaced(target)
             raise

@@ -64,6 +64,7 @@ class DavProtocol:
     schemes: ClassVar[tuple[str, ...]] = tuple(SCHEMES)
     other_schemes: ClassVar[tuple[str, ...]] = ("webdav", "webdavs")
     abilities: ClassVar[frozenset[Ability]] = ABILITIES
+    counts_arriving: ClassVar[bool] = False
     options: ClassVar[type[ProtocolOptions]] = DavOptions
 
     def check_url(self, url: str) -> None:

@@ -97,8 +97,8 @@ class DavUpload:
     def doubtful(self) -> bool:
         return self._upload.doubtful
 
-    async def commit(self, *, replace: bool, prove: Prove | None = None) -> Stored:
-        return await self._upload.commit(replace=replace, prove=prove)
+    async def commit(self, *, replace: bool, over: str | None = None, prove: Prove | None = None) -> Stored:
+        return await self._upload.commit(replace=replace, over=over, prove=prove)
 
     def store(self, data: bytes, *, replace: bool, commit: Check) -> Awaitable[Stored]:
         self._opened = True

@@ -18,12 +18,15 @@ Make = Callable[[Mapping[str, str]], Awaitable[None]]
 class Conditions:
     """What is known of one service."""
 
-    def __init__(self) -> None:
-        self.honoured: bool | None = None
-        """None: it is not known."""
+    def __init__(self, *, honoured: bool | None = None) -> None:
+        self.honoured = honoured
+        """Whether a PUT is refused where something is; None: it is not known."""
+        self._learning = False
+        self._unknown: set[str] = set()
+        """Headers that a service does not take."""
 
-    async def make(self, store: ObjectStore, path: str, make: Make, *, replace: bool, check: Check = unchecked) -> None:
-        """Have ``make`` make an object; without ``replace`` only where there is none.
+    async def put(self, store: ObjectStore, path: str, make: Make, *, replace: bool, check: Check = unchecked) -> None:
+        """Have ``make`` make an object by one PUT; without ``replace`` only where there is none.
 
         ``check`` is called right before. Where the service is not known to honour the condition, one looks before;
         what is made by somebody else at the very moment is then replaced. Raises DestinationExists, and Refused.
@@ -35,14 +38,61 @@ class Conditions:
             await make({})
             return
         try:
-            await make(_ONLY_NEW)
+            await self._make(make, _ONLY_NEW)
         except Refused as refusal:
             if refusal.status == 412:
                 self.honoured = True
-            if self.honoured or not refusal.header_unknown:
+            raise
+        if not self._unknown.isdisjoint(_ONLY_NEW):
+            self.honoured = False
+        elif self.honoured is None and not self._learning:
+            self._learning = True
+            await self._learn(make)
+
+    async def _learn(self, make: Make) -> None:
+        """Find out by making once more what was just made: later files need not be looked for before."""
+        try:
+            await make(_ONLY_NEW)
+            self.honoured = False
+        except Refused as refusal:
+            self.honoured = True if refusal.status == 412 else None
+        except DataMoverError:
+            self.honoured = None
+
+    async def complete(
+        self, store: ObjectStore, path: str, make: Make, *, replace: bool, over: str | None = None
+    ) -> None:
+        """Have ``make`` make an object of parts: without ``replace`` where there is none, else in place of ``over``.
+
+        ``over`` is the identity of what was found there, "" for nothing; None: whatever is there. One looks before in
+        any case, for a service may honour the condition of a PUT and ignore that of a completion. Raises
+        DestinationExists, which is retryable where something else than ``over`` is there, and Refused.
+        """
+        if replace and over is None:
+            await make({})
+            return
+        found = await store.head(path)
+        if found is not None and not replace:
+            raise store.refusals.exists(path)
+        if replace and (found.inspection.identity if found is not None else "") != over:
+            raise store.refusals.overtaken(path)
+        try:
+            await self._make(make, _ONLY_NEW if found is None else found.condition)
+        except Refused as refusal:
+            if refusal.status == 412 and replace:
+                raise store.refusals.overtaken(path) from refusal
+            raise
+
+    async def _make(self, make: Make, condition: Mapping[str, str]) -> None:
+        """Have it made on a condition, or without where the service does not know its header."""
+        sent = {name: value for name, value in condition.items() if name not in self._unknown}
+        try:
+            await make(sent)
+        except Refused as refusal:
+            if not sent or self.honoured or not refusal.header_unknown:
                 raise
             await make({})
-            self.honoured = False
+            self._unknown |= set(sent)
 
     async def probe(self, store: ObjectStore) -> None:
         """Find out, by an object of no bytes that is made twice, and removed. What fails leaves it unknown."""

@@ -32,9 +32,15 @@ class ObjectPlace:
         return self._origin(path)
 
     def begin(
-        self, target: str, key: UploadKey, *, size: int | None = None, modified: float | None = None
+        self,
+        target: str,
+        key: UploadKey,
+        *,
+        size: int | None = None,
+        modified: float | None = None,
+        sha256: str | None = None,
     ) -> MultipartUpload:
-        token = Token(key.transfer, key.content, modified=modified)
+        token = Token(key.transfer, key.content, modified=modified, sha256=sha256)
         return MultipartUpload(self._tools, target, token, size=size)
 
     def resume(

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from datamover.protocols.http_place.refusals import HttpRefusals
 from datamover.protocols.http_place.seam import Found, Resources
+from datamover.protocols.object_store.metadata import Metadata
 from datamover.protocols.upload import UploadKey
 
 
@@ -64,12 +65,19 @@ class ObjectStore(Protocol):
         """Remove an object; a missing one is fine."""
         ...
 
-    def metadata(self, upload: str, modified: float | None, sha256: str | None = None) -> Mapping[str, str]:
-        """Return the headers that keep which upload an object came by, its time (POSIX seconds) and its digest."""
+    def metadata(self, kept: Metadata) -> Mapping[str, str]:
+        """Return the headers that give an object these metadata."""
         ...
 
     async def begin_upload(self, path: str, key: UploadKey, metadata: Mapping[str, str]) -> str:
         """Begin an upload of an object that is to have ``metadata``; return the service's number of it."""
+        ...
+
+    async def abort_lost(self, path: str, since: float) -> None:
+        """Remove the upload that ``begin_upload`` was asked for after ``since`` (POSIX seconds), and did not tell of.
+
+        Whatever may be another's stays.
+        """
         ...
 
     async def put_part(self, path: str, upload: str, number: int, data: bytes) -> Part:

@@ -22,6 +22,8 @@ class Token:
     digest: str = ""
     modified: float | None = None
     """The time that the object is to have, in POSIX seconds."""
+    sha256: str | None = None
+    """The digest of the whole file, in hex, where it was known before."""
 
     @classmethod
     def parse(cls, text: str) -> Self:

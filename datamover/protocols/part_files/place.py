@@ -12,7 +12,13 @@ class PartFilePlace(PartFiles):
     """The part of ``protocols.place.Place`` that is about uploads."""
 
     def begin(
-        self, target: str, key: UploadKey, *, size: int | None = None, modified: float | None = None
+        self,
+        target: str,
+        key: UploadKey,
+        *,
+        size: int | None = None,
+        modified: float | None = None,
+        sha256: str | None = None,
     ) -> PartUpload:
         """Return an upload whose part file stands beside its target."""
         return PartUpload(self, target, part_path(target, key), offset=0, modified=modified)

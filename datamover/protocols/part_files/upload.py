@@ -51,7 +51,7 @@ class PartUpload:
         self.without, self.doubtful = sink.without, sink.doubtful
         return Saved(self._size, self.token)
 
-    async def commit(self, *, replace: bool, prove: Prove | None = None) -> Stored:
+    async def commit(self, *, replace: bool, over: str | None = None, prove: Prove | None = None) -> Stored:
         try:
             return await self._files.place_part(
                 self.token,

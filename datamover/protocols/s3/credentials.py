@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datamover.concurrency.threads import Threads
-from datamover.errors import AuthenticationFailed
+from datamover.protocols.http_place.secrets import secret_line
 from datamover.protocols.s3.signing import Credentials
-from datamover.security.secret_files import Unusable, read
 
 FRESH = 60.0
 """Seconds for which what was read is used."""
@@ -23,8 +22,8 @@ class KeyFiles:
 
     def read(self) -> Credentials:
         """Read them; blocks. Raises AuthenticationFailed."""
-        token = None if self.session_token is None else _text("session_token_file", self.session_token)
-        return Credentials(self.access_key_id, _text("secret_key_file", self.secret_key), token)
+        token = None if self.session_token is None else secret_line("session_token_file", self.session_token)
+        return Credentials(self.access_key_id, secret_line("secret_key_file", self.secret_key), token)
 
 
 class KeyReader:
@@ -44,17 +43,3 @@ class KeyReader:
             self._read = await self._threads.run(self._files.read)
             self._at = self._seconds()
         return self._read
-
-
-def _text(option: str, path: Path) -> str:
-    try:
-        text = read(path).decode("utf-8").strip()
-    except OSError as error:
-        raise AuthenticationFailed(f"{option} {path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise AuthenticationFailed(f"{option} {path} does not hold text") from None
-    except Unusable as error:
-        raise AuthenticationFailed(f"{option}: {error.reason}") from None
-    if not text or any(not sign.isprintable() for sign in text):
-        raise AuthenticationFailed(f"{option} {path} does not hold one line of text")
-    return text

@@ -1,25 +1,16 @@
 """What an object's headers tell of it, and what is told of one that is written. Pure."""
 
-import math
-import posixpath
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from datamover.protocols.base import Inspection
-from datamover.protocols.http.answers import PARTIAL, Head, content_range
-from datamover.protocols.http.dates import http_date
+from datamover.protocols.http.answers import Head
+from datamover.protocols.object_store.found import found_in as found_of
 from datamover.protocols.object_store.seam import FoundObject
 
-MODIFIED = "x-amz-meta-mtime"
-"""POSIX seconds in decimal; rclone's and s3fs's name for it."""
-SHA256 = "x-amz-meta-datamover-sha256"
-"""The digest of the whole file, hex."""
-UPLOAD = "x-amz-meta-datamover-upload"
-"""Which upload an object came by: tells a commit whose answer was lost."""
+PREFIX = "x-amz-meta-"
+"""What the names of metadata begin with."""
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,27 +33,7 @@ class Storing:
 def found_in(path: str, head: Head) -> FoundObject:
     """Return what the answer to a HEAD or GET tells of the object at ``path``."""
     etag = (head.header("ETag") or "").removeprefix("W/").strip('"')
-    changed = (head.header("Last-Modified") or "").strip()
-    part = content_range(head)  # rclone sends one with status 200.
-    size = part.total if part is not None else head.length if head.status != PARTIAL else None
-    own = head.header(MODIFIED)
-    identity = f"{etag} {changed} {own or ''}".rstrip() if etag else None
-    modified = _seconds(own)
-    if modified is None:
-        modified = http_date(changed)
-    inspection = Inspection(posixpath.basename(path), size, identity, modified, _digests(head, etag))
-    condition = {"If-Match": f'"{etag}"'} if etag else {}
-    return FoundObject(inspection, condition, head.header(UPLOAD) or "")
-
-
-def metadata(upload: str, modified: float | None, sha256: str | None = None) -> Mapping[str, str]:
-    """Return the headers that keep a file's time (POSIX seconds), its digest, and by which upload it came."""
-    told = {UPLOAD: upload}
-    if modified is not None:
-        told[MODIFIED] = f"{modified:.9f}".rstrip("0").rstrip(".")
-    if sha256 is not None:
-        told[SHA256] = sha256
-    return told
+    return found_of(path, head, PREFIX, etag, plain_md5(etag, head))
 
 
 def plain_md5(etag: str, head: Head) -> str | None:
@@ -70,22 +41,3 @@ def plain_md5(etag: str, head: Head) -> str | None:
     encryption = head.header("x-amz-server-side-encryption")
     customer = head.header("x-amz-server-side-encryption-customer-algorithm")
     return etag if _MD5.fullmatch(etag) and encryption in (None, "AES256") and customer is None else None
-
-
-def _digests(head: Head, etag: str) -> Mapping[str, str]:
-    digests = {}
-    own = head.header(SHA256)
-    if own is not None and _SHA256.fullmatch(own):
-        digests["sha256"] = own
-    md5 = plain_md5(etag, head)
-    if md5 is not None:
-        digests["md5"] = md5
-    return digests
-
-
-def _seconds(text: str | None) -> float | None:
-    try:
-        seconds = float(text or "")
-    except ValueError:
-        return None
-    return seconds if math.isfinite(seconds) and abs(seconds) < 2**53 else None

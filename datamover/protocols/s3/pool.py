@@ -13,6 +13,7 @@ from datamover.protocols.http.streams import Streams
 from datamover.protocols.http_place.origin import ResourceOrigin
 from datamover.protocols.object_store.conditions import Conditions
 from datamover.protocols.object_store.upload import Tools
+from datamover.protocols.place import UnfinishedUpload
 from datamover.protocols.s3.address import BucketAddress
 from datamover.protocols.s3.bodies import Checking
 from datamover.protocols.s3.bucket import Bucket
@@ -25,6 +26,8 @@ from datamover.protocols.s3.service import Service
 
 STREAMS = 8
 """Connections over which one large object may be read."""
+UPLOADS_TOLD = 100
+"""Unfinished uploads that are told of, the oldest."""
 
 
 class S3Pool:
@@ -73,6 +76,16 @@ class S3Pool:
         with suppress(DestinationForbidden):
             await bucket.list_page(bucket.key(""), "", most=1)
         await self._conditions.probe(bucket)
+
+    async def unfinished_uploads(self) -> Sequence[UnfinishedUpload]:
+        bucket = self._buckets[Scope.DESTINATION]
+        own = await bucket.initiator()
+        pending = await bucket.list_uploads(bucket.inside(""), "")
+        return [
+            UnfinishedUpload(bucket.path(each.key), each.initiated, each.upload)
+            for each in sorted(pending, key=lambda each: each.initiated)
+            if each.initiator == own
+        ][:UPLOADS_TOLD]
 
     async def close(self) -> None:
         await self._agent.close()

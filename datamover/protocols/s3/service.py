@@ -22,6 +22,7 @@ from datamover.protocols.s3.signing import EMPTY, query_string, signed
 
 Query = Iterable[tuple[str, str]]
 
+NO_UPLOAD = "NoSuchUpload"
 _KEY_REFUSED = frozenset({"ExpiredToken", "InvalidToken", "InvalidAccessKeyId", "SignatureDoesNotMatch"})
 _REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
@@ -42,7 +43,7 @@ class Refused(http_place.Refused):
 
     @property
     def upload_gone(self) -> bool:
-        return self.code == "NoSuchUpload"
+        return self.code == NO_UPLOAD
 
     @property
     def header_unknown(self) -> bool:
@@ -125,6 +126,8 @@ class Service:
             if 200 <= response.code < 300:
                 return response
             refused = await _refused(response)
+            if refused.missing and "uploadId=" in (url.query or ""):
+                refused.code = NO_UPLOAD  # Ceph misses the key of an upload that is not there.
             if again and refused.code in _KEY_REFUSED:
                 fresh = await self._keys.get(refused=credentials)
                 if fresh != credentials:

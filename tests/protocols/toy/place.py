@@ -21,7 +21,13 @@ class ToyPlace:
         return ToyOrigin(self._client, path)
 
     def begin(
-        self, target: str, key: UploadKey, *, size: int | None = None, modified: float | None = None
+        self,
+        target: str,
+        key: UploadKey,
+        *,
+        size: int | None = None,
+        modified: float | None = None,
+        sha256: str | None = None,
     ) -> MultipartUpload:
         """Return a new upload; ``key`` is not needed, for no two uploads have anything in common here."""
         return MultipartUpload(self._client, target, Token(), 0, modified)

@@ -91,7 +91,7 @@ class MultipartUpload:
             return await self._send()
         return Saved(self._size, str(self._token))
 
-    async def commit(self, *, replace: bool, prove: Prove | None = None) -> Stored:
+    async def commit(self, *, replace: bool, over: str | None = None, prove: Prove | None = None) -> Stored:
         store = await self._client.ask()
         with self._client.refusals.about(self._target):
             await store.complete(self._token.upload, list(self._token.digests), if_none_match=not replace)

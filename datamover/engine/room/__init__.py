@@ -1,0 +1,1 @@
+"""Room at destinations that keep some free (``keep_free``): asked for, reserved, and waited for."""

@@ -1,0 +1,44 @@
+"""See that a file fits at its destination before it is sent there."""
+
+from datamover.engine.room.reservation import RoomAwaited
+from datamover.engine.transfer.spec import TransferSpec
+from datamover.errors import NoSpace
+from datamover.jobs.values import Naming, Overwrite, Transfer
+from datamover.protocols.base import Source
+from datamover.text.quantities import count
+
+LOOKED_FOR = 64 * 2**20
+"""Bytes from which a destination that keeps no room free is asked for its free space first."""
+
+
+async def look_for_room(spec: TransferSpec, leader: Transfer) -> None:
+    """Raise RoomAwaited, before the source is opened, if a file would not fit at a destination that keeps room free.
+
+    A file that may be there already does not need room. ``leader``: the transfer's own, as it was claimed.
+    """
+    if spec.room is None:
+        return
+    sent = spec.checkpoint.offset if spec.checkpoint else 0
+    wanted = leader.room_wanted or (None if spec.size is None else max(0, spec.size - sent))
+    if await spec.room.look(wanted):
+        return
+    target = spec.target or (spec.path if spec.naming is Naming.EXACT else None)
+    if spec.overwrite is Overwrite.ALWAYS or (target is not None and await spec.place.inspect(target) is None):
+        raise RoomAwaited(wanted or 0)
+
+
+async def take_room(spec: TransferSpec, source: Source) -> None:
+    """Reserve the room of an opened file where its destination keeps some free, else see that a large one fits.
+
+    Raises RoomAwaited, NoSpace and the errors of ``Place.free``.
+    """
+    size = source.inspection.size
+    if spec.room is not None:
+        await spec.room.begin(source.offset, size)
+        return
+    needed = (size or 0) - source.offset
+    if needed < LOOKED_FOR:
+        return
+    free = await spec.place.free()
+    if free is not None and free < needed:
+        raise NoSpace(f"{count(needed, 'byte')} are needed at the destination and {free} are free: make room there")

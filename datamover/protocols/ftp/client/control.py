@@ -1,0 +1,268 @@
+"""The control connection of FTP: commands leave in order, and replies come back in that order (RFC 959, chapter 5)."""
+
+# ruff: noqa: N802 - the names of what is overridden are Twisted's
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from OpenSSL.SSL import Error as OpenSSLError
+from OpenSSL.SSL import SysCallError
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.internet.protocol import connectionDone
+from twisted.protocols.basic import LineReceiver
+from twisted.python.failure import Failure
+
+from datamover import errors
+from datamover.errors import DataMoverError
+from datamover.protocols.ftp.client.replies import LONGEST, FtpRefusal, MalformedReply, Reply, ReplyReader
+from datamover.protocols.tls.verified import VerifiedTLS
+
+_IAC = b"\xff"
+"""Of Telnet, which the control connection speaks: as a byte of a name it is sent twice (RFC 854, RFC 959 5.3)."""
+_UNUSABLE = (b"\r", b"\n", b"\0")
+LEAST_TIMEOUT = 1.0
+
+
+class UnusableName(Exception):
+    """A name that the control connection cannot carry."""
+
+
+@dataclass(slots=True)
+class _Command:
+    line: bytes
+    shown: str
+    answer: Deferred[Reply]
+    began: Callable[[Reply], None] | None = None
+    """Called with a preliminary reply."""
+    due: bool = True
+    """Whether its reply is to come within the idle timeout: not while data moves."""
+    dropped: bool = False
+    sent: bool = field(default=False)
+
+
+def again(error: DataMoverError) -> DataMoverError:
+    """Return a copy of an error, so that each who meets it raises one of its own."""
+    return error.saying(error.message, full=error.full)
+
+
+class Control(LineReceiver):
+    """One control connection. Without ``pipelining`` a command leaves when the one before it was answered.
+
+    Whatever ends the connection is an error of the family, which all who wait get, and who asks later.
+    """
+
+    transport: Any
+    delimiter = b"\n"
+    MAX_LENGTH = LONGEST
+
+    def __init__(self, clock: Any, host: str, idle_timeout: float, tls: VerifiedTLS | None = None) -> None:
+        """Prepare; ``tls`` where it is there from the first byte."""
+        self._clock = clock
+        self._host = host
+        self._idle_timeout = max(idle_timeout, LEAST_TIMEOUT)
+        self._reader = ReplyReader()
+        self._commands: deque[_Command] = deque()
+        self._silence: Any = None
+        self._tls = tls
+        self.pipelining = False
+        self.established = False
+        """Whether the login is done: what breaks TLS from then on is no fault of its settings."""
+        self.failure: DataMoverError | None = None
+        """What ended it; None while it is usable."""
+        self.gone: Deferred[None] = Deferred()
+        """Fires when its socket is closed."""
+
+    # Asking -------------------------------------------------------------------------------------------------------
+
+    def greeting(self) -> Deferred[Reply]:
+        """Fire with what the server says first; call it before the connection is made."""
+        command = _Command(b"", "the greeting", Deferred(), sent=True)
+        self._commands.append(command)
+        return command.answer
+
+    def ask(
+        self,
+        verb: str,
+        argument: bytes | None = None,
+        *,
+        secret: bool = False,
+        began: Callable[[Reply], None] | None = None,
+    ) -> Deferred[Reply]:
+        """Send a command; fire with its final reply, positive or not. Cancelling lets go of the reply.
+
+        With ``began``, it is one that moves data: ``began`` gets the preliminary reply, after which the final one is
+        due only when ``expect`` is called. Fails with UnusableName for an argument that would be two commands.
+        """
+        command = _Command(b"", verb, Deferred(self._forget), began)
+        if self.failure is not None:
+            command.answer.errback(again(self.failure))
+            return command.answer
+        line = verb.encode("ascii")
+        if argument is not None:
+            if any(byte in argument for byte in _UNUSABLE):
+                command.answer.errback(UnusableName(verb))
+                return command.answer
+            line += b" " + argument.replace(_IAC, _IAC + _IAC)
+            command.shown = verb if secret else f"{verb} {argument.decode('utf-8', 'replace')}"
+        command.line = line + b"\r\n"
+        self._commands.append(command)
+        self._send()
+        return command.answer
+
+    def expect(self) -> None:
+        """Have the reply that is under way within the idle timeout from now on."""
+        if self._commands:
+            self._commands[0].due = True
+            self._watch()
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is under way."""
+        return not self._commands
+
+    # The connection -----------------------------------------------------------------------------------------------
+
+    def secure(self, tls: VerifiedTLS, creator: IOpenSSLClientConnectionCreator) -> None:
+        """Speak TLS from now on; errors say why it failed."""
+        self._tls = tls
+        if self.clearLineBuffer():  # type: ignore[no-untyped-call]
+            # Whatever stands before TLS begins is nobody's word (RFC 4217; as CVE-2011-0411 was for SMTP).
+            self.fail(errors.TLSFailed(f"no secure connection to {self._host}: it speaks on after AUTH TLS in clear"))
+            return
+        self.transport.startTLS(creator)
+
+    def fail(self, error: DataMoverError) -> None:
+        """End it at once, with a reason."""
+        self._end(error)
+        if self.transport is not None:
+            self.transport.abortConnection()
+
+    def leave(self) -> None:
+        """Say QUIT, and close; who still waits gets ConnectionLost."""
+        if self.failure is None and self.transport is not None:
+            self.transport.write(b"QUIT\r\n")
+            self.transport.loseConnection()
+        self._end(errors.ConnectionLost("it was closed while it was in use; the service is stopping"))
+
+    def connectionMade(self) -> None:
+        self.transport.setTcpKeepAlive(True)
+        self.transport.setTcpNoDelay(True)
+        self._watch()
+
+    def lineReceived(self, line: bytes) -> None:
+        if self.failure is not None:
+            return
+        try:
+            reply = self._reader.read(line.removesuffix(b"\r"))
+        except MalformedReply as error:
+            self.fail(errors.ServerError(f"{self._host} does not answer as an FTP server: {error}"))
+            return
+        self._watch()
+        if reply is not None:
+            self._replied(reply)
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        self.fail(
+            errors.ServerError(
+                f"{self._host} does not answer as an FTP server: it sends a line of more than {LONGEST} bytes"
+            )
+        )
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._end(self._lost(reason.value))
+        self.gone.callback(None)
+
+    def _lost(self, reason: BaseException | None) -> DataMoverError:
+        if isinstance(reason, DataMoverError):
+            return reason
+        tls = None if self.established else self._tls
+        if tls is not None and isinstance(reason, OpenSSLError) and not isinstance(reason, SysCallError):
+            return tls.refused(self._host, reason)
+        how = "closed" if isinstance(reason, ConnectionDone) else "broke"
+        while_ = f" while {self._commands[0].shown} was under way" if self._commands else ""
+        return errors.ConnectionLost(f"the connection to {self._host} {how}{while_}")
+
+    # ------------------------------------------------------------------------------------------------------------
+
+    def _send(self) -> None:
+        lines = []
+        for number, command in enumerate(self._commands):
+            if number and not self.pipelining:
+                break
+            if not command.sent:
+                command.sent = True
+                lines.append(command.line)
+        if lines:
+            self.transport.write(b"".join(lines))
+            self._watch()
+
+    def _replied(self, reply: Reply) -> None:
+        if reply.code == 421 and (not self._commands or self._commands[0].began is None):
+            self.fail(busy(self._host, reply) or errors.ConnectionLost(f"{self._host} closes: {reply.words}"))
+            return
+        if not self._commands:
+            return  # Some servers say a second time that a transfer ended.
+        command = self._commands[0]
+        if not reply.final:
+            if command.began is not None and command.line:
+                command.due = False
+                self._watch()
+                command.began(reply)
+            return
+        self._commands.popleft()
+        self._send()
+        self._watch()
+        if not command.dropped and not command.answer.called:
+            command.answer.callback(reply)
+
+    def _forget(self, answer: Deferred[Reply]) -> None:
+        for command in self._commands:
+            if command.answer is answer:
+                command.dropped = True
+
+    def _watch(self) -> None:
+        """Have the time run while a reply is due, and from now on."""
+        due = self.failure is None and bool(self._commands) and self._commands[0].due
+        if self._silence is not None and self._silence.active():
+            if due:
+                self._silence.reset(self._idle_timeout)
+                return
+            self._silence.cancel()
+        self._silence = self._clock.callLater(self._idle_timeout, self._silent) if due else None
+
+    def _silent(self) -> None:
+        what = self._commands[0].shown if self._commands else ""
+        self.fail(errors.Stalled(f"{self._host} does not answer {what} within {self._idle_timeout:g} s"))
+
+    def _end(self, error: DataMoverError) -> None:
+        if self.failure is not None:
+            return
+        self.failure = error
+        if self._silence is not None and self._silence.active():
+            self._silence.cancel()
+        commands, self._commands = self._commands, deque()
+        for command in commands:
+            if not command.dropped and not command.answer.called:
+                command.answer.errback(again(error))
+
+
+_MANY = ("too many", "maximum", "limit", "try again later", "connections", "busy")
+
+
+def busy(host: str, reply: Reply) -> DataMoverError | None:
+    """Return RateLimited where a server says in words that it has enough connections: RFC 959 has no code for it."""
+    words = reply.words.lower()
+    if reply.code in (421, 530) and any(word in words for word in _MANY) and "login incorrect" not in words:
+        return errors.RateLimited(f"{host} takes no further connection now: {reply.words}")
+    return None
+
+
+def checked(reply: Reply, command: str) -> Reply:
+    """Return a positive reply; raises FtpRefusal for a negative one."""
+    if not reply.positive:
+        raise FtpRefusal(reply, command)
+    return reply

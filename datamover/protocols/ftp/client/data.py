@@ -1,0 +1,224 @@
+"""Data connections: one that brings bytes, and one that takes them and ends so that the server keeps every one.
+
+A connection that is closed while bytes from the server are unread, such as the tickets of TLS 1.3, is reset, and what
+the server had not read yet is lost to it. So an upload ends its own direction (FIN; in TLS close_notify), and is closed
+only when the server has closed, or said that the transfer is complete.
+"""
+
+# ruff: noqa: N802 - the names of what is overridden are Twisted's
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from OpenSSL.SSL import Error as OpenSSLError
+from twisted.internet import error as failures
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as NoAnswer
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, connectProtocol, wrapClientTLS
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHandshakeListener, IOpenSSLClientConnectionCreator, IPushProducer
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from datamover import errors
+from datamover.concurrency.buffer_budgets import Buffers
+from datamover.protocols.base import Octets
+
+ROOMS = Buffers(8 * 2**20, least=2**16, most=2**20)
+"""Bytes that one data connection may hold, in either direction; each joins this budget."""
+MOST_PIECES = 4096
+JOINED = 2**18
+"""Bytes; smaller pieces are joined before they are returned."""
+
+
+@implementer(IHandshakeListener)
+class Data(Protocol):
+    """A data connection; ``gone`` fires when it is closed, ``ready`` when bytes may move, or it is closed."""
+
+    transport: Any
+
+    def __init__(self, clock: Any, idle_timeout: float, secure: bool) -> None:
+        self._clock = clock
+        self._idle_timeout = idle_timeout
+        self._secure = secure
+        self._socket: Any = None
+        self._waiting: Deferred[None] | None = None
+        self._leave: Callable[[], None] = lambda: None
+        self.ready: Deferred[None] = Deferred()
+        self.gone: Deferred[None] = Deferred()
+        self.ended = False
+        self.reason: BaseException | None = None
+        """What ended it; None where the other side closed it in order."""
+
+    def connectionMade(self) -> None:
+        self._socket = self.transport.transport if self._secure else self.transport
+        self._leave = ROOMS.join()
+        if not self._secure:
+            self.ready.callback(None)
+
+    def handshakeCompleted(self) -> None:
+        if not self.ready.called:
+            self.ready.callback(None)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._leave()
+        self.ended = True
+        self.reason = None if isinstance(reason.value, ConnectionDone) else reason.value
+        if not self.ready.called:
+            self.ready.callback(None)
+        self._wake()
+        self.gone.callback(None)
+
+    def abort(self) -> None:
+        """Drop the connection, and what is on its way."""
+        if self.transport is not None and not self.ended:
+            self.transport.abortConnection()
+
+    @property
+    def trouble(self) -> str | None:
+        """What went wrong with the connection, as a clause; None where it ended in order, or did not end."""
+        if self.reason is None:
+            return None
+        if isinstance(self.reason, errors.DataMoverError):
+            return self.reason.full
+        if isinstance(self.reason, OpenSSLError):
+            return "it ended without the end that TLS has"
+        return "it broke"
+
+    async def _wait(self, what: str) -> None:
+        self._waiting = Deferred()
+        try:
+            await self._waiting.addTimeout(self._idle_timeout, self._clock)
+        except NoAnswer:
+            raise errors.Stalled(f"{what} for {self._idle_timeout:g} s") from None
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None and not waiting.called:
+            waiting.callback(None)
+
+
+class Receiving(Data):
+    """Brings bytes, no faster than they are read."""
+
+    def __init__(self, clock: Any, idle_timeout: float, secure: bool) -> None:
+        super().__init__(clock, idle_timeout, secure)
+        self._pieces: deque[bytes] = deque()
+        self._held = 0
+        self._paused = False
+        self._soon: Any = None
+
+    def dataReceived(self, data: bytes) -> None:
+        self._pieces.append(data)
+        self._held += len(data)
+        room = ROOMS.size
+        self._socket.bufferSize = room
+        if self._held >= room or len(self._pieces) >= MOST_PIECES:
+            self._paused = True
+            self._socket.pauseProducing()
+        if not self._secure or self._held >= JOINED:
+            self._wake()
+        elif self._soon is None:
+            # TLS brings each of its records by itself, and more of them at once.
+            self._soon = self._clock.callLater(0, self._come)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
+        super().connectionLost(reason)
+
+    def _come(self) -> None:
+        self._soon = None
+        self._wake()
+
+    async def read(self) -> bytes:
+        """Return the next bytes, b"" when the connection has ended, however. Raises Stalled."""
+        while not self._pieces and not self.ended:
+            await self._wait("nothing came over the data connection")
+        if not self._pieces:
+            return b""
+        taken = [self._pieces.popleft()]
+        size = len(taken[0])
+        while self._pieces and size < JOINED:
+            taken.append(self._pieces.popleft())
+            size += len(taken[-1])
+        self._held -= size
+        if self._paused and not self.ended:
+            self._paused = False
+            self._socket.resumeProducing()
+        return taken[0] if len(taken) == 1 else b"".join(taken)
+
+
+@implementer(IPushProducer)
+class Sending(Data):
+    """Takes bytes, no faster than the server takes them."""
+
+    def __init__(self, clock: Any, idle_timeout: float, secure: bool) -> None:
+        super().__init__(clock, idle_timeout, secure)
+        self._full = False
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self._socket.bufferSize = self._socket.SEND_LIMIT = ROOMS.size
+        self.transport.registerProducer(self, True)
+
+    def pauseProducing(self) -> None:
+        self._full = True
+
+    def resumeProducing(self) -> None:
+        self._full = False
+        self._wake()
+
+    def stopProducing(self) -> None:
+        """Do nothing: ``connectionLost`` tells it."""
+
+    async def write(self, data: Octets) -> None:
+        """Take bytes; completes when there is room for more, or the connection has ended. Raises Stalled."""
+        if not self.ended:
+            self.transport.write(data)
+        while self._full and not self.ended:
+            await self._wait("nothing was taken over the data connection")
+
+    async def finish(self) -> None:
+        """Say that all was sent; completes when that is on its way behind every byte, or the connection has ended."""
+        while (self._full or not self.ready.called) and not self.ended:
+            await self._wait("nothing was taken over the data connection")
+        if self.ended:
+            return
+        self.transport.unregisterProducer()
+        if self._secure:
+            self.transport.loseConnection()
+        else:
+            self.transport.loseWriteConnection()
+
+    def handshakeCompleted(self) -> None:
+        super().handshakeCompleted()
+        self._wake()
+
+
+async def connect(
+    reactor: Any,
+    address: str,
+    port: int,
+    data: Data,
+    creator: IOpenSSLClientConnectionCreator | None,
+    connect_timeout: float,
+) -> None:
+    """Connect ``data`` to a port of the address that the control connection has. Raises ConnectFailed, TimedOut."""
+    kind = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
+    endpoint: Any = kind(reactor, address, port, connect_timeout)
+    if creator is not None:
+        endpoint = wrapClientTLS(creator, endpoint)
+    where = f"the data connection to port {port} of {address}, which the server names,"
+    try:
+        await connectProtocol(endpoint, data)  # type: ignore[no-untyped-call]
+    except (failures.TimeoutError, failures.TCPTimedOutError):
+        raise errors.TimedOut(
+            f"{where} is not made within {connect_timeout:g} s: open the server's passive ports in the firewall"
+        ) from None
+    except (failures.ConnectError, OSError) as error:
+        why = str(error).rstrip(".")
+        raise errors.ConnectFailed(f"{where} cannot be made: {why}; are its passive ports open?") from None

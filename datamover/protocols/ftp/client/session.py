@@ -1,0 +1,302 @@
+"""One login on an FTP server: what is asked of files, one question after the other or several at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from datamover import errors
+from datamover.protocols.ftp.client.control import Control, checked
+from datamover.protocols.ftp.client.data import Data, Receiving, Sending, connect
+from datamover.protocols.ftp.client.listing import Entry, fact_entry, line_entry, time_of
+from datamover.protocols.ftp.client.replies import (
+    FtpRefusal,
+    Reply,
+    decode,
+    encode,
+    extended_port,
+    passive_port,
+    quoted_path,
+)
+from datamover.protocols.ftp.client.tls import SessionTLS
+
+GRACE = 1.0
+"""Seconds that a server has to say why it made no data connection."""
+LARGEST_LISTING = 64 * 2**20
+"""Bytes of one directory's listing."""
+_MISSING = "no such file", "not exist", "not found", "cannot find", "not a directory"
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What a server announces (RFC 2389): names in capitals -> the rest of their lines."""
+
+    names: dict[str, str]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.names
+
+
+class Moving:
+    """One transfer over a data connection; its end is the server's word, and not the connection's alone."""
+
+    def __init__(self, clock: Any, session: "FtpSession", data: Data, command: str) -> None:
+        self._clock = clock
+        self._session = session
+        self._command = command
+        self._reply: Reply | Failure | None = None
+        self._unreached: Failure | None = None
+        self._grace: Any = None
+        self._waiting: list[Deferred[None]] = []
+        self.data = data
+        self.began: Deferred[None] = Deferred()
+        """Fires when the server has begun, or has ended it."""
+
+    def begin(self, _: object = None) -> None:
+        """Take note that the server has begun."""
+        self._no_grace()
+        if not self.began.called:
+            self.began.callback(None)
+
+    def unreached(self, failure: Failure) -> None:
+        """Take note that there is no data connection.
+
+        A server that refuses resets it, and says so right after; others wait for it before they say anything.
+        """
+        self._unreached = failure
+        if not self.began.called:
+            self._grace = self._clock.callLater(GRACE, self.begin)
+
+    def check(self) -> None:
+        """Raise what kept the data connection from being made."""
+        if self._unreached is not None:
+            self._unreached.raiseException()
+
+    def follow(self, answer: Deferred[Reply]) -> None:
+        """Take the server's last word from ``answer``."""
+        answer.addBoth(self._answered)
+
+    def _answered(self, reply: Reply | Failure) -> None:
+        self._reply = reply
+        if isinstance(reply, Failure) or not reply.positive:
+            self.data.abort()
+        self.begin()
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            each.callback(None)
+
+    @property
+    def over(self) -> bool:
+        """Whether the server has had its last word on it."""
+        return self._reply is not None
+
+    async def end(self) -> Reply:
+        """Wait for the server's last word, which is due now; raises FtpRefusal where that is negative."""
+        if self._reply is None:
+            self._session.control.expect()
+            waiter: Deferred[None] = Deferred(lambda each: self._waiting.remove(each))
+            self._waiting.append(waiter)
+            await waiter
+        reply = self._reply
+        if isinstance(reply, Failure):
+            reply.raiseException()
+        assert isinstance(reply, Reply)
+        return checked(reply, self._command)
+
+    def _no_grace(self) -> None:
+        if self._grace is not None and self._grace.active():
+            self._grace.cancel()
+
+    def close(self) -> None:
+        """Let go of the data connection; the server's word comes for nobody."""
+        self._no_grace()
+        if isinstance(self.data, Sending) and self.over and not self.data.ended:
+            self.data.transport.loseConnection()
+        else:
+            self.data.abort()
+        if not self.over:
+            self._session.control.expect()
+
+
+class FtpSession:
+    """A control connection that is logged in, and what was learnt of its server."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        control: Control,
+        features: Features,
+        home: str,
+        *,
+        resolves: bool,
+        secure: SessionTLS | None,
+        connect_timeout: float,
+        idle_timeout: float,
+    ) -> None:
+        self._reactor = reactor
+        self.control = control
+        self.features = features
+        self.home = home
+        """The directory that the login began in."""
+        self.resolves = resolves
+        """Whether the server tells a directory's real path, links resolved."""
+        self._secure = secure
+        self._connect_timeout = connect_timeout
+        self._idle_timeout = idle_timeout
+        self._extended = True
+        self.idle_since = 0.0
+
+    # Questions over the control connection ------------------------------------------------------------------------
+
+    def ask(self, verb: str, path: str | None = None) -> Deferred[Reply]:
+        """Ask; fire with a positive reply, fail with FtpRefusal. Several may be asked before the first is answered."""
+        shown = verb if path is None else f"{verb} {path}"
+        return self.control.ask(verb, None if path is None else encode(path)).addCallback(checked, shown)
+
+    async def enter(self, path: str) -> str:
+        """Make a directory the working one; return the real path that the server tells of it. Raises FtpRefusal."""
+        going, asking = self.ask("CWD", path), self.ask("PWD")
+        try:
+            await going
+        except BaseException:
+            asking.addErrback(lambda _: None)
+            asking.cancel()
+            raise
+        try:
+            return quoted_path(await asking) or path
+        except FtpRefusal:
+            return path
+
+    async def size(self, path: str) -> int:
+        """Return a file's bytes (RFC 3659, 4). Raises FtpRefusal, also for what is no file."""
+        try:
+            reply = await self.ask("SIZE", path)
+        except FtpRefusal as refusal:
+            told = await self.facts(path) if refusal.unsupported and "MLST" in self.features else None
+            if told is None or told.size is None:
+                raise
+            return told.size
+        text = reply.text.strip()
+        if not (text.isascii() and text.isdigit()):
+            raise errors.ServerError(f"the server tells no number as a size, but {reply.words!r}")
+        return int(text)
+
+    async def modified(self, path: str) -> float | None:
+        """Return a file's time in POSIX seconds (RFC 3659, 3), None where it is not told."""
+        try:
+            return time_of((await self.ask("MDTM", path)).text)
+        except FtpRefusal:
+            return None
+
+    async def facts(self, path: str) -> Entry | None:
+        """Return what MLST tells of a name (RFC 3659, 7). Raises FtpRefusal."""
+        reply = await self.ask("MLST", path)
+        for line in reply.lines[1:]:
+            found = fact_entry(decode(line))
+            if found is not None:
+                return found
+        return None
+
+    async def status(self, path: str) -> tuple[bool, Sequence[Entry]]:
+        """Return the lines about a name, or those in a directory, without a data connection (RFC 959, STAT).
+
+        Some servers tell which: then the first is whether it is a directory (code 212).
+        """
+        reply = await self.ask("STAT", path)
+        return reply.code == 212, [
+            entry for line in reply.lines if (entry := line_entry(decode(line).lstrip(" "))) is not None
+        ]
+
+    async def rename(self, old: str, new: str) -> None:
+        """Rename; raises FtpRefusal."""
+        asking, renaming = self.ask("RNFR", old), self.ask("RNTO", new)
+        try:
+            await asking
+        except BaseException:
+            renaming.addErrback(lambda _: None)
+            renaming.cancel()
+            raise
+        await renaming
+
+    # Transfers ----------------------------------------------------------------------------------------------------
+
+    async def retrieve(self, path: str, offset: int = 0) -> Moving:
+        """Have a file sent, from an offset. Raises FtpRefusal, and what befalls the data connection."""
+        return await self._move("RETR", path, Receiving, offset)
+
+    async def store(self, path: str, offset: int = 0) -> Moving:
+        """Send a file, from an offset on, which the server keeps what stands before. Raises as ``retrieve``."""
+        return await self._move("STOR", path, Sending, offset)
+
+    async def lines(self, verb: str, argument: str | None = None) -> list[str]:
+        """Return the lines of a listing. Raises FtpRefusal, ServerError for one without end."""
+        moving = await self._move(verb, argument, Receiving, 0)
+        found, size = [], 0
+        try:
+            assert isinstance(moving.data, Receiving)
+            while piece := await moving.data.read():
+                size += len(piece)
+                if size > LARGEST_LISTING:
+                    raise errors.ServerError(f"the listing has more than {LARGEST_LISTING} bytes", retryable=False)
+                found.append(piece)
+            await moving.end()
+            if moving.data.trouble is not None:
+                raise errors.ConnectionLost(f"a listing is not whole: {moving.data.trouble}")
+        finally:
+            moving.close()
+        return [decode(line.removesuffix(b"\r")) for line in b"".join(found).split(b"\n") if line.strip()]
+
+    async def _move(self, verb: str, path: str | None, kind: type[Data], offset: int) -> Moving:
+        data = kind(self._reactor, self._idle_timeout, self._secure is not None)
+        port = await self._passive()
+        if offset:
+            await self.ask("REST", str(offset))
+        creator = None if self._secure is None else self._secure.data()
+        address = self.control.transport.getPeer().host
+        moving = Moving(self._reactor, self, data, f"{verb} {path or ''}".rstrip())
+        connecting = Deferred.fromCoroutine(connect(self._reactor, address, port, data, creator, self._connect_timeout))
+        connecting.addErrback(moving.unreached)
+        moving.follow(self.control.ask(verb, None if path is None else encode(path), began=moving.begin))
+        try:
+            await moving.began
+            if moving.over:
+                await moving.end()
+            await connecting
+            moving.check()
+        except FtpRefusal:
+            connecting.cancel()
+            moving.close()
+            raise
+        except BaseException:
+            connecting.cancel()
+            moving.close()
+            if self.control.failure is None and not moving.over:
+                # The server waits for a connection that does not come: it answers nothing else meanwhile.
+                self.control.fail(errors.ConnectionLost("a data connection was given up"))
+            raise
+        return moving
+
+    async def _passive(self) -> int:
+        """Return the port of the next data connection, on the control connection's address, whatever the reply says."""
+        if self._extended:
+            try:
+                port = extended_port(await self.ask("EPSV"))
+                if port is not None:
+                    return port
+            except FtpRefusal as refusal:
+                if refusal.code < 500:
+                    raise
+            self._extended = False
+        reply = await self.ask("PASV")
+        port = passive_port(reply)
+        if port is None:
+            raise errors.ServerError(f"the server names no port for the data: {reply.words}")
+        return port
+
+
+def says_missing(refusal: FtpRefusal) -> bool:
+    """Tell whether a server says in words that there is nothing: the code 550 is for that and for anything else."""
+    words = refusal.reply.words.lower()
+    return any(each in words for each in _MISSING)

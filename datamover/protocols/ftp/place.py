@@ -1,0 +1,294 @@
+"""The names below a root on an FTP server, for the engine."""
+
+import posixpath
+from collections.abc import Container
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from datamover.concurrency.shielding import finish_despite_cancel
+from datamover.errors import DataMoverError, Scope
+from datamover.protocols.base import Ability, Inspection
+from datamover.protocols.ftp import aside
+from datamover.protocols.ftp.client.data import Sending
+from datamover.protocols.ftp.client.replies import FtpRefusal
+from datamover.protocols.ftp.client.session import FtpSession, Moving
+from datamover.protocols.ftp.client.sessions import Sessions
+from datamover.protocols.ftp.measure import measure
+from datamover.protocols.ftp.metadata import Metadata
+from datamover.protocols.ftp.placing import FtpPlacement
+from datamover.protocols.ftp.refusals import FtpRefusals, Missing
+from datamover.protocols.ftp.sink import FtpSink, write_on
+from datamover.protocols.ftp.source import FtpOrigin, FtpReader, check_regular
+from datamover.protocols.ftp.tree import Tree
+from datamover.protocols.lacks import Lacks
+from datamover.protocols.part_files import PartFilePlace
+from datamover.protocols.part_files.names import PREFIX, SUFFIX
+from datamover.protocols.part_files.seam import ProvePath
+from datamover.protocols.place import PlaceSettings
+from datamover.protocols.upload import Check, Stored
+
+
+class Lacking:
+    """The abilities that FTP has no way to, and those that were found lacking."""
+
+    def __init__(self, undeclared: Container[Ability], learnt: Lacks) -> None:
+        self._undeclared = undeclared
+        self._learnt = learnt
+
+    def __contains__(self, ability: object) -> bool:
+        return ability in self._undeclared or ability in self._learnt
+
+
+class FtpPlace(PartFilePlace):
+    """``protocols.place.Place`` of a directory on a server; each call borrows one of ``sessions``."""
+
+    def __init__(
+        self,
+        root: str,
+        user: str,
+        settings: PlaceSettings,
+        side: Scope,
+        sessions: Sessions,
+        reactor: Any,
+        lacks: Lacks,
+        undeclared: Container[Ability],
+        directories: dict[str, tuple[float, str]],
+    ) -> None:
+        self.lacks = Lacking(undeclared, lacks)
+        self._learnt = lacks
+        self._refusals = FtpRefusals(settings.name, side, user)
+        self._tree = Tree(reactor, root, settings.directory_mode, self._refusals, lacks, directories)
+        self._reader = FtpReader(sessions, self._tree, self._refusals, lacks)
+        self._sessions = sessions
+        self._clock = reactor
+        self._file_mode = settings.file_mode
+
+    async def connect(self) -> None:
+        """Make sure of a connection that is logged in."""
+        with self._refusals.about(""):
+            async with self._sessions.lent():
+                pass
+
+    async def inspect(self, path: str) -> Inspection | None:
+        """Look at one name, through links; None where there is nothing."""
+        with self._refusals.about(path):
+            return await self._reader.look(path)
+
+    def origin(self, path: str) -> FtpOrigin:
+        return FtpOrigin(self._reader, path)
+
+    async def open_part(self, part: str, *, offset: int = 0) -> FtpSink:
+        """Open a part file: STOR makes it anew, and REST before it writes it on."""
+        with self._refusals.about(part):
+            session = await self._sessions.take()
+            try:
+                real = await self._tree.name(session, part, make=not offset)
+                moving = await (
+                    self._resumed(session, real, part, offset) if offset else self._sent(session, real, part)
+                )
+            except BaseException:
+                self._sessions.give(session)
+                raise
+            return FtpSink(
+                self._clock,
+                self._sessions,
+                session,
+                moving,
+                real,
+                offset,
+                path=part,
+                metadata=self._metadata,
+                tree=self._tree,
+                refusals=self._refusals,
+                lacks=self._learnt,
+            )
+
+    async def place_part(
+        self, part: str, target: str, *, size: int, replace: bool, prove: ProvePath | None = None
+    ) -> Stored:
+        """Place a part file by RNFR and RNTO; a symbolic link there is replaced.
+
+        FTP has no word for "only where there is nothing": without ``replace`` one looks before. A server that renames
+        onto no file has the old one set aside first: what is left aside when that breaks off is put back by the next
+        call, or by ``remove`` of the part file.
+        """
+        with self._refusals.about(target):
+            async with self._sessions.lent() as session:
+                name = await self._tree.name(session, target, make=True)
+                with self._refusals.about(part):
+                    old = await self._tree.name(session, part)
+                    check_regular(part, await self._tree.find(session, old), self._refusals)
+                placing = self._placing(session, old, name, target, size, replace)
+                await placing.look()
+            # What reads needs a login of its own, and there may be one only.
+            if prove is not None and placing.replaces:
+                await prove(part)
+            async with self._sessions.lent() as placing.session:
+                await placing.take_name()
+                if prove is None:
+                    await placing.settle()
+            if prove is not None:
+                await self._proven(placing, target, prove)
+            return Stored(size, without=placing.without)
+
+    async def put_part(
+        self, part: str, target: str, data: bytes, *, modified: float | None, replace: bool, commit: Check
+    ) -> Stored:
+        """Write and place a small file over one session."""
+        with self._refusals.about(target):
+            async with self._sessions.lent() as session:
+                metadata = self._metadata(modified)
+                putting = Deferred.fromCoroutine(self._put(session, part, target, data, replace, metadata))
+                placing = await finish_despite_cancel(putting)
+                commit()
+                await finish_despite_cancel(Deferred.fromCoroutine(placing.take_name()))
+                await placing.settle()
+                return Stored(len(data), without=[*metadata.without, *placing.without])
+
+    async def remove(self, path: str) -> None:
+        """Remove a file, or a symbolic link itself; a missing one is fine.
+
+        With a part file, the file that placing it set aside is put back where it was.
+        """
+        with self._refusals.about(path):
+            async with self._sessions.lent() as session:
+                try:
+                    real = await self._tree.name(session, path)
+                except Missing:
+                    return
+                name = posixpath.basename(real)
+                if name.startswith(PREFIX) and name.endswith(aside.ASIDE):
+                    await aside.put_back(self._tree, session, real)
+                    return
+                if name.startswith(PREFIX) and name.endswith(SUFFIX):
+                    await aside.put_back(self._tree, session, real + aside.ASIDE)
+                try:
+                    await session.ask("DELE", real)
+                except FtpRefusal:
+                    found = await self._tree.find(session, real, path)
+                    if found is None:
+                        return
+                    if found.kind == "dir":
+                        raise self._refusals.directory(path) from None
+                    raise
+
+    async def list(self, path: str) -> list[str]:
+        """Return the names in a directory, sorted; those that are not UTF-8 with lone surrogates."""
+        with self._refusals.about(path):
+            async with self._sessions.lent() as session:
+                try:
+                    found = await self._tree.entries(session, await self._tree.directory(session, path.strip("/")))
+                except Missing:
+                    return []
+            return sorted({entry.name for entry in found if entry.name not in (".", "..") and "/" not in entry.name})
+
+    async def free(self) -> int | None:
+        """Return the bytes that the server says may still be written, None where it says nothing."""
+        with self._refusals.about(""):
+            async with self._sessions.lent() as session:
+                return await self._tree.free(session)
+
+    # ------------------------------------------------------------------------------------------------------------
+
+    async def _proven(self, placing: FtpPlacement, target: str, prove: ProvePath) -> None:
+        """Have a target proven, and give up the old file; what is found wrong is taken away."""
+        try:
+            await prove(target)
+        except DataMoverError as error:
+            async with self._sessions.lent() as placing.session:
+                raise await placing.undone(error) from None
+        async with self._sessions.lent() as placing.session:
+            await placing.settle()
+
+    def _metadata(self, modified: float | None) -> Metadata:
+        return Metadata(self._file_mode, modified, self._learnt)
+
+    def _not_again(self, part: str, why: str) -> DataMoverError:
+        self._learnt.learn(Ability.RESUME, why)
+        return self._refusals.not_again(part, why)
+
+    async def _sent(self, session: FtpSession, real: str, path: str) -> Moving:
+        """Begin to send a file anew; says why that is refused as far as a look tells."""
+        try:
+            return await session.store(real)
+        except FtpRefusal as refusal:
+            if refusal.code in (550, 553) and not self._refusals.too_long(path):
+                self._tree.forget()
+                parent = await self._tree.directory(session, posixpath.dirname(path), make=True)
+                again = posixpath.join(parent, posixpath.basename(path))
+                found = await self._tree.find(session, again, path)
+                if found is not None and found.kind == "dir":
+                    raise self._refusals.directory(path) from None
+                if again != real or found is None:
+                    return await session.store(again)
+            raise
+
+    async def _resumed(self, session: FtpSession, real: str, part: str, offset: int) -> Moving:
+        """Begin to write a part file on, where it is long enough for that."""
+        found = await self._tree.find(session, real, part)
+        if found is None or found.size is None or found.size < offset:
+            raise self._refusals.short(part, (found.size if found else None) or 0, offset)
+        moving = await write_on(session, real, offset, partial(self._not_again, part))
+        try:
+            await self._check_kept(real, part, offset)
+        except BaseException:
+            moving.close()
+            raise
+        return moving
+
+    async def _check_kept(self, real: str, part: str, offset: int) -> None:
+        """Check that a server that was told to go on from an offset has not emptied the file instead."""
+        side = await self._sessions.side()
+        if side is None:
+            return
+        with suppress(FtpRefusal):
+            held = await side.size(real)
+            if held < offset:
+                raise self._not_again(part, f"the server keeps {held} bytes of {offset}")
+
+    async def _put(
+        self, session: FtpSession, part: str, target: str, data: bytes, replace: bool, metadata: Metadata
+    ) -> FtpPlacement:
+        real = await self._tree.name(session, part, make=True)
+        name = posixpath.join(posixpath.dirname(real), posixpath.basename(target))
+        placing = self._placing(session, real, name, target, len(data), replace)
+        moving = await self._sent(session, real, part)
+        try:
+            sending = moving.data
+            assert isinstance(sending, Sending)
+            await sending.write(data)
+            await sending.finish()
+            await moving.end()
+        finally:
+            moving.close()
+        await metadata.set(session, real)
+        found = check_regular(part, await self._tree.find(session, real), self._refusals)
+        metadata.check(found)
+        held = await measure(session, real, found)
+        if held != len(data):
+            raise self._refusals.other_size(target, "in its part file", held, len(data))
+        try:
+            await placing.look()
+        except DataMoverError:
+            with suppress(FtpRefusal):
+                await session.ask("DELE", real)
+            raise
+        return placing
+
+    def _placing(
+        self, session: FtpSession, part: str, name: str, target: str, size: int, replace: bool
+    ) -> FtpPlacement:
+        return FtpPlacement(
+            session,
+            part,
+            name,
+            target=target,
+            size=size,
+            replace=replace,
+            tree=self._tree,
+            refusals=self._refusals,
+            lacks=self._learnt,
+        )

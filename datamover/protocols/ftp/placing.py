@@ -1,0 +1,172 @@
+"""How a part file takes its target's name on an FTP server, and what is looked at before and after.
+
+FTP has no rename that replaces nothing, and none that is sure to replace (RFC 959 leaves RNTO onto a file open): where
+nothing may be replaced one looks before, and where a server refuses to replace, the old file is set ``aside``. An
+answer is not believed: the target is looked at, and the part file's name must be gone.
+"""
+
+import posixpath
+from contextlib import suppress
+
+from datamover.errors import DataMoverError
+from datamover.protocols.base import Ability, Lack
+from datamover.protocols.ftp import aside
+from datamover.protocols.ftp.client.listing import Entry
+from datamover.protocols.ftp.client.replies import FtpRefusal
+from datamover.protocols.ftp.client.session import FtpSession
+from datamover.protocols.ftp.measure import measure
+from datamover.protocols.ftp.refusals import FtpRefusals, Missing
+from datamover.protocols.ftp.tree import Tree
+from datamover.protocols.lacks import Lacks
+
+
+class FtpPlacement:
+    """One file that is whole under its part file's name. Raises FtpRefusal, Missing and errors of the family."""
+
+    def __init__(
+        self,
+        session: FtpSession,
+        part: str,
+        name: str,
+        *,
+        target: str,
+        size: int,
+        replace: bool,
+        tree: Tree,
+        refusals: FtpRefusals,
+        lacks: Lacks,
+    ) -> None:
+        """Prepare to place ``part`` as ``name``, real paths both; ``target`` is what messages call it."""
+        self.session = session
+        """The login that is used from now on: another may be borrowed for each step."""
+        self._part = part
+        self._name = name
+        self._target = target
+        self._size = size
+        self._replace = replace
+        self._tree = tree
+        self._refusals = refusals
+        self._lacks = lacks
+        self.replaces = False
+        """Whether something has the target's name, once it was looked at."""
+        self._aside = False
+        self._named = False
+        self.without: list[Lack] = []
+        """What the file went without."""
+
+    async def look(self) -> None:
+        """Look at what has the target's name; raises where it may not be replaced, or the part file is not whole."""
+        old = await self._tree.find(self.session, self._name)
+        if old is None and self._replace and await aside.put_back(self._tree, self.session, self._aside_name):
+            # An attempt before set it aside, and died.
+            old = await self._tree.find(self.session, self._name)
+        if old is not None and old.kind == "dir":
+            raise self._refusals.directory(self._target)
+        if old is not None and not self._replace:
+            raise self._refusals.exists(self._target)
+        self.replaces = old is not None
+        if not self.replaces:
+            return
+        held = await self._held(self._part)
+        if held is None:
+            raise Missing
+        if held != self._size:
+            raise self._refusals.other_size(self._target, "in its part file", held, self._size)
+
+    async def take_name(self) -> None:
+        """Give the part file the target's name, and look at the target; undoes what is found wrong."""
+        try:
+            await self._rename()
+            self._named = True
+            await self._check()
+        except DataMoverError as error:
+            raise await self.undone(error) from None
+
+    async def settle(self) -> None:
+        """Give up the old file."""
+        if self._aside:
+            try:
+                await aside.put_back(self._tree, self.session, self._aside_name)
+            except FtpRefusal as refusal:
+                why = f"the old file stays aside, in {self._aside_name!r}: {refusal}"
+                self.without.append(self._lacks.learn(Ability.REMOVE, why))
+
+    async def undone(self, error: DataMoverError) -> DataMoverError:
+        """Take away what has the target's name, if that is the part file; put the old file back; return the error.
+
+        Where the server does not let that be, the error says so.
+        """
+        try:
+            if self._named and await self._tree.find(self.session, self._name) is not None:
+                await self.session.ask("DELE", self._name)
+            if self._aside:
+                await aside.put_back(self._tree, self.session, self._aside_name)
+        except FtpRefusal as refusal:
+            return error.saying(f"{error.message}; it could not be taken away ({refusal.code})", full=None)
+        return error
+
+    # ------------------------------------------------------------------------------------------------------------
+
+    @property
+    def _aside_name(self) -> str:
+        return posixpath.join(posixpath.dirname(self._name), posixpath.basename(self._part) + aside.ASIDE)
+
+    async def _rename(self) -> None:
+        if not self.replaces:
+            await self._renamed()
+            return
+        if Ability.REPLACE_ATOMICALLY not in self._lacks:
+            try:
+                await self._renamed()
+            except FtpRefusal as refusal:
+                if refusal.code in (421, 450, 451, 452, 530, 552):
+                    raise
+                why = f"the server does not rename onto a file: {refusal}"
+            else:
+                return
+        else:
+            why = ""
+        await aside.set_aside(self._tree, self.session, self._name, self._aside_name)
+        self._aside = True
+        try:
+            await self._renamed()
+        except FtpRefusal:
+            await aside.put_back(self._tree, self.session, self._aside_name)
+            self._aside = False
+            raise
+        lack = self._lacks.learn(Ability.REPLACE_ATOMICALLY, why) if why else None
+        lack = lack or self._lacks.get(Ability.REPLACE_ATOMICALLY)
+        if lack is not None:
+            self.without.append(lack)
+
+    async def _renamed(self) -> None:
+        try:
+            await self.session.rename(self._part, self._name)
+        except FtpRefusal as refusal:
+            if await self._tree.find(self.session, self._part) is None:
+                found = await self._tree.find(self.session, self._name)
+                if found is not None and found.kind == "file" and found.size == self._size:
+                    return  # It was done all the same.
+                raise Missing from None
+            if refusal.unsupported:
+                raise self._refusals.cannot_rename(self._target, str(refusal)) from None
+            raise
+
+    async def _check(self) -> None:
+        """Raise ServerError or SizeMismatch where the target is not there whole, as the server tells it."""
+        held = await self._held(self._name)
+        if held is None:
+            raise self._refusals.vanished(self._target)
+        with suppress(FtpRefusal):
+            await self.session.size(self._part)
+            self._named = False
+            raise self._refusals.not_renamed(self._target)
+        if held != self._size:
+            raise self._refusals.other_size(self._target, "under its name", held, self._size)
+
+    async def _held(self, real: str) -> int | None:
+        """Return how many bytes a file has, None where it is not there."""
+        found: Entry | None = await self._tree.find(self.session, real)
+        if found is None or found.kind != "file":
+            return None
+        return await measure(self.session, real, found)

@@ -1,0 +1,218 @@
+"""One part file of an FTP server being written: over one data connection, which is ended so that no byte is lost."""
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import DeferredLock
+from twisted.internet.task import deferLater
+
+from datamover.errors import ConnectionLost, DataMoverError
+from datamover.protocols.base import Ability, Lack, Octets
+from datamover.protocols.ftp.client.data import Sending
+from datamover.protocols.ftp.client.replies import FtpRefusal
+from datamover.protocols.ftp.client.session import FtpSession, Moving
+from datamover.protocols.ftp.client.sessions import Sessions
+from datamover.protocols.ftp.measure import measure
+from datamover.protocols.ftp.metadata import Metadata
+from datamover.protocols.ftp.refusals import FtpRefusals, is_full
+from datamover.protocols.ftp.tree import Tree
+from datamover.protocols.lacks import Lacks
+
+SETTLED = 0.5
+"""Seconds after which a file that does not grow is believed to hold all that the server writes now."""
+_PAUSES = (0.005, 0.2)
+"""Seconds between two looks at a file that grows: the first, and the longest."""
+
+
+class FtpSink:
+    """``part_files.seam.PartFileSink`` of a part file; holds a session and a data connection until it is closed."""
+
+    def __init__(
+        self,
+        clock: Any,
+        sessions: Sessions,
+        session: FtpSession,
+        moving: Moving,
+        real: str,
+        offset: int,
+        *,
+        path: str,
+        metadata: Callable[[float | None], Metadata],
+        tree: Tree,
+        refusals: FtpRefusals,
+        lacks: Lacks,
+    ) -> None:
+        """Write from ``offset`` on over ``moving``; ``metadata`` is made for a time."""
+        self._clock = clock
+        self._sessions = sessions
+        self._session: FtpSession | None = session
+        self._moving = moving
+        self._real = real
+        self._start = self._taken = self._saved = offset
+        self._path = path
+        self._metadata = metadata
+        self._tree = tree
+        self._refusals = refusals
+        self._lacks = lacks
+        self._flushing = DeferredLock()
+        self._writing = DeferredLock()
+        self._finished = False
+        self._written_on = bool(offset)
+        self.without: list[Lack] = []
+        """What the file went without, once it is finished."""
+
+    async def write(self, data: Octets) -> None:
+        """Take the next bytes; waits while too much is on its way. Raises what the server says of them."""
+        with self._refusals.about(self._path):
+            await self._writing.acquire()
+            try:
+                self._taken += len(data)
+                await self._sending.write(data)
+                if self._sending.ended:
+                    await self._broken()
+            finally:
+                self._writing.release()
+
+    async def flush(self) -> int:
+        """Wait until the server's file holds every byte taken so far; return how much it is known to hold.
+
+        The server is asked for its size beside the transfer. If that stops short (bytes wait in the server, or it tells
+        of a file only when it is closed), the transfer is ended, and the rest is another, where the server can do that.
+        """
+        with self._refusals.about(self._path):
+            wanted = self._taken
+            await self._flushing.acquire()
+            try:
+                if self._saved < wanted:
+                    self._saved = max(self._saved, min(await self._grown(wanted), self._taken))
+                if self._saved < wanted and Ability.RESUME not in self._lacks:
+                    await self._begin_again()
+            finally:
+                self._flushing.release()
+            return wanted if self._saved >= wanted else self._saved
+
+    async def finish(self, *, modified: float | None) -> int:
+        """Send what is held, and wait for the server's word that it has all; set mode and time; return the size."""
+        with self._refusals.about(self._path):
+            session = self._opened
+            await self._end()
+            self._finished = True
+            metadata = self._metadata(modified)
+            await metadata.set(session, self._real)
+            found = await self._tree.find(session, self._real)
+            if found is None or found.kind != "file":
+                raise self._refusals.lost(self._path)
+            metadata.check(found)
+            self.without += metadata.without
+            held = await measure(session, self._real, found)
+            if held != self._taken and self._written_on:
+                raise self._unresumable(f"the server holds {held} bytes then, of {self._taken}")
+            return held
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether it was written on: that the server kept what stood before shows only when it is read."""
+        return self._written_on
+
+    async def close(self) -> None:
+        """Let go of the part file; completes when the server has ended the transfer, or is gone."""
+        session, self._session = self._session, None
+        if session is None:
+            return
+        begun = self._sending.ready.called
+        self._moving.close()
+        if not begun:
+            # Cut off in the handshake of TLS, pyftpdlib answers nothing any more.
+            session.control.fail(ConnectionLost("a data connection was given up"))
+        try:
+            await self._moving.end()
+        except (FtpRefusal, DataMoverError):
+            pass  # Nothing depends on it any more.
+        finally:
+            self._sessions.give(session)
+
+    # ------------------------------------------------------------------------------------------------------------
+
+    @property
+    def _opened(self) -> FtpSession:
+        assert self._session is not None, "the sink is closed"
+        return self._session
+
+    @property
+    def _sending(self) -> Sending:
+        data = self._moving.data
+        assert isinstance(data, Sending)
+        return data
+
+    async def _end(self) -> None:
+        """End the data connection in order, and wait for the server's word on it."""
+        await self._sending.finish()
+        await self._told()
+        self._moving.close()
+
+    async def _told(self) -> None:
+        """Wait for the server's word that it has all; some say only then that they write nothing on."""
+        try:
+            await self._moving.end()
+        except FtpRefusal as refusal:
+            if self._written_on and not passing(refusal):
+                raise self._unresumable(f"the server refuses it: {refusal}") from refusal
+            raise
+
+    async def _broken(self) -> None:
+        """Raise why the data connection ended while there was more to send."""
+        await self._told()
+        raise self._refusals.broke(self._path, self._taken)
+
+    async def _grown(self, wanted: int) -> int:
+        """Wait until the file is told to hold ``wanted`` bytes, or grows no more; return how many it then holds."""
+        size, since, pause = -1, self._clock.seconds(), _PAUSES[0]
+        while True:
+            side = await self._sessions.side()
+            if side is None:
+                return self._saved
+            try:
+                told = await side.size(self._real)
+            except FtpRefusal:
+                return self._saved
+            if told >= wanted:
+                return told
+            if self._sending.ended:
+                await self._broken()
+            now = self._clock.seconds()
+            if told > size:
+                size, since = told, now
+            elif now - since > SETTLED:
+                return size
+            await deferLater(self._clock, pause)
+            pause = min(pause * 2, _PAUSES[1])
+
+    async def _begin_again(self) -> None:
+        """End the transfer, so that all of it is in the server's file, and begin another behind it."""
+        await self._writing.acquire()
+        try:
+            await self._end()
+            offset = self._taken
+            self._moving = await write_on(self._opened, self._real, offset, self._unresumable)
+            self._written_on, self._saved = True, offset
+        finally:
+            self._writing.release()
+
+    def _unresumable(self, why: str) -> DataMoverError:
+        self._lacks.learn(Ability.RESUME, why)
+        return self._refusals.not_again(self._path, why)
+
+
+async def write_on(session: FtpSession, real: str, offset: int, refused: Callable[[str], DataMoverError]) -> Moving:
+    """Begin a transfer that writes a file on; raises what ``refused`` makes of the server's refusal."""
+    try:
+        return await session.store(real, offset)
+    except FtpRefusal as refusal:
+        if passing(refusal):
+            raise
+        raise refused(f"the server refuses it: {refusal}") from refusal
+
+
+def passing(refusal: FtpRefusal) -> bool:
+    """Tell whether a refusal has other reasons than that the server cannot write a file on."""
+    return refusal.code in (421, 425, 426, 452, 530, 552) or is_full(refusal.reply.words)

@@ -1,0 +1,285 @@
+"""Names below a root on an FTP server, resolved so that no path leads out of it, as far as the server tells.
+
+A directory is entered, and the server asked where it then is: that must lie below the root. The answer is believed for
+a moment. Some servers tell the path that they were asked for (pyftpdlib): there the listing of the parent is looked
+into for links. Whether a file is a symbolic link is told by the lines of STAT. A server that shows no links (ProFTPD
+with ShowSymlinks off) has to confine its logins itself.
+"""
+
+import posixpath
+from contextlib import suppress
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from datamover.errors import DestinationForbidden, SourceForbidden
+from datamover.protocols.base import Ability
+from datamover.protocols.ftp.client.listing import Entry, fact_entry, line_entry
+from datamover.protocols.ftp.client.replies import FtpRefusal
+from datamover.protocols.ftp.client.session import FtpSession, says_missing
+from datamover.protocols.ftp.refusals import FtpRefusals, Missing
+from datamover.protocols.lacks import Lacks
+
+FRESH = 2.0
+"""Seconds for which a directory's real path is believed."""
+FRESH_AS_LISTED = 30.0
+"""The same of a server that is asked for listings to find out."""
+_REMEMBERED = 1000
+_LINKS = 20
+"""Symbolic links that one path may lead through (Linux follows 40)."""
+
+
+class Tree:
+    """The names below ``root``: an absolute path, or one that begins with "~", where a login begins.
+
+    ``directories`` are those that were seen: path -> when, and where they really are.
+    """
+
+    def __init__(
+        self,
+        clock: Any,
+        root: str,
+        directory_mode: int,
+        refusals: FtpRefusals,
+        lacks: Lacks,
+        directories: dict[str, tuple[float, str]],
+    ) -> None:
+        self._clock = clock
+        self._root = root
+        self._directory_mode = directory_mode
+        self._refusals = refusals
+        self._lacks = lacks
+        self._directories = directories
+
+    async def directory(self, session: FtpSession, path: str, *, make: bool = False) -> str:
+        """Return a directory's real path. Raises PathNotAllowedHere, Missing, FtpRefusal."""
+        when, real = self._directories.get(path, (0.0, ""))
+        if real and self._clock.seconds() - when < (FRESH if session.resolves else FRESH_AS_LISTED):
+            return real
+        root = await self.directory(session, "", make=make) if path else None
+        absolute = self.absolute(session, path)
+        if path and not session.resolves:
+            above, name = posixpath.split(path)
+            absolute = posixpath.join(await self.directory(session, above, make=make), name)
+        real = await self._enter(session, absolute, path, root, make)
+        if root is not None:
+            self._check_inside(path, real, root)
+            if not session.resolves:
+                real = await self._followed(session, path, real)
+        if len(self._directories) >= _REMEMBERED:
+            self._directories.clear()
+        self._directories[path] = (self._clock.seconds(), real)
+        return real
+
+    def forget(self) -> None:
+        """Believe nothing any more: something was not where it was said to be."""
+        self._directories.clear()
+
+    async def name(self, session: FtpSession, path: str, *, make: bool = False) -> str:
+        """Return a name's real path, itself not followed if it is a link."""
+        parent, name = posixpath.split(path.rstrip("/"))
+        if not name:
+            raise self._refusals.unusable(path, "is the destination's root; name a file")
+        return posixpath.join(await self.directory(session, parent, make=make), name)
+
+    async def target(self, session: FtpSession, path: str, links: int = 0) -> tuple[str, Entry | None]:
+        """Return the real path of what a name stands for, links followed, and what is there."""
+        path = path.strip("/")
+        if not path:
+            return await self.directory(session, ""), Entry("", "dir")
+        real = await self.name(session, path)
+        found = await self.find(session, real, path)
+        if found is None or found.kind not in ("file", "link"):
+            if found is not None and found.kind == "dir":
+                await self._check_directory(session, path)
+            return real, found
+        link, _ = await self._line(session, real)
+        if found.kind == "file" and (link is None or link.kind != "link"):
+            return real, found
+        link = link or found
+        leads = await self._leads(session, path, posixpath.dirname(real), link)
+        if links >= _LINKS:
+            raise self._refusals.unusable(path, "is a symbolic link in a circle; name a file")
+        return await self.target(session, leads, links + 1)
+
+    async def _check_directory(self, session: FtpSession, path: str) -> None:
+        """Check that a directory lies below the root; one that may not be entered leads nowhere."""
+        with suppress(FtpRefusal, Missing, DestinationForbidden, SourceForbidden):
+            await self.directory(session, path)
+
+    async def find(self, session: FtpSession, real: str, path: str = "") -> Entry | None:
+        """Return what has a name, links followed by the server; None where nothing is."""
+        try:
+            return await self._told(session, real)
+        except FtpRefusal as refusal:
+            if refusal.code in (421, 530):
+                raise
+            first = refusal
+        if "MLST" in session.features and says_missing(first):
+            return None
+        try:
+            await session.enter(real)
+        except FtpRefusal:
+            parent, name = posixpath.split(real)
+            found = await self._entry(session, parent, name, first)
+        else:
+            return Entry(posixpath.basename(real), "dir")
+        if found is not None and found.kind == "link":
+            # It was not followed: it leads to nothing, or further than the server goes.
+            await self._leads(session, path, parent, found)
+            return None
+        return found
+
+    async def _entry(self, session: FtpSession, parent: str, name: str, first: FtpRefusal) -> Entry | None:
+        """Return the server's line about a name in a directory, links not followed, of which ``first`` was said.
+
+        Raises FtpRefusal where nobody tells.
+        """
+        found, sure = await self._line(session, posixpath.join(parent, name))
+        if found is not None or sure or says_missing(first):
+            return found
+        try:
+            entries = await self.entries(session, parent, links=True)
+        except FtpRefusal:
+            raise first from None
+        return next((entry for entry in entries if entry.name == name), None)
+
+    async def entries(self, session: FtpSession, real: str, *, links: bool = False) -> list[Entry]:
+        """Return what a directory holds, hidden names included; with ``links``, they are to be told as such."""
+        await session.enter(real)
+        if "MLST" in session.features and not links:
+            try:
+                return [found for line in await session.lines("MLSD") if (found := fact_entry(line)) is not None]
+            except FtpRefusal as refusal:
+                if not refusal.unsupported:
+                    raise
+        try:
+            lines = await session.lines("LIST", "-a")
+        except FtpRefusal:
+            # Some take the option for a name.
+            lines = await session.lines("LIST")
+        told = [line_entry(line) for line in lines if not line.startswith("total ")]
+        if None in told and not links:
+            return [Entry(posixpath.basename(name), "other") for name in await session.lines("NLST", "-a")]
+        return [entry for entry in told if entry is not None]
+
+    async def free(self, session: FtpSession) -> int | None:
+        """Return the bytes that may be written below the root, as AVBL tells (draft-peterson-streamlined-ftp)."""
+        if Ability.FREE_SPACE in self._lacks:
+            return None
+        try:
+            text = (await session.ask("AVBL", await self.directory(session, ""))).text.strip().replace(",", "")
+        except (FtpRefusal, Missing) as refusal:
+            self._lacks.learn(Ability.FREE_SPACE, f"the server refuses it: {refusal}")
+            return None
+        return int(text) if text.isascii() and text.isdigit() else None
+
+    def absolute(self, session: FtpSession, path: str) -> str:
+        """Return a path below the root as the server is asked for it, links not followed."""
+        root = posixpath.join(session.home, self._root[2:]) if self._root.startswith("~") else self._root
+        return posixpath.join(root, path).rstrip("/") or "/"
+
+    # ------------------------------------------------------------------------------------------------------------
+
+    async def _followed(self, session: FtpSession, path: str, real: str) -> str:
+        """Return the real path of a directory whose server tells no real paths: its parent is looked into for links."""
+        above, name = posixpath.split(path)
+        parent = await self.directory(session, above)
+        entries = await self.entries(session, parent, links=True)
+        if any(entry.name == name and entry.kind == "link" for entry in entries):
+            [link] = [entry for entry in entries if entry.name == name]
+            return await self.directory(session, await self._leads(session, path, parent, link))
+        return real
+
+    async def _told(self, session: FtpSession, real: str) -> Entry:
+        if "MLST" in session.features:
+            found = await session.facts(real)
+            if found is not None:
+                return found
+        sizing = Deferred.fromCoroutine(session.size(real))
+        timing = Deferred.fromCoroutine(session.modified(real))
+        try:
+            size = await sizing
+        except BaseException:
+            timing.addErrback(lambda _: None)
+            timing.cancel()
+            raise
+        modified = await timing
+        return Entry(posixpath.basename(real), "file", size, modified)
+
+    async def _line(self, session: FtpSession, real: str) -> tuple[Entry | None, bool]:
+        """Return the line of STAT about what is no directory, and whether the answer is sure."""
+        name = posixpath.basename(real)
+        sure = False
+        # vsftpd shows hidden names only when it is asked to.
+        for argument in ([f"-a {real}"] if name.startswith(".") else []) + [real]:
+            try:
+                directory, lines = await session.status(argument)
+            except FtpRefusal as refusal:
+                sure = sure or says_missing(refusal)
+                continue
+            sure = True
+            if directory:
+                return Entry(name, "dir"), True
+            for line in lines:
+                if posixpath.basename(line.name) == name:
+                    return line, True
+        return None, sure
+
+    async def _leads(self, session: FtpSession, path: str, parent: str, link: Entry) -> str:
+        """Return where a link leads, as a path below the root. Raises PathNotAllowedHere."""
+        root = await self.directory(session, "")
+        if link.target is None:
+            raise self._refusals.outside(path)
+        real = posixpath.normpath(posixpath.join(parent, link.target))
+        self._check_inside(path, real, root)
+        return real.removeprefix(root.rstrip("/")).strip("/")
+
+    def _check_inside(self, path: str, real: str, root: str) -> None:
+        if real != root and not real.startswith(root.rstrip("/") + "/"):
+            raise self._refusals.outside(path)
+
+    async def _enter(self, session: FtpSession, absolute: str, path: str, root: str | None, make: bool) -> str:
+        try:
+            return await session.enter(absolute)
+        except FtpRefusal as refusal:
+            if absolute == "/" or refusal.code < 500 or refusal.code == 530:
+                raise
+            first = refusal
+        above, name = posixpath.split(absolute)
+        parent = await self._enter(session, above, path, root, make)
+        if root is not None:
+            self._check_inside(path, parent, root)
+        found = None
+        if "not a directory" in first.reply.words.lower() or not says_missing(first):
+            found = await self._entry(session, parent, name, first)
+        if found is not None:
+            if found.kind == "dir":
+                raise self._refusals.closed(path)
+            if found.kind == "link" and root is not None:
+                await self._leads(session, path, parent, found)
+            if make:
+                raise self._refusals.unusable(path, "leads through a file where a directory is needed")
+            raise Missing
+        if not make:
+            raise Missing
+        await self._make(session, posixpath.join(parent, name))
+        return await session.enter(posixpath.join(parent, name))
+
+    async def _make(self, session: FtpSession, real: str) -> None:
+        try:
+            await session.ask("MKD", real)
+        except FtpRefusal:
+            try:
+                await session.enter(real)
+            except FtpRefusal:
+                pass
+            else:
+                return  # Another transfer has made it meanwhile.
+            raise
+        if Ability.SET_MODE in self._lacks:
+            return
+        try:
+            await session.ask("SITE", f"CHMOD {self._directory_mode:o} {real}")
+        except FtpRefusal as refusal:
+            self._lacks.learn(Ability.SET_MODE, f"the server refuses it: {refusal}")

@@ -1,0 +1,21 @@
+"""Reading the one line that a secret's file holds."""
+
+from pathlib import Path
+
+from datamover.errors import AuthenticationFailed
+from datamover.security.secret_files import Unusable, read
+
+
+def secret_line(option: str, path: Path) -> str:
+    """Return the line in the file that ``option`` names; blocks. Raises AuthenticationFailed."""
+    try:
+        text = read(path).decode("utf-8").strip()
+    except OSError as error:
+        raise AuthenticationFailed(f"{option} {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise AuthenticationFailed(f"{option} {path} does not hold text") from None
+    except Unusable as error:
+        raise AuthenticationFailed(f"{option}: {error.reason}") from None
+    if not text or any(not sign.isprintable() for sign in text):
+        raise AuthenticationFailed(f"{option} {path} does not hold one line of text")
+    return text

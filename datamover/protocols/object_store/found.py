@@ -1,0 +1,30 @@
+"""What the answer to a HEAD or GET of an object tells of it, alike for all services. Pure."""
+
+import posixpath
+
+from datamover.protocols.base import Inspection
+from datamover.protocols.http.answers import PARTIAL, Head, content_range
+from datamover.protocols.http.dates import http_date
+from datamover.protocols.object_store.metadata import Metadata
+from datamover.protocols.object_store.seam import FoundObject
+
+
+def found_in(path: str, head: Head, prefix: str, etag: str, md5: str | None, *, directory: bool = False) -> FoundObject:
+    """Return what an answer tells of the object at ``path``, whose metadata begin with ``prefix``.
+
+    ``etag`` is without quotes, "" for none; ``md5`` is it where that is the MD5 of the object, in hex. ``directory``:
+    the object stands for one.
+    """
+    name = posixpath.basename(path)
+    own = Metadata.of(head, prefix)
+    if directory:
+        return FoundObject(Inspection(name, directory=True), upload=own.upload)
+    changed = (head.header("Last-Modified") or "").strip()
+    part = content_range(head)  # Some services send one with status 200.
+    size = part.total if part is not None else head.length if head.status != PARTIAL else None
+    identity = f"{etag} {changed} {head.header(f'{prefix}mtime') or ''}".rstrip() if etag else None
+    modified = http_date(changed) if own.modified is None else own.modified
+    told = {"sha256": own.sha256, "md5": md5}
+    digests = {algorithm: value for algorithm, value in told.items() if value is not None}
+    condition = {"If-Match": f'"{etag}"'} if etag else {}
+    return FoundObject(Inspection(name, size, identity, modified, digests), condition, own.upload)

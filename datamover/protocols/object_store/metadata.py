@@ -1,0 +1,49 @@
+"""What an object's metadata keep of the file: its time, its digest, and by which upload it came. Pure."""
+
+import math
+import re
+from dataclasses import dataclass
+
+from datamover.protocols.http.answers import Head
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What is kept of one file."""
+
+    upload: str = ""
+    """``Token.name``; "" for an object that is not ours."""
+    modified: float | None = None
+    """POSIX seconds."""
+    sha256: str | None = None
+    """Of the whole file, hex."""
+
+    def headers(self, prefix: str) -> dict[str, str]:
+        """Return it as headers, whose names begin with the service's ``prefix`` for metadata."""
+        told = {f"{prefix}datamover-upload": self.upload}
+        if self.modified is not None:
+            # As rclone keeps it, and s3fs.
+            told[f"{prefix}mtime"] = f"{self.modified:.9f}".rstrip("0").rstrip(".")
+        if self.sha256 is not None:
+            told[f"{prefix}datamover-sha256"] = self.sha256
+        return told
+
+    @classmethod
+    def of(cls, head: Head, prefix: str) -> "Metadata":
+        """Return what the headers of an answer tell."""
+        sha256 = head.header(f"{prefix}datamover-sha256") or ""
+        return cls(
+            head.header(f"{prefix}datamover-upload") or "",
+            _seconds(head.header(f"{prefix}mtime")),
+            sha256 if _SHA256.fullmatch(sha256) else None,
+        )
+
+
+def _seconds(text: str | None) -> float | None:
+    try:
+        seconds = float(text or "")
+    except ValueError:
+        return None
+    return seconds if math.isfinite(seconds) and abs(seconds) < 2**53 else None

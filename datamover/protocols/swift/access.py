@@ -1,0 +1,58 @@
+"""What a login gives: a token, and where the account is; ``Login`` is the seam to the ways of logging in."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from datamover.errors import AuthenticationFailed, DataMoverError
+from datamover.web.url import WebUrl
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """What the other side answered to a login."""
+
+    token: str = field(repr=False)
+    storage_url: str
+    """Of the account, as it was told; "" where none was."""
+    lasts: float | None
+    """Seconds, None where it is not told."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Access:
+    """A token, and the account that it is for. Two are never equal."""
+
+    token: str = field(repr=False)
+    account: WebUrl
+
+
+class Login(Protocol):
+    """One way of logging in."""
+
+    async def log_in(self) -> Granted:
+        """Ask for a token. Raises AuthenticationFailed, and what ``PolicyAgent.send`` raises."""
+        ...
+
+
+def account_of(told: str, login: WebUrl, configured: WebUrl | None) -> WebUrl:
+    """Return the URL of the account, to which the token is sent: what is ``configured``, else what was ``told``.
+
+    A configured URL without a path takes the account's from what was told. Raises AuthenticationFailed where the
+    token would go to a host that the destination's table does not name, or unencrypted where the login was not.
+    """
+    if configured is not None and configured.path.strip("/"):
+        return configured
+    try:
+        url = WebUrl.parse(told)
+    except DataMoverError:
+        raise AuthenticationFailed(
+            "the login told no URL of the account's storage; set storage_url to that of the account"
+        ) from None
+    if configured is not None:
+        return WebUrl(configured.scheme, configured.host, configured.port, url.path, None)
+    if url.host != login.host or (login.scheme, url.scheme) == ("https", "http"):
+        raise AuthenticationFailed(
+            f"the login tells that the storage is at {url.scheme}://{url.authority}, which the configuration does not "
+            "name, and the token is sent to no other host than its own; if that is the right one, set storage_url"
+        )
+    return WebUrl(url.scheme, url.host, url.port, url.path, None)

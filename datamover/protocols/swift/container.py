@@ -1,0 +1,252 @@
+"""The operations on one container, below a prefix, in the words of one side."""
+
+import posixpath
+from collections.abc import Awaitable, Callable, Mapping
+from mimetypes import guess_type
+
+from datamover.protocols.base import Inspection
+from datamover.protocols.http.answers import Head
+from datamover.protocols.http.client.response import Response
+from datamover.protocols.http_place.refused import Refused
+from datamover.protocols.object_store.metadata import Metadata
+from datamover.protocols.object_store.seam import Part, PartLimits
+from datamover.protocols.swift import listing, segments
+from datamover.protocols.swift.large_objects import LargeObjects
+from datamover.protocols.swift.listing import Entry
+from datamover.protocols.swift.objects import PREFIX, SwiftObject, found_in
+from datamover.protocols.swift.refusals import SwiftRefusals
+from datamover.protocols.swift.service import ACCOUNT, Name, Service
+from datamover.protocols.swift.writer import Writer
+from datamover.protocols.upload import UploadKey
+
+LARGEST = 5 * 2**30
+"""Bytes of a plain object or a segment (Swift's API, "Object Storage API overview")."""
+LIMITS = PartLimits(least=2**20, largest=LARGEST, most=1_000_000)
+"""A manifest names a thousand manifests of a thousand segments. Small segments are slow to read."""
+
+_ONLY_NEW = {"If-None-Match": "*"}
+_SEGMENTS_LOST = ("not found", "etag mismatch", "size mismatch")
+"""What a refused manifest says of its segments."""
+
+
+class Container:
+    """A prefix of a container, as seen from one side. Every path is below the prefix.
+
+    It is ``http_place.seam.Resources`` and ``object_store.seam.ObjectStore``.
+    """
+
+    limits = LIMITS
+
+    def __init__(
+        self,
+        service: Service,
+        container: str,
+        prefix: str,
+        refusals: SwiftRefusals,
+        writer: Writer,
+        large: LargeObjects,
+        largest_plain: int,
+    ) -> None:
+        """``largest_plain``: bytes up to which a file becomes a plain object."""
+        self.refusals = refusals
+        self.large = large
+        self._service = service
+        self._container = container
+        self._prefix = prefix
+        self._writer = writer
+        self._largest_plain = largest_plain
+
+    def key(self, path: str) -> str:
+        """Return the name of the object at a path."""
+        return posixpath.join(self._prefix, path) if path else self._prefix
+
+    def name(self, path: str) -> Name:
+        """Return the name of the object at a path, with its container. Raises where no service takes it."""
+        key = self.key(path)
+        self.refusals.check_name(path, key)
+        return Name(self._container, key)
+
+    # Looking and reading --------------------------------------------------------------------------------------
+
+    async def head(self, path: str) -> SwiftObject | None:
+        """Look at an object; None where there is none."""
+        with self.refusals.about(path):
+            try:
+                answer = await self._service.ask("HEAD", self.name(path))
+            except Refused as refusal:
+                if refusal.status == 404:
+                    return None
+                raise
+        return found_in(path, answer.head)
+
+    async def inspect(self, path: str) -> Inspection | None:
+        """Look at an object, or at the names below it; None where there is nothing."""
+        if not path:
+            return Inspection("", directory=True)
+        found = await self.head(path)
+        if found is not None:
+            return found.inspection
+        with self.refusals.about(path), self.refusals.reading(path):
+            prefix = f"{self.name(path).object}/"
+            below = await listing.page(self._service, self._container, prefix, most=1)
+        return Inspection(posixpath.basename(path), directory=True) if below else None
+
+    async def get(self, path: str, headers: Mapping[str, str]) -> Response:
+        with self.refusals.connecting():
+            response = await self._service.get(self.name(path), headers)
+        if found_in(path, response.head).inspection.directory:
+            await response.body.close()
+            raise self.refusals.directory(path)
+        return response
+
+    def found(self, path: str, head: Head) -> SwiftObject:
+        return found_in(path, head)
+
+    async def entries(self, path: str) -> list[Entry]:
+        """Return what is right below a directory."""
+        with self.refusals.about(path), self.refusals.reading(path):
+            directory = self.name(path).object
+            return await listing.every(self._service, self._container, f"{directory}/" if directory else "")
+
+    async def free(self) -> int | None:
+        """Return the bytes that the quotas of the container and its account leave, None where neither has one."""
+        left = []
+        with self.refusals.about(""):
+            for kind, name in (("Container", Name(self._container)), ("Account", ACCOUNT)):
+                try:
+                    head = (await self._service.ask("HEAD", name)).head
+                except Refused as refusal:
+                    if refusal.status in (403, 404):  # The login may not look, or the container is to be made yet.
+                        continue
+                    raise
+                quota, used = head.header(f"X-{kind}-Meta-Quota-Bytes"), head.header(f"X-{kind}-Bytes-Used")
+                if quota and used and quota.isdigit() and used.isdigit():
+                    left.append(max(0, int(quota) - int(used)))
+        return min(left, default=None)
+
+    # Writing --------------------------------------------------------------------------------------------------
+
+    def metadata(self, kept: Metadata) -> Mapping[str, str]:
+        return kept.headers(PREFIX)
+
+    async def put(self, path: str, data: bytes, headers: Mapping[str, str]) -> None:
+        """Store a whole object. Raises Refused, and the side's errors for what else befalls."""
+        name = self.name(path)
+
+        async def put(condition: Mapping[str, str]) -> None:
+            await self._writer.put(path, name, data, {**headers, **condition})
+
+        with self.refusals.connecting(), self.refusals.reading(path):
+            if "If-None-Match" in headers:
+                await put({})
+                return
+            upload = segments.new_upload(headers.get(f"{PREFIX}datamover-upload", "unknown"), name.object)
+            if await self._replace(path, name, upload, put):
+                await self.large.drop(upload)
+
+    async def delete(self, path: str) -> None:
+        """Remove an object, with its segments where they are ours; a missing one is fine."""
+        name = self.name(path)
+        with self.refusals.about(path), self.refusals.reading(path):
+            upload = await self.large.upload_of(name)
+            if upload is not None:
+                await self.large.remove(name, upload)
+                return
+            try:
+                await self._service.ask("DELETE", name)
+            except Refused as refusal:
+                if refusal.status != 404:
+                    raise
+
+    async def begin_upload(self, path: str, key: UploadKey, metadata: Mapping[str, str]) -> str:
+        """Return the directory of a new upload's segments; asks nothing of the service."""
+        return segments.new_upload(key, self.name(path).object)
+
+    async def abort_lost(self, path: str, since: float) -> None:
+        """Do nothing: an upload's number is made here, so that its answer cannot be lost."""
+
+    async def put_part(self, path: str, upload: str, number: int, data: bytes) -> Part:
+        with self.refusals.about(path):
+            return await self.large.put(path, upload, number, data)
+
+    async def list_parts(self, path: str, upload: str) -> dict[int, Part]:
+        with self.refusals.about(path), self.refusals.reading(path):
+            return await self.large.parts(upload)
+
+    async def complete(
+        self, path: str, upload: str, parts: list[Part], metadata: Mapping[str, str], condition: Mapping[str, str]
+    ) -> None:
+        """Make an object of an upload's first segments: a large one, and a plain one of that if it is small enough.
+
+        A copy cannot be made on a condition: so the large one takes the name first, and is whole from then on.
+
+        Raises Refused, and the side's errors for what else befalls.
+        """
+        name, size = self.name(path), sum(part.size for part in parts)
+        headers = {**metadata, "Content-Type": guess_type(path)[0] or "application/octet-stream"}
+
+        async def make(condition: Mapping[str, str]) -> None:
+            told = {**headers, **condition}
+            if not size:  # No large object is empty.
+                await self._writer.put(path, name, b"", told)
+                return
+            try:
+                await self.large.make(path, name, upload, parts, told)
+            except Refused as refusal:
+                lost = refusal.status == 400 and any(each in refusal.said.lower() for each in _SEGMENTS_LOST)
+                raise self.refusals.gone(path) if lost else refusal from None
+
+        with self.refusals.connecting(), self.refusals.reading(path):
+            if "If-None-Match" in condition:
+                await make(condition)
+            else:
+                await self._replace(path, name, upload, make)
+            if not size:
+                await self.large.drop(upload)
+            elif size <= self._largest_plain:
+                await self.large.flatten(path, name, upload, parts, headers)
+            else:
+                await self.large.drop(upload, after=len(parts))
+
+    async def abort_upload(self, path: str, upload: str) -> None:
+        """Remove an upload's segments, unless the object is made of them."""
+        name = self.name(path)
+        with self.refusals.about(path), self.refusals.reading(path):
+            current = await self.large.upload_of(name)
+            replaced = await self.large.noted(upload)
+            if replaced is not None and replaced != current and segments.is_of(replaced, name.object):
+                await self.large.drop(replaced)
+            if current != upload:
+                await self.large.drop(upload)
+            elif replaced is not None:
+                await self.large.forget(upload)
+
+    async def uploads(self, transfer: str) -> list[str]:
+        """Return the uploads of a transfer that have segments."""
+        with self.refusals.about(""), self.refusals.reading(""):
+            return await self.large.uploads(transfer)
+
+    async def _replace(
+        self, path: str, name: Name, upload: str, make: Callable[[Mapping[str, str]], Awaitable[None]]
+    ) -> bool:
+        """Make an object, whatever is there, and remove the segments of an object of ours that it replaces.
+
+        Most often nothing is there: then one request does it. Returns whether there were segments to remove.
+        """
+        try:
+            await make(_ONLY_NEW)
+        except Refused as refusal:
+            if refusal.status != 412:
+                raise
+        else:
+            return False
+        replaced = await self.large.upload_of(name)
+        if replaced == upload:  # A commit was broken off after it had made the object.
+            replaced = await self.large.noted(upload)
+        else:
+            if replaced is not None:
+                await self.large.note(path, upload, replaced)
+            await make({})
+        if replaced is not None:
+            await self.large.drop(replaced)
+        return replaced is not None

@@ -1,0 +1,174 @@
+"""Static large objects: their segments, which are stored, listed, made an object of, and removed.
+
+Segments cost money, and go as soon as no object needs them: those of an object of ours that is replaced or removed, and
+those of an upload that is given up. What is not ours is left alone.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from urllib.parse import quote
+
+from twisted.logger import Logger
+
+from datamover.concurrency.gather import gather
+from datamover.protocols.http_place.refused import Refused
+from datamover.protocols.object_store.seam import Part
+from datamover.protocols.swift import segments
+from datamover.protocols.swift.listing import every
+from datamover.protocols.swift.objects import etag_in, found_in
+from datamover.protocols.swift.refusals import SwiftRefusals
+from datamover.protocols.swift.service import Name, Service
+from datamover.protocols.swift.writer import Writer
+
+log = Logger()
+
+MOST_ENTRIES = 1000
+"""Of one manifest; ``max_manifest_segments`` is 1,000 unless an operator changes it."""
+AT_ONCE = 8
+"""Segments that are removed at a time."""
+_MANIFEST = [("multipart-manifest", "put")]
+
+
+class LargeObjects:
+    """The large objects of one side, with their segments in ``container``. What is refused is raised as Refused."""
+
+    def __init__(self, service: Service, container: str, writer: Writer, refusals: SwiftRefusals) -> None:
+        self.container = container
+        self._service = service
+        self._writer = writer
+        self._refusals = refusals
+
+    # Segments -------------------------------------------------------------------------------------------------
+
+    async def put(self, path: str, upload: str, number: int, data: bytes) -> Part:
+        """Store a segment of the object at ``path``."""
+        told = {"X-Object-Meta-Datamover-Target": quote(path, errors="surrogateescape")[:200]}
+        return await self._writer.put(path, self._name(segments.segment(upload, number)), data, told)
+
+    async def parts(self, upload: str) -> dict[int, Part]:
+        """Return the segments of an upload by number."""
+        found = {}
+        for entry in await every(self._service, self.container, f"{upload}/", deep=True):
+            number = segments.number_of(entry.name.removeprefix(f"{upload}/"))
+            if number is not None:
+                found[number] = Part(entry.size, entry.etag)
+        # A listing may be late: what is not in it is looked for.
+        number = 1
+        while True:
+            if number not in found:
+                part = await self._head(segments.segment(upload, number))
+                if part is None:
+                    return found
+                found[number] = part
+            number += 1
+
+    async def uploads(self, transfer: str) -> list[str]:
+        """Return the uploads of one transfer that have segments, or a note of what they replace."""
+        found = await every(self._service, self.container, segments.prefix_of(transfer))
+        return [entry.name.rstrip("/") for entry in found if entry.name.endswith("/")]
+
+    # Objects --------------------------------------------------------------------------------------------------
+
+    async def make(self, path: str, name: Name, upload: str, parts: list[Part], headers: Mapping[str, str]) -> None:
+        """Make a static large object of the first segments of an upload."""
+        named = [(segments.segment(upload, number), part) for number, part in enumerate(parts, 1)]
+        while len(named) > MOST_ENTRIES:
+            # A manifest may name others: these are of a thousand segments each.
+            chunks = [named[start : start + MOST_ENTRIES] for start in range(0, len(named), MOST_ENTRIES)]
+            named = []
+            for index, chunk in enumerate(chunks):
+                below = f"{upload}/manifest-{len(chunks)}-{index:04d}"
+                named.append((below, await self._manifest(path, self._name(below), chunk, {})))
+        await self._manifest(path, name, named, headers)
+
+    async def flatten(self, path: str, name: Name, upload: str, parts: list[Part], headers: Mapping[str, str]) -> None:
+        """Make a plain object of the large one that ``make`` made, within the service, and remove its segments."""
+        one = len(parts) == 1
+        source = self._name(segments.segment(upload, 1)) if one else name
+        sent = {**headers, "X-Copy-From": source.encoded, "X-Fresh-Metadata": "true"}
+        await self._writer.make(path, name, parts[0].etag if one else None, headers=sent)
+        await self.drop(upload)
+
+    async def upload_of(self, name: Name) -> str | None:
+        """Return the upload whose segments the object there is made of; None where that is none of ours."""
+        try:
+            head = (await self._service.ask("HEAD", name)).head
+            if not found_in("", head).static_large:
+                return None
+            answer = await self._service.ask("GET", name, [("multipart-manifest", "get")])
+        except Refused as refusal:
+            if refusal.status == 404:
+                return None
+            raise
+        upload = segments.upload_in(self.container, answer.body)
+        if upload is None:
+            log.warn("{name} has segments that are not datamover's: they are left alone", name=str(name))
+        return upload
+
+    async def remove(self, name: Name, upload: str) -> None:
+        """Remove a large object and the segments that are all of ``upload``."""
+        try:
+            await self._service.ask("DELETE", name, [("multipart-manifest", "delete")])
+        except Refused as refusal:
+            if refusal.status != 404:
+                raise
+        await self.drop(upload)
+
+    # Cleaning up ----------------------------------------------------------------------------------------------
+
+    async def note(self, path: str, upload: str, replaced: str) -> None:
+        """Note beside an upload's segments which upload's object it is about to replace, should this process die."""
+        await self._writer.put(path, self._name(f"{upload}/{segments.REPLACES}"), replaced.encode(), {})
+
+    async def noted(self, upload: str) -> str | None:
+        """Return what ``note`` noted."""
+        try:
+            answer = await self._service.ask("GET", self._name(f"{upload}/{segments.REPLACES}"))
+        except Refused as refusal:
+            if refusal.status == 404:
+                return None
+            raise
+        return answer.body.decode("utf-8", "replace")
+
+    async def forget(self, upload: str) -> None:
+        """Remove what ``note`` noted."""
+        await self._delete(f"{upload}/{segments.REPLACES}")
+
+    async def drop(self, upload: str, *, after: int | None = None) -> None:
+        """Remove what there is of an upload; ``after``: only its segments behind that number, and its note."""
+        names = {entry.name for entry in await every(self._service, self.container, f"{upload}/", deep=True)}
+        if after is not None:
+            names = {name for name in names if _is_behind(name.removeprefix(f"{upload}/"), after)}
+        await gather([partial(self._delete, name) for name in sorted(names)], AT_ONCE)
+
+    # Below ----------------------------------------------------------------------------------------------------
+
+    def _name(self, name: str) -> Name:
+        return Name(self.container, name)
+
+    async def _manifest(self, path: str, name: Name, named: list[tuple[str, Part]], headers: Mapping[str, str]) -> Part:
+        etag = segments.etag_of(part for _, part in named)
+        body = segments.manifest(self.container, named)
+        await self._writer.make(path, name, etag, query=_MANIFEST, headers=headers, body=body)
+        return Part(sum(part.size for _, part in named), etag)
+
+    async def _head(self, name: str) -> Part | None:
+        try:
+            head = (await self._service.ask("HEAD", self._name(name))).head
+        except Refused as refusal:
+            if refusal.status == 404:
+                return None
+            raise
+        return Part(head.length or 0, etag_in(head))
+
+    async def _delete(self, name: str) -> None:
+        try:
+            await self._service.ask("DELETE", self._name(name))
+        except Refused as refusal:
+            if refusal.status != 404:
+                raise
+
+
+def _is_behind(name: str, after: int) -> bool:
+    number = segments.number_of(name)
+    return name == segments.REPLACES or (number is not None and number > after)

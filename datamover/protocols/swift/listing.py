@@ -1,0 +1,60 @@
+"""Listings of a container, page after page."""
+
+from dataclasses import dataclass
+
+from datamover.protocols.http_place.refused import Refused, Unreadable
+from datamover.protocols.swift.segments import entries_of
+from datamover.protocols.swift.service import Name, Service
+
+PAGE = 1000
+"""Names; a service may allow no more than 10,000."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What one name of a listing is."""
+
+    name: str
+    """Ends in "/" where it stands for all names that begin with it."""
+    size: int = 0
+    etag: str = ""
+
+
+async def page(
+    service: Service, container: str, prefix: str, *, marker: str = "", most: int = PAGE, deep: bool = False
+) -> list[Entry]:
+    """Return the names after ``marker`` that begin with ``prefix``, at most ``most``; none where there is no container.
+
+    ``deep``: also those below directories. Raises Refused and Unreadable.
+    """
+    query = [("format", "json"), ("prefix", prefix), ("limit", str(most))]
+    query += [] if deep else [("delimiter", "/")]
+    query += [("marker", marker)] if marker else []
+    try:
+        answer = await service.ask("GET", Name(container), query)
+    except Refused as refusal:
+        if refusal.status == 404:
+            return []
+        raise
+    return [_entry(each) for each in entries_of(answer.body)] if answer.body else []
+
+
+async def every(service: Service, container: str, prefix: str, *, deep: bool = False) -> list[Entry]:
+    """Return all names that begin with ``prefix``. Raises what ``page`` raises."""
+    found: list[Entry] = []
+    while True:
+        # A page may be short, whatever its limit: only an empty one is the last.
+        more = await page(service, container, prefix, marker=found[-1].name if found else "", deep=deep)
+        if not more or (found and more[-1].name <= found[-1].name):
+            return found
+        found += more
+
+
+def _entry(told: dict[str, object]) -> Entry:
+    subdirectory = told.get("subdir")
+    if isinstance(subdirectory, str):
+        return Entry(subdirectory)
+    name, size = told.get("name"), told.get("bytes")
+    if not isinstance(name, str) or not isinstance(size, int):
+        raise Unreadable("an entry has no name or no size")
+    return Entry(name, size, str(told.get("hash") or ""))

@@ -1,0 +1,43 @@
+"""What an object's headers tell of it. Pure."""
+
+import re
+from dataclasses import dataclass
+
+from datamover.protocols.http.answers import Head
+from datamover.protocols.object_store.found import found_in as found_of
+from datamover.protocols.object_store.seam import FoundObject
+
+PREFIX = "X-Object-Meta-"
+"""What the names of metadata begin with."""
+DIRECTORY = "application/directory"
+"""The type of objects that stand for directories."""
+
+_MD5 = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, slots=True)
+class SwiftObject(FoundObject):
+    """An object that is there."""
+
+    static_large: bool = False
+
+
+def found_in(path: str, head: Head) -> SwiftObject:
+    """Return what the answer to a HEAD or GET tells of the object at ``path``."""
+    static, dynamic = is_true(head, "X-Static-Large-Object"), head.header("X-Object-Manifest") is not None
+    etag = etag_in(head)
+    if dynamic and head.length is None:
+        etag = ""  # It is that of the manifest alone, where the service does not look at all segments.
+    md5 = etag if _MD5.fullmatch(etag) and not static and not dynamic else None
+    directory = (head.header("Content-Type") or "").partition(";")[0].strip().lower() == DIRECTORY
+    found = found_of(path, head, PREFIX, etag, md5, directory=directory and not head.length)
+    return SwiftObject(found.inspection, found.condition, found.upload, static)
+
+
+def etag_in(head: Head) -> str:
+    """Return an answer's ETag without quotes."""
+    return (head.header("ETag") or "").removeprefix("W/").strip('"')
+
+
+def is_true(head: Head, name: str) -> bool:
+    return (head.header(name) or "").strip().lower() == "true"

@@ -1,0 +1,90 @@
+"""One destination: the connections to its service, and what was learnt of it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from datamover.concurrency.threads import Threads
+from datamover.errors import Scope
+from datamover.protocols.base import Ability, Lack
+from datamover.protocols.http.client.agent import PolicyAgent
+from datamover.protocols.http.streams import Streams
+from datamover.protocols.http_place.origin import ResourceOrigin
+from datamover.protocols.lacks import Lacks
+from datamover.protocols.object_store.conditions import Conditions
+from datamover.protocols.object_store.upload import Tools
+from datamover.protocols.swift.container import Container
+from datamover.protocols.swift.large_objects import LargeObjects
+from datamover.protocols.swift.place import SwiftPlace
+from datamover.protocols.swift.refusals import SwiftRefusals
+from datamover.protocols.swift.service import Service
+from datamover.protocols.swift.session import Session
+from datamover.protocols.swift.writer import Writer
+
+STREAMS = 8
+"""Connections over which one large object may be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where the objects of one destination are, and how they are stored."""
+
+    container: str
+    prefix: str
+    segments: str
+    """The container of segments."""
+    part_size: int
+    """Bytes up to which a file becomes a plain object, and of a segment of a larger one."""
+
+
+class SwiftPool:
+    """``protocols.place.DestinationPool`` of one prefix of a container."""
+
+    def __init__(
+        self,
+        agent: PolicyAgent,
+        session: Session,
+        stored: Stored,
+        name: str,
+        abilities: frozenset[Ability],
+        threads: Threads,
+        reactor: Any,
+    ) -> None:
+        """``threads`` are closed with the pool."""
+        self._agent = agent
+        self._session = session
+        self._threads = threads
+        self._lacks = Lacks(reactor.seconds)
+        # Swift honours it since 1.9 (2013).
+        self._conditions = Conditions(honoured=True)
+        service = Service(agent, session, reactor)
+        streams = Streams(reactor, STREAMS, agent.busy)
+        lacks = frozenset(Ability) - abilities
+        self._places = {}
+        for side in (Scope.SOURCE, Scope.DESTINATION):
+            refusals = SwiftRefusals(name, side)
+            writer = Writer(service, refusals, stored.container, threads)
+            large = LargeObjects(service, stored.segments, writer, refusals)
+            container = Container(
+                service, stored.container, stored.prefix, refusals, writer, large, largest_plain=stored.part_size
+            )
+            origin = partial(ResourceOrigin, container, clock=reactor, streams=streams)
+            tools = Tools(container, self._conditions, stored.part_size, origin)
+            self._places[side] = SwiftPlace(container, origin, tools, lacks, self._lacks)
+
+    def at(self, side: Scope) -> SwiftPlace:
+        return self._places[side]
+
+    @property
+    def lacks(self) -> Iterable[Lack]:
+        return self._lacks
+
+    async def connect(self) -> None:
+        """Ask for the room that is left, which needs a login."""
+        await self._places[Scope.DESTINATION].free()
+
+    async def close(self) -> None:
+        self._session.close()
+        await self._agent.close()
+        await self._threads.close()

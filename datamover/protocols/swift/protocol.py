@@ -1,0 +1,184 @@
+"""What the protocol "swift" declares: its URLs and its options."""
+
+import re
+from typing import Annotated, Any, ClassVar, Self
+from urllib.parse import unquote
+
+from pydantic import AfterValidator, model_validator
+
+from datamover.concurrency.threads import Threads
+from datamover.config.types import Size, within
+from datamover.errors import DataMoverError
+from datamover.protocols.base import Ability
+from datamover.protocols.http.treq_client import TreqClient
+from datamover.protocols.http_place.agent import agent_for
+from datamover.protocols.http_place.secrets import secret_line
+from datamover.protocols.place import PlaceProtocol, PlaceSettings, ProtocolOptions
+from datamover.protocols.swift.access import Login
+from datamover.protocols.swift.container import LARGEST, LIMITS
+from datamover.protocols.swift.keystone import Account, Keystone
+from datamover.protocols.swift.pool import Stored, SwiftPool
+from datamover.protocols.swift.session import Session
+from datamover.protocols.swift.tempauth import TempAuth
+from datamover.protocols.swift.urls import check_container, check_url, container_of, path_in, prefix_of
+from datamover.protocols.tls.options import TlsOptions
+from datamover.security.secret_files import SecretPath
+from datamover.web.url import WebUrl, canonical_host
+
+ABILITIES = frozenset(
+    {
+        Ability.READ,
+        Ability.WRITE,
+        Ability.LIST,
+        Ability.RESUME,
+        Ability.REPLACE,
+        Ability.REPLACE_ATOMICALLY,
+        Ability.REMOVE,
+        Ability.SET_MODIFIED,
+        Ability.FLUSH,
+        Ability.FREE_SPACE,
+        Ability.WRITE_WIDE,
+    }
+)
+_VERSION = re.compile(r"/v(1|1\.0|3)/?$")
+_WORDS = re.compile(r"[^\x00-\x1f\x7f]{1,255}")
+
+
+def _auth_url(value: str) -> str:
+    url = _url(value)
+    if url is None or url.query is not None or not _VERSION.search(url.path):
+        raise ValueError(
+            'expected the address of a login that ends in "/v3" (Keystone) or "/v1.0" (the old way), '
+            'such as "https://keystone.example.org/v3"'
+        )
+    return value
+
+
+def _storage_url(value: str) -> str:
+    url = _url(value)
+    if url is None or url.query is not None:
+        raise ValueError('expected the address of the account, such as "https://swift.example.org/v1/AUTH_portal"')
+    return value
+
+
+def _url(value: str) -> WebUrl | None:
+    try:
+        return WebUrl.parse(value)
+    except DataMoverError:
+        return None
+
+
+def _words(value: str) -> str:
+    if not _WORDS.fullmatch(value):
+        raise ValueError("expected text of 1 to 255 characters")
+    return value
+
+
+def _host(name: str) -> str:
+    try:
+        return canonical_host(name)
+    except ValueError:
+        return name
+
+
+Words = Annotated[str, AfterValidator(_words)]
+
+
+class SwiftOptions(TlsOptions):
+    """Where the login is, who logs in for what, and how objects are stored."""
+
+    auth_url: Annotated[str, AfterValidator(_auth_url)]
+    storage_url: Annotated[str, AfterValidator(_storage_url)] | None = None
+    """None: what the login tells."""
+    username: Words
+    password_file: SecretPath
+    project: Words | None = None
+    domain: Words = "Default"
+    region: Words | None = None
+    """None: the only one."""
+    segments_container: Annotated[str, AfterValidator(check_container)] | None = None
+    """None: the container's name, and "_segments"."""
+    part_size: Annotated[Size, within("a size from 1MiB to 5GiB", least=LIMITS.least, most=LARGEST)] = 64 * 2**20
+
+    @property
+    def is_keystone(self) -> bool:
+        return self.auth_url.rstrip("/").endswith("/v3")
+
+    @model_validator(mode="after")
+    def _has_project(self) -> Self:
+        if self.is_keystone and self.project is None:
+            raise ValueError('expected project beside an auth_url that ends in "/v3"')
+        return self
+
+
+class SwiftProtocol:
+    """``protocols.place.PlaceProtocol`` of prefixes in containers."""
+
+    name: ClassVar[str] = "swift"
+    schemes: ClassVar[tuple[str, ...]] = ("swift",)
+    other_schemes: ClassVar[tuple[str, ...]] = ("swift+http", "swift+https")
+    abilities: ClassVar[frozenset[Ability]] = ABILITIES
+    counts_arriving: ClassVar[bool] = False
+    options: ClassVar[type[ProtocolOptions]] = SwiftOptions
+
+    def check_url(self, url: str) -> None:
+        """Raise ValueError for anything but swift://CONTAINER[/PREFIX]."""
+        check_url(url)
+
+    def root(self, url: str) -> str:
+        return f"/{prefix_of(url)}"
+
+    def host(self, url: str) -> str | None:
+        """Return the container: the host of the service is an option."""
+        return container_of(url)
+
+    def user(self, url: str) -> str | None:
+        return None
+
+    def named(self, destination: str, options: Any, scheme: str, host: str, user: str | None, path: str) -> str | None:
+        """Return the path that ``swift+http(s)://[user@]host/[v1/account/]container/object`` names in a container."""
+        storage = WebUrl.parse(options.storage_url) if options.storage_url is not None else None
+        hosts = {url.host for url in (WebUrl.parse(options.auth_url), storage) if url is not None}
+        if scheme not in self.other_schemes or user not in (None, options.username) or _host(host) not in hosts:
+            return None
+        return path_in(container_of(destination), path, unquote(storage.path) if storage is not None else "")
+
+    def open(self, settings: PlaceSettings, options: Any, reactor: Any) -> SwiftPool:
+        """Return the pool; it logs in when first used."""
+        self.check_url(settings.url)
+        container = container_of(settings.url)
+        segments = options.segments_container or f"{container}_segments"
+        auth_url = WebUrl.parse(options.auth_url)
+        storage = None if options.storage_url is None else WebUrl.parse(options.storage_url)
+        # Two: where the disk of the password's file hangs, digests go on.
+        threads = Threads(reactor, f"destination-{settings.name}", 2)
+        hosts = [auth_url.text] if storage is None else [auth_url.text, storage.text]
+        # Storage that the login tells of may be at another port of its host.
+        tls = options.tls(settings.name, reactor.seconds)
+        agent = agent_for(settings, hosts, tls, reactor, any_port=storage is None)
+        treq = TreqClient(agent, reactor)
+
+        async def password() -> str:
+            return await threads.run(secret_line, "password_file", options.password_file)
+
+        login: Login
+        if options.is_keystone:
+            account = Account(options.username, options.project, options.domain, options.region)
+            whole = storage is not None and storage.path.strip("/") != ""
+            base = WebUrl(auth_url.scheme, auth_url.host, auth_url.port, auth_url.path.rstrip("/"), None)
+            login = Keystone(treq, base, account, password, stored_elsewhere=whole)
+        else:
+            user = options.username if options.project is None else f"{options.project}:{options.username}"
+            login = TempAuth(treq, auth_url, user, password)
+        return SwiftPool(
+            agent,
+            Session(login, auth_url, storage, reactor.seconds),
+            Stored(container, prefix_of(settings.url), segments, options.part_size),
+            settings.name,
+            ABILITIES,
+            threads,
+            reactor,
+        )
+
+
+SWIFT: PlaceProtocol = SwiftProtocol()

@@ -1,0 +1,109 @@
+"""Requests to one Swift account: with the session's token, and answered or ``Refused``."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+from urllib.parse import quote, urlencode
+
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IBodyProducer
+
+from datamover.protocols.http.answers import Head
+from datamover.protocols.http.client.agent import PolicyAgent
+from datamover.protocols.http.client.response import Response
+from datamover.protocols.http.content import beginning, whole
+from datamover.protocols.http.treq_client import TreqClient
+from datamover.protocols.http_place.refused import Refused
+from datamover.protocols.swift.session import Session
+from datamover.web.url import WebUrl
+
+Query = Iterable[tuple[str, str]]
+Body = bytes | IBodyProducer | None
+
+_DIRECT = frozenset({"GET", "HEAD", "PUT"})
+"""Methods of requests for small files: treq would double their CPU time (docs/performance.md)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A container, or an object in it."""
+
+    container: str
+    object: str = ""
+
+    def __str__(self) -> str:
+        """Return it as headers and manifests spell it, not encoded."""
+        return f"/{self.container}/{self.object}"
+
+    @property
+    def encoded(self) -> str:
+        """Return it with all bytes percent-encoded but letters, digits, "-", ".", "_", "~" and "/"."""
+        return quote(f"/{self.container}/{self.object}" if self.object else f"/{self.container}")
+
+
+ACCOUNT = Name("")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the service answered, read whole."""
+
+    head: Head
+    body: bytes
+
+
+class Service:
+    """Sends the requests for one account."""
+
+    def __init__(self, agent: PolicyAgent, session: Session, reactor: Any) -> None:
+        self._agent = agent
+        self._treq = TreqClient(agent, reactor)
+        self._session = session
+
+    async def ask(
+        self,
+        method: str,
+        name: Name,
+        query: Query = (),
+        headers: Mapping[str, str] | None = None,
+        body: Body = None,
+    ) -> Answer:
+        """Send a request and return its answer, read whole. A ``body`` that is a producer can be sent again.
+
+        Raises Refused for an answer that is no success, and what ``Session.get`` and ``PolicyAgent.send`` raise.
+        Cancelling drops the connection.
+        """
+        response = await self._send(method, name, query, headers or {}, body)
+        _, content = await whole(response)
+        return Answer(response.head, content)
+
+    async def get(self, name: Name, headers: Mapping[str, str]) -> Response:
+        """Return the answer to the GET of an object once its head is here; raises what ``ask`` does."""
+        return await self._send("GET", name, (), headers, None)
+
+    async def _send(self, method: str, name: Name, query: Query, headers: Mapping[str, str], body: Body) -> Response:
+        access = await self._session.get()
+        text = urlencode(list(query), quote_via=quote) or None
+        again = True
+        while True:
+            account = access.account
+            path = account.path.rstrip("/") + (name.encoded if name.container else "")
+            url = WebUrl(account.scheme, account.host, account.port, path, text)
+            sent = {**headers, "X-Auth-Token": access.token}
+            if method in _DIRECT:
+                response = await self._agent.send(method.encode("ascii"), url, sent, body)
+            else:
+                raw = Headers({key: [value] for key, value in sent.items()})
+                response = cast(Response, (await self._treq.request(method, url.text, headers=raw, data=body)).original)
+            if 200 <= response.code < 300:
+                return response
+            refused = await _refused(response)
+            if refused.status != 401 or not again:
+                raise refused
+            # The token has ended, or was revoked. Another request may have renewed it already.
+            again, access = False, await self._session.get(refused=access)
+
+
+async def _refused(response: Response) -> Refused:
+    head, body = await beginning(response)
+    return Refused(head, message=" ".join(body.decode("utf-8", "replace").split()))

@@ -1,0 +1,59 @@
+"""The URLs that name containers: those of destinations, and those of the original's ``move``. Pure."""
+
+import posixpath
+import re
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
+
+LONGEST_CONTAINER = 256
+"""Bytes of a container's name (Swift's API, "Object Storage API overview")."""
+
+_EXPECTED = 'expected swift://CONTAINER or swift://CONTAINER/PREFIX, such as "swift://datasets/portal"'
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_ACCOUNT = re.compile(r"/v1(?:\.0)?/[^/]+(?=/)")
+
+
+def check_container(name: str) -> str:
+    """Return the name of a container; raises ValueError for what cannot be one."""
+    size = len(name.encode("utf-8", "surrogateescape"))
+    if not 0 < size <= LONGEST_CONTAINER or "/" in name or _CONTROL.search(name):
+        raise ValueError(f"expected the name of a container: 1 to {LONGEST_CONTAINER} bytes without '/'")
+    return name
+
+
+def check_url(url: str) -> None:
+    """Raise ValueError for anything but swift://CONTAINER[/PREFIX]."""
+    parts = urlsplit(url)
+    if parts.scheme != "swift" or not parts.netloc or "@" in parts.netloc or "?" in url or "#" in url:
+        raise ValueError(_EXPECTED)
+    try:
+        check_container(unquote_to_bytes(parts.netloc).decode("utf-8"))
+        path = unquote_to_bytes(parts.path).decode("utf-8")
+    except ValueError:
+        raise ValueError(f"{_EXPECTED}, in UTF-8, with a container of 1 to {LONGEST_CONTAINER} bytes") from None
+    if "\0" in path or not {".", ".."}.isdisjoint(path.split("/")):
+        raise ValueError(f"{_EXPECTED}, with no '.' or '..' in it")
+
+
+def container_of(url: str) -> str:
+    return unquote(urlsplit(url).netloc)
+
+
+def prefix_of(url: str) -> str:
+    """Return the prefix of ``swift://CONTAINER/PREFIX``, without "/" at either end."""
+    path = unquote(urlsplit(url).path).strip("/")
+    return posixpath.normpath(path) if path else ""
+
+
+def path_in(container: str, path: str, account: str) -> str | None:
+    """Return the path in a container that the path of a storage's URL, decoded, names; None for another container's.
+
+    The container is the first name, or follows the path of the account, which is ``account`` where that is known.
+    """
+    account = account.rstrip("/")
+    known = path.removeprefix(account) if account and path.startswith(f"{account}/") else None
+    if known is None and not account and (match := _ACCOUNT.match(path)):
+        known = path[match.end() :]
+    for each in (path, known):
+        if each is not None and (each == f"/{container}" or each.startswith(f"/{container}/")):
+            return each.removeprefix(f"/{container}") or "/"
+    return None

@@ -1,0 +1,77 @@
+"""Making objects: their container is made where it is missing, and what the service says it holds is looked at."""
+
+import hashlib
+from collections.abc import Mapping
+from contextlib import suppress
+
+from datamover.concurrency.threads import Threads
+from datamover.protocols.http.request_body import SlicedBody
+from datamover.protocols.http_place.refused import Refused
+from datamover.protocols.object_store.seam import Part
+from datamover.protocols.swift.objects import etag_in
+from datamover.protocols.swift.refusals import SwiftRefusals
+from datamover.protocols.swift.service import Answer, Body, Name, Query, Service
+
+POLICY = "X-Storage-Policy"
+SLICED = 2**18
+"""Bytes; larger bodies are sent in slices, so that a slow network is told from one that stands still."""
+
+
+class Writer:
+    """Sends the requests that make objects, in the words of one side. All raise Refused."""
+
+    def __init__(self, service: Service, refusals: SwiftRefusals, container: str, threads: Threads) -> None:
+        self._service = service
+        self._refusals = refusals
+        self._container = container
+        self._threads = threads
+
+    async def put(self, path: str, name: Name, data: bytes, headers: Mapping[str, str]) -> Part:
+        """Store bytes; completes when the service has taken them, their digest checked."""
+        large = len(data) > SLICED
+        md5 = await self._threads.run(_md5, data) if large else _md5(data)
+        body = SlicedBody(data) if large else data
+        await self.make(path, name, md5, headers={**headers, "ETag": md5}, body=body)
+        return Part(len(data), md5)
+
+    async def make(
+        self,
+        path: str,
+        name: Name,
+        etag: str | None,
+        *,
+        query: Query = (),
+        headers: Mapping[str, str],
+        body: Body = None,
+    ) -> None:
+        """Make an object that is to have ``etag``, None for one that is not known. Raises ChecksumMismatch."""
+        try:
+            answer = await self._put(name, query, headers, body)
+        except Refused as refusal:
+            if refusal.status != 404:
+                raise
+            await self._make_container(name.container)
+            answer = await self._put(name, query, headers, body)
+        if etag is not None and etag_in(answer.head) not in (etag, ""):
+            raise self._refusals.damaged(path, "what the service holds is not what was sent: its ETag differs")
+
+    async def _put(self, name: Name, query: Query, headers: Mapping[str, str], body: Body) -> Answer:
+        return await self._service.ask("PUT", name, query, headers, body)
+
+    async def _make_container(self, container: str) -> None:
+        """Make a container; that of segments stores as that of the objects does."""
+        headers = {}
+        if container != self._container:
+            with suppress(Refused):
+                policy = (await self._service.ask("HEAD", Name(self._container))).head.header(POLICY)
+                headers = {POLICY: policy} if policy else {}
+        try:
+            await self._service.ask("PUT", Name(container), headers=headers)
+        except Refused as refusal:
+            if refusal.status == 403:
+                raise self._refusals.no_container() from refusal
+            raise
+
+
+def _md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()

@@ -1,0 +1,203 @@
+"""The engine over a real Swift: large files in segments, small ones, groups, and containers as sources."""
+
+import os
+import pathlib
+import zipfile
+from collections.abc import Iterator
+from io import BytesIO
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+
+from datamover.jobs.values import Overwrite, State
+from tests.engine.rig import Rig, file, place, url
+from tests.engine.test_groups import NAMES, Letters, files
+from tests.engine.test_object_store import die_midway, until
+from tests.protocols.swift import ContainerOutside
+from tests.servers.path import Path, path_to
+from tests.servers.swift import CONTAINER, SwiftServer
+from tests.servers.web import File, Web
+
+MIB = 2**20
+BIG = os.urandom(72 * MIB)
+
+
+@pytest.fixture(scope="module")
+def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SwiftServer]:
+    """A Swift for all tests of this module."""
+    server = SwiftServer(tmp_path_factory.mktemp("swift"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def path(swift: SwiftServer) -> Iterator[Path]:
+    """What lies between the engine and the service, for the destination "far"."""
+    with path_to(swift.port) as path:
+        yield path
+
+
+@pytest_twisted.async_yield_fixture
+async def rig(tmp_path: pathlib.Path, swift: SwiftServer, path: Path) -> Any:
+    swift.clear()
+    storage = f"http://127.0.0.1:{path.port}{swift.account}"
+    rig = await Rig(reactor, tmp_path).open(
+        {
+            "in": {"url": f"swift://{CONTAINER}/in", **swift.options},
+            "far": {"url": f"swift://{CONTAINER}/far", **swift.options, "storage_url": storage},
+            "slow": {"url": f"swift://{CONTAINER}/slow", "bandwidth": "20MB/s", **swift.options},
+            "checked": {"url": f"swift://{CONTAINER}/checked", "verify": "read-back", **swift.options},
+            "archive": {"url": "swift://new", **swift.options},
+            "disk": {"url": (tmp_path / "disk").as_uri()},
+        },
+        transfers={"max_attempts": 3, "idle_timeout": "20s"},
+    )
+    yield rig
+    await rig.close()
+
+
+async def saved(rig: Rig) -> bool:
+    return bool(await rig.database.fetch("SELECT 1 AS one FROM transfers WHERE checkpoint IS NOT NULL"))
+
+
+@pytest_twisted.ensureDeferred
+async def test_there_and_back(rig: Rig, web: Web, swift: SwiftServer, tmp_path: pathlib.Path) -> None:
+    """A large file goes into a container in segments, with its time, and from there to a disk."""
+    web.route("/f", File(BIG, etag='"1"', modified=1_700_000_000.0))
+    await rig.engine()
+    job, told = await rig.moved(file(url(f"{web.url}/f"), "checked", "dir/f"))
+    assert job.state is State.COMPLETED, told
+    outside = ContainerOutside(swift, "checked")
+    assert outside.read("dir/f") == BIG
+    assert outside.head("dir/f")["x-static-large-object"] == "True"
+    assert outside.uploads() == 0
+
+    job, told = await rig.moved(file(place("checked", "dir/f"), "disk", "f"))
+    assert job.state is State.COMPLETED, told
+    assert (tmp_path / "disk/f").read_bytes() == BIG
+    assert (tmp_path / "disk/f").stat().st_mtime == 1_700_000_000.0
+
+
+@pytest_twisted.ensureDeferred
+async def test_resumed_by_another_node(rig: Rig, web: Web, swift: SwiftServer) -> None:
+    """A node that dies midway is followed by one that goes on with the segments that the service has."""
+    web.route("/f", File(BIG, etag='"1"'))
+
+    async def ask() -> int:
+        return await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
+
+    job = await die_midway(rig, ask, lambda: saved(rig))
+    await rig.engine()
+    record = await rig.ended(job)
+    assert record.state is State.COMPLETED, record.error
+    assert ContainerOutside(swift, "slow").read("f") == BIG
+    [resumed] = [event.details for event in await rig.store.events(job=job) if event.kind == "resumed"]
+    assert resumed["from"] >= 16 * MIB
+    assert ContainerOutside(swift, "slow").uploads() == 0
+
+
+@pytest.mark.parametrize("old", [b"old", BIG])
+@pytest.mark.parametrize("size", [5, MIB])
+@pytest_twisted.ensureDeferred
+async def test_overwrite(rig: Rig, web: Web, swift: SwiftServer, size: int, old: bytes) -> None:
+    """What is there is left where nothing may be replaced, and replaced, with its segments, where that is asked for."""
+    outside, new = ContainerOutside(swift, "in"), os.urandom(size)
+    await rig.engine()
+    web.route("/old", File(old, etag='"0"'))
+    web.route("/f", File(new, etag='"1"'))
+    await rig.moved(file(url(f"{web.url}/old"), "in", "f"))
+    _, [told] = await rig.moved(file(url(f"{web.url}/f"), "in", "f"), overwrite=Overwrite.NEVER)
+    assert (told.error and told.error["code"]) == "DESTINATION_EXISTS"
+    assert outside.read("f") == old
+    job, [told] = await rig.moved(file(url(f"{web.url}/f"), "in", "f"), overwrite=Overwrite.ALWAYS)
+    assert job.state is State.COMPLETED, told.error
+    assert outside.read("f") == new
+    assert outside.names() == ["f"]
+    assert outside.segments() == set()
+
+
+@pytest_twisted.ensureDeferred
+async def test_cancelled(rig: Rig, web: Web, swift: SwiftServer) -> None:
+    """A transfer that is cancelled midway leaves nothing."""
+    web.route("/f", File(BIG, etag='"1"'))
+    await rig.engine()
+    job = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
+    await until(lambda: saved(rig))
+    await rig.store.cancel(job)
+    assert (await rig.ended(job)).state is State.CANCELLED
+    outside = ContainerOutside(swift, "slow")
+    assert outside.segments() == set()
+    assert outside.names() == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_left_by_a_node_that_told_nobody(rig: Rig, web: Web, swift: SwiftServer) -> None:
+    """Segments of a node that died over them, before it told of them, are swept, and no others."""
+    web.route("/f", File(BIG, etag='"1"'))
+    outside = ContainerOutside(swift, "slow")
+
+    async def ask() -> int:
+        return await rig.ask(file(url(f"{web.url}/f"), "slow", "dir/f"))
+
+    job = await die_midway(rig, ask, outside.segments)
+    left = outside.segments()
+    swift.ask("PUT", f"{CONTAINER}_segments", "another/f/00000001", body=b"another's")
+    web.route("/f", File(b"another", etag='"2"'))
+    await rig.engine()
+    assert (await rig.ended(job)).state is State.COMPLETED
+    assert outside.read("dir/f") == b"another"
+    assert left
+    assert outside.segments() == {"another/f/00000001"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_dataset_and_archive(rig: Rig, web: Web, swift: SwiftServer) -> None:
+    """A dataset's files, and an archive of files of a container and of the web, go into a container that is made."""
+    web.route("/letters", File(b"abc", etag='"1"'))
+    rig.datasets["letters"] = Letters(rig, web)
+    await rig.engine()
+    job, _ = await rig.moved(*files())
+    assert job.state is State.COMPLETED, job.error
+    assert swift.names("new") == sorted(f"set/{name}" for name in NAMES)
+
+    contents = {"one": os.urandom(MIB), "two": os.urandom(6 * MIB)}
+    ContainerOutside(swift, "in").lay("one", contents["one"])
+    web.route("/two", File(contents["two"], etag='"1"'))
+    target = ("archive", "all.zip")
+    job, _ = await rig.moved(file(place("in", "one"), *target), file(url(f"{web.url}/two"), *target), archive="zip")
+    assert job.state is State.COMPLETED, job.error
+    _, _, body = swift.ask("GET", "new", "all.zip")
+    with zipfile.ZipFile(BytesIO(body)) as archive:
+        assert {name: archive.read(name) for name in archive.namelist()} == contents
+    assert swift.names("new_segments") == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_cut(rig: Rig, web: Web, swift: SwiftServer, path: Path) -> None:
+    """Where the service cuts every connection midway, the file arrives nevertheless, whole and once."""
+    web.route("/f", File(BIG, etag='"1"'))
+    await rig.engine()
+    job = await rig.ask(file(url(f"{web.url}/f"), "far", "f"))
+    await until(lambda: path.sent > 20 * MIB)
+    path.cut()
+    swift.forget_tokens()
+    record = await rig.ended(job)
+    assert record.state is State.COMPLETED, record.error
+    outside = ContainerOutside(swift, "far")
+    assert outside.read("f") == BIG
+    assert outside.uploads() == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_quota(rig: Rig, web: Web, swift: SwiftServer) -> None:
+    """A file that a quota leaves no room for is not begun, and nothing of it is there."""
+    swift.ask("POST", CONTAINER, headers={"X-Container-Meta-Quota-Bytes": str(MIB)})
+    web.route("/f", File(BIG, etag='"1"'))
+    await rig.engine()
+    _, [told] = await rig.moved(file(url(f"{web.url}/f"), "in", "f"), max_attempts=1)
+    assert (told.error and told.error["code"]) == "NO_SPACE"
+    assert ContainerOutside(swift, "in").names() == []
+    assert ContainerOutside(swift, "in").segments() == set()

@@ -1,0 +1,97 @@
+"""A whole service whose destination keeps room free: what its clients are told, kills, and reloads."""
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.servers import postgres
+from tests.servers.service import PATIENCE, Service
+
+MIB = 2**20
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 64 MiB, of which 20 MiB are used."""
+    at = tmp_path / "disk"
+    at.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={64 * MIB}", "none", at], check=True)
+    (at / "filler").write_bytes(bytes(20 * MIB))
+    yield at
+    subprocess.run(["umount", at], check=True)
+
+
+@pytest.fixture
+def service(tmp_path: Path, disk: Path) -> Iterator[Service]:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store/big").write_bytes(os.urandom(30 * MIB))
+    (tmp_path / "store/small").write_bytes(b"small")
+    service = Service(
+        tmp_path,
+        f"""
+lease = "3s"
+[database]
+url = "{postgres.shared().fresh()}"
+[limits]
+room_interval = "500ms"
+[destinations.store]
+url = "file://{tmp_path}/store"
+[destinations.full]
+url = "file://{disk}"
+keep_free = "24MiB"
+""",
+    )
+    service.start()
+    yield service
+    service.stop()
+
+
+def copy(mover: Any, name: str) -> int:
+    request = {"source": {"destination": "store", "path": name}, "destination": "full", "path": name}
+    job: int = mover.jobs.submit(request)["id"]
+    return job
+
+
+def until(true: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < deadline, "it never came to be"
+        time.sleep(0.02)
+
+
+def test_of_a_service(service: Service, disk: Path) -> None:
+    """What would not fit waits and says so, over a kill; a reload that keeps less free lets it go on."""
+    mover = service.proxy
+    request = {"source": {"destination": "store", "path": "big"}, "destination": "full", "path": "big"}
+    [checked] = mover.jobs.check(request)["files"]
+    assert checked["problems"] == [
+        f"destination 'full': the file's {30 * MIB} bytes have to wait for room: {44 * MIB} are free, and keep_free is "
+        f"{24 * MIB}"
+    ]
+    job = copy(mover, "big")
+    until(lambda: "room for" in mover.jobs.status(job).get("waiting_for", ""))
+    told = f"destination full: room for {30 * MIB} bytes: {44 * MIB} are free, keep_free is {24 * MIB}"
+    assert mover.jobs.status(job)["waiting_for"] == told
+    described = mover.destinations.describe("full")
+    assert (described["keep_free"], described["free"]) == (24.0 * MIB, 44.0 * MIB)
+    assert (described["active"], described["queued"]) == (0, 1)
+    tested = mover.destinations.test("full")
+    assert (tested["keep_free"], tested["free"]) == (24.0 * MIB, 44.0 * MIB)
+    assert "keep_free" not in mover.destinations.describe("store")
+
+    service.kill()
+    service.start()
+    mover = service.proxy
+    until(lambda: mover.jobs.status(job)["waiting_for"] == told)
+    assert service.ended(copy(mover, "small"))["status"] == "COMPLETED"
+
+    service.config.write_text(service.config.read_text().replace('"24MiB"', '"8MiB"'))
+    assert mover.service.reload()["changed"] == ["destinations.full"]
+    status = service.ended(job)
+    assert (status["status"], status["attempt"]) == ("COMPLETED", 1)
+    assert (disk / "big").stat().st_size == 30 * MIB

@@ -1,0 +1,325 @@
+"""What logins and Swift services answer, each rehearsed: in which words it is told, and where credentials go."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
+
+from datamover import errors
+from datamover.errors import DataMoverError, Scope
+from datamover.protocols.place import DestinationPool, PlaceSettings
+from datamover.protocols.swift import SWIFT
+from datamover.protocols.upload import UploadKey
+from tests.protocols.conformance import read
+from tests.servers.keystone import FakeKeystone
+from tests.servers.web import Exchange, File, Web
+
+KEY = UploadKey("1", "a")
+DATA = b"data"
+MD5 = "8d777f385d3dfec8815d20f7496026dc"
+
+Answer = Callable[[Exchange], None]
+
+
+class Rehearsal:
+    """A service whose every answer a test decides on, its login, and pools that ask it."""
+
+    def __init__(self, web: Web, directory: Path) -> None:
+        self.web = web
+        self.url = f"{web.url}/v1/AUTH_data"
+        self.password = directory / "password"
+        self.password.write_text("secret\n")
+        self.password.chmod(0o600)
+        self.keystone = FakeKeystone(web, [("here", self.url)])
+        self.pools: list[DestinationPool] = []
+
+    def open(self, **options: Any) -> DestinationPool:
+        table = {
+            "auth_url": f"{self.web.url}/v3",
+            "username": "portal",
+            "project": "data",
+            "password_file": self.password,
+            **options,
+        }
+        settings = PlaceSettings("place", "swift://container/in", 0o644, 0o755, 5.0, 5.0)
+        self.pools.append(SWIFT.open(settings, SWIFT.options.model_validate(table), reactor))
+        return self.pools[-1]
+
+    def answer(self, name: str, *answers: Answer) -> None:
+        """Give these answers to requests for an object below the prefix, the last of them from then on."""
+        left = list(answers)
+        path = f"/v1/AUTH_data/container/in/{name}"
+        self.web.route(path, lambda exchange: (left.pop(0) if len(left) > 1 else left[0])(exchange))
+
+    def asked(self, name: str = "f") -> list[Any]:
+        return self.web.asked(f"/v1/AUTH_data/container/in/{name}")
+
+
+def gives(status: int, body: bytes = b"", **headers: str) -> Answer:
+    named = [(name.replace("_", "-"), value) for name, value in headers.items()]
+    return lambda exchange: exchange.answer(status, named, body)
+
+
+async def store(pool: DestinationPool, name: str = "f") -> None:
+    await pool.at(Scope.DESTINATION).begin(name, KEY).store(DATA, replace=True, commit=lambda: None)
+
+
+@pytest_twisted.async_yield_fixture
+async def swift(tmp_path: Path) -> AsyncIterator[Rehearsal]:
+    web = Web(reactor)
+    await web.start()
+    rehearsal = Rehearsal(web, tmp_path)
+    yield rehearsal
+    for pool in rehearsal.pools:
+        await pool.close()
+    await web.stop()
+
+
+# Refusals -----------------------------------------------------------------------------------------------------
+
+READ = [
+    (404, {}, b"", errors.SourceNotFound, "does not exist"),
+    (401, {}, b"", errors.AuthenticationFailed, "the token is refused, and so is a new one"),
+    (403, {}, b"", errors.SourceForbidden, "may not be read"),
+    (429, {"Retry_After": "7"}, b"", errors.RateLimited, "asked less often"),
+    (498, {"Retry_After": "7"}, b"Slow down", errors.RateLimited, "asked less often"),
+    (503, {"Retry_After": "7"}, b"", errors.RateLimited, "asked less often"),
+    (503, {}, b"", errors.ServerError, "could not do it (503)"),
+    (500, {}, b"internal 10.0.0.7", errors.ServerError, "could not do it (500)"),
+    (409, {}, b"", errors.ServerError, "segments of it are missing"),
+    (408, {}, b"", errors.ConnectionLost, "took too long"),
+    (302, {"Location": "http://192.0.2.1/"}, b"", errors.ServerError, "refuses the request (302)"),
+    (418, {}, b"", errors.ServerError, "refuses the request (418)"),
+]
+WRITE = [
+    (403, {}, b"", errors.DestinationForbidden, "may not be written"),
+    (413, {}, b"Upload exceeds quota.", errors.QuotaExceeded, "is used up"),
+    (413, {}, b"The body of your request was too large for this server.", errors.DestinationInvalid, "is larger"),
+    (422, {}, b"", errors.ChecksumMismatch, "what arrived is not what was sent"),
+    (507, {}, b"", errors.NoSpace, "no room left"),
+    (498, {"Retry_After": "7"}, b"Slow down", errors.RateLimited, "asked less often"),
+    (503, {}, b"", errors.ServerError, "could not do it (503)"),
+]
+
+
+@pytest.mark.parametrize(("status", "headers", "body", "kind", "words"), READ)
+@pytest_twisted.ensureDeferred
+async def test_refused_to_read(
+    swift: Rehearsal, status: int, headers: dict[str, str], body: bytes, kind: type[DataMoverError], words: str
+) -> None:
+    """Each refusal is a sentence of its own on the source's side; only administrators see the service's words."""
+    swift.answer("f", gives(status, body, **headers))
+    with pytest.raises(kind) as caught:
+        await swift.open().at(Scope.SOURCE).origin("f").open()
+    assert caught.value.scope is Scope.SOURCE
+    assert words in caught.value.message
+    assert "10.0.0.7" not in caught.value.message
+    assert "10.0.0.7" in caught.value.full or b"10.0.0.7" not in body
+    assert getattr(caught.value, "retry_after", None) == (7 if headers.get("Retry_After") else None)
+
+
+@pytest.mark.parametrize(("status", "headers", "body", "kind", "words"), WRITE)
+@pytest_twisted.ensureDeferred
+async def test_refused_to_write(
+    swift: Rehearsal, status: int, headers: dict[str, str], body: bytes, kind: type[DataMoverError], words: str
+) -> None:
+    """Each refusal is a sentence of its own on the destination's side."""
+    swift.answer("f", gives(status, body, **headers))
+    with pytest.raises(kind) as caught:
+        await store(swift.open())
+    assert caught.value.scope is Scope.DESTINATION
+    assert words in caught.value.message
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_etag_that_lies(swift: Rehearsal) -> None:
+    """An object whose ETag is not the MD5 of what was sent has not arrived."""
+    swift.answer("f", gives(201, ETag="0" * 32))
+    with pytest.raises(errors.ChecksumMismatch, match="its ETag differs"):
+        await store(swift.open())
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_size_that_differs(swift: Rehearsal) -> None:
+    """An object that is found to have another size is taken away again, and has not arrived."""
+    swift.answer("f", gives(201, ETag=MD5), gives(200, b"other"), gives(200, b"other"), gives(204))
+    with pytest.raises(errors.SizeMismatch, match="5 bytes under its name, 4 were written"):
+        await store(swift.open())
+    assert swift.asked()[-1].method == "DELETE"
+
+
+@pytest.mark.parametrize("trouble", ["a reset", "an end amid the body", "other bytes"])
+@pytest_twisted.ensureDeferred
+async def test_broken_while_read(swift: Rehearsal, trouble: str) -> None:
+    """A body that ends early, or belongs to another object by then, is an error of the source."""
+    file = File(bytes(1000), etag='"1"', cut=500 if trouble == "an end amid the body" else None)
+    swift.answer("f", (lambda exchange: exchange.reset()) if trouble == "a reset" else file)
+    origin = swift.open().at(Scope.SOURCE).origin("f")
+    if trouble == "other bytes":
+        identity = (await origin.inspect()).identity
+        file.content, file.etag = bytes(2000), '"2"'
+        assert (await read(origin, 500, identity))[0] == 0
+        return
+    with pytest.raises(errors.ConnectionLost) as caught:
+        await read(origin)
+    assert caught.value.scope is Scope.SOURCE
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"{}", b'[{"name": 1}]', b'[{"name": "f"}]'])
+@pytest_twisted.ensureDeferred
+async def test_listings_that_are_none(swift: Rehearsal, body: bytes) -> None:
+    """An answer that is no listing is told as such."""
+    swift.web.route("/v1/AUTH_data/container", gives(200, body))
+    with pytest.raises(errors.ServerError, match="cannot be read"):
+        await swift.open().at(Scope.SOURCE).list("d")
+
+
+# Logins -------------------------------------------------------------------------------------------------------
+
+
+@pytest_twisted.ensureDeferred
+async def test_keystone(swift: Rehearsal) -> None:
+    """A login for a project gives the token that is sent, and the storage's URL; it is made once for all."""
+    swift.answer("f", File(DATA, etag=f'"{MD5}"'))
+    place = swift.open().at(Scope.SOURCE)
+    opening = [Deferred.fromCoroutine(read(place.origin("f"))) for _ in range(5)]
+    assert await gatherResults(opening) == [(0, DATA)] * 5
+    assert {request.headers["x-auth-token"] for request in swift.asked()} == {"token-1"}
+    assert swift.keystone.tokens == ["token-1"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_renewed_once_for_all(swift: Rehearsal) -> None:
+    """Requests whose token is refused at the same time share one new login."""
+
+    def serve(exchange: Exchange) -> None:
+        if exchange.request.headers["x-auth-token"] == "token-1":
+            exchange.answer(401)
+        else:
+            exchange.answer(200, [("ETag", MD5)], DATA)
+
+    swift.answer("f", serve)
+    place = swift.open().at(Scope.SOURCE)
+    opening = [Deferred.fromCoroutine(read(place.origin("f"))) for _ in range(5)]
+    assert await gatherResults(opening) == [(0, DATA)] * 5
+    assert swift.keystone.tokens == ["token-1", "token-2"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_renewed_before_its_end(swift: Rehearsal) -> None:
+    """A token that is about to end is not used any more."""
+    swift.keystone.lasts = 30.0
+    swift.answer("f", File(DATA))
+    place = swift.open().at(Scope.SOURCE)
+    for _ in range(2):
+        await read(place.origin("f"))
+    assert [request.headers["x-auth-token"] for request in swift.asked()] == ["token-1", "token-2"]
+
+
+@pytest.mark.parametrize(
+    ("told", "options", "words"),
+    [
+        ([("a", "http://other.example.org/v1/AUTH_data")], {}, "set storage_url"),
+        ([("a", "http://127.0.0.2/v1/AUTH_data")], {}, "set storage_url"),
+        ([("a", "ftp://127.0.0.1/v1/AUTH_data")], {}, "set storage_url"),
+        ([("a", "{url}"), ("b", "{url}")], {}, "in the regions a, b; set region"),
+        ([("a", "{url}")], {"region": "c"}, "no object storage in the region 'c'; there is in a"),
+        ([], {}, "look at project"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_catalogues(swift: Rehearsal, told: list[tuple[str, str]], options: dict[str, str], words: str) -> None:
+    """A catalogue that leads to another host, or to none or several, is told with what to set; no token goes there."""
+    swift.keystone.endpoints = [(region, url.format(url=swift.url)) for region, url in told]
+    swift.answer("f", File(DATA))
+    with pytest.raises(errors.AuthenticationFailed) as caught:
+        await swift.open(**options).at(Scope.SOURCE).origin("f").open()
+    assert words in caught.value.full
+    assert swift.asked() == []
+
+
+@pytest.mark.parametrize("options", [{"region": "b"}, {"storage_url": "{url}"}, {"storage_url": "{host}"}])
+@pytest_twisted.ensureDeferred
+async def test_storage_that_is_named(swift: Rehearsal, options: dict[str, str]) -> None:
+    """The region chooses among several, and what the table names is asked, whatever the catalogue tells."""
+    elsewhere = "http://other.example.org/v1/AUTH_data"
+    swift.keystone.endpoints = [("a", elsewhere), ("b", swift.url)] if "region" in options else [("a", elsewhere)]
+    swift.answer("f", File(DATA))
+    table = {key: value.format(url=swift.url, host=swift.web.url) for key, value in options.items()}
+    assert await read(swift.open(**table).at(Scope.SOURCE).origin("f")) == (0, DATA)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "words"),
+    [
+        (gives(401), errors.AuthenticationFailed, "look at username, password_file and project"),
+        (gives(404), errors.AuthenticationFailed, "look at auth_url"),
+        (gives(300), errors.AuthenticationFailed, "look at auth_url"),
+        (gives(201, b"{}"), errors.AuthenticationFailed, "without a token"),
+        (gives(201, b"<html>", X_Subject_Token="t"), errors.AuthenticationFailed, "without a token"),
+        (gives(503), errors.ServerError, "503"),
+        (gives(429, Retry_After="7"), errors.RateLimited, "less often"),
+        (lambda exchange: exchange.reset(), errors.ConnectionLost, "connection"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_logins_that_fail(swift: Rehearsal, answer: Answer, kind: type[DataMoverError], words: str) -> None:
+    """What a login answers is told as what it is, with the side's scope."""
+    swift.web.route("/v3/auth/tokens", answer)
+    with pytest.raises(kind) as caught:
+        await store(swift.open())
+    assert words in caught.value.full
+    assert "secret" not in caught.value.full
+    assert caught.value.scope is Scope.DESTINATION
+
+
+@pytest_twisted.ensureDeferred
+async def test_storage_without_tls(swift: Rehearsal) -> None:
+    """The old login's X-Storage-Url is held against the table as a catalogue is."""
+    swift.web.route("/auth/v1.0", gives(200, X_Auth_Token="t", X_Storage_Url="http://other.example.org/v1/AUTH_data"))
+    pool = swift.open(auth_url=f"{swift.web.url}/auth/v1.0", project=None)
+    with pytest.raises(errors.AuthenticationFailed) as caught:
+        await store(pool)
+    assert "set storage_url" in caught.value.full
+
+
+# Options ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"auth_url": "https://keystone.example.org/v2.0"}, 'ends in "/v3"'),
+        ({"auth_url": "keystone"}, 'ends in "/v3"'),
+        ({"storage_url": "swift.example.org"}, "expected the address of the account"),
+        ({"project": None}, "expected project"),
+        ({"part_size": "1kB"}, "from 1MiB to 5GiB"),
+        ({"part_size": "6GiB"}, "from 1MiB to 5GiB"),
+        ({"segments_container": "a/b"}, "without '/'"),
+        ({"username": ""}, "1 to 255 characters"),
+    ],
+)
+def test_options_that_cannot_be(options: dict[str, str], words: str) -> None:
+    """What cannot be used is told with what was expected."""
+    table = {
+        "auth_url": "https://keystone.example.org/v3",
+        "username": "portal",
+        "project": "data",
+        "password_file": "/password",
+    }
+    with pytest.raises(ValueError, match=words):
+        SWIFT.options.model_validate({**table, **options})
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["swift://", "swift:///a", "swift://u@c/a", "swift://c/../a", "swift://c/a?b", "swift://c%2Fd/a", "swift://%ff"],
+)
+def test_urls_that_cannot_be(url: str) -> None:
+    """A URL that names no container, or no place below it, is refused."""
+    with pytest.raises(ValueError, match="expected swift://CONTAINER"):
+        SWIFT.check_url(url)

@@ -1,0 +1,69 @@
+"""A login that speaks Keystone's protocol (Identity API v3), as far as storage needs it, on a test's web server.
+
+It refuses what a real one refuses: other passwords, users, projects and domains, and requests of another form.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tests.servers.exchange import Exchange
+from tests.servers.web import Web
+
+
+@dataclass(slots=True)
+class FakeKeystone:
+    """What is routed at "/v3/auth/tokens"; each login gives another token."""
+
+    web: Web
+    endpoints: Sequence[tuple[str, str]] = ()
+    """Of object storage: region, URL."""
+    username: str = "portal"
+    password: str = "secret"
+    project: str = "data"
+    domain: str = "Default"
+    lasts: float = 3600.0
+    """Seconds."""
+    tokens: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.web.route("/v3/auth/tokens", self._answer)
+
+    def _answer(self, exchange: Exchange) -> None:
+        if exchange.request.method != "POST" or not self._knows(exchange.request.body):
+            exchange.answer(401, [("WWW-Authenticate", 'Keystone uri="http://x"')], b'{"error": {"code": 401}}')
+            return
+        self.tokens.append(f"token-{len(self.tokens) + 1}")
+        ends = datetime.now(UTC) + timedelta(seconds=self.lasts)
+        endpoints = [
+            {"interface": interface, "region": region, "region_id": region, "url": url}
+            for region, url in self.endpoints
+            for interface, url in (("admin", "http://192.0.2.1/"), ("public", url), ("internal", "http://192.0.2.2/"))
+        ]
+        catalogue = [
+            {"type": "identity", "name": "keystone", "endpoints": []},
+            {"type": "object-store", "name": "swift", "endpoints": endpoints},
+        ]
+        token = {
+            "expires_at": ends.strftime("%Y-%m-%dT%H:%M:%S.000000Z"),
+            "methods": ["password"],
+            "catalog": catalogue,
+        }
+        headers = [("X-Subject-Token", self.tokens[-1]), ("Content-Type", "application/json")]
+        headers.append(("Date", datetime.now(UTC).strftime("%a, %d %b %Y %H:%M:%S GMT")))
+        exchange.answer(201, headers, json.dumps({"token": token}).encode())
+
+    def _knows(self, body: bytes) -> bool:
+        domain: dict[str, Any] = {"name": self.domain}
+        user = {"name": self.username, "domain": domain, "password": self.password}
+        return bool(
+            json.loads(body)
+            == {
+                "auth": {
+                    "identity": {"methods": ["password"], "password": {"user": user}},
+                    "scope": {"project": {"name": self.project, "domain": domain}},
+                }
+            }
+        )
