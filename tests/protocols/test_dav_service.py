@@ -239,6 +239,16 @@ async def test_a_part_that_vanished(server: Rehearsal) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_directories_are_not_removed(server: Rehearsal) -> None:
+    """A directory is not removed with all that is in it, whatever it is called."""
+    for name in ("d", "d.partial", ".partial"):
+        server.dav.directories.add(name)
+        with pytest.raises(errors.DestinationInvalid, match="is a directory"):
+            await server.writing.remove(name)
+    assert server.asked("DELETE") == []
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_page_in_place_of_a_directory(server: Rehearsal) -> None:
     """A page that lists a directory is no file."""
     server.dav.directories.add("d")
