@@ -478,6 +478,28 @@ async def test_certificate_that_does_not_fit(tmp_path: Path) -> None:
         await web.stop()
 
 
+@pytest_twisted.ensureDeferred
+async def test_certificate_of_our_own(tmp_path: Path) -> None:
+    """A service that asks for a certificate is shown the destination's, and lets nobody in without one."""
+    servers, clients = Authority(tmp_path), Authority(tmp_path, "clients")
+    certificate, key = clients.issue(name="us")
+    web = Web(reactor, tls=ServerTLS(*servers.issue(), clients=clients.file))
+    await web.start()
+    web.route("/bucket/in/f", gives(200, b"data", ETag='"1"'))
+    common = {"endpoint": web.url_of("localhost"), "ca_file": servers.file}
+    named = Rehearsal(web, tmp_path, **common, certificate_file=certificate, key_file=key)
+    unnamed = Rehearsal(web, tmp_path, **common)
+    try:
+        assert await read(named.reading.origin("f")) == (0, b"data")
+        with pytest.raises(errors.TLSFailed) as caught:
+            await read(unnamed.reading.origin("f"))
+        assert "it asks for a certificate" in caught.value.full
+    finally:
+        await named.pool.close()
+        await unnamed.pool.close()
+        await web.stop()
+
+
 def pages(*bodies: str) -> Callable[[Exchange], None]:
     """Give one page of an answer after the other."""
     left = list(bodies)

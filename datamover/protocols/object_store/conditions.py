@@ -25,9 +25,19 @@ class Conditions:
         self._unknown: set[str] = set()
         """Headers that a service does not take."""
 
-    async def put(self, store: ObjectStore, path: str, make: Make, *, replace: bool, check: Check = unchecked) -> None:
+    async def put(
+        self,
+        store: ObjectStore,
+        path: str,
+        make: Make,
+        *,
+        replace: bool,
+        check: Check = unchecked,
+        repeatable: bool = False,
+    ) -> None:
         """Have ``make`` make an object by one PUT; without ``replace`` only where there is none.
 
+        What is ``repeatable`` may be made once more, to see whether the service honours the condition.
         ``check`` is called right before. Where the service is not known to honour the condition, one looks before;
         what is made by somebody else at the very moment is then replaced. Raises DestinationExists, and Refused.
         """
@@ -45,7 +55,7 @@ class Conditions:
             raise
         if not self._unknown.isdisjoint(_ONLY_NEW):
             self.honoured = False
-        elif self.honoured is None and not self._learning:
+        elif repeatable and self.honoured is None and not self._learning:
             self._learning = True
             await self._learn(make)
 

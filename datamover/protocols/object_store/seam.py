@@ -74,7 +74,7 @@ class ObjectStore(Protocol):
         ...
 
     async def abort_lost(self, path: str, since: float) -> None:
-        """Remove the upload that ``begin_upload`` was asked for after ``since`` (POSIX seconds), and did not tell of.
+        """Remove what ``begin_upload``, called after ``since`` (POSIX seconds), may have made and did not tell of.
 
         Whatever may be another's stays.
         """

@@ -122,7 +122,9 @@ class MultipartUpload:
             await finish_despite_cancel(Deferred.fromCoroutine(putting))
 
         try:
-            await self._tools.conditions.put(self._store, self._target, put, replace=replace, check=commit)
+            await self._tools.conditions.put(
+                self._store, self._target, put, replace=replace, check=commit, repeatable=True
+            )
         except Refused as refusal:
             raise await self._explained(self._store.refusals.of(refusal, self._target)) from refusal
         return await self._look(len(data), None)
