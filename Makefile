@@ -21,8 +21,8 @@ demo: $(VENV)/.installed
 run: $(VENV)/.installed
 	$(BIN)/twistd -n datamover
 
-# Several processes share the test files, because most tests wait for servers much of the time.
-TESTERS ?= 2
+# More processes than processors share the test files, because most tests wait for servers much of the time.
+TESTERS ?= 3
 
 test: $(VENV)/.developing
 	$(BIN)/python -m pytest --numprocesses $(TESTERS)
@@ -54,6 +54,7 @@ lint: $(VENV)/.developing
 
 # One row: make bench ROWS=sftp-get
 bench: $(VENV)/.developing
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python -m benchmarks $(ROWS)
 	$(BIN)/python -m benchmarks --draw docs/performance.svg
 
@@ -87,7 +88,7 @@ system:
 
 # The programs that the benchmarks compare with, on Debian.
 bench-system: system
-	apt-get install -y --no-install-recommends aria2
+	apt-get install -y --no-install-recommends aria2 lftp
 
 # What the clients in Node and Java run in, on Debian: some 600 MB, half of it npm. Node from elsewhere brings its npm along.
 clients-system: system

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from benchmarks import calls, handover, memory, moving, polite, stored
+from benchmarks import buckets, calls, dav, ftp, handover, memory, moving, polite, stored
 from benchmarks.drawing import draw
 from benchmarks.results import Result, load, save, table, this_machine
 from benchmarks.scale import Scale
@@ -25,8 +25,19 @@ ROWS: Mapping[str, Callable[[Scale], Result]] = {
     "sftp-put-far": partial(moving.put, far=True),
     "http-get": moving.http_get,
     "http-sftp": moving.http_put,
+    "dav-put": dav.put,
+    "dav-get": dav.get,
     "small-local": partial(moving.small, remote=False),
     "small-sftp": partial(moving.small, remote=True),
+    "ftp-get": partial(ftp.get, secure=False),
+    "ftp-put": partial(ftp.put, secure=False),
+    "ftps-get": partial(ftp.get, secure=True),
+    "ftps-put": partial(ftp.put, secure=True),
+    "s3-put": partial(buckets.put, far=False),
+    "s3-get": partial(buckets.get, far=False),
+    "s3-put-far": partial(buckets.put, far=True),
+    "s3-get-far": partial(buckets.get, far=True),
+    "small-s3": buckets.small,
     "submit": calls.submit,
     "submit-many": calls.submit_many,
     "stored-status": stored.status,

@@ -48,7 +48,7 @@ class Field:
     def __init__(self, config: str = "") -> None:
         self._config = config
         self._started: list[Any] = []
-        self._proxy: subprocess.Popen[str] | None = None
+        self._proxies: list[subprocess.Popen[str]] = []
         self._files: set[Path] = set()
 
     def __enter__(self) -> "Field":
@@ -72,16 +72,12 @@ class Field:
         for each in (self.web_root, self.here):
             each.mkdir()
         self.sshd = self._run(Sshd(self._made("sshd")))
+        self.roots = [self.here, self.sshd.root]
+        """Where files are moved to, by names that begin with "moved"."""
         self.nginx = self._run(
             Nginx(self.web_root, config="autoindex on; keepalive_requests 100000;\nlocation /slow { limit_rate 4k; }")
         )
-        self._proxy = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.delay", str(self.sshd.port), str(ONE_WAY)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._proxy.stdout is not None
-        self.far_port = int(self._proxy.stdout.readline())
+        self.far_port = self._delayed(self.sshd.port)
         known = self.sshd.known_hosts
         known.write_text(
             known.read_text()
@@ -122,14 +118,22 @@ class Field:
         self._started.append(server)
         return server
 
+    def _delayed(self, port: int) -> int:
+        """Return the near end of a long path to a port."""
+        command = [sys.executable, "-m", "benchmarks.delay", str(port), str(ONE_WAY)]
+        proxy = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self._proxies.append(proxy)
+        assert proxy.stdout is not None
+        return int(proxy.stdout.readline())
+
     def _end(self) -> None:
         for server in reversed(self._started):
             server.stop()
-        if self._proxy is not None:
-            self._proxy.terminate()
-            self._proxy.wait()
-            assert self._proxy.stdout is not None
-            self._proxy.stdout.close()
+        for proxy in self._proxies:
+            proxy.terminate()
+            proxy.wait()
+            assert proxy.stdout is not None
+            proxy.stdout.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     # Files --------------------------------------------------------------------------------------------------------
@@ -157,7 +161,7 @@ class Field:
         A file is removed. A directory of many is set aside until the end of all rows, since ext4 checks recently freed
         inodes one by one, and every file of the next round would wait for that.
         """
-        for root in (self.here, self.sshd.root):
+        for root in self.roots:
             for path in root.glob("moved*"):
                 path.rename(_aside() / f"{next(_NUMBERS)}") if path.is_dir() else path.unlink()
         os.sync()

@@ -60,7 +60,7 @@ def get(scale: Scale, *, far: bool) -> Result:
         }
         values = alternate(field, ways, Amount(size / 1e6, "MB/s"), scale.rounds)
     goals = [Goal("OpenSSH sftp", 6.0 if far else 1.4), Goal("rclone", 3.5 if far else 2.5)]
-    title = f"SFTP → local, {_size_text(size)}, {'50 ms RTT' if far else 'loopback'}"
+    title = f"SFTP → local, {size_text(size)}, {'50 ms RTT' if far else 'loopback'}"
     return Result("sftp-get-far" if far else "sftp-get", title, "MB/s", values, goals)
 
 
@@ -81,7 +81,7 @@ def put(scale: Scale, *, far: bool) -> Result:
         }
         values = alternate(field, ways, Amount(size / 1e6, "MB/s"), scale.rounds)
     goals = [Goal("OpenSSH sftp", 3.0 if far else 1.3), Goal("rclone", 3.0 if far else 1.5)]
-    title = f"local → SFTP, {_size_text(size)}, {'50 ms RTT' if far else 'loopback'}"
+    title = f"local → SFTP, {size_text(size)}, {'50 ms RTT' if far else 'loopback'}"
     return Result("sftp-put-far" if far else "sftp-put", title, "MB/s", values, goals)
 
 
@@ -112,7 +112,7 @@ def http_get(scale: Scale) -> Result:
         }
         values = alternate(field, ways, Amount(size / 1e6, "MB/s"), scale.rounds)
     goals = [Goal("curl (unchecked)", 1.0), Goal("aria2 -x8", 1.2), Goal("rclone", 1.2)]
-    return Result("http-get", f"HTTP → local, {_size_text(size)}, sha256 checked", "MB/s", values, goals)
+    return Result("http-get", f"HTTP → local, {size_text(size)}, sha256 checked", "MB/s", values, goals)
 
 
 def http_put(scale: Scale) -> Result:
@@ -129,7 +129,7 @@ def http_put(scale: Scale) -> Result:
         }
         values = alternate(field, ways, Amount(size / 1e6, "MB/s"), scale.rounds)
     goals = [Goal("rclone copyurl", 1.5), Goal("curl into ssh", 1.0)]
-    return Result("http-sftp", f"HTTP → SFTP, {_size_text(size)}", "MB/s", values, goals)
+    return Result("http-sftp", f"HTTP → SFTP, {size_text(size)}", "MB/s", values, goals)
 
 
 def small(scale: Scale, *, remote: bool) -> Result:
@@ -174,5 +174,6 @@ def _digest(file: Path) -> str:
         return hashlib.file_digest(opened, MAIN).hexdigest()
 
 
-def _size_text(size: int) -> str:
+def size_text(size: int) -> str:
+    """Return a file's size, for the title of a row."""
     return "1 GiB" if size == 2**30 else f"{size / 1e6:,.0f} MB"

@@ -15,8 +15,10 @@ from typing import Any
 
 import datamover
 from tests.servers.rclone import CURRENT
+from tests.servers.s3 import SCRIPTS
 
 OURS = "datamover"
+S5CMD = str(SCRIPTS / "s5cmd")
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -114,6 +116,7 @@ def this_machine() -> dict[str, Any]:
         "datamover": datamover.__version__,
         "openssh": _said("ssh", "-V"),
         "rclone": _said(CURRENT, "version"),
+        "s5cmd": _said(S5CMD, "version"),
         "aria2": _said("aria2c", "--version"),
         "curl": _said("curl", "--version"),
         "nginx": _said("nginx", "-v"),

@@ -46,12 +46,12 @@ def main() -> None:
     options.add_argument("--jobs", type=int, default=50_000)
     options.add_argument("--every", type=float, default=7.0, help="seconds between two kills")
     asked = options.parse_args()
-    with tempfile.TemporaryDirectory(prefix="datamover-soak-") as name:
+    with tempfile.TemporaryDirectory(prefix="datamover-soak-") as name, postgres.running() as server:
         directory = Path(name)
         directory.chmod(0o755)
         (directory / "archive").mkdir()
         (directory / "archive/source").write_bytes(CONTENT)
-        url = postgres.shared().fresh()
+        url = postgres.TestDatabases(server).fresh()
         api = service(directory, "api", '["api"]', url)
         api.start()
         engines = [service(directory, f"engine{number}", '["api", "engine"]', url) for number in range(2)]

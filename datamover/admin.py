@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from datamover import __version__
+from datamover.app.arguments import host_and_port, seconds
 from datamover.app.inspection import check_named
 from datamover.app.options import read_config
 from datamover.app.summary import not_held, summary, try_destinations
@@ -66,7 +67,10 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="datamover-admin", description="Prepare and check a datamover.")
     parser.add_argument("--version", action="version", version=f"datamover {__version__}")
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--config", metavar="FILE", help="the configuration (default: where the service looks)")
+    # It may stand before the command or behind it: a default behind it would replace what stands before it.
+    for place, default in ((parser, None), (common, argparse.SUPPRESS)):
+        told = "the configuration (default: where the service looks)"
+        place.add_argument("--config", metavar="FILE", default=default, help=told)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
@@ -90,17 +94,18 @@ def parser() -> argparse.ArgumentParser:
     command("sample-config", print_sample, "Print a commented sample of the configuration, with every key.")
     command("hash-password", print_hash, "Read a password and print its hash for password_hash.")
     rotate = command("rotate-key", rotate_key, "Replace the key that seals rows; services may be running.")
-    rotate.add_argument("--prepare", action="store_true", help="only add the next key to the file, for you to copy")
-    rotate.add_argument("--keep", action="store_true", help="leave the old key in the file")
+    steps = rotate.add_mutually_exclusive_group()
+    steps.add_argument("--prepare", action="store_true", help="only add the next key to the file, for you to copy")
+    steps.add_argument("--keep", action="store_true", help="leave the old key in the file")
     rotate.add_argument(
         "--wait",
         metavar="SECONDS",
-        type=float,
+        type=seconds,
         default=SETTLING,
         help=f"time for values sealed with the old key to be stored, before it is removed (default: {SETTLING:.0f})",
     )
     scan = command("scan-host-key", scan_host, "Print an SSH server's host keys and their fingerprints.")
-    scan.add_argument("host", metavar="HOST[:PORT]", type=_host_and_port)
+    scan.add_argument("host", metavar="HOST[:PORT]", type=host_and_port)
     return parser
 
 
@@ -258,18 +263,6 @@ def scan_host(options: argparse.Namespace) -> None:
 
 def _settings(options: argparse.Namespace) -> Config:
     return read_config(options.config)
-
-
-def _host_and_port(text: str) -> tuple[str, int]:
-    host, port = text, "22"
-    if text.startswith("["):
-        host, closed, rest = text[1:].partition("]")
-        port = (rest.removeprefix(":") or "22") if closed else ""
-    elif text.count(":") == 1:
-        host, _, port = text.partition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected HOST, HOST:PORT or [IPV6]:PORT")
-    return host, int(port)
 
 
 def _with_database(settings: Config, work: Callable[[Any, Database, Tools], Awaitable[None]]) -> None:

@@ -83,7 +83,7 @@ def _credentials(sources: Sources) -> Iterator[str]:
     for index, credential in enumerate(sources.credentials):
         here = f"sources.credentials.{index}"
         if not _is_web(credential.url):
-            yield f"{here}.url: expected an http(s) URL prefix, without a login"
+            yield f'{here}.url: expected a prefix such as "https://portal.example.org/data/", without a login'
         basic = credential.username is not None and credential.password_file is not None
         if basic == (credential.token_file is not None):
             yield f"{here}: expected token_file, or username and password_file"

@@ -155,6 +155,8 @@ class PlaceProtocol(Protocol):
     other_schemes: ClassVar[tuple[str, ...]]
     """Of other URLs that name such files: who gives one as a source is told to name the registered place."""
     abilities: ClassVar[frozenset[Ability]]
+    counts_arriving: ClassVar[bool]
+    """Whether ``Place.free`` counts what has arrived of a file as used before the file is committed."""
     options: ClassVar[type[ProtocolOptions]]
     """Options that name files that hold secrets are of the type ``security.secret_files.SecretPath``."""
 

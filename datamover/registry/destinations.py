@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from time import monotonic
 from typing import Any, Literal, Protocol
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -20,6 +21,7 @@ from datamover.config.schema import Config, DestinationTable, check_table
 from datamover.errors import ConfigError, DataMoverError, Problems, Scope, UnknownDestination
 from datamover.protocols import PLACES
 from datamover.protocols.base import Ability, Lack, Origin
+from datamover.protocols.lacks import Lacks
 from datamover.protocols.place import (
     DestinationPool,
     NamedByUrl,
@@ -58,21 +60,35 @@ class Destination:
     directory_mode: int
     keep_free: int | None
     """Bytes that transfers leave free; None: all may be used."""
+    counts_arriving: bool
+    """Whether the room that is told there is less what has arrived of files before they are committed."""
     pool: DestinationPool = field(repr=False)
     basis: tuple[Any, ...] = field(default=(), repr=False)
     """What the pool was made from; a registry with an equal basis may share the pool."""
+    learnt: Lacks = field(default_factory=lambda: Lacks(monotonic), repr=False)
+    """What asking for its room showed."""
     named: Callable[[str, str, str | None, str], str | None] = field(default=lambda *_: None, repr=False)
     """Returns the absolute path that ``scheme://[user@]host/path`` (the arguments) names here, None for none."""
 
     @property
     def lacks(self) -> tuple[Lack, ...]:
         """What this side does not do; that it does not tell its room, where the configuration needs that."""
-        found = {lack.ability: lack for lack in self.pool.lacks}
+        found = {lack.ability: lack for lack in (*self.learnt, *self.pool.lacks)}
         untold = found.get(Ability.FREE_SPACE)
         if self.keep_free is not None and (untold or Ability.FREE_SPACE not in self.abilities):
-            why = untold.why if untold else f"{self.protocol} destinations do not tell it"
+            declared = Ability.FREE_SPACE in self.abilities
+            why = untold.why if untold and declared else f"{self.protocol} destinations do not tell it"
             found[Ability.FREE_SPACE] = Lack(Ability.FREE_SPACE, f"{why}, so that keep_free cannot be held")
         return tuple(found.values())
+
+    async def free(self) -> int | None:
+        """Return the bytes that may still be written there; None, which is remembered, where that is not told."""
+        free = await self.at(Scope.DESTINATION).free()
+        if free is not None:
+            self.learnt.saw(Ability.FREE_SPACE)
+        elif Ability.FREE_SPACE in self.abilities:
+            self.learnt.learn(Ability.FREE_SPACE, "the other side does not tell it")
+        return free
 
     def at(self, side: Scope) -> Place:
         """Return the place as seen from ``side``, SOURCE or DESTINATION."""
@@ -203,6 +219,10 @@ class Registry:
     async def _test(self, destination: Destination) -> dict[str, Any]:
         pool = destination.pool
         result = await probe(pool, destination.abilities, self._reactor)
+        if result["ok"] and Ability.FREE_SPACE in destination.abilities:
+            with suppress(DataMoverError):
+                free = await destination.free()
+                result |= {} if free is None else {"free": float(free)}
         if result["ok"] and isinstance(pool, TellsUploads):
             with suppress(DataMoverError):  # A login that may not list them can move files nevertheless.
                 result["uploads"] = await pool.unfinished_uploads()
@@ -269,8 +289,10 @@ def _destination(
         file_mode=table.file_mode,
         directory_mode=table.directory_mode,
         keep_free=table.keep_free,
+        counts_arriving=protocol.counts_arriving,
         pool=pool,
         basis=basis,
+        learnt=earlier.learnt if earlier and earlier.basis == basis else Lacks(reactor.seconds),
         **({"named": partial(protocol.named, table.url, options)} if isinstance(protocol, NamedByUrl) else {}),
     )
 

@@ -19,10 +19,7 @@ _MODIFIED = 1_700_000_000.0
 
 
 async def probe(pool: DestinationPool, abilities: frozenset[Ability], clock: Any) -> dict[str, Any]:
-    """Return ``{ok, steps: [{step, ok, seconds, error?}], free?}``; the first step that fails is the last one tried.
-
-    ``free``: the bytes that may still be written, where the side tells them.
-    """
+    """Return ``{ok, steps: [{step, ok, seconds, error?}]}``; the first step that fails is the last one tried."""
     steps: list[dict[str, Any]] = []
 
     async def tried(step: str, attempt: Callable[[], Awaitable[None]]) -> bool:
@@ -51,11 +48,7 @@ async def probe(pool: DestinationPool, abilities: frozenset[Ability], clock: Any
                     ok = ok and await tried(step.__name__, step)
             finally:
                 await rehearsal.tidy()
-    free = None
-    if ok and Ability.FREE_SPACE in abilities:
-        with suppress(DataMoverError):
-            free = await pool.at(Scope.DESTINATION).free()
-    return {"ok": ok, "steps": steps} | ({} if free is None else {"free": float(free)})
+    return {"ok": ok, "steps": steps}
 
 
 class _Rehearsal:

@@ -17,7 +17,7 @@ from tests.engine.rig import Rig, file, parts, place
 from tests.servers.mounts.misbehaviour import Does, Misbehaviour
 from tests.servers.mounts.mount import Mount
 
-EMPTY, SMALL, LARGE, HUGE = 0, 3_000, 300_000, 25_000_000
+EMPTY, SMALL, LARGE, HUGE = 0, 3_000, 300_000, 20_000_000
 """Sizes of files: a small one is written and placed together with others, a huge one past the page cache."""
 MODIFIED = 1_500_000_000
 """The sources' modification time, POSIX seconds."""

@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from twisted.internet.task import deferLater
 from datamover.engine.room.survey import FRESH
 from datamover.jobs.figures import FigureReader
 from datamover.jobs.values import JobRecord, NewJob, Overwrite, State
+from datamover.protocols.local.place import LocalPlace
 from tests.engine.rig import PATIENCE, Rig, file, parts, url
 from tests.protocols.toy import TOY
 from tests.protocols.toy.store import STORES
@@ -572,3 +574,62 @@ async def test_destination_that_goes_away(tmp_path: Path, web: Web, disk: Path) 
     finally:
         await rig.close()
         server.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_unknown_size_that_cannot_go_on(rig: Rig, web: Web, disk: Path) -> None:
+    """A file that grows past the room, and could not be gone on with, leaves nothing."""
+    web.route("/f", File(os.urandom(50 * MIB), until_close=True))
+    await rig.engine()
+
+    job, _ = await rig.moved(file(url(f"{web.url}/f"), "archive", "f"), max_attempts=1)
+
+    assert job.error is not None
+    assert (job.state, job.error["code"]) == (State.FAILED, "NO_SPACE")
+    assert not os.listdir(disk)
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("counts", [True, False])
+async def test_what_a_place_counts(rig: Rig, web: Web, disk: Path, counts: bool) -> None:
+    """A place that counts a file as used only when it is committed needs room for all of it until then."""
+    enlarge(disk, 320 * MIB)
+    known = rig.registry._destinations
+    known["archive"] = replace(known["archive"], counts_arriving=counts)
+    gate = Gated(os.urandom(200 * MIB))
+    web.route("/gated", gate)
+    web.route("/f", File(os.urandom(20 * MIB), etag='"1"'))
+    await rig.engine()
+    moving = await rig.ask(file(url(f"{web.url}/gated"), "archive", "gated"))
+    await became(rig, moving, lambda record: record.bytes_done >= 100 * MIB)
+
+    job = await rig.ask(file(url(f"{web.url}/f"), "archive", "f"))
+    await became(rig, job, (lambda record: record.state.terminal) if counts else waits)
+    gate.open = True
+
+    for one in (moving, job):
+        assert (await rig.ended(one)).state is State.COMPLETED
+
+
+@pytest_twisted.ensureDeferred
+async def test_told_no_more(rig: Rig, web: Web, disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits moves when a place tells its room no more, and the destination says that nothing is kept free."""
+    web.route("/f", File(os.urandom(30 * MIB), etag='"1"'))
+    fill(disk, 20 * MIB)
+    await rig.engine()
+    job = await rig.ask(file(url(f"{web.url}/f"), "archive", "f"))
+    await became(rig, job, waits)
+
+    async def untold(place: LocalPlace) -> None:
+        return None
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalPlace, "free", untold)
+        assert (await rig.ended(job)).state is State.COMPLETED
+        message = "free room not known: the other side does not tell it, so that keep_free cannot be held"
+        [lack] = rig.registry.describe("archive")["lacks"]
+        assert lack == {"ability": "free-space", "message": message}
+        [event] = [event for event in await rig.store.events(job=job) if event.kind == "without"]
+        assert lack in event.details["without"]
+    tested = await rig.registry.test("archive")
+    assert (tested["lacks"], tested["free"]) == ([], 14 * MIB)

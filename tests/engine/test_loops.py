@@ -26,6 +26,7 @@ from datamover.engine.recorder import Recorder
 from datamover.engine.service import EngineService
 from datamover.jobs import notifications
 from datamover.jobs.queue.queue import Queue
+from datamover.jobs.queue.reservations import Reservations
 from datamover.jobs.upkeep.cleanup import OrphanCleanup
 from datamover.jobs.upkeep.upkeep import Upkeep
 from datamover.jobs.values import State
@@ -57,6 +58,7 @@ ENGINE: dict[str, tuple[Any, str]] = {
     "progress": (Meter, "news"),
     "quotas": (Queue, "over_daily_quota"),
     "retirement": (Upkeep, "retire_some"),
+    "room": (Reservations, "due"),
     "shares": (Queue, "shares"),
     "stops": (Queue, "stopping"),
     "sweeping": (OrphanCleanup, "take"),

@@ -52,7 +52,7 @@ def port() -> int:
 
 @pytest_twisted.async_yield_fixture
 async def rig(tmp_path: pathlib.Path, swift: S3Server, path: Path, port: int) -> Any:
-    BucketOutside(swift).clear()
+    BucketOutside(swift, "").clear()
     far = {**swift.options, "endpoint": f"http://127.0.0.1:{path.port}"}
     away = {**swift.options, "endpoint": f"http://127.0.0.1:{port}"}
     rig = await Rig(reactor, tmp_path).open(

@@ -50,6 +50,7 @@ class Broken:
     schemes: ClassVar[tuple[str, ...]] = ("broken",)
     other_schemes: ClassVar[tuple[str, ...]] = ()
     abilities: ClassVar[frozenset[Ability]] = LOCAL.abilities
+    counts_arriving: ClassVar[bool] = LOCAL.counts_arriving
     options: ClassVar[type[ProtocolOptions]] = ProtocolOptions
 
     def __init__(self) -> None:

@@ -162,6 +162,14 @@ def test_check_config_where_room_is_kept_free(tmp_path: Path, capsys: pytest.Cap
         assert f"destinations.archive.keep_free = {wrong.replace(chr(34), chr(39))}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", [("check-config", "--config", "FILE"), ("--config", "FILE", "check-config")])
+def test_where_config_stands(tmp_path: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]) -> None:
+    """``--config`` is taken before the command as well as behind it."""
+    file = written(tmp_path, f'[service]\ndata_directory = "{tmp_path}/data"\n')
+    assert main([file if word == "FILE" else word for word in command]) == 0
+    assert f"configuration  {file}" in capsys.readouterr().out
+
+
 def test_hash_password() -> None:
     """A password on standard input becomes its hash; none is refused."""
     done = admin("hash-password", given="pässword\n", env={**os.environ, "PYTHONUTF8": "1"})
@@ -171,7 +179,16 @@ def test_hash_password() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [(), ("no-such-command",), ("scan-host-key", "host:port"), ("scan-host-key", "[::1"), ("backup",)]
+    "arguments",
+    [
+        (),
+        ("no-such-command",),
+        ("backup",),
+        ("rotate-key", "--prepare", "--keep"),
+        *(("rotate-key", f"--wait={wait}") for wait in ("-1", "nan", "inf", "soon", "")),
+        *(("scan-host-key", host) for host in ("host:port", "[::1", "", "a:b:22", "http://h", "h h", "..", "a" * 64)),
+        *(("scan-host-key", f"h:{port}") for port in ("0", "99999", "0000000022", "²")),
+    ],
 )
 def test_wrong_command_line(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     """A command line that makes no sense is exit status 2."""

@@ -562,6 +562,12 @@ class Polite:
         self._connection.close()
 
 
+def greedily(service: Service, method: str, *parameters: Any) -> Any:
+    """Make one call as the greedy client."""
+    with closing(Polite(service, "greedy:greedy")) as greedy:
+        return greedy.call(method, *parameters)
+
+
 def memory(pid: int) -> int:
     """Return the bytes of memory that a process has."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
@@ -584,22 +590,22 @@ def memory(pid: int) -> int:
 )
 def test_a_crowd_keeps_nobody_waiting(service: Service, kind: str, connections: int, login: str) -> None:
     """Whatever some want without end, another's calls are answered soon, its file moves, and memory has its bound."""
-    with closing(Polite(service)) as polite, closing(Polite(service, "greedy:greedy")) as greedy:
-        request = {
-            "source": "http://127.0.0.1:1/x",
-            "destination": "archive",
-            "path": "x",
-            "overwrite": "always",
-            "max_attempts": 100,
-        }
-        unfinished = greedy.call("jobs.submit", request)["id"]
+    request = {
+        "source": "http://127.0.0.1:1/x",
+        "destination": "archive",
+        "path": "x",
+        "overwrite": "always",
+        "max_attempts": 100,
+    }
+    with closing(Polite(service)) as polite:
+        unfinished = greedily(service, "jobs.submit", request)["id"]
         first = polite.call("system.listMethods")
         with crowd(kind, service.port, connections, login=login, job=unfinished):
             assert polite.call("system.listMethods") == first
             assert polite.move(f"{kind}-{connections}-{login.replace(':', '-')}.bin") == "COMPLETED"
             assert any(polite.slowest("jobs.list", {"limit": 1}) < SOON for _ in range(ROUNDS))
             assert memory(service.pid) < MEMORY
-        greedy.call("jobs.cancel", unfinished)
+        greedily(service, "jobs.cancel", unfinished)
 
 
 # Names that are not ours -------------------------------------------------------------------------------------

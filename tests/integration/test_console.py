@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from argon2 import PasswordHasher
 
-from datamover.security.passwords import hash_password
 from tests.servers import postgres
 from tests.servers.ports import free_port
 from tests.servers.service import PATIENCE, Service
 
 PASSWORD = "open sesame"
+CHEAP = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash
+"""So that a login takes no longer than it may where others want the processors too."""
 
 WILL, WONT, DO, DONT = b"\xfb", b"\xfc", b"\xfd", b"\xfe"
 _NEGOTIATION = re.compile(rb"\xff([\xfb-\xfe])(.)", re.DOTALL)
@@ -134,7 +136,7 @@ def console_tables(port: int, ssh: Ssh) -> str:
 url = "{postgres.shared().fresh()}"
 [console]
 telnet = "tcp:{port}:interface=127.0.0.1"
-password_hash = "{hash_password(PASSWORD)}"
+password_hash = "{CHEAP(PASSWORD)}"
 ssh = "tcp:{ssh.port}:interface=127.0.0.1"
 authorized_keys_file = "{ssh.directory}/authorized"
 """

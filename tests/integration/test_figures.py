@@ -102,7 +102,7 @@ async def test_history_costs_nothing(history: History) -> None:
     history.run(FILL, {"waiting": 500, "jobs": 50_000})
     history.run("ANALYZE")
     queries = NamedQueries.load()
-    for name in ("figure_queue", "figure_active", "figure_jobs", "read_queue"):
+    for name in ("figure_queue", "figure_rooms", "read_without_room", "figure_active", "figure_jobs", "read_queue"):
         plan = "\n".join(row[0] for row in history.run(f"EXPLAIN {queries[name]}", {"most": MOST}))
         assert "Seq Scan on transfers" not in plan, plan
         assert "Seq Scan on jobs" not in plan, plan

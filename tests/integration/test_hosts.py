@@ -19,9 +19,9 @@ from tests.integration.test_database import opened
 from tests.servers.path import path_to
 from tests.servers.postgres import Postgres, address, replicated
 
-PATIENCE = 20.0
-SOON = 0.9
-"""Seconds: less than a host that says nothing is waited for."""
+PATIENCE = 60.0
+ALONE = 2
+"""Seconds that one host is waited for."""
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def pair() -> Iterator[tuple[Postgres, Postgres]]:
 
 def url(*ports: int, more: str = "") -> str:
     places = ",".join(f"127.0.0.1:{port}" for port in ports)
-    return f"postgresql://postgres@{places}/postgres?connect_timeout=1{more}"
+    return f"postgresql://postgres@{places}/postgres?connect_timeout={ALONE}{more}"
 
 
 async def port(database: Database) -> int:
@@ -55,13 +55,13 @@ async def test_a_host_that_says_nothing(pair: tuple[Postgres, Postgres]) -> None
         silent.stand()
         began = time.monotonic()
         async with opened(url(silent.port, primary.port), 1) as database:
-            assert 1.0 <= time.monotonic() - began < PATIENCE
+            assert ALONE <= time.monotonic() - began < PATIENCE
             assert await port(database) == primary.port
+            assert silent.asked == 1
             await end_sessions(primary)
-            began = time.monotonic()
             assert await port(database) == primary.port
-            assert time.monotonic() - began < SOON
-        with pytest.raises(Unavailable, match=r"no answer from 127\.0\.0\.1 within 1\.0 s"):
+            assert silent.asked == 1
+        with pytest.raises(Unavailable, match=rf"no answer from 127\.0\.0\.1 within {ALONE}\.0 s"):
             await Database(reactor, address(url(silent.port)), 1).open()
         silent.go_on()
 

@@ -98,6 +98,7 @@ class Faulty:
     schemes: ClassVar[tuple[str, ...]] = ("faulty",)
     other_schemes: ClassVar[tuple[str, ...]] = ()
     abilities: ClassVar[frozenset[Ability]] = LOCAL.abilities
+    counts_arriving: ClassVar[bool] = LOCAL.counts_arriving
     options: ClassVar[type[ProtocolOptions]] = ProtocolOptions
 
     def __init__(self) -> None:

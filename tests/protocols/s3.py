@@ -12,6 +12,7 @@ from twisted.internet import reactor
 from datamover import errors
 from datamover.protocols.place import DestinationPool, PlaceSettings
 from datamover.protocols.s3 import S3
+from datamover.protocols.upload import UploadKey
 from tests.protocols.conformance import KEY, Conformance, Outside, Premises, arrive, write
 from tests.servers.s3 import BUCKET, S3Server
 
@@ -79,6 +80,9 @@ async def opened(server: S3Server, prefix: str = PREFIX, **options: Any) -> Asyn
 class S3Conformance(Conformance):
     """What S3 does besides; a subclass gives the fixture ``premises``."""
 
+    honours = True
+    """Whether a PUT is refused, on that condition, where something is."""
+
     @pytest_twisted.ensureDeferred
     async def test_replaced_as_it_was_compared(self, premises: Premises) -> None:
         """Only what was looked at before is replaced; what somebody else wrote meanwhile stays, as the upload does."""
@@ -96,6 +100,18 @@ class S3Conformance(Conformance):
         assert premises.outside.read("f") == b"new"
         # Committed again, as where the answer was lost, it is found to be its own.
         assert (await upload.commit(replace=True, over=meanwhile)).size == 3
+
+    @pytest_twisted.ensureDeferred
+    async def test_conditions_learnt(self, premises: Premises) -> None:
+        """The first small file shows whether a service makes one only where none is; its content stays as it is."""
+        for name in ("one", "two"):
+            upload = premises.writing.begin(name, UploadKey("1", name))
+            await upload.store(name.encode(), replace=False, commit=lambda: None)
+            assert premises.outside.read(name) == name.encode()
+            assert premises.writing._tools.conditions.honoured is self.honours  # type: ignore[attr-defined]
+        with pytest.raises(errors.DestinationExists):
+            await premises.writing.begin("one", KEY).store(b"other", replace=False, commit=lambda: None)
+        assert premises.outside.read("one") == b"one"
 
     @pytest_twisted.ensureDeferred
     async def test_digest_kept(self, premises: Premises) -> None:

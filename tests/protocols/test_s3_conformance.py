@@ -15,7 +15,7 @@ from datamover.protocols.place import TellsUploads
 from datamover.protocols.s3 import S3
 from datamover.protocols.upload import UploadKey
 from datamover.registry.probe import probe
-from tests.protocols.conformance import Premises, get, put
+from tests.protocols.conformance import Premises, get, put, write
 from tests.protocols.s3 import BucketOutside, S3Conformance, S3Premises, opened
 from tests.servers.s3 import BUCKET, RcloneS3, S3Server, Swift
 
@@ -48,6 +48,8 @@ class TestSwift(S3Conformance):
 
 
 class TestRclone(S3Conformance):
+    honours = False
+
     @pytest.fixture
     def premises(self, rclone: S3Server) -> Iterator[Premises]:
         BucketOutside(rclone).clear()
@@ -85,14 +87,68 @@ async def test_keys(swift: S3Server) -> None:
             assert await get(reading, f"d/{name}") == (0, name.encode())
 
 
+@pytest.mark.parametrize("by_parts", [False, True])
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("é" * 512, f"it has {1024 + len('a/prefix/')} bytes, 1024 at most"),
+        ("\udce9", "it is not UTF-8"),
+    ],
+)
 @pytest_twisted.ensureDeferred
-async def test_key_too_long(swift: S3Server) -> None:
-    """A key of more bytes than the service takes is refused in words, and nothing is left of it."""
+async def test_no_keys(swift: S3Server, path: str, words: str, by_parts: bool) -> None:
+    """What no service takes as a key is refused in words, and nothing is left of it."""
+    BucketOutside(swift).clear()
     async with opened(swift) as pool:
-        upload = pool.at(Scope.DESTINATION).begin("é" * 512, UploadKey("1", "a"))
-        with pytest.raises(errors.DestinationInvalid, match="more bytes than the service takes"):
-            await upload.open()
+        upload = pool.at(Scope.DESTINATION).begin(path, UploadKey("1", "a"))
+        with pytest.raises(errors.DestinationInvalid, match=words):
+            await (upload.open() if by_parts else upload.store(b"", replace=False, commit=lambda: None))
+        assert upload.token is None
         await upload.close()
+        with pytest.raises(errors.SourceForbidden, match=words):
+            await pool.at(Scope.SOURCE).origin(path).open()
+    assert BucketOutside(swift).uploads() == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_keys_that_are_no_xml(rclone: S3Server) -> None:
+    """Keys with characters that XML does not have go there and back, in parts too, and are listed."""
+    BucketOutside(rclone).clear()
+    names = ["\x01", "\x0b\x1f", "\ufffe"]
+    async with opened(rclone) as pool:
+        for name in names:
+            await put(pool.at(Scope.DESTINATION), f"d/{name}", name.encode())
+            assert await get(pool.at(Scope.SOURCE), f"d/{name}") == (0, name.encode())
+        assert await pool.at(Scope.SOURCE).list("d") == sorted(names)
+    assert BucketOutside(rclone).uploads() == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_below_a_file(rclone: S3Server) -> None:
+    """A service that has directories refuses a file below another: it is told why, and nothing of it stays."""
+    BucketOutside(rclone).clear()
+    async with opened(rclone) as pool:
+        place = pool.at(Scope.DESTINATION)
+        await put(place, "f", b"data")
+        with pytest.raises(errors.ServerError, match="'f' is a file there"):
+            await place.begin("f/below", UploadKey("1", "a")).store(b"new", replace=True, commit=lambda: None)
+        upload = place.begin("f/below", UploadKey("1", "b"))
+        with pytest.raises(errors.ServerError, match="'f' is a file there"):
+            await write(upload, b"new")
+        await upload.abort()
+        assert await get(place, "f") == (0, b"data")
+    assert BucketOutside(rclone).uploads() == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_both_a_file_and_a_directory(swift: S3Server) -> None:
+    """A service without directories keeps a file and files below its name, each of which can be read."""
+    BucketOutside(swift).clear()
+    async with opened(swift) as pool:
+        for name in ("d/f", "d", "d/f/below"):
+            await put(pool.at(Scope.DESTINATION), name, name.encode())
+        for name in ("d/f", "d", "d/f/below"):
+            assert await get(pool.at(Scope.SOURCE), name) == (0, name.encode())
 
 
 @pytest.mark.parametrize(

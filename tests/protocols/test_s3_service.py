@@ -1,5 +1,6 @@
 """S3 against a service that answers as it is told: refusals, learning, and where the key goes."""
 
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -395,6 +396,44 @@ async def test_completed_on_conditions(bucket: Rehearsal) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_bodies_signed_where_they_must_be(bucket: Rehearsal) -> None:
+    """A body is checked by the digest in its headers, and is signed itself where a service insists; that is kept."""
+    asked: list[str] = []
+
+    def serve(exchange: Exchange) -> None:
+        request = exchange.request
+        if request.method == "HEAD":
+            exchange.answer(200, [("ETag", '"e"')], b"data")
+            return
+        asked.append(request.headers["x-amz-content-sha256"])
+        assert request.headers["content-md5"]
+        if asked[-1] == "UNSIGNED-PAYLOAD":
+            exchange.answer(403, [], error("AccessDenied"))
+        else:
+            exchange.answer(200, [("ETag", '"e"')])
+
+    bucket.answer("f", serve)
+    for _ in range(2):
+        await bucket.writing.begin("f", KEY).store(b"data", replace=True, commit=lambda: None)
+    sha256 = hashlib.sha256(b"data").hexdigest()
+    assert asked == ["UNSIGNED-PAYLOAD", sha256, sha256]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_directory_in_the_way(bucket: Rehearsal) -> None:
+    """Where a service fails to make a file and there is a directory of its name, that is told."""
+
+    def serve(exchange: Exchange) -> None:
+        exchange.answer(404 if exchange.request.method == "HEAD" else 500, [], b"")
+
+    bucket.answer("f", serve)
+    listing = b"<ListBucketResult><Contents><Key>in/f/below</Key></Contents></ListBucketResult>"
+    bucket.web.route("/bucket", gives(200, listing))
+    with pytest.raises(errors.ServerError, match="there is a directory of that name"):
+        await bucket.writing.begin("f", KEY).store(b"data", replace=True, commit=lambda: None)
+
+
+@pytest_twisted.ensureDeferred
 async def test_options_are_sent(tmp_path: Path) -> None:
     """Storage class, encryption and the name of its key are sent with every object, over TLS."""
     authority = Authority(tmp_path)
@@ -634,3 +673,50 @@ async def test_left_over_the_question_who_we_are(bucket: Rehearsal) -> None:
     told = await bucket.pool.unfinished_uploads()
     assert aborted == ["own", "0"]
     assert [each.upload for each in told] == ["stray", "2"]
+
+
+@pytest.mark.parametrize("trouble", ["a reset", "an error", "no number", "a refusal"])
+@pytest_twisted.ensureDeferred
+async def test_begun_and_not_told(bucket: Rehearsal, trouble: str) -> None:
+    """An upload that a service may have begun, and did not tell of, is aborted where it can be nobody else's."""
+    aborted: list[str] = []
+    uploads = [
+        ("in/f", "lost", "me", "2123-11-14"),
+        ("in/f", "old", "me", "2013-11-14"),
+        ("in/f2", "g", "me", "2123-11-14"),
+    ]
+    uploads += [("in/f", "foreign", "somebody", "2123-11-14")]
+
+    def serve(exchange: Exchange) -> None:
+        request = exchange.request
+        if request.method == "DELETE":
+            aborted.append(request.target.partition("uploadId=")[2])
+            exchange.answer(204)
+        elif "probe" in request.path:
+            uploads.append((request.path.removeprefix("/bucket/"), "own", "me", "2123-11-14"))
+            exchange.answer(200, [], b"<R><UploadId>own</UploadId></R>")
+        elif request.method == "GET":
+            told = [
+                f"<Upload><Key>{key}</Key><UploadId>{upload}</UploadId><Initiator><ID>{who}</ID></Initiator>"
+                f"<Initiated>{when}T00:00:00Z</Initiated></Upload>"
+                for key, upload, who, when in uploads
+            ]
+            exchange.answer(
+                200, [], f"<ListMultipartUploadsResult>{''.join(told)}</ListMultipartUploadsResult>".encode()
+            )
+        elif trouble == "a reset":
+            exchange.reset()
+        elif trouble == "a refusal":
+            exchange.answer(403, [], error("AccessDenied"))
+        else:
+            exchange.answer(500 if trouble == "an error" else 200, [], error("InternalError"))
+
+    bucket.web.otherwise = serve
+    upload = bucket.writing.begin("f", KEY)
+    with pytest.raises(DataMoverError):
+        await upload.open()
+    assert (upload.token is None) is (trouble == "a refusal")
+    await upload.close()
+    await upload.abort()
+    assert "lost" not in aborted if trouble == "a refusal" else set(aborted) == {"own", "lost"}
+    assert upload.token is None

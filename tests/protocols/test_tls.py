@@ -11,6 +11,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor, task
 
+from datamover.app.inspection import check_named
 from datamover.config.load import load
 from datamover.errors import ConfigError, TLSFailed
 from datamover.protocols.http.client.agent import PolicyAgent
@@ -178,6 +179,21 @@ def test_keys_that_cannot_be(tmp_path: Path, table: str, words: str) -> None:
     """A certificate without its key, and the other way round, is told when the configuration is read."""
     with pytest.raises(ConfigError, match=words):
         registered(tmp_path, table)
+
+
+def test_told_once(tmp_path: Path) -> None:
+    """What is wrong with these files is told by the destination, and not once more by the look at all named files."""
+    secret = tmp_path / "secret"
+    path = tmp_path / "datamover.toml"
+    path.write_text(
+        f'[service]\ndata_directory = "{tmp_path}"\n[destinations.bucket]\nurl = "s3://bucket"\naccess_key_id = "A"\n'
+        f'secret_key_file = "{secret}"\nca_file = "/nowhere/ca"\ncertificate_file = "/nowhere/c"\n'
+        'key_file = "/nowhere/k"\n'
+    )
+    with pytest.raises(ConfigError) as caught:
+        check_named(load(path))
+    assert len(caught.value.problems) == 1
+    assert "destinations.bucket.secret_key_file" in caught.value.message
 
 
 def registered(directory: Path, table: str) -> None:

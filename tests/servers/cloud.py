@@ -34,7 +34,11 @@ Answer = Callable[..., Any]
 
 
 class Cloud(DavServer):
-    """The stand-in on a port of its own; ``mute`` leaves out what it can do, ``whole`` takes no chunks."""
+    """The stand-in on a port of its own.
+
+    ``config`` is its kind: "mute" does not tell what it can do, "whole" takes no chunks, "boastful" neither, though it
+    says that it does, and "impatient" has a proxy before it that does not wait until chunks are put together.
+    """
 
     def __init__(self, directory: Path, *, config: str = "") -> None:
         super().__init__(directory, config=config)
@@ -73,7 +77,7 @@ class Chunks(BaseMiddleware):  # type: ignore[misc]
         destination = unquote(urlsplit(environ.get("HTTP_DESTINATION", "")).path)
         if path.startswith("/ocs/"):
             return self._told(environ, start)
-        if self._kind == "whole" and path.startswith(UPLOADS):
+        if self._kind in ("whole", "boastful") and path.startswith(UPLOADS):
             return _refused(start, "404 Not Found", "NotFound", "no such collection")
         if (path if method == "PUT" else destination).endswith((".part", ".filepart")):
             return _refused(start, "400 Bad Request", "InvalidPath", "that is a forbidden file type")
@@ -93,7 +97,8 @@ class Chunks(BaseMiddleware):  # type: ignore[misc]
     def _told(self, environ: dict[str, Any], start: Answer) -> Iterable[bytes]:
         if self._kind == "mute" or environ.get("HTTP_OCS_APIREQUEST") != "true":
             return _refused(start, "403 Forbidden", "Forbidden", "not an OCS request")
-        body = json.dumps({"ocs": {"data": {"capabilities": _CAPABILITIES}}}).encode()
+        told = {**_CAPABILITIES, "dav": {}} if self._kind == "whole" else _CAPABILITIES
+        body = json.dumps({"ocs": {"data": {"capabilities": told}}}).encode()
         start("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
         return [body]
 

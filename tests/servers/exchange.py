@@ -106,6 +106,8 @@ class Server(Seam):
 
     def serve(self, connection: "Connection", request: Request) -> None: ...
 
+    def expects(self, connection: "Connection", request: Request) -> bool: ...
+
     def later(self, seconds: float) -> Deferred[None]: ...
 
 
@@ -119,6 +121,8 @@ class Connection(Protocol):
         self._server = server
         self._received = b""
         self._turns = 0
+        self._expecting = False
+        """It was decided whether the body of the request is wanted."""
         self._pauses: set[Deferred[None]] = set()
         self.gone: Deferred[None] = Deferred()
 
@@ -135,7 +139,13 @@ class Connection(Protocol):
             headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
             length = int(headers.get("content-length", "0"))
             if len(rest) < length:
+                if "expect" in headers and not self._expecting:
+                    self._expecting = True
+                    asked = Request(method, target, headers, self._number, self._turns + 1)
+                    if self._server.expects(self, asked) and not self.lost:
+                        self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")  # type: ignore[union-attr]
                 return
+            self._expecting = False
             body, self._received = rest[:length], rest[length:]
             self._turns += 1
             self._server.serve(self, Request(method, target, headers, self._number, self._turns, body))

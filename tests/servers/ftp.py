@@ -87,11 +87,17 @@ _PYFTPDLIB = """\
 import sys
 
 from pyftpdlib.authorizers import DummyAuthorizer
-from pyftpdlib.handlers import FTPHandler, TLS_FTPHandler
+from pyftpdlib.handlers import FTPHandler, ThrottledDTPHandler, TLS_FTPHandler
 from pyftpdlib.servers import FTPServer
 
-port, user, password, root, certificate, key = sys.argv[1:]
+port, user, password, root, certificate, key, rate = sys.argv[1:]
 handler = TLS_FTPHandler if certificate else FTPHandler
+if rate:
+
+    class Slow(ThrottledDTPHandler, handler.dtp_handler):
+        read_limit = int(rate)
+
+    handler.dtp_handler = Slow
 handler.authorizer = DummyAuthorizer()
 handler.authorizer.add_user(user, password, root, perm="elradfmwMT")
 if certificate:
@@ -260,7 +266,7 @@ class Pyftpdlib(FtpServer):
         pair = (str(self.certificate or ""), str(self.key or ""))
         if self.key is not None:
             self.key.chmod(0o644)  # It may be nobody's to read.
-        arguments = [str(self.port), USER, PASSWORD, str(self.root), *pair]
+        arguments = [str(self.port), USER, PASSWORD, str(self.root), *pair, self.config]
         return [sys.executable, "-W", "ignore", str(path), *arguments]
 
 

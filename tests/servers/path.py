@@ -17,6 +17,8 @@ class Path:
         self.port = port
         self.sent = 0
         """Bytes that came from clients so far."""
+        self.asked = 0
+        """How often it was connected to."""
         self._target = target
         self._delay = 0.0
         self._loop = asyncio.new_event_loop()
@@ -75,6 +77,7 @@ class Path:
         await asyncio.gather(*carrying, return_exceptions=True)
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.asked += 1
         try:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
         except OSError:

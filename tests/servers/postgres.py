@@ -21,14 +21,11 @@ import psycopg2
 
 from datamover.postgres.database import Database
 from datamover.postgres.migrate import migrate
+from tests.servers import memory
 from tests.servers.ports import free_port
 
 PATIENCE = 30.0
 """Seconds within which the server starts or stops."""
-MEMORY = Path("/dev/shm")
-"""Where files are made that are memory: a database is made and dropped there in a fifth of a disk's time."""
-ROOM = 2 * 2**30
-"""Bytes that must be free there; containers often have less."""
 
 
 def binaries() -> Path:
@@ -101,6 +98,7 @@ class Postgres:
                 str(binaries() / "postgres"), "-D", str(self.directory), "-h", "127.0.0.1", "-p", str(self.port),
                 "-k", str(self.sockets), "-c", f"fsync={fsync}", "-c", "max_connections=200",
                 "-c", "log_min_messages=fatal",
+                "-c", "dynamic_shared_memory_type=mmap",  # What is left of it goes with the directory.
             ],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
             env={**os.environ, **self._environment}, **server_user(),
@@ -268,7 +266,7 @@ def running(
     below: Path | None = None,
 ) -> Iterator[Postgres]:
     """Run a server in a temporary directory ``below`` another; root may put it on a ``disk`` of that size ("64m")."""
-    directory = Path(tempfile.mkdtemp(prefix="datamover-postgres-", dir=below))
+    directory = Path(tempfile.mkdtemp(prefix=memory.prefix("postgres"), dir=below))
     if disk is not None:
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={disk}", "tmpfs", str(directory)], check=True)
     directory.chmod(0o755)
@@ -328,8 +326,7 @@ _shared = ExitStack()
 def shared() -> TestDatabases:
     """Return databases in the server that this process shares; it is started at first use and stopped at the end."""
     atexit.register(stop_shared)
-    roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= ROOM
-    return TestDatabases(_shared.enter_context(running(below=MEMORY if roomy else None)))
+    return TestDatabases(_shared.enter_context(running(below=memory.place("postgres"))))
 
 
 @contextmanager

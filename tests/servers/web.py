@@ -46,6 +46,8 @@ class Web:
         self._routes: dict[str, Handler] = {}
         self.otherwise: Handler = status(404)
         """Answers requests for any other path."""
+        self.refuses: Handler | None = None
+        """Answers the head of a request that expects "100 Continue", in place of that; may answer nothing at all."""
         self._listener: Any = None
         self._reserved: socket.socket | None = None
         self._connections: set[Connection] = set()
@@ -123,6 +125,14 @@ class Web:
         result = self._routes.get(request.path, self.otherwise)(Exchange(connection, request, self._reactor))
         if inspect.iscoroutine(result):
             Deferred.fromCoroutine(result)
+
+    def expects(self, connection: Connection, request: Request) -> bool:
+        """Tell whether a body is wanted whose client waits for that."""
+        if self.refuses is None:
+            return True
+        self.requests.append(request)
+        self.refuses(Exchange(connection, request, self._reactor))
+        return False
 
     def later(self, seconds: float) -> Deferred[None]:
         return deferLater(self._reactor, seconds, lambda: None)

@@ -322,15 +322,15 @@ REFUSED = [
     ('[sources]\nallow = "https://x/"', "sources.allow = 'https://x/': expected an array"),
     (
         '[[sources.credentials]]\nurl = "ftp://bob:hunter2@x/"\ntoken_file = "/t"',
-        "sources.credentials.0.url: expected an http(s)",
+        "sources.credentials.0.url: expected a prefix such as",
     ),
     (
         '[[sources.credentials]]\nurl = "https://bob:hunter2@x/"\ntoken_file = "/t"',
-        "sources.credentials.0.url: expected an",
+        "sources.credentials.0.url: expected a prefix",
     ),
     (
         '[[sources.credentials]]\nurl = "https://[x/"\ntoken_file = "/t"',
-        "sources.credentials.0.url: expected an http(s)",
+        "sources.credentials.0.url: expected a prefix such as",
     ),
     ('[[sources.credentials]]\nurl = "https://x/"', "sources.credentials.0: expected token_file, or username and"),
     ('[[sources.credentials]]\nurl = "https://x/"\nusername = "b"', "sources.credentials.0: expected token_file, or"),

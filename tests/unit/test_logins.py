@@ -74,10 +74,10 @@ async def test_remembered() -> None:
     """A login that was right once costs no hash again."""
     known = logins()
     await known.check("portal", "pässword", "a")
-    began = time.monotonic()
+    began = time.process_time()
     for _ in range(1000):
         assert await known.check("portal", "pässword", "b") == "portal"
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
 
 
 @pytest_twisted.ensureDeferred

@@ -48,6 +48,7 @@ class Remote:
     schemes: ClassVar[tuple[str, ...]] = ("remote",)
     other_schemes: ClassVar[tuple[str, ...]] = ()
     abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.READ})
+    counts_arriving: ClassVar[bool] = False
     options: ClassVar[type[ProtocolOptions]] = RemoteOptions
 
     def check_url(self, url: str) -> None:

@@ -80,7 +80,10 @@ async def submit(
 @COMMANDS.command("cancel(12)", number=kinds.JOB)
 async def cancel(context: CommandContext, number: int) -> Page:
     """Give a job up; files in place stay there"""
-    return _job(await context.change("jobs.cancel", str(number), context.service.store.cancel(number)))
+    found = await context.change("jobs.cancel", str(number), context.service.store.cancel(number))
+    if found.state.terminal:
+        return _job(found)
+    return [f"job {found.id} is being cancelled; follow({found.id}) shows when its files have stopped"]
 
 
 @COMMANDS.command("pause(12)", number=kinds.JOB)
@@ -111,7 +114,7 @@ async def renotify(context: CommandContext, number: int) -> Page:
 @COMMANDS.command(
     "hold('archive', 'new disks until noon')",
     name=kinds.DESTINATION,
-    reason=kinds.text("the reason in quotes", LONGEST_REASON),
+    reason=kinds.text("the reason in quotes", LONGEST_REASON, needed=True),
 )
 async def hold(context: CommandContext, name: str, reason: str) -> Page:
     """Let nothing new go to or come from a destination"""

@@ -84,7 +84,8 @@ async def jobs(
         "until {:%Y-%m-%d %H:%M:%S} UTC": until,
     }
     which = [words.format(value) for words, value in filters.items() if value is not None]
-    return [Table(heads, rows, f"there is no {_a(status)}job{''.join(f' {each}' for each in which)}")]
+    optional = (columns.AGE, columns.OWNER, columns.PERCENT, columns.BYTES, columns.RATE)
+    return [Table(heads, rows, f"there is no {_a(status)}job{''.join(f' {each}' for each in which)}", optional)]
 
 
 @COMMANDS.command("job(12)", number=kinds.JOB)
@@ -102,7 +103,7 @@ async def job(context: CommandContext, number: int) -> Page:
     ]
     if found.waiting_for:
         page.append(f"waiting for {one_line(found.waiting_for)}")
-    page += [f"{word} error: {words(error)}" for word, error in _errors(found)]
+    page += [f"{which}: {words(error)}" for which, error in _errors(found)]
     page += ["", _files(shown, found.id)]
     if found.files_total > len(shown):
         page.append(f"… and {found.files_total - len(shown)} more: files({number}, limit=…)")
@@ -146,7 +147,7 @@ async def explain(context: CommandContext, number: int) -> Page:
         page += await _bandwidths(context, number)
         if not any("engine" in node["roles"] for node in await store.nodes()):
             page.append("No engine is alive: start one, or look at the log of the one that should be.")
-    page += [f"Its {word} error ({error['code']}): {words(error)}." for word, error in _errors(found)]
+    page += [f"Its {which} ({error['code']}): {words(error)}." for which, error in _errors(found)]
     if found.state in (State.FAILED, State.PARTIAL):
         page.append(f"retry({found.id}) puts what failed back in the queue.")
     return page
@@ -217,7 +218,7 @@ def _files(found: Sequence[FileRecord], job: int, status: State | None = None) -
         columns.TARGET,
     )
     none = f"job {job} has no {_a(status)}file{'' if status else ' yet'}"
-    return Table(heads, rows, none, optional=(columns.ATTEMPT,))
+    return Table(heads, rows, none, optional=(columns.BYTES, columns.RATE, columns.ATTEMPT))
 
 
 def _history(found: Sequence[Event], job: int | None) -> Table:
@@ -239,7 +240,10 @@ def _details(event: Event) -> str:
 
 
 def _errors(found: JobRecord) -> list[tuple[str, Mapping[str, Any]]]:
-    return [(word, error) for word, error in (("first", found.first_error), ("last", found.error)) if error]
+    first, last = found.first_error, found.error
+    if first and last and words(first) == words(last):
+        return [("error", last)]
+    return [(which, error) for which, error in (("first error", first), ("last error", last)) if error]
 
 
 def _at(moving: float) -> str:

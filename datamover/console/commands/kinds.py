@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from datamover.config.suggestions import did_you_mean
 from datamover.config.units import parse_duration
 from datamover.console.commands.context import CommandContext
 from datamover.jobs.control import MOST_IDS
@@ -53,26 +54,29 @@ def number(least: int, most: int, expected: str, candidates: Any = _none) -> Kin
 def choice(what: str, *choices: str, meant: Mapping[str, Any] | None = None) -> Kind:
     """Return the kind of one of several words, in capitals or not; read as what it means, if that is given."""
     known = {each.casefold(): each for each in choices}
+    expected = f"{what}: {', '.join(choices)}"
 
     def read(value: Any, context: CommandContext) -> Any:
         if not isinstance(value, str) or value.casefold() not in known:
-            raise Unfit
+            raise Unfit(f"expected {expected}{did_you_mean(value, choices)}")
         word = known[value.casefold()]
         return meant[word] if meant else word
 
     async def candidates(context: CommandContext) -> Sequence[str]:
         return choices
 
-    return Kind(f"{what}: {', '.join(choices)}", read, candidates, quoted=True)
+    return Kind(expected, read, candidates, quoted=True)
 
 
-def text(expected: str, longest: int = LONGEST_PARAMETER, candidates: Any = _none) -> Kind:
-    """Return the kind of any text."""
+def text(expected: str, longest: int = LONGEST_PARAMETER, candidates: Any = _none, *, needed: bool = False) -> Kind:
+    """Return the kind of any text; with ``needed``, of text that is not blank."""
 
     def read(value: Any, context: CommandContext) -> str:
         if not isinstance(value, str):
             raise Unfit
         _check_text(value)
+        if needed and not value.strip():
+            raise Unfit
         if len(value) > longest:
             raise Unfit(f"it has {len(value)} characters, expected {longest} at most")
         return value
@@ -158,7 +162,7 @@ async def _yes_or_no(context: CommandContext) -> Sequence[str]:
 def _section(value: Any, context: CommandContext) -> str:
     known = set(type(context.service.runtimes.now.settings).model_fields) - {"path"}
     if not isinstance(value, str) or value not in known:
-        raise Unfit(f"expected one of {', '.join(sorted(known))}")
+        raise Unfit(f"expected one of {', '.join(sorted(known))}{did_you_mean(value, known)}")
     return value
 
 

@@ -25,7 +25,7 @@ PATIENCE = 10.0
 BEFORE = 10
 """Events that are shown of what happened before."""
 ENDS = "q or Ctrl-C ends this"
-HEADER = 5
+HEADER = 6
 """Lines of a picture that are no rows."""
 
 
@@ -38,7 +38,7 @@ async def top(context: CommandContext) -> Live:
             view.show(await _picture(context, TRANSFERS))
             return
         while True:
-            view.redraw(await _picture(context, max(1, (view.screen.height or 24) - HEADER)))
+            view.redraw(await _picture(context, max(1, (view.screen.height or 24) - HEADER), ENDS))
             await deferLater(context.service.clock, EACH)
 
     return run
@@ -71,8 +71,8 @@ async def follow(context: CommandContext, number: int) -> Live:
     return run
 
 
-async def _picture(context: CommandContext, rows: int) -> Page:
-    """Return what moves and waits, in no more rows than there is room for."""
+async def _picture(context: CommandContext, rows: int, *below: str) -> Page:
+    """Return what moves and waits, in no more rows than there is room for, with lines below the first."""
     store = context.service.store
     now = f"{datetime.now(UTC):%H:%M:%S} UTC"
     try:
@@ -80,13 +80,13 @@ async def _picture(context: CommandContext, rows: int) -> Page:
     except DataMoverError as error:
         if not isinstance(error, Unavailable):
             raise
-        return [Line(f"{now}: {error.full}; {ENDS}")]
+        return [f"{now}: {error.full}", *below]
     number = sum(row["active"] for row in queue)
     head = (
         f"{now}: {count(number, 'transfer')} at {rate(sum(row['rate'] for row in queue)) or '0 B/s'}, "
-        f"{sum(row['pending'] for row in queue)} wait, {count(len(nodes), 'process', 'processes')}; {ENDS}"
+        f"{sum(row['pending'] for row in queue)} wait, {count(len(nodes), 'process', 'processes')}"
     )
-    page: list[Part] = [Line(head), Line("")]
+    page: list[Part] = [Line(head), *map(Line, below), Line("")]
     if shown := queue[: rows // 3]:
         page += [queues(shown), Line("")]
         rows -= len(shown) + 1

@@ -59,7 +59,8 @@ async def destinations(context: CommandContext) -> Page:
     lacks = [f"{told['name']}: {one_line(lack['message'])}" for told in described for lack in told["lacks"]]
     free = await store.free()
     kept = [_kept(told, free.get(told["name"])) for told in described if "keep_free" in told]
-    return [Table(heads, rows, "no destination is registered"), *kept, *lacks]
+    optional = (columns.PROTOCOL, columns.LIMIT, columns.DESCRIPTION)
+    return [Table(heads, rows, "no destination is registered", optional), *kept, *lacks]
 
 
 @COMMANDS.command("test('archive')", name=kinds.DESTINATION)
@@ -120,7 +121,9 @@ def moving(active: list[dict[str, Any]]) -> Table:
         columns.SOURCE,
         columns.TARGET,
     )
-    return Table(heads, rows, "no transfer moves at this moment", optional=(columns.ATTEMPT, columns.NODE))
+    return Table(
+        heads, rows, "no transfer moves at this moment", (columns.BYTES, columns.RATE, columns.ATTEMPT, columns.NODE)
+    )
 
 
 def _kept(told: dict[str, Any], free: float | None) -> str:

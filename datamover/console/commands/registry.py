@@ -14,6 +14,7 @@ from datamover.console.commands.kinds import Kind, Unfit
 from datamover.console.tables import Page
 from datamover.console.visitor import View
 from datamover.text.bounds import quoted
+from datamover.text.quantities import count
 
 Live = Callable[[View], Coroutine[Any, Any, None]]
 """An answer that goes on until it ends by itself, or is cancelled."""
@@ -79,7 +80,7 @@ class Command:
         if len(given) > len(placed):
             takes = f"{len(placed)} argument{'' if len(placed) == 1 else 's'}" if placed else "no arguments"
             more = " without a name" if len(placed) < len(self.arguments) else ""
-            raise self._wrong(f"takes {takes}{more}, and {len(given)} are given")
+            raise self._wrong(f"takes {takes}{more}, and {count(len(given), 'is', 'are')} given")
         values = {each.name: value for each, value in zip(placed, given, strict=False)}
         known = {each.name: each for each in self.arguments}
         for name, value in named.items():
@@ -103,7 +104,8 @@ class Command:
                 bound[argument.name] = argument.kind.read(value, context)
             except Unfit as error:
                 told = str(error) or f"expected {argument.kind.expected}"
-                raise WrongUse(f"{self.name}: {argument.name} is {_told(value)}: {told}; {self.how}") from None
+                how = f" {self.how[0].upper()}{self.how[1:]}" if told.endswith("?") else f"; {self.how}"
+                raise WrongUse(f"{self.name}: {argument.name} is {_told(value)}: {told}{how}") from None
         return bound
 
     def _wrong(self, what: str) -> WrongUse:

@@ -42,7 +42,7 @@ async def nodes(context: CommandContext) -> Page:
         for node in await context.service.store.nodes()
     ]
     heads = (columns.NODE, columns.ROLES, columns.ACTIVE, columns.SEEN, columns.STATE)
-    return [Table(heads, rows, "no process has told the database lately that it is alive")]
+    return [Table(heads, rows, "no process has told the database lately that it is alive", (columns.ROLES,))]
 
 
 @COMMANDS.command("service()")
@@ -105,7 +105,7 @@ async def audit(context: CommandContext, limit: int = ENTRIES, *, logins: bool =
     ]
     heads = (columns.AT, columns.WHO, columns.ORIGIN, columns.ACTION, columns.SUBJECT, columns.OUTCOME)
     none = "the audit trail has no entry" + ("" if logins else " but logins, which audit(logins=True) shows")
-    return [Table(heads, rows, none)]
+    return [Table(heads, rows, none, (columns.ORIGIN,))]
 
 
 def section_lines(name: str, value: Any) -> Iterator[str]:

@@ -40,7 +40,8 @@ class RoomReservation:
         self._destination = destination
         self._keep = destination.keep_free or 0
         self._leader = leader
-        self._counted = counted
+        self._live = destination.counts_arriving
+        self._counted = counted and self._live
         self._start = 0
         self.until: float = math.inf
         """Up to which byte of its file the group may write."""
@@ -66,7 +67,8 @@ class RoomReservation:
         if survey.free is None:
             self.lacks = tuple(lack for lack in self._destination.lacks if lack.ability is Ability.FREE_SPACE)
             return
-        self._start = start
+        # Where the place counts a file only when it is committed, it needs room for all of it, whatever has arrived.
+        self._start = start = start if self._live else 0
         wanted = None if size is None else blocks(max(0, size - start))
         if wanted == 0:
             self.until = start
@@ -87,7 +89,7 @@ class RoomReservation:
             self.until = math.inf
             return True
         key = self._leader.id, self._leader.lease
-        seen = written if stored else max(self._start, survey.seen(key))
+        seen = written if stored and self._live else max(self._start, survey.seen(key))
         least = written + more - seen
         request = self._request(survey, seen, least, max(least, written + STEP - seen), running=True)
         granted = await self._rooms.reservations.reserve(request)

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from datamover.concurrency.waiters import Waiters
-from datamover.errors import DataMoverError, Scope
+from datamover.errors import DataMoverError
 from datamover.jobs.queue.room import Survey
 from datamover.registry.destinations import Destination
 
@@ -49,7 +49,7 @@ class Surveys:
     async def _ask(self, destination: Destination) -> Survey:
         # In this order: what is written in between counts twice, and not as room that is there.
         reserved = await self._reserved(destination.name)
-        return replace(reserved, free=await destination.at(Scope.DESTINATION).free())
+        return replace(reserved, free=await destination.free())
 
     def _answered(self, name: str, survey: Survey | Failure) -> None:
         waiting = self._asking.pop(name)

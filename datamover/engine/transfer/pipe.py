@@ -140,20 +140,23 @@ class Pipe:
                 self._checkpoints[0][1].called or self._written - self._saved >= BEHIND * step
             ):
                 await self._checkpointed()
-        while self._checkpoints:
-            await self._checkpointed()
+        await self._all_checkpointed()
         return self._written
 
     async def _take_room(self, room: RoomReservation, more: int) -> None:
         """Reserve room for the next bytes, beyond what was reserved before; raises NoSpace where there is none."""
         if await room.extend(self._written, more, stored=False):
             return
-        await self._checkpointed()
+        await self._all_checkpointed()
         self._side = Scope.DESTINATION
         await self._sink.flush()
         self._side = Scope.SOURCE
         if not await room.extend(self._written, more, stored=True):
             raise room.used_up(self._written)
+
+    async def _all_checkpointed(self) -> None:
+        while self._checkpoints:
+            await self._checkpointed()
 
     async def _checkpointed(self) -> None:
         """Wait for the first checkpoint in progress; raises its error."""

@@ -19,9 +19,10 @@ from datamover.errors import ConnectionLost, DataMoverError, ServerError, Stalle
 from datamover.protocols.dav.address import Cloud, DavAddress, segments_of
 from datamover.protocols.dav.documents import FILE, Member, MultistatusParser
 from datamover.protocols.dav.files import DavFiles
-from datamover.protocols.dav.looks import look_of
+from datamover.protocols.dav.looks import Look, look_of
 from datamover.protocols.dav.refusals import DavRefusals
 from datamover.protocols.dav.service import DavService, Refused
+from datamover.protocols.http.request_body import SlicedBody
 from datamover.protocols.http_place.refused import Unreadable
 from datamover.protocols.object_store.metadata import Metadata
 from datamover.protocols.object_store.seam import FoundObject, Part, PartLimits
@@ -39,27 +40,32 @@ PAUSE = 1.0
 """Seconds between two looks for what it puts together."""
 
 _CHUNK = re.compile(r"\d{1,10}")
-_NOT_HERE = frozenset({400, 403, 404, 405, 409, 410, 501})
+_IMPATIENT = frozenset({502, 504, 524})
+"""With these, a proxy says that it waits no longer."""
+_NOT_HERE = frozenset({404, 405, 409, 410, 501})
 
 
 class Chunking:
     """Whether a server takes uploads in chunks: asked once, and remembered."""
 
-    def __init__(self, service: DavService, cloud: Cloud | None) -> None:
+    def __init__(self, service: DavService, cloud: Cloud | None, refusals: DavRefusals) -> None:
         self.cloud = cloud
         self.taken: bool | None = None if cloud is not None else False
         """None: it is not known."""
         self._service = service
+        self._refusals = refusals
 
     async def ask(self) -> bool:
         """Tell whether it does; where the server does not tell, the form of the path has it tried."""
         if self.taken is None and self.cloud is not None:
             url = WebUrl(*self._service.address.root.origin, self.cloud.capabilities, "format=json")
             try:
-                answer = await self._service.ask("GET", url, {"OCS-APIRequest": "true", "Accept": "application/json"})
+                headers = {"OCS-APIRequest": "true", "Accept": "application/json"}
+                with self._refusals.connecting():
+                    answer = await self._service.ask("GET", url, headers)
                 told = json.loads(answer.body)["ocs"]["data"]["capabilities"]
                 self.taken = bool(told["dav"].get("chunking"))
-            except (Refused, ValueError, KeyError, TypeError, AttributeError):
+            except (Refused, ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 return True
         return self.taken is not False
 
@@ -110,28 +116,36 @@ class DavStore:
             try:
                 await self._service.ask("MKCOL", self._url(upload), self._destination(path))
             except Refused as refusal:
-                if refusal.status not in _NOT_HERE or self._chunking.taken:
+                if refusal.status not in _NOT_HERE:
                     raise
                 self._chunking.taken = False
                 raise ServerError(
                     f"{self.refusals.what(path)}: the server takes no uploads in chunks; it is sent whole next",
                     scope=self.refusals.side,
                 ) from refusal
+            except DataMoverError:
+                # The answer may be what was lost.
+                with suppress(DataMoverError, Refused):
+                    await self.abort_upload(path, upload)
+                raise
         self._chunking.taken = True
         return upload
+
+    async def abort_lost(self, path: str, since: float) -> None:
+        """Do nothing: ``begin_upload``, which names the upload, removes one whose answer was lost."""
 
     async def put_part(self, path: str, upload: str, number: int, data: bytes) -> Part:
         """Store a chunk, and look at it."""
         url = self._url(upload, f"{number:05d}")
         with self.refusals.about(path), self.refusals.reading(path):
-            await self._service.ask("PUT", url, self._destination(path), data)
+            await self._service.ask("PUT", url, self._destination(path), SlicedBody(data))
             found: list[Member] = []
             await self._service.find(url, 0, FILE, MultistatusParser(found.append))
         looked = look_of(found[0]) if found else None
         if looked is None or looked.size != len(data):
             held = None if looked is None else looked.size
             raise self.refusals.other_size(path, f"in its chunk {number}", held, len(data))
-        return Part(len(data), looked.etag.strip('"'))
+        return Part(len(data), looked.etag)
 
     async def list_parts(self, path: str, upload: str) -> dict[int, Part] | None:
         found: list[Member] = []
@@ -144,11 +158,11 @@ class DavStore:
                 raise
             parts: dict[int, Part] = {}
             for member in found:
-                name, looked = segments_of(member.hrefs[0])[-1], look_of(member)
+                name, looked = "".join(segments_of("".join(member.hrefs[:1]))[-1:]), look_of(member)
                 if _CHUNK.fullmatch(name) and not looked.collection:
                     if looked.size is None:
                         raise Unreadable("it tells no size of a chunk")
-                    parts[int(name)] = Part(looked.size, looked.etag.strip('"'))
+                    parts[int(name)] = Part(looked.size, looked.etag)
         return parts
 
     async def complete(
@@ -156,7 +170,9 @@ class DavStore:
     ) -> None:
         """Have the server put the chunks together as the target; what is there besides them is removed first."""
         size = sum(part.size for part in parts)
-        await self.head(path)  # No directory is replaced.
+        old = await self._files.look(path)
+        if old is not None and old.collection:
+            raise self.refusals.directory(path)
         held = await self.list_parts(path, upload)
         if held is None or [held.get(number) for number in range(1, len(parts) + 1)] != parts:
             raise self.refusals.gone(path)
@@ -171,9 +187,10 @@ class DavStore:
             with self.refusals.connecting():
                 await self._files.move_url(source, path, replace=not condition, headers=headers)
         except (Refused, ConnectionLost, Stalled) as error:
+            patience = PUT_TOGETHER if not isinstance(error, Refused) or error.status in _IMPATIENT else 0.0
             if isinstance(error, Refused) and error.status < 500:
                 raise
-            if not await self._put_together(path, upload, size):
+            if not await self._put_together(path, upload, size, old, patience):
                 raise
 
     async def abort_upload(self, path: str, upload: str) -> None:
@@ -188,17 +205,19 @@ class DavStore:
         home = DavFiles(self._service.at(self._home), self.refusals, self._files.learnt)
         return [name for name in await home.names("") if name.startswith(own)]
 
-    async def _put_together(self, path: str, upload: str, size: int) -> bool:
-        """Wait until the server, whose answer was lost, has put the chunks together; tell whether it has."""
-        until = self._reactor.seconds() + PUT_TOGETHER
-        while self._reactor.seconds() < until:
-            found = await self._files.look(path)
-            held = await self.list_parts(path, upload)
-            if held is None:
-                return found is not None and found.size == size
+    async def _put_together(self, path: str, upload: str, size: int, old: Look | None, patience: float) -> bool:
+        """Tell whether the server, whose answer was lost, puts the chunks together within ``patience`` seconds."""
+        until = self._reactor.seconds() + patience
+        while True:
+            # It may be locked meanwhile.
+            with suppress(ServerError):
+                if await self.list_parts(path, upload) is None:
+                    found = await self._files.look(path)
+                    return found is not None and found.size == size and found != old
+            if self._reactor.seconds() >= until:
+                return False
             waiting: Deferred[None] = deferLater(self._reactor, PAUSE)
             await waiting
-        return False
 
     async def _abort(self, upload: str) -> None:
         try:

@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 OLDEST = 86_400
 """POSIX seconds: Nextcloud refuses a file with a time that is not after this."""
+EXPECTATION_FAILED = 417
 DIRECTORIES = 10_000
 """Directories that are remembered to be there."""
 
@@ -48,6 +49,8 @@ class Learnt:
     """It knows PROPFIND."""
     checksums: bool = False
     """It keeps OC-Checksum."""
+    expects: bool = True
+    """It bears the header Expect."""
     relative: bool = False
     """Of a Destination it wants the path alone: a proxy in front of it changes the scheme or the host."""
 
@@ -120,8 +123,10 @@ class DavFiles:
                 if there is None or not there.collection:
                     return []
                 raise
-        if own not in found:  # A proxy in front of it changes its paths.
-            own = min(found, key=len, default=own)
+        if found and own not in found:  # A proxy in front of it changes its paths.
+            shortest = min(found, key=len)
+            holds_all = all(each[: len(shortest)] == shortest for each in found)
+            own = shortest if holds_all else shortest[:-1]
         names = {each[-1] for each in found if each != own and each[:-1] == own}
         for unnamed in names:
             if unnamed in (".", "..") or "/" in unnamed or "\0" in unnamed:
@@ -156,10 +161,20 @@ class DavFiles:
 
     async def stream(self, path: str, body: FedBody, modified: float | None) -> None:
         """Store a file as its body is fed; its directory is made."""
-        headers = {**self.metadata(modified), "Expect": "100-continue"}
+        url, headers = self.service.address.url(path), self.metadata(modified)
+
+        async def attempt() -> None:
+            expecting = {**headers, "Expect": "100-continue"} if self.learnt.expects else headers
+            try:
+                await self.service.ask("PUT", url, expecting, body)
+            except Refused as refusal:
+                if refusal.status != EXPECTATION_FAILED or body.begun:
+                    raise
+                self.learnt.expects = False
+                await self.service.ask("PUT", url, headers, body)
+
         with self.refusals.about(path):
-            url = self.service.address.url(path)
-            await self._into(path, lambda: self.service.ask("PUT", url, headers, body), (404, 409), body)
+            await self._into(path, attempt, (404, 409), body)
 
     async def move(self, source: str, target: str, *, replace: bool) -> None:
         """Give a file another name, whose directory is made. Raises Refused, and the side's errors."""
@@ -285,9 +300,11 @@ class DavFiles:
         try:
             return await attempt()
         except Refused as refusal:
-            if refusal.status not in nowhere or (body is not None and body.begun):
+            if refusal.status not in nowhere:
                 raise
-        self.learnt.directories.clear()
+            self.learnt.directories.clear()
+            if body is not None and body.begun:
+                raise
         await self.make_directory(directory)
         return await attempt()
 
@@ -297,9 +314,11 @@ class DavFiles:
                 await self.service.ask("MKCOL", self.service.address.url(path, collection=True))
             except Refused as refusal:
                 found = await self.look(path)  # Another one may have made it.
-                if found is None:
+                if found is not None:
+                    return found
+                # With 405 the server says that it is there (RFC 4918 9.3.1), whatever a HEAD is told of directories.
+                if refusal.status != 405:
                     raise self._unmakeable(path, refusal) from refusal
-                return found
         return Look(collection=True)
 
     def _unmakeable(self, path: str, refusal: Refused) -> Exception:

@@ -1,9 +1,11 @@
 """What a server makes of names and conditions: tried once, in a directory of its own, and remembered."""
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from datamover.concurrency.waiters import Waiters
 from datamover.errors import DataMoverError
@@ -12,8 +14,13 @@ from datamover.protocols.dav.service import Refused
 from datamover.protocols.object_store.conditions import Conditions
 from datamover.protocols.part_files.names import PREFIX
 
+log = Logger()
+
 ODD = "%41?;#"
 """What a name ends in whose Destination is misread by servers that decode it before they take it apart."""
+
+AGAIN = 600.0
+"""Seconds after which what could not be found out is tried again."""
 
 _SIGNS = frozenset("%?;#")
 
@@ -21,26 +28,32 @@ _SIGNS = frozenset("%?;#")
 class Habits:
     """What is known of one server; until it is known, what is the safest is done."""
 
-    def __init__(self, files: DavFiles, conditions: Conditions) -> None:
-        """``conditions`` is told whether "Overwrite: F" is honoured (RFC 4918 10.6)."""
+    def __init__(self, files: DavFiles, conditions: Conditions, seconds: Callable[[], float]) -> None:
+        """``conditions`` is told whether "Overwrite: F" is honoured (RFC 4918 10.6).
+
+        ``seconds`` is a clock that nobody can set.
+        """
         self.lists_hidden = True
         """It lists names that begin with a dot."""
         self.takes_odd = True
         """It reads every Destination as it was meant."""
         self._files = files
         self._conditions = conditions
+        self._seconds = seconds
         self._known = False
         self._asking = False
+        self._asked: float | None = None
         self._waiting: Waiters[None] = Waiters()
 
     async def learn(self) -> None:
-        """Try, unless that was done. What fails leaves it unknown until the next time. Cancelling lets it go on."""
-        if self._known:
+        """Try, unless that was done. What fails leaves it unknown for a while. Cancelling lets it go on."""
+        lately = self._asked is not None and self._seconds() - self._asked < AGAIN
+        if self._known or (lately and not self._asking):
             return
         waiting = self._waiting.wait()
         if not self._asking:
-            self._asking = True
-            Deferred.fromCoroutine(self._ask()).addErrback(lambda _: None)
+            self._asking, self._asked = True, self._seconds()
+            Deferred.fromCoroutine(self._ask()).addErrback(lambda why: log.failure("the server was not tried out", why))
         await waiting
 
     def check(self, path: str) -> None:

@@ -174,7 +174,8 @@ class DavPlace(PartFilePlace):
         check: Check = unchecked,
         modified: float | None = None,
     ) -> Stored:
-        if replace and await self._replaces(target):
+        old = await self._replaced(target) if replace else None
+        if old is not None:
             # The old file cannot be kept until the new one was looked at under its name: that is looked at before.
             arrived = await self._files.look(part)
             if arrived is None:
@@ -182,7 +183,7 @@ class DavPlace(PartFilePlace):
             await self._check_size(arrived, part, target, "in its part file", size)
             if prove is not None:
                 await prove(part)
-        await self._take_name(part, target, size, replace, check)
+        await self._take_name(part, target, size, old, replace=replace, check=check)
         found = await self._files.look(target)
         if found is None or found.collection:
             raise self._files.refusals.other_size(target, "under its name", None, size)
@@ -195,14 +196,16 @@ class DavPlace(PartFilePlace):
             raise
         return Stored(size, found.digests, self._files.without(found, modified))
 
-    async def _replaces(self, target: str) -> bool:
-        """Tell whether a file has the target's name. A directory would be replaced as well: it is refused."""
+    async def _replaced(self, target: str) -> Look | None:
+        """Return the file that has the target's name. A directory would be replaced as well: it is refused."""
         found = await self._files.look(target)
         if found is not None and found.collection:
             raise self._files.refusals.directory(target)
-        return found is not None
+        return found
 
-    async def _take_name(self, part: str, target: str, size: int, replace: bool, check: Check) -> None:
+    async def _take_name(
+        self, part: str, target: str, size: int, old: Look | None, *, replace: bool, check: Check
+    ) -> None:
         async def move(condition: object) -> None:
             await self._files.move(part, target, replace=not condition)
 
@@ -210,25 +213,26 @@ class DavPlace(PartFilePlace):
         try:
             await self._tools.conditions.put(self._store, target, move, replace=replace, check=check)
         except DestinationExists:
-            await self._replaces(target)
+            await self._replaced(target)
             raise
         except (Refused, ConnectionLost, Stalled) as error:
-            lost = not isinstance(error, Refused) or error.status >= 500
-            # The answer was lost, and what was asked for may be done.
-            if lost and await self._is_moved(part, target, size):
+            lost = not isinstance(error, Refused) or error.status >= 500 or error.missing
+            # The answer was lost, maybe that to the same request before, and what was asked for may be done.
+            if lost and await self._is_moved(part, target, size, old):
                 return
             if not isinstance(error, Refused):
                 raise
             if error.missing:
                 raise refusals.missing(part) from error
-            await self._replaces(target)
+            await self._replaced(target)
             raise refusals.of(error, target) from error
 
-    async def _is_moved(self, part: str, target: str, size: int) -> bool:
+    async def _is_moved(self, part: str, target: str, size: int, old: Look | None) -> bool:
+        """Tell whether a part file has become the target, which was ``old`` before."""
         if await self._files.look(part) is not None:
             return False
         found = await self._files.look(target)
-        return found is not None and found.size == size
+        return found is not None and found.size == size and found != old
 
     async def _arrived(self, part: str, modified: float | None) -> tuple[int, Sequence[Lack]]:
         found = await self._files.look(part)

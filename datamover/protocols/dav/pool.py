@@ -46,11 +46,13 @@ class DavPool:
         self._threads = Threads(reactor, f"destination-{name}", 2)
         conditions = Conditions()
         service = DavService(agent, address, Login(login, self._threads, reactor.seconds), reactor)
-        self._chunking = Chunking(service, cloud_of(address, login.username))
+        self._chunking = Chunking(service, cloud_of(address, login.username), DavRefusals(name, Scope.DESTINATION))
         self._lacks = _DavLacks(Lacks(reactor.seconds), self._chunking, frozenset(Ability) - abilities)
         learnt = Learnt(self._lacks.learnt)
         streams = Streams(reactor, STREAMS, agent.busy)
-        self._habits = Habits(DavFiles(service, DavRefusals(name, Scope.DESTINATION), learnt), conditions)
+        self._habits = Habits(
+            DavFiles(service, DavRefusals(name, Scope.DESTINATION), learnt), conditions, reactor.seconds
+        )
         self._places = {}
         for side in (Scope.SOURCE, Scope.DESTINATION):
             files = DavFiles(service, DavRefusals(name, side), learnt)

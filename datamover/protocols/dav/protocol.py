@@ -64,10 +64,13 @@ class DavProtocol:
     schemes: ClassVar[tuple[str, ...]] = tuple(SCHEMES)
     other_schemes: ClassVar[tuple[str, ...]] = ("webdav", "webdavs")
     abilities: ClassVar[frozenset[Ability]] = ABILITIES
+    counts_arriving: ClassVar[bool] = False
     options: ClassVar[type[ProtocolOptions]] = DavOptions
 
     def check_url(self, url: str) -> None:
         """Raise ValueError for anything but dav[s]://HOST[:PORT][/PATH]."""
+        if "@" in url.partition("://")[2].partition("/")[0]:
+            raise ValueError(f"{_EXPECTED}; the name of the user goes into username")
         try:
             parts = urlsplit(url)
             address = DavAddress.parse(url)
@@ -75,8 +78,6 @@ class DavProtocol:
             raise ValueError(_EXPECTED) from None
         if parts.scheme.lower() not in SCHEMES or "?" in url or "#" in url:
             raise ValueError(_EXPECTED)
-        if "@" in parts.netloc:
-            raise ValueError(f"{_EXPECTED}; the name of the user goes into username")
         segments = decoded(parts.path).split("/")
         if not {".", ".."}.isdisjoint(segments) or "\0" in decoded(address.root.path):
             raise ValueError(f"{_EXPECTED}, with no '.' or '..' in it")

@@ -82,8 +82,13 @@ class DavService:
         """
         response = await self.send(method, url, headers, body)
         head, content = await whole(response)
-        if head.status == MULTISTATUS and method != "PROPFIND" and (inside := failure_in(content)) is not None:
-            raise Refused(response.head, inside=inside)
+        if head.status == MULTISTATUS:
+            try:
+                inside = failure_in(content)
+            except http_place.Unreadable:
+                inside = 500
+            if inside is not None:
+                raise Refused(response.head, inside=inside)
         return Answer(response.head, content)
 
     async def find(self, url: WebUrl, depth: int, properties: bytes, parser: MultistatusParser) -> None:

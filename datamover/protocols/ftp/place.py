@@ -123,16 +123,16 @@ class FtpPlace(PartFilePlace):
                     check_regular(part, await self._tree.find(session, old), self._refusals)
                 placing = self._placing(session, old, name, target, size, replace)
                 await placing.look()
-                if prove is not None:
-                    await prove(part)
+            # What reads needs a login of its own, and there may be one only.
+            if prove is not None and placing.replaces:
+                await prove(part)
+            async with self._sessions.lent() as placing.session:
                 await placing.take_name()
-                if prove is not None:
-                    try:
-                        await prove(target)
-                    except DataMoverError as error:
-                        raise await placing.undone(error) from None
-                await placing.settle()
-                return Stored(size, without=placing.without)
+                if prove is None:
+                    await placing.settle()
+            if prove is not None:
+                await self._proven(placing, target, prove)
+            return Stored(size, without=placing.without)
 
     async def put_part(
         self, part: str, target: str, data: bytes, *, modified: float | None, replace: bool, commit: Check
@@ -192,6 +192,16 @@ class FtpPlace(PartFilePlace):
                 return await self._tree.free(session)
 
     # ------------------------------------------------------------------------------------------------------------
+
+    async def _proven(self, placing: FtpPlacement, target: str, prove: ProvePath) -> None:
+        """Have a target proven, and give up the old file; what is found wrong is taken away."""
+        try:
+            await prove(target)
+        except DataMoverError as error:
+            async with self._sessions.lent() as placing.session:
+                raise await placing.undone(error) from None
+        async with self._sessions.lent() as placing.session:
+            await placing.settle()
 
     def _metadata(self, modified: float | None) -> Metadata:
         return Metadata(self._file_mode, modified, self._learnt)

@@ -6,6 +6,7 @@ answer is not believed: the target is looked at, and the part file's name must b
 """
 
 import posixpath
+from contextlib import suppress
 
 from datamover.errors import DataMoverError
 from datamover.protocols.base import Ability, Lack
@@ -36,7 +37,8 @@ class FtpPlacement:
         lacks: Lacks,
     ) -> None:
         """Prepare to place ``part`` as ``name``, real paths both; ``target`` is what messages call it."""
-        self._session = session
+        self.session = session
+        """The login that is used from now on: another may be borrowed for each step."""
         self._part = part
         self._name = name
         self._target = target
@@ -45,7 +47,8 @@ class FtpPlacement:
         self._tree = tree
         self._refusals = refusals
         self._lacks = lacks
-        self._replaces = False
+        self.replaces = False
+        """Whether something has the target's name, once it was looked at."""
         self._aside = False
         self._named = False
         self.without: list[Lack] = []
@@ -53,16 +56,16 @@ class FtpPlacement:
 
     async def look(self) -> None:
         """Look at what has the target's name; raises where it may not be replaced, or the part file is not whole."""
-        old = await self._tree.find(self._session, self._name)
-        if old is None and self._replace and await aside.put_back(self._tree, self._session, self._aside_name):
+        old = await self._tree.find(self.session, self._name)
+        if old is None and self._replace and await aside.put_back(self._tree, self.session, self._aside_name):
             # An attempt before set it aside, and died.
-            old = await self._tree.find(self._session, self._name)
+            old = await self._tree.find(self.session, self._name)
         if old is not None and old.kind == "dir":
             raise self._refusals.directory(self._target)
         if old is not None and not self._replace:
             raise self._refusals.exists(self._target)
-        self._replaces = old is not None
-        if not self._replaces:
+        self.replaces = old is not None
+        if not self.replaces:
             return
         held = await self._held(self._part)
         if held is None:
@@ -83,7 +86,7 @@ class FtpPlacement:
         """Give up the old file."""
         if self._aside:
             try:
-                await aside.put_back(self._tree, self._session, self._aside_name)
+                await aside.put_back(self._tree, self.session, self._aside_name)
             except FtpRefusal as refusal:
                 why = f"the old file stays aside, in {self._aside_name!r}: {refusal}"
                 self.without.append(self._lacks.learn(Ability.REMOVE, why))
@@ -94,10 +97,10 @@ class FtpPlacement:
         Where the server does not let that be, the error says so.
         """
         try:
-            if self._named and await self._tree.find(self._session, self._name) is not None:
-                await self._session.ask("DELE", self._name)
+            if self._named and await self._tree.find(self.session, self._name) is not None:
+                await self.session.ask("DELE", self._name)
             if self._aside:
-                await aside.put_back(self._tree, self._session, self._aside_name)
+                await aside.put_back(self._tree, self.session, self._aside_name)
         except FtpRefusal as refusal:
             return error.saying(f"{error.message}; it could not be taken away ({refusal.code})", full=None)
         return error
@@ -109,7 +112,7 @@ class FtpPlacement:
         return posixpath.join(posixpath.dirname(self._name), posixpath.basename(self._part) + aside.ASIDE)
 
     async def _rename(self) -> None:
-        if not self._replaces:
+        if not self.replaces:
             await self._renamed()
             return
         if Ability.REPLACE_ATOMICALLY not in self._lacks:
@@ -123,12 +126,12 @@ class FtpPlacement:
                 return
         else:
             why = ""
-        await aside.set_aside(self._tree, self._session, self._name, self._aside_name)
+        await aside.set_aside(self._tree, self.session, self._name, self._aside_name)
         self._aside = True
         try:
             await self._renamed()
         except FtpRefusal:
-            await aside.put_back(self._tree, self._session, self._aside_name)
+            await aside.put_back(self._tree, self.session, self._aside_name)
             self._aside = False
             raise
         lack = self._lacks.learn(Ability.REPLACE_ATOMICALLY, why) if why else None
@@ -138,10 +141,10 @@ class FtpPlacement:
 
     async def _renamed(self) -> None:
         try:
-            await self._session.rename(self._part, self._name)
+            await self.session.rename(self._part, self._name)
         except FtpRefusal as refusal:
-            if await self._tree.find(self._session, self._part) is None:
-                found = await self._tree.find(self._session, self._name)
+            if await self._tree.find(self.session, self._part) is None:
+                found = await self._tree.find(self.session, self._name)
                 if found is not None and found.kind == "file" and found.size == self._size:
                     return  # It was done all the same.
                 raise Missing from None
@@ -154,7 +157,8 @@ class FtpPlacement:
         held = await self._held(self._name)
         if held is None:
             raise self._refusals.vanished(self._target)
-        if await self._tree.find(self._session, self._part) is not None:
+        with suppress(FtpRefusal):
+            await self.session.size(self._part)
             self._named = False
             raise self._refusals.not_renamed(self._target)
         if held != self._size:
@@ -162,7 +166,7 @@ class FtpPlacement:
 
     async def _held(self, real: str) -> int | None:
         """Return how many bytes a file has, None where it is not there."""
-        found: Entry | None = await self._tree.find(self._session, real)
+        found: Entry | None = await self._tree.find(self.session, real)
         if found is None or found.kind != "file":
             return None
-        return await measure(self._session, real, found)
+        return await measure(self.session, real, found)

@@ -52,6 +52,7 @@ class Ftp:
     schemes: ClassVar[tuple[str, ...]] = ("ftp", "ftps")
     other_schemes: ClassVar[tuple[str, ...]] = ()
     abilities: ClassVar[frozenset[Ability]] = ABILITIES
+    counts_arriving: ClassVar[bool] = True
     options: ClassVar[type[ProtocolOptions]] = FtpOptions
 
     def check_url(self, url: str) -> None:
@@ -70,7 +71,7 @@ class Ftp:
             raise ValueError(f"{_EXPECTED}, with no '..' and no line break in it")
 
     def root(self, url: str) -> str:
-        return "/" + posixpath.normpath(_path(url)).strip("/.")
+        return "/" + posixpath.normpath(_path(url)).lstrip("/")
 
     def host(self, url: str) -> str | None:
         return urlsplit(url).hostname
@@ -95,10 +96,9 @@ class Ftp:
             connect_timeout=settings.connect_timeout,
             idle_timeout=settings.idle_timeout,
         )
-        path = _path(settings.url)
         # RFC 1738, 3.2.2, as curl and lftp read it: the first slash ends the host, a second one is the path's own.
-        root = posixpath.normpath(path[1:]) if path.startswith("//") else f"~/{path.strip('/')}"
-        return FtpPool(root, server, settings, ABILITIES, reactor)
+        absolute, root = _path(settings.url).startswith("//"), self.root(settings.url)
+        return FtpPool(root if absolute else f"~{root}", server, settings, ABILITIES, reactor)
 
 
 def _path(url: str) -> str:

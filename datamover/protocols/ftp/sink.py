@@ -166,11 +166,11 @@ class FtpSink:
 
     async def _grown(self, wanted: int) -> int:
         """Wait until the file is told to hold ``wanted`` bytes, or grows no more; return how many it then holds."""
-        side = await self._sessions.side()
-        if side is None:
-            return self._saved
         size, since, pause = -1, self._clock.seconds(), _PAUSES[0]
         while True:
+            side = await self._sessions.side()
+            if side is None:
+                return self._saved
             try:
                 told = await side.size(self._real)
             except FtpRefusal:

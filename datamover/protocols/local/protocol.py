@@ -53,6 +53,7 @@ class Local:
     schemes: ClassVar[tuple[str, ...]] = ("file",)
     other_schemes: ClassVar[tuple[str, ...]] = ()
     abilities: ClassVar[frozenset[Ability]] = frozenset(Ability) - {Ability.WRITE_WIDE}
+    counts_arriving: ClassVar[bool] = True
     options: ClassVar[type[ProtocolOptions]] = ProtocolOptions
 
     def check_url(self, url: str) -> None:

@@ -21,6 +21,7 @@ class Conditions:
     def __init__(self, *, honoured: bool | None = None) -> None:
         self.honoured = honoured
         """Whether a PUT is refused where something is; None: it is not known."""
+        self._learning = False
         self._unknown: set[str] = set()
         """Headers that a service does not take."""
 
@@ -44,6 +45,19 @@ class Conditions:
             raise
         if not self._unknown.isdisjoint(_ONLY_NEW):
             self.honoured = False
+        elif self.honoured is None and not self._learning:
+            self._learning = True
+            await self._learn(make)
+
+    async def _learn(self, make: Make) -> None:
+        """Find out by making once more what was just made: later files need not be looked for before."""
+        try:
+            await make(_ONLY_NEW)
+            self.honoured = False
+        except Refused as refusal:
+            self.honoured = True if refusal.status == 412 else None
+        except DataMoverError:
+            self.honoured = None
 
     async def complete(
         self, store: ObjectStore, path: str, make: Make, *, replace: bool, over: str | None = None

@@ -73,6 +73,13 @@ class ObjectStore(Protocol):
         """Begin an upload of an object that is to have ``metadata``; return the service's number of it."""
         ...
 
+    async def abort_lost(self, path: str, since: float) -> None:
+        """Remove the upload that ``begin_upload`` was asked for after ``since`` (POSIX seconds), and did not tell of.
+
+        Whatever may be another's stays.
+        """
+        ...
+
     async def put_part(self, path: str, upload: str, number: int, data: bytes) -> Part:
         """Store the part of that number, from 1; completes when the service has taken it, its digest checked."""
         ...

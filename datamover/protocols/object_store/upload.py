@@ -5,7 +5,10 @@ service lists is held against that. An ETag is the service's word for bytes whos
 """
 
 import hashlib
+import posixpath
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import replace as changed
 
@@ -13,10 +16,11 @@ from twisted.internet.defer import Deferred, succeed
 
 from datamover.concurrency.buffer_budgets import Buffers
 from datamover.concurrency.shielding import finish_despite_cancel
-from datamover.errors import DestinationExists
+from datamover.errors import DataMoverError, DestinationExists, ServerError
 from datamover.protocols.base import Lack, Octets, Origin
 from datamover.protocols.http_place.refused import Refused
 from datamover.protocols.object_store.conditions import Conditions
+from datamover.protocols.object_store.gathered import Gathered
 from datamover.protocols.object_store.metadata import Metadata
 from datamover.protocols.object_store.parts import Parts, part_size
 from datamover.protocols.object_store.seam import ObjectStore, Part
@@ -53,17 +57,19 @@ class MultipartUpload:
         self._target = target
         self._token = token
         self._expected = size
-        self._gathered = bytearray()
+        self._gathered = Gathered()
         self._size = offset
         """Bytes that are in parts."""
         self._listed: list[Part] | None = None
         """The parts of the token."""
         self._parts: Parts | None = None
         self._leave: Callable[[], None] | None = None
+        self._asked_at: float | None = None
+        """When the service was asked for an upload, and did not tell whether it made one; POSIX seconds."""
 
     @property
     def token(self) -> str | None:
-        return str(self._token) if self._token.upload else None
+        return str(self._token) if self._token.upload or self._asked_at is not None else None
 
     async def exists(self) -> bool:
         """Tell whether the service has the parts that the token tells of."""
@@ -84,20 +90,17 @@ class MultipartUpload:
         self._parts = Parts(self._store, self._target, self._token.upload, self._listed, at_once)
 
     async def write(self, data: Octets) -> None:
-        self._gathered += data
+        self._gathered.add(data)
         while len(self._gathered) >= (size := self._part_size(len(self._sending))) + self._store.limits.least:
             # So much stays that it can be a part of its own when it is to be flushed.
-            with memoryview(self._gathered) as view:
-                part = bytes(view[:size])
-            del self._gathered[:size]
-            await self._send(part)
+            await self._send(self._gathered.take(size))
 
     async def flush(self) -> Saved:
         """Send what was gathered, if it is enough for a part, and wait for all parts up to it."""
         return await self._saved(send=len(self._gathered) >= self._store.limits.least)
 
     async def finish(self) -> Saved:
-        saved = await self._saved(send=bool(self._gathered) or not len(self._sending))
+        saved = await self._saved(send=len(self._gathered) > 0 or not len(self._sending))
         await self.close()
         return saved
 
@@ -121,16 +124,20 @@ class MultipartUpload:
         try:
             await self._tools.conditions.put(self._store, self._target, put, replace=replace, check=commit)
         except Refused as refusal:
-            raise self._store.refusals.of(refusal, self._target) from refusal
+            raise await self._explained(self._store.refusals.of(refusal, self._target)) from refusal
         return await self._look(len(data), None)
 
     async def abort(self, check: Check = unchecked) -> None:
         if self._token.upload:
             check()
             await self._store.abort_upload(self._target, self._token.upload)
+        elif self._asked_at is not None:
+            check()
+            await self._store.abort_lost(self._target, self._asked_at)
+            self._asked_at = None
 
     async def close(self) -> None:
-        self._gathered = bytearray()
+        self._gathered = Gathered()
         if self._leave is not None:
             self._leave()
         parts, self._parts = self._parts, None
@@ -155,7 +162,14 @@ class MultipartUpload:
 
     async def _create(self) -> None:
         key = UploadKey(self._token.transfer, self._token.content)
-        upload = await self._store.begin_upload(self._target, key, self._metadata())
+        self._asked_at = time.time()
+        try:
+            upload = await self._store.begin_upload(self._target, key, self._metadata())
+        except DataMoverError as error:
+            if not error.retryable:
+                self._asked_at = None  # It was refused.
+            raise
+        self._asked_at = None
         self._token = changed(self._token, upload=upload)
 
     async def _send(self, data: bytes) -> None:
@@ -166,12 +180,15 @@ class MultipartUpload:
         """Wait for the parts that there are, to ``send`` with what was gathered; return what is saved with them."""
         sending: Deferred[None] = succeed(None)
         if send:
-            data, self._gathered = bytes(self._gathered), bytearray()
+            data = self._gathered.take(len(self._gathered))
             sending = Deferred.fromCoroutine(self._send(data))
         # More may be written, and become parts, while this waits.
         size, count = self._size, len(self._sending)
-        await sending
-        parts = await self._sending.arrived(count)
+        try:
+            await sending
+            parts = await self._sending.arrived(count)
+        except ServerError as error:
+            raise await self._explained(error) from error
         token = changed(self._token, parts=count, digest=digest(parts))
         if count >= self._token.parts:
             self._token, self._listed = token, parts
@@ -200,10 +217,27 @@ class MultipartUpload:
         except Refused as refusal:
             # It is what is wanted where our own commit made it, and its answer was lost.
             if not (refusal.status == 412 or refusal.upload_gone) or not await self._made_before():
-                raise self._store.refusals.of(refusal, self._target) from refusal
+                raise await self._explained(self._store.refusals.of(refusal, self._target)) from refusal
         except DestinationExists:
             if not await self._made_before():
                 raise
+
+    async def _explained(self, error: DataMoverError) -> DataMoverError:
+        """Return an error with what may be its reason: a service that has directories may not say that one is."""
+        way = await self._in_the_way() if isinstance(error, ServerError) else None
+        return error if way is None else error.saying(f"{error.message}: {way}", full=f"{error.full}: {way}")
+
+    async def _in_the_way(self) -> str | None:
+        with suppress(DataMoverError):
+            if (await self._tools.origin(self._target).inspect()).directory:
+                return "there is a directory of that name"
+        parent = posixpath.dirname(self._target)
+        with suppress(DataMoverError):
+            while parent:
+                if await self._store.head(parent) is not None:
+                    return f"{parent!r} is a file there"
+                parent = posixpath.dirname(parent)
+        return None
 
     async def _made_before(self) -> bool:
         """Tell whether the target is what a commit of this upload made that was broken off; remove what that left."""

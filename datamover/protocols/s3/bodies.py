@@ -8,11 +8,25 @@ from twisted.web.iweb import IBodyProducer
 
 from datamover.protocols.http.answers import Head
 from datamover.protocols.http.request_body import SlicedBody
+from datamover.protocols.http_place.refused import Refused
 from datamover.protocols.s3.objects import plain_md5
+from datamover.protocols.s3.signing import UNSIGNED
 
 SLICED = 2**18
 """Bytes; larger bodies are sent in slices, so that a slow network is told from one that stands still."""
 CHECKSUM = "x-amz-checksum-sha256"
+_UNSIGNED_REFUSED = frozenset(
+    {
+        "",
+        "AccessDenied",
+        "InvalidArgument",
+        "InvalidRequest",
+        "MissingSecurityHeader",
+        "NotImplemented",
+        "SignatureDoesNotMatch",
+        "XAmzContentSHA256Mismatch",
+    }
+)
 
 
 class Checking:
@@ -20,6 +34,7 @@ class Checking:
 
     def __init__(self) -> None:
         self._sha256: bool | None = None
+        self._unsigned: bool | None = None
 
     @property
     def sha256(self) -> bool:
@@ -31,9 +46,28 @@ class Checking:
         """Whether ``Content-MD5`` is sent: the service is not known to check the other."""
         return self._sha256 is not True
 
+    @property
+    def signed(self) -> bool:
+        """Whether the sha256 of a body is signed as such, and so computed once more by the service.
+
+        What is signed in any case are the headers, with the digest by which the service checks the body.
+        """
+        return self._unsigned is False
+
     def learn(self, sent: "Digested", head: Head) -> None:
         """Take note whether the service has taken ``x-amz-checksum-sha256``: it says it back then."""
-        self._sha256 = head.header(CHECKSUM) == sent.sha256_base64
+        self._sha256 = sent.sha256 is not None and head.header(CHECKSUM) == sent.sha256_base64
+        self._unsigned = not sent.signed
+
+    def wants_signed(self, refusal: Refused) -> bool:
+        """Tell whether a refusal may be because the body was not signed, which no answer was known to bear so far."""
+        return self._unsigned is None and refusal.code in _UNSIGNED_REFUSED
+
+    def signing(self) -> "Checking":
+        """Return the same, with bodies signed."""
+        other = Checking()
+        other._sha256, other._unsigned = self._sha256, False
+        return other
 
     def refused(self) -> None:
         """Take note that the service does not take it."""
@@ -45,18 +79,27 @@ class Digested:
     """Bytes and their digests."""
 
     data: bytes
-    sha256: str
+    sha256: str | None
     """Hex."""
     md5: bytes | None
+    signed: bool
+    """Whether the sha256 is what is signed of the body."""
 
     @classmethod
-    def of(cls, data: bytes, *, md5: bool) -> "Digested":
-        """Compute the digests; takes a while for many bytes, and lets other threads run meanwhile."""
-        digest = hashlib.md5(data, usedforsecurity=False).digest() if md5 else None
-        return cls(data, hashlib.sha256(data).hexdigest(), digest)
+    def of(cls, data: bytes, checking: Checking) -> "Digested":
+        """Compute the digests that are sent; takes a while for many bytes, and lets other threads run meanwhile."""
+        md5 = hashlib.md5(data, usedforsecurity=False).digest() if checking.md5 else None
+        sha256 = hashlib.sha256(data).hexdigest() if checking.sha256 or checking.signed else None
+        return cls(data, sha256, md5, checking.signed)
+
+    @property
+    def payload(self) -> str:
+        """What is signed of the body."""
+        return self.sha256 if self.signed and self.sha256 is not None else UNSIGNED
 
     @property
     def sha256_base64(self) -> str:
+        assert self.sha256 is not None
         return base64.b64encode(bytes.fromhex(self.sha256)).decode("ascii")
 
     @property
@@ -66,7 +109,7 @@ class Digested:
     def headers(self, checking: Checking) -> dict[str, str]:
         """Return the headers that have the service check the bytes."""
         headers = {}
-        if checking.sha256:
+        if checking.sha256 and self.sha256 is not None:
             headers[CHECKSUM] = self.sha256_base64
         if self.md5 is not None:
             headers["Content-MD5"] = base64.b64encode(self.md5).decode("ascii")

@@ -1,5 +1,6 @@
 """The operations on one bucket, below a prefix, in the words of one side."""
 
+import hashlib
 import os
 import posixpath
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from datamover.protocols.http.client.response import Response
 from datamover.protocols.object_store.metadata import Metadata
 from datamover.protocols.object_store.seam import FoundObject, Part, PartLimits
 from datamover.protocols.s3 import documents
+from datamover.protocols.s3.address import LONGEST_KEY
 from datamover.protocols.s3.bodies import SLICED, Checking, Digested
 from datamover.protocols.s3.documents import Listing, Pending
 from datamover.protocols.s3.made import MadeUploads
@@ -23,6 +25,8 @@ LIMITS = PartLimits(least=5 * 2**20, largest=5 * 2**30, most=10_000)
 """Amazon S3 User Guide, "Amazon S3 multipart upload limits"."""
 _CHECKSUM_UNKNOWN = frozenset({"NotImplemented", "InvalidArgument", "InvalidRequest"})
 
+SKEW = 900.0
+"""Seconds by which the service's clock and another may differ: it bears no more of ours."""
 FORGOTTEN = 900.0
 """Seconds after which an upload that was made to ask for the initiator is nobody's any more."""
 
@@ -55,8 +59,17 @@ class Bucket:
         self._initiator: str | None = None
 
     def key(self, path: str) -> str:
-        """Return the key of a path."""
-        return posixpath.join(self._prefix, path) if path else self._prefix
+        """Return the key of a path; raises an error of the side for what no service takes as one."""
+        key = posixpath.join(self._prefix, path) if path else self._prefix
+        try:
+            size = len(key.encode())
+        except UnicodeEncodeError:
+            raise self.refusals.unusable(path, "cannot be a key: it is not UTF-8; give it another name") from None
+        if size > LONGEST_KEY:
+            raise self.refusals.unusable(
+                path, f"cannot be a key: with the destination's prefix it has {size} bytes, {LONGEST_KEY} at most"
+            )
+        return key
 
     def inside(self, path: str) -> str:
         """Return what the keys below a directory begin with."""
@@ -107,9 +120,9 @@ class Bucket:
 
     async def put(self, path: str, data: bytes, headers: Mapping[str, str]) -> Answer:
         """Store a whole object. Raises Refused, and the side's errors for what else befalls."""
-        digested = await self._digested(data)
         with self.refusals.connecting():
-            return await self._put(path, (), digested, {**self._storing.headers(), **headers})
+            answer, _ = await self._put(path, (), data, {**self._storing.headers(), **headers})
+        return answer
 
     async def delete(self, path: str) -> None:
         """Remove an object; a missing one is fine."""
@@ -156,9 +169,8 @@ class Bucket:
 
     async def put_part(self, path: str, upload: str, number: int, data: bytes) -> Part:
         """Store one part; completes when the service has taken it, its digest checked."""
-        digested = await self._digested(data)
         with self.refusals.about(path):
-            answer = await self._put(path, [("partNumber", str(number)), ("uploadId", upload)], digested, {})
+            answer, digested = await self._put(path, [("partNumber", str(number)), ("uploadId", upload)], data, {})
         etag = (answer.head.header("ETag") or "").strip('"')
         return Part(len(data), etag, digested.sha256_base64 if not self._checking.md5 else "")
 
@@ -191,7 +203,7 @@ class Bucket:
         """
         body = documents.completion(parts)
         sent = {"Content-Type": "application/xml", **condition}
-        sha256 = Digested.of(body, md5=False).sha256
+        sha256 = hashlib.sha256(body).hexdigest()
         with self.refusals.connecting():
             answer = await self.service.ask("POST", self.key(path), [("uploadId", upload)], sent, body, sha256)
         inside = documents.error_of(answer.body)  # It may come with status 200.
@@ -227,10 +239,23 @@ class Bucket:
                     raise
             with self.refusals.reading(path):
                 page, following = documents.uploads_of(answer.body)
-            found += page
+            found += [each for each in page if each.key.startswith(prefix)]  # Some services ignore it.
             if following is None or following == after:
                 return found
             after = following
+
+    async def abort_lost(self, path: str, since: float) -> None:
+        for pending in await self.list_uploads(self.key(path), path):
+            known = pending.key != self.key(path) or self.made.transfer(pending.upload) is not None
+            if not known and await self.began(pending, since):
+                await self.abort_upload(path, pending.upload)
+
+    async def began(self, pending: Pending, since: float | None) -> bool:
+        """Tell whether an upload was begun with this login after ``since`` (POSIX seconds; None: not known)."""
+        initiated = pending.initiated_at
+        if since is None or initiated is None or initiated < since - SKEW or not pending.initiator:
+            return False
+        return pending.initiator == await self.initiator()
 
     async def initiator(self) -> str:
         """Return whom the service takes the key for, "" where it does not tell: as of an upload that is made for it.
@@ -254,19 +279,28 @@ class Bucket:
 
     # Below ----------------------------------------------------------------------------------------------------
 
-    async def _digested(self, data: bytes) -> Digested:
-        if len(data) <= SLICED:
-            return Digested.of(data, md5=self._checking.md5)
-        return await self._threads.run(Digested.of, data, md5=self._checking.md5)
-
-    async def _put(self, path: str, query: Query, digested: Digested, headers: Mapping[str, str]) -> Answer:
+    async def _put(self, path: str, query: Query, data: bytes, headers: Mapping[str, str]) -> tuple[Answer, Digested]:
         query = list(query)
-        sent = {**headers, **digested.headers(self._checking)}
-        answer = await self.service.ask("PUT", self.key(path), query, sent, digested.body, digested.sha256)
+        try:
+            return await self._sent(path, query, data, headers, self._checking)
+        except Refused as refusal:
+            if not self._checking.wants_signed(refusal):
+                raise
+        return await self._sent(path, query, data, headers, self._checking.signing())
+
+    async def _sent(
+        self, path: str, query: Query, data: bytes, headers: Mapping[str, str], checking: Checking
+    ) -> tuple[Answer, Digested]:
+        if len(data) <= SLICED:
+            digested = Digested.of(data, checking)
+        else:
+            digested = await self._threads.run(Digested.of, data, checking)
+        sent = {**headers, **digested.headers(checking)}
+        answer = await self.service.ask("PUT", self.key(path), query, sent, digested.body, digested.payload)
         self._checking.learn(digested, answer.head)
         if digested.contradicts((answer.head.header("ETag") or "").strip('"'), answer.head):
             raise self.refusals.damaged(path, "what the service holds is not what was sent: its ETag differs")
-        return answer
+        return answer, digested
 
 
 def _older(one: Pending, other: Pending) -> bool:

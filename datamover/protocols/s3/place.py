@@ -15,9 +15,6 @@ from datamover.protocols.upload import Check
 
 log = Logger()
 
-SKEW = 900.0
-"""Seconds by which the clocks of the service and of the database may differ: a service bears no more of ours."""
-
 
 class S3Place(ObjectPlace):
     """``protocols.place.Place`` of a prefix."""
@@ -41,7 +38,7 @@ class S3Place(ObjectPlace):
             if pending.upload == kept or not self._belongs(pending, target):
                 continue
             maker = self._bucket.made.transfer(pending.upload)
-            if maker == transfer or (maker is None and await self._fits(pending, since)):
+            if maker == transfer or (maker is None and await self._bucket.began(pending, since)):
                 check()
                 await self._bucket.abort_upload(self._bucket.path(pending.key), pending.upload)
             elif maker is None:
@@ -70,13 +67,6 @@ class S3Place(ObjectPlace):
 
     async def free(self) -> int | None:
         return None
-
-    async def _fits(self, pending: Pending, since: float | None) -> bool:
-        """Tell whether an upload was initiated by our key, after ``since``."""
-        initiated = pending.initiated_at
-        if since is None or initiated is None or initiated < since - SKEW or not pending.initiator:
-            return False
-        return pending.initiator == await self._bucket.initiator()
 
     def _belongs(self, pending: Pending, target: str) -> bool:
         key = self._bucket.key(target.rstrip("/"))

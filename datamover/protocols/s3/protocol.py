@@ -97,6 +97,7 @@ class S3Protocol:
     schemes: ClassVar[tuple[str, ...]] = ("s3",)
     other_schemes: ClassVar[tuple[str, ...]] = ("s3a", "s3n")
     abilities: ClassVar[frozenset[Ability]] = ABILITIES
+    counts_arriving: ClassVar[bool] = False
     options: ClassVar[type[ProtocolOptions]] = S3Options
 
     def check_url(self, url: str) -> None:

@@ -13,6 +13,8 @@ from urllib.parse import quote
 
 EMPTY = hashlib.sha256(b"").hexdigest()
 """The sha256 of a request without a body."""
+UNSIGNED = "UNSIGNED-PAYLOAD"
+"""Signed in place of a body's sha256, where another header tells its digest."""
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _DAYS = 64
 """Signing keys that are cached: one for each destination and day."""

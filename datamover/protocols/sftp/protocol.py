@@ -44,6 +44,7 @@ class Sftp:
     schemes: ClassVar[tuple[str, ...]] = ("sftp",)
     other_schemes: ClassVar[tuple[str, ...]] = ("scp",)
     abilities: ClassVar[frozenset[Ability]] = frozenset(Ability)
+    counts_arriving: ClassVar[bool] = True
     options: ClassVar[type[ProtocolOptions]] = SftpOptions
 
     def check_url(self, url: str) -> None:

@@ -162,6 +162,9 @@ class Container:
         """Return the directory of a new upload's segments; asks nothing of the service."""
         return segments.new_upload(key, self.name(path).object)
 
+    async def abort_lost(self, path: str, since: float) -> None:
+        """Do nothing: an upload's number is made here, so that its answer cannot be lost."""
+
     async def put_part(self, path: str, upload: str, number: int, data: bytes) -> Part:
         with self.refusals.about(path):
             return await self.large.put(path, upload, number, data)

@@ -118,6 +118,7 @@ class SwiftProtocol:
     schemes: ClassVar[tuple[str, ...]] = ("swift",)
     other_schemes: ClassVar[tuple[str, ...]] = ("swift+http", "swift+https")
     abilities: ClassVar[frozenset[Ability]] = ABILITIES
+    counts_arriving: ClassVar[bool] = False
     options: ClassVar[type[ProtocolOptions]] = SwiftOptions
 
     def check_url(self, url: str) -> None:

@@ -79,6 +79,7 @@ class Toy:
     schemes: ClassVar[tuple[str, ...]] = ("toy",)
     other_schemes: ClassVar[tuple[str, ...]] = ("toys",)
     abilities: ClassVar[frozenset[Ability]] = ABILITIES
+    counts_arriving: ClassVar[bool] = False
     options: ClassVar[type[ProtocolOptions]] = ToyOptions
 
     def check_url(self, url: str) -> None:

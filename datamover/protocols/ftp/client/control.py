@@ -59,15 +59,18 @@ class Control(LineReceiver):
     delimiter = b"\n"
     MAX_LENGTH = LONGEST
 
-    def __init__(self, clock: Any, host: str, idle_timeout: float) -> None:
+    def __init__(self, clock: Any, host: str, idle_timeout: float, tls: VerifiedTLS | None = None) -> None:
+        """Prepare; ``tls`` where it is there from the first byte."""
         self._clock = clock
         self._host = host
         self._idle_timeout = max(idle_timeout, LEAST_TIMEOUT)
         self._reader = ReplyReader()
         self._commands: deque[_Command] = deque()
         self._silence: Any = None
-        self._tls: VerifiedTLS | None = None
+        self._tls = tls
         self.pipelining = False
+        self.established = False
+        """Whether the login is done: what breaks TLS from then on is no fault of its settings."""
         self.failure: DataMoverError | None = None
         """What ended it; None while it is usable."""
         self.gone: Deferred[None] = Deferred()
@@ -176,8 +179,9 @@ class Control(LineReceiver):
     def _lost(self, reason: BaseException | None) -> DataMoverError:
         if isinstance(reason, DataMoverError):
             return reason
-        if isinstance(reason, OpenSSLError) and not isinstance(reason, SysCallError) and self._tls is not None:
-            return self._tls.refused(self._host, reason)
+        tls = None if self.established else self._tls
+        if tls is not None and isinstance(reason, OpenSSLError) and not isinstance(reason, SysCallError):
+            return tls.refused(self._host, reason)
         how = "closed" if isinstance(reason, ConnectionDone) else "broke"
         while_ = f" while {self._commands[0].shown} was under way" if self._commands else ""
         return errors.ConnectionLost(f"the connection to {self._host} {how}{while_}")

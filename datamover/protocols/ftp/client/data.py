@@ -14,6 +14,7 @@ from typing import Any
 from OpenSSL.SSL import Error as OpenSSLError
 from twisted.internet import error as failures
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as NoAnswer
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, connectProtocol, wrapClientTLS
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHandshakeListener, IOpenSSLClientConnectionCreator, IPushProducer
@@ -90,7 +91,7 @@ class Data(Protocol):
         self._waiting = Deferred()
         try:
             await self._waiting.addTimeout(self._idle_timeout, self._clock)
-        except failures.TimeoutError:
+        except NoAnswer:
             raise errors.Stalled(f"{what} for {self._idle_timeout:g} s") from None
 
     def _wake(self) -> None:
@@ -107,6 +108,7 @@ class Receiving(Data):
         self._pieces: deque[bytes] = deque()
         self._held = 0
         self._paused = False
+        self._soon: Any = None
 
     def dataReceived(self, data: bytes) -> None:
         self._pieces.append(data)
@@ -116,6 +118,20 @@ class Receiving(Data):
         if self._held >= room or len(self._pieces) >= MOST_PIECES:
             self._paused = True
             self._socket.pauseProducing()
+        if not self._secure or self._held >= JOINED:
+            self._wake()
+        elif self._soon is None:
+            # TLS brings each of its records by itself, and more of them at once.
+            self._soon = self._clock.callLater(0, self._come)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
+        super().connectionLost(reason)
+
+    def _come(self) -> None:
+        self._soon = None
         self._wake()
 
     async def read(self) -> bytes:

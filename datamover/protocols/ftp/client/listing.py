@@ -14,6 +14,8 @@ _UNIX = re.compile(
 )
 _DOS = re.compile(r"\d\d-\d\d-\d{2,4}\s+\d\d:\d\d(?:[AaPp][Mm])?\s+(<[A-Z]+>|[\d,.]+)\s+(.*)", re.DOTALL)
 _ARROW = " -> "
+LONGEST_LINE = 2048
+"""Characters: a name and where it leads. The time that reading takes grows with the square of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,9 @@ def _entry(name: str, kind: str, told: dict[str, str], target: str | None) -> En
 
 
 def line_entry(line: str) -> Entry | None:
-    """Return what a line of LIST tells; None for what is no such line ("total 12")."""
+    """Return what a line of LIST tells; None for what is no such line ("total 12"), or is longer than one can be."""
+    if len(line) > LONGEST_LINE:
+        return None
     found = _UNIX.fullmatch(line)
     if found is not None:
         name, target = found[3], None

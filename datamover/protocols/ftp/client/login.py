@@ -70,7 +70,7 @@ class _Login:
         self._server = server
         self._threads = threads
         self._made = made
-        self._control = Control(reactor, server.shown, server.idle_timeout)
+        self._control = Control(reactor, server.shown, server.idle_timeout, server.tls if server.implicit else None)
         self._secure = None if server.tls is None else SessionTLS(server.tls, server.host)
         self._late = f"the name {server.host} was not looked up"
 
@@ -106,6 +106,7 @@ class _Login:
         where = await self._tried("PWD")
         program = greeted.words.lower()
         control.pipelining = any(name in program for name in _PIPELINING)
+        control.established = True
         log.info("logged in to {server} as {user}", server=server.shown, user=server.user)
         return FtpSession(
             self._reactor,

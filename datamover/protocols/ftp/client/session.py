@@ -22,6 +22,8 @@ from datamover.protocols.ftp.client.replies import (
 )
 from datamover.protocols.ftp.client.tls import SessionTLS
 
+GRACE = 1.0
+"""Seconds that a server has to say why it made no data connection."""
 LARGEST_LISTING = 64 * 2**20
 """Bytes of one directory's listing."""
 _MISSING = "no such file", "not exist", "not found", "cannot find", "not a directory"
@@ -40,10 +42,13 @@ class Features:
 class Moving:
     """One transfer over a data connection; its end is the server's word, and not the connection's alone."""
 
-    def __init__(self, session: "FtpSession", data: Data, command: str) -> None:
+    def __init__(self, clock: Any, session: "FtpSession", data: Data, command: str) -> None:
+        self._clock = clock
         self._session = session
         self._command = command
         self._reply: Reply | Failure | None = None
+        self._unreached: Failure | None = None
+        self._grace: Any = None
         self._waiting: list[Deferred[None]] = []
         self.data = data
         self.began: Deferred[None] = Deferred()
@@ -51,8 +56,23 @@ class Moving:
 
     def begin(self, _: object = None) -> None:
         """Take note that the server has begun."""
+        self._no_grace()
         if not self.began.called:
             self.began.callback(None)
+
+    def unreached(self, failure: Failure) -> None:
+        """Take note that there is no data connection.
+
+        A server that refuses resets it, and says so right after; others wait for it before they say anything.
+        """
+        self._unreached = failure
+        if not self.began.called:
+            self._grace = self._clock.callLater(GRACE, self.begin)
+
+    def check(self) -> None:
+        """Raise what kept the data connection from being made."""
+        if self._unreached is not None:
+            self._unreached.raiseException()
 
     def follow(self, answer: Deferred[Reply]) -> None:
         """Take the server's last word from ``answer``."""
@@ -85,8 +105,13 @@ class Moving:
         assert isinstance(reply, Reply)
         return checked(reply, self._command)
 
+    def _no_grace(self) -> None:
+        if self._grace is not None and self._grace.active():
+            self._grace.cancel()
+
     def close(self) -> None:
         """Let go of the data connection; the server's word comes for nobody."""
+        self._no_grace()
         if isinstance(self.data, Sending) and self.over and not self.data.ended:
             self.data.transport.loseConnection()
         else:
@@ -230,21 +255,21 @@ class FtpSession:
             await self.ask("REST", str(offset))
         creator = None if self._secure is None else self._secure.data()
         address = self.control.transport.getPeer().host
+        moving = Moving(self._reactor, self, data, f"{verb} {path or ''}".rstrip())
         connecting = Deferred.fromCoroutine(connect(self._reactor, address, port, data, creator, self._connect_timeout))
-        moving = Moving(self, data, f"{verb} {path or ''}".rstrip())
+        connecting.addErrback(moving.unreached)
         moving.follow(self.control.ask(verb, None if path is None else encode(path), began=moving.begin))
         try:
             await moving.began
             if moving.over:
                 await moving.end()
             await connecting
+            moving.check()
         except FtpRefusal:
-            connecting.addErrback(lambda _: None)
             connecting.cancel()
             moving.close()
             raise
         except BaseException:
-            connecting.addErrback(lambda _: None)
             connecting.cancel()
             moving.close()
             if self.control.failure is None and not moving.over:

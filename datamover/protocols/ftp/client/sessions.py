@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import TimeoutError as NoAnswer
+from twisted.internet.defer import TimeoutError as NoAnswer
 
 from datamover import errors
 from datamover.concurrency.threads import Threads
@@ -20,6 +20,8 @@ STALE = 10.0
 """Seconds without use after which a login is asked whether it is there still."""
 KEPT = 50.0
 """Seconds without use after which a login is given up: servers do so after 60 at the least."""
+LIMITED = 60.0
+"""Seconds for which no more logins are tried than the server took."""
 FAREWELL = 2.0
 """Seconds in which connections must have closed."""
 
@@ -39,6 +41,7 @@ class Sessions:
         self._opened = 0
         """Logged in, or on the way."""
         self._most = MOST
+        self._limited_at = 0.0
         self._waiting: list[Deferred[None]] = []
         self._attempts: set[Deferred[FtpSession]] = set()
         self._expiry: Any = None
@@ -55,10 +58,11 @@ class Sessions:
         finally:
             self.give(session)
 
-    async def take(self) -> FtpSession:
+    async def take(self, *, wait: bool = True) -> FtpSession:
         """Return a session for its taker alone, who gives it back. Raises as ``log_in``.
 
-        Where the server takes no further login, waits until one is given back, connect_timeout at most: RateLimited.
+        Where the server takes no further login, waits until one is given back, connect_timeout at most: RateLimited,
+        which is raised at once without ``wait``.
         """
         while True:
             while self._idle:
@@ -67,15 +71,22 @@ class Sessions:
                     return session
             if self._closed:
                 raise errors.ConnectionLost("it was closed while it was in use; the service is stopping")
-            if self._opened >= self._most:
+            if self._opened < self._limit:
+                try:
+                    return await self._open()
+                except errors.RateLimited:
+                    if not self._opened:
+                        raise
+                    self._most, self._limited_at = self._opened, self._reactor.seconds()
+            elif not wait:
+                raise errors.RateLimited(f"{self._server.shown} takes no further login now")
+            elif self._side is not None and self._side.control.quiet:
+                # Whoever asks it meanwhile goes without.
+                session, self._side = self._side, None
+                if await self._alive(session):
+                    return session
+            else:
                 await self._wait()
-                continue
-            try:
-                return await self._open()
-            except errors.RateLimited:
-                if not self._opened:
-                    raise
-                self._most = self._opened
 
     def give(self, session: FtpSession) -> None:
         """Take a session back; one whose transfer is not over is kept once it is."""
@@ -89,17 +100,17 @@ class Sessions:
         self._returned(session)
 
     async def side(self) -> FtpSession | None:
-        """Return a session that all may ask short questions at any time; None where the server takes no login more."""
+        """Return a session that all may ask one short question now; None where the server takes no login more."""
         side = self._side
         if side is not None and side.control.failure is None:
             return side
         if self._side is not None:
             self._side = None
             self._dropped()
-        if not self._idle and self._opened >= self._most:
+        if not self._idle and self._opened >= self._limit:
             return None
         try:
-            taken = await self.take()
+            taken = await self.take(wait=False)
         except errors.RateLimited:
             return None
         if self._side is not None:
@@ -130,6 +141,13 @@ class Sessions:
 
     # ------------------------------------------------------------------------------------------------------------
 
+    @property
+    def _limit(self) -> int:
+        """How many logins there may be now: what the server refused is tried again after a while."""
+        if self._reactor.seconds() - self._limited_at > LIMITED:
+            self._most = MOST
+        return self._most
+
     async def _open(self) -> FtpSession:
         self._opened += 1
         attempt = Deferred.fromCoroutine(log_in(self._reactor, self._server, self._threads, self._connected))
@@ -138,6 +156,8 @@ class Sessions:
             session = await attempt
         except BaseException:
             self._dropped()
+            if self._closed:
+                raise errors.ConnectionLost("the connection was closed while it was made") from None
             raise
         finally:
             self._attempts.discard(attempt)

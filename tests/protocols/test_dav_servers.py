@@ -1,0 +1,200 @@
+"""WebDAV logins and chunks, at real servers and at one that speaks Nextcloud's protocol."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet.task import deferLater
+
+from datamover import errors
+from datamover.errors import Scope
+from datamover.protocols.base import Ability
+from datamover.protocols.upload import UploadKey
+from datamover.registry.probe import probe
+from tests.protocols.conformance import KEY, MIB, arrive, content, get, put, write
+from tests.protocols.dav import opened
+from tests.servers.certificates import Authority
+from tests.servers.cloud import LEAST, Cloud
+from tests.servers.dav import PASSWORD, Apache, DavServer, NginxDav, WsgiDav, running
+
+LARGE = content(12 * MIB + 1)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda directory: Apache(directory, digests=True), lambda directory: WsgiDav(directory, digests=True)],
+    ids=["Apache", "wsgidav"],
+)
+@pytest_twisted.ensureDeferred
+async def test_digest(make: Callable[[Path], DavServer], tmp_path: Path) -> None:
+    """Where a server asks for Digest, the password is not sent, and a wrong one is told."""
+    with running(make) as server:
+        async with opened(server) as pool:
+            await put(pool.at(Scope.DESTINATION), "d/f", LARGE)
+            assert await get(pool.at(Scope.SOURCE), "d/f") == (0, LARGE)
+        wrong = tmp_path / "wrong"
+        wrong.write_text(f"{PASSWORD}!")
+        wrong.chmod(0o600)
+        async with opened(server, password_file=str(wrong)) as pool:
+            with pytest.raises(errors.AuthenticationFailed, match="look at username and password_file") as caught:
+                await pool.connect()
+            assert PASSWORD not in caught.value.full
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_nonce_that_expires() -> None:
+    """A server whose nonces last a second has the login made anew, and no file sent twice."""
+    with running(lambda directory: Apache(directory, digests=True, config="AuthDigestNonceLifetime 1")) as server:
+        async with opened(server) as pool:
+            place = pool.at(Scope.DESTINATION)
+            upload = place.begin("f", KEY, size=len(LARGE))
+            await upload.open()
+            await upload.write(LARGE[:MIB])
+            await deferLater(reactor, 1.2)  # The nonce is too old then.
+            await upload.write(LARGE[MIB:])
+            assert (await upload.finish()).offset == len(LARGE)
+            await upload.commit(replace=False)
+            assert (server.root / "f").read_bytes() == LARGE
+
+
+@pytest_twisted.ensureDeferred
+async def test_wrong_logins(tmp_path: Path) -> None:
+    """A wrong password, one that is not there, and none at all are told, each in a sentence."""
+    wrong = tmp_path / "wrong"
+    wrong.write_text("wrong")
+    wrong.chmod(0o600)
+    with running(NginxDav) as server:
+        async with opened(server, password_file=str(wrong)) as pool:
+            told = await probe(pool, frozenset(Ability), reactor)
+            assert (told["steps"][-1]["step"], told["steps"][-1]["error"]["code"]) == (
+                "authenticate",
+                "AUTHENTICATION_FAILED",
+            )
+            wrong.unlink()
+            with pytest.raises(errors.AuthenticationFailed, match=r"password_file .* cannot be read: No such file"):
+                await pool.connect()
+
+
+@pytest_twisted.ensureDeferred
+async def test_tls(tmp_path: Path) -> None:
+    """Over TLS a certificate of the authority in ca_file is good, and any other is refused before the login is sent."""
+    authority = Authority(tmp_path)
+    with running(lambda directory: Apache(directory, authority=authority)) as server:
+        async with opened(server, ca_file=str(authority.file)) as pool:
+            await put(pool.at(Scope.DESTINATION), "f", LARGE)
+            assert await get(pool.at(Scope.SOURCE), "f") == (0, LARGE)
+        async with opened(server) as pool:
+            with pytest.raises(errors.TLSFailed) as caught:
+                await pool.connect()
+            assert "name the authority's certificate in [destinations.place] ca_file" in caught.value.full
+
+
+@pytest_twisted.ensureDeferred
+async def test_probed() -> None:
+    """A test of a destination leaves nothing, and tells what the server does not do."""
+    with running(NginxDav) as server:
+        async with opened(server) as pool:
+            told = await probe(pool, frozenset({Ability.WRITE}), reactor)
+            assert told["ok"], told
+            lacks = {lack.ability for lack in pool.lacks}
+            assert lacks == {Ability.RESUME, Ability.SET_MODIFIED, Ability.FREE_SPACE}
+            assert list(server.root.iterdir()) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_server_with_a_limit() -> None:
+    """A server that takes no file so large says so before much of it is sent, and nothing of it stays."""
+    with running(lambda directory: NginxDav(directory, config="client_max_body_size 1m;")) as server:
+        async with opened(server) as pool:
+            with pytest.raises(errors.DestinationInvalid, match="is larger than the server takes"):
+                await arrive(pool.at(Scope.DESTINATION), "f", LARGE)
+            await put(pool.at(Scope.DESTINATION), "small", b"data")
+        assert [path.name for path in server.root.iterdir()] == ["small"]
+
+
+# Chunks -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["", "mute", "impatient"])
+@pytest_twisted.ensureDeferred
+async def test_chunks(kind: str) -> None:
+    """A large file goes in chunks where the server tells that it takes them, or has the form of one that does.
+
+    A proxy that loses patience while they are put together does no harm.
+    """
+    with running(lambda directory: Cloud(directory, config=kind)) as server:
+        assert isinstance(server, Cloud)
+        async with opened(server, chunk_size="5MiB") as pool:
+            place = pool.at(Scope.DESTINATION)
+            upload = place.begin("d/f", KEY, size=len(LARGE), modified=1_234_567_890.0)
+            await write(upload, LARGE)
+            [directory, *chunks] = server.chunks()
+            assert re.fullmatch(r"datamover-1-0a1b-[0-9a-f]{8}", directory)
+            assert chunks == [f"{directory}/{number:05d}" for number in (1, 2)]
+            assert Ability.RESUME not in place.lacks
+            assert Ability.RESUME not in {lack.ability for lack in pool.lacks}
+            await upload.commit(replace=False)
+            assert (server.root / "d/f").read_bytes() == LARGE
+            assert (server.root / "d/f").stat().st_mtime == 1_234_567_890
+            assert server.chunks() == []
+            again, _ = await arrive(place, "d/f", LARGE)
+            with pytest.raises(errors.DestinationExists):
+                await again.commit(replace=False)
+            await again.commit(replace=True)
+            assert server.chunks() == []
+
+
+@pytest.mark.parametrize("kind", ["whole", "boastful"])
+@pytest_twisted.ensureDeferred
+async def test_a_cloud_that_takes_no_chunks(kind: str) -> None:
+    """A cloud that takes no chunks gets a large file whole: at once, or from the next attempt on if it said it does."""
+    with running(lambda directory: Cloud(directory, config=kind)) as server:
+        async with opened(server, chunk_size="5MiB") as pool:
+            place = pool.at(Scope.DESTINATION)
+            if kind == "boastful":
+                with pytest.raises(errors.ServerError, match="takes no uploads in chunks") as caught:
+                    await put(place, "f", LARGE)
+                assert caught.value.retryable
+            await put(place, "f", LARGE)
+            assert (server.root / "f").read_bytes() == LARGE
+            assert Ability.RESUME in place.lacks
+
+
+@pytest_twisted.ensureDeferred
+async def test_chunks_that_are_others() -> None:
+    """Chunks that were exchanged or taken away are not gone on with; more than there should be are removed first."""
+    with running(Cloud) as server:
+        assert isinstance(server, Cloud)
+        async with opened(server, chunk_size="5MiB") as pool:
+            place = pool.at(Scope.DESTINATION)
+            upload, saved = await arrive(place, "f", LARGE)
+            [directory, *chunks] = server.chunks()
+            extra = server.uploads / directory / "00004"
+            extra.write_bytes(b"of an earlier attempt")
+            (server.uploads / chunks[1]).write_bytes(bytes(LEAST))
+            assert not await place.resume("f", saved).exists()
+            with pytest.raises(errors.SizeMismatch, match="its upload is not there any more"):
+                await upload.commit(replace=False)
+            await upload.abort()
+            upload, _ = await arrive(place, "f", LARGE, key=UploadKey("1", "b"))
+            (server.uploads / server.chunks()[0] / "00004").write_bytes(b"of an earlier attempt")
+            await upload.commit(replace=False)
+            assert (server.root / "f").read_bytes() == LARGE
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_directory_is_not_put_together_over() -> None:
+    """A directory in the target's place stays, with all that is in it."""
+    with running(Cloud) as server:
+        async with opened(server, chunk_size="5MiB") as pool:
+            place = pool.at(Scope.DESTINATION)
+            await put(place, "d/kept", b"kept")
+            upload, _ = await arrive(place, "d", LARGE)
+            for replace in (True, False):
+                with pytest.raises(errors.DestinationInvalid, match="is a directory"):
+                    await upload.commit(replace=replace)
+            await upload.abort()
+            assert (server.root / "d/kept").read_bytes() == b"kept"

@@ -1,0 +1,528 @@
+"""WebDAV against a server that answers as it is told: refusals, lies, logins, and what is never asked."""
+
+import hashlib
+import re
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+
+from datamover import errors
+from datamover.errors import DataMoverError, Scope
+from datamover.protocols.base import Ability
+from datamover.protocols.dav import DAV
+from datamover.protocols.place import Place
+from datamover.protocols.upload import Stored, UploadKey
+from tests.protocols.conformance import KEY, MIB, arrive, get, put, settings, write
+from tests.servers.exchange import Exchange
+from tests.servers.memory_dav import Fault, MemoryDav
+from tests.servers.web import Web
+
+TOKEN = "t0ken"
+
+
+class Rehearsal:
+    """A server in memory, and the pool that asks it."""
+
+    def __init__(self, web: Web, directory: Path, **options: Any) -> None:
+        self.web = web
+        self.dav = MemoryDav()
+        web.otherwise = self.dav
+        self.token = directory / "token"
+        self.keep(TOKEN)
+        url = f"{web.url_of('127.0.0.1')}/dav".replace("http", "dav")
+        self.pool = DAV.open(settings(url), DAV.options.model_validate(options), reactor)
+
+    def keep(self, token: str) -> None:
+        self.token.write_text(token)
+        self.token.chmod(0o600)
+
+    @property
+    def reading(self) -> Place:
+        return self.pool.at(Scope.SOURCE)
+
+    @property
+    def writing(self) -> Place:
+        return self.pool.at(Scope.DESTINATION)
+
+    def asked(self, method: str) -> list[Any]:
+        """Return the requests with a method, but for those that try the server out."""
+        return [each for each in self.web.requests if each.method == method and "datamover-probe" not in each.target]
+
+
+@pytest_twisted.async_yield_fixture
+async def server(tmp_path: Path) -> AsyncIterator[Rehearsal]:
+    web = Web(reactor)
+    await web.start()
+    rehearsal = Rehearsal(web, tmp_path)
+    yield rehearsal
+    await rehearsal.pool.close()
+    await web.stop()
+
+
+def on(method: str, answer: Callable[[Exchange], None], *, path: str = "", times: int = 1000) -> Fault:
+    """Return a fault that answers so many requests with this method, of a path that holds ``path``."""
+    left = [times]
+
+    def fault(exchange: Exchange) -> bool:
+        request = exchange.request
+        if request.method != method or path not in request.target or "probe" in request.target or not left[0]:
+            return False
+        left[0] -= 1
+        answer(exchange)
+        return True
+
+    return fault
+
+
+def gives(status: int, body: bytes = b"", **headers: str) -> Callable[[Exchange], None]:
+    named = [(name.replace("_", "-"), value) for name, value in headers.items()]
+    return lambda exchange: exchange.answer(status, named, body)
+
+
+async def store(place: Place, path: str, data: bytes, *, replace: bool = False) -> Stored:
+    return await place.begin(path, KEY, size=len(data)).store(data, replace=replace, commit=lambda: None)
+
+
+# Refusals ---------------------------------------------------------------------------------------------------------
+
+SABRE = b"""<?xml version="1.0"?><d:error xmlns:d="DAV:" xmlns:s="http://sabredav.org/ns">
+<s:exception>OCA\\DAV\\Connector\\Sabre\\Exception\\InvalidPath</s:exception>
+<s:message>no such name</s:message></d:error>"""
+
+WRITTEN = [
+    (401, b"", {}, errors.AuthenticationFailed, "the login is refused: look at username and password_file"),
+    (403, b"", {}, errors.DestinationForbidden, "may not be written"),
+    (
+        400,
+        SABRE,
+        {},
+        errors.DestinationInvalid,
+        r"400 Bad Request\) \(the server answers 400 InvalidPath: no such name",
+    ),
+    (405, b"", {}, errors.DestinationInvalid, "is not taken by the server"),
+    (413, b"<html><title>413 Too Large</title>", {}, errors.DestinationInvalid, "is larger than the server takes"),
+    (414, b"", {}, errors.DestinationInvalid, "name that is too long"),
+    (423, b"", {}, errors.ServerError, "is locked by somebody else"),
+    (429, b"", {"Retry_After": "7"}, errors.RateLimited, "asked less often"),
+    (500, b"", {}, errors.ServerError, "could not do it"),
+    (503, b"", {"Retry_After": "7"}, errors.RateLimited, "asked less often"),
+    (507, b"", {}, errors.NoSpace, "its room or its quota is used up"),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "headers", "kind", "words"), WRITTEN)
+@pytest_twisted.ensureDeferred
+async def test_refused_writes(
+    server: Rehearsal, status: int, body: bytes, headers: dict[str, str], kind: type[DataMoverError], words: str
+) -> None:
+    """What a server refuses of a file is told in a sentence, large or small, and nothing is there."""
+    server.dav.faults.append(on("PUT", gives(status, body, **headers)))
+    for way in (put, store):
+        with pytest.raises(kind) as caught:
+            await way(server.writing, "f", b"data")
+        assert re.search(words, caught.value.full)
+        assert (caught.value.scope, getattr(caught.value, "retry_after", None)) == (
+            Scope.DESTINATION,
+            7.0 if "Retry_After" in headers else None,
+        )
+    assert server.dav.files == {}
+
+
+@pytest_twisted.ensureDeferred
+async def test_refused_reads(server: Rehearsal) -> None:
+    """What a server refuses to give is told in the words of the source."""
+    server.dav.files["f"] = b"data"
+    kinds: dict[int, type[DataMoverError]] = {
+        403: errors.SourceForbidden,
+        404: errors.SourceNotFound,
+        410: errors.SourceNotFound,
+        500: errors.ServerError,
+    }
+    for status, kind in kinds.items():
+        server.dav.faults = [on("GET", gives(status))]
+        with pytest.raises(kind) as caught:
+            await get(server.reading, "f")
+        assert caught.value.scope is Scope.SOURCE
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_error_inside(server: Rehearsal) -> None:
+    """A multistatus that tells of an error is a refusal, whatever its own status says."""
+    inside = "<x:response><x:href>/dav/f</x:href><x:status>HTTP/1.1 423 Locked</x:status></x:response>"
+    server.dav.faults.append(on("MOVE", lambda exchange: server.dav.multistatus(exchange, inside)))
+    server.dav.faults.append(on("DELETE", lambda exchange: server.dav.multistatus(exchange, inside), path="old"))
+    with pytest.raises(errors.ServerError, match="is locked by somebody else"):
+        await put(server.writing, "f", b"data")
+    server.dav.files["old"] = b"old"
+    with pytest.raises(errors.ServerError, match="is locked by somebody else"):
+        await server.writing.remove("old")
+    server.dav.faults = [on("DELETE", gives(207, b"no XML"))]
+    with pytest.raises(errors.ServerError, match="the server could not do it"):
+        await server.writing.remove("old")
+
+
+# Lies -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kept", [None, b"", b"da"])
+@pytest_twisted.ensureDeferred
+async def test_a_server_that_keeps_less(server: Rehearsal, kept: bytes | None) -> None:
+    """What was not kept, though the server says so, is found out before an old file is replaced."""
+    server.dav.files["old"] = b"old"
+
+    def lie(exchange: Exchange) -> None:
+        if kept is not None:
+            server.dav.files[server.dav.path(exchange.request.target)] = kept
+        exchange.answer(201)
+
+    server.dav.faults.append(on("PUT", lie))
+    for replace in (False, True):
+        with pytest.raises((errors.SizeMismatch, errors.DestinationInvalid)):
+            await store(server.writing, "old" if replace else "new", b"data", replace=replace)
+    assert server.dav.files["old"] == b"old"
+    assert "new" not in server.dav.files
+    upload = server.writing.begin("old", KEY, size=4)
+    try:
+        assert (await write(upload, b"data")).offset != 4
+    except errors.SizeMismatch:
+        assert kept is None
+    assert server.dav.files["old"] == b"old"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_move_that_does_nothing(server: Rehearsal) -> None:
+    """A server that says a file was renamed, and renames nothing, is not believed."""
+    server.dav.faults.append(on("MOVE", gives(201)))
+    with pytest.raises(errors.SizeMismatch, match="holds None bytes under its name"):
+        await put(server.writing, "f", b"data")
+
+
+@pytest.mark.parametrize("status", [500, None])
+@pytest_twisted.ensureDeferred
+async def test_a_lost_answer(server: Rehearsal, status: int | None) -> None:
+    """A file that was renamed, though the answer was lost, is found under its name."""
+
+    def lose(exchange: Exchange) -> None:
+        server.dav.files["f"] = server.dav.files.pop(server.dav.path(exchange.request.target))
+        if status is None:
+            exchange.reset()
+        else:
+            exchange.answer(status)
+
+    server.dav.faults.append(on("MOVE", lose))
+    assert (await store(server.writing, "f", b"data")).size == 4
+    assert server.dav.files == {"f": b"data"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_part_that_vanished(server: Rehearsal) -> None:
+    """Where the part file is gone, an old file of the same size is not taken for it."""
+    server.dav.files["f"] = b"past"
+    upload = server.writing.begin("f", KEY, size=4)
+    await write(upload, b"data")
+    del server.dav.files[str(upload.token)]
+    with pytest.raises(errors.SizeMismatch, match="vanished before it could be placed"):
+        await upload.commit(replace=True)
+
+    def lose(exchange: Exchange) -> None:
+        del server.dav.files[server.dav.path(exchange.request.target)]
+        exchange.reset()
+
+    server.dav.faults.append(on("MOVE", lose))
+    with pytest.raises(errors.ConnectionLost):
+        await store(server.writing, "f", b"data", replace=True)
+    assert server.dav.files == {"f": b"past"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_page_in_place_of_a_directory(server: Rehearsal) -> None:
+    """A page that lists a directory is no file."""
+    server.dav.directories.add("d")
+    server.dav.faults.append(on("GET", gives(200, b"<html>", Last_Modified="Sat, 28 Nov 2026 10:00:00 GMT")))
+    with pytest.raises(errors.SourceForbidden, match="is a directory where a file is needed"):
+        await server.reading.origin("d").open()
+
+
+# Documents --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["", "http://internal.example.org:8080", "https://user:pw@elsewhere.example.org"])
+@pytest.mark.parametrize("upper", [True, False])
+@pytest_twisted.ensureDeferred
+async def test_hrefs(server: Rehearsal, host: str, upper: bool) -> None:
+    """Hrefs are paths or URLs of any host, encoded in either case; names are all that is taken of them."""
+    names = ["Ünï", "a%2Fb", "n\u0308", "plain", "x y?z#"]
+    server.dav.directories.add("d")
+    server.dav.files |= {f"d/{name}": b"" for name in names}
+    server.dav.host = host
+    usual = server.dav.quote
+    server.dav.quote = lambda path: (
+        usual(path)
+        if upper
+        else "".join(part.lower() if number % 2 else part for number, part in enumerate(re.split("(%..)", usual(path))))
+    )
+    assert await server.reading.list("d") == sorted(names)
+    assert {each.headers["host"] for each in server.web.requests} == {f"127.0.0.1:{server.web.port}"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_proxy_that_changes_the_paths(server: Rehearsal) -> None:
+    """Where a proxy changes a server's paths, the names in a directory are told, its own among them or not."""
+    server.dav.files |= {"one": b"", "two": b""}
+    server.dav.directories.add("d")
+    server.dav.host = "/inner/place"
+    assert await server.reading.list("") == ["d", "one", "two"]
+    hrefs = "".join(f"<x:response><x:href>/inner/{name}</x:href></x:response>" for name in ("one", "two"))
+    server.dav.faults.append(on("PROPFIND", lambda exchange: server.dav.multistatus(exchange, hrefs)))
+    assert await server.reading.list("") == ["one", "two"]
+
+
+DOCUMENTS = [
+    b"",
+    b"not xml",
+    b"<a/>",
+    b'<?xml version="1.0"?><!DOCTYPE m [<!ENTITY a "aaaa">]><multistatus xmlns="DAV:">&a;</multistatus>',
+    b'<multistatus xmlns="DAV:">',
+    b'<multistatus xmlns="DAV:"/>',
+    b"<multistatus xmlns='DAV:'>" + b"<a>" * 100 + b"</a>" * 100 + b"</multistatus>",
+    b"<multistatus xmlns='DAV:'><response><href>" + b"x" * 70_000 + b"</href></response></multistatus>",
+]
+
+
+@pytest.mark.parametrize("body", DOCUMENTS, ids=range(len(DOCUMENTS)))
+@pytest_twisted.ensureDeferred
+async def test_documents_that_are_none(server: Rehearsal, body: bytes) -> None:
+    """What is no multistatus, or beyond all bounds, is an error that can be tried again."""
+    server.dav.faults.append(on("PROPFIND", gives(207, body)))
+    with pytest.raises(errors.ServerError, match="the server's answer cannot be read") as caught:
+        await server.reading.inspect("f")
+    assert caught.value.retryable
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_propfind(server: Rehearsal) -> None:
+    """A server without PROPFIND is written to and read from all the same; that it lists nothing is told."""
+
+    def unknown(exchange: Exchange) -> bool:
+        if exchange.request.method == "PROPFIND":
+            exchange.answer(405)
+            return True
+        return False
+
+    server.dav.faults.append(unknown)
+    await put(server.writing, "f", b"data")
+    assert await get(server.reading, "f") == (0, b"data")
+    assert await server.reading.inspect("none") is None
+    assert Ability.LIST in server.reading.lacks
+    with pytest.raises(errors.SourceForbidden, match="knows no PROPFIND"):
+        await server.reading.list("")
+
+
+@pytest.mark.parametrize(("quota", "room"), [("12345", 12345), ("0", 0), ("-3", None), (None, None), ("much", None)])
+@pytest_twisted.ensureDeferred
+async def test_room(server: Rehearsal, quota: str | None, room: int | None) -> None:
+    """The quota is the room that is left; where the server tells none, or that there is no limit, it is not known."""
+    server.dav.quota = quota
+    assert await server.writing.free() == room
+    assert (Ability.FREE_SPACE in server.writing.lacks) is (room is None)
+
+
+@pytest_twisted.ensureDeferred
+async def test_checksums(server: Rehearsal) -> None:
+    """Where a server publishes checksums, they are sent with small files, and looked at."""
+    sha1 = hashlib.sha1(b"data", usedforsecurity=False).hexdigest()
+    server.dav.files["old"] = b"data"
+    server.dav.checksums["old"] = f"SHA1:{sha1.upper()} MD5:{'0' * 32} ADLER32:044d0159"
+    looked = await server.reading.inspect("old")
+    assert looked is not None
+    assert looked.digests == {"sha1": sha1, "md5": "0" * 32}
+    server.dav.checksums["f"] = f"SHA1:{sha1}"
+    stored = await store(server.writing, "f", b"data")
+    assert stored.digests == {"sha1": sha1}
+    assert server.asked("PUT")[-1].headers["oc-checksum"] == f"SHA1:{sha1}"
+
+
+@pytest_twisted.ensureDeferred
+async def test_times(server: Rehearsal) -> None:
+    """The time goes with the file; a server that sets its own is told of, and so is a time that none can hold."""
+    for number, modified in enumerate((1_234_567_890.9, -5.0, None)):
+        upload = server.writing.begin(f"f{number}", KEY, size=4, modified=modified)
+        stored = await upload.store(b"data", replace=False, commit=lambda: None)
+        assert [lack.ability for lack in stored.without] == ([] if modified is None else [Ability.SET_MODIFIED])
+    assert [each.headers.get("x-oc-mtime") for each in server.asked("PUT")] == ["1234567890", None, None]
+    upload = server.writing.begin("large", KEY, size=4, modified=1_700_000_000.0)
+    await write(upload, b"data")
+    assert upload.without == ()
+
+
+# What is asked, and of whom ---------------------------------------------------------------------------------------
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_redirect_elsewhere(server: Rehearsal, tmp_path: Path) -> None:
+    """No redirect is followed but the one that adds "/" to a collection, and the login goes nowhere else."""
+    other = Web(reactor)
+    await other.start()
+    try:
+        for location in (f"{other.url}/dav/f", f"//127.0.0.1:{other.port}/dav/", "/elsewhere", "/dav//f"):
+            server.dav.faults = [on(method, gives(301, Location=location)) for method in ("GET", "PUT", "PROPFIND")]
+            with pytest.raises(errors.SourceForbidden, match="the server redirects to another address"):
+                await server.reading.inspect("f")
+            with pytest.raises(errors.DestinationInvalid, match="the server redirects to another address"):
+                await put(server.writing, "f", b"data")
+        server.dav.directories.add("d")
+        server.dav.faults = [on("PROPFIND", gives(301, Location="/dav/d/"), times=1)]
+        looked = await server.reading.inspect("d")
+        assert looked is not None
+        assert looked.directory
+        assert other.requests == []
+    finally:
+        await other.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_never_a_fragment(server: Rehearsal) -> None:
+    """A hidden part is not written on: a server may take the fragment for the file. It is sent anew."""
+    upload = server.writing.begin("f", KEY, size=4)
+    saved = await write(upload, b"data")
+    again = server.writing.resume("f", saved)
+    with pytest.raises(errors.SizeMismatch, match="the server takes files whole"):
+        await again.open()
+    assert Ability.RESUME in server.writing.lacks
+    assert not any("content-range" in each.headers for each in server.web.requests)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_proxy_that_changes_the_host(server: Rehearsal) -> None:
+    """A server that takes a whole URL as Destination for another server's is told the path alone, from then on."""
+
+    def fault(exchange: Exchange) -> bool:
+        elsewhere = exchange.request.headers.get("destination", "").startswith("http")
+        if elsewhere:
+            exchange.answer(502)
+        return elsewhere
+
+    server.dav.faults.append(fault)
+    for name in ("one", "two"):
+        await put(server.writing, name, b"data")
+    assert server.dav.files == {"one": b"data", "two": b"data"}
+    told = [each.headers["destination"] for each in server.web.requests if each.method == "MOVE"]
+    assert [each.startswith("http") for each in told].count(True) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_directory_that_vanished(server: Rehearsal) -> None:
+    """A directory that was there a moment ago, and is not any more, is made again."""
+    await store(server.writing, "d/e/one", b"data")
+    server.dav.directories, server.dav.files = {""}, {}
+    await store(server.writing, "d/e/two", b"data")
+    assert server.dav.files == {"d/e/two": b"data"}
+    server.dav.directories, server.dav.files = {""}, {}
+    with pytest.raises(errors.ServerError) as caught:  # Its body was sent already.
+        await put(server.writing, "d/e/three", b"data")
+    assert caught.value.retryable
+    await put(server.writing, "d/e/three", b"data")
+    assert server.dav.files == {"d/e/three": b"data"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_overwrite_that_is_ignored(server: Rehearsal) -> None:
+    """Where a server ignores "Overwrite: F", one looks before a file that may replace nothing is placed."""
+
+    def ignore(exchange: Exchange) -> bool:
+        if exchange.request.method == "MOVE":
+            exchange.request.headers["overwrite"] = "T"
+        return False
+
+    server.dav.faults.append(ignore)
+    server.dav.files["f"] = b"old"
+    for way in (put, store):
+        with pytest.raises(errors.DestinationExists):
+            await way(server.writing, "f", b"new")
+    assert server.dav.files["f"] == b"old"
+
+
+# Logins -----------------------------------------------------------------------------------------------------------
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_token(tmp_path: Path) -> None:
+    """A bearer token is sent with every request, and read again when it is refused."""
+    web = Web(reactor)
+    await web.start()
+    token = tmp_path / "token"
+    rehearsal = Rehearsal(web, tmp_path, token_file=token)
+    accepted = [TOKEN]
+
+    def fault(exchange: Exchange) -> bool:
+        refused = exchange.request.headers.get("authorization") != f"Bearer {accepted[0]}"
+        if refused:
+            exchange.answer(401, [("WWW-Authenticate", "Bearer")])
+        return refused
+
+    rehearsal.dav.faults.append(fault)
+    try:
+        await put(rehearsal.writing, "f", b"data")
+        accepted[0] = "another"
+        with pytest.raises(errors.AuthenticationFailed, match="the login is refused"):
+            await rehearsal.reading.inspect("f")
+        rehearsal.keep("another\n")
+        assert await get(rehearsal.reading, "f") == (0, b"data")
+        assert TOKEN not in str([vars(type(rehearsal.pool))])
+    finally:
+        await rehearsal.pool.close()
+        await web.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_refused_before_the_body(server: Rehearsal) -> None:
+    """A server that refuses a large file by its head is sent nothing of it."""
+    server.web.refuses = lambda exchange: exchange.answer(507, [("Connection", "close")])
+    data = bytes(8 * MIB)
+    with pytest.raises(errors.NoSpace):
+        await arrive(server.writing, "f", data)
+    [refused] = server.asked("PUT")
+    assert refused.headers["expect"] == "100-continue"
+    assert server.dav.files == {}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_server_that_does_not_continue(server: Rehearsal) -> None:
+    """A server that knows no "100 Continue" gets the body after a while all the same."""
+    server.web.refuses = lambda exchange: None
+    await put(server.writing, "f", b"data" * 1000)
+    assert server.dav.files == {"f": b"data" * 1000}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_server_that_expects_nothing(server: Rehearsal) -> None:
+    """A server that refuses the header Expect gets files without it from then on."""
+
+    def refuse(exchange: Exchange) -> bool:
+        expected = "expect" in exchange.request.headers
+        if expected:
+            exchange.answer(417)
+        return expected
+
+    server.dav.faults.append(refuse)
+    server.web.refuses = lambda exchange: exchange.answer(417, [("Connection", "close")])
+    for name in ("one", "two"):
+        await put(server.writing, name, b"data")
+    assert server.dav.files == {"one": b"data", "two": b"data"}
+    assert ["expect" in each.headers for each in server.asked("PUT")].count(True) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_answers_that_break_off(server: Rehearsal) -> None:
+    """A connection that breaks while a file is sent is an error that can be tried again, and leaves nothing behind."""
+    server.dav.faults.append(on("PUT", lambda exchange: exchange.reset()))
+    upload = server.writing.begin("f", UploadKey("1", "a"), size=4)
+    with pytest.raises(errors.ConnectionLost) as caught:
+        await write(upload, b"data")
+    assert (caught.value.scope, caught.value.retryable) == (Scope.DESTINATION, True)
+    await upload.abort()
+    assert server.dav.files == {}

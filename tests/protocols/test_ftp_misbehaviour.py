@@ -1,0 +1,530 @@
+"""FTP servers that misbehave: what each does ends as an error that says so, or as a whole file."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet.defer import Deferred
+
+from datamover import errors
+from datamover.errors import DataMoverError, Scope
+from datamover.protocols.base import Ability, Origin
+from datamover.protocols.part_files.names import part_path
+from datamover.protocols.place import DestinationPool
+from datamover.protocols.upload import Saved
+from tests.protocols.conformance import KEY, MIB, arrive, content, get, put, read, write
+from tests.protocols.ftp import pool_at
+from tests.protocols.sftp import until
+from tests.servers.wayward_ftp import PASSWORD, Doing, Session, WaywardFtp
+
+DATA = content(300_000)
+PART = part_path("file", KEY)
+
+
+@pytest.fixture
+def password(tmp_path: Path) -> Path:
+    path = tmp_path / "password"
+    path.write_text(PASSWORD)
+    path.chmod(0o600)
+    return path
+
+
+@asynccontextmanager
+async def served(
+    password: Path, *, greeting: str | None = "220 wayward", patience: float = 1.0, tls: str = "none", **does: Doing
+) -> AsyncIterator[tuple[WaywardFtp, DestinationPool]]:
+    """Give a server that does something else than is right at some commands, and a pool for it."""
+    server = WaywardFtp(does, greeting=greeting)
+    server.start()
+    pool = pool_at(server.url, {"password_file": str(password), "tls": tls}, timeout=patience)
+    try:
+        yield server, pool
+    finally:
+        await pool.close()
+        await server.stop()
+
+
+def says(text: str) -> Doing:
+    """Answer a command with this, whatever it asks."""
+    return lambda session, _: session.say(text)
+
+
+def lacking(pool: DestinationPool) -> set[Ability]:
+    return {lack.ability for lack in pool.lacks}
+
+
+@pytest_twisted.ensureDeferred
+async def test_right(password: Path) -> None:
+    """A server that does nothing wrong is written to and read from."""
+    async with served(password) as (server, pool):
+        await put(pool.at(Scope.DESTINATION), "file", DATA)
+        assert server.files == {"/file": DATA}
+        assert await get(pool.at(Scope.SOURCE), "file") == (0, DATA)
+
+
+# The connection ---------------------------------------------------------------------------------------------------
+
+
+@pytest_twisted.ensureDeferred
+async def test_pasv_that_points_elsewhere(password: Path) -> None:
+    """Data goes to the control connection's address, whatever PASV says."""
+
+    def passive(session: Session, _: str) -> None:
+        port = session.listen()
+        session.say(f"227 Entering Passive Mode (192,0,2,1,{port // 256},{port % 256}).")
+
+    async with served(password, EPSV=says("500 what"), PASV=passive) as (server, pool):
+        await put(pool.at(Scope.DESTINATION), "file", DATA)
+        assert await get(pool.at(Scope.SOURCE), "file") == (0, DATA)
+        assert len(server.commands("EPSV")) == len(server.sessions)
+
+
+@pytest_twisted.ensureDeferred
+async def test_greeting_that_never_comes(password: Path) -> None:
+    """A server that says nothing is given up after connect_timeout."""
+    async with served(password, greeting=None) as (_, pool):
+        with pytest.raises((errors.TimedOut, errors.Stalled)):
+            await pool.connect()
+
+
+@pytest.mark.parametrize("piece", [b"211-more\r\n" * 1000, b"x" * 10_000], ids=["reply", "line"])
+@pytest_twisted.ensureDeferred
+async def test_endless_answer(password: Path, piece: bytes) -> None:
+    """A reply without end, of many lines or of one, ends the connection and not the memory."""
+
+    def flood(session: Session, _: str) -> None:
+        def go_on() -> None:
+            if session.transport.connected and sent[0] < 10**8:
+                sent[0] += len(piece)
+                session.transport.write(piece)
+                session.transport.reactor.callLater(0, go_on)
+
+        go_on()
+
+    sent = [0]
+    async with served(password, patience=10.0, FEAT=flood) as (_, pool):
+        with pytest.raises(errors.ServerError) as caught:
+            await pool.connect()
+    assert "does not answer as an FTP server" in caught.value.full
+    assert sent[0] < 10**8
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_ftp(password: Path) -> None:
+    """A server of another protocol is told as such, with its words."""
+    async with served(password, greeting="SSH-2.0-OpenSSH_9.2") as (_, pool):
+        with pytest.raises(errors.ServerError) as caught:
+            await pool.connect()
+    assert "SSH-2.0-OpenSSH_9.2" in caught.value.full
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_tls(password: Path) -> None:
+    """Where TLS is required and the server has none, no login leaves."""
+    async with served(password, tls="require") as (server, pool):
+        with pytest.raises(errors.TLSFailed) as caught:
+            await pool.connect()
+        assert server.heard == ["AUTH TLS"]
+    assert 'tls = "none"' in caught.value.full
+
+
+@pytest_twisted.ensureDeferred
+async def test_words_before_tls(password: Path) -> None:
+    """What a server, or somebody between, says in clear behind its answer to AUTH TLS is not taken for the server's."""
+    async with served(password, tls="require", AUTH=says("234 begin\r\n230 in already")) as (server, pool):
+        with pytest.raises(errors.TLSFailed):
+            await pool.connect()
+        assert server.heard == ["AUTH TLS"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_login_refused(password: Path) -> None:
+    """A refused login says so, and the password is in no message, even if the server repeats it."""
+    async with served(password, PASS=says(f"530 {PASSWORD} is not the word")) as (_, pool):
+        with pytest.raises(errors.AuthenticationFailed) as caught:
+            await pool.connect()
+    assert "password_file" in caught.value.full
+    assert PASSWORD not in caught.value.full + caught.value.message + str(caught.value)
+
+
+@pytest.mark.parametrize("answer", ["421 Too many connections (1), try later", "530 Maximum logins reached"])
+@pytest_twisted.ensureDeferred
+async def test_too_many_connections(password: Path, answer: str) -> None:
+    """The first login that is refused for their number is RATE_LIMITED; a later one waits for one given back."""
+
+    def limited(session: Session, password: str) -> None:
+        if len(session.server.sessions) > most[0]:
+            session.say(answer)
+        else:
+            session.do_PASS(password)
+
+    most = [0]
+    async with served(password, patience=5.0, PASS=limited) as (server, pool):
+        with pytest.raises(errors.RateLimited):
+            await pool.connect()
+        most[0] = 1
+        server.files["/file"] = DATA
+        source = await pool.at(Scope.SOURCE).origin("file").open()
+        looking = Deferred.fromCoroutine(pool.at(Scope.DESTINATION).inspect("none"))
+        while await source.read():
+            pass
+        assert not looking.called
+        await source.close()
+        assert await looking is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_login_is_enough(password: Path) -> None:
+    """Where the server takes one login alone, a file is saved midway, placed over another and read back with it."""
+
+    def limited(session: Session, password: str) -> None:
+        if len(session.server.sessions) > 1:
+            session.say("421 Too many connections")
+        else:
+            session.do_PASS(password)
+
+    async def prove(origin: Origin) -> None:
+        assert await read(origin) == (0, DATA)
+
+    async with served(password, patience=5.0, PASS=limited) as (server, pool):
+        server.files["/file"] = b"old"
+        upload = pool.at(Scope.DESTINATION).begin("file", KEY)
+        await upload.open()
+        await upload.write(DATA[:100_000])
+        assert (await upload.flush()).offset == 100_000
+        assert server.files[f"/{PART}"] == DATA[:100_000]
+        await upload.write(DATA[100_000:])
+        assert (await upload.finish()).offset == len(DATA)
+        await upload.close()
+        await upload.commit(replace=True, prove=prove)
+        assert server.files == {"/file": DATA}
+
+
+@pytest_twisted.ensureDeferred
+async def test_idle_login_ended(password: Path) -> None:
+    """A login that the server ended meanwhile is replaced by another."""
+    async with served(password) as (server, pool):
+        await pool.connect()
+        [session] = server.sessions
+        session.say("421 Idle too long")
+        session.transport.loseConnection()
+        [idle] = pool._sessions._idle  # type: ignore[attr-defined]
+        await until(lambda: idle.control.failure is not None)
+        server.files["/file"] = DATA
+        assert await get(pool.at(Scope.SOURCE), "file") == (0, DATA)
+
+
+@pytest.mark.parametrize("name", ["a\nDELE file", "a\r", "a\0"])
+@pytest_twisted.ensureDeferred
+async def test_names_that_are_commands(password: Path, name: str) -> None:
+    """A name that would be two commands is refused, and not sent."""
+    async with served(password) as (server, pool):
+        server.files["/file"] = DATA
+        with pytest.raises(errors.SourceForbidden):
+            await pool.at(Scope.SOURCE).origin(name).open()
+        with pytest.raises(errors.DestinationInvalid):
+            await put(pool.at(Scope.DESTINATION), name, b"")
+        assert not any("DELE" in line or line[-1:] == "a" for line in server.heard)
+
+
+# Data connections -------------------------------------------------------------------------------------------------
+
+
+@pytest_twisted.ensureDeferred
+async def test_data_connection_refused(password: Path) -> None:
+    """A data connection that cannot be made is an error that names the port."""
+
+    def nowhere(session: Session, _: str) -> None:
+        port = session.listen()
+        session.shut()
+        session.say(f"229 here (|||{port}|)")
+
+    async with served(password, patience=60.0, EPSV=nowhere, RETR=lambda session, _: None) as (server, pool):
+        server.files["/file"] = DATA
+        with pytest.raises(errors.ConnectFailed) as caught:
+            await get(pool.at(Scope.SOURCE), "file")
+    assert "passive ports" in caught.value.full
+
+
+@pytest.mark.parametrize("verb", ["RETR", "STOR"])
+@pytest_twisted.ensureDeferred
+async def test_transfer_that_never_begins(password: Path, verb: str) -> None:
+    """A server that answers a transfer with nothing is given up after idle_timeout."""
+    silent: dict[str, Any] = {verb: lambda session, _: None}
+    async with served(password, **silent) as (server, pool):
+        server.files["/file"] = DATA
+        with pytest.raises(errors.Stalled):
+            await (get(pool.at(Scope.SOURCE), "file") if verb == "RETR" else put(pool.at(Scope.DESTINATION), "f", DATA))
+
+
+@pytest.mark.parametrize("verb", ["RETR", "STOR"])
+@pytest_twisted.ensureDeferred
+async def test_data_that_stops(password: Path, verb: str) -> None:
+    """A data connection over which nothing moves any more is given up after idle_timeout."""
+
+    def begin(session: Session, _: str) -> None:
+        session.say("150 begun")
+        assert session.data is not None
+        own = session.data
+        own.made.addCallback(lambda _: own.transport.pauseProducing())
+
+    stopping: dict[str, Any] = {verb: begin}
+    async with served(password, **stopping) as (server, pool):
+        server.files["/file"] = DATA
+        with pytest.raises(errors.Stalled) as caught:
+            await (
+                get(pool.at(Scope.SOURCE), "file")
+                if verb == "RETR"
+                else put(pool.at(Scope.DESTINATION), "f", bytes(16 * MIB))
+            )
+        assert "data connection" in caught.value.full
+
+
+@pytest_twisted.ensureDeferred
+async def test_end_told_before_the_data(password: Path) -> None:
+    """A 226 that comes before the last bytes does not end the file."""
+
+    def early(session: Session, path: str) -> None:
+        session.say("150 here it comes\r\n226 sent")
+        assert session.data is not None
+        own = session.data
+
+        def connected(_: object) -> None:
+            own.transport.write(DATA[:1000])
+            session.transport.reactor.callLater(0.05, own.transport.write, DATA[1000:])
+            session.transport.reactor.callLater(0.1, own.transport.loseConnection)
+
+        own.made.addCallback(connected)
+
+    async with served(password, RETR=early) as (server, pool):
+        server.files["/file"] = DATA
+        assert await get(pool.at(Scope.SOURCE), "file") == (0, DATA)
+
+
+@pytest.mark.parametrize("reply", ["226 sent", "426 Connection closed; transfer aborted", "451 disk trouble"])
+@pytest_twisted.ensureDeferred
+async def test_download_cut_short(password: Path, reply: str) -> None:
+    """A file that comes with fewer bytes than the server tells is an error, whatever the server says of it."""
+    async with served(password, RETR=lambda session, path: session.send(DATA[:-1], reply)) as (server, pool):
+        server.files["/file"] = DATA
+        with pytest.raises(DataMoverError) as caught:
+            await get(pool.at(Scope.SOURCE), "file")
+    assert (caught.value.scope, caught.value.retryable) == (Scope.SOURCE, True)
+
+
+@pytest_twisted.ensureDeferred
+async def test_download_too_long(password: Path) -> None:
+    """More bytes than the server told of are an error: the file grew."""
+    async with served(password, RETR=lambda session, path: session.send(DATA + b"x")) as (server, pool):
+        server.files["/file"] = DATA
+        with pytest.raises(errors.SourceChanged):
+            await get(pool.at(Scope.SOURCE), "file")
+
+
+REFUSED: list[tuple[str, type[DataMoverError]]] = [
+    ("452 Insufficient storage", errors.NoSpace),
+    ("552 Exceeded storage allocation", errors.QuotaExceeded),
+    ("451 Write failed: No space left on device", errors.NoSpace),
+    ("550 Quota exceeded", errors.QuotaExceeded),
+    ("426 Connection closed; transfer aborted", errors.ConnectionLost),
+    ("425 Can't open data connection", errors.ConnectFailed),
+    ("451 Local error in processing", errors.ServerError),
+    ("553 File name not allowed", errors.DestinationForbidden),
+    ("522 session reuse required", errors.TLSFailed),
+    ("530 Not logged in", errors.AuthenticationFailed),
+]
+
+
+@pytest.mark.parametrize(("reply", "kind"), REFUSED, ids=[reply for reply, _ in REFUSED])
+@pytest_twisted.ensureDeferred
+async def test_upload_refused(password: Path, reply: str, kind: type[DataMoverError]) -> None:
+    """What a server says at the end of an upload is told by its kind; the same before it begins."""
+    for doing in (lambda session, _: session.take(lambda data: reply), says(reply)):
+        async with served(password, STOR=doing) as (server, pool):
+            with pytest.raises(kind) as caught:
+                await put(pool.at(Scope.DESTINATION), "file", DATA)
+            assert caught.value.scope is Scope.DESTINATION
+            assert server.files == {}
+
+
+# What is not true -------------------------------------------------------------------------------------------------
+
+
+@pytest_twisted.ensureDeferred
+async def test_upload_kept_in_part(password: Path) -> None:
+    """A server that says 226 and has kept less is found out by its size, by either way, and nothing has the name."""
+
+    def less(session: Session, path: str) -> None:
+        session.take(lambda data: session.keep(path, 0, data[:-1]))
+
+    async with served(password, STOR=less) as (server, pool):
+        place = pool.at(Scope.DESTINATION)
+        assert (await write(place.begin("file", KEY), DATA)).offset == len(DATA) - 1
+        with pytest.raises(errors.SizeMismatch):
+            await place.begin("file", KEY).store(DATA, replace=True, commit=lambda: None)
+        assert "/file" not in server.files
+
+
+def empties(session: Session, path: str, data: bytes) -> str:
+    return session.keep(path, 0, data)
+
+
+def appends(session: Session, path: str, data: bytes) -> str:
+    return session.keep(path, len(session.server.files[path]), data)
+
+
+@pytest.mark.parametrize("lie", [empties, appends])
+@pytest_twisted.ensureDeferred
+async def test_rest_that_is_a_lie(password: Path, lie: Callable[[Session, str, bytes], str]) -> None:
+    """A server that writes elsewhere than REST said is found out; what is written on is written anew from then on."""
+
+    def store(session: Session, path: str) -> None:
+        if session.offset:
+            session.offset = 0
+            session.take(lambda data: lie(session, path, data))
+        else:
+            session.do_STOR(path)
+
+    async with served(password, STOR=store) as (server, pool):
+        place = pool.at(Scope.DESTINATION)
+        server.files[f"/{PART}"] = DATA[:200_000]
+        with pytest.raises(errors.SizeMismatch):
+            await write(place.resume("file", Saved(100_000, PART)), DATA[100_000:])
+        assert Ability.RESUME in place.lacks
+        await put(place, "file", DATA)
+        assert server.files == {"/file": DATA}
+
+
+@pytest_twisted.ensureDeferred
+async def test_rest_that_empties_at_once(password: Path) -> None:
+    """A server that empties the file when it is to be written on is found out before a byte is sent."""
+
+    def store(session: Session, path: str) -> None:
+        session.server.files[path] = b""
+        session.take(lambda data: session.keep(path, 0, data))
+
+    async with served(password, STOR=store) as (server, pool):
+        place = pool.at(Scope.DESTINATION)
+        server.files[f"/{PART}"] = DATA
+        with pytest.raises(errors.SizeMismatch):
+            await place.resume("file", Saved(100_000, PART)).open()
+        assert Ability.RESUME in lacking(pool)
+
+
+@pytest_twisted.ensureDeferred
+async def test_rest_that_is_a_lie_to_a_reader(password: Path) -> None:
+    """A server that sends from the beginning whatever REST says is found out, and read from the beginning then."""
+    async with served(password, RETR=lambda session, path: session.send(session.server.files[path])) as (server, pool):
+        server.files["/file"] = DATA
+        place = pool.at(Scope.SOURCE)
+        identity = (await place.origin("file").inspect()).identity
+        with pytest.raises(errors.SourceChanged):
+            await get(place, "file", offset=1000, identity=identity)
+        assert await get(place, "file", offset=1000, identity=identity) == (0, DATA)
+
+
+def refuses_existing(session: Session, path: str) -> None:
+    if path in session.server.files:
+        session.say("553 file exists")
+    else:
+        session.do_RNTO(path)
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_rename_onto_a_file(password: Path) -> None:
+    """Where a server does not rename onto a file, the old one is set aside, and that is learnt."""
+    async with served(password, RNTO=refuses_existing) as (server, pool):
+        server.files["/file"] = b"old"
+        place = pool.at(Scope.DESTINATION)
+        await put(place, "file", DATA, replace=True)
+        assert server.files == {"/file": DATA}
+        assert server.directories == {"/"}
+        assert Ability.REPLACE_ATOMICALLY in place.lacks
+
+
+@pytest_twisted.ensureDeferred
+async def test_old_file_comes_back(password: Path) -> None:
+    """Where the new file does not get the name of the one set aside, the old one has it again."""
+
+    def rename(session: Session, path: str) -> None:
+        if session.old.endswith(".part"):
+            session.say("553 not today")
+        else:
+            session.do_RNTO(path)
+
+    async with served(password, RNTO=rename) as (server, pool):
+        server.files["/file"] = b"old"
+        with pytest.raises(errors.DestinationForbidden):
+            await put(pool.at(Scope.DESTINATION), "file", DATA, replace=True)
+        assert server.files["/file"] == b"old"
+        assert server.directories == {"/"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_set_aside_by_one_that_died(password: Path) -> None:
+    """What an attempt had set aside when it died has its name again once its part file is removed or placed."""
+    aside = f"/{PART}.set-aside"
+    for again in (True, False):
+        async with served(password, RNTO=refuses_existing) as (server, pool):
+            place = pool.at(Scope.DESTINATION)
+            server.directories.add(aside)
+            server.files[f"{aside}/file"] = b"old"
+            upload, _ = await arrive(place, "file", DATA)
+            if again:
+                await upload.commit(replace=True)
+                assert server.files == {"/file": DATA}
+            else:
+                await upload.abort()
+                assert server.files == {"/file": b"old"}
+            assert server.directories == {"/"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_rename_that_is_none(password: Path) -> None:
+    """A rename that is answered OK and not done is found out, also where the old file has the same size."""
+    async with served(password, RNTO=says("250 renamed")) as (server, pool):
+        server.files["/file"] = bytes(len(DATA))
+        with pytest.raises(errors.ServerError):
+            await put(pool.at(Scope.DESTINATION), "file", DATA, replace=True)
+        assert server.files["/file"] == bytes(len(DATA))
+        with pytest.raises(errors.ServerError):
+            await put(pool.at(Scope.DESTINATION), "other", DATA)
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_sizes(password: Path) -> None:
+    """Where a server has no SIZE and no STAT, its listings tell what is there."""
+    none: dict[str, Any] = {"SIZE": says("502 no"), "STAT": says("502 no")}
+    async with served(password, **none) as (server, pool):
+        await put(pool.at(Scope.DESTINATION), "file", DATA)
+        assert server.files == {"/file": DATA}
+
+
+@pytest.mark.parametrize("broken", [True, False])
+@pytest_twisted.ensureDeferred
+async def test_download_of_no_known_size(password: Path, broken: bool) -> None:
+    """Where no size is told, a connection that broke is no end of a file, though the server says that all was sent."""
+
+    def send(session: Session, path: str) -> None:
+        session.say("150 here it comes")
+        assert session.data is not None
+        own = session.data
+
+        def connected(_: object) -> None:
+            own.transport.write(DATA)
+            end = own.transport.abortConnection if broken else own.transport.loseConnection
+            session.transport.reactor.callLater(0.05, end)
+            session.transport.reactor.callLater(0.1, session.say, "226 sent")
+
+        own.made.addCallback(connected)
+
+    facts = says("250-so\r\n type=file;modify=20240101000000; file\r\n250 end")
+    async with served(password, FEAT=says("211-so:\r\n MLST type*;\r\n211 end"), MLST=facts, RETR=send) as (_, pool):
+        if broken:
+            with pytest.raises(errors.ConnectionLost):
+                await get(pool.at(Scope.SOURCE), "file")
+        else:
+            assert await get(pool.at(Scope.SOURCE), "file") == (0, DATA)
