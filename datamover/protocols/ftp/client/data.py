@@ -82,7 +82,7 @@ class Data(Protocol):
         if self.reason is None:
             return None
         if isinstance(self.reason, errors.DataMoverError):
-            return self.reason.full
+            return "its certificate does not hold"
         if isinstance(self.reason, OpenSSLError):
             return "it ended without the end that TLS has"
         return "it broke"
