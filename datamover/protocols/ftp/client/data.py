@@ -71,6 +71,10 @@ class Data(Protocol):
         self._wake()
         self.gone.callback(None)
 
+    def leave(self) -> None:
+        """Close the socket: the server has said that the transfer is over."""
+        self._socket.loseConnection()
+
     def abort(self) -> None:
         """Drop the connection, and what is on its way."""
         if self.transport is not None and not self.ended:
