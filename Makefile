@@ -4,7 +4,7 @@
 # make faults  inject random faults, for minutes (FAULTS_SEED=… FAULTS_SECONDS=…)
 # make fuzz    fuzz the interface with atheris, for minutes (FUZZ_SECONDS=…)
 # make clients the programs of docs/api.md in Node and Java (make clients-system installs their packages)
-# make places  the conformance suite over Ceph (make places-system installs it)
+# make places  the conformance suite over Ceph and Keystone (make places-system installs it)
 # make lint    ruff and mypy
 # make man, make changelog   write the man pages, or CHANGELOG.md, anew
 # make bench   datamover beside rclone, aria2, OpenSSH and curl (make bench-system installs them)
@@ -98,6 +98,8 @@ clients-system: system
 # Services that the conformance suite runs over besides, on Debian: Ceph, some 300 MB.
 places-system: system
 	apt-get install -y --no-install-recommends radosgw ceph-mon ceph-osd ceph-common
+	$(PYTHON) -m venv $(VENV)/openstack
+	$(VENV)/openstack/bin/python -m pip install --quiet 'keystone>=30,<31' 'swift>=2.38,<3' 'setuptools<81'
 
 $(VENV)/.installed: pyproject.toml setup.py
 	$(PYTHON) -m venv $(VENV)

@@ -109,15 +109,18 @@ def owned(user: str | None, *paths: Path) -> None:
 
 @pytest.mark.parametrize("user", USERS)
 def test_the_first_hour(open_directory: Path, user: str | None) -> None:
-    """What README says below "Run it" works as it stands: the first calls, the file, the source on this machine."""
+    """README's commands work as they stand: the demo, the first calls, the file, the source on this machine."""
+    (demo,) = blocks(README, "## See it")
     make, first, allow, second, *_ = blocks(README, "## Run it")
     assert make == "make run\n"
     checkout = open_directory / "checkout"
     checkout.mkdir()
     for name in ("README.md", "Makefile", "pyproject.toml", "setup.py"):
         shutil.copy(ROOT / name, checkout)
+    shutil.copytree(ROOT / "examples", checkout / "examples")
     (checkout / ".venv").mkdir()
-    (checkout / ".venv/bin").symlink_to(Path(sys.prefix) / "bin")
+    for name in ("bin", "lib", "pyvenv.cfg"):
+        (checkout / ".venv" / name).symlink_to(Path(sys.prefix) / name)
     (checkout / ".venv/.installed").touch()  # It is installed, and there is no network.
     (data := open_directory / "lib").mkdir()
     owned(user, open_directory, checkout)
@@ -126,7 +129,7 @@ def test_the_first_hour(open_directory: Path, user: str | None) -> None:
     serve, moved = second.split("$ python3\n")
     start = f"{make.strip()} > log 2>&1 &\nRUNNING=$!\n{SETTLE}"
     stop = "kill $(cat twistd.pid)\nwait $RUNNING || true\n"
-    script = f"cd checkout\n{start}{doctested(asked)}{stop}{allow}{start}"
+    script = f"cd checkout\n{demo}{start}{doctested(asked)}{stop}{allow}{start}"
     script += f"{serve.strip()}\nSERVER=$!\nsleep 1\n{doctested(moved)}kill $SERVER\n{stop}cat log"
     log = run(apart(script, user, {"/var/lib": data} if AS_ROOT else {}), open_directory)
     root = AS_ROOT and user is None

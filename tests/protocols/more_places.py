@@ -7,12 +7,17 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
+from datamover.errors import AuthenticationFailed, Scope
 from datamover.protocols.s3 import S3
+from datamover.protocols.swift import SWIFT
 from datamover.registry.probe import probe
-from tests.protocols.conformance import Premises
+from tests.protocols.conformance import Premises, content, get, put
 from tests.protocols.s3 import BucketOutside, S3Conformance, S3Premises, opened
+from tests.protocols.swift import opened as opened_swift
 from tests.servers.ceph import Ceph
+from tests.servers.openstack import KeystoneSwift
 from tests.servers.s3 import S3Server
+from tests.servers.swift import CONTAINER
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +46,32 @@ async def test_probed(ceph: S3Server) -> None:
         assert told["ok"], told
     assert BucketOutside(ceph).names() == []
     assert BucketOutside(ceph).uploads() == 0
+
+
+@pytest.fixture(scope="module")
+def openstack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeystoneSwift]:
+    server = KeystoneSwift(tmp_path_factory.mktemp("openstack"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_keystone(openstack: KeystoneSwift) -> None:
+    """With the tokens of a real Keystone a destination passes its test, and a large file goes there and back."""
+    async with opened_swift(openstack, part_size="1MiB") as pool:
+        told = await probe(pool, SWIFT.abilities, reactor)
+        assert told["ok"], told
+        await put(pool.at(Scope.DESTINATION), "large", content(3 * 2**20))
+        assert await get(pool.at(Scope.SOURCE), "large") == (0, content(3 * 2**20))
+        await pool.at(Scope.DESTINATION).remove("large")
+    assert openstack.names() == openstack.names(f"{CONTAINER}_segments") == []
+
+
+@pytest.mark.parametrize("options", [{"project": "other"}, {"domain": "Other"}, {"region": "there"}])
+@pytest_twisted.ensureDeferred
+async def test_keystone_refuses(openstack: KeystoneSwift, options: dict[str, str]) -> None:
+    """Another project, domain or region than Keystone knows is told at the test of a destination."""
+    async with opened_swift(openstack, **options) as pool:
+        with pytest.raises(AuthenticationFailed):
+            await pool.connect()

@@ -9,6 +9,7 @@ from twisted.internet import reactor
 
 from datamover.protocols.place import DestinationPool, PlaceSettings
 from datamover.protocols.swift import SWIFT
+from tests.protocols.conformance import Outside, Premises
 from tests.servers.swift import CONTAINER, SwiftServer
 
 PREFIX = "a/prefix"
@@ -85,3 +86,17 @@ async def opened(server: SwiftServer, prefix: str = PREFIX, **options: Any) -> A
         yield pool
     finally:
         await pool.close()
+
+
+class SwiftPremises(Premises):
+    """A prefix of a server's container, empty at first."""
+
+    unit = 2 * 2**20
+
+    def __init__(self, server: SwiftServer, **options: Any) -> None:
+        self.pool = pool_of(server, **options)
+        self._outside = ContainerOutside(server)
+
+    @property
+    def outside(self) -> Outside:
+        return self._outside

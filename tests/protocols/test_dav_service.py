@@ -239,6 +239,16 @@ async def test_a_part_that_vanished(server: Rehearsal) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_directories_are_not_removed(server: Rehearsal) -> None:
+    """A directory is not removed with all that is in it, whatever it is called."""
+    for name in ("d", "d.partial", ".partial"):
+        server.dav.directories.add(name)
+        with pytest.raises(errors.DestinationInvalid, match="is a directory"):
+            await server.writing.remove(name)
+    assert server.asked("DELETE") == []
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_page_in_place_of_a_directory(server: Rehearsal) -> None:
     """A page that lists a directory is no file."""
     server.dav.directories.add("d")
@@ -444,6 +454,27 @@ async def test_overwrite_that_is_ignored(server: Rehearsal) -> None:
         with pytest.raises(errors.DestinationExists):
             await way(server.writing, "f", b"new")
     assert server.dav.files["f"] == b"old"
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_hidden_names(server: Rehearsal) -> None:
+    """Where names that begin with a dot are forbidden, or not listed, a part file's name begins with none."""
+
+    def forbid(exchange: Exchange) -> bool:
+        forbidden = "/." in exchange.request.target and exchange.request.method in ("PUT", "MKCOL")
+        if forbidden:
+            exchange.answer(403)
+        return forbidden
+
+    server.dav.faults.append(forbid)
+    upload, saved = await arrive(server.writing, "d/f", b"data")
+    assert saved.token == "d/datamover-1-0a1b.partial"
+    assert server.dav.directories == {"", "d"}
+    await server.writing.sweep("d/f", "1", check=lambda: None)
+    assert server.dav.files == {}
+    upload, _ = await arrive(server.writing, "d/f", b"data")
+    await upload.commit(replace=False)
+    assert server.dav.files == {"d/f": b"data"}
 
 
 # Logins -----------------------------------------------------------------------------------------------------------

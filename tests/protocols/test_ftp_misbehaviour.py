@@ -528,3 +528,16 @@ async def test_download_of_no_known_size(password: Path, broken: bool) -> None:
                 await get(pool.at(Scope.SOURCE), "file")
         else:
             assert await get(pool.at(Scope.SOURCE), "file") == (0, DATA)
+
+
+@pytest_twisted.ensureDeferred
+async def test_words_that_clients_do_not_see(password: Path) -> None:
+    """A server's words with paths are for administrators: not in what clients are told of an error, or of a lack."""
+    secret: dict[str, Any] = {"SITE": says("550 /srv/customers/x: denied"), "RNFR": says("550 /srv/customers/x: no")}
+    async with served(password, **secret) as (_, pool):
+        with pytest.raises(errors.DestinationForbidden) as caught:
+            await put(pool.at(Scope.DESTINATION), "file", DATA)
+        assert "/srv/customers" in caught.value.full
+        assert "/srv/customers" not in caught.value.message
+        assert Ability.SET_MODE in lacking(pool)
+        assert not any("/srv/customers" in lack.why for lack in pool.lacks)

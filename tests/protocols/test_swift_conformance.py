@@ -1,14 +1,13 @@
 """The conformance suite over Swift, with files that become plain objects, and with files that become large ones."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred
 
-from tests.protocols.conformance import Conformance, Outside, Premises
-from tests.protocols.swift import ContainerOutside, pool_of
+from tests.protocols.conformance import Conformance, Premises
+from tests.protocols.swift import SwiftPremises
 from tests.servers.swift import SwiftServer
 
 
@@ -19,20 +18,6 @@ def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SwiftServer]:
     server.start()
     yield server
     server.stop()
-
-
-class SwiftPremises(Premises):
-    """A prefix of a server's container, empty at first."""
-
-    unit = 2 * 2**20
-
-    def __init__(self, server: SwiftServer, **options: Any) -> None:
-        self.pool = pool_of(server, **options)
-        self._outside = ContainerOutside(server)
-
-    @property
-    def outside(self) -> Outside:
-        return self._outside
 
 
 class TestPlain(Conformance):

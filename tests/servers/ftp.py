@@ -253,8 +253,7 @@ class ProftpdFtp(_WithUsers):
             text += _PROFTPD_TLS.format(directory=self.directory, certificate=self.certificate, key=self.key)
         path = self.directory / "proftpd.conf"
         path.write_text(text + "\n")
-        # Each of its processes closes every descriptor that there may be.
-        return [find("prlimit"), "--nofile=1024", find("proftpd"), "--nodaemon", "--quiet", "--config", str(path)]
+        return [find("proftpd"), "--nodaemon", "--quiet", "--config", str(path)]
 
 
 class Pyftpdlib(FtpServer):

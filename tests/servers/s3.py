@@ -159,8 +159,14 @@ class Swift(S3Server):
     pipeline = "catch_errors gatekeeper listing_formats s3api tempauth copy slo proxy-server"
     more = ""
     """Further sections of the proxy's configuration."""
+    scripts = SCRIPTS
 
     def start(self) -> None:
+        self.launch()
+        self.boto.create_bucket(Bucket=BUCKET)
+
+    def launch(self) -> None:
+        """Start all of it; returns when it answers."""
         configuration, devices = self.directory / "etc", self.directory / "devices"
         configuration.mkdir()
         (devices / "disk").mkdir(parents=True)
@@ -171,12 +177,11 @@ class Swift(S3Server):
         subprocess.run([sys.executable, "-W", "ignore", "-c", _RINGS, *numbers], cwd=configuration, check=True)
         for name, port in ports.items():
             (configuration / f"{name}.conf").write_text(_SERVER.format(name=name, port=port, **values))
-            self._run(str(SCRIPTS / f"swift-{name}-server"), str(configuration / f"{name}.conf"), port=port)
+            self._run(str(self.scripts / f"swift-{name}-server"), str(configuration / f"{name}.conf"), port=port)
         proxy = _PROXY.format(port=self.port, pipeline=self.pipeline, more=self.more, **values)
         (configuration / "proxy.conf").write_text(proxy)
-        self._run(str(SCRIPTS / "swift-proxy-server"), str(configuration / "proxy.conf"), port=self.port)
+        self._run(str(self.scripts / "swift-proxy-server"), str(configuration / "proxy.conf"), port=self.port)
         self._wait()
-        self.boto.create_bucket(Bucket=BUCKET)
 
 
 class RcloneS3(S3Server):

@@ -51,10 +51,13 @@ class SwiftServer(Swift):
         return {"auth_url": self.auth_url, "username": "test:tester", "password_file": str(self.secret_key_file)}
 
     def start(self) -> None:
-        options = ("-u", "root", "-l", "127.0.0.1", "-p", str(self._memcached), "-m", "16")
-        self._run(MEMCACHED, *options, port=self._memcached)
+        self.launch_cache()
         super().start()
         self.ask("PUT", CONTAINER)
+
+    def launch_cache(self) -> None:
+        options = ("-u", "root", "-l", "127.0.0.1", "-p", str(self._memcached), "-m", "16")
+        self._run(MEMCACHED, *options, port=self._memcached)
 
     @cached_property
     def account(self) -> str:
@@ -102,6 +105,7 @@ class SwiftServer(Swift):
         self.ask("PUT", CONTAINER, headers={"X-Container-Meta-Quota-Bytes": ""})
 
     def _log_in(self, user: str = "test:tester", key: str = "testing") -> dict[str, str]:
+        """Return the headers of the answer to a login."""
         status, headers, _ = self._exchange("GET", "/auth/v1.0", {"X-Auth-User": user, "X-Auth-Key": key}, b"")
         assert status == 200, status
         return headers

@@ -156,7 +156,7 @@ REFUSED: list[tuple[Any, type[errors.RequestError], str]] = [
     (many(one(source="file:///etc/passwd")), errors.UnsupportedScheme, "files[0].source: 'file:"),
     (one(source="SFTP://host/x"), errors.UnsupportedScheme, "name the registered place"),
     (one(source="scp://u:secret@host/x"), errors.UnsupportedScheme, "source: 'scp://host/x'"),
-    (one(source="ftp://host/x"), errors.UnsupportedScheme, "source: cannot read from 'ftp' URLs"),
+    (one(source="gopher://host/x"), errors.UnsupportedScheme, "source: cannot read from 'gopher' URLs"),
     (one(source="ala://ala?lsid=urn:lsid:a:b:c"), errors.UnsupportedScheme, "not configured here"),
     (one(source="https://u:secret@example.org/x"), errors.InvalidRequest, "source: the source URL holds a user name"),
     (one(source="http://127.0.0.1/x"), errors.SourceNotAllowed, "source: http://127.0.0.1/x is not an allowed source"),

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from urllib.parse import quote, unquote, unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from datamover.web.url import WebUrl
 
@@ -90,8 +90,3 @@ def segments_of(href: str) -> tuple[str, ...]:
         _, _, rest = path.partition("://")
         path = f"/{rest.partition('/')[2]}" if rest else f"/{path}"
     return tuple(decoded(segment) for segment in path.split("/") if segment)
-
-
-def told(url: WebUrl) -> str:
-    """Return a URL's path for messages."""
-    return unquote(url.path)

@@ -188,14 +188,17 @@ class DavFiles:
         """Give what is at a URL of the server the name ``target``; raises Refused."""
         destination = self.service.address.url(target)
         sent = {**headers, "Overwrite": "T" if replace else "F"}
-        try:
-            told = destination.path if self.learnt.relative else destination.text
-            await self.service.ask("MOVE", source, {**sent, "Destination": told})
-        except Refused as refusal:
-            if refusal.status != 502 or self.learnt.relative:
+        for relative in (True,) if self.learnt.relative else (False, True):
+            told = {"Destination": destination.path if relative else destination.text}
+            try:
+                await self.service.ask("MOVE", source, {**sent, **told})
+            except Refused as refusal:
+                if refusal.status == 502 and not relative:
+                    continue
+                self.learnt.relative = relative and refusal.status != 502
                 raise
-            await self.service.ask("MOVE", source, {**sent, "Destination": destination.path})
-            self.learnt.relative = True
+            self.learnt.relative = relative
+            return
 
     async def delete(self, path: str, *, collection: bool = False) -> None:
         """Remove a file, or a directory with all that is in it; a missing one is fine."""

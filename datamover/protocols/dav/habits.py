@@ -1,6 +1,7 @@
 """What a server makes of names and conditions: tried once, in a directory of its own, and remembered."""
 
 import os
+import posixpath
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -33,8 +34,8 @@ class Habits:
 
         ``seconds`` is a clock that nobody can set.
         """
-        self.lists_hidden = True
-        """It lists names that begin with a dot."""
+        self.takes_hidden = True
+        """It takes names that begin with a dot, and lists them."""
         self.takes_odd = True
         """It reads every Destination as it was meant."""
         self._files = files
@@ -64,31 +65,43 @@ class Habits:
             )
 
     async def _ask(self) -> None:
-        directory = f"{PREFIX}probe-{os.urandom(8).hex()}"
         try:
-            await self._try_in(directory)
-            self._known = True
-        except (DataMoverError, Refused):
-            pass  # Whoever uses the server next meets it, and is told.
+            self._known = await self._tried(PREFIX) or await self._tried(PREFIX.removeprefix("."))
         finally:
             self._asking = False
+            self._waiting.wake(None)
+
+    async def _tried(self, prefix: str) -> bool:
+        """Try in a directory whose name begins so; tell whether all was found out."""
+        directory = f"{prefix}probe-{os.urandom(8).hex()}"
+        try:
+            await self._try_in(directory)
+        except (DataMoverError, Refused):
+            return False  # Whoever uses the server next meets it, and is told.
+        finally:
             with suppress(DataMoverError):
                 await self._files.delete(directory, collection=True)
             self._files.learnt.directories.pop(directory, None)
-            self._waiting.wake(None)
+        self.takes_hidden = self.takes_hidden and prefix == PREFIX
+        return True
 
     async def _try_in(self, directory: str) -> None:
-        files, hidden, odd = self._files, f"{directory}/.a", f"{directory}/b{ODD}"
-        await files.put(hidden, b"", None)
-        await files.move(hidden, odd, replace=False)
-        await files.put(hidden, b"", None)
-        names = await files.names(directory)
-        self.lists_hidden, self.takes_odd = ".a" in names, f"b{ODD}" in names
-        taken = next((name for name in names if name != ".a"), None)
-        if taken is None:
-            return
+        files, name, plain, odd = self._files, f"{directory}/.a", f"{directory}/b", f"{directory}/b{ODD}"
+        if not directory.startswith("."):
+            name = f"{directory}/a"
+        await files.put(plain, b"", None)
+        await files.put(name, b"", None)
         try:
-            await files.move(hidden, f"{directory}/{taken}", replace=False)
+            await files.move(name, plain, replace=False)
             self._conditions.honoured = False
+            await files.put(name, b"", None)
         except Refused as refusal:
             self._conditions.honoured = True if refusal.status == 412 else None
+        try:
+            await files.move(plain, odd, replace=False)
+            refused = False
+        except Refused:
+            refused = True  # Then it is refused whenever it is used.
+        names = await files.names(directory)
+        self.takes_hidden = posixpath.basename(name) in names
+        self.takes_odd = refused or f"b{ODD}" in names

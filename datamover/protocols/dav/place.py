@@ -20,7 +20,7 @@ from datamover.protocols.http_place.origin import ResourceOrigin
 from datamover.protocols.object_store.token import Token
 from datamover.protocols.object_store.upload import MultipartUpload, Tools
 from datamover.protocols.part_files import PartFilePlace
-from datamover.protocols.part_files.names import part_path, prefix
+from datamover.protocols.part_files.names import PREFIX, part_path, prefix
 from datamover.protocols.part_files.seam import ProvePath
 from datamover.protocols.upload import Check, Saved, Stored, UploadKey, unchecked
 
@@ -72,7 +72,7 @@ class DavPlace(PartFilePlace):
 
         It is looked at first: a directory would go with all that is in it.
         """
-        if not path.endswith(SUFFIX):
+        if not _is_part(path):
             found = await self._files.look(path)
             if found is None:
                 return
@@ -112,7 +112,7 @@ class DavPlace(PartFilePlace):
         directory, own = posixpath.dirname(target), prefix(transfer)
         for name in await self.list(directory):
             path = posixpath.join(directory, name)
-            if path != keep and name.endswith(SUFFIX) and f".{name.removeprefix('.')}".startswith(own):
+            if path != keep and _is_part(name, own):
                 check()
                 await self._files.delete(path)
         kept = Token.parse(keep).upload if keep and keep.startswith("{") else None
@@ -126,12 +126,13 @@ class DavPlace(PartFilePlace):
     async def prepare(self, target: str, part: str) -> str:
         """Make sure that a target can have its name; return what its part file is to be called.
 
-        Some servers do not list names that begin with a dot: what a crash left of those could not be found.
+        Some servers take no names that begin with a dot. Others do not list them: what a crash left of those could not
+        be found.
         """
         await self._habits.learn()
         self._habits.check(target)
         directory, name = posixpath.split(part)
-        return part if self._habits.lists_hidden else posixpath.join(directory, name.removeprefix("."))
+        return part if self._habits.takes_hidden else posixpath.join(directory, name.removeprefix("."))
 
     async def open_part(self, part: str, *, offset: int = 0) -> DavSink:
         return await self.open_sized(part, offset=offset, size=None, modified=None)
@@ -255,3 +256,9 @@ class DavPlace(PartFilePlace):
         finally:
             await source.close()
         return size
+
+
+def _is_part(path: str, beginning: str = PREFIX) -> bool:
+    """Tell whether a path is that of a part file, whose name may lack the dot that ``beginning`` has."""
+    name = posixpath.basename(path)
+    return name.endswith(SUFFIX) and f".{name.removeprefix('.')}".startswith(beginning)

@@ -11,7 +11,7 @@ from datamover.protocols.ftp.client.control import UnusableName
 from datamover.protocols.ftp.client.replies import FtpRefusal, encode
 from datamover.protocols.refusals import Refusals
 from datamover.text.quantities import count
-from datamover.text.redaction import public_message, safe_words
+from datamover.text.redaction import public_message
 
 _LONGEST = 255
 """Bytes of one name, on most file systems (NAME_MAX)."""
@@ -56,9 +56,10 @@ class FtpRefusals(Refusals):
 
     def of(self, refusal: FtpRefusal, path: str) -> DataMoverError:
         """Return the error for a refusal. Words that may hold a path are for administrators."""
-        code = str(refusal.code)
-        full = self._of(refusal, path, f"{code} {refusal.reply.words}", f"give user {self.user!r} on the server")
-        plain = self._of(refusal, path, f"{code} {safe_words(refusal.reply.words)}".rstrip(), _GIVE)
+        full = self._of(
+            refusal, path, f"{refusal.code} {refusal.reply.words}", f"give user {self.user!r} on the server"
+        )
+        plain = self._of(refusal, path, str(refusal), _GIVE)
         return plain.saying(plain.message, full=full.message)
 
     def _of(self, refusal: FtpRefusal, path: str, said: str, give: str) -> DataMoverError:
@@ -119,12 +120,10 @@ class FtpRefusals(Refusals):
             f"{self.what(path)} ended after {count(offset, 'byte')}; the server told {size}", scope=self.side
         )
 
-    def broken_off(self, path: str, offset: int, said: object) -> DataMoverError:
-        return errors.ServerError(
-            f"{self.what(path)}: the server ended the transfer after {count(offset, 'byte')}",
-            scope=self.side,
-            full=f"{self.what(path)}: the server ended the transfer after {count(offset, 'byte')}: {said}",
-        )
+    def broken_off(self, path: str, offset: int, refusal: FtpRefusal) -> DataMoverError:
+        told = f"{self.what(path)}: the server ended the transfer after {count(offset, 'byte')}"
+        full = f"{told}: {refusal.code} {refusal.reply.words}"
+        return errors.ServerError(f"{told}: {refusal}", scope=self.side, full=full)
 
     def unsure(self, path: str, offset: int, trouble: str) -> DataMoverError:
         return errors.ConnectionLost(

@@ -214,15 +214,17 @@ class Control(LineReceiver):
                 command.began(reply)
             return
         self._commands.popleft()
+        if not command.dropped and not command.answer.called:
+            command.answer.callback(reply)  # Who gets it may want nothing more of what was to follow.
         self._send()
         self._watch()
-        if not command.dropped and not command.answer.called:
-            command.answer.callback(reply)
 
     def _forget(self, answer: Deferred[Reply]) -> None:
-        for command in self._commands:
+        for command in tuple(self._commands):
             if command.answer is answer:
                 command.dropped = True
+                if not command.sent:
+                    self._commands.remove(command)
 
     def _watch(self) -> None:
         """Have the time run while a reply is due, and from now on."""

@@ -71,6 +71,10 @@ class Data(Protocol):
         self._wake()
         self.gone.callback(None)
 
+    def leave(self) -> None:
+        """Close the socket: the server has said that the transfer is over."""
+        self._socket.loseConnection()
+
     def abort(self) -> None:
         """Drop the connection, and what is on its way."""
         if self.transport is not None and not self.ended:
@@ -82,7 +86,7 @@ class Data(Protocol):
         if self.reason is None:
             return None
         if isinstance(self.reason, errors.DataMoverError):
-            return self.reason.full
+            return "its certificate does not hold"
         if isinstance(self.reason, OpenSSLError):
             return "it ended without the end that TLS has"
         return "it broke"

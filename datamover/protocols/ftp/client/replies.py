@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 
+from datamover.text.redaction import safe_words
+
 LONGEST = 64 * 1024
 """Bytes of one line."""
 LARGEST = 2**20
@@ -47,10 +49,10 @@ class Reply:
 
 
 class FtpRefusal(Exception):
-    """A negative reply, to a command that messages may name: never to PASS."""
+    """A negative reply to a command other than PASS. As text it is for everybody; ``reply.words`` may hold a path."""
 
     def __init__(self, reply: Reply, command: str) -> None:
-        super().__init__(f"{reply.code} {reply.words}")
+        super().__init__(f"{reply.code} {safe_words(reply.words)}".rstrip())
         self.reply = reply
         self.command = command
 

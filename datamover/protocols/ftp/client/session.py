@@ -113,7 +113,7 @@ class Moving:
         """Let go of the data connection; the server's word comes for nobody."""
         self._no_grace()
         if isinstance(self.data, Sending) and self.over and not self.data.ended:
-            self.data.transport.loseConnection()
+            self.data.leave()
         else:
             self.data.abort()
         if not self.over:
