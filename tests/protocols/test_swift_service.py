@@ -377,6 +377,37 @@ async def test_swept_in_a_directory(pool: DestinationPool, outside: ContainerOut
     assert outside.uploads() == 0
 
 
+@pytest_twisted.ensureDeferred
+async def test_a_manifest_that_was_copied(swift: SwiftServer, pool: DestinationPool, outside: ContainerOutside) -> None:
+    """A copy of a large object's manifest is replaced and removed without the segments, which are the other's."""
+    place, data = pool.at(Scope.DESTINATION), os.urandom(3 * MIB)
+    await put(place, "f", data)
+    for name, work in (("copy", place.remove("copy")), ("other", put(place, "other", b"new", replace=True))):
+        headers = {"X-Copy-From": f"{CONTAINER}/a/prefix/f"}
+        query = {"multipart-manifest": "get"}
+        assert swift.ask("PUT", CONTAINER, f"a/prefix/{name}", query=query, headers=headers)[0] == 201
+        assert outside.read(name) == data
+        await work
+        assert outside.read(name) in (None, b"new")
+        assert outside.read("f") == data
+
+
+@pytest_twisted.ensureDeferred
+async def test_listed_late(pool: DestinationPool, outside: ContainerOutside, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Segments that no listing tells of yet count as there, and are removed with the others."""
+    place = pool.at(Scope.DESTINATION)
+    upload, saved = await arrive(place, "f", bytes(3 * MIB))
+
+    async def nothing(*_: Any, **__: Any) -> list[Any]:
+        return []
+
+    with monkeypatch.context() as patch:
+        patch.setattr("datamover.protocols.swift.large_objects.every", nothing)
+        assert await place.resume("f", saved).exists()
+        await upload.abort()
+    assert outside.segments() == set()
+
+
 @pytest.mark.parametrize("static", [True, False])
 @pytest_twisted.ensureDeferred
 async def test_large_objects_of_others(

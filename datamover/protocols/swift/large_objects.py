@@ -47,20 +47,8 @@ class LargeObjects:
 
     async def parts(self, upload: str) -> dict[int, Part]:
         """Return the segments of an upload by number."""
-        found = {}
-        for entry in await every(self._service, self.container, f"{upload}/", deep=True):
-            number = segments.number_of(entry.name.removeprefix(f"{upload}/"))
-            if number is not None:
-                found[number] = Part(entry.size, entry.etag)
-        # A listing may be late: what is not in it is looked for.
-        number = 1
-        while True:
-            if number not in found:
-                part = await self._head(segments.segment(upload, number))
-                if part is None:
-                    return found
-                found[number] = part
-            number += 1
+        found = await self._found(upload)
+        return {number: part for name, part in found.items() if (number := segments.number_of(name)) is not None}
 
     async def uploads(self, transfer: str) -> list[str]:
         """Return the uploads of one transfer that have segments, or a note of what they replace."""
@@ -101,7 +89,8 @@ class LargeObjects:
                 return None
             raise
         upload = segments.upload_in(self.container, answer.body)
-        if upload is None:
+        if upload is None or not segments.is_of(upload, name.object):
+            upload = None  # So it is, too, where somebody copied the manifest of another object.
             log.warn("{name} has segments that are not datamover's: they are left alone", name=str(name))
         return upload
 
@@ -136,12 +125,25 @@ class LargeObjects:
 
     async def drop(self, upload: str, *, after: int | None = None) -> None:
         """Remove what there is of an upload; ``after``: only its segments behind that number, and its note."""
-        names = {entry.name for entry in await every(self._service, self.container, f"{upload}/", deep=True)}
-        if after is not None:
-            names = {name for name in names if _is_behind(name.removeprefix(f"{upload}/"), after)}
-        await gather([partial(self._delete, name) for name in sorted(names)], AT_ONCE)
+        names = [name for name in sorted(await self._found(upload)) if after is None or _is_behind(name, after)]
+        await gather([partial(self._delete, f"{upload}/{name}") for name in names], AT_ONCE)
 
     # Below ----------------------------------------------------------------------------------------------------
+
+    async def _found(self, upload: str) -> dict[str, Part]:
+        """Return what there is of an upload, by the names in its directory."""
+        listed = await every(self._service, self.container, f"{upload}/", deep=True)
+        found = {entry.name.removeprefix(f"{upload}/"): Part(entry.size, entry.etag) for entry in listed}
+        # A listing may be late: segments that are not in it are looked for.
+        number = 1
+        while True:
+            name = segments.segment(upload, number)
+            if (below := name.removeprefix(f"{upload}/")) not in found:
+                part = await self._head(name)
+                if part is None:
+                    return found
+                found[below] = part
+            number += 1
 
     def _name(self, name: str) -> Name:
         return Name(self.container, name)
