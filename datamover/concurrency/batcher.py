@@ -20,6 +20,7 @@ PATIENCE = 16
 HOPELESS = 64
 """Items that fail one after the other, each alone, after which everything is taken to fail."""
 REFUSES = "the database refuses what others asked at the same time: try again; nothing was stored"
+"""What is told of items that were not tried."""
 
 
 class Batch(Generic[T, R]):

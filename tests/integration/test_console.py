@@ -221,7 +221,7 @@ def test_verbs_over_ssh(service: Service, ssh: Ssh) -> None:
     again = ssh.run(f"retry({job})")
     assert (again.returncode, again.stdout) == (1, "")
     assert "only a job that is FAILED or PARTIAL can be retried" in again.stderr
-    assert "is not registered" in ssh.run("hold('moon', '')").stderr
+    assert "is not registered" in ssh.run("hold('moon', 'x')").stderr
     assert ssh.run("release('archive')").stdout == "archive is open\n"
     assert "takes nothing new" in ssh.run("drain()").stdout
     assert "takes work" in ssh.run("undrain()").stdout

@@ -8,7 +8,7 @@ from datamover.console import columns
 from datamover.console.commands import kinds
 from datamover.console.commands.context import CommandContext
 from datamover.console.commands.registry import Commands
-from datamover.console.figures import age, duration, rate, size
+from datamover.console.figures import age, at, duration, rate, size
 from datamover.console.tables import Line, Page, Part, Table
 from datamover.jobs.values import Event, FileRecord, JobRecord, State
 from datamover.text import redaction
@@ -80,12 +80,12 @@ async def jobs(
         "of owner {!r}": owner,
         "labelled {!r}": label,
         "for destination {!r}": destination,
-        "since {:%Y-%m-%d %H:%M:%S} UTC": since,
-        "until {:%Y-%m-%d %H:%M:%S} UTC": until,
+        "since {} UTC": since and at(since),
+        "until {} UTC": until and at(until),
     }
-    which = [words.format(value) for words, value in filters.items() if value is not None]
+    which = [phrase.format(value) for phrase, value in filters.items() if value is not None]
     optional = (columns.AGE, columns.OWNER, columns.PERCENT, columns.BYTES, columns.RATE)
-    return [Table(heads, rows, f"there is no {_a(status)}job{''.join(f' {each}' for each in which)}", optional)]
+    return [Table(heads, rows, f"there is no {_only(status)}job{''.join(f' {each}' for each in which)}", optional)]
 
 
 @COMMANDS.command("job(12)", number=kinds.JOB)
@@ -217,7 +217,7 @@ def _files(found: Sequence[FileRecord], job: int, status: State | None = None) -
         columns.SOURCE,
         columns.TARGET,
     )
-    none = f"job {job} has no {_a(status)}file{'' if status else ' yet'}"
+    none = f"job {job} has no {_only(status)}file{'' if status else ' yet'}"
     return Table(heads, rows, none, optional=(columns.BYTES, columns.RATE, columns.ATTEMPT))
 
 
@@ -229,7 +229,7 @@ def _history(found: Sequence[Event], job: int | None) -> Table:
     return Table([heads[0], *heads[2:]], [(row[0], *row[2:]) for row in rows], f"job {job} has no events yet")
 
 
-def _a(status: State | None) -> str:
+def _only(status: State | None) -> str:
     return "" if status is None else f"{status.value} "
 
 
