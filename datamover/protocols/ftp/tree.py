@@ -255,7 +255,10 @@ class Tree:
             found = await self._entry(session, parent, name, first)
         if found is not None:
             if found.kind == "dir":
-                raise self._refusals.closed(path)
+                try:
+                    return await session.enter(posixpath.join(parent, name))  # Another transfer may have made it.
+                except FtpRefusal as refusal:
+                    raise self._refusals.closed(path) from refusal
             if found.kind == "link" and root is not None:
                 await self._leads(session, path, parent, found)
             if make:
