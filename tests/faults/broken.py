@@ -7,6 +7,7 @@ It is ``file`` in everything; what fails is the system's call for a file below t
 
 import errno
 import os
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -82,6 +83,7 @@ class Broken:
 
 def install() -> None:
     """Have the protocol in this process, and calls that fail where it says so; before the registry is imported."""
+    assert "datamover.registry.destinations" not in sys.modules
     broken = Broken()
     datamover.protocols.PLACES = (*datamover.protocols.PLACES, broken)
     pwrite, pwritev, pread, fsync, rename = os.pwrite, os.pwritev, os.pread, os.fsync, os.rename
