@@ -591,14 +591,21 @@ async def test_unknown_size_that_cannot_go_on(rig: Rig, web: Web, disk: Path) ->
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("counts", [True, False])
-async def test_what_a_place_counts(rig: Rig, web: Web, disk: Path, counts: bool) -> None:
+async def test_what_a_place_counts(
+    rig: Rig, web: Web, disk: Path, counts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A place that counts a file as used only when it is committed needs room for all of it until then."""
-    enlarge(disk, 320 * MIB)
+    enlarge(disk, 400 * MIB)
+
+    async def told(place: LocalPlace) -> int:
+        return 320 * MIB
+
+    monkeypatch.setattr(LocalPlace, "free", told)  # Whenever it is asked.
     known = rig.registry._destinations
     known["archive"] = replace(known["archive"], counts_arriving=counts)
     gate = Gated(os.urandom(200 * MIB))
     web.route("/gated", gate)
-    web.route("/f", File(os.urandom(20 * MIB), etag='"1"'))
+    web.route("/f", File(os.urandom(110 * MIB), etag='"1"'))
     await rig.engine()
     moving = await rig.ask(file(url(f"{web.url}/gated"), "archive", "gated"))
     await became(rig, moving, lambda record: record.bytes_done >= 100 * MIB)
