@@ -14,6 +14,7 @@ from twisted.internet import reactor
 
 from datamover.errors import Scope
 from datamover.jobs.values import Checksum, Overwrite, State
+from datamover.protocols.s3.bucket import LIMITS
 from datamover.registry.strays import with_strays
 from tests.engine.rig import Rig, file, place, url
 from tests.engine.test_groups import NAMES, Letters, files
@@ -231,7 +232,7 @@ async def test_wrong_checksum(rig: Rig, web: Web, swift: S3Server) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_paused(rig: Rig, web: Web, swift: S3Server) -> None:
-    """A job that is paused midway goes on from there when it is resumed, and sends nothing twice."""
+    """A job that is paused midway goes on from there when it is resumed, and sends less than S3's least part twice."""
     web.route("/f", File(BIG, etag='"1"'))
     await rig.engine()
     job = await rig.ask(file(url(f"{web.url}/f"), "slow", "f"))
@@ -249,7 +250,7 @@ async def test_paused(rig: Rig, web: Web, swift: S3Server) -> None:
     record = await rig.ended(job)
     assert record.state is State.COMPLETED, record.error
     [resumed] = [event.details for event in await rig.store.events(job=job) if event.kind == "resumed"]
-    assert resumed["resent"] == 0
+    assert resumed["resent"] < LIMITS.least
     assert BucketOutside(swift, "slow").read("f") == BIG
 
 
