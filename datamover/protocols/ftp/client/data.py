@@ -17,7 +17,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as NoAnswer
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, connectProtocol, wrapClientTLS
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IHandshakeListener, IOpenSSLClientConnectionCreator, IPushProducer
+from twisted.internet.interfaces import (
+    IHandshakeListener,
+    IOpenSSLClientConnectionCreator,
+    IPullProducer,
+    IPushProducer,
+)
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -111,17 +116,23 @@ class Receiving(Data):
         super().__init__(clock, idle_timeout, secure)
         self._pieces: deque[bytes] = deque()
         self._held = 0
+        self._room = 0
         self._paused = False
         self._soon: Any = None
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self._measure()
 
     def dataReceived(self, data: bytes) -> None:
         self._pieces.append(data)
         self._held += len(data)
-        room = ROOMS.size
-        self._socket.bufferSize = room
-        if self._held >= room or len(self._pieces) >= MOST_PIECES:
+        # With TLS this is called for every record: it does no more than it must.
+        if not self._paused and (self._held >= self._room or len(self._pieces) >= MOST_PIECES):
             self._paused = True
             self._socket.pauseProducing()
+        if self._waiting is None:
+            return
         if not self._secure or self._held >= JOINED:
             self._wake()
         elif self._soon is None:
@@ -138,6 +149,9 @@ class Receiving(Data):
         self._soon = None
         self._wake()
 
+    def _measure(self) -> None:
+        self._room = self._socket.bufferSize = ROOMS.size
+
     async def read(self) -> bytes:
         """Return the next bytes, b"" when the connection has ended, however. Raises Stalled."""
         while not self._pieces and not self.ended:
@@ -150,30 +164,37 @@ class Receiving(Data):
             taken.append(self._pieces.popleft())
             size += len(taken[-1])
         self._held -= size
+        self._measure()
         if self._paused and not self.ended:
             self._paused = False
             self._socket.resumeProducing()
         return taken[0] if len(taken) == 1 else b"".join(taken)
 
 
-@implementer(IPushProducer)
+@implementer(IPushProducer, IPullProducer)
 class Sending(Data):
-    """Takes bytes, no faster than the server takes them."""
+    """Takes bytes, no faster than the server takes them: one ``write`` at a time.
+
+    Without TLS they go from where they are to the socket, without being held and joined by the transport.
+    """
 
     def __init__(self, clock: Any, idle_timeout: float, secure: bool) -> None:
         super().__init__(clock, idle_timeout, secure)
         self._full = False
+        self._left = memoryview(b"")
 
     def connectionMade(self) -> None:
         super().connectionMade()
         self._socket.bufferSize = self._socket.SEND_LIMIT = ROOMS.size
-        self.transport.registerProducer(self, True)
+        self.transport.registerProducer(self, self._secure)
 
     def pauseProducing(self) -> None:
         self._full = True
 
     def resumeProducing(self) -> None:
         self._full = False
+        if self._left:
+            self._send()
         self._wake()
 
     def stopProducing(self) -> None:
@@ -181,15 +202,18 @@ class Sending(Data):
 
     async def write(self, data: Octets) -> None:
         """Take bytes; completes when there is room for more, or the connection has ended. Raises Stalled."""
-        if not self.ended:
+        if self._secure and not self.ended:
             self.transport.write(data)
-        while self._full and not self.ended:
-            await self._wait("nothing was taken over the data connection")
+        elif not self.ended:
+            self._left = memoryview(data)
+            self._send()
+        await self._taken()
 
     async def finish(self) -> None:
         """Say that all was sent; completes when that is on its way behind every byte, or the connection has ended."""
-        while (self._full or not self.ready.called) and not self.ended:
+        while not self.ready.called and not self.ended:
             await self._wait("nothing was taken over the data connection")
+        await self._taken()
         if self.ended:
             return
         self.transport.unregisterProducer()
@@ -197,6 +221,19 @@ class Sending(Data):
             self.transport.loseConnection()
         else:
             self.transport.loseWriteConnection()
+
+    async def _taken(self) -> None:
+        while (self._full or self._left) and not self.ended:
+            await self._wait("nothing was taken over the data connection")
+
+    def _send(self) -> None:
+        """Send as much as the socket takes; it calls ``resumeProducing`` when it takes more."""
+        sent = self.transport.writeSomeData(self._left)
+        if isinstance(sent, int) and sent > 0:
+            self._left = self._left[sent:]
+        if self._left:
+            # Where the connection is lost, that is found out by this, too.
+            self.transport.startWriting()
 
     def handshakeCompleted(self) -> None:
         super().handshakeCompleted()
