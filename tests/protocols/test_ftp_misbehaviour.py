@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
@@ -150,7 +150,14 @@ async def test_login_refused(password: Path) -> None:
     assert PASSWORD not in caught.value.full + caught.value.message + str(caught.value)
 
 
-@pytest.mark.parametrize("answer", ["421 Too many connections (1), try later", "530 Maximum logins reached"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "421 Too many connections (1), try later",
+        "530 Maximum logins reached",
+        "530 Not logged in, only 1 sessions from same IP allowed concurrently",
+    ],
+)
 @pytest_twisted.ensureDeferred
 async def test_too_many_connections(password: Path, answer: str) -> None:
     """The first login that is refused for their number is RATE_LIMITED; a later one waits for one given back."""
@@ -214,6 +221,39 @@ async def test_idle_login_ended(password: Path) -> None:
         [idle] = pool._sessions._idle  # type: ignore[attr-defined]
         await until(lambda: idle.control.failure is not None)
         server.files["/file"] = DATA
+        assert await get(pool.at(Scope.SOURCE), "file") == (0, DATA)
+
+
+@pytest_twisted.ensureDeferred
+async def test_idle_logins_lost(password: Path) -> None:
+    """When one of several kept logins answers no more, that costs one attempt, and not one for each."""
+    async with served(password) as (server, pool):
+        place = pool.at(Scope.DESTINATION)
+        server.files["/file"] = DATA
+        await gatherResults([Deferred.fromCoroutine(place.inspect("file")) for _ in range(4)])
+        kept = list(server.sessions)
+        assert len(kept) == 4
+        for session in kept:
+            session.transport.pauseProducing()
+        with pytest.raises(errors.Stalled):
+            await place.inspect("file")
+        assert await get(pool.at(Scope.SOURCE), "file") == (0, DATA)
+        assert not pool._sessions._idle[0].control.failure  # type: ignore[attr-defined]
+
+
+@pytest_twisted.ensureDeferred
+async def test_closed_at_the_end_of_a_transfer(password: Path) -> None:
+    """A login that says 421 instead of a transfer's end is not used again."""
+    closing = [True]
+
+    def retrieve(session: Session, path: str) -> None:
+        session.send(session.server.files[path], "421 Going down" if closing.pop() else "226 sent")
+
+    async with served(password, RETR=retrieve) as (server, pool):
+        server.files["/file"] = DATA
+        with pytest.raises(errors.ConnectionLost):
+            await get(pool.at(Scope.SOURCE), "file")
+        closing.append(False)
         assert await get(pool.at(Scope.SOURCE), "file") == (0, DATA)
 
 

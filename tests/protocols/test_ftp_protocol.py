@@ -2,8 +2,8 @@
 
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,17 @@ import pytest
 import pytest_twisted
 from pydantic import ValidationError
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
 
 from datamover import errors
 from datamover.errors import Scope
 from datamover.protocols.base import Ability
 from datamover.protocols.ftp import FTP
+from datamover.protocols.ftp.client.session import FtpSession
 from datamover.registry.probe import probe
 from tests.protocols.conformance import get, put
 from tests.protocols.ftp import opened, pool_at
+from tests.servers.certificates import Authority
 from tests.servers.ftp import USER, FtpServer, Vsftpd
 
 
@@ -127,15 +130,33 @@ async def test_wrong_password(server: FtpServer, tmp_path: Path) -> None:
             await pool.connect()
 
 
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
 @pytest_twisted.ensureDeferred
-async def test_sessions_ended(server: FtpServer) -> None:
-    """When the server ends every connection, what comes next has new ones."""
-    async with opened(server) as pool:
-        await put(pool.at(Scope.DESTINATION), "file", b"data", replace=True)
+async def test_sessions_ended(server: FtpServer, tmp_path: Path, secure: bool) -> None:
+    """Sessions that the server has ended, of which nobody has read yet, fail nothing: what comes next has new ones."""
+    own: FtpServer | None = None
+    if secure:
+        server = own = Vsftpd(tmp_path, Authority(tmp_path), config="implicit_ssl=YES\n")
+        own.start()
+    url = server.url.replace("ftp://", "ftps://") if secure else server.url
+    pool = pool_at(url, server.options)
+    try:
+        place = pool.at(Scope.DESTINATION)
+        await put(place, "file", b"data", replace=True)
+        await gatherResults([Deferred.fromCoroutine(place.inspect("file")) for _ in range(4)])
+        idle = list(pool._sessions._idle)  # type: ignore[attr-defined]
+        assert len(idle) > 1
         server.disconnect()
-        found = None
-        for _ in range(8):  # Of each session that was idle the end may not have been heard of yet.
-            with suppress(errors.ConnectionLost):
-                found = await get(pool.at(Scope.SOURCE), "file")
-                break
-        assert found == (0, b"data")
+        _await_ends(idle)
+        assert all(session.control.failure is None for session in idle)
+        assert await get(pool.at(Scope.SOURCE), "file") == (0, b"data")
+    finally:
+        await pool.close()
+        if own is not None:
+            own.stop()
+
+
+def _await_ends(sessions: list[FtpSession]) -> None:
+    """Wait until the server has ended all; the reactor stands still, so that it does not hear of that."""
+    while not all(session.control.spoken for session in sessions):
+        time.sleep(0.01)

@@ -110,8 +110,9 @@ async def test_tls_that_is_required(directory: Path) -> None:
     server = started(directory, Authority(directory))
     pool = pool_at(server.url, {"password_file": str(server.password_file), "tls": "none"})
     try:
-        with pytest.raises(errors.AuthenticationFailed):
+        with pytest.raises(errors.TLSFailed) as caught:
             await pool.connect()
+        assert 'take tls = "none" out' in caught.value.full
     finally:
         await pool.close()
         server.stop()

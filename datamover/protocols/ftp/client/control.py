@@ -2,9 +2,11 @@
 
 # ruff: noqa: N802 - the names of what is overridden are Twisted's
 
+import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from socket import MSG_PEEK
 from typing import Any
 
 from OpenSSL.SSL import Error as OpenSSLError
@@ -14,6 +16,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.basic import LineReceiver
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
 from datamover import errors
@@ -69,6 +72,10 @@ class Control(LineReceiver):
         self._silence: Any = None
         self._tls = tls
         self.pipelining = False
+        self.telnet = True
+        """Whether the server takes a byte 255 that comes twice for one, as it should."""
+        self.heard_at = clock.seconds()
+        """When the server said something last."""
         self.established = False
         """Whether the login is done: what breaks TLS from then on is no fault of its settings."""
         self.failure: DataMoverError | None = None
@@ -106,7 +113,7 @@ class Control(LineReceiver):
             if any(byte in argument for byte in _UNUSABLE):
                 command.answer.errback(UnusableName(verb))
                 return command.answer
-            line += b" " + argument.replace(_IAC, _IAC + _IAC)
+            line += b" " + (argument.replace(_IAC, _IAC + _IAC) if self.telnet else argument)
             command.shown = verb if secret else f"{verb} {argument.decode('utf-8', 'replace')}"
         command.line = line + b"\r\n"
         self._commands.append(command)
@@ -123,6 +130,20 @@ class Control(LineReceiver):
     def quiet(self) -> bool:
         """Whether nothing is under way."""
         return not self._commands
+
+    @property
+    def spoken(self) -> bool:
+        """Whether something has come, such as the connection's end, that was not read yet."""
+        lowest: Any = self.transport
+        if isinstance(lowest, TLSMemoryBIOProtocol):
+            lowest = lowest.transport
+        try:
+            lowest.socket.recv(1, MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+        return True
 
     # The connection -----------------------------------------------------------------------------------------------
 
@@ -156,6 +177,7 @@ class Control(LineReceiver):
     def lineReceived(self, line: bytes) -> None:
         if self.failure is not None:
             return
+        self.heard_at = self._clock.seconds()
         try:
             reply = self._reader.read(line.removesuffix(b"\r"))
         except MalformedReply as error:
@@ -216,6 +238,9 @@ class Control(LineReceiver):
         self._commands.popleft()
         if not command.dropped and not command.answer.called:
             command.answer.callback(reply)  # Who gets it may want nothing more of what was to follow.
+        if reply.code == 421:
+            self.fail(errors.ConnectionLost(f"{self._host} closes: {reply.words}"))
+            return
         self._send()
         self._watch()
 
@@ -252,13 +277,17 @@ class Control(LineReceiver):
                 command.answer.errback(again(error))
 
 
-_MANY = ("too many", "maximum", "limit", "try again later", "connections", "busy")
+_MANY = re.compile(
+    r"too many|maximum|limit|try again later|connections|busy|only \d+ (session|user|login)|no more than \d+"
+    r"|concurrent|simultaneous|same time|already (connected|logged in)"
+)
+"""What servers say that have enough connections, in small letters: RFC 959 has no code for it."""
 
 
 def busy(host: str, reply: Reply) -> DataMoverError | None:
-    """Return RateLimited where a server says in words that it has enough connections: RFC 959 has no code for it."""
+    """Return RateLimited where a server says in words that it has enough connections."""
     words = reply.words.lower()
-    if reply.code in (421, 530) and any(word in words for word in _MANY) and "login incorrect" not in words:
+    if reply.code in (421, 530) and _MANY.search(words) and "login incorrect" not in words:
         return errors.RateLimited(f"{host} takes no further connection now: {reply.words}")
     return None
 

@@ -1,5 +1,6 @@
 """Connect and log in: greeting, AUTH TLS (RFC 4217), user and password, and what the server announces."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,10 @@ log = Logger()
 
 _PIPELINING = ("vsftpd", "proftpd", "pyftpdlib", "pure-ftpd", "filezilla server")
 """Servers that are known to read a command while they answer the one before."""
+_NO_TELNET = ("vsftpd", "rclone")
+"""Servers that are known to take a byte 255 as it comes, and not for a command of Telnet."""
+_SECURE = re.compile(r"\b(ssl|tls|encrypt\w*)\b")
+"""What servers say, in small letters, that want TLS before a login."""
 _RESOLVING = ("vsftpd", "proftpd", "pure-ftpd")
 """Servers that are known to tell the real path of a directory."""
 
@@ -106,6 +111,7 @@ class _Login:
         where = await self._tried("PWD")
         program = greeted.words.lower()
         control.pipelining = any(name in program for name in _PIPELINING)
+        control.telnet = not any(name in program for name in _NO_TELNET)
         control.established = True
         log.info("logged in to {server} as {user}", server=server.shown, user=server.user)
         return FtpSession(
@@ -170,6 +176,11 @@ class _Login:
             raise errors.AuthenticationFailed(f"{server.shown} wants an account besides, which datamover does not give")
         if not reply.positive:
             said = reply.words.replace(decode(password), "…") if password else reply.words
+            if server.tls is None and _SECURE.search(said.lower()):
+                raise errors.TLSFailed(
+                    f'{server.shown} lets nobody in without TLS: {reply.code} {said}; take tls = "none" out of the '
+                    "destination's table"
+                )
             raise busy(server.shown, reply) or errors.AuthenticationFailed(
                 f"user {server.user!r} is not let in by {server.shown}: {reply.code} {said}; mend password_file or the "
                 "account"

@@ -46,6 +46,8 @@ class Sessions:
         self._attempts: set[Deferred[FtpSession]] = set()
         self._expiry: Any = None
         self._side: FtpSession | None = None
+        self._died_at = -1.0
+        """When a login was found to have ended: others may have ended with it, unless they were heard of since."""
         self._closed = False
         self._logged_in = logged_in
 
@@ -92,10 +94,10 @@ class Sessions:
         """Take a session back; one whose transfer is not over is kept once it is."""
         control = session.control
         if control.failure is None and not control.quiet:
-            control.ask("NOOP").addCallbacks(lambda _: self._returned(session), lambda _: self._dropped())
+            control.ask("NOOP").addCallbacks(lambda _: self._returned(session), lambda _: self._died())
             return
         if control.failure is not None:
-            self._dropped()
+            self._died()
             return
         self._returned(session)
 
@@ -106,7 +108,7 @@ class Sessions:
             return side
         if self._side is not None:
             self._side = None
-            self._dropped()
+            self._died()
         if not self._idle and self._opened >= self._limit:
             return None
         try:
@@ -172,7 +174,7 @@ class Sessions:
 
     async def _alive(self, session: FtpSession) -> bool:
         control = session.control
-        if control.failure is None and self._reactor.seconds() - session.idle_since > STALE:
+        if control.failure is None and self._doubtful(session):
             try:
                 await session.ask("NOOP")
             except FtpRefusal as refusal:
@@ -184,12 +186,25 @@ class Sessions:
                 self.give(session)
                 raise
         if control.failure is not None:
-            self._dropped()
+            self._died()
+            self._drop_idle()
         return control.failure is None
+
+    def _drop_idle(self) -> None:
+        """Give up the logins that nobody uses: they were not heard of for as long as one that was found to be lost."""
+        idle, self._idle = self._idle, []
+        for session in idle:
+            session.control.fail(errors.ConnectionLost("another connection to the server was lost"))
+            self._dropped()
+
+    def _doubtful(self, session: FtpSession) -> bool:
+        """Whether a login is to be asked if it is there still, before anything depends on that."""
+        control, unused = session.control, self._reactor.seconds() - session.idle_since
+        return unused > STALE or control.heard_at <= self._died_at or control.spoken
 
     def _returned(self, session: FtpSession) -> None:
         if session.control.failure is not None or self._closed:
-            self._dropped()
+            self._died()
             return
         session.idle_since = self._reactor.seconds()
         self._idle.append(session)
@@ -210,6 +225,10 @@ class Sessions:
         if self._idle or self._side is not None:
             wait = KEPT if not self._idle else max(KEPT - (now - self._idle[0].idle_since), 1.0)
             self._expiry = self._reactor.callLater(wait, self._expire)
+
+    def _died(self) -> None:
+        self._died_at = self._reactor.seconds()
+        self._dropped()
 
     def _dropped(self) -> None:
         self._opened -= 1
