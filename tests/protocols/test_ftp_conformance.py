@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from tests.protocols.ftp import pool_of
 from tests.protocols.part_files import DiskPremises, PartFileConformance
 from tests.servers.certificates import Authority
-from tests.servers.ftp import FtpServer, ProftpdFtp, Pyftpdlib, RcloneFtp, Vsftpd
+from tests.servers.ftp import FtpServer, ProftpdByDefault, ProftpdFtp, Pyftpdlib, RcloneFtp, Vsftpd
 
 _NUMBERS = itertools.count()
 
@@ -55,6 +55,15 @@ class TestVsftpd(Served):
 class TestVsftpdSecure(Served):
     made = Vsftpd
     secure = True
+
+
+class TestProftpd(Served):
+    made = ProftpdFtp
+
+
+class TestProftpdByDefault(Served):
+    made = ProftpdByDefault
+    lacking: ClassVar[dict[str, Any]] = {"cuts": False, "at_once": False, "resumes": False}
 
 
 class TestProftpdSecure(Served):

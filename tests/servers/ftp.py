@@ -69,11 +69,12 @@ RequireValidShell off
 RootLogin on
 UseFtpUsers off
 Umask 022
-AllowOverwrite on
-AllowStoreRestart on
-AllowRetrieveRestart on
 ShowSymlinks on
 ListOptions "-a"
+"""
+_PROFTPD_ALLOWS = """\
+AllowOverwrite on
+AllowStoreRestart on
 """
 _PROFTPD_TLS = """\
 LoadModule mod_tls.c
@@ -246,14 +247,24 @@ class Vsftpd(_WithUsers):
 class ProftpdFtp(_WithUsers):
     """ProFTPD, which wants the same of data connections by default."""
 
+    allows = _PROFTPD_ALLOWS
+    """What it does not do by default."""
+
     def command(self) -> Sequence[str]:
         names = {"user": "root" if os.geteuid() == 0 else USER, "group": "root" if os.geteuid() == 0 else USER}
-        text = _PROFTPD.format(port=self.port, directory=self.directory, **names) + self.config
+        text = _PROFTPD.format(port=self.port, directory=self.directory, **names) + self.allows
         if self.certificate:
             text += _PROFTPD_TLS.format(directory=self.directory, certificate=self.certificate, key=self.key)
+        text += self.config
         path = self.directory / "proftpd.conf"
         path.write_text(text + "\n")
         return [find("proftpd"), "--nodaemon", "--quiet", "--config", str(path)]
+
+
+class ProftpdByDefault(ProftpdFtp):
+    """ProFTPD as it is without being told: files are not written over, nor renamed onto others, nor written on."""
+
+    allows = ""
 
 
 class Pyftpdlib(FtpServer):

@@ -16,7 +16,7 @@ from datamover.protocols.ftp.client.data import Sending
 from datamover.protocols.ftp.client.replies import FtpRefusal
 from datamover.protocols.ftp.client.session import FtpSession, Moving
 from datamover.protocols.ftp.client.sessions import Sessions
-from datamover.protocols.ftp.measure import measure
+from datamover.protocols.ftp.measure import measure_sent
 from datamover.protocols.ftp.metadata import Metadata
 from datamover.protocols.ftp.placing import FtpPlacement
 from datamover.protocols.ftp.refusals import FtpRefusals, Missing
@@ -222,8 +222,10 @@ class FtpPlace(PartFilePlace):
                 found = await self._tree.find(session, again, path)
                 if found is not None and found.kind == "dir":
                     raise self._refusals.directory(path) from None
-                if again != real or found is None:
-                    return await session.store(again)
+                if again == real and found is not None:
+                    # What an attempt before left there: some servers write over no file.
+                    await session.ask("DELE", real)
+                return await session.store(again)
             raise
 
     async def _resumed(self, session: FtpSession, real: str, part: str, offset: int) -> Moving:
@@ -265,9 +267,8 @@ class FtpPlace(PartFilePlace):
         finally:
             moving.close()
         await metadata.set(session, real)
-        found = check_regular(part, await self._tree.find(session, real), self._refusals)
-        metadata.check(found)
-        held = await measure(session, real, found)
+        found, held = await measure_sent(self._clock, self._tree, session, real, len(data))
+        metadata.check(check_regular(part, found, self._refusals))
         if held != len(data):
             raise self._refusals.other_size(target, "in its part file", held, len(data))
         try:

@@ -17,6 +17,11 @@ _LONGEST = 255
 """Bytes of one name, on most file systems (NAME_MAX)."""
 _FULL = ("no space", "disk full", "enospc", "insufficient storage", "not enough space", "insufficient disk")
 _DENIED = ("permission", "denied", "not allowed", "forbidden", "not permitted", "privilege", "read-only", "read only")
+_STAYS = ("permission denied", "read-only", "read only")
+"""Of a refusal that is told as passing, and is not."""
+_UNWRITTEN = ("failure writing to local file",)
+"""What vsftpd says of a full disk, and of any other trouble with it."""
+_NO_NAME = ("invalid directory name", "invalid file name", "invalid filename", "invalid path", "illegal name")
 _MISSING = ("no such file", "not exist", "not found", "cannot find", "not a directory")
 _TLS = (521, 522, 533, 534, 535, 536, 537)
 """RFC 4217 and RFC 2228; vsftpd says 522 of data that does not go on with the control connection's session."""
@@ -64,7 +69,7 @@ class FtpRefusals(Refusals):
 
     def _of(self, refusal: FtpRefusal, path: str, said: str, give: str) -> DataMoverError:
         """Return the error, which quotes ``said`` and tells who has to ``give`` a permission."""
-        what, code, words, side = self.what(path), refusal.code, refusal.reply.words.lower(), self.side
+        what, code, words, side = self.what(path), refusal.code, refusal.meaning, self.side
         here = f"destination {self.name!r}"
         if code == 530 or code == 532:
             return errors.AuthenticationFailed(f"{here}: the server wants a login again: {said}", scope=side)
@@ -74,6 +79,11 @@ class FtpRefusals(Refusals):
             return errors.QuotaExceeded(f"{what}: the quota is used up; raise it or free space", scope=side)
         if code == 452 or is_full(words):
             return self.full(path)
+        if any(each in words for each in _UNWRITTEN):
+            return errors.NoSpace(
+                f"{what}: the server cannot write it to its disk, which may be full: {said}; free space there",
+                scope=side,
+            )
         if code == 552:
             return errors.QuotaExceeded(f"{what}: the space that the account may use is used up: {said}", scope=side)
         if code == 425:
@@ -83,10 +93,10 @@ class FtpRefusals(Refusals):
         if refusal.unsupported:
             verb = refusal.command.partition(" ")[0]
             return errors.ServerError(f"{what}: the server does not do {verb}: {said}", scope=side, retryable=False)
-        if code < 500:
+        if code < 500 and not any(each in words for each in _STAYS):
             return errors.ServerError(f"{what}: the server answers: {said}", scope=side)
-        if self.too_long(path):
-            return errors.missing(side, f"{what} is a name that the server does not take ({said}); shorten it")
+        if self.too_long(path) or any(each in words for each in _NO_NAME):
+            return self._no_name(path, said)
         if any(each in words for each in _MISSING):
             return self.missing(path)
         verb = "read" if side is Scope.SOURCE else "written"
@@ -95,6 +105,10 @@ class FtpRefusals(Refusals):
                 side, f"{what} may not be {verb}: {said}; take another name, or {give} the permission"
             )
         return errors.forbidden(side, f"{what} may not be {verb}: {said}; {give} the permission")
+
+    def _no_name(self, path: str, said: str) -> DataMoverError:
+        what = "shorten it" if self.too_long(path) else "take another"
+        return errors.missing(self.side, f"{self.what(path)} has a name that the server does not take ({said}); {what}")
 
     def missing(self, path: str) -> DataMoverError:
         return errors.missing(self.side, f"{self.what(path)} does not exist")

@@ -12,16 +12,11 @@ from datamover.protocols.ftp.client.data import Sending
 from datamover.protocols.ftp.client.replies import FtpRefusal
 from datamover.protocols.ftp.client.session import FtpSession, Moving
 from datamover.protocols.ftp.client.sessions import Sessions
-from datamover.protocols.ftp.measure import measure
+from datamover.protocols.ftp.measure import PAUSES, SETTLED, measure_sent
 from datamover.protocols.ftp.metadata import Metadata
 from datamover.protocols.ftp.refusals import FtpRefusals, is_full
 from datamover.protocols.ftp.tree import Tree
 from datamover.protocols.lacks import Lacks
-
-SETTLED = 0.5
-"""Seconds after which a file that does not grow is believed to hold all that the server writes now."""
-_PAUSES = (0.005, 0.2)
-"""Seconds between two looks at a file that grows: the first, and the longest."""
 
 
 class FtpSink:
@@ -99,12 +94,11 @@ class FtpSink:
             self._finished = True
             metadata = self._metadata(modified)
             await metadata.set(session, self._real)
-            found = await self._tree.find(session, self._real)
+            found, held = await measure_sent(self._clock, self._tree, session, self._real, self._taken)
             if found is None or found.kind != "file":
                 raise self._refusals.lost(self._path)
             metadata.check(found)
             self.without += metadata.without
-            held = await measure(session, self._real, found)
             if held != self._taken and self._written_on:
                 raise self._unresumable(f"the server holds {held} bytes then, of {self._taken}")
             return held
@@ -166,7 +160,7 @@ class FtpSink:
 
     async def _grown(self, wanted: int) -> int:
         """Wait until the file is told to hold ``wanted`` bytes, or grows no more; return how many it then holds."""
-        size, since, pause = -1, self._clock.seconds(), _PAUSES[0]
+        size, since, pause = -1, self._clock.seconds(), PAUSES[0]
         while True:
             side = await self._sessions.side()
             if side is None:
@@ -185,7 +179,7 @@ class FtpSink:
             elif now - since > SETTLED:
                 return size
             await deferLater(self._clock, pause)
-            pause = min(pause * 2, _PAUSES[1])
+            pause = min(pause * 2, PAUSES[1])
 
     async def _begin_again(self) -> None:
         """End the transfer, so that all of it is in the server's file, and begin another behind it."""
@@ -215,4 +209,4 @@ async def write_on(session: FtpSession, real: str, offset: int, refused: Callabl
 
 def passing(refusal: FtpRefusal) -> bool:
     """Tell whether a refusal has other reasons than that the server cannot write a file on."""
-    return refusal.code in (421, 425, 426, 452, 530, 552) or is_full(refusal.reply.words)
+    return refusal.code in (421, 425, 426, 452, 530, 552) or is_full(refusal.meaning)

@@ -154,14 +154,19 @@ class Tree:
                 if not refusal.unsupported:
                     raise
         try:
-            lines = await session.lines("LIST", "-a")
-        except FtpRefusal:
-            # Some take the option for a name.
-            lines = await session.lines("LIST")
+            lines = await _listed(session, "LIST")
+        except FtpRefusal as refusal:
+            if links or not refusal.unsupported:
+                raise
+            return await self._named(session)
         told = [line_entry(line) for line in lines if not line.startswith("total ")]
         if None in told and not links:
-            return [Entry(posixpath.basename(name), "other") for name in await session.lines("NLST", "-a")]
+            return await self._named(session)
         return [entry for entry in told if entry is not None]
+
+    async def _named(self, session: FtpSession) -> list[Entry]:
+        """Return what the working directory holds of a server whose lists tell names only."""
+        return [Entry(posixpath.basename(name), "other") for name in await _listed(session, "NLST")]
 
     async def free(self, session: FtpSession) -> int | None:
         """Return the bytes that may be written below the root, as AVBL tells (draft-peterson-streamlined-ftp)."""
@@ -251,8 +256,13 @@ class Tree:
         if root is not None:
             self._check_inside(path, parent, root)
         found = None
-        if "not a directory" in first.reply.words.lower() or not says_missing(first):
-            found = await self._entry(session, parent, name, first)
+        if "not a directory" in first.meaning or not says_missing(first):
+            try:
+                found = await self._entry(session, parent, name, first)
+            except FtpRefusal:
+                if not make:
+                    raise
+                # Nobody tells what is there: it is made, and one sees.
         if found is not None:
             if found.kind == "dir":
                 try:
@@ -286,3 +296,12 @@ class Tree:
             await session.ask("SITE", f"CHMOD {self._directory_mode:o} {real}")
         except FtpRefusal as refusal:
             self._lacks.learn(Ability.SET_MODE, f"the server refuses it: {refusal}")
+
+
+async def _listed(session: FtpSession, verb: str) -> list[str]:
+    """Return a list of the working directory, with hidden names where the server knows how to tell them."""
+    try:
+        return await session.lines(verb, "-a")
+    except FtpRefusal:
+        # Some take the option for a name.
+        return await session.lines(verb)

@@ -78,7 +78,8 @@ class Data(Protocol):
 
     def leave(self) -> None:
         """Close the socket: the server has said that the transfer is over."""
-        self._socket.loseConnection()
+        if self._socket is not None:
+            self._socket.loseConnection()
 
     def abort(self) -> None:
         """Drop the connection, and what is on its way."""

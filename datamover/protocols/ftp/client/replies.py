@@ -61,6 +61,15 @@ class FtpRefusal(Exception):
         return self.reply.code
 
     @property
+    def meaning(self) -> str:
+        """Return the server's words in small letters, without the path that was asked for: it may have any words."""
+        words = " ".join(decode(line) for line in self.reply.lines[:4])
+        path = self.command[self.command.find("/") :] if "/" in self.command else ""
+        if path:
+            words = words.replace(path, "").removeprefix(f"{path.rpartition('/')[2]}:")
+        return words.lower()
+
+    @property
     def unsupported(self) -> bool:
         """Whether the server does not do the command, or not so (RFC 959: 500, 501, 502, 504; RFC 2389)."""
         return self.code in (500, 501, 502, 503, 504)

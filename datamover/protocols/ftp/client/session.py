@@ -26,7 +26,8 @@ GRACE = 1.0
 """Seconds that a server has to say why it made no data connection."""
 LARGEST_LISTING = 64 * 2**20
 """Bytes of one directory's listing."""
-_MISSING = "no such file", "not exist", "not found", "cannot find", "not a directory"
+_MISSING = "no such file", "not exist", "not found", "cannot find", "not a directory", "could not get file size"
+"""The last is vsftpd's, of what is not there or is no file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +290,15 @@ class FtpSession:
                 if refusal.code < 500:
                     raise
             self._extended = False
-        reply = await self.ask("PASV")
+        try:
+            reply = await self.ask("PASV")
+        except FtpRefusal as refusal:
+            if refusal.code < 500 or refusal.code == 530:
+                raise
+            raise errors.ServerError(
+                f"the server makes no passive data connections, and datamover no others: {refusal}; have it allow PASV",
+                retryable=False,
+            ) from None
         port = passive_port(reply)
         if port is None:
             raise errors.ServerError(f"the server names no port for the data: {reply.words}")
@@ -298,5 +307,4 @@ class FtpSession:
 
 def says_missing(refusal: FtpRefusal) -> bool:
     """Tell whether a server says in words that there is nothing: the code 550 is for that and for anything else."""
-    words = refusal.reply.words.lower()
-    return any(each in words for each in _MISSING)
+    return any(each in refusal.meaning for each in _MISSING)
