@@ -18,6 +18,7 @@ from datamover.protocols.upload import Saved
 from tests.protocols.conformance import KEY, MIB, arrive, content, get, put, read, write
 from tests.protocols.ftp import pool_at
 from tests.protocols.sftp import until
+from tests.servers.certificates import Authority
 from tests.servers.wayward_ftp import PASSWORD, Doing, Session, WaywardFtp
 
 DATA = content(300_000)
@@ -581,3 +582,68 @@ async def test_words_that_clients_do_not_see(password: Path) -> None:
         assert "/srv/customers" not in caught.value.message
         assert Ability.SET_MODE in lacking(pool)
         assert not any("/srv/customers" in lack.why for lack in pool.lacks)
+
+
+@pytest_twisted.ensureDeferred
+async def test_written_after_it_is_told(password: Path) -> None:
+    """A server that says that all has arrived before it has written it is waited for, by either way of storing."""
+
+    def store(session: Session, path: str) -> None:
+        def later(data: bytes) -> str:
+            session.server.files[path] = data[:10]
+            session.transport.reactor.callLater(0.1, session.keep, path, 0, data)
+            return "226 kept"
+
+        session.take(later)
+
+    async with served(password, STOR=store) as (server, pool):
+        place = pool.at(Scope.DESTINATION)
+        await put(place, "file", DATA)
+        assert server.files == {"/file": DATA}
+        await place.begin("file", KEY).store(DATA[:1000], replace=True, commit=lambda: None)
+        assert server.files == {"/file": DATA[:1000]}
+
+
+@pytest_twisted.ensureDeferred
+async def test_names_alone(password: Path) -> None:
+    """A server that lists names alone, hidden ones among them without being asked, has its files found and swept."""
+
+    def names(session: Session, argument: str) -> None:
+        if argument:
+            session.say("550 no such file")
+        else:
+            session.send(b"".join(path[1:].encode() + b"\r\n" for path in session.server.files))
+
+    async with served(password, LIST=says("502 no"), STAT=says("502 no"), NLST=names) as (server, pool):
+        place = pool.at(Scope.DESTINATION)
+        server.files |= {f"/{PART}": b"left", "/other": b"kept"}
+        assert await place.list("") == sorted([PART, "other"])
+        await place.sweep("file", KEY.transfer, check=lambda: None)
+        await put(place, "file", DATA)
+        assert server.files == {"/file": DATA, "/other": b"kept"}
+
+
+@pytest.mark.parametrize("verb", ["PBSZ", "PROT"])
+@pytest_twisted.ensureDeferred
+async def test_data_in_clear(tmp_path: Path, password: Path, verb: str) -> None:
+    """Where a server takes the login with TLS and refuses it for the data, nothing moves."""
+    authority = Authority(tmp_path)
+
+    def secure(session: Session, _: str) -> None:
+        session.say("234 begin")
+        session.transport.startTLS(authority.server())
+
+    right = {"AUTH": secure, "PBSZ": says("200 ok"), "PROT": says("200 ok")}
+    server = WaywardFtp({**right, verb: says("536 not supported")})
+    server.start()
+    pool = pool_at(server.url, {"password_file": str(password), "ca_file": str(authority.file)})
+    try:
+        with pytest.raises(errors.TLSFailed) as caught:
+            await put(pool.at(Scope.DESTINATION), "file", DATA)
+        assert "has no TLS for the data" in caught.value.full
+        assert not caught.value.retryable
+        assert server.commands("STOR") == []
+        assert server.files == {}
+    finally:
+        await pool.close()
+        await server.stop()

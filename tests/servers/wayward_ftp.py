@@ -1,6 +1,7 @@
 """An FTP server in this process, without TLS, that does as a test says: right where the test says nothing."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet import reactor
@@ -14,6 +15,14 @@ Doing = Callable[["Session", str], object]
 """What a session does with a command's argument, instead of what is right."""
 
 
+@dataclass(slots=True)
+class Break:
+    """All connections are to break at a command that is so many ahead, before it is done or, ``done``, unanswered."""
+
+    ahead: int
+    done: bool
+
+
 class WaywardFtp:
     """The server; ``files`` are its files, ``does`` the deviations by command, ``heard`` every command it got."""
 
@@ -24,6 +33,7 @@ class WaywardFtp:
         self.does = does or {}
         self.greeting = greeting
         self.heard: list[str] = []
+        self.breaks: Break | None = None
         self.sessions: list[Session] = []
         self._port: Any = None
 
@@ -40,6 +50,12 @@ class WaywardFtp:
         await self._port.stopListening()
         for session in tuple(self.sessions):
             await session.end()
+
+    def break_all(self) -> None:
+        """End every connection at once, data connections too."""
+        self.breaks = None
+        for session in tuple(self.sessions):
+            session.transport.abortConnection()
 
     def commands(self, verb: str) -> list[str]:
         """Return what was heard of one command."""
@@ -58,6 +74,7 @@ class Session(LineReceiver):
         self.old = ""
         self.where = "/"
         self.data: Data | None = None
+        self._mute = False
         self._listening: Any = None
         self._gone: Deferred[None] = Deferred()
 
@@ -67,6 +84,7 @@ class Session(LineReceiver):
 
     def connectionMade(self) -> None:  # noqa: N802
         self.server.sessions.append(self)
+        self.transport.setTcpNoDelay(True)
         if self.server.greeting is not None:
             self.say(self.server.greeting)
 
@@ -83,11 +101,24 @@ class Session(LineReceiver):
             self._listening = None
 
     def say(self, text: str) -> None:
-        self.transport.write(text.encode() + b"\r\n")
+        if not self._mute:
+            self.transport.write(text.encode() + b"\r\n")
 
     def lineReceived(self, line: bytes) -> None:  # noqa: N802
         text = line.decode()
         self.server.heard.append(text)
+        breaks = self.server.breaks
+        if breaks is not None and not breaks.ahead:
+            self._mute = True
+            if breaks.done:
+                self._do(text)
+            self.server.break_all()
+        elif not self._mute:
+            if breaks is not None:
+                breaks.ahead -= 1
+            self._do(text)
+
+    def _do(self, text: str) -> None:
         verb, _, argument = text.partition(" ")
         if verb in self.server.does:
             self.server.does[verb](self, argument)
@@ -129,8 +160,11 @@ class Session(LineReceiver):
             self.say("550 no such file or directory")
 
     def do_MKD(self, path: str) -> None:  # noqa: N802
-        self.server.directories.add(path)
-        self.say(f'257 "{path}" made')
+        if path in self.server.directories:
+            self.say("550 it is there")
+        else:
+            self.server.directories.add(path)
+            self.say(f'257 "{path}" made')
 
     def do_RMD(self, path: str) -> None:  # noqa: N802
         self.server.directories.remove(path)
@@ -171,6 +205,12 @@ class Session(LineReceiver):
             f"-rw-r--r-- 1 u g {len(data)} Jan 1 2024 {path.rpartition('/')[2]}\r\n"
             for path, data in self.server.files.items()
             if path.rpartition("/")[0] == self.where.rstrip("/")
+        ]
+        above = self.where.rstrip("/")
+        lines += [
+            f"drwxr-xr-x 1 u g 0 Jan 1 2024 {path.rpartition('/')[2]}\r\n"
+            for path in self.server.directories
+            if path != "/" and path.rpartition("/")[0] == above
         ]
         self.send("".join(lines).encode())
 
@@ -228,12 +268,17 @@ class Data(Protocol):
         self.made: Deferred[None] = Deferred()
         self.ended: Deferred[bytes] = Deferred()
         self._pieces: list[bytes] = []
+        self.most: int | None = None
+        """The bytes that it takes before it ends the connection, by the transport's method ``end``."""
+        self.end = ""
 
     def connectionMade(self) -> None:  # noqa: N802
         self.made.callback(None)
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
         self._pieces.append(data)
+        if self.most is not None and sum(map(len, self._pieces)) >= self.most:
+            getattr(self.transport, self.end)()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
         self.ended.callback(b"".join(self._pieces))

@@ -36,7 +36,11 @@ async def put_back(tree: Tree, session: FtpSession, aside: str) -> bool:
 
 
 async def set_aside(tree: Tree, session: FtpSession, target: str, aside: str) -> None:
-    """Rename a file into a hidden directory, which is made for it; refused by FtpRefusal, it is as it was."""
+    """Rename a file into a hidden directory, which is made for it; refused by FtpRefusal, it is as it was.
+
+    What an attempt had set aside there that died after it had placed its file is given up.
+    """
+    await put_back(tree, session, aside)
     await session.ask("MKD", aside)
     try:
         await _rename(tree, session, target, posixpath.join(aside, posixpath.basename(target)))
