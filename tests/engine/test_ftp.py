@@ -12,6 +12,7 @@ from twisted.internet import reactor
 
 from datamover.jobs.values import Overwrite, State
 from tests.engine.rig import Rig, file, place, url
+from tests.engine.test_groups import NAMES, Letters, files
 from tests.engine.test_object_store import die_midway, until
 from tests.servers.certificates import Authority
 from tests.servers.ftp import FtpServer, Vsftpd
@@ -41,6 +42,7 @@ async def rig(tmp_path: Path, server: FtpServer) -> Any:
             "ftp": {"url": f"{base}/in", **server.options},
             "slow": {"url": f"{base}/slow", "bandwidth": "10MB/s", **server.options},
             "checked": {"url": f"{base}/checked", "verify": "read-back", **server.options},
+            "archive": {"url": f"{base}/archive", **server.options},
             "disk": {"url": (tmp_path / "disk").as_uri()},
         },
         transfers={"max_attempts": 3, "idle_timeout": "20s"},
@@ -207,3 +209,23 @@ async def test_archive(rig: Rig, web: Web, root: Path) -> None:
     with zipfile.ZipFile(root / "checked/out/all.zip") as archive:
         assert {name: archive.read(name) for name in archive.namelist()} == contents
     assert hidden(root) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_dataset(rig: Rig, web: Web, root: Path) -> None:
+    """A dataset's files get their names together; where one cannot have its name, none has."""
+    web.route("/letters", File(b"abc", etag='"1"'))
+    rig.datasets["letters"] = Letters(rig, web)
+    target = root / "archive/set"
+    target.mkdir(parents=True)
+    (target / NAMES[-1]).mkdir()
+    await rig.engine()
+    job, told = await rig.moved(*files())
+    assert job.state is State.FAILED, told
+    assert not [path for path in target.iterdir() if path.is_file()]
+
+    (target / NAMES[-1]).rmdir()
+    job, told = await rig.moved(*files())
+    assert job.state is State.COMPLETED, told
+    assert sorted(os.listdir(target)) == sorted(NAMES)
+    assert (target / NAMES[0]).read_bytes() == b"abc"
