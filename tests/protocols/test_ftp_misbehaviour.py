@@ -524,6 +524,18 @@ async def test_set_aside_by_one_that_died(password: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_placed_by_one_that_died(password: Path) -> None:
+    """What an attempt had set aside when it died after it had placed its file is given up by the next one."""
+    aside = f"/{PART}.set-aside"
+    async with served(password, RNTO=refuses_existing) as (server, pool):
+        server.directories.add(aside)
+        server.files |= {f"{aside}/file": b"older", "/file": b"old"}
+        await put(pool.at(Scope.DESTINATION), "file", DATA, replace=True)
+        assert server.files == {"/file": DATA}
+        assert server.directories == {"/"}
+
+
+@pytest_twisted.ensureDeferred
 async def test_rename_that_is_none(password: Path) -> None:
     """A rename that is answered OK and not done is found out, also where the old file has the same size."""
     async with served(password, RNTO=says("250 renamed")) as (server, pool):

@@ -215,19 +215,6 @@ async def test_name_that_a_server_does_not_take() -> None:
                 await put(pool.at(Scope.DESTINATION), "a*b/file", DATA)
 
 
-@pytest_twisted.ensureDeferred
-async def test_words_in_a_name() -> None:
-    """What the name of a file says is not taken for what the server says of it."""
-    with serving(ProftpdFtp) as server:
-        async with opened(server) as pool:
-            for name in ("quota", "no space", "not found", "permission denied"):
-                with pytest.raises(errors.SourceNotFound):
-                    await get(pool.at(Scope.SOURCE), f"{name}/{name}")
-                (server.root / name).mkdir()
-                with pytest.raises(errors.DestinationInvalid, match="is a directory"):
-                    await put(pool.at(Scope.DESTINATION), name, DATA)
-
-
 FULL: list[tuple[type[FtpServer], type[DataMoverError]]] = [
     (Vsftpd, errors.NoSpace),
     # These do not say why: "451 Transfer aborted. Input/output error", and "426 None; transfer aborted."

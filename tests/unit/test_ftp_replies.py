@@ -2,9 +2,11 @@
 
 import pytest
 
+from datamover.errors import Scope, SourceForbidden
 from datamover.protocols.ftp.client.listing import Entry, fact_entry, line_entry, time_of
 from datamover.protocols.ftp.client.replies import (
     LARGEST,
+    FtpRefusal,
     MalformedReply,
     Reply,
     ReplyReader,
@@ -12,6 +14,7 @@ from datamover.protocols.ftp.client.replies import (
     passive_port,
     quoted_path,
 )
+from datamover.protocols.ftp.refusals import FtpRefusals
 
 
 def read(*lines: bytes) -> list[Reply]:
@@ -52,6 +55,16 @@ def test_words() -> None:
     assert shown.startswith("a [31m b xxx")
     assert len(shown) == 200
     assert Reply(550, (b"caf\xe9",)).words == "caf?"
+
+
+@pytest.mark.parametrize("name", ["quota", "no space left", "no such file"])
+def test_words_of_a_path(name: str) -> None:
+    """What the name of a file says is not taken for what the server says of it, however it names the file."""
+    refusals = FtpRefusals("place", Scope.SOURCE, "portal")
+    for shown in (f"/{name}/{name}", name):
+        told = Reply(550, (f"{shown}: Permission denied".encode(),))
+        error = refusals.of(FtpRefusal(told, f"RETR /{name}/{name}"), f"{name}/{name}")
+        assert isinstance(error, SourceForbidden), error
 
 
 @pytest.mark.parametrize(
