@@ -1,5 +1,6 @@
 """The conformance suite over services that need more than the suite installs: ``make places`` runs them."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -10,11 +11,13 @@ from twisted.internet.defer import Deferred
 from datamover.errors import AuthenticationFailed, Scope
 from datamover.protocols.s3 import S3
 from datamover.protocols.swift import SWIFT
+from datamover.protocols.upload import UploadKey
 from datamover.registry.probe import probe
-from tests.protocols.conformance import Premises, content, get, put
+from tests.protocols.conformance import Conformance, Premises, content, get, put
 from tests.protocols.s3 import BucketOutside, S3Conformance, S3Premises, opened
+from tests.protocols.swift import ContainerOutside, SwiftPremises
 from tests.protocols.swift import opened as opened_swift
-from tests.servers.ceph import Ceph
+from tests.servers.ceph import Ceph, CephSwift
 from tests.servers.openstack import KeystoneSwift
 from tests.servers.s3 import S3Server
 from tests.servers.swift import CONTAINER
@@ -46,6 +49,44 @@ async def test_probed(ceph: S3Server) -> None:
         assert told["ok"], told
     assert BucketOutside(ceph).names() == []
     assert BucketOutside(ceph).uploads() == 0
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CephSwift]:
+    """Ceph's gateway as a Swift: no conditions, no manifests shown, empty copies of large objects."""
+    server = CephSwift(tmp_path_factory.mktemp("gateway"))
+    server.start()
+    yield server
+    server.stop()
+
+
+class TestCephSwift(Conformance):
+    @pytest.fixture(params=["64MiB", "1MiB"])
+    def premises(self, gateway: CephSwift, request: pytest.FixtureRequest) -> Iterator[Premises]:
+        gateway.clear()
+        premises = SwiftPremises(gateway, part_size=request.param)
+        yield premises
+        pytest_twisted.blockon(Deferred.fromCoroutine(premises.pool.close()))
+
+
+@pytest_twisted.ensureDeferred
+async def test_ceph_large_objects(gateway: CephSwift) -> None:
+    """Large objects are whole, told from others, and take their segments with them when they go."""
+    gateway.clear()
+    outside = ContainerOutside(gateway)
+    async with opened_swift(gateway, part_size="1MiB") as pool:
+        told = await probe(pool, SWIFT.abilities, reactor)
+        assert told["ok"], told
+        place = pool.at(Scope.DESTINATION)
+        for number, size in enumerate((3 * 2**20, 4 * 2**20, 5)):
+            data = os.urandom(size)
+            await put(place, "f", data, replace=True, key=UploadKey(f"{number}", "c"))
+            assert outside.read("f") == data
+            assert len({name.rpartition("/")[0] for name in outside.segments()}) == (size > 5)
+        await put(place, "g", content(3 * 2**20), key=UploadKey("9", "c"))
+        await place.remove("g")
+    assert outside.segments() == set()
+    assert outside.names() == ["f"]
 
 
 @pytest.fixture(scope="module")

@@ -128,7 +128,8 @@ async def test_refused_to_write(
     swift: Rehearsal, status: int, headers: dict[str, str], body: bytes, kind: type[DataMoverError], words: str
 ) -> None:
     """Each refusal is a sentence of its own on the destination's side."""
-    swift.answer("f", gives(status, body, **headers))
+    refused = gives(status, body, **headers)
+    swift.answer("f", lambda asked: (gives(404) if asked.request.method == "HEAD" else refused)(asked))
     with pytest.raises(kind) as caught:
         await store(swift.open())
     assert caught.value.scope is Scope.DESTINATION

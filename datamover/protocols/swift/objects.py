@@ -9,6 +9,8 @@ from datamover.protocols.object_store.seam import FoundObject
 
 PREFIX = "X-Object-Meta-"
 """What the names of metadata begin with."""
+UPLOAD = f"{PREFIX}Datamover-Segments"
+"""Tells of a large object which upload's segments it is made of."""
 DIRECTORY = "application/directory"
 """The type of objects that stand for directories."""
 

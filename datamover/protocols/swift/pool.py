@@ -56,8 +56,7 @@ class SwiftPool:
         self._session = session
         self._threads = threads
         self._lacks = Lacks(reactor.seconds)
-        # Swift honours it since 1.9 (2013).
-        self._conditions = Conditions(honoured=True)
+        self._conditions = Conditions()
         service = Service(agent, session, reactor)
         streams = Streams(reactor, STREAMS, agent.busy)
         lacks = frozenset(Ability) - abilities
@@ -67,7 +66,14 @@ class SwiftPool:
             writer = Writer(service, refusals, stored.container, threads)
             large = LargeObjects(service, stored.segments, writer, refusals)
             container = Container(
-                service, stored.container, stored.prefix, refusals, writer, large, largest_plain=stored.part_size
+                service,
+                stored.container,
+                stored.prefix,
+                refusals,
+                writer,
+                large,
+                self._conditions,
+                largest_plain=stored.part_size,
             )
             origin = partial(ResourceOrigin, container, clock=reactor, streams=streams)
             tools = Tools(container, self._conditions, stored.part_size, origin)
@@ -81,8 +87,10 @@ class SwiftPool:
         return self._lacks
 
     async def connect(self) -> None:
-        """Ask for the room that is left, which needs a login."""
-        await self._places[Scope.DESTINATION].free()
+        """Ask for the room that is left, which needs a login, and find out whether the service honours conditions."""
+        place = self._places[Scope.DESTINATION]
+        await place.free()
+        await self._conditions.probe(place.container)
 
     async def close(self) -> None:
         self._session.close()
