@@ -16,10 +16,10 @@ from datamover.protocols.object_store.conditions import Conditions
 from datamover.protocols.object_store.upload import Tools
 from datamover.protocols.swift.container import Container
 from datamover.protocols.swift.large_objects import LargeObjects
+from datamover.protocols.swift.login.session import Session
 from datamover.protocols.swift.place import SwiftPlace
 from datamover.protocols.swift.refusals import SwiftRefusals
 from datamover.protocols.swift.service import Service
-from datamover.protocols.swift.session import Session
 from datamover.protocols.swift.writer import Writer
 
 STREAMS = 8

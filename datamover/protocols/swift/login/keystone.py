@@ -17,7 +17,7 @@ from datamover.protocols.http.content import whole
 from datamover.protocols.http.dates import http_date
 from datamover.protocols.http.treq_client import TreqClient
 from datamover.protocols.http_place.refused import Refused
-from datamover.protocols.swift.access import Granted
+from datamover.protocols.swift.login.access import Granted
 from datamover.web.url import WebUrl
 
 

@@ -8,7 +8,7 @@ from twisted.python.failure import Failure
 from datamover.concurrency.waiters import Waiters
 from datamover.errors import AuthenticationFailed, ConnectionLost
 from datamover.protocols.http_place.refused import Refused
-from datamover.protocols.swift.access import Access, Login, account_of
+from datamover.protocols.swift.login.access import Access, Login, account_of
 from datamover.web.url import WebUrl
 
 MARGIN = 60.0

@@ -11,7 +11,7 @@ from datamover.errors import AuthenticationFailed
 from datamover.protocols.http.content import whole
 from datamover.protocols.http.treq_client import TreqClient
 from datamover.protocols.http_place.refused import Refused
-from datamover.protocols.swift.access import Granted
+from datamover.protocols.swift.login.access import Granted
 from datamover.web.url import WebUrl
 
 
