@@ -109,6 +109,47 @@ async def test_keystone(openstack: KeystoneSwift) -> None:
     assert openstack.names() == openstack.names(f"{CONTAINER}_segments") == []
 
 
+@pytest_twisted.ensureDeferred
+async def test_keystone_application_credential(openstack: KeystoneSwift) -> None:
+    """An application credential of a user logs in, and its keys are named when it has been removed."""
+    options = openstack.application_credential()
+    async with opened_swift(openstack, **options) as pool:
+        await put(pool.at(Scope.DESTINATION), "f", b"data")
+        await pool.at(Scope.DESTINATION).remove("f")
+    openstack.keystone.remove_credential(options["application_credential_id"])
+    async with opened_swift(openstack, **options) as pool:
+        with pytest.raises(AuthenticationFailed) as caught:
+            await pool.connect()
+        assert "application_credential_id" in caught.value.full
+
+
+@pytest_twisted.ensureDeferred
+async def test_keystone_domains_and_endpoints(openstack: KeystoneSwift) -> None:
+    """A user of another domain than the project's logs in; of several regions and interfaces the table names one."""
+    openstack.keystone.add_user("Visitors", "guest")
+    storage = f"{openstack.endpoint}/v1/AUTH_%(project_id)s"
+    for interface, region in (("internal", "here"), ("public", "there")):
+        openstack.keystone.add_endpoint(interface, region, storage if region == "here" else "http://192.0.2.1/")
+    guest = {"username": "guest", "user_domain": "Visitors"}
+    for options in (
+        {"region": "here", **guest},
+        {"interface": "internal"},
+        {"region": "here", "interface": "internal"},
+    ):
+        async with opened_swift(openstack, **options) as pool:
+            await put(pool.at(Scope.DESTINATION), "f", b"data")
+            await pool.at(Scope.DESTINATION).remove("f")
+    for options, words in (
+        (guest, "in the regions here, there; set region"),
+        ({"region": "there"}, "set storage_url"),
+        ({"interface": "admin"}, "there is internal, public"),
+    ):
+        async with opened_swift(openstack, **options) as pool:
+            with pytest.raises(AuthenticationFailed) as caught:
+                await pool.connect()
+            assert words in caught.value.full
+
+
 @pytest.mark.parametrize("options", [{"project": "other"}, {"domain": "Other"}, {"region": "there"}])
 @pytest_twisted.ensureDeferred
 async def test_keystone_refuses(openstack: KeystoneSwift, options: dict[str, str]) -> None:

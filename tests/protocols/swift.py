@@ -73,7 +73,10 @@ def pool_of(
     server: SwiftAccount, prefix: str = PREFIX, *, container: str = CONTAINER, **options: Any
 ) -> DestinationPool:
     """Return a pool for a prefix of the server's container, which its caller closes."""
-    table = {**server.options, **options}
+    known = server.options
+    if "application_credential_id" in options:
+        known = {"auth_url": known["auth_url"]}
+    table = {**known, **options}
     settings = PlaceSettings("place", f"swift://{container}/{prefix}", 0o640, 0o750, 10.0, 10.0)
     return SWIFT.open(settings, SWIFT.options.model_validate(table), reactor)
 

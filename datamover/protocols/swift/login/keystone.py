@@ -1,13 +1,14 @@
-"""The login at Keystone (Identity API v3): a password, in the scope of a project; the catalogue tells of storage.
+"""The login at Keystone (Identity API v3), in the scope of a project; the catalogue tells of storage.
 
-Source: "Identity API v3" of the OpenStack API reference, "Password authentication with scoped authorization".
+Source: "Identity API v3" of the OpenStack API reference, "Password authentication with scoped authorization",
+"Application Credentials", and "Service catalog and endpoints".
 """
 
 import json
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.web.http_headers import Headers
 
@@ -22,15 +23,44 @@ from datamover.web.url import WebUrl
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
-    """Who logs in, for what."""
+class Password:
+    """A user's login by a password, for a project."""
 
     username: str
+    user_domain: str
     project: str
-    domain: str
-    """Of the user and the project."""
-    region: str | None
+    project_domain: str
+
+    keys: ClassVar[str] = "username, password_file, project and the domains"
+
+    def request(self, secret: str) -> dict[str, Any]:
+        """Return what is asked for."""
+        user = {"name": self.username, "domain": {"name": self.user_domain}, "password": secret}
+        scope = {"project": {"name": self.project, "domain": {"name": self.project_domain}}}
+        return {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationCredential:
+    """A login by an application credential, which is of one user and for one project."""
+
+    id: str
+
+    keys: ClassVar[str] = "application_credential_id and application_credential_secret_file; it may have expired"
+
+    def request(self, secret: str) -> dict[str, Any]:
+        """Return what is asked for."""
+        told = {"id": self.id, "secret": secret}
+        return {"identity": {"methods": ["application_credential"], "application_credential": told}}
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Which of the catalogue's endpoints of object storage is meant."""
+
+    region: str | None = None
     """None: the only one in which there is storage."""
+    interface: str = "public"
 
 
 class Keystone:
@@ -40,21 +70,21 @@ class Keystone:
         self,
         treq: TreqClient,
         url: WebUrl,
-        account: Account,
-        password: Callable[[], Awaitable[str]],
-        *,
-        stored_elsewhere: bool,
+        identity: Password | ApplicationCredential,
+        secret: Callable[[], Awaitable[str]],
+        endpoint: Endpoint | None,
     ) -> None:
-        """``url`` ends in "/v3"; ``stored_elsewhere``: the catalogue is not needed."""
+        """``url`` ends in "/v3"; ``endpoint``: None where the catalogue is not needed."""
+        self.keys = identity.keys
         self._treq = treq
         self._url = url
-        self._account = account
-        self._password = password
-        self._needs_catalogue = not stored_elsewhere
+        self._identity = identity
+        self._secret = secret
+        self._endpoint = endpoint
 
     async def log_in(self) -> Granted:
         """Ask for a token. Raises Refused for an answer that is no success, else what ``access.Login`` says."""
-        body = request_of(self._account, await self._password())
+        body = json.dumps({"auth": self._identity.request(await self._secret())}).encode()
         headers = Headers({"Content-Type": ["application/json"], "Accept": ["application/json"]})
         response = await self._treq.post(f"{self._url.text}/auth/tokens", headers=headers, data=body)
         head, answer = await whole(response)
@@ -67,35 +97,42 @@ class Keystone:
             told = None
         if not token or not isinstance(told, dict):
             raise AuthenticationFailed(f"{self._url.told} answered without a token; look at auth_url")
-        storage = storage_of(told, self._account.region) if self._needs_catalogue else ""
+        storage = "" if self._endpoint is None else storage_of(told, self._endpoint)
         return Granted(token, storage, _lasts(told, head))
 
 
-def request_of(account: Account, password: str) -> bytes:
-    """Return the body that asks for a token."""
-    domain = {"name": account.domain}
-    user = {"name": account.username, "domain": domain, "password": password}
-    scope = {"project": {"name": account.project, "domain": domain}}
-    asked = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}}
-    return json.dumps(asked).encode()
+def storage_of(token: dict[str, Any], endpoint: Endpoint) -> str:
+    """Return the URL of the account's storage. Raises AuthenticationFailed where the catalogue tells none, or several.
 
-
-def storage_of(token: dict[str, Any], region: str | None) -> str:
-    """Return the public URL of the account's storage. Raises AuthenticationFailed where the catalogue tells none."""
-    found = [
-        (str(each.get("region_id") or each.get("region") or ""), str(each.get("url") or ""))
+    A token without a project's scope has no catalogue.
+    """
+    if not isinstance(token.get("project"), dict):
+        raise AuthenticationFailed("the login gives a token that is for no project: look at project")
+    told = [
+        (str(each.get("interface") or ""), str(each.get("region_id") or each.get("region") or ""), each)
         for each in _endpoints(token)
-        if each.get("interface") == "public"
+    ]
+    found = [
+        (region, str(each.get("url") or "")) for interface, region, each in told if interface == endpoint.interface
     ]
     regions = sorted({name for name, _ in found})
-    if region is None and len(regions) > 1:
+    if endpoint.region is None and len(regions) > 1:
         raise AuthenticationFailed(f"there is storage in the regions {', '.join(regions)}; set region to one of them")
-    urls = [url for name, url in found if region in (None, name)]
-    if not urls:
-        where = "" if region is None else f" in the region {region!r}"
-        others = f"; there is in {', '.join(regions)}" if regions else "; look at project"
-        raise AuthenticationFailed(f"the catalogue tells of no object storage{where}{others}")
-    return urls[0]
+    urls = [url for name, url in found if endpoint.region in (None, name)]
+    if urls:
+        return urls[0]
+    if regions:
+        raise AuthenticationFailed(
+            f"the catalogue tells of no object storage in the region {endpoint.region!r}; there is in "
+            f"{', '.join(regions)}"
+        )
+    interfaces = sorted({interface for interface, _, _ in told if interface})
+    if interfaces:
+        raise AuthenticationFailed(
+            f"the catalogue tells of no object storage with the interface {endpoint.interface!r}; there is "
+            f"{', '.join(interfaces)}: set interface"
+        )
+    raise AuthenticationFailed("the catalogue tells of no object storage; look at project")
 
 
 def _endpoints(token: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -18,6 +18,8 @@ from datamover.web.url import WebUrl
 class TempAuth:
     """``access.Login`` of a user, such as "account:user"."""
 
+    keys = "username, password_file and project"
+
     def __init__(self, treq: TreqClient, url: WebUrl, user: str, password: Callable[[], Awaitable[str]]) -> None:
         self._treq = treq
         self._url = url
