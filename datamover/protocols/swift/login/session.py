@@ -71,8 +71,7 @@ class Session:
             if refusal.status < 500 and refusal.status not in (408, 429):
                 raise AuthenticationFailed(
                     # Keystone answers 404 to an application credential that it does not know.
-                    f"there is no login at {self._url.told} ({refusal.status}); look at auth_url, "
-                    f"{self._login.keys}"
+                    f"there is no login at {self._url.told} ({refusal.status}); look at auth_url, {self._login.keys}"
                 ) from None
             raise
         account = account_of(granted.storage_url, self._url, self._storage)
