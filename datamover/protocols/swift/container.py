@@ -127,6 +127,11 @@ class Container:
                     left.append(max(0, int(quota) - int(used)))
         return min(left, default=None)
 
+    async def volume(self) -> str:
+        """Return the container's URL."""
+        with self.refusals.about(""):
+            return await self._service.url_of(Name(self._container))
+
     # Writing --------------------------------------------------------------------------------------------------
 
     def metadata(self, kept: Metadata) -> Mapping[str, str]:

@@ -92,6 +92,10 @@ class SwiftPool:
         await place.free()
         await self._conditions.probe(place.container)
 
+    async def volume(self) -> str:
+        """Return the URL of the container: its quota is that of all prefixes."""
+        return await self._places[Scope.DESTINATION].container.volume()
+
     async def close(self) -> None:
         self._session.close()
         await self._agent.close()

@@ -85,6 +85,11 @@ class Service:
         """Return the answer to the GET of an object once its head is here; raises what ``ask`` does."""
         return await self._send("GET", name, (), headers, None)
 
+    async def url_of(self, name: Name) -> str:
+        """Return the URL of a container or an object. Raises what ``Session.get`` raises."""
+        account = (await self._session.get()).account
+        return f"{account.text.rstrip('/')}{name.encoded}"
+
     async def _send(
         self, method: str, name: Name, query: Query, headers: Mapping[str, str], body: Body, extra: float = 0.0
     ) -> Response:
