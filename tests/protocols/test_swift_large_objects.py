@@ -234,3 +234,51 @@ async def test_no_room_for_a_copy(swift: SwiftServer, outside: ContainerOutside)
     assert outside.read("f") == bytes(3 * MIB)
     assert outside.head("f")["x-static-large-object"] == "True"
     assert outside.uploads() == 0
+
+
+# What changes midway ------------------------------------------------------------------------------------------
+
+
+@pytest_twisted.ensureDeferred
+async def test_token_ends_midway(swift: SwiftServer, path: Path, outside: ContainerOutside) -> None:
+    """A token that is refused while a segment is on its way is renewed once, and the upload goes on."""
+    data = os.urandom(48 * MIB)
+    async with through(swift, path) as pool:
+        place = pool.at(Scope.DESTINATION)
+        upload = place.begin("f", KEY, size=len(data))
+        await upload.open()
+        await upload.write(data[: 20 * MIB])
+        await upload.flush()
+        swift.forget_tokens()
+        await upload.write(data[20 * MIB :])
+        await upload.finish()
+        await upload.commit(replace=False)
+    assert outside.read("f") == data
+    assert outside.uploads() == 0
+
+
+@pytest.mark.parametrize("wide", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_segments_that_change(swift: SwiftServer, outside: ContainerOutside, wide: bool) -> None:
+    """Another program's segments that change while they are read are told, and no mixture counts as the object."""
+    size = (24 if wide else 2) * MIB
+    first, second, other = os.urandom(size), os.urandom(size), os.urandom(size)
+    outside.lay_large("f", first, second, static=False)
+    before = outside.head("f")["etag"]
+    async with opened(swift) as pool:
+        origin = pool.at(Scope.SOURCE).origin("f")
+        source = await origin.open()
+        assert source.inspection.size == 2 * size
+        await source.read()
+        while outside.head("f")["etag"] == before:  # The container may hear of it late.
+            swift.ask("PUT", "foreign", "f/1", body=other)
+
+        async def rest() -> None:
+            while await source.read():
+                pass
+
+        with pytest.raises(errors.SourceChanged) as caught:
+            await rest()
+        await source.close()
+        assert caught.value.retryable
+        assert await get(pool.at(Scope.SOURCE), "f") == (0, first + other)

@@ -10,13 +10,13 @@ from datamover.errors import Scope
 from datamover.protocols.base import Ability, Lack
 from datamover.protocols.http.client.agent import PolicyAgent
 from datamover.protocols.http.streams import Streams
-from datamover.protocols.http_place.origin import ResourceOrigin
 from datamover.protocols.lacks import Lacks
 from datamover.protocols.object_store.conditions import Conditions
 from datamover.protocols.object_store.upload import Tools
 from datamover.protocols.swift.container import Container
 from datamover.protocols.swift.large_objects import LargeObjects
 from datamover.protocols.swift.login.session import Session
+from datamover.protocols.swift.origin import SwiftOrigin
 from datamover.protocols.swift.place import SwiftPlace
 from datamover.protocols.swift.refusals import SwiftRefusals
 from datamover.protocols.swift.service import Service
@@ -75,7 +75,7 @@ class SwiftPool:
                 self._conditions,
                 largest_plain=stored.part_size,
             )
-            origin = partial(ResourceOrigin, container, clock=reactor, streams=streams)
+            origin = partial(SwiftOrigin, container, clock=reactor, streams=streams)
             tools = Tools(container, self._conditions, stored.part_size, origin)
             self._places[side] = SwiftPlace(container, origin, tools, lacks, self._lacks)
 
