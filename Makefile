@@ -73,12 +73,14 @@ build: $(VENV)/.developing
 	$(BIN)/python -m build
 
 # The servers for the tests, on Debian. The tests start ProFTPD themselves: a newly installed package is masked, so that it
-# does not serve the machine's accounts on port 21. Nor does Apache serve its page on port 80.
+# does not serve the machine's accounts on port 21. Nor does Apache serve its page on port 80, or memcached run besides.
 system:
 	apt-get update
 	apt-get install -y --no-install-recommends openssh-server openssh-client nginx-light postgresql librpc-xml-perl \
 		liblwp-protocol-https-perl php-cli php-xmlrpc ruby ruby-xmlrpc libxml2-utils \
 		systemd iproute2 faketime curl rclone fuse3 dropbear-bin libnss-wrapper telnet logrotate
+	test -x /usr/bin/memcached || systemctl mask memcached.service
+	apt-get install -y --no-install-recommends memcached
 	test -x /usr/sbin/proftpd || systemctl mask proftpd.service
 	apt-get install -y --no-install-recommends proftpd-core proftpd-mod-crypto libwrap0
 	test -x /usr/sbin/apache2 || systemctl mask apache2.service

@@ -55,6 +55,7 @@ from datamover.engine.groups.staging import Staging
 from datamover.engine.recorder import Recorder
 from datamover.engine.room.reservation import Rooms
 from datamover.engine.room.survey import Surveys
+from datamover.engine.room.volumes import Volumes
 from datamover.engine.room.watch import RoomSettings, RoomWatch
 from datamover.engine.service import EngineService, NoticeService
 from datamover.engine.share import ALONE, ProcessShare
@@ -190,7 +191,9 @@ def _engine(components: Components, node: str, roles: Iterable[str], share: Proc
     staging = Staging(Layout(settings.service.data_directory).staging, node, reactor, components.pools.staging)
     throttles = Throttles(reactor, lambda name: runtimes.now.registry.bandwidth(name))
     reservations = Reservations(components.database, node)
-    rooms = Rooms(Surveys(reservations.survey, time.monotonic), reservations)
+    rooms = Rooms(
+        Surveys(reservations.survey, Volumes(lambda: runtimes.now.registry, reactor), time.monotonic), reservations
+    )
 
     def room_settings() -> RoomSettings:
         now = runtimes.now

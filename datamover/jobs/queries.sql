@@ -1154,11 +1154,11 @@ RETURNING e.files;
 -- Room at destinations --------------------------------------------------------------------------------------------
 
 -- name: read_reserved
--- prepared: destination text
--- What was ever reserved at a destination, and what is reserved by transfers that are worked on.
-SELECT r.given, t.id, t.lease, t.room_from, t.room_until, t.bytes_done
+-- prepared: destinations text[]
+-- What was ever reserved at destinations, and what is reserved by transfers that are worked on.
+SELECT r.destination, r.given, t.id, t.lease, t.room_from, t.room_until, t.bytes_done
 FROM rooms r LEFT JOIN transfers t ON t.destination = r.destination AND t.node IS NOT NULL AND t.room_lease = t.lease
-WHERE r.destination = %(destination)s;
+WHERE r.destination = ANY (%(destinations)s);
 
 -- name: begin_rooms
 INSERT INTO rooms (destination) SELECT unnest(%(destinations)s::text[]) ON CONFLICT DO NOTHING;
@@ -1171,11 +1171,11 @@ WHERE destination = ANY (%(destinations)s) ORDER BY destination FOR UPDATE;
 -- name: read_room_order
 -- prepared: destinations text[], transfers bigint[]
 -- Since when some transfers have wanted room, and the one of each destination that waits and has wanted it longest.
-SELECT id, destination, room_since, false AS longest FROM transfers WHERE id = ANY (%(transfers)s)
+SELECT id, destination, room_since, room_wanted, false AS longest FROM transfers WHERE id = ANY (%(transfers)s)
 UNION ALL
-SELECT first.id, d.destination, first.room_since, true
+SELECT first.id, d.destination, first.room_since, first.room_wanted, true
 FROM unnest(%(destinations)s::text[]) AS d (destination) CROSS JOIN LATERAL (
-    SELECT t.id, t.room_since FROM transfers t
+    SELECT t.id, t.room_since, t.room_wanted FROM transfers t
     WHERE t.destination = d.destination AND t.state = 'PENDING' AND t.room_wanted IS NOT NULL AND NOT t.cancelling
     ORDER BY t.room_since, t.id LIMIT 1) AS first;
 

@@ -126,6 +126,18 @@ class TellsUploads(Protocol):
         ...
 
 
+@runtime_checkable
+class TellsVolume(Protocol):
+    """A pool whose side tells where its room is."""
+
+    async def volume(self) -> str | None:
+        """Return what all pools of this protocol and host have in common that share their room, None if not known.
+
+        Raises errors of the side.
+        """
+        ...
+
+
 class ProtocolOptions(BaseModel):
     """The keys of a ``[destinations.NAME]`` table that its protocol asks for; each protocol has its own."""
 

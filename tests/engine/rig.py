@@ -25,6 +25,7 @@ from datamover.engine.groups.staging import Staging
 from datamover.engine.recorder import Recorder
 from datamover.engine.room.reservation import Rooms
 from datamover.engine.room.survey import Surveys
+from datamover.engine.room.volumes import Volumes
 from datamover.engine.room.watch import RoomSettings, RoomWatch
 from datamover.engine.share import ALONE, ProcessShare
 from datamover.engine.throttle import Throttles
@@ -169,7 +170,9 @@ class Rig:
             self.reactor, self.pools, self.settings.transfers, await identify(self.database, self.seal)
         )
         reservations = Reservations(on, node)
-        rooms = Rooms(Surveys(reservations.survey, time.monotonic), reservations)
+        rooms = Rooms(
+            Surveys(reservations.survey, Volumes(lambda: self.registry, self.reactor), time.monotonic), reservations
+        )
 
         def context() -> AbstractContextManager[AttemptContext]:
             return nullcontext(AttemptContext(tools, self.registry, queue, throttles.of, rooms, self.datasets))

@@ -10,7 +10,7 @@ from twisted.internet import reactor
 from datamover.protocols.place import DestinationPool, PlaceSettings
 from datamover.protocols.swift import SWIFT
 from tests.protocols.conformance import Outside, Premises
-from tests.servers.swift import CONTAINER, SwiftServer
+from tests.servers.swift import CONTAINER, SwiftAccount
 
 PREFIX = "a/prefix"
 SEGMENTS = f"{CONTAINER}_segments"
@@ -19,7 +19,7 @@ SEGMENTS = f"{CONTAINER}_segments"
 class ContainerOutside:
     """``conformance.Outside`` of a prefix of a container."""
 
-    def __init__(self, server: SwiftServer, prefix: str = PREFIX) -> None:
+    def __init__(self, server: SwiftAccount, prefix: str = PREFIX) -> None:
         self._server = server
         self._prefix = prefix
 
@@ -70,16 +70,19 @@ class ContainerOutside:
 
 
 def pool_of(
-    server: SwiftServer, prefix: str = PREFIX, *, container: str = CONTAINER, **options: Any
+    server: SwiftAccount, prefix: str = PREFIX, *, container: str = CONTAINER, **options: Any
 ) -> DestinationPool:
     """Return a pool for a prefix of the server's container, which its caller closes."""
-    table = {**server.options, **options}
+    known = server.options
+    if "application_credential_id" in options:
+        known = {"auth_url": known["auth_url"]}
+    table = {**known, **options}
     settings = PlaceSettings("place", f"swift://{container}/{prefix}", 0o640, 0o750, 10.0, 10.0)
     return SWIFT.open(settings, SWIFT.options.model_validate(table), reactor)
 
 
 @asynccontextmanager
-async def opened(server: SwiftServer, prefix: str = PREFIX, **options: Any) -> AsyncIterator[DestinationPool]:
+async def opened(server: SwiftAccount, prefix: str = PREFIX, **options: Any) -> AsyncIterator[DestinationPool]:
     """Give a pool, and close it afterwards."""
     pool = pool_of(server, prefix, **options)
     try:
@@ -93,7 +96,7 @@ class SwiftPremises(Premises):
 
     unit = 2 * 2**20
 
-    def __init__(self, server: SwiftServer, **options: Any) -> None:
+    def __init__(self, server: SwiftAccount, **options: Any) -> None:
         self.pool = pool_of(server, **options)
         self._outside = ContainerOutside(server)
 

@@ -38,13 +38,10 @@ class Rehearsal:
         self.pools: list[DestinationPool] = []
 
     def open(self, **options: Any) -> DestinationPool:
-        table = {
-            "auth_url": f"{self.web.url}/v3",
-            "username": "portal",
-            "project": "data",
-            "password_file": self.password,
-            **options,
-        }
+        """Return a pool that logs in by the password; with an application credential in ``options`` by that."""
+        user = {"username": "portal", "project": "data", "password_file": self.password}
+        who = {} if "application_credential_id" in options else user
+        table = {"auth_url": f"{self.web.url}/v3", **who, **options}
         settings = PlaceSettings("place", "swift://container/in", 0o644, 0o755, 5.0, 5.0)
         self.pools.append(SWIFT.open(settings, SWIFT.options.model_validate(table), reactor))
         return self.pools[-1]
@@ -128,7 +125,8 @@ async def test_refused_to_write(
     swift: Rehearsal, status: int, headers: dict[str, str], body: bytes, kind: type[DataMoverError], words: str
 ) -> None:
     """Each refusal is a sentence of its own on the destination's side."""
-    swift.answer("f", gives(status, body, **headers))
+    refused = gives(status, body, **headers)
+    swift.answer("f", lambda asked: (gives(404) if asked.request.method == "HEAD" else refused)(asked))
     with pytest.raises(kind) as caught:
         await store(swift.open())
     assert caught.value.scope is Scope.DESTINATION
@@ -190,6 +188,51 @@ async def test_keystone(swift: Rehearsal) -> None:
     assert await gatherResults(opening) == [(0, DATA)] * 5
     assert {request.headers["x-auth-token"] for request in swift.asked()} == {"token-1"}
     assert swift.keystone.tokens == ["token-1"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_application_credential(swift: Rehearsal) -> None:
+    """An application credential logs in for the project it was made for; a wrong one is told with its keys."""
+    swift.answer("f", File(DATA, etag=f'"{MD5}"'))
+    options = {"application_credential_id": "0a1b2c", "application_credential_secret_file": swift.password}
+    assert await read(swift.open(**options).at(Scope.SOURCE).origin("f")) == (0, DATA)
+    assert swift.asked()[-1].headers["x-auth-token"] == "token-1"
+    swift.keystone.credential = "expired"
+    with pytest.raises(errors.AuthenticationFailed, match="login") as caught:
+        await swift.open(**options).connect()
+    assert "application_credential_secret_file; it may have expired" in caught.value.full
+
+
+@pytest_twisted.ensureDeferred
+async def test_two_domains(swift: Rehearsal) -> None:
+    """The user may be of another domain than the project; "domain" is that of both unless they are told."""
+    swift.keystone.user_domain, swift.keystone.project_domain = "People", "Work"
+    swift.answer("f", File(DATA))
+    for options in ({"user_domain": "People", "project_domain": "Work"}, {"domain": "Work", "user_domain": "People"}):
+        assert await read(swift.open(**options).at(Scope.SOURCE).origin("f")) == (0, DATA)
+    with pytest.raises(errors.AuthenticationFailed) as caught:
+        await swift.open(domain="Work").at(Scope.SOURCE).origin("f").open()
+    assert "the domains" in caught.value.full
+
+
+@pytest_twisted.ensureDeferred
+async def test_interface(swift: Rehearsal) -> None:
+    """The catalogue's internal address is used where the table asks for that one."""
+    swift.web.route("/v1/AUTH_data_within/container/in/f", File(DATA))
+    assert await read(swift.open(interface="internal").at(Scope.SOURCE).origin("f")) == (0, DATA)
+    swift.keystone.interfaces = ("admin", "public")
+    with pytest.raises(errors.AuthenticationFailed) as caught:
+        await swift.open(interface="internal").at(Scope.SOURCE).origin("f").open()
+    assert "the interface 'internal'; there is admin, public: set interface" in caught.value.full
+
+
+@pytest_twisted.ensureDeferred
+async def test_for_no_project(swift: Rehearsal) -> None:
+    """A token that is for no project is not used."""
+    swift.keystone.scoped = False
+    with pytest.raises(errors.AuthenticationFailed) as caught:
+        await swift.open().at(Scope.SOURCE).origin("f").open()
+    assert "for no project: look at project" in caught.value.full
 
 
 @pytest_twisted.ensureDeferred
@@ -256,7 +299,7 @@ async def test_storage_that_is_named(swift: Rehearsal, options: dict[str, str]) 
 @pytest.mark.parametrize(
     ("answer", "kind", "words"),
     [
-        (gives(401), errors.AuthenticationFailed, "look at username, password_file and project"),
+        (gives(401), errors.AuthenticationFailed, "look at username, password_file, project and the domains"),
         (gives(404), errors.AuthenticationFailed, "look at auth_url"),
         (gives(300), errors.AuthenticationFailed, "look at auth_url"),
         (gives(201, b"{}"), errors.AuthenticationFailed, "without a token"),
@@ -289,6 +332,8 @@ async def test_storage_without_tls(swift: Rehearsal) -> None:
 
 # Options ------------------------------------------------------------------------------------------------------
 
+CREDENTIAL = {"application_credential_id": "a", "application_credential_secret_file": "/secret"}
+
 
 @pytest.mark.parametrize(
     ("options", "words"),
@@ -301,9 +346,14 @@ async def test_storage_without_tls(swift: Rehearsal) -> None:
         ({"part_size": "6GiB"}, "from 1MiB to 5GiB"),
         ({"segments_container": "a/b"}, "without '/'"),
         ({"username": ""}, "1 to 255 characters"),
+        ({"username": None}, "expected username and password_file, or an application credential"),
+        ({"application_credential_id": "a"}, "together"),
+        ({**CREDENTIAL, "auth_url": "https://h/v1.0"}, 'ends in "/v3" beside an application credential'),
+        (CREDENTIAL, "expected no password_file beside an application credential"),
+        ({"interface": "outer"}, "'public', 'internal' or 'admin'"),
     ],
 )
-def test_options_that_cannot_be(options: dict[str, str], words: str) -> None:
+def test_options_that_cannot_be(options: dict[str, Any], words: str) -> None:
     """What cannot be used is told with what was expected."""
     table = {
         "auth_url": "https://keystone.example.org/v3",

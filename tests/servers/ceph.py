@@ -1,10 +1,12 @@
-"""Ceph's S3 on 127.0.0.1: a monitor, a store of objects in memory, and the gateway (``make places-system``)."""
+"""Ceph's S3 and Swift on 127.0.0.1: a monitor, a store of objects in memory, the gateway (``make places-system``)."""
 
 import subprocess
 import uuid
+from typing import Any
 
 from tests.servers.ports import free_port
 from tests.servers.s3 import BUCKET, S3Server
+from tests.servers.swift import CONTAINER, SwiftAccount
 
 _CONFIGURATION = """
 [global]
@@ -38,6 +40,7 @@ rgw num rados handles = 1
 rgw thread pool size = 16
 rgw frontends = beast endpoint=127.0.0.1:{port}
 rgw dns name = 127.0.0.1
+rgw swift account in url = true
 """
 
 
@@ -74,11 +77,19 @@ class Ceph(S3Server):
             self._serve("ceph-osd", "-i", "0", "--keyring", str(own), port=monitor)
             keys = ("--access-key", self.access_key_id, "--secret-key", self.secret_key)
             self._ceph("radosgw-admin", "user", "create", "--uid=test", "--display-name=test", *keys)
+            self.add_users()
             self._serve("radosgw", "-n", "client.admin", port=self.port)
             self._wait()
         except BaseException:
             self.stop()
             raise
+        self.prepare()
+
+    def add_users(self) -> None:
+        """Add users beside the one of S3."""
+
+    def prepare(self) -> None:
+        """Make what the tests begin with."""
         self.boto.create_bucket(Bucket=BUCKET)
 
     def _serve(self, program: str, *arguments: str, port: int) -> None:
@@ -92,6 +103,27 @@ class Ceph(S3Server):
         done = subprocess.run([str(part) for part in command], input=told, capture_output=True, text=True, check=False)
         assert not done.returncode, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
+
+
+class CephSwift(SwiftAccount, Ceph):
+    """Ceph's gateway as a Swift of its own kind."""
+
+    user = "test:swift"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keys of a destination's table."""
+        password = self.directory / "password"
+        password.write_text(self.key)
+        password.chmod(0o600)
+        return {"auth_url": self.auth_url, "username": self.user, "password_file": str(password)}
+
+    def add_users(self) -> None:
+        key = ("--key-type=swift", f"--secret-key={self.key}")
+        self._ceph("radosgw-admin", "subuser", "create", "--uid=test", "--subuser=test:swift", "--access=full", *key)
+
+    def prepare(self) -> None:
+        self.ask("PUT", CONTAINER)
 
 
 def _secret(key: str) -> str:

@@ -85,6 +85,7 @@ TLSRSACertificateFile {certificate}
 TLSRSACertificateKeyFile {key}
 """
 _PYFTPDLIB = """\
+import os
 import sys
 
 from pyftpdlib.authorizers import DummyAuthorizer
@@ -104,6 +105,20 @@ handler.authorizer.add_user(user, password, root, perm="elradfmwMT")
 if certificate:
     handler.certfile, handler.keyfile = certificate, key
     handler.tls_control_required = handler.tls_data_required = True
+if os.environ.get("TELLS_ROOM"):
+
+    class Roomy(handler):
+        proto_cmds = {**handler.proto_cmds, "AVBL": {"perm": "l", "auth": True, "arg": None, "help": "AVBL [path]"}}
+
+        def __init__(self, *arguments, **named):
+            super().__init__(*arguments, **named)
+            self._extra_feats = [*self._extra_feats, "AVBL"]
+
+        def ftp_AVBL(self, path):
+            status = os.statvfs(path)
+            self.respond(f"213 {status.f_bavail * status.f_frsize}")
+
+    handler = Roomy
 FTPServer(("127.0.0.1", int(port)), handler).serve_forever()
 """
 
@@ -278,6 +293,13 @@ class Pyftpdlib(FtpServer):
             self.key.chmod(0o644)  # It may be nobody's to read.
         arguments = [str(self.port), USER, PASSWORD, str(self.root), *pair, self.config]
         return [sys.executable, "-W", "ignore", str(path), *arguments]
+
+
+class RoomyFtp(Pyftpdlib):
+    """pyftpdlib with AVBL, which it does not have of its own."""
+
+    def environment(self) -> Mapping[str, str]:
+        return {"TELLS_ROOM": "yes"}
 
 
 class RcloneFtp(FtpServer):

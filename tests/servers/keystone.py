@@ -23,7 +23,13 @@ class FakeKeystone:
     username: str = "portal"
     password: str = "secret"
     project: str = "data"
-    domain: str = "Default"
+    user_domain: str = "Default"
+    project_domain: str = "Default"
+    credential: str = "0a1b2c"
+    """The id of an application credential; ``password`` is its secret, too."""
+    interfaces: Sequence[str] = ("admin", "public", "internal")
+    scoped: bool = True
+    """Whether its tokens are for a project."""
     lasts: float = 3600.0
     """Seconds."""
     tokens: list[str] = field(default_factory=list)
@@ -40,30 +46,30 @@ class FakeKeystone:
         endpoints = [
             {"interface": interface, "region": region, "region_id": region, "url": url}
             for region, url in self.endpoints
-            for interface, url in (("admin", "http://192.0.2.1/"), ("public", url), ("internal", "http://192.0.2.2/"))
+            for interface, url in (("admin", "http://192.0.2.1/"), ("public", url), ("internal", f"{url}_within"))
+            if interface in self.interfaces
         ]
         catalogue = [
             {"type": "identity", "name": "keystone", "endpoints": []},
             {"type": "object-store", "name": "swift", "endpoints": endpoints},
         ]
-        token = {
+        token: dict[str, Any] = {
             "expires_at": ends.strftime("%Y-%m-%dT%H:%M:%S.000000Z"),
             "methods": ["password"],
-            "catalog": catalogue,
         }
+        if self.scoped:
+            token |= {"project": {"name": self.project}, "catalog": catalogue}
         headers = [("X-Subject-Token", self.tokens[-1]), ("Content-Type", "application/json")]
         headers.append(("Date", datetime.now(UTC).strftime("%a, %d %b %Y %H:%M:%S GMT")))
         exchange.answer(201, headers, json.dumps({"token": token}).encode())
 
     def _knows(self, body: bytes) -> bool:
-        domain: dict[str, Any] = {"name": self.domain}
-        user = {"name": self.username, "domain": domain, "password": self.password}
-        return bool(
-            json.loads(body)
-            == {
-                "auth": {
-                    "identity": {"methods": ["password"], "password": {"user": user}},
-                    "scope": {"project": {"name": self.project, "domain": domain}},
-                }
-            }
-        )
+        user = {"name": self.username, "domain": {"name": self.user_domain}, "password": self.password}
+        project = {"name": self.project, "domain": {"name": self.project_domain}}
+        by_password = {
+            "identity": {"methods": ["password"], "password": {"user": user}},
+            "scope": {"project": project},
+        }
+        credential = {"id": self.credential, "secret": self.password}
+        by_credential = {"identity": {"methods": ["application_credential"], "application_credential": credential}}
+        return json.loads(body) in ({"auth": by_password}, {"auth": by_credential})

@@ -57,6 +57,9 @@ operator_roles = admin
 """
 
 
+_SECRET = {"password": "secret"}
+
+
 class Keystone:
     """Keystone with one user, "portal", who is the administrator of one project, "data"."""
 
@@ -82,20 +85,53 @@ class Keystone:
         command = (str(SCRIPTS / "python"), "-W", "ignore", "-c", _SERVE, str(self.port))
         self._process = Process(command, self.port, self._directory / "served", self._environment)
         self._process.wait()
-        token, _ = self.log_in()
         asked = {"service": {"type": "object-store", "name": "swift"}}
-        service = self._ask("/v3/services", asked, {"X-Auth-Token": token})[1]["service"]["id"]
-        endpoint = {"interface": "public", "region_id": "here", "service_id": service, "url": storage}
-        self._ask("/v3/endpoints", {"endpoint": endpoint}, {"X-Auth-Token": token})
+        self._service = self._made("service", asked["service"])
+        self.add_endpoint("public", "here", storage)
+
+    def add_endpoint(self, interface: str, region: str, url: str) -> None:
+        """Add a way to storage to the catalogue."""
+        if region != "here":
+            self._made("region", {"id": region})
+        endpoint = {"interface": interface, "region_id": region, "service_id": self._service, "url": url}
+        self._made("endpoint", endpoint)
+
+    def add_user(self, domain: str, name: str) -> None:
+        """Add a user of a new domain, who is an administrator of the project, too."""
+        token, project = self.log_in()
+        user = self._made("user", {"name": name, "domain_id": self._made("domain", {"name": domain}), **_SECRET})
+        _, told = self._ask("/v3/roles?name=admin", None, {"X-Auth-Token": token}, "GET", 200)
+        role = told["roles"][0]["id"]
+        self._ask(f"/v3/projects/{project}/users/{user}/roles/{role}", None, {"X-Auth-Token": token}, "PUT", 204)
+
+    def add_credential(self) -> str:
+        """Add an application credential, whose secret is the password; return its id."""
+        return self._made("application_credential", {"name": "datamover", "secret": "secret"}, f"users/{self._user}/")
+
+    def remove_credential(self, credential: str) -> None:
+        path = f"/v3/users/{self._user}/application_credentials/{credential}"
+        self._ask(path, None, {"X-Auth-Token": self.log_in()[0]}, "DELETE", 204)
+
+    def _made(self, kind: str, asked: dict[str, Any], below: str = "") -> str:
+        """Have something made; return its id."""
+        _, told = self._ask(f"/v3/{below}{kind}s", {kind: asked}, {"X-Auth-Token": self.log_in()[0]})
+        return str(told[kind]["id"])
+
+    @property
+    def _user(self) -> str:
+        return str(self._logged_in()[1]["token"]["user"]["id"])
 
     def log_in(self) -> tuple[str, str]:
         """Return a token, and the id of the project."""
+        headers, told = self._logged_in()
+        return headers["X-Subject-Token"], told["token"]["project"]["id"]
+
+    def _logged_in(self) -> tuple[Any, Any]:
         domain = {"id": "default"}
-        user = {"name": "portal", "domain": domain, "password": "secret"}
+        user = {"name": "portal", "domain": domain, **_SECRET}
         scope = {"project": {"name": "data", "domain": domain}}
         asked = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}}
-        headers, told = self._ask("/v3/auth/tokens", asked, {})
-        return headers["X-Subject-Token"], told["token"]["project"]["id"]
+        return self._ask("/v3/auth/tokens", asked, {})
 
     def stop(self) -> None:
         if self._process is not None:
@@ -110,13 +146,17 @@ class Keystone:
         done = subprocess.run([str(SCRIPTS / "keystone-manage"), *options, *command], capture_output=True, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
 
-    def _ask(self, path: str, body: Any, headers: dict[str, str]) -> tuple[Any, Any]:
+    def _ask(
+        self, path: str, body: Any, headers: dict[str, str], method: str = "POST", status: int = 201
+    ) -> tuple[Any, Any]:
         connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
-            connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json", **headers})
+            sent = None if body is None else json.dumps(body)
+            connection.request(method, path, sent, {"Content-Type": "application/json", **headers})
             answer = connection.getresponse()
-            assert answer.status == 201, answer.read()
-            return answer.headers, json.loads(answer.read())
+            told = answer.read()
+            assert answer.status == status, told
+            return answer.headers, json.loads(told or b"null")
         finally:
             connection.close()
 
@@ -141,6 +181,11 @@ class KeystoneSwift(SwiftServer):
         """The keys of a destination's table."""
         login = {"username": "portal", "project": "data", "password_file": str(self.secret_key_file)}
         return {"auth_url": self.keystone.url, **login}
+
+    def application_credential(self) -> dict[str, Any]:
+        """Return the keys of a login by a new application credential."""
+        told = {"application_credential_secret_file": str(self.secret_key_file)}
+        return {"application_credential_id": self.keystone.add_credential(), **told}
 
     @cached_property
     def account(self) -> str:

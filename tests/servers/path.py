@@ -19,6 +19,7 @@ class Path:
         """Bytes that came from clients so far."""
         self.asked = 0
         """How often it was connected to."""
+        self._altered: dict[bytes, bytes] = {}
         self._target = target
         self._delay = 0.0
         self._loop = asyncio.new_event_loop()
@@ -43,6 +44,11 @@ class Path:
     def slow(self, seconds: float) -> None:
         """Delay what is received from now on by so many seconds, each way."""
         self._delay = seconds
+
+    def alter(self, sent: bytes, instead: bytes) -> None:
+        """Forward other bytes of the same number from now on where clients send these in one piece, as headers are."""
+        assert len(sent) == len(instead)
+        self._altered[sent] = instead
 
     def stand(self) -> None:
         """Stall both directions without breaking connections."""
@@ -98,6 +104,8 @@ class Path:
             while data := await reader.read(PIECE):
                 if events == (self._open,):  # Only the clients' direction waits for nothing else.
                     self.sent += len(data)
+                    for sent, instead in self._altered.items():
+                        data = data.replace(sent, instead)
                 await asyncio.sleep(self._delay)
                 for event in events:
                     await event.wait()

@@ -23,7 +23,7 @@ from datamover.engine.room.reservation import RoomAwaited, RoomReservation
 from datamover.engine.transfer.comparison import read_through
 from datamover.engine.transfer.leftovers import abort, clear
 from datamover.engine.transfer.spec import TransferResult, TransferSpec
-from datamover.engine.transfer.transfer import fetch, upload_file
+from datamover.engine.transfer.transfer import fetch, is_there, upload_file
 from datamover.errors import DataMoverError, Scope, ServerError
 from datamover.jobs.queue.room import blocks
 from datamover.jobs.values import Checkpoint, DatasetSource, Naming, Overwrite, Transfer
@@ -147,9 +147,24 @@ class GroupAttempt:
         plain = [one for one in self.group.transfers if not isinstance(one.source, DatasetSource)]
         sizes = await gather([partial(self._size, transfer) for transfer in plain], AT_ONCE)
         wanted = max(leader.room_wanted or 0, sum(sizes) if leader.archive else 0)
-        if self._room is not None and not await self._room.look(wanted or None):
+        if self._room is not None and not await self._room.look(wanted or None) and not await self._may_be_there():
             raise RoomAwaited(wanted)
         await self._stage.reserve(sum(sizes) * (2 if leader.archive else 1))
+
+    async def _may_be_there(self) -> bool:
+        """Tell whether there is something at every target that may stay: then the group may need no room."""
+        leader = self.lease.leader
+        place = self.context.registry.get(leader.destination).at(Scope.DESTINATION)
+        targets = [
+            (one, one.target or (one.path if one.naming is Naming.EXACT else None))
+            for one in ((leader,) if leader.archive else self.group.transfers)
+        ]
+        for transfer, target in targets:
+            if transfer.overwrite is Overwrite.ALWAYS or target is None:
+                return False
+            if await place.inspect(target) is None:
+                return False
+        return True
 
     async def _size(self, transfer: Transfer) -> int:
         if transfer.size is not None:
@@ -232,8 +247,7 @@ class GroupAttempt:
         else:
             self._outward = [self._file_outward(one) for one in staged]
         if self._room is not None:
-            found = [await outward.spec.origin.inspect() for outward in self._outward]
-            await self._room.begin(0, sum(blocks(one.size or 0) for one in found))
+            await self._take_room(self._room)
             self._remarks += without(leader.path, self._room.lacks)
         await self.context.queue.moving(leader)
         self._meters[leader.id].stage = "moving"
@@ -243,6 +257,15 @@ class GroupAttempt:
             placement_of(outward.transfer, one, own=outward.own)
             for outward, one in zip(self._outward, results, strict=True)
         ]
+
+    async def _take_room(self, room: RoomReservation) -> None:
+        """Reserve room for all files; where it is short, only for those that are not there already."""
+        wanted = [blocks((await outward.spec.origin.inspect()).size or 0) for outward in self._outward]
+        if not await room.look(sum(wanted)):
+            for number, outward in enumerate(self._outward):
+                if await is_there(outward.spec, self.lease, outward.meter, self.context.tools):
+                    wanted[number] = 0
+        await room.begin(0, sum(wanted))
 
     async def _upload(self, outward: Outward) -> TransferResult:
         return await upload_file(outward.spec, self.lease, outward.meter, self.context.tools)

@@ -1,6 +1,6 @@
 """Ask destinations how much room they have: one question for all transfers that want to know at the same time."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from datamover.concurrency.waiters import Waiters
+from datamover.engine.room.volumes import Volumes
 from datamover.errors import DataMoverError
 from datamover.jobs.queue.room import Survey
 from datamover.registry.destinations import Destination
@@ -20,9 +21,15 @@ FRESH = 1.0
 class Surveys:
     """What the destinations told this process last."""
 
-    def __init__(self, reserved: Callable[[str], Awaitable[Survey]], monotonic: Callable[[], float]) -> None:
-        """``reserved`` returns what transfers to a destination have reserved and written, over all nodes."""
+    def __init__(
+        self,
+        reserved: Callable[[Sequence[str]], Awaitable[Survey]],
+        volumes: Volumes,
+        monotonic: Callable[[], float],
+    ) -> None:
+        """``reserved`` returns what transfers to some destinations have reserved and written, over all nodes."""
         self._reserved = reserved
+        self._volumes = volumes
         self._monotonic = monotonic
         self._known: dict[str, tuple[float, Survey]] = {}
         self._asking: dict[str, Waiters[Survey]] = {}
@@ -47,8 +54,9 @@ class Surveys:
         return await self._asking[name].wait()
 
     async def _ask(self, destination: Destination) -> Survey:
+        beside = await self._volumes.beside(destination)
         # In this order: what is written in between counts twice, and not as room that is there.
-        reserved = await self._reserved(destination.name)
+        reserved = await self._reserved(beside)
         return replace(reserved, free=await destination.free())
 
     def _answered(self, name: str, survey: Survey | Failure) -> None:

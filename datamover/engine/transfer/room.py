@@ -27,6 +27,17 @@ async def look_for_room(spec: TransferSpec, leader: Transfer) -> None:
         raise RoomAwaited(wanted or 0)
 
 
+async def took_room(spec: TransferSpec, source: Source, target: str) -> bool:
+    """Do what ``take_room`` does; return False where there is no room, and the target may be the file already."""
+    try:
+        await take_room(spec, source)
+    except RoomAwaited:
+        if spec.overwrite is Overwrite.ALWAYS or await spec.place.inspect(target) is None:
+            raise
+        return False
+    return True
+
+
 async def take_room(spec: TransferSpec, source: Source) -> None:
     """Reserve the room of an opened file where its destination keeps some free, else see that a large one fits.
 

@@ -18,7 +18,7 @@ from datamover.engine.transfer.memory_sink import MemorySink
 from datamover.engine.transfer.pipe import OnCheckpoint, Pipe, Sink
 from datamover.engine.transfer.placement import place, read_back
 from datamover.engine.transfer.prefix import VerifiedPrefix, saved_of, verify_prefix
-from datamover.engine.transfer.room import look_for_room, take_room
+from datamover.engine.transfer.room import look_for_room, take_room, took_room
 from datamover.engine.transfer.spec import TransferResult, TransferSpec, TransferTools
 from datamover.engine.transfer.verification import verified
 from datamover.errors import DataMoverError, DestinationExists, DestinationInvalid, SizeMismatch
@@ -72,6 +72,16 @@ async def upload_file(spec: TransferSpec, lease: Lease, meter: Meter, tools: Tra
     transfer = _Transfer(spec, lease, meter, tools)
     try:
         return await transfer.run()
+    finally:
+        await transfer.close()
+
+
+async def is_there(spec: TransferSpec, lease: Lease, meter: Meter, tools: TransferTools) -> bool:
+    """Tell whether the target holds the file already; raises DestinationExists where it may not be replaced."""
+    transfer = _Transfer(spec, lease, meter, tools)
+    try:
+        found = (await transfer._open(None)).inspection
+        return await transfer._already_there(await transfer._target(found), found) is not None
     finally:
         await transfer.close()
 
@@ -242,7 +252,9 @@ class _Transfer:
         """Store a small file after verifying it in memory; return None if its target exists and may not be replaced."""
         upload = self._begin(target, source.inspection, None)
         await self._sweep(target, keep=upload.token)
-        await take_room(self._spec, source)
+        if not await took_room(self._spec, source, target):
+            await self.close()
+            return None
         sink, digest = MemorySink(), self._new_digest(source.inspection)
         size = await self._pump(sink, digest, source, None)
         digests = await verified(self._spec, digest, size, source.inspection)

@@ -5,7 +5,7 @@ the attempt, however that ends. Whoever reserves locks the destination's row in 
 method raises Unavailable while the database is away.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -44,17 +44,21 @@ class Reservations:
         self._node = node
         self._requests: Batch[RoomRequest, int] = Batch(partial(bisect_batch, self._reserve), AT_ONCE)
 
-    async def survey(self, destination: str) -> Survey:
-        """Return what transfers to a destination have reserved, and how far they are; the place is yet to be asked."""
-        found = await self._database.read(_QUERIES["read_reserved"], {"destination": destination})
+    async def survey(self, destinations: Sequence[str]) -> Survey:
+        """Return what transfers to destinations that share their room have reserved, and how far they are.
+
+        The place is yet to be asked.
+        """
+        found = await self._database.read(_QUERIES["read_reserved"], {"destinations": list(destinations)})
         return Survey(
             None,
-            max((row["given"] for row in found), default=0),
+            sum({row["destination"]: row["given"] for row in found}.values()),
             [
                 Reserved((row["id"], row["lease"]), row["room_from"], row["room_until"], row["bytes_done"])
                 for row in found
                 if row["id"] is not None
             ],
+            tuple(destinations),
         )
 
     async def reserve(self, request: RoomRequest) -> int:
@@ -62,20 +66,21 @@ class Reservations:
         return await self._requests.add(request)
 
     async def _reserve(self, requests: Sequence[RoomRequest]) -> Sequence[int]:
-        names = sorted({request.destination for request in requests})
+        names = sorted({name for request in requests for name in request.survey.beside})
 
         async def do(cursor: Cursor) -> dict[Key, int]:
             await cursor.post(_QUERIES["begin_rooms"], {"destinations": names})
             locked = await cursor.fetch(_QUERIES["lock_rooms"], {"destinations": names})
             asking = {"destinations": names, "transfers": [request.transfer for request in requests]}
             order = await cursor.fetch(_QUERIES["read_room_order"], asking)
+            known = _Known({row["destination"]: row for row in locked}, order)
             given: dict[Key, int] = {}
             rooms: dict[str, Room] = {}
-            for row in locked:
-                name = row["destination"]
-                here = [request for request in requests if request.destination == name]
-                granted, rooms[name] = decide(here, _queue(row, order))
+            for beside in sorted({request.survey.beside for request in requests}):
+                here = [request for request in requests if request.survey.beside == beside]
+                granted, room = decide(here, known.queue(beside))
                 given |= granted
+                rooms |= known.given(here, granted, room)
             ours = await cursor.fetch(_QUERIES["reserve_room"], self._granted(requests, given))
             await cursor.post(_QUERIES["note_rooms"], _noted(rooms))
             return {key: given[key] for key in given if key[0] in {row["id"] for row in ours}}
@@ -107,14 +112,24 @@ class Reservations:
     async def wake(self, destination: str, survey: Survey, keep: int) -> int:
         """Put those back in the queue that there is room for now; return their number."""
 
+        names = list(survey.beside)
+
         async def do(cursor: Cursor) -> int:
-            [row] = await cursor.fetch(_QUERIES["lock_rooms"], {"destinations": [destination]})
+            locked = await cursor.fetch(_QUERIES["lock_rooms"], {"destinations": names})
+            order = await cursor.fetch(_QUERIES["read_room_order"], {"destinations": names, "transfers": []})
+            rows = {row["destination"]: row for row in locked}
             waiters = await self._waiters(cursor, destination)
-            longest = waiters[0].transfer if waiters else None
-            room = replace(room_of(survey, keep, row["given"]), longest=row["longest"], passed=row["passed"])
-            room = room.behind(longest)
-            await cursor.post(_QUERIES["note_rooms"], _noted({destination: room}))
-            return await _wake(cursor, to_wake(room, waiters))
+            queue = _Known(rows, order).queue(survey.beside)
+            room = replace(room_of(survey, keep, queue.given), longest=queue.longest, passed=queue.passed)
+            noted = {destination: replace(room, given=rows[destination]["given"])} if destination in rows else {}
+            await cursor.post(_QUERIES["note_rooms"], _noted(noted))
+            # One that has waited longer where the room is shared is woken there.
+            ahead = [
+                Waiter(row["id"], row["room_wanted"], woken=True)
+                for row in order
+                if row["id"] == queue.longest and row["destination"] != destination
+            ]
+            return await _wake(cursor, to_wake(room, [*ahead, *waiters]))
 
         return await self._database.transaction(do)
 
@@ -142,15 +157,38 @@ async def _wake(cursor: Cursor, transfers: Sequence[int]) -> int:
     return len(transfers)
 
 
-def _queue(room: Row, order: Sequence[Row]) -> RoomQueue:
-    """Return what rows of ``read_room_order`` tell of the destination of a row of ``rooms``."""
-    longest = next((row["id"] for row in order if row["longest"] and row["destination"] == room["destination"]), None)
-    return RoomQueue(
-        room["given"],
-        {row["id"]: row["room_since"] for row in order if row["room_since"] is not None},
-        longest,
-        room["passed"] if room["longest"] == longest else 0,
-    )
+class _Known:
+    """What the rows of ``rooms``, which are locked, and those of ``read_room_order`` tell."""
+
+    def __init__(self, rows: Mapping[str, Row], order: Sequence[Row]) -> None:
+        self._rows = rows
+        self._order = order
+        self._given = {name: int(row["given"]) for name, row in rows.items()}
+        """Bytes that were ever reserved, by destination."""
+
+    def queue(self, beside: Collection[str]) -> RoomQueue:
+        """Return what is known of the destinations that share their room."""
+        first = [row for row in self._order if row["longest"] and row["destination"] in beside]
+        longest = min(first, key=lambda row: (row["room_since"], row["id"]))["id"] if first else None
+        rows = [row for name, row in self._rows.items() if name in beside]
+        return RoomQueue(
+            sum(given for name, given in self._given.items() if name in beside),
+            {row["id"]: row["room_since"] for row in self._order if row["room_since"] is not None},
+            longest,
+            # The one that was written last has passed most.
+            max((row["passed"] for row in rows if row["longest"] == longest), default=0),
+        )
+
+    def given(self, requests: Sequence[RoomRequest], granted: Mapping[Key, int], room: Room) -> dict[str, Room]:
+        """Return what is to be noted of the destinations of requests that share their room; add what was granted."""
+        noted: dict[str, Room] = {}
+        for request in requests:
+            name = request.destination
+            if request.key in granted:
+                self._given[name] += request.base + granted[request.key] - request.had
+            free = request.survey.free or 0
+            noted[name] = replace(room, free=free, keep=request.keep, given=self._given[name])
+        return noted
 
 
 def _noted(rooms: Mapping[str, Room]) -> dict[str, Any]:

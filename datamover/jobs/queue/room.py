@@ -35,6 +35,8 @@ class Survey:
     """Bytes that were ever reserved there by then."""
     reserved: "Sequence[Reserved]" = ()
     """What the transfers that were worked on then had reserved."""
+    beside: tuple[str, ...] = ()
+    """The destinations that share the room, sorted; their transfers are among these."""
 
     def seen(self, key: Key) -> int:
         """Return how much of a transfer's file the place had counted as used for certain; 0: it is not known."""

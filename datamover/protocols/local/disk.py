@@ -46,16 +46,24 @@ class Disk:
 
     def free(self) -> int | None:
         """Return the bytes that are left, None where the disk does not tell."""
-        path = Path(self._root)
-        while not path.exists():
-            path = path.parent
         try:
-            status = os.statvfs(path)
+            status = os.statvfs(self._nearest())
         except OSError as error:
             self._lacks.learn(Ability.FREE_SPACE, f"the disk answers: {error.strerror}")
             return None
         self._lacks.saw(Ability.FREE_SPACE)
         return status.f_bavail * status.f_frsize
+
+    def volume(self) -> str:
+        """Return the number of the file system."""
+        return str(os.stat(self._nearest()).st_dev)
+
+    def _nearest(self) -> Path:
+        """Return the root, or what there is above it."""
+        path = Path(self._root)
+        while not path.exists():
+            path = path.parent
+        return path
 
     def inspect(self, path: str) -> Inspection:
         """Look at one name, through links."""

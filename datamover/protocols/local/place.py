@@ -123,6 +123,10 @@ class LocalPlace(PartFilePlace):
         """Return the bytes that the file system has left for the service's user, None where it does not tell."""
         return await self._call("", self._disk.free)
 
+    async def volume(self) -> str:
+        """Return the number of the file system that the root is on, or will be made on."""
+        return await self._call("", self._disk.volume)
+
     async def look(self, path: str) -> Inspection:
         """Look at one name, through links, that must be there."""
         return await self._call(path, self._disk.inspect, path)

@@ -39,6 +39,10 @@ class LocalPool:
         """Make sure of the root directory, which is made where it is missing."""
         await self._places[Scope.DESTINATION].connect()
 
+    async def volume(self) -> str:
+        """Return the number of the file system that the root is on."""
+        return await self._places[Scope.DESTINATION].volume()
+
     async def close(self) -> None:
         """Close what is open and end the threads; completes when the calls under way have ended."""
         for opened in list(self._opened):

@@ -107,6 +107,12 @@ class Conditions:
             await make({})
             self._unknown |= set(sent)
 
+    async def learn(self, store: ObjectStore) -> None:
+        """Find out what is not known, unless that is under way or was tried in vain."""
+        if self.honoured is None and not self._learning:
+            self._learning = True
+            await self.probe(store)
+
     async def probe(self, store: ObjectStore) -> None:
         """Find out, by an object of no bytes that is made twice, and removed. What fails leaves it unknown."""
         path = f".datamover-probe-{os.urandom(8).hex()}"

@@ -8,6 +8,7 @@ from datamover.protocols.base import Inspection
 from datamover.protocols.http.answers import Head
 from datamover.protocols.http.client.response import Response
 from datamover.protocols.http_place.refused import Refused
+from datamover.protocols.object_store.conditions import Conditions
 from datamover.protocols.object_store.metadata import Metadata
 from datamover.protocols.object_store.seam import Part, PartLimits
 from datamover.protocols.swift import listing, segments
@@ -45,6 +46,7 @@ class Container:
         refusals: SwiftRefusals,
         writer: Writer,
         large: LargeObjects,
+        conditions: Conditions,
         largest_plain: int,
     ) -> None:
         """``largest_plain``: bytes up to which a file becomes a plain object."""
@@ -54,6 +56,7 @@ class Container:
         self._container = container
         self._prefix = prefix
         self._writer = writer
+        self._conditions = conditions
         self._largest_plain = largest_plain
 
     def key(self, path: str) -> str:
@@ -123,6 +126,11 @@ class Container:
                 if quota and used and quota.isdigit() and used.isdigit():
                     left.append(max(0, int(quota) - int(used)))
         return min(left, default=None)
+
+    async def volume(self) -> str:
+        """Return the container's URL."""
+        with self.refusals.about(""):
+            return await self._service.url_of(Name(self._container))
 
     # Writing --------------------------------------------------------------------------------------------------
 
@@ -194,6 +202,7 @@ class Container:
                 await self.large.make(path, name, upload, parts, told)
             except Refused as refusal:
                 lost = refusal.status == 400 and any(each in refusal.said.lower() for each in _SEGMENTS_LOST)
+                lost = lost or refusal.status == 404  # Ceph's gateway: not the container, which has been made.
                 raise self.refusals.gone(path) if lost else refusal from None
 
         with self.refusals.connecting(), self.refusals.reading(path):
@@ -231,15 +240,18 @@ class Container:
     ) -> bool:
         """Make an object, whatever is there, and remove the segments of an object of ours that it replaces.
 
-        Most often nothing is there: then one request does it. Returns whether there were segments to remove.
+        Most often nothing is there: then one request does it, where the service honours its condition (Ceph's gateway
+        ignores it). Returns whether there were segments to remove.
         """
-        try:
-            await make(_ONLY_NEW)
-        except Refused as refusal:
-            if refusal.status != 412:
-                raise
-        else:
-            return False
+        await self._conditions.learn(self)
+        if self._conditions.honoured:
+            try:
+                await make(_ONLY_NEW)
+            except Refused as refusal:
+                if refusal.status != 412:
+                    raise
+            else:
+                return False
         replaced = await self.large.upload_of(name)
         if replaced == upload:  # A commit was broken off after it had made the object.
             replaced = await self.large.noted(upload)

@@ -15,7 +15,8 @@ from datamover.protocols.http_place.refused import Refused
 from datamover.protocols.object_store.seam import Part
 from datamover.protocols.swift import segments
 from datamover.protocols.swift.listing import every
-from datamover.protocols.swift.objects import etag_in, found_in
+from datamover.protocols.swift.objects import UPLOAD, etag_in, found_in
+from datamover.protocols.swift.outcomes import ASKED, outcome_of
 from datamover.protocols.swift.refusals import SwiftRefusals
 from datamover.protocols.swift.service import Name, Service
 from datamover.protocols.swift.writer import Writer
@@ -26,7 +27,14 @@ MOST_ENTRIES = 1000
 """Of one manifest; ``max_manifest_segments`` is 1,000 unless an operator changes it."""
 AT_ONCE = 8
 """Segments that are removed at a time."""
+COPIED = 5 * 10**6
+"""Bytes a second, at least, at which a service copies."""
+LOOKED_AT = 5
+"""Segments a second, at least, that a service looks at before it makes an object of them."""
+HEARTBEAT_FROM = 50
+"""Entries of a manifest from which on the service is asked to send spaces while it works, for the sake of proxies."""
 _MANIFEST = [("multipart-manifest", "put")]
+_HEARTBEAT = [*_MANIFEST, ("heartbeat", "on")]
 
 
 class LargeObjects:
@@ -37,6 +45,8 @@ class LargeObjects:
         self._service = service
         self._writer = writer
         self._refusals = refusals
+        self._copies: bool | None = None
+        """Whether a copy of a large object holds its content; None: it is not known."""
 
     # Segments -------------------------------------------------------------------------------------------------
 
@@ -59,6 +69,7 @@ class LargeObjects:
 
     async def make(self, path: str, name: Name, upload: str, parts: list[Part], headers: Mapping[str, str]) -> None:
         """Make a static large object of the first segments of an upload."""
+        headers = {**headers, UPLOAD: upload}
         named = [(segments.segment(upload, number), part) for number, part in enumerate(parts, 1)]
         while len(named) > MOST_ENTRIES:
             # A manifest may name others: these are of a thousand segments each.
@@ -70,12 +81,44 @@ class LargeObjects:
         await self._manifest(path, name, named, headers)
 
     async def flatten(self, path: str, name: Name, upload: str, parts: list[Part], headers: Mapping[str, str]) -> None:
-        """Make a plain object of the large one that ``make`` made, within the service, and remove its segments."""
-        one = len(parts) == 1
+        """Make a plain object of the large one that ``make`` made, within the service, and remove its segments.
+
+        One of several segments stays where the service's copies of large objects are empty, as Ceph's gateway's are.
+        """
+        one, size = len(parts) == 1, sum(part.size for part in parts)
+        if not one and self._copies is None:
+            self._copies = await self._copies_whole(path, name, upload, size)
+        if not one and not self._copies:
+            await self.drop(upload, after=len(parts))
+            return
         source = self._name(segments.segment(upload, 1)) if one else name
-        sent = {**headers, "X-Copy-From": source.encoded, "X-Fresh-Metadata": "true"}
-        await self._writer.make(path, name, parts[0].etag if one else None, headers=sent)
+        try:
+            await self._copy(path, source, name, parts[0].etag if one else None, headers, size)
+        except Refused as refusal:
+            if refusal.status >= 500:
+                raise  # It may go on with it.
+            log.warn("{name} stays a large object: {refusal}", name=str(name), refusal=str(refusal))
+            await self.drop(upload, after=len(parts))
+            return
         await self.drop(upload)
+
+    async def _copies_whole(self, path: str, name: Name, upload: str, size: int) -> bool:
+        """Find out by a copy beside the segments whether a copy of a large object holds its content."""
+        trial = f"{upload}/{segments.TRIAL}"
+        try:
+            await self._copy(path, name, self._name(trial), None, {}, size)
+        except Refused as refusal:
+            if refusal.status >= 500:
+                raise
+            return False
+        copy = await self._head(trial)
+        return copy is not None and copy.size == size
+
+    async def _copy(
+        self, path: str, source: Name, target: Name, etag: str | None, headers: Mapping[str, str], size: int
+    ) -> None:
+        sent = {**headers, "X-Copy-From": source.encoded, "X-Fresh-Metadata": "true"}
+        await self._writer.make(path, target, etag, headers=sent, extra=size / COPIED)
 
     async def upload_of(self, name: Name) -> str | None:
         """Return the upload whose segments the object there is made of; None where that is none of ours."""
@@ -88,7 +131,8 @@ class LargeObjects:
             if refusal.status == 404:
                 return None
             raise
-        upload = segments.upload_in(self.container, answer.body)
+        # Ceph's gateway does not show manifests: the object tells by itself what it is made of.
+        upload = segments.upload_in(self.container, answer.body) if answer.body else head.header(UPLOAD)
         if upload is None or not segments.is_of(upload, name.object):
             upload = None  # So it is, too, where somebody copied the manifest of another object.
             log.warn("{name} has segments that are not datamover's: they are left alone", name=str(name))
@@ -97,7 +141,8 @@ class LargeObjects:
     async def remove(self, name: Name, upload: str) -> None:
         """Remove a large object and the segments that are all of ``upload``."""
         try:
-            await self._service.ask("DELETE", name, [("multipart-manifest", "delete")])
+            answer = await self._service.ask("DELETE", name, [("multipart-manifest", "delete")], ASKED)
+            outcome_of(answer.head, answer.body)
         except Refused as refusal:
             if refusal.status != 404:
                 raise
@@ -124,7 +169,7 @@ class LargeObjects:
         await self._delete(f"{upload}/{segments.REPLACES}")
 
     async def drop(self, upload: str, *, after: int | None = None) -> None:
-        """Remove what there is of an upload; ``after``: only its segments behind that number, and its note."""
+        """Remove what there is of an upload; ``after``: only segments behind that number, its note and the trial."""
         names = [name for name in sorted(await self._found(upload)) if after is None or _is_behind(name, after)]
         await gather([partial(self._delete, f"{upload}/{name}") for name in names], AT_ONCE)
 
@@ -151,7 +196,9 @@ class LargeObjects:
     async def _manifest(self, path: str, name: Name, named: list[tuple[str, Part]], headers: Mapping[str, str]) -> Part:
         etag = segments.etag_of(part for _, part in named)
         body = segments.manifest(self.container, named)
-        await self._writer.make(path, name, etag, query=_MANIFEST, headers=headers, body=body)
+        many = len(named) >= HEARTBEAT_FROM
+        query, sent = (_HEARTBEAT, {**headers, **ASKED}) if many else (_MANIFEST, headers)
+        await self._writer.make(path, name, etag, query=query, headers=sent, body=body, extra=len(named) / LOOKED_AT)
         return Part(sum(part.size for _, part in named), etag)
 
     async def _head(self, name: str) -> Part | None:
@@ -173,4 +220,4 @@ class LargeObjects:
 
 def _is_behind(name: str, after: int) -> bool:
     number = segments.number_of(name)
-    return name == segments.REPLACES or (number is not None and number > after)
+    return name in (segments.REPLACES, segments.TRIAL) or (number is not None and number > after)

@@ -9,6 +9,8 @@ from datamover.protocols.object_store.seam import FoundObject
 
 PREFIX = "X-Object-Meta-"
 """What the names of metadata begin with."""
+UPLOAD = f"{PREFIX}Datamover-Segments"
+"""Tells of a large object which upload's segments it is made of."""
 DIRECTORY = "application/directory"
 """The type of objects that stand for directories."""
 
@@ -20,6 +22,8 @@ class SwiftObject(FoundObject):
     """An object that is there."""
 
     static_large: bool = False
+    dynamic: bool = False
+    """It is made of segments that may change by themselves."""
 
 
 def found_in(path: str, head: Head) -> SwiftObject:
@@ -31,7 +35,7 @@ def found_in(path: str, head: Head) -> SwiftObject:
     md5 = etag if _MD5.fullmatch(etag) and not static and not dynamic else None
     directory = (head.header("Content-Type") or "").partition(";")[0].strip().lower() == DIRECTORY
     found = found_of(path, head, PREFIX, etag, md5, directory=directory and not head.length)
-    return SwiftObject(found.inspection, found.condition, found.upload, static)
+    return SwiftObject(found.inspection, found.condition, found.upload, static, dynamic)
 
 
 def etag_in(head: Head) -> str:

@@ -26,7 +26,7 @@ class SwiftPlace(ObjectPlace):
     ) -> None:
         """``lacks`` is what the protocol does not declare; what this side does not do besides is ``learnt``."""
         super().__init__(container, origin, tools, lacks)
-        self._container = container
+        self.container = container
         self._learnt = learnt
 
     async def sweep(
@@ -35,10 +35,10 @@ class SwiftPlace(ObjectPlace):
         """Remove the segments of the transfer's uploads of ``target`` that no object is made of."""
         kept = Token.parse(keep).upload if keep else None
         inside = not target or target.endswith("/")
-        directory = self._container.key(target.rstrip("/"))
+        directory = self.container.key(target.rstrip("/"))
         of = (f"{directory}/" if directory else "") if inside else directory
         names: list[str] | None = None
-        for upload in await self._container.uploads(transfer):
+        for upload in await self.container.uploads(transfer):
             if upload == kept or not segments.is_of(upload, of):
                 continue
             path = target
@@ -46,23 +46,23 @@ class SwiftPlace(ObjectPlace):
                 # The object it is of may be there already: one of these names is its.
                 names = await self.list(target) if names is None else names
                 paths = [f"{target}{name}" for name in names]
-                path = next((each for each in paths if segments.is_of(upload, self._container.key(each))), "")
+                path = next((each for each in paths if segments.is_of(upload, self.container.key(each))), "")
             check()
-            await self._container.abort_upload(path, upload)
+            await self.container.abort_upload(path, upload)
 
     async def list(self, path: str) -> list[str]:
         path = path.strip("/")
-        key = self._container.key(path)
+        key = self.container.key(path)
         prefix = f"{key}/" if key else ""
         # The directory itself may have an object, whose name ends in "/".
-        found = {entry.name.removeprefix(prefix) for entry in await self._container.entries(path)} - {""}
+        found = {entry.name.removeprefix(prefix) for entry in await self.container.entries(path)} - {""}
         names = {name.removesuffix("/") for name in found}
         for unnamed in names & {"", ".", ".."}:
-            raise self._container.refusals.unnameable(path, prefix + unnamed)
+            raise self.container.refusals.unnameable(path, prefix + unnamed)
         return sorted(names - {segments.TOP})
 
     async def free(self) -> int | None:
-        free = await self._container.free()
+        free = await self.container.free()
         if free is None:
             self._learnt.learn(Ability.FREE_SPACE, "neither the container nor its account has a quota that it tells")
         else:

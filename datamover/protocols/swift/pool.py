@@ -10,16 +10,16 @@ from datamover.errors import Scope
 from datamover.protocols.base import Ability, Lack
 from datamover.protocols.http.client.agent import PolicyAgent
 from datamover.protocols.http.streams import Streams
-from datamover.protocols.http_place.origin import ResourceOrigin
 from datamover.protocols.lacks import Lacks
 from datamover.protocols.object_store.conditions import Conditions
 from datamover.protocols.object_store.upload import Tools
 from datamover.protocols.swift.container import Container
 from datamover.protocols.swift.large_objects import LargeObjects
+from datamover.protocols.swift.login.session import Session
+from datamover.protocols.swift.origin import SwiftOrigin
 from datamover.protocols.swift.place import SwiftPlace
 from datamover.protocols.swift.refusals import SwiftRefusals
 from datamover.protocols.swift.service import Service
-from datamover.protocols.swift.session import Session
 from datamover.protocols.swift.writer import Writer
 
 STREAMS = 8
@@ -56,8 +56,7 @@ class SwiftPool:
         self._session = session
         self._threads = threads
         self._lacks = Lacks(reactor.seconds)
-        # Swift honours it since 1.9 (2013).
-        self._conditions = Conditions(honoured=True)
+        self._conditions = Conditions()
         service = Service(agent, session, reactor)
         streams = Streams(reactor, STREAMS, agent.busy)
         lacks = frozenset(Ability) - abilities
@@ -67,9 +66,16 @@ class SwiftPool:
             writer = Writer(service, refusals, stored.container, threads)
             large = LargeObjects(service, stored.segments, writer, refusals)
             container = Container(
-                service, stored.container, stored.prefix, refusals, writer, large, largest_plain=stored.part_size
+                service,
+                stored.container,
+                stored.prefix,
+                refusals,
+                writer,
+                large,
+                self._conditions,
+                largest_plain=stored.part_size,
             )
-            origin = partial(ResourceOrigin, container, clock=reactor, streams=streams)
+            origin = partial(SwiftOrigin, container, clock=reactor, streams=streams)
             tools = Tools(container, self._conditions, stored.part_size, origin)
             self._places[side] = SwiftPlace(container, origin, tools, lacks, self._lacks)
 
@@ -81,8 +87,14 @@ class SwiftPool:
         return self._lacks
 
     async def connect(self) -> None:
-        """Ask for the room that is left, which needs a login."""
-        await self._places[Scope.DESTINATION].free()
+        """Ask for the room that is left, which needs a login, and find out whether the service honours conditions."""
+        place = self._places[Scope.DESTINATION]
+        await place.free()
+        await self._conditions.probe(place.container)
+
+    async def volume(self) -> str:
+        """Return the URL of the container: its quota is that of all prefixes."""
+        return await self._places[Scope.DESTINATION].container.volume()
 
     async def close(self) -> None:
         self._session.close()

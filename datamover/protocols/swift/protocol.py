@@ -1,7 +1,8 @@
 """What the protocol "swift" declares: its URLs and its options."""
 
 import re
-from typing import Annotated, Any, ClassVar, Self
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import unquote
 
 from pydantic import AfterValidator, model_validator
@@ -14,12 +15,12 @@ from datamover.protocols.http.treq_client import TreqClient
 from datamover.protocols.http_place.agent import agent_for
 from datamover.protocols.http_place.secrets import secret_line
 from datamover.protocols.place import PlaceProtocol, PlaceSettings, ProtocolOptions
-from datamover.protocols.swift.access import Login
 from datamover.protocols.swift.container import LARGEST, LIMITS
-from datamover.protocols.swift.keystone import Account, Keystone
+from datamover.protocols.swift.login.access import Login
+from datamover.protocols.swift.login.keystone import ApplicationCredential, Endpoint, Keystone, Password
+from datamover.protocols.swift.login.session import Session
+from datamover.protocols.swift.login.tempauth import TempAuth
 from datamover.protocols.swift.pool import Stored, SwiftPool
-from datamover.protocols.swift.session import Session
-from datamover.protocols.swift.tempauth import TempAuth
 from datamover.protocols.swift.urls import check_container, check_url, container_of, path_in, prefix_of
 from datamover.protocols.tls.options import TlsOptions
 from datamover.security.secret_files import SecretPath
@@ -90,12 +91,18 @@ class SwiftOptions(TlsOptions):
     auth_url: Annotated[str, AfterValidator(_auth_url)]
     storage_url: Annotated[str, AfterValidator(_storage_url)] | None = None
     """None: what the login tells."""
-    username: Words
-    password_file: SecretPath
+    username: Words | None = None
+    password_file: SecretPath | None = None
     project: Words | None = None
     domain: Words = "Default"
+    user_domain: Words | None = None
+    """None: ``domain``; as ``project_domain``."""
+    project_domain: Words | None = None
+    application_credential_id: Words | None = None
+    application_credential_secret_file: SecretPath | None = None
     region: Words | None = None
     """None: the only one."""
+    interface: Literal["public", "internal", "admin"] = "public"
     segments_container: Annotated[str, AfterValidator(check_container)] | None = None
     """None: the container's name, and "_segments"."""
     part_size: Annotated[Size, within("a size from 1MiB to 5GiB", least=LIMITS.least, most=LARGEST)] = 64 * 2**20
@@ -104,10 +111,41 @@ class SwiftOptions(TlsOptions):
     def is_keystone(self) -> bool:
         return self.auth_url.rstrip("/").endswith("/v3")
 
+    @property
+    def identity(self) -> Password | ApplicationCredential:
+        """Who logs in at Keystone."""
+        if self.application_credential_id is not None:
+            return ApplicationCredential(self.application_credential_id)
+        assert self.username is not None
+        assert self.project is not None
+        user_domain, project_domain = self.user_domain or self.domain, self.project_domain or self.domain
+        return Password(self.username, user_domain, self.project, project_domain)
+
+    @property
+    def secret_file(self) -> tuple[str, Path]:
+        """The key and the file of the secret that the login is by."""
+        if self.application_credential_secret_file is not None:
+            return "application_credential_secret_file", self.application_credential_secret_file
+        assert self.password_file is not None
+        return "password_file", self.password_file
+
     @model_validator(mode="after")
-    def _has_project(self) -> Self:
-        if self.is_keystone and self.project is None:
-            raise ValueError('expected project beside an auth_url that ends in "/v3"')
+    def _can_log_in(self) -> Self:
+        if self.application_credential_id is None and self.application_credential_secret_file is None:
+            if self.username is None or self.password_file is None:
+                raise ValueError("expected username and password_file, or an application credential of Keystone")
+            if self.is_keystone and self.project is None:
+                raise ValueError('expected project beside an auth_url that ends in "/v3"')
+            return self
+        if self.application_credential_id is None or self.application_credential_secret_file is None:
+            raise ValueError("expected application_credential_id and application_credential_secret_file together")
+        if not self.is_keystone:
+            raise ValueError('expected an auth_url that ends in "/v3" beside an application credential')
+        others = {"username", "password_file", "project", "domain", "user_domain", "project_domain"}
+        if beside := sorted(others & self.model_fields_set):
+            raise ValueError(
+                f"expected no {beside[0]} beside an application credential, which has its user, project and domains"
+            )
         return self
 
 
@@ -150,7 +188,7 @@ class SwiftProtocol:
         segments = options.segments_container or f"{container}_segments"
         auth_url = WebUrl.parse(options.auth_url)
         storage = None if options.storage_url is None else WebUrl.parse(options.storage_url)
-        # Two: where the disk of the password's file hangs, digests go on.
+        # Two: where the disk of the secret's file hangs, digests go on.
         threads = Threads(reactor, f"destination-{settings.name}", 2)
         hosts = [auth_url.text] if storage is None else [auth_url.text, storage.text]
         # Storage that the login tells of may be at another port of its host.
@@ -158,18 +196,18 @@ class SwiftProtocol:
         agent = agent_for(settings, hosts, tls, reactor, any_port=storage is None)
         treq = TreqClient(agent, reactor)
 
-        async def password() -> str:
-            return await threads.run(secret_line, "password_file", options.password_file)
+        async def secret() -> str:
+            return await threads.run(secret_line, *options.secret_file)
 
         login: Login
         if options.is_keystone:
-            account = Account(options.username, options.project, options.domain, options.region)
             whole = storage is not None and storage.path.strip("/") != ""
+            endpoint = None if whole else Endpoint(options.region, options.interface)
             base = WebUrl(auth_url.scheme, auth_url.host, auth_url.port, auth_url.path.rstrip("/"), None)
-            login = Keystone(treq, base, account, password, stored_elsewhere=whole)
+            login = Keystone(treq, base, options.identity, secret, endpoint)
         else:
             user = options.username if options.project is None else f"{options.project}:{options.username}"
-            login = TempAuth(treq, auth_url, user, password)
+            login = TempAuth(treq, auth_url, user, secret)
         return SwiftPool(
             agent,
             Session(login, auth_url, storage, reactor.seconds),

@@ -55,7 +55,7 @@ class SwiftRefusals(HttpRefusals):
             return self.missing(path)
         if status == 412:
             return self.exists(path)
-        if status == 413 and "too large" in refusal.said.lower():
+        if status == 413 and "toolarge" in refusal.said.lower().replace(" ", ""):
             return self.unusable(path, "is not taken: it is larger than the service takes")
         if status == 413:
             return errors.QuotaExceeded(

@@ -20,6 +20,8 @@ TOP = ".datamover-segments"
 """Hidden, where the segments are in the objects' own container; no client may name it."""
 REPLACES = "replaces"
 """The object beside the segments that names the upload whose object is about to be replaced."""
+TRIAL = "trial"
+"""The copy beside the segments that shows whether the service copies large objects whole."""
 
 _UPLOAD = re.compile(rf"{re.escape(TOP)}/[A-Za-z0-9-]+-[0-9a-f]{{16}}-([0-9a-f]{{16}})([0-9a-f]{{16}})")
 

@@ -14,7 +14,7 @@ from datamover.protocols.http.client.response import Response
 from datamover.protocols.http.content import beginning, whole
 from datamover.protocols.http.treq_client import TreqClient
 from datamover.protocols.http_place.refused import Refused
-from datamover.protocols.swift.session import Session
+from datamover.protocols.swift.login.session import Session
 from datamover.web.url import WebUrl
 
 Query = Iterable[tuple[str, str]]
@@ -67,13 +67,17 @@ class Service:
         query: Query = (),
         headers: Mapping[str, str] | None = None,
         body: Body = None,
+        *,
+        extra: float = 0.0,
     ) -> Answer:
         """Send a request and return its answer, read whole. A ``body`` that is a producer can be sent again.
+
+        ``extra``: seconds that a PUT may take beyond ``idle_timeout``, for what the service does by itself.
 
         Raises Refused for an answer that is no success, and what ``Session.get`` and ``PolicyAgent.send`` raise.
         Cancelling drops the connection.
         """
-        response = await self._send(method, name, query, headers or {}, body)
+        response = await self._send(method, name, query, headers or {}, body, extra)
         _, content = await whole(response)
         return Answer(response.head, content)
 
@@ -81,7 +85,14 @@ class Service:
         """Return the answer to the GET of an object once its head is here; raises what ``ask`` does."""
         return await self._send("GET", name, (), headers, None)
 
-    async def _send(self, method: str, name: Name, query: Query, headers: Mapping[str, str], body: Body) -> Response:
+    async def url_of(self, name: Name) -> str:
+        """Return the URL of a container or an object. Raises what ``Session.get`` raises."""
+        account = (await self._session.get()).account
+        return f"{account.text.rstrip('/')}{name.encoded}"
+
+    async def _send(
+        self, method: str, name: Name, query: Query, headers: Mapping[str, str], body: Body, extra: float = 0.0
+    ) -> Response:
         access = await self._session.get()
         text = urlencode(list(query), quote_via=quote) or None
         again = True
@@ -91,7 +102,7 @@ class Service:
             url = WebUrl(account.scheme, account.host, account.port, path, text)
             sent = {**headers, "X-Auth-Token": access.token}
             if method in _DIRECT:
-                response = await self._agent.send(method.encode("ascii"), url, sent, body)
+                response = await self._agent.send(method.encode("ascii"), url, sent, body, extra=extra)
             else:
                 raw = Headers({key: [value] for key, value in sent.items()})
                 response = cast(Response, (await self._treq.request(method, url.text, headers=raw, data=body)).original)

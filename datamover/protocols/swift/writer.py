@@ -9,10 +9,13 @@ from datamover.protocols.http.request_body import SlicedBody
 from datamover.protocols.http_place.refused import Refused
 from datamover.protocols.object_store.seam import Part
 from datamover.protocols.swift.objects import etag_in
+from datamover.protocols.swift.outcomes import outcome_of
 from datamover.protocols.swift.refusals import SwiftRefusals
-from datamover.protocols.swift.service import Answer, Body, Name, Query, Service
+from datamover.protocols.swift.service import Body, Name, Query, Service
 
 POLICY = "X-Storage-Policy"
+ACCEPTED = 202
+"""The status of an answer whose body tells the outcome."""
 SLICED = 2**18
 """Bytes; larger bodies are sent in slices, so that a slow network is told from one that stands still."""
 
@@ -43,20 +46,28 @@ class Writer:
         query: Query = (),
         headers: Mapping[str, str],
         body: Body = None,
+        extra: float = 0.0,
     ) -> None:
-        """Make an object that is to have ``etag``, None for one that is not known. Raises ChecksumMismatch."""
+        """Make an object that is to have ``etag``, None for one that is not known; ``extra`` as in ``Service.ask``.
+
+        Raises ChecksumMismatch, and Unreadable.
+        """
         try:
-            answer = await self._put(name, query, headers, body)
+            made = await self._put(name, query, headers, body, extra)
         except Refused as refusal:
             if refusal.status != 404:
                 raise
             await self._make_container(name.container)
-            answer = await self._put(name, query, headers, body)
-        if etag is not None and etag_in(answer.head) not in (etag, ""):
+            made = await self._put(name, query, headers, body, extra)
+        if etag is not None and made not in (etag, ""):
             raise self._refusals.damaged(path, "what the service holds is not what was sent: its ETag differs")
 
-    async def _put(self, name: Name, query: Query, headers: Mapping[str, str], body: Body) -> Answer:
-        return await self._service.ask("PUT", name, query, headers, body)
+    async def _put(self, name: Name, query: Query, headers: Mapping[str, str], body: Body, extra: float) -> str:
+        """Return the ETag that the service tells."""
+        answer = await self._service.ask("PUT", name, query, headers, body, extra=extra)
+        if answer.head.status != ACCEPTED:
+            return etag_in(answer.head)
+        return str(outcome_of(answer.head, answer.body).get("Etag") or "").strip('"')
 
     async def _make_container(self, container: str) -> None:
         """Make a container; that of segments stores as that of the objects does."""

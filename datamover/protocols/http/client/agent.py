@@ -127,10 +127,12 @@ class PolicyAgent(UrlAgent):
         body: bytes | IBodyProducer | None = None,
         *,
         asked: WebUrl | None = None,
+        extra: float = 0.0,
     ) -> Response:
         """Send one request and return the answer once its head is here, whatever its status.
 
-        ``asked`` is the URL that was redirected to this one. A login of ``[[sources.credentials]]`` replaces an
+        ``asked`` is the URL that was redirected to this one. ``extra``: seconds that the answer may take beyond
+        ``idle_timeout``, for what the server has to do first. A login of ``[[sources.credentials]]`` replaces an
         Authorization in ``headers``. A request is sent again if its kept connection turns out to be closed. A producer
         is paused while the server does not read, and stopped when the answer arrives; with the header Expect it waits
         until the server asks for the body.
@@ -147,7 +149,7 @@ class PolicyAgent(UrlAgent):
         request = request_of(method, self._routes.target(url), url.authority, headers, body)
         received = Body(self._reactor, self._idle_timeout, url)
         producer = None if isinstance(body, bytes) else body
-        answer = await self._answer(method, url, request, received, producer, expect="Expect" in headers)
+        answer = await self._answer(method, url, request, received, producer, "Expect" in headers, extra)
         head = Head(answer.status, answer.fields, answer.length, asked or url, url)
         return Response(method, headers, head, received)
 
@@ -172,8 +174,8 @@ class PolicyAgent(UrlAgent):
         request: bytes,
         received: Body,
         producer: IBodyProducer | None,
-        *,
         expect: bool,
+        extra: float,
     ) -> AnswerReader:
         while True:
             if self._closed:
@@ -189,7 +191,7 @@ class PolicyAgent(UrlAgent):
                     method,
                     received,
                     clock=self._reactor,
-                    timeout=self._idle_timeout,
+                    timeout=self._idle_timeout + extra,
                     producer=producer,
                     expect=expect,
                 )

@@ -29,6 +29,11 @@ class Access:
 class Login(Protocol):
     """One way of logging in."""
 
+    @property
+    def keys(self) -> str:
+        """The keys of the destination's table to look at where a login is refused."""
+        ...
+
     async def log_in(self) -> Granted:
         """Ask for a token. Raises AuthenticationFailed, and what ``PolicyAgent.send`` raises."""
         ...

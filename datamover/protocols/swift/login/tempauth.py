@@ -11,12 +11,14 @@ from datamover.errors import AuthenticationFailed
 from datamover.protocols.http.content import whole
 from datamover.protocols.http.treq_client import TreqClient
 from datamover.protocols.http_place.refused import Refused
-from datamover.protocols.swift.access import Granted
+from datamover.protocols.swift.login.access import Granted
 from datamover.web.url import WebUrl
 
 
 class TempAuth:
     """``access.Login`` of a user, such as "account:user"."""
+
+    keys = "username, password_file and project"
 
     def __init__(self, treq: TreqClient, url: WebUrl, user: str, password: Callable[[], Awaitable[str]]) -> None:
         self._treq = treq

@@ -8,13 +8,11 @@ from twisted.python.failure import Failure
 from datamover.concurrency.waiters import Waiters
 from datamover.errors import AuthenticationFailed, ConnectionLost
 from datamover.protocols.http_place.refused import Refused
-from datamover.protocols.swift.access import Access, Login, account_of
+from datamover.protocols.swift.login.access import Access, Login, account_of
 from datamover.web.url import WebUrl
 
 MARGIN = 60.0
 """Seconds before its end from which on a token is not used any more: a request may take a while to begin."""
-
-_REFUSED = "the login is refused: look at username, password_file and project"
 
 
 class Session:
@@ -69,10 +67,11 @@ class Session:
             granted = await self._login.log_in()
         except Refused as refusal:
             if refusal.status in (401, 403):
-                raise AuthenticationFailed(_REFUSED) from None
+                raise AuthenticationFailed(f"the login is refused: look at {self._login.keys}") from None
             if refusal.status < 500 and refusal.status not in (408, 429):
                 raise AuthenticationFailed(
-                    f"there is no login at {self._url.told} ({refusal.status}); look at auth_url"
+                    # Keystone answers 404 to an application credential that it does not know.
+                    f"there is no login at {self._url.told} ({refusal.status}); look at auth_url, {self._login.keys}"
                 ) from None
             raise
         account = account_of(granted.storage_url, self._url, self._storage)

@@ -1,0 +1,53 @@
+"""Objects that are read: those whose segments may change meanwhile are looked at again at their end."""
+
+from collections.abc import Awaitable, Callable
+
+from datamover.protocols.base import Inspection, Octets, Source
+from datamover.protocols.http.client.response import Response
+from datamover.protocols.http_place.origin import ResourceOrigin
+from datamover.protocols.http_place.seam import Found
+from datamover.protocols.swift.objects import SwiftObject
+
+
+class SwiftOrigin(ResourceOrigin):
+    """``protocols.base.Origin`` of one object."""
+
+    def _wide(self, found: Found, response: Response, offset: int = 0, begins: int = 0) -> Source:
+        source = super()._wide(found, response, offset, begins)
+        dynamic = isinstance(found, SwiftObject) and found.dynamic
+        return RecheckedSource(source, self._recheck) if dynamic else source
+
+    async def _recheck(self, before: Inspection) -> None:
+        """Raise SourceChanged if the object is another than before."""
+        now = await self._resources.inspect(self._path)
+        if now is None or (now.identity, now.size) != (before.identity, before.size):
+            raise self._resources.refusals.changed(self._path)
+
+
+class RecheckedSource:
+    """A source whose end counts only after ``recheck``.
+
+    The service does not hold the segments of a dynamic large object against those that it told of first: where one is
+    replaced while it is read, what comes is a mixture.
+    """
+
+    def __init__(self, source: Source, recheck: Callable[[Inspection], Awaitable[None]]) -> None:
+        self._source = source
+        self._recheck = recheck
+
+    @property
+    def inspection(self) -> Inspection:
+        return self._source.inspection
+
+    @property
+    def offset(self) -> int:
+        return self._source.offset
+
+    async def read(self) -> Octets:
+        data = await self._source.read()
+        if not data:
+            await self._recheck(self.inspection)
+        return data
+
+    async def close(self) -> None:
+        await self._source.close()
