@@ -36,6 +36,7 @@ class Container:
     """
 
     limits = LIMITS
+    marks = True
 
     def __init__(
         self,
