@@ -10,10 +10,12 @@ import pytest_twisted
 from twisted.internet import reactor
 
 from datamover import errors
+from datamover.errors import Scope
+from datamover.protocols.base import Origin
 from datamover.protocols.place import DestinationPool, PlaceSettings
 from datamover.protocols.s3 import S3
-from datamover.protocols.upload import UploadKey
-from tests.protocols.conformance import KEY, Conformance, Outside, Premises, arrive, write
+from datamover.protocols.upload import Saved, UploadKey
+from tests.protocols.conformance import KEY, Conformance, Outside, Premises, arrive, read, write
 from tests.servers.s3 import BUCKET, S3Server
 
 PREFIX = "a/prefix"
@@ -100,6 +102,39 @@ class S3Conformance(Conformance):
         assert premises.outside.read("f") == b"new"
         # Committed again, as where the answer was lost, it is found to be its own.
         assert (await upload.commit(replace=True, over=meanwhile)).size == 3
+
+    @pytest_twisted.ensureDeferred
+    async def test_stays_where_it_cannot_be_read_back(self, premises: Premises) -> None:
+        """What cannot be read back now is not taken away: committed again, it is looked at again."""
+        upload, _ = await arrive(premises.writing, "f", b"data")
+        token = upload.token
+        assert token is not None
+
+        async def broken(origin: Origin) -> None:
+            raise errors.ConnectionLost("the connection broke", scope=Scope.DESTINATION)
+
+        with pytest.raises(errors.ConnectionLost):
+            await upload.commit(replace=False, prove=broken)
+        assert premises.outside.read("f") == b"data"
+
+        async def right(origin: Origin) -> None:
+            assert await read(origin) == (0, b"data")
+
+        again = premises.writing.resume("f", Saved(4, token))
+        assert (await again.commit(replace=False, prove=right)).size == 4
+
+    @pytest_twisted.ensureDeferred
+    async def test_written_by_another_while_it_is_read_back(self, premises: Premises) -> None:
+        """What another wrote there after the commit stays, though it is not what was sent."""
+        upload, _ = await arrive(premises.writing, "f", b"data")
+
+        async def overtaken(origin: Origin) -> None:
+            premises.outside.lay("f", b"another's")
+            raise errors.ChecksumMismatch("it differs", scope=Scope.DESTINATION)
+
+        with pytest.raises(errors.ChecksumMismatch):
+            await upload.commit(replace=False, prove=overtaken)
+        assert premises.outside.read("f") == b"another's"
 
     @pytest_twisted.ensureDeferred
     async def test_conditions_learnt(self, premises: Premises) -> None:

@@ -87,7 +87,7 @@ READ = [
     (503, "", errors.RateLimited, "asked less often"),
     (429, "TooManyRequests", errors.RateLimited, "asked less often"),
     (500, "InternalError", errors.ServerError, "could not do it (InternalError)"),
-    (403, "InvalidObjectState", errors.SourceForbidden, "may not be read"),
+    (403, "InvalidObjectState", errors.SourceForbidden, "restore it first"),
     (418, "Strange", errors.ServerError, "refuses the request (Strange)"),
 ]
 WRITE = [
@@ -209,6 +209,61 @@ async def test_error_inside(bucket: Rehearsal) -> None:
     with pytest.raises(errors.ServerError, match="could not do it"):
         await sending.commit(replace=True)
     await sending.close()
+
+
+@pytest.mark.parametrize("mark", ["", "2-b", "1-a"])
+@pytest_twisted.ensureDeferred
+async def test_only_our_own_is_removed(bucket: Rehearsal, mark: str) -> None:
+    """An object of another size is removed where it came by this upload, and left where another wrote it."""
+    removed: list[str] = []
+
+    def serve(exchange: Exchange) -> None:
+        if exchange.request.method == "DELETE":
+            removed.append(exchange.request.path)
+        marks = [("x-amz-meta-datamover-upload", mark)] if mark else []
+        exchange.answer(200, [("ETag", '"e"'), *marks], b"other size")
+
+    bucket.answer("f", serve)
+    ours = mark == "1-a"
+    kind = errors.SizeMismatch if ours else errors.DestinationExists
+    with pytest.raises(kind) as caught:
+        await bucket.writing.begin("f", KEY).store(b"data", replace=True, commit=lambda: None)
+    assert caught.value.retryable
+    assert len(removed) == ours
+
+
+@pytest_twisted.ensureDeferred
+async def test_look_that_breaks(bucket: Rehearsal) -> None:
+    """Where the look after a completion breaks, nothing is removed, and the next attempt finds what was made."""
+    methods: list[str] = []
+    breaks = True
+
+    def serve(exchange: Exchange) -> None:
+        request = exchange.request
+        methods.append(request.method)
+        if request.method == "HEAD" and breaks:
+            exchange.reset()
+        elif request.method == "HEAD":
+            exchange.answer(200, [("ETag", '"e-1"'), ("x-amz-meta-datamover-upload", "1-a")], b"data")
+        elif request.method == "GET":
+            exchange.answer(404, [], error("NoSuchUpload"))
+        elif request.method == "DELETE":
+            assert "uploadId=u" in request.target, "the object is removed"
+            exchange.answer(204)
+        else:
+            body = b"<R><UploadId>u</UploadId></R>" if request.method == "POST" else b""
+            exchange.answer(200, [("ETag", '"e"')], body)
+
+    bucket.answer("f", serve)
+    upload = bucket.writing.begin("f", KEY)
+    await upload.open()
+    await upload.write(b"data")
+    saved = await upload.finish()
+    with pytest.raises(errors.ConnectionLost):
+        await upload.commit(replace=True)
+    assert "DELETE" not in methods
+    breaks = False
+    assert (await bucket.writing.resume("f", saved).commit(replace=True)).size == 4
 
 
 @pytest.mark.parametrize("trouble", ["an error", "a reset"])
@@ -455,7 +510,7 @@ async def test_options_are_sent(tmp_path: Path) -> None:
     )
     try:
         web.route("/bucket/in/f", gives(200, ETag='"e"'))
-        with pytest.raises(errors.SizeMismatch):
+        with pytest.raises(errors.DestinationExists):
             await rehearsal.writing.begin("f", KEY).store(b"data", replace=True, commit=lambda: None)
         headers = web.requests[0].headers
         assert headers["x-amz-storage-class"] == "COLD"

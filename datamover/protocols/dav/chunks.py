@@ -74,6 +74,7 @@ class DavStore:
     """``object_store.seam.ObjectStore`` of one collection, as seen from one side."""
 
     limits = LIMITS
+    marks = False
 
     def __init__(self, files: DavFiles, chunking: Chunking, reactor: Any) -> None:
         self._files = files

@@ -53,6 +53,11 @@ class ObjectStore(Protocol):
     @property
     def limits(self) -> PartLimits: ...
 
+    @property
+    def marks(self) -> bool:
+        """Whether an object tells by which upload it came: one without a mark is another's then."""
+        ...
+
     async def head(self, path: str) -> FoundObject | None:
         """Look at an object; None where there is none."""
         ...

@@ -16,14 +16,14 @@ from twisted.internet.defer import Deferred, succeed
 
 from datamover.concurrency.buffer_budgets import Buffers
 from datamover.concurrency.shielding import finish_despite_cancel
-from datamover.errors import DataMoverError, DestinationExists, ServerError
+from datamover.errors import ChecksumMismatch, DataMoverError, DestinationExists, ServerError
 from datamover.protocols.base import Lack, Octets, Origin
 from datamover.protocols.http_place.refused import Refused
 from datamover.protocols.object_store.conditions import Conditions
 from datamover.protocols.object_store.gathered import Gathered
 from datamover.protocols.object_store.metadata import Metadata
 from datamover.protocols.object_store.parts import Parts, part_size
-from datamover.protocols.object_store.seam import ObjectStore, Part
+from datamover.protocols.object_store.seam import FoundObject, ObjectStore, Part
 from datamover.protocols.object_store.token import Token, digest
 from datamover.protocols.upload import Check, Prove, Saved, Stored, UploadKey, unchecked
 
@@ -250,17 +250,33 @@ class MultipartUpload:
         return True
 
     async def _look(self, size: int, prove: Prove | None) -> Stored:
-        """Look at the object; one that is wrong is removed, for the service keeps no old one."""
+        """Look at the object; what our upload made and is wrong is removed, for the service keeps no old one.
+
+        What another wrote meanwhile stays. Where the look itself fails, nothing is removed: the next attempt looks.
+        """
         found = await self._store.head(self._target)
         if found is None or found.inspection.size != size:
             held = None if found is None else found.inspection.size
-            if found is not None and found.upload in ("", self._token.name):
-                await self._store.delete(self._target)
+            if found is not None and not self._is_ours(found):
+                raise self._store.refusals.overtaken(self._target)
+            await self._remove(found)
             raise self._store.refusals.other_size(self._target, "under its name", held, size)
         if prove is not None:
             try:
                 await prove(self._tools.origin(self._target))
-            except BaseException:
-                await self._store.delete(self._target)
+            except ChecksumMismatch:
+                await self._remove(found)
                 raise
         return Stored(size)
+
+    async def _remove(self, wrong: FoundObject | None) -> None:
+        """Remove an object that was found to be wrong, if it is ours and is still there as it was found."""
+        if wrong is None or not self._is_ours(wrong):
+            return
+        there = await self._store.head(self._target)
+        if there is not None and self._is_ours(there) and there.inspection.identity == wrong.inspection.identity:
+            await self._store.delete(self._target)
+
+    def _is_ours(self, found: FoundObject) -> bool:
+        """Tell whether an object came by this upload; a store without marks does not say otherwise."""
+        return found.upload == self._token.name or (not self._store.marks and not found.upload)

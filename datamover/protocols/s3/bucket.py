@@ -38,6 +38,7 @@ class Bucket:
     """
 
     limits = LIMITS
+    marks = True
 
     def __init__(
         self,

@@ -39,7 +39,7 @@ _ELSEWHERE = frozenset(
         "IllegalLocationConstraintException",
     }
 )
-_FORBIDDEN = frozenset({"AccessDenied", "AllAccessDisabled", "MethodNotAllowed", "InvalidObjectState"})
+_FORBIDDEN = frozenset({"AccessDenied", "AllAccessDisabled", "MethodNotAllowed"})
 _INVALID = {
     "KeyTooLongError": "its key, with the destination's prefix, has more bytes than the service takes",
     "KeyTooLong": "its key, with the destination's prefix, has more bytes than the service takes",
@@ -47,6 +47,7 @@ _INVALID = {
     "InvalidObjectName": "its name cannot be a key: the service refuses it",
     "EntityTooLarge": "it is larger than the service takes",
     "InvalidStorageClass": "the service does not know storage_class",
+    "InvalidObjectState": "its storage class keeps it archived: have the administrator restore it first",
     "KMS.NotFoundException": "the service does not know the key in encryption_key_id",
     "KMS.DisabledException": "the key in encryption_key_id is disabled",
 }
@@ -90,7 +91,8 @@ class S3Refusals(HttpRefusals):
         if code in _FULL or status == 507:
             return errors.NoSpace(f"{here}: the service has no room left", scope=side)
         if code in _INVALID:
-            return self.unusable(path, f"is not taken: {_INVALID[code]}")
+            verb = "read" if side is Scope.SOURCE else "taken"
+            return self.unusable(path, f"is not {verb}: {_INVALID[code]}")
         if code in _DAMAGED:
             return self.damaged(path, "what arrived is not what was sent: the service refuses its digest")
         if code in _GONE:

@@ -37,6 +37,7 @@ class Container:
     """
 
     limits = LIMITS
+    marks = True
 
     def __init__(
         self,
