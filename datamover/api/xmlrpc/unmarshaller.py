@@ -26,13 +26,13 @@ _BOOLEANS = {"1": True, "0": False, "true": True, "false": False}
 _BETWEEN = r"(?:[ \t\r\n]++|</?(?:member|data|param)>|</value>)*+"
 """What means nothing after a value, a name, or the start of an array or a struct."""
 _TOKEN = re.compile(
-    rf"""(<value>)?<(?!struct>|array>)([a-zA-Z][a-zA-Z0-9.]*+)(?:/>|>([^<&\r]*+)</\2>){_BETWEEN}
+    rf"""(<value>)?<(?!struct>|array>)([a-zA-Z][a-zA-Z0-9.]*+)(?:/>|>([^<\r]*+)</\2>){_BETWEEN}
     |(?:<value>)?<(struct|array)>{_BETWEEN}(</\4>{_BETWEEN})?
     |</([^\s>]++)\s*+>{_BETWEEN}
     |<([^\s<>/!?]++)((?:[^"'>]++|"[^"]*+"|'[^']*+')*+)>
     |([^<]++)
     |<!\[CDATA\[(.*?)\]\]>
-    |<!--.*?-->|<\?.*?\?>
+    |<!--.*?-->|<\?xml[ ][^>]*+>[ \t\r\n]*+|<\?.*?\?>
     |(<.*+)""",
     re.DOTALL | re.VERBOSE,
 )
@@ -118,6 +118,8 @@ class Unmarshaller(client.Unmarshaller):
             if tag:
                 if text:
                     text.clear()
+                if "&" in plain:
+                    plain = _meant(plain)
                 if tag == "string" or tag == "value":
                     push(plain)
                     self._bare = False
