@@ -24,10 +24,10 @@ from twisted.internet.threads import deferToThread
 from datamover.api.http.channel import HEADER_SIZE, HEADERS
 from datamover.api.http.connections import CROWDED
 from datamover.api.http.pace import ConnectionTimeouts
-from datamover.api.xmlrpc import unmarshaller
 from datamover.config.schema import Client, Limits, Tls
 from datamover.security.login_throttle import Failures
 from datamover.security.passwords import Logins
+from datamover.text.bounds import LONGEST_NAME
 from tests.fakes import PlainLogins
 from tests.servers import postgres
 from tests.servers.certificates import Authority
@@ -185,8 +185,8 @@ async def test_what_is_no_request_is_refused_by_name(door: Door, request_: bytes
     [
         (call(nested(b"array", 33)), 1001, "more than 32 deep"),
         (call(nested(b"x:array", 33)), 1001, "more than 32 deep"),
-        (call(struct("x" * (unmarshaller.LONGEST_NAME + 1))), 1001, "a name of more than 256"),
-        (call(b"x", name=b"x" * (unmarshaller.LONGEST_NAME + 1)), 1001, "a name of more than 256"),
+        (call(struct("x" * (LONGEST_NAME + 1))), 1001, "a name of more than 256"),
+        (call(b"x", name=b"x" * (LONGEST_NAME + 1)), 1001, "a name of more than 256"),
         (call(b"<int>" + b"9" * 5000 + b"</int>"), 1001, "is not an XML-RPC methodCall"),
         (call(b"<int>" + b"9" * 4000 + b"</int>", b"jobs.status"), 1007, "there is no job"),
         (call(b"<int>" + b"9" * 4000 + b"</int>", b"checkMoveStatus"), None, "REJECTED"),

@@ -1,34 +1,59 @@
 """The values of a methodCall, made while its body is parsed.
 
-The parser calls ``start`` and ``end`` for each element, so these are what a large body costs. They read the elements
-that are common, and those that xmlrpc.client reads too narrowly or too widely (ints, booleans), without another call;
-xmlrpc.client reads the rest. The text of an element goes from the parser straight into a list.
+A parser that calls a function for each element costs more than what it calls. So expat only says whether the body is
+well-formed, and one regular expression splits it: it takes a whole value where it is plain, and what only encloses
+others together with what it follows. xmlrpc.client reads what is rare.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 from xmlrpc import client
 
 from datamover.errors import InvalidRequest, RequestTooLarge
 from datamover.requests.coercion import WrittenInt
-from datamover.text.bounds import DEEPEST as DEEPEST
-from datamover.text.bounds import LONGEST_NAME as LONGEST_NAME
-from datamover.text.bounds import LONGEST_VALUE, MOST_MEMBERS
+from datamover.text.bounds import DEEPEST, LONGEST_NAME, LONGEST_VALUE, MOST_MEMBERS
 
 _DISPATCH: dict[str, Any] = client.Unmarshaller.dispatch
-_NOTHING = frozenset({"member", "data", "param"})
-"""Elements that only enclose others."""
 _SCALARS: Mapping[str, Callable[[str], Any]] = {
     "nil": lambda _: None,
     **dict.fromkeys(("int", "i1", "i2", "i4", "i8", "biginteger"), WrittenInt.read),
     "boolean": lambda text: _boolean(text),
 }
-_LEAVES = _SCALARS.keys() | {"string", "name"}
-"""Elements that hold nothing but text."""
-_COMMON = _LEAVES | _NOTHING | {"value", "struct", "array"}
-"""Names that need no look for a namespace's prefix."""
 _BOOLEANS = {"1": True, "0": False, "true": True, "false": False}
 """XML-RPC knows 1 and 0 only, but some libraries write the words."""
+
+_BETWEEN = r"(?:[ \t\r\n]++|</?(?:member|data|param)>|</value>)*+"
+"""What means nothing after a value, a name, or the start of an array or a struct."""
+_TOKEN = re.compile(
+    rf"""(<value>)?<(?!struct>|array>)([a-zA-Z][a-zA-Z0-9.]*+)(?:/>|>([^<\r]*+)</\2>){_BETWEEN}
+    |(?:<value>)?<(struct|array)>{_BETWEEN}(</\4>{_BETWEEN})?
+    |</([^\s>]++)\s*+>{_BETWEEN}
+    |<([^\s<>/!?]++)((?:[^"'>]++|"[^"]*+"|'[^']*+')*+)>
+    |([^<]++)
+    |<!\[CDATA\[(.*?)\]\]>
+    |<!--.*?-->|<\?xml[ ][^>]*+>[ \t\r\n]*+|<\?.*?\?>
+    |(<.*+)""",
+    re.DOTALL | re.VERBOSE,
+)
+"""A piece of a well-formed document: an element without others in it (whether a value begins with it, its name, its
+text), a start of a struct or an array (and its end, if it is empty), an end, any other start (its name, its
+attributes), text, CDATA, what is passed over, and at last what has not ended yet."""
+_REFERENCE = re.compile("&([^;]*+);")
+_MOST_REFERENCES = 256
+
+
+class _References(dict[str, str]):
+    """The characters that references stand for; without a DTD there are no others."""
+
+    def __missing__(self, name: str) -> str:
+        char = chr(int(name[2:], 16) if name[1] == "x" else int(name[1:]))
+        if len(self) < _MOST_REFERENCES:
+            self[name] = char
+        return char
+
+
+_CHARACTERS = _References(amp="&", lt="<", gt=">", quot='"', apos="'")
 
 
 def _boolean(text: str) -> bool:
@@ -38,93 +63,145 @@ def _boolean(text: str) -> bool:
     return value
 
 
+def _meant(chars: str) -> str:
+    """Return text with its lines' ends, and its references, read as XML has it."""
+    if "\r" in chars:
+        chars = chars.replace("\r\n", "\n").replace("\r", "\n")
+    if "&" in chars:
+        parts = _REFERENCE.split(chars)
+        parts[1::2] = map(_CHARACTERS.__getitem__, parts[1::2])
+        return "".join(parts)
+    return chars
+
+
+def _name(text: str) -> str:
+    if len(text) > LONGEST_NAME:
+        raise InvalidRequest(f"the body has a name of more than {LONGEST_NAME} characters")
+    return text
+
+
+def _check_length(values: int, kind: str, longest: int) -> None:
+    if values > longest:
+        if kind == "array":
+            raise RequestTooLarge(f"the body has an array of more than {longest}: send several requests")
+        raise InvalidRequest(f"the body has a struct of more than {MOST_MEMBERS} members")
+
+
 class Unmarshaller(client.Unmarshaller):
-    """A parser's target: it is called at each element's start, its end, and the text between them."""
+    """Makes values of a document that comes in pieces, each of which a parser has found well-formed."""
 
     def __init__(self) -> None:
         super().__init__()
-        text: list[str] = []
-        stack: list[Any] = self._stack
-        marks: list[int] = self._marks
-        clear, push, join, scalar, bare = text.clear, stack.append, "".join, _SCALARS.get, False
-        dispatch = _DISPATCH
-        kinds = [""] * DEEPEST
+        self._stack: list[Any]
+        self._marks: list[int]
+        self._kinds: list[str] = []
         """The open arrays and structs, from the outermost to the innermost."""
+        self._text: list[str] = []
+        """The text since the last start of an element."""
+        self._bare = False
+        """Whether a value has begun whose type has not been named."""
+        self._left = ""
+        """What has not ended yet."""
 
-        def name(text: str) -> str:
-            if len(text) > LONGEST_NAME:
-                raise InvalidRequest(f"the body has a name of more than {LONGEST_NAME} characters")
-            return text
+    def read(self, piece: str) -> None:
+        """Make the values of what has ended with the next piece of the document.
 
-        def bounded(values: int, kind: str, longest: int) -> None:
-            if values > longest:
-                if kind == "array":
-                    raise RequestTooLarge(f"the body has an array of more than {longest}: send several requests")
-                raise InvalidRequest(f"the body has a struct of more than {MOST_MEMBERS} members")
+        Raises InvalidRequest and, as xmlrpc.client does, errors of other kinds for what is no value.
+        """
+        whole = self._left + piece
+        end = whole.rfind(">") + 1  # Not within a reference or a line's end.
+        self._left = whole[end:]
+        push, text, scalar = self._stack.append, self._text, _SCALARS.get
+        for within, tag, plain, opened, empty, ended, started, attributes, chars, cdata, rest in _TOKEN.findall(
+            whole, 0, end
+        ):
+            if tag:
+                if text:
+                    text.clear()
+                if "&" in plain:
+                    plain = _meant(plain)
+                if tag == "string" or tag == "value":
+                    push(plain)
+                    self._bare = False
+                elif (read := scalar(tag)) is not None:
+                    push(read(plain))
+                    self._bare = False
+                elif tag == "name":
+                    push(_name(plain))
+                    self._bare = False
+                else:
+                    if within:
+                        self._bare = True
+                    self._start(tag)
+                    text.append(plain)
+                    self._end(tag)
+            elif opened:
+                if empty and len(self._marks) < DEEPEST:
+                    push({} if opened == "struct" else [])
+                    self._bare = False
+                else:
+                    self._start(opened)
+                    if empty:
+                        self._end(opened)
+            elif ended:
+                self._end(ended)
+            elif started:
+                self._start(started)
+                if attributes.endswith("/"):
+                    self._end(started)
+            elif chars:
+                text.append(_meant(chars))
+            elif cdata:
+                text.append(cdata.replace("\r\n", "\n").replace("\r", "\n"))
+            elif rest:
+                self._left = rest + self._left
 
-        def start(tag: str, attributes: dict[str, str]) -> None:
-            nonlocal bare
-            clear()
-            if tag not in _COMMON:
-                tag = tag.rpartition(":")[2]
-            if tag == "value":
-                bare = True
-            elif tag in _LEAVES:
-                bare = False
-            elif tag == "struct" or tag == "array":
-                if len(marks) >= DEEPEST:
-                    raise InvalidRequest(f"the body nests arrays and structs more than {DEEPEST} deep")
-                kinds[len(marks)] = tag
-                marks.append(len(stack))
-                bare = False
-            elif bare:
-                if tag not in dispatch:
-                    raise client.ResponseError(f"unknown tag {tag[:40]!r}")
-                bare = False
+    def _start(self, tag: str) -> None:
+        self._text.clear()
+        tag = tag.rpartition(":")[2]
+        if tag == "value":
+            self._bare = True
+        elif tag == "struct" or tag == "array":
+            if len(self._marks) >= DEEPEST:
+                raise InvalidRequest(f"the body nests arrays and structs more than {DEEPEST} deep")
+            self._kinds.append(tag)
+            self._marks.append(len(self._stack))
+            self._bare = False
+        elif self._bare:
+            if tag not in _DISPATCH:
+                raise client.ResponseError(f"unknown tag {tag[:40]!r}")
+            self._bare = False
 
-        def end(tag: str) -> None:
-            nonlocal bare
-            if tag not in _COMMON:
-                tag = tag.rpartition(":")[2]
-            if tag == "value":
-                if bare:
-                    push(join(text))
-                    bare = False
-            elif tag == "name":
-                push(name(join(text)))
-            elif tag == "string":
-                push(join(text))
-            elif tag == "member":
-                pass
-            elif (read := scalar(tag)) is not None:
-                push(read(join(text)))
-            elif tag == "struct":
-                mark = marks.pop()
-                items = stack[mark:]
-                bounded(len(items), "struct", 2 * MOST_MEMBERS)
-                if len(items) % 2:
-                    raise IndexError("list index out of range")  # As xmlrpc.client does.
-                del stack[mark:]
-                each = iter(items)
-                push(dict(zip(each, each, strict=True)))
-            elif tag == "array":
-                mark = marks.pop()
-                stack[mark:] = [stack[mark:]]
-            elif tag not in _NOTHING and tag in dispatch:
-                dispatch[tag](self, name(join(text)) if tag == "methodName" else join(text))
+    def _end(self, tag: str) -> None:
+        stack = self._stack
+        tag = tag.rpartition(":")[2]
+        if tag == "value":
+            if self._bare:
+                stack.append("".join(self._text))
+                self._bare = False
+        elif tag == "struct":
+            mark = self._marks.pop()
+            self._kinds.pop()
+            items = stack[mark:]
+            _check_length(len(items), "struct", 2 * MOST_MEMBERS)
+            if len(items) % 2:
+                raise IndexError("list index out of range")  # As xmlrpc.client does.
+            del stack[mark:]
+            each = iter(items)
+            stack.append(dict(zip(each, each, strict=True)))
+        elif tag == "array":
+            mark = self._marks.pop()
+            self._kinds.pop()
+            stack[mark:] = [stack[mark:]]
+        elif (read := _SCALARS.get(tag)) is not None:
+            stack.append(read("".join(self._text)))
+        elif tag in _DISPATCH:
+            text = "".join(self._text)
+            _DISPATCH[tag](self, _name(text) if tag == "methodName" or tag == "name" else text)
 
-        def check(longest_array: int) -> None:
-            if sum(map(len, text)) > LONGEST_VALUE:
-                raise InvalidRequest(f"the body has a text of more than {LONGEST_VALUE} characters")
-            for mark, end, kind in zip(marks, [*marks[1:], len(stack)], kinds, strict=False):
-                bounded(end - mark, kind, longest_array if kind == "array" else 2 * MOST_MEMBERS)
-
-        self.check = check
-        self.start = start  # type: ignore[method-assign,assignment]
-        self.end = end  # type: ignore[method-assign]
-        self.data = text.append  # type: ignore[method-assign,assignment]
-
-    def close(self) -> tuple[Any, ...]:
-        """Return the parameters; raises ResponseError for an incomplete call."""
-        del self.start, self.end, self.data, self.check  # Break the reference cycle.
-        return super().close()
+    def check(self, longest_array: int) -> None:
+        """Raise InvalidRequest or RequestTooLarge for what is too large already, though it has not ended yet."""
+        if sum(map(len, self._text)) + len(self._left) > LONGEST_VALUE:
+            raise InvalidRequest(f"the body has a text of more than {LONGEST_VALUE} characters")
+        for mark, end, kind in zip(self._marks, [*self._marks[1:], len(self._stack)], self._kinds, strict=False):
+            _check_length(end - mark, kind, longest_array if kind == "array" else 2 * MOST_MEMBERS)

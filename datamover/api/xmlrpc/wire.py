@@ -4,6 +4,7 @@ Parsing is strict about XML (no DTD, no entities, everything bounded) and lenien
 Answers are plain XML-RPC that every client can read: no nil, no i8, and only characters that XML can hold.
 """
 
+from codecs import getincrementaldecoder
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -53,9 +54,11 @@ def parse_call(
     """
     target, fed, elements = Unmarshaller(), 0, 0
     parser: Any = DefusedExpatParser(target, forbid_dtd=True)
-    parser._parser.buffer_text = True
+    checker = parser._parser
+    checker.StartElementHandler = checker.EndElementHandler = checker.CharacterDataHandler = None
     # After str input, even an empty one, expat ignores the declared encoding and reads UTF-8.
     parser.feed("")
+    decode = getincrementaldecoder("utf-8")().decode
     try:
         data = body.read(READ)
         recode = recoder(data, charset)
@@ -64,15 +67,18 @@ def parse_call(
             if elements or len(text) > min(most, READ // 2):  # A shorter body cannot have that many.
                 elements += _beginning(text)
                 _check_elements(elements, most)
-            fed += _feed(parser, text)
-            _check_tag(fed - parser._parser.CurrentByteIndex)
+            parser.feed(text)
+            fed += len(text)
+            _check_tag(fed - checker.CurrentByteIndex)
+            target.read(decode(text))
             if len(data) == READ:
                 _check_elements(elements, bounds.elements(target.getmethodname()))
                 target.check(bounds.array)
             yield
             data = body.read(READ)
-        if recode:
-            _feed(parser, recode(b""))
+        if recode and (text := recode(b"")):
+            parser.feed(text)
+            target.read(decode(text))
         parser.close()
         parameters = target.close()
         method = target.getmethodname()
@@ -86,11 +92,6 @@ def parse_call(
     if not isinstance(method, str):
         raise InvalidRequest("the body is not an XML-RPC methodCall: it names no method")
     return method, tuple(parameters)
-
-
-def _feed(parser: Any, data: bytes) -> int:
-    parser.feed(data)
-    return len(data)
 
 
 def _beginning(text: bytes) -> int:
