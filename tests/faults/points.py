@@ -50,6 +50,14 @@ POINTS = {
     "replaced noted": ("datamover.protocols.swift.large_objects", "LargeObjects.note", "after"),
     "object put": ("datamover.protocols.swift.container", "Container.put", "after"),
     "segments about to go": ("datamover.protocols.swift.large_objects", "LargeObjects.drop", "before"),
+    "whole sent": ("datamover.protocols.dav.files", "DavFiles.stream", "after"),
+    "about to be moved": ("datamover.protocols.dav.place", "DavPlace._take_name", "before"),
+    "moved": ("datamover.protocols.dav.place", "DavPlace._take_name", "after"),
+    "chunks about to be begun": ("datamover.protocols.dav.chunks", "DavStore.begin_upload", "before"),
+    "chunks begun": ("datamover.protocols.dav.chunks", "DavStore.begin_upload", "after"),
+    "chunk sent": ("datamover.protocols.dav.chunks", "DavStore.put_part", "after"),
+    "about to be put together": ("datamover.protocols.dav.chunks", "DavStore.complete", "before"),
+    "put together": ("datamover.protocols.dav.chunks", "DavStore.complete", "after"),
 }
 NEVER = 3600.0
 """Seconds between two writes of progress."""
