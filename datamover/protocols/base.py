@@ -55,6 +55,10 @@ _WITHOUT = {
 }
 
 
+UNCONNECTED = "there was no connection yet"
+"""Why it is not known whether a side does something."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lack:
     """Something that a side does not do, or that one file went without."""
