@@ -1,4 +1,4 @@
-"""Looking at jobs: which there are, how far one is, what it waits for, what happened to it."""
+"""The commands that show jobs: their list, progress, files, history, and what they wait for."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Looking at destinations and at what moves."""
+"""The commands that show and test destinations, and show the transfers that run."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
