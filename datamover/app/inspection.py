@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 from datamover.config.schema import Config
 from datamover.config.types import named_files
 from datamover.errors import ConfigError
+from datamover.protocols import PLACES
 from datamover.protocols.tls import options as tls_options
 from datamover.security.directories import user_shown
 
@@ -25,8 +26,9 @@ def check_named(settings: Config) -> None:
 
 
 def _files(settings: Config) -> Iterator[str]:
+    mistaken = _mistaken(settings)
     for key, path in named_files(settings):
-        if _opened_elsewhere(key) or not path.is_absolute():
+        if key in mistaken or _opened_elsewhere(key) or not path.is_absolute():
             continue
         if key == "service.key_file" and not path.exists():
             yield from _made(f"{key} = {str(path)!r}", path.parent)
@@ -36,6 +38,18 @@ def _files(settings: Config) -> Iterator[str]:
                 continue
         except OSError as error:
             yield f"{key} = {str(path)!r}: {error.strerror} (as user {user_shown()!r}): expected a readable file"
+
+
+def _mistaken(settings: Config) -> frozenset[str]:
+    """Return the keys of destinations that their protocols do not have; the registry tells of each."""
+    options = {scheme: place.options.model_fields for place in PLACES for scheme in place.schemes}
+    return frozenset(
+        f"destinations.{name}.{key}"
+        for name, table in settings.destinations.items()
+        if (known := options.get(table.url.partition(":")[0].lower())) is not None
+        for key in table.model_extra or ()
+        if key not in known
+    )
 
 
 def _opened_elsewhere(key: str) -> bool:

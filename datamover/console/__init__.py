@@ -1,4 +1,4 @@
-"""Looking into the live service, and steering it: a prompt to log in to, and the few names a person types there."""
+"""The console of the running service: a prompt over telnet and SSH, and the commands that an operator types there."""
 
 from datamover.console.backend import ConsoleBackend
 from datamover.console.commands.context import ConsoleServices

@@ -1,4 +1,4 @@
-"""Where visitors of the console are received: who may come in, and what is kept of it."""
+"""What the listeners of the console share: the check of logins, the limits, and the audit trail of its commands."""
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -14,13 +14,14 @@ log = Logger()
 
 
 class ConsoleBackend:
-    """Satisfies ``visitor.Desk``."""
+    """Checks logins, records who came and what was typed, and makes the shell of a visitor."""
 
     def __init__(self, services: ConsoleServices, histories: Histories) -> None:
         self._services = services
         self._histories = histories
 
     async def check(self, username: str, password: str, origin: str) -> bool:
+        """Tell whether a name and a password are the operator's; either is recorded."""
         try:
             right = await self._services.runtimes.now.operators.check(username, password, origin) is not None
         except Unavailable as error:
@@ -31,6 +32,7 @@ class ConsoleBackend:
         return right
 
     def came(self, who: str, origin: str, *, let_in: bool) -> None:
+        """Record that somebody was let in, or was not."""
         if let_in:
             self._record(AuditEvent(who, origin, "login"))
             return
@@ -40,6 +42,8 @@ class ConsoleBackend:
         Deferred.fromCoroutine(self._services.audit.refused(refused))
 
     def shell(self, visitor: Visitor, view: View) -> Shell:
+        """Return the shell in which a visitor's lines are run."""
+
         def typed(line: str) -> None:
             if line.strip():
                 self._record(AuditEvent(visitor.who, visitor.origin, "console", line))

@@ -1,4 +1,4 @@
-"""The columns of all tables: what one of a name holds is the same in each.
+"""The columns of all tables. A column of one name holds the same in every table.
 
 ``bytes`` is what is done, ``size`` what there is; both and ``rate`` come in decimal units, times in UTC.
 """

@@ -1,4 +1,4 @@
-"""Which connections the console keeps: few, and those of strangers, who have not logged in, not for long.
+"""Limits on the console's connections: their number, and the time until a login.
 
 A stranger has so many seconds and so many bytes to log in. Where an address has as many strangers as it may, or the
 console as many connections, the stranger who has waited longest makes room for the next: so that whoever only holds
@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 log = Logger()
 
 STRANGERS = 16
-"""ConsoleConnections of one address that have not logged in."""
+"""Connections of one address that have not logged in."""
 BYTES = 2**18
 """That a stranger may send."""
 TYPING = 6

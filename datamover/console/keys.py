@@ -22,7 +22,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from datamover.console.visitor import Desk
+from datamover.console.backend import ConsoleBackend
 from datamover.errors import StartError
 from datamover.security.secret_files import Unusable, make, read
 
@@ -102,8 +102,8 @@ class KeyChecker:
 
     credentialInterfaces = (ISSHPrivateKey,)
 
-    def __init__(self, backend: Desk, origin: str, keys: AuthorizedKeys) -> None:
-        self._desk = backend
+    def __init__(self, backend: ConsoleBackend, origin: str, keys: AuthorizedKeys) -> None:
+        self._backend = backend
         self._origin = origin
         self._keys = keys
 
@@ -114,7 +114,7 @@ class KeyChecker:
             raise ValidPublicKey  # Which keys are let in is told to those who have one.
         username: bytes = credentials.username
         right = self._right(credentials)
-        self._desk.came(username.decode("utf-8", "replace"), self._origin, let_in=right)
+        self._backend.came(username.decode("utf-8", "replace"), self._origin, let_in=right)
         if not right:
             raise UnauthorizedLogin("a key that is not let in")
         return succeed(username)

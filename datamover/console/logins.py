@@ -12,7 +12,8 @@ from twisted.cred.portal import IRealm
 from twisted.internet.defer import Deferred
 from zope.interface import Interface, implementer
 
-from datamover.console.visitor import Desk, Visitor
+from datamover.console.backend import ConsoleBackend
+from datamover.console.visitor import Visitor
 
 
 @implementer(ICredentialsChecker)
@@ -21,8 +22,8 @@ class PasswordChecker:
 
     credentialInterfaces = (IUsernamePassword,)
 
-    def __init__(self, backend: Desk, origin: str) -> None:
-        self._desk = backend
+    def __init__(self, backend: ConsoleBackend, origin: str) -> None:
+        self._backend = backend
         self._origin = origin
 
     def requestAvatarId(self, credentials: Any) -> "Deferred[bytes | tuple[()]]":
@@ -30,7 +31,7 @@ class PasswordChecker:
 
     async def _request(self, username: bytes, password: bytes) -> bytes | tuple[()]:
         words = (username.decode("utf-8", "replace"), password.decode("utf-8", "replace"))
-        if not await self._desk.check(*words, self._origin):
+        if not await self._backend.check(*words, self._origin):
             raise UnauthorizedLogin("wrong user name or password")
         return username
 

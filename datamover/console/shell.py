@@ -1,4 +1,4 @@
-"""One visitor's lines: run, recorded, remembered and completed, wherever they are typed."""
+"""The shell of one visitor: runs lines, records them, keeps their history and completes them, over telnet and SSH."""
 
 from collections.abc import Callable
 

@@ -20,11 +20,11 @@ from twisted.conch.ssh.userauth import SSHUserAuthServer
 from twisted.cred.portal import Portal
 from twisted.logger import Logger
 
+from datamover.console.backend import ConsoleBackend
 from datamover.console.guarded import ConsoleConnections, Guarded
 from datamover.console.keys import SIGNATURES, AuthorizedKeys, KeyChecker
 from datamover.console.logins import PasswordChecker, Realm
 from datamover.console.ssh_session import ConsoleUser
-from datamover.console.visitor import Desk
 
 NEVER = 2**20
 """Seconds."""
@@ -87,14 +87,14 @@ class SshFactory(SSHFactory):
 
     def __init__(
         self,
-        backend: Desk,
+        backend: ConsoleBackend,
         host_key: Callable[[], Key],
         access: Callable[[], "Access"],
         connections: ConsoleConnections,
         reactor: Any,
     ) -> None:
         """``access`` tells who may log in, as it is when a connection comes."""
-        self._desk = backend
+        self._backend = backend
         self._host_key = host_key
         self._access = access
         self._connections = connections
@@ -110,7 +110,7 @@ class SshFactory(SSHFactory):
         origin = f"ssh {getattr(address, 'host', 'unix')}"
         connection: Any = super().buildProtocol(address)
         connection.connections, connection.origin = self._connections, origin
-        connection.portal = self.portal = self._access().portal(self._desk, origin, connection.let_in)
+        connection.portal = self.portal = self._access().portal(self._backend, origin, connection.let_in)
         return connection
 
 
@@ -139,7 +139,7 @@ class Access:
         self._keys = keys
         self._password = password
 
-    def portal(self, backend: Desk, origin: str, let_in: Callable[[], None]) -> Portal:
+    def portal(self, backend: ConsoleBackend, origin: str, let_in: Callable[[], None]) -> Portal:
         """Return what judges the logins of a connection; ``let_in`` is called where one is right."""
         portal = Portal(Realm(IConchUser, partial(ConsoleUser, backend), origin, let_in))
         if self._keys is not None:

@@ -1,4 +1,4 @@
-"""What somebody who has logged in over SSH has: a terminal with the prompt, or one line that is run and answered."""
+"""A session over SSH after the login: a terminal with the prompt, or one line that is run and answered."""
 
 # ruff: noqa: N802 - the names of what is overridden are conch's
 
@@ -13,12 +13,13 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from datamover.console.backend import ConsoleBackend
 from datamover.console.shell import Shell
 from datamover.console.tables import PLAIN, Page, Screen, render
 from datamover.console.terminal.display import USUAL
 from datamover.console.terminal.keys import ConsoleTerminal
 from datamover.console.terminal.session import ConsoleSession
-from datamover.console.visitor import Desk, Visitor
+from datamover.console.visitor import Visitor
 
 log = Logger()
 
@@ -31,9 +32,9 @@ _QUIET = Logger(observer=lambda event: None)  # type: ignore[arg-type]  # conch 
 class ConsoleUser(ConchUser):
     """A visitor, who may open sessions and nothing else."""
 
-    def __init__(self, desk: Desk, visitor: Visitor) -> None:
+    def __init__(self, backend: ConsoleBackend, visitor: Visitor) -> None:
         super().__init__()
-        self.desk = desk
+        self.backend = backend
         self.visitor = visitor
         self.channelLookup[b"session"] = _Channel
 
@@ -82,7 +83,7 @@ class _Channel(SSHChannel):
             return False
         user = self.avatar
         self._terminal = ConsoleTerminal(
-            ConsoleSession, user.desk, user.visitor, self._size, self._kind or "", self._environment
+            ConsoleSession, user.backend, user.visitor, self._size, self._kind or "", self._environment
         )
         self._terminal.makeConnection(self)
         return True
@@ -91,7 +92,7 @@ class _Channel(SSHChannel):
         if self._terminal is not None or self._line is not None:
             return False
         self._line = _Line(self, None if self._kind is None else self._size[0])
-        shell = self.avatar.desk.shell(self.avatar.visitor, self._line)
+        shell = self.avatar.backend.shell(self.avatar.visitor, self._line)
         self._line.run(shell, getNS(data)[0].decode("utf-8", "replace"))
         return True
 

@@ -1,4 +1,4 @@
-"""What commands answer, and how it becomes text of a terminal's width. Pure.
+"""The tables and lines that commands answer, laid out as text for the width of a terminal. Pure.
 
 A page is paragraphs, lines and tables. Paragraphs are broken between words; tables and lines are cut, so that nothing
 of them wraps. Every character is made to print before anything is coloured.

@@ -29,12 +29,13 @@ from twisted.cred.portal import Portal
 from twisted.internet.protocol import ServerFactory
 from twisted.python.failure import Failure
 
+from datamover.console.backend import ConsoleBackend
 from datamover.console.guarded import ConsoleConnections, Guarded
 from datamover.console.logins import PasswordChecker, Realm
 from datamover.console.terminal.display import USUAL
 from datamover.console.terminal.keys import ConsoleTerminal
 from datamover.console.terminal.session import ConsoleSession
-from datamover.console.visitor import Desk, Visitor
+from datamover.console.visitor import Visitor
 
 BINARY = b"\x00"
 """RFC 856: without it clients take the eighth bit off what is typed."""
@@ -55,15 +56,15 @@ class TelnetFactory(ServerFactory):
 
     noisy = False
 
-    def __init__(self, backend: Desk, connections: ConsoleConnections) -> None:
-        self._desk = backend
+    def __init__(self, backend: ConsoleBackend, connections: ConsoleConnections) -> None:
+        self._backend = backend
         self._connections = connections
 
     def buildProtocol(self, address: Any) -> TelnetTransport:
         origin = f"telnet {getattr(address, 'host', 'unix')}"
         made: list[_Transport] = []
-        realm = Realm(ITelnetProtocol, partial(_Prompt, self._desk), origin, lambda: made[0].let_in())
-        made.append(_Transport(_Login, Portal(realm, [PasswordChecker(self._desk, origin)])))
+        realm = Realm(ITelnetProtocol, partial(_Prompt, self._backend), origin, lambda: made[0].let_in())
+        made.append(_Transport(_Login, Portal(realm, [PasswordChecker(self._backend, origin)])))
         made[0].connections, made[0].origin = self._connections, origin
         return made[0]
 
@@ -115,9 +116,9 @@ class _Prompt(TelnetProtocol):
 
     transport: Any
 
-    def __init__(self, desk: Desk, visitor: Visitor) -> None:
+    def __init__(self, backend: ConsoleBackend, visitor: Visitor) -> None:
         self._environment: dict[str, str] = {}
-        self._terminal = ConsoleTerminal(ConsoleSession, desk, visitor, USUAL, "", self._environment)
+        self._terminal = ConsoleTerminal(ConsoleSession, backend, visitor, USUAL, "", self._environment)
 
     def connectionMade(self) -> None:
         self.transport.negotiationMap[NAWS] = self._resized

@@ -1,8 +1,7 @@
-"""Who is at the console, on what, and who receives them."""
+"""One visitor of the console: the login, the address, and what answers are shown on."""
 
-from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from datamover.console.tables import Page, Screen
 
@@ -34,20 +33,4 @@ class View(Protocol):
 
     def redraw(self, page: Page) -> None:
         """Show a page in the place of the one before, on a screen that is ``addressable``."""
-        ...
-
-
-class Desk(Protocol):
-    """Where visitors are received."""
-
-    def check(self, username: str, password: str, origin: str) -> Awaitable[bool]:
-        """Tell whether a name and a password are the operator's; recorded, whichever they are."""
-        ...
-
-    def came(self, who: str, origin: str, *, let_in: bool) -> None:
-        """Record that somebody was let in, or was not."""
-        ...
-
-    def shell(self, visitor: Visitor, view: View) -> Any:
-        """Return the ``Shell`` in which a visitor's lines are run."""
         ...

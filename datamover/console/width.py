@@ -1,4 +1,4 @@
-"""How wide text is on a terminal: cells, not characters. Pure.
+"""The width of text on a terminal, in cells, not characters. Pure.
 
 East Asian wide characters take two cells, combining ones none (Unicode Standard Annex 11). What does not print is not
 expected here: ``text.printable`` escapes it.

@@ -1,7 +1,7 @@
-"""What every way of moving bytes offers the engine: abilities, and files that are read (``Origin`` -> ``Source``).
+"""The interface between the engine and every protocol: abilities, and files that are read (``Origin`` -> ``Source``).
 
-What can be written to besides is a ``place.Place``, which gives an ``upload.Upload`` for each file that arrives. The
-engine sees only these. Whatever goes wrong comes out as an error of ``datamover.errors``, with its scope set to the
+Files are written to a ``place.Place``, which gives an ``upload.Upload`` for each file that arrives. The
+engine sees only these. Whatever fails raises an error of ``datamover.errors``, with its scope set to the
 side on which it is used.
 
 One ordered stream: bytes come out of ``Source.read`` and go into ``Upload.write`` in order; what a protocol keeps in
@@ -53,6 +53,10 @@ _WITHOUT = {
     Ability.FREE_SPACE: "free room not known",
     Ability.WRITE_WIDE: "written in order, by one request after the other",
 }
+
+
+UNCONNECTED = "there was no connection yet"
+"""Why it is not known whether a side does something."""
 
 
 @dataclass(frozen=True, slots=True)

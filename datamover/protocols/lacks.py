@@ -1,4 +1,4 @@
-"""What one destination was found not to do, though its protocol can: learnt from its answers, kept for its process.
+"""The abilities that one destination turned out not to have, learnt from its answers, kept in this process.
 
 Nothing of it keeps a file from arriving. Whoever needs an ability that is lacking does the next best, and says so.
 """

@@ -1,4 +1,4 @@
-"""The seam to a registered destination, and what a protocol declares of those that it serves."""
+"""The interface of a registered destination, and the declaration of a protocol that serves destinations."""
 
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass

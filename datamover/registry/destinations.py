@@ -20,7 +20,7 @@ from datamover.config.endpoints import holds_password
 from datamover.config.schema import Config, DestinationTable, check_table
 from datamover.errors import ConfigError, DataMoverError, Problems, Scope, UnknownDestination
 from datamover.protocols import PLACES
-from datamover.protocols.base import Ability, Lack, Origin
+from datamover.protocols.base import UNCONNECTED, Ability, Lack, Origin
 from datamover.protocols.lacks import Lacks
 from datamover.protocols.place import (
     DestinationPool,
@@ -75,8 +75,9 @@ class Destination:
         """What this side does not do; that it does not tell its room, where the configuration needs that."""
         found = {lack.ability: lack for lack in (*self.learnt, *self.pool.lacks)}
         untold = found.get(Ability.FREE_SPACE)
-        if self.keep_free is not None and (untold or Ability.FREE_SPACE not in self.abilities):
-            declared = Ability.FREE_SPACE in self.abilities
+        declared = Ability.FREE_SPACE in self.abilities
+        known = untold is not None and untold.why != UNCONNECTED
+        if self.keep_free is not None and (known or not declared):
             why = untold.why if untold and declared else f"{self.protocol} destinations do not tell it"
             found[Ability.FREE_SPACE] = Lack(Ability.FREE_SPACE, f"{why}, so that keep_free cannot be held")
         return tuple(found.values())

@@ -12,10 +12,10 @@ FAR = 366 * 86_400.0
 """The most seconds that a server may ask to wait."""
 
 
-def movable(size: int | None, who: str, scope: Scope = Scope.SOURCE) -> int | None:
-    """Return a size that ``who`` announces; raises ServerError if no file can have it."""
+def movable(size: int | None, who: str) -> int | None:
+    """Return a size that ``who``, a source, announces; raises ServerError if no file can have it."""
     if size is not None and not 0 <= size <= MOST:
-        raise beyond(f"{who} announces", size, scope)
+        raise beyond(f"{who} announces", size, Scope.SOURCE)
     return size
 
 

@@ -124,6 +124,17 @@ async def test_a_large_job(rig: Rig) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_an_id_is_never_given_again(rig: Rig) -> None:
+    """A job that is submitted after the newest was retired has a later id; the old id is told as expired."""
+    (job,) = await old(rig)
+    assert await upkeep(rig).retire() == 1
+    assert await left(rig, "jobs", job) == 0
+    assert await rig.ask(file(place("archive", "a"), "archive", "c")) > job
+    with pytest.raises(ExpiredJob):
+        await rig.store.job(job, "tester")
+
+
+@pytest_twisted.ensureDeferred
 async def test_nobody_waits_for_a_slice(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """A slice that is held up holds up nobody: jobs are claimed, taken over, and ended by their deadline meanwhile."""
     monkeypatch.setattr(slices, "_LIMIT", "SELECT set_config('lock_timeout', '30000', true)")  # It waits all the while.

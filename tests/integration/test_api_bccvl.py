@@ -155,3 +155,17 @@ async def test_an_ala_job_is_downloading_while_it_runs(door: Door) -> None:
     ):
         door.store.change(1, state=state)
         assert await door.ask(lambda s: s.checkALAJobStatus(1)) == {"id": 1, "status": word}
+
+
+@pytest_twisted.ensureDeferred
+async def test_ids_are_those_of_any_job(door: Door) -> None:
+    """They answer for jobs of ``move`` and of ``jobs.submit`` alike, and ``jobs.status`` takes the ids of ``move``."""
+    moved = await door.ask(lambda s: s.move(URL, "scp://visualiser/x"))
+    sent = await door.ask(lambda s: s.jobs.submit({"source": URL, "destination": "visualiser", "path": "y"}))
+    assert moved["id"] != sent["id"]
+    for id_ in (moved["id"], sent["id"]):
+        for name in ("checkMoveStatus", "check_move_status", "checkALAJobStatus"):
+            for given in (id_, str(id_)):
+                answer = await door.ask(lambda s, name=name, given=given: getattr(s, name)(given))  # type: ignore[misc]
+                assert answer == {"id": id_, "status": "PENDING"}
+    assert (await door.ask(lambda s: s.jobs.status(moved["id"])))["id"] == moved["id"]

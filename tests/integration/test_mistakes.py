@@ -43,7 +43,7 @@ url = "gopher://example.org/x"
 
 [destinations.vis]
 url = "sftp://vis.example.org/srv"
-pasword_file = "/etc/passwd"
+pasword_file = "/nonexistent/password"
 
 [sources]
 allow = ["example.org", "https://ok.example.org/"]

@@ -4,11 +4,16 @@ import ast
 from pathlib import Path
 
 import pytest
+from twisted.internet import reactor
 
+from datamover.config.load import load
 from datamover.config.schema import Config
 from datamover.console.commands import COMMANDS
+from datamover.console.commands.places import lacks_of
 from datamover.console.commands.registry import Command
 from datamover.console.commands.service import section_lines
+from datamover.protocols.base import Ability
+from datamover.registry.destinations import Registry
 
 PAGE = (Path(__file__).parents[2] / "docs/console.md").read_text()
 
@@ -71,3 +76,16 @@ def test_the_configuration_is_shown_without_secrets() -> None:
     assert "http://127.0.0.1:*/" in shown
     assert "[clients.portal]\npassword_hash = (withheld)" in shown
     assert "[service]\nlisten" in shown
+
+
+def test_a_destination_before_its_first_connection(tmp_path: Path) -> None:
+    """Nothing is said to be lacking, keep_free neither, before the server was asked once; what was learnt is told."""
+    file = tmp_path / "datamover.toml"
+    file.write_text(
+        '[destinations.wire]\nurl = "sftp://me@wire.example.org/srv"\nknown_hosts_file = "/k"\npassword_file = "/p"\n'
+        'keep_free = "1GiB"\n'
+    )
+    wire = Registry.from_config(load(file), reactor).get("wire")
+    assert lacks_of(wire) == ["wire: there was no connection yet"]
+    wire.learnt.learn(Ability.SET_MODE, "refused")
+    assert sorted(lacks_of(wire)) == ["wire: mode not set: refused", "wire: there was no connection yet"]

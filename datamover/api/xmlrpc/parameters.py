@@ -12,8 +12,6 @@ from datamover.requests import coercion
 from datamover.requests.coercion import told, whole
 from datamover.text.bounds import DEFAULT_LIMIT, LARGEST_LIMIT, LONGEST_PARAMETER, LONGEST_WAIT
 
-LARGEST_NUMBER = 2**53
-
 
 def job_id(value: object, key: str = "id") -> int:
     """Return a job's id, given as an int or as a string of digits."""

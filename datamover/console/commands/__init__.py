@@ -1,4 +1,4 @@
-"""The commands of the console: ``registry`` and ``kinds`` are how they are declared, the others what there is."""
+"""The commands of the console: ``registry`` and ``kinds`` declare them, the other modules define them."""
 
 from datamover.console.commands import changes, jobs, live, places, service
 from datamover.console.commands.registry import Commands

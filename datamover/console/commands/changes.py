@@ -1,4 +1,4 @@
-"""What a person changes at the console: the same that ``jobs.*``, ``destinations.*`` and ``service.*`` change.
+"""The commands that change something, as ``jobs.*``, ``destinations.*`` and ``service.*`` do.
 
 Everything goes through the functions that the interface calls, and is recorded under the methods' names.
 """

@@ -1,4 +1,4 @@
-"""What commands run with: the service, and who asks."""
+"""The context of a command: the service, and the visitor who runs it."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass

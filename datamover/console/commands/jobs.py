@@ -1,4 +1,4 @@
-"""Looking at jobs: which there are, how far one is, what it waits for, what happened to it."""
+"""The commands that show jobs: their list, progress, files, history, and what they wait for."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -178,10 +178,9 @@ def progress(job: JobRecord) -> str:
     return f"{job.files_completed} of {count(job.files_total, 'file')} in place"
 
 
-def event_line(event: Event, *, jobs: bool = False) -> Line:
-    """Return an event in one line."""
+def event_line(event: Event) -> Line:
+    """Return an event of a known job in one line."""
     told = [columns.AT.show(event.at)]
-    told += [f"job {event.job}"] if jobs else []
     told += [f"file {event.file}"] if event.file is not None else []
     return Line("  ".join([*told, event.kind, _details(event)]).rstrip())
 

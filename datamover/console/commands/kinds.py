@@ -1,4 +1,4 @@
-"""What arguments are: how a value is read, what is expected in words, and what completes it."""
+"""The kinds of arguments: how a value is read, how an error says what is expected, and what Tab offers."""
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence

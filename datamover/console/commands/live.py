@@ -1,4 +1,4 @@
-"""Answers that go on: what moves, redrawn each second, and what happens to one job."""
+"""The commands that go on until they are stopped: what moves, redrawn each second, and the events of one job."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""Looking at destinations and at what moves."""
+"""The commands that show and test destinations, and show the transfers that run."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +9,8 @@ from datamover.console.commands.context import CommandContext
 from datamover.console.commands.registry import Commands
 from datamover.console.tables import Page, Table
 from datamover.jobs.endpoints import endpoint_key
+from datamover.protocols.base import UNCONNECTED
+from datamover.registry.destinations import Destination
 from datamover.registry.strays import with_strays
 from datamover.text.printable import one_line
 from datamover.text.quantities import size
@@ -56,7 +58,7 @@ async def destinations(context: CommandContext) -> Page:
         columns.STATE,
         columns.DESCRIPTION,
     )
-    lacks = [f"{told['name']}: {one_line(lack['message'])}" for told in described for lack in told["lacks"]]
+    lacks = [line for name in registry.names() for line in lacks_of(registry.get(name))]
     free = await store.free()
     kept = [_kept(told, free.get(told["name"])) for told in described if "keep_free" in told]
     optional = (columns.PROTOCOL, columns.LIMIT, columns.DESCRIPTION)
@@ -124,6 +126,12 @@ def moving(active: list[dict[str, Any]]) -> Table:
     return Table(
         heads, rows, "no transfer moves at this moment", (columns.BYTES, columns.RATE, columns.ATTEMPT, columns.NODE)
     )
+
+
+def lacks_of(destination: Destination) -> list[str]:
+    """Return a line for each thing that a destination does not do, and one if that is not known yet."""
+    sentences = [UNCONNECTED if lack.why == UNCONNECTED else lack.sentence for lack in destination.lacks]
+    return [f"{destination.name}: {one_line(each)}" for each in dict.fromkeys(sentences)]
 
 
 def _kept(told: dict[str, Any], free: float | None) -> str:

@@ -1,4 +1,4 @@
-"""What can be typed: each command with its arguments, its help and its examples, declared once.
+"""The registry of commands: each with its arguments, its help and its examples, declared once.
 
 How a command is called, what is wrong with a call, the help and the completion are all made from what is declared.
 """

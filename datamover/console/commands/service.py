@@ -1,4 +1,4 @@
-"""Looking at the service itself: its processes, its configuration, its log, its audit trail."""
+"""The commands that show the service itself: its processes, its configuration, its log, its audit trail."""
 
 import re
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""The session itself: help, and the way out."""
+"""The commands of the session itself: help, and quit."""
 
 from datamover.console.commands.context import CommandContext
 from datamover.console.commands.kinds import Kind, Unfit

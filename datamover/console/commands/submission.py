@@ -1,4 +1,4 @@
-"""From what ``submit`` is given to a job, by the rules that hold for an administrator's requests."""
+"""Make a job of what ``submit`` is given, by the rules for an administrator's requests."""
 
 import re
 from collections.abc import Mapping

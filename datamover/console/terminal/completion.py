@@ -1,4 +1,4 @@
-"""What Tab offers: names of commands, the arguments of the one that is being typed, and what those may be.
+"""Completion by Tab: names of commands, the arguments of the one that is being typed, and their values.
 
 ``place`` reads the line up to the cursor without running any of it; what Python's own names and attributes are, the
 standard library's completer tells.

@@ -1,4 +1,4 @@
-"""What an operator typed before, over sessions: a file for each, for its owner alone.
+"""The history of the lines that an operator typed, over sessions: one file for each operator, for its owner alone.
 
 Only lines that ran are kept, so that what was typed into the wrong field is not, and no line that shows a secret. A
 line that begins with a blank is left out, as in a shell.

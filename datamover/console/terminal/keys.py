@@ -1,4 +1,4 @@
-"""From what a terminal sends to keys: characters, and names of what is no character.
+"""Decode what a terminal sends into keys: characters, and names of keys that are no character.
 
 conch's ``ServerProtocol`` tells bytes and control sequences apart; here bytes become characters (UTF-8), and the
 sequences that it does not know (xterm's, and the keypad's in application mode) names.

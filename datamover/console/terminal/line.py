@@ -1,4 +1,4 @@
-"""The line that is being typed: its text, the cursor in it, and what keys do to it. Pure.
+"""The line that is being typed: its text, its cursor, and how keys edit it. Pure.
 
 The cursor steps over whole clusters, so that what combines with a character is never parted from it. Words end where
 letters and digits do.

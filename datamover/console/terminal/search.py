@@ -1,4 +1,4 @@
-"""The search of Ctrl-R: keys narrow what is looked for in what was typed before, the newest first."""
+"""The search of Ctrl-R in the history, the newest line first: each key narrows it."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""One person at the prompt: keys become lines, lines are run, and what they show comes before the next prompt.
+"""One session at the prompt: reads keys into a line, runs it, and shows its answer before the next prompt.
 
 The line is drawn in one row, moved sideways where it is longer; entered, it is shown whole. While a line runs, what is
 typed waits for it, but for Ctrl-C. Nothing of what stands on the screen is ever cleared but by Ctrl-L.
@@ -13,6 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from datamover.console.backend import ConsoleBackend
 from datamover.console.shell import Shell
 from datamover.console.tables import Page, Screen, render
 from datamover.console.terminal.completion import Offer
@@ -20,7 +21,7 @@ from datamover.console.terminal.display import Display
 from datamover.console.terminal.keys import UNREADABLE, Keys
 from datamover.console.terminal.line import LONGEST, EditedLine
 from datamover.console.terminal.search import Search
-from datamover.console.visitor import Desk, Visitor
+from datamover.console.visitor import Visitor
 
 log = Logger()
 
@@ -33,10 +34,15 @@ class ConsoleSession(TerminalProtocol):
     """One session. Satisfies ``visitor.View``."""
 
     def __init__(
-        self, desk: Desk, visitor: Visitor, size: tuple[int, int], kind: str, environment: Mapping[str, str]
+        self,
+        backend: ConsoleBackend,
+        visitor: Visitor,
+        size: tuple[int, int],
+        kind: str,
+        environment: Mapping[str, str],
     ) -> None:
         """``kind`` is what the terminal says it is (TERM), ``environment`` what else it says of itself."""
-        self._desk = desk
+        self._backend = backend
         self._visitor = visitor
         self._size = size
         self._kind = kind
@@ -67,7 +73,7 @@ class ConsoleSession(TerminalProtocol):
     def connectionMade(self) -> None:  # noqa: N802
         self._display = Display(self.terminal.write, self._kind, self._environment)
         self._display.size = self._size
-        self._shell: Shell = self._desk.shell(self._visitor, self)
+        self._shell: Shell = self._backend.shell(self._visitor, self)
         self._display.write(GREETING)
         self._draw()
 

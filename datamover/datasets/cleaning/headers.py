@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datamover.datasets.cleaning.occurrences import COLUMNS
 from datamover.errors import DatasetInvalid
 
-IGNORE = "ignore"
 MOST_SHOWN = 12
 """Headers in a message."""
 LONGEST_SHOWN = 60

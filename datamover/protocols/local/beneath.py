@@ -82,9 +82,9 @@ class Beneath:
         finally:
             os.close(here)
 
-    def open_directory(self, path: str, *, make: bool = False) -> int:
-        """Return a descriptor of a directory, to be closed; with ``make`` it is made, and those above it."""
-        return self.at(path, lambda above, name: self._enter(above, name, make), make=make)
+    def make_directory(self, path: str) -> int:
+        """Make a directory that is missing, and those above it; return its descriptor, to be closed."""
+        return self.at(path, lambda above, name: self._enter(above, name, make=True), make=True)
 
     def open_root(self, *, make: bool = False) -> int:
         """Return a descriptor of the root directory, to be closed; with ``make`` it is made, its parents too."""

@@ -152,7 +152,7 @@ class Disk:
         Whatever befalls one of them, the others are put, and every file is closed.
         """
         steps: tuple[Callable[[Put, int], object], ...] = (Put.write, Put.finish, self._name_it, _settle)
-        directory = self._tree.open_directory(path, make=True)
+        directory = self._tree.make_directory(path)
         try:
             for step in steps:
                 for number, file in files:

@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 from datamover import errors
 from datamover.concurrency.threads import Threads
 from datamover.errors import DataMoverError, Scope
-from datamover.protocols.base import Ability, Lack
+from datamover.protocols.base import UNCONNECTED, Ability, Lack
 from datamover.protocols.lacks import Lacks
 from datamover.protocols.place import PlaceSettings
 from datamover.protocols.sftp.client import messages
@@ -59,7 +59,7 @@ class SftpPool:
         announced = next((link.extensions for link in reversed(self._links) if link.extensions is not None), None)
         for extension, abilities in _ANNOUNCED.items():
             if announced is None or extension not in announced:
-                why = "there was no connection yet" if announced is None else f"the server has no {extension.decode()}"
+                why = UNCONNECTED if announced is None else f"the server has no {extension.decode()}"
                 learnt.update({ability: Lack(ability, why) for ability in abilities if ability not in learnt})
         if announced is not None and not self._links[-1].openssh:
             learnt.setdefault(Ability.WRITE_WIDE, _UNPROVEN)

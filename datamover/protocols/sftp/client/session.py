@@ -84,10 +84,6 @@ class SftpSession:
         """Return the attributes behind a name, links followed; None if nothing exists."""
         return self._look(messages.STAT, path)
 
-    def link_stat(self, path: bytes) -> Deferred[Attributes | None]:
-        """Return the attributes of a name itself; None if nothing exists."""
-        return self._look(messages.LSTAT, path)
-
     async def find(self, path: bytes) -> Attributes | None:
         """Return the attributes of a name itself, by whichever request the server allows; None if nothing exists.
 
