@@ -1,5 +1,6 @@
 """What every test shares: nothing may be left behind in the reactor."""
 
+import gc
 import os
 import shutil
 import sys
@@ -24,7 +25,18 @@ sys.dont_write_bytecode = False
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
-PATIENCE = 5.0
+# What is collected stays; nothing of it need be looked through for cycles, then or each time during the tests.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Have the collector pass over all that was imported and collected."""
+    gc.enable()
+    gc.collect()
+    gc.freeze()
+
+
+PATIENCE = 30.0
 """Seconds that what a test closed may take to be gone."""
 
 

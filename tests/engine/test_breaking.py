@@ -1,6 +1,5 @@
 """What breaks on the way: retries that are told, resumption from what is proven, cancelling, nodes that die."""
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,12 @@ from datamover.jobs.values import State, Transfer
 from datamover.jobs.work import Group, Outcome
 from datamover.postgres.database import Cursor, Database
 from datamover.postgres.named_queries import NamedQueries
-from tests.engine.rig import PATIENCE, Rig, file, parts, url
+from tests.engine.rig import PATIENCE, Rig, file, parts, random_bytes, url
 from tests.servers import postgres
 from tests.servers.web import Exchange, File, Web
 
 MIB = 2**20
-BIG = os.urandom(96 * MIB)
+BIG = random_bytes(96 * MIB)
 
 
 @pytest_twisted.async_yield_fixture

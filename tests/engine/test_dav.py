@@ -11,7 +11,7 @@ import pytest_twisted
 from twisted.internet import reactor
 
 from datamover.jobs.values import Overwrite, State
-from tests.engine.rig import Rig, file, place, url
+from tests.engine.rig import Rig, file, place, random_bytes, url
 from tests.engine.test_groups import NAMES, Letters, files
 from tests.engine.test_object_store import die_midway, until
 from tests.protocols.dav import DavDisk
@@ -20,7 +20,7 @@ from tests.servers.dav import Apache, DavServer, give, running
 from tests.servers.web import File, Web
 
 MIB = 2**20
-BIG = os.urandom(48 * MIB)
+BIG = random_bytes(48 * MIB)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ async def test_resumed_by_another_node(rig: Rig, web: Web, cloud: Cloud) -> None
 @pytest_twisted.ensureDeferred
 async def test_overwrite(rig: Rig, web: Web, apache: DavServer, size: int) -> None:
     """What is there is left where nothing may be replaced, and replaced where that was asked for."""
-    there, new = outside(apache), os.urandom(size)
+    there, new = outside(apache), random_bytes(size)
     there.lay("f", b"old")
     web.route("/f", File(new, etag='"1"'))
     await rig.engine()

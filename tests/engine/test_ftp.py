@@ -11,7 +11,7 @@ import pytest_twisted
 from twisted.internet import reactor
 
 from datamover.jobs.values import Overwrite, State
-from tests.engine.rig import Rig, file, place, url
+from tests.engine.rig import Rig, file, place, random_bytes, url
 from tests.engine.test_groups import NAMES, Letters, files
 from tests.engine.test_object_store import die_midway, until
 from tests.servers.certificates import Authority
@@ -19,7 +19,7 @@ from tests.servers.ftp import FtpServer, Vsftpd
 from tests.servers.web import File, Web
 
 MIB = 2**20
-BIG = os.urandom(40 * MIB)
+BIG = random_bytes(40 * MIB)
 MIDDLE = BIG[: 24 * MIB]
 """Long enough for a checkpoint, and for something to happen after it."""
 
@@ -107,7 +107,7 @@ async def test_resumed_by_another_node(rig: Rig, web: Web, root: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_overwrite(rig: Rig, web: Web, root: Path, size: int) -> None:
     """What is there is left where nothing may be replaced, and replaced where that was asked for."""
-    new = os.urandom(size)
+    new = random_bytes(size)
     (root / "in").mkdir(parents=True)
     (root / "in/f").write_bytes(b"old")
     web.route("/f", File(new, etag='"1"'))
@@ -158,7 +158,7 @@ async def test_connections_broken(rig: Rig, web: Web, root: Path, server: FtpSer
 @pytest_twisted.ensureDeferred
 async def test_many(rig: Rig, web: Web, root: Path) -> None:
     """Many small files of one job arrive, several at a time."""
-    contents = {f"d{number % 3}/f{number}": os.urandom(3000 + number) for number in range(40)}
+    contents = {f"d{number % 3}/f{number}": random_bytes(3000 + number) for number in range(40)}
     for name, data in contents.items():
         web.route(f"/{name}", File(data, etag=f'"{name}"'))
     await rig.engine()
@@ -199,7 +199,7 @@ async def test_paused(rig: Rig, web: Web, root: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_archive(rig: Rig, web: Web, root: Path) -> None:
     """The files of a job arrive as one zip, read back from the server."""
-    contents = {f"f{number}.bin": os.urandom(100_000 * number) for number in range(3)}
+    contents = {f"f{number}.bin": random_bytes(100_000 * number) for number in range(3)}
     for name, data in contents.items():
         web.route(f"/{name}", File(data, etag='"1"'))
     await rig.engine()

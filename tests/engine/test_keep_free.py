@@ -16,7 +16,7 @@ from datamover.engine.room.survey import FRESH
 from datamover.jobs.figures import FigureReader
 from datamover.jobs.values import JobRecord, NewJob, Overwrite, State
 from datamover.protocols.local.place import LocalPlace
-from tests.engine.rig import PATIENCE, Rig, file, parts, url
+from tests.engine.rig import PATIENCE, Rig, file, parts, random_bytes, url
 from tests.protocols.toy import TOY
 from tests.protocols.toy.store import STORES
 from tests.servers.exchange import Exchange
@@ -124,7 +124,7 @@ async def failures(rig: Rig, job: int) -> list[int]:
 @pytest_twisted.ensureDeferred
 async def test_waits_and_goes_on(rig: Rig, web: Web, disk: Path) -> None:
     """A file that would not fit waits with the numbers told, uses up no attempt, and moves once there is room."""
-    content = os.urandom(30 * MIB)
+    content = random_bytes(30 * MIB)
     web.route("/f", File(content, etag='"1"'))
     filler = fill(disk, 20 * MIB)
     await rig.engine()
@@ -150,8 +150,8 @@ async def test_waits_and_goes_on(rig: Rig, web: Web, disk: Path) -> None:
 async def test_all_of_it_may_be_used(rig: Rig, web: Web, disk: Path) -> None:
     """A file that leaves exactly what is to stay free is moved; one byte more is not."""
     taken = free(disk) - KEEP
-    web.route("/more", File(os.urandom(taken + 1), etag='"1"'))
-    web.route("/f", File(os.urandom(taken), etag='"1"'))
+    web.route("/more", File(random_bytes(taken + 1), etag='"1"'))
+    web.route("/f", File(random_bytes(taken), etag='"1"'))
     await rig.engine()
 
     more = await rig.ask(file(url(f"{web.url}/more"), "archive", "more"))
@@ -167,7 +167,7 @@ async def test_all_of_it_may_be_used(rig: Rig, web: Web, disk: Path) -> None:
 @pytest.mark.parametrize("nodes", [1, 2])
 async def test_racing(rig: Rig, web: Web, disk: Path, nodes: int) -> None:
     """Of files that are submitted together, on one node or two, as many move at a time as fit."""
-    gates = [Gated(os.urandom(15 * MIB)) for _ in range(6)]
+    gates = [Gated(random_bytes(15 * MIB)) for _ in range(6)]
     for number, gate in enumerate(gates):
         web.route(f"/{number}", gate)
     for _ in range(nodes):
@@ -202,7 +202,7 @@ async def test_racing(rig: Rig, web: Web, disk: Path, nodes: int) -> None:
 @pytest_twisted.ensureDeferred
 async def test_small_ones_go_past(rig: Rig, web: Web, disk: Path) -> None:
     """Small files go past a large one that waits, as long as they leave it half of the room; so it gets its turn."""
-    large, small = os.urandom(36 * MIB), os.urandom(3 * MIB)
+    large, small = random_bytes(36 * MIB), random_bytes(3 * MIB)
     web.route("/large", File(large, etag='"1"'))
     web.route("/small", File(small, etag='"1"'))
     filler = fill(disk, 16 * MIB)
@@ -227,7 +227,7 @@ async def test_small_ones_go_past(rig: Rig, web: Web, disk: Path) -> None:
 @pytest.mark.parametrize("size", [38 * MIB, 39 * MIB + 4097])
 async def test_unknown_size_that_fits(rig: Rig, web: Web, disk: Path, size: int) -> None:
     """A file whose source tells no size is moved as long as it leaves what is to stay free."""
-    web.route("/f", File(os.urandom(size), etag='"1"', until_close=True))
+    web.route("/f", File(random_bytes(size), etag='"1"', until_close=True))
     await rig.engine()
 
     job, _ = await rig.moved(file(url(f"{web.url}/f"), "archive", "f"))
@@ -239,7 +239,7 @@ async def test_unknown_size_that_fits(rig: Rig, web: Web, disk: Path, size: int)
 @pytest_twisted.ensureDeferred
 async def test_unknown_size_that_grows(rig: Rig, web: Web, disk: Path) -> None:
     """A file that grows past the room stops with NO_SPACE before what is to stay free, and goes on from there."""
-    content = os.urandom(50 * MIB)
+    content = random_bytes(50 * MIB)
     served = File(content, etag='"1"', chunked=True)
     web.route("/f", served)
     await rig.engine()
@@ -264,9 +264,9 @@ async def test_unknown_size_that_grows(rig: Rig, web: Web, disk: Path) -> None:
 async def test_unknown_size_in_steps(rig: Rig, web: Web, disk: Path) -> None:
     """A file of unknown size reserves a step after the other, so that others begin beside it."""
     enlarge(disk, 320 * MIB)
-    gate = Gated(os.urandom(200 * MIB), told=False)
+    gate = Gated(random_bytes(200 * MIB), told=False)
     web.route("/f", gate)
-    web.route("/other", File(os.urandom(100 * MIB), etag='"1"'))
+    web.route("/other", File(random_bytes(100 * MIB), etag='"1"'))
     await rig.engine()
 
     job = await rig.ask(file(url(f"{web.url}/f"), "archive", "f"))
@@ -285,7 +285,7 @@ async def test_unknown_size_in_steps(rig: Rig, web: Web, disk: Path) -> None:
 async def test_archive(rig: Rig, web: Web, disk: Path) -> None:
     """An archive waits, before its files are fetched, until there is room for all of it."""
     for name in "ab":
-        web.route(f"/{name}", File(os.urandom(12 * MIB), etag='"1"'))
+        web.route(f"/{name}", File(random_bytes(12 * MIB), etag='"1"'))
     filler = fill(disk, 20 * MIB)
     await rig.engine()
 
@@ -304,7 +304,7 @@ async def test_archive(rig: Rig, web: Web, disk: Path) -> None:
 @pytest.mark.parametrize("at_once", ["cancel", "deadline"])
 async def test_ended_while_it_waits(rig: Rig, web: Web, disk: Path, at_once: str) -> None:
     """What waits is cancelled at once, and ends at its deadline, with nothing left of it."""
-    web.route("/f", File(os.urandom(30 * MIB), etag='"1"'))
+    web.route("/f", File(random_bytes(30 * MIB), etag='"1"'))
     fill(disk, 20 * MIB)
     await rig.engine()
     deadline = {"deadline": 2.0} if at_once == "deadline" else {}
@@ -323,8 +323,8 @@ async def test_ended_while_it_waits(rig: Rig, web: Web, disk: Path, at_once: str
 @pytest_twisted.ensureDeferred
 async def test_paused_while_it_waits(rig: Rig, web: Web, disk: Path) -> None:
     """A job that is paused while it waits stays paused when there is room, and saves no room from others."""
-    web.route("/f", File(os.urandom(30 * MIB), etag='"1"'))
-    web.route("/other", File(os.urandom(15 * MIB), etag='"1"'))
+    web.route("/f", File(random_bytes(30 * MIB), etag='"1"'))
+    web.route("/other", File(random_bytes(15 * MIB), etag='"1"'))
     filler = fill(disk, 20 * MIB)
     await rig.engine()
     job = await rig.ask(file(url(f"{web.url}/f"), "archive", "f"))
@@ -345,7 +345,7 @@ async def test_paused_while_it_waits(rig: Rig, web: Web, disk: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_engine_stops_while_it_waits(rig: Rig, web: Web, disk: Path) -> None:
     """What waits needs no process to wait with it: another one that starts later wakes it."""
-    web.route("/f", File(os.urandom(30 * MIB), etag='"1"'))
+    web.route("/f", File(random_bytes(30 * MIB), etag='"1"'))
     filler = fill(disk, 20 * MIB)
     first = await rig.engine()
     job = await rig.ask(file(url(f"{web.url}/f"), "archive", "f"))
@@ -362,9 +362,9 @@ async def test_engine_stops_while_it_waits(rig: Rig, web: Web, disk: Path) -> No
 @pytest_twisted.ensureDeferred
 async def test_reservation_of_a_dead_node(rig: Rig, web: Web, disk: Path) -> None:
     """What a node had reserved that died is free again when its leases run out."""
-    gate = Gated(os.urandom(30 * MIB))
+    gate = Gated(random_bytes(30 * MIB))
     web.route("/gated", gate)
-    web.route("/f", File(os.urandom(25 * MIB), etag='"1"'))
+    web.route("/f", File(random_bytes(25 * MIB), etag='"1"'))
     dead = await rig.engine(lease=1.5)
     stuck = await rig.ask(file(url(f"{web.url}/gated"), "archive", "gated"))
     await became(rig, stuck, lambda record: record.bytes_done >= 15 * MIB)
@@ -381,7 +381,7 @@ async def test_reservation_of_a_dead_node(rig: Rig, web: Web, disk: Path) -> Non
 @pytest_twisted.ensureDeferred
 async def test_one_question_for_all(rig: Rig, web: Web, disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many wait, a destination is asked for its room once in an interval, over all nodes."""
-    web.route("/f", File(os.urandom(30 * MIB), etag='"1"'))
+    web.route("/f", File(random_bytes(30 * MIB), etag='"1"'))
     fill(disk, 20 * MIB)
     asked: list[float] = []
     place: Any = rig.registry.get("archive").pool
@@ -410,7 +410,7 @@ async def test_one_question_for_all(rig: Rig, web: Web, disk: Path, monkeypatch:
 @pytest_twisted.ensureDeferred
 async def test_same_target_in_order(rig: Rig, web: Web, disk: Path) -> None:
     """A younger job with the same target does not go past one that waits for room."""
-    web.route("/old", File(os.urandom(30 * MIB), etag='"1"'))
+    web.route("/old", File(random_bytes(30 * MIB), etag='"1"'))
     web.route("/new", File(b"new", etag='"1"'))
     filler = fill(disk, 20 * MIB)
     await rig.engine()
@@ -428,7 +428,7 @@ async def test_same_target_in_order(rig: Rig, web: Web, disk: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_already_there(rig: Rig, web: Web, disk: Path) -> None:
     """A file that is at a full destination already needs no room."""
-    content = os.urandom(4 * MIB)
+    content = random_bytes(4 * MIB)
     (disk / "f").write_bytes(content)
     fill(disk, 40 * MIB)
     web.route("/f", File(content, etag='"1"'))
@@ -443,8 +443,8 @@ async def test_already_there(rig: Rig, web: Web, disk: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_reload(rig: Rig, web: Web, disk: Path) -> None:
     """What waits goes on once the configuration keeps less free, or nothing."""
-    web.route("/f", File(os.urandom(30 * MIB), etag='"1"'))
-    web.route("/g", File(os.urandom(20 * MIB), etag='"1"'))
+    web.route("/f", File(random_bytes(30 * MIB), etag='"1"'))
+    web.route("/g", File(random_bytes(20 * MIB), etag='"1"'))
     fill(disk, 2 * MIB)
     await rig.engine()
     await rig.moved(file(url(f"{web.url}/f"), "archive", "f"))
@@ -464,7 +464,7 @@ async def test_reload(rig: Rig, web: Web, disk: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_resume_tries_at_once(rig: Rig, web: Web, disk: Path) -> None:
     """Who has made room may have a job tried at once."""
-    web.route("/f", File(os.urandom(30 * MIB), etag='"1"'))
+    web.route("/f", File(random_bytes(30 * MIB), etag='"1"'))
     filler = fill(disk, 20 * MIB)
     await rig.engine(room_interval=3600.0)
     job = await rig.ask(file(url(f"{web.url}/f"), "archive", "f"))
@@ -480,7 +480,7 @@ async def test_resume_tries_at_once(rig: Rig, web: Web, disk: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_figures(rig: Rig, web: Web, disk: Path) -> None:
     """What waits for room is counted with what waits, and by itself."""
-    web.route("/f", File(os.urandom(30 * MIB), etag='"1"'))
+    web.route("/f", File(random_bytes(30 * MIB), etag='"1"'))
     fill(disk, 20 * MIB)
     await rig.engine()
     for number in range(3):
@@ -529,7 +529,7 @@ async def test_over_sftp(tmp_path: Path, web: Web, disk: Path) -> None:
     server.start()
     server.root.rmdir()
     server.root.symlink_to(disk)
-    content = os.urandom(30 * MIB)
+    content = random_bytes(30 * MIB)
     web.route("/f", File(content, etag='"1"'))
     filler = fill(disk, 20 * MIB)
     table = {
@@ -561,7 +561,7 @@ async def test_destination_that_goes_away(tmp_path: Path, web: Web, disk: Path) 
     server.start()
     server.root.rmdir()
     server.root.symlink_to(disk)
-    web.route("/f", File(os.urandom(30 * MIB), etag='"1"'))
+    web.route("/f", File(random_bytes(30 * MIB), etag='"1"'))
     fill(disk, 20 * MIB)
     table = {
         "url": server.url,
@@ -588,7 +588,7 @@ async def test_destination_that_goes_away(tmp_path: Path, web: Web, disk: Path) 
 @pytest_twisted.ensureDeferred
 async def test_unknown_size_that_cannot_go_on(rig: Rig, web: Web, disk: Path) -> None:
     """A file that grows past the room, and could not be gone on with, leaves nothing."""
-    web.route("/f", File(os.urandom(50 * MIB), until_close=True))
+    web.route("/f", File(random_bytes(50 * MIB), until_close=True))
     await rig.engine()
 
     job, _ = await rig.moved(file(url(f"{web.url}/f"), "archive", "f"), max_attempts=1)
@@ -612,9 +612,9 @@ async def test_what_a_place_counts(
     monkeypatch.setattr(LocalPlace, "free", told)  # Whenever it is asked.
     known = rig.registry._destinations
     known["archive"] = replace(known["archive"], counts_arriving=counts)
-    gate = Gated(os.urandom(200 * MIB))
+    gate = Gated(random_bytes(200 * MIB))
     web.route("/gated", gate)
-    web.route("/f", File(os.urandom(110 * MIB), etag='"1"'))
+    web.route("/f", File(random_bytes(110 * MIB), etag='"1"'))
     await rig.engine()
     moving = await rig.ask(file(url(f"{web.url}/gated"), "archive", "gated"))
     await became(rig, moving, lambda record: record.bytes_done >= 100 * MIB)
@@ -630,7 +630,7 @@ async def test_what_a_place_counts(
 @pytest_twisted.ensureDeferred
 async def test_told_no_more(rig: Rig, web: Web, disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits moves when a place tells its room no more, and the destination says that nothing is kept free."""
-    web.route("/f", File(os.urandom(30 * MIB), etag='"1"'))
+    web.route("/f", File(random_bytes(30 * MIB), etag='"1"'))
     fill(disk, 20 * MIB)
     await rig.engine()
     job = await rig.ask(file(url(f"{web.url}/f"), "archive", "f"))

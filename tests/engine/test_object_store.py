@@ -16,7 +16,7 @@ from twisted.internet.task import deferLater
 from datamover.errors import ConnectionLost, Scope
 from datamover.jobs.values import Naming, Overwrite, State
 from datamover.postgres.database import Database
-from tests.engine.rig import PATIENCE, Rig, file, place, url
+from tests.engine.rig import PATIENCE, Rig, file, place, random_bytes, url
 from tests.engine.test_groups import NAMES, Letters, files
 from tests.protocols.toy import TOY
 from tests.protocols.toy.store import STORES, ObjectStore
@@ -24,7 +24,7 @@ from tests.servers import postgres
 from tests.servers.web import Exchange, File, Web
 
 MIB = 2**20
-BIG = os.urandom(64 * MIB)
+BIG = random_bytes(64 * MIB)
 
 
 @pytest_twisted.async_yield_fixture
@@ -177,7 +177,7 @@ async def test_overwrite(
     rig: Rig, web: Web, store: ObjectStore, size: int, overwrite: Overwrite, same: bool, state: State, replaced: bool
 ) -> None:
     """What is there is replaced, left, or told to be there, as was asked for."""
-    new = os.urandom(size)
+    new = random_bytes(size)
     old = new if same else b"old"
     await store.put("bucket/f", old, None, if_none_match=False)
     there = store.objects["bucket/f"]
@@ -195,7 +195,7 @@ async def test_overwrite(
 @pytest_twisted.ensureDeferred
 async def test_commit_whose_answer_is_lost(rig: Rig, web: Web, store: ObjectStore, size: int) -> None:
     """What was committed though its answer was lost is found to be there, and no conflict with itself."""
-    data = os.urandom(size)
+    data = random_bytes(size)
     web.route("/f", File(data, etag='"1"'))
     store.after = breaks(store, "put" if size == 5 else "complete")
     await rig.engine()
@@ -209,7 +209,7 @@ async def test_commit_whose_answer_is_lost(rig: Rig, web: Web, store: ObjectStor
 @pytest_twisted.ensureDeferred
 async def test_kept_otherwise(rig: Rig, web: Web, store: ObjectStore) -> None:
     """An object of which the store tells another digest than was sent is removed, and the transfer fails."""
-    web.route("/f", File(os.urandom(MIB), etag='"1"'))
+    web.route("/f", File(random_bytes(MIB), etag='"1"'))
     store.keep = lambda data: data[:-1] + b"?"
     await rig.engine()
     job, [told] = await rig.moved(file(url(f"{web.url}/f"), "bucket", "f"))
@@ -223,7 +223,7 @@ async def test_kept_otherwise(rig: Rig, web: Web, store: ObjectStore) -> None:
 @pytest_twisted.ensureDeferred
 async def test_read_back(rig: Rig, web: Web, store: ObjectStore) -> None:
     """Where it is asked for, an object is read under its name before it counts as there."""
-    data = os.urandom(MIB)
+    data = random_bytes(MIB)
     web.route("/f", File(data, etag='"1"'))
     await rig.engine()
     job, _ = await rig.moved(file(url(f"{web.url}/f"), "checked", "f"))
@@ -265,7 +265,7 @@ async def test_left_by_a_node_that_told_nobody(rig: Rig, web: Web, store: Object
 @pytest_twisted.ensureDeferred
 async def test_archive(rig: Rig, web: Web, store: ObjectStore, lost: str) -> None:
     """An archive whose commit breaks off is committed by the next attempt from what is remembered, not sent again."""
-    contents = {f"f{number}.bin": os.urandom(MIB) for number in range(3)}
+    contents = {f"f{number}.bin": random_bytes(MIB) for number in range(3)}
     for name, content in contents.items():
         web.route(f"/{name}", File(content, etag='"1"'))
     fault = breaks(store, "complete")

@@ -1,7 +1,6 @@
 """The engine over a real S3 service: large files in parts, small ones, and buckets as sources."""
 
 import hashlib
-import os
 import pathlib
 import zipfile
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from datamover.errors import Scope
 from datamover.jobs.values import Checksum, Overwrite, State
 from datamover.protocols.s3.bucket import LIMITS
 from datamover.registry.strays import with_strays
-from tests.engine.rig import Rig, file, place, url
+from tests.engine.rig import Rig, file, place, random_bytes, url
 from tests.engine.test_groups import NAMES, Letters, files
 from tests.engine.test_object_store import die_midway, until
 from tests.protocols.s3 import BucketOutside
@@ -26,7 +25,7 @@ from tests.servers.s3 import BUCKET, S3Server, Swift
 from tests.servers.web import File, Web
 
 MIB = 2**20
-BIG = os.urandom(72 * MIB)
+BIG = random_bytes(72 * MIB)
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +112,7 @@ async def test_resumed_by_another_node(rig: Rig, web: Web, swift: S3Server) -> N
 @pytest_twisted.ensureDeferred
 async def test_overwrite(rig: Rig, web: Web, swift: S3Server, size: int) -> None:
     """What is there is left where nothing may be replaced, and replaced where that was asked for."""
-    outside, new = BucketOutside(swift, "in"), os.urandom(size)
+    outside, new = BucketOutside(swift, "in"), random_bytes(size)
     outside.lay("f", b"old")
     web.route("/f", File(new, etag='"1"'))
     await rig.engine()
@@ -185,7 +184,7 @@ async def test_dataset(rig: Rig, web: Web, swift: S3Server) -> None:
 @pytest_twisted.ensureDeferred
 async def test_archive(rig: Rig, web: Web, swift: S3Server) -> None:
     """Files of a bucket and of the web go into one archive in a bucket."""
-    contents = {"one": os.urandom(MIB), "two": os.urandom(6 * MIB)}
+    contents = {"one": random_bytes(MIB), "two": random_bytes(6 * MIB)}
     BucketOutside(swift, "in").lay("one", contents["one"])
     web.route("/two", File(contents["two"], etag='"1"'))
     await rig.engine()
@@ -201,7 +200,7 @@ async def test_archive(rig: Rig, web: Web, swift: S3Server) -> None:
 @pytest_twisted.ensureDeferred
 async def test_same_content_by_the_digest(rig: Rig, web: Web, swift: S3Server, size: int) -> None:
     """A file that came with its checksum is known by it later: neither side is read again."""
-    data = os.urandom(size)
+    data = random_bytes(size)
     checksum = Checksum("sha256", hashlib.sha256(data).hexdigest())
     web.route("/f", File(data, etag='"1"'))
     await rig.engine()
@@ -221,7 +220,7 @@ async def test_same_content_by_the_digest(rig: Rig, web: Web, swift: S3Server, s
 @pytest_twisted.ensureDeferred
 async def test_wrong_checksum(rig: Rig, web: Web, swift: S3Server) -> None:
     """A file that is not what its checksum says does not stand in the bucket, and no upload of it is left."""
-    web.route("/f", File(os.urandom(MIB), etag='"1"'))
+    web.route("/f", File(random_bytes(MIB), etag='"1"'))
     await rig.engine()
     wrong = Checksum("sha256", hashlib.sha256(b"other").hexdigest())
     _, [told] = await rig.moved(file(url(f"{web.url}/f"), "bucket", "f", checksum=wrong))

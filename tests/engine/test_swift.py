@@ -1,6 +1,5 @@
 """The engine over a real Swift: large files in segments, small ones, groups, and containers as sources."""
 
-import os
 import pathlib
 import zipfile
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ import pytest_twisted
 from twisted.internet import reactor
 
 from datamover.jobs.values import Overwrite, State
-from tests.engine.rig import Rig, file, place, url
+from tests.engine.rig import Rig, file, place, random_bytes, url
 from tests.engine.test_groups import NAMES, Letters, files
 from tests.engine.test_object_store import die_midway, until
 from tests.protocols.swift import ContainerOutside
@@ -21,7 +20,7 @@ from tests.servers.swift import CONTAINER, SwiftServer
 from tests.servers.web import File, Web
 
 MIB = 2**20
-BIG = os.urandom(72 * MIB)
+BIG = random_bytes(72 * MIB)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +103,7 @@ async def test_resumed_by_another_node(rig: Rig, web: Web, swift: SwiftServer) -
 @pytest_twisted.ensureDeferred
 async def test_overwrite(rig: Rig, web: Web, swift: SwiftServer, size: int, old: bytes) -> None:
     """What is there is left where nothing may be replaced, and replaced, with its segments, where that is asked for."""
-    outside, new = ContainerOutside(swift, "in"), os.urandom(size)
+    outside, new = ContainerOutside(swift, "in"), random_bytes(size)
     await rig.engine()
     web.route("/old", File(old, etag='"0"'))
     web.route("/f", File(new, etag='"1"'))
@@ -163,7 +162,7 @@ async def test_dataset_and_archive(rig: Rig, web: Web, swift: SwiftServer) -> No
     assert job.state is State.COMPLETED, job.error
     assert swift.names("new") == sorted(f"set/{name}" for name in NAMES)
 
-    contents = {"one": os.urandom(MIB), "two": os.urandom(6 * MIB)}
+    contents = {"one": random_bytes(MIB), "two": random_bytes(6 * MIB)}
     ContainerOutside(swift, "in").lay("one", contents["one"])
     web.route("/two", File(contents["two"], etag='"1"'))
     target = ("archive", "all.zip")

@@ -23,8 +23,9 @@ from datamover.postgres.external import ExternalPostgres
 from datamover.postgres.migrate import Migration, available, migrate
 from datamover.postgres.named_queries import NamedQueries
 from tests.servers.postgres import Postgres, address, running, shared
+from tests.waiting import Waiting
 
-PATIENCE = 15.0
+PATIENCE = 60.0
 
 
 @pytest.fixture
@@ -164,7 +165,9 @@ async def test_large(url: str) -> None:
         await database.execute("CREATE TABLE things (index integer, path text)")
         files = [{"index": index, "path": f"{index}/" + "x" * 280} for index in range(100_000)]
         turns: list[float] = []
-        clock = LoopingCall(lambda: turns.append(time.monotonic()))
+        clock = LoopingCall(
+            lambda: turns.append(time.process_time())
+        )  # What others have of the processors is not in it.
         clock.clock = reactor
         running = clock.start(0.01)
         try:
@@ -431,11 +434,11 @@ async def test_restart(own_server: Postgres) -> None:
         own_server.kill()
         with pytest.raises(Unavailable):
             await inside
-        began = time.monotonic()
-        for attempt in [Deferred.fromCoroutine(database.execute("SELECT 1")) for _ in range(16)]:
-            with pytest.raises(Unavailable, match="try again"):
-                await attempt
-        assert time.monotonic() - began < 2
+        with Waiting() as waiting:
+            for attempt in [Deferred.fromCoroutine(database.execute("SELECT 1")) for _ in range(16)]:
+                with pytest.raises(Unavailable, match="try again"):
+                    await attempt
+        assert waiting.seconds < 2
         own_server.start()
         assert await count(database) == 0
         own_server.restart()

@@ -27,7 +27,7 @@ from datamover.postgres.embedded.cluster import MAJOR, Cluster, RunningServer
 from datamover.postgres.embedded.server import EmbeddedPostgres
 from datamover.postgres.migrate import available, migrate
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @asynccontextmanager

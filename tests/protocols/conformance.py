@@ -5,6 +5,8 @@ at what is there, and to tamper with it, past the protocol. Protocols whose uplo
 their suite is ``part_files.PartFileConformance``.
 """
 
+import sys
+from array import array
 from collections.abc import Coroutine
 from contextlib import nullcontext, suppress
 from typing import Any, Protocol
@@ -101,7 +103,10 @@ def settings(url: str) -> PlaceSettings:
 
 def content(size: int) -> bytes:
     """Return ``size`` bytes that no shift or gap leaves the same."""
-    return b"".join(number.to_bytes(4, "big") for number in range((size + 3) // 4))[:size]
+    numbers = array("I", range((size + 3) // 4))
+    if sys.byteorder == "little":
+        numbers.byteswap()
+    return numbers.tobytes()[:size]
 
 
 async def write(upload: Upload, data: bytes) -> Saved:

@@ -29,7 +29,7 @@ from tests.fakes import MemoryJobStore, MemoryTrail, PlainLogins
 from tests.servers.postgres import address, shared
 
 URL = "https://example.org/data/a.csv"
-WAIT = 20.0
+WAIT = 60.0
 """Seconds that a test's client waits for an answer."""
 
 

@@ -13,7 +13,7 @@ from types import TracebackType
 from tests.servers.certificates import Authority
 from tests.servers.ports import free_port
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 """Seconds that nginx may take to answer, or to end."""
 
 _CONFIGURATION = """\

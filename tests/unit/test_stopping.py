@@ -162,5 +162,5 @@ print("asked", flush=True)
         assert process.stdout is not None
         assert process.stdout.readline() == b"asked\n"
         began = time.monotonic()
-        assert process.wait(30) == status
-        assert time.monotonic() - began < longest + 5
+        assert process.wait(60) == status
+        assert time.monotonic() - began < longest + 20
