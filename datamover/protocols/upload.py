@@ -120,6 +120,14 @@ class Upload(Protocol):
         """Whether being written on may have lost what stood before the offset, and only reading shows it."""
         ...
 
+    @property
+    def watched(self) -> bool:
+        """Whether the side's own connections end what stands still, with Stalled, ``idle_timeout`` after the last byte.
+
+        Then ``write`` and ``flush`` may take as long as a slow network needs for all that is on its way.
+        """
+        ...
+
     async def commit(self, *, replace: bool, over: str | None = None, prove: Prove | None = None) -> Stored:
         """Give a finished file its target's name, look at it there, and return what that told.
 

@@ -55,6 +55,7 @@ class Basin:
         self.full: Deferred[None] | None = None
         self.flushing: Deferred[None] | None = None
         self.broken = False
+        self.watched = False
 
     async def write(self, data: bytes | bytearray) -> None:
         if self.full is not None:
@@ -155,6 +156,38 @@ def test_a_destination_that_falls_silent() -> None:
     found = failure(stream.pumping)
     assert isinstance(found, Stalled)
     assert found.scope is Scope.DESTINATION
+
+
+def test_a_destination_that_watches_itself() -> None:
+    """What is on its way to one may take as long as it needs, and counts over all of that time once it has arrived."""
+    stream = Stream()
+    stream.basin.watched = True
+    stream.basin.full = Deferred()
+    stream.tap.give(b"x" * 1_000_000)
+    stream.passes(900)
+    assert not stream.pumping.called
+    full, stream.basin.full = stream.basin.full, None
+    full.callback(None)
+    stream.passes(50)
+    assert not stream.pumping.called
+    stream.passes(10 + 2 * 60 / 4)
+    found = failure(stream.pumping)
+    assert isinstance(found, Stalled)
+    assert found.scope is Scope.SOURCE
+
+
+def test_a_trickle_to_one_that_watches_itself() -> None:
+    """It is too slow all the same."""
+    stream = Stream()
+    stream.basin.watched = True
+    for _ in range(20):
+        if stream.pumping.called:
+            break
+        stream.basin.full = Deferred()
+        stream.tap.give(b"x")
+        stream.passes(50)
+        stream.basin.full.callback(None)
+    assert isinstance(failure(stream.pumping), TooSlow)
 
 
 def test_a_trickle() -> None:

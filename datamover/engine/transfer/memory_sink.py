@@ -7,6 +7,8 @@ from datamover.protocols.upload import Saved
 class MemorySink:
     """``pipe.Sink`` of a file that one call will store."""
 
+    watched = False
+
     def __init__(self) -> None:
         self._pieces: list[Octets] = []
 

@@ -2,12 +2,13 @@
 
 Memory is constant: the buffers of source and sink, one chunk, and the digest's batch. A stream that moves nothing for
 ``idle_timeout`` ends with Stalled; one that stays below ``min_rate`` over ``min_rate_window`` ends with TooSlow. Time
-spent waiting for the destination's own rate limit does not count.
+spent waiting for the destination's own rate limit does not count, nor, for Stalled, that for a destination whose
+connections watch what is on its way: many megabytes may be, and arrive together.
 """
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -45,6 +46,9 @@ class Sink(Protocol):
     def write(self, data: Octets) -> Awaitable[None]: ...
 
     async def flush(self) -> Saved: ...
+
+    @property
+    def watched(self) -> bool: ...
 
 
 class Pipe:
@@ -186,24 +190,36 @@ class Pipe:
         if self._on_checkpoint is not None and saved.offset == written:
             self._on_checkpoint(saved, sha256)
 
-    def _figures(self) -> tuple[int, float, Scope]:
+    def _figures(self) -> "_Figures":
         held = 0.0 if self._held_since is None else self._clock.seconds() - self._held_since
-        return self._written, self._throttled + held, self._side
+        watched = self._side is Scope.DESTINATION and self._sink.watched
+        return _Figures(self._written, self._throttled + held, self._side, watched)
+
+
+class _Figures(NamedTuple):
+    """Where a stream stands."""
+
+    moved: int
+    """Bytes that the destination has taken."""
+    throttled: float
+    """Seconds."""
+    side: Scope
+    """Whom the stream waits for."""
+    watched: bool
+    """That side's connections end by themselves what stands still."""
 
 
 class _Watch:
     """Ends a stream that stalls or is too slow."""
 
-    def __init__(
-        self, clock: IReactorTime, settings: Transfers, figures: Callable[[], tuple[int, float, Scope]]
-    ) -> None:
+    def __init__(self, clock: IReactorTime, settings: Transfers, figures: Callable[[], _Figures]) -> None:
         self._clock = clock
         self._settings = settings
         self._figures = figures
         self._verdict: DataMoverError | None = None
         self._call: IDelayedCall | None = None
         self._moved_at = self._window_from = clock.seconds()
-        self._moved, self._throttled, _ = figures()
+        self._moved, self._throttled, *_ = figures()
         self._window_moved, self._window_throttled = self._moved, self._throttled
 
     async def over(self, stream: Coroutine[Any, Any, T]) -> T:
@@ -226,10 +242,11 @@ class _Watch:
 
     def _check(self, running: "Deferred[T]") -> None:
         now = self._clock.seconds()
-        moved, throttled, side = self._figures()
-        if moved != self._moved or throttled != self._throttled:
+        figures = self._figures()
+        moved, throttled = figures.moved, figures.throttled
+        if figures.watched or moved != self._moved or throttled != self._throttled:
             self._moved, self._throttled, self._moved_at = moved, throttled, now
-        self._verdict = self._stalled(now, side) or self._too_slow(now, moved, throttled)
+        self._verdict = self._stalled(now, figures.side) or self._too_slow(now, figures)
         if self._verdict is None:
             self._schedule(running)
         else:
@@ -241,7 +258,10 @@ class _Watch:
         verb = "came from the source" if side is Scope.SOURCE else "was taken by the destination"
         return Stalled(f"nothing {verb} for {now - self._moved_at:.0f} s", scope=side)
 
-    def _too_slow(self, now: float, moved: int, throttled: float) -> DataMoverError | None:
+    def _too_slow(self, now: float, figures: _Figures) -> DataMoverError | None:
+        moved, throttled = figures.moved, figures.throttled
+        if figures.watched and moved == self._window_moved:
+            return None  # What is on its way counts when it has arrived, over all the time that it took.
         seconds = now - self._window_from - (throttled - self._window_throttled)
         if seconds < self._settings.min_rate_window:
             return None

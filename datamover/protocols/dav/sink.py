@@ -10,6 +10,7 @@ from zope.interface import implementer
 from datamover.concurrency.waiters import Waiters
 from datamover.errors import ConnectionLost
 from datamover.protocols.base import Lack, Octets
+from datamover.protocols.http.request_body import SLICE
 
 
 @implementer(IBodyProducer)
@@ -32,12 +33,14 @@ class FedBody:
 
     async def feed(self, data: Octets) -> bool:
         """Send the next bytes, as soon as the connection takes them; tell whether it has taken them."""
-        while (self._consumer is None or self._paused) and not self._given_up:
-            await self._changed.wait()
-        if self._given_up or self._consumer is None:
-            return False
-        self.begun = True
-        self._consumer.write(data)  # type: ignore[arg-type]
+        view = memoryview(data)
+        for start in range(0, len(view), SLICE):
+            while (self._consumer is None or self._paused) and not self._given_up:
+                await self._changed.wait()
+            if self._given_up or self._consumer is None:
+                return False
+            self.begun = True
+            self._consumer.write(bytes(view[start : start + SLICE]))
         return True
 
     def end(self) -> None:
@@ -77,6 +80,7 @@ class DavSink:
     """``part_files.seam.PartFileSink`` of one PUT."""
 
     doubtful = False
+    watched = True
 
     def __init__(
         self, body: FedBody, sending: Awaitable[None], look: Callable[[], Awaitable[tuple[int, Sequence[Lack]]]]

@@ -97,6 +97,10 @@ class DavUpload:
     def doubtful(self) -> bool:
         return self._upload.doubtful
 
+    @property
+    def watched(self) -> bool:
+        return self._upload.watched
+
     async def commit(self, *, replace: bool, over: str | None = None, prove: Prove | None = None) -> Stored:
         return await self._upload.commit(replace=replace, over=over, prove=prove)
 

@@ -22,6 +22,8 @@ from datamover.protocols.lacks import Lacks
 class FtpSink:
     """``part_files.seam.PartFileSink`` of a part file; holds a session and a data connection until it is closed."""
 
+    watched = True
+
     def __init__(
         self,
         clock: Any,

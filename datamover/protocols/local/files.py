@@ -123,6 +123,11 @@ class LocalSink:
     def doubtful(self) -> bool:
         return self._writer.doubtful
 
+    @property
+    def watched(self) -> bool:
+        """Return False: a disk may hang."""
+        return False
+
     async def close(self) -> None:
         """Close the part file, when the calls under way have ended; what was only gathered is dropped."""
         if self._closed:

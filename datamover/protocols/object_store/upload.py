@@ -47,6 +47,7 @@ class MultipartUpload:
 
     arrived = None
     doubtful = False
+    watched = True
     without: Sequence[Lack] = ()
 
     def __init__(self, tools: Tools, target: str, token: Token, offset: int = 0, *, size: int | None = None) -> None:

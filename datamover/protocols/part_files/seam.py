@@ -42,6 +42,11 @@ class PartFileSink(Protocol):
         """Whether being written on may have lost what stood before the offset, and only reading shows it."""
         ...
 
+    @property
+    def watched(self) -> bool:
+        """As ``protocols.upload.Upload.watched``."""
+        ...
+
     async def close(self) -> None:
         """Let go of what is held and leave the part file; may be called at any time and more than once."""
         ...

@@ -45,6 +45,10 @@ class PartUpload:
     async def flush(self) -> Saved:
         return Saved(await self._opened.flush(), self.token)
 
+    @property
+    def watched(self) -> bool:
+        return self._opened.watched
+
     async def finish(self) -> Saved:
         sink = self._opened
         self._size = await sink.finish(modified=self._modified)

@@ -144,6 +144,11 @@ class SftpSink:
         """Whether it was written on at a server that is not OpenSSH's: rclone 1.60 with a cache zeroes such files."""
         return bool(self._start) and not self._session.openssh
 
+    @property
+    def watched(self) -> bool:
+        """Return False: other files' answers come over the same channel, and keep it from being ended."""
+        return False
+
     async def close(self) -> None:
         """Let go of the part file; drop what was only gathered. Completes when the server has answered, or is gone."""
         try:

@@ -41,6 +41,7 @@ class MultipartUpload:
 
     arrived = None
     doubtful = False
+    watched = False
     without: Sequence[Lack] = ()
 
     def __init__(self, client: ToyClient, target: str, token: Token, offset: int, modified: float | None) -> None:

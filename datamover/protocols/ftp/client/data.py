@@ -34,6 +34,8 @@ from datamover.protocols.base import Octets
 ROOMS = Buffers(8 * 2**20, least=2**16, most=2**20)
 """Bytes that one data connection may hold, in either direction; each joins this budget."""
 MOST_PIECES = 4096
+SECURED = 2**18
+"""Bytes that TLS is given at a time: a slow network that takes as many within ``idle_timeout`` does not stand still."""
 JOINED = 2**18
 """Bytes; smaller pieces are joined before they are returned."""
 
@@ -203,11 +205,15 @@ class Sending(Data):
 
     async def write(self, data: Octets) -> None:
         """Take bytes; completes when there is room for more, or the connection has ended. Raises Stalled."""
-        if self._secure and not self.ended:
-            self.transport.write(data)
-        elif not self.ended:
-            self._left = memoryview(data)
+        view = memoryview(data)
+        if not self._secure and not self.ended:
+            self._left = view
             self._send()
+        elif self._secure:
+            for start in range(0, len(view), SECURED):
+                if not self.ended:
+                    self.transport.write(bytes(view[start : start + SECURED]))
+                await self._taken()
         await self._taken()
 
     async def finish(self) -> None:
