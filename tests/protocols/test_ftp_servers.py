@@ -217,9 +217,8 @@ async def test_name_that_a_server_does_not_take() -> None:
 
 FULL: list[tuple[type[FtpServer], type[DataMoverError]]] = [
     (Vsftpd, errors.NoSpace),
-    # These do not say why: "451 Transfer aborted. Input/output error", and "426 None; transfer aborted."
+    # It does not say why: "451 Transfer aborted. Input/output error".
     (ProftpdFtp, errors.ServerError),
-    (Pyftpdlib, errors.ConnectionLost),
     (RcloneFtp, errors.NoSpace),
 ]
 
