@@ -13,7 +13,8 @@ from datamover.protocols.s3 import S3
 from datamover.protocols.swift import SWIFT
 from datamover.protocols.upload import UploadKey
 from datamover.registry.probe import probe
-from tests.protocols.conformance import Conformance, Premises, content, get, put
+from tests.protocols.conformance import Premises, content, get, put
+from tests.protocols.object_store import ObjectStoreConformance
 from tests.protocols.s3 import BucketOutside, S3Conformance, S3Premises, opened
 from tests.protocols.swift import ContainerOutside, SwiftPremises
 from tests.protocols.swift import opened as opened_swift
@@ -60,7 +61,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CephSwift]:
     server.stop()
 
 
-class TestCephSwift(Conformance):
+class TestCephSwift(ObjectStoreConformance):
     @pytest.fixture(params=["64MiB", "1MiB"])
     def premises(self, gateway: CephSwift, request: pytest.FixtureRequest) -> Iterator[Premises]:
         gateway.clear()

@@ -15,7 +15,8 @@ from datamover.protocols.base import Origin
 from datamover.protocols.place import DestinationPool, PlaceSettings
 from datamover.protocols.s3 import S3
 from datamover.protocols.upload import Saved, UploadKey
-from tests.protocols.conformance import KEY, Conformance, Outside, Premises, arrive, read, write
+from tests.protocols.conformance import KEY, Outside, Premises, arrive, read, write
+from tests.protocols.object_store import ObjectStoreConformance
 from tests.servers.s3 import BUCKET, S3Server
 
 PREFIX = "a/prefix"
@@ -79,7 +80,7 @@ async def opened(server: S3Server, prefix: str = PREFIX, **options: Any) -> Asyn
         await pool.close()
 
 
-class S3Conformance(Conformance):
+class S3Conformance(ObjectStoreConformance):
     """What S3 does besides; a subclass gives the fixture ``premises``."""
 
     honours = True

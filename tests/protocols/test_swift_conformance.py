@@ -6,7 +6,8 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred
 
-from tests.protocols.conformance import Conformance, Premises
+from tests.protocols.conformance import Premises
+from tests.protocols.object_store import ObjectStoreConformance
 from tests.protocols.swift import SwiftPremises
 from tests.servers.swift import SwiftServer
 
@@ -20,7 +21,7 @@ def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SwiftServer]:
     server.stop()
 
 
-class TestPlain(Conformance):
+class TestPlain(ObjectStoreConformance):
     @pytest.fixture
     def premises(self, swift: SwiftServer) -> Iterator[Premises]:
         swift.clear()
@@ -29,7 +30,7 @@ class TestPlain(Conformance):
         pytest_twisted.blockon(Deferred.fromCoroutine(premises.pool.close()))
 
 
-class TestLarge(Conformance):
+class TestLarge(ObjectStoreConformance):
     @pytest.fixture
     def premises(self, swift: SwiftServer) -> Iterator[Premises]:
         swift.clear()

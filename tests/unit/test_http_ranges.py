@@ -36,6 +36,8 @@ class Server:
         self.asked = 0
         """Connections that are not open yet."""
         self.most = 0
+        self.began = 0
+        """Connections within the first tenth of a second."""
         self.given = 100
         """Ranges that are given out before one is refused."""
 
@@ -50,6 +52,8 @@ class Server:
         answered: Deferred[None] = Deferred()
         self.clock.callLater(self.pace, answered.callback, None)
         self.asked += 1
+        if self.clock.seconds() < 0.1:
+            self.began = max(self.began, len(self.open) + self.asked)
         try:
             await answered
         finally:
@@ -85,10 +89,17 @@ class Bytes:
             self._server.open.remove(self)
 
 
-def read(server: Server, *, room: int = 4, pause: float = 0.0) -> tuple[bytes, BaseException | None]:
-    """Read a file to its end or its error; the reader takes ``pause`` seconds with each piece."""
+def read(
+    server: Server, *, room: int = 4, pause: float = 0.0, begins: int | None = None
+) -> tuple[bytes, BaseException | None]:
+    """Read a file to its end or its error; the reader takes ``pause`` seconds with each piece.
+
+    ``begins``: bytes of the first answer, None for the whole file.
+    """
+    ends = server.size if begins is None else begins
     source = RangedSource(
-        server.stream(0, server.size),
+        server.stream(0, ends),
+        ends,
         server.size,
         server.open_range,  # type: ignore[arg-type]
         server.clock,
@@ -195,3 +206,26 @@ def test_whatever_is_refused(given: int) -> None:
         assert CONTENT.startswith(received)
     else:
         assert (received, error) == (CONTENT[:SIZE], None)
+
+
+def test_begun_in_ranges() -> None:
+    """A file of which the beginning came has more connections at once, as many as there may be; it is whole."""
+    for room, most in ((6, 4), (2, 2)):
+        server = Server(Clock())
+        assert read(server, room=room, begins=2**20) == (CONTENT[:SIZE], None)
+        assert server.began == most
+    small_rest = Server(Clock(), size=2**20 + 1)
+    assert read(small_rest, begins=2**20) == (CONTENT[: 2**20 + 1], None)
+
+
+@given(given=st.integers(min_value=0, max_value=30))
+def test_whatever_is_refused_behind_the_beginning(given: int) -> None:
+    """What came is the beginning of the file, and why there is no more is told."""
+    with pytest.MonkeyPatch.context() as patch:
+        small(patch)
+        server = Server(Clock())
+        server.given = given
+        received, error = read(server, begins=2**20)
+    assert CONTENT.startswith(received)
+    assert isinstance(error, ServerError) or received == CONTENT[:SIZE]
+    assert len(received) >= 2**20

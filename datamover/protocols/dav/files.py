@@ -58,6 +58,8 @@ class Learnt:
 class DavFiles:
     """The names below one collection, as seen from one side. Every path is as in ``protocols.place.Place``."""
 
+    serves_ranges = False
+
     def __init__(self, service: DavService, refusals: DavRefusals, learnt: Learnt) -> None:
         self.service = service
         self.refusals = refusals

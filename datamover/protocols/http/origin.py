@@ -101,7 +101,7 @@ class WebOrigin:
                 self._streams.refused(self._url)
                 raise
 
-        return RangedSource(source, size, open_range, self._clock, partial(self._streams.join, self._url))
+        return RangedSource(source, size, size, open_range, self._clock, partial(self._streams.join, self._url))
 
     async def _range(self, inspection: Inspection, wanted: ContentRange) -> BodyStream:
         """Return the body of a range of the file. Raises SourceChanged if the answer is not that range of this file."""

@@ -1,8 +1,9 @@
 """A large file read over several connections, in order, if one connection is the bottleneck.
 
-It begins as one stream. If the reader mostly waits for it, and the server serves ranges under a strong validator, the
-following bytes are requested in segments (RFC 9110, section 14) over more connections, as long as each increase makes
-it faster. All files together buffer a bounded number of bytes.
+It begins as one stream: of the whole file, or of its first bytes where the server is known to serve ranges; then some
+more connections are used at once. If the reader mostly waits, and the server serves ranges under a strong validator,
+the following bytes are requested in segments (RFC 9110, section 14) over more connections, as long as each increase
+makes it faster. All files together buffer a bounded number of bytes.
 """
 
 from collections import deque
@@ -20,7 +21,7 @@ from datamover.text.quantities import count
 
 LEAST = 2**20
 """Bytes; with smaller segments more connections gain nothing."""
-SEGMENTS = Buffers(32 * 2**20, least=LEAST, most=8 * 2**20)
+SEGMENTS = Buffers(64 * 2**20, least=LEAST, most=16 * 2**20)
 """Bytes of a segment, shared among all files."""
 WORTH = 64 * 2**20
 """Bytes; smaller rests of a file use one connection."""
@@ -28,6 +29,8 @@ PERIOD = 0.5
 """Seconds between two measurements of the speed."""
 WAITED = 0.7
 """Fraction of the time spent waiting for bytes, from which on the connection is the bottleneck."""
+BEGINNING = 4
+"""Connections of a file that begins with its first bytes."""
 GAIN = 1.1
 """Factor by which an increase must be faster for another one to follow."""
 
@@ -35,12 +38,23 @@ OpenRange = Callable[[int, int], Awaitable[BodyStream]]
 """Requests a range (offset, number of bytes); raises DataMoverError, such as SourceChanged."""
 
 
+def first_range() -> int:
+    """Return the bytes of a file that are requested first where the server is known to serve ranges."""
+    return SEGMENTS.size
+
+
 class RangedSource:
     """``protocols.base.Source`` of a file whose server serves ranges."""
 
-    def __init__(self, stream: Source, size: int, open_range: OpenRange, clock: IReactorTime, join: Join) -> None:
-        """Read ``stream``, which ends at ``size``; ``join`` returns the file's share of its host's connections."""
+    def __init__(
+        self, stream: Source, ends: int, size: int, open_range: OpenRange, clock: IReactorTime, join: Join
+    ) -> None:
+        """Read ``stream``, which ends at ``ends``, and the rest of the file of ``size`` bytes.
+
+        ``join`` returns the file's share of its host's connections.
+        """
         self._stream = stream
+        self._ends = ends
         self._size = size
         self._open_range = open_range
         self._clock = clock
@@ -61,6 +75,8 @@ class RangedSource:
         """Seconds spent waiting for bytes since then."""
         self._rate = 0.0
         """Bytes a second before the last increase."""
+        if ends < size:
+            self._add(min(BEGINNING - 1, self._share.room()))
 
     @property
     def inspection(self) -> Inspection:
@@ -93,7 +109,8 @@ class RangedSource:
         await self._drop_segments()
 
     async def _next(self) -> Octets:
-        if self._single and self._segments and self._position == self._segments[0].start:
+        following = self._segments[0].start if self._segments else self._ends
+        if self._single and self._position == following < self._size:
             await self._change_over()
         if self._single:
             data = await self._stream.read()
@@ -107,8 +124,8 @@ class RangedSource:
         return b""
 
     async def _change_over(self) -> None:
-        """Switch from the stream to the segments if the server sends the first one; else keep the stream to the end."""
-        if await self._segments[0].coming():
+        """Switch from the stream to the segments if the server sends the first one; else keep the stream to its end."""
+        if self._position == self._ends or await self._segments[0].coming():
             await self._stream.close()
             self._single = False
             self._fill()
@@ -131,7 +148,7 @@ class RangedSource:
         seconds = now - self._since
         rate, waited = self._came / seconds, self._waited / seconds
         self._since, self._came, self._waited = now, 0, 0.0
-        changing_over = self._single and self._segments
+        changing_over = self._single and self._segments and self._segments[0].start < self._ends
         if not self._growing or changing_over:
             return
         if rate < GAIN * self._rate:
@@ -148,10 +165,13 @@ class RangedSource:
         more = min(self._connections, self._share.room())
         if more <= 0 or SEGMENTS.size <= LEAST or self._size - self._position < WORTH:
             return False
-        self._connections += more
+        self._add(more)
+        return True
+
+    def _add(self, connections: int) -> None:
+        self._connections += max(0, connections)
         self._leave += [SEGMENTS.join() for _ in range(1 + self._connections - len(self._leave))]
         self._fill()
-        return True
 
     def _fill(self) -> None:
         """Request as many segments as there are connections; the stream counts as one while it is read."""
@@ -160,12 +180,16 @@ class RangedSource:
                 # The server gives no more connections. The segment is requested again when it is its turn.
                 self._growing, self._connections = False, max(1, self._connections - 1)
         while len(self._segments) < self._connections - self._single:
-            start = self._segments[-1].end if self._segments else self._position + self._single * SEGMENTS.size
+            start = self._segments[-1].end if self._segments else self._begins()
             size = min(SEGMENTS.size, self._size - start)
             if size <= 0:
                 return
             self._segments.append(_Segment(start, size, self._open_range, self._count))
             self._segments[-1].begin()
+
+    def _begins(self) -> int:
+        """Return where the first segment begins: while the stream is read, a segment further, or where it ends."""
+        return min(self._position + SEGMENTS.size, self._ends) if self._single else self._position
 
 
 class _Segment:

@@ -57,9 +57,17 @@ class Streams:
         return StreamShare(lambda: self._room(url), leave)
 
     def _room(self, url: WebUrl) -> int:
-        if self._clock.seconds() - self._refusing.get(url.origin, -FORGIVEN) < FORGIVEN:
+        if self._refuses(url.origin):
             return 0
         return self._most - self._busy(url) - sum(unused() for unused in self._files.get(url.origin, ()))
+
+    def _refuses(self, host: Hashable) -> bool:
+        return self._clock.seconds() - self._refusing.get(host, -FORGIVEN) < FORGIVEN
+
+    @property
+    def any_refused(self) -> bool:
+        """Whether ranges are not to be requested from one of the hosts, for a while."""
+        return any(map(self._refuses, self._refusing))
 
     def refused(self, url: WebUrl) -> None:
         """Remember that the host of ``url`` refused a range."""

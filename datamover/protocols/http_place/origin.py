@@ -9,7 +9,7 @@ from datamover.protocols.base import Inspection, Source
 from datamover.protocols.http.answers import PARTIAL, UNSATISFIABLE, ContentRange, content_range, ranges_given
 from datamover.protocols.http.client.body import BodyStream
 from datamover.protocols.http.client.response import Response
-from datamover.protocols.http.ranges import WORTH, RangedSource
+from datamover.protocols.http.ranges import WORTH, RangedSource, first_range
 from datamover.protocols.http.streams import Streams
 from datamover.protocols.http_place.refused import Refused
 from datamover.protocols.http_place.seam import Found, Resources
@@ -42,19 +42,18 @@ class ResourceOrigin:
     async def _resumed(self, offset: int, identity: str) -> Source | None:
         """Return the source at ``offset``, None where the file is another or has no more than ``offset`` bytes."""
         try:
-            response = await self._resources.get(self._path, {"Range": f"bytes={offset}-"})
+            response = await self._resources.get(self._path, self._from(offset))
         except Refused as refusal:
             if refusal.status != UNSATISFIABLE:
                 raise await self._why(refusal) from refusal
             there = await self.inspect()
             # There is nothing left to read of one that ends at the offset.
             ended = (there.identity, there.size) == (identity, offset)
-            return ResourceSource(self._resources.refusals, self._path, there, offset, None, 0) if ended else None
+            return ResourceSource(self._resources.refusals, self._path, there, offset, None, 0, None) if ended else None
         found = self._resources.found(self._path, response.head)
         begins = offset
-        part = content_range(response.head)
-        if part is not None or response.head.status == PARTIAL:
-            usable = part is not None and (part.first, part.last + 1) == (offset, part.total)
+        if _is_part(response):
+            usable = _beginning(found, response, offset) is not None
         else:
             # The server gives no ranges: what was read before is read once more, and dropped.
             begins, usable = 0, (found.inspection.size or 0) >= offset
@@ -65,16 +64,37 @@ class ResourceOrigin:
 
     async def _get(self) -> tuple[Found, Response]:
         try:
-            response = await self._resources.get(self._path, {})
+            found, response = await self._begin()
         except Refused as refusal:
             raise await self._why(refusal) from refusal
-        found = self._resources.found(self._path, response.head)
         try:
             movable(found.inspection.size, self._resources.refusals.what(self._path))
         except DataMoverError:
             await response.body.close()
             raise
         return found, response
+
+    async def _begin(self) -> tuple[Found, Response]:
+        """Return the answer with the whole file, or with its first bytes if the rest can be read. Raises Refused."""
+        if headers := self._from(0):
+            try:
+                response = await self._resources.get(self._path, headers)
+            except Refused as refusal:
+                if refusal.status != UNSATISFIABLE:  # An empty file has no first bytes.
+                    raise
+            else:
+                found = self._resources.found(self._path, response.head)
+                if not _is_part(response) or _beginning(found, response, 0) is not None:
+                    return found, response
+                await response.body.close()
+        response = await self._resources.get(self._path, {})
+        return self._resources.found(self._path, response.head), response
+
+    def _from(self, offset: int) -> dict[str, str]:
+        """Return the headers of the first request: for a part of the file if the server is known to serve ranges."""
+        if self._resources.serves_ranges and not self._streams.any_refused:
+            return {"Range": f"bytes={offset}-{offset + first_range() - 1}"}
+        return {"Range": f"bytes={offset}-"} if offset else {}
 
     async def _why(self, refusal: Refused) -> DataMoverError:
         """Return the error for a refusal; a directory is told from what is not there."""
@@ -87,8 +107,11 @@ class ResourceOrigin:
     def _wide(self, found: Found, response: Response, offset: int = 0, begins: int = 0) -> Source:
         """Return a source that may use several connections where the file is large and the server gives ranges."""
         refusals, inspection, size = self._resources.refusals, found.inspection, found.inspection.size
-        stream = ResourceSource(refusals, self._path, inspection, offset, response.body, offset - begins)
-        if size is None or size - offset < WORTH or not ranges_given(response.head) or not found.condition:
+        part = _beginning(found, response, offset)
+        ends = size if part is None else part.last + 1
+        stream = ResourceSource(refusals, self._path, inspection, offset, response.body, offset - begins, ends)
+        whole = ends == size and (size is None or size - offset < WORTH)
+        if size is None or ends is None or whole or not ranges_given(response.head) or not found.condition:
             return stream
         url = response.head.url
 
@@ -99,7 +122,7 @@ class ResourceOrigin:
                 self._streams.refused(url)
                 raise
 
-        wide = RangedSource(stream, size, open_range, self._clock, partial(self._streams.join, url))
+        wide = RangedSource(stream, ends, size, open_range, self._clock, partial(self._streams.join, url))
         return WordedSource(wide, refusals, self._path)
 
     async def _range(self, found: Found, wanted: ContentRange) -> BodyStream:
@@ -115,3 +138,16 @@ class ResourceOrigin:
             return response.body
         await response.body.close()
         raise self._resources.refusals.changed(self._path)
+
+
+def _is_part(response: Response) -> bool:
+    """Tell whether the answer is a range; some services send one with status 200."""
+    return response.head.status == PARTIAL or content_range(response.head) is not None
+
+
+def _beginning(found: Found, response: Response, offset: int) -> ContentRange | None:
+    """Return the range that was answered if it begins at ``offset`` and the rest can be requested, else None."""
+    part = content_range(response.head)
+    if part is None or part.first != offset or part.total is None:
+        return None
+    return part if part.last + 1 == part.total or found.condition else None

@@ -26,6 +26,11 @@ class Resources(Protocol):
     @property
     def refusals(self) -> HttpRefusals: ...
 
+    @property
+    def serves_ranges(self) -> bool:
+        """Whether every server of the protocol serves ranges, so that a file is read in ranges from its beginning."""
+        ...
+
     async def inspect(self, path: str) -> Inspection | None:
         """Look at one name; None where there is nothing. Raises errors of the side."""
         ...

@@ -16,8 +16,9 @@ class ResourceSource:
         offset: int,
         body: BodyStream | None,
         skip: int,
+        ends: int | None,
     ) -> None:
-        """Read ``body``, None for nothing, whose first ``skip`` bytes are dropped."""
+        """Read ``body``, None for nothing, whose first ``skip`` bytes are dropped; it ends at ``ends``, if known."""
         self.inspection = inspection
         self.offset = offset
         self._refusals = refusals
@@ -25,6 +26,7 @@ class ResourceSource:
         self._body = body
         self._skip = skip
         self._at = offset
+        self._ends = ends
 
     async def read(self) -> bytes:
         if self._body is None:
@@ -35,8 +37,7 @@ class ResourceSource:
                 self._skip, data = max(0, self._skip - len(data)), data[self._skip :]
                 data = data or await self._body.read()
         self._at += len(data)
-        size = self.inspection.size
-        if size is not None and (self._at > size or (not data and self._at < size)):
+        if self._ends is not None and (self._at > self._ends or (not data and self._at < self._ends)):
             raise self._refusals.changed(self._path)
         return data
 

@@ -39,6 +39,7 @@ class Bucket:
 
     limits = LIMITS
     marks = True
+    serves_ranges = True
 
     def __init__(
         self,

@@ -38,6 +38,7 @@ class Container:
 
     limits = LIMITS
     marks = True
+    serves_ranges = True
 
     def __init__(
         self,

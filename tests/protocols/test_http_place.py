@@ -1,0 +1,92 @@
+"""Files that are read in ranges, from a service that answers as it is told."""
+
+from collections.abc import Callable
+
+import pytest
+import pytest_twisted
+
+from datamover import errors
+from tests.protocols.conformance import MIB, content, read
+from tests.protocols.object_store import small_ranges
+from tests.protocols.test_s3_service import Rehearsal, bucket
+from tests.servers.web import Exchange
+
+__all__ = ["bucket"]
+
+DATA = content(3 * MIB + 7)
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    small_ranges(monkeypatch)
+
+
+class Served:
+    """A file; ``changes`` counts down the ranges that are given before it is another."""
+
+    def __init__(self, *, tag: str | None = '"1"', ranges: bool = True, total: bool = True, changes: int = 100) -> None:
+        self._tag = tag
+        self._ranges = ranges
+        self._total = total
+        self._changes = changes
+
+    def __call__(self, exchange: Exchange) -> None:
+        headers = [("Last-Modified", "Sat, 28 Nov 2026 10:00:00 GMT")]
+        if self._tag is not None:
+            headers.append(("ETag", self._tag))
+        wanted = exchange.request.headers.get("range")
+        if wanted is None or not self._ranges:
+            exchange.answer(200, headers, DATA)
+            return
+        self._changes -= 1
+        if self._changes < 0 and exchange.request.headers.get("if-match") is not None:
+            exchange.answer(412, [], b"")
+            return
+        first, _, last = wanted.removeprefix("bytes=").partition("-")
+        part = DATA[int(first) : int(last) + 1]
+        total = len(DATA) if self._total else "*"
+        headers.append(("Content-Range", f"bytes {first}-{int(first) + len(part) - 1}/{total}"))
+        exchange.answer(206, headers, part)
+
+
+def asked(bucket: Rehearsal) -> list[tuple[str | None, str | None]]:
+    """Return of each request the range that it wanted, and its condition."""
+    return [(each.headers.get("range"), each.headers.get("if-match")) for each in bucket.asked()]
+
+
+@pytest_twisted.ensureDeferred
+async def test_ranges_of_one_file(bucket: Rehearsal) -> None:
+    """The first bytes tell the size and what the file is; every further range is of that file."""
+    bucket.answer("f", Served())
+    assert await read(bucket.reading.origin("f")) == (0, DATA)
+    first, *others = asked(bucket)
+    assert first == (f"bytes=0-{MIB - 1}", None)
+    assert sorted(others) == [
+        (f"bytes={start}-{min(start + MIB, len(DATA)) - 1}", '"1"') for start in range(MIB, len(DATA), MIB)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("served", "requests"),
+    [(Served(ranges=False), 1), (Served(tag=None), 2), (Served(total=False), 2)],
+    ids=["no ranges", "no tag", "no total"],
+)
+@pytest_twisted.ensureDeferred
+async def test_whole_where_ranges_will_not_do(
+    served: Callable[[Exchange], None], requests: int, bucket: Rehearsal
+) -> None:
+    """Where the service gives no ranges, or does not tell of what, the file is read by one request."""
+    bucket.answer("f", served)
+    assert await read(bucket.reading.origin("f")) == (0, DATA)
+    assert len(bucket.asked()) == requests
+
+
+@pytest_twisted.ensureDeferred
+async def test_changed_between_ranges(bucket: Rehearsal) -> None:
+    """A file that becomes another is no file; the next attempt reads the whole, which no range can contradict."""
+    bucket.answer("f", Served(changes=2))
+    with pytest.raises(errors.SourceChanged):
+        await read(bucket.reading.origin("f"))
+    before = len(bucket.asked())
+    assert await read(bucket.reading.origin("f")) == (0, DATA)
+    assert asked(bucket)[before:] == [(None, None)]
