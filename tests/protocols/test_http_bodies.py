@@ -164,7 +164,7 @@ async def test_a_produced_body(known: bool, secure: bool, tmp_path: Path) -> Non
         listening(site, authority.server() if secure else None) as url,
         reading(ca_file=authority.file) as client,
     ):
-        for count in (40, 0, 1):
+        for count in (400, 0, 1):
             producer = Pieces(count, length=None if known else UNKNOWN_LENGTH)
             response = await client.treq().put(url, data=producer)
             assert (await whole(response))[1] == b"kept"

@@ -40,7 +40,7 @@ class FedBody:
             if self._given_up or self._consumer is None:
                 return False
             self.begun = True
-            self._consumer.write(bytes(view[start : start + SLICE]))
+            self._consumer.write(view[start : start + SLICE])  # type: ignore[arg-type]
         return True
 
     def end(self) -> None:

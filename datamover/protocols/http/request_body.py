@@ -4,12 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
-from twisted.internet.interfaces import IConsumer, IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.interfaces import IConsumer, IDelayedCall, IPullProducer, IPushProducer, IReactorTime
+from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
 
 from datamover.errors import Scope, SizeMismatch
+from datamover.protocols.base import Octets
 from datamover.text.quantities import count
 
 SLICE = 2**18
@@ -70,14 +72,18 @@ class SlicedBody:
     def _produce(self, turn: int) -> None:
         while not self._paused and turn == self._turn and self._at < self.length:
             start, self._at = self._at, self._at + SLICE
-            self._consumer.write(bytes(self._content[start : self._at]))
+            self._consumer.write(self._content[start : self._at])  # type: ignore[arg-type]
         if turn == self._turn and self._at >= self.length and not self._done.called:
             self._done.callback(None)
 
 
-@implementer(IConsumer, IPushProducer)
+@implementer(IConsumer, IPushProducer, IPullProducer)
 class Sending:
-    """Sends the output of a producer; consumer to the producer, producer to the connection's transport."""
+    """Sends the output of a producer; consumer to the producer, producer to the connection's transport.
+
+    Without TLS the bytes go from where they are to the socket: the transport would copy them twice. It is then asked
+    for more whenever it holds nothing (``IPullProducer``).
+    """
 
     def __init__(self, producer: IBodyProducer, transport: Any, failed: Callable[[BaseException], None]) -> None:
         """``failed`` is called at most once: with the producer's error, or SizeMismatch if its length was wrong."""
@@ -90,11 +96,22 @@ class Sending:
         self._transport = transport
         self._failed = failed
         self._look: IDelayedCall | None = None
+        self._direct = isinstance(transport, Connection) and not transport.TLS and self._length != UNKNOWN_LENGTH
+        self._registered = self._paused = False
+        self._empty = False
+        """The transport holds nothing any more, such as the head."""
+        self._left = memoryview(b"")
+        """Bytes that the socket has not taken."""
+        self._whole = False
+        """The producer has finished."""
 
     def start(self, clock: IReactorTime, timeout: float, give_up: Callable[[], None]) -> None:
         """Begin to send. Until ``stop``, ``give_up`` is called when nothing was sent for ``timeout`` seconds."""
         self._watch(clock, timeout, give_up)
-        self._transport.registerProducer(self, True)
+        if self._direct:
+            self._transport.SEND_LIMIT = SLICE
+        self._transport.registerProducer(self, not self._direct)  # It asks a pull producer for bytes at once.
+        self._registered = True
         maybeDeferred(self._producer.startProducing, self).addCallbacks(self._complete, self._broken)
 
     def stop(self) -> bool:
@@ -118,17 +135,27 @@ class Sending:
 
     # For the producer ---------------------------------------------------------------------------------------------
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Octets) -> None:
         if not self.under_way or not data:
             return
         self.sent += len(data)
         if self._length == UNKNOWN_LENGTH:
-            self._transport.writeSequence([b"%x\r\n" % len(data), data, b"\r\n"])
-        elif self.sent <= self._length:
-            self._transport.write(data)
-        else:
+            self._transport.writeSequence([b"%x\r\n" % len(data), bytes(data), b"\r\n"])
+        elif self.sent > self._length:
             self.stopProducing()
             self._failed(self._mismatch("more"))
+        elif not self._direct:
+            self._transport.write(bytes(data))
+        elif not self._empty:
+            self._transport.write(bytes(data))
+            self.pauseProducing()
+        elif self._left:
+            self._left = memoryview(b"".join((self._left, data)))
+        else:
+            self._left = memoryview(data)
+            self._send()
+            if self._left:
+                self.pauseProducing()
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:  # noqa: N802
         """Do nothing: the producer is already registered (see ``IBodyProducer``)."""
@@ -137,7 +164,8 @@ class Sending:
         """Do nothing: the Deferred of ``startProducing`` marks the end."""
 
     def _complete(self, _: object) -> None:
-        if not self.under_way:
+        self._whole = True
+        if not self.under_way or self._left:
             return
         self._leave()
         if self._length == UNKNOWN_LENGTH:
@@ -154,11 +182,21 @@ class Sending:
     # For the transport --------------------------------------------------------------------------------------------
 
     def pauseProducing(self) -> None:  # noqa: N802
-        if self.under_way:
+        if self.under_way and not self._paused:
+            self._paused = True
             self._producer.pauseProducing()
 
     def resumeProducing(self) -> None:  # noqa: N802
-        if self.under_way:
+        if not self.under_way or not self._registered:
+            return
+        self._empty = True
+        self._send()
+        if self._left:
+            return
+        if self._whole:
+            self._complete(None)
+        elif self._paused:
+            self._paused = False
             self._producer.resumeProducing()
 
     def stopProducing(self) -> None:  # noqa: N802
@@ -166,6 +204,17 @@ class Sending:
         if self.under_way:
             self._leave()
             self._producer.stopProducing()  # type: ignore[no-untyped-call]
+
+    def _send(self) -> None:
+        """Send what is left, as much as the socket takes; it calls ``resumeProducing`` when it takes more."""
+        if not self._left:
+            return
+        sent = self._transport.writeSomeData(self._left)
+        if isinstance(sent, int) and sent > 0:
+            self._left = self._left[sent:]
+        if self._left:
+            # Where the connection is lost, that is found out by this, too.
+            self._transport.startWriting()
 
     def _leave(self) -> None:
         self.under_way = False
