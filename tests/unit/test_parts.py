@@ -157,7 +157,7 @@ async def proven(place: Place, claimed: Checkpoint, digest: Digest) -> bool:
 @pytest_twisted.ensureDeferred
 async def test_proven(place: Place) -> None:
     """A part file with the right beginning is gone on from, its digest going on too; what is behind does not count."""
-    digest = Digest(here())
+    digest = Digest(here)
     assert await proven(place, checkpoint(), digest)
     await digest.add(CONTENT[5000:])
     assert (await digest.hexdigests())["sha256"] == hashlib.sha256(CONTENT).hexdigest()
@@ -177,7 +177,7 @@ async def test_proven(place: Place) -> None:
 @pytest_twisted.ensureDeferred
 async def test_not_proven(place: Place, claimed: Checkpoint) -> None:
     """A checkpoint of nothing, of more than there is, of other bytes, of what is gone or no file: from zero."""
-    assert not await proven(place, claimed, Digest(here()))
+    assert not await proven(place, claimed, Digest(here))
 
 
 class Refusing:
@@ -195,6 +195,6 @@ async def test_what_may_pass_is_no_reason_to_begin_anew(place: Place) -> None:
     """A connection that breaks ends the attempt, and what had arrived stays; a refusal means from zero."""
     lost: Any = Refusing(ConnectionLost("gone"))
     with pytest.raises(ConnectionLost):
-        await verify_prefix(lost, checkpoint(), place.origin("none"), Digest(here()))
+        await verify_prefix(lost, checkpoint(), place.origin("none"), Digest(here))
     refused: Any = Refusing(SourceForbidden("no"))
-    assert not await verify_prefix(refused, checkpoint(), place.origin("none"), Digest(here()))
+    assert not await verify_prefix(refused, checkpoint(), place.origin("none"), Digest(here))

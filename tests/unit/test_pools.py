@@ -70,7 +70,7 @@ async def test_all_kinds_hang() -> None:
     with hanging() as calls:
         stuck = [getattr(pools, kind).run(calls.hang) for kind in KINDS for _ in range(MANY)]
         assert await other.run(int, "7") == 7
-        digest = Digest(pools.digests.lane())
+        digest = Digest(pools.digests.lane)
         await digest.add(b"a little")
         assert len((await digest.hexdigests())["sha256"]) == 64
     await gatherResults(stuck)

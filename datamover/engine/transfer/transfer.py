@@ -319,8 +319,10 @@ class _Transfer:
 
     def _new_digest(self, inspection: Inspection | None = None) -> Digest:
         expected = self._spec.checksum
-        algorithms = self._spec.algorithms | ({expected.algorithm} if expected else set())
-        return self._tools.digest(algorithms | set(inspection.digests if inspection else ()))
+        published = set(inspection.digests) if inspection else set()
+        if MAIN in published:
+            published = {MAIN}  # It proves the most, and is computed anyhow.
+        return self._tools.digest(self._spec.algorithms | ({expected.algorithm} if expected else set()) | published)
 
     def _result(
         self,
