@@ -10,6 +10,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 
+from datamover.engine.transfer.pipe import CHECKPOINT_BYTES
 from datamover.jobs.values import Overwrite, State
 from tests.engine.rig import Rig, file, place, random_bytes, url
 from tests.engine.test_groups import NAMES, Letters, files
@@ -99,7 +100,7 @@ async def test_resumed_by_another_node(rig: Rig, web: Web, root: Path) -> None:
     assert record.state is State.COMPLETED, record.error
     assert (root / "slow/f").read_bytes() == BIG
     [resumed] = [event.details for event in await rig.store.events(job=job) if event.kind == "resumed"]
-    assert resumed["from"] >= 16 * MIB
+    assert resumed["from"] >= CHECKPOINT_BYTES
     assert hidden(root) == []
 
 

@@ -13,6 +13,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.task import deferLater
 
+from datamover.engine.transfer.pipe import CHECKPOINT_BYTES
 from datamover.errors import ConnectionLost, Scope
 from datamover.jobs.values import Naming, Overwrite, State
 from datamover.postgres.database import Database
@@ -125,7 +126,7 @@ async def test_resumed_by_another_node(rig: Rig, web: Web, store: ObjectStore) -
     assert record.state is State.COMPLETED, record.error
     assert store.objects["slow/f"].data == BIG
     [resumed] = [event.details for event in await rig.store.events(job=job) if event.kind == "resumed"]
-    assert resumed["from"] >= 16 * MIB
+    assert resumed["from"] >= CHECKPOINT_BYTES
     assert store.sent - before == len(BIG) - resumed["from"]
     assert store.requests.count("create") == 1
     assert not store.uploads

@@ -11,6 +11,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 
+from datamover.engine.transfer.pipe import CHECKPOINT_BYTES
 from datamover.errors import Scope
 from datamover.jobs.values import Checksum, Overwrite, State
 from datamover.protocols.s3.bucket import LIMITS
@@ -104,7 +105,7 @@ async def test_resumed_by_another_node(rig: Rig, web: Web, swift: S3Server) -> N
     assert record.state is State.COMPLETED, record.error
     assert BucketOutside(swift, "slow").read("f") == BIG
     [resumed] = [event.details for event in await rig.store.events(job=job) if event.kind == "resumed"]
-    assert resumed["from"] >= 16 * MIB
+    assert resumed["from"] >= CHECKPOINT_BYTES
     assert BucketOutside(swift, "slow").uploads() == 0
 
 

@@ -86,7 +86,7 @@ class Stream:
             def keep(saved: Saved, digest: str) -> None:
                 self.kept.append((saved.offset, digest))
 
-        self.digest = Digest(here())
+        self.digest = Digest(here)
         self.pipe = Pipe(
             source=self.tap,
             sink=self.basin,
@@ -326,6 +326,20 @@ def test_parking() -> None:
     assert isinstance(failure(stream.pumping), Parked)
     assert Deferred.fromCoroutine(stream.pipe.rescue()).called
     assert stream.kept == [(3, hashlib.sha256(b"abc").hexdigest())]
+
+
+def test_parking_beside_a_checkpoint() -> None:
+    """A checkpoint that is under way is made before the stream ends: what follows may be too little for one."""
+    stream = Stream()
+    flushing = stream.basin.flushing = Deferred()
+    stream.tap.give(b"x" * CHECKPOINT_BYTES)
+    stream.lease.park()
+    stream.tap.give(b"more")
+    assert not stream.pumping.called
+    stream.basin.flushing = None
+    flushing.callback(None)
+    assert isinstance(failure(stream.pumping), Parked)
+    assert [offset for offset, _ in stream.kept] == [CHECKPOINT_BYTES]
 
 
 def test_rescue_after_a_broken_write() -> None:

@@ -25,10 +25,10 @@ from datamover.protocols.upload import Saved
 
 T = TypeVar("T")
 
-CHECKPOINT_BYTES = 16 * 2**20
-CHECKPOINT_SHARE = 80
+CHECKPOINT_BYTES = 15 * 2**20
+CHECKPOINT_SHARE = 85
 """A checkpoint is made after CHECKPOINT_BYTES or the file's size divided by this, whichever is more."""
-BEHIND = 3
+BEHIND = 4
 """Checkpoint intervals that the stream may be ahead of the last checkpoint that is made: the most that a failed attempt
 loses. So many are made at a time: a side that stores parts has several of them under way."""
 CHECKPOINT_SECONDS = 5.0
@@ -132,6 +132,7 @@ class Pipe:
                 self._throttled += await self._throttle.take(len(data))
                 self._held_since = None
             if self._lease.parking:
+                await self._all_checkpointed()
                 raise Parked("the service stops; another attempt goes on from here")
             if self._on_checkpoint is None:
                 continue

@@ -27,7 +27,7 @@ from datamover.protocols.object_store.seam import FoundObject, ObjectStore, Part
 from datamover.protocols.object_store.token import Token, digest
 from datamover.protocols.upload import Check, Prove, Saved, Stored, UploadKey, unchecked
 
-IN_FLIGHT = Buffers(256 * 2**20, least=10 * 2**20, most=64 * 2**20)
+IN_FLIGHT = Buffers(256 * 2**20, least=10 * 2**20, most=80 * 2**20)
 """Bytes of parts that are gathered or on their way, shared among all uploads of the process."""
 
 
