@@ -43,7 +43,7 @@ class Ability(Enum):
 
 
 _WITHOUT = {
-    Ability.RESUME: "what arrived cannot be written on",
+    Ability.RESUME: "an interrupted upload cannot be continued",
     Ability.REPLACE_ATOMICALLY: "not replaced in one step",
     Ability.KEEP_OLD: "the old file not kept until the new one was looked at",
     Ability.REMOVE: "not removed",

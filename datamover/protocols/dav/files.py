@@ -110,7 +110,7 @@ class DavFiles:
     async def names(self, path: str) -> list[str]:
         """Return the names in a directory, sorted; an empty list where there is none."""
         if not self.learnt.finds:
-            raise self.refusals.unusable(path, "cannot be listed: the server knows no PROPFIND")
+            raise self.refusals.unusable(path, "cannot be listed: the server does not support PROPFIND")
         url = self.service.address.url(path, collection=True)
         own = segments_of(url.path)
         found: set[tuple[str, ...]] = set()
@@ -251,7 +251,7 @@ class DavFiles:
                 raise
             found = await self._head(path)
             self.learnt.finds = False
-            self.learnt.lacks.learn(Ability.LIST, f"the server knows no PROPFIND ({refusal.status})")
+            self.learnt.lacks.learn(Ability.LIST, f"the server does not support PROPFIND ({refusal.status})")
             return found
 
     async def _is_nothing(self, path: str, refusal: Refused) -> bool:

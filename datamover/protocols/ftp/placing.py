@@ -88,7 +88,7 @@ class FtpPlacement:
             try:
                 await aside.put_back(self._tree, self.session, self._aside_name)
             except FtpRefusal as refusal:
-                why = f"the old file stays aside, in {posixpath.basename(self._aside_name)!r}: {refusal}"
+                why = f"the old file is left as {posixpath.basename(self._aside_name)!r}: {refusal}"
                 self.without.append(self._lacks.learn(Ability.REMOVE, why))
 
     async def undone(self, error: DataMoverError) -> DataMoverError:
@@ -102,7 +102,7 @@ class FtpPlacement:
             if self._aside:
                 await aside.put_back(self._tree, self.session, self._aside_name)
         except FtpRefusal as refusal:
-            return error.saying(f"{error.message}; it could not be taken away ({refusal.code})", full=None)
+            return error.saying(f"{error.message}; it could not be removed ({refusal.code})", full=None)
         return error
 
     # ------------------------------------------------------------------------------------------------------------

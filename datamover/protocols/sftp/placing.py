@@ -121,7 +121,7 @@ class SftpPlacement:
             try:
                 await aside.put_back(self._session, self._aside_name)
             except SftpError as refusal:
-                why = f"the old file stays aside, in {self._aside_name.decode('utf-8', 'replace')!r}: {refusal}"
+                why = f"the old file is left as {self._aside_name.decode('utf-8', 'replace')!r}: {refusal}"
                 self.without.append(self._lacks.learn(Ability.REMOVE, why))
 
     async def undone(self, error: DataMoverError) -> DataMoverError:
@@ -132,7 +132,7 @@ class SftpPlacement:
         try:
             await self._undo()
         except SftpError as refusal:
-            return error.saying(f"{error.message}; it could not be taken away ({refusal})")
+            return error.saying(f"{error.message}; it could not be removed ({refusal})")
         return error
 
     async def _undo(self) -> None:

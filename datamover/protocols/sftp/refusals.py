@@ -78,14 +78,14 @@ class ServerRefusals(Refusals):
 
     def vanished(self, path: str) -> DataMoverError:
         return errors.ServerError(
-            f"{self.what(path)} is not there, though the server said OK to its name; look at the server",
+            f"{self.what(path)} is not there, though the server said OK to its name; check the server",
             scope=self.side,
         )
 
     def not_renamed(self, path: str) -> DataMoverError:
         return errors.ServerError(
             f"{self.what(path)} was not placed: the server said OK to the rename, and the part file has its old name "
-            "still; look at the server",
+            "still; check the server",
             scope=self.side,
         )
 
@@ -105,7 +105,7 @@ class ServerRefusals(Refusals):
 
     def not_again(self, path: str, refusal: SftpError) -> DataMoverError:
         return errors.SizeMismatch(
-            f"{self.what(path)} cannot be written on, for the server opens no file for that ({refusal}); it is written "
-            "anew",
+            f"{self.what(path)} cannot be continued: the server opens no file for that ({refusal}); it is sent from "
+            "its beginning",
             scope=self.side,
         )

@@ -152,7 +152,7 @@ class Control(LineReceiver):
         self._tls = tls
         if self.clearLineBuffer():  # type: ignore[no-untyped-call]
             # Whatever stands before TLS begins is nobody's word (RFC 4217; as CVE-2011-0411 was for SMTP).
-            self.fail(errors.TLSFailed(f"no secure connection to {self._host}: it speaks on after AUTH TLS in clear"))
+            self.fail(errors.TLSFailed(f"no secure connection to {self._host}: it sent text in clear after AUTH TLS"))
             return
         self.transport.startTLS(creator)
 

@@ -91,7 +91,7 @@ class ReplyReader:
         found = _LINE.fullmatch(line)
         if not self._code:
             if found is None:
-                raise MalformedReply(f"it says {decode(line[:QUOTED])!r}, which is no FTP")
+                raise MalformedReply(f"it says {decode(line[:QUOTED])!r}, which is not FTP")
             if found[2] == b"-":
                 self._code, self._lines = found[1], [found[3]]
                 return None

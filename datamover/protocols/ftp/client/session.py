@@ -181,7 +181,7 @@ class FtpSession:
             return told.size
         text = reply.text.strip()
         if not (text.isascii() and text.isdigit()):
-            raise errors.ServerError(f"the server tells no number as a size, but {reply.words!r}")
+            raise errors.ServerError(f"the server's answer to SIZE is not a number: {reply.words!r}")
         return int(text)
 
     async def modified(self, path: str) -> float | None:
