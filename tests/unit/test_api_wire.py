@@ -195,7 +195,7 @@ def test_many_files_as_libraries_write_them(style: str) -> None:
 def test_long_arrays_are_of_structs(value: str) -> None:
     """So many URLs as a move may name are read; a longer array is of files, requests or calls."""
     assert len(read(call(value * 1000))[1][0]) == 1000
-    with pytest.raises(RequestTooLarge, match="an array of more than 1000, not all of which are structs"):
+    with pytest.raises(RequestTooLarge, match="more than 1000 values: only files, requests and calls"):
         read(call(value * 6000))
 
 
