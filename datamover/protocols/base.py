@@ -79,7 +79,7 @@ class Lack:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What a look at one file told."""
+    """What is known of one file after a look."""
 
     name: str
     """Its own name, one path segment, as its side tells it; "" where there is none."""

@@ -1,4 +1,4 @@
-"""What every side refuses alike, as errors of the family: whose side it is on, and what a person can do."""
+"""What every side refuses alike, as errors that name the side and what a person can do."""
 
 from dataclasses import dataclass
 from typing import ClassVar

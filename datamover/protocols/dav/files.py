@@ -1,4 +1,4 @@
-"""The operations on the names below one collection, in the words of one side."""
+"""The operations on the names below one collection, with the errors of one side."""
 
 import hashlib
 import posixpath
@@ -66,7 +66,7 @@ class DavFiles:
     # Looking --------------------------------------------------------------------------------------------------
 
     async def look(self, path: str) -> Look | None:
-        """Look at a name; None where there is nothing."""
+        """Inspect a name; None where there is nothing."""
         with self.refusals.about(path), self.refusals.reading(path):
             try:
                 found = await self._look(path)

@@ -1,4 +1,4 @@
-"""What a WebDAV server refuses, as errors of the family: whose side, what to do."""
+"""What a WebDAV server refuses, as errors that name the side and what a person can do."""
 
 from dataclasses import dataclass
 from http import HTTPStatus

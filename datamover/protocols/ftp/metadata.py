@@ -1,4 +1,4 @@
-"""Mode and modification time of a file on an FTP server: set, looked at; what the server does not do is learnt."""
+"""Mode and modification time of a file on an FTP server: set and checked; what the server does not do is remembered."""
 
 import time
 

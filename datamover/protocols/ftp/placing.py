@@ -1,8 +1,8 @@
-"""How a part file takes its target's name on an FTP server, and what is looked at before and after.
+"""How a part file takes its target's name on an FTP server, and what is checked before and after.
 
 FTP has no rename that replaces nothing, and none that is sure to replace (RFC 959 leaves RNTO onto a file open): where
 nothing may be replaced one looks before, and where a server refuses to replace, the old file is set ``aside``. An
-answer is not believed: the target is looked at, and the part file's name must be gone.
+answer is not believed: the target is checked, and the part file's name must be gone.
 """
 
 import posixpath
@@ -74,7 +74,7 @@ class FtpPlacement:
             raise self._refusals.other_size(self._target, "in its part file", held, self._size)
 
     async def take_name(self) -> None:
-        """Give the part file the target's name, and look at the target; undoes what is found wrong."""
+        """Give the part file the target's name, and check the target; undoes what is found wrong."""
         try:
             await self._rename()
             self._named = True

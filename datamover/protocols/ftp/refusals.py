@@ -1,4 +1,4 @@
-"""What an FTP server refuses, and what befalls its connections, as errors of the family: whose side, what to do."""
+"""What an FTP server refuses, and how its connections fail, as errors that name the side and what a person can do."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,7 +55,7 @@ class FtpRefusals(Refusals):
             raise self.met(error) from error
 
     def met(self, error: DataMoverError) -> DataMoverError:
-        """Return what befell the connection, which knows no sides, as this side's."""
+        """Return a connection's error, which has no side, as one of this side."""
         what, plain = f"destination {self.name!r}", public_message(error.code, error.message)
         return error.saying(f"{what}: {plain}", scope=self.side, full=f"{what}: {error.full}")
 

@@ -1,4 +1,4 @@
-"""What a disk refuses, as errors of the family: whose side it is on and what a person can do."""
+"""What a disk refuses, as errors that name the side and what a person can do."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""What an S3 service refuses, as errors of the family: whose side, what to do."""
+"""What an S3 service refuses, as errors that name the side and what a person can do."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""Mode and modification time of a file on a server: asked for, looked at; what the server does not do is learnt."""
+"""Mode and modification time of a file on a server: set and checked; what the server does not do is remembered."""
 
 from datamover.protocols.base import Ability, Lack
 from datamover.protocols.lacks import Lacks

@@ -1,4 +1,4 @@
-"""What a file server refuses, and what befalls its connection, as errors of the family: whose side, what to do."""
+"""What a file server refuses, and how its connection fails, as errors that name the side and what a person can do."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,7 +34,7 @@ class ServerRefusals(Refusals):
             raise self.met(error) from error
 
     def met(self, error: DataMoverError) -> DataMoverError:
-        """Return what befell the connection, which knows no sides, as this side's."""
+        """Return a connection's error, which has no side, as one of this side."""
         what, plain = f"destination {self.name!r}", public_message(error.code, error.message)
         return error.saying(f"{what}: {plain}", scope=self.side, full=f"{what}: {error.full}")
 

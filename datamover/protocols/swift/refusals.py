@@ -1,4 +1,4 @@
-"""What Swift refuses, as errors of the family: whose side, what to do."""
+"""What Swift refuses, as errors that name the side and what a person can do."""
 
 from dataclasses import dataclass
 from typing import ClassVar

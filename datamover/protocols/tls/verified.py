@@ -57,7 +57,7 @@ class VerifiedTLS:
     """
 
     def __init__(self, files: TlsFiles, seconds: Callable[[], float]) -> None:
-        """Read the files; ``seconds`` is a clock that nobody can set. Raises ConfigError, naming key and file."""
+        """Read the files; ``seconds`` is a monotonic clock. Raises ConfigError, naming key and file."""
         self._files = files
         self._seconds = seconds
         self._stamp = files.stamp()
