@@ -234,7 +234,6 @@ class Unmarshaller(client.Unmarshaller):
             if kind == "array" and end - mark > MOST_SOURCES:
                 new = self._stack[max(mark, self._checked) : end]
                 if not all(type(each) is dict and each for each in new):
-                    raise RequestTooLarge(
-                        f"the body has an array of more than {MOST_SOURCES}, not all of which are structs"
-                    )
+                    which = f"more than {MOST_SOURCES} values: only files, requests and calls may be more"
+                    raise RequestTooLarge(f"the body has an array of {which}")
         self._checked = len(self._stack)
