@@ -60,7 +60,7 @@ def polite(scale: Scale) -> Result:
                     slowest[name].append(_slowest(service.port, calls))
     worst = [max(round_) for round_ in zip(*slowest.values(), strict=True)]
     notes = "; ".join(f"{name}: {statistics.median(values):.1f}" for name, values in slowest.items())
-    what = "a small call while others crowd the door, 99 of 100 within"
+    what = "a small call while others overload the interface, 99 of 100 within"
     return Result("polite", what, "ms", {OURS: worst}, [Goal(None, at_most=GOAL)], notes)
 
 

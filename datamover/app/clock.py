@@ -1,4 +1,4 @@
-"""Time the reactor by a clock that nobody can set.
+"""Time the reactor by a monotonic clock.
 
 Twisted times its calls by ``time.time``. When that clock is set back by an hour, every delayed call waits an hour
 longer, and no lease is renewed meanwhile; when it is set ahead, everything times out at once.

@@ -116,7 +116,7 @@ class KeyChecker:
         right = self._right(credentials)
         self._backend.came(username.decode("utf-8", "replace"), self._origin, let_in=right)
         if not right:
-            raise UnauthorizedLogin("a key that is not let in")
+            raise UnauthorizedLogin("a key that is not accepted")
         return succeed(username)
 
     def _right(self, credentials: Any) -> bool:

@@ -10,7 +10,6 @@ from datamover.errors import InvalidRequest
 from datamover.jobs.values import DatasetSource, Naming, NewFile, PlaceSource
 from datamover.text.bounds import quoted
 from datamover.web.file_names import path_name
-from datamover.web.url import WebUrl
 
 
 @dataclass(slots=True)
@@ -44,6 +43,5 @@ def known_target(file: NewFile) -> str | None:
     elif isinstance(file.source, DatasetSource):
         return None
     else:
-        url = WebUrl.parse(file.source.url)
-        name = path_name(url.path) if url.query is None else ""
+        name = "" if "?" in file.source.url else path_name(file.source.url)
     return f"{file.path}/{name}".lstrip("/") if name else None

@@ -66,6 +66,7 @@ class UrlSource:
     """A URL that a client named. ``url`` may hold a signature in its query, so only ``shown`` may be shown."""
 
     url: str = field(repr=False)
+    """In canonical form, see ``WebUrl``."""
     shown: str
     """The URL with the values of its query masked."""
 

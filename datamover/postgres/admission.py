@@ -93,7 +93,7 @@ _KINDS: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"is not currently accepting connections",
-        "lets nobody into database {database!r}",
+        "accepts no connections to database {database!r}",
         "have {init} allow it, or run ALTER DATABASE … ALLOW_CONNECTIONS true there",
     ),
     (
@@ -103,14 +103,14 @@ _KINDS: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"(?:Peer|Ident) authentication failed",
-        "lets in by the name of the system's user, which is not that of role {role!r}",
+        "accepts only the role that is named as the system's user, which role {role!r} is not",
         "run datamover as the user of that name, map the two in its pg_ident.conf, or have its pg_hba.conf ask for a "
         "password",
     ),
     (
         r"does not support SSL|SSL was required|certificate|SSL error|could not (?:read|load)",
         "cannot be reached in the way that sslmode and the files in database.url ask for",
-        "mend those, or the server's certificate",
+        "correct those, or the server's certificate",
     ),
 )
 """The pattern of a message, what it means, and the solution."""

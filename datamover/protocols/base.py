@@ -43,7 +43,7 @@ class Ability(Enum):
 
 
 _WITHOUT = {
-    Ability.RESUME: "what arrived cannot be written on",
+    Ability.RESUME: "an interrupted upload cannot be continued",
     Ability.REPLACE_ATOMICALLY: "not replaced in one step",
     Ability.KEEP_OLD: "the old file not kept until the new one was looked at",
     Ability.REMOVE: "not removed",
@@ -79,7 +79,7 @@ class Lack:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What a look at one file told."""
+    """What is known of one file after a look."""
 
     name: str
     """Its own name, one path segment, as its side tells it; "" where there is none."""

@@ -23,7 +23,7 @@ class _Learnt:
 class Lacks:
     """The abilities that one destination lacks; threads may use it.
 
-    ``seconds`` is a clock that nobody can set.
+    ``seconds`` is a monotonic clock.
     """
 
     def __init__(self, seconds: Callable[[], float]) -> None:

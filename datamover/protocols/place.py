@@ -19,7 +19,7 @@ class Place(Protocol):
     """
 
     async def inspect(self, path: str) -> Inspection | None:
-        """Look at one name; None where there is nothing."""
+        """Inspect one name; None where there is nothing."""
         ...
 
     def origin(self, path: str) -> Origin: ...
@@ -46,7 +46,7 @@ class Place(Protocol):
         ...
 
     def resume(self, target: str, saved: Saved, *, size: int | None = None, modified: float | None = None) -> Upload:
-        """Return the upload of ``target`` that an earlier attempt saved, to be written on, committed or aborted."""
+        """Return the upload of ``target`` that an earlier attempt saved, to continue, commit or abort it."""
         ...
 
     async def sweep(

@@ -1,4 +1,4 @@
-"""What every side refuses alike, as errors of the family: whose side it is on, and what a person can do."""
+"""What every side refuses alike, as errors that name the side and what a person can do."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -38,14 +38,14 @@ class Refusals:
 
     def short(self, path: str, size: int, offset: int) -> DataMoverError:
         return errors.SizeMismatch(
-            f"{self.what(path)} holds {count(size, 'byte')} and cannot be written on from byte {offset}",
+            f"{self.what(path)} holds {count(size, 'byte')} and cannot be continued from byte {offset}",
             scope=self.side,
         )
 
     def other_size(self, path: str, where: str, held: int | None, sent: int) -> DataMoverError:
         return errors.SizeMismatch(
             f"{self.what(path)} holds {held} bytes {where}, {sent} were written: the {self.holder} has not kept what "
-            "it took; look at its space and quota",
+            "it took; check its space and quota",
             scope=self.side,
         )
 

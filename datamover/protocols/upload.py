@@ -85,7 +85,7 @@ class Upload(Protocol):
     async def open(self) -> None:
         """Make ready to be written from ``offset`` on; at 0 it begins anew, whatever an earlier attempt left.
 
-        Raises SizeMismatch where the side has less than ``offset`` bytes, or lets nothing be written on (RESUME is
+        Raises SizeMismatch where the side has less than ``offset`` bytes, or lets no file be continued (RESUME is
         lacking from then on). Cancelled, it raises once ``token`` tells of all that it made.
         """
         ...
@@ -117,7 +117,7 @@ class Upload(Protocol):
 
     @property
     def doubtful(self) -> bool:
-        """Whether being written on may have lost what stood before the offset, and only reading shows it."""
+        """Whether continuing may have lost what stood before the offset, which only reading shows."""
         ...
 
     @property
@@ -129,11 +129,11 @@ class Upload(Protocol):
         ...
 
     async def commit(self, *, replace: bool, over: str | None = None, prove: Prove | None = None) -> Stored:
-        """Give a finished file its target's name, look at it there, and return what that told.
+        """Give a finished file its target's name, check it there, and return what was found.
 
         Completes when the target is seen to have the upload's size, ``prove`` has found it right, and its name is
         durable. The upload, as the only other copy, and the old file, where KEEP_OLD is not lacking, are given up only
-        then. What is found wrong is taken away and the old file put back: SizeMismatch, or what ``prove`` raises.
+        then. A wrong file is removed and the old file put back: SizeMismatch, or what ``prove`` raises.
         Where the old file cannot be kept, ``prove`` is called with what arrived first, if that can be read.
 
         Called again after it was broken off, by any process, it completes. Without ``replace`` an existing target

@@ -17,6 +17,7 @@ from datamover.text.bounds import LONGEST_URL, LONGEST_VALUE, cut, quoted
 from datamover.web.url import shown
 
 _DIGITS = re.compile("-?[0-9]{1,30}")
+_WRITTEN = re.compile("[+-]?[0-9]+")
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 does not allow."""
 _YES_OR_NO: dict[int | str, bool] = {1: True, 0: False, "1": True, "0": False, "": False}
@@ -34,7 +35,7 @@ class WrittenInt(int):
         if text.isdecimal() and text.isascii() and text[0] != "0":
             return int(text)
         digits = text.strip(" \t\r\n")
-        if not re.fullmatch("[+-]?[0-9]+", digits):
+        if not _WRITTEN.fullmatch(digits):
             raise ValueError(f"{text[:40]!r} is no int")
         value = int(digits)
         if str(value) == digits:

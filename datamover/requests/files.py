@@ -117,35 +117,25 @@ def place_source(destination: str, path: str, key: str) -> PlaceSource:
 
 
 def text_source(url: str, key: str, rules: Rules) -> SourceRef:
-    """Return a dataset or a file on the web as a source; raises what ``url_source`` does."""
+    """Return a dataset or a file on the web as a source; raises what ``web_source`` does."""
     rules.check_length(url, key)
-    scheme = _scheme(url)
+    match = _SCHEME.match(url)
+    scheme = match[1].lower() if match else ""
     if scheme in SCHEMES:
         return rules.datasets.source(url, key)
-    return _web_source(url, scheme, key, rules)
+    if scheme in PLACE_SCHEMES:
+        raise UnsupportedScheme(
+            f"{key}: {told(url)}: {scheme}:// sources are not read by URL: name the registered place, "
+            "{destination: NAME, path: …}"
+        )
+    return web_source(url, key, rules)
 
 
-def url_source(given: str, key: str, rules: Rules) -> UrlSource:
-    """Return a URL as a source.
+def web_source(given: str, key: str, rules: Rules) -> UrlSource:
+    """Return a URL, whose length has been checked, as a source.
 
     Raises UnsupportedScheme, InvalidRequest (not a URL, or a login in it) and SourceNotAllowed.
     """
-    rules.check_length(given, key)
-    return _web_source(given, _scheme(given), key, rules)
-
-
-def _scheme(url: str) -> str:
-    """Return a URL's scheme in lower case, "" where there is none."""
-    match = _SCHEME.match(url)
-    return match[1].lower() if match else ""
-
-
-def _web_source(given: str, scheme: str, key: str, rules: Rules) -> UrlSource:
-    if scheme in PLACE_SCHEMES:
-        raise UnsupportedScheme(
-            f"{key}: {told(given)}: {scheme}:// sources are not read by URL: name the registered place, "
-            "{destination: NAME, path: …}"
-        )
     try:
         url = rules.read_url(given)
     except RequestError as error:

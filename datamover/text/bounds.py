@@ -12,6 +12,10 @@ MOST_ELEMENTS = 4_000_000
 """XML elements of a call that names files: 100,000 files of some thirty elements each."""
 FEW_ELEMENTS = 2_000
 """XML elements of any other call."""
+DENSEST = 5_000
+"""XML elements that begin in 64 KiB of a body. Files, requests and calls have fewer than 4,096."""
+MOST_ODD = 3_000
+"""Comments, CDATA sections, and elements that have these, attributes, prefixes or rare types, in 64 KiB of a body."""
 MOST_MEMBERS = 100
 """Members of a struct: no method takes as many keys."""
 LONGEST_NAME = 256
@@ -51,6 +55,8 @@ LARGEST_CHANGED = 64 * 1024
 
 MOST_CALLS = 1000
 """Calls of one multicall."""
+MOST_SOURCES = 1000
+"""Sources of one ``move``. No method takes an array with more values than that, unless they are structs."""
 MOST_CHECKED = 1000
 """Files of one call of jobs.check."""
 DEFAULT_LIMIT = 100

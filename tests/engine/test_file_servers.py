@@ -72,7 +72,7 @@ LIES = (
     "the server said OK",
     "tells no size",
     "changed while",
-    "cannot be written on",
+    "cannot be continued",
     "is not there once it is closed",
 )
 """What is said of what a server says and then shows not to be so."""

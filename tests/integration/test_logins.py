@@ -224,7 +224,7 @@ WRONG = [
     ("stranger", "moves", None, "no pg_hba.conf entry", "host moves stranger 127.0.0.1/32 scram-sha-256"),
     ("mover", "nowhere", "right", "has no database 'nowhere'", "name another in database.url"),
     ("mover", "closed", "right", "does not let role 'mover' connect to database 'closed'", "GRANT CONNECT"),
-    ("mover", "shut", "right", "lets nobody into database 'shut'", "ALLOW_CONNECTIONS"),
+    ("mover", "shut", "right", "accepts no connections to database 'shut'", "ALLOW_CONNECTIONS"),
     ("mover", "moves?sslmode=require", "right", "server does not support SSL", "sslmode"),
 ]
 

@@ -39,7 +39,7 @@ async def test_digest(make: Callable[[Path], DavServer], tmp_path: Path) -> None
         wrong.write_text(f"{PASSWORD}!")
         wrong.chmod(0o600)
         async with opened(server, password_file=str(wrong)) as pool:
-            with pytest.raises(errors.AuthenticationFailed, match="look at username and password_file") as caught:
+            with pytest.raises(errors.AuthenticationFailed, match="check username and password_file") as caught:
                 await pool.connect()
             assert PASSWORD not in caught.value.full
 

@@ -94,7 +94,7 @@ SABRE = b"""<?xml version="1.0"?><d:error xmlns:d="DAV:" xmlns:s="http://sabreda
 <s:message>no such name</s:message></d:error>"""
 
 WRITTEN = [
-    (401, b"", {}, errors.AuthenticationFailed, "the login is refused: look at username and password_file"),
+    (401, b"", {}, errors.AuthenticationFailed, "the login is refused: check username and password_file"),
     (403, b"", {}, errors.DestinationForbidden, "may not be written"),
     (
         400,
@@ -107,9 +107,9 @@ WRITTEN = [
     (413, b"<html><title>413 Too Large</title>", {}, errors.DestinationInvalid, "is larger than the server takes"),
     (414, b"", {}, errors.DestinationInvalid, "name that is too long"),
     (423, b"", {}, errors.ServerError, "is locked by somebody else"),
-    (429, b"", {"Retry_After": "7"}, errors.RateLimited, "asked less often"),
+    (429, b"", {"Retry_After": "7"}, errors.RateLimited, "asks for fewer requests"),
     (500, b"", {}, errors.ServerError, "could not do it"),
-    (503, b"", {"Retry_After": "7"}, errors.RateLimited, "asked less often"),
+    (503, b"", {"Retry_After": "7"}, errors.RateLimited, "asks for fewer requests"),
     (507, b"", {}, errors.NoSpace, "its room or its quota is used up"),
 ]
 
@@ -328,7 +328,7 @@ async def test_no_propfind(server: Rehearsal) -> None:
     assert await get(server.reading, "f") == (0, b"data")
     assert await server.reading.inspect("none") is None
     assert Ability.LIST in server.reading.lacks
-    with pytest.raises(errors.SourceForbidden, match="knows no PROPFIND"):
+    with pytest.raises(errors.SourceForbidden, match="does not support PROPFIND"):
         await server.reading.list("")
 
 

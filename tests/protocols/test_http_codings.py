@@ -161,7 +161,7 @@ async def test_compressed_files_are_not_coded(path: str, coding: str, headers: l
         ("x-bzip2", "was sent bzip2-compressed"),
         ("xz", "was sent xz-compressed"),
         ("gzip, br", "was sent br-compressed"),
-        ("gzip, gzip, gzip, gzip", "no more than 3 codings are undone"),
+        ("gzip, gzip, gzip, gzip", "at most 3 codings are decoded"),
     ],
 )
 async def test_codings_that_are_refused(coding: str, words: str) -> None:

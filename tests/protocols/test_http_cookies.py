@@ -106,7 +106,7 @@ async def test_circles_all_the_same() -> None:
             path = f"/{number}"
             web.route(path, setting(cookie, back=path))
             web.requests.clear()
-            with pytest.raises(ServerError, match=f"redirects in a circle, to http://127.0.0.1:[0-9]+{path} again"):
+            with pytest.raises(ServerError, match=f"redirects in a loop, to http://127.0.0.1:[0-9]+{path} again"):
                 await client.origin(web.url + path).open()
             assert len(web.requests) == (2 if number == 0 else 1)
 
@@ -117,7 +117,7 @@ async def test_a_circle_for_want_of_a_cookie() -> None:
     async with serving() as web, serving() as other, reading() as client:
         web.route("/f", redirect(f"{other.url_of('localhost')}/login"))
         other.route("/login", setting("sid=s3cr3t; Path=/; Secure", "wide=s3cr3t; Path=/", back=f"{web.url}/f"))
-        with pytest.raises(ServerError, match="redirects in a circle") as raised:
+        with pytest.raises(ServerError, match="redirects in a loop") as raised:
             await client.origin(f"{web.url}/f").open()
         told = "; cookies that were set on the way do not go there: 'sid' of localhost, 'wide' of localhost"
         assert raised.value.message.endswith(f"/f again{told}")

@@ -89,7 +89,7 @@ async def test_circles(targets: list[str]) -> None:
     async with serving() as web, reading() as client:
         for number, target in enumerate(targets):
             web.route(f"/{number}", redirect(target))
-        with pytest.raises(ServerError, match="redirects in a circle"):
+        with pytest.raises(ServerError, match="redirects in a loop"):
             await client.origin(f"{web.url}/0").open()
         assert len(web.requests) == len(targets)
 

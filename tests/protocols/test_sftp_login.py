@@ -76,7 +76,7 @@ async def test_key_not_authorized(sshd: Sshd, tmp_path: Path) -> None:
     key = tmp_path / "other"
     ssh_keygen("-t", "ed25519", "-N", "", "-f", str(key))
     async with opened(sshd, private_key_file=key) as pool:
-        with pytest.raises(errors.AuthenticationFailed, match=r"'vis'.*is not let in.*publickey") as caught:
+        with pytest.raises(errors.AuthenticationFailed, match=r"'vis'.*is refused with.*publickey") as caught:
             await pool.at(Scope.SOURCE).inspect("x")
     assert caught.value.scope is Scope.SOURCE
     assert not caught.value.retryable
@@ -227,7 +227,7 @@ async def test_password(sshd: Sshd, tmp_path: Path, questions: bool) -> None:
     password.chmod(0o600)
     try:
         async with opened(server, password_file=password) as pool:
-            with pytest.raises(errors.AuthenticationFailed, match="not let in with the password") as caught:
+            with pytest.raises(errors.AuthenticationFailed, match="is refused with the password") as caught:
                 await pool.connect()
             assert "wrong words" not in caught.value.message
             password.write_text(f"{PASSWORD}\n")

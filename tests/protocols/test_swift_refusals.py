@@ -82,9 +82,9 @@ READ = [
     (404, {}, b"", errors.SourceNotFound, "does not exist"),
     (401, {}, b"", errors.AuthenticationFailed, "the token is refused, and so is a new one"),
     (403, {}, b"", errors.SourceForbidden, "may not be read"),
-    (429, {"Retry_After": "7"}, b"", errors.RateLimited, "asked less often"),
-    (498, {"Retry_After": "7"}, b"Slow down", errors.RateLimited, "asked less often"),
-    (503, {"Retry_After": "7"}, b"", errors.RateLimited, "asked less often"),
+    (429, {"Retry_After": "7"}, b"", errors.RateLimited, "asks for fewer requests"),
+    (498, {"Retry_After": "7"}, b"Slow down", errors.RateLimited, "asks for fewer requests"),
+    (503, {"Retry_After": "7"}, b"", errors.RateLimited, "asks for fewer requests"),
     (503, {}, b"", errors.ServerError, "could not do it (503)"),
     (500, {}, b"internal 10.0.0.7", errors.ServerError, "could not do it (500)"),
     (409, {}, b"", errors.ServerError, "segments of it are missing"),
@@ -98,7 +98,7 @@ WRITE = [
     (413, {}, b"The body of your request was too large for this server.", errors.DestinationInvalid, "is larger"),
     (422, {}, b"", errors.ChecksumMismatch, "what arrived is not what was sent"),
     (507, {}, b"", errors.NoSpace, "no room left"),
-    (498, {"Retry_After": "7"}, b"Slow down", errors.RateLimited, "asked less often"),
+    (498, {"Retry_After": "7"}, b"Slow down", errors.RateLimited, "asks for fewer requests"),
     (503, {}, b"", errors.ServerError, "could not do it (503)"),
 ]
 
@@ -239,7 +239,7 @@ async def test_for_no_project(swift: Rehearsal) -> None:
     swift.keystone.scoped = False
     with pytest.raises(errors.AuthenticationFailed) as caught:
         await swift.open().at(Scope.SOURCE).origin("f").open()
-    assert "for no project: look at project" in caught.value.full
+    assert "for no project: check project" in caught.value.full
 
 
 @pytest_twisted.ensureDeferred
@@ -278,7 +278,7 @@ async def test_renewed_before_its_end(swift: Rehearsal) -> None:
         ([("a", "ftp://127.0.0.1/v1/AUTH_data")], {}, "set storage_url"),
         ([("a", "{url}"), ("b", "{url}")], {}, "in the regions a, b; set region"),
         ([("a", "{url}")], {"region": "c"}, "no object storage in the region 'c'; there is in a"),
-        ([], {}, "look at project"),
+        ([], {}, "check project"),
     ],
 )
 @pytest_twisted.ensureDeferred
@@ -306,13 +306,13 @@ async def test_storage_that_is_named(swift: Rehearsal, options: dict[str, str]) 
 @pytest.mark.parametrize(
     ("answer", "kind", "words"),
     [
-        (gives(401), errors.AuthenticationFailed, "look at username, password_file, project and the domains"),
-        (gives(404), errors.AuthenticationFailed, "look at auth_url"),
-        (gives(300), errors.AuthenticationFailed, "look at auth_url"),
+        (gives(401), errors.AuthenticationFailed, "check username, password_file, project and the domains"),
+        (gives(404), errors.AuthenticationFailed, "check auth_url"),
+        (gives(300), errors.AuthenticationFailed, "check auth_url"),
         (gives(201, b"{}"), errors.AuthenticationFailed, "without a token"),
         (gives(201, b"<html>", X_Subject_Token="t"), errors.AuthenticationFailed, "without a token"),
         (gives(503), errors.ServerError, "503"),
-        (gives(429, Retry_After="7"), errors.RateLimited, "less often"),
+        (gives(429, Retry_After="7"), errors.RateLimited, "fewer requests"),
         (lambda exchange: exchange.reset(), errors.ConnectionLost, "connection"),
     ],
 )

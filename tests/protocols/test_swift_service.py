@@ -82,7 +82,7 @@ async def test_token_renewed(swift: SwiftServer, pool: DestinationPool, outside:
     ("options", "words"),
     [
         ({"username": "test:nobody"}, "the login is refused"),
-        ({"auth_url": "{endpoint}/nowhere/v1.0"}, "look at auth_url"),
+        ({"auth_url": "{endpoint}/nowhere/v1.0"}, "check auth_url"),
         ({"storage_url": "{endpoint}/v1/AUTH_other"}, "may not be"),
         ({"username": "tester", "project": "other"}, "the login is refused"),
     ],

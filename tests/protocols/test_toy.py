@@ -87,7 +87,7 @@ from twisted.internet import reactor
 
 from datamover.config.load import load
 from datamover.errors import ConfigError, UnsupportedScheme
-from datamover.requests.files import Rules, url_source
+from datamover.requests.files import Rules, text_source
 from datamover.runtime.snapshot import Runtime
 from datamover.web.url import WebUrl
 
@@ -96,7 +96,7 @@ runtime = Runtime.build(load(file), reactor)
 told = [runtime.registry.describe("bucket")]
 for scheme in ("toy", "toys", "tome"):
     try:
-        url_source(f"{scheme}://store/f", "source", Rules("me", ["bucket"], None, WebUrl.parse, 10, 5))
+        text_source(f"{scheme}://store/f", "source", Rules("me", ["bucket"], None, WebUrl.parse, 10, 5))
     except UnsupportedScheme as error:
         told.append(error.message)
 secret.chmod(0o644)

@@ -168,6 +168,43 @@ def test_elements_are_counted(element: bytes) -> None:
         read(body, most=99)
 
 
+SHORTEST = {"source": "http://a/b", "destination": "a", "path": "b", "size": "1"}
+"""A file of a request, with the shortest values that there are."""
+STYLES = {
+    "plain": "<value>{}</value>",
+    "types": "<value><string>{}</string></value>",
+    "lines": "\r\n<value>\r\n<string>{}</string>\r\n</value>\r\n",
+    "sections": "<value><string><![CDATA[{}]]></string></value>",
+    "nils": "<value>{}</value></member><member><name>label</name><value><ex:nil/></value>",
+}
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_many_files_as_libraries_write_them(style: str) -> None:
+    """However a library writes them, the shortest files are within the bounds."""
+    members = "".join(
+        f"<member><name>{name}</name>{STYLES[style].format(value)}</member>" for name, value in SHORTEST.items()
+    )
+    [files] = read(call(f"<value><struct>{members}</struct></value>" * 3000))[1]
+    assert [{name: file[name] for name in SHORTEST} for file in files] == [SHORTEST] * 3000
+
+
+@pytest.mark.parametrize(
+    "value", ["<value>http://example.org/a</value>", "<value><int>1</int></value>", "<value><struct></struct></value>"]
+)
+def test_long_arrays_are_of_structs(value: str) -> None:
+    """So many URLs as a move may name are read; a longer array is of files, requests or calls."""
+    assert len(read(call(value * 1000))[1][0]) == 1000
+    with pytest.raises(RequestTooLarge, match="more than 1000 values: only files, requests and calls"):
+        read(call(value * 6000))
+
+
+def call(values: str) -> bytes:
+    """Return a call with an array as its parameter."""
+    array = f"<value><array><data>{values}</data></array></value>"
+    return f"<methodCall><methodName>m</methodName><params><param>{array}</param></params></methodCall>".encode()
+
+
 BODIES = st.binary() | st.lists(
     st.sampled_from(
         [

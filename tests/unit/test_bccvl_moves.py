@@ -1,5 +1,6 @@
 """The shapes that ``move`` took over the years, and the original's words of refusal."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xmlrpc.client import Binary
@@ -10,7 +11,7 @@ from twisted.internet.task import Clock
 from datamover.api.context import Caller
 from datamover.api.methods.moves import Moves
 from datamover.config.schema import Config, DestinationTable
-from datamover.errors import RequestError
+from datamover.errors import RequestError, RequestTooLarge
 from datamover.jobs.values import Naming, NewFile, NewJob, Overwrite, PlaceSource, UrlSource
 from datamover.registry.destinations import Registry
 from datamover.requests.coercion import WrittenInt
@@ -276,7 +277,7 @@ OTHERS: list[tuple[tuple[Any, ...], str]] = [
     (("http://u:s3cret@example.org/x", SCP), "user name or password"),
     (("http://127.0.0.1/x?key=s3cret", SCP), "http://127.0.0.1/x?key=*** is not an allowed source"),
     (([URL, URL], "scp://visualiser/data/"), "sources[1] and sources[0] have the same target 'data/a.zip'"),
-    (([f"{URL}{n}" for n in range(11)], SCP), "11 sources: expected at most 10"),
+    (([f"{URL}{n}" for n in range(11)], SCP), "11 sources: expected at most 10; move the rest with further calls"),
 ]
 
 
@@ -289,3 +290,12 @@ def test_what_the_old_words_do_not_cover_is_refused_all_the_same(
         job_of(moves, call)
     assert reason in caught.value.message
     assert "s3cret" not in caught.value.message
+
+
+def test_how_many_sources_one_call_may_name(moves: Moves) -> None:
+    """However many files ``jobs.submit`` takes; refused before any of them is looked at."""
+    many = replace(moves, rules=replace(moves.rules, max_files=100_000))
+    assert len(job_of(many, ([f"{URL}{n}" for n in range(1000)], "scp://visualiser/data/")).files) == 1000
+    for sources in (["no URL"] * 1001, {"type": "mixed", "sources": [{}] * 1001}):
+        with pytest.raises(RequestTooLarge, match="1001 sources: expected at most 1000; move the rest with further"):
+            job_of(many, (sources, SCP if isinstance(sources, list) else TO))

@@ -71,7 +71,7 @@ async def move(context: CallContext, caller: Caller, source: Any, destination: A
     """Move files, as the original Data Mover does: move(source, destination, zip) -> {id, status}.
 
     source: a URL (http, https, scp, swift+http, swift+https, ala), an array of URLs, or a struct: {type: 'url', url},
-    {type: 'scp', host, path}, {type: 'ala', lsid}, {type: 'mixed', sources: [struct…]}.
+    {type: 'scp', host, path}, {type: 'ala', lsid}, {type: 'mixed', sources: [struct…]}. At most 1000 sources.
     destination: scp://HOST/PATH, HOST being the name of a registered place, or a struct {host, path, zip?}. Structs may
     come in either order. swift+https://HOST/CONTAINER/OBJECT is the registered Swift container at that host.
     zip: a boolean: true puts all files into one zip. False, if it is left out.

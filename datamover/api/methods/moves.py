@@ -18,8 +18,8 @@ from datamover.jobs.values import DatasetSource, Naming, NewFile, NewJob, Overwr
 from datamover.registry.destinations import Registry
 from datamover.requests import coercion
 from datamover.requests.coercion import array, struct, text, told, yes_or_no
-from datamover.requests.files import Rules, place_source, url_source
-from datamover.text.bounds import LONGEST_LSID, cut
+from datamover.requests.files import Rules, place_source, web_source
+from datamover.text.bounds import LONGEST_LSID, MOST_SOURCES, cut
 from datamover.web.paths import LONGEST_PATH, check_path, is_into
 
 NO_ALA = "ALA sources are not configured"
@@ -28,6 +28,8 @@ _PULLED = (".csv", ".json", ".dataset.json")
 """File name endings, after the LSID, of the occurrences, the species' metadata and the dataset's description."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _LSID = re.compile(r"urn:lsid:[^:\s]+:[^:\s]+:[^:\s]+(:[^:\s]+)?", re.IGNORECASE)
+_WEB = re.compile(r"[^:]*://(?:[^/?#]*@)?([^/?#:]*)[^/?#]*(.?)", re.DOTALL)
+"""The host, and the first character after host and port."""
 _SCP = re.compile(r"(?:([^/@]*(?:@[^/@]*)*)@)?(\[[^\]/]*\]|[^/:@]*)(?::\d*)?(/.*)?", re.DOTALL)
 
 
@@ -145,7 +147,7 @@ class Moves:
                 if url is None:
                     raise missing("url must be provided with url source")
                 self.rules.check_length(url, "source")
-                return self._web(url)
+                return self._web(url, _scheme(url))
             case "scp":
                 host, path = text(source.get("host")), text(source.get("path"))
                 if not host or not path:
@@ -174,22 +176,19 @@ class Moves:
         if not sources:
             raise invalid("no sources selected")
         self._check_count(sources)
-        read = []
-        for each in sources:
-            if (url := coercion.url(each)) is None:
-                raise invalid("source must be of type str or list")
-            self.rules.check_length(url, "source")
-            read.append(url)
-            yield
-        return (yield from self._each(read, self._source))
+        return (yield from self._each(sources, self._source))
 
-    def _source(self, url: str) -> SourceRef:
+    def _source(self, given: Any) -> SourceRef:
+        url = coercion.url(given)
+        if url is None:
+            raise invalid("source must be of type str or list")
+        self.rules.check_length(url, "source")
         match scheme := _scheme(url):
             case "scp" | "swift+http" | "swift+https":
                 user, host, path = _scp(url, "source")
                 return self._file(host, host, user, path, scheme)
             case "http" | "https":
-                return self._web(url)
+                return self._web(url, scheme)
             case "ala":
                 lsid = parse_qs(url.partition("?")[2]).get("lsid", [""])[0]
                 if not is_lsid(lsid):
@@ -215,21 +214,21 @@ class Moves:
         return found
 
     def _check_count(self, sources: Sequence[Any]) -> None:
-        if len(sources) > self.rules.max_files:
-            raise RequestTooLarge(f"{len(sources)} sources: expected at most {self.rules.max_files}")
+        most = min(MOST_SOURCES, self.rules.max_files)
+        if len(sources) > most:
+            raise RequestTooLarge(f"{len(sources)} sources: expected at most {most}; move the rest with further calls")
 
     # What they mean -------------------------------------------------------------------------------------------
 
-    def _web(self, url: str) -> SourceRef:
-        if (scheme := _scheme(url)) not in ("http", "https"):
+    def _web(self, url: str, scheme: str) -> SourceRef:
+        if scheme not in ("http", "https"):
             raise Rejected(f"Unknown source URL scheme '{cut(scheme)}'")
-        rest = url.partition("://")[2]
-        host = re.split("[/?#]", rest, maxsplit=1)[0]
-        if not host.rpartition("@")[2].partition(":")[0]:
+        match = _WEB.match(url)
+        if match is None or not match[1]:
             raise Rejected("Host not specified in 'source'")
-        if rest == host:
+        if not match[2]:
             raise Rejected("Path not specified in 'source'")
-        return url_source(url, "source", self.rules)
+        return web_source(url, "source", self.rules)
 
     def _file(self, known: str | None, host: str, user: str | None, path: str, scheme: str = "scp") -> SourceRef:
         """Return a file at a destination as a source."""

@@ -12,7 +12,7 @@ from xmlrpc import client
 
 from datamover.errors import InvalidRequest, RequestTooLarge
 from datamover.requests.coercion import WrittenInt
-from datamover.text.bounds import DEEPEST, LONGEST_NAME, LONGEST_VALUE, MOST_MEMBERS
+from datamover.text.bounds import DEEPEST, LONGEST_NAME, LONGEST_VALUE, MOST_MEMBERS, MOST_ODD, MOST_SOURCES
 
 _DISPATCH: dict[str, Any] = client.Unmarshaller.dispatch
 _SCALARS: Mapping[str, Callable[[str], Any]] = {
@@ -23,22 +23,25 @@ _SCALARS: Mapping[str, Callable[[str], Any]] = {
 _BOOLEANS = {"1": True, "0": False, "true": True, "false": False}
 """XML-RPC knows 1 and 0 only, but some libraries write the words."""
 
+_SPACE = r"[ \t\r\n]*+"
 _BETWEEN = r"(?:[ \t\r\n]++|</?(?:member|data|param)>|</value>)*+"
 """What means nothing after a value, a name, or the start of an array or a struct."""
 _TOKEN = re.compile(
-    rf"""(<value>)?<(?!struct>|array>)([a-zA-Z][a-zA-Z0-9.]*+)(?:/>|>([^<\r]*+)</\2>){_BETWEEN}
-    |(?:<value>)?<(struct|array)>{_BETWEEN}(</\4>{_BETWEEN})?
+    rf"""(?:<name>([^<\r&]++)</name>{_SPACE})?(<value>{_SPACE})?
+        <(?!struct>|array>)([a-zA-Z][a-zA-Z0-9.:]*+)(?:/>|>([^<\r]*+)</\3>){_BETWEEN}
+    |(?:<value>{_SPACE})?<(struct|array)>{_BETWEEN}(</\5>{_BETWEEN})?
     |</([^\s>]++)\s*+>{_BETWEEN}
     |<([^\s<>/!?]++)((?:[^"'>]++|"[^"]*+"|'[^']*+')*+)>
     |([^<]++)
-    |<!\[CDATA\[(.*?)\]\]>
-    |<!--.*?-->|<\?xml[ ][^>]*+>[ \t\r\n]*+|<\?.*?\?>
+    |(<!\[CDATA\[.*?\]\]>)
+    |(<!--.*?-->|<\?xml[ ][^>]*+>[ \t\r\n]*+|<\?.*?\?>)
     |(<.*+)""",
     re.DOTALL | re.VERBOSE,
 )
-"""A piece of a well-formed document: an element without others in it (whether a value begins with it, its name, its
-text), a start of a struct or an array (and its end, if it is empty), an end, any other start (its name, its
-attributes), text, CDATA, what is passed over, and at last what has not ended yet."""
+"""A piece of a well-formed document: an element without others in it (the name of the member that it is the value of,
+whether a value begins with it, its own name, its text), a start of a struct or an array (and its end, if it is empty),
+an end, any other start (its name, its attributes), text, CDATA, what is passed over, and at last what has not ended
+yet."""
 _REFERENCE = re.compile("&([^;]*+);")
 _MOST_REFERENCES = 256
 
@@ -100,6 +103,8 @@ class Unmarshaller(client.Unmarshaller):
         """The text since the last start of an element."""
         self._bare = False
         """Whether a value has begun whose type has not been named."""
+        self._checked = 0
+        """How many of the values ``check`` has seen."""
         self._left = ""
         """What has not ended yet."""
 
@@ -111,13 +116,27 @@ class Unmarshaller(client.Unmarshaller):
         whole = self._left + piece
         end = whole.rfind(">") + 1  # Not within a reference or a line's end.
         self._left = whole[end:]
-        push, text, scalar = self._stack.append, self._text, _SCALARS.get
-        for within, tag, plain, opened, empty, ended, started, attributes, chars, cdata, rest in _TOKEN.findall(
-            whole, 0, end
-        ):
+        push, text, scalar, odd = self._stack.append, self._text, _SCALARS.get, 0
+        for (
+            name,
+            within,
+            tag,
+            plain,
+            opened,
+            empty,
+            ended,
+            started,
+            attributes,
+            chars,
+            cdata,
+            passed,
+            rest,
+        ) in _TOKEN.findall(whole, 0, end):
             if tag:
                 if text:
                     text.clear()
+                if name:
+                    push(_name(name))
                 if "&" in plain:
                     plain = _meant(plain)
                 if tag == "string" or tag == "value":
@@ -132,6 +151,7 @@ class Unmarshaller(client.Unmarshaller):
                 else:
                     if within:
                         self._bare = True
+                    odd += 1
                     self._start(tag)
                     text.append(plain)
                     self._end(tag)
@@ -146,15 +166,21 @@ class Unmarshaller(client.Unmarshaller):
             elif ended:
                 self._end(ended)
             elif started:
+                odd += 1
                 self._start(started)
                 if attributes.endswith("/"):
                     self._end(started)
             elif chars:
                 text.append(_meant(chars))
             elif cdata:
-                text.append(cdata.replace("\r\n", "\n").replace("\r", "\n"))
+                odd += 1
+                text.append(cdata[9:-3].replace("\r\n", "\n").replace("\r", "\n"))
+            elif passed:
+                odd += 1
             elif rest:
                 self._left = rest + self._left
+        if odd > MOST_ODD:
+            raise InvalidRequest("the body has too many comments, attributes or unknown elements: leave them out")
 
     def _start(self, tag: str) -> None:
         self._text.clear()
@@ -205,3 +231,9 @@ class Unmarshaller(client.Unmarshaller):
             raise InvalidRequest(f"the body has a text of more than {LONGEST_VALUE} characters")
         for mark, end, kind in zip(self._marks, [*self._marks[1:], len(self._stack)], self._kinds, strict=False):
             _check_length(end - mark, kind, longest_array if kind == "array" else 2 * MOST_MEMBERS)
+            if kind == "array" and end - mark > MOST_SOURCES:
+                new = self._stack[max(mark, self._checked) : end]
+                if not all(type(each) is dict and each for each in new):
+                    which = f"more than {MOST_SOURCES} values: only files, requests and calls may be more"
+                    raise RequestTooLarge(f"the body has an array of {which}")
+        self._checked = len(self._stack)

@@ -18,7 +18,7 @@ from datamover.api.http.encodings import recoder
 from datamover.api.xmlrpc.unmarshaller import Unmarshaller
 from datamover.errors import InvalidRequest, RequestError, RequestTooLarge
 from datamover.requests.coercion import NOT_XML
-from datamover.text.bounds import MOST_ELEMENTS
+from datamover.text.bounds import DENSEST, MOST_ELEMENTS
 
 READ = 64 * 1024
 """Bytes of one slice: a few milliseconds of parsing."""
@@ -65,7 +65,9 @@ def parse_call(
         while data:
             text = recode(data) if recode else data
             if elements or len(text) > min(most, READ // 2):  # A shorter body cannot have that many.
-                elements += _beginning(text)
+                begun = _beginning(text)
+                _check_elements(begun, DENSEST, f" in {READ} bytes")
+                elements += begun
                 _check_elements(elements, most)
             parser.feed(text)
             fed += len(text)
@@ -99,9 +101,9 @@ def _beginning(text: bytes) -> int:
     return text.count(b"<") - text.count(b"</")
 
 
-def _check_elements(elements: int, most: int) -> None:
+def _check_elements(elements: int, most: int, where: str = "") -> None:
     if elements > most:
-        raise RequestTooLarge(f"the body has more than {most} elements: send several requests")
+        raise RequestTooLarge(f"the body has more than {most} elements{where}: send several requests")
 
 
 def _check_tag(begun: int) -> None:

@@ -67,7 +67,7 @@ class DigestLogin:
         self._hash = _ALGORITHMS[algorithm.removesuffix("-sess")]
         self.nonce = self._told.get("nonce", "")
         self.proven = False
-        """A request with this nonce was let in."""
+        """A request with this nonce was accepted."""
 
     def authorization(self, method: str, target: str, password: str) -> str:
         """Return the value of Authorization for a request; ``target`` is its request target."""

@@ -87,7 +87,7 @@ class DavStore:
         return self._files.refusals
 
     async def head(self, path: str) -> FoundObject | None:
-        """Look at a file; None where there is none. Raises the error for a directory."""
+        """Inspect a file; None where there is none. Raises the error for a directory."""
         found = await self._files.look(path)
         if found is not None and found.collection:
             raise self.refusals.directory(path)

@@ -1,4 +1,4 @@
-"""The operations on the names below one collection, in the words of one side."""
+"""The operations on the names below one collection, with the errors of one side."""
 
 import hashlib
 import posixpath
@@ -68,7 +68,7 @@ class DavFiles:
     # Looking --------------------------------------------------------------------------------------------------
 
     async def look(self, path: str) -> Look | None:
-        """Look at a name; None where there is nothing."""
+        """Inspect a name; None where there is nothing."""
         with self.refusals.about(path), self.refusals.reading(path):
             try:
                 found = await self._look(path)
@@ -112,7 +112,7 @@ class DavFiles:
     async def names(self, path: str) -> list[str]:
         """Return the names in a directory, sorted; an empty list where there is none."""
         if not self.learnt.finds:
-            raise self.refusals.unusable(path, "cannot be listed: the server knows no PROPFIND")
+            raise self.refusals.unusable(path, "cannot be listed: the server does not support PROPFIND")
         url = self.service.address.url(path, collection=True)
         own = segments_of(url.path)
         found: set[tuple[str, ...]] = set()
@@ -253,7 +253,7 @@ class DavFiles:
                 raise
             found = await self._head(path)
             self.learnt.finds = False
-            self.learnt.lacks.learn(Ability.LIST, f"the server knows no PROPFIND ({refusal.status})")
+            self.learnt.lacks.learn(Ability.LIST, f"the server does not support PROPFIND ({refusal.status})")
             return found
 
     async def _is_nothing(self, path: str, refusal: Refused) -> bool:

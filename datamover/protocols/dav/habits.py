@@ -32,7 +32,7 @@ class Habits:
     def __init__(self, files: DavFiles, conditions: Conditions, seconds: Callable[[], float]) -> None:
         """``conditions`` is told whether "Overwrite: F" is honoured (RFC 4918 10.6).
 
-        ``seconds`` is a clock that nobody can set.
+        ``seconds`` is a monotonic clock.
         """
         self.takes_hidden = True
         """It takes names that begin with a dot, and lists them."""

@@ -48,7 +48,7 @@ class Login:
     """The login of all requests to one server."""
 
     def __init__(self, files: LoginFiles, threads: Threads, seconds: Callable[[], float]) -> None:
-        """Read the files in ``threads``; ``seconds`` is a clock that nobody can set."""
+        """Read the files in ``threads``; ``seconds`` is a monotonic clock."""
         self._files = files
         self._threads = threads
         self._seconds = seconds
@@ -69,7 +69,7 @@ class Login:
         return None
 
     def accepted(self, head: Head) -> None:
-        """Take note of an answer to a request that was let in."""
+        """Remember that a request was accepted."""
         if self._digest is not None:
             self._digest.proven = True
             told = parameters_of(head.headers_of("Authentication-Info"))

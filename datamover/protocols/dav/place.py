@@ -28,8 +28,8 @@ from datamover.protocols.upload import Check, Saved, Stored, UploadKey, unchecke
 class DavPlace(PartFilePlace):
     """``protocols.place.Place`` of a collection.
 
-    A file arrives by PUT under a hidden name and gets its own by MOVE, or in chunks. What a server answers to these is
-    no look: the file is looked at after each.
+    A file arrives by PUT under a hidden name and gets its own by MOVE, or in chunks. The answers to these are not
+    believed: the file is checked after each.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class DavPlace(PartFilePlace):
     async def remove(self, path: str) -> None:
         """Remove one file; a missing one is fine.
 
-        It is looked at first: a directory would go with all that is in it.
+        It is inspected first: a directory would be removed with all that is in it.
         """
         if not _is_part(path):
             found = await self._files.look(path)

@@ -1,4 +1,4 @@
-"""What a WebDAV server refuses, as errors of the family: whose side, what to do."""
+"""What a WebDAV server refuses, as errors that name the side and what a person can do."""
 
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -27,7 +27,7 @@ class DavRefusals(HttpRefusals):
 
     def again(self, path: str) -> DataMoverError:
         return errors.SizeMismatch(
-            f"{self.what(path)} cannot be written on: the server takes files whole; it is sent from its beginning",
+            f"{self.what(path)} cannot be continued: the server takes files whole; it is sent from its beginning",
             scope=self.side,
         )
 
@@ -47,7 +47,7 @@ class DavRefusals(HttpRefusals):
             return self.unusable(path, "has a name that is too long for the server; take a shorter one")
         if status in (401, 407):
             return errors.AuthenticationFailed(
-                f"{here}: the login is refused: look at username and password_file, or token_file", scope=side
+                f"{here}: the login is refused: check username and password_file, or token_file", scope=side
             )
         if status == 403:
             verb = "read" if side is Scope.SOURCE else "written"
@@ -66,7 +66,7 @@ class DavRefusals(HttpRefusals):
             return errors.ConnectionLost(f"{here}: the request took too long for the server", scope=side)
         if status == 429 or (status == 503 and refusal.retry_after is not None):
             return errors.RateLimited(
-                f"{here}: the server asks to be asked less often", scope=side, retry_after=refusal.retry_after
+                f"{here}: the server asks for fewer requests", scope=side, retry_after=refusal.retry_after
             )
         if status == 409:
             return errors.ServerError(f"{what}: the server cannot do it now (409 Conflict)", scope=side)

@@ -50,7 +50,7 @@ class FedBody:
             self._done.callback(None)
 
     def give_up(self) -> None:
-        """Take note that nobody sends it any more."""
+        """Note that it is not sent any further."""
         self._given_up = True
         self._changed.wake(None)
 

@@ -16,7 +16,7 @@ PAUSES = (0.005, 0.2)
 
 
 async def measure(session: FtpSession, real: str, found: Entry) -> int:
-    """Return the bytes of a file that was ``found``. Raises FtpRefusal, and what befalls the connection."""
+    """Return the bytes of a file that was ``found``. Raises FtpRefusal, and the connection's errors."""
     if found.size is not None:
         return found.size
     moving = await session.retrieve(real)

@@ -1,4 +1,4 @@
-"""Mode and modification time of a file on an FTP server: set, looked at; what the server does not do is learnt."""
+"""Mode and modification time of a file on an FTP server: set and checked; what the server does not do is remembered."""
 
 import time
 
@@ -24,7 +24,7 @@ class Metadata:
         self._lacks = lacks
         self.without: list[Lack] = []
         if self._modified is not None and not 0 <= self._modified < _LATEST:
-            self.without.append(Lack(Ability.SET_MODIFIED, "FTP has no word for a time so far away"))
+            self.without.append(Lack(Ability.SET_MODIFIED, "FTP cannot express a time so far away"))
             self._modified = None
 
     async def set(self, session: FtpSession, real: str) -> None:

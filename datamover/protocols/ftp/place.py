@@ -73,7 +73,7 @@ class FtpPlace(PartFilePlace):
                 pass
 
     async def inspect(self, path: str) -> Inspection | None:
-        """Look at one name, through links; None where there is nothing."""
+        """Inspect one name, through links; None where there is nothing."""
         with self._refusals.about(path):
             return await self._reader.look(path)
 
@@ -81,7 +81,7 @@ class FtpPlace(PartFilePlace):
         return FtpOrigin(self._reader, path)
 
     async def open_part(self, part: str, *, offset: int = 0) -> FtpSink:
-        """Open a part file: STOR makes it anew, and REST before it writes it on."""
+        """Open a part file: STOR makes it anew, and REST before it continues it."""
         with self._refusals.about(part):
             session = await self._sessions.take()
             try:
@@ -111,9 +111,9 @@ class FtpPlace(PartFilePlace):
     ) -> Stored:
         """Place a part file by RNFR and RNTO; a symbolic link there is replaced.
 
-        FTP has no word for "only where there is nothing": without ``replace`` one looks before. A server that renames
-        onto no file has the old one set aside first: what is left aside when that breaks off is put back by the next
-        call, or by ``remove`` of the part file.
+        FTP cannot say "only where there is nothing": without ``replace`` the target is looked up before. At a server
+        that renames onto no file, the old one is set aside first; if that breaks off, the next call, or ``remove`` of
+        the part file, puts it back.
         """
         with self._refusals.about(target):
             async with self._sessions.lent() as session:
@@ -194,7 +194,7 @@ class FtpPlace(PartFilePlace):
     # ------------------------------------------------------------------------------------------------------------
 
     async def _proven(self, placing: FtpPlacement, target: str, prove: ProvePath) -> None:
-        """Have a target proven, and give up the old file; what is found wrong is taken away."""
+        """Have a target proven, and give up the old file; a wrong file is removed."""
         try:
             await prove(target)
         except DataMoverError as error:

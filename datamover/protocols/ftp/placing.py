@@ -1,8 +1,8 @@
-"""How a part file takes its target's name on an FTP server, and what is looked at before and after.
+"""How a part file takes its target's name on an FTP server, and what is checked before and after.
 
 FTP has no rename that replaces nothing, and none that is sure to replace (RFC 959 leaves RNTO onto a file open): where
 nothing may be replaced one looks before, and where a server refuses to replace, the old file is set ``aside``. An
-answer is not believed: the target is looked at, and the part file's name must be gone.
+answer is not believed: the target is checked, and the part file's name must be gone.
 """
 
 import posixpath
@@ -74,7 +74,7 @@ class FtpPlacement:
             raise self._refusals.other_size(self._target, "in its part file", held, self._size)
 
     async def take_name(self) -> None:
-        """Give the part file the target's name, and look at the target; undoes what is found wrong."""
+        """Give the part file the target's name, and check the target; undoes what is found wrong."""
         try:
             await self._rename()
             self._named = True
@@ -88,7 +88,7 @@ class FtpPlacement:
             try:
                 await aside.put_back(self._tree, self.session, self._aside_name)
             except FtpRefusal as refusal:
-                why = f"the old file stays aside, in {posixpath.basename(self._aside_name)!r}: {refusal}"
+                why = f"the old file is left as {posixpath.basename(self._aside_name)!r}: {refusal}"
                 self.without.append(self._lacks.learn(Ability.REMOVE, why))
 
     async def undone(self, error: DataMoverError) -> DataMoverError:
@@ -102,7 +102,7 @@ class FtpPlacement:
             if self._aside:
                 await aside.put_back(self._tree, self.session, self._aside_name)
         except FtpRefusal as refusal:
-            return error.saying(f"{error.message}; it could not be taken away ({refusal.code})", full=None)
+            return error.saying(f"{error.message}; it could not be removed ({refusal.code})", full=None)
         return error
 
     # ------------------------------------------------------------------------------------------------------------

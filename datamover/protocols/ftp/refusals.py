@@ -1,4 +1,4 @@
-"""What an FTP server refuses, and what befalls its connections, as errors of the family: whose side, what to do."""
+"""What an FTP server refuses, and how its connections fail, as errors that name the side and what a person can do."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,7 +55,7 @@ class FtpRefusals(Refusals):
             raise self.met(error) from error
 
     def met(self, error: DataMoverError) -> DataMoverError:
-        """Return what befell the connection, which knows no sides, as this side's."""
+        """Return a connection's error, which has no side, as one of this side."""
         what, plain = f"destination {self.name!r}", public_message(error.code, error.message)
         return error.saying(f"{what}: {plain}", scope=self.side, full=f"{what}: {error.full}")
 
@@ -141,7 +141,7 @@ class FtpRefusals(Refusals):
 
     def unsure(self, path: str, offset: int, trouble: str) -> DataMoverError:
         return errors.ConnectionLost(
-            f"{self.what(path)}: after {count(offset, 'byte')} the data connection ended, and nobody knows whether "
+            f"{self.what(path)}: after {count(offset, 'byte')} the data connection ended, and it is unknown whether "
             f"that is all: {trouble}",
             scope=self.side,
         )
@@ -158,14 +158,14 @@ class FtpRefusals(Refusals):
 
     def vanished(self, path: str) -> DataMoverError:
         return errors.ServerError(
-            f"{self.what(path)} is not there, though the server said OK to its name; look at the server",
+            f"{self.what(path)} is not there, though the server said OK to its name; check the server",
             scope=self.side,
         )
 
     def not_renamed(self, path: str) -> DataMoverError:
         return errors.ServerError(
             f"{self.what(path)} was not placed: the server said OK to the rename, and the part file has its old name "
-            "still; look at the server",
+            "still; check the server",
             scope=self.side,
         )
 
@@ -178,7 +178,7 @@ class FtpRefusals(Refusals):
 
     def not_again(self, path: str, why: str) -> DataMoverError:
         return errors.SizeMismatch(
-            f"{self.what(path)} cannot be written on ({why}); it is written anew", scope=self.side
+            f"{self.what(path)} cannot be continued ({why}); it is sent from its beginning", scope=self.side
         )
 
 

@@ -107,7 +107,7 @@ class FtpSink:
 
     @property
     def doubtful(self) -> bool:
-        """Whether it was written on: that the server kept what stood before shows only when it is read."""
+        """Whether it was continued: only reading shows that the server kept what stood before."""
         return self._written_on
 
     async def close(self) -> None:

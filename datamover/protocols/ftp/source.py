@@ -24,7 +24,7 @@ class FtpReader:
         self.lacks = lacks
 
     async def look(self, path: str) -> Inspection | None:
-        """Look at one name; None where there is nothing."""
+        """Inspect one name; None where there is nothing."""
         async with self.sessions.lent() as session:
             try:
                 _, found = await self.tree.target(session, path)

@@ -99,7 +99,7 @@ class Tree:
         link = link or found
         leads = await self._leads(session, path, posixpath.dirname(real), link)
         if links >= _LINKS:
-            raise self._refusals.unusable(path, "is a symbolic link in a circle; name a file")
+            raise self._refusals.unusable(path, "is a symbolic link in a loop of links; name a file")
         return await self.target(session, leads, links + 1)
 
     async def _check_directory(self, session: FtpSession, path: str) -> None:

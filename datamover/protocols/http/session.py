@@ -77,7 +77,7 @@ class SessionAgent(UrlAgent):
             if (url, cookies) in seen:  # With other cookies it is another request.
                 withheld = jar.withheld(url)
                 raise ServerError(
-                    f"{asked.told} redirects in a circle, to {url.told} again{withheld and f'; {withheld}'}",
+                    f"{asked.told} redirects in a loop, to {url.told} again{withheld and f'; {withheld}'}",
                     scope=Scope.SOURCE,
                 )
             seen.add((url, cookies))

@@ -1,4 +1,4 @@
-"""What a server refuses, and what befalls a connection to it, as errors of the family: whose side, what to do."""
+"""What a server refuses, and how a connection to it fails, as errors that name the side and what a person can do."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,7 +54,7 @@ class HttpRefusals(Refusals):
         return error.saying(error.message, full=f"{said})")
 
     def met(self, error: DataMoverError) -> DataMoverError:
-        """Return what befell the connection as this side's error."""
+        """Return a connection's error as one of this side."""
         what, plain = f"destination {self.name!r}", public_message(error.code, error.message)
         if isinstance(error, errors.SourceNotAllowedHere):
             return errors.AuthenticationFailed(f"{what}: it may not be reached: {plain}", scope=self.side)

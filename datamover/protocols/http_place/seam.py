@@ -32,7 +32,7 @@ class Resources(Protocol):
         ...
 
     async def inspect(self, path: str) -> Inspection | None:
-        """Look at one name; None where there is nothing. Raises errors of the side."""
+        """Inspect one name; None where there is nothing. Raises errors of the side."""
         ...
 
     async def get(self, path: str, headers: Mapping[str, str]) -> Response:

@@ -1,4 +1,4 @@
-"""A file being read from one answer, in the words of its side."""
+"""A file being read from one answer, with the errors of its side."""
 
 from datamover.protocols.base import Inspection, Octets, Source
 from datamover.protocols.http.client.body import BodyStream
@@ -47,7 +47,7 @@ class ResourceSource:
 
 
 class WordedSource:
-    """A source whose errors are told in the words of its side."""
+    """A source that raises the errors of its side."""
 
     def __init__(self, source: Source, refusals: HttpRefusals, path: str) -> None:
         self._source = source

@@ -1,4 +1,4 @@
-"""What is done alike to every open file of a local disk; what a disk does not do is learnt, and does no harm."""
+"""What is done alike to every open file of a local disk; what a disk does not do is remembered, and fails nothing."""
 
 import errno
 import os
@@ -51,7 +51,7 @@ def make_anew(directory: int, name: bytes, mode: int, most: int) -> int:
 
 
 def open_own(directory: int, name: bytes, most: int) -> int:
-    """Return a descriptor of a file of our own, to be written on, of a mode that has no more than ``most``.
+    """Return a descriptor for writing to a file of our own, of a mode that has no more than ``most``.
 
     In a directory that others may write to they can put a file of theirs under any name, open, to read what is written
     into it. Raises OSError, FileNotFoundError where there is nothing; NotOwn.

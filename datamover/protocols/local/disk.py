@@ -1,7 +1,7 @@
 """The blocking calls on the names below a root: stat, open, rename, unlink, each in one go.
 
-Runs in threads. Raises OSError and OutsideRoot as the disk does, for ``DiskRefusals.about`` to word; where the disk has
-no word for it (not a regular file, too short a part), an error of the family.
+Runs in threads. Raises OSError and OutsideRoot, of which ``DiskRefusals.about`` makes errors for people; where no call
+fails (not a regular file, too short a part), a DataMoverError.
 """
 
 import errno
@@ -29,11 +29,11 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _NOT_AGAIN = (errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EIO)
-"""How a disk says that it opens no file that is there to be written on, as some mounts of object stores do not."""
+"""How a disk says that it opens no existing file for writing, as some mounts of object stores do not."""
 
 
 class Disk:
-    """The names below ``root``, in the words of one side."""
+    """The names below ``root``, with the errors of one side."""
 
     def __init__(self, root: str, directory_mode: int, refusals: DiskRefusals, lacks: Lacks) -> None:
         self._root = root
@@ -66,7 +66,7 @@ class Disk:
         return path
 
     def inspect(self, path: str) -> Inspection:
-        """Look at one name, through links."""
+        """Inspect one name, through links."""
         return examine(_name(path), self._tree.at(path, _status))
 
     def names(self, path: str) -> list[str]:
@@ -149,7 +149,7 @@ class Disk:
     def _put_beside(self, path: str, files: Sequence[tuple[int, Put]], failures: list[BaseException | None]) -> None:
         """Write all, then flush and close all, then name all and look at them, then make the names durable.
 
-        Whatever befalls one of them, the others are put, and every file is closed.
+        If one fails, the others are still put, and every file is closed.
         """
         steps: tuple[Callable[[Put, int], object], ...] = (Put.write, Put.finish, self._name_it, _settle)
         directory = self._tree.make_directory(path)

@@ -61,7 +61,7 @@ class LocalPlace(PartFilePlace):
         await self._call("", self._disk.make_root)
 
     async def inspect(self, path: str) -> Inspection | None:
-        """Look at one name, through links; None where there is nothing."""
+        """Inspect one name, through links; None where there is nothing."""
         return await self._call(path, unless_missing, self._disk.inspect, path)
 
     def origin(self, path: str) -> "LocalOrigin":
@@ -128,7 +128,7 @@ class LocalPlace(PartFilePlace):
         return await self._call("", self._disk.volume)
 
     async def look(self, path: str) -> Inspection:
-        """Look at one name, through links, that must be there."""
+        """Inspect one name, through links, that must be there."""
         return await self._call(path, self._disk.inspect, path)
 
     async def read(self, path: str, offset: int, identity: str | None) -> LocalSource:

@@ -1,9 +1,9 @@
-"""How a part file takes its target's name, and what is kept until the target was looked at: blocking steps.
+"""How a part file takes its target's name, and what is kept until the target was checked: blocking steps.
 
     keep        the old file, where it is to be replaced, has a second, hidden name
-    take_name   the part file takes the target's name, and the target is looked at under it
+    take_name   the part file takes the target's name, and the target is checked under it
     settle      the part file's own name and the old file are given up
-    undo        in its stead: what is wrong under the target's name is taken away, and the old file put back
+    undo        in its stead: a wrong file under the target's name is removed, and the old file put back
 
 A crash between any two leaves the old file or the whole new one under the target's name.
 """
@@ -47,7 +47,7 @@ class LocalPlacement:
     def keep(self) -> bool:
         """Give the old file a second name; tell whether nothing is lost if the part file is placed now.
 
-        Where the old file cannot be kept, the part file is looked at first.
+        Where the old file cannot be kept, the part file is checked first.
         """
         if not self.replace:
             return True
@@ -61,7 +61,7 @@ class LocalPlacement:
         return self._old_linked
 
     def take_name(self) -> None:
-        """Give the part file the target's name, and look at the target; undoes what is found wrong."""
+        """Give the part file the target's name, and check the target; undoes what is found wrong."""
         found = None
         if self.replace:
             self._take_over()

@@ -1,4 +1,4 @@
-"""What a disk refuses, as errors of the family: whose side it is on and what a person can do."""
+"""What a disk refuses, as errors that name the side and what a person can do."""
 
 import errno
 import os
@@ -18,7 +18,7 @@ _UNUSABLE = {
     errno.ENOTEMPTY: "is a directory where a file is needed; name a file",
     errno.ENXIO: "is not a regular file; remove it or take another name",
     errno.EXDEV: "lies on another file system than its part file; make the mount a destination of its own",
-    errno.ELOOP: "leads through too many symbolic links; mend the links",
+    errno.ELOOP: "leads through too many symbolic links; correct the links",
     errno.EINVAL: "is refused by the disk (Invalid argument): it may be a name that it does not take",
     errno.EILSEQ: "is a name that the disk does not take; choose another",
     errno.EFBIG: "would be larger than its file system allows",
@@ -66,14 +66,14 @@ class DiskRefusals(Refusals):
 
     def not_again(self, path: str) -> DataMoverError:
         return errors.SizeMismatch(
-            f"{self.what(path)} cannot be written on: the disk opens no file for that; it is written anew",
+            f"{self.what(path)} cannot be continued: the disk opens no file for that; it is written from its beginning",
             scope=self.side,
         )
 
     def not_own(self, path: str, owner: int) -> DataMoverError:
         return errors.SizeMismatch(
-            f"{self.what(path)} is not written on: it is a file of user id {owner}, or one that others can read; "
-            "it is written anew",
+            f"{self.what(path)} is not continued: it is a file of user id {owner}, or one that others can read; "
+            "it is written from its beginning",
             scope=self.side,
         )
 
@@ -86,11 +86,11 @@ class DiskRefusals(Refusals):
 
     def vanished(self, path: str, where: str) -> DataMoverError:
         return errors.ServerError(
-            f"{self.what(path)} is not there {where}, though the disk said that it is: look at the disk",
+            f"{self.what(path)} is not there {where}, though the disk said that it is: check the disk",
             scope=self.side,
         )
 
     def not_renamed(self, path: str) -> DataMoverError:
         return errors.ServerError(
-            f"{self.what(path)} was not replaced, though the disk said that it was: look at the disk", scope=self.side
+            f"{self.what(path)} was not replaced, though the disk said that it was: check the disk", scope=self.side
         )

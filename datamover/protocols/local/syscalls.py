@@ -48,7 +48,7 @@ class Look:
 
 
 def look(directory: int, name: bytes) -> Look | None:
-    """Look at a name, None where there is nothing; a network file system is made to ask its server (statx(2))."""
+    """Inspect a name, None where there is nothing; a network file system is made to ask its server (statx(2))."""
     try:
         return _statx(_STATX, directory, name) if _STATX is not None else _stat(directory, name)
     except FileNotFoundError:

@@ -28,7 +28,7 @@ class Writer:
         self.without: list[Lack] = []
         """What the file went without, once it is finished."""
         self.doubtful = bool(offset) and not on_disk(descriptor)
-        """Whether it is written on where that may lose what is before: on anything but a disk's own file system."""
+        """Whether it is continued where that may lose what is before: on anything but a disk's own file system."""
         self._lacks = lacks
         self._descriptor = descriptor
         self._offset = offset

@@ -59,7 +59,7 @@ class ObjectStore(Protocol):
         ...
 
     async def head(self, path: str) -> FoundObject | None:
-        """Look at an object; None where there is none."""
+        """Inspect an object; None where there is none."""
         ...
 
     async def put(self, path: str, data: bytes, headers: Mapping[str, str]) -> object:

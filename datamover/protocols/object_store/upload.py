@@ -1,7 +1,7 @@
 """One object arriving by a multipart upload, or by one PUT where it is small.
 
 The token tells the upload's number, how many of its parts count, and a digest over their sizes and ETags: what the
-service lists is held against that. An ETag is the service's word for bytes whose digest it has checked.
+service lists is held against that. An ETag stands for bytes whose digest the service has checked.
 """
 
 import hashlib

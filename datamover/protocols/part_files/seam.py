@@ -39,7 +39,7 @@ class PartFileSink(Protocol):
 
     @property
     def doubtful(self) -> bool:
-        """Whether being written on may have lost what stood before the offset, and only reading shows it."""
+        """Whether continuing may have lost what stood before the offset, which only reading shows."""
         ...
 
     @property
@@ -56,7 +56,7 @@ class PartFiles(Protocol):
     """The part files below one root; every path as in ``protocols.place.Place``."""
 
     async def inspect(self, path: str) -> Inspection | None:
-        """Look at one name; None where there is nothing."""
+        """Inspect one name; None where there is nothing."""
         ...
 
     def origin(self, path: str) -> Origin: ...
@@ -68,7 +68,7 @@ class PartFiles(Protocol):
     async def open_part(self, part: str, *, offset: int = 0) -> PartFileSink:
         """Open the part file ``part`` for writing from ``offset``; offset 0 begins anew, whatever is there.
 
-        An offset beyond what the part file holds, or where the side opens no file to be written on (RESUME is then
+        An offset beyond what the part file holds, or where the side lets no file be continued (RESUME is then
         lacking), raises SizeMismatch.
         """
         ...
@@ -76,11 +76,11 @@ class PartFiles(Protocol):
     async def place_part(
         self, part: str, target: str, *, size: int, replace: bool, prove: ProvePath | None = None
     ) -> Stored:
-        """Give a finished part file its target's name, look at it there, and return what that told.
+        """Give a finished part file its target's name, check it there, and return what was found.
 
         Completes when the target is seen to hold ``size`` bytes, ``prove`` has found it right, and its name is durable.
         The part file, as the only other copy, and the old file, where KEEP_OLD is not lacking, are given up only then.
-        What is found wrong is taken away and the old file put back: SizeMismatch, or what ``prove`` raises. Where the
+        A wrong file is removed and the old file put back: SizeMismatch, or what ``prove`` raises. Where the
         old file cannot be kept, ``prove`` is called with the part file first.
 
         Replaces in one step, unless REPLACE_ATOMICALLY is lacking: then a crash may leave nothing of the name, and the
@@ -96,7 +96,7 @@ class PartFiles(Protocol):
     ) -> Stored:
         """Write a whole small file as ``part`` and place it, in as few steps as the side allows.
 
-        Completes when it is durable under ``target``, and was looked at there. ``commit`` is called, maybe in a
+        Completes when it is durable under ``target``, and was checked there. ``commit`` is called, maybe in a
         thread, right before it takes that name; where it raises, it does not. Raises what ``open_part``, ``finish`` and
         ``place_part`` raise; after DestinationExists there is no part file. Cancelled, it raises once nothing of it is
         to come any more.

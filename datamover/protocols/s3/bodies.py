@@ -60,7 +60,7 @@ class Checking:
         self._unsigned = not sent.signed
 
     def wants_signed(self, refusal: Refused) -> bool:
-        """Tell whether a refusal may be because the body was not signed, which no answer was known to bear so far."""
+        """Tell whether a refusal may be because the body was not signed, as long as no unsigned one was accepted."""
         return self._unsigned is None and refusal.code in _UNSIGNED_REFUSED
 
     def signing(self) -> "Checking":

@@ -1,4 +1,4 @@
-"""The operations on one bucket, below a prefix, in the words of one side."""
+"""The operations on one bucket, below a prefix, with the errors of one side."""
 
 import hashlib
 import os
@@ -85,7 +85,7 @@ class Bucket:
     # Objects --------------------------------------------------------------------------------------------------
 
     async def head(self, path: str) -> FoundObject | None:
-        """Look at an object; None where there is none."""
+        """Inspect an object; None where there is none."""
         with self.refusals.about(path):
             try:
                 answer = await self.service.ask("HEAD", self.key(path))
@@ -99,7 +99,7 @@ class Bucket:
         return found_in(path, answer.head)
 
     async def inspect(self, path: str) -> Inspection | None:
-        """Look at an object, or at the keys below it; None where there is nothing."""
+        """Inspect an object, or the keys below it; None where there is nothing."""
         name = posixpath.basename(path)
         if not path:
             return Inspection(name, directory=True)
@@ -110,7 +110,7 @@ class Bucket:
         return Inspection(name, directory=True) if page.keys or page.prefixes else None
 
     async def get(self, path: str, headers: Mapping[str, str]) -> Response:
-        """Return the answer to the GET of an object. Raises Refused, and the side's errors for what else befalls."""
+        """Return the answer to the GET of an object. Raises Refused, and the side's errors for anything else."""
         with self.refusals.connecting():
             return await self.service.get(self.key(path), headers)
 
@@ -121,7 +121,7 @@ class Bucket:
         return kept.headers(PREFIX)
 
     async def put(self, path: str, data: bytes, headers: Mapping[str, str]) -> Answer:
-        """Store a whole object. Raises Refused, and the side's errors for what else befalls."""
+        """Store a whole object. Raises Refused, and the side's errors for anything else."""
         with self.refusals.connecting():
             answer, _ = await self._put(path, (), data, {**self._storing.headers(), **headers})
         return answer
@@ -201,7 +201,7 @@ class Bucket:
     ) -> None:
         """Make an object of an upload, which has its ``metadata`` already.
 
-        Raises Refused, and the side's errors for what else befalls.
+        Raises Refused, and the side's errors for anything else.
         """
         body = documents.completion(parts)
         sent = {"Content-Type": "application/xml", **condition}

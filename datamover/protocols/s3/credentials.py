@@ -30,7 +30,7 @@ class KeyReader:
     """The key of one destination, as its files hold it."""
 
     def __init__(self, files: KeyFiles, threads: Threads, seconds: Callable[[], float]) -> None:
-        """Read in ``threads``; ``seconds`` is a clock that nobody can set."""
+        """Read in ``threads``; ``seconds`` is a monotonic clock."""
         self._files = files
         self._threads = threads
         self._seconds = seconds

@@ -1,4 +1,4 @@
-"""What an S3 service refuses, as errors of the family: whose side, what to do."""
+"""What an S3 service refuses, as errors that name the side and what a person can do."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,11 +11,11 @@ from datamover.protocols.s3.service import Refused
 
 _LOGIN = {
     "ExpiredToken": "the session token has expired; renew session_token_file",
-    "InvalidToken": "the session token is not one; look at session_token_file",
+    "InvalidToken": "the session token is not valid; check session_token_file",
     "TokenRefreshRequired": "the session token has expired; renew session_token_file",
     "InvalidAccessKeyId": "the service does not know access_key_id",
     "SignatureDoesNotMatch": "the secret in secret_key_file is not that of access_key_id",
-    "AuthFailure": "the key is not accepted; look at access_key_id and secret_key_file",
+    "AuthFailure": "the key is not accepted; check access_key_id and secret_key_file",
     "NotSignedUp": "the account of the key is not signed up for S3",
     "AccountProblem": "there is a problem with the account of the key; ask the provider",
 }
@@ -84,7 +84,7 @@ class S3Refusals(HttpRefusals):
             )
         if code in _BUSY or status in (429, 503):
             return errors.RateLimited(
-                f"{here}: the service asks to be asked less often", scope=side, retry_after=refusal.retry_after
+                f"{here}: the service asks for fewer requests", scope=side, retry_after=refusal.retry_after
             )
         if code in _QUOTA:
             return errors.NoSpace(f"{here}: its quota is used up; raise it or free space", scope=side)

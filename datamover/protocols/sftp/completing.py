@@ -29,7 +29,7 @@ async def complete(
     What ``before`` asks for leaves together with it. The file is cut to ``cut`` bytes if that is given: a size is not
     set otherwise, for it would make up for what the server has not kept; where that is refused, it stays too long.
 
-    Raises SftpError, and what befell the connection: of what was asked before, of a flush that fails alone,
+    Raises SftpError, and the connection's errors: of what was asked before, of a flush that fails alone,
     and of closing, by which some servers tell that they could not keep the file.
     """
     with session.together():

@@ -1,4 +1,4 @@
-"""Mode and modification time of a file on a server: asked for, looked at; what the server does not do is learnt."""
+"""Mode and modification time of a file on a server: set and checked; what the server does not do is remembered."""
 
 from datamover.protocols.base import Ability, Lack
 from datamover.protocols.lacks import Lacks
@@ -22,7 +22,7 @@ class Metadata:
         self._mode = mode
         self._modified: int | None = None
         if modified is not None and not 0 <= modified <= _LATEST:
-            self._without[Ability.SET_MODIFIED] = Lack(Ability.SET_MODIFIED, "SFTP has no word for a time so far away")
+            self._without[Ability.SET_MODIFIED] = Lack(Ability.SET_MODIFIED, "SFTP cannot express a time so far away")
         elif modified is not None:
             self._modified = int(modified)
         self._wanted = (Ability.SET_MODE,) if self._modified is None else (Ability.SET_MODE, Ability.SET_MODIFIED)

@@ -1,4 +1,4 @@
-"""In what order the bytes of a part file are written: as wide as its server is known to bear.
+"""In what order the bytes of a part file are written: in parallel only where its server is known to allow that.
 
 Several handles on one file make OpenSSH fast, and others fail, or their process die. A gateway to an object store takes
 bytes in their order only. So what failed in one order is written in the next narrower one.

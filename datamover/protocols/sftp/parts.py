@@ -1,4 +1,4 @@
-"""Part files on a server: opened to be written anew, or to be written on."""
+"""Part files on a server: opened from their beginning, or to be continued."""
 
 from dataclasses import dataclass
 
@@ -44,7 +44,7 @@ class Parts:
     async def open(self, link: Link, session: SftpSession, part: str, offset: int) -> OpenPart:
         """Open a part file for writing from ``offset``, where nothing else is in its way.
 
-        Raises SftpError, and SizeMismatch where there is nothing to be written on, or the server does not let that be.
+        Raises SftpError, and SizeMismatch where there is nothing to continue, or the server does not allow it.
         """
         real = await self._tree.name(link, session, part, make=not offset)
         if offset:
@@ -71,7 +71,7 @@ class Parts:
         raise first
 
     async def _open_again(self, session: SftpSession, real: bytes, part: str, offset: int) -> OpenPart:
-        """Open a part file to be written on."""
+        """Open a part file to be continued."""
         found = await session.find(real)
         if found is None or (found.size or 0) < offset:
             raise self.refusals.short(part, (found.size if found else None) or 0, offset)

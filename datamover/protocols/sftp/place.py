@@ -67,7 +67,7 @@ class SftpPlace(PartFilePlace):
                 pass
 
     async def inspect(self, path: str) -> Inspection | None:
-        """Look at one name, through links; None where there is nothing."""
+        """Inspect one name, through links; None where there is nothing."""
         with self._refusals.about(path):
             try:
                 return await self._reader.look(path)

@@ -1,9 +1,9 @@
-"""How a part file takes its target's name on a server, and what is kept until the target was looked at.
+"""How a part file takes its target's name on a server, and what is kept until the target was checked.
 
     keep        the old file, where it is to be replaced, has a second, hidden name
-    take_name   the part file takes the target's name, and the target is looked at under it
+    take_name   the part file takes the target's name, and the target is checked under it
     settle      the part file's own name and the old file are given up
-    undo        in its stead: what is wrong under the target's name is taken away, and the old file put back
+    undo        in its stead: a wrong file under the target's name is removed, and the old file put back
 
 A name is given in one step where the server can, else by way of a file set aside (``aside``). An answer is not
 believed: servers say OK to links and renames that they do not make.
@@ -73,7 +73,7 @@ class SftpPlacement:
     async def keep(self) -> bool:
         """Give the old file a second name; tell whether nothing is lost if the part file is placed now.
 
-        Where the old file cannot be kept, the part file is looked at first.
+        Where the old file cannot be kept, the part file is checked first.
         """
         if not self._replace:
             return True
@@ -92,7 +92,7 @@ class SftpPlacement:
         return self._old_linked
 
     async def take_name(self) -> None:
-        """Give the part file the target's name, and look at the target; undoes what is found wrong."""
+        """Give the part file the target's name, and check the target; undoes what is found wrong."""
         try:
             found = await (self._take_over() if self._replace else self._claim())
         except SftpError as refusal:
@@ -121,7 +121,7 @@ class SftpPlacement:
             try:
                 await aside.put_back(self._session, self._aside_name)
             except SftpError as refusal:
-                why = f"the old file stays aside, in {self._aside_name.decode('utf-8', 'replace')!r}: {refusal}"
+                why = f"the old file is left as {self._aside_name.decode('utf-8', 'replace')!r}: {refusal}"
                 self.without.append(self._lacks.learn(Ability.REMOVE, why))
 
     async def undone(self, error: DataMoverError) -> DataMoverError:
@@ -132,7 +132,7 @@ class SftpPlacement:
         try:
             await self._undo()
         except SftpError as refusal:
-            return error.saying(f"{error.message}; it could not be taken away ({refusal})")
+            return error.saying(f"{error.message}; it could not be removed ({refusal})")
         return error
 
     async def _undo(self) -> None:
@@ -162,7 +162,7 @@ class SftpPlacement:
 
     @property
     def _links(self) -> bool:
-        """Whether a second name may be given, and be taken away again."""
+        """Whether a second name may be given, and be removed again."""
         able = self._session.can(messages.HARD_LINK)
         return able and Ability.KEEP_OLD not in self._lacks and Ability.REMOVE not in self._lacks
 
@@ -338,7 +338,7 @@ class SftpPlacement:
 
 
 def _refusal(answer: Any) -> SftpError | None:
-    """Return what a server refused, None where it said OK; raises what befell the connection."""
+    """Return what a server refused, None where it said OK; raises the connection's errors."""
     if isinstance(answer, SftpError):
         return answer
     if isinstance(answer, BaseException):

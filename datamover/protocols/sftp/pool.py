@@ -25,7 +25,7 @@ _ANNOUNCED = {
     messages.STATVFS: (Ability.FREE_SPACE,),
 }
 """What needs an extension of the protocol that the server has to have (PROTOCOL, OpenSSH)."""
-_UNPROVEN = Lack(Ability.WRITE_WIDE, "the server is not known to bear it otherwise")
+_UNPROVEN = Lack(Ability.WRITE_WIDE, "no other order is known to be safe there")
 
 
 class SftpPool:

@@ -21,7 +21,7 @@ class SftpReader:
         self.refusals = refusals
 
     async def look(self, path: str) -> Inspection:
-        """Look at one name, through links, that must be there; raises SftpError."""
+        """Inspect one name, through links, that must be there; raises SftpError."""
         link = await self._link()
         async with link.lease() as session:
             _, found = await self._tree.target(link, session, path)

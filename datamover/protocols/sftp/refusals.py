@@ -1,4 +1,4 @@
-"""What a file server refuses, and what befalls its connection, as errors of the family: whose side, what to do."""
+"""What a file server refuses, and how its connection fails, as errors that name the side and what a person can do."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,7 +34,7 @@ class ServerRefusals(Refusals):
             raise self.met(error) from error
 
     def met(self, error: DataMoverError) -> DataMoverError:
-        """Return what befell the connection, which knows no sides, as this side's."""
+        """Return a connection's error, which has no side, as one of this side."""
         what, plain = f"destination {self.name!r}", public_message(error.code, error.message)
         return error.saying(f"{what}: {plain}", scope=self.side, full=f"{what}: {error.full}")
 
@@ -78,14 +78,14 @@ class ServerRefusals(Refusals):
 
     def vanished(self, path: str) -> DataMoverError:
         return errors.ServerError(
-            f"{self.what(path)} is not there, though the server said OK to its name; look at the server",
+            f"{self.what(path)} is not there, though the server said OK to its name; check the server",
             scope=self.side,
         )
 
     def not_renamed(self, path: str) -> DataMoverError:
         return errors.ServerError(
             f"{self.what(path)} was not placed: the server said OK to the rename, and the part file has its old name "
-            "still; look at the server",
+            "still; check the server",
             scope=self.side,
         )
 
@@ -105,7 +105,7 @@ class ServerRefusals(Refusals):
 
     def not_again(self, path: str, refusal: SftpError) -> DataMoverError:
         return errors.SizeMismatch(
-            f"{self.what(path)} cannot be written on, for the server opens no file for that ({refusal}); it is written "
-            "anew",
+            f"{self.what(path)} cannot be continued: the server opens no file for that ({refusal}); it is sent from "
+            "its beginning",
             scope=self.side,
         )

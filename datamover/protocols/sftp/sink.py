@@ -141,7 +141,7 @@ class SftpSink:
 
     @property
     def doubtful(self) -> bool:
-        """Whether it was written on at a server that is not OpenSSH's: rclone 1.60 with a cache zeroes such files."""
+        """Whether it was continued at a server that is not OpenSSH's: rclone 1.60 with a cache zeroes such files."""
         return bool(self._start) and not self._session.openssh
 
     @property
@@ -219,7 +219,7 @@ class SftpSink:
             and self._start
             and not self._written_on
         ):
-            # Some servers open a file to be written on, and take nothing then.
+            # Some servers open a file to continue it, and accept nothing then.
             self._lacks.learn(Ability.RESUME, f"the server refuses it: {refusal}")
             failure = Failure(self._refusals.not_again(self._path, refusal))  # type: ignore[no-untyped-call]
         if self._failure is None and failure.value is not None:

@@ -1,7 +1,7 @@
 """The OpenStack Swift protocol: places below a prefix of a container.
 
 ``protocol`` declares it; ``keystone`` and ``tempauth`` log in, and ``session`` keeps the token; ``service`` sends
-requests with it; ``container`` has the operations in the words of one side, and ``large_objects`` those on segments.
+requests with it; ``container`` has the operations with the errors of one side, and ``large_objects`` those on segments.
 Objects are read by ``http_place`` and written by ``object_store``.
 """
 

@@ -1,4 +1,4 @@
-"""The operations on one container, below a prefix, in the words of one side."""
+"""The operations on one container, below a prefix, with the errors of one side."""
 
 import posixpath
 from collections.abc import Awaitable, Callable, Mapping
@@ -74,7 +74,7 @@ class Container:
     # Looking and reading --------------------------------------------------------------------------------------
 
     async def head(self, path: str) -> SwiftObject | None:
-        """Look at an object; None where there is none."""
+        """Inspect an object; None where there is none."""
         with self.refusals.about(path):
             try:
                 answer = await self._service.ask("HEAD", self.name(path))
@@ -85,7 +85,7 @@ class Container:
         return found_in(path, answer.head)
 
     async def inspect(self, path: str) -> Inspection | None:
-        """Look at an object, or at the names below it; None where there is nothing."""
+        """Inspect an object, or the names below it; None where there is nothing."""
         if not path:
             return Inspection("", directory=True)
         found = await self.head(path)
@@ -140,7 +140,7 @@ class Container:
         return kept.headers(PREFIX)
 
     async def put(self, path: str, data: bytes, headers: Mapping[str, str]) -> None:
-        """Store a whole object. Raises Refused, and the side's errors for what else befalls."""
+        """Store a whole object. Raises Refused, and the side's errors for anything else."""
         name = self.name(path)
 
         async def put(condition: Mapping[str, str]) -> None:
@@ -190,7 +190,7 @@ class Container:
 
         A copy cannot be made on a condition: so the large one takes the name first, and is whole from then on.
 
-        Raises Refused, and the side's errors for what else befalls.
+        Raises Refused, and the side's errors for anything else.
         """
         name, size = self.name(path), sum(part.size for part in parts)
         headers = {**metadata, "Content-Type": guess_type(path)[0] or "application/octet-stream"}

@@ -1,4 +1,4 @@
-"""Objects that are read: those whose segments may change meanwhile are looked at again at their end."""
+"""Objects that are read: those whose segments may change meanwhile are checked again at their end."""
 
 from collections.abc import Awaitable, Callable
 

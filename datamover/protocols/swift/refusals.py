@@ -1,4 +1,4 @@
-"""What Swift refuses, as errors of the family: whose side, what to do."""
+"""What Swift refuses, as errors that name the side and what a person can do."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -44,7 +44,7 @@ class SwiftRefusals(HttpRefusals):
         here = f"destination {self.name!r}"
         if status == 401:
             return errors.AuthenticationFailed(
-                f"{here}: the token is refused, and so is a new one; look at storage_url and project", scope=side
+                f"{here}: the token is refused, and so is a new one; check storage_url and project", scope=side
             )
         if status == 403:
             verb = "read" if side is Scope.SOURCE else "written"
@@ -65,7 +65,7 @@ class SwiftRefusals(HttpRefusals):
             return self.damaged(path, "what arrived is not what was sent: the service refuses its digest")
         if status in (429, 498) or (status == 503 and refusal.retry_after is not None):
             return errors.RateLimited(
-                f"{here}: the service asks to be asked less often", scope=side, retry_after=refusal.retry_after
+                f"{here}: the service asks for fewer requests", scope=side, retry_after=refusal.retry_after
             )
         if status == 507:
             return errors.NoSpace(f"{here}: the service has no room left", scope=side)

@@ -1,7 +1,7 @@
 """What the segments of large objects are called, and the manifests that name them. Pure.
 
 The segments of one upload stand in a directory of their own, whose name tells the upload, and by digests the target
-and its directory: so they are found whatever happened to the process that sent them, and are taken for nobody else's.
+and its directory: so they are found whatever happened to the process that sent them, and are never taken for another's.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Making objects: their container is made where it is missing, and what the service says it holds is looked at."""
+"""Making objects: their container is made where it is missing, and what the service says it holds is checked."""
 
 import hashlib
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ SLICED = 2**18
 
 
 class Writer:
-    """Sends the requests that make objects, in the words of one side. All raise Refused."""
+    """Sends the requests that make objects, with the errors of one side. All raise Refused."""
 
     def __init__(self, service: Service, refusals: SwiftRefusals, container: str, threads: Threads) -> None:
         self._service = service

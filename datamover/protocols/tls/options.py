@@ -28,7 +28,7 @@ class TlsOptions(ProtocolOptions):
     def tls(self, destination: str, seconds: Callable[[], float]) -> VerifiedTLS:
         """Return what makes the TLS connections of the destination of this name.
 
-        ``seconds`` is a clock that nobody can set. Raises ConfigError, which names the destination's key.
+        ``seconds`` is a monotonic clock. Raises ConfigError, which names the destination's key.
         """
         files = TlsFiles(f"destinations.{destination}", self.ca_file, self.certificate_file, self.key_file)
         return VerifiedTLS(files, seconds)

@@ -57,7 +57,7 @@ class VerifiedTLS:
     """
 
     def __init__(self, files: TlsFiles, seconds: Callable[[], float]) -> None:
-        """Read the files; ``seconds`` is a clock that nobody can set. Raises ConfigError, naming key and file."""
+        """Read the files; ``seconds`` is a monotonic clock. Raises ConfigError, naming key and file."""
         self._files = files
         self._seconds = seconds
         self._stamp = files.stamp()
@@ -79,7 +79,7 @@ class VerifiedTLS:
         def verify(_: Connection, certificate: X509, code: int, depth: int, trusted: int) -> bool:
             reason = None
             if not trusted:
-                reason = _REASONS.get(code, f"its certificate does not hold (OpenSSL's error {code})")
+                reason = _REASONS.get(code, f"its certificate is not valid (OpenSSL's error {code})")
                 if code in _UNTRUSTED:
                     table = self._files.table
                     reason += f"; name the authority's certificate in [{table}] ca_file if it is to be trusted"

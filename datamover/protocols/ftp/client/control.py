@@ -151,8 +151,8 @@ class Control(LineReceiver):
         """Speak TLS from now on; errors say why it failed."""
         self._tls = tls
         if self.clearLineBuffer():  # type: ignore[no-untyped-call]
-            # Whatever stands before TLS begins is nobody's word (RFC 4217; as CVE-2011-0411 was for SMTP).
-            self.fail(errors.TLSFailed(f"no secure connection to {self._host}: it speaks on after AUTH TLS in clear"))
+            # Whatever stands before TLS begins may be anybody's (RFC 4217; as CVE-2011-0411 was for SMTP).
+            self.fail(errors.TLSFailed(f"no secure connection to {self._host}: it sent text in clear after AUTH TLS"))
             return
         self.transport.startTLS(creator)
 

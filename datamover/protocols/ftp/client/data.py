@@ -94,9 +94,9 @@ class Data(Protocol):
         if self.reason is None:
             return None
         if isinstance(self.reason, errors.DataMoverError):
-            return "its certificate does not hold"
+            return "its certificate is not valid"
         if isinstance(self.reason, OpenSSLError):
-            return "it ended without the end that TLS has"
+            return "it ended without TLS's close_notify"
         return "it broke"
 
     async def _wait(self, what: str) -> None:

@@ -77,10 +77,10 @@ class _Login:
         self._made = made
         self._control = Control(reactor, server.shown, server.idle_timeout, server.tls if server.implicit else None)
         self._secure = None if server.tls is None else SessionTLS(server.tls, server.host)
-        self._late = f"the name {server.host} was not looked up"
+        self._late, self._advice = f"the name {server.host} was not looked up", ""
 
     def give_up(self, result: object, timeout: float) -> NoReturn:
-        raise errors.TimedOut(f"{self._late} within {timeout:g} s")
+        raise errors.TimedOut(f"{self._late} within {timeout:g} s{self._advice}")
 
     def drop(self) -> None:
         self._control.fail(errors.ConnectionLost("the connection was given up while it was made"))
@@ -97,7 +97,7 @@ class _Login:
         greeted = await greeting
         if not greeted.positive:
             raise busy(server.shown, greeted) or errors.ConnectFailed(
-                f"{server.shown} lets nobody in: {greeted.code} {greeted.words}"
+                f"{server.shown} refuses the connection: {greeted.code} {greeted.words}"
             )
         if self._secure is not None and not server.implicit:
             await self._secured()
@@ -130,7 +130,7 @@ class _Login:
         found = await addresses(self._reactor, server.host, server.port, server.connect_timeout)
         if not found:
             raise errors.ConnectFailed(f"no connection to {server.shown}: no address is known for {server.host}")
-        self._late = f"{server.shown} did not let us in"
+        self._late = f"{server.shown} did not complete the login"
         endpoint: Any = HostnameEndpoint(
             Resolved(self._reactor, found), found[0].host, server.port, timeout=server.connect_timeout
         )
@@ -144,15 +144,15 @@ class _Login:
             why = str(error).rstrip(".")
             raise errors.ConnectFailed(f"no connection to {server.shown}: {why}") from None
         self._made(self._control)
-        self._late = f"{server.shown} did not let us in; does it speak FTP, and does a firewall let it answer?"
+        self._advice = "; does it speak FTP, and does a firewall let it answer?"
 
     async def _secured(self) -> None:
-        """Ask for TLS: nothing of the login goes in clear."""
+        """Ask for TLS: nothing of the login is sent unencrypted."""
         assert self._secure is not None
         reply = await self._control.ask("AUTH", b"TLS")
         if not reply.positive:
             raise errors.TLSFailed(
-                f"{self._server.shown} has no TLS ({reply.code} {reply.words}), and the login goes to nobody in clear: "
+                f"{self._server.shown} has no TLS ({reply.code} {reply.words}), and the login is not sent unencrypted: "
                 'set it up there, or write tls = "none" in the destination\'s table'
             )
         assert self._server.tls is not None
@@ -170,7 +170,7 @@ class _Login:
                 reply = await control.ask("PASS", password, secret=True)
         except UnusableName:
             raise errors.AuthenticationFailed(
-                f"the login to {server.shown} holds a line break or NUL, which FTP cannot carry; mend password_file"
+                f"the login to {server.shown} holds a line break or NUL, which FTP cannot carry; correct password_file"
             ) from None
         if reply.code == 332:
             raise errors.AuthenticationFailed(f"{server.shown} wants an account besides, which datamover does not give")
@@ -178,11 +178,11 @@ class _Login:
             said = reply.words.replace(decode(password), "…") if password else reply.words
             if server.tls is None and _SECURE.search(said.lower()):
                 raise errors.TLSFailed(
-                    f'{server.shown} lets nobody in without TLS: {reply.code} {said}; take tls = "none" out of the '
+                    f'{server.shown} accepts no login without TLS: {reply.code} {said}; take tls = "none" out of the '
                     "destination's table"
                 )
             raise busy(server.shown, reply) or errors.AuthenticationFailed(
-                f"user {server.user!r} is not let in by {server.shown}: {reply.code} {said}; mend password_file or the "
+                f"user {server.user!r} is refused by {server.shown}: {reply.code} {said}; correct password_file or the "
                 "account"
             )
 

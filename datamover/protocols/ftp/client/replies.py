@@ -91,7 +91,7 @@ class ReplyReader:
         found = _LINE.fullmatch(line)
         if not self._code:
             if found is None:
-                raise MalformedReply(f"it says {decode(line[:QUOTED])!r}, which is no FTP")
+                raise MalformedReply(f"it says {decode(line[:QUOTED])!r}, which is not FTP")
             if found[2] == b"-":
                 self._code, self._lines = found[1], [found[3]]
                 return None
@@ -144,7 +144,7 @@ def extended_port(reply: Reply) -> int | None:
 def passive_port(reply: Reply) -> int | None:
     """Return the port in a reply to PASV (RFC 959; the parentheses may be missing, RFC 1123 4.1.2.6), None for none.
 
-    The address beside it is nobody's business: data goes where the control connection goes.
+    The address beside it is ignored: data goes where the control connection goes.
     """
     found = re.search(r"(?:\d{1,3},){4}(\d{1,3}),(\d{1,3})", reply.text.replace(" ", ""))
     return _port(int(found[1]) * 256 + int(found[2])) if found and int(found[1]) < 256 > int(found[2]) else None

@@ -41,7 +41,7 @@ class Features:
 
 
 class Moving:
-    """One transfer over a data connection; its end is the server's word, and not the connection's alone."""
+    """One transfer over a data connection; it has ended when the server says so, not when the connection ends."""
 
     def __init__(self, clock: Any, session: "FtpSession", data: Data, command: str) -> None:
         self._clock = clock
@@ -111,7 +111,7 @@ class Moving:
             self._grace.cancel()
 
     def close(self) -> None:
-        """Let go of the data connection; the server's word comes for nobody."""
+        """Release the data connection, and ignore the server's reply."""
         self._no_grace()
         if isinstance(self.data, Sending) and self.over and not self.data.ended:
             self.data.leave()
@@ -181,7 +181,7 @@ class FtpSession:
             return told.size
         text = reply.text.strip()
         if not (text.isascii() and text.isdigit()):
-            raise errors.ServerError(f"the server tells no number as a size, but {reply.words!r}")
+            raise errors.ServerError(f"the server's answer to SIZE is not a number: {reply.words!r}")
         return int(text)
 
     async def modified(self, path: str) -> float | None:
@@ -224,7 +224,7 @@ class FtpSession:
     # Transfers ----------------------------------------------------------------------------------------------------
 
     async def retrieve(self, path: str, offset: int = 0) -> Moving:
-        """Have a file sent, from an offset. Raises FtpRefusal, and what befalls the data connection."""
+        """Have a file sent, from an offset. Raises FtpRefusal, and the data connection's errors."""
         return await self._move("RETR", path, Receiving, offset)
 
     async def store(self, path: str, offset: int = 0) -> Moving:

@@ -191,7 +191,7 @@ class Sessions:
         return control.failure is None
 
     def _drop_idle(self) -> None:
-        """Give up the logins that nobody uses: they were not heard of for as long as one that was found to be lost."""
+        """Close unused logins: they have been silent for as long as one that was found to be lost."""
         idle, self._idle = self._idle, []
         for session in idle:
             session.control.fail(errors.ConnectionLost("another connection to the server was lost"))

@@ -21,7 +21,7 @@ def check_codings(head: Head) -> None:
             )
     if len(head.codings) > MOST:
         raise ServerError(
-            f"{head.url.told} was sent {', '.join(head.codings)}-compressed: no more than {MOST} codings are undone",
+            f"{head.url.told} was sent {', '.join(head.codings)}-compressed: at most {MOST} codings are decoded",
             scope=Scope.SOURCE,
         )
 

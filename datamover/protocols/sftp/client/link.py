@@ -119,7 +119,7 @@ class Link:
         self._late = late(server.host, server.connect_timeout)
         found = await addresses(self._reactor, server.host, server.port, server.connect_timeout)
         self._late = (
-            f"{server.shown} did not let us in within {server.connect_timeout:g} s; "
+            f"{server.shown} did not complete the login within {server.connect_timeout:g} s; "
             "is it an SSH server, and does a firewall let it answer?"
         )
         if not found:

@@ -44,7 +44,7 @@ class SftpError(Exception):
     """The server refused a request: the status code and the server's message."""
 
     def __init__(self, code: int, words: str) -> None:
-        super().__init__(f"{safe_words(words) or 'without a word'} (status {code})")
+        super().__init__(f"{safe_words(words) or 'without a message'} (status {code})")
         self.code = code
         self.words = words
 

@@ -140,7 +140,7 @@ class Login(SSHUserAuthClient):
     def ssh_USERAUTH_PK_OK(self, packet: bytes) -> None:
         """Handle message 60: the server wants a new password, or asks questions."""
         if self.lastAuth == b"password":
-            self._fail("the password has expired; change it and mend password_file")
+            self._fail("the password has expired; change it and correct password_file")
         elif self.lastAuth == b"keyboard-interactive" and self._questions < _QUESTIONS:
             self._answer(MessageReader(packet))
         else:
@@ -197,8 +197,8 @@ class Login(SSHUserAuthClient):
         else:
             tried = "the password"
         self._fail(
-            f"user {words(self.user)!r} is not let in with {tried}; the server takes {words(b', '.join(offered))}: "
-            "mend private_key_file or password_file, or the account's authorized_keys"
+            f"user {words(self.user)!r} is refused with {tried}; the server accepts {words(b', '.join(offered))}: "
+            "correct private_key_file or password_file, or the account's authorized_keys"
         )
 
     def _fail(self, why: str) -> None:

@@ -96,7 +96,7 @@ class Keystone:
         except (ValueError, TypeError, KeyError):
             told = None
         if not token or not isinstance(told, dict):
-            raise AuthenticationFailed(f"{self._url.told} answered without a token; look at auth_url")
+            raise AuthenticationFailed(f"{self._url.told} answered without a token; check auth_url")
         storage = "" if self._endpoint is None else storage_of(told, self._endpoint)
         return Granted(token, storage, _lasts(told, head))
 
@@ -107,7 +107,7 @@ def storage_of(token: dict[str, Any], endpoint: Endpoint) -> str:
     A token without a project's scope has no catalogue.
     """
     if not isinstance(token.get("project"), dict):
-        raise AuthenticationFailed("the login gives a token that is for no project: look at project")
+        raise AuthenticationFailed("the login gives a token that is for no project: check project")
     told = [
         (str(each.get("interface") or ""), str(each.get("region_id") or each.get("region") or ""), each)
         for each in _endpoints(token)
@@ -123,16 +123,15 @@ def storage_of(token: dict[str, Any], endpoint: Endpoint) -> str:
         return urls[0]
     if regions:
         raise AuthenticationFailed(
-            f"the catalogue tells of no object storage in the region {endpoint.region!r}; there is in "
-            f"{', '.join(regions)}"
+            f"the catalogue lists no object storage in the region {endpoint.region!r}; there is in {', '.join(regions)}"
         )
     interfaces = sorted({interface for interface, _, _ in told if interface})
     if interfaces:
         raise AuthenticationFailed(
-            f"the catalogue tells of no object storage with the interface {endpoint.interface!r}; there is "
+            f"the catalogue lists no object storage with the interface {endpoint.interface!r}; there is "
             f"{', '.join(interfaces)}: set interface"
         )
-    raise AuthenticationFailed("the catalogue tells of no object storage; look at project")
+    raise AuthenticationFailed("the catalogue lists no object storage; check project")
 
 
 def _endpoints(token: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -67,11 +67,11 @@ class Session:
             granted = await self._login.log_in()
         except Refused as refusal:
             if refusal.status in (401, 403):
-                raise AuthenticationFailed(f"the login is refused: look at {self._login.keys}") from None
+                raise AuthenticationFailed(f"the login is refused: check {self._login.keys}") from None
             if refusal.status < 500 and refusal.status not in (408, 429):
                 raise AuthenticationFailed(
                     # Keystone answers 404 to an application credential that it does not know.
-                    f"there is no login at {self._url.told} ({refusal.status}); look at auth_url, {self._login.keys}"
+                    f"there is no login at {self._url.told} ({refusal.status}); check auth_url, {self._login.keys}"
                 ) from None
             raise
         account = account_of(granted.storage_url, self._url, self._storage)

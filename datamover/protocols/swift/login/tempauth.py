@@ -35,7 +35,7 @@ class TempAuth:
             raise Refused(head)
         token = head.header("X-Auth-Token") or head.header("X-Storage-Token")
         if not token:
-            raise AuthenticationFailed(f"{self._url.told} answered without a token; look at auth_url")
+            raise AuthenticationFailed(f"{self._url.told} answered without a token; check auth_url")
         lasts = (head.header("X-Auth-Token-Expires") or "").strip()
         return Granted(token, head.header("X-Storage-Url") or "", float(lasts) if _is_number(lasts) else None)
 
