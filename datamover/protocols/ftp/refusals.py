@@ -148,7 +148,9 @@ class FtpRefusals(Refusals):
 
     def broke(self, path: str, offset: int) -> DataMoverError:
         return errors.ConnectionLost(
-            f"{self.what(path)}: the server closed the data connection after {count(offset, 'byte')}", scope=self.side
+            f"{self.what(path)}: the server closed the data connection after {count(offset, 'byte')}, and does not say "
+            "why; look whether its disk is full",
+            scope=self.side,
         )
 
     def lost(self, path: str) -> DataMoverError:
