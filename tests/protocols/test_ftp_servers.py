@@ -18,7 +18,17 @@ from datamover.protocols.upload import Upload
 from tests.protocols.conformance import KEY, content, get, put, write
 from tests.protocols.ftp import opened, pool_at
 from tests.servers.certificates import Authority
-from tests.servers.ftp import USER, FtpServer, ProftpdByDefault, ProftpdFtp, Pyftpdlib, RcloneFtp, RoomyFtp, Vsftpd
+from tests.servers.ftp import (
+    USER,
+    FtpServer,
+    ProftpdByDefault,
+    ProftpdFtp,
+    Pyftpdlib,
+    RcloneFtp,
+    ReadOnlyFtp,
+    RoomyFtp,
+    Vsftpd,
+)
 
 DATA = content(300_000)
 MIB = 2**20
@@ -110,6 +120,7 @@ REFUSING: list[tuple[type[FtpServer], str, type[DataMoverError], str]] = [
     (Vsftpd, "pasv_enable=NO\n", errors.ServerError, "no passive data connections"),
     (Vsftpd, "cmds_denied=RNFR,RNTO\n", errors.DestinationForbidden, "may not be written"),
     (ProftpdFtp, "<Limit WRITE>\nDenyAll\n</Limit>\n", errors.DestinationForbidden, "may not be written"),
+    (ReadOnlyFtp, "", errors.DestinationForbidden, "may not be written"),
     (RcloneFtp, "--read-only", errors.DestinationForbidden, "may not be written"),
 ]
 
@@ -204,6 +215,43 @@ async def test_names(made: type[FtpServer], names: list[str]) -> None:
                 assert (await get(pool.at(Scope.SOURCE), path))[1] == os.fsencode(name)
                 await place.remove(path)
                 assert await place.inspect(path) is None
+
+
+BAD = {
+    "directory": "is a directory where a file is needed",
+    "File/below": "leads through a file where a directory is needed",
+    "File/far/below": "leads through a file where a directory is needed",
+    "n" * 1025: "a name that the server does not take",
+    "n" * 1025 + "/file": "a name that the server does not take",
+    "new\nline": "holds a line break or NUL",
+}
+"""Path -> what is wrong with it."""
+
+
+@pytest.mark.parametrize("made", [Vsftpd, ProftpdFtp, Pyftpdlib])
+@pytest_twisted.ensureDeferred
+async def test_bad_paths(made: type[FtpServer]) -> None:
+    """What cannot be a file's path is said to be at fault by either way of writing, and leaves nothing of it."""
+    with serving(made) as server:
+        (server.root / "directory").mkdir()
+        async with opened(server) as pool, opened(server, "File") as below:
+            # Names that differ by case, or would without their escapes, are different files.
+            names = ["File", "file", "a%2Fb", "a%2fb"]
+            for name in names:
+                await put(pool.at(Scope.DESTINATION), name, name.encode())
+            for place, path, words in [
+                *((pool.at(Scope.DESTINATION), path, words) for path, words in BAD.items()),
+                (below.at(Scope.DESTINATION), "file", "its root leads through a file"),
+            ]:
+                upload = place.begin(path, KEY)
+                for way in (_stored(upload, DATA), upload.store(DATA, replace=True, commit=lambda: None)):
+                    with pytest.raises(errors.DestinationInvalid, match=words):
+                        await way
+                    await upload.close()
+                    await upload.abort()
+            for name in names:
+                assert await get(pool.at(Scope.SOURCE), name) == (0, name.encode())
+        assert sorted(os.listdir(server.root)) == sorted([*names, "directory"])
 
 
 @pytest_twisted.ensureDeferred
