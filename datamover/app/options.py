@@ -46,13 +46,10 @@ class Options(usage.Options):
             self.config = read_config(self["config"])
         except ConfigError as error:
             raise SystemExit(f"datamover: {error.message}") from None
-        if self.parent is not None and "logFormat" in self.parent and not _is_told("--log-format"):
+        told = any(each.partition("=")[0] == "--log-format" for each in sys.argv)
+        if self.parent is not None and "logFormat" in self.parent and not told:
             # twist writes JSON where its output is no terminal.
             self.parent["fileLogObserverFactory"] = partial(_observing, self.config.log.format)
-
-
-def _is_told(option: str) -> bool:
-    return any(each.partition("=")[0] == option for each in sys.argv)
 
 
 def read_config(explicit: str | None = None, *checks: Check) -> Config:

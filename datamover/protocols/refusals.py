@@ -6,6 +6,7 @@ from typing import ClassVar
 from datamover import errors
 from datamover.errors import DataMoverError, Scope
 from datamover.text.quantities import count
+from datamover.text.redaction import public_message
 
 _SHOWN = 80
 
@@ -21,8 +22,27 @@ class Refusals:
     side: Scope
 
     def what(self, path: str) -> str:
+        if not path:
+            return f"destination {self.name!r}: its root"
         shown = path if len(path) <= _SHOWN else path[: _SHOWN - 1] + "…"
         return f"destination {self.name!r}: {shown!r}"
+
+    def met(self, error: DataMoverError) -> DataMoverError:
+        """Return a connection's error, which has no side, as one of this side."""
+        what, plain = f"destination {self.name!r}", public_message(error.code, error.message)
+        return error.saying(f"{what}: {plain}", scope=self.side, full=f"{what}: {error.full}")
+
+    def missing(self, path: str) -> DataMoverError:
+        return errors.missing(self.side, f"{self.what(path)} does not exist")
+
+    def directory(self, path: str) -> DataMoverError:
+        return self.unusable(path, "is a directory where a file is needed; name a file")
+
+    def file_in_the_way(self, path: str) -> DataMoverError:
+        return self.unusable(path, "leads through a file where a directory is needed; remove it or take another path")
+
+    def full(self, path: str) -> DataMoverError:
+        return errors.NoSpace(f"{self.what(path)}: no space is left on the {self.holder}; free some", scope=self.side)
 
     def outside(self, path: str) -> DataMoverError:
         return errors.PathNotAllowedHere(

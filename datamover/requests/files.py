@@ -145,27 +145,27 @@ def web_source(given: str, key: str, rules: Rules) -> UrlSource:
     return UrlSource(full, full if url.query is None else url.shown)
 
 
-def notice_url(value: object, key: str, rules: Rules) -> UrlSource:
+def notice_url(value: object, rules: Rules) -> UrlSource:
     """Return the URL that a job's end is told to.
 
     Raises InvalidRequest (no URL, a login in it, or nothing to sign with) and SourceNotAllowed.
     """
     given = coercion.url(value)
     if given is not None:
-        rules.check_length(given, key)
+        rules.check_length(given, "notify")
     try:
         url = None if given is None else WebUrl.parse(given)
     except (InvalidRequest, UnsupportedScheme):
         url = None
     if url is None:
         raise InvalidRequest(
-            f"{key}: {told(value)}: expected an http(s) URL without a login, such as https://portal.example.org/moved"
+            f"notify: {told(value)}: expected an http(s) URL without a login, such as https://portal.example.org/moved"
         )
-    rules.check_length(url.text, key)
+    rules.check_length(url.text, "notify")
     try:
         rules.check_notice(url.text)
     except RequestError as error:
-        raise located(error, key) from None
+        raise located(error, "notify") from None
     return UrlSource(url.text, url.shown)
 
 

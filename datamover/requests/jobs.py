@@ -36,11 +36,6 @@ LONGEST_DEADLINE = 366 * 86_400
 """Seconds."""
 
 
-def check_request(request: object, rules: Rules) -> NewJob:
-    """Return the job that a request struct asks for; raises what ``checking`` raises."""
-    return finish(checking(request, rules))
-
-
 def checking(given: object, rules: Rules) -> Generator[None, None, NewJob]:
     """Check one request, yielding after each file.
 
@@ -69,7 +64,7 @@ def checking(given: object, rules: Rules) -> Generator[None, None, NewJob]:
     if "deadline" in request and (deadline is None or not 0 < deadline <= LONGEST_DEADLINE):
         _refuse("deadline", request["deadline"], f"seconds from now, at most {LONGEST_DEADLINE}")
     on_failure = _choice(request, "on_failure", ("continue", "stop")) or "continue"
-    notify = notice_url(request["notify"], "notify", rules) if "notify" in request else None
+    notify = notice_url(request["notify"], rules) if "notify" in request else None
     digest = None if request_id is None else hashlib.sha256()
     files: list[NewFile] = []
     targets = Targets(shared=archive is not None)

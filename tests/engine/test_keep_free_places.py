@@ -5,6 +5,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,21 +57,10 @@ def mounted(disk: Path, at: Path) -> Iterator[None]:
 
 
 @contextmanager
-def dav(disk: Path) -> Iterator[Kind]:
-    with tempfile.TemporaryDirectory(prefix="datamover-dav-") as directory:
-        server = WsgiDav(Path(directory))
-        with mounted(disk, server.root):
-            server.start()
-            try:
-                yield _on(disk, {"url": f"{server.url}/in", **server.options})
-            finally:
-                server.stop()
-
-
-@contextmanager
-def ftp(disk: Path) -> Iterator[Kind]:
-    with tempfile.TemporaryDirectory(prefix="datamover-ftp-") as directory:
-        server = RoomyFtp(Path(directory))
+def served(made: type[WsgiDav] | type[RoomyFtp], disk: Path) -> Iterator[Kind]:
+    """Serve the disk by a server."""
+    with tempfile.TemporaryDirectory(prefix="datamover-test-") as directory:
+        server = made(Path(directory))
         with mounted(disk, server.root):
             server.start()
             try:
@@ -99,7 +89,9 @@ def swift(disk: Path) -> Iterator[Kind]:
         directory.cleanup()
 
 
-@pytest.mark.parametrize("kind", [dav, ftp, swift])
+@pytest.mark.parametrize(
+    "kind", [partial(served, WsgiDav), partial(served, RoomyFtp), swift], ids=["dav", "ftp", "swift"]
+)
 @pytest_twisted.ensureDeferred
 async def test_waits_and_goes_on(tmp_path: Path, disk: Path, web: Web, kind: Any) -> None:
     """What would not fit waits with nothing of it there, smaller files go past, and it moves once there is room."""

@@ -9,11 +9,13 @@ import pytest_twisted
 from twisted.internet import reactor
 
 from datamover.jobs.values import State
-from tests.engine.rig import Rig, file, random_bytes, url
+from tests.engine.rig import Rig, file, place, random_bytes, url
 from tests.engine.test_object_store import until
+from tests.engine.there import between, digest
 from tests.protocols.s3 import BucketOutside
 from tests.servers.path import Path, path_to
 from tests.servers.s3 import BUCKET, RcloneS3, S3Server
+from tests.servers.sshd import Sshd
 from tests.servers.web import File, Web
 
 MIB = 2**20
@@ -85,3 +87,32 @@ async def test_a_part_stands_still(rig: Rig, web: Web, server: S3Server, path: P
     assert record.state is State.COMPLETED, record.error
     assert next(event.details["error"]["code"] for event in await retrying()) == "STALLED"
     assert BucketOutside(server, "far").read("f") == FILE
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_file_server(tmp_path: pathlib.Path, open_directory: pathlib.Path) -> None:
+    """Requests to a file server may be on their way for longer; where nothing moves any more, the attempt ends."""
+    server = Sshd(open_directory)
+    server.start()
+    try:
+        with path_to(server.port) as path:
+            async with between(
+                tmp_path, server, port=path.port, transfers={"idle_timeout": "2s", "connect_timeout": "3s"}
+            ) as ends:
+                ends.made(ends.here, "first", 1)
+                await ends.rig.moved(file(place("here", "first"), "there", "first"))
+                sent, before = ends.made(ends.here, "f", 24 * MIB), path.sent
+                path.slow(0.6)
+                job = await ends.rig.ask(file(place("here", "f"), "there", "f"))
+                await until(lambda: path.sent - before > MIB // 2)
+                assert await ends.told(job, "retrying") == []
+                path.stand()
+                await until(lambda: ends.told(job, "retrying"))
+                path.slow(0.0)
+                path.go_on()
+                record = await ends.rig.ended(job)
+                assert record.state is State.COMPLETED, record.error
+                assert [each["error"]["code"] for each in await ends.told(job, "retrying")] == ["STALLED"]
+                assert digest(ends.there / "f") == sent
+    finally:
+        server.stop()

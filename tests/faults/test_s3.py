@@ -3,37 +3,35 @@
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import pytest
 
-from tests.faults.cluster import Cluster, running, until
+from tests.faults import crashes
+from tests.faults.cluster import Cluster, until
+from tests.faults.crashes import LARGE, SMALL, cluster_to, crash, ended
 from tests.faults.process import command
 from tests.faults.work import BIG, MIB, RESENT, Work, write_noise
 from tests.protocols.s3 import BucketOutside
 from tests.servers.path import Path, path_to
 from tests.servers.s3 import BUCKET, S3Server, Swift
 
-LARGE = 12 * MIB
-SMALL = 10_000
 LATE = 104 * MIB
 """Bytes that have moved when an engine dies late: sent all over again, they would be more than may be sent again."""
+ARCHIVED = ["large", "second", "third"]
+"""Files of an archive."""
 
 
 @dataclass(frozen=True, slots=True)
-class Crash:
-    """What moves when an engine dies, and where it is then."""
+class Crash(crashes.Crash):
+    """One on the way to S3."""
 
-    point: str
-    size: int = LARGE
     archive: bool = False
-    cancelled: bool = False
-    """The job is cancelled after that; nothing of it may stay."""
 
-    def __str__(self) -> str:
-        what = "an archive" if self.archive else f"{self.size} bytes"
-        return f"{what}, {self.point}{', cancelled then' if self.cancelled else ''}"
+    def request(self, web: str) -> dict[str, Any]:
+        if self.archive:
+            return {"path": "f", "archive": "zip", "files": [{"source": f"{web}/{name}"} for name in ARCHIVED]}
+        return crashes.Crash.request(self, web)
 
 
 CRASHES = [
@@ -64,53 +62,27 @@ def path(swift: S3Server) -> Iterator[Path]:
 def cluster(swift: S3Server, path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster with a destination in the bucket for each crash, and one for a large file."""
     BucketOutside(swift, "").clear()
-    directory = tmp_path_factory.mktemp("s3")
-    for parent in (directory, *directory.parents[:2]):
-        parent.chmod(0o755)
     options = {**swift.options, "endpoint": f"http://127.0.0.1:{path.port}", "part_size": "5MiB"}
-    table = "".join(f'{key} = "{value}"\n' for key, value in options.items())
     names = ["late", *(f"crash-{number}" for number in range(len(CRASHES)))]
-    tables = "".join(f'[destinations.{name}]\nurl = "s3://{BUCKET}/{name}"\n{table}' for name in names)
-    with running(directory, tables=tables) as cluster:
+    with cluster_to({name: (f"s3://{BUCKET}/{name}", options) for name in names}, tmp_path_factory) as cluster:
         yield cluster
 
 
 def test_killed_at_every_point(cluster: Cluster, swift: S3Server) -> None:
     """Wherever an engine dies, its file is there in the end, whole and once, or gone, and no upload stays."""
-    files = [f"{number}.bin" for number in range(3)]
-    for name, size in [*((file, LARGE) for file in files), ("small", SMALL)]:
-        write_noise(cluster.web.directory / name, size)
-    jobs: list[int] = []
-    for number, crash in enumerate(CRASHES):
-        destination = f"crash-{number}"
-        jobs.append(_ask(cluster, crash, destination, files))
-        engine = cluster.engine(command=command(crash.point), lease="1m")
-        assert until(partial(getattr, engine, "returncode"), f"death: {crash}") == -signal.SIGKILL
-        # Nobody goes on with it before all have died.
-        cluster.mover.destinations.hold(destination, "")
-        if crash.cancelled:
-            cluster.mover.jobs.cancel(jobs[-1])
-        # Its lease is over, as if a minute had passed.
-        cluster.sql("UPDATE transfers SET lease_until = now() WHERE node IS NOT NULL")
-    for number in range(len(CRASHES)):
-        cluster.mover.destinations.release(f"crash-{number}")
-    cluster.engine()
-    for crash, job in zip(CRASHES, jobs, strict=True):
-        status = until(partial(_ended, cluster, job), f"the end: {crash}")
-        assert status == ("CANCELLED" if crash.cancelled else "COMPLETED"), crash
-    Work(cluster).check_clean()
-    for number, crash in enumerate(CRASHES):
+    for name in ARCHIVED[1:]:
+        write_noise(cluster.web.directory / name, LARGE)
+    crash(cluster, CRASHES)
+    for number, each in enumerate(CRASHES):
         outside = BucketOutside(swift, f"crash-{number}")
-        assert outside.uploads() == 0, crash
+        assert outside.uploads() == 0, each
         found = outside.read("f")
-        if crash.cancelled:
-            assert found is None, crash
-        elif crash.archive:
+        if each.archive:
             assert found is not None
             assert found[:2] == b"PK"
-            assert len(found) > len(files) * LARGE
+            assert len(found) > len(ARCHIVED) * LARGE
         else:
-            assert found == (cluster.web.directory / ("small" if crash.size == SMALL else files[0])).read_bytes(), crash
+            assert found == (None if each.cancelled else each.moved(cluster)), each
 
 
 def test_killed_late(cluster: Cluster, swift: S3Server, path: Path) -> None:
@@ -124,7 +96,7 @@ def test_killed_late(cluster: Cluster, swift: S3Server, path: Path) -> None:
     first.kill()
     cluster.open_gate()
     cluster.engine()
-    until(lambda: _ended(cluster, job) == "COMPLETED", "its end")
+    until(lambda: ended(cluster, job) == "COMPLETED", "its end")
     outside = BucketOutside(swift, "late")
     assert outside.read("f") == (cluster.web.directory / "f").read_bytes()
     assert outside.uploads() == 0
@@ -149,20 +121,6 @@ def test_killed_before_the_abort(cluster: Cluster, swift: S3Server) -> None:
     assert until(lambda: engine.returncode, "death") == -signal.SIGKILL
     assert BucketOutside(swift, "late").uploads() == 1
     cluster.engine()
-    until(lambda: _ended(cluster, job) == "CANCELLED", "its end")
+    until(lambda: ended(cluster, job) == "CANCELLED", "its end")
     Work(cluster).check_clean()
     assert BucketOutside(swift, "late").uploads() == 0
-
-
-def _ask(cluster: Cluster, crash: Crash, destination: str, files: list[str]) -> int:
-    request: dict[str, Any] = {"destination": destination, "path": "f"}
-    if crash.archive:
-        request |= {"archive": "zip", "files": [{"source": f"{cluster.web.url}/{name}"} for name in files]}
-    else:
-        request["source"] = f"{cluster.web.url}/{'small' if crash.size == SMALL else files[0]}"
-    return int(cluster.mover.jobs.submit(request)["id"])
-
-
-def _ended(cluster: Cluster, job: int) -> str | None:
-    status = str(cluster.mover.jobs.status(job)["status"])
-    return status if status in ("COMPLETED", "FAILED", "CANCELLED", "PARTIAL") else None

@@ -26,7 +26,7 @@ from datamover.jobs.values import State
 from datamover.protocols import PLACES
 from datamover.requests import files as request_files
 from datamover.requests.files import Rules
-from datamover.requests.jobs import JOB_KEYS, check_request, checking_many, finish
+from datamover.requests.jobs import JOB_KEYS, checking, checking_many, finish
 from datamover.security.passwords import hash_password
 from datamover.web.url import WebUrl
 from tests.servers.certificates import Authority
@@ -265,7 +265,7 @@ def test_examples_are_accepted() -> None:
     for example in examples("docs/api.md"):
         for method, call in calls(example.source):
             if method in ("jobs.submit", "jobs.check"):
-                seen.append(check_request(ast.literal_eval(call.args[0]), rules))
+                seen.append(finish(checking(ast.literal_eval(call.args[0]), rules)))
             elif method == "jobs.submit_many":
                 seen += finish(checking_many(ast.literal_eval(call.args[0]), rules))
     assert len(seen) >= 8

@@ -155,6 +155,18 @@ async def read(origin: Origin, offset: int = 0, identity: str | None = None) -> 
         await source.close()
 
 
+async def there_and_back(pool: DestinationPool, outside: Outside) -> None:
+    """Have names of all that object stores take go there and back, two that differ by case or Unicode form apart."""
+    names = ["a+b", "%2F", "a&b=c?d#e", "line\nbreak", "back\\slash", "é", "e\u0301", "Case", "case", "…", "~."]
+    names.append("\U0001f30d")
+    reading, writing = pool.at(Scope.SOURCE), pool.at(Scope.DESTINATION)
+    for name in names:
+        await put(writing, f"d/{name}", name.encode())
+    assert outside.names("d") == await reading.list("d") == sorted(names)
+    for name in names:
+        assert await get(reading, f"d/{name}") == (0, name.encode())
+
+
 async def read_to_the_end(source: Source) -> None:
     """Read what is left and let it go."""
     while await source.read():

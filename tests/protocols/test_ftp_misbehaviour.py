@@ -391,6 +391,28 @@ async def test_upload_refused(password: Path, reply: str, kind: type[DataMoverEr
             assert server.files == {}
 
 
+@pytest.mark.parametrize("room", [None, 0])
+@pytest_twisted.ensureDeferred
+async def test_upload_given_up_without_a_word(password: Path, room: int | None) -> None:
+    """Where a server ends the data connection and says nothing more, that is told; of a full disk its room tells."""
+
+    def store(session: Session, _: str) -> None:
+        session.say("150 send it")
+        assert session.data is not None
+        session.data.most, session.data.end = 1000, "abortConnection"
+
+    does = {"STOR": store} if room is None else {"STOR": store, "FEAT": says("211-so:\r\n AVBL\r\n211 end")}
+    async with served(password, AVBL=says(f"213 {room}"), **does) as (server, pool):
+        upload = pool.at(Scope.DESTINATION).begin("file", KEY)
+        for way in (write(upload, DATA), upload.store(DATA, replace=False, commit=lambda: None)):
+            with pytest.raises(errors.ConnectionLost if room is None else errors.NoSpace) as caught:
+                await way
+            assert caught.value.scope is Scope.DESTINATION
+            assert ("does not say why" if room is None else "no space is left") in caught.value.message
+        await upload.abort()
+        assert server.files == {}
+
+
 # What is not true -------------------------------------------------------------------------------------------------
 
 

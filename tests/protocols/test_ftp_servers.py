@@ -18,7 +18,17 @@ from datamover.protocols.upload import Upload
 from tests.protocols.conformance import KEY, content, get, put, write
 from tests.protocols.ftp import opened, pool_at
 from tests.servers.certificates import Authority
-from tests.servers.ftp import USER, FtpServer, ProftpdByDefault, ProftpdFtp, Pyftpdlib, RcloneFtp, Vsftpd
+from tests.servers.ftp import (
+    USER,
+    FtpServer,
+    ProftpdByDefault,
+    ProftpdFtp,
+    Pyftpdlib,
+    RcloneFtp,
+    ReadOnlyFtp,
+    RoomyFtp,
+    Vsftpd,
+)
 
 DATA = content(300_000)
 MIB = 2**20
@@ -110,6 +120,7 @@ REFUSING: list[tuple[type[FtpServer], str, type[DataMoverError], str]] = [
     (Vsftpd, "pasv_enable=NO\n", errors.ServerError, "no passive data connections"),
     (Vsftpd, "cmds_denied=RNFR,RNTO\n", errors.DestinationForbidden, "may not be written"),
     (ProftpdFtp, "<Limit WRITE>\nDenyAll\n</Limit>\n", errors.DestinationForbidden, "may not be written"),
+    (ReadOnlyFtp, "", errors.DestinationForbidden, "may not be written"),
     (RcloneFtp, "--read-only", errors.DestinationForbidden, "may not be written"),
 ]
 
@@ -206,6 +217,43 @@ async def test_names(made: type[FtpServer], names: list[str]) -> None:
                 assert await place.inspect(path) is None
 
 
+BAD = {
+    "directory": "is a directory where a file is needed",
+    "File/below": "leads through a file where a directory is needed",
+    "File/far/below": "leads through a file where a directory is needed",
+    "n" * 1025: "a name that the server does not take",
+    "n" * 1025 + "/file": "a name that the server does not take",
+    "new\nline": "holds a line break or NUL",
+}
+"""Path -> what is wrong with it."""
+
+
+@pytest.mark.parametrize("made", [Vsftpd, ProftpdFtp, Pyftpdlib])
+@pytest_twisted.ensureDeferred
+async def test_bad_paths(made: type[FtpServer]) -> None:
+    """What cannot be a file's path is said to be at fault by either way of writing, and leaves nothing of it."""
+    with serving(made) as server:
+        (server.root / "directory").mkdir()
+        async with opened(server) as pool, opened(server, "File") as below:
+            # Names that differ by case, or would without their escapes, are different files.
+            names = ["File", "file", "a%2Fb", "a%2fb"]
+            for name in names:
+                await put(pool.at(Scope.DESTINATION), name, name.encode())
+            for place, path, words in [
+                *((pool.at(Scope.DESTINATION), path, words) for path, words in BAD.items()),
+                (below.at(Scope.DESTINATION), "file", "its root leads through a file"),
+            ]:
+                upload = place.begin(path, KEY)
+                for way in (_stored(upload, DATA), upload.store(DATA, replace=True, commit=lambda: None)):
+                    with pytest.raises(errors.DestinationInvalid, match=words):
+                        await way
+                    await upload.close()
+                    await upload.abort()
+            for name in names:
+                assert await get(pool.at(Scope.SOURCE), name) == (0, name.encode())
+        assert sorted(os.listdir(server.root)) == sorted([*names, "directory"])
+
+
 @pytest_twisted.ensureDeferred
 async def test_name_that_a_server_does_not_take() -> None:
     """A name that the server does not take is said to be at fault, and not a permission."""
@@ -215,24 +263,27 @@ async def test_name_that_a_server_does_not_take() -> None:
                 await put(pool.at(Scope.DESTINATION), "a*b/file", DATA)
 
 
-FULL: list[tuple[type[FtpServer], type[DataMoverError]]] = [
-    (Vsftpd, errors.NoSpace),
-    # It does not say why: "451 Transfer aborted. Input/output error".
-    (ProftpdFtp, errors.ServerError),
-    (RcloneFtp, errors.NoSpace),
+FULL: list[tuple[type[FtpServer], type[DataMoverError], type[DataMoverError]]] = [
+    (Vsftpd, errors.NoSpace, errors.NoSpace),
+    # It does not say why where it could write some of a piece: "451 Transfer aborted. Input/output error".
+    (ProftpdFtp, errors.ServerError, errors.NoSpace),
+    # It never does: "426 None; transfer aborted.", or nothing at all.
+    (Pyftpdlib, errors.ConnectionLost, errors.ConnectionLost),
+    (RoomyFtp, errors.NoSpace, errors.NoSpace),
+    (RcloneFtp, errors.NoSpace, errors.NoSpace),
 ]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
-@pytest.mark.parametrize(("made", "kind"), FULL)
+@pytest.mark.parametrize(("made", "kind", "other"), FULL, ids=[made.__name__ for made, *_ in FULL])
 @pytest_twisted.ensureDeferred
-async def test_full_disk(made: type[FtpServer], kind: type[DataMoverError]) -> None:
-    """A disk that is full is told as such where the server says so, and nothing of the file stays."""
+async def test_full_disk(made: type[FtpServer], kind: type[DataMoverError], other: type[DataMoverError]) -> None:
+    """A disk that is full is told as such where the server says so, or its room does; nothing of the file stays."""
     with serving(made) as server, _small(server.root):
         async with opened(server) as pool:
             place = pool.at(Scope.DESTINATION)
             upload = place.begin("file", KEY)
-            with pytest.raises(kind) as caught:
+            with pytest.raises((kind, other)) as caught:
                 await _stored(upload, content(8 * MIB))
             assert (caught.value.scope, caught.value.retryable) == (Scope.DESTINATION, True)
             await upload.close()

@@ -1,7 +1,7 @@
 """Large objects at services that take their time over them, tell failures late, or do less than Swift's own."""
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path as Directory
 from typing import Any
 
@@ -14,6 +14,7 @@ from datamover.errors import Scope
 from datamover.protocols.place import DestinationPool, PlaceSettings
 from datamover.protocols.swift import SWIFT
 from datamover.protocols.upload import UploadKey
+from tests.protocols import test_swift_service
 from tests.protocols.conformance import KEY, arrive, get, put
 from tests.protocols.swift import SEGMENTS, ContainerOutside, opened
 from tests.servers.exchange import Exchange
@@ -25,32 +26,12 @@ MIB = 2**20
 LATER = UploadKey("2", "b")
 
 
-@pytest.fixture(scope="module")
-def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SwiftServer]:
-    """A Swift for all tests of this module."""
-    server = SwiftServer(tmp_path_factory.mktemp("swift"))
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def swift(started: SwiftServer) -> SwiftServer:
-    """That Swift, empty."""
-    started.clear()
-    return started
-
-
-@pytest.fixture
-def outside(swift: SwiftServer) -> ContainerOutside:
-    return ContainerOutside(swift)
-
-
-@pytest_twisted.async_yield_fixture
-async def pool(swift: SwiftServer) -> AsyncIterator[DestinationPool]:
-    """A pool whose files of more than 1 MiB become large objects."""
-    async with opened(swift, part_size="1MiB") as pool:
-        yield pool
+started, swift, outside, pool = (
+    test_swift_service.started,
+    test_swift_service.swift,
+    test_swift_service.outside,
+    test_swift_service.pool,
+)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from datamover.protocols.place import DestinationPool
 from datamover.protocols.swift import SWIFT
 from datamover.protocols.upload import UploadKey
 from datamover.registry.probe import probe
-from tests.protocols.conformance import KEY, arrive, get, put
+from tests.protocols.conformance import KEY, arrive, get, put, there_and_back
 from tests.protocols.swift import SEGMENTS, ContainerOutside, opened, pool_of
 from tests.servers.swift import CONTAINER, SwiftServer
 
@@ -147,26 +147,7 @@ async def test_probed(swift: SwiftServer, outside: ContainerOutside) -> None:
 @pytest_twisted.ensureDeferred
 async def test_names(pool: DestinationPool, outside: ContainerOutside) -> None:
     """Names of all that Swift takes go there and back, two that differ by case or by their Unicode form apart."""
-    names = [
-        "a+b",
-        "%2F",
-        "a&b=c?d#e",
-        "line\nbreak",
-        "back\\slash",
-        "é",
-        "e\u0301",
-        "Case",
-        "case",
-        "…",
-        "~.",
-        "\U0001f30d",
-    ]
-    reading, writing = pool.at(Scope.SOURCE), pool.at(Scope.DESTINATION)
-    for name in names:
-        await put(writing, f"d/{name}", name.encode())
-    assert outside.names("d") == await reading.list("d") == sorted(names)
-    for name in names:
-        assert await get(reading, f"d/{name}") == (0, name.encode())
+    await there_and_back(pool, outside)
 
 
 @pytest.mark.parametrize(("name", "words"), [("é" * 512, "1,024 is the most"), ("\udce9", "not UTF-8")])

@@ -101,7 +101,7 @@ if rate:
 
     handler.dtp_handler = Slow
 handler.authorizer = DummyAuthorizer()
-handler.authorizer.add_user(user, password, root, perm="elradfmwMT")
+handler.authorizer.add_user(user, password, root, perm=os.environ.get("PERMITTED", "elradfmwMT"))
 if certificate:
     handler.certfile, handler.keyfile = certificate, key
     handler.tls_control_required = handler.tls_data_required = True
@@ -300,6 +300,13 @@ class RoomyFtp(Pyftpdlib):
 
     def environment(self) -> Mapping[str, str]:
         return {"TELLS_ROOM": "yes"}
+
+
+class ReadOnlyFtp(Pyftpdlib):
+    """pyftpdlib whose user may write nothing."""
+
+    def environment(self) -> Mapping[str, str]:
+        return {"PERMITTED": "elr"}
 
 
 class RcloneFtp(FtpServer):

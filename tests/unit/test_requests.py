@@ -6,10 +6,10 @@ from xmlrpc.client import Binary
 import pytest
 
 from datamover import errors
-from datamover.jobs.values import Checksum, Naming, Overwrite, PlaceSource, UrlSource
+from datamover.jobs.values import Checksum, Naming, NewJob, Overwrite, PlaceSource, UrlSource
 from datamover.requests.coercion import WrittenInt
 from datamover.requests.files import FILE_KEYS, Rules
-from datamover.requests.jobs import KNOWN_KEYS, check_request, checking, checking_many, finish
+from datamover.requests.jobs import KNOWN_KEYS, checking, checking_many, finish
 from datamover.web.policy import SourcePolicy
 from datamover.web.url import WebUrl
 
@@ -20,6 +20,10 @@ SHA256 = "sha256:" + "AB" * 32
 def read_url(text: str) -> WebUrl:
     SourcePolicy().check_url(text)
     return WebUrl.parse(text)
+
+
+def check_request(request: object, rules: Rules) -> NewJob:
+    return finish(checking(request, rules))
 
 
 def rules(**changes: Any) -> Rules:

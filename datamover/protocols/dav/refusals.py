@@ -22,9 +22,6 @@ TOO_LONG = frozenset({400, 403, 404, 409, 414, 431, 500})
 class DavRefusals(HttpRefusals):
     """The words for the destination ``name`` as used on ``side``."""
 
-    def file_in_the_way(self, path: str) -> DataMoverError:
-        return self.unusable(path, "is a file where a directory is needed; remove it or take another path")
-
     def again(self, path: str) -> DataMoverError:
         return errors.SizeMismatch(
             f"{self.what(path)} cannot be continued: the server takes files whole; it is sent from its beginning",

@@ -1,12 +1,19 @@
-"""How many bytes a file on a server has: as the server tells, or by reading it where it tells nothing."""
+"""How many bytes a file on a server has: as the server tells, or by reading it where it tells nothing.
+
+And whether a disk is full, where the server does not say why it takes no more.
+"""
 
 from typing import Any
 
 from twisted.internet.task import deferLater
 
+from datamover.errors import DataMoverError, NoSpace, Stalled
 from datamover.protocols.ftp.client.data import Receiving
 from datamover.protocols.ftp.client.listing import Entry
-from datamover.protocols.ftp.client.session import FtpSession
+from datamover.protocols.ftp.client.replies import FtpRefusal
+from datamover.protocols.ftp.client.session import FtpSession, Moving
+from datamover.protocols.ftp.client.sessions import Sessions
+from datamover.protocols.ftp.refusals import FtpRefusals
 from datamover.protocols.ftp.tree import Tree
 
 SETTLED = 0.5
@@ -47,3 +54,37 @@ async def measure_sent(clock: Any, tree: Tree, session: FtpSession, real: str, s
             return found, held
         await deferLater(clock, pause)
         pause = min(pause * 2, PAUSES[1])
+
+
+async def stored(
+    moving: Moving, real: str, sent: int, path: str, sessions: Sessions, tree: Tree, refusals: FtpRefusals
+) -> None:
+    """Wait for the server's word that it has stored the ``sent`` bytes of a file.
+
+    Raises what it says else; NoSpace where it does not say why, and the room that it tells of is less than what is
+    missing of the file; ConnectionLost where it closed the data connection, and says nothing.
+    """
+    try:
+        await moving.end()
+    except (FtpRefusal, Stalled) as error:
+        if isinstance(error, Stalled) and not moving.unexplained:
+            raise
+        told = refusals.of(error, path) if isinstance(error, FtpRefusal) else refusals.broke(path, sent)
+        if not isinstance(told, NoSpace) and await _is_full(real, sent, sessions, tree):
+            raise refusals.full(path) from error
+        if isinstance(error, FtpRefusal):
+            raise
+        raise told from error
+
+
+async def _is_full(real: str, sent: int, sessions: Sessions, tree: Tree) -> bool:
+    try:
+        side = await sessions.side()
+        room = None if side is None else await tree.free(side)
+        if side is None or room is None:
+            return False
+        found = await tree.find(side, real)
+    except (FtpRefusal, DataMoverError):
+        return False  # What ended the transfer is told.
+    held = 0 if found is None else found.size
+    return held is not None and room < sent - held

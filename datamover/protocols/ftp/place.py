@@ -16,7 +16,7 @@ from datamover.protocols.ftp.client.data import Sending
 from datamover.protocols.ftp.client.replies import FtpRefusal
 from datamover.protocols.ftp.client.session import FtpSession, Moving
 from datamover.protocols.ftp.client.sessions import Sessions
-from datamover.protocols.ftp.measure import measure_sent
+from datamover.protocols.ftp.measure import measure_sent, stored
 from datamover.protocols.ftp.metadata import Metadata
 from datamover.protocols.ftp.placing import FtpPlacement
 from datamover.protocols.ftp.refusals import FtpRefusals, Missing
@@ -263,7 +263,7 @@ class FtpPlace(PartFilePlace):
             assert isinstance(sending, Sending)
             await sending.write(data)
             await sending.finish()
-            await moving.end()
+            await stored(moving, real, len(data), part, self._sessions, self._tree, self._refusals)
         finally:
             moving.close()
         await metadata.set(session, real)

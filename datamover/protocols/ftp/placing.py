@@ -149,7 +149,7 @@ class FtpPlacement:
                     return  # It was done all the same.
                 raise Missing from None
             if refusal.unsupported:
-                raise self._refusals.cannot_rename(self._target, str(refusal)) from None
+                raise self._refusals.cannot_rename(self._target, refusal) from None
             raise
 
     async def _check(self) -> None:

@@ -3,15 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import partial
 
 from datamover import errors
-from datamover.errors import DataMoverError, Scope
+from datamover.errors import DataMoverError
 from datamover.protocols.ftp.client.control import UnusableName
 from datamover.protocols.ftp.client.replies import FtpRefusal, encode
-from datamover.protocols.refusals import Refusals
+from datamover.protocols.part_files.refusals import GIVE, FileServerRefusals
 from datamover.text.quantities import count
-from datamover.text.redaction import public_message
 
 _LONGEST = 255
 """Bytes of one name, on most file systems (NAME_MAX)."""
@@ -32,11 +31,8 @@ class Missing(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class FtpRefusals(Refusals):
+class FtpRefusals(FileServerRefusals):
     """The words for the destination ``name``, logged in as ``user``, as used on ``side``."""
-
-    holder: ClassVar[str] = "server"
-    user: str
 
     @contextmanager
     def about(self, path: str) -> Iterator[None]:
@@ -54,18 +50,10 @@ class FtpRefusals(Refusals):
                 raise  # It has the words of this side already.
             raise self.met(error) from error
 
-    def met(self, error: DataMoverError) -> DataMoverError:
-        """Return a connection's error, which has no side, as one of this side."""
-        what, plain = f"destination {self.name!r}", public_message(error.code, error.message)
-        return error.saying(f"{what}: {plain}", scope=self.side, full=f"{what}: {error.full}")
-
     def of(self, refusal: FtpRefusal, path: str) -> DataMoverError:
         """Return the error for a refusal. Words that may hold a path are for administrators."""
-        full = self._of(
-            refusal, path, f"{refusal.code} {refusal.reply.words}", f"give user {self.user!r} on the server"
-        )
-        plain = self._of(refusal, path, str(refusal), _GIVE)
-        return plain.saying(plain.message, full=full.message)
+        full = f"{refusal.code} {refusal.reply.words}"
+        return self.told(partial(self._of, refusal, path), str(refusal), full)
 
     def _of(self, refusal: FtpRefusal, path: str, said: str, give: str) -> DataMoverError:
         """Return the error, which quotes ``said`` and tells who has to ``give`` a permission."""
@@ -76,7 +64,7 @@ class FtpRefusals(Refusals):
         if code in _TLS:
             return errors.TLSFailed(f"{here}: the server refuses how the data is protected: {said}", scope=side)
         if "quota" in words:
-            return errors.QuotaExceeded(f"{what}: the quota is used up; raise it or free space", scope=side)
+            return self.quota(path)
         if code == 452 or is_full(words):
             return self.full(path)
         if any(each in words for each in _UNWRITTEN):
@@ -94,45 +82,25 @@ class FtpRefusals(Refusals):
             verb = refusal.command.partition(" ")[0]
             return errors.ServerError(f"{what}: the server does not do {verb}: {said}", scope=side, retryable=False)
         if code < 500 and not any(each in words for each in _STAYS):
-            return errors.ServerError(f"{what}: the server answers: {said}", scope=side)
+            return self.answers(path, said)
         if self.too_long(path) or any(each in words for each in _NO_NAME):
             return self._no_name(path, said)
         if any(each in words for each in _MISSING):
             return self.missing(path)
-        verb = "read" if side is Scope.SOURCE else "written"
         if code == 553 and not any(each in words for each in _DENIED):
-            return errors.forbidden(
-                side, f"{what} may not be {verb}: {said}; take another name, or {give} the permission"
-            )
-        return errors.forbidden(side, f"{what} may not be {verb}: {said}; {give} the permission")
+            give = f"take another name, or {give}"
+        return self.denied(path, said, give)
 
     def _no_name(self, path: str, said: str) -> DataMoverError:
         what = "shorten it" if self.too_long(path) else "take another"
         return errors.missing(self.side, f"{self.what(path)} has a name that the server does not take ({said}); {what}")
 
-    def missing(self, path: str) -> DataMoverError:
-        return errors.missing(self.side, f"{self.what(path)} does not exist")
-
-    def directory(self, path: str) -> DataMoverError:
-        return self.unusable(path, "is a directory where a file is needed; name a file")
-
     def closed(self, path: str) -> DataMoverError:
         """Return the error for a directory that is there, and that the login may not enter."""
-        verb = "read" if self.side is Scope.SOURCE else "written"
-        return errors.forbidden(
-            self.side, f"{self.what(path)} may not be {verb}: its directory may not be entered; {_GIVE} the permission"
-        )
+        return self.denied(path, "its directory may not be entered", GIVE)
 
     def too_long(self, path: str) -> bool:
         return any(len(encode(name)) > _LONGEST for name in path.split("/"))
-
-    def full(self, path: str) -> DataMoverError:
-        return errors.NoSpace(f"{self.what(path)}: no space is left on the server; free some", scope=self.side)
-
-    def ended(self, path: str, size: int, offset: int) -> DataMoverError:
-        return errors.SizeMismatch(
-            f"{self.what(path)} ended after {count(offset, 'byte')}; the server told {size}", scope=self.side
-        )
 
     def broken_off(self, path: str, offset: int, refusal: FtpRefusal) -> DataMoverError:
         told = f"{self.what(path)}: the server ended the transfer after {count(offset, 'byte')}"
@@ -148,43 +116,12 @@ class FtpRefusals(Refusals):
 
     def broke(self, path: str, offset: int) -> DataMoverError:
         return errors.ConnectionLost(
-            f"{self.what(path)}: the server closed the data connection after {count(offset, 'byte')}", scope=self.side
-        )
-
-    def lost(self, path: str) -> DataMoverError:
-        return errors.ServerError(
-            f"{self.what(path)} is not there once it is sent: the server has not kept what it took", scope=self.side
-        )
-
-    def vanished(self, path: str) -> DataMoverError:
-        return errors.ServerError(
-            f"{self.what(path)} is not there, though the server said OK to its name; check the server",
+            f"{self.what(path)}: the server closed the data connection after {count(offset, 'byte')}, and does not say "
+            "why; look whether its disk is full",
             scope=self.side,
-        )
-
-    def not_renamed(self, path: str) -> DataMoverError:
-        return errors.ServerError(
-            f"{self.what(path)} was not placed: the server said OK to the rename, and the part file has its old name "
-            "still; check the server",
-            scope=self.side,
-        )
-
-    def cannot_rename(self, path: str, said: str) -> DataMoverError:
-        return errors.forbidden(
-            self.side,
-            f"{self.what(path)} cannot be placed: the server has no rename ({said}), and without one a file would be "
-            "seen before it is whole; take a server that can rename",
-        )
-
-    def not_again(self, path: str, why: str) -> DataMoverError:
-        return errors.SizeMismatch(
-            f"{self.what(path)} cannot be continued ({why}); it is sent from its beginning", scope=self.side
         )
 
 
 def is_full(words: str) -> bool:
     """Tell whether a server says in words that its disk is full."""
     return any(each in words.lower() for each in _FULL)
-
-
-_GIVE = "have the administrator give"

@@ -12,7 +12,7 @@ from datamover.protocols.ftp.client.data import Sending
 from datamover.protocols.ftp.client.replies import FtpRefusal
 from datamover.protocols.ftp.client.session import FtpSession, Moving
 from datamover.protocols.ftp.client.sessions import Sessions
-from datamover.protocols.ftp.measure import PAUSES, SETTLED, measure_sent
+from datamover.protocols.ftp.measure import PAUSES, SETTLED, measure_sent, stored
 from datamover.protocols.ftp.metadata import Metadata
 from datamover.protocols.ftp.refusals import FtpRefusals, is_full
 from datamover.protocols.ftp.tree import Tree
@@ -149,7 +149,7 @@ class FtpSink:
     async def _told(self) -> None:
         """Wait for the server's word that it has all; some say only then that they write nothing on."""
         try:
-            await self._moving.end()
+            await stored(self._moving, self._real, self._taken, self._path, self._sessions, self._tree, self._refusals)
         except FtpRefusal as refusal:
             if self._written_on and not passing(refusal):
                 raise self._unresumable(f"the server refuses it: {refusal}") from refusal

@@ -272,7 +272,7 @@ class Tree:
             if found.kind == "link" and root is not None:
                 await self._leads(session, path, parent, found)
             if make:
-                raise self._refusals.unusable(path, "leads through a file where a directory is needed")
+                raise self._refusals.file_in_the_way(path)
             raise Missing
         if not make:
             raise Missing

@@ -55,16 +55,11 @@ class HttpRefusals(Refusals):
 
     def met(self, error: DataMoverError) -> DataMoverError:
         """Return a connection's error as one of this side."""
-        what, plain = f"destination {self.name!r}", public_message(error.code, error.message)
         if isinstance(error, errors.SourceNotAllowedHere):
-            return errors.AuthenticationFailed(f"{what}: it may not be reached: {plain}", scope=self.side)
-        return error.saying(f"{what}: {plain}", scope=self.side, full=f"{what}: {error.full}")
-
-    def missing(self, path: str) -> DataMoverError:
-        return errors.missing(self.side, f"{self.what(path)} does not exist")
-
-    def directory(self, path: str) -> DataMoverError:
-        return self.unusable(path, "is a directory where a file is needed; name a file")
+            plain = public_message(error.code, error.message)
+            what = f"destination {self.name!r}: it may not be reached: {plain}"
+            return errors.AuthenticationFailed(what, scope=self.side)
+        return Refusals.met(self, error)
 
     def gone(self, path: str) -> DataMoverError:
         return errors.SizeMismatch(f"{self.what(path)}: its upload is not there any more", scope=self.side)

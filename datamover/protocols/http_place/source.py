@@ -46,13 +46,11 @@ class ResourceSource:
             await self._body.close()
 
 
-class WordedSource:
-    """A source that raises the errors of its side."""
+class AroundSource:
+    """A source that does something about another's reading."""
 
-    def __init__(self, source: Source, refusals: HttpRefusals, path: str) -> None:
+    def __init__(self, source: Source) -> None:
         self._source = source
-        self._refusals = refusals
-        self._path = path
 
     @property
     def inspection(self) -> Inspection:
@@ -63,8 +61,20 @@ class WordedSource:
         return self._source.offset
 
     async def read(self) -> Octets:
-        with self._refusals.about(self._path):
-            return await self._source.read()
+        return await self._source.read()
 
     async def close(self) -> None:
         await self._source.close()
+
+
+class WordedSource(AroundSource):
+    """A source whose errors are told in the words of its side."""
+
+    def __init__(self, source: Source, refusals: HttpRefusals, path: str) -> None:
+        super().__init__(source)
+        self._refusals = refusals
+        self._path = path
+
+    async def read(self) -> Octets:
+        with self._refusals.about(self._path):
+            return await super().read()

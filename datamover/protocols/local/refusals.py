@@ -47,13 +47,13 @@ class DiskRefusals(Refusals):
         what, code = self.what(path), error.errno
         reason = os.strerror(code) if code else "it tells no reason"
         if code == errno.ENOENT:
-            return errors.missing(self.side, f"{what} does not exist")
+            return self.missing(path)
         if code in (errno.EACCES, errno.EPERM, errno.EROFS):
             said = f"{what} may not be {'read' if self.side is Scope.SOURCE else 'written'}: {reason}"
             plain = errors.forbidden(self.side, f"{said}; have the administrator give the permission")
             return plain.saying(plain.message, full=f"{said}; give user id {os.geteuid()} the permission")
         if code == errno.ENOSPC:
-            return errors.NoSpace(f"{what}: no space is left on the disk; free some", scope=self.side)
+            return self.full(path)
         if code == errno.EDQUOT:
             return errors.QuotaExceeded(f"{what}: the disk quota is used up; raise it or free space", scope=self.side)
         if code == errno.ENOTDIR:

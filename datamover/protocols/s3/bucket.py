@@ -135,12 +135,10 @@ class Bucket:
                 if refusal.status != 404 or refusal.code == "NoSuchBucket":
                     raise
 
-    async def list_page(
-        self, prefix: str, path: str, *, following: str | None = None, most: int = 1000, deep: bool = False
-    ) -> Listing:
-        """Return a page of the keys that begin with ``prefix``; ``deep``: also of those below its directories."""
+    async def list_page(self, prefix: str, path: str, *, following: str | None = None, most: int = 1000) -> Listing:
+        """Return a page of the keys and directories whose names begin with ``prefix``."""
         query = [("list-type", "2"), ("prefix", prefix), ("max-keys", str(most)), ("encoding-type", "url")]
-        query += [] if deep else [("delimiter", "/")]
+        query += [("delimiter", "/")]
         query += [] if following is None else [("continuation-token", following)]
         with self.refusals.about(path):
             answer = await self.service.ask("GET", "", query)

@@ -24,6 +24,8 @@ from datamover.protocols.sftp.metadata import Metadata
 from datamover.protocols.sftp.refusals import ServerRefusals
 
 _NEARLY_NOTHING = 2**20
+_CHECKS = 4
+"""Looks within ``idle_timeout`` whether anything moved."""
 
 
 class Order(IntEnum):
@@ -38,7 +40,13 @@ class Order(IntEnum):
 
 
 class SftpSink:
-    """``part_files.seam.PartFileSink`` of a part file on a server; holds channels and handles until it is closed."""
+    """``part_files.seam.PartFileSink`` of a part file on a server; holds channels and handles until it is closed.
+
+    What stands still is ended: where for ``idle_timeout`` the connection takes none of what waits for it and no request
+    of this file is answered. Other files' answers may come over the same channel meanwhile.
+    """
+
+    watched = True
 
     def __init__(
         self,
@@ -81,6 +89,12 @@ class SftpSink:
         self._waiters: list[Deferred[None]] = []
         self._draining = 0
         """Who waits for all that was taken so far."""
+        self._syncing: set[Deferred[None]] = set()
+        self._channel = lane.session.channel
+        self._moved: object = None
+        """How far all was when it last moved, and when that was."""
+        self._moved_at = 0.0
+        self._watch = self._channel.clock.callLater(self._channel.idle_timeout / _CHECKS, self._look)
         self._written_on = False
         """Whether the server took any of it."""
         self._closed = False
@@ -144,11 +158,6 @@ class SftpSink:
         """Whether it was continued at a server that is not OpenSSH's: rclone 1.60 with a cache zeroes such files."""
         return bool(self._start) and not self._session.openssh
 
-    @property
-    def watched(self) -> bool:
-        """Return False: other files' answers come over the same channel, and keep it from being ended."""
-        return False
-
     async def close(self) -> None:
         """Let go of the part file; drop what was only gathered. Completes when the server has answered, or is gone."""
         try:
@@ -163,6 +172,8 @@ class SftpSink:
         self._gathered.clear()
         self._held = 0
         self._leave()
+        if self._watch.active():
+            self._watch.cancel()
         await self._lanes.close()
 
     async def _is_longer(self) -> bool:
@@ -197,8 +208,7 @@ class SftpSink:
             left -= len(piece)
         self._held -= size
         self._unacknowledged += size
-        lane.unacknowledged += size
-        answer = lane.session.write(lane.handle, self._offset, pieces, size)
+        answer = lane.write(self._offset, pieces, size)
         self._outstanding[self._offset] = size
         answer.addCallbacks(self._acknowledged, self._refused, callbackArgs=(lane, self._offset))
         self._offset += size
@@ -226,6 +236,20 @@ class SftpSink:
             self._failed(failure.value, self._lanes.were_several)
         self._failure = self._failure or failure
         self._wake()
+
+    def _look(self) -> None:
+        """End what stands still."""
+        now, idle_timeout = self._channel.clock.seconds(), self._channel.idle_timeout
+        waits = bool(self._outstanding or self._syncing)
+        moved = (self._offset - self._unacknowledged, self._lanes.unsent, len(self._syncing))
+        if not waits or moved != self._moved:
+            self._moved, self._moved_at = moved, now
+        elif now - self._moved_at >= idle_timeout:
+            self._refused(Failure(self._channel.stalled()))  # type: ignore[no-untyped-call]
+            for syncing in tuple(self._syncing):
+                syncing.cancel()
+            return
+        self._watch = self._channel.clock.callLater(idle_timeout / _CHECKS, self._look)
 
     def _wake(self) -> None:
         waiters, self._waiters = self._waiters, []
@@ -260,7 +284,12 @@ class SftpSink:
         """Have the file written to disk: one handle's fsync is for what every handle wrote."""
         if not self._session.can(messages.FSYNC) or Ability.FLUSH in self._lacks:
             return
-        [answer] = await outcomes(lane.session.sync(lane.handle))
+        syncing = lane.sync()
+        self._syncing.add(syncing)
+        [answer] = await outcomes(syncing)
+        self._syncing.remove(syncing)
+        if self._failure is not None:
+            await self._raise(self._failure.value)
         try:
             unflushed(answer, self._lacks)
         except SftpError as refusal:

@@ -110,7 +110,7 @@ class Tree:
         elif not found:
             if not make:
                 raise SftpError(messages.NO_SUCH_FILE, "Not a directory")
-            raise self._refusals.unusable(path, "leads through a file where a directory is needed")
+            raise self._refusals.file_in_the_way(path)
         return real
 
     async def _directory(self, session: SftpSession, real: bytes, looking: Awaitable[Attributes | None]) -> bool | None:

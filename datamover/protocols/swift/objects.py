@@ -28,7 +28,8 @@ class SwiftObject(FoundObject):
 
 def found_in(path: str, head: Head) -> SwiftObject:
     """Return what the answer to a HEAD or GET tells of the object at ``path``."""
-    static, dynamic = is_true(head, "X-Static-Large-Object"), head.header("X-Object-Manifest") is not None
+    static = (head.header("X-Static-Large-Object") or "").strip().lower() == "true"
+    dynamic = head.header("X-Object-Manifest") is not None
     etag = etag_in(head)
     if dynamic and head.length is None:
         etag = ""  # It is that of the manifest alone, where the service does not look at all segments.
@@ -41,7 +42,3 @@ def found_in(path: str, head: Head) -> SwiftObject:
 def etag_in(head: Head) -> str:
     """Return an answer's ETag without quotes."""
     return (head.header("ETag") or "").removeprefix("W/").strip('"')
-
-
-def is_true(head: Head, name: str) -> bool:
-    return (head.header(name) or "").strip().lower() == "true"

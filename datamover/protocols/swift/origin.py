@@ -6,6 +6,7 @@ from datamover.protocols.base import Inspection, Octets, Source
 from datamover.protocols.http.client.response import Response
 from datamover.protocols.http_place.origin import ResourceOrigin
 from datamover.protocols.http_place.seam import Found
+from datamover.protocols.http_place.source import AroundSource
 from datamover.protocols.swift.objects import SwiftObject
 
 
@@ -24,7 +25,7 @@ class SwiftOrigin(ResourceOrigin):
             raise self._resources.refusals.changed(self._path)
 
 
-class RecheckedSource:
+class RecheckedSource(AroundSource):
     """A source whose end counts only after ``recheck``.
 
     The service does not hold the segments of a dynamic large object against those that it told of first: where one is
@@ -32,22 +33,11 @@ class RecheckedSource:
     """
 
     def __init__(self, source: Source, recheck: Callable[[Inspection], Awaitable[None]]) -> None:
-        self._source = source
+        super().__init__(source)
         self._recheck = recheck
 
-    @property
-    def inspection(self) -> Inspection:
-        return self._source.inspection
-
-    @property
-    def offset(self) -> int:
-        return self._source.offset
-
     async def read(self) -> Octets:
-        data = await self._source.read()
+        data = await super().read()
         if not data:
             await self._recheck(self.inspection)
         return data
-
-    async def close(self) -> None:
-        await self._source.close()

@@ -6,6 +6,7 @@ import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from socket import MSG_PEEK
 from typing import Any
 
@@ -43,6 +44,8 @@ class _Command:
     """Called with a preliminary reply."""
     due: bool = True
     """Whether its reply is to come within the idle timeout: not while data moves."""
+    within: float = inf
+    """Seconds, where its reply is to come sooner."""
     dropped: bool = False
     sent: bool = field(default=False)
 
@@ -120,10 +123,10 @@ class Control(LineReceiver):
         self._send()
         return command.answer
 
-    def expect(self) -> None:
-        """Have the reply that is under way within the idle timeout from now on."""
+    def expect(self, within: float = inf) -> None:
+        """Have the reply that is under way from now on: within the idle timeout, and within so many seconds."""
         if self._commands:
-            self._commands[0].due = True
+            self._commands[0].due, self._commands[0].within = True, within
             self._watch()
 
     @property
@@ -256,14 +259,19 @@ class Control(LineReceiver):
         due = self.failure is None and bool(self._commands) and self._commands[0].due
         if self._silence is not None and self._silence.active():
             if due:
-                self._silence.reset(self._idle_timeout)
+                self._silence.reset(self._patience)
                 return
             self._silence.cancel()
-        self._silence = self._clock.callLater(self._idle_timeout, self._silent) if due else None
+        self._silence = self._clock.callLater(self._patience, self._silent) if due else None
+
+    @property
+    def _patience(self) -> float:
+        """Seconds for which the server may say nothing while the first reply is due."""
+        return min(self._idle_timeout, self._commands[0].within)
 
     def _silent(self) -> None:
-        what = self._commands[0].shown if self._commands else ""
-        self.fail(errors.Stalled(f"{self._host} does not answer {what} within {self._idle_timeout:g} s"))
+        what = self._commands[0].shown
+        self.fail(errors.Stalled(f"{self._host} does not answer {what} within {self._patience:g} s"))
 
     def _end(self, error: DataMoverError) -> None:
         if self.failure is not None:

@@ -185,6 +185,7 @@ class Sending(Data):
         super().__init__(clock, idle_timeout, secure)
         self._full = False
         self._left = memoryview(b"")
+        self._finished = False
 
     def connectionMade(self) -> None:
         super().connectionMade()
@@ -223,11 +224,18 @@ class Sending(Data):
         await self._taken()
         if self.ended:
             return
+        self._finished = True
         self.transport.unregisterProducer()
         if self._secure:
             self.transport.loseConnection()
         else:
             self.transport.loseWriteConnection()
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether it ended before the server can have had all; of TLS, a missing end tells nothing of that."""
+        broke = self.reason is not None and not isinstance(self.reason, OpenSSLError)
+        return self.ended and (broke or not self._finished)
 
     async def _taken(self) -> None:
         while (self._full or self._left) and not self.ended:

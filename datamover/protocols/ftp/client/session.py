@@ -24,6 +24,8 @@ from datamover.protocols.ftp.client.tls import SessionTLS
 
 GRACE = 1.0
 """Seconds that a server has to say why it made no data connection."""
+ANSWER = 5.0
+"""Seconds that a server has to say why it ended a data connection before it had all: some never do."""
 LARGEST_LISTING = 64 * 2**20
 """Bytes of one directory's listing."""
 _MISSING = "no such file", "not exist", "not found", "cannot find", "not a directory", "could not get file size"
@@ -54,6 +56,8 @@ class Moving:
         self.data = data
         self.began: Deferred[None] = Deferred()
         """Fires when the server has begun, or has ended it."""
+        self.unexplained = False
+        """Whether the server closed the data connection, and says nothing of it."""
 
     def begin(self, _: object = None) -> None:
         """Take note that the server has begun."""
@@ -82,6 +86,9 @@ class Moving:
     def _answered(self, reply: Reply | Failure) -> None:
         self._reply = reply
         if isinstance(reply, Failure) or not reply.positive:
+            self.unexplained = (
+                self.data.ended and isinstance(reply, Failure) and isinstance(reply.value, errors.Stalled)
+            )
             self.data.abort()
         self.begin()
         waiting, self._waiting = self._waiting, []
@@ -97,6 +104,7 @@ class Moving:
         """Wait for the server's last word, which is due now; raises FtpRefusal where that is negative."""
         if self._reply is None:
             self._session.control.expect()
+            self.data.gone.addCallback(self._gone)
             waiter: Deferred[None] = Deferred(lambda each: self._waiting.remove(each))
             self._waiting.append(waiter)
             await waiter
@@ -105,6 +113,11 @@ class Moving:
             reply.raiseException()
         assert isinstance(reply, Reply)
         return checked(reply, self._command)
+
+    def _gone(self, _: object) -> None:
+        """Have the server's word soon where it closed the data connection before it had all."""
+        if self._reply is None and isinstance(self.data, Sending) and self.data.cut_off:
+            self._session.control.expect(ANSWER)
 
     def _no_grace(self) -> None:
         if self._grace is not None and self._grace.active():

@@ -74,7 +74,11 @@ class SftpChannel(SSHChannel):
         self.opened: Deferred[dict[bytes, bytes]] = Deferred()
         self.failure: DataMoverError | None = None
         self.clock = clock
-        self._idle_timeout = idle_timeout
+        self.idle_timeout = idle_timeout
+        self.posted = self.sent = 0
+        """Bytes of all requests so far, and how many of them the connection has taken."""
+        self.drains = 0
+        """How often the socket took all that was before it, while this channel waited for that."""
         self._queue: deque[Piece] = deque()
         self._waiting: dict[int, _Waiting] = {}
         self._quickest = math.inf
@@ -125,7 +129,7 @@ class SftpChannel(SSHChannel):
         self._waiting[self._next] = _Waiting(kind, expected, into, answer, self.clock.seconds())
         self._post(kind, (number(self._next), *pieces))
         if self._timer is None:
-            self._timer = self.clock.callLater(self._idle_timeout, self._check)
+            self._timer = self.clock.callLater(self.idle_timeout, self._check)
         return answer
 
     @contextmanager
@@ -139,7 +143,9 @@ class SftpChannel(SSHChannel):
             self.pump()
 
     def _post(self, kind: int, pieces: tuple[Piece, ...]) -> None:
-        self._queue.append(number(1 + sum(map(len, pieces))) + kind.to_bytes(1, "big"))
+        size = 1 + sum(map(len, pieces))
+        self.posted += 4 + size
+        self._queue.append(number(size) + kind.to_bytes(1, "big"))
         self._queue.extend(pieces)
         self.pump()
 
@@ -161,8 +167,14 @@ class SftpChannel(SSHChannel):
                 taken.append(piece)
                 size += len(piece)
             self.remoteWindowLeft -= size
+            self.sent += size
             remote: int = connection.channelsToRemoteChannel[self]
             connection.transport.send(_CHANNEL_DATA, (number(remote) + number(size), *taken))
+
+    def drained(self) -> None:
+        """Take note that the socket, which this channel waits for, took all that it was given."""
+        self.drains += 1
+        self._mark()
 
     def addWindowBytes(self, data: int) -> None:
         self.remoteWindowLeft += data
@@ -280,16 +292,20 @@ class SftpChannel(SSHChannel):
         if not self._waiting:
             self._timer = None
             return
-        left = self._heard + self._idle_timeout - self.clock.seconds()
+        left = self._heard + self.idle_timeout - self.clock.seconds()
         if left > 0:
             self._timer = self.clock.callLater(left, self._check)
             return
         self._timer = None
         transport: Any = self.conn.transport  # type: ignore[union-attr]
         silent = transport.received == self._packets
-        self.fail(errors.Stalled(f"the server did not answer for {self._idle_timeout:g} s"))
+        self.fail(self.stalled())
         if silent:
-            transport.fail(errors.Stalled(f"the server did not answer for {self._idle_timeout:g} s"))
+            transport.fail(self.stalled())
+
+    def stalled(self) -> DataMoverError:
+        """Return the error for an answer that does not come."""
+        return errors.Stalled(f"the server did not answer for {self.idle_timeout:g} s")
 
 
 def again(error: DataMoverError) -> DataMoverError:

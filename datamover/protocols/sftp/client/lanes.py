@@ -5,7 +5,8 @@ the open channels take, the file is opened once more on an idle channel of the c
 transfers want are left to them. A server that is near needs only a few.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
 
@@ -34,6 +35,27 @@ class WriteChannel:
         self.handle = handle
         self.unacknowledged = 0
         """Bytes sent or queued that the server has not answered yet."""
+        self._until = 0
+        """Where in all that its channel sends its last request ends."""
+
+    def write(self, offset: int, pieces: Sequence[memoryview], size: int) -> Deferred[None]:
+        """Write ``size`` bytes; fires as ``SftpSession.write``."""
+        self.unacknowledged += size
+        answer = self.session.write(self.handle, offset, pieces, size)
+        self._until = self.session.channel.posted
+        return answer
+
+    def sync(self) -> Deferred[None]:
+        """Have the file written to disk."""
+        answer = self.session.sync(self.handle)
+        self._until = self.session.channel.posted
+        return answer
+
+    @property
+    def unsent(self) -> tuple[int, int]:
+        """Bytes that the connection has yet to take before all is on its way; and while there are any, its drains."""
+        left = max(self._until - self.session.channel.sent, 0)
+        return left, self.session.channel.drains if left else 0
 
     async def close(self) -> None:
         """Close the handle and release the channel; raises the server's error, such as that it could not store all."""
@@ -65,6 +87,16 @@ class Lanes:
     @property
     def first(self) -> WriteChannel:
         return self._lanes[0]
+
+    @property
+    def unsent(self) -> list[tuple[int, int]]:
+        """What is not on its way yet, of each handle: while that moves, the requests on it wait for no answer."""
+        return [lane.unsent for lane in self._all]
+
+    @property
+    def _all(self) -> list[WriteChannel]:
+        aside = self._aside
+        return self._lanes if aside is None or aside is self.first else [*self._lanes, aside]
 
     def emptiest(self) -> WriteChannel:
         return min(self._lanes, key=lambda lane: lane.unacknowledged)
@@ -128,8 +160,8 @@ class Lanes:
         """Close every handle; completes when the server has answered, or the connection is lost. Raises an error."""
         for opening in tuple(self._opening):
             opening.cancel()
-        lanes = [*self._lanes, *([self._aside] if self._aside not in (None, self.first) else ())]
-        closing = [Deferred.fromCoroutine(lane.close()) for lane in lanes if lane is not None]
-        for closed, answer in await DeferredList(closing, consumeErrors=True):
+        closing = [Deferred.fromCoroutine(lane.close()) for lane in self._all]
+        answers: list[Any] = await DeferredList(closing, consumeErrors=True)
+        for closed, answer in answers:
             if not closed:
                 raise answer.value

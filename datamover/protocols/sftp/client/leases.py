@@ -59,6 +59,8 @@ class Channels(SSHConnection):
 
     def resumeProducing(self) -> None:  # noqa: N802 - the transport's name
         self._full = False
+        for channel in self._held:
+            channel.drained()
         self._go_on()
 
     def stopProducing(self) -> None:  # noqa: N802 - the transport's name
