@@ -13,8 +13,9 @@ from twisted.internet import reactor
 from datamover.jobs.values import Overwrite, State
 from tests.engine.rig import Rig, file, place, random_bytes, url
 from tests.engine.test_groups import NAMES, Letters, files
+from tests.engine.test_keep_free import Gated
 from tests.engine.test_object_store import die_midway, until
-from tests.protocols.swift import ContainerOutside
+from tests.protocols.swift import SEGMENTS, ContainerOutside
 from tests.servers.path import Path, path_to
 from tests.servers.swift import CONTAINER, SwiftServer
 from tests.servers.web import File, Web
@@ -49,6 +50,7 @@ async def rig(tmp_path: pathlib.Path, swift: SwiftServer, path: Path) -> Any:
             "far": {"url": f"swift://{CONTAINER}/far", **swift.options, "storage_url": storage},
             "slow": {"url": f"swift://{CONTAINER}/slow", "bandwidth": "20MB/s", **swift.options},
             "checked": {"url": f"swift://{CONTAINER}/checked", "verify": "read-back", **swift.options},
+            "parts": {"url": f"swift://{CONTAINER}/parts", "part_size": "5MiB", **swift.options},
             "archive": {"url": "swift://new", **swift.options},
             "disk": {"url": (tmp_path / "disk").as_uri()},
         },
@@ -200,3 +202,29 @@ async def test_quota(rig: Rig, web: Web, swift: SwiftServer) -> None:
     assert (told.error and told.error["code"]) == "NO_SPACE"
     assert ContainerOutside(swift, "in").names() == []
     assert ContainerOutside(swift, "in").segments() == set()
+
+
+@pytest.mark.parametrize("of", ["segments", "account"])
+@pytest_twisted.ensureDeferred
+async def test_quota_met_midway(rig: Rig, web: Web, swift: SwiftServer, of: str) -> None:
+    """A quota of the segments' container or the account that is met midway is told, and nothing is left."""
+    gate = Gated(random_bytes(24 * MIB))
+    web.route("/f", gate)
+    outside = ContainerOutside(swift, "parts")
+    await rig.engine()
+    job = await rig.ask(file(url(f"{web.url}/f"), "parts", "f"), max_attempts=1)
+    await until(outside.segments)
+    if of == "segments":
+        swift.ask("POST", SEGMENTS, headers={"X-Container-Meta-Quota-Bytes": "1"})
+    else:
+        swift.set_account_quota("1")
+    gate.open = True
+    record = await rig.ended(job)
+    assert record.error is not None
+    assert (record.state, record.error["code"]) == (State.FAILED, "NO_SPACE")
+    assert record.error["message"] == (
+        "destination 'parts': a quota of its container, of its segments' container or of its account is used up; "
+        "raise it or free space"
+    )
+    await until(lambda: not outside.segments())
+    assert outside.names() == []

@@ -94,7 +94,7 @@ READ = [
 ]
 WRITE = [
     (403, {}, b"", errors.DestinationForbidden, "may not be written"),
-    (413, {}, b"Upload exceeds quota.", errors.QuotaExceeded, "is used up"),
+    (413, {}, b"Upload exceeds quota.", errors.NoSpace, "is used up"),
     (413, {}, b"The body of your request was too large for this server.", errors.DestinationInvalid, "is larger"),
     (422, {}, b"", errors.ChecksumMismatch, "what arrived is not what was sent"),
     (507, {}, b"", errors.NoSpace, "no room left"),

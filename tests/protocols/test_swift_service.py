@@ -239,10 +239,27 @@ async def test_quota(swift: SwiftServer, pool: DestinationPool) -> None:
     assert [lack.ability for lack in pool.lacks] == [Ability.FREE_SPACE]
     swift.ask("POST", CONTAINER, headers={"X-Container-Meta-Quota-Bytes": "1000"})
     assert await place.free() == 1000
+    swift.ask("PUT", SEGMENTS, headers={"X-Container-Meta-Quota-Bytes": "900"})
+    assert await place.free() == 900
+    swift.set_account_quota("800")
+    assert await place.free() == 800
     assert list(pool.lacks) == []
-    with pytest.raises(errors.QuotaExceeded, match="quota"):
+    with pytest.raises(errors.NoSpace, match="quota"):
         await place.begin("f", KEY).store(bytes(1001), replace=True, commit=lambda: None)
     assert await place.inspect("f") is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_quota_met_by_the_commit(swift: SwiftServer, pool: DestinationPool, outside: ContainerOutside) -> None:
+    """A quota that refuses the large object alone, when all of its segments are there, is told; they go."""
+    upload, _ = await arrive(pool.at(Scope.DESTINATION), "f", bytes(3 * MIB))
+    swift.ask("POST", CONTAINER, headers={"X-Container-Meta-Quota-Count": "0"})
+    with pytest.raises(errors.NoSpace, match="quota"):
+        await upload.commit(replace=True)
+    assert outside.segments() != set()
+    await upload.abort()
+    assert outside.segments() == set()
+    assert outside.names() == []
 
 
 @pytest_twisted.ensureDeferred

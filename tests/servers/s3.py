@@ -83,6 +83,7 @@ check_bucket_owner = false
 use = egg:swift#tempauth
 user_test_tester = testing .admin
 user_test2_tester2 = testing .admin
+user_admin_admin = admin .admin .reseller_admin
 [filter:copy]
 use = egg:swift#copy
 [filter:slo]

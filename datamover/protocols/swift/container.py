@@ -113,10 +113,12 @@ class Container:
             return await listing.every(self._service, self._container, f"{directory}/" if directory else "")
 
     async def free(self) -> int | None:
-        """Return the bytes that the quotas of the container and its account leave, None where neither has one."""
+        """Return the bytes that the quotas of the containers and their account leave, None where none has one."""
         left = []
+        containers = {self._container, self.large.container}
+        asked = [*(("Container", Name(container)) for container in sorted(containers)), ("Account", ACCOUNT)]
         with self.refusals.about(""):
-            for kind, name in (("Container", Name(self._container)), ("Account", ACCOUNT)):
+            for kind, name in asked:
                 try:
                     head = (await self._service.ask("HEAD", name)).head
                 except Refused as refusal:
