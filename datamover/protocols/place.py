@@ -200,9 +200,11 @@ class PlaceProtocol(Protocol):
 class NamedByUrl(Protocol):
     """A protocol whose files have other URLs, too, which clients of the original's ``move`` give."""
 
-    def named(self, destination: str, options: Any, scheme: str, host: str, user: str | None, path: str) -> str | None:
+    def named(
+        self, destination: str, options: Any, scheme: str, host: str | None, user: str | None, path: str
+    ) -> str | None:
         """Return the absolute path that ``scheme://[user@]host/path`` names at a destination, None for no file there.
 
-        ``destination`` is the destination's URL; ``user`` and ``path`` are decoded.
+        ``destination`` is the destination's URL; ``host`` None is its own; ``user`` and ``path`` are decoded.
         """
         ...

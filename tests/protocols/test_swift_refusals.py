@@ -13,6 +13,7 @@ from datamover import errors
 from datamover.errors import DataMoverError, Scope
 from datamover.protocols.place import DestinationPool, PlaceSettings
 from datamover.protocols.swift import SWIFT
+from datamover.protocols.swift.urls import path_in
 from datamover.protocols.upload import UploadKey
 from tests.protocols.conformance import read
 from tests.servers.keystone import FakeKeystone
@@ -380,3 +381,35 @@ def test_urls_that_cannot_be(url: str) -> None:
     """A URL that names no container, or no place below it, is refused."""
     with pytest.raises(ValueError, match="expected swift://CONTAINER"):
         SWIFT.check_url(url)
+
+
+@pytest.mark.parametrize(
+    ("account", "path", "found"),
+    [
+        ("", "/data/a", "/a"),
+        ("", "/v1/AUTH_portal/data/a", "/a"),
+        ("", "/v1.0/portal/data/a", "/a"),
+        ("", "/swift/v1/data/a", "/a"),
+        ("", "/swift/v1/AUTH_portal/data/a", "/a"),
+        ("", "/swift/v1/data/data/a", "/data/a"),
+        ("", "/v1/AUTH_portal/data", "/"),
+        ("", "/v1/AUTH_portal/other/data/a", None),
+        ("", "/store/v1/data/a", None),
+        ("/swift/v1", "/swift/v1/data/a", "/a"),
+        ("/swift/v1", "/data/swift/v1/a", "/swift/v1/a"),
+        ("/swift/v1/", "/swift/v1/AUTH_portal/data/a", None),
+        ("/store/v1/AUTH_1", "/store/v1/AUTH_1/data/", "/"),
+        ("/v1/AUTH_1", "/v1/AUTH_2/data/a", None),
+        ("/v1/AUTH_1", "/v1/AUTH_1", None),
+        ("/v1/AUTH_1", "/database/a", None),
+    ],
+)
+def test_paths_in_a_container(account: str, path: str, found: str | None) -> None:
+    """The container follows the path of the account, if that stands there, whether it names an account or not."""
+    assert path_in("data", path, account) == found
+
+
+def test_the_path_of_an_account_is_no_container() -> None:
+    """A container that has the name that the account's path begins with is not taken for another one."""
+    assert path_in("swift", "/swift/v1/data/a", "/swift/v1") is None
+    assert path_in("swift", "/swift/v1/swift/a", "/swift/v1") == "/a"

@@ -122,6 +122,8 @@ SHAPES: list[tuple[tuple[Any, ...], NewJob]] = [
     (("swift+http://portal@store.example.org/data/a", SCP), asked(probe(source=PlaceSource("store", "a")))),
     (("swift+https://STORE.example.org/v1/AUTH_1/data/a", SCP), asked(probe(source=PlaceSource("store", "a")))),
     (("swift+https://store.example.org/data/deep/a", SCP), asked(probe(source=PlaceSource("below", "a")))),
+    (("swift+http://store/data/a", SCP), asked(probe(source=PlaceSource("store", "a")))),
+    (("swift+http://portal@below/v1/AUTH_1/data/a", SCP), asked(probe(source=PlaceSource("below", "a")))),
     ((URL, "swift+http://store.example.org/data/a/"), asked(into("a", destination="store"))),
     ((URL, "swift+http://store.example.org/data"), asked(into("", destination="store"))),
     ((URL, "swift+https://store.example.org/v1/AUTH_1/data/deep/a"), asked(probe("a", destination="below"))),
@@ -226,6 +228,9 @@ WORDS: list[tuple[tuple[Any, ...], str]] = [
     (("swift+http://host/c/o", SCP), "Unknown source 'host'"),
     (("swift+http://store.example.org/other/o", SCP), "Unknown source 'store.example.org'"),
     (("swift+http://nobody@store.example.org/data/o", SCP), "Unknown source 'store.example.org'"),
+    (("swift+http://store/other/o", SCP), "Unknown source 'store'"),
+    (("swift+http://nobody@store/data/o", SCP), "Unknown source 'store'"),
+    (("swift+http://compute/data/o", SCP), "Unknown source 'compute'"),
     (
         ("swift+http://portal:pw@store.example.org/data/o", SCP),
         "Invalid parameter 'source must not hold a password: leave it out'",
