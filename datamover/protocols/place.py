@@ -130,8 +130,11 @@ class TellsUploads(Protocol):
 class TellsVolume(Protocol):
     """A pool whose side tells where its room is."""
 
+    server: str
+    """Whose room it is; pools of other servers, or of other protocols, are not asked whether they share it."""
+
     async def volume(self) -> str | None:
-        """Return what all pools of this protocol and host have in common that share their room, None if not known.
+        """Return what all pools of this protocol and server have in common that share their room, None if not known.
 
         Raises errors of the side.
         """

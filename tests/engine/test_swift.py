@@ -13,8 +13,9 @@ from twisted.internet import reactor
 from datamover.jobs.values import Overwrite, State
 from tests.engine.rig import Rig, file, place, random_bytes, url
 from tests.engine.test_groups import NAMES, Letters, files
-from tests.engine.test_keep_free import Gated
+from tests.engine.test_keep_free import DISK, Gated
 from tests.engine.test_object_store import die_midway, until
+from tests.engine.test_shared_room import shared
 from tests.protocols.swift import SEGMENTS, ContainerOutside
 from tests.servers.path import Path, path_to
 from tests.servers.swift import CONTAINER, SwiftServer
@@ -190,6 +191,27 @@ async def test_cut(rig: Rig, web: Web, swift: SwiftServer, path: Path) -> None:
     outside = ContainerOutside(swift, "far")
     assert outside.read("f") == BIG
     assert outside.uploads() == 0
+
+
+@pytest.mark.parametrize("of", ["container", "account"])
+@pytest_twisted.ensureDeferred
+async def test_shared_room(tmp_path: pathlib.Path, web: Web, swift: SwiftServer, of: str) -> None:
+    """Destinations in one container share its quota, and those of all containers that of their account."""
+    swift.clear()
+    swift.ask("PUT", "second")
+    if of == "account":
+        swift.set_account_quota(str(DISK))
+    else:
+        swift.ask("POST", CONTAINER, headers={"X-Container-Meta-Quota-Bytes": str(DISK)})
+    gate = Gated(random_bytes(30 * MIB))
+    web.route("/gated", gate)
+    one = {"url": f"swift://{CONTAINER}/one", **swift.options}
+    two = {"url": f"swift://{'second' if of == 'account' else CONTAINER}/two", **swift.options}
+    try:
+        await shared(tmp_path, web, gate, one, two, lambda: swift.ask("DELETE", CONTAINER, "one/gated"))
+    finally:
+        gate.open = True
+        swift.clear()
 
 
 @pytest_twisted.ensureDeferred
