@@ -224,6 +224,33 @@ async def test_small_ones_go_past(rig: Rig, web: Web, disk: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_priority(rig: Rig, web: Web, disk: Path) -> None:
+    """Of files that fit, those of the higher priority go first, past a large one of the highest that does not fit."""
+    web.route("/large", File(random_bytes(36 * MIB), etag='"1"'))
+    web.route("/small", File(random_bytes(3 * MIB), etag='"1"'))
+    filler = fill(disk, 16 * MIB)
+    engine = await rig.engine(max_active=1)
+    waiting = await rig.ask(file(url(f"{web.url}/large"), "archive", "large"), priority=5)
+    await became(rig, waiting, waits)
+    rig.engines.remove(engine)
+    await engine.stop()
+    jobs = [
+        await rig.ask(file(url(f"{web.url}/small"), "archive", f"small-{n}"), priority=(1, 4)[n % 2]) for n in range(8)
+    ]
+    await rig.engine(max_active=1)
+
+    assert sorted(await some_moved(rig, jobs, 4)) == jobs[1::2]
+    for job in jobs[::2]:
+        await became(rig, job, waits)
+    filler.unlink()
+    assert taken_away(disk, "small-*") == 4
+    assert (await rig.ended(waiting)).state is State.COMPLETED
+    (disk / "large").unlink()
+    for job in jobs:
+        assert (await rig.ended(job)).state is State.COMPLETED
+
+
+@pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("size", [38 * MIB, 39 * MIB + 4097])
 async def test_unknown_size_that_fits(rig: Rig, web: Web, disk: Path, size: int) -> None:
     """A file whose source tells no size is moved as long as it leaves what is to stay free."""
