@@ -49,20 +49,20 @@ class Gated:
     """A file of which the second half is sent when a test lets it go."""
 
     def __init__(self, content: bytes, *, told: bool = True) -> None:
-        self._content = content
+        self.content = content
         self._told = told
         self.open = False
         self.asked = 0
 
     async def __call__(self, exchange: Exchange) -> None:
-        length = ("Content-Length", str(len(self._content))) if self._told else ("Connection", "close")
+        length = ("Content-Length", str(len(self.content))) if self._told else ("Connection", "close")
         exchange.write(exchange.head(200, [length, ("ETag", '"1"')]))
         self.asked += 1
-        half = len(self._content) // 2
-        exchange.write(self._content[:half])
+        half = len(self.content) // 2
+        exchange.write(self.content[:half])
         while not self.open and not exchange.gone:
             await exchange.pause(0.01)
-        exchange.write(self._content[half:])
+        exchange.write(self.content[half:])
         if not self._told:
             exchange.close()
 

@@ -10,6 +10,8 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 
+from datamover.engine import maintenance
+from datamover.jobs import work
 from datamover.jobs.values import Overwrite, State
 from tests.engine.rig import Rig, file, place, random_bytes, url
 from tests.engine.test_groups import NAMES, Letters, files
@@ -45,6 +47,9 @@ def path(swift: SwiftServer) -> Iterator[Path]:
 async def rig(tmp_path: pathlib.Path, swift: SwiftServer, path: Path) -> Any:
     swift.clear()
     storage = f"http://127.0.0.1:{path.port}{swift.account}"
+    password = tmp_path / "password"
+    password.write_text(swift.key)
+    password.chmod(0o600)
     rig = await Rig(reactor, tmp_path).open(
         {
             "in": {"url": f"swift://{CONTAINER}/in", **swift.options},
@@ -52,6 +57,12 @@ async def rig(tmp_path: pathlib.Path, swift: SwiftServer, path: Path) -> Any:
             "slow": {"url": f"swift://{CONTAINER}/slow", "bandwidth": "20MB/s", **swift.options},
             "checked": {"url": f"swift://{CONTAINER}/checked", "verify": "read-back", **swift.options},
             "parts": {"url": f"swift://{CONTAINER}/parts", "part_size": "5MiB", **swift.options},
+            "locked": {
+                "url": f"swift://{CONTAINER}/locked",
+                "part_size": "5MiB",
+                **swift.options,
+                "password_file": str(password),
+            },
             "archive": {"url": "swift://new", **swift.options},
             "disk": {"url": (tmp_path / "disk").as_uri()},
         },
@@ -248,5 +259,56 @@ async def test_quota_met_midway(rig: Rig, web: Web, swift: SwiftServer, of: str)
         "destination 'parts': a quota of its container, of its segments' container or of its account is used up; "
         "raise it or free space"
     )
+    await until(lambda: not outside.segments())
+    assert outside.names() == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_refused_midway(rig: Rig, web: Web, swift: SwiftServer) -> None:
+    """A service that cannot store for a while is tried again, and the upload goes on with the segments it has."""
+    gate = Gated(random_bytes(24 * MIB))
+    web.route("/f", gate)
+    outside = ContainerOutside(swift, "parts")
+    await rig.engine()
+    job = await rig.ask(file(url(f"{web.url}/f"), "parts", "f"), max_attempts=1000)
+    await until(outside.segments)
+    with swift.without_objects():
+        gate.open = True
+
+        async def failed() -> bool:
+            return (await rig.store.job(job)).error is not None
+
+        await until(failed)
+    record = await rig.ended(job)
+    assert record.state is State.COMPLETED, record.error
+    assert record.first_error is not None
+    assert record.first_error["code"] == "SERVER_ERROR"
+    assert "could not do it (503)" in record.first_error["message"]
+    assert outside.read("f") == gate.content
+    assert outside.uploads() == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_locked_out_midway(
+    rig: Rig, web: Web, swift: SwiftServer, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a login's password is changed midway, the job says what to look at; what it left goes when it is right."""
+    monkeypatch.setattr(work, "SWEEPING", 0.5)
+    monkeypatch.setattr(maintenance, "LOOKING", 0.5)
+    gate = Gated(random_bytes(24 * MIB))
+    web.route("/f", gate)
+    outside = ContainerOutside(swift, "locked")
+    password = tmp_path / "password"
+    await rig.engine()
+    job = await rig.ask(file(url(f"{web.url}/f"), "locked", "f"))
+    await until(outside.segments)
+    password.write_text("changed")
+    swift.forget_tokens()
+    gate.open = True
+    record = await rig.ended(job)
+    assert record.error is not None
+    assert (record.state, record.error["code"]) == (State.FAILED, "AUTHENTICATION_FAILED")
+    assert outside.segments()
+    password.write_text(swift.key)
     await until(lambda: not outside.segments())
     assert outside.names() == []

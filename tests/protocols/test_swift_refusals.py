@@ -260,15 +260,18 @@ async def test_renewed_once_for_all(swift: Rehearsal) -> None:
     assert swift.keystone.tokens == ["token-1", "token-2"]
 
 
+@pytest.mark.parametrize("ahead", [0.0, 3600.0, -3600.0])
+@pytest.mark.parametrize("lasts", [30.0, 1800.0])
 @pytest_twisted.ensureDeferred
-async def test_renewed_before_its_end(swift: Rehearsal) -> None:
-    """A token that is about to end is not used any more."""
-    swift.keystone.lasts = 30.0
+async def test_renewed_before_its_end(swift: Rehearsal, lasts: float, ahead: float) -> None:
+    """A token that is about to end is not used any more; a clock that is an hour off makes no difference."""
+    swift.keystone.lasts, swift.keystone.ahead = lasts, ahead
     swift.answer("f", File(DATA))
     place = swift.open().at(Scope.SOURCE)
     for _ in range(2):
         await read(place.origin("f"))
-    assert [request.headers["x-auth-token"] for request in swift.asked()] == ["token-1", "token-2"]
+    used = ["token-1", "token-2" if lasts == 30.0 else "token-1"]
+    assert [request.headers["x-auth-token"] for request in swift.asked()] == used
 
 
 @pytest.mark.parametrize(

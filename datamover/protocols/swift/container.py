@@ -253,7 +253,7 @@ class Container:
                     raise
             else:
                 return False
-        replaced = await self.large.upload_of(name)
+        replaced = await self.large.upload_of(name, file=path)
         if replaced == upload:  # A commit was broken off after it had made the object.
             replaced = await self.large.noted(upload)
         else:

@@ -142,11 +142,17 @@ class LargeObjects:
         sent = {**headers, "X-Copy-From": source.encoded, "X-Fresh-Metadata": "true"}
         await self._writer.make(path, target, etag, headers=sent, extra=size / COPIED)
 
-    async def upload_of(self, name: Name) -> str | None:
-        """Return the upload whose segments the object there is made of; None where that is none of ours."""
+    async def upload_of(self, name: Name, *, file: str | None = None) -> str | None:
+        """Return the upload whose segments the object there is made of; None where that is none of ours.
+
+        Raises DestinationInvalid where it stands for a directory, and is to be replaced by the ``file`` (its path).
+        """
         try:
             head = (await self._service.ask("HEAD", name)).head
-            if not found_in("", head).static_large:
+            found = found_in("", head)
+            if file is not None and found.inspection.directory:
+                raise self._refusals.directory(file)
+            if not found.static_large:
                 return None
             answer = await self._service.ask("GET", name, [("multipart-manifest", "get")])
         except Refused as refusal:
