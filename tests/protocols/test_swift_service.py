@@ -144,6 +144,19 @@ async def test_probed(swift: SwiftServer, outside: ContainerOutside) -> None:
     assert outside.segments() == set()
 
 
+@pytest.mark.parametrize("full", [CONTAINER, SEGMENTS])
+@pytest_twisted.ensureDeferred
+async def test_probed_in_vain(swift: SwiftServer, outside: ContainerOutside, full: str) -> None:
+    """The test of a destination that takes nothing says so, and leaves nothing."""
+    swift.ask("PUT", full, headers={"X-Container-Meta-Quota-Bytes": "0"})
+    async with opened(swift) as pool:
+        told = await probe(pool, SWIFT.abilities, reactor)
+    assert not told["ok"]
+    assert told["steps"][-1]["error"]["code"] == "NO_SPACE"
+    assert outside.names() == []
+    assert outside.segments() == set()
+
+
 # Names --------------------------------------------------------------------------------------------------------
 
 
