@@ -184,7 +184,7 @@ class PlaceProtocol(Protocol):
         ...
 
     def host(self, url: str) -> str | None:
-        """Return the host of a destination URL, None for a local one."""
+        """Return the host of a destination URL, "" where that names none, None for a local one."""
         ...
 
     def user(self, url: str) -> str | None:

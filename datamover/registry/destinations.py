@@ -49,7 +49,7 @@ class Destination:
     root: str
     """The absolute path that every other is below."""
     host: str | None
-    """None: a directory of this machine."""
+    """None: a directory of this machine; "": it is not told by the URL."""
     user: str | None
     max_active: int
     """Transfers at once, over all processes."""

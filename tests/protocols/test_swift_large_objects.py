@@ -239,8 +239,7 @@ async def test_no_room_for_a_copy(swift: SwiftServer, outside: ContainerOutside)
     assert outside.uploads() == 0
 
 
-@pytest.mark.parametrize("segments", [1, 2])
-@pytest.mark.parametrize("by", ["abort", "sweep of the directory"])
+@pytest.mark.parametrize(("by", "segments"), [("abort", 1), ("sweep", 2)])
 @pytest_twisted.ensureDeferred
 async def test_copy_that_ends_late(
     swift: SwiftServer, outside: ContainerOutside, monkeypatch: pytest.MonkeyPatch, by: str, segments: int

@@ -229,6 +229,7 @@ WORDS: list[tuple[tuple[Any, ...], str]] = [
     (("swift+http://store.example.org/other/o", SCP), "Unknown source 'store.example.org'"),
     (("swift+http://nobody@store.example.org/data/o", SCP), "Unknown source 'store.example.org'"),
     (("swift+http://store/other/o", SCP), "Unknown source 'store'"),
+    (("scp://data/o", SCP), "Unknown source 'data'"),
     (("swift+http://nobody@store/data/o", SCP), "Unknown source 'store'"),
     (("swift+http://compute/data/o", SCP), "Unknown source 'compute'"),
     (

@@ -166,9 +166,9 @@ class SwiftProtocol:
     def root(self, url: str) -> str:
         return f"/{prefix_of(url)}"
 
-    def host(self, url: str) -> str | None:
-        """Return the container: the host of the service is an option."""
-        return container_of(url)
+    def host(self, url: str) -> str:
+        """Return "": the host of the service is an option, and a container is none."""
+        return ""
 
     def user(self, url: str) -> str | None:
         return None
