@@ -130,8 +130,11 @@ class TellsUploads(Protocol):
 class TellsVolume(Protocol):
     """A pool whose side tells where its room is."""
 
+    server: str
+    """Whose room it is; pools of other servers, or of other protocols, are not asked whether they share it."""
+
     async def volume(self) -> str | None:
-        """Return what all pools of this protocol and host have in common that share their room, None if not known.
+        """Return what all pools of this protocol and server have in common that share their room, None if not known.
 
         Raises errors of the side.
         """
@@ -181,7 +184,7 @@ class PlaceProtocol(Protocol):
         ...
 
     def host(self, url: str) -> str | None:
-        """Return the host of a destination URL, None for a local one."""
+        """Return the host of a destination URL, "" where that names none, None for a local one."""
         ...
 
     def user(self, url: str) -> str | None:
@@ -200,9 +203,11 @@ class PlaceProtocol(Protocol):
 class NamedByUrl(Protocol):
     """A protocol whose files have other URLs, too, which clients of the original's ``move`` give."""
 
-    def named(self, destination: str, options: Any, scheme: str, host: str, user: str | None, path: str) -> str | None:
+    def named(
+        self, destination: str, options: Any, scheme: str, host: str | None, user: str | None, path: str
+    ) -> str | None:
         """Return the absolute path that ``scheme://[user@]host/path`` names at a destination, None for no file there.
 
-        ``destination`` is the destination's URL; ``user`` and ``path`` are decoded.
+        ``destination`` is the destination's URL; ``host`` None is its own; ``user`` and ``path`` are decoded.
         """
         ...

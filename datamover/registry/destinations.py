@@ -49,7 +49,7 @@ class Destination:
     root: str
     """The absolute path that every other is below."""
     host: str | None
-    """None: a directory of this machine."""
+    """None: a directory of this machine; "": it is not told by the URL."""
     user: str | None
     max_active: int
     """Transfers at once, over all processes."""
@@ -67,8 +67,11 @@ class Destination:
     """What the pool was made from; a registry with an equal basis may share the pool."""
     learnt: Lacks = field(default_factory=lambda: Lacks(monotonic), repr=False)
     """What asking for its room showed."""
-    named: Callable[[str, str, str | None, str], str | None] = field(default=lambda *_: None, repr=False)
-    """Returns the absolute path that ``scheme://[user@]host/path`` (the arguments) names here, None for none."""
+    named: Callable[[str, str | None, str | None, str], str | None] = field(default=lambda *_: None, repr=False)
+    """Returns the absolute path that ``scheme://[user@]host/path`` (the arguments) names here, None for none.
+
+    The host None is this destination's own.
+    """
 
     @property
     def lacks(self) -> tuple[Lack, ...]:
@@ -177,7 +180,10 @@ class Registry:
 
     def locate_url(self, scheme: str, host: str, user: str | None, path: str) -> tuple[Destination, str] | None:
         """Return what ``locate`` does for ``scheme://[user@]host/path``, a URL of what a protocol also goes by."""
-        found = [(each, each.named(scheme, host, user, path)) for each in self._destinations.values()]
+        found = [
+            (each, each.named(scheme, None if each.name == host else host, user, path))
+            for each in self._destinations.values()
+        ]
         return _chosen([(each, inner) for each, inner in found if inner is not None])
 
     def describe(self, name: str) -> dict[str, Any]:

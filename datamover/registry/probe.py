@@ -60,6 +60,8 @@ class _Rehearsal:
         self._key = UploadKey("test", os.urandom(8).hex())
         self._target = f".datamover-{self._key.transfer}-{self._key.content}"
         self._content = b""
+        self._upload: Upload | None = None
+        """The last, until it is committed."""
 
     async def write(self) -> None:
         await self._put(replace=False)
@@ -85,14 +87,16 @@ class _Rehearsal:
             raise ServerError("what was deleted is still there", scope=Scope.DESTINATION)
 
     async def tidy(self) -> None:
-        with suppress(DataMoverError):
-            await self._begin().abort()
+        if self._upload is not None:
+            with suppress(DataMoverError):
+                await self._upload.abort()
         with suppress(DataMoverError):
             await self._writing.remove(self._target)
 
     async def _put(self, *, replace: bool) -> None:
         self._content = os.urandom(_SIZE)
-        upload = self._begin()
+        upload = self._writing.begin(self._target, self._key, size=_SIZE, modified=_MODIFIED)
+        self._upload = upload
         try:
             await upload.open()
             await upload.write(self._content)
@@ -102,6 +106,4 @@ class _Rehearsal:
         if saved.offset != _SIZE:
             raise ServerError(f"{_SIZE} bytes were written and {saved.offset} arrived", scope=Scope.DESTINATION)
         await upload.commit(replace=replace)
-
-    def _begin(self) -> Upload:
-        return self._writing.begin(self._target, self._key, size=_SIZE, modified=_MODIFIED)
+        self._upload = None

@@ -49,20 +49,20 @@ class Gated:
     """A file of which the second half is sent when a test lets it go."""
 
     def __init__(self, content: bytes, *, told: bool = True) -> None:
-        self._content = content
+        self.content = content
         self._told = told
         self.open = False
         self.asked = 0
 
     async def __call__(self, exchange: Exchange) -> None:
-        length = ("Content-Length", str(len(self._content))) if self._told else ("Connection", "close")
+        length = ("Content-Length", str(len(self.content))) if self._told else ("Connection", "close")
         exchange.write(exchange.head(200, [length, ("ETag", '"1"')]))
         self.asked += 1
-        half = len(self._content) // 2
-        exchange.write(self._content[:half])
+        half = len(self.content) // 2
+        exchange.write(self.content[:half])
         while not self.open and not exchange.gone:
             await exchange.pause(0.01)
-        exchange.write(self._content[half:])
+        exchange.write(self.content[half:])
         if not self._told:
             exchange.close()
 
@@ -215,6 +215,33 @@ async def test_small_ones_go_past(rig: Rig, web: Web, disk: Path) -> None:
     told = [await became(rig, job, waits) for job in jobs if job not in moved]
 
     assert "half of what is left is for the file that has waited longest" in str(told[0].waiting_for)
+    filler.unlink()
+    assert taken_away(disk, "small-*") == 4
+    assert (await rig.ended(waiting)).state is State.COMPLETED
+    (disk / "large").unlink()
+    for job in jobs:
+        assert (await rig.ended(job)).state is State.COMPLETED
+
+
+@pytest_twisted.ensureDeferred
+async def test_priority(rig: Rig, web: Web, disk: Path) -> None:
+    """Of files that fit, those of the higher priority go first, past a large one of the highest that does not fit."""
+    web.route("/large", File(random_bytes(36 * MIB), etag='"1"'))
+    web.route("/small", File(random_bytes(3 * MIB), etag='"1"'))
+    filler = fill(disk, 16 * MIB)
+    engine = await rig.engine(max_active=1)
+    waiting = await rig.ask(file(url(f"{web.url}/large"), "archive", "large"), priority=5)
+    await became(rig, waiting, waits)
+    rig.engines.remove(engine)
+    await engine.stop()
+    jobs = [
+        await rig.ask(file(url(f"{web.url}/small"), "archive", f"small-{n}"), priority=(1, 4)[n % 2]) for n in range(8)
+    ]
+    await rig.engine(max_active=1)
+
+    assert sorted(await some_moved(rig, jobs, 4)) == jobs[1::2]
+    for job in jobs[::2]:
+        await became(rig, job, waits)
     filler.unlink()
     assert taken_away(disk, "small-*") == 4
     assert (await rig.ended(waiting)).state is State.COMPLETED

@@ -42,8 +42,7 @@ def _on(disk: Path, table: dict[str, Any]) -> Kind:
     def there() -> list[str]:
         return sorted(path.name for path in (disk / "in").rglob("*"))
 
-    (disk / "in").mkdir(exist_ok=True)
-    give(disk / "in")
+    give(disk)  # The root is yet to be made.
     return Kind({**table, "keep_free": KEEP}, use, there)
 
 

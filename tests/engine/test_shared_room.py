@@ -1,7 +1,8 @@
 """Destinations that keep room free and share it: what one is about to write is not promised at the other."""
 
 import os
-from collections.abc import AsyncIterator, Iterator
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,10 @@ from datamover.protocols.local.protocol import LocalPool
 from tests.engine import test_keep_free
 from tests.engine.rig import Rig, file, url
 from tests.engine.test_keep_free import KEEP, MIB, Gated, became, fill, some_moved, taken_away, waits
+from tests.engine.test_keep_free_places import mounted
+from tests.servers.cloud import Cloud
+from tests.servers.dav import give
+from tests.servers.sshd import Sshd
 from tests.servers.web import File, Web
 
 disk = test_keep_free.disk
@@ -64,6 +69,59 @@ async def test_promised_once(rig: Rig, web: Web, disk: Path, gate: Gated, nodes:
     assert not (await rig.store.job(job)).state.terminal
     (disk / "one/gated").unlink()
     assert (await rig.ended(job)).state is State.COMPLETED
+
+
+async def shared(
+    tmp_path: Path, web: Web, gate: Gated, one: dict[str, Any], two: dict[str, Any], make_room: Callable[[], object]
+) -> None:
+    """Hold that what is under way to one of two destinations with 64 MiB of room is no room of the other.
+
+    ``make_room`` removes what has arrived at the one.
+    """
+    web.route("/f", File(os.urandom(15 * MIB), etag='"1"'))
+    rig = await Rig(reactor, tmp_path).open({"one": {**one, "keep_free": KEEP}, "two": {**two, "keep_free": KEEP}})
+    try:
+        await rig.engine()
+        moving = await rig.ask(file(url(f"{web.url}/gated"), "one", "gated"))
+        await became(rig, moving, lambda record: record.bytes_done > 0)
+        job = await rig.ask(file(url(f"{web.url}/f"), "two", "f"))
+        await became(rig, job, lambda record: "transfers under way need" in (record.waiting_for or ""))
+        gate.open = True
+        assert (await rig.ended(moving)).state is State.COMPLETED
+        make_room()
+        assert (await rig.ended(job)).state is State.COMPLETED
+    finally:
+        await rig.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_over_sftp(tmp_path: Path, web: Web, disk: Path, gate: Gated) -> None:
+    """Two destinations on one file system of an SFTP server share its room."""
+    server = Sshd(tmp_path)
+    server.start()
+    server.root.rmdir()
+    server.root.symlink_to(disk)
+    keys = {"private_key_file": str(server.private_key), "known_hosts_file": str(server.known_hosts)}
+    one, two = ({"url": f"{server.url}/{name}", **keys} for name in ("one", "two"))
+    try:
+        await shared(tmp_path, web, gate, one, two, (disk / "one/gated").unlink)
+    finally:
+        server.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_over_webdav(tmp_path: Path, web: Web, disk: Path, gate: Gated) -> None:
+    """Two destinations of one user of a Nextcloud share the user's quota."""
+    with tempfile.TemporaryDirectory(prefix="datamover-dav-") as directory:
+        server = Cloud(Path(directory))
+        with mounted(disk, server.root):
+            server.start()
+            give(disk)
+            one, two = ({"url": f"{server.url}/{name}", **server.options} for name in ("one", "two"))
+            try:
+                await shared(tmp_path, web, gate, one, two, (disk / "one/gated").unlink)
+            finally:
+                server.stop()
 
 
 @pytest_twisted.ensureDeferred

@@ -10,12 +10,16 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 
+from datamover.engine import maintenance
 from datamover.engine.transfer.pipe import CHECKPOINT_BYTES
+from datamover.jobs import work
 from datamover.jobs.values import Overwrite, State
 from tests.engine.rig import Rig, file, place, random_bytes, url
 from tests.engine.test_groups import NAMES, Letters, files
+from tests.engine.test_keep_free import DISK, Gated
 from tests.engine.test_object_store import die_midway, until
-from tests.protocols.swift import ContainerOutside
+from tests.engine.test_shared_room import shared
+from tests.protocols.swift import SEGMENTS, ContainerOutside
 from tests.servers.path import Path, path_to
 from tests.servers.swift import CONTAINER, SwiftServer
 from tests.servers.web import File, Web
@@ -44,12 +48,22 @@ def path(swift: SwiftServer) -> Iterator[Path]:
 async def rig(tmp_path: pathlib.Path, swift: SwiftServer, path: Path) -> Any:
     swift.clear()
     storage = f"http://127.0.0.1:{path.port}{swift.account}"
+    password = tmp_path / "password"
+    password.write_text(swift.key)
+    password.chmod(0o600)
     rig = await Rig(reactor, tmp_path).open(
         {
             "in": {"url": f"swift://{CONTAINER}/in", **swift.options},
             "far": {"url": f"swift://{CONTAINER}/far", **swift.options, "storage_url": storage},
             "slow": {"url": f"swift://{CONTAINER}/slow", "bandwidth": "20MB/s", **swift.options},
             "checked": {"url": f"swift://{CONTAINER}/checked", "verify": "read-back", **swift.options},
+            "parts": {"url": f"swift://{CONTAINER}/parts", "part_size": "5MiB", **swift.options},
+            "locked": {
+                "url": f"swift://{CONTAINER}/locked",
+                "part_size": "5MiB",
+                **swift.options,
+                "password_file": str(password),
+            },
             "archive": {"url": "swift://new", **swift.options},
             "disk": {"url": (tmp_path / "disk").as_uri()},
         },
@@ -191,6 +205,27 @@ async def test_cut(rig: Rig, web: Web, swift: SwiftServer, path: Path) -> None:
     assert outside.uploads() == 0
 
 
+@pytest.mark.parametrize("of", ["container", "account"])
+@pytest_twisted.ensureDeferred
+async def test_shared_room(tmp_path: pathlib.Path, web: Web, swift: SwiftServer, of: str) -> None:
+    """Destinations in one container share its quota, and those of all containers that of their account."""
+    swift.clear()
+    swift.ask("PUT", "second")
+    if of == "account":
+        swift.set_account_quota(str(DISK))
+    else:
+        swift.ask("POST", CONTAINER, headers={"X-Container-Meta-Quota-Bytes": str(DISK)})
+    gate = Gated(random_bytes(30 * MIB))
+    web.route("/gated", gate)
+    one = {"url": f"swift://{CONTAINER}/one", **swift.options}
+    two = {"url": f"swift://{'second' if of == 'account' else CONTAINER}/two", **swift.options}
+    try:
+        await shared(tmp_path, web, gate, one, two, lambda: swift.ask("DELETE", CONTAINER, "one/gated"))
+    finally:
+        gate.open = True
+        swift.clear()
+
+
 @pytest_twisted.ensureDeferred
 async def test_quota(rig: Rig, web: Web, swift: SwiftServer) -> None:
     """A file that a quota leaves no room for is not begun, and nothing of it is there."""
@@ -201,3 +236,80 @@ async def test_quota(rig: Rig, web: Web, swift: SwiftServer) -> None:
     assert (told.error and told.error["code"]) == "NO_SPACE"
     assert ContainerOutside(swift, "in").names() == []
     assert ContainerOutside(swift, "in").segments() == set()
+
+
+@pytest.mark.parametrize("of", ["segments", "account"])
+@pytest_twisted.ensureDeferred
+async def test_quota_met_midway(rig: Rig, web: Web, swift: SwiftServer, of: str) -> None:
+    """A quota of the segments' container or the account that is met midway is told, and nothing is left."""
+    gate = Gated(random_bytes(24 * MIB))
+    web.route("/f", gate)
+    outside = ContainerOutside(swift, "parts")
+    await rig.engine()
+    job = await rig.ask(file(url(f"{web.url}/f"), "parts", "f"), max_attempts=1)
+    await until(outside.segments)
+    if of == "segments":
+        swift.ask("POST", SEGMENTS, headers={"X-Container-Meta-Quota-Bytes": "1"})
+    else:
+        swift.set_account_quota("1")
+    gate.open = True
+    record = await rig.ended(job)
+    assert record.error is not None
+    assert (record.state, record.error["code"]) == (State.FAILED, "NO_SPACE")
+    assert record.error["message"] == (
+        "destination 'parts': a quota of its container, of its segments' container or of its account is used up; "
+        "raise it or free space"
+    )
+    await until(lambda: not outside.segments())
+    assert outside.names() == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_refused_midway(rig: Rig, web: Web, swift: SwiftServer) -> None:
+    """A service that cannot store for a while is tried again, and the upload goes on with the segments it has."""
+    gate = Gated(random_bytes(24 * MIB))
+    web.route("/f", gate)
+    outside = ContainerOutside(swift, "parts")
+    await rig.engine()
+    job = await rig.ask(file(url(f"{web.url}/f"), "parts", "f"), max_attempts=1000)
+    await until(outside.segments)
+    with swift.without_objects():
+        gate.open = True
+
+        async def failed() -> bool:
+            return (await rig.store.job(job)).error is not None
+
+        await until(failed)
+    record = await rig.ended(job)
+    assert record.state is State.COMPLETED, record.error
+    assert record.first_error is not None
+    assert record.first_error["code"] == "SERVER_ERROR"
+    assert "could not do it (503)" in record.first_error["message"]
+    assert outside.read("f") == gate.content
+    assert outside.uploads() == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_locked_out_midway(
+    rig: Rig, web: Web, swift: SwiftServer, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a login's password is changed midway, the job says what to look at; what it left goes when it is right."""
+    monkeypatch.setattr(work, "SWEEPING", 0.5)
+    monkeypatch.setattr(maintenance, "LOOKING", 0.5)
+    gate = Gated(random_bytes(24 * MIB))
+    web.route("/f", gate)
+    outside = ContainerOutside(swift, "locked")
+    password = tmp_path / "password"
+    await rig.engine()
+    job = await rig.ask(file(url(f"{web.url}/f"), "locked", "f"))
+    await until(outside.segments)
+    password.write_text("changed")
+    swift.forget_tokens()
+    gate.open = True
+    record = await rig.ended(job)
+    assert record.error is not None
+    assert (record.state, record.error["code"]) == (State.FAILED, "AUTHENTICATION_FAILED")
+    assert outside.segments()
+    password.write_text(swift.key)
+    await until(lambda: not outside.segments())
+    assert outside.names() == []

@@ -1,6 +1,7 @@
 """A whole service whose destination keeps room free: what its clients are told, kills, and reloads."""
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.servers import postgres
+from tests.servers.nginx import Nginx
 from tests.servers.service import PATIENCE, Service
 
 MIB = 2**20
@@ -49,6 +51,51 @@ keep_free = "24MiB"
     service.start()
     yield service
     service.stop()
+
+
+class Processes(Service):
+    """A service of two engine processes, each of which moves one file at a time."""
+
+    def __init__(self, directory: Path, disk: Path, web: Nginx) -> None:
+        self.web = web
+        database = postgres.shared().fresh()
+        self._database = database.rpartition("/")[2]
+        tables = f"""
+lease = "3s"
+engine_processes = 2
+max_active = 2
+[database]
+url = "{database}"
+[limits]
+room_interval = "200ms"
+[sources]
+allow = ["{web.url}/"]
+[destinations.store]
+url = "file://{directory}/store"
+[destinations.full]
+url = "file://{disk}"
+keep_free = "24MiB"
+"""
+        super().__init__(directory, tables)
+
+    def holders(self) -> list[int]:
+        """Return the process of each transfer that is worked on."""
+        query = "SELECT n.name FROM transfers t JOIN nodes n ON n.id = t.node"
+        found = postgres.shared().server.run(query, database=self._database)
+        return [int(name.rpartition(":")[2]) for (name,) in found]
+
+
+@pytest.fixture
+def processes(open_directory: Path, disk: Path) -> Iterator[Processes]:
+    """Such a service, and files for it, one of them from a web server that is slow."""
+    for name in ("web/slow", "store/a", "store/b"):
+        (open_directory / name).parent.mkdir(exist_ok=True)
+        (open_directory / name).write_bytes(os.urandom(11 * MIB))
+    with Nginx(open_directory / "web", config="limit_rate 100000;") as web:
+        service = Processes(open_directory, disk, web)
+        service.start()
+        yield service
+        service.stop()
 
 
 def copy(mover: Any, name: str) -> int:
@@ -95,3 +142,30 @@ def test_of_a_service(service: Service, disk: Path) -> None:
     status = service.ended(job)
     assert (status["status"], status["attempt"]) == ("COMPLETED", 1)
     assert (disk / "big").stat().st_size == 30 * MIB
+
+
+def test_of_two_processes(processes: Processes, disk: Path) -> None:
+    """What one process has reserved is no room to the other, until it is killed and its lease has run out."""
+    mover = processes.proxy
+    request = {"source": f"{processes.web.url}/slow", "destination": "full", "path": "slow"}
+    slow = mover.jobs.submit(request)["id"]
+    until(lambda: mover.jobs.status(slow)["bytes_done"])
+    [holder] = processes.holders()
+    waiting = {name: copy(mover, name) for name in "ab"}
+    for job in waiting.values():  # The process that moves the first file takes no other: the second one has asked.
+        until(lambda job=job: "transfers under way need" in mover.jobs.status(job).get("waiting_for", ""))  # type: ignore[misc]
+
+    os.kill(holder, signal.SIGKILL)
+    mover.jobs.cancel(slow)
+
+    left = dict(waiting)
+    deadline = time.monotonic() + PATIENCE
+    while left:
+        assert time.monotonic() < deadline, [mover.jobs.status(job) for job in left.values()]
+        status = os.statvfs(disk)
+        assert status.f_bavail * status.f_frsize >= 24 * MIB
+        for name in [name for name, job in left.items() if mover.jobs.status(job)["status"] == "COMPLETED"]:
+            (disk / name).unlink()
+            del left[name]
+    assert mover.jobs.status(slow)["status"] == "CANCELLED"
+    until(lambda: os.listdir(disk) == ["filler"])

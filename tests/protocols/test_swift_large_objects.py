@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path as Directory
 from typing import Any
 
@@ -11,8 +12,10 @@ from twisted.internet import reactor
 
 from datamover import errors
 from datamover.errors import Scope
+from datamover.protocols.http_place.refused import Refused
 from datamover.protocols.place import DestinationPool, PlaceSettings
 from datamover.protocols.swift import SWIFT
+from datamover.protocols.swift.large_objects import LargeObjects
 from datamover.protocols.upload import UploadKey
 from tests.protocols import test_swift_service
 from tests.protocols.conformance import KEY, arrive, get, put
@@ -215,6 +218,50 @@ async def test_no_room_for_a_copy(swift: SwiftServer, outside: ContainerOutside)
     assert outside.read("f") == bytes(3 * MIB)
     assert outside.head("f")["x-static-large-object"] == "True"
     assert outside.uploads() == 0
+
+
+@pytest.mark.parametrize(("by", "segments"), [("abort", 1), ("sweep", 2)])
+@pytest_twisted.ensureDeferred
+async def test_copy_that_ends_late(
+    swift: SwiftServer, outside: ContainerOutside, monkeypatch: pytest.MonkeyPatch, by: str, segments: int
+) -> None:
+    """A commit that is given up amid its copy leaves no segment, though the service may end the copy later."""
+    data, sent = os.urandom(3 * MIB), []
+    async with opened(swift) as pool:
+        place = pool.at(Scope.DESTINATION)
+        upload = place.begin("d/f", KEY, modified=1_700_000_000.5)
+        await upload.open()
+        for start in range(0, len(data), len(data) // segments):
+            await upload.write(data[start : start + len(data) // segments])
+            await upload.flush()
+        await upload.finish()
+        copy = LargeObjects._copy
+
+        async def give_up(objects: LargeObjects, path: str, source: Any, target: Any, *more: Any) -> None:
+            if target.container != CONTAINER:  # It is tried first whether copies hold anything.
+                await copy(objects, path, source, target, *more)
+                return
+            sent.append((source, target, *more))
+            raise errors.ConnectionLost("it took too long")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(LargeObjects, "_copy", give_up)
+            with pytest.raises(errors.ConnectionLost):
+                await upload.commit(replace=True)
+        assert outside.head("d/f")["x-static-large-object"] == "True"
+        if by == "abort":
+            await upload.abort()
+        else:
+            await place.sweep("d/", KEY.transfer, check=lambda: None)
+        assert outside.segments() == set()
+        with suppress(Refused):  # Where its source is gone, it is none.
+            await copy(place.container.large, "d/f", *sent[0])  # type: ignore[attr-defined]
+        assert outside.segments() == set()
+        assert outside.read("d/f") == data
+        assert "x-static-large-object" not in outside.head("d/f")
+        found = await place.inspect("d/f")
+        assert found is not None
+        assert found.modified == 1_700_000_000.5
 
 
 # What changes midway ------------------------------------------------------------------------------------------

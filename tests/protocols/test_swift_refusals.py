@@ -13,6 +13,7 @@ from datamover import errors
 from datamover.errors import DataMoverError, Scope
 from datamover.protocols.place import DestinationPool, PlaceSettings
 from datamover.protocols.swift import SWIFT
+from datamover.protocols.swift.urls import path_in
 from datamover.protocols.upload import UploadKey
 from tests.protocols.conformance import read
 from tests.servers.keystone import FakeKeystone
@@ -94,7 +95,7 @@ READ = [
 ]
 WRITE = [
     (403, {}, b"", errors.DestinationForbidden, "may not be written"),
-    (413, {}, b"Upload exceeds quota.", errors.QuotaExceeded, "is used up"),
+    (413, {}, b"Upload exceeds quota.", errors.NoSpace, "is used up"),
     (413, {}, b"The body of your request was too large for this server.", errors.DestinationInvalid, "is larger"),
     (422, {}, b"", errors.ChecksumMismatch, "what arrived is not what was sent"),
     (507, {}, b"", errors.NoSpace, "no room left"),
@@ -259,15 +260,18 @@ async def test_renewed_once_for_all(swift: Rehearsal) -> None:
     assert swift.keystone.tokens == ["token-1", "token-2"]
 
 
+@pytest.mark.parametrize("ahead", [0.0, 3600.0, -3600.0])
+@pytest.mark.parametrize("lasts", [30.0, 1800.0])
 @pytest_twisted.ensureDeferred
-async def test_renewed_before_its_end(swift: Rehearsal) -> None:
-    """A token that is about to end is not used any more."""
-    swift.keystone.lasts = 30.0
+async def test_renewed_before_its_end(swift: Rehearsal, lasts: float, ahead: float) -> None:
+    """A token that is about to end is not used any more; a clock that is an hour off makes no difference."""
+    swift.keystone.lasts, swift.keystone.ahead = lasts, ahead
     swift.answer("f", File(DATA))
     place = swift.open().at(Scope.SOURCE)
     for _ in range(2):
         await read(place.origin("f"))
-    assert [request.headers["x-auth-token"] for request in swift.asked()] == ["token-1", "token-2"]
+    used = ["token-1", "token-2" if lasts == 30.0 else "token-1"]
+    assert [request.headers["x-auth-token"] for request in swift.asked()] == used
 
 
 @pytest.mark.parametrize(
@@ -380,3 +384,35 @@ def test_urls_that_cannot_be(url: str) -> None:
     """A URL that names no container, or no place below it, is refused."""
     with pytest.raises(ValueError, match="expected swift://CONTAINER"):
         SWIFT.check_url(url)
+
+
+@pytest.mark.parametrize(
+    ("account", "path", "found"),
+    [
+        ("", "/data/a", "/a"),
+        ("", "/v1/AUTH_portal/data/a", "/a"),
+        ("", "/v1.0/portal/data/a", "/a"),
+        ("", "/swift/v1/data/a", "/a"),
+        ("", "/swift/v1/AUTH_portal/data/a", "/a"),
+        ("", "/swift/v1/data/data/a", "/data/a"),
+        ("", "/v1/AUTH_portal/data", "/"),
+        ("", "/v1/AUTH_portal/other/data/a", None),
+        ("", "/store/v1/data/a", None),
+        ("/swift/v1", "/swift/v1/data/a", "/a"),
+        ("/swift/v1", "/data/swift/v1/a", "/swift/v1/a"),
+        ("/swift/v1/", "/swift/v1/AUTH_portal/data/a", None),
+        ("/store/v1/AUTH_1", "/store/v1/AUTH_1/data/", "/"),
+        ("/v1/AUTH_1", "/v1/AUTH_2/data/a", None),
+        ("/v1/AUTH_1", "/v1/AUTH_1", None),
+        ("/v1/AUTH_1", "/database/a", None),
+    ],
+)
+def test_paths_in_a_container(account: str, path: str, found: str | None) -> None:
+    """The container follows the path of the account, if that stands there, whether it names an account or not."""
+    assert path_in("data", path, account) == found
+
+
+def test_the_path_of_an_account_is_no_container() -> None:
+    """A container that has the name that the account's path begins with is not taken for another one."""
+    assert path_in("swift", "/swift/v1/data/a", "/swift/v1") is None
+    assert path_in("swift", "/swift/v1/swift/a", "/swift/v1") == "/a"

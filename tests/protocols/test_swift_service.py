@@ -1,5 +1,6 @@
 """What a real Swift does that is not of every protocol: tokens, containers, names, quotas, large objects."""
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,8 @@ from datamover.protocols.upload import UploadKey
 from datamover.registry.probe import probe
 from tests.protocols.conformance import KEY, arrive, get, put, there_and_back
 from tests.protocols.swift import SEGMENTS, ContainerOutside, opened, pool_of
+from tests.servers.certificates import Authority
+from tests.servers.nginx import Nginx
 from tests.servers.swift import CONTAINER, SwiftServer
 
 MIB = 2**20
@@ -141,6 +144,19 @@ async def test_probed(swift: SwiftServer, outside: ContainerOutside) -> None:
     assert outside.segments() == set()
 
 
+@pytest.mark.parametrize("full", [CONTAINER, SEGMENTS])
+@pytest_twisted.ensureDeferred
+async def test_probed_in_vain(swift: SwiftServer, outside: ContainerOutside, full: str) -> None:
+    """The test of a destination that takes nothing says so, and leaves nothing."""
+    swift.ask("PUT", full, headers={"X-Container-Meta-Quota-Bytes": "0"})
+    async with opened(swift) as pool:
+        told = await probe(pool, SWIFT.abilities, reactor)
+    assert not told["ok"]
+    assert told["steps"][-1]["error"]["code"] == "NO_SPACE"
+    assert outside.names() == []
+    assert outside.segments() == set()
+
+
 # Names --------------------------------------------------------------------------------------------------------
 
 
@@ -209,6 +225,28 @@ async def test_directory_objects(swift: SwiftServer, pool: DestinationPool) -> N
             await place.origin(name).open()
 
 
+@pytest.mark.parametrize("size", [10, 3 * MIB])
+@pytest_twisted.ensureDeferred
+async def test_a_directory_in_the_way(
+    swift: SwiftServer, pool: DestinationPool, outside: ContainerOutside, size: int
+) -> None:
+    """No file replaces the object of a directory; a file stands beside one whose name is that of its directory."""
+    swift.ask("PUT", CONTAINER, "a/prefix/d", headers={"Content-Type": "application/directory"})
+    outside.lay("d/below", b"below")
+    place, data = pool.at(Scope.DESTINATION), os.urandom(size)
+    for _ in range(2):  # At first it is not known whether the service honours conditions.
+        with pytest.raises(errors.DestinationInvalid, match="is a directory where a file is needed"):
+            await place.begin("d", KEY).store(data, replace=True, commit=lambda: None)
+        upload, _ = await arrive(place, "d", data)
+        with pytest.raises(errors.DestinationInvalid, match="is a directory where a file is needed"):
+            await upload.commit(replace=True)
+        await upload.abort()
+    assert outside.head("d")["content-type"] == "application/directory"
+    assert outside.segments() == set()
+    await put(place, "d/below/deeper", data)
+    assert (outside.read("d/below"), outside.read("d/below/deeper")) == (b"below", data)
+
+
 # Quotas -------------------------------------------------------------------------------------------------------
 
 
@@ -220,22 +258,91 @@ async def test_quota(swift: SwiftServer, pool: DestinationPool) -> None:
     assert [lack.ability for lack in pool.lacks] == [Ability.FREE_SPACE]
     swift.ask("POST", CONTAINER, headers={"X-Container-Meta-Quota-Bytes": "1000"})
     assert await place.free() == 1000
+    swift.ask("PUT", SEGMENTS, headers={"X-Container-Meta-Quota-Bytes": "900"})
+    assert await place.free() == 900
+    swift.set_account_quota("800")
+    assert await place.free() == 800
     assert list(pool.lacks) == []
-    with pytest.raises(errors.QuotaExceeded, match="quota"):
+    with pytest.raises(errors.NoSpace, match="quota"):
         await place.begin("f", KEY).store(bytes(1001), replace=True, commit=lambda: None)
     assert await place.inspect("f") is None
 
 
 @pytest_twisted.ensureDeferred
-async def test_no_role(swift: SwiftServer) -> None:
-    """A login that may neither write nor make a container is told so."""
-    swift.ask("POST", CONTAINER, headers={"X-Container-Read": "test2:tester2"})
-    options = {"username": "test2:tester2", "storage_url": f"{swift.endpoint}{swift.account}"}
+async def test_quota_met_by_the_commit(swift: SwiftServer, pool: DestinationPool, outside: ContainerOutside) -> None:
+    """A quota that refuses the large object alone, when all of its segments are there, is told; they go."""
+    upload, _ = await arrive(pool.at(Scope.DESTINATION), "f", bytes(3 * MIB))
+    swift.ask("POST", CONTAINER, headers={"X-Container-Meta-Quota-Count": "0"})
+    with pytest.raises(errors.NoSpace, match="quota"):
+        await upload.commit(replace=True)
+    assert outside.segments() != set()
+    await upload.abort()
+    assert outside.segments() == set()
+    assert outside.names() == []
+
+
+@pytest.mark.parametrize("account", [True, False])
+@pytest_twisted.ensureDeferred
+async def test_read_only(swift: SwiftServer, outside: ContainerOutside, account: bool) -> None:
+    """A login that may only read reads; what it would write is refused, large files too, and nothing is there."""
+    outside.lay("g", b"data")
+    rights = {"X-Account-Access-Control": json.dumps({"read-only": ["test2:tester2"]} if account else {})}
+    swift.ask("POST", headers=rights)
+    swift.ask("POST", CONTAINER, headers={"X-Container-Read": "" if account else "test2:tester2"})
+    options = {"username": "test2:tester2", "storage_url": f"{swift.endpoint}{swift.account}", "part_size": "1MiB"}
     async with opened(swift, **options) as pool:
-        with pytest.raises(errors.DestinationForbidden, match="role in the project"):
-            await pool.at(Scope.DESTINATION).begin("f", KEY).store(b"", replace=True, commit=lambda: None)
-        ContainerOutside(swift).lay("g", b"data")
         assert await get(pool.at(Scope.SOURCE), "g") == (0, b"data")
+        place = pool.at(Scope.DESTINATION)
+        with pytest.raises(errors.DestinationForbidden, match="role in the project"):
+            await place.begin("f", KEY).store(b"f", replace=True, commit=lambda: None)
+        with pytest.raises(errors.DestinationForbidden):
+            await arrive(place, "f", bytes(3 * MIB))
+        with pytest.raises(errors.DestinationForbidden, match="may not be written"):
+            await place.remove("g")
+        told = await probe(pool, SWIFT.abilities, reactor)
+        assert not told["ok"]
+    swift.ask("POST", headers={"X-Account-Access-Control": ""})
+    assert outside.names() == ["g"]
+    assert outside.segments() == set()
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_container(swift: SwiftServer) -> None:
+    """Where the container is missing, there is nothing to be read, and it is not made for that."""
+    async with opened(swift, container="none") as pool:
+        place = pool.at(Scope.SOURCE)
+        with pytest.raises(errors.SourceNotFound, match="does not exist"):
+            await place.origin("f").open()
+        assert await place.list("d") == []
+        assert await place.inspect("f") is None
+        await place.remove("f")
+    assert swift.ask("HEAD", "none")[0] == 404
+
+
+@pytest_twisted.ensureDeferred
+async def test_certificates(swift: SwiftServer, tmp_path: Path) -> None:
+    """Only a service whose certificate fits is logged in to, and its token goes nowhere without TLS."""
+    config = f"location / {{ proxy_pass {swift.endpoint}; client_max_body_size 0; }}"
+    with Nginx(tmp_path, config=config, tls=True) as nginx:
+        assert nginx.authority is not None
+        login = {"auth_url": f"{nginx.url}/auth/v1.0", "ca_file": str(nginx.authority.file)}
+        storage = {"storage_url": f"{nginx.url}{swift.account}"}
+        async with opened(swift, part_size="1MiB", **login, **storage) as pool:
+            await put(pool.at(Scope.DESTINATION), "f", bytes(3 * MIB))
+            assert await get(pool.at(Scope.SOURCE), "f") == (0, bytes(3 * MIB))
+        other = Authority(tmp_path, "other")
+        cases: list[tuple[dict[str, str], type[DataMoverError], str]] = [
+            ({**login, **storage, "ca_file": str(other.file)}, errors.TLSFailed, "ca_file"),
+            ({"auth_url": login["auth_url"], **storage}, errors.TLSFailed, "ca_file"),
+            (login, errors.AuthenticationFailed, "set storage_url"),
+        ]
+        for options, kind, words in cases:
+            async with opened(swift, **options) as pool:
+                with pytest.raises(kind) as caught:
+                    await pool.at(Scope.DESTINATION).begin("g", KEY).store(b"", replace=True, commit=lambda: None)
+                assert words in caught.value.full
+                assert not caught.value.retryable
+    assert ContainerOutside(swift).names() == ["f"]
 
 
 # Large objects ------------------------------------------------------------------------------------------------

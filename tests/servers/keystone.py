@@ -32,6 +32,8 @@ class FakeKeystone:
     """Whether its tokens are for a project."""
     lasts: float = 3600.0
     """Seconds."""
+    ahead: float = 0.0
+    """Seconds that its clock is ahead."""
     tokens: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -42,7 +44,8 @@ class FakeKeystone:
             exchange.answer(401, [("WWW-Authenticate", 'Keystone uri="http://x"')], b'{"error": {"code": 401}}')
             return
         self.tokens.append(f"token-{len(self.tokens) + 1}")
-        ends = datetime.now(UTC) + timedelta(seconds=self.lasts)
+        now = datetime.now(UTC) + timedelta(seconds=self.ahead)
+        ends = now + timedelta(seconds=self.lasts)
         endpoints = [
             {"interface": interface, "region": region, "region_id": region, "url": url}
             for region, url in self.endpoints
@@ -60,7 +63,7 @@ class FakeKeystone:
         if self.scoped:
             token |= {"project": {"name": self.project}, "catalog": catalogue}
         headers = [("X-Subject-Token", self.tokens[-1]), ("Content-Type", "application/json")]
-        headers.append(("Date", datetime.now(UTC).strftime("%a, %d %b %Y %H:%M:%S GMT")))
+        headers.append(("Date", now.strftime("%a, %d %b %Y %H:%M:%S GMT")))
         exchange.answer(201, headers, json.dumps({"token": token}).encode())
 
     def _knows(self, body: bytes) -> bool:

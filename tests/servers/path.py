@@ -46,8 +46,7 @@ class Path:
         self._delay = seconds
 
     def alter(self, sent: bytes, instead: bytes) -> None:
-        """Forward other bytes of the same number from now on where clients send these in one piece, as headers are."""
-        assert len(sent) == len(instead)
+        """Forward other bytes from now on where clients send these in one piece, as the heads of requests are."""
         self._altered[sent] = instead
 
     def stand(self) -> None:

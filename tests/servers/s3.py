@@ -6,7 +6,8 @@ import subprocess
 import sys
 import sysconfig
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,7 @@ pipeline = {pipeline}
 [app:proxy-server]
 use = egg:swift#proxy
 account_autocreate = true
+error_suppression_interval = 0
 [filter:catch_errors]
 use = egg:swift#catch_errors
 [filter:gatekeeper]
@@ -83,6 +85,7 @@ check_bucket_owner = false
 use = egg:swift#tempauth
 user_test_tester = testing .admin
 user_test2_tester2 = testing .admin
+user_admin_admin = admin .admin .reseller_admin
 [filter:copy]
 use = egg:swift#copy
 [filter:slo]
@@ -177,11 +180,26 @@ class Swift(S3Server):
         subprocess.run([sys.executable, "-W", "ignore", "-c", _RINGS, *numbers], cwd=configuration, check=True)
         for name, port in ports.items():
             (configuration / f"{name}.conf").write_text(_SERVER.format(name=name, port=port, **values))
-            self._run(str(self.scripts / f"swift-{name}-server"), str(configuration / f"{name}.conf"), port=port)
+            self._serve(name, port)
+        self._objects = self._processes[-len(ports)], ports["object"]
         proxy = _PROXY.format(port=self.port, pipeline=self.pipeline, more=self.more, **values)
         (configuration / "proxy.conf").write_text(proxy)
-        self._run(str(self.scripts / "swift-proxy-server"), str(configuration / "proxy.conf"), port=self.port)
+        self._serve("proxy", self.port)
         self._wait()
+
+    @contextmanager
+    def without_objects(self) -> Iterator[None]:
+        """End what keeps the objects while the block runs: every request for one is answered 503."""
+        process, port = self._objects
+        process.stop()
+        self._processes.remove(process)
+        yield
+        self._serve("object", port)
+        self._objects = self._processes[-1], port
+        self._wait()
+
+    def _serve(self, name: str, port: int) -> None:
+        self._run(str(self.scripts / f"swift-{name}-server"), str(self.directory / f"etc/{name}.conf"), port=port)
 
 
 class RcloneS3(S3Server):

@@ -82,7 +82,7 @@ class SwiftAccount(ABC):
                 self.ask("DELETE", container, name)
             if container != CONTAINER:
                 self.ask("DELETE", container)
-        self.ask("PUT", CONTAINER, headers={"X-Container-Meta-Quota-Bytes": ""})
+        self.ask("PUT", CONTAINER, headers={f"X-Container-Meta-Quota-{of}": "" for of in ("Bytes", "Count")})
 
     def _log_in(self, user: str = "", key: str = "") -> dict[str, str]:
         """Return the headers of the answer to a login."""
@@ -125,6 +125,16 @@ class SwiftServer(SwiftAccount, Swift):
         self.launch_cache()
         super().start()
         self.ask("PUT", CONTAINER)
+
+    def clear(self) -> None:
+        super().clear()
+        self.set_account_quota("")
+
+    def set_account_quota(self, size: str) -> None:
+        """Set how many bytes the account may have, "" for as many as there are."""
+        headers = {"X-Account-Meta-Quota-Bytes": size}
+        status, _, _ = self.ask("POST", headers=headers, user="admin:admin", key="admin")
+        assert status == 204
 
     def launch_cache(self) -> None:
         options = ("-u", "root", "-l", "127.0.0.1", "-p", str(self._memcached), "-m", "16")

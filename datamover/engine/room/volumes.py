@@ -1,4 +1,4 @@
-"""Which destinations that keep room free share it: they are on one file system, or in one container."""
+"""Which destinations that keep room free share it: those on one file system, in one container or account."""
 
 from collections.abc import Callable
 from functools import partial
@@ -33,16 +33,14 @@ class Volumes:
     async def beside(self, destination: Destination) -> tuple[str, ...]:
         """Return the names of all that share a destination's room, its own among them, sorted.
 
-        Only those of its protocol and its host are asked. Cancelling only stops the waiting.
+        Only those of its protocol and its server are asked. Cancelling only stops the waiting.
         """
         registry = self._registry()
         all_of = [registry.get(name) for name in registry.names()]
         others = [
             each
             for each in all_of
-            if each.keep_free is not None
-            and (each.protocol, each.host) == (destination.protocol, destination.host)
-            and each.name != destination.name
+            if each.keep_free is not None and each.name != destination.name and _may_share(each, destination)
         ]
         if others:
             self._forget({each.pool for each in all_of} | {destination.pool})
@@ -93,3 +91,10 @@ class Volumes:
             volume = None if known is None else known[1]
         self._known[pool] = self._clock.seconds(), volume
         self._asking.pop(pool).wake(None)
+
+
+def _may_share(one: Destination, other: Destination) -> bool:
+    """Tell whether two destinations are worth being asked where their room is."""
+    if not isinstance(one.pool, TellsVolume) or not isinstance(other.pool, TellsVolume):
+        return False
+    return (one.protocol, one.pool.server) == (other.protocol, other.pool.server)

@@ -136,16 +136,24 @@ class DavFiles:
         return sorted(names)
 
     async def room(self) -> int | None:
-        """Return the bytes that may still be written below the root, None where the server does not tell."""
+        """Return the bytes that may still be written below the root, None where the server does not tell.
+
+        Where the root is yet to be made, those of the collection that it will be in.
+        """
         found: list[Member] = []
+        address = self.service.address
         with self.refusals.about(""), self.refusals.reading(""):
-            try:
-                url = self.service.address.url("", collection=True)
-                await self.service.find(url, 0, ROOM, MultistatusParser(found.append))
-            except Refused as refusal:
-                if refusal.missing or refusal.status in _UNKNOWN_METHOD:
-                    return None
-                raise
+            while True:
+                url = address.url("", collection=True)
+                try:
+                    await self.service.find(url, 0, ROOM, MultistatusParser(found.append))
+                    break
+                except Refused as refusal:
+                    if not refusal.missing and refusal.status not in _UNKNOWN_METHOD:
+                        raise
+                    if not refusal.missing or not address.root.path:
+                        return None
+                address = address.sibling(address.root.path.rpartition("/")[0])
         told = found[0].props.get("quota-available-bytes", "") if found else ""
         # Nextcloud says with numbers below 0 that there is no limit, or that it does not know.
         return int(told) if told.isascii() and told.isdigit() else None

@@ -44,6 +44,7 @@ class DavPool:
         self._agent = agent
         # Two: where the secrets' disk hangs, digests go on.
         self._threads = Threads(reactor, f"destination-{name}", 2)
+        self.server = address.root.authority
         conditions = Conditions()
         service = DavService(agent, address, Login(login, self._threads, reactor.seconds), reactor)
         self._chunking = Chunking(service, cloud_of(address, login.username), DavRefusals(name, Scope.DESTINATION))
@@ -75,6 +76,11 @@ class DavPool:
         await place.free()
         await self._chunking.ask()
         await self._habits.learn()
+
+    async def volume(self) -> str | None:
+        """Return whose quota it is at Nextcloud and ownCloud, which count by users; other servers do not tell."""
+        cloud = self._chunking.cloud
+        return None if cloud is None else f"{cloud.base} {cloud.user}"
 
     async def close(self) -> None:
         await self._agent.close()

@@ -169,15 +169,31 @@ class Tree:
         return [Entry(posixpath.basename(name), "other") for name in await _listed(session, "NLST")]
 
     async def free(self, session: FtpSession) -> int | None:
-        """Return the bytes that may be written below the root, as AVBL tells (draft-peterson-streamlined-ftp)."""
+        """Return the bytes that may be written below the root, as AVBL tells (draft-peterson-streamlined-ftp).
+
+        Where the root is yet to be made, those of the directory that it will be in.
+        """
         if Ability.FREE_SPACE in self._lacks:
             return None
         try:
-            text = (await session.ask("AVBL", await self.directory(session, ""))).text.strip().replace(",", "")
+            text = (await session.ask("AVBL", await self._nearest(session))).text.strip().replace(",", "")
         except (FtpRefusal, Missing) as refusal:
             self._lacks.learn(Ability.FREE_SPACE, f"the server refuses it: {refusal}")
             return None
         return int(text) if text.isascii() and text.isdigit() else None
+
+    async def _nearest(self, session: FtpSession) -> str:
+        """Return the root's real path, or the directory that there is above it."""
+        try:
+            return await self.directory(session, "")
+        except Missing:
+            path = self.absolute(session, "")
+        while path != "/":
+            path = posixpath.dirname(path)
+            with suppress(FtpRefusal):
+                await session.enter(path)
+                return path
+        return path
 
     def absolute(self, session: FtpSession, path: str) -> str:
         """Return a path below the root as the server is asked for it, links not followed."""

@@ -22,6 +22,8 @@ THREADS = 8
 class LocalPool:
     """``protocols.place.DestinationPool`` of a local directory: threads instead of connections."""
 
+    server = ""
+
     def __init__(self, root: str, settings: PlaceSettings, reactor: Any) -> None:
         self._threads = Threads(reactor, f"destination-{settings.name}", THREADS)
         self._opened: WeakSet[LocalSource | LocalSink] = WeakSet()

@@ -116,9 +116,9 @@ class S3Protocol:
     def root(self, url: str) -> str:
         return f"/{prefix_of(url)}"
 
-    def host(self, url: str) -> str | None:
-        """Return the bucket: the host of the service is an option."""
-        return bucket_of(url)
+    def host(self, url: str) -> str:
+        """Return "": the host of the service is an option, and a bucket is none."""
+        return ""
 
     def user(self, url: str) -> str | None:
         return None

@@ -19,7 +19,7 @@ from datamover.protocols.sftp.client import messages
 from datamover.protocols.sftp.client.lanes import WriteChannel
 from datamover.protocols.sftp.client.link import Link
 from datamover.protocols.sftp.client.messages import SftpError, decode, encode
-from datamover.protocols.sftp.client.session import SftpSession
+from datamover.protocols.sftp.client.session import SftpSession, Space
 from datamover.protocols.sftp.metadata import Metadata
 from datamover.protocols.sftp.orders import Orders
 from datamover.protocols.sftp.parts import Parts
@@ -216,9 +216,18 @@ class SftpPlace(PartFilePlace):
 
     async def free(self) -> int | None:
         """Return the bytes that the server's file system has left, None where it cannot be asked."""
+        space = await self._space()
+        return None if space is None else space.left
+
+    async def volume(self) -> str | None:
+        """Return the number of the root's file system, None where the server does not tell it."""
+        space = await self._space()
+        return str(space.file_system) if space is not None and space.file_system else None
+
+    async def _space(self) -> Space | None:
         with self._refusals.about(""):
             async with (await self._link()).lease() as session:
-                return await self._tree.free(session)
+                return await self._tree.space(session)
 
     async def _begin(
         self, link: Link, session: SftpSession, part: str, target: str, size: int, replace: bool

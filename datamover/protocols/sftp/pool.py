@@ -69,6 +69,14 @@ class SftpPool:
         """Make sure of a connection, logged in, and of SFTP on it."""
         await self._places[Scope.DESTINATION].connect()
 
+    @property
+    def server(self) -> str:
+        return self._server.host
+
+    async def volume(self) -> str | None:
+        """Return the number of the file system that the root is on, by which the server knows it."""
+        return await self._places[Scope.DESTINATION].volume()
+
     async def close(self) -> None:
         """Close the connection; completes when its socket is gone. What still uses it meets ConnectionLost."""
         self._closed = True

@@ -303,8 +303,8 @@ async def raise_refused(
 ) -> NoReturn:
     """Raise what a write met; OpenSSH says "Failure" of a full disk, so that one has to look."""
     if isinstance(error, SftpError) and error.code == messages.FAILURE:
-        left = await session.free(real)
-        if left is not None and left < _NEARLY_NOTHING:
+        space = await session.space(real)
+        if space is not None and space.left < _NEARLY_NOTHING:
             raise refusals.full(path)
         raise refusals.of(error, path)
     assert error is not None

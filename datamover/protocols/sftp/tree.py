@@ -14,7 +14,7 @@ from datamover.protocols.lacks import Lacks
 from datamover.protocols.sftp.client import messages
 from datamover.protocols.sftp.client.link import Link
 from datamover.protocols.sftp.client.messages import Attributes, SftpError, decode, encode
-from datamover.protocols.sftp.client.session import SftpSession, begun
+from datamover.protocols.sftp.client.session import SftpSession, Space, begun
 from datamover.protocols.sftp.refusals import ServerRefusals
 
 FRESH = 2.0
@@ -71,17 +71,17 @@ class Tree:
                     raise
                 return real, found
 
-    async def free(self, session: SftpSession) -> int | None:
-        """Return the free bytes of the root, or of where it will be made."""
+    async def space(self, session: SftpSession) -> Space | None:
+        """Return the room of the root, or of where it will be made."""
         path = self._root
         while path != b"/" and await session.find(path) is None:
             path = posixpath.dirname(path)
-        left = await session.free(path)
-        if left is None:
+        space = await session.space(path)
+        if space is None:
             self._lacks.learn(Ability.FREE_SPACE, "the server does not tell it")
         else:
             self._lacks.saw(Ability.FREE_SPACE)
-        return left
+        return space
 
     def absolute(self, path: str) -> bytes:
         """Return a path below the root as the server is asked for it, links not followed."""

@@ -49,9 +49,7 @@ class Container:
         writer: Writer,
         large: LargeObjects,
         conditions: Conditions,
-        largest_plain: int,
     ) -> None:
-        """``largest_plain``: bytes up to which a file becomes a plain object."""
         self.refusals = refusals
         self.large = large
         self._service = service
@@ -59,7 +57,6 @@ class Container:
         self._prefix = prefix
         self._writer = writer
         self._conditions = conditions
-        self._largest_plain = largest_plain
 
     def key(self, path: str) -> str:
         """Return the name of the object at a path."""
@@ -114,25 +111,30 @@ class Container:
             return await listing.every(self._service, self._container, f"{directory}/" if directory else "")
 
     async def free(self) -> int | None:
-        """Return the bytes that the quotas of the container and its account leave, None where neither has one."""
-        left = []
+        """Return the bytes that the quotas of the containers and their account leave, None where none has one."""
+        containers = {self._container, self.large.container}
         with self.refusals.about(""):
-            for kind, name in (("Container", Name(self._container)), ("Account", ACCOUNT)):
-                try:
-                    head = (await self._service.ask("HEAD", name)).head
-                except Refused as refusal:
-                    if refusal.status in (403, 404):  # The login may not look, or the container is to be made yet.
-                        continue
-                    raise
-                quota, used = head.header(f"X-{kind}-Meta-Quota-Bytes"), head.header(f"X-{kind}-Bytes-Used")
-                if quota and used and quota.isdigit() and used.isdigit():
-                    left.append(max(0, int(quota) - int(used)))
-        return min(left, default=None)
+            left = [await self._left("Container", Name(container)) for container in sorted(containers)]
+            left.append(await self._left("Account", ACCOUNT))
+        return min((each for each in left if each is not None), default=None)
 
     async def volume(self) -> str:
-        """Return the container's URL."""
+        """Return the URL of what has the quota: the account, if it has one, else the container."""
         with self.refusals.about(""):
-            return await self._service.url_of(Name(self._container))
+            shared = await self._left("Account", ACCOUNT) is not None
+            return await self._service.url_of(ACCOUNT if shared else Name(self._container))
+
+    async def _left(self, kind: str, name: Name) -> int | None:
+        """Return the bytes that the quota of a container or the account leaves, None for no quota. Raises Refused."""
+        try:
+            head = (await self._service.ask("HEAD", name)).head
+        except Refused as refusal:
+            if refusal.status in (403, 404):  # The login may not look, or the container is to be made yet.
+                return None
+            raise
+        quota, used = head.header(f"X-{kind}-Meta-Quota-Bytes"), head.header(f"X-{kind}-Bytes-Used")
+        known = quota and used and quota.isdigit() and used.isdigit()
+        return max(0, int(quota) - int(used)) if known and quota and used else None
 
     # Writing --------------------------------------------------------------------------------------------------
 
@@ -214,13 +216,11 @@ class Container:
                 await self._replace(path, name, upload, make)
             if not size:
                 await self.large.drop(upload)
-            elif size <= self._largest_plain:
-                await self.large.flatten(path, name, upload, parts, headers)
             else:
-                await self.large.drop(upload, after=len(parts))
+                await self.large.flatten(path, name, upload, parts, headers)
 
     async def abort_upload(self, path: str, upload: str) -> None:
-        """Remove an upload's segments, unless the object is made of them."""
+        """Remove an upload's segments, but those that the object is made of and is to be made of."""
         name = self.name(path)
         with self.refusals.about(path), self.refusals.reading(path):
             current = await self.large.upload_of(name)
@@ -229,8 +229,8 @@ class Container:
                 await self.large.drop(replaced)
             if current != upload:
                 await self.large.drop(upload)
-            elif replaced is not None:
-                await self.large.forget(upload)
+            else:
+                await self.large.settle(path, name, upload)
 
     async def uploads(self, transfer: str) -> list[str]:
         """Return the uploads of a transfer that have segments."""
@@ -254,7 +254,7 @@ class Container:
                     raise
             else:
                 return False
-        replaced = await self.large.upload_of(name)
+        replaced = await self.large.upload_of(name, file=path)
         if replaced == upload:  # A commit was broken off after it had made the object.
             replaced = await self.large.noted(upload)
         else:

@@ -12,10 +12,11 @@ from twisted.logger import Logger
 
 from datamover.concurrency.gather import gather
 from datamover.protocols.http_place.refused import Refused
+from datamover.protocols.object_store.metadata import Metadata
 from datamover.protocols.object_store.seam import Part
 from datamover.protocols.swift import segments
 from datamover.protocols.swift.listing import every
-from datamover.protocols.swift.objects import UPLOAD, etag_in, found_in
+from datamover.protocols.swift.objects import PREFIX, UPLOAD, etag_in, found_in
 from datamover.protocols.swift.outcomes import ASKED, outcome_of
 from datamover.protocols.swift.refusals import SwiftRefusals
 from datamover.protocols.swift.service import Name, Service
@@ -40,8 +41,12 @@ _HEARTBEAT = [*_MANIFEST, ("heartbeat", "on")]
 class LargeObjects:
     """The large objects of one side, with their segments in ``container``. What is refused is raised as Refused."""
 
-    def __init__(self, service: Service, container: str, writer: Writer, refusals: SwiftRefusals) -> None:
+    def __init__(
+        self, service: Service, container: str, writer: Writer, refusals: SwiftRefusals, *, largest_plain: int
+    ) -> None:
+        """``largest_plain``: bytes up to which a file is to become a plain object."""
         self.container = container
+        self._largest_plain = largest_plain
         self._service = service
         self._writer = writer
         self._refusals = refusals
@@ -81,11 +86,15 @@ class LargeObjects:
         await self._manifest(path, name, named, headers)
 
     async def flatten(self, path: str, name: Name, upload: str, parts: list[Part], headers: Mapping[str, str]) -> None:
-        """Make a plain object of the large one that ``make`` made, within the service, and remove its segments.
+        """Make a plain object of the large one that ``make`` made, if it is small enough, and remove what is left over.
 
-        One of several segments stays where the service's copies of large objects are empty, as Ceph's gateway's are.
+        That is done within the service. One of several segments stays where the service's copies of large objects are
+        empty, as Ceph's gateway's are.
         """
         one, size = len(parts) == 1, sum(part.size for part in parts)
+        if size > self._largest_plain:
+            await self.drop(upload, after=len(parts))
+            return
         if not one and self._copies is None:
             self._copies = await self._copies_whole(path, name, upload, size)
         if not one and not self._copies:
@@ -101,6 +110,19 @@ class LargeObjects:
             await self.drop(upload, after=len(parts))
             return
         await self.drop(upload)
+
+    async def settle(self, path: str, name: Name, upload: str) -> None:
+        """Do for an object that is made of an upload's segments what its commit was to do yet.
+
+        Where that was broken off amid a copy, the service may end it nevertheless: nobody would remove the segments.
+        """
+        head = (await self._service.ask("HEAD", name)).head
+        parts: list[Part] = []
+        for _, part in sorted((await self.parts(upload)).items()):
+            if sum(each.size for each in parts) < (head.length or 0):
+                parts.append(part)
+        headers = {**Metadata.of(head, PREFIX).headers(PREFIX), "Content-Type": head.header("Content-Type") or ""}
+        await self.flatten(path, name, upload, parts, headers)
 
     async def _copies_whole(self, path: str, name: Name, upload: str, size: int) -> bool:
         """Find out by a copy beside the segments whether a copy of a large object holds its content."""
@@ -120,11 +142,17 @@ class LargeObjects:
         sent = {**headers, "X-Copy-From": source.encoded, "X-Fresh-Metadata": "true"}
         await self._writer.make(path, target, etag, headers=sent, extra=size / COPIED)
 
-    async def upload_of(self, name: Name) -> str | None:
-        """Return the upload whose segments the object there is made of; None where that is none of ours."""
+    async def upload_of(self, name: Name, *, file: str | None = None) -> str | None:
+        """Return the upload whose segments the object there is made of; None where that is none of ours.
+
+        Raises DestinationInvalid where it stands for a directory, and is to be replaced by the ``file`` (its path).
+        """
         try:
             head = (await self._service.ask("HEAD", name)).head
-            if not found_in("", head).static_large:
+            found = found_in("", head)
+            if file is not None and found.inspection.directory:
+                raise self._refusals.directory(file)
+            if not found.static_large:
                 return None
             answer = await self._service.ask("GET", name, [("multipart-manifest", "get")])
         except Refused as refusal:
@@ -163,10 +191,6 @@ class LargeObjects:
                 return None
             raise
         return answer.body.decode("utf-8", "replace")
-
-    async def forget(self, upload: str) -> None:
-        """Remove what ``note`` noted."""
-        await self._delete(f"{upload}/{segments.REPLACES}")
 
     async def drop(self, upload: str, *, after: int | None = None) -> None:
         """Remove what there is of an upload; ``after``: only segments behind that number, its note and the trial."""

@@ -64,7 +64,7 @@ class SwiftPlace(ObjectPlace):
     async def free(self) -> int | None:
         free = await self.container.free()
         if free is None:
-            self._learnt.learn(Ability.FREE_SPACE, "neither the container nor its account has a quota that it tells")
+            self._learnt.learn(Ability.FREE_SPACE, "neither the containers nor the account tell a quota")
         else:
             self._learnt.saw(Ability.FREE_SPACE)
         return free

@@ -64,7 +64,7 @@ class SwiftPool:
         for side in (Scope.SOURCE, Scope.DESTINATION):
             refusals = SwiftRefusals(name, side)
             writer = Writer(service, refusals, stored.container, threads)
-            large = LargeObjects(service, stored.segments, writer, refusals)
+            large = LargeObjects(service, stored.segments, writer, refusals, largest_plain=stored.part_size)
             container = Container(
                 service,
                 stored.container,
@@ -73,7 +73,6 @@ class SwiftPool:
                 writer,
                 large,
                 self._conditions,
-                largest_plain=stored.part_size,
             )
             origin = partial(SwiftOrigin, container, clock=reactor, streams=streams)
             tools = Tools(container, self._conditions, stored.part_size, origin)
@@ -92,8 +91,12 @@ class SwiftPool:
         await place.free()
         await self._conditions.probe(place.container)
 
+    @property
+    def server(self) -> str:
+        return self._session.host
+
     async def volume(self) -> str:
-        """Return the URL of the container: its quota is that of all prefixes."""
+        """Return the URL of the account if that has a quota, which all its containers share, else the container's."""
         return await self._places[Scope.DESTINATION].container.volume()
 
     async def close(self) -> None:

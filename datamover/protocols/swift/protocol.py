@@ -166,18 +166,22 @@ class SwiftProtocol:
     def root(self, url: str) -> str:
         return f"/{prefix_of(url)}"
 
-    def host(self, url: str) -> str | None:
-        """Return the container: the host of the service is an option."""
-        return container_of(url)
+    def host(self, url: str) -> str:
+        """Return "": the host of the service is an option, and a container is none."""
+        return ""
 
     def user(self, url: str) -> str | None:
         return None
 
-    def named(self, destination: str, options: Any, scheme: str, host: str, user: str | None, path: str) -> str | None:
+    def named(
+        self, destination: str, options: Any, scheme: str, host: str | None, user: str | None, path: str
+    ) -> str | None:
         """Return the path that ``swift+http(s)://[user@]host/[v1/account/]container/object`` names in a container."""
         storage = WebUrl.parse(options.storage_url) if options.storage_url is not None else None
         hosts = {url.host for url in (WebUrl.parse(options.auth_url), storage) if url is not None}
-        if scheme not in self.other_schemes or user not in (None, options.username) or _host(host) not in hosts:
+        if scheme not in self.other_schemes or user not in (None, options.username):
+            return None
+        if host is not None and _host(host) not in hosts:
             return None
         return path_in(container_of(destination), path, unquote(storage.path) if storage is not None else "")
 

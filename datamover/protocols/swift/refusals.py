@@ -58,8 +58,10 @@ class SwiftRefusals(HttpRefusals):
         if status == 413 and "toolarge" in refusal.said.lower().replace(" ", ""):
             return self.unusable(path, "is not taken: it is larger than the service takes")
         if status == 413:
-            return errors.QuotaExceeded(
-                f"{here}: its quota, or that of its account, is used up; raise it or free space", scope=side
+            return errors.NoSpace(
+                f"{here}: a quota of its container, of its segments' container or of its account is used up; "
+                "raise it or free space",
+                scope=side,
             )
         if status == 422:
             return self.damaged(path, "what arrived is not what was sent: the service refuses its digest")

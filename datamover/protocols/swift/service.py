@@ -86,9 +86,9 @@ class Service:
         return await self._send("GET", name, (), headers, None)
 
     async def url_of(self, name: Name) -> str:
-        """Return the URL of a container or an object. Raises what ``Session.get`` raises."""
+        """Return the URL of the account, a container or an object. Raises what ``Session.get`` raises."""
         account = (await self._session.get()).account
-        return f"{account.text.rstrip('/')}{name.encoded}"
+        return account.text.rstrip("/") + (name.encoded if name.container else "")
 
     async def _send(
         self, method: str, name: Name, query: Query, headers: Mapping[str, str], body: Body, extra: float = 0.0

@@ -9,7 +9,10 @@ LONGEST_CONTAINER = 256
 
 _EXPECTED = 'expected swift://CONTAINER or swift://CONTAINER/PREFIX, such as "swift://datasets/portal"'
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_ACCOUNT = re.compile(r"/v1(?:\.0)?/[^/]+(?=/)")
+_ACCOUNTS = [
+    re.compile(rf"(?:/swift)?/v1(?:\.0)?{account}(?=/)")  # "/swift" is Ceph's, which may leave the account out.
+    for account in ("/AUTH_[^/]+", "", "/[^/]+")
+]
 
 
 def check_container(name: str) -> str:
@@ -48,12 +51,15 @@ def path_in(container: str, path: str, account: str) -> str | None:
     """Return the path in a container that the path of a storage's URL, decoded, names; None for another container's.
 
     The container is the first name, or follows the path of the account, which is ``account`` where that is known.
+    Where it is not, that is one of those that services have: "/v1/AUTH_portal", "/swift/v1" and others.
     """
     account = account.rstrip("/")
-    known = path.removeprefix(account) if account and path.startswith(f"{account}/") else None
-    if known is None and not account and (match := _ACCOUNT.match(path)):
-        known = path[match.end() :]
-    for each in (path, known):
-        if each is not None and (each == f"/{container}" or each.startswith(f"/{container}/")):
+    if account:
+        # Such a path may begin with the name of a container, too: "/swift/v1".
+        below = [path.removeprefix(account) if path.startswith(f"{account}/") else path]
+    else:
+        below = [path, *(path[match.end() :] for each in _ACCOUNTS if (match := each.match(path)))]
+    for each in below:
+        if each == f"/{container}" or each.startswith(f"/{container}/"):
             return each.removeprefix(f"/{container}") or "/"
     return None

@@ -7,6 +7,7 @@ bytes.
 import struct
 from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -24,6 +25,16 @@ _LARGEST_WRITE = 2**18
 _LONGEST_LISTING = 1_000_000
 
 _OFFSET = struct.Struct(">QL")
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """The room of one file system of a server (``statvfs@openssh.com``)."""
+
+    left: int
+    """Bytes that an ordinary user may still write."""
+    file_system: int
+    """The file system's number (``f_fsid``); 0: it has none, as NFS has none."""
 
 
 class SftpSession:
@@ -157,16 +168,16 @@ class SftpSession:
             self.close_later(handle)
         return found
 
-    async def free(self, path: bytes) -> int | None:
-        """Return the bytes that an ordinary user may still write, None if the server does not tell."""
+    async def space(self, path: bytes) -> Space | None:
+        """Return the room of the file system that a path is on, None if the server does not tell."""
         if not self.can(messages.STATVFS):
             return None
         try:
             answer = MessageReader(await self._extended(messages.STATVFS, path, expect=messages.EXTENDED_REPLY))
-            _, fragment, _, _, available = (answer.long() for _ in range(5))
+            _, fragment, _, _, available, _, _, _, file_system = (answer.long() for _ in range(9))
         except (SftpError, MalformedMessage):
             return None
-        return fragment * available
+        return Space(fragment * available, file_system)
 
     async def sync_directory(self, path: bytes) -> None:
         """Make renames in a directory durable, if the server lets a directory be opened for that."""

@@ -20,6 +20,7 @@ class Session:
 
     def __init__(self, login: Login, url: WebUrl, storage: WebUrl | None, seconds: Callable[[], float]) -> None:
         """``url`` is where the login is, ``storage`` the configured ``storage_url``; ``seconds`` cannot be set."""
+        self.host = url.host
         self._login = login
         self._url = url
         self._storage = storage
