@@ -396,6 +396,76 @@ async def test_etag_of_other_bytes(bucket: Rehearsal) -> None:
         await bucket.writing.begin("f", KEY).store(b"data", replace=True, commit=lambda: None)
 
 
+@pytest.mark.parametrize("honours", [True, False])
+@pytest_twisted.ensureDeferred
+async def test_sent_once(bucket: Rehearsal, honours: bool) -> None:
+    """A small file is sent once, whatever is learnt of the service before; later it is not asked again."""
+    there: dict[str, bytes] = {}
+
+    def serve(exchange: Exchange) -> None:
+        request = exchange.request
+        if request.method == "DELETE" and not (honours and "if-match" in request.headers):
+            there.pop(request.path, None)
+            exchange.answer(204)
+        elif honours and (request.method == "DELETE" or ("if-none-match" in request.headers and request.path in there)):
+            exchange.answer(412, [], error("PreconditionFailed"))
+        elif request.method == "PUT":
+            there[request.path] = request.body
+            exchange.answer(200, [("ETag", '"e"')])
+        else:
+            exchange.answer(200 if request.path in there else 404, [], there.get(request.path, b""))
+
+    bucket.web.otherwise = serve
+    for name in ("f", "g"):
+        await bucket.writing.begin(name, KEY).store(b"data", replace=False, commit=lambda: None)
+        assert [request.body for request in bucket.asked(name) if request.method == "PUT"] == [b"data"]
+    trials = [request for request in bucket.web.requests if ".datamover-probe-" in request.path]
+    assert len([request for request in trials if request.method == "PUT"]) == 2
+    assert set(there) == {"/bucket/in/f", "/bucket/in/g"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_left_by_processes_that_died(bucket: Rehearsal) -> None:
+    """What a process left that died over trying the service out is removed an hour later, and nothing else.
+
+    The hour is the service's, whose clock may be another.
+    """
+    now, old, young = (f"Tue, 14 Nov 2023 {time}:20 GMT" for time in ("22:13", "21:13", "21:14"))
+    probe, test = ".datamover-probe-001122334455667", ".datamover-test-001122334455667"
+    left: dict[str, tuple[str, bytes, str]] = {f"{probe}7": (old, b"", ""), f"{test}7": (old, b"d", f"{test[11:]}7")}
+    stay = {
+        f"{probe}8": (young, b"", ""),
+        f"{probe}9": (old, b"full", ""),
+        f"{probe}77": (old, b"", ""),
+        f"{probe}A": (old, b"", ""),
+        f"{test}8": (young, b"d", f"{test[11:]}8"),
+        f"{test}9": (old, b"d", ""),
+        ".datamover-probe-": (old, b"", ""),
+    }
+    there = {f"in/{name}": told for name, told in {**left, **stay}.items()}
+
+    def serve(exchange: Exchange) -> None:
+        request, key = exchange.request, unquote(exchange.request.path.removeprefix("/bucket/"))
+        if "list-type" in request.target:
+            prefix = unquote(request.target.partition("&prefix=")[2].partition("&")[0])
+            keys = "".join(f"<Contents><Key>{key}</Key></Contents>" for key in there if key.startswith(prefix))
+            exchange.answer(200, [("Date", now)], f"<ListBucketResult>{keys}</ListBucketResult>".encode())
+        elif request.method == "PUT":
+            there[key] = (now, b"", "")
+            exchange.answer(200, [("ETag", '"e"')])
+        elif request.method == "DELETE":
+            there.pop(key, None)
+            exchange.answer(204)
+        else:
+            modified, data, mark = there[key]
+            marks = [("x-amz-meta-datamover-upload", mark)] if mark else []
+            exchange.answer(200, [("Date", now), ("Last-Modified", modified), ("ETag", '"e"'), *marks], data)
+
+    bucket.web.otherwise = serve
+    await bucket.pool.connect()
+    assert set(there) == {f"in/{name}" for name in stay}
+
+
 @pytest_twisted.ensureDeferred
 async def test_no_conditions(bucket: Rehearsal) -> None:
     """Where the service does not know If-None-Match, one looks before, and sends none from then on."""
@@ -723,7 +793,7 @@ async def test_swept_only_where_all_fits(
 
 @pytest_twisted.ensureDeferred
 async def test_left_over_the_question_who_we_are(bucket: Rehearsal) -> None:
-    """Uploads that were made to ask for the initiator are removed once they are old, if they are this login's."""
+    """Uploads that were made to ask for the initiator, or to test, are removed once they are old, if this login's."""
     made: list[str] = []
     aborted: list[str] = []
     old = [("me", "00:00"), ("somebody", "00:00"), ("me", "22:13")]
@@ -731,14 +801,17 @@ async def test_left_over_the_question_who_we_are(bucket: Rehearsal) -> None:
     def serve(exchange: Exchange) -> None:
         request = exchange.request
         if request.method == "DELETE":
-            aborted.append(request.target.partition("uploadId=")[2])
+            aborted.append(unquote(request.target.partition("uploadId=")[2]))
             exchange.answer(204)
         elif request.method == "POST":
             made.append(request.path.removeprefix("/bucket/"))
             exchange.answer(200, [], b"<R><UploadId>own</UploadId></R>")
         else:
             uploads = [("in/f", "stray", "me", "21:00"), ("in/g", "foreign", "somebody", "21:00")]
-            uploads += [(f"in/.datamover-probe-{n}", f"{n}", who, when) for n, (who, when) in enumerate(old)]
+            for kind in ("probe", "test"):
+                beginning = f"in/.datamover-{kind}-001122334455667"
+                uploads += [(f"{beginning}{n}", f"{kind} {n}", who, when) for n, (who, when) in enumerate(old)]
+                uploads.append((f"{beginning}-like", f"like a {kind}", "me", "00:00"))
             uploads += [(key, "own", "me", "22:20") for key in made]
             told = [
                 f"<Upload><Key>{key}</Key><UploadId>{upload}</UploadId><Initiator><ID>{who}</ID></Initiator>"
@@ -753,8 +826,8 @@ async def test_left_over_the_question_who_we_are(bucket: Rehearsal) -> None:
     bucket.web.otherwise = serve
     assert isinstance(bucket.pool, TellsUploads)
     told = await bucket.pool.unfinished_uploads()
-    assert aborted == ["own", "0"]
-    assert [each.upload for each in told] == ["stray", "2"]
+    assert aborted == ["own", "probe 0", "test 0"]
+    assert [each.upload for each in told] == ["like a probe", "like a test", "stray", "probe 2", "test 2"]
 
 
 @pytest.mark.parametrize("trouble", ["a reset", "an error", "no number", "a refusal"])

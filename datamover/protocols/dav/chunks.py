@@ -25,7 +25,7 @@ from datamover.protocols.dav.service import DavService, Refused
 from datamover.protocols.http.request_body import SlicedBody
 from datamover.protocols.http_place.refused import Unreadable
 from datamover.protocols.object_store.metadata import Metadata
-from datamover.protocols.object_store.seam import FoundObject, Part, PartLimits
+from datamover.protocols.object_store.seam import NO_CONDITION, FoundObject, Part, PartLimits
 from datamover.protocols.part_files.names import part_path, prefix
 from datamover.protocols.upload import UploadKey
 from datamover.web.url import WebUrl
@@ -104,8 +104,12 @@ class DavStore:
                 await self._files.delete(part)
             raise
 
-    async def delete(self, path: str) -> None:
+    async def delete(self, path: str, condition: Mapping[str, str] = NO_CONDITION) -> None:
+        """Remove a file; a missing one is fine. No condition is heeded."""
         await self._files.delete(path)
+
+    async def beginning(self, name: str) -> list[str]:
+        return [each for each in await self._files.names("") if each.startswith(name)]
 
     def metadata(self, kept: Metadata) -> Mapping[str, str]:
         """Return the header that keeps the time; a server keeps nothing of the rest."""

@@ -27,4 +27,6 @@ def found_in(path: str, head: Head, prefix: str, etag: str, md5: str | None, *, 
     told = {"sha256": own.sha256, "md5": md5}
     digests = {algorithm: value for algorithm, value in told.items() if value is not None}
     condition = {"If-Match": f'"{etag}"'} if etag else {}
-    return FoundObject(Inspection(name, size, identity, modified, digests), condition, own.upload)
+    now, made = http_date(head.header("Date")), http_date(changed)
+    age = now - made if now is not None and made is not None else None
+    return FoundObject(Inspection(name, size, identity, modified, digests), condition, own.upload, age)

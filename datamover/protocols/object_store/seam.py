@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 from datamover.protocols.http_place.refusals import HttpRefusals
 from datamover.protocols.http_place.seam import Found, Resources
 from datamover.protocols.object_store.metadata import Metadata
 from datamover.protocols.upload import UploadKey
+
+NO_CONDITION: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,8 @@ class FoundObject(Found):
 
     upload: str = ""
     """Which upload it came by (``Token.name``), "" for one that is not ours."""
+    age: float | None = None
+    """Seconds since it was made, by the service's clock."""
 
 
 class ObjectStore(Protocol):
@@ -66,8 +71,15 @@ class ObjectStore(Protocol):
         """Store a whole object; completes when the service has taken it, its digest checked. Raises Refused."""
         ...
 
-    async def delete(self, path: str) -> None:
-        """Remove an object; a missing one is fine."""
+    async def delete(self, path: str, condition: Mapping[str, str] = NO_CONDITION) -> None:
+        """Remove an object; a missing one is fine.
+
+        With a ``condition``, headers that a service may not heed, it raises Refused.
+        """
+        ...
+
+    async def beginning(self, name: str) -> list[str]:
+        """Return the paths right below the root that begin with ``name``, none where there are very many."""
         ...
 
     def metadata(self, kept: Metadata) -> Mapping[str, str]:

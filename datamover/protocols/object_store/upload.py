@@ -122,10 +122,10 @@ class MultipartUpload:
             putting = self._store.put(self._target, data, {**headers, **condition})
             await finish_despite_cancel(Deferred.fromCoroutine(putting))
 
+        if not replace:
+            await self._tools.conditions.ready(self._store)
         try:
-            await self._tools.conditions.put(
-                self._store, self._target, put, replace=replace, check=commit, repeatable=True
-            )
+            await self._tools.conditions.put(self._store, self._target, put, replace=replace, check=commit)
         except Refused as refusal:
             raise await self._explained(self._store.refusals.of(refusal, self._target)) from refusal
         return await self._look(len(data), None)
@@ -272,11 +272,8 @@ class MultipartUpload:
 
     async def _remove(self, wrong: FoundObject | None) -> None:
         """Remove an object that was found to be wrong, if it is ours and is still there as it was found."""
-        if wrong is None or not self._is_ours(wrong):
-            return
-        there = await self._store.head(self._target)
-        if there is not None and self._is_ours(there) and there.inspection.identity == wrong.inspection.identity:
-            await self._store.delete(self._target)
+        if wrong is not None and self._is_ours(wrong):
+            await self._tools.conditions.remove(self._store, self._target, wrong)
 
     def _is_ours(self, found: FoundObject) -> bool:
         """Tell whether an object came by this upload; a store without marks does not say otherwise."""

@@ -1,7 +1,6 @@
 """The operations on one bucket, below a prefix, in the words of one side."""
 
 import hashlib
-import os
 import posixpath
 from collections.abc import Mapping
 
@@ -10,7 +9,8 @@ from datamover.protocols.base import Inspection
 from datamover.protocols.http.answers import Head
 from datamover.protocols.http.client.response import Response
 from datamover.protocols.object_store.metadata import Metadata
-from datamover.protocols.object_store.seam import FoundObject, Part, PartLimits
+from datamover.protocols.object_store.seam import NO_CONDITION, FoundObject, Part, PartLimits
+from datamover.protocols.object_store.trials import BEGINNING, is_trial, new_trial
 from datamover.protocols.s3 import documents
 from datamover.protocols.s3.address import LONGEST_KEY
 from datamover.protocols.s3.bodies import SLICED, Checking, Digested
@@ -125,14 +125,17 @@ class Bucket:
             answer, _ = await self._put(path, (), data, {**self._storing.headers(), **headers})
         return answer
 
-    async def delete(self, path: str) -> None:
-        """Remove an object; a missing one is fine."""
-        with self.refusals.about(path):
+    async def delete(self, path: str, condition: Mapping[str, str] = NO_CONDITION) -> None:
+        with self.refusals.connecting() if condition else self.refusals.about(path):
             try:
-                await self.service.ask("DELETE", self.key(path))
+                await self.service.ask("DELETE", self.key(path), headers=condition)
             except Refused as refusal:
                 if refusal.status != 404 or refusal.code == "NoSuchBucket":
                     raise
+
+    async def beginning(self, name: str) -> list[str]:
+        page = await self.list_page(self.key(name), name)
+        return [] if page.following is not None else [self.path(key) for key in page.keys]
 
     async def list_page(
         self, prefix: str, path: str, *, following: str | None = None, most: int = 1000, deep: bool = False
@@ -261,21 +264,21 @@ class Bucket:
     async def initiator(self) -> str:
         """Return whom the service takes the key for, "" where it does not tell: as of an upload that is made for it.
 
-        Those of processes that died over this question are removed.
+        Those of processes that died over this question, or over the test of a destination, are removed.
         """
         if self._initiator is None:
-            name = ".datamover-probe-"
-            path = f"{name}{os.urandom(8).hex()}"
+            path = new_trial()
             upload = await self.create_upload(path, {})
             try:
-                pending = await self.list_uploads(self.key(name), path)
+                pending = await self.list_uploads(self.key(BEGINNING), path)
             finally:
                 await self.abort_upload(path, upload)
             own = next((each for each in pending if each.upload == upload), None)
             self._initiator = own.initiator if own else ""
             for each in pending:
-                if own is not None and each.initiator == own.initiator and _older(each, own):
-                    await self.abort_upload(self.path(each.key), each.upload)
+                path = self.path(each.key)
+                if own is not None and each.initiator == own.initiator and is_trial(path) and _older(each, own):
+                    await self.abort_upload(path, each.upload)
         return self._initiator
 
     # Below ----------------------------------------------------------------------------------------------------

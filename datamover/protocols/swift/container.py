@@ -10,7 +10,7 @@ from datamover.protocols.http.client.response import Response
 from datamover.protocols.http_place.refused import Refused
 from datamover.protocols.object_store.conditions import Conditions
 from datamover.protocols.object_store.metadata import Metadata
-from datamover.protocols.object_store.seam import Part, PartLimits
+from datamover.protocols.object_store.seam import NO_CONDITION, Part, PartLimits
 from datamover.protocols.swift import listing, segments
 from datamover.protocols.swift.large_objects import LargeObjects
 from datamover.protocols.swift.listing import Entry
@@ -112,6 +112,11 @@ class Container:
             directory = self.name(path).object
             return await listing.every(self._service, self._container, f"{directory}/" if directory else "")
 
+    async def beginning(self, name: str) -> list[str]:
+        with self.refusals.about(name), self.refusals.reading(name):
+            found = await listing.page(self._service, self._container, self.key(name))
+        return [posixpath.basename(entry.name) for entry in found] if len(found) < listing.PAGE else []
+
     async def free(self) -> int | None:
         """Return the bytes that the quotas of the container and its account leave, None where neither has one."""
         left = []
@@ -153,8 +158,8 @@ class Container:
             if await self._replace(path, name, upload, put):
                 await self.large.drop(upload)
 
-    async def delete(self, path: str) -> None:
-        """Remove an object, with its segments where they are ours; a missing one is fine."""
+    async def delete(self, path: str, condition: Mapping[str, str] = NO_CONDITION) -> None:
+        """Remove an object, with its segments where they are ours; a missing one is fine. No condition is heeded."""
         name = self.name(path)
         with self.refusals.about(path), self.refusals.reading(path):
             upload = await self.large.upload_of(name)
@@ -244,7 +249,7 @@ class Container:
         Most often nothing is there: then one request does it, where the service honours its condition (Ceph's gateway
         ignores it). Returns whether there were segments to remove.
         """
-        await self._conditions.learn(self)
+        await self._conditions.ready(self)
         if self._conditions.honoured:
             try:
                 await make(_ONLY_NEW)
